@@ -1,0 +1,113 @@
+"""Calotype's bit stream: symbols to bytes, and bytes to a file.  NumPy and constriction only.
+
+FORMAT.md, beside this file, describes the format to the byte.
+"""
+
+from .ans_coder import AnsCoder
+from .chunks import SIGNATURE, VERSION, ChunkInfo
+from .container import (
+    Container,
+    Scan,
+    TileSelection,
+    container_from_bytes,
+    container_to_bytes,
+    read_container,
+    read_tiles,
+    scan,
+    write_container,
+)
+from .errors import (
+    CalotypeError,
+    ChecksumError,
+    ChunkIndexError,
+    ChunkOrderError,
+    DuplicateChunkError,
+    EmptyFileError,
+    HeaderError,
+    InputError,
+    LimitError,
+    MissingChunkError,
+    ModelError,
+    NotACaloFileError,
+    OutputError,
+    PayloadError,
+    StreamError,
+    TableError,
+    TextModeDamageError,
+    TrailingDataError,
+    TruncatedError,
+    UnknownCriticalChunkError,
+    UnknownModelError,
+    UnsupportedVersionError,
+    UsageError,
+    WeightsMismatchError,
+    WeightsMissingError,
+)
+from .header import Header
+from .range_coder import RangeDecoder, RangeEncoder
+from .symbols import SymbolDecoder, SymbolEncoder
+from .tables import (
+    PRECISION,
+    TableSet,
+    gaussian_tables,
+    tables_from_counts,
+    tables_from_pmfs,
+)
+from .varint import read_varint, write_varint
+
+# Another distribution may install a package of the same import name.  This one has the constant.
+CALOTYPE_BITSTREAM = 1
+
+__all__ = [
+    "CALOTYPE_BITSTREAM",
+    "PRECISION",
+    "SIGNATURE",
+    "VERSION",
+    "AnsCoder",
+    "CalotypeError",
+    "ChecksumError",
+    "ChunkIndexError",
+    "ChunkInfo",
+    "ChunkOrderError",
+    "Container",
+    "DuplicateChunkError",
+    "EmptyFileError",
+    "Header",
+    "HeaderError",
+    "InputError",
+    "LimitError",
+    "MissingChunkError",
+    "ModelError",
+    "NotACaloFileError",
+    "OutputError",
+    "PayloadError",
+    "RangeDecoder",
+    "RangeEncoder",
+    "Scan",
+    "StreamError",
+    "SymbolDecoder",
+    "SymbolEncoder",
+    "TableError",
+    "TableSet",
+    "TextModeDamageError",
+    "TileSelection",
+    "TrailingDataError",
+    "TruncatedError",
+    "UnknownCriticalChunkError",
+    "UnknownModelError",
+    "UnsupportedVersionError",
+    "UsageError",
+    "WeightsMismatchError",
+    "WeightsMissingError",
+    "container_from_bytes",
+    "container_to_bytes",
+    "gaussian_tables",
+    "read_container",
+    "read_tiles",
+    "read_varint",
+    "scan",
+    "tables_from_counts",
+    "tables_from_pmfs",
+    "write_container",
+    "write_varint",
+]

@@ -1,0 +1,78 @@
+"""The other coder: asymmetric numeral systems, last in, first out, for bits-back coding.
+
+A stack can be popped before anything was pushed, if it is seeded with random bits.  Bits-back
+coding pops a latent under the posterior, pushes the data and the latent under the model, and so
+gets the bits back that the choice of the latent cost (Townsend, Bird and Barber, ICLR 2019).
+"""
+
+import sys
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ._constriction import payload_errors, stack
+from .errors import PayloadError, UsageError
+from .grouping import collect, runs
+from .tables import TableSet
+
+Int32Array = npt.NDArray[np.int32]
+
+
+class AnsCoder:
+    """A stack of messages: ``pop`` returns the message pushed last."""
+
+    def __init__(self, data: bytes = b"") -> None:
+        """Start empty or from the bytes of ``to_bytes``.  Raises PayloadError."""
+        if len(data) % 4 or data[-4:] == bytes(4):
+            raise PayloadError(
+                f"{len(data)} bytes are not an ANS stack: expected whole words of 4 bytes "
+                "that do not end with a zero word"
+            )
+        words = np.frombuffer(data, dtype="<u4").astype(np.uint32)
+        with payload_errors():
+            self._coder: Any = stack.AnsCoder(words)
+
+    @classmethod
+    def seeded(cls, words: int, seed: int) -> "AnsCoder":
+        """Return a stack of ``words`` random words of 32 bits, the same for the same seed."""
+        if words < 0 or seed < 0:
+            raise UsageError(f"{words} words from seed {seed}: both must be 0 or more")
+        # Raw PCG64 output, high bits set at the end: NumPy fixes this stream for good.
+        raw = np.random.PCG64(seed).random_raw(words).astype(np.uint64) >> np.uint64(32)
+        bits = raw.astype("<u4")
+        bits[-1:] |= np.uint32(1 << 31)
+        return cls(bits.tobytes())
+
+    @property
+    def bits(self) -> int:
+        """Size of the stack in bits.  The difference over a push is what the push cost."""
+        return int(self._coder.num_valid_bits())
+
+    def push(self, symbols: Int32Array, indexes: Int32Array, tables: TableSet) -> None:
+        """Push a message: symbols int32[n] under the tables that indexes int32[n] select.
+
+        Raises UsageError.
+        """
+        for entries, table_set, table in reversed(list(runs(symbols, indexes, tables))):
+            self._coder.encode_reverse(entries, table_set.model(table))
+
+    def pop(self, indexes: Int32Array, tables: TableSet) -> Int32Array:
+        """Pop a message, int32[n].  Raises UsageError and PayloadError.
+
+        A stack that has run out still gives symbols, but no longer random ones; watch ``bits``.
+        """
+        return collect(self._decode, indexes, tables)
+
+    def to_bytes(self) -> bytes:
+        """Return the stack as little-endian words of 32 bits, the bottom first."""
+        words = self._coder.get_compressed()
+        if sys.byteorder == "big":
+            words = words.byteswap()
+        data: bytes = words.tobytes()
+        return data
+
+    def _decode(self, tables: TableSet, table: int, count: int) -> Int32Array:
+        with payload_errors():
+            entries: Int32Array = self._coder.decode(tables.model(table), count)
+        return entries

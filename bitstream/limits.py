@@ -1,0 +1,14 @@
+"""Every cap on a size that is read from a file.  A reader checks them before it allocates."""
+
+MAX_SIDE = 2**20  # pixels, width or height
+MAX_PIXELS = 2**28  # width times height
+MIN_TILE_LOG2 = 6  # a tile is at least 64 pixels wide and high ...
+MAX_TILE_LOG2 = 20  # ... and one tile may hold the largest image
+MAX_LAYERS = 64
+MAX_PAYLOADS = 2**18  # tiles times layers: the number of DATA chunks
+MAX_CHUNK_BYTES = 2**30  # payload of one chunk
+MAX_METADATA_BYTES = 2**24  # ancillary chunks of one file, together
+MAX_ANCILLARY_CHUNKS = 256
+
+MAX_TABLES = 2**16  # tables in one set: an index fits 16 bits
+MAX_TABLE_ENTRIES = 2**22  # entries in one set, escapes included

@@ -1,0 +1,114 @@
+"""The default coder: a range coder, first in, first out.
+
+The coder holds an interval [lower, lower + range) and narrows it with every entry to the part
+that is the entry's share of 2**24.  The message is any number in the last interval:
+
+    |<------------------------------ range ------------------------------->|
+    |   entry 0   |          entry 1           |  entry 2  |    escape      |
+                  |<--- the range that codes "entry 1" --->|
+
+``RangeEncoder.finish`` writes the shortest number, as a big-endian binary fraction without its
+trailing zero bytes.  The last entry of each stream is a fixed end mark of 16 bits, so that a
+decoder which read past the end, or lost its place, finds out.
+"""
+
+import sys
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ._constriction import model_from_frequencies, payload_errors, queue
+from .errors import PayloadError
+from .tables import TableSet
+
+Int32Array = npt.NDArray[np.int32]
+
+_WORD_BITS = 32
+_STATE_WORDS = 2
+
+# The end mark is entry 1, 2**-16 of the range.  It lies at a third of it because decoders that
+# have lost their place are often at an end or at a half: where zeros are read after the last byte.
+_THIRD = 0x555555
+_END_MODEL = model_from_frequencies(
+    np.array([_THIRD, 2**8, 2**24 - 2**8 - _THIRD], dtype=np.int32)
+)
+_END = 1
+
+
+class RangeEncoder:
+    """Append entries of tables; ``RangeDecoder`` returns them in the same order."""
+
+    def __init__(self) -> None:
+        self._coder: Any = queue.RangeEncoder()
+
+    def encode(self, entries: Int32Array, tables: TableSet, table: int) -> None:
+        """Append entries (int32[n], positions in the table, the escape is the last)."""
+        self._coder.encode(entries, tables.model(table))
+
+    def finish(self) -> bytes:
+        """Return the coded bytes, b"" if no entry was appended.  Does not change the encoder."""
+        if self._coder.is_empty():
+            return b""
+        coder = self._coder.clone()
+        coder.encode(_END, _END_MODEL)
+        return _shortest(coder)
+
+
+class RangeDecoder:
+    """Read back what a RangeEncoder wrote.
+
+    Every entry is also encoded again, which costs about a quarter of the time and makes the check
+    in ``finish`` exact: a message has one stream of bytes and no other is accepted.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._mirror = RangeEncoder()
+        padded = data + bytes(-len(data) % 4)
+        words = np.frombuffer(padded, dtype=">u4").astype(np.uint32)
+        # Beyond the last word constriction reads zeros, which is what the format prescribes.
+        self._coder: Any = queue.RangeDecoder(words)
+
+    def decode(self, tables: TableSet, table: int, count: int) -> Int32Array:
+        """Return the next ``count`` entries, int32[count].  Raises PayloadError."""
+        with payload_errors():
+            entries: Int32Array = self._coder.decode(tables.model(table), count)
+        self._mirror.encode(entries, tables, table)
+        return entries
+
+    def finish(self) -> None:
+        """Raise PayloadError unless the bytes were used up exactly.  Call it once, at the end."""
+        if self._data:
+            with payload_errors():
+                found = self._coder.decode(_END_MODEL)
+            if found != _END:
+                raise PayloadError(
+                    f"no end mark after the symbols in a payload of {len(self._data)} bytes: "
+                    "it is damaged or cut short, or it was written with another model"
+                )
+        if self._mirror.finish() != self._data:
+            raise PayloadError(
+                f"a payload of {len(self._data)} bytes is not what its symbols encode to: "
+                "bytes are missing or left over"
+            )
+
+
+def _shortest(coder: Any) -> bytes:
+    """Return the shortest byte string in the final interval; of several, the smallest."""
+    position, (lower, width) = coder.pos()
+    words = coder.get_compressed()
+    if sys.byteorder == "little":
+        words = words.byteswap()
+    # Integers in units of the state's last bit, ``position`` words after the first.  constriction
+    # ends with the first multiple of a word at or above the interval's lower end.
+    bits = _WORD_BITS * (position + _STATE_WORDS)
+    point = int.from_bytes(words.tobytes(), "big") << (bits - _WORD_BITS * len(words))
+    low: int = point - -lower % (1 << _WORD_BITS)
+    for length in range(4 * position, 4 * position + 5):
+        shift = bits - 8 * length
+        value = -(-low >> shift)
+        if value << shift < low + width:
+            shortest: bytes = value.to_bytes(length, "big").rstrip(b"\0")
+            return shortest
+    raise AssertionError("the interval is at least a word wide and holds a multiple of a word")

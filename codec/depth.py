@@ -1,0 +1,77 @@
+"""Bits per channel of a source file, which Pillow does not tell.
+
+Pillow opens 16-bit colour of PNG, TIFF, PPM, SGI, JPEG 2000 and AVIF as 8-bit modes and keeps
+the upper bits without a word.  The file itself says how deep it is.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from PIL import Image
+
+# Raw modes such as "RGB;16B": what unpackers are asked to cut.  "RGB;16" itself is 5 + 6 + 5 bits.
+_DEEP_RAW_MODE = re.compile(r";16[BLN]|^L;16$")
+_HEAD_BYTES = 2**16  # the headers of AVIF lie in the first bytes of a file
+
+
+def source_bit_depth(image: Image.Image, data: bytes | None) -> int:
+    """Return the bits per channel of what ``image`` was opened from; 8 where nothing says more.
+
+    image   as ``PIL.Image.open`` returned it, before ``load``
+    data    bytes of its file, if they are known
+    """
+    depth = max((_tile_depth(tile) for tile in getattr(image, "tile", ())), default=8)
+    tags = getattr(image, "tag_v2", None)
+    if tags is not None:
+        depth = max([depth, *_integers(tags.get(258))])  # BitsPerSample
+    # Set by third-party plug-ins, pillow-heif among them.
+    depth = max([depth, *_integers(image.info.get("bit_depth"))])
+    if data is not None:
+        reader = _READERS.get(image.format or "")
+        if reader is not None:
+            depth = max(depth, reader(data))
+    return depth
+
+
+def _tile_depth(tile: Any) -> int:
+    codec, args = tile[0], tile[3]
+    if codec == "SGI16":
+        return 16
+    values = args if isinstance(args, tuple) else (args,)
+    if codec.startswith("ppm"):  # the mode and the largest value
+        return max((v.bit_length() for v in _integers(values)), default=8)
+    deep = any(isinstance(v, str) and _DEEP_RAW_MODE.search(v) for v in values)
+    return 16 if deep else 8
+
+
+def _integers(value: object) -> list[int]:
+    values = value if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+    return [v for v in values if isinstance(v, int)]
+
+
+def _png_depth(data: bytes) -> int:
+    return data[24] if data[12:16] == b"IHDR" and len(data) > 24 else 8
+
+
+def _jpeg2000_depth(data: bytes) -> int:
+    # SOC and SIZ: ITU-T T.800, A.5.1.  Ssiz of component i is at Csiz + 2 + 3 i.
+    start = data.find(b"\xff\x4f\xff\x51")
+    if start < 0 or len(data) < start + 42:
+        return 8
+    components = int.from_bytes(data[start + 40 : start + 42], "big")
+    precisions = data[start + 42 : start + 42 + 3 * components : 3]
+    return max(((p & 0x7F) + 1 for p in precisions), default=8)
+
+
+def _avif_depth(data: bytes) -> int:
+    # av1C: AV1-ISOBMFF 1.2, section 2.3.3.  Bits 6 and 5 of the third byte: 10 and 12 bits.
+    depth = 8
+    for match in re.finditer(rb"av1C..(.)", data[:_HEAD_BYTES], re.DOTALL):
+        flags = match[1][0]
+        if flags & 0x40:
+            depth = max(depth, 12 if flags & 0x20 else 10)
+    return depth
+
+
+_READERS = {"PNG": _png_depth, "JPEG2000": _jpeg2000_depth, "AVIF": _avif_depth}

@@ -1,0 +1,321 @@
+"""Pictures: from every kind of image to what the codec codes, and back.
+
+path, bytes, file ──► Pillow image ──► Picture ──► Pillow image, array, tensor
+                      array ─────────►
+"""
+
+import io
+import os
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from bitstream import InputError, LimitError, UsageError, limits
+
+from .convert import Planes, planes_from_array, planes_from_image
+from .depth import source_bit_depth
+from .orientation import apply_orientation as turn
+from .orientation import read_orientation, reset_orientation
+
+if TYPE_CHECKING:
+    import torch
+
+ImageSource = (
+    Image.Image
+    | npt.NDArray[Any]
+    | str
+    | os.PathLike[str]
+    | bytes
+    | bytearray
+    | memoryview
+    | BinaryIO
+    | io.IOBase
+)
+
+_EXIF_PREFIX = b"Exif\x00\x00"
+# Pillow decodes these by other programs, or not at all.
+_REFUSED_FORMATS = frozenset({"EPS", "WMF", "BUFR", "GRIB", "HDF5"})
+# What Pillow's plug-ins raise on damaged files.
+_PILLOW_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What is coded, and what travels with it.
+
+    pixels    uint8 (height, width, channels), channels 1 (gray) or 3 (RGB)
+    alpha     uint8 (height, width), or None for an opaque picture; 0 is transparent
+    icc, xmp  bytes as the source held them, or None
+    exif      a TIFF stream, without the ``Exif\\0\\0`` of JPEG, or None
+    notices   sentences on what was converted or left out
+
+    Raises UsageError for other shapes and types.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    alpha: npt.NDArray[np.uint8] | None = None
+    icc: bytes | None = None
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    notices: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        pixels, alpha = self.pixels, self.alpha
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3):
+            raise UsageError(
+                f"pixels of type {pixels.dtype} and shape {pixels.shape}, "
+                "expected uint8 (height, width, 1 or 3)"
+            )
+        if pixels.size == 0:
+            raise UsageError(f"pixels of shape {pixels.shape}, expected at least one pixel")
+        if alpha is not None and (alpha.dtype != np.uint8 or alpha.shape != pixels.shape[:2]):
+            raise UsageError(
+                f"alpha of type {alpha.dtype} and shape {alpha.shape}, "
+                f"expected uint8 {pixels.shape[:2]}"
+            )
+
+    @property
+    def height(self) -> int:
+        return self.pixels.shape[0]
+
+    @property
+    def width(self) -> int:
+        return self.pixels.shape[1]
+
+    @property
+    def channels(self) -> int:
+        return self.pixels.shape[2]
+
+
+def picture_from(
+    image: ImageSource | Picture,
+    *,
+    reduce_depth: bool = False,
+    strip: bool = False,
+    apply_orientation: bool = False,
+) -> Picture:
+    """Return the picture of an image.
+
+    image               Pillow image of any mode; array (height, width[, 1..4]) of uint8, or with
+                        ``reduce_depth`` of uint16 (0 .. 65535) or floats (0 .. 1); path; bytes of
+                        an image file; or binary file object
+    reduce_depth        allow more than 8 bits per channel, rounded to 8
+    strip               leave ICC, EXIF and XMP out
+    apply_orientation   turn the pixels as EXIF or XMP say, and set the tag to upright.  Otherwise
+                        pixels and tag stay as they are
+
+    Colours of fully transparent pixels are kept.  Of an animation the current frame is taken, with
+    a notice.  Raises InputError for what cannot be read or would lose bits, LimitError for too
+    many pixels, UsageError for arguments of another kind.
+    """
+    if isinstance(image, Picture):
+        picture = image
+    elif isinstance(image, np.ndarray):
+        height, width = (*image.shape, 0, 0)[:2]
+        check_size(width, height)
+        picture = _picture(planes_from_array(image, reduce_depth))
+    else:
+        picture = _from_pillow_source(image, reduce_depth)
+    if apply_orientation:
+        picture = _upright(picture)
+    if strip:
+        return Picture(picture.pixels, picture.alpha, notices=picture.notices)
+    return picture
+
+
+def to_pil(picture: Picture) -> Image.Image:
+    """Return a Pillow image of mode L, LA, RGB or RGBA, its metadata in ``info``."""
+    image = Image.fromarray(to_numpy(picture))
+    if picture.icc is not None:
+        image.info["icc_profile"] = picture.icc
+    if picture.exif is not None:
+        image.info["exif"] = _EXIF_PREFIX + picture.exif
+    if picture.xmp is not None:
+        image.info["xmp"] = picture.xmp
+    return image
+
+
+def to_numpy(picture: Picture) -> npt.NDArray[np.uint8]:
+    """Return uint8 (height, width) for gray, else (height, width, 2 | 3 | 4), alpha last."""
+    pixels = picture.pixels
+    if picture.alpha is not None:
+        return np.concatenate([pixels, picture.alpha[..., None]], axis=2)
+    return pixels[..., 0] if pixels.shape[2] == 1 else pixels
+
+
+def to_torch(picture: Picture) -> "torch.Tensor":
+    """Return a uint8 tensor (channels, height, width) on the CPU, alpha last where there is one."""
+    import torch
+
+    array = to_numpy(picture)
+    if array.ndim == 2:
+        array = array[..., None]
+    return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1)))
+
+
+def check_size(width: int, height: int) -> None:
+    """Raise LimitError if no .calo file may hold an image of this size."""
+    if max(width, height) > limits.MAX_SIDE or width * height > limits.MAX_PIXELS:
+        raise LimitError(
+            f"an image of {width}×{height} pixels, but the limit is {limits.MAX_SIDE} on a side "
+            f"and {limits.MAX_PIXELS} in all: cut it into parts"
+        )
+
+
+def _from_pillow_source(source: Any, reduce_depth: bool) -> Picture:
+    if isinstance(source, Image.Image):
+        name = str(getattr(source, "filename", "") or "the image")
+        return _from_pillow(source, _file_of(source), name, reduce_depth)
+    data, name = _read_source(source)
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return _from_pillow(image, data, name, reduce_depth)
+    except UnidentifiedImageError as error:
+        raise InputError(
+            f"{name}: not an image of a format that this Pillow reads: convert it, to PNG for one"
+        ) from error
+    except _PILLOW_ERRORS as error:
+        raise _unreadable(name, error) from error
+
+
+def _read_source(source: Any) -> tuple[bytes, str]:
+    """Return the bytes and a name for messages."""
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return bytes(source), "the image"
+    if isinstance(source, (str, os.PathLike)):
+        path = Path(source)
+        try:
+            return path.read_bytes(), str(path)
+        except OSError as error:
+            raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    read = getattr(source, "read", None)
+    if read is None:
+        raise UsageError(
+            f"an image of type {type(source).__name__}, expected a Pillow image, a NumPy array "
+            "(height, width, channels), a path, bytes, or a binary file"
+        )
+    data = read()
+    if not isinstance(data, bytes):
+        raise UsageError(f"the file gave {type(data).__name__}, expected bytes: open it with 'rb'")
+    return data, str(getattr(source, "name", "the file"))
+
+
+def _from_pillow(image: Image.Image, data: bytes | None, name: str, reduce_depth: bool) -> Picture:
+    if image.format in _REFUSED_FORMATS:
+        raise InputError(f"{name}: {image.format} is not a picture: convert it to PNG")
+    check_size(*image.size)
+    notices = []
+    frames, frame = getattr(image, "n_frames", 1), image.tell()
+    if frames > 1:
+        notices.append(f"frame {frame + 1} of {frames} was taken: a .calo file holds one image")
+    bits = source_bit_depth(image, data)
+    if bits > 8 and image.mode in _EIGHT_BIT_MODES:
+        if not reduce_depth:
+            raise InputError(
+                f"{name}: {bits} bits per channel, expected 8: pass --reduce-depth "
+                "(reduce_depth=True) to code it at 8 bits"
+            )
+        notices.append(f"{bits} bits per channel were reduced to 8")
+    try:
+        image.load()
+        planes = planes_from_image(image, name, reduce_depth)
+    except _PILLOW_ERRORS as error:
+        raise _unreadable(name, error) from error
+    info = image.info
+    return _picture(
+        planes,
+        icc=None if planes.icc_is_void else info.get("icc_profile") or None,
+        exif=_exif_of(image),
+        xmp=_xmp_of(info),
+        notices=tuple(notices),
+    )
+
+
+_EIGHT_BIT_MODES = frozenset({"L", "LA", "La", "P", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"})
+
+
+def _picture(
+    planes: Planes,
+    *,
+    icc: bytes | None = None,
+    exif: bytes | None = None,
+    xmp: bytes | None = None,
+    notices: tuple[str, ...] = (),
+) -> Picture:
+    return Picture(planes.pixels, planes.alpha, icc, exif, xmp, notices + planes.notices)
+
+
+def _file_of(image: Image.Image) -> bytes | None:
+    """Return the bytes that an opened image came from, where they can still be had."""
+    path = getattr(image, "filename", None)
+    if not path:
+        return None
+    try:
+        return Path(path).read_bytes()
+    except OSError:
+        return None
+
+
+def _exif_of(image: Image.Image) -> bytes | None:
+    """Return EXIF as a TIFF stream.  Bytes are kept where the format kept them apart."""
+    exif = image.info.get("exif")
+    if not isinstance(exif, bytes):
+        tags = image.getexif()
+        if image.format == "TIFF":
+            # The tags of the image itself (strips, compression) do not describe our file.
+            for tag in set(tags) - _DESCRIPTIVE_TAGS:
+                del tags[tag]
+        exif = tags.tobytes() if len(tags) else None
+    if exif is None:
+        return None
+    return exif.removeprefix(_EXIF_PREFIX) or None
+
+
+# Description, make, model, software, date, artist, copyright, EXIF and GPS directories.
+_DESCRIPTIVE_TAGS = frozenset({270, 271, 272, 305, 306, 315, 33432, 0x8769, 0x8825})
+
+
+def _xmp_of(info: dict[Any, Any]) -> bytes | None:
+    xmp = info.get("xmp") or info.get("XML:com.adobe.xmp")
+    if isinstance(xmp, str):
+        return xmp.encode()
+    return xmp if isinstance(xmp, bytes) else None
+
+
+def _upright(picture: Picture) -> Picture:
+    orientation = read_orientation(picture.exif, picture.xmp)
+    if orientation == 1:
+        return picture
+    exif, xmp = reset_orientation(picture.exif, picture.xmp)
+    alpha = picture.alpha
+    return Picture(
+        turn(picture.pixels, orientation),
+        None if alpha is None else turn(alpha, orientation),
+        picture.icc,
+        exif,
+        xmp,
+        picture.notices,
+    )
+
+
+def _unreadable(name: str, error: BaseException) -> InputError:
+    return InputError(f"{name}: the image cannot be decoded ({error}): damaged or incomplete")

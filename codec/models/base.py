@@ -1,0 +1,44 @@
+"""What the pipeline asks of a model that is loaded and ready to code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Float32Array = npt.NDArray[np.float32]
+Uint8Array = npt.NDArray[np.uint8]
+
+
+class LoadedModel(Protocol):
+    """A model with its weights. Latents are float32 (C, h, w), one column per `stride` pixels.
+
+    `context` is how many latents beyond a tile its pixels depend on, in either direction:
+    with that margin a tile comes out as if the image had been transformed whole.
+    """
+
+    model_id: int
+    name: str
+    weights_hash: bytes
+    layers: int
+    stride: int
+    context: int
+
+    def analyze(self, pixels: Uint8Array, quality: float) -> Float32Array:
+        """Pixels uint8 (H, W, 3), multiples of `stride`, to latents in quantiser steps."""
+
+    def synthesize(self, latents: Float32Array, quality: float) -> Uint8Array:
+        """Latents (C, h, w) to pixels uint8 (h·stride, w·stride, 3)."""
+
+    def encode_tile(self, latents: Float32Array, quality: float) -> tuple[bytes, ...]:
+        """Code the latents of one tile by themselves: one payload for each layer."""
+
+    def decode_tile(
+        self, payloads: Sequence[bytes], height: int, width: int, quality: float
+    ) -> Float32Array:
+        """Read a tile of `height` × `width` latents back, dequantised.
+
+        Raises `PayloadError` when a payload is not what an encoder writes.
+        """

@@ -1,0 +1,74 @@
+"""The models and the weights that ship with them. Imports no torch.
+
+The number of a model is written into every file and never changes or is used again.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from bitstream.errors import UnknownModelError
+
+WEIGHTS_FOLDER = Path(__file__).resolve().parent.parent / "weights"
+
+
+@dataclass(frozen=True)
+class WeightsEntry:
+    """A weights file by name, with the SHA-256 of its bytes in hexadecimal."""
+
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A model family: its number in the file format, and its weights, the default first."""
+
+    model_id: int
+    name: str
+    description: str
+    layers: int
+    weights: tuple[WeightsEntry, ...]
+
+
+_FAMILIES = (
+    (1, "photo", "photographs: variational autoencoder with a hyperprior", 1),
+)
+
+
+def _registry() -> dict[str, list[dict[str, str]]]:
+    entries: dict[str, list[dict[str, str]]] = json.loads(
+        (WEIGHTS_FOLDER / "registry.json").read_text("utf-8")
+    )
+    return entries
+
+
+def _entries() -> tuple[ModelEntry, ...]:
+    registry = _registry()
+    return tuple(
+        ModelEntry(
+            model_id,
+            name,
+            description,
+            layers,
+            tuple(WeightsEntry(w["file"], w["sha256"]) for w in registry.get(name, [])),
+        )
+        for model_id, name, description, layers in _FAMILIES
+    )
+
+
+MODELS = _entries()
+
+
+def find_model(name_or_id: str | int) -> ModelEntry:
+    """The model of this name or number; raises `UnknownModelError`."""
+    for entry in MODELS:
+        if name_or_id in (entry.name, entry.model_id, str(entry.model_id)):
+            return entry
+    known = ", ".join(f"{entry.name} ({entry.model_id})" for entry in MODELS)
+    raise UnknownModelError(
+        f"model {name_or_id!r} is unknown; this version knows {known}. "
+        "A newer version of calotype may know more"
+    )

@@ -1,0 +1,267 @@
+"""Measured rate-distortion curves: what was coded, how many bytes, how large the error.
+
+    OperationalCurve                 one codec on one set of pictures
+    ├── images: MeasuredImage …      name, width, height
+    └── points: OperatingPoint …     one setting: bytes and squared error of every picture
+
+Only integers are stored as measurements (bytes, sums of squared errors); bits per pixel and dB
+follow from them, so a result that was written and read again is equal to the one in memory.
+
+Conventions, the same in every file this package writes:
+
+* rate: length of the whole file in bits, header included, divided by the number of pixels;
+  the mean over a set is the mean of the pictures' own rates;
+* distortion: *mean* squared error over all R, G and B samples of 8-bit pixels (0..255);
+* two means over a set, never mixed: `mean_psnr_db` averages the pictures' dB (what most papers
+  plot), `psnr_of_mean_mse_db` takes the PSNR of the pictures' mean MSE.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from codec.rate_distortion.errors import ResultFileError
+from codec.rate_distortion.metrics import PEAK, psnr_from_mse_db
+
+DISTORTION = "mean squared error over the R, G and B samples of 8-bit pixels"
+RATE = "bits of the whole file per pixel; each file was decoded again"
+CHANNELS = 3
+
+
+@dataclass(frozen=True)
+class MeasuredImage:
+    """A picture that was coded: its name in the set, width and height in pixels."""
+
+    name: str
+    width: int
+    height: int
+
+    @property
+    def pixels(self) -> int:
+        """Number of pixels."""
+        return self.width * self.height
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """One setting of a codec on every picture; each tuple has one entry per picture.
+
+    `coded_bytes` are lengths of real files, `squared_error` sums over the 3 · w · h samples.
+    `ms_ssim` (0..1) is None where it was not measured.  The seconds are wall time of one call
+    on a machine that may have been busy: informative only, and no part of equality.
+    """
+
+    setting: float
+    images: tuple[MeasuredImage, ...]
+    coded_bytes: tuple[int, ...]
+    squared_error: tuple[int, ...]
+    ms_ssim: tuple[float | None, ...] | None = None
+    encode_seconds: tuple[float, ...] | None = field(default=None, compare=False)
+    decode_seconds: tuple[float, ...] | None = field(default=None, compare=False)
+
+    @property
+    def bpp(self) -> tuple[float, ...]:
+        """Bits per pixel of each picture."""
+        return tuple(
+            8 * size / image.pixels
+            for size, image in zip(self.coded_bytes, self.images, strict=True)
+        )
+
+    @property
+    def mse(self) -> tuple[float, ...]:
+        """Mean squared error of each picture, in squared 8-bit steps."""
+        return tuple(
+            error / (CHANNELS * image.pixels)
+            for error, image in zip(self.squared_error, self.images, strict=True)
+        )
+
+    @property
+    def psnr_db(self) -> tuple[float, ...]:
+        """PSNR of each picture in dB; infinite where the picture came back unchanged."""
+        return tuple(psnr_from_mse_db(value) for value in self.mse)
+
+    @property
+    def mean_bpp(self) -> float:
+        """Mean of the pictures' rates."""
+        return _mean(self.bpp)
+
+    @property
+    def mean_psnr_db(self) -> float:
+        """Mean of the pictures' PSNR values (mean of dB)."""
+        return _mean(self.psnr_db)
+
+    @property
+    def psnr_of_mean_mse_db(self) -> float:
+        """PSNR of the mean of the pictures' MSE; never above `mean_psnr_db`."""
+        return psnr_from_mse_db(_mean(self.mse))
+
+    @property
+    def mean_ms_ssim(self) -> float | None:
+        """Mean MS-SSIM over the pictures where it exists, or None."""
+        values = [value for value in self.ms_ssim or () if value is not None]
+        return _mean(values) if values else None
+
+
+@dataclass(frozen=True)
+class OperationalCurve:
+    """Measured operating points of one codec on one set of pictures, in the order of `settings`.
+
+    `codec` is the short name, `encoder` says which settings were held fixed, `setting_name` what
+    was swept; `libraries` maps library names to versions; `weights` identifies a neural codec's
+    weights (hash) and is None otherwise.
+    """
+
+    codec: str
+    encoder: str
+    setting_name: str
+    data_set: str
+    images: tuple[MeasuredImage, ...]
+    points: tuple[OperatingPoint, ...]
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    weights: str | None = None
+    pixel_range: tuple[int, int] = (0, PEAK)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dict for `json.dumps`; means and per-picture dB are there for the reader's eye."""
+        return {
+            "codec": self.codec,
+            "encoder": self.encoder,
+            "setting_name": self.setting_name,
+            "data_set": self.data_set,
+            "rate": RATE,
+            "distortion": DISTORTION,
+            "pixel_range": list(self.pixel_range),
+            "libraries": dict(self.libraries),
+            "weights": self.weights,
+            "images": [[image.name, image.width, image.height] for image in self.images],
+            "points": [_point_to_json(point) for point in self.points],
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> OperationalCurve:
+        """Rebuild a curve from `to_json`; raises `ResultFileError` on missing or odd fields."""
+        try:
+            images = tuple(MeasuredImage(str(n), int(w), int(h)) for n, w, h in content["images"])
+            low, high = content["pixel_range"]
+            return cls(
+                codec=str(content["codec"]),
+                encoder=str(content["encoder"]),
+                setting_name=str(content["setting_name"]),
+                data_set=str(content["data_set"]),
+                images=images,
+                points=tuple(_point_from_json(point, images) for point in content["points"]),
+                libraries={str(k): str(v) for k, v in content["libraries"].items()},
+                weights=content.get("weights"),
+                pixel_range=(int(low), int(high)),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ResultFileError(
+                f"a curve in the result file is not complete: {type(error).__name__}: {error}"
+            ) from error
+
+
+def _finite(value: float, digits: int) -> float | None:
+    # JSON has no infinity; an unchanged picture is written as null.
+    return round(value, digits) if math.isfinite(value) else None
+
+
+def _point_to_json(point: OperatingPoint) -> dict[str, Any]:
+    mean_ms_ssim = point.mean_ms_ssim
+    content: dict[str, Any] = {
+        "setting": point.setting,
+        "mean_bpp": round(point.mean_bpp, 6),
+        "mean_psnr_db": _finite(point.mean_psnr_db, 5),
+        "psnr_of_mean_mse_db": _finite(point.psnr_of_mean_mse_db, 5),
+        "mean_ms_ssim": None if mean_ms_ssim is None else round(mean_ms_ssim, 6),
+        "bytes": list(point.coded_bytes),
+        "squared_error": list(point.squared_error),
+        "psnr_db": [_finite(value, 4) for value in point.psnr_db],
+    }
+    if point.ms_ssim is not None:
+        content["ms_ssim"] = list(point.ms_ssim)
+    if point.encode_seconds is not None and point.decode_seconds is not None:
+        content["encode_seconds"] = [round(value, 4) for value in point.encode_seconds]
+        content["decode_seconds"] = [round(value, 4) for value in point.decode_seconds]
+    return content
+
+
+def _point_from_json(
+    content: Mapping[str, Any], images: tuple[MeasuredImage, ...]
+) -> OperatingPoint:
+    def column(name: str) -> tuple[Any, ...] | None:
+        values = content.get(name)
+        if values is None:
+            return None
+        if len(values) != len(images):
+            raise ValueError(f"{name} has {len(values)} entries for {len(images)} images")
+        return tuple(values)
+
+    sizes, errors = column("bytes"), column("squared_error")
+    if sizes is None or errors is None:
+        raise KeyError("bytes or squared_error")
+    return OperatingPoint(
+        setting=float(content["setting"]),
+        images=images,
+        coded_bytes=tuple(int(value) for value in sizes),
+        squared_error=tuple(int(value) for value in errors),
+        ms_ssim=column("ms_ssim"),
+        encode_seconds=column("encode_seconds"),
+        decode_seconds=column("decode_seconds"),
+    )
+
+
+MEAN_COLUMNS = (
+    "codec", "data_set", "images", "setting_name", "setting", "mean_bpp", "mean_psnr_db",
+    "psnr_of_mean_mse_db", "mean_ms_ssim", "total_bytes",
+)  # fmt: skip
+IMAGE_COLUMNS = (
+    "codec", "data_set", "image", "width", "height", "setting_name", "setting", "bytes", "bpp",
+    "psnr_db", "ms_ssim",
+)  # fmt: skip
+
+
+def curves_to_csv(curves: Iterable[OperationalCurve], *, per_image: bool = False) -> str:
+    """CSV text with a header line: one row per setting, or per setting and picture.
+
+    Units are in the column names; an absent MS-SSIM is an empty cell, an unchanged picture `inf`.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(IMAGE_COLUMNS if per_image else MEAN_COLUMNS)
+    for curve in curves:
+        for point in curve.points:
+            writer.writerows(_image_rows(curve, point) if per_image else [_mean_row(curve, point)])
+    return text.getvalue()
+
+
+def _mean_row(curve: OperationalCurve, point: OperatingPoint) -> list[str]:
+    mean_ms_ssim = point.mean_ms_ssim
+    return [
+        curve.codec, curve.data_set, str(len(curve.images)), curve.setting_name,
+        f"{point.setting:g}", f"{point.mean_bpp:.6f}", f"{point.mean_psnr_db:.5f}",
+        f"{point.psnr_of_mean_mse_db:.5f}",
+        "" if mean_ms_ssim is None else f"{mean_ms_ssim:.6f}", str(sum(point.coded_bytes)),
+    ]  # fmt: skip
+
+
+def _image_rows(curve: OperationalCurve, point: OperatingPoint) -> list[list[str]]:
+    ms_ssim = point.ms_ssim or (None,) * len(curve.images)
+    return [
+        [
+            curve.codec, curve.data_set, image.name, str(image.width), str(image.height),
+            curve.setting_name, f"{point.setting:g}", str(size), f"{bpp:.6f}", f"{db:.5f}",
+            "" if similarity is None else f"{similarity:.6f}",
+        ]
+        for image, size, bpp, db, similarity in zip(
+            curve.images, point.coded_bytes, point.bpp, point.psnr_db, ms_ssim, strict=True
+        )
+    ]  # fmt: skip

@@ -1,0 +1,36 @@
+"""What can go wrong while rate and distortion are measured.
+
+    CalotypeError
+    ├── UsageError
+    │   ├── MissingExtraError       an optional library is not installed; names the extra to install
+    │   └── OverlapError            two curves share too little to be compared
+    ├── InputError
+    │   └── ResultFileError         a result file cannot be read or has another schema
+    └── MeasurementError            a codec failed, or its file did not decode to the same size
+"""
+
+from __future__ import annotations
+
+from bitstream.errors import CalotypeError, InputError, UsageError
+
+
+class MissingExtraError(UsageError):
+    """An optional library is needed and not installed; the message names the extra."""
+
+    def __init__(self, purpose: str, library: str, extra: str) -> None:
+        super().__init__(
+            f"{purpose} needs the library {library}, which is not installed; "
+            f'install it with: pip install "calotype[{extra}]"'
+        )
+
+
+class OverlapError(UsageError):
+    """Two rate-distortion curves share too small a range of distortion to be compared."""
+
+
+class ResultFileError(InputError):
+    """A file of measured curves cannot be read, or was written under another schema."""
+
+
+class MeasurementError(CalotypeError):
+    """A codec under measurement failed, or its file did not come back as the same picture."""

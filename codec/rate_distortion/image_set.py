@@ -1,0 +1,113 @@
+"""The pictures to measure on: files, folders and `.tar` archives, in a fixed order.
+
+A rate-distortion curve compares 8-bit RGB, so other pictures are refused by name instead of being
+converted silently: alpha that hides something, 16 bits, CMYK.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from bitstream.errors import InputError
+
+SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".ppm", ".jp2"}
+)
+"""File names that count as pictures inside folders and archives."""
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class SourceImage:
+    """One picture, not yet read: a file, or a member of a tar archive."""
+
+    name: str
+    path: Path
+    member: str | None = None
+
+    def pixels(self) -> Pixels:
+        """Read the picture: uint8 (h, w, 3), orientation applied.
+
+        Raises `InputError` when it cannot be read or is not an 8-bit RGB or gray picture.
+        """
+        try:
+            if self.member is None:
+                return _rgb_pixels(self.path.read_bytes(), self.name)
+            with tarfile.open(self.path) as archive:
+                content = archive.extractfile(self.member)
+                if content is None:
+                    raise InputError(f"{self.name}: not a file inside {self.path.name}")
+                return _rgb_pixels(content.read(), self.name)
+        except (OSError, tarfile.TarError, KeyError) as error:
+            raise InputError(f"{self.name}: cannot be read: {error}") from error
+
+
+def _rgb_pixels(data: bytes, name: str) -> Pixels:
+    try:
+        with Image.open(io.BytesIO(data)) as opened:
+            image = ImageOps.exif_transpose(opened)
+            mode = image.mode
+            if image.has_transparency_data:
+                rgba = image.convert("RGBA")
+                if rgba.getextrema()[3] != (255, 255):
+                    raise InputError(
+                        f"{name}: has an alpha channel; a rate-distortion curve compares RGB "
+                        "only: flatten the picture first, or leave it out"
+                    )
+                image = rgba.convert("RGB")
+            elif mode in {"1", "L", "P", "RGB"}:
+                image = image.convert("RGB")
+            else:
+                raise InputError(
+                    f"{name}: has pixel mode {mode}; a rate-distortion curve compares 8-bit RGB: "
+                    "convert the picture first, or leave it out"
+                )
+            return np.asarray(image, dtype=np.uint8)
+    except UnidentifiedImageError as error:
+        raise InputError(f"{name}: not a picture that Pillow can read") from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"{name}: cannot be decoded: {error}") from error
+
+
+def _tar_members(path: Path) -> Iterator[SourceImage]:
+    try:
+        with tarfile.open(path) as archive:
+            names = [member.name for member in archive if member.isfile()]
+    except (OSError, tarfile.TarError) as error:
+        raise InputError(f"{path.name}: not a readable tar archive: {error}") from error
+    for name in sorted(names):
+        if Path(name).suffix.lower() in SUFFIXES:
+            yield SourceImage(name, path, name)
+
+
+def find_images(paths: Sequence[Path]) -> list[SourceImage]:
+    """List the pictures in `paths`: files as given; folders (recursively) and tars, sorted by name.
+
+    Nothing is decoded yet.  Raises `InputError` when a path does not exist or nothing is found.
+    """
+    found: list[SourceImage] = []
+    for path in paths:
+        if path.is_dir():
+            for file in sorted(path.rglob("*")):
+                if file.is_file() and file.suffix.lower() in SUFFIXES:
+                    found.append(SourceImage(file.relative_to(path).as_posix(), file))
+        elif not path.exists():
+            raise InputError(f"{path}: does not exist; give pictures, folders or .tar archives")
+        elif path.suffix.lower() == ".tar":
+            found.extend(_tar_members(path))
+        else:
+            found.append(SourceImage(path.name, path))
+    if not found:
+        raise InputError(
+            f"no picture in {', '.join(map(str, paths))}; looked for " + " ".join(sorted(SUFFIXES))
+        )
+    return found

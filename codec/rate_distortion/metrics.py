@@ -1,0 +1,97 @@
+"""Distortion between two 8-bit RGB images.
+
+Everything here looks at what a viewer gets: pixels rounded to 8 bits, all three colour channels
+with equal weight, values 0..255.  Squared errors are summed in integers, so a stored sum gives
+back the PSNR exactly, on any machine.
+"""
+
+from __future__ import annotations
+
+import math
+from importlib.util import find_spec
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitstream.errors import UsageError
+from codec.rate_distortion.errors import MissingExtraError
+
+Pixels = NDArray[np.uint8]
+
+PEAK = 255
+"""Largest sample value: the peak in PSNR."""
+
+MS_SSIM_SMALLEST_SIDE = 161
+"""Five scales with an 11-sample window: (11 − 1) · 2⁴ + 1 samples on the shorter side."""
+
+
+def _check_pair(original: Pixels, decoded: Pixels) -> None:
+    for name, pixels in (("original", original), ("decoded", decoded)):
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+            raise UsageError(
+                f"{name} image: expected uint8 pixels of shape (height, width, 3), "
+                f"got {pixels.dtype} {pixels.shape}"
+            )
+    if original.shape != decoded.shape:
+        raise UsageError(
+            f"the images differ in size: original {original.shape}, decoded {decoded.shape}"
+        )
+
+
+def squared_error(original: Pixels, decoded: Pixels) -> int:
+    """Sum of squared differences over all samples of two uint8 (h, w, 3) images: an exact integer.
+
+    Raises `UsageError` when shape or dtype differ from that.
+    """
+    _check_pair(original, decoded)
+    # 255² · 3 samples fit int32 for any one row of up to 11,000 pixels; the sum runs in int64.
+    difference = original.astype(np.int32) - decoded
+    return int(np.sum(difference * difference, dtype=np.int64))
+
+
+def mse(original: Pixels, decoded: Pixels) -> float:
+    """Mean squared error over all samples, in squared 8-bit steps (0..255²)."""
+    return squared_error(original, decoded) / original.size
+
+
+def psnr_from_mse_db(mean_squared_error: float) -> float:
+    """Peak signal-to-noise ratio 10 · log10(255² / MSE) in dB; infinite for equal images."""
+    if mean_squared_error == 0:
+        return math.inf
+    return 10 * math.log10(PEAK * PEAK / mean_squared_error)
+
+
+def psnr_db(original: Pixels, decoded: Pixels) -> float:
+    """PSNR in dB of two uint8 (h, w, 3) images, over R, G and B together.
+
+    Raises `UsageError` when shape or dtype differ from that.
+    """
+    return psnr_from_mse_db(mse(original, decoded))
+
+
+def ms_ssim_available() -> bool:
+    """Whether the library that computes MS-SSIM is installed (extra `bench`)."""
+    return find_spec("pytorch_msssim") is not None
+
+
+def ms_ssim(original: Pixels, decoded: Pixels) -> float | None:
+    """Multi-scale structural similarity (Wang, Simoncelli, Bovik 2003), mean over R, G, B: 0..1.
+
+    Computed by `pytorch-msssim` on uint8 (h, w, 3) images with its default five scales.  Returns
+    None for an image whose shorter side is under 161 pixels, where five scales do not exist.
+    Raises `UsageError` for other shapes, `MissingExtraError` without the library.
+    """
+    _check_pair(original, decoded)
+    if not ms_ssim_available():
+        raise MissingExtraError("MS-SSIM", "pytorch-msssim", "bench")
+    if min(original.shape[:2]) < MS_SSIM_SMALLEST_SIDE:
+        return None
+    import pytorch_msssim
+    import torch
+
+    first, second = (
+        torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None].float()
+        for pixels in (original, decoded)
+    )
+    with torch.inference_mode():
+        return float(pytorch_msssim.ms_ssim(first, second, data_range=PEAK))

@@ -1,0 +1,1 @@
+"""Makes weights: `python -m training PRESET --data DIR_OR_TARS`."""

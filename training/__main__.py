@@ -1,0 +1,88 @@
+"""`python -m training PRESET --data DIR_OR_TARS`: train, resume, export."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from bitstream.errors import CalotypeError
+from training.config import PRESETS
+from training.data import CropSampler, load_photographs
+from training.loop import Budget, Progress, Trainer
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m training", description="Train a Calotype model on your own images."
+    )
+    parser.add_argument("preset", choices=sorted(PRESETS))
+    parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="DIR|TAR")
+    parser.add_argument("--validation", type=Path, nargs="*", default=[], metavar="DIR|TAR")
+    parser.add_argument("--run", type=Path, default=Path("runs/photo"), help="folder of the run")
+    parser.add_argument("--minutes", type=float, help="training time in all, resumed parts too")
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--no-autocast", action="store_true", help="train in float32")
+    parser.add_argument("--checkpoint-minutes", type=float, default=5.0)
+    options = parser.parse_args(arguments)
+    if options.minutes is None and options.steps is None:
+        parser.error("give --minutes or --steps")
+    return options
+
+
+def show(progress: Progress) -> None:
+    line = (
+        f"step {progress.step:7d}  {progress.fraction:6.1%}  lr {progress.learning_rate:.2e}  "
+        f"loss {progress.loss:.4f}  {progress.bpp:.3f} bpp  {progress.psnr_db:.2f} dB"
+    )
+    if progress.skipped:
+        line += f"  {progress.skipped} steps dropped"
+    end = "" if sys.stderr.isatty() else "\n"
+    print(("\r\x1b[K" if not end else "") + line, end=end, file=sys.stderr, flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parse(arguments)
+    try:
+        if options.threads:
+            torch.set_num_threads(options.threads)
+        name = options.device
+        if name == "auto":
+            name = "cuda" if torch.cuda.is_available() else "cpu"
+        preset = PRESETS[options.preset]
+        sampler = CropSampler(
+            load_photographs(options.data, smallest_side=preset.crop),
+            crop=preset.crop,
+            batch=preset.batch,
+            seed=preset.seed,
+            downscale_probability=preset.downscale_probability,
+        )
+        validation = load_photographs(options.validation) if options.validation else []
+        trainer = Trainer(
+            preset,
+            sampler,
+            options.run,
+            budget=Budget(options.minutes, options.steps),
+            device=torch.device(name),
+            autocast=not options.no_autocast,
+            validation=validation,
+        )
+        if options.resume and trainer.checkpoint_path.exists():
+            trainer.resume()
+        trainer.run(checkpoint_minutes=options.checkpoint_minutes, report=show)
+    except CalotypeError as error:
+        print(f"training: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

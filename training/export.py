@@ -1,0 +1,228 @@
+"""Freeze a training run into a weights file: `python -m training.export --run DIR --data …`.
+
+The averaged weights are rounded to float16, the hyper-synthesis to fixed point, and the
+probability tables are fitted to the symbols that these rounded weights produce on photographs.
+Beside the safetensors file stand a model card and `registry.json`, which names its SHA-256.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.numpy import save_file
+
+from bitstream.errors import CalotypeError
+from bitstream.tables import TableSet, tables_from_pmfs
+from codec.exact import ExactLayer, to_arrays, to_fixed_point
+from codec.layers import QualityTable
+from codec.models.photo import (
+    LOG_SCALE_STEP,
+    SCALE_COUNT,
+    SCALE_MIN,
+    PhotoConfig,
+    PhotoModel,
+)
+from codec.models.photo_coder import PhotoCoder
+from codec.weights import hash_weights
+from training.checkpoint import load_checkpoint
+from training.data import Pixels, load_photographs
+from training.table_fit import SymbolCounts, hyper_tables, latent_tables
+
+Array = npt.NDArray[np.generic]
+
+
+def network_arrays(model: PhotoModel) -> dict[str, Array]:
+    """Weights by name: float16, quality tables float32; without the hyper-synthesis."""
+    arrays: dict[str, Array] = {}
+    for name, tensor in model.state_dict().items():
+        if not name.startswith("hyper_synthesis."):
+            dtype = np.float32 if name.endswith(".knots") else np.float16
+            arrays["network." + name] = tensor.cpu().contiguous().numpy().astype(dtype)
+    return arrays
+
+
+def exact_layers(model: PhotoModel) -> list[ExactLayer]:
+    """The hyper-synthesis in fixed point, layer by layer."""
+    hyper = model.hyper_synthesis
+    parts: list[tuple[torch.nn.Conv2d, QualityTable, int]] = [
+        (hyper.layer_64, hyper.bias_64, 1),
+        (hyper.up_64, hyper.bias_up_64, 2),
+        (hyper.layer_32, hyper.bias_32, 1),
+        (hyper.up_32, hyper.bias_up_32, 2),
+        (hyper.out, hyper.bias_out, 1),
+    ]
+    return [
+        to_fixed_point(layer.weight.detach().cpu(), bias.knots.detach().cpu(), shuffle)
+        for layer, bias, shuffle in parts
+    ]
+
+
+def gaussian_scales() -> npt.NDArray[np.float64]:
+    """Standard deviation of each table of the latents."""
+    return SCALE_MIN * np.exp(LOG_SCALE_STEP * np.arange(SCALE_COUNT))
+
+
+def tables_arrays(hyper: TableSet, latent: TableSet) -> dict[str, Array]:
+    """Both table sets, under the names that `codec.models.photo_coder` reads."""
+    named = {"hyper_tables.": hyper, "latent_tables.": latent}
+    return {
+        prefix + name: array for prefix, set_ in named.items()
+        for name, array in set_.to_arrays().items()
+    }
+
+
+def export_arrays(
+    model: PhotoModel, photographs: Sequence[Pixels], *, crop: int = 256
+) -> dict[str, Array]:
+    """All arrays of the weights file of a trained model, tables fitted on `photographs`."""
+    config = model.config
+    arrays = {**network_arrays(model), **to_arrays(exact_layers(model))}
+    sets = config.knots
+    one = tables_from_pmfs([(-1, np.full(3, 1 / 3))])
+    placeholders = tables_arrays(
+        TableSet(*(_repeat(one, sets * config.hyper_channels))),
+        TableSet(*(_repeat(one, SCALE_COUNT))),
+    )
+    coder = PhotoCoder({**arrays, **placeholders}, config, bytes(8))
+    counts = SymbolCounts(sets, config.hyper_channels, SCALE_COUNT)
+    for number, pixels in enumerate(_crops(photographs, crop)):
+        # Every photograph is coded at a few qualities, all qualities in turn.
+        for offset in (0, sets / 2):
+            chosen = (number + offset) % sets
+            quality = float(np.clip(1 + 99 * chosen / (sets - 1), 1, 100))
+            counts.add(coder.symbols(coder.analyze(pixels, quality), quality), quality)
+    return {
+        **arrays,
+        **tables_arrays(hyper_tables(counts), latent_tables(counts, gaussian_scales())),
+    }
+
+
+def _repeat(tables: TableSet, count: int) -> tuple[Any, Any, Any]:
+    size = len(tables.frequencies)
+    return (
+        np.tile(tables.frequencies, count),
+        np.arange(count + 1, dtype=np.int32) * np.int32(size),
+        np.tile(tables.minimums, count),
+    )
+
+
+def _crops(photographs: Sequence[Pixels], crop: int) -> Iterator[Pixels]:
+    for photograph in photographs:
+        height, width = (min(side, crop) // 16 * 16 for side in photograph.shape[:2])
+        top, left = (photograph.shape[0] - height) // 2, (photograph.shape[1] - width) // 2
+        yield photograph[top : top + height, left : left + width]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What the model card says of where the weights come from."""
+
+    data: str
+    licence: str
+    command: str
+    steps: int
+    hours: float
+
+
+def write_weights(
+    folder: Path, name: str, arrays: dict[str, Array], config: PhotoConfig, origin: Origin
+) -> Path:
+    """Write `<name>.safetensors`, its card and the registry; returns the weights file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.safetensors"
+    metadata = {"model": name, "config": json.dumps(asdict(config))}
+    save_file(arrays, path, metadata=metadata)
+    digest = hash_weights(path).hex()
+    registry_path = folder / "registry.json"
+    registry = json.loads(registry_path.read_text("utf-8")) if registry_path.exists() else {}
+    registry[name] = [{"file": path.name, "sha256": digest}]
+    registry_path.write_text(json.dumps(registry, indent=2) + "\n", "utf-8")
+    (folder / f"{name}.md").write_text(_card(name, path, digest, arrays, config, origin), "utf-8")
+    return path
+
+
+def _card(
+    name: str,
+    path: Path,
+    digest: str,
+    arrays: dict[str, Array],
+    config: PhotoConfig,
+    origin: Origin,
+) -> str:
+    parameters = sum(a.size for key, a in arrays.items() if key.startswith(("network", "exact")))
+    return f"""---
+license: {origin.licence}
+tags: [image-compression]
+---
+# Weights of the model `{name}`
+
+| | |
+|---|---|
+| file | `{path.name}`, {path.stat().st_size:,} bytes |
+| SHA-256 | `{digest}` |
+| exported | {date.today().isoformat()} |
+| parameters | {parameters:,} |
+| sizes | `{json.dumps(asdict(config))}` |
+| trained on | {origin.data} |
+| licence | {origin.licence} |
+| command | `{origin.command}` |
+| steps | {origin.steps:,} ({origin.hours:.1f} hours) |
+
+Arrays `network.*` are float16 (quality tables float32), `exact.*` the fixed-point
+hyper-synthesis, `*_tables.*` the integer probability tables. Rate-distortion figures of these
+weights are in `benchmarks/results`, under the SHA-256 above.
+"""
+
+
+def load_run(run: Path) -> tuple[PhotoModel, dict[str, Any]]:
+    """The averaged model of a run's checkpoint, and the checkpoint."""
+    state = load_checkpoint(run / "checkpoint.pt")
+    model = PhotoModel(PhotoConfig(**state["preset"]["model"]))
+    model.load_state_dict(state["average"])
+    return model.eval(), state
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m training.export", description=__doc__)
+    parser.add_argument("--run", type=Path, required=True, help="folder of the training run")
+    parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="DIR|TAR",
+                        help="photographs to fit the tables on: training data")
+    parser.add_argument("--images", type=int, default=600, help="how many of them")
+    parser.add_argument("-o", "--output", type=Path, default=Path("weights"))
+    parser.add_argument("--data-description", default="not stated")
+    parser.add_argument("--licence", default="not stated")
+    parser.add_argument("--command", default="not stated", help="the training command, for the card")
+    options = parser.parse_args(arguments)
+    try:
+        model, state = load_run(options.run)
+        photographs = load_photographs(options.data)
+        # Spread over all of the data, whatever order it comes in.
+        chosen = np.linspace(0, len(photographs) - 1, min(options.images, len(photographs)))
+        arrays = export_arrays(model, [photographs[int(k)] for k in chosen])
+        origin = Origin(
+            options.data_description,
+            options.licence,
+            options.command,
+            state["step"],
+            state["seconds"] / 3600,
+        )
+        path = write_weights(options.output, "photo", arrays, model.config, origin)
+    except CalotypeError as error:
+        print(f"export: {error}", file=sys.stderr)
+        return error.exit_code
+    print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
