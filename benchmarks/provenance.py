@@ -51,6 +51,14 @@ def library_versions(names: Sequence[str] = LIBRARIES) -> dict[str, str]:
     return found
 
 
+def load_average() -> float | None:
+    """Processes that wanted a core in the last minute; above the number of cores, times mislead."""
+    try:
+        return round(os.getloadavg()[0], 2)
+    except (AttributeError, OSError):  # Windows has none
+        return None
+
+
 def provenance() -> dict[str, Any]:
     """Command, processor, cores, date (UTC), Python and library versions."""
     return {

@@ -31,7 +31,6 @@ from codec.rate_distortion import (
     read_result,
     write_result,
 )
-from codec.rate_distortion.metrics import ms_ssim_available
 
 RESULTS = Path(__file__).resolve().parent / "results"
 RATE_RANGE_BPP = (0.15, 1.2)
@@ -94,7 +93,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="folder, tar or files")
     parser.add_argument("--name", required=True, help="name of the set, recorded in the result")
     parser.add_argument("--codecs", default=",".join(codec_names()), help="codecs to measure")
-    parser.add_argument("--no-ms-ssim", action="store_true", help="leave MS-SSIM out")
+    parser.add_argument("--ms-ssim", action="store_true", help="measure MS-SSIM too (slow)")
     parser.add_argument("-j", "--jobs", type=int, default=1, help="pictures at a time")
     parser.add_argument("--limit", type=int, help="only the first N pictures")
     parser.add_argument("-o", "--output", type=Path, help="result file")
@@ -110,7 +109,7 @@ def main() -> int:
                 find_codec(name),
                 images,
                 data_set=options.name,
-                ms_ssim=ms_ssim_available() and not options.no_ms_ssim,
+                ms_ssim=options.ms_ssim,
                 executor=executor if options.jobs > 1 else None,
             )
             measured_by[name] = provenance()

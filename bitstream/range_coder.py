@@ -30,9 +30,7 @@ _STATE_WORDS = 2
 # The end mark is entry 1, 2**-16 of the range.  It lies at a third of it because decoders that
 # have lost their place are often at an end or at a half: where zeros are read after the last byte.
 _THIRD = 0x555555
-_END_MODEL = model_from_frequencies(
-    np.array([_THIRD, 2**8, 2**24 - 2**8 - _THIRD], dtype=np.int32)
-)
+_END_MODEL = model_from_frequencies(np.array([_THIRD, 2**8, 2**24 - 2**8 - _THIRD], dtype=np.int32))
 _END = 1
 
 
@@ -78,19 +76,12 @@ class RangeDecoder:
         return entries
 
     def finish(self) -> None:
-        """Raise PayloadError unless the bytes were used up exactly.  Call it once, at the end."""
-        if self._data:
-            with payload_errors():
-                found = self._coder.decode(_END_MODEL)
-            if found != _END:
-                raise PayloadError(
-                    f"no end mark after the symbols in a payload of {len(self._data)} bytes: "
-                    "it is damaged or cut short, or it was written with another model"
-                )
-        if self._mirror.finish() != self._data:
+        """Raise PayloadError unless the bytes were used up exactly.  Call it at the end."""
+        expected = self._mirror.finish()
+        if expected != self._data:
             raise PayloadError(
-                f"a payload of {len(self._data)} bytes is not what its symbols encode to: "
-                "bytes are missing or left over"
+                f"{len(self._data)} bytes decode to symbols that encode to {len(expected)} other "
+                "bytes: the payload is damaged, cut short, or was written with another model"
             )
 
 

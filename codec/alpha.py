@@ -42,7 +42,7 @@ def encode_alpha(alpha: npt.NDArray[np.uint8]) -> bytes:
     return b"".join(pieces) + deflater.flush()
 
 
-def decode_alpha(data: bytes, width: int, height: int) -> npt.NDArray[np.uint8]:
+def decode_alpha(data: bytes, height: int, width: int) -> npt.NDArray[np.uint8]:
     """Return the alpha plane, uint8 (height, width), that ``encode_alpha`` was given.
 
     Never inflates more than ``height * (width + 1)`` bytes, whatever ``data`` announces.  Raises

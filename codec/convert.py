@@ -137,7 +137,8 @@ def _eight_bits(array: npt.NDArray[Any], name: str, reduce_depth: bool) -> npt.N
         # Written so that NaN fails as well.
         if not bool(((array >= 0) & (array <= 1)).all()):
             raise InputError(f"{name} has values outside 0 .. 1: scale them to that range first")
-        return np.floor(array.astype(np.float64) * 255 + 0.5).astype(np.uint8)
+        levels: npt.NDArray[np.float64] = array.astype(np.float64) * 255 + 0.5
+        return levels.astype(np.uint8)  # rounds towards zero
     raise InputError(
         f"{name} has values of type {kind}, expected uint8, uint16, or floats in 0 .. 1: "
         "convert them first"

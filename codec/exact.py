@@ -91,7 +91,9 @@ class ExactHyperSynthesis:
             torch.from_numpy(layer.weight.astype(np.float64)).flatten(1) for layer in self.layers
         ]
 
-    def __call__(self, hyper_latents: npt.NDArray[np.int32], quality_hundredths: int) -> ExactOutput:
+    def __call__(
+        self, hyper_latents: npt.NDArray[np.int32], quality_hundredths: int
+    ) -> ExactOutput:
         """Hyper-latents int32 (Z, h, w) to means and indexes of (C, 4·h, 4·w)."""
         limit = ACTIVATION_LIMIT >> ACTIVATION_BITS
         start = np.clip(hyper_latents, -limit, limit).astype(np.float64) * 2**ACTIVATION_BITS
@@ -138,12 +140,12 @@ def _convolve(values: Tensor, weight: Tensor, kernel: int) -> Tensor:
 
 def layers_from_arrays(arrays: Mapping[str, Array]) -> list[ExactLayer]:
     """Read `exact.<k>.weight`, `.bias`, `.shuffle`, k = 0, 1, …; the inverse of `to_arrays`."""
-    layers = []
+    layers: list[ExactLayer] = []
     while f"exact.{len(layers)}.weight" in arrays:
         prefix = f"exact.{len(layers)}."
         try:
             weight, bias = arrays[prefix + "weight"], arrays[prefix + "bias"]
-            shuffle = int(arrays[prefix + "shuffle"][()])  # type: ignore[call-overload]
+            shuffle = int(arrays[prefix + "shuffle"][()])
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise WeightsMismatchError(f"weights file: layer {prefix} is incomplete") from error
         layers.append(ExactLayer(weight, bias, shuffle))  # type: ignore[arg-type]
@@ -175,6 +177,4 @@ def to_fixed_point(weight: Tensor, bias: Tensor, shuffle: int = 1) -> ExactLayer
         )
     limit = 2.0**31 - 1
     knots = torch.round(bias.double() * 2**ACTIVATION_BITS).clamp(-limit, limit)
-    return ExactLayer(
-        scaled.to(torch.int16).numpy(), knots.to(torch.int32).numpy(), shuffle
-    )
+    return ExactLayer(scaled.to(torch.int16).numpy(), knots.to(torch.int32).numpy(), shuffle)

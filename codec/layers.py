@@ -42,13 +42,15 @@ class Block(nn.Module):
         with torch.no_grad():
             # Near-identity blocks keep the warm-started linear codec working at step 0.
             self.project.weight.mul_(0.2)
+            assert self.project.bias is not None
             self.project.bias.zero_()
 
     def forward(self, features: Tensor, position: Tensor) -> Tensor:
         """Map (batch, width, h, w) to the same shape; position is (batch,) in [0, 1]."""
         hidden = self.spatial(features)
         hidden = hidden * (1 + self.scale(position)) + self.shift(position)
-        return features + self.project(F.relu(self.expand(hidden)))
+        branch: Tensor = self.project(F.relu(self.expand(hidden)))
+        return features + branch
 
 
 class Stage(nn.Module):

@@ -20,16 +20,18 @@ def quantize(latents: Float32Array, means: Int32Array) -> Int32Array:
 
     Values that are not finite, or beyond ±2³⁰, are brought inside: any input has symbols.
     """
-    residual = np.nan_to_num(latents - means * _UNIT, nan=0.0)
-    return np.rint(np.clip(residual, -SYMBOL_LIMIT, SYMBOL_LIMIT)).astype(np.int32)
+    residual = np.nan_to_num(latents - means.astype(np.float32) * _UNIT, nan=0.0)
+    symbols: Int32Array = np.rint(np.clip(residual, -SYMBOL_LIMIT, SYMBOL_LIMIT)).astype(np.int32)
+    return symbols
 
 
 def dequantize(symbols: Int32Array, means: Int32Array) -> Float32Array:
     """ŷ = symbol + μ; a last-bit difference here moves a pixel, never the parse."""
-    return symbols.astype(np.float32) + means * _UNIT
+    return symbols.astype(np.float32) + means.astype(np.float32) * _UNIT
 
 
 def round_hyper_latents(hyper_latents: Float32Array) -> Int32Array:
     """Round to integers within the range of the exact path."""
     bounded = np.clip(np.nan_to_num(hyper_latents, nan=0.0), -4096, 4096)
-    return np.rint(bounded).astype(np.int32)
+    integers: Int32Array = np.rint(bounded).astype(np.int32)
+    return integers

@@ -93,7 +93,9 @@ class CropSampler:
     ) -> None:
         self.photographs = [p for p in photographs if min(p.shape[:2]) >= crop]
         if not self.photographs:
-            raise InputError(f"training data: every image is smaller than the crop of {crop} pixels")
+            raise InputError(
+                f"training data: every image is smaller than the crop of {crop} pixels"
+            )
         self.crop, self.batch, self.seed = crop, batch, seed
         self.downscale_probability = downscale_probability
 

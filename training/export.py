@@ -69,14 +69,16 @@ def exact_layers(model: PhotoModel) -> list[ExactLayer]:
 
 def gaussian_scales() -> npt.NDArray[np.float64]:
     """Standard deviation of each table of the latents."""
-    return SCALE_MIN * np.exp(LOG_SCALE_STEP * np.arange(SCALE_COUNT))
+    scales: npt.NDArray[np.float64] = SCALE_MIN * np.exp(LOG_SCALE_STEP * np.arange(SCALE_COUNT))
+    return scales
 
 
 def tables_arrays(hyper: TableSet, latent: TableSet) -> dict[str, Array]:
     """Both table sets, under the names that `codec.models.photo_coder` reads."""
     named = {"hyper_tables.": hyper, "latent_tables.": latent}
     return {
-        prefix + name: array for prefix, set_ in named.items()
+        prefix + name: array
+        for prefix, set_ in named.items()
         for name, array in set_.to_arrays().items()
     }
 
@@ -195,13 +197,21 @@ def load_run(run: Path) -> tuple[PhotoModel, dict[str, Any]]:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.export", description=__doc__)
     parser.add_argument("--run", type=Path, required=True, help="folder of the training run")
-    parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="DIR|TAR",
-                        help="photographs to fit the tables on: training data")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="DIR|TAR",
+        help="photographs to fit the tables on: training data",
+    )
     parser.add_argument("--images", type=int, default=600, help="how many of them")
     parser.add_argument("-o", "--output", type=Path, default=Path("weights"))
     parser.add_argument("--data-description", default="not stated")
     parser.add_argument("--licence", default="not stated")
-    parser.add_argument("--command", default="not stated", help="the training command, for the card")
+    parser.add_argument(
+        "--command", default="not stated", help="the training command, for the card"
+    )
     options = parser.parse_args(arguments)
     try:
         model, state = load_run(options.run)

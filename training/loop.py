@@ -90,7 +90,7 @@ def build_optimizer(model: torch.nn.Module, preset: PhotoPreset) -> torch.optim.
 
 def to_tensor(pixels: Pixels, device: torch.device) -> Tensor:
     """uint8 (batch, h, w, 3) to float (batch, 3, h, w) in [0, 1], channels last."""
-    tensor = torch.from_numpy(np.ascontiguousarray(pixels)).to(device, non_blocking=True)
+    tensor = torch.from_numpy(np.array(pixels)).to(device, non_blocking=True)
     return tensor.permute(0, 3, 1, 2).float().div_(255)
 
 
@@ -180,7 +180,7 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             output = self.model(pixels, position, hard=hard)
         loss, bpp, mse = rate_distortion_loss(output, pixels, position)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), preset.gradient_clip)
         self.step += 1
         if not (torch.isfinite(loss) and torch.isfinite(norm)):
@@ -193,8 +193,9 @@ class Trainer:
     def update_average(self) -> None:
         # A short memory at first: the average must not remember the untrained weights.
         decay = min(self.preset.ema_decay, (1 + self.step) / (10 + self.step))
-        averages = list(self.average.parameters())
-        torch._foreach_lerp_(averages, list(self.model.parameters()), 1 - decay)
+        pairs = zip(self.average.parameters(), self.model.parameters(), strict=True)
+        for average, current in pairs:
+            average.lerp_(current, 1 - decay)
 
     def run(
         self,
@@ -262,7 +263,7 @@ class Trainer:
     def log(self, name: str, row: dict[str, Any]) -> None:
         path = self.directory / name
         new = not path.exists()
-        with open(path, "a", newline="") as file:
+        with path.open("a", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=list(row))
             if new:
                 writer.writeheader()

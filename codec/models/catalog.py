@@ -33,9 +33,7 @@ class ModelEntry:
     weights: tuple[WeightsEntry, ...]
 
 
-_FAMILIES = (
-    (1, "photo", "photographs: variational autoencoder with a hyperprior", 1),
-)
+_FAMILIES = ((1, "photo", "photographs: variational autoencoder with a hyperprior", 1),)
 
 
 def _registry() -> dict[str, list[dict[str, str]]]:

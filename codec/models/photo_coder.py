@@ -129,7 +129,8 @@ class PhotoCoder:
         tile = self.symbols(latents, quality)
         encoder = SymbolEncoder()
         encoder.put(
-            tile.hyper_latents.ravel(), self._hyper_indexes(tile.hyper_latents, quality),
+            tile.hyper_latents.ravel(),
+            self._hyper_indexes(tile.hyper_latents, quality),
             self.hyper_tables,
         )
         encoder.put(tile.symbols.ravel(), tile.indexes.ravel(), self.latent_tables)
@@ -162,9 +163,9 @@ class PhotoCoder:
         decoder = SymbolDecoder(payloads[0])
         shape = (self.config.hyper_channels, -(-height // 4), -(-width // 4))
         empty = np.zeros(shape, dtype=np.int32)
-        hyper_latents = decoder.get(
-            self._hyper_indexes(empty, quality), self.hyper_tables
-        ).reshape(shape)
+        hyper_latents = decoder.get(self._hyper_indexes(empty, quality), self.hyper_tables).reshape(
+            shape
+        )
         output = self.exact(hyper_latents, quality_hundredths(quality))
         means = output.means[:, :height, :width]
         indexes = np.ascontiguousarray(output.indexes[:, :height, :width])
@@ -220,7 +221,9 @@ def _network(arrays: Mapping[str, Array], config: PhotoConfig) -> PhotoModel:
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
-        raise WeightsMismatchError(f"weights file: it does not fit its own sizes: {error}") from error
+        raise WeightsMismatchError(
+            f"weights file: it does not fit its own sizes: {error}"
+        ) from error
     return network.eval().requires_grad_(False)
 
 

@@ -112,18 +112,22 @@ def efficient_points(points: RatePoints) -> list[tuple[float, float]]:
     return kept
 
 
-def _db_at_rate(
-    log_rate: Callable[[float], Any], points: RatePoints, rate_bpp: float
-) -> float:
+def _db_at_rate(log_rate: Callable[[float], Any], points: RatePoints, rate_bpp: float) -> float:
     """Invert the interpolated log₁₀ rate on the curve's own dB interval, clamped to its ends."""
     if rate_bpp <= points[0][0]:
         return points[0][1]
     if rate_bpp >= points[-1][0]:
         return points[-1][1]
-    from scipy.optimize import brentq
-
     target = math.log10(rate_bpp)
-    return float(brentq(lambda db: float(log_rate(db)) - target, points[0][1], points[-1][1]))
+    low_db, high_db = points[0][1], points[-1][1]
+    # Forty halvings of any interval of dB end below the last digit that is ever printed.
+    for _ in range(40):
+        middle_db = (low_db + high_db) / 2
+        if float(log_rate(middle_db)) < target:
+            low_db = middle_db
+        else:
+            high_db = middle_db
+    return (low_db + high_db) / 2
 
 
 def bd_rate_of_points(

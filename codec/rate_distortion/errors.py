@@ -1,12 +1,12 @@
 """What can go wrong while rate and distortion are measured.
 
-    CalotypeError
-    ├── UsageError
-    │   ├── MissingExtraError       an optional library is not installed; names the extra to install
-    │   └── OverlapError            two curves share too little to be compared
-    ├── InputError
-    │   └── ResultFileError         a result file cannot be read or has another schema
-    └── MeasurementError            a codec failed, or its file did not decode to the same size
+CalotypeError
+├── UsageError
+│   ├── MissingExtraError       an optional library is not installed; names the extra to install
+│   └── OverlapError            two curves share too little to be compared
+├── InputError
+│   └── ResultFileError         a result file cannot be read or has another schema
+└── MeasurementError            a codec failed, or its file did not decode to the same size
 """
 
 from __future__ import annotations

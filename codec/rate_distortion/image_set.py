@@ -58,7 +58,7 @@ def _rgb_pixels(data: bytes, name: str) -> Pixels:
             mode = image.mode
             if image.has_transparency_data:
                 rgba = image.convert("RGBA")
-                if rgba.getextrema()[3] != (255, 255):
+                if rgba.getchannel("A").getextrema() != (255, 255):
                     raise InputError(
                         f"{name}: has an alpha channel; a rate-distortion curve compares RGB "
                         "only: flatten the picture first, or leave it out"

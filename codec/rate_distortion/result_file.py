@@ -15,6 +15,7 @@ from typing import Any
 from bitstream.errors import OutputError
 from codec.rate_distortion.curve import OperationalCurve
 from codec.rate_distortion.errors import ResultFileError
+from codec.write_file import write_atomically
 
 SCHEMA = "calotype.rate_distortion/1"
 
@@ -66,18 +67,25 @@ def write_result(
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text so that `path` is either the old file or the complete new one.
+    """Write text as UTF-8, as `write_bytes` does."""
+    write_bytes(path, text.encode())
 
-    Raises `OutputError`.
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` so that `path` is either the old file or the complete new one.
+
+    Missing folders are made.  Raises `OutputError`.
     """
-    temporary = path.with_name(path.name + ".part")
+    make_folder(path.parent)
+    write_atomically(path, lambda fo: fo.write(data), force=True)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it; raises `OutputError` when that fails."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
+        path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(f"{path}: cannot be written: {error}") from error
+        raise OutputError(f"cannot make the folder {path}: {error.strerror or error}") from error
 
 
 def read_result(path: Path) -> ResultFile:

@@ -8,11 +8,16 @@ from . import oracle
 from .round_trip import int32, random_message, random_tables
 
 
-def table_list(tables, table):
-    return tables.frequencies[tables.starts[table] : tables.starts[table + 1]].tolist()
+def table_list(tables: TableSet, table: int) -> list[int]:
+    frequencies: list[int] = tables.frequencies[
+        tables.starts[table] : tables.starts[table + 1]
+    ].tolist()
+    return frequencies
 
 
-def random_entries(rng, tables, length):
+def random_entries(
+    rng: np.random.Generator, tables: TableSet, length: int
+) -> list[tuple[int, int]]:
     """Draw (entry, table) pairs: by probability, uniformly, or always the least probable."""
     way = rng.integers(3)
     pairs = []
@@ -28,7 +33,7 @@ def random_entries(rng, tables, length):
     return pairs
 
 
-def test_range_coder_equals_the_oracle_on_thousands_of_messages():
+def test_range_coder_equals_the_oracle_on_thousands_of_messages() -> None:
     rng = np.random.default_rng(1)
     for _ in range(2000):
         tables = random_tables(rng, int(rng.integers(1, 4)))
@@ -46,7 +51,7 @@ def test_range_coder_equals_the_oracle_on_thousands_of_messages():
         decoder.finish()
 
 
-def test_ans_coder_equals_the_oracle_on_thousands_of_messages():
+def test_ans_coder_equals_the_oracle_on_thousands_of_messages() -> None:
     rng = np.random.default_rng(2)
     for _ in range(2000):
         tables = random_tables(rng, int(rng.integers(1, 4)))
@@ -65,7 +70,7 @@ def test_ans_coder_equals_the_oracle_on_thousands_of_messages():
         assert popped.tolist() == [stack.pop(frequencies) for _ in entries] == entries.tolist()
 
 
-def test_a_stack_seeded_with_random_bits_pops_what_the_oracle_pops():
+def test_a_stack_seeded_with_random_bits_pops_what_the_oracle_pops() -> None:
     rng = np.random.default_rng(3)
     for seed in range(300):
         tables = random_tables(rng, 1)
@@ -78,7 +83,7 @@ def test_a_stack_seeded_with_random_bits_pops_what_the_oracle_pops():
             assert coder.pop(int32(0), tables).tolist() == [entry + tables.minimums[0]]
 
 
-def test_long_carries_are_resolved():
+def test_long_carries_are_resolved() -> None:
     # Entry 1 of this table keeps the middle of the interval: the carry stays open for many words.
     tables = TableSet(int32(2**23 - 1, 2, 2**23 - 1), int32(0, 3), int32(0))
     for last in (0, 1, 2):

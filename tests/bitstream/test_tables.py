@@ -1,6 +1,7 @@
 """Integer tables: rules, builders, storage."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,13 +16,16 @@ from bitstream import (
     tables_from_pmfs,
 )
 
-from .round_trip import int32, random_tables
+from .round_trip import Int32Array, int32, random_tables
 
 TOTAL = 2**24
 
 
-def entries(tables, table):
-    return tables.frequencies[tables.starts[table] : tables.starts[table + 1]].tolist()
+def entries(tables: TableSet, table: int) -> list[int]:
+    frequencies: list[int] = tables.frequencies[
+        tables.starts[table] : tables.starts[table + 1]
+    ].tolist()
+    return frequencies
 
 
 BROKEN = {
@@ -44,12 +48,12 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("arrays", BROKEN.values(), ids=BROKEN.keys())
-def test_broken_tables_are_refused(arrays):
+def test_broken_tables_are_refused(arrays: tuple[Int32Array, Int32Array, Int32Array]) -> None:
     with pytest.raises(TableError):
         TableSet(*arrays)
 
 
-def test_too_many_tables_and_entries_are_refused():
+def test_too_many_tables_and_entries_are_refused() -> None:
     many = limits.MAX_TABLES + 1
     frequencies = np.tile(int32(TOTAL - 1, 1), many)
     starts = np.arange(0, 2 * many + 1, 2, dtype=np.int32)
@@ -62,7 +66,7 @@ def test_too_many_tables_and_entries_are_refused():
         TableSet(wide, int32(0, size), int32(0))
 
 
-def test_tables_are_copied_and_read_only():
+def test_tables_are_copied_and_read_only() -> None:
     frequencies = int32(TOTAL - 1, 1)
     tables = TableSet(frequencies, int32(0, 2), int32(0))
     frequencies[0] = 0
@@ -71,7 +75,7 @@ def test_tables_are_copied_and_read_only():
         tables.frequencies[0] = 0
 
 
-def test_tables_survive_storage():
+def test_tables_survive_storage() -> None:
     tables = random_tables(np.random.default_rng(0), 20)
     again = TableSet.from_arrays(tables.to_arrays())
     for name, array in tables.to_arrays().items():
@@ -80,7 +84,7 @@ def test_tables_survive_storage():
         TableSet.from_arrays({"frequencies": tables.frequencies, "starts": tables.starts})
 
 
-def test_rounding_is_by_largest_remainder_and_the_first_of_equals():
+def test_rounding_is_by_largest_remainder_and_the_first_of_equals() -> None:
     # Each entry has its 1; of 2**24 - 4 units the three thirds get 5592404 and a rest of zero.
     assert entries(tables_from_pmfs([(0, np.full(3, 1 / 3))]), 0) == [5592405, 5592405, 5592405, 1]
     # 2**24 - 3 units in halves: the unit left over goes to the first.
@@ -89,24 +93,24 @@ def test_rounding_is_by_largest_remainder_and_the_first_of_equals():
     assert entries(tables_from_pmfs([(0, np.array([0.25]))]), 0) == [2**22 + 1, 3 * 2**22 - 1]
 
 
-def test_escapes_get_what_is_missing():
+def test_escapes_get_what_is_missing() -> None:
     assert entries(tables_from_pmfs([(7, np.array([0.5, 0.25]))]), 0)[-1] == 2**22
 
 
 @pytest.mark.parametrize("pmf", [[], [-0.1, 1], [math.nan], [math.inf], [0.7, 0.7], [[0.5]]])
-def test_impossible_probabilities_are_refused(pmf):
+def test_impossible_probabilities_are_refused(pmf: list[Any]) -> None:
     with pytest.raises(TableError):
         tables_from_pmfs([(0, np.array(pmf, dtype=np.float64))])
 
 
-def test_no_probabilities_and_wide_minimums_are_refused():
+def test_no_probabilities_and_wide_minimums_are_refused() -> None:
     with pytest.raises(TableError):
         tables_from_pmfs([])
     with pytest.raises(TableError):
         tables_from_pmfs([(2**31, np.array([1.0]))])
 
 
-def test_gaussian_tables_are_gaussian_to_the_tails():
+def test_gaussian_tables_are_gaussian_to_the_tails() -> None:
     scales = np.geomspace(0.11, 256, 64)
     tables = gaussian_tables(scales)
     for table, scale in enumerate(scales):
@@ -114,9 +118,7 @@ def test_gaussian_tables_are_gaussian_to_the_tails():
         minimum, n = int(tables.minimums[table]), int(tables.sizes[table])
         assert n == 1 - 2 * minimum, "symmetric about zero"
         assert -minimum <= 1023
-        cdf = [
-            0.5 * math.erfc(-(minimum + k - 0.5) / (scale * math.sqrt(2))) for k in range(n + 1)
-        ]
+        cdf = [0.5 * math.erfc(-(minimum + k - 0.5) / (scale * math.sqrt(2))) for k in range(n + 1)]
         np.testing.assert_allclose(found[:-1], np.diff(cdf), rtol=1e-3, atol=2 / TOTAL)
         mass = math.erfc((0.5 - minimum) / (scale * math.sqrt(2)))
         np.testing.assert_allclose(found[-1], mass, rtol=1e-3, atol=2 / TOTAL)
@@ -124,21 +126,22 @@ def test_gaussian_tables_are_gaussian_to_the_tails():
 
 
 @pytest.mark.parametrize("scales", [[0.0], [-1.0], [math.nan], [[1.0]]])
-def test_impossible_scales_are_refused(scales):
+def test_impossible_scales_are_refused(scales: list[Any]) -> None:
     with pytest.raises(UsageError):
         gaussian_tables(np.array(scales))
 
 
-def test_histograms_are_smoothed():
+def test_histograms_are_smoothed() -> None:
     tables = tables_from_counts([(-1, np.array([0, 7, 1]))], smoothing=1.0)
     assert tables.minimums.tolist() == [-1]
-    np.testing.assert_allclose(np.array(entries(tables, 0)) / TOTAL, [1 / 12, 8 / 12, 2 / 12, 1 / 12],
-                               atol=2 / TOTAL)
+    np.testing.assert_allclose(
+        np.array(entries(tables, 0)) / TOTAL, [1 / 12, 8 / 12, 2 / 12, 1 / 12], atol=2 / TOTAL
+    )
     with pytest.raises(UsageError):
         tables_from_counts([(0, np.array([1]))], smoothing=0)
 
 
-def test_code_length_of_a_known_message():
+def test_code_length_of_a_known_message() -> None:
     tables = TableSet(int32(2**23, 2**22, 2**22), int32(0, 3), int32(0))
     assert tables.code_length_bits(int32(0, 0, 1), int32(0, 0, 0)) == 4
     # Escape 2 bits; v = 2 for -1 has class 1, which costs 2 bits, and then one bit.

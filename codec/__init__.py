@@ -1,0 +1,130 @@
+"""Calotype: a neural lossy image codec.
+
+    import codec
+    data = codec.compress("photo.png", quality=75)
+    image = codec.decompress(data)
+
+Importing this package loads no torch: every name is fetched when it is first used.
+"""
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import bitstream
+
+if getattr(bitstream, "CALOTYPE_BITSTREAM", None) != 1:
+    raise ImportError(
+        f"the package 'bitstream' at {getattr(bitstream, '__file__', 'an unknown place')} is "
+        "not Calotype's, expected the one that is installed with calotype: another distribution "
+        "of that name is in the way; 'pip uninstall bitstream', then install calotype again"
+    )
+
+if TYPE_CHECKING:
+    from bitstream import (
+        CalotypeError,
+        InputError,
+        LimitError,
+        ModelError,
+        OutputError,
+        StreamError,
+        UnknownModelError,
+        UsageError,
+        WeightsMismatchError,
+        WeightsMissingError,
+    )
+
+    from .api import (
+        compress,
+        compress_to_file,
+        decompress,
+        decompress_file,
+        inspect,
+        models,
+        verify,
+    )
+    from .models.catalog import ModelEntry
+    from .results import Compression, FileInfo, Verification
+else:
+    from . import models
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "bitstream": (
+        "CalotypeError",
+        "InputError",
+        "LimitError",
+        "ModelError",
+        "OutputError",
+        "StreamError",
+        "UnknownModelError",
+        "UsageError",
+        "WeightsMismatchError",
+        "WeightsMissingError",
+    ),
+    "codec.api": (
+        "compress",
+        "compress_to_file",
+        "decompress",
+        "decompress_file",
+        "inspect",
+        "verify",
+    ),
+    "codec.models.catalog": ("ModelEntry",),
+    "codec.results": ("Compression", "FileInfo", "Verification"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "CalotypeError",
+    "Compression",
+    "FileInfo",
+    "InputError",
+    "LimitError",
+    "ModelEntry",
+    "ModelError",
+    "OutputError",
+    "StreamError",
+    "UnknownModelError",
+    "UsageError",
+    "Verification",
+    "WeightsMismatchError",
+    "WeightsMissingError",
+    "__version__",
+    "compress",
+    "compress_to_file",
+    "decompress",
+    "decompress_file",
+    "inspect",
+    "models",
+    "verify",
+]
+
+
+class _CallablePackage(ModuleType):
+    """``codec.models`` is a package, and ``codec.models()`` is the catalogue in it.
+
+    The import system binds the package to that name whenever a part of it is loaded, so that a
+    function of the same name would come and go.
+    """
+
+    def __call__(self) -> "tuple[ModelEntry, ...]":
+        return importlib.import_module("codec.api").models()  # type: ignore[no-any-return]
+
+
+sys.modules["codec.models"].__class__ = _CallablePackage
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'codec' has no attribute {name!r}")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

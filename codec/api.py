@@ -1,0 +1,386 @@
+"""The library: images to files and back, without a command line.
+
+A function on bytes wraps one on a file object.  Torch, NumPy and Pillow are loaded by the
+functions that need them, so that ``inspect`` and ``models`` answer at once.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Literal, overload
+
+from bitstream import (
+    Container,
+    UsageError,
+    read_container,
+    read_tiles,
+    scan,
+)
+from bitstream.chunks import chunk_bytes
+
+from .models.catalog import MODELS, ModelEntry, find_model
+from .options import CompressOptions, check_device, check_integer, check_region
+from .results import Compression, FileInfo, Verification
+from .source import Source, opened
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import torch
+    from PIL import Image
+
+    from .image import ImageSource, Picture
+
+Region = tuple[int, int, int, int]
+
+_log = logging.getLogger("codec")
+
+
+def compress(
+    image: ImageSource,
+    *,
+    quality: float | None = None,
+    model: str = "photo",
+    effort: int = 1,
+    bpp: float | None = None,
+    size: int | None = None,
+    psnr: float | None = None,
+    strip: bool = False,
+    reduce_depth: bool = False,
+    apply_orientation: bool = False,
+    device: str = "auto",
+) -> bytes:
+    """Return the bytes of a .calo file.
+
+    image               Pillow image of any mode, array (height, width[, 1..4]) of uint8, path,
+                        bytes of an image file, or binary file object
+    quality             1 .. 100, larger is better; 75 where no other target is given
+    bpp, size, psnr     instead of a quality: the largest that fits into so many bits per pixel or
+                        bytes, all of the file counted; or the smallest that reaches so many dB
+                        on decoded 8-bit pixels.  At most 10 files are written to find it
+    model               name in the catalogue; see ``models``
+    effort              1 .. 9; all levels do the same in this version
+    strip               leave ICC, EXIF and XMP out
+    reduce_depth        allow more than 8 bits per channel, rounded to 8
+    apply_orientation   turn the pixels as the EXIF orientation says, and mark it as applied
+    device              "auto", "cpu" or "cuda"
+
+    What was converted or left out (CMYK, further frames) is logged as a warning on the logger
+    ``codec``.  Raises UsageError, InputError, LimitError, ModelError.
+    """
+    fo = io.BytesIO()
+    done = compress_to_file(
+        image,
+        fo,
+        quality=quality,
+        model=model,
+        effort=effort,
+        bpp=bpp,
+        size=size,
+        psnr=psnr,
+        strip=strip,
+        reduce_depth=reduce_depth,
+        apply_orientation=apply_orientation,
+        device=device,
+    )
+    for notice in done.notices:
+        _log.warning("%s", notice)
+    return fo.getvalue()
+
+
+def compress_to_file(
+    image: ImageSource,
+    fo: BinaryIO,
+    *,
+    quality: float | None = None,
+    model: str = "photo",
+    effort: int = 1,
+    bpp: float | None = None,
+    size: int | None = None,
+    psnr: float | None = None,
+    strip: bool = False,
+    reduce_depth: bool = False,
+    apply_orientation: bool = False,
+    device: str = "auto",
+) -> Compression:
+    """Write a .calo file to a binary file object; ``compress`` describes the arguments."""
+    options = CompressOptions(
+        quality, model, effort, bpp, size, psnr, strip, reduce_depth, apply_orientation, device
+    )
+    return compress_with(options, image, fo)
+
+
+def compress_with(options: CompressOptions, image: ImageSource, fo: BinaryIO) -> Compression:
+    """Write a .calo file with options that were checked before; see ``compress_to_file``."""
+    from .image import picture_from
+
+    picture = picture_from(
+        image,
+        reduce_depth=options.reduce_depth,
+        strip=options.strip,
+        apply_orientation=options.apply_orientation,
+    )
+    from . import target, weights
+
+    entry = find_model(options.model)
+    model = weights.load_model(entry.model_id, device=options.device)
+    trial = target.meet(options, picture, model)
+    fo.write(trial.data)
+    size_bytes = len(trial.data)
+    return Compression(
+        size_bytes=size_bytes,
+        width=picture.width,
+        height=picture.height,
+        rate_bpp=8 * size_bytes / (picture.width * picture.height),
+        quality=trial.quality,
+        model_name=entry.name,
+        psnr_db=trial.psnr_db,
+        trials=trial.trials,
+        notices=picture.notices,
+    )
+
+
+ReturnType = Literal["pil", "numpy", "torch"]
+
+
+@overload
+def decompress(
+    data: Source,
+    *,
+    as_: Literal["pil"] = ...,
+    region: Region | None = ...,
+    layers: int | None = ...,
+    partial: bool = ...,
+    seed: int | None = ...,
+    device: str = ...,
+) -> Image.Image: ...
+@overload
+def decompress(
+    data: Source,
+    *,
+    as_: Literal["numpy"],
+    region: Region | None = ...,
+    layers: int | None = ...,
+    partial: bool = ...,
+    seed: int | None = ...,
+    device: str = ...,
+) -> npt.NDArray[np.uint8]: ...
+@overload
+def decompress(
+    data: Source,
+    *,
+    as_: Literal["torch"],
+    region: Region | None = ...,
+    layers: int | None = ...,
+    partial: bool = ...,
+    seed: int | None = ...,
+    device: str = ...,
+) -> torch.Tensor: ...
+def decompress(
+    data: Source,
+    *,
+    as_: ReturnType = "pil",
+    region: Region | None = None,
+    layers: int | None = None,
+    partial: bool = False,
+    seed: int | None = None,
+    device: str = "auto",
+) -> Image.Image | npt.NDArray[np.uint8] | torch.Tensor:
+    """Return the image of a .calo file.
+
+    data      bytes, path, or binary file object
+    as_       "pil": Pillow image L, LA, RGB or RGBA, with ICC, EXIF and XMP in ``info``;
+              "numpy": uint8 (height, width[, 2..4]); "torch": uint8 (channels, height, width)
+    region    (x, y, width, height) in pixels: decode only the tiles that this part needs
+    layers    decode only the first so many quality layers, 1 .. the file's own number
+    partial   accept a file that was cut, if its first layer is complete
+    seed      for models that draw at random; none does in this version
+    device    "auto", "cpu" or "cuda"
+
+    Raises UsageError, InputError, StreamError, ModelError.
+    """
+    if as_ not in ("pil", "numpy", "torch"):
+        raise UsageError(f"as_={as_!r} was given, expected 'pil', 'numpy' or 'torch'")
+    picture = decompress_to_picture(
+        data, region=region, layers=layers, partial=partial, seed=seed, device=device
+    )
+    from . import image as images
+
+    if as_ == "numpy":
+        return images.to_numpy(picture)
+    if as_ == "torch":
+        return images.to_torch(picture)
+    return images.to_pil(picture)
+
+
+def decompress_to_picture(
+    data: Source,
+    *,
+    region: Region | None = None,
+    layers: int | None = None,
+    partial: bool = False,
+    seed: int | None = None,
+    device: str = "auto",
+) -> Picture:
+    """Return pixels, alpha and metadata of a .calo file; ``decompress`` has the arguments."""
+    check_device(device)
+    if seed is not None:
+        check_integer("seed", seed, 0, 2**63 - 1)
+    if region is not None:
+        check_region(region)
+    from . import pipeline, weights
+
+    with opened(data) as fo:
+        if region is not None and layers is None and not partial and fo.seekable():
+            header = read_tiles(fo, []).header
+            fo.seek(0)
+            model = weights.load_model(
+                header.model_id, weights_hash=header.weights_hash, device=device
+            )
+            selection = read_tiles(fo, pipeline.tiles_of_region(header, model, region))
+            return pipeline.decompress_tiles(selection, model, region=region)
+        container = _with_layers(read_container(fo, partial=partial), layers)
+    header = container.header
+    model = weights.load_model(header.model_id, weights_hash=header.weights_hash, device=device)
+    picture = pipeline.decompress_container(container, model, region=region)
+    if not container.complete:
+        notice = f"{len(container.payloads)} of {header.layers} layers were decoded"
+        picture = replace(picture, notices=(*picture.notices, notice))
+    return picture
+
+
+def decompress_file(
+    path: Source,
+    output: str | os.PathLike[str] | BinaryIO,
+    *,
+    format: str | None = None,  # noqa: A002 - the name that Pillow's save gives it
+    region: Region | None = None,
+    layers: int | None = None,
+    partial: bool = False,
+    seed: int | None = None,
+    device: str = "auto",
+) -> tuple[str, ...]:
+    """Decode a .calo file and save it as an image file; return notices.
+
+    path     the .calo file, as ``decompress`` takes it
+    output   path, whose suffix picks the format, or a binary file object
+    format   Pillow's name of the format, such as "PNG"; needed for a file object
+
+    An existing output is replaced.  Raises what ``decompress`` raises, and OutputError.
+    """
+    from .save import format_of_suffix, save_picture
+
+    if format is None:
+        if not isinstance(output, (str, os.PathLike)):
+            raise UsageError("output is a file object and format is None: give format='PNG'")
+        format = format_of_suffix(Path(output).suffix)  # noqa: A001
+    picture = decompress_to_picture(
+        path, region=region, layers=layers, partial=partial, seed=seed, device=device
+    )
+    if isinstance(output, (str, os.PathLike)):
+        from .write_file import write_atomically
+
+        notices: list[str] = []
+        write_atomically(
+            Path(output), lambda fo: notices.extend(save_picture(picture, fo, format)), force=True
+        )
+    else:
+        notices = list(save_picture(picture, output, format))
+    return (*picture.notices, *notices)
+
+
+def inspect(data: Source) -> FileInfo:
+    """Return what a .calo file says about itself; checks every chunk's CRC, imports no torch.
+
+    data   bytes, path, or binary file object.  Raises InputError or a StreamError.
+    """
+    with opened(data) as fo:
+        found = scan(fo)
+    header, chunks = found.header, found.chunks
+    sizes: dict[bytes, int] = {}
+    for chunk in chunks:
+        sizes[chunk.type] = sizes.get(chunk.type, 0) + chunk.length
+    size_bytes = chunks[-1].offset + chunk_bytes(chunks[-1].length)
+    return FileInfo(
+        size_bytes=size_bytes,
+        format_version=found.version,
+        width=header.width,
+        height=header.height,
+        channels=header.channels,
+        bit_depth=header.bit_depth,
+        has_alpha=b"ALPH" in sizes,
+        quality=header.quality,
+        model_id=header.model_id,
+        model_name=_model_name(header.model_id),
+        weights_hash=header.weights_hash.hex(),
+        tile_size=header.tile_size,
+        tiles_x=header.tiles_x,
+        tiles_y=header.tiles_y,
+        layers=header.layers,
+        rate_bpp=8 * size_bytes / (header.width * header.height),
+        payload_bytes=sizes.get(b"DATA", 0),
+        alpha_bytes=sizes.get(b"ALPH", 0),
+        icc_bytes=sizes.get(b"iccp", 0),
+        exif_bytes=sizes.get(b"exif", 0),
+        xmp_bytes=sizes.get(b"xmp_", 0),
+        chunks=chunks,
+    )
+
+
+def verify(data: Source, *, device: str = "auto") -> Verification:
+    """Read, check and decode a whole .calo file: CRCs, structure, weights, symbols, alpha.
+
+    Raises what ``decompress`` raises; returning means that the file is sound.
+    """
+    check_device(device)
+    from . import pipeline, weights
+
+    with opened(data) as fo:
+        content = fo if fo.seekable() else io.BytesIO(fo.read())
+        start = content.tell()
+        info = inspect(content)
+        content.seek(start)
+        container = read_container(content)
+    header = container.header
+    model = weights.load_model(header.model_id, weights_hash=header.weights_hash, device=device)
+    pipeline.decompress_container(container, model)
+    return Verification(
+        size_bytes=info.size_bytes,
+        width=info.width,
+        height=info.height,
+        has_alpha=info.has_alpha,
+        quality=info.quality,
+        model_name=info.model_name or str(info.model_id),
+        weights_hash=info.weights_hash,
+        chunks=len(info.chunks),
+        tiles=header.tile_count,
+        layers=header.layers,
+    )
+
+
+def models() -> tuple[ModelEntry, ...]:
+    """Return the catalogue: numbers, names and weights of the models.  Imports no torch."""
+    return MODELS
+
+
+def _with_layers(container: Container, layers: int | None) -> Container:
+    if layers is None:
+        return container
+    check_integer("layers", layers, 1, container.header.layers)
+    if layers > len(container.payloads):
+        raise UsageError(
+            f"layers={layers} was given, but the file was cut and has {len(container.payloads)}"
+        )
+    return replace(
+        container,
+        payloads=container.payloads[:layers],
+        complete=container.complete and layers == container.header.layers,
+    )
+
+
+def _model_name(model_id: int) -> str | None:
+    return next((entry.name for entry in MODELS if entry.model_id == model_id), None)

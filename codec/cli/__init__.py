@@ -1,0 +1,88 @@
+"""The command ``calotype``: one file per sub-command, each loaded when it is asked for."""
+
+import importlib
+import signal
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from bitstream import CalotypeError
+
+if TYPE_CHECKING:
+    from typer._click import Command, Context
+
+__all__ = ["app", "main"]
+
+# Modules of this package, each with a function of the same name.
+_COMMANDS = ("compress", "decompress", "inspect", "verify", "models", "rd", "plot", "demo")
+
+
+class _Commands(TyperGroup):
+    """Sub-commands that are imported one by one, and errors that become exit codes."""
+
+    def list_commands(self, ctx: "Context") -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: "Context", cmd_name: str) -> "Command | None":
+        if cmd_name not in _COMMANDS:
+            return None
+        if cmd_name not in self.commands:
+            module = importlib.import_module(f"codec.cli.{cmd_name}")
+            single = typer.Typer(add_completion=False, rich_markup_mode=None)
+            single.command(cmd_name)(getattr(module, cmd_name))
+            self.commands[cmd_name] = typer.main.get_command(single)
+        return self.commands[cmd_name]
+
+    def invoke(self, ctx: "Context") -> Any:
+        try:
+            return super().invoke(ctx)
+        except CalotypeError as error:
+            typer.echo(f"calotype: error: {error}", err=True)
+            raise typer.Exit(error.exit_code) from error
+
+
+app = typer.Typer(
+    name="calotype",
+    cls=_Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help starts in half the time
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from codec import __version__
+
+        typer.echo(f"calotype {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def calotype(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Compress photographs with a neural codec, and measure such codecs.
+
+    Exit codes: 0 ok, 1 some of the files failed, 2 usage, 3 unreadable input, 4 corrupt stream,
+    5 model missing, 6 cannot write, 130 interrupted.
+    """
+
+
+def main() -> None:
+    """Run the command and exit."""
+    signal.signal(signal.SIGTERM, _terminated)
+    app(prog_name="calotype")
+
+
+def _terminated(number: int, frame: object) -> NoReturn:
+    # An exception rather than death on the spot, so that temporary files are removed.
+    sys.exit(128 + number)

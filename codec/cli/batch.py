@@ -1,0 +1,127 @@
+"""One file or many: run, report, and end with the right exit code."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import typer
+
+from bitstream import CalotypeError
+
+from .progress import progress
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[T]):
+    """What became of one file: a result or an error."""
+
+    name: str
+    result: T | None
+    error: CalotypeError | None
+
+
+def run_batch(
+    names: Sequence[str],
+    work: Callable[[int], T],
+    *,
+    threads: int = 1,
+    what: str,
+    show: Callable[[int, T], str],
+    quiet: bool = False,
+) -> list[Outcome[T]]:
+    """Call ``work(0)`` .. ``work(n - 1)``; an error of one file does not stop the others.
+
+    names    of the inputs, for messages
+    threads  how many at a time
+    what     for the progress bar, such as "compressing"
+    show     the line to print about a result
+    quiet    no progress, no lines; errors are printed in any case
+    """
+
+    def attempt(number: int) -> Outcome[T]:
+        try:
+            return Outcome(names[number], work(number), None)
+        except CalotypeError as error:
+            return Outcome(names[number], None, error)
+
+    outcomes = []
+    numbers = range(len(names))
+    pool = ThreadPoolExecutor(max(1, min(threads, len(names))))
+    with pool, progress(len(names), what, quiet=quiet) as advance:
+        try:
+            for outcome in pool.map(attempt, numbers) if threads > 1 else map(attempt, numbers):
+                advance()
+                _report(outcome)
+                if outcome.result is not None and not quiet:
+                    typer.echo(show(len(outcomes), outcome.result))
+                outcomes.append(outcome)
+        except BaseException:
+            # An interrupt waits for the files that are being written, and starts no others.
+            pool.shutdown(cancel_futures=True)
+            raise
+    return outcomes
+
+
+def end(outcomes: Sequence[Outcome[Any]]) -> None:
+    """Leave the command with the exit code of a single error, or 1 if some of several failed."""
+    failed = [outcome.error for outcome in outcomes if outcome.error is not None]
+    if not failed:
+        return
+    if len(outcomes) == 1:
+        raise typer.Exit(failed[0].exit_code)
+    typer.echo(f"calotype: {len(failed)} of {len(outcomes)} files failed", err=True)
+    raise typer.Exit(1)
+
+
+def print_json(value: object) -> None:
+    """Print JSON with keys in their order; bytes become text, paths strings."""
+    sys.stdout.write(json.dumps(value, indent=2, default=_plain, ensure_ascii=False) + "\n")
+
+
+def as_record(outcome: Outcome[Any], result_type: type, **more: object) -> dict[str, object]:
+    """Return the JSON keys of one file: always the same ones, null where there is no result.
+
+    result_type   dataclass of the results
+    more          further keys
+    """
+    error = outcome.error
+    result = {field.name: None for field in dataclasses.fields(result_type)}
+    if outcome.result is not None:
+        result = dataclasses.asdict(outcome.result)
+    return {
+        "input": outcome.name,
+        **more,
+        "ok": error is None,
+        "error": None if error is None else str(error),
+        "error_type": None if error is None else type(error).__name__,
+        **result,
+    }
+
+
+def notice(name: str, texts: Sequence[str]) -> None:
+    """Print notices about one file on standard error."""
+    for text in texts:
+        typer.echo(f"calotype: notice: {name}: {text}", err=True)
+
+
+def _report(outcome: Outcome[Any]) -> None:
+    if outcome.error is not None:
+        message = str(outcome.error)
+        # Errors of the format do not know the file's name.
+        prefix = "" if outcome.name in message else f"{outcome.name}: "
+        typer.echo(f"calotype: error: {prefix}{message}", err=True)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.decode("latin-1")
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")

@@ -1,0 +1,132 @@
+"""``calotype compress``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bitstream import UsageError
+
+from .batch import as_record, end, notice, print_json, run_batch
+from .files import check_targets, plan, read_input, write_output
+from .values import parse_size
+
+if TYPE_CHECKING:
+    from codec import Compression
+
+SUFFIX = ".calo"
+
+
+def compress(
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="IN...", help="Image files, or - for standard input.")
+    ],
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output", "-o", metavar="OUT|DIR", help="File, folder, or - for standard output."
+        ),
+    ] = None,
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="Name or number; see calotype models.")
+    ] = "photo",
+    quality: Annotated[
+        float | None,
+        typer.Option("--quality", "-q", help="1 .. 100, larger is better; 75 by default."),
+    ] = None,
+    bpp: Annotated[
+        float | None, typer.Option("--bpp", help="Best quality within so many bits per pixel.")
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option("--size", help="Best quality within a file size: 50KiB, 20kB, 12345."),
+    ] = None,
+    psnr: Annotated[
+        float | None, typer.Option("--psnr", help="Smallest file that reaches so many dB.")
+    ] = None,
+    effort: Annotated[
+        int, typer.Option("--effort", "-e", help="1 .. 9; all do the same in this version.")
+    ] = 1,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Files at a time.")] = 1,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Work on the images in folders.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace existing files.")] = False,
+    strip: Annotated[bool, typer.Option("--strip", help="Leave out ICC, EXIF and XMP.")] = False,
+    reduce_depth: Annotated[
+        bool, typer.Option("--reduce-depth", help="Accept more than 8 bits, rounded to 8.")
+    ] = False,
+    apply_orientation: Annotated[
+        bool, typer.Option("--apply-orientation", help="Turn the pixels as EXIF says.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print results as JSON.")] = False,
+) -> None:
+    """Compress images to .calo files.
+
+    photo.png becomes photo.calo beside it; inputs are never changed.
+    """
+    from codec.options import CompressOptions
+
+    options = CompressOptions(
+        quality=quality,
+        model=model,
+        effort=effort,
+        bpp=bpp,
+        size=None if size is None else parse_size(size),
+        psnr=psnr,
+        strip=strip,
+        reduce_depth=reduce_depth,
+        apply_orientation=apply_orientation,
+        device=device,
+    )
+    todo = plan(inputs, output, recursive=recursive, is_wanted=is_image, suffix=SUFFIX)
+    quiet = as_json or any(job.target is None for job in todo)
+    if as_json and any(job.target is None for job in todo):
+        raise UsageError("--json and the compressed bytes cannot share standard output: give -o")
+    problems = check_targets(todo, force=force)
+
+    def work(number: int) -> "Compression":
+        job, problem = todo[number], problems[number]
+        if problem is not None:
+            raise problem
+        from codec import api
+
+        done: list[Compression] = []
+        source = read_input(job)
+        write_output(
+            job, lambda fo: done.append(api.compress_with(options, source, fo)), force=force
+        )
+        notice(job.name, done[0].notices)
+        return done[0]
+
+    outcomes = run_batch(
+        [job.name for job in todo],
+        work,
+        threads=jobs,
+        what="compressing",
+        show=lambda number, done: f"{todo[number]}  {_summary(done)}",
+        quiet=quiet,
+    )
+    if as_json:
+        from codec import Compression as Result
+
+        pairs = zip(outcomes, todo, strict=True)
+        files = [as_record(outcome, Result, output=job.output_name) for outcome, job in pairs]
+        print_json({"files": files})
+    end(outcomes)
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file in a folder has a suffix that Pillow can open."""
+    from PIL import Image
+
+    return path.suffix.lower() in Image.registered_extensions() and path.suffix != SUFFIX
+
+
+def _summary(done: "Compression") -> str:
+    text = (
+        f"{done.width}×{done.height}  {done.size_bytes:,} bytes  {done.rate_bpp:.3f} bpp  "
+        f"quality {done.quality:g}"
+    )
+    return text if done.psnr_db is None else f"{text}  {done.psnr_db:.2f} dB"

@@ -1,0 +1,136 @@
+"""``calotype decompress``."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bitstream import UsageError
+
+from .batch import as_record, end, notice, print_json, run_batch
+from .files import check_targets, plan, read_input, write_output
+from .values import parse_region
+
+SUFFIX = ".png"
+
+
+@dataclass(frozen=True)
+class Decompression:
+    """What was written: the picture's size, its format, and notices on what was left out."""
+
+    width: int
+    height: int
+    channels: int
+    has_alpha: bool
+    format: str
+    notices: tuple[str, ...]
+
+
+def decompress(
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="IN...", help=".calo files, or - for standard input.")
+    ],
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="OUT|DIR",
+            help="File, whose suffix picks the format; folder; or - for PNG on standard output.",
+        ),
+    ] = None,
+    layers: Annotated[
+        int | None, typer.Option("--layers", help="Decode only the first so many layers.")
+    ] = None,
+    partial: Annotated[bool, typer.Option("--partial", help="Accept a file that was cut.")] = False,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="For models that draw at random: none does yet.")
+    ] = None,
+    region: Annotated[
+        str | None, typer.Option("--region", metavar="X,Y,W,H", help="Decode only this part.")
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Files at a time.")] = 1,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Work on the .calo files in folders.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace existing files.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print results as JSON.")] = False,
+) -> None:
+    """Decompress .calo files to images.
+
+    photo.calo becomes photo.png beside it; -o photo.jpg picks another format by its suffix.
+    """
+    from codec.options import check_device, check_integer
+
+    check_device(device)
+    if layers is not None:
+        check_integer("layers", layers, 1, 64)
+    if seed is not None:
+        check_integer("seed", seed, 0, 2**63 - 1)
+    window = None if region is None else parse_region(region)
+    todo = plan(
+        inputs,
+        output,
+        recursive=recursive,
+        is_wanted=lambda path: path.suffix.lower() == ".calo",
+        suffix=SUFFIX,
+    )
+    if as_json and any(job.target is None for job in todo):
+        raise UsageError("--json and the image cannot share standard output: give -o")
+    formats = [_format_of(job.target) for job in todo]
+    problems = check_targets(todo, force=force)
+
+    def work(number: int) -> Decompression:
+        job, problem, format_name = todo[number], problems[number], formats[number]
+        if problem is not None:
+            raise problem
+        from codec import api
+        from codec.save import save_picture
+
+        picture = api.decompress_to_picture(
+            read_input(job),
+            region=window,
+            layers=layers,
+            partial=partial,
+            seed=seed,
+            device=device,
+        )
+        notices = list(picture.notices)
+        write_output(
+            job,
+            lambda fo: notices.extend(save_picture(picture, fo, format_name)),
+            force=force,
+        )
+        notice(job.name, notices)
+        return Decompression(
+            picture.width,
+            picture.height,
+            picture.channels,
+            picture.alpha is not None,
+            format_name,
+            tuple(notices),
+        )
+
+    outcomes = run_batch(
+        [job.name for job in todo],
+        work,
+        threads=jobs,
+        what="decompressing",
+        show=lambda number, done: f"{todo[number]}  {done.width}×{done.height}  {done.format}",
+        quiet=as_json or any(job.target is None for job in todo),
+    )
+    if as_json:
+        pairs = zip(outcomes, todo, strict=True)
+        files = [
+            as_record(outcome, Decompression, output=job.output_name) for outcome, job in pairs
+        ]
+        print_json({"files": files})
+    end(outcomes)
+
+
+def _format_of(target: Path | None) -> str:
+    from codec.save import format_of_suffix
+
+    return "PNG" if target is None else format_of_suffix(target.suffix)

@@ -1,0 +1,149 @@
+"""`calotype demo`: a photograph becomes a small file and comes back, beside JPEG and WebP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from codec.rate_distortion import OperationalCodec
+
+QUALITIES = (75, 50, 25, 10)
+PICTURES = ("coffee", "astronaut", "chelsea")
+"""Photographs that lie inside scikit-image's wheel: nothing is downloaded."""
+
+PEERS = {"jpeg": ".jpg", "webp": ".webp"}
+
+
+@dataclass(frozen=True)
+class DemoFile:
+    """One coded file of the demonstration: its bytes, and what it decodes to (uint8, h w 3)."""
+
+    codec: str
+    setting: str
+    data: bytes
+    pixels: NDArray[np.uint8]
+
+
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures.")] = Path(
+        "calotype-demo"
+    ),
+    picture: Annotated[
+        str, typer.Option(help=f"Photograph to use: {', '.join(PICTURES)}.")
+    ] = PICTURES[0],
+    force: Annotated[
+        bool, typer.Option("--force", "-f", help="Replace pictures of an earlier run.")
+    ] = False,
+) -> None:
+    """Compress a photograph at four qualities, decode it, and show what it costs.
+
+    Each file stands beside the JPEG and the WebP whose size is nearest. The photograph comes with
+    scikit-image, so this works offline; nothing but the output folder is written.
+    """
+    from codec.rate_distortion import find_codec
+    from codec.rate_distortion.result_file import write_bytes
+    from codec.write_file import refuse_existing
+
+    pixels = load_picture(picture)
+    original = output / f"{picture}.png"
+    refuse_existing(original, force=force)
+    write_bytes(original, _png(pixels))
+    groups: list[list[DemoFile]] = []
+    for quality in QUALITIES:
+        photo = find_codec("photo")
+        data = photo.encode(pixels, quality)
+        ours = DemoFile("calotype", f"q {quality}", data, photo.decode(data))
+        peers = [nearest_in_size(find_codec(name), pixels, len(data)) for name in PEERS]
+        groups.append([ours, *peers])
+        stem = f"{picture}-q{quality}"
+        write_bytes(output / f"{stem}.calo", ours.data)
+        write_bytes(output / f"{stem}.png", _png(ours.pixels))
+        for peer in peers:
+            write_bytes(output / f"{stem}-nearest{PEERS[peer.codec]}", peer.data)
+    _print_table(picture, pixels, groups)
+    typer.echo(
+        f"written to {output}: {original.name}, and for each quality the .calo file, the picture "
+        "it decodes to (.png), and the JPEG and WebP of the nearest size"
+    )
+    typer.echo(
+        f"next: calotype compress YOUR_PHOTO, or calotype inspect {output}/{picture}-q75.calo"
+    )
+
+
+def load_picture(name: str) -> NDArray[np.uint8]:
+    """A photograph from scikit-image's own files: uint8 (h, w, 3).
+
+    Raises `MissingExtraError` without scikit-image, `UsageError` for another name.
+    """
+    from bitstream.errors import UsageError
+    from codec.rate_distortion.errors import MissingExtraError
+
+    if name not in PICTURES:
+        raise UsageError(f"unknown photograph {name!r}; choose one of {', '.join(PICTURES)}")
+    if find_spec("skimage") is None:
+        raise MissingExtraError("The demonstration's photograph", "scikit-image", "demo")
+    import numpy as np
+    from skimage import data
+
+    return np.asarray(getattr(data, name)(), dtype=np.uint8)
+
+
+def nearest_in_size(
+    codec: OperationalCodec, pixels: NDArray[np.uint8], target_bytes: int
+) -> DemoFile:
+    """The file whose size is nearest to `target_bytes`, over all whole qualities of a codec."""
+    low, high = int(codec.settings[0]), int(codec.settings[-1])
+    files = {low: codec.encode(pixels, low), high: codec.encode(pixels, high)}
+    # Sizes grow with quality: bisect, then take the nearer of the two that enclose the target.
+    while high - low > 1:
+        middle = (low + high) // 2
+        files[middle] = codec.encode(pixels, middle)
+        if len(files[middle]) > target_bytes:
+            high = middle
+        else:
+            low = middle
+    best = min(files, key=lambda setting: (abs(len(files[setting]) - target_bytes), setting))
+    return DemoFile(codec.name, f"q {best}", files[best], codec.decode(files[best]))
+
+
+def _png(pixels: NDArray[np.uint8]) -> bytes:
+    import io
+
+    from PIL import Image
+
+    data = io.BytesIO()
+    Image.fromarray(pixels).save(data, "PNG")
+    return data.getvalue()
+
+
+def _print_table(picture: str, original: NDArray[np.uint8], groups: list[list[DemoFile]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from codec.rate_distortion import psnr_db
+
+    height, width = original.shape[:2]
+    table = Table(title=f"{picture}, {width}×{height}, {original.size:,} bytes of pixels")
+    table.add_column("codec")
+    for heading in ("setting", "bytes", "bpp", "PSNR in dB"):
+        table.add_column(heading, justify="right")
+    for group in groups:
+        for rank, file in enumerate(group):
+            table.add_row(
+                file.codec,
+                file.setting,
+                f"{len(file.data):,}",
+                f"{8 * len(file.data) / (width * height):.3f}",
+                f"{psnr_db(original, file.pixels):.2f}",
+                style="bold" if rank == 0 else None,
+                end_section=rank == len(group) - 1,
+            )
+    Console().print(table)

@@ -1,0 +1,37 @@
+"""``calotype models``."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from codec.models.catalog import WEIGHTS_FOLDER, ModelEntry, WeightsEntry
+
+from .batch import print_json
+
+
+def models(
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """List the models that this version knows, and their weights."""
+    from codec import api
+
+    def is_installed(weights: WeightsEntry) -> bool:
+        return (WEIGHTS_FOLDER / weights.file).is_file()
+
+    if as_json:
+        print_json({"models": [_record(entry, is_installed) for entry in api.models()]})
+        return
+    for entry in api.models():
+        typer.echo(f"{entry.model_id:>3}  {entry.name:<8} {entry.description}")
+        for weights in entry.weights:
+            state = "installed" if is_installed(weights) else "not installed"
+            typer.echo(f"     {weights.sha256[:16]}  {weights.file}  ({state})")
+        if not entry.weights:
+            typer.echo("     no weights")
+
+
+def _record(entry: ModelEntry, is_installed: Callable[[WeightsEntry], bool]) -> dict[str, object]:
+    weights = [{**dataclasses.asdict(w), "installed": is_installed(w)} for w in entry.weights]
+    return {**dataclasses.asdict(entry), "weights": weights}

@@ -1,0 +1,36 @@
+"""Values that a person types: sizes and regions."""
+
+import re
+
+from bitstream import UsageError
+
+_UNITS = {
+    "": 1,
+    "b": 1,
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+    "kib": 2**10,
+    "mib": 2**20,
+    "gib": 2**30,
+}
+
+
+def parse_size(text: str) -> int:
+    """Return bytes for "12345", "20kB", "50KiB", "1.5 MiB"; raises UsageError."""
+    match = re.fullmatch(r"\s*(\d{1,15}(?:\.\d{1,9})?)\s*([A-Za-z]*)\s*", text, re.ASCII)
+    factor = _UNITS.get(match[2].lower()) if match else None
+    size = 0 if match is None or factor is None else int(float(match[1]) * factor)
+    if size < 1:
+        raise UsageError(f"size {text!r} was given, expected such as 12345, 20kB, 50KiB or 1.5MiB")
+    return size
+
+
+def parse_region(text: str) -> tuple[int, int, int, int]:
+    """Return (x, y, width, height) for "X,Y,W,H" in pixels; raises UsageError."""
+    parts = text.split(",")
+    if len(parts) == 4 and all(re.fullmatch(r"\s*\d{1,9}\s*", part, re.ASCII) for part in parts):
+        x, y, width, height = (int(part) for part in parts)
+        if width and height:
+            return x, y, width, height
+    raise UsageError(f"region {text!r} was given, expected X,Y,W,H in pixels, such as 0,0,256,256")

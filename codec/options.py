@@ -1,0 +1,84 @@
+"""What a person may ask of compression, checked before any file is read."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bitstream import UsageError
+
+from .models.catalog import find_model
+
+DEFAULT_QUALITY = 75.0
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class CompressOptions:
+    """The keyword arguments of ``codec.compress``; see there.
+
+    Raises UsageError for values out of range or two targets at once, UnknownModelError.
+    """
+
+    quality: float | None = None
+    model: str = "photo"
+    effort: int = 1
+    bpp: float | None = None
+    size: int | None = None
+    psnr: float | None = None
+    strip: bool = False
+    reduce_depth: bool = False
+    apply_orientation: bool = False
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        targets = {
+            "quality": self.quality,
+            "bpp": self.bpp,
+            "size": self.size,
+            "psnr": self.psnr,
+        }
+        given = [name for name, value in targets.items() if value is not None]
+        if len(given) > 1:
+            raise UsageError(f"{' and '.join(given)} were given, expected only one of them")
+        for name in given:
+            check_number(name, targets[name])
+        if self.quality is not None and not 1 <= self.quality <= 100:
+            raise UsageError(f"quality {self.quality:g} was given, expected 1 .. 100")
+        for name in ("bpp", "size", "psnr"):
+            value = targets[name]
+            if value is not None and value <= 0:
+                raise UsageError(f"{name} {value:g} was given, expected a positive number")
+        check_integer("effort", self.effort, 1, 9)
+        check_device(self.device)
+        find_model(self.model)
+
+    @property
+    def asked_quality(self) -> float:
+        """The quality to code at where no other target is given."""
+        return DEFAULT_QUALITY if self.quality is None else float(self.quality)
+
+
+def check_number(name: str, value: object) -> None:
+    """Raise UsageError unless ``value`` is a finite number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise UsageError(f"{name} {value!r} was given, expected a finite number")
+
+
+def check_integer(name: str, value: object, low: int, high: int) -> None:
+    """Raise UsageError unless ``value`` is an integer, low .. high."""
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise UsageError(f"{name} {value!r} was given, expected an integer, {low} .. {high}")
+
+
+def check_device(device: str) -> None:
+    """Raise UsageError for an unknown device name."""
+    if device not in DEVICES:
+        raise UsageError(f"device {device!r} was given, expected one of {', '.join(DEVICES)}")
+
+
+def check_region(region: Sequence[object]) -> None:
+    """Raise UsageError unless ``region`` is four integers; the decoder checks them further."""
+    if len(region) != 4 or not all(type(value) is int for value in region):
+        raise UsageError(
+            f"region {region!r} was given, expected four integers: x, y, width, height"
+        )

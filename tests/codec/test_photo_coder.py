@@ -1,0 +1,154 @@
+"""The photo model at work, above all: a file parses alike whatever computes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bitstream.errors import PayloadError, WeightsMismatchError, WeightsMissingError
+from codec import weights
+from codec.models.photo_coder import PhotoCoder, TileSymbols, hyper_indexes
+from tests.codec.tiny import photographs, write_tiny_weights
+
+QUALITIES = (1.0, 37.31, 75.0, 100.0)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("weights")
+    write_tiny_weights(folder)
+    return folder
+
+
+@pytest.fixture
+def coder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> PhotoCoder:
+    monkeypatch.setenv(weights.ENVIRONMENT_VARIABLE, str(folder))
+    loaded = weights.load_model("photo", device="cpu")
+    assert isinstance(loaded, PhotoCoder)
+    return loaded
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def encode(coder: PhotoCoder, quality: float) -> tuple[tuple[bytes, ...], TileSymbols]:
+    latents = coder.analyze(photographs(1)[0], quality)
+    return coder.encode_tile(latents, quality), coder.symbols(latents, quality)
+
+
+def assert_same(one: TileSymbols, two: TileSymbols) -> None:
+    for name in ("hyper_latents", "symbols", "indexes", "means"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(two, name), err_msg=name)
+
+
+@pytest.mark.parametrize("quality", QUALITIES)
+def test_decodes_the_symbols_that_were_coded(coder: PhotoCoder, quality: float) -> None:
+    payloads, written = encode(coder, quality)
+    read = coder.decode_symbols(payloads, 8, 8, quality)
+    assert_same(written, read)
+    if quality > 1:
+        assert len(np.unique(read.symbols)) > 5
+        assert len(np.unique(read.indexes)) > 5
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("count", [1, 2])
+def test_symbols_do_not_depend_on_threads(coder: PhotoCoder, count: int) -> None:
+    payloads, written = encode(coder, 75)
+    torch.set_num_threads(count)
+    assert_same(written, coder.decode_symbols(payloads, 8, 8, 75))
+
+
+def test_symbols_do_not_depend_on_arithmetic_or_layout(
+    coder: PhotoCoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payloads, written = encode(coder, 75)
+    plain = coder.synthesize(coder.decode_tile(payloads, 8, 8, 75), 75)
+    monkeypatch.setattr(coder, "dtype", torch.bfloat16)
+    assert_same(written, coder.decode_symbols(payloads, 8, 8, 75))
+    rough = coder.synthesize(coder.decode_tile(payloads, 8, 8, 75), 75)
+    assert np.abs(plain.astype(int) - rough).mean() < 1
+    monkeypatch.setattr(coder, "dtype", torch.float32)
+    coder.network.to(memory_format=torch.contiguous_format)
+    assert_same(written, coder.decode_symbols(payloads, 8, 8, 75))
+
+
+def test_symbols_survive_noise_on_every_activation(coder: PhotoCoder) -> None:
+    payloads, written = encode(coder, 75)
+    plain = coder.synthesize(coder.decode_tile(payloads, 8, 8, 75), 75)
+    touched = []
+
+    def perturb(module: torch.nn.Module, _: object, output: torch.Tensor) -> torch.Tensor:
+        touched.append(module)
+        return output + 1e-4 * torch.randn_like(output)
+
+    leaves = [m for m in coder.network.modules() if not list(m.children())]
+    handles = [module.register_forward_hook(perturb) for module in leaves]
+    try:
+        read = coder.decode_symbols(payloads, 8, 8, 75)
+        assert not touched, "parsing ran a floating-point layer"
+        noisy = coder.synthesize(coder.decode_tile(payloads, 8, 8, 75), 75)
+    finally:
+        for handle in handles:
+            handle.remove()
+    assert touched
+    assert_same(written, read)
+    assert np.abs(plain.astype(int) - noisy).max() <= 2
+
+
+def test_an_encoder_on_other_arithmetic_writes_a_file_that_decodes(
+    coder: PhotoCoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coder, "dtype", torch.bfloat16)
+    payloads, written = encode(coder, 75)
+    monkeypatch.setattr(coder, "dtype", torch.float32)
+    assert_same(written, coder.decode_symbols(payloads, 8, 8, 75))
+
+
+def test_coarse_latents_of_any_value_have_symbols(coder: PhotoCoder) -> None:
+    shape = (coder.config.latent_channels, 3, 5)
+    for value in (np.nan, np.inf, -np.inf, 1e30):
+        latents = np.full(shape, value, dtype=np.float32)
+        payloads = coder.encode_tile(latents, 50)
+        read = coder.decode_tile(payloads, 3, 5, 50)
+        assert np.isfinite(read).all()
+        assert coder.synthesize(read, 50).shape == (48, 80, 3)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 5, -4])
+def test_damaged_payloads_are_refused(coder: PhotoCoder, cut: int) -> None:
+    (payload,), _ = encode(coder, 75)
+    with pytest.raises(PayloadError):
+        coder.decode_tile([payload[:cut]], 8, 8, 75)
+    with pytest.raises(PayloadError):
+        coder.decode_tile([payload + b"\x01\x02\x03\x04\x05"], 8, 8, 75)
+
+
+def test_hyper_indexes_pick_the_nearest_set() -> None:
+    sets = [int(hyper_indexes(q, 12, 8, 1, 1)[0]) // 8 for q in (1, 5.4, 5.6, 10, 99.9, 100)]
+    assert sets == [0, 0, 1, 1, 11, 11]
+    np.testing.assert_array_equal(hyper_indexes(1, 12, 2, 1, 2), [0, 0, 1, 1])
+
+
+def test_weights_are_found_by_hash_and_checked(
+    folder: Path, tmp_path: Path, coder: PhotoCoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = weights.load_model(1, weights_hash=coder.weights_hash, device="cpu")
+    assert found.weights_hash == coder.weights_hash
+    with pytest.raises(WeightsMissingError, match="0102030405060708"):
+        weights.load_model(1, weights_hash=bytes(range(1, 9)), device="cpu")
+    damaged = bytearray((folder / "photo.safetensors").read_bytes())
+    damaged[-1] ^= 1
+    (tmp_path / "photo.safetensors").write_bytes(damaged)
+    (tmp_path / "registry.json").write_bytes((folder / "registry.json").read_bytes())
+    monkeypatch.setenv(weights.ENVIRONMENT_VARIABLE, str(tmp_path))
+    with pytest.raises(WeightsMismatchError, match="SHA-256"):
+        weights.load_model(1, weights_hash=coder.weights_hash, device="cpu")

@@ -1,0 +1,1 @@
+"""Files written once, which every later version has to decode."""

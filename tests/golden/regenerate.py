@@ -1,0 +1,73 @@
+"""Add golden cases: `python -m tests.golden.regenerate NAME`. Never changes one that exists.
+
+A case is a `.calo` file, the PNG it decoded to, and a JSON file with the digest of its symbols.
+The weights it was written with stay beside it: a golden file must decode for ever.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from bitstream.container import Container, container_from_bytes, container_to_bytes
+from codec import weights
+from codec.image import Picture
+from codec.models.photo_coder import PhotoCoder
+from codec.pipeline import compress_picture, decompress_container
+from codec.tiling import TileGrid
+from tests.codec.tiny import photographs, write_tiny_weights
+
+FOLDER = Path(__file__).resolve().parent
+
+
+def symbols_digest(container: Container, coder: PhotoCoder) -> str:
+    """SHA-256 of every integer that parsing yields, tile after tile, int32 little endian."""
+    digest = hashlib.sha256()
+    grid = TileGrid(container.header, coder.stride)
+    for number in range(grid.count):
+        tile, payloads = grid.tile(number), [layer[number] for layer in container.payloads]
+        quality = container.header.quality
+        parsed = coder.decode_symbols(payloads, tile.height, tile.width, quality)
+        for array in (parsed.hyper_latents, parsed.symbols, parsed.indexes, parsed.means):
+            digest.update(np.ascontiguousarray(array, dtype="<i4").tobytes())
+    return digest.hexdigest()
+
+
+def load_coder() -> PhotoCoder:
+    """The model that the golden files were written with."""
+    os.environ[weights.ENVIRONMENT_VARIABLE] = str(FOLDER)
+    coder = weights.load_model("photo", device="cpu")
+    assert isinstance(coder, PhotoCoder)
+    return coder
+
+
+def main(name: str) -> int:
+    paths = [FOLDER / f"{name}{suffix}" for suffix in (".calo", ".png", ".json")]
+    if any(path.exists() for path in paths):
+        print(f"{name} exists: golden files are never written again", file=sys.stderr)
+        return 1
+    if not (FOLDER / "registry.json").exists():
+        write_tiny_weights(FOLDER)
+    coder = load_coder()
+    pixels = photographs(1, side=160, seed=77)[0][:150]
+    picture = Picture(
+        pixels, pixels[:, :, 1], b"an ICC profile", b"MM\x00*\x00\x00\x00\x08\x00\x00"
+    )
+    container = compress_picture(picture, coder, quality=68.5, tile_size=64)
+    data = container_to_bytes(container)
+    paths[0].write_bytes(data)
+    decoded = decompress_container(container_from_bytes(data), coder)
+    Image.fromarray(decoded.pixels).save(paths[1])
+    record = {"quality": 68.5, "symbols_sha256": symbols_digest(container, coder)}
+    paths[2].write_text(json.dumps(record, indent=2) + "\n", "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,201 @@
+"""The trainer: learns, survives kills and bad numbers, and exports what the codec runs."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bitstream.errors import InputError, UsageError
+from codec import weights
+from codec.models.photo_coder import PhotoCoder
+from tests.codec.tiny import photographs
+from training.__main__ import main as train
+from training.config import PRESETS
+from training.data import CropSampler, load_photographs
+from training.export import main as export
+from training.loop import Budget, Trainer, build_optimizer, to_tensor
+from training.losses import rate_distortion_loss
+
+PRESET = PRESETS["photo-tiny"]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A user's folder: PNGs in sub-folders, a tar shard, and files to skip."""
+    folder = tmp_path / "data"
+    (folder / "holiday").mkdir(parents=True)
+    scenes = photographs(4, side=160)
+    Image.fromarray(scenes[0]).save(folder / "holiday" / "one.png")
+    Image.fromarray(scenes[1]).convert("L").save(folder / "two.png")
+    Image.fromarray(scenes[2][:8, :8]).save(folder / "small.png")
+    (folder / "notes.txt").write_text("no image")
+    (folder / "broken.jpg").write_bytes(b"no image either")
+    with tarfile.open(folder / "shard.tar", "w") as shard:
+        buffer = io.BytesIO()
+        Image.fromarray(scenes[3]).save(buffer, "PNG")
+        member = tarfile.TarInfo("three.png")
+        member.size = len(buffer.getvalue())
+        shard.addfile(member, io.BytesIO(buffer.getvalue()))
+    return folder
+
+
+def trainer(folder: Path, steps: int, **changes: object) -> Trainer:
+    preset = dataclasses.replace(PRESET, **changes)  # type: ignore[arg-type]
+    sampler = CropSampler(photographs(4), crop=preset.crop, batch=preset.batch, seed=preset.seed)
+    return Trainer(
+        preset,
+        sampler,
+        folder,
+        budget=Budget(steps=steps),
+        device=torch.device("cpu"),
+        validation=photographs(1, seed=9),
+    )
+
+
+def losses(run: Trainer, count: int) -> list[float]:
+    values = [run.train_step(0.5) for _ in range(count)]
+    assert all(value is not None for value in values)
+    return [value[0] for value in values if value is not None]
+
+
+def test_reads_folders_and_shards_and_skips_the_rest(data: Path) -> None:
+    found = load_photographs([data])
+    assert sorted(p.shape for p in found) == [(160, 160, 3)] * 3
+    with pytest.raises(InputError, match="no image of at least 500"):
+        load_photographs([data], smallest_side=500)
+    with pytest.raises(InputError, match="does not exist"):
+        load_photographs([data / "nowhere"])
+
+
+def test_reading_stops_at_the_memory_given(data: Path) -> None:
+    one = 160 * 160 * 3 / 2**30
+    assert len(load_photographs([data], memory_gib=1.5 * one)) == 1
+
+
+def test_batches_depend_on_seed_and_number_alone() -> None:
+    def sampler(seed: int) -> CropSampler:
+        return CropSampler(photographs(3), crop=48, batch=4, seed=seed, downscale_probability=0.5)
+
+    np.testing.assert_array_equal(sampler(1)(5), sampler(1)(5))
+    assert (sampler(1)(5) != sampler(1)(6)).any()
+    assert (sampler(1)(5) != sampler(2)(5)).any()
+    assert sampler(1)(0).shape == (4, 48, 48, 3)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "soap"])
+def test_the_loss_falls(tmp_path: Path, optimizer: str) -> None:
+    run = trainer(tmp_path, 80, optimizer=optimizer, batch=4)
+    pixels = to_tensor(np.stack(photographs(4, seed=5)), run.device)
+    position = torch.tensor([0.2, 0.4, 0.6, 0.8])
+
+    @torch.no_grad()
+    def loss() -> float:
+        output = run.model(pixels, position, hard=True)
+        return float(rate_distortion_loss(output, pixels, position)[0])
+
+    before = loss()
+    losses(run, 80)
+    assert loss() < 0.97 * before
+
+
+def test_an_unknown_optimizer_is_refused() -> None:
+    with pytest.raises(UsageError, match="sgd"):
+        build_optimizer(torch.nn.Linear(1, 1), dataclasses.replace(PRESET, optimizer="sgd"))
+
+
+def test_a_resumed_run_goes_on_as_if_never_stopped(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    whole = trainer(tmp_path / "whole", 12)
+    first = trainer(tmp_path / "cut", 12)
+    torch.manual_seed(1)
+    losses(first, 6)
+    first.save()
+    second = trainer(tmp_path / "cut", 12)
+    second.resume()
+    assert second.step == 6
+    torch.manual_seed(1)
+    losses(whole, 6)
+    torch.manual_seed(2)
+    expected = losses(whole, 6)
+    torch.manual_seed(2)
+    np.testing.assert_allclose(losses(second, 6), expected, rtol=1e-4)
+
+
+def test_a_kill_while_writing_leaves_the_last_checkpoint(tmp_path: Path) -> None:
+    run = trainer(tmp_path, 3)
+    losses(run, 2)
+    run.save()
+    good = run.checkpoint_path.read_bytes()
+    run.checkpoint_path.with_name("checkpoint.pt.part").write_bytes(good[:100])
+    again = trainer(tmp_path, 3)
+    again.resume()
+    assert again.step == 2
+    run.checkpoint_path.write_bytes(good[:100])
+    with pytest.raises(InputError, match="unreadable"):
+        again.resume()
+
+
+def test_other_sizes_do_not_resume(tmp_path: Path) -> None:
+    trainer(tmp_path, 3).save()
+    other = trainer(tmp_path, 3, model=dataclasses.replace(PRESET.model, hyper_width=24))
+    with pytest.raises(UsageError, match="hyper_width"):
+        other.resume()
+
+
+def test_a_burst_of_nan_rolls_back_to_finite_weights(tmp_path: Path) -> None:
+    run = trainer(tmp_path, 30)
+    losses(run, 3)
+    run.save()
+    with torch.no_grad():
+        run.model.analysis.linear.weight.fill_(float("nan"))
+    run.run()
+    assert run.skipped == run.patience
+    assert run.rate_factor == 0.5
+    assert all(torch.isfinite(p).all() for p in run.model.parameters())
+    assert all(torch.isfinite(p).all() for p in run.average.parameters())
+    assert run.step == 30
+
+
+def test_command_trains_resumes_and_exports_a_working_codec(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, output = tmp_path / "run", tmp_path / "weights"
+    common = ["photo-tiny", "--data", str(data), "--run", str(run), "--device", "cpu"]
+    assert train([*common, "--steps", "4", "--validation", str(data / "two.png")]) == 0
+    assert train([*common, "--steps", "8", "--resume"]) == 0
+    assert torch.load(run / "checkpoint.pt", weights_only=True)["step"] == 8
+    with (run / "validation.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert all(float(row["psnr_db"]) > 15 and float(row["estimated_bpp"]) > 0 for row in rows)
+    told = ["--data-description", "scenes", "--licence", "CC0-1.0", "--command", "as tested"]
+    assert export(["--run", str(run), "--data", str(data), "-o", str(output), *told]) == 0
+    card = (output / "photo.md").read_text("utf-8")
+    digest = weights.hash_weights(output / "photo.safetensors").hex()
+    for word in (digest, "scenes", "CC0-1.0", "as tested", "| steps | 8 "):
+        assert word in card
+    registry = json.loads((output / "registry.json").read_text("utf-8"))
+    assert registry["photo"][0]["sha256"] == digest
+    monkeypatch.setenv(weights.ENVIRONMENT_VARIABLE, str(output))
+    coder = weights.load_model("photo", device="cpu")
+    assert isinstance(coder, PhotoCoder)
+    assert coder.weights_hash.hex() == digest[:16]
+    pixels = photographs(1)[0]
+    payloads = coder.encode_tile(coder.analyze(pixels, 80), 80)
+    decoded = coder.synthesize(coder.decode_tile(payloads, 8, 8, 80), 80)
+    assert 20 < sum(map(len, payloads)) < pixels.nbytes / 4
+    assert np.abs(decoded.astype(int) - pixels).mean() < 12
+
+
+def test_command_reports_missing_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["photo-tiny", "--data", str(tmp_path / "none"), "--steps", "1"]
+    assert train(arguments) == InputError.exit_code
+    assert "does not exist" in capsys.readouterr().err
