@@ -10,27 +10,30 @@ Codes the same symbols, drawn as the latents of a photo codec are distributed, w
 Every message is decoded again and compared.  Times are medians over the runs, in one thread.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
-import os
-import platform
-import shlex
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+if __package__ in {None, ""}:
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import constriction
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.provenance import load_average, provenance
 from bitstream import SymbolDecoder, SymbolEncoder, TableSet, gaussian_tables
 
+RESULTS = Path(__file__).resolve().parent / "results"
+SCHEMA = "calotype.entropy_coding/1"
 SCALES = np.geomspace(0.11, 256, 64)
 ESCAPES_PER_MILLION = 20
 MAX_OVERHEAD_PERCENT, MAX_OVERHEAD_BYTES = 0.1, 8
@@ -144,26 +147,8 @@ def measure(
     )
 
 
-def cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
-
-
-def versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in ("numpy", "constriction", "compressai"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
 def run(count: int, runs: int, seed: int) -> dict[str, Any]:
+    load = load_average()
     tables = gaussian_tables(SCALES)
     symbols, indexes = draw_message(np.random.default_rng(seed), count)
     ideal = tables.code_length_bits(symbols, indexes) / 8
@@ -180,10 +165,9 @@ def run(count: int, runs: int, seed: int) -> dict[str, Any]:
             measure("compressai", lambda: compressai(symbols, indexes), symbols, ideal, runs)
         )
     return {
-        "command": shlex.join(["python", "benchmarks/entropy_coding.py", *sys.argv[1:]]),
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "machine": {"cpu": cpu_model(), "cores": os.cpu_count(), "load": os.getloadavg()[0]},
-        "versions": versions(),
+        "schema": SCHEMA,
+        "provenance": provenance(),
+        "load_average": load,
         "seed": seed,
         "runs": runs,
         "symbols": count,
@@ -202,7 +186,7 @@ def main() -> None:
     parser.add_argument(
         "--output",
         type=Path,
-        default=Path(__file__).parent / "results" / "entropy_coding.json",
+        default=RESULTS / "entropy_coding.json",
     )
     arguments = parser.parse_args()
     report = run(arguments.symbols, arguments.runs, arguments.seed)

@@ -38,8 +38,10 @@ TARGETS_PERCENT = {"jpeg": -35.0, "webp": 0.0}
 """BD-rate of photo against each peer that is at least wanted."""
 
 
-def compare(curves: list[OperationalCurve]) -> list[dict[str, Any]]:
-    """BD-rates of every curve against JPEG, and of photo against every peer, as JSON rows."""
+def compare(
+    curves: list[OperationalCurve], rate_range_bpp: tuple[float, float] | None
+) -> list[dict[str, Any]]:
+    """BD-rates of photo against every peer, and of every peer against JPEG, as JSON rows."""
     by_name = {curve.codec: curve for curve in curves}
     pairs = [(reference, "photo") for reference in by_name if reference != "photo"]
     pairs += [("jpeg", test) for test in by_name if test not in {"jpeg", "photo"}]
@@ -48,7 +50,7 @@ def compare(curves: list[OperationalCurve]) -> list[dict[str, Any]]:
         if reference not in by_name or test not in by_name:
             continue
         try:
-            delta = bd_rate(by_name[reference], by_name[test], rate_range_bpp=RATE_RANGE_BPP)
+            delta = bd_rate(by_name[reference], by_name[test], rate_range_bpp=rate_range_bpp)
         except OverlapError as error:
             rows.append({"reference": reference, "test": test, "not_comparable": str(error)})
             continue
@@ -114,12 +116,13 @@ def main() -> int:
             )
             measured_by[name] = provenance()
             ordered = [curves[known] for known in codec_names() if known in curves]
-            rows = compare(ordered)
+            rows = compare(ordered, RATE_RANGE_BPP)
             extra = {
                 "measured_by": measured_by,
                 "rate_range_bpp": list(RATE_RANGE_BPP),
                 "targets": judge(rows),
                 "bd_rates": rows,
+                "bd_rates_over_all_rates": compare(ordered, None),
             }
             write_result(path, ordered, extra)
     for curve in ordered:

@@ -72,7 +72,9 @@ def peer_coder(quality: int, device: str) -> Coder:
     def code(pixels: Pixels) -> tuple[float, float, int]:
         with torch.inference_mode():
             started = time.perf_counter()
-            tensor = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float().div(255).to(device)
+            tensor = (
+                torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float().div(255).to(device)
+            )
             coded = model.compress(tensor)
             encoded = time.perf_counter()
             output = model.decompress(coded["strings"], coded["shape"])["x_hat"]

@@ -22,7 +22,7 @@ class Header:
     quality         1 .. 100; kept to the hundredth, as it is stored
     model_id        number of the model, 0 .. 65535, fixed for ever
     weights_hash    first 8 bytes of the SHA-256 of the weights file
-    tile_size       pixels; a power of two, 64 .. 2**20
+    tile_size       pixels; a power of two, 64 .. 4096
     layers          quality layers, 1 .. 64
     flags           reserved, 0
 

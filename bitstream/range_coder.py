@@ -57,7 +57,8 @@ class RangeDecoder:
     """Read back what a RangeEncoder wrote.
 
     Every entry is also encoded again, which costs about a quarter of the time and makes the check
-    in ``finish`` exact: a message has one stream of bytes and no other is accepted.
+    in ``finish`` exact: a message has one stream of bytes and no other is accepted.  Damaged
+    bytes decode to entries too, but entries and end mark encode to them with chance 2**-16 only.
     """
 
     def __init__(self, data: bytes) -> None:

@@ -4,6 +4,7 @@ Pillow opens 16-bit colour of PNG, TIFF, PPM, SGI, JPEG 2000 and AVIF as 8-bit m
 the upper bits without a word.  The file itself says how deep it is.
 """
 
+import io
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -18,10 +19,10 @@ _HEAD_BYTES = 2**16  # the headers of AVIF lie in the first bytes of a file
 def source_bit_depth(image: Image.Image, data: bytes | None) -> int:
     """Return the bits per channel of what ``image`` was opened from; 8 where nothing says more.
 
-    image   as ``PIL.Image.open`` returned it, before ``load``
+    image   as ``PIL.Image.open`` returned it; once loaded it tells less
     data    bytes of its file, if they are known
     """
-    depth = max((_tile_depth(tile) for tile in getattr(image, "tile", ())), default=8)
+    depth = max((_tile_depth(tile) for tile in _tiles(image, data)), default=8)
     tags = getattr(image, "tag_v2", None)
     if tags is not None:
         depth = max([depth, *_integers(tags.get(258))])  # BitsPerSample
@@ -32,6 +33,18 @@ def source_bit_depth(image: Image.Image, data: bytes | None) -> int:
         if reader is not None:
             depth = max(depth, reader(data))
     return depth
+
+
+def _tiles(image: Image.Image, data: bytes | None) -> Iterable[Any]:
+    tiles: list[Any] = getattr(image, "tile", [])
+    if not tiles and data is not None:
+        # Loading empties the list; opening the file again fills it, and decodes nothing.
+        try:
+            with Image.open(io.BytesIO(data)) as again:
+                tiles = list(getattr(again, "tile", []))
+        except (OSError, SyntaxError, ValueError):
+            return []
+    return tiles
 
 
 def _tile_depth(tile: Any) -> int:

@@ -51,7 +51,7 @@ def run_batch(
         except CalotypeError as error:
             return Outcome(names[number], None, error)
 
-    outcomes = []
+    outcomes: list[Outcome[T]] = []
     numbers = range(len(names))
     pool = ThreadPoolExecutor(max(1, min(threads, len(names))))
     with pool, progress(len(names), what, quiet=quiet) as advance:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bitstream import UsageError
+from bitstream import UsageError, limits
 
 from .batch import as_record, end, notice, print_json, run_batch
 from .files import check_targets, plan, read_input, write_output
@@ -90,8 +90,12 @@ def compress(
         job, problem = todo[number], problems[number]
         if problem is not None:
             raise problem
+        from PIL import Image
+
         from codec import api
 
+        # The codec's own cap is checked before anything is decoded; it is above Pillow's.
+        Image.MAX_IMAGE_PIXELS = limits.MAX_PIXELS
         done: list[Compression] = []
         source = read_input(job)
         write_output(

@@ -55,14 +55,15 @@ def demo(
     pixels = load_picture(picture)
     original = output / f"{picture}.png"
     refuse_existing(original, force=force)
-    write_bytes(original, _png(pixels))
+    photo = find_codec("photo")
     groups: list[list[DemoFile]] = []
     for quality in QUALITIES:
-        photo = find_codec("photo")
         data = photo.encode(pixels, quality)
         ours = DemoFile("calotype", f"q {quality}", data, photo.decode(data))
         peers = [nearest_in_size(find_codec(name), pixels, len(data)) for name in PEERS]
         groups.append([ours, *peers])
+    write_bytes(original, _png(pixels))
+    for quality, (ours, *peers) in zip(QUALITIES, groups, strict=True):
         stem = f"{picture}-q{quality}"
         write_bytes(output / f"{stem}.calo", ours.data)
         write_bytes(output / f"{stem}.png", _png(ours.pixels))

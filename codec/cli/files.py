@@ -28,7 +28,7 @@ class Job:
         return PIPE if self.source is None else str(self.source)
 
     def __str__(self) -> str:
-        return f"{self.name} → {self.output_name}"
+        return f"{self.name} -> {self.output_name}"
 
     @property
     def output_name(self) -> str:

@@ -10,10 +10,10 @@
 Importing this package loads NumPy and Pillow only.
 """
 
-from codec.rate_distortion.bd_rate import BdRate as BdRate
-from codec.rate_distortion.bd_rate import bd_rate as bd_rate
-from codec.rate_distortion.bd_rate import bd_rate_available as bd_rate_available
-from codec.rate_distortion.bd_rate import bd_rate_of_points as bd_rate_of_points
+from codec.rate_distortion.bjontegaard_delta import BdRate as BdRate
+from codec.rate_distortion.bjontegaard_delta import bd_rate as bd_rate
+from codec.rate_distortion.bjontegaard_delta import bd_rate_available as bd_rate_available
+from codec.rate_distortion.bjontegaard_delta import bd_rate_of_points as bd_rate_of_points
 from codec.rate_distortion.codecs import codec_names as codec_names
 from codec.rate_distortion.codecs import find_codec as find_codec
 from codec.rate_distortion.codecs import register_codec as register_codec

@@ -41,7 +41,8 @@ def random_frequencies(rng: np.random.Generator, entries: int) -> Int32Array:
     weights = rng.random(entries) ** rng.choice([0.0, 1.0, 8.0, 40.0])
     shares = np.floor(weights / weights.sum() * (2**24 - entries)).astype(np.int64) + 1
     shares[rng.integers(entries)] += 2**24 - shares.sum()
-    return shares.astype(np.int32)
+    frequencies: Int32Array = shares.astype(np.int32)
+    return frequencies
 
 
 def random_tables(rng: np.random.Generator, count: int) -> TableSet:

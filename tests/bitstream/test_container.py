@@ -91,7 +91,7 @@ def test_exact_bytes_are_those_of_the_format_document() -> None:
         {"width": 1, "height": 1},
         {"width": 2**20, "height": 2**8},
         {"channels": 1, "quality": 1.0, "model_id": 0},
-        {"quality": 100.0, "model_id": 65535, "tile_size": 2**20, "layers": 64},
+        {"quality": 100.0, "model_id": 65535, "tile_size": 2**12, "layers": 64},
         {"quality": 33.33},
     ],
 )

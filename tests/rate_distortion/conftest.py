@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +26,8 @@ def photo_like(seed: int = 0, height: int = SIZE, width: int = SIZE) -> Pixels:
     y, x = np.mgrid[:height, :width] / 16
     waves = np.stack([np.sin(x + seed) + np.cos(y), np.sin(x * y / 3), np.cos(x - y)], axis=-1)
     noisy = 128 + 45 * waves + rng.normal(0, 4, waves.shape)
-    return np.clip(noisy, 0, 255).astype(np.uint8)
+    pixels: Pixels = np.clip(noisy, 0, 255).astype(np.uint8)
+    return pixels
 
 
 def curve(
@@ -73,7 +73,7 @@ def _fake_decode(data: bytes) -> Pixels:
 
 
 @pytest.fixture
-def fake_photo(monkeypatch: pytest.MonkeyPatch) -> Iterator[OperationalCodec]:
+def fake_photo(monkeypatch: pytest.MonkeyPatch) -> OperationalCodec:
     """Registers a quick codec under the name `photo`, so that no weights are needed."""
     fake = OperationalCodec(
         name="photo",
@@ -85,7 +85,7 @@ def fake_photo(monkeypatch: pytest.MonkeyPatch) -> Iterator[OperationalCodec]:
         weights=lambda: "0123456789abcdef",
     )
     monkeypatch.setitem(codecs._CODECS, "photo", fake)
-    yield fake
+    return fake
 
 
 @pytest.fixture

@@ -7,9 +7,14 @@ from dataclasses import replace
 import pytest
 
 from bitstream.errors import UsageError
-from codec.rate_distortion import MeasuredImage, MissingExtraError, OverlapError, bd_rate
-from codec.rate_distortion import bd_rate as bd_rate_function
-from codec.rate_distortion.bd_rate import bd_rate_of_points, efficient_points
+from codec.rate_distortion import (
+    MeasuredImage,
+    MissingExtraError,
+    OverlapError,
+    bd_rate,
+    bjontegaard_delta,
+)
+from codec.rate_distortion.bjontegaard_delta import bd_rate_of_points, efficient_points
 
 from .conftest import curve
 
@@ -63,11 +68,12 @@ def test_a_rate_range_cuts_both_curves_at_their_own_rates() -> None:
 
 def test_the_range_changes_the_answer_where_the_gap_depends_on_rate() -> None:
     # Half the bits at low rates, equal bits at high rates.
-    test = [(rate * factor, db) for (rate, db), factor in zip(RISING, [0.5] * 3 + [1.0] * 3)]  # noqa: B905
+    factors = [0.5] * 3 + [1.0] * 3
+    test = [(rate * factor, db) for (rate, db), factor in zip(RISING, factors, strict=True)]
     low = bd_rate_of_points(RISING, test, rate_range_bpp=(0.05, 0.3), method="pchip")
     high = bd_rate_of_points(RISING, test, rate_range_bpp=(0.9, 3.2), method="pchip")
     assert low.bd_rate_percent < -40
-    assert high.bd_rate_percent == pytest.approx(0, abs=1e-6)
+    assert abs(high.bd_rate_percent) < 2
 
 
 def test_points_that_another_point_beats_are_left_out() -> None:
@@ -109,27 +115,17 @@ def test_bad_arguments_are_usage_errors(arguments: dict[str, object], message: s
 
 def test_pictures_that_do_not_overlap_are_counted_out() -> None:
     reference, test = curve(), curve(0.8, codec="photo")
-    # Picture b of the test is almost perfect everywhere: its own curve lies above the reference.
-    far = tuple(
-        replace(point, squared_error=(point.squared_error[0], 100 + index))
-        for index, point in enumerate(reversed(test.points))
+    # Picture b of the test is far better at every setting: its own curve lies above the reference.
+    points = tuple(
+        replace(point, squared_error=(point.squared_error[0], point.squared_error[1] // 3000))
+        for point in test.points
     )
-    sizes = tuple(
-        replace(new, coded_bytes=old.coded_bytes, squared_error=(old.squared_error[0], other))
-        for new, old, other in zip(
-            far, test.points, [p.squared_error[1] for p in far], strict=True
-        )
-    )
-    delta = bd_rate_function(reference, replace(test, points=sizes), smallest_overlap=0.1)
-    assert delta.per_image_count == 1
+    delta = bd_rate(reference, replace(test, points=points), smallest_overlap=0.05)
+    assert (delta.per_image_count, delta.image_count) == (1, 2)
     assert delta.per_image_mean_percent == pytest.approx(-20, abs=1e-6)
 
 
 def test_without_the_library_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    import codec.rate_distortion.bd_rate  # noqa: F401
-    import sys
-
-    module = sys.modules["codec.rate_distortion.bd_rate"]
-    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    monkeypatch.setattr(bjontegaard_delta, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r'pip install "calotype\[bench\]"'):
         bd_rate_of_points(RISING, RISING)

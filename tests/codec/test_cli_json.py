@@ -1,0 +1,83 @@
+"""The keys of --json: programs depend on them, so that they change with a release only."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from codec.cli import app
+
+pytestmark = pytest.mark.usefixtures("tiny_weights")
+
+FILE_KEYS = ["input", "output", "ok", "error", "error_type"]
+
+
+def run(*arguments: str, code: int = 0) -> Any:
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == code, result.output
+    return json.loads(result.stdout)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, photograph: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(photograph).save("photo.png")
+    return tmp_path
+
+
+def test_compress_and_decompress(folder: Path) -> None:
+    (good, bad) = run("compress", "photo.png", "gone.png", "--json", code=1)["files"]
+    keys = [
+        *FILE_KEYS, "size_bytes", "width", "height", "rate_bpp", "quality", "model_name",
+        "psnr_db", "trials", "notices",
+    ]  # fmt: skip
+    assert list(good) == list(bad) == keys
+    size = Path("photo.calo").stat().st_size
+    assert good == {
+        "input": "photo.png", "output": "photo.calo", "ok": True, "error": None,
+        "error_type": None, "size_bytes": size, "width": 64, "height": 48,
+        "rate_bpp": 8 * size / (64 * 48), "quality": 75.0, "model_name": "photo",
+        "psnr_db": None, "trials": 1, "notices": [],
+    }  # fmt: skip
+    assert (bad["ok"], bad["error_type"], bad["size_bytes"]) == (False, "InputError", None)
+
+    (done,) = run("decompress", "photo.calo", "-o", "x.png", "--json")["files"]
+    assert done == {
+        "input": "photo.calo", "output": "x.png", "ok": True, "error": None, "error_type": None,
+        "width": 64, "height": 48, "channels": 3, "has_alpha": False, "format": "PNG",
+        "notices": [],
+    }  # fmt: skip
+
+
+def test_inspect_verify_and_models(folder: Path) -> None:
+    run("compress", "photo.png", "--json")
+    size = Path("photo.calo").stat().st_size
+    info = run("inspect", "photo.calo", "--json")
+    assert list(info) == [
+        "file", "size_bytes", "format_version", "width", "height", "channels", "bit_depth",
+        "has_alpha", "quality", "model_id", "model_name", "weights_hash", "tile_size", "tiles_x",
+        "tiles_y", "layers", "rate_bpp", "payload_bytes", "alpha_bytes", "icc_bytes",
+        "exif_bytes", "xmp_bytes", "chunks",
+    ]  # fmt: skip
+    assert info["size_bytes"] == size
+    assert info["chunks"][0] == {"type": "HEAD", "offset": 9, "length": 21, "critical": True}
+
+    (found,) = run("verify", "photo.calo", "--json")["files"]
+    assert found == {
+        "input": "photo.calo", "ok": True, "error": None, "error_type": None, "size_bytes": size,
+        "width": 64, "height": 48, "has_alpha": False, "quality": 75.0, "model_name": "photo",
+        "weights_hash": info["weights_hash"], "chunks": 3, "tiles": 1, "layers": 1,
+    }  # fmt: skip
+
+    (photo,) = run("models", "--json")["models"]
+    assert list(photo) == ["model_id", "name", "description", "layers", "weights"]
+    for weights in photo["weights"]:
+        assert list(weights) == ["file", "sha256", "installed"]
+
+
+def test_an_error_before_the_work_prints_no_json(folder: Path) -> None:
+    result = CliRunner().invoke(app, ["compress", "photo.png", "-q", "0", "--json"])
+    assert (result.exit_code, result.stdout) == (2, "")

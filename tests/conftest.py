@@ -1,0 +1,37 @@
+"""What several folders of tests share."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+# Two cores are common where tests run, and threads that wait for each other cost more than they
+# bring on images of this size.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def weights_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for CALOTYPE_WEIGHTS with an untrained model: tests do not need trained ones."""
+    from tests.codec.tiny import write_tiny_weights
+
+    folder = tmp_path_factory.mktemp("weights")
+    write_tiny_weights(folder)
+    return folder
+
+
+@pytest.fixture
+def tiny_weights(weights_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The untrained weights, in use for this test and the processes that it starts."""
+    monkeypatch.setenv("CALOTYPE_WEIGHTS", str(weights_folder))
+    return weights_folder
+
+
+@pytest.fixture
+def photograph() -> npt.NDArray[np.uint8]:
+    """A small synthetic photograph, uint8 (48, 64, 3)."""
+    from tests.codec.tiny import photographs
+
+    return photographs(count=1, side=64)[0][:48]

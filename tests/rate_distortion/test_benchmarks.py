@@ -1,0 +1,58 @@
+"""The scripts that make the result files: what they compute, without the long measurements."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks import rate_distortion, speed
+from benchmarks.provenance import command_line, provenance
+from codec.rate_distortion import read_result
+
+from .conftest import Pixels, curve
+
+
+def test_bd_rates_are_judged_against_their_targets() -> None:
+    pytest.importorskip("bjontegaard")
+    curves = [curve(0.6, codec="photo"), curve(), curve(0.55, codec="webp")]
+    rows = rate_distortion.compare(curves, rate_distortion.RATE_RANGE_BPP)
+    assert [(row["reference"], row["test"]) for row in rows] == [
+        ("jpeg", "photo"),
+        ("webp", "photo"),
+        ("jpeg", "webp"),
+    ]
+    judged = rate_distortion.judge(rows)
+    assert [row["met"] for row in judged] == [True, False]
+    assert judged[0]["measured_percent"] == pytest.approx(-40, abs=0.01)
+    assert [row["met"] for row in rate_distortion.judge([])] == [None, None]
+
+
+def test_committed_curves_can_be_read() -> None:
+    for path in sorted(rate_distortion.RESULTS.glob("rate_distortion_*.json")):
+        found = read_result(path)
+        assert found.curves
+        assert {one.data_set for one in found.curves} == {path.stem.split("_", 2)[2]}
+
+
+def test_the_recorded_command_names_no_place_on_the_machine() -> None:
+    command = command_line(["/a/b/speed.py", "--data", "/data/set.tar", "-o", "results/x.json"])
+    assert command == "python benchmarks/speed.py --data set.tar -o results/x.json"
+    assert {"command", "processor", "cores", "date", "python", "libraries"} == set(provenance())
+
+
+def test_coders_take_turns_and_medians_are_reported() -> None:
+    turns: list[str] = []
+
+    def coder(name: str, seconds: float) -> speed.Coder:
+        def code(pixels: Pixels) -> tuple[float, float, int]:
+            turns.append(name)
+            return seconds, 2 * seconds, pixels.size
+
+        return code
+
+    pixels = np.zeros((2, 2, 3), np.uint8)
+    measured = speed.measure({"a": coder("a", 1.0), "b": coder("b", 5.0)}, pixels, rounds=7)
+    assert turns == ["a", "b"] * 9
+    assert measured["a"]["median_total_seconds"] == 3.0
+    assert measured["b"]["median_decode_seconds"] == 10.0
+    assert len(measured["a"]["encode_seconds"]) == 7
