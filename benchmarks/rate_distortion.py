@@ -4,7 +4,8 @@
     python benchmarks/rate_distortion.py --data kodak.tar --name kodak --codecs photo
 
 writes `benchmarks/results/rate_distortion_<name>.json`.  Curves already in that file are kept for
-codecs that are not measured again, so a new set of weights costs one codec's time, not six.
+codecs that are not measured again, so a new set of weights costs one codec's time, not six;
+`--codecs ""` measures none and only compares anew.
 """
 
 from __future__ import annotations
@@ -90,6 +91,23 @@ def load_cache(path: Path, name: str) -> tuple[dict[str, OperationalCurve], dict
     return curves, dict(earlier.extra.get("measured_by", {}))
 
 
+def save(
+    path: Path, curves: dict[str, OperationalCurve], measured_by: dict[str, Any]
+) -> tuple[list[OperationalCurve], list[dict[str, Any]]]:
+    """Write the result file; returns the curves in their usual order, and the BD-rates."""
+    ordered = [curves[known] for known in codec_names() if known in curves]
+    rows = compare(ordered, RATE_RANGE_BPP)
+    extra = {
+        "measured_by": measured_by,
+        "rate_range_bpp": list(RATE_RANGE_BPP),
+        "targets": judge(rows),
+        "bd_rates": rows,
+        "bd_rates_over_all_rates": compare(ordered, None),
+    }
+    write_result(path, ordered, extra)
+    return ordered, rows
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="folder, tar or files")
@@ -115,16 +133,9 @@ def main() -> int:
                 executor=executor if options.jobs > 1 else None,
             )
             measured_by[name] = provenance()
-            ordered = [curves[known] for known in codec_names() if known in curves]
-            rows = compare(ordered, RATE_RANGE_BPP)
-            extra = {
-                "measured_by": measured_by,
-                "rate_range_bpp": list(RATE_RANGE_BPP),
-                "targets": judge(rows),
-                "bd_rates": rows,
-                "bd_rates_over_all_rates": compare(ordered, None),
-            }
-            write_result(path, ordered, extra)
+            # After each codec: the slow ones take a quarter of an hour.
+            save(path, curves, measured_by)
+    ordered, rows = save(path, curves, measured_by)
     for curve in ordered:
         print(f"\n{curve.codec} ({curve.encoder})")
         for point in curve.points:

@@ -236,8 +236,9 @@ def decompress_to_picture(
 
     with opened(data) as fo:
         if region is not None and layers is None and not partial and fo.seekable():
+            start = fo.tell()
             header = read_tiles(fo, []).header
-            fo.seek(0)
+            fo.seek(start)
             model = weights.load_model(
                 header.model_id, weights_hash=header.weights_hash, device=device
             )

@@ -67,7 +67,7 @@ def _plain(image: Image.Image, name: str) -> Image.Image:
         values = key if isinstance(key, tuple) else (key,)
         if any(not isinstance(v, int) or v > 255 for v in values):
             raise InputError(
-                f"{name}: the transparent colour {key} has more than 8 bits: "
+                f"{name} has a transparent colour {key} of more than 8 bits: "
                 "convert the image to RGBA first"
             )
         return image.convert("RGBA" if mode == "RGB" else "LA")
@@ -77,7 +77,9 @@ def _plain(image: Image.Image, name: str) -> Image.Image:
         return image.convert("RGBA" if clear else "RGB")
     target = {"1": "L", "La": "LA", "PA": "RGBA", "RGBa": "RGBA", "RGBX": "RGB"}.get(mode, mode)
     if target not in ("L", "LA", "RGB", "RGBA"):
-        raise InputError(f"{name}: Pillow's mode {mode} is not supported: convert it to RGB")
+        raise InputError(
+            f"{name} has Pillow's mode {mode}, which is not supported: convert it to RGB"
+        )
     return image if target == mode else image.convert(target)
 
 
@@ -106,7 +108,7 @@ def _deep(image: Image.Image, name: str, reduce_depth: bool) -> Planes:
         low, high = int(values.min()), int(values.max())
         if reduce_depth and (low < 0 or high > 65535):
             raise InputError(
-                f"{name}: integers {low} .. {high}, expected 0 .. 65535: scale them first"
+                f"{name} has integers {low} .. {high}, expected 0 .. 65535: scale them first"
             )
         if low >= 0 and high <= 65535:
             values = values.astype(np.uint16)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from bitstream import InputError, LimitError, UsageError, limits
+from bitstream import CalotypeError, InputError, LimitError, UsageError, limits
 
 from .convert import Planes, planes_from_array, planes_from_image
 from .depth import source_bit_depth
@@ -26,31 +26,21 @@ from .orientation import read_orientation, reset_orientation
 if TYPE_CHECKING:
     import torch
 
-ImageSource = (
-    Image.Image
-    | npt.NDArray[Any]
-    | str
-    | os.PathLike[str]
-    | bytes
-    | bytearray
-    | memoryview
-    | BinaryIO
-    | io.IOBase
-)
-
 _EXIF_PREFIX = b"Exif\x00\x00"
 # Pillow decodes these by other programs, or not at all.
-_REFUSED_FORMATS = frozenset({"EPS", "WMF", "BUFR", "GRIB", "HDF5"})
-# What Pillow's plug-ins raise on damaged files.
+_REFUSED_FORMATS = frozenset({"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"})
+# What Pillow's plug-ins raise on damaged files; third-party ones join in.
 _PILLOW_ERRORS = (
     OSError,
     SyntaxError,
     ValueError,
     EOFError,
-    IndexError,
-    KeyError,
+    LookupError,
     TypeError,
-    OverflowError,
+    ArithmeticError,
+    AttributeError,
+    AssertionError,
+    RuntimeError,
     MemoryError,
     struct.error,
     zlib.error,
@@ -106,8 +96,22 @@ class Picture:
         return self.pixels.shape[2]
 
 
+ImageSource = (
+    Picture
+    | Image.Image
+    | npt.NDArray[Any]
+    | str
+    | os.PathLike[str]
+    | bytes
+    | bytearray
+    | memoryview
+    | BinaryIO
+    | io.IOBase
+)
+
+
 def picture_from(
-    image: ImageSource | Picture,
+    image: ImageSource,
     *,
     reduce_depth: bool = False,
     strip: bool = False,
@@ -181,9 +185,15 @@ def check_size(width: int, height: int) -> None:
         )
 
 
+def has_image_suffix(path: Path) -> bool:
+    """Whether a path has the suffix of a format that ``picture_from`` reads."""
+    name = Image.registered_extensions().get(path.suffix.lower())
+    return name in Image.OPEN and name not in _REFUSED_FORMATS
+
+
 def _from_pillow_source(source: Any, reduce_depth: bool) -> Picture:
     if isinstance(source, Image.Image):
-        name = str(getattr(source, "filename", "") or "the image")
+        name = str(getattr(source, "filename", None) or "the image")
         return _from_pillow(source, _file_of(source), name, reduce_depth)
     data, name = _read_source(source)
     try:
@@ -191,8 +201,10 @@ def _from_pillow_source(source: Any, reduce_depth: bool) -> Picture:
             return _from_pillow(image, data, name, reduce_depth)
     except UnidentifiedImageError as error:
         raise InputError(
-            f"{name}: not an image of a format that this Pillow reads: convert it, to PNG for one"
+            f"{name} is not an image in a format that this Pillow reads: convert it to PNG"
         ) from error
+    except CalotypeError:
+        raise  # some are ValueErrors as well
     except _PILLOW_ERRORS as error:
         raise _unreadable(name, error) from error
 
@@ -221,7 +233,7 @@ def _read_source(source: Any) -> tuple[bytes, str]:
 
 def _from_pillow(image: Image.Image, data: bytes | None, name: str, reduce_depth: bool) -> Picture:
     if image.format in _REFUSED_FORMATS:
-        raise InputError(f"{name}: {image.format} is not a picture: convert it to PNG")
+        raise InputError(f"{name} is {image.format}, not a picture: convert it to PNG")
     check_size(*image.size)
     notices = []
     frames, frame = getattr(image, "n_frames", 1), image.tell()
@@ -231,13 +243,15 @@ def _from_pillow(image: Image.Image, data: bytes | None, name: str, reduce_depth
     if bits > 8 and image.mode in _EIGHT_BIT_MODES:
         if not reduce_depth:
             raise InputError(
-                f"{name}: {bits} bits per channel, expected 8: pass --reduce-depth "
+                f"{name} has {bits} bits per channel, expected 8: pass --reduce-depth "
                 "(reduce_depth=True) to code it at 8 bits"
             )
         notices.append(f"{bits} bits per channel were reduced to 8")
     try:
         image.load()
         planes = planes_from_image(image, name, reduce_depth)
+    except CalotypeError:
+        raise  # some are ValueErrors as well
     except _PILLOW_ERRORS as error:
         raise _unreadable(name, error) from error
     info = image.info
@@ -318,4 +332,4 @@ def _upright(picture: Picture) -> Picture:
 
 
 def _unreadable(name: str, error: BaseException) -> InputError:
-    return InputError(f"{name}: the image cannot be decoded ({error}): damaged or incomplete")
+    return InputError(f"{name} cannot be decoded ({error}): it is damaged or incomplete")

@@ -1,6 +1,7 @@
 """Pictures to image files, with the metadata that each format can hold."""
 
 import io
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
@@ -87,7 +88,16 @@ def save_picture(picture: Picture, fo: BinaryIO, format: str) -> tuple[str, ...]
     buffer = io.BytesIO()
     try:
         image.save(buffer, format, **entry.options, **options)
-    except (OSError, ValueError, OverflowError, SyntaxError, KeyError, TypeError) as error:
+    except (
+        OSError,
+        ValueError,
+        OverflowError,
+        SyntaxError,
+        LookupError,
+        TypeError,
+        RuntimeError,
+        struct.error,
+    ) as error:
         raise OutputError(
             f"Pillow cannot save this picture as {format} ({error}): choose another format"
         ) from error

@@ -144,6 +144,7 @@ def write_weights(
     path = folder / f"{name}.safetensors"
     metadata = {"model": name, "config": json.dumps(asdict(config))}
     save_file(arrays, path, metadata=metadata)
+    path.chmod(0o644)
     digest = hash_weights(path).hex()
     registry_path = folder / "registry.json"
     registry = json.loads(registry_path.read_text("utf-8")) if registry_path.exists() else {}

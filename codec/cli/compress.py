@@ -80,7 +80,7 @@ def compress(
         apply_orientation=apply_orientation,
         device=device,
     )
-    todo = plan(inputs, output, recursive=recursive, is_wanted=is_image, suffix=SUFFIX)
+    todo = plan(inputs, output, recursive=recursive, is_wanted=_is_image, suffix=SUFFIX)
     quiet = as_json or any(job.target is None for job in todo)
     if as_json and any(job.target is None for job in todo):
         raise UsageError("--json and the compressed bytes cannot share standard output: give -o")
@@ -121,11 +121,10 @@ def compress(
     end(outcomes)
 
 
-def is_image(path: Path) -> bool:
-    """Whether a file in a folder has a suffix that Pillow can open."""
-    from PIL import Image
+def _is_image(path: Path) -> bool:
+    from codec.image import has_image_suffix
 
-    return path.suffix.lower() in Image.registered_extensions() and path.suffix != SUFFIX
+    return path.suffix.lower() != SUFFIX and has_image_suffix(path)
 
 
 def _summary(done: "Compression") -> str:

@@ -1,9 +1,12 @@
 """``calotype inspect``: what a file says about itself, without decoding it."""
 
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from bitstream import StreamError
 
 from .batch import print_json
 from .files import Job, read_input
@@ -16,12 +19,14 @@ def inspect(
     file: Annotated[str, typer.Argument(metavar="FILE", help=".calo file, or - for a pipe.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """Show size, quality, model, layers and chunks of a .calo file."""
-    from pathlib import Path
-
+    """Show what a .calo file says about itself."""
     from codec import api
 
-    info = api.inspect(read_input(Job(None if file == "-" else Path(file), None)))
+    try:
+        info = api.inspect(read_input(Job(None if file == "-" else Path(file), None)))
+    except StreamError as error:
+        # The format does not know the file's name.
+        raise type(error)(f"{file}: {error}") from error
     if as_json:
         print_json({"file": file, **dataclasses.asdict(info)})
     else:

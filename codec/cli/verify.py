@@ -17,7 +17,10 @@ def verify(
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print results as JSON.")] = False,
 ) -> None:
-    """Check files completely: every CRC, the weights, and a decoding of every symbol."""
+    """Check files: every CRC, the weights, every symbol.
+
+    Each file is read and decoded completely; nothing is written.
+    """
     from codec.options import check_device
 
     check_device(device)

@@ -14,6 +14,9 @@ Convention.  The headline is computed on the mean curve (mean of the pictures' b
 dB).  Beside it stands the mean of the pictures' own BD-rates, over those pictures whose curves
 overlap enough.  With `rate_range_bpp` each curve is first cut to that range of its own rate (where
 it was measured there), and the integral covers the dB that both cut curves reach.
+
+The two can differ much between a codec that is set by quality and one that is set by rate: a mean
+of dB over pictures of equal rate is lifted by the easy ones.  Compare like with like.
 """
 
 from __future__ import annotations

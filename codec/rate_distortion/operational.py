@@ -28,6 +28,11 @@ from codec.rate_distortion.image_set import SourceImage
 Pixels = NDArray[np.uint8]
 
 
+# Named functions, not lambdas: a codec travels to the processes of an executor by pickling.
+def _nothing_required() -> None:
+    return None
+
+
 def _no_libraries() -> dict[str, str]:
     return {}
 
@@ -52,7 +57,7 @@ class OperationalCodec:
     settings: tuple[float, ...]
     encode: Callable[[Pixels, float], bytes]
     decode: Callable[[bytes], Pixels]
-    require: Callable[[], None] = lambda: None
+    require: Callable[[], None] = _nothing_required
     libraries: Callable[[], Mapping[str, str]] = _no_libraries
     weights: Callable[[], str | None] = _no_weights
 

@@ -107,7 +107,7 @@ def test_one_bad_file_does_not_stop_the_others(folder: Path) -> None:
     Path("bad.png").write_bytes(b"no image")
     result = run("compress", "bad.png", "photo.png", "gone.png", code=1)
     assert Path("photo.calo").exists()
-    assert "bad.png: not an image" in result.stderr
+    assert "bad.png is not an image" in result.stderr
     assert "cannot read gone.png" in result.stderr
     assert result.stderr.endswith("calotype: 2 of 3 files failed\n")
     assert not Path("bad.calo").exists()
@@ -163,7 +163,6 @@ def test_binary_is_not_written_to_a_terminal(folder: Path, monkeypatch: pytest.M
         (["compress", "photo.png", "-e", "10"], 2, "1 .. 9"),
         (["compress", "photo.png", "--device", "tpu"], 2, "tpu"),
         (["compress", "photo.png", "-m", "vapor"], 5, "'vapor'"),
-        (["compress", "photo.png", "-o", "gone/\0/x.calo"], 6, "cannot"),
         (["compress", "photo.png", "-o", "photo.png/x.calo"], 6, "cannot make photo.png"),
         (["compress"], 2, "Missing argument"),
         (["decompress", "gone.calo"], 3, "cannot read gone.calo"),
@@ -173,7 +172,7 @@ def test_binary_is_not_written_to_a_terminal(folder: Path, monkeypatch: pytest.M
         (["decompress", "good.calo", "-o", "x.png", "--region", "60,0,9,9"], 2, "region"),
         (["decompress", "good.calo", "-o", "x.png", "--seed", "-1"], 2, "seed"),
         (["decompress", "cut.calo", "-o", "x.png"], 4, "cut.calo: the file ends"),
-        (["inspect", "photo.png"], 4, "not a .calo file"),
+        (["inspect", "photo.png"], 4, "photo.png: the file begins"),
         (["inspect", "gone.calo"], 3, "cannot read gone.calo"),
         (["verify", "cut.calo"], 4, "cut.calo: the file ends"),
         (["verify", "good.calo", "cut.calo"], 1, "1 of 2 files failed"),
@@ -266,9 +265,8 @@ def test_an_interrupt_is_130_and_leaves_nothing(
 
     monkeypatch.setattr(api, "compress_with", interrupted)
     before = names(folder)
-    for jobs in ("1", "2"):
-        run("compress", "photo.png", "sub/small.png", "-j", jobs, code=130)
-        assert names(folder) == before
+    run("compress", "photo.png", "sub/small.png", code=130)
+    assert names(folder) == before
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signal")

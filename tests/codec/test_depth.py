@@ -147,7 +147,8 @@ def test_arrays_of_16_bits(channels: int) -> None:
         picture_from(deep)
     picture = picture_from(deep, reduce_depth=True)
     assert np.array_equal(picture.pixels[..., 0], ROUNDED)
-    if channels in (2, 4):
+    assert (picture.alpha is not None) == (channels in (2, 4))
+    if picture.alpha is not None:
         assert np.array_equal(picture.alpha, ROUNDED)
 
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from bitstream import InputError, LimitError, UsageError, limits
-from codec.image import Picture, picture_from, to_numpy, to_pil, to_torch
+from codec.image import Picture, has_image_suffix, picture_from, to_numpy, to_pil, to_torch
 
 RNG = np.random.default_rng(3)
 RGB = RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -146,7 +146,7 @@ def test_unusable_sources(source: Any, error: type[Exception]) -> None:
 
 def test_postscript_is_not_run() -> None:
     eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n"
-    with pytest.raises(InputError, match="EPS is not a picture"):
+    with pytest.raises(InputError, match="is EPS, not a picture"):
         picture_from(eps)
 
 
@@ -195,3 +195,10 @@ def test_to_pil_and_to_torch() -> None:
 def test_pictures_check_their_planes(pixels: Any, alpha: Any) -> None:
     with pytest.raises(UsageError, match="expected"):
         Picture(pixels, alpha)
+
+
+def test_suffixes_of_images() -> None:
+    for name in ("x.png", "X.JPG", "x.webp", "x.avif", "x.tif"):
+        assert has_image_suffix(Path(name))
+    for name in ("x", "x.txt", "x.pdf", "x.eps", "x.mpg", "png"):
+        assert not has_image_suffix(Path(name))

@@ -1,4 +1,4 @@
-"""Golden files decode to the symbols and, within one level, the pixels of the day they were made."""
+"""Golden files decode to the same symbols for ever, and to the same pixels within one level."""
 
 from __future__ import annotations
 

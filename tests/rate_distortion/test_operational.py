@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+import subprocess
+import sys
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -63,6 +66,20 @@ def test_every_codec_sweeps_from_low_to_high_rates() -> None:
         falling = name == "jxl"  # a distance falls as the rate rises
         assert list(settings) == sorted(settings, reverse=falling)
         assert len(settings) >= 8 or name == "photo"
+
+
+@pytest.mark.parametrize("name", codec_names())
+def test_codecs_can_be_sent_to_other_processes(name: str) -> None:
+    assert pickle.loads(pickle.dumps(find_codec(name))) == find_codec(name)
+
+
+def test_importing_the_package_loads_neither_torch_nor_plotting() -> None:
+    program = (
+        "import sys, codec.rate_distortion, codec.cli.rd, codec.cli.plot, codec.cli.demo;"
+        "print(*sorted({'torch', 'matplotlib', 'scipy', 'bjontegaard'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stdout.strip(), done.stderr) == ("", "")
 
 
 def test_unknown_codec_lists_the_known() -> None:
@@ -153,3 +170,14 @@ def test_a_file_that_is_no_picture_is_an_input_error(tmp_path: Path) -> None:
     path.write_bytes(b"\x89PNG\r\n\x1a\n")
     with pytest.raises(InputError, match=r"x\.png"):
         SourceImage("x.png", path).pixels()
+
+
+@pytest.mark.usefixtures("tiny_weights")
+def test_photo_goes_through_the_library_and_names_its_weights() -> None:
+    photo = find_codec("photo")
+    picture = photo_like()
+    (entry,) = measure_image(photo, "waves", picture, [50])
+    assert entry.coded_bytes == len(photo.encode(picture, 50))
+    weights = photo.weights()
+    assert weights is not None
+    assert len(bytes.fromhex(weights)) == 8

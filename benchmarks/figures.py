@@ -1,0 +1,112 @@
+"""Put the figures of `benchmarks/results` into README.md, between its two marks.
+
+    python benchmarks/figures.py            rewrites the table
+    python benchmarks/figures.py --check    exits with 1 if the table is not that of the results
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+README = ROOT / "README.md"
+BEGIN, END = "<!-- figures -->\n", "<!-- /figures -->"
+SETS = {"gb82": "gb82, 25 images, used for tuning", "kodak": "Kodak, 24 images, report only"}
+PEERS = {
+    "jpeg": "JPEG (optimised, 4:2:0)",
+    "webp": "WebP (method 6)",
+    "jpeg2000": "JPEG 2000",
+    "jxl": "JPEG XL (effort 7)",
+    "avif": "AVIF (4:4:4, speed 4)",
+}
+
+
+def _load(name: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
+    return content
+
+
+def _verdict(met: bool) -> str:
+    return "met" if met else "**missed**"
+
+
+def bd_rate_table() -> str:
+    """BD-rates of photo against each peer on each set; negative is smaller files."""
+    low, high = _load("rate_distortion_gb82")["rate_range_bpp"]
+    lines = [
+        f"BD-rate of `photo` at equal PSNR, real files, {low}–{high} bpp "
+        "(negative: photo needs fewer bytes):",
+        "",
+        "| against | " + " | ".join(SETS.values()) + " | wanted on gb82 |",
+        "|---|" + "---|" * (len(SETS) + 1),
+    ]
+    results = {name: _load(f"rate_distortion_{name}") for name in SETS}
+    targets = {row["what"].split()[-1]: row for row in results["gb82"]["targets"]}
+    for peer, title in PEERS.items():
+        cells = []
+        for result in results.values():
+            rows = [r for r in result["bd_rates"] if (r["reference"], r["test"]) == (peer, "photo")]
+            value = rows[0].get("bd_rate_percent") if rows else None
+            cells.append("not comparable" if value is None else f"{value:+.1f} %")
+        target = targets.get(peer)
+        wanted = ""
+        if target is not None:
+            wanted = f"{target['target_percent']:+.0f} %: {_verdict(target['met'])}"
+        lines.append(f"| {title} | " + " | ".join(cells) + f" | {wanted} |")
+    return "\n".join(lines)
+
+
+def coding_table() -> str:
+    """Speed of the codec, and size and speed of the entropy coder."""
+    speed, coding = _load("speed"), _load("entropy_coding")
+    ours, *peers = coding["results"]
+    allowed = coding["ideal_bits"] / 8 * 0.001 + 8
+    encode, decode = ours["encode_ns_per_symbol"], ours["decode_ns_per_symbol"]
+    others = "; ".join(
+        f"{p['coder']} {p['encode_ns_per_symbol']:.0f} / {p['decode_ns_per_symbol']:.0f}"
+        for p in peers
+    )
+    lines = [
+        "| what | measured | wanted |",
+        "|---|---|---|",
+        f"| encode + decode of 768×512 on {speed['threads']} cores, against CompressAI's "
+        f"mbt2018-mean in the same run | {speed['times_faster']:.1f}× faster | "
+        f"≥ {speed['target_times_faster']:.0f}×: {_verdict(speed['met'])} |",
+        f"| coded size above the ideal, {coding['symbols']:,} symbols | "
+        f"{ours['overhead_percent']:.4f} % ({ours['overhead_bytes']:.0f} bytes) | "
+        f"≤ 0.1 % + 8 bytes: {_verdict(ours['overhead_bytes'] <= allowed)} |",
+        f"| entropy coder, ns per symbol, encode / decode ({others}) | "
+        f"{encode:.1f} / {decode:.1f} | "
+        f"≤ 15: {_verdict(encode <= 15)} / ≤ 40: {_verdict(decode <= 40)} |",
+    ]
+    return "\n".join(lines)
+
+
+def section() -> str:
+    """What stands between the marks."""
+    return f"{bd_rate_table()}\n\n{coding_table()}\n"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="change nothing, only compare")
+    options = parser.parse_args(arguments)
+    text = README.read_text("utf-8")
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    wanted = before + BEGIN + section() + END + after
+    if options.check:
+        if wanted != text:
+            print("README.md does not hold the figures of benchmarks/results", file=sys.stderr)
+        return int(wanted != text)
+    README.write_text(wanted, "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

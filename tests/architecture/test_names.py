@@ -1,0 +1,69 @@
+"""The public names: adding or losing one is a decision, and this list is where it is taken."""
+
+import bitstream
+import codec
+
+CODEC = {
+    "CalotypeError", "Compression", "FileInfo", "InputError", "LimitError", "ModelEntry",
+    "ModelError", "OutputError", "StreamError", "UnknownModelError", "UsageError", "Verification",
+    "WeightsMismatchError", "WeightsMissingError", "__version__", "compress", "compress_to_file",
+    "decompress", "decompress_file", "inspect", "models", "verify",
+}  # fmt: skip
+
+BITSTREAM = {
+    "CALOTYPE_BITSTREAM", "PRECISION", "SIGNATURE", "VERSION", "AnsCoder", "CalotypeError",
+    "ChecksumError", "ChunkIndexError", "ChunkInfo", "ChunkOrderError", "Container",
+    "DuplicateChunkError", "EmptyFileError", "Header", "HeaderError", "InputError", "LimitError",
+    "MissingChunkError", "ModelError", "NotACaloFileError", "OutputError", "PayloadError",
+    "RangeDecoder", "RangeEncoder", "Scan", "StreamError", "SymbolDecoder", "SymbolEncoder",
+    "TableError", "TableSet", "TextModeDamageError", "TileSelection", "TrailingDataError",
+    "TruncatedError", "UnknownCriticalChunkError", "UnknownModelError",
+    "UnsupportedVersionError", "UsageError", "WeightsMismatchError", "WeightsMissingError",
+    "container_from_bytes", "container_to_bytes", "gaussian_tables", "read_container",
+    "read_tiles", "read_varint", "scan", "tables_from_counts", "tables_from_pmfs",
+    "write_container", "write_varint",
+}  # fmt: skip
+
+
+def test_codec() -> None:
+    assert set(codec.__all__) == CODEC
+    assert set(dir(codec)) == CODEC
+    for name in CODEC:
+        assert getattr(codec, name) is not None
+
+
+def test_bitstream() -> None:
+    assert set(bitstream.__all__) == BITSTREAM
+    for name in BITSTREAM:
+        assert getattr(bitstream, name) is not None
+
+
+def test_unknown_names() -> None:
+    assert not hasattr(codec, "encode")
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        installed = version("calotype")
+    except PackageNotFoundError:
+        return  # run from a checkout
+    assert installed == codec.__version__
+
+
+def test_models_stays_callable_and_a_package() -> None:
+    import codec.models.catalog
+
+    assert codec.models() == codec.models.catalog.MODELS  # type: ignore[attr-defined]
+
+
+def test_errors_are_one_tree() -> None:
+    errors = [
+        value
+        for value in (getattr(bitstream, name) for name in BITSTREAM)
+        if isinstance(value, type) and issubclass(value, Exception)
+    ]
+    tree = [error for error in errors if issubclass(error, codec.CalotypeError)]
+    assert tree == errors
+    assert {error.exit_code for error in tree} == {1, 2, 3, 4, 5, 6}

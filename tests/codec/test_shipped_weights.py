@@ -1,0 +1,109 @@
+"""The weights in the wheel: intact, small, and as good as a user may expect, on real pixels."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from PIL import Image
+from skimage import data
+
+import codec
+from codec import weights
+from codec.models.catalog import MODELS, WEIGHTS_FOLDER
+from codec.models.photo_coder import PhotoCoder
+
+Pixels = npt.NDArray[np.uint8]
+QUALITIES = (1, 10, 25, 40, 55, 70, 85, 100)
+
+
+@pytest.fixture
+def coder(monkeypatch: pytest.MonkeyPatch) -> PhotoCoder:
+    monkeypatch.delenv(weights.ENVIRONMENT_VARIABLE, raising=False)
+    loaded = weights.load_model("photo", device="cpu")
+    assert isinstance(loaded, PhotoCoder)
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def photo() -> Pixels:
+    """A real photograph, uint8 (304, 400, 3), that neither side is a multiple of 64."""
+    pixels: Pixels = data.coffee()[48:352, 100:500]
+    return pixels
+
+
+def psnr_db(one: Pixels, two: Pixels) -> float:
+    return float(10 * np.log10(255**2 / np.mean((one.astype(float) - two) ** 2)))
+
+
+def test_files_are_registered_small_and_described() -> None:
+    for model in MODELS:
+        assert model.weights, f"{model.name} has no weights"
+        for entry in model.weights:
+            path = WEIGHTS_FOLDER / entry.file
+            assert weights.hash_weights(path).hex() == entry.sha256
+            assert path.stat().st_size <= 16 * 2**20
+            assert entry.sha256 in path.with_suffix(".md").read_text("utf-8")
+    shipped = {path.name for path in WEIGHTS_FOLDER.glob("*.safetensors")}
+    assert shipped == {entry.file for model in MODELS for entry in model.weights}
+
+
+@pytest.mark.usefixtures("coder")
+def test_quality_is_monotone_in_bytes_and_psnr(photo: Pixels) -> None:
+    files = [codec.compress(photo, quality=quality) for quality in QUALITIES]
+    errors = [psnr_db(codec.decompress(file, as_="numpy"), photo) for file in files]
+    sizes = [len(file) for file in files]
+    assert sizes == sorted(set(sizes))
+    assert errors == sorted(set(errors))
+    assert errors[-1] > 38
+    # The lowest quality is for thumbnails, the highest for the eye's last doubt.
+    assert 8 * sizes[0] / photo[:, :, 0].size < 0.2
+
+
+@pytest.mark.usefixtures("coder")
+def test_beats_jpeg_at_equal_size(photo: Pixels) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(photo).save(buffer, "JPEG", quality=50, optimize=True, subsampling="4:2:0")
+    jpeg = np.asarray(Image.open(buffer))
+    ours = codec.compress(photo, size=len(buffer.getvalue()))
+    assert len(ours) <= len(buffer.getvalue())
+    assert psnr_db(codec.decompress(ours, as_="numpy"), photo) > psnr_db(jpeg, photo) + 1
+
+
+def test_symbols_survive_noise_on_every_activation(coder: PhotoCoder, photo: Pixels) -> None:
+    pixels = photo[:256, :320]
+    latents = coder.analyze(pixels, 50)
+    payloads, written = coder.encode_tile(latents, 50), coder.symbols(latents, 50)
+    plain = coder.synthesize(coder.decode_tile(payloads, 16, 20, 50), 50)
+
+    def perturb(module: torch.nn.Module, _: object, output: torch.Tensor) -> torch.Tensor:
+        return output + 1e-4 * torch.randn_like(output)
+
+    leaves = [m for m in coder.network.modules() if not list(m.children())]
+    handles = [module.register_forward_hook(perturb) for module in leaves]
+    try:
+        read = coder.decode_symbols(payloads, 16, 20, 50)
+        noisy = coder.synthesize(coder.decode_tile(payloads, 16, 20, 50), 50)
+    finally:
+        for handle in handles:
+            handle.remove()
+    for name in ("hyper_latents", "symbols", "indexes", "means"):
+        np.testing.assert_array_equal(getattr(written, name), getattr(read, name), err_msg=name)
+    assert np.abs(plain.astype(int) - noisy).max() <= 3
+
+
+@pytest.mark.usefixtures("coder")
+def test_bfloat16_transforms_read_the_same_file(
+    coder: PhotoCoder, photo: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = photo[:256, :320]
+    payloads = coder.encode_tile(coder.analyze(pixels, 50), 50)
+    expected = coder.decode_symbols(payloads, 16, 20, 50)
+    monkeypatch.setattr(coder, "dtype", torch.bfloat16)
+    read = coder.decode_symbols(payloads, 16, 20, 50)
+    np.testing.assert_array_equal(expected.symbols, read.symbols)
+    rough = coder.synthesize(coder.decode_tile(payloads, 16, 20, 50), 50)
+    assert psnr_db(rough, pixels) > 28

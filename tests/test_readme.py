@@ -1,0 +1,67 @@
+"""What the README shows is run."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from codec.cli import app
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def fenced(language: str, mark: str = "") -> list[str]:
+    """Return the fenced blocks of a language that follow a mark directly."""
+    pattern = re.escape(mark) + rf"```{language}\n(.*?)```"
+    return re.findall(pattern, README, re.DOTALL)
+
+
+@pytest.fixture
+def folder(
+    tmp_path: Path, tiny_weights: Path, photograph: Any, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(photograph).save("photo.png")
+    Path("pictures").mkdir()
+    Image.fromarray(photograph).save("pictures/one.png")
+    return tmp_path
+
+
+@pytest.mark.parametrize("number", range(len(fenced("python"))))
+def test_python_examples(folder: Path, number: int) -> None:
+    exec(compile(fenced("python")[number], f"README.md, example {number}", "exec"), {})
+
+
+def test_command_examples(folder: Path) -> None:
+    (block,) = fenced("sh", "<!-- run -->\n")
+    lines = [shlex.split(line, comments=True) for line in block.splitlines()]
+    assert len(lines) > 5
+    for name, *arguments in lines:
+        assert name == "calotype"
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, (arguments, result.output)
+    assert Path("small.calo").stat().st_size <= 20 * 1024
+    assert Path("packed/one.calo").exists()
+    with Image.open("part.webp") as image:
+        assert image.size == (32, 32)
+
+
+@pytest.mark.parametrize("name", ["demo", "test"])
+def test_the_two_commands_are_where_they_are_looked_for(name: str) -> None:
+    (block,) = fenced("sh", f"<!-- command: {name} -->\n")
+    first, install, last = block.splitlines()
+    assert first == "python3 -m venv .venv"
+    assert install.startswith(".venv/bin/pip install ")
+    assert last == {"demo": ".venv/bin/calotype demo", "test": ".venv/bin/pytest"}[name]
+
+
+def test_links_lead_somewhere() -> None:
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
+    assert targets
+    for target in targets:
+        assert (ROOT / target).exists(), target
