@@ -33,6 +33,11 @@ _THIRD = 0x555555
 _END_MODEL = model_from_frequencies(np.array([_THIRD, 2**8, 2**24 - 2**8 - _THIRD], dtype=np.int32))
 _END = 1
 
+# A decoder stops soon after the end of its bytes, and not only when all that a hostile header
+# announces is decoded.  The slack is for zero bytes that were trimmed from the end.
+_PIECE = 2**16
+_SLACK_BYTES = 64
+
 
 class RangeEncoder:
     """Append entries of tables; ``RangeDecoder`` returns them in the same order."""
@@ -43,6 +48,11 @@ class RangeEncoder:
     def encode(self, entries: Int32Array, tables: TableSet, table: int) -> None:
         """Append entries (int32[n], positions in the table, the escape is the last)."""
         self._coder.encode(entries, tables.model(table))
+
+    def settled_bytes(self) -> int:
+        """Return how many bytes the entries so far have fixed, but for a carry."""
+        words, _ = self._coder.pos()
+        return _WORD_BITS // 8 * int(words)
 
     def finish(self) -> bytes:
         """Return the coded bytes, b"" if no entry was appended.  Does not change the encoder."""
@@ -71,9 +81,24 @@ class RangeDecoder:
 
     def decode(self, tables: TableSet, table: int, count: int) -> Int32Array:
         """Return the next ``count`` entries, int32[count].  Raises PayloadError."""
+        pieces = [
+            self._decode_piece(tables, table, min(_PIECE, count - start))
+            for start in range(0, count, _PIECE)
+        ]
+        if len(pieces) == 1:
+            return pieces[0]
+        return np.concatenate(pieces) if pieces else np.empty(0, dtype=np.int32)
+
+    def _decode_piece(self, tables: TableSet, table: int, count: int) -> Int32Array:
         with payload_errors():
             entries: Int32Array = self._coder.decode(tables.model(table), count)
         self._mirror.encode(entries, tables, table)
+        settled = self._mirror.settled_bytes()
+        if settled > len(self._data) + _SLACK_BYTES:
+            raise PayloadError(
+                f"{len(self._data)} bytes decode past their end, to symbols of {settled} bytes "
+                "and more: the payload is damaged, cut short, or was written with another model"
+            )
         return entries
 
     def finish(self) -> None:

@@ -113,7 +113,7 @@ def _reconstruct(rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     if kinds.max() > _ABOVE:
         raise PayloadError(f"alpha prediction {kinds.max()} read, expected 0 .. 2: damaged file")
     # uint8 sums wrap modulo 256, which is what inverts the residuals.
-    alpha = residuals.copy()
+    alpha: npt.NDArray[np.uint8] = residuals.copy()
     is_left = kinds == _LEFT
     alpha[is_left] = np.add.accumulate(residuals[is_left], axis=1, dtype=np.uint8)
     # A run of rows predicted from above is one cumulative sum down from the row before it.

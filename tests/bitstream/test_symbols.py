@@ -1,5 +1,7 @@
 """Symbols to bytes and back."""
 
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -245,3 +247,20 @@ def test_seeded_stacks_are_reproducible() -> None:
     assert AnsCoder.seeded(2, seed=0).to_bytes().hex() == "cfeb0fa3f8bd10c5"
     with pytest.raises(UsageError):
         AnsCoder.seeded(-1, seed=0)
+
+
+def test_decoding_past_the_end_stops_early() -> None:
+    tables = gaussian_tables(np.array([4.0]))
+    indexes = np.zeros(20_000_000, dtype=np.int32)
+    begin = time.perf_counter()
+    with pytest.raises(PayloadError, match="past their end"):
+        SymbolDecoder(b"").get(indexes, tables)
+    assert time.perf_counter() - begin < 2  # all of it would take much longer
+
+
+def test_messages_longer_than_a_piece_survive() -> None:
+    tables = gaussian_tables(np.array([0.3, 4.0]))
+    rng = np.random.default_rng(0)
+    symbols = rng.integers(-3, 4, 200_000).astype(np.int32)
+    indexes = np.ones(200_000, dtype=np.int32)
+    check_round_trip((symbols, indexes, tables))

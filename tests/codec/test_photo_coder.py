@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -130,6 +131,14 @@ def test_damaged_payloads_are_refused(coder: PhotoCoder, cut: int) -> None:
         coder.decode_tile([payload[:cut]], 8, 8, 75)
     with pytest.raises(PayloadError):
         coder.decode_tile([payload + b"\x01\x02\x03\x04\x05"], 8, 8, 75)
+
+
+@pytest.mark.parametrize("payload", [b"", b"\x01", bytes(range(1, 200)), b"\xff" * 300])
+def test_a_large_tile_of_few_bytes_is_refused_at_once(coder: PhotoCoder, payload: bytes) -> None:
+    begin = time.perf_counter()
+    with pytest.raises(PayloadError):
+        coder.decode_tile([payload], 256, 256, 50)
+    assert time.perf_counter() - begin < 0.5
 
 
 def test_hyper_indexes_pick_the_nearest_set() -> None:
