@@ -16,6 +16,7 @@ from training.loop import Budget, Progress, Trainer
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line; exits with 2 where it is wrong."""
     parser = argparse.ArgumentParser(
         prog="python -m training", description="Train a Calotype model on your own images."
     )
@@ -37,6 +38,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def show(progress: Progress) -> None:
+    """Report on standard error: one line that renews itself on a terminal, else many."""
     line = (
         f"step {progress.step:7d}  {progress.fraction:6.1%}  lr {progress.learning_rate:.2e}  "
         f"loss {progress.loss:.4f}  {progress.bpp:.3f} bpp  {progress.psnr_db:.2f} dB"
@@ -48,6 +50,7 @@ def show(progress: Progress) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
     options = parse(arguments)
     try:
         if options.threads:

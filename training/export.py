@@ -21,10 +21,13 @@ import numpy.typing as npt
 import torch
 from safetensors.numpy import save_file
 
+from bitstream.container import container_from_bytes, container_to_bytes
 from bitstream.errors import CalotypeError
 from bitstream.tables import TableSet, tables_from_pmfs
 from codec.exact import ExactLayer, to_arrays, to_fixed_point
+from codec.image import Picture
 from codec.layers import QualityTable
+from codec.models.base import LoadedModel
 from codec.models.photo import (
     LOG_SCALE_STEP,
     SCALE_COUNT,
@@ -33,12 +36,15 @@ from codec.models.photo import (
     PhotoModel,
 )
 from codec.models.photo_coder import PhotoCoder
-from codec.weights import hash_weights
+from codec.pipeline import compress_picture, decompress_container
+from codec.weights import HASH_BYTES, hash_weights
 from training.checkpoint import load_checkpoint
 from training.data import Pixels, load_photographs
 from training.table_fit import SymbolCounts, hyper_tables, latent_tables
 
 Array = npt.NDArray[np.generic]
+
+CARD_QUALITIES = (10, 25, 40, 55, 70, 85, 100)
 
 
 def network_arrays(model: PhotoModel) -> dict[str, Array]:
@@ -136,10 +142,42 @@ class Origin:
     hours: float
 
 
+@dataclass(frozen=True)
+class Measured:
+    """Means over a set of images at one quality: real bytes, and PSNR as the mean of dB."""
+
+    quality: float
+    rate_bpp: float
+    psnr_db: float
+
+
+def measure(coder: LoadedModel, images: Sequence[Pixels]) -> list[Measured]:
+    """Code whole files of uint8 images (h, w, 3) and decode them again."""
+    rows = []
+    for quality in CARD_QUALITIES:
+        rates, psnrs = [], []
+        for pixels in images:
+            data = container_to_bytes(compress_picture(Picture(pixels), coder, quality=quality))
+            decoded = decompress_container(container_from_bytes(data), coder).pixels
+            rates.append(8 * len(data) / (pixels.shape[0] * pixels.shape[1]))
+            squared = np.mean((pixels.astype(np.float64) - decoded) ** 2)
+            psnrs.append(10 * np.log10(255**2 / max(squared, 1e-3)))
+        rows.append(Measured(quality, float(np.mean(rates)), float(np.mean(psnrs))))
+    return rows
+
+
 def write_weights(
-    folder: Path, name: str, arrays: dict[str, Array], config: PhotoConfig, origin: Origin
+    folder: Path,
+    name: str,
+    arrays: dict[str, Array],
+    config: PhotoConfig,
+    origin: Origin,
+    validation: Sequence[Pixels] = (),
 ) -> Path:
-    """Write `<name>.safetensors`, its card and the registry; returns the weights file."""
+    """Write `<name>.safetensors`, its card and the registry; returns the weights file.
+
+    The card states what the written weights measure on the `validation` images.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.safetensors"
     metadata = {"model": name, "config": json.dumps(asdict(config))}
@@ -150,8 +188,25 @@ def write_weights(
     registry = json.loads(registry_path.read_text("utf-8")) if registry_path.exists() else {}
     registry[name] = [{"file": path.name, "sha256": digest}]
     registry_path.write_text(json.dumps(registry, indent=2) + "\n", "utf-8")
-    (folder / f"{name}.md").write_text(_card(name, path, digest, arrays, config, origin), "utf-8")
+    coder = PhotoCoder(arrays, config, bytes.fromhex(digest)[:HASH_BYTES])
+    rows = measure(coder, validation) if validation else []
+    card = _card(name, path, digest, arrays, config, origin) + _measured_table(rows, validation)
+    (folder / f"{name}.md").write_text(card, "utf-8")
     return path
+
+
+def _measured_table(rows: Sequence[Measured], validation: Sequence[Pixels]) -> str:
+    if not rows:
+        return ""
+    lines = [
+        "",
+        f"Measured on {len(validation)} validation images (whole files, 8-bit RGB, mean of dB):",
+        "",
+        "| quality | bits per pixel | PSNR, dB |",
+        "|---|---|---|",
+        *(f"| {row.quality:g} | {row.rate_bpp:.4f} | {row.psnr_db:.2f} |" for row in rows),
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _card(
@@ -182,8 +237,7 @@ tags: [image-compression]
 | steps | {origin.steps:,} ({origin.hours:.1f} hours) |
 
 Arrays `network.*` are float16 (quality tables float32), `exact.*` the fixed-point
-hyper-synthesis, `*_tables.*` the integer probability tables. Rate-distortion figures of these
-weights are in `benchmarks/results`, under the SHA-256 above.
+hyper-synthesis, `*_tables.*` the integer probability tables.
 """
 
 
@@ -196,6 +250,7 @@ def load_run(run: Path) -> tuple[PhotoModel, dict[str, Any]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m training.export", description=__doc__)
     parser.add_argument("--run", type=Path, required=True, help="folder of the training run")
     parser.add_argument(
@@ -205,6 +260,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         required=True,
         metavar="DIR|TAR",
         help="photographs to fit the tables on: training data",
+    )
+    parser.add_argument(
+        "--validation",
+        type=Path,
+        nargs="*",
+        default=[],
+        metavar="DIR|TAR",
+        help="images to measure the weights on, for the card",
     )
     parser.add_argument("--images", type=int, default=600, help="how many of them")
     parser.add_argument("-o", "--output", type=Path, default=Path("weights"))
@@ -227,7 +290,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             state["step"],
             state["seconds"] / 3600,
         )
-        path = write_weights(options.output, "photo", arrays, model.config, origin)
+        validation = load_photographs(options.validation) if options.validation else []
+        path = write_weights(options.output, "photo", arrays, model.config, origin, validation)
     except CalotypeError as error:
         print(f"export: {error}", file=sys.stderr)
         return error.exit_code

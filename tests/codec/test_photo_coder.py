@@ -13,21 +13,13 @@ import torch
 from bitstream.errors import PayloadError, WeightsMismatchError, WeightsMissingError
 from codec import weights
 from codec.models.photo_coder import PhotoCoder, TileSymbols, hyper_indexes
-from tests.codec.tiny import photographs, write_tiny_weights
+from tests.codec.tiny import photographs
 
 QUALITIES = (1.0, 37.31, 75.0, 100.0)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("weights")
-    write_tiny_weights(folder)
-    return folder
-
-
 @pytest.fixture
-def coder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> PhotoCoder:
-    monkeypatch.setenv(weights.ENVIRONMENT_VARIABLE, str(folder))
+def coder(tiny_weights: Path) -> PhotoCoder:
     loaded = weights.load_model("photo", device="cpu")
     assert isinstance(loaded, PhotoCoder)
     return loaded
@@ -148,16 +140,16 @@ def test_hyper_indexes_pick_the_nearest_set() -> None:
 
 
 def test_weights_are_found_by_hash_and_checked(
-    folder: Path, tmp_path: Path, coder: PhotoCoder, monkeypatch: pytest.MonkeyPatch
+    tiny_weights: Path, tmp_path: Path, coder: PhotoCoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = weights.load_model(1, weights_hash=coder.weights_hash, device="cpu")
     assert found.weights_hash == coder.weights_hash
     with pytest.raises(WeightsMissingError, match="0102030405060708"):
         weights.load_model(1, weights_hash=bytes(range(1, 9)), device="cpu")
-    damaged = bytearray((folder / "photo.safetensors").read_bytes())
+    damaged = bytearray((tiny_weights / "photo.safetensors").read_bytes())
     damaged[-1] ^= 1
     (tmp_path / "photo.safetensors").write_bytes(damaged)
-    (tmp_path / "registry.json").write_bytes((folder / "registry.json").read_bytes())
+    (tmp_path / "registry.json").write_bytes((tiny_weights / "registry.json").read_bytes())
     monkeypatch.setenv(weights.ENVIRONMENT_VARIABLE, str(tmp_path))
     with pytest.raises(WeightsMismatchError, match="SHA-256"):
         weights.load_model(1, weights_hash=coder.weights_hash, device="cpu")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -21,16 +22,12 @@ from codec.pipeline import (
     tiles_of_region,
 )
 from codec.tiling import TileGrid, Window
-from tests.codec.tiny import photographs, write_tiny_weights
+from tests.codec.tiny import photographs
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
-    folder = tmp_path_factory.mktemp("weights")
-    write_tiny_weights(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(weights.ENVIRONMENT_VARIABLE, str(folder))
-        return weights.load_model("photo", device="cpu")
+@pytest.fixture
+def model(tiny_weights: Path) -> LoadedModel:
+    return weights.load_model("photo", device="cpu")
 
 
 Pixels = npt.NDArray[np.uint8]

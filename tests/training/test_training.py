@@ -177,10 +177,11 @@ def test_command_trains_resumes_and_exports_a_working_codec(
         rows = list(csv.DictReader(file))
     assert all(float(row["psnr_db"]) > 15 and float(row["estimated_bpp"]) > 0 for row in rows)
     told = ["--data-description", "scenes", "--licence", "CC0-1.0", "--command", "as tested"]
-    assert export(["--run", str(run), "--data", str(data), "-o", str(output), *told]) == 0
+    paths = ["--run", str(run), "--data", str(data), "-o", str(output)]
+    assert export([*paths, "--validation", str(data / "two.png"), *told]) == 0
     card = (output / "photo.md").read_text("utf-8")
     digest = weights.hash_weights(output / "photo.safetensors").hex()
-    for word in (digest, "scenes", "CC0-1.0", "as tested", "| steps | 8 "):
+    for word in (digest, "scenes", "CC0-1.0", "as tested", "| steps | 8 ", "on 1 validation"):
         assert word in card
     registry = json.loads((output / "registry.json").read_text("utf-8"))
     assert registry["photo"][0]["sha256"] == digest
