@@ -1,7 +1,7 @@
 """Put the figures of `benchmarks/results` into README.md, between its two marks.
 
-    python benchmarks/figures.py            rewrites the table
-    python benchmarks/figures.py --check    exits with 1 if the table is not that of the results
+python benchmarks/figures.py            rewrites the table
+python benchmarks/figures.py --check    exits with 1 if the table is not that of the results
 """
 
 from __future__ import annotations

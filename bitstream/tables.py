@@ -220,12 +220,11 @@ def tables_from_counts(
     """
     if smoothing <= 0:
         raise UsageError(f"smoothing is {smoothing}, expected more than 0")
-    return tables_from_pmfs(
-        [
-            (minimum, (np.asarray(c) + smoothing) / (float(np.sum(c)) + smoothing * (len(c) + 1)))
-            for minimum, c in counts
-        ]
-    )
+    pmfs: list[tuple[int, Float64Array]] = []
+    for minimum, histogram in counts:
+        smoothed = np.asarray(histogram, dtype=np.float64) + smoothing
+        pmfs.append((minimum, smoothed / (smoothed.sum() + smoothing)))
+    return tables_from_pmfs(pmfs)
 
 
 def _gaussian(scale: float, tail_mass: float, max_magnitude: int) -> tuple[int, Float64Array]:

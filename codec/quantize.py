@@ -27,7 +27,8 @@ def quantize(latents: Float32Array, means: Int32Array) -> Int32Array:
 
 def dequantize(symbols: Int32Array, means: Int32Array) -> Float32Array:
     """ŷ = symbol + μ; a last-bit difference here moves a pixel, never the parse."""
-    return symbols.astype(np.float32) + means.astype(np.float32) * _UNIT
+    latents: Float32Array = symbols.astype(np.float32) + means.astype(np.float32) * _UNIT
+    return latents
 
 
 def round_hyper_latents(hyper_latents: Float32Array) -> Int32Array:

@@ -54,10 +54,15 @@ def _find(name: str, weights_hash: bytes | None) -> Path:
             listed.append(digest[: 2 * HASH_BYTES])
             if weights_hash is None or digest.startswith(weights_hash.hex()):
                 return folder / file
-    wanted = "any" if weights_hash is None else weights_hash.hex()
+    found = ", ".join(listed) or "none"
+    if weights_hash is None:
+        raise WeightsMissingError(
+            f"model {name!r} has no weights in this installation; install calotype again, or "
+            f"name a folder that holds weights in {ENVIRONMENT_VARIABLE}"
+        )
     raise WeightsMissingError(
-        f"weights {wanted} of model {name!r} are not installed (found: "
-        f"{', '.join(listed) or 'none'}); install the version of calotype that wrote the file, "
+        f"weights {weights_hash.hex()} of model {name!r} are not installed (found: {found}); "
+        "install the version of calotype that wrote the file, "
         f"or name the folder that holds them in {ENVIRONMENT_VARIABLE}"
     )
 

@@ -160,7 +160,7 @@ def measure(coder: LoadedModel, images: Sequence[Pixels]) -> list[Measured]:
             data = container_to_bytes(compress_picture(Picture(pixels), coder, quality=quality))
             decoded = decompress_container(container_from_bytes(data), coder).pixels
             rates.append(8 * len(data) / (pixels.shape[0] * pixels.shape[1]))
-            squared = np.mean((pixels.astype(np.float64) - decoded) ** 2)
+            squared = float(np.mean((pixels.astype(np.float64) - decoded) ** 2))
             psnrs.append(10 * np.log10(255**2 / max(squared, 1e-3)))
         rows.append(Measured(quality, float(np.mean(rates)), float(np.mean(psnrs))))
     return rows

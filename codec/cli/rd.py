@@ -62,7 +62,7 @@ def rd(
     chosen = _choose_codecs(codecs, reference, notices)
     usable, failed = _readable(images)
     notices += [f"left out: {reason}" for reason in failed]
-    data_set = name or images[0].resolve().stem
+    data_set = name or (images[0].resolve().stem if len(images) == 1 else "pictures")
     curves = _measure(chosen, usable, data_set, jobs=jobs, ms_ssim=ms_ssim)
     deltas = _bd_rates(curves, reference, range_bpp, notices)
     _write(output, curves, deltas, drawings, data_set)

@@ -38,7 +38,7 @@ def picture(pixels: Pixels, alpha: Pixels | None = None) -> Picture:
 
 
 def psnr_db(one: Pixels, two: Pixels) -> float:
-    error = np.mean((one.astype(float) - two) ** 2)
+    error = float(np.mean((one.astype(float) - two) ** 2))
     return float(10 * np.log10(255**2 / max(error, 1e-9)))
 
 
