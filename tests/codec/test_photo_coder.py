@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from bitstream.errors import PayloadError, WeightsMismatchError, WeightsMissingError
 from codec import weights
@@ -131,6 +133,34 @@ def test_a_large_tile_of_few_bytes_is_refused_at_once(coder: PhotoCoder, payload
     with pytest.raises(PayloadError):
         coder.decode_tile([payload], 256, 256, 50)
     assert time.perf_counter() - begin < 0.5
+
+
+@settings(
+    max_examples=150,
+    deadline=1000,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(data=st.data())
+def test_any_payload_is_refused_or_decodes_to_pixels(
+    coder: PhotoCoder, data: st.DataObject
+) -> None:
+    """What a CRC cannot tell: bytes that were damaged before they were wrapped in a file."""
+    height, width = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 9))
+    quality = data.draw(st.integers(100, 10000)) / 100
+    if data.draw(st.booleans()):
+        payload = data.draw(st.binary(max_size=400))
+    else:
+        good = bytearray(encode(coder, quality)[0][0])
+        start = data.draw(st.integers(0, len(good)))
+        good[start : start + data.draw(st.integers(0, 4))] = data.draw(st.binary(max_size=4))
+        payload, height, width = bytes(good), 8, 8
+    try:
+        latents = coder.decode_tile([payload], height, width, quality)
+    except PayloadError:
+        return
+    pixels = coder.synthesize(latents, quality)
+    assert pixels.shape == (16 * height, 16 * width, 3)
 
 
 def test_hyper_indexes_pick_the_nearest_set() -> None:
