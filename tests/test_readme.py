@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from benchmarks import figures
 from codec.cli import app
 
 ROOT = Path(__file__).parents[1]
@@ -58,6 +59,11 @@ def test_the_two_commands_are_where_they_are_looked_for(name: str) -> None:
     assert first == "python3 -m venv .venv"
     assert install.startswith(".venv/bin/pip install ")
     assert last == {"demo": ".venv/bin/calotype demo", "test": ".venv/bin/pytest"}[name]
+
+
+def test_figures_are_those_of_the_results() -> None:
+    assert figures.main(["--check"]) == 0
+    assert "BD-rate" in README
 
 
 def test_links_lead_somewhere() -> None:
