@@ -56,7 +56,7 @@ def bd_rate_table() -> str:
         target = targets.get(peer)
         wanted = ""
         if target is not None:
-            wanted = f"{target['target_percent']:+.0f} %: {_verdict(target['met'])}"
+            wanted = f"≤ {target['target_percent']:.0f} %: {_verdict(target['met'])}"
         lines.append(f"| {title} | " + " | ".join(cells) + f" | {wanted} |")
     return "\n".join(lines)
 
