@@ -24,6 +24,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="DIR|TAR")
     parser.add_argument("--validation", type=Path, nargs="*", default=[], metavar="DIR|TAR")
     parser.add_argument("--run", type=Path, default=Path("runs/photo"), help="folder of the run")
+    parser.add_argument("--weights", type=Path, help="weights file (.safetensors) to start from")
     parser.add_argument("--minutes", type=float, help="training time in all, resumed parts too")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
@@ -75,6 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             device=torch.device(name),
             autocast=not options.no_autocast,
             validation=validation,
+            weights=options.weights,
         )
         if options.resume and trainer.checkpoint_path.exists():
             trainer.resume()

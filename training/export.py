@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from safetensors.numpy import save_file
 
 from bitstream.container import container_from_bytes, container_to_bytes
@@ -26,7 +25,6 @@ from bitstream.errors import CalotypeError
 from bitstream.tables import TableSet, tables_from_pmfs
 from codec.exact import ExactLayer, to_arrays, to_fixed_point
 from codec.image import Picture
-from codec.layers import QualityTable
 from codec.models.base import LoadedModel
 from codec.models.photo import (
     LOG_SCALE_STEP,
@@ -59,17 +57,9 @@ def network_arrays(model: PhotoModel) -> dict[str, Array]:
 
 def exact_layers(model: PhotoModel) -> list[ExactLayer]:
     """The hyper-synthesis in fixed point, layer by layer."""
-    hyper = model.hyper_synthesis
-    parts: list[tuple[torch.nn.Conv2d, QualityTable, int]] = [
-        (hyper.layer_64, hyper.bias_64, 1),
-        (hyper.up_64, hyper.bias_up_64, 2),
-        (hyper.layer_32, hyper.bias_32, 1),
-        (hyper.up_32, hyper.bias_up_32, 2),
-        (hyper.out, hyper.bias_out, 1),
-    ]
     return [
         to_fixed_point(layer.weight.detach().cpu(), bias.knots.detach().cpu(), shuffle)
-        for layer, bias, shuffle in parts
+        for layer, bias, shuffle in model.hyper_synthesis.layers()
     ]
 
 

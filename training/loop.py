@@ -22,6 +22,7 @@ from training.checkpoint import load_checkpoint, save_checkpoint
 from training.config import PhotoPreset
 from training.data import CropSampler, Pixels
 from training.losses import rate_distortion_loss, sample_positions
+from training.warm_start import start_from_weights
 
 VALIDATION_QUALITIES = (15, 30, 45, 60, 80)
 # Batches for the data-dependent start, far from those that training will see.
@@ -99,6 +100,8 @@ class Trainer:
 
     A step whose loss or gradient is not finite is dropped; after `patience` of them in a row,
     or when the running loss doubles, the last checkpoint is loaded again at a lower rate.
+
+    weights: an exported weights file to start from, instead of the untrained transform.
     """
 
     patience = 5
@@ -113,14 +116,18 @@ class Trainer:
         device: torch.device,
         autocast: bool = True,
         validation: Sequence[Pixels] = (),
+        weights: Path | None = None,
     ) -> None:
         torch.manual_seed(preset.seed)
         self.preset, self.sampler, self.directory = preset, sampler, directory
         self.budget, self.device, self.autocast = budget, device, autocast
         self.validation = validation
         self.model = PhotoModel(preset.model)
-        samples = [to_tensor(sampler(FIT_BATCH + k), torch.device("cpu")) for k in range(4)]
-        self.model.fit_scales(torch.cat(samples))
+        if weights is not None:
+            start_from_weights(self.model, weights)
+        else:
+            samples = [to_tensor(sampler(FIT_BATCH + k), torch.device("cpu")) for k in range(4)]
+            self.model.fit_scales(torch.cat(samples))
         self.model = self.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.model).requires_grad_(False)
         self.optimizer = build_optimizer(self.model, preset)

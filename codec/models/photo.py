@@ -250,6 +250,16 @@ class HyperSynthesis(nn.Module):
         with torch.no_grad():
             self.out.weight.mul_(0.1)
 
+    def layers(self) -> list[tuple[nn.Conv2d, QualityTable, int]]:
+        """Convolution, bias and pixel-shuffle factor of each layer, for the fixed-point twin."""
+        return [
+            (self.layer_64, self.bias_64, 1),
+            (self.up_64, self.bias_up_64, 2),
+            (self.layer_32, self.bias_32, 1),
+            (self.up_32, self.bias_up_32, 2),
+            (self.out, self.bias_out, 1),
+        ]
+
     def forward(self, hyper_latents: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
         hidden = F.relu(self.layer_64(hyper_latents) + self.bias_64(position))
         hidden = F.relu(F.pixel_shuffle(self.up_64(hidden) + self.bias_up_64(position), 2))

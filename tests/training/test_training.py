@@ -13,17 +13,21 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 
 from bitstream.errors import InputError, UsageError
 from codec import weights
+from codec.exact import to_arrays
 from codec.models.photo_coder import PhotoCoder
 from tests.codec.tiny import photographs
 from training.__main__ import main as train
 from training.config import PRESETS
 from training.data import CropSampler, load_photographs
+from training.export import exact_layers, network_arrays
 from training.export import main as export
 from training.loop import Budget, Trainer, build_optimizer, to_tensor
 from training.losses import rate_distortion_loss
+from training.warm_start import start_from_weights
 
 PRESET = PRESETS["photo-tiny"]
 
@@ -194,6 +198,26 @@ def test_command_trains_resumes_and_exports_a_working_codec(
     decoded = coder.synthesize(coder.decode_tile(payloads, 8, 8, 80), 80)
     assert 20 < sum(map(len, payloads)) < pixels.nbytes / 4
     assert np.abs(decoded.astype(int) - pixels).mean() < 12
+
+
+def test_training_starts_from_exported_weights(tiny_weights: Path, tmp_path: Path) -> None:
+    path = tiny_weights / "photo.safetensors"
+    run = trainer(tmp_path, 1, seed=5)
+    before = [p.clone() for p in run.model.parameters()]
+    start_from_weights(run.model, path)
+    assert any((p != b).any() for p, b in zip(run.model.parameters(), before, strict=True))
+    # Exported again, the same file: nothing but the rounding that it had already.
+    with safe_open(path, framework="numpy") as file:
+        for name, array in {
+            **network_arrays(run.model),
+            **to_arrays(exact_layers(run.model)),
+        }.items():
+            np.testing.assert_array_equal(file.get_tensor(name), array, err_msg=name)
+    other = trainer(tmp_path, 1, model=dataclasses.replace(PRESET.model, hyper_width=24))
+    with pytest.raises(UsageError, match="sizes"):
+        start_from_weights(other.model, path)
+    with pytest.raises(InputError, match="not a weights file"):
+        start_from_weights(run.model, tiny_weights / "photo.md")
 
 
 def test_command_reports_missing_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
