@@ -3,7 +3,9 @@
 FORMAT.md, beside this file, describes the format to the byte.
 """
 
-from .ans_coder import AnsCoder
+import importlib
+from typing import TYPE_CHECKING
+
 from .chunks import SIGNATURE, VERSION, ChunkInfo
 from .container import (
     Container,
@@ -44,16 +46,33 @@ from .errors import (
     WeightsMissingError,
 )
 from .header import Header
-from .range_coder import RangeDecoder, RangeEncoder
-from .symbols import SymbolDecoder, SymbolEncoder
-from .tables import (
-    PRECISION,
-    TableSet,
-    gaussian_tables,
-    tables_from_counts,
-    tables_from_pmfs,
-)
 from .varint import read_varint, write_varint
+
+if TYPE_CHECKING:
+    from .ans_coder import AnsCoder
+    from .range_coder import RangeDecoder, RangeEncoder
+    from .symbols import SymbolDecoder, SymbolEncoder
+    from .tables import (
+        PRECISION,
+        TableSet,
+        gaussian_tables,
+        tables_from_counts,
+        tables_from_pmfs,
+    )
+
+# What needs NumPy and constriction, which take longer to load than a header takes to read.
+_CODERS = {
+    "AnsCoder": "ans_coder",
+    "PRECISION": "tables",
+    "RangeDecoder": "range_coder",
+    "RangeEncoder": "range_coder",
+    "SymbolDecoder": "symbols",
+    "SymbolEncoder": "symbols",
+    "TableSet": "tables",
+    "gaussian_tables": "tables",
+    "tables_from_counts": "tables",
+    "tables_from_pmfs": "tables",
+}
 
 # Another distribution may install a package of the same import name.  This one has the constant.
 CALOTYPE_BITSTREAM = 1
@@ -111,3 +130,11 @@ __all__ = [
     "write_container",
     "write_varint",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _CODERS:
+        raise AttributeError(f"module 'bitstream' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_CODERS[name]}", __name__), name)
+    globals()[name] = value
+    return value
