@@ -56,7 +56,6 @@ if TYPE_CHECKING:
         PRECISION,
         TableSet,
         gaussian_tables,
-        tables_from_counts,
         tables_from_pmfs,
     )
 
@@ -70,7 +69,6 @@ _CODERS = {
     "SymbolEncoder": "symbols",
     "TableSet": "tables",
     "gaussian_tables": "tables",
-    "tables_from_counts": "tables",
     "tables_from_pmfs": "tables",
 }
 
@@ -125,7 +123,6 @@ __all__ = [
     "read_tiles",
     "read_varint",
     "scan",
-    "tables_from_counts",
     "tables_from_pmfs",
     "write_container",
     "write_varint",

@@ -211,22 +211,6 @@ def gaussian_tables(
     return tables_from_pmfs([_gaussian(float(s), tail_mass, max_magnitude) for s in scales])
 
 
-def tables_from_counts(
-    counts: Sequence[tuple[int, npt.NDArray[np.int64]]], smoothing: float = 0.5
-) -> TableSet:
-    """Build tables from histograms: ``(minimum, int64[n])`` each, counts of the symbols.
-
-    ``smoothing`` is added to every count and is the count of the escape.  Raises TableError.
-    """
-    if smoothing <= 0:
-        raise UsageError(f"smoothing is {smoothing}, expected more than 0")
-    pmfs: list[tuple[int, Float64Array]] = []
-    for minimum, histogram in counts:
-        smoothed = np.asarray(histogram, dtype=np.float64) + smoothing
-        pmfs.append((minimum, smoothed / (smoothed.sum() + smoothing)))
-    return tables_from_pmfs(pmfs)
-
-
 def _gaussian(scale: float, tail_mass: float, max_magnitude: int) -> tuple[int, Float64Array]:
     # Twice the upper tail; erfc keeps its relative precision where 1 - erf would cancel.
     def outside(magnitude: int) -> float:

@@ -70,7 +70,7 @@ def compress(
     device              "auto", "cpu" or "cuda"
 
     What was converted or left out (CMYK, further frames) is logged as a warning on the logger
-    ``codec``.  Raises UsageError, InputError, LimitError, ModelError.
+    ``codec``.  Raises UsageError, InputError, ModelError.
     """
     fo = io.BytesIO()
     done = compress_to_file(

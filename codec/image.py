@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from bitstream import CalotypeError, InputError, LimitError, UsageError, limits
+from bitstream import CalotypeError, InputError, UsageError, limits
 
 from .convert import Planes, planes_from_array, planes_from_image
 from .depth import source_bit_depth
@@ -128,7 +128,7 @@ def picture_from(
                         pixels and tag stay as they are
 
     Colours of fully transparent pixels are kept.  Of an animation the current frame is taken, with
-    a notice.  Raises InputError for what cannot be read or would lose bits, LimitError for too
+    a notice.  Raises InputError for what cannot be read or would lose bits or has too
     many pixels, UsageError for arguments of another kind.
     """
     if isinstance(image, Picture):
@@ -177,9 +177,9 @@ def to_torch(picture: Picture) -> "torch.Tensor":
 
 
 def check_size(width: int, height: int) -> None:
-    """Raise LimitError if no .calo file may hold an image of this size."""
+    """Raise InputError if no .calo file may hold an image of this size."""
     if max(width, height) > limits.MAX_SIDE or width * height > limits.MAX_PIXELS:
-        raise LimitError(
+        raise InputError(
             f"an image of {width}×{height} pixels, but the limit is {limits.MAX_SIDE} on a side "
             f"and {limits.MAX_PIXELS} in all: cut it into parts"
         )

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 
-from bitstream.errors import CalotypeError
+from bitstream.errors import CalotypeError, UsageError
 from training.config import PRESETS
 from training.data import CropSampler, load_photographs
-from training.loop import Budget, Progress, Trainer
+from training.loop import CHECKPOINT, Budget, Progress, Trainer
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -60,6 +60,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if name == "auto":
             name = "cuda" if torch.cuda.is_available() else "cpu"
         preset = PRESETS[options.preset]
+        found = (options.run / CHECKPOINT).exists()
+        if found and not options.resume:
+            raise UsageError(
+                f"{options.run} holds a checkpoint of an earlier run: "
+                "go on from it with --resume, or name another folder with --run"
+            )
+        if options.resume and not found:
+            raise UsageError(f"{options.run} holds no checkpoint: drop --resume, or name its --run")
         sampler = CropSampler(
             load_photographs(options.data, smallest_side=preset.crop),
             crop=preset.crop,
@@ -78,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             validation=validation,
             weights=options.weights,
         )
-        if options.resume and trainer.checkpoint_path.exists():
+        if options.resume:
             trainer.resume()
         trainer.run(checkpoint_minutes=options.checkpoint_minutes, report=show)
     except CalotypeError as error:

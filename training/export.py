@@ -35,9 +35,11 @@ from codec.models.photo import (
 )
 from codec.models.photo_coder import PhotoCoder
 from codec.pipeline import compress_picture, decompress_container
+from codec.rate_distortion import psnr_db
 from codec.weights import HASH_BYTES, hash_weights
 from training.checkpoint import load_checkpoint
 from training.data import Pixels, load_photographs
+from training.loop import CHECKPOINT
 from training.table_fit import SymbolCounts, hyper_tables, latent_tables
 
 Array = npt.NDArray[np.generic]
@@ -86,10 +88,11 @@ def export_arrays(
     config = model.config
     arrays = {**network_arrays(model), **to_arrays(exact_layers(model))}
     sets = config.knots
-    one = tables_from_pmfs([(-1, np.full(3, 1 / 3))])
+    # The symbols to be counted do not depend on the tables, but a coder is not one without.
+    flat = (-1, np.full(3, 1 / 3))
     placeholders = tables_arrays(
-        TableSet(*(_repeat(one, sets * config.hyper_channels))),
-        TableSet(*(_repeat(one, SCALE_COUNT))),
+        tables_from_pmfs([flat] * (sets * config.hyper_channels)),
+        tables_from_pmfs([flat] * SCALE_COUNT),
     )
     coder = PhotoCoder({**arrays, **placeholders}, config, bytes(8))
     counts = SymbolCounts(sets, config.hyper_channels, SCALE_COUNT)
@@ -103,15 +106,6 @@ def export_arrays(
         **arrays,
         **tables_arrays(hyper_tables(counts), latent_tables(counts, gaussian_scales())),
     }
-
-
-def _repeat(tables: TableSet, count: int) -> tuple[Any, Any, Any]:
-    size = len(tables.frequencies)
-    return (
-        np.tile(tables.frequencies, count),
-        np.arange(count + 1, dtype=np.int32) * np.int32(size),
-        np.tile(tables.minimums, count),
-    )
 
 
 def _crops(photographs: Sequence[Pixels], crop: int) -> Iterator[Pixels]:
@@ -150,8 +144,7 @@ def measure(coder: LoadedModel, images: Sequence[Pixels]) -> list[Measured]:
             data = container_to_bytes(compress_picture(Picture(pixels), coder, quality=quality))
             decoded = decompress_container(container_from_bytes(data), coder).pixels
             rates.append(8 * len(data) / (pixels.shape[0] * pixels.shape[1]))
-            squared = float(np.mean((pixels.astype(np.float64) - decoded) ** 2))
-            psnrs.append(10 * np.log10(255**2 / max(squared, 1e-3)))
+            psnrs.append(psnr_db(pixels, decoded))
         rows.append(Measured(quality, float(np.mean(rates)), float(np.mean(psnrs))))
     return rows
 
@@ -233,7 +226,7 @@ hyper-synthesis, `*_tables.*` the integer probability tables.
 
 def load_run(run: Path) -> tuple[PhotoModel, dict[str, Any]]:
     """The averaged model of a run's checkpoint, and the checkpoint."""
-    state = load_checkpoint(run / "checkpoint.pt")
+    state = load_checkpoint(run / CHECKPOINT)
     model = PhotoModel(PhotoConfig(**state["preset"]["model"]))
     model.load_state_dict(state["average"])
     return model.eval(), state

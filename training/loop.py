@@ -24,6 +24,7 @@ from training.data import CropSampler, Pixels
 from training.losses import rate_distortion_loss, sample_positions
 from training.warm_start import start_from_weights
 
+CHECKPOINT = "checkpoint.pt"
 VALIDATION_QUALITIES = (15, 30, 45, 60, 80)
 # Batches for the data-dependent start, far from those that training will see.
 FIT_BATCH = 10**9
@@ -45,7 +46,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Progress:
-    """What the loop reports now and then; loss, bpp and mse are means since the last report."""
+    """What the loop reports now and then; loss, bpp and PSNR are means of the last steps."""
 
     step: int
     seconds: float
@@ -136,7 +137,7 @@ class Trainer:
 
     @property
     def checkpoint_path(self) -> Path:
-        return self.directory / "checkpoint.pt"
+        return self.directory / CHECKPOINT
 
     def state(self) -> dict[str, Any]:
         return {
@@ -213,6 +214,8 @@ class Trainer:
     ) -> None:
         """Train until the budget is used; the log is `log.csv` in the run's directory."""
         self.directory.mkdir(parents=True, exist_ok=True)
+        if not self.checkpoint_path.exists():
+            self.save()  # there is a state to return to from the first step on
         begin = last_save = last_report = time.monotonic()
         earlier = self.seconds
         recent: deque[tuple[float, float, float]] = deque(maxlen=500)
@@ -250,7 +253,8 @@ class Trainer:
                 self.log("log.csv", asdict(progress))
                 if report is not None:
                     report(progress)
-            if now - last_save >= 60 * checkpoint_minutes:
+            # Not in the middle of dropped steps: weights that make them are not worth keeping.
+            if now - last_save >= 60 * checkpoint_minutes and not self.skipped_in_a_row:
                 last_save = now
                 self.save()
                 self.log_validation()
@@ -260,8 +264,7 @@ class Trainer:
     def roll_back(self) -> None:
         """Return to the last checkpoint, at half the learning rate from there on."""
         step, seconds, factor = self.step, self.seconds, self.rate_factor
-        if self.checkpoint_path.exists():
-            self.resume()
+        self.resume()
         # The schedule goes on from now: a rolled-back run still ends within its budget, and
         # does not meet the same batches again.
         self.step, self.seconds, self.rate_factor = step, seconds, factor / 2

@@ -29,7 +29,6 @@ from codec.layers import QualityTable, Stage, round_straight_through
 
 MODEL_ID = 1
 LATENT_STRIDE = 16
-HYPER_STRIDE = 64
 
 SCALE_COUNT = 64
 SCALE_MIN = 0.11
@@ -115,10 +114,6 @@ def _in_full_precision(layer: nn.Module, values: Tensor) -> Tensor:
     return result
 
 
-def _downsample(features: Tensor, factor: int) -> Tensor:
-    return F.pixel_unshuffle(features, factor)
-
-
 _Layer = TypeVar("_Layer", bound=nn.Module)
 
 
@@ -147,7 +142,7 @@ class Analysis(nn.Module):
     def forward(self, pixels: Tensor, position: Tensor) -> Tensor:
         linear = _in_full_precision(self.linear, pixels)
         features = self.stage_8(self.stem(pixels), position)
-        features = self.down(_downsample(features, 2)) + self.merge(linear)
+        features = self.down(F.pixel_unshuffle(features, 2)) + self.merge(linear)
         latents: Tensor = linear + self.out(self.stage_16(features, position))
         return latents
 
@@ -194,7 +189,7 @@ class Synthesis(nn.Module):
         features = self.stage_8(F.pixel_shuffle(self.up_16(features), 2), position)
         features = F.pixel_shuffle(self.up_8(features), 2)
         # The linear image enters as a side input: the blocks only have to repair it.
-        features = features + self.side(_downsample(linear, 4))
+        features = features + self.side(F.pixel_unshuffle(linear, 4))
         rendered = F.pixel_shuffle(self.out(self.stage_4(features, position)), 4)
         pixels: Tensor = linear + rendered
         return pixels
@@ -221,8 +216,8 @@ class HyperAnalysis(nn.Module):
         magnitude = torch.log1p(latents.abs())
         features = self.head(torch.cat([latents.sign() * magnitude, magnitude], dim=1))
         features = self.stage_16(features, position)
-        features = self.stage_32(self.down_16(_downsample(features, 2)), position)
-        hyper_latents: Tensor = self.down_32(_downsample(features, 2))
+        features = self.stage_32(self.down_16(F.pixel_unshuffle(features, 2)), position)
+        hyper_latents: Tensor = self.down_32(F.pixel_unshuffle(features, 2))
         return hyper_latents
 
 

@@ -20,7 +20,7 @@ BITSTREAM = {
     "TruncatedError", "UnknownCriticalChunkError", "UnknownModelError",
     "UnsupportedVersionError", "UsageError", "WeightsMismatchError", "WeightsMissingError",
     "container_from_bytes", "container_to_bytes", "gaussian_tables", "read_container",
-    "read_tiles", "read_varint", "scan", "tables_from_counts", "tables_from_pmfs",
+    "read_tiles", "read_varint", "scan", "tables_from_pmfs",
     "write_container", "write_varint",
 }  # fmt: skip
 

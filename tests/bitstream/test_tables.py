@@ -12,7 +12,6 @@ from bitstream import (
     UsageError,
     gaussian_tables,
     limits,
-    tables_from_counts,
     tables_from_pmfs,
 )
 
@@ -129,16 +128,6 @@ def test_gaussian_tables_are_gaussian_to_the_tails() -> None:
 def test_impossible_scales_are_refused(scales: list[Any]) -> None:
     with pytest.raises(UsageError):
         gaussian_tables(np.array(scales))
-
-
-def test_histograms_are_smoothed() -> None:
-    tables = tables_from_counts([(-1, np.array([0, 7, 1]))], smoothing=1.0)
-    assert tables.minimums.tolist() == [-1]
-    np.testing.assert_allclose(
-        np.array(entries(tables, 0)) / TOTAL, [1 / 12, 8 / 12, 2 / 12, 1 / 12], atol=2 / TOTAL
-    )
-    with pytest.raises(UsageError):
-        tables_from_counts([(0, np.array([1]))], smoothing=0)
 
 
 def test_code_length_of_a_known_message() -> None:

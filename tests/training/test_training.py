@@ -169,13 +169,36 @@ def test_a_burst_of_nan_rolls_back_to_finite_weights(tmp_path: Path) -> None:
     assert run.step == 30
 
 
+def test_nan_before_the_first_checkpoint_rolls_back_to_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = trainer(tmp_path, 20)
+    step = run.train_step
+
+    def spoil(fraction: float) -> tuple[float, float, float] | None:
+        if run.step == 3:
+            with torch.no_grad():
+                run.model.analysis.linear.weight.fill_(float("nan"))
+        return step(fraction)
+
+    monkeypatch.setattr(run, "train_step", spoil)
+    run.run()
+    assert run.skipped == run.patience
+    assert run.step == 20
+    assert all(torch.isfinite(p).all() for p in run.average.parameters())
+
+
 def test_command_trains_resumes_and_exports_a_working_codec(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, output = tmp_path / "run", tmp_path / "weights"
     common = ["photo-tiny", "--data", str(data), "--run", str(run), "--device", "cpu"]
     assert train([*common, "--steps", "4", "--validation", str(data / "two.png")]) == 0
+    assert train([*common, "--steps", "8"]) == UsageError.exit_code  # it would be overwritten
+    assert torch.load(run / "checkpoint.pt", weights_only=True)["step"] == 4
     assert train([*common, "--steps", "8", "--resume"]) == 0
+    elsewhere = [*common, "--run", str(tmp_path / "empty"), "--steps", "8", "--resume"]
+    assert train(elsewhere) == UsageError.exit_code
     assert torch.load(run / "checkpoint.pt", weights_only=True)["step"] == 8
     with (run / "validation.csv").open() as file:
         rows = list(csv.DictReader(file))
