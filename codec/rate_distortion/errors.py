@@ -6,6 +6,8 @@ CalotypeError
 │   └── OverlapError            two curves share too little to be compared
 ├── InputError
 │   └── ResultFileError         a result file cannot be read or has another schema
+├── ModelError
+│   └── UserCodeError           a user's own decoder, prior or distortion failed (user_file.py)
 └── MeasurementError            a codec failed, or its file did not decode to the same size
 """
 

@@ -1,0 +1,110 @@
+"""Prior densities over codes z: the p(z) of a generative model.
+
+Two are built in; any object with `dim`, `sample` and `log_prob` is a prior as well.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol, runtime_checkable
+
+import torch
+
+from bitstream.errors import UsageError
+
+
+@runtime_checkable
+class LatentPrior(Protocol):
+    """A density p(z) over codes of `dim` dimensions, differentiable in z."""
+
+    dim: int
+
+    def sample(self, count: int, generator: torch.Generator | None = None) -> torch.Tensor:
+        """Draw `count` codes, float (count, dim), on the generator's device."""
+
+    def log_prob(self, z: torch.Tensor) -> torch.Tensor:
+        """log p(z) in nats: (…, dim) to (…)."""
+
+
+class StandardNormal:
+    """N(0, I) in `dim` dimensions."""
+
+    def __init__(self, dim: int) -> None:
+        if dim < 1:
+            raise UsageError(f"a prior of {dim} dimensions: expected at least 1")
+        self.dim = dim
+
+    def sample(self, count: int, generator: torch.Generator | None = None) -> torch.Tensor:
+        """Draw `count` codes, float32 (count, dim)."""
+        device = "cpu" if generator is None else generator.device
+        return torch.randn(count, self.dim, generator=generator, device=device)
+
+    def log_prob(self, z: torch.Tensor) -> torch.Tensor:
+        """log p(z) in nats: (…, dim) to (…)."""
+        return -0.5 * z.square().sum(-1) - 0.5 * self.dim * math.log(2 * math.pi)
+
+    def __repr__(self) -> str:
+        return f"StandardNormal({self.dim})"
+
+
+class GaussianMixture:
+    """Σ_m w_m N(μ_m, Σ_m) with full covariances.
+
+    weights      (m,) positive, normalised here
+    means        (m, k)
+    covariances  (m, k, k) symmetric and positive definite
+    Raises `UsageError` for shapes that do not fit, values that are not finite, or a covariance
+    that is not positive definite.
+    """
+
+    def __init__(
+        self, weights: torch.Tensor, means: torch.Tensor, covariances: torch.Tensor
+    ) -> None:
+        count, dim = means.shape if means.ndim == 2 else (0, 0)
+        if count < 1 or weights.shape != (count,) or covariances.shape != (count, dim, dim):
+            raise UsageError(
+                f"a mixture with weights {tuple(weights.shape)}, means {tuple(means.shape)} and "
+                f"covariances {tuple(covariances.shape)}: expected (m,), (m, k) and (m, k, k)"
+            )
+        finite = all(bool(torch.isfinite(t).all()) for t in (weights, means, covariances))
+        if not finite or bool((weights <= 0).any()):
+            raise UsageError("a mixture needs finite parameters and positive weights")
+        # The factors are found once in float64: a component may be nearly singular.
+        factors, odd = torch.linalg.cholesky_ex(covariances.double())
+        if bool((odd != 0).any()):
+            raise UsageError("a covariance of the mixture is not positive definite")
+        self.dim = dim
+        self.weights = weights.double() / weights.double().sum()
+        self.means = means.double()
+        self.covariances = covariances.double()
+        self._factors = factors
+        identity = torch.eye(dim, dtype=torch.float64, device=means.device)
+        whitening = torch.linalg.solve_triangular(factors, identity.expand_as(factors), upper=False)
+        self._log_scale = (
+            self.weights.log()
+            - factors.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+            - 0.5 * dim * math.log(2 * math.pi)
+        )
+        self._whitening = whitening
+
+    def sample(self, count: int, generator: torch.Generator | None = None) -> torch.Tensor:
+        """Draw `count` codes, float32 (count, dim)."""
+        device = self.means.device if generator is None else generator.device
+        component = torch.multinomial(
+            self.weights.to(device), count, replacement=True, generator=generator
+        )
+        noise = torch.randn(
+            count, self.dim, generator=generator, device=device, dtype=torch.float64
+        )
+        factors = self._factors.to(device)[component]
+        spread = torch.einsum("nij,nj->ni", factors, noise)
+        return (self.means.to(device)[component] + spread).float()
+
+    def log_prob(self, z: torch.Tensor) -> torch.Tensor:
+        """log p(z) in nats: (…, dim) to (…), in the precision of z."""
+        means, whitening = self.means.to(z), self._whitening.to(z)
+        white = torch.einsum("mij,...mj->...mi", whitening, z[..., None, :] - means)
+        return torch.logsumexp(self._log_scale.to(z) - 0.5 * white.square().sum(-1), dim=-1)
+
+    def __repr__(self) -> str:
+        return f"GaussianMixture(components={len(self.weights)}, dim={self.dim})"

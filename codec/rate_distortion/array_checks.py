@@ -1,0 +1,64 @@
+"""Arguments of the measurements as NumPy arrays that hold what the formulas assume.
+
+Each function returns its argument in float64, or raises `UsageError` with what was read and what
+was expected: a NaN must never travel through a log-sum-exp and come out as a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bitstream.errors import UsageError
+
+FloatArray = npt.NDArray[np.float64]
+
+
+def finite_array(name: str, values: npt.ArrayLike, ndim: int) -> FloatArray:
+    """`values` as a float64 array of `ndim` dimensions, not empty, every entry finite."""
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{name}: not an array of numbers ({error})") from error
+    if array.ndim != ndim:
+        raise UsageError(f"{name} has shape {array.shape}, expected {ndim} dimension(s)")
+    if array.size == 0:
+        raise UsageError(f"{name} is empty: shape {array.shape}")
+    if not np.isfinite(array).all():
+        odd = int(np.count_nonzero(~np.isfinite(array)))
+        raise UsageError(f"{name}: {odd} of {array.size} entries are NaN or infinite")
+    return array
+
+
+def finite_number(name: str, value: float, *, at_least: float | None = None) -> float:
+    """`value` as a finite float, not below `at_least`."""
+    number = float(finite_array(name, value, 0))
+    if at_least is not None and number < at_least:
+        raise UsageError(f"{name} is {number:g}, expected at least {at_least:g}")
+    return number
+
+
+def positive_number(name: str, value: float) -> float:
+    """`value` as a finite float above zero."""
+    number = finite_number(name, value)
+    if number <= 0:
+        raise UsageError(f"{name} is {number:g}, expected more than 0")
+    return number
+
+
+def rising_betas(betas: Iterable[float] | Sequence[float]) -> tuple[float, ...]:
+    """The multipliers β, each finite and at least 0, strictly rising and at least one."""
+    array = finite_array("betas", list(betas), 1)
+    if array[0] < 0 or bool((np.diff(array) <= 0).any()):
+        raise UsageError(f"betas {array.tolist()}: expected at least 0 and strictly rising")
+    return tuple(float(beta) for beta in array)
+
+
+def whole_number(name: str, value: Any, *, at_least: int) -> int:
+    """`value` as an int, not below `at_least`."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < at_least:
+        raise UsageError(f"{name} is {value!r}, expected a whole number of at least {at_least}")
+    return int(value)

@@ -1,0 +1,67 @@
+"""Rate, distortion and perception of one Gaussian number, in closed form.
+
+    R(D, P) = min I(X; X̂)   with   E (X − X̂)² ≤ D   and   W₂²(law of X, law of X̂) ≤ P
+
+after Zhang, Qian, Chen and Khisti, "Universal rate-distortion-perception representations for
+lossy compression" (NeurIPS 2021), theorem 1.  Perfect realism, P = 0, costs at most twice the
+mean squared error.  It supposes common randomness of encoder and decoder.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from codec.rate_distortion.array_checks import finite_number, positive_number
+
+
+@dataclass(frozen=True)
+class GaussianPerception:
+    """X ~ N(0, variance); squared error and squared 2-Wasserstein distance; rates in nats.
+
+    The optimum is jointly Gaussian.  With correlation ρ the rate is −½ log(1 − ρ²); for X̂ of
+    standard deviation τ the distortion is σ² + τ² − 2ρστ and W₂² is (σ − τ)².
+    Raises `UsageError` for a variance that is not positive, or negative arguments.
+    """
+
+    variance: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the variance."""
+        object.__setattr__(self, "variance", positive_number("variance", self.variance))
+
+    def rate_at(self, distortion: float, perception: float = 0.0) -> float:
+        """R(D, P) in nats; ∞ at D = 0."""
+        distortion = finite_number("distortion", distortion, at_least=0)
+        perception = finite_number("perception", perception, at_least=0)
+        if distortion == 0:
+            return math.inf
+        deviation = math.sqrt(self.variance)
+        smallest = max(0.0, deviation - math.sqrt(perception))
+        free = math.sqrt(max(0.0, self.variance - distortion))
+        if smallest <= free:
+            # The unconstrained optimum has deviation √(σ² − D) and is realistic enough.
+            return max(0.0, 0.5 * math.log(self.variance / distortion))
+        # 1 − ρ and 1 + ρ apart: near ρ = 1 the difference would lose every digit.
+        scale = 2 * deviation * smallest
+        below = (distortion - (deviation - smallest) ** 2) / scale
+        correlation = 1 - below
+        if correlation <= 0:
+            return 0.0
+        return -0.5 * (math.log(below) + math.log1p(correlation))
+
+    def distortion_at(self, rate_nats: float, perception: float = 0.0) -> float:
+        """D(R, P), the least distortion at a rate in nats; at P = 0 it is 2σ²(1 − √(1 − e^{−2R})).
+
+        With R in bits e^{−2R} reads 2^{−2R}.
+        """
+        rate_nats = finite_number("rate_nats", rate_nats, at_least=0)
+        perception = finite_number("perception", perception, at_least=0)
+        deviation = math.sqrt(self.variance)
+        remaining = math.exp(-2 * rate_nats)
+        correlation = math.sqrt(-math.expm1(-2 * rate_nats))
+        # The free optimum has τ = ρσ; perception asks for at least σ − √P.
+        wanted = max(correlation * deviation, deviation - math.sqrt(perception))
+        # (σ−τ)² + 2στ(1−ρ), with 1 − ρ = (1 − ρ²)/(1 + ρ).
+        below = remaining / (1 + correlation)
+        return (deviation - wanted) ** 2 + 2 * deviation * wanted * below
