@@ -1,4 +1,5 @@
-"""Measurement of rate and distortion: real codecs on real files, curves, BD-rates, plots.
+"""Measurement of rate and distortion: real codecs on real files, and the curves and bounds of
+generative models.
 
     from codec.rate_distortion import bd_rate, find_codec, find_images, measure_curve
 
@@ -7,8 +8,27 @@
                    for name in ("jpeg", "photo"))
     print(bd_rate(jpeg, photo).bd_rate_percent)
 
-Importing this package loads NumPy and Pillow only.
+    from codec.rate_distortion import StandardNormal, rd_curve
+
+    curve = rd_curve(decode, StandardNormal(10), images, distortion="sse", chains=20, seed=0)
+
+Where things are:
+
+    files       curve, operational, codecs, image_set, metrics, bjontegaard_delta
+    R_p(D)      annealed (the door), pilot, annealing, tempering, bdmc, summary, executors,
+                distortions, model_curve; reference_ais to compare with
+    bounds      bounds (the door), amortized, nerd, particles, sandwich
+    known       sources (the door), linear_decoder, deconvolution, perception,
+                discrete_sources
+    together    rung, ladder, gap_table, digits, prior_mismatch
+    in and out  adapters, image_arrays, model_file, schema, result_file, plot, model_plot
+
+Importing this package loads NumPy and Pillow only: names that need torch are fetched when they
+are first used.
 """
+
+import importlib
+from typing import TYPE_CHECKING
 
 from codec.rate_distortion.bjontegaard_delta import BdRate as BdRate
 from codec.rate_distortion.bjontegaard_delta import bd_rate as bd_rate
@@ -29,9 +49,82 @@ from codec.rate_distortion.image_set import SourceImage as SourceImage
 from codec.rate_distortion.image_set import find_images as find_images
 from codec.rate_distortion.metrics import ms_ssim as ms_ssim
 from codec.rate_distortion.metrics import psnr_db as psnr_db
+from codec.rate_distortion.model_curve import RDCurve as RDCurve
 from codec.rate_distortion.operational import OperationalCodec as OperationalCodec
 from codec.rate_distortion.operational import measure_curve as measure_curve
 from codec.rate_distortion.operational import measure_image as measure_image
 from codec.rate_distortion.result_file import ResultFile as ResultFile
 from codec.rate_distortion.result_file import read_result as read_result
 from codec.rate_distortion.result_file import write_result as write_result
+
+if TYPE_CHECKING:
+    from codec.priors import GaussianMixture as GaussianMixture
+    from codec.priors import LatentPrior as LatentPrior
+    from codec.priors import StandardNormal as StandardNormal
+    from codec.rate_distortion.adapters import DecoderAdapter as DecoderAdapter
+    from codec.rate_distortion.adapters import from_module as from_module
+    from codec.rate_distortion.adapters import load_decoder as load_decoder
+    from codec.rate_distortion.annealed import rd_curve as rd_curve
+    from codec.rate_distortion.annealed import rd_samples as rd_samples
+    from codec.rate_distortion.bounds import amortized_bound as amortized_bound
+    from codec.rate_distortion.bounds import nerd_bound as nerd_bound
+    from codec.rate_distortion.bounds import particle_descent as particle_descent
+    from codec.rate_distortion.bounds import source_lower_bound as source_lower_bound
+    from codec.rate_distortion.discrete_sources import blahut_arimoto as blahut_arimoto
+    from codec.rate_distortion.discrete_sources import (
+        empirical_rate_distortion as empirical_rate_distortion,
+    )
+    from codec.rate_distortion.distortions import DeepFeatureDistance as DeepFeatureDistance
+    from codec.rate_distortion.distortions import GaussianNLL as GaussianNLL
+    from codec.rate_distortion.distortions import MeanSquaredError as MeanSquaredError
+    from codec.rate_distortion.distortions import OneMinusMsSsim as OneMinusMsSsim
+    from codec.rate_distortion.distortions import SumSquaredError as SumSquaredError
+    from codec.rate_distortion.gap_table import GapMeasurements as GapMeasurements
+    from codec.rate_distortion.gap_table import GapTable as GapTable
+    from codec.rate_distortion.image_arrays import read_images as read_images
+    from codec.rate_distortion.ladder import Ladder as Ladder
+    from codec.rate_distortion.model_file import ModelResult as ModelResult
+    from codec.rate_distortion.model_file import read_model_result as read_model_result
+    from codec.rate_distortion.model_file import write_model_result as write_model_result
+    from codec.rate_distortion.pilot import MoveSettings as MoveSettings
+    from codec.rate_distortion.rung import Rung as Rung
+
+_HOMES = {
+    "codec.priors": ("GaussianMixture", "LatentPrior", "StandardNormal"),
+    "codec.rate_distortion.adapters": ("DecoderAdapter", "from_module", "load_decoder"),
+    "codec.rate_distortion.annealed": ("rd_curve", "rd_samples"),
+    "codec.rate_distortion.discrete_sources": ("blahut_arimoto", "empirical_rate_distortion"),
+    "codec.rate_distortion.bounds": (
+        "amortized_bound",
+        "nerd_bound",
+        "particle_descent",
+        "source_lower_bound",
+    ),
+    "codec.rate_distortion.distortions": (
+        "DeepFeatureDistance",
+        "GaussianNLL",
+        "MeanSquaredError",
+        "OneMinusMsSsim",
+        "SumSquaredError",
+    ),
+    "codec.rate_distortion.gap_table": ("GapMeasurements", "GapTable"),
+    "codec.rate_distortion.image_arrays": ("read_images",),
+    "codec.rate_distortion.ladder": ("Ladder",),
+    "codec.rate_distortion.model_file": (
+        "ModelResult",
+        "read_model_result",
+        "write_model_result",
+    ),
+    "codec.rate_distortion.pilot": ("MoveSettings",),
+    "codec.rate_distortion.rung": ("Rung",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'codec.rate_distortion' has no attribute {name!r}")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value

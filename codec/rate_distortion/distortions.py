@@ -1,0 +1,220 @@
+"""Distortions d(x, x̂) between images, one value for each image, differentiable in x̂.
+
+A distortion has up to three parts:
+
+    targets = prepare(images)             once: what is compared (pixels, or features of them)
+    d       = distortion(targets, x̂)      (n,) values
+    targets = simulate(x̂, β, generator)   draw from p(target | x̂) ∝ exp(−β d), if that is a density
+
+The last makes the certificate of `bdmc` possible: all squared errors have it, MS-SSIM has not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from bitstream.errors import UsageError
+
+
+@runtime_checkable
+class Distortion(Protocol):
+    """What `rd_curve` asks of a distortion; `simulate` and `prepare` are optional."""
+
+    name: str
+    convention: str
+
+    def __call__(self, targets: torch.Tensor, reconstructions: torch.Tensor) -> torch.Tensor:
+        """d ≥ 0 (or a negative log-likelihood): (n, …) and (n, …) to (n,)."""
+
+
+class SumSquaredError:
+    """Σ (x − x̂)² over all samples of an image, the distortion of Huang et al. (2020)."""
+
+    name = "sum of squared errors"
+    convention = "sum over all samples of an image, pixels 0..1"
+
+    def __call__(self, targets: torch.Tensor, reconstructions: torch.Tensor) -> torch.Tensor:
+        """(n, …) and (n, …) to (n,)."""
+        return (targets - reconstructions).square().flatten(1).sum(1)
+
+    def simulate(
+        self, reconstructions: torch.Tensor, beta: float, generator: torch.Generator
+    ) -> torch.Tensor:
+        """x̂ + N(0, I / 2β), the density that exp(−β d) is proportional to."""
+        return reconstructions + _noise_like(reconstructions, generator) / math.sqrt(2 * beta)
+
+
+class MeanSquaredError:
+    """Mean of (x − x̂)² over the samples of an image; β counts per mean, not per sum."""
+
+    name = "mean squared error"
+    convention = "mean over all samples of an image, pixels 0..1"
+
+    def __call__(self, targets: torch.Tensor, reconstructions: torch.Tensor) -> torch.Tensor:
+        """(n, …) and (n, …) to (n,)."""
+        return (targets - reconstructions).square().flatten(1).mean(1)
+
+    def simulate(
+        self, reconstructions: torch.Tensor, beta: float, generator: torch.Generator
+    ) -> torch.Tensor:
+        """x̂ + N(0, n I / 2β) for images of n samples."""
+        samples = reconstructions[0].numel()
+        noise = _noise_like(reconstructions, generator)
+        return reconstructions + noise * math.sqrt(samples / (2 * beta))
+
+
+class GaussianNLL:
+    """−log N(x; x̂, variance·I) in nats: at β = 1 the curve's tangent is −log p(x).
+
+    variance   scalar decoder variance, in squared pixel units 0..1
+    """
+
+    name = "Gaussian negative log-likelihood"
+
+    def __init__(self, variance: float) -> None:
+        if not (variance > 0 and math.isfinite(variance)):
+            raise UsageError(f"a decoder variance of {variance}: expected a positive number")
+        self.variance = variance
+        self.convention = f"nats per image, variance {variance:g}, pixels 0..1"
+
+    def __call__(self, targets: torch.Tensor, reconstructions: torch.Tensor) -> torch.Tensor:
+        """(n, …) and (n, …) to (n,)."""
+        squared = (targets - reconstructions).square().flatten(1)
+        constant = 0.5 * squared.shape[1] * math.log(2 * math.pi * self.variance)
+        return squared.sum(1) / (2 * self.variance) + constant
+
+    def simulate(
+        self, reconstructions: torch.Tensor, beta: float, generator: torch.Generator
+    ) -> torch.Tensor:
+        """x̂ + N(0, variance / β · I)."""
+        noise = _noise_like(reconstructions, generator)
+        return reconstructions + noise * math.sqrt(self.variance / beta)
+
+
+class DeepFeatureDistance:
+    """Squared distance ‖φ(x) − φ(x̂)‖² between the features of a frozen network.
+
+    features   any torch module or function, images (n, …) to features (n, …)
+    label      name of the network, for the result file
+    """
+
+    name = "squared distance of deep features"
+
+    def __init__(self, features: nn.Module, label: str) -> None:
+        self.features = features
+        self.convention = f"sum over all features of {label}, pixels 0..1"
+
+    def prepare(self, images: torch.Tensor) -> torch.Tensor:
+        """φ(x), found once."""
+        with torch.no_grad():
+            features: torch.Tensor = self.features(images)
+        return features.detach()
+
+    def __call__(self, targets: torch.Tensor, reconstructions: torch.Tensor) -> torch.Tensor:
+        """Features (n, …) and images (n, …) to (n,)."""
+        features: torch.Tensor = self.features(reconstructions)
+        return (targets - features).square().flatten(1).sum(1)
+
+    def simulate(
+        self, reconstructions: torch.Tensor, beta: float, generator: torch.Generator
+    ) -> torch.Tensor:
+        """φ(x̂) + N(0, I / 2β): exact in the space of the features."""
+        features = self.prepare(reconstructions)
+        return features + _noise_like(features, generator) / math.sqrt(2 * beta)
+
+
+class OneMinusMsSsim:
+    """1 − MS-SSIM (Wang, Simoncelli and Bovik 2003), pixels 0..1, images (n, c, h, w).
+
+    As in the paper: Gaussian window of 11 with σ = 1.5, five scales; the mean over the channels.
+    Images whose shorter side is below 176 pixels get fewer scales, whose weights are made to sum
+    to one, and below 11 pixels a smaller window, so that small images have a value too.  Negative
+    contrast terms count as zero.  There is no density ∝ exp(−β d) over images in closed form, and
+    therefore no certificate.
+    """
+
+    name = "1 − MS-SSIM"
+    convention = "dimensionless, 0..1, pixels 0..1"
+    _weights = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+
+    def __call__(self, targets: torch.Tensor, reconstructions: torch.Tensor) -> torch.Tensor:
+        """(n, c, h, w) twice to (n,)."""
+        if targets.ndim != 4:
+            raise UsageError(f"MS-SSIM of {tuple(targets.shape)}: expected images (n, c, h, w)")
+        side = min(targets.shape[-2:])
+        window = _gaussian_window(min(11, side - (side + 1) % 2), targets)
+        scales = 1
+        while scales < 5 and side >> scales >= len(window):
+            scales += 1
+        total = sum(self._weights[:scales])
+        similarity = torch.ones(targets.shape[:2], device=targets.device)
+        for scale in range(scales):
+            luminance, contrast = _ssim_terms(targets, reconstructions, window)
+            last = scale == scales - 1
+            term = (luminance * contrast if last else contrast).flatten(2).mean(2)
+            # The power's slope is infinite at zero.
+            similarity = similarity * term.clamp(min=1e-6) ** (self._weights[scale] / total)
+            if not last:
+                targets = F.avg_pool2d(targets, 2)
+                reconstructions = F.avg_pool2d(reconstructions, 2)
+        return 1 - similarity.mean(1)
+
+
+def _gaussian_window(size: int, like: torch.Tensor) -> torch.Tensor:
+    offsets = torch.arange(size, device=like.device, dtype=like.dtype) - size // 2
+    window = torch.exp(-offsets.square() / (2 * 1.5**2))
+    return window / window.sum()
+
+
+def _ssim_terms(
+    x: torch.Tensor, y: torch.Tensor, window: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Luminance and contrast-structure of SSIM at every window inside the image."""
+    channels = x.shape[1]
+    rows = window.view(1, 1, -1, 1).expand(channels, 1, -1, 1)
+
+    def mean(values: torch.Tensor) -> torch.Tensor:
+        blurred = F.conv2d(values, rows, groups=channels)
+        return F.conv2d(blurred, rows.transpose(2, 3), groups=channels)
+
+    mean_x, mean_y = mean(x), mean(y)
+    variance_x, variance_y = mean(x * x) - mean_x**2, mean(y * y) - mean_y**2
+    covariance = mean(x * y) - mean_x * mean_y
+    c1, c2 = 0.01**2, 0.03**2
+    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+    return luminance, (2 * covariance + c2) / (variance_x + variance_y + c2)
+
+
+def _noise_like(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return torch.randn(tensor.shape, generator=generator, device=tensor.device, dtype=tensor.dtype)
+
+
+def find_distortion(distortion: str | Distortion) -> Distortion:
+    """The distortion of a name ("sse", "mse", "ms-ssim"), or the object itself.
+
+    `GaussianNLL` and `DeepFeatureDistance` have parameters and are given as objects.  Raises
+    `UsageError` for an unknown name or an object that cannot be one.
+    """
+    simple: dict[str, Callable[[], Distortion]] = {
+        "sse": SumSquaredError,
+        "mse": MeanSquaredError,
+        "ms-ssim": OneMinusMsSsim,
+    }
+    if isinstance(distortion, str):
+        if distortion not in simple:
+            raise UsageError(
+                f"distortion {distortion!r} is unknown; expected {', '.join(simple)}, "
+                "or an object such as GaussianNLL(variance)"
+            )
+        return simple[distortion]()
+    if not isinstance(distortion, Distortion):
+        raise UsageError(
+            f"{distortion!r} is not a distortion: expected a callable with name and convention"
+        )
+    return distortion

@@ -1,0 +1,51 @@
+"""Independent blocks of work on any executor, or here.
+
+Any `concurrent.futures.Executor` will do: threads, processes, or `Client.get_executor()` of
+dask.distributed, which moves the blocks of a worker that died to another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import BrokenExecutor, Executor, Future
+from typing import TypeVar
+
+from codec.rate_distortion.errors import MeasurementError
+
+Result = TypeVar("Result")
+Progress = Callable[[int, int], None]
+
+
+def run_tasks(
+    tasks: Sequence[Callable[[], Result]],
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> list[Result]:
+    """Call every task and return the results in their order.
+
+    The first error of a task is raised and the tasks not yet begun are cancelled.  Raises
+    `MeasurementError` when the executor itself breaks (a process of a pool was killed).
+    """
+    results: list[Result] = []
+    futures: list[Future[Result]] = []
+    try:
+        if executor is not None:
+            futures = [executor.submit(call, task) for task in tasks]
+        for index, task in enumerate(tasks):
+            results.append(task() if executor is None else futures[index].result())
+            if progress is not None:
+                progress(index + 1, len(tasks))
+    except BrokenExecutor as error:
+        raise MeasurementError(
+            f"a worker of the executor died after {len(results)} of {len(tasks)} blocks: {error}; "
+            "start again, with fewer workers if memory ran out"
+        ) from error
+    finally:
+        for future in futures[len(results) :]:
+            future.cancel()
+    return results
+
+
+def call(task: Callable[[], Result]) -> Result:
+    """Call a task; a named function, because executors send it to other processes."""
+    return task()

@@ -1,0 +1,150 @@
+"""The rate-distortion curve of a generative model, as measured by annealing.
+
+    R_p(D) = min over q(z|x) with E d(x, f(z)) ≤ D of  E KL(q(z|x) ‖ p(z))  =  sup_β L(β) − βD,
+    L(β)   = E_x −log ∫ p(z) exp(−β d(x, f(z))) dz
+
+after Huang, Makhzani, Cao and Grosse (ICML 2020).  One record holds one run: a row for each β,
+and what was set.  Rates are nats per image, to be divided by ln 2 for bits.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from bitstream.errors import UsageError
+from codec.rate_distortion.errors import ResultFileError
+
+CURVE_SCHEMA = "calotype.model_curve/1"
+NATS_PER_BIT = math.log(2)
+
+ROW_FIELDS = (
+    "beta", "log_partition_nats", "distortion", "rate_nats", "rate_direct_nats", "rate_low_nats",
+    "rate_high_nats", "bdmc_gap_nats", "ess_fraction", "acceptance", "certified",
+)  # fmt: skip
+"""Fields with one entry for each β, in the order of the CSV's columns."""
+
+
+@dataclass(frozen=True)
+class RDCurve:
+    """R_p(D) of one model on one set of images; tuples have one entry for each β, rising.
+
+    beta                β, inverse units of the distortion
+    log_partition_nats  L(β) = mean over images of −log Ẑ_β, nats per image
+    distortion          D(β) = mean over images of the posterior's distortion
+    rate_nats           R_p at that distortion by the Legendre envelope sup_β' [L(β') − β' D]
+    rate_direct_nats    L(β) − β D(β), the estimate of the published method
+    rate_low_nats, rate_high_nats   95 % bootstrap interval of `rate_nats`
+    bdmc_gap_nats       upper minus lower bound on log Z_β on simulated data; NaN where not measured
+    ess_fraction        smallest effective sample size up to this β, over the number of chains
+    acceptance          mean acceptance of the moves at this β, 0..1
+    certified           whether the point passed every gate
+    failures            for each β the gates that it failed, empty where it is certified
+    distortion_name     such as "sum of squared errors"
+    convention          units and ranges in words: sum or mean, range of the pixels
+    """
+
+    beta: tuple[float, ...]
+    log_partition_nats: tuple[float, ...]
+    distortion: tuple[float, ...]
+    rate_nats: tuple[float, ...]
+    rate_direct_nats: tuple[float, ...]
+    rate_low_nats: tuple[float, ...]
+    rate_high_nats: tuple[float, ...]
+    bdmc_gap_nats: tuple[float, ...]
+    ess_fraction: tuple[float, ...]
+    acceptance: tuple[float, ...]
+    certified: tuple[bool, ...]
+    failures: tuple[tuple[str, ...], ...]
+    distortion_name: str
+    convention: str
+    images: int
+    chains: int
+    temperatures: int
+    seed: int
+    gradients: int
+
+    def __post_init__(self) -> None:
+        """Refuse columns of unequal length."""
+        for name in (*ROW_FIELDS, "failures"):
+            if len(getattr(self, name)) != len(self.beta):
+                raise UsageError(
+                    f"a curve with {len(self.beta)} values of beta has "
+                    f"{len(getattr(self, name))} of {name}"
+                )
+
+    @property
+    def rate_bits(self) -> tuple[float, ...]:
+        """`rate_nats` in bits per image."""
+        return tuple(rate / NATS_PER_BIT for rate in self.rate_nats)
+
+    def rate_at(self, distortion: float) -> float:
+        """R_p at a distortion, nats per image: sup over the measured β of L(β) − β D, at least 0.
+
+        Between measured β this is below the curve by a little, never above it.
+        """
+        rates = (
+            log_partition - beta * distortion
+            for beta, log_partition in zip(self.beta, self.log_partition_nats, strict=True)
+        )
+        return max(0.0, *rates)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dict for `json.dumps`; what was not measured (NaN) is null."""
+        content: dict[str, Any] = {"schema": CURVE_SCHEMA}
+        for item in fields(self):
+            content[item.name] = _plain(getattr(self, item.name))
+        return content
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> RDCurve:
+        """Rebuild a curve from `to_json`; raises `ResultFileError` for anything else."""
+        if content.get("schema") != CURVE_SCHEMA:
+            raise ResultFileError(
+                f"schema {content.get('schema')!r}, expected {CURVE_SCHEMA!r}: "
+                "not the curve of a generative model"
+            )
+        try:
+            values: dict[str, Any] = {
+                name: tuple(math.nan if v is None else float(v) for v in content[name])
+                for name in ROW_FIELDS
+            }
+            values["certified"] = tuple(bool(v) for v in content["certified"])
+            values["failures"] = tuple(tuple(map(str, v)) for v in content["failures"])
+            for name in ("distortion_name", "convention"):
+                values[name] = str(content[name])
+            for name in ("images", "chains", "temperatures", "seed", "gradients"):
+                values[name] = int(content[name])
+            return cls(**values)
+        except (KeyError, TypeError, ValueError, UsageError) as error:
+            raise ResultFileError(
+                f"a curve in the result file is not complete: {type(error).__name__}: {error}"
+            ) from error
+
+    def to_csv(self) -> str:
+        """CSV text with a header line, one row for each β; what was not measured is empty."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow((*ROW_FIELDS, "failures"))
+        for index in range(len(self.beta)):
+            row = [_cell(getattr(self, name)[index]) for name in ROW_FIELDS]
+            writer.writerow([*row, "; ".join(self.failures[index])])
+        return text.getvalue()
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _cell(value: float | bool) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.10g}" if math.isfinite(value) else ""

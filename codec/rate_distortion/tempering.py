@@ -1,0 +1,197 @@
+"""The tempered target p(z) · exp(−β d(x, f(z))) and the moves that leave it invariant.
+
+Rows are image × chain, image-major: row i · chains + m is chain m of image i.  What is costly, the
+decoder and its gradient, is called once for all rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from codec.priors import LatentPrior
+from codec.rate_distortion.distortions import Distortion
+from codec.rate_distortion.errors import MeasurementError
+
+Decode = Callable[[torch.Tensor], torch.Tensor]
+
+MOST_UNDEFINED = 0.01
+"""Largest share of codes within reach of the prior for which the decoder may be undefined."""
+
+REACH = 100.0
+"""Codes beyond this many times the largest of the first ones come from a trajectory that diverged;
+what the decoder makes of them says nothing about the model."""
+
+
+@dataclass
+class Particles:
+    """Codes and what is known of them; r rows of k dimensions.
+
+    codes                 float32 (r, k)
+    distortion            float64 (r,), d(x, f(z))
+    log_prior             float64 (r,), log p(z)
+    distortion_gradient   float32 (r, k)
+    prior_gradient        float32 (r, k)
+    """
+
+    codes: torch.Tensor
+    distortion: torch.Tensor
+    log_prior: torch.Tensor
+    distortion_gradient: torch.Tensor
+    prior_gradient: torch.Tensor
+
+    def select(self, rows: torch.Tensor | slice) -> Particles:
+        """The particles of these rows."""
+        return Particles(*(tensor[rows] for tensor in self.tensors()))
+
+    def where(self, condition: torch.Tensor, other: Particles) -> Particles:
+        """These rows where the condition (r,) holds, those of `other` elsewhere."""
+        return Particles(
+            *(
+                torch.where(condition[:, None] if mine.ndim == 2 else condition, mine, theirs)
+                for mine, theirs in zip(self.tensors(), other.tensors(), strict=True)
+            )
+        )
+
+    def put(self, rows: torch.Tensor | slice, other: Particles) -> None:
+        """Overwrite rows in place."""
+        for mine, theirs in zip(self.tensors(), other.tensors(), strict=True):
+            mine[rows] = theirs
+
+    def clone(self) -> Particles:
+        """A copy that shares no memory."""
+        return Particles(*(tensor.clone() for tensor in self.tensors()))
+
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        """All tensors, in the order of the fields."""
+        return (
+            self.codes,
+            self.distortion,
+            self.log_prior,
+            self.distortion_gradient,
+            self.prior_gradient,
+        )
+
+
+class TemperedTarget:
+    """p(z) exp(−β d(x, f(z))) for all β at once, on fixed targets, one row per image and chain.
+
+    `gradient_dtype` is the arithmetic of the leapfrog steps inside a trajectory.  With bfloat16
+    the force is an approximation, a deterministic one, so the trajectory stays reversible and
+    volume-preserving; the acceptance uses the exact energy, and the target does not change.
+    """
+
+    def __init__(
+        self,
+        decode: Decode,
+        prior: LatentPrior,
+        distortion: Distortion,
+        targets: torch.Tensor,
+        *,
+        gradient_dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.decode, self.prior, self.distortion = decode, prior, distortion
+        self.targets = targets
+        self.gradient_dtype = gradient_dtype
+        self.gradients = 0
+        """Decoder gradients so far, counted by row."""
+        self._undefined = 0
+        self._reach: float | None = None
+
+    def evaluate(self, codes: torch.Tensor, *, exact: bool = True) -> Particles:
+        """Values and gradients at codes (r, k), the first r rows of the targets.
+
+        NaN and infinity become infinite distortion: such codes are never accepted.
+
+        Raises `MeasurementError` where no gradient arrives, or too many values are undefined.
+        """
+        codes = codes.detach().requires_grad_(True)
+        reduced = not exact and self.gradient_dtype != torch.float32
+        with torch.enable_grad():
+            with torch.autocast(codes.device.type, self.gradient_dtype, enabled=reduced):
+                decoded = self.decode(codes)
+            values = self.distortion(self.targets[: len(codes)], decoded.float())
+            log_prior = self.prior.log_prob(codes)
+            gradient = self._gradient(values, codes, "the distortion of the decoded images")
+            prior_gradient = self._gradient(log_prior, codes, "the prior's log_prob")
+        self.gradients += len(codes)
+        defined = torch.isfinite(values) & torch.isfinite(gradient).all(1)
+        if self._reach is None:
+            self._reach = REACH * float(codes.detach().abs().max())
+        if not bool(defined.all()):
+            near = codes.detach().abs().amax(1) < self._reach
+            self._undefined += int((near & ~defined).sum())
+            if self._undefined > max(10, MOST_UNDEFINED * self.gradients):
+                raise MeasurementError(
+                    "the decoder or the distortion gives NaN or infinity for codes near the prior "
+                    f"({self._undefined} of {self.gradients} evaluations); "
+                    "a curve of such a model would mean nothing"
+                )
+            values = torch.where(defined, values, torch.inf)
+            gradient = torch.where(defined[:, None], gradient, 0)
+        return Particles(
+            codes.detach(),
+            values.detach().double(),
+            torch.nan_to_num(log_prior.detach().double(), nan=-torch.inf),
+            gradient,
+            torch.nan_to_num(prior_gradient),
+        )
+
+    def _gradient(self, values: torch.Tensor, codes: torch.Tensor, what: str) -> torch.Tensor:
+        if not values.requires_grad:
+            raise MeasurementError(
+                f"{what} has no gradient with respect to the codes; Hamiltonian moves need one: "
+                "compute it with differentiable torch operations, without no_grad and detach"
+            )
+        (gradient,) = torch.autograd.grad(values.sum(), codes, allow_unused=True)
+        if gradient is None:
+            raise MeasurementError(f"{what} does not depend on the codes")
+        return gradient.detach().float()
+
+
+def hamiltonian_move(
+    target: TemperedTarget,
+    particles: Particles,
+    beta: float,
+    *,
+    step: float | torch.Tensor,
+    scale: torch.Tensor,
+    leapfrog: int,
+    jitter: tuple[float, float],
+    generator: torch.Generator,
+) -> tuple[Particles, torch.Tensor]:
+    """One Hamiltonian Monte Carlo move at β for all rows (Neal 2011, MCMC using Hamiltonian
+    dynamics); returns the particles and the acceptance probability (r,).
+
+    step      leapfrog step in units of `scale` (k,), the square root of a diagonal inverse mass;
+              one number, or (r, 1)
+    jitter    each row's step is multiplied by a uniform draw from this interval, which keeps
+              trajectories from closing on themselves on a Gaussian target
+    """
+    codes = particles.codes
+    rows, device = len(codes), codes.device
+    momentum = torch.randn(codes.shape, generator=generator, device=device)
+    low, high = jitter
+    steps = step * (low + (high - low) * torch.rand(rows, 1, generator=generator, device=device))
+    start_kinetic = 0.5 * momentum.double().square().sum(1)
+    moved = particles
+    force = (particles.prior_gradient - beta * particles.distortion_gradient) * scale
+    for index in range(leapfrog):
+        momentum = momentum + 0.5 * steps * force
+        last = index == leapfrog - 1
+        moved = target.evaluate(moved.codes + steps * scale * momentum, exact=last)
+        force = (moved.prior_gradient - beta * moved.distortion_gradient) * scale
+        momentum = momentum + 0.5 * steps * force
+    end_kinetic = 0.5 * momentum.double().square().sum(1)
+    log_ratio = (
+        moved.log_prior
+        - beta * moved.distortion
+        - end_kinetic
+        - (particles.log_prior - beta * particles.distortion - start_kinetic)
+    )
+    acceptance = torch.nan_to_num(log_ratio, nan=-torch.inf).clamp(max=0).exp()
+    draws = torch.rand(rows, generator=generator, device=device, dtype=torch.float64)
+    accepted = draws < acceptance
+    return moved.where(accepted, particles), acceptance

@@ -1,0 +1,23 @@
+"""The names of `codec.rate_distortion`, and what importing it costs."""
+
+import subprocess
+import sys
+import types
+
+import pytest
+
+import codec.rate_distortion as package
+
+
+def test_every_name_is_found_and_is_no_module() -> None:
+    for home, names in package._HOMES.items():
+        for name in names:
+            value = getattr(package, name)
+            assert not isinstance(value, types.ModuleType), f"{home} shadows {name}"
+    with pytest.raises(AttributeError, match="no attribute 'rate'"):
+        package.rate  # noqa: B018
+
+
+def test_importing_it_loads_no_torch() -> None:
+    code = "import codec.rate_distortion, sys; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
