@@ -1,4 +1,4 @@
-"""`python -m training PRESET --data DIR_OR_TARS`: train, resume, export."""
+"""`python -m training PRESET --data DIR_OR_FILE`: train a model, or go on training it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import torch
 from bitstream.errors import CalotypeError, UsageError
 from training.config import PRESETS
 from training.data import CropSampler, load_photographs
+from training.generative.command import train_generative
+from training.generative.config import GENERATIVE_PRESETS
 from training.loop import CHECKPOINT, Budget, Progress, Trainer
 
 
@@ -20,10 +22,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m training", description="Train a Calotype model on your own images."
     )
-    parser.add_argument("preset", choices=sorted(PRESETS))
-    parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="DIR|TAR")
+    parser.add_argument("preset", choices=[*sorted(PRESETS), *sorted(GENERATIVE_PRESETS)])
+    parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="DIR|FILE")
     parser.add_argument("--validation", type=Path, nargs="*", default=[], metavar="DIR|TAR")
-    parser.add_argument("--run", type=Path, default=Path("runs/photo"), help="folder of the run")
+    parser.add_argument(
+        "--run", type=Path, help="folder of the run (runs/photo, or runs/PRESET of another kind)"
+    )
     parser.add_argument("--weights", type=Path, help="weights file (.safetensors) to start from")
     parser.add_argument("--minutes", type=float, help="training time in all, resumed parts too")
     parser.add_argument("--steps", type=int)
@@ -35,6 +39,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.minutes is None and options.steps is None:
         parser.error("give --minutes or --steps")
+    if options.run is None:
+        options.run = Path("runs", "photo" if options.preset in PRESETS else options.preset)
     return options
 
 
@@ -56,10 +62,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.threads:
             torch.set_num_threads(options.threads)
-        name = options.device
-        if name == "auto":
-            name = "cuda" if torch.cuda.is_available() else "cpu"
-        preset = PRESETS[options.preset]
         found = (options.run / CHECKPOINT).exists()
         if found and not options.resume:
             raise UsageError(
@@ -68,33 +70,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         if options.resume and not found:
             raise UsageError(f"{options.run} holds no checkpoint: drop --resume, or name its --run")
-        sampler = CropSampler(
-            load_photographs(options.data, smallest_side=preset.crop),
-            crop=preset.crop,
-            batch=preset.batch,
-            seed=preset.seed,
-            downscale_probability=preset.downscale_probability,
-        )
-        validation = load_photographs(options.validation) if options.validation else []
-        trainer = Trainer(
-            preset,
-            sampler,
-            options.run,
-            budget=Budget(options.minutes, options.steps),
-            device=torch.device(name),
-            autocast=not options.no_autocast,
-            validation=validation,
-            weights=options.weights,
-        )
-        if options.resume:
-            trainer.resume()
-        trainer.run(checkpoint_minutes=options.checkpoint_minutes, report=show)
+        if options.preset in GENERATIVE_PRESETS:
+            train_generative(options, options.run)
+        else:
+            train_photo(options)
     except CalotypeError as error:
         print(f"training: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def train_photo(options: argparse.Namespace) -> None:
+    """Train the photo preset that the command line names."""
+    name = options.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    preset = PRESETS[options.preset]
+    sampler = CropSampler(
+        load_photographs(options.data, smallest_side=preset.crop),
+        crop=preset.crop,
+        batch=preset.batch,
+        seed=preset.seed,
+        downscale_probability=preset.downscale_probability,
+    )
+    validation = load_photographs(options.validation) if options.validation else []
+    trainer = Trainer(
+        preset,
+        sampler,
+        options.run,
+        budget=Budget(options.minutes, options.steps),
+        device=torch.device(name),
+        autocast=not options.no_autocast,
+        validation=validation,
+        weights=options.weights,
+    )
+    if options.resume:
+        trainer.resume()
+    trainer.run(checkpoint_minutes=options.checkpoint_minutes, report=show)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,212 @@
+"""Small generative models whose rate-distortion function is measured.
+
+A model is a prior p(z) and a decoder f(z); an encoder is there where the family has one. Families
+and where they come from::
+
+    vae   Kingma & Welling 2014, "Auto-encoding variational Bayes"; the Gaussian likelihood has one
+          learned scalar variance, as in Huang et al. 2020
+    gan   Gulrajani et al. 2017, "Improved training of Wasserstein GANs"; no encoder
+    wae   Tolstikhin et al. 2018, "Wasserstein auto-encoders"; the encoder is deterministic
+    rae   Ghosh et al. 2020, "From variational to deterministic autoencoders"; the prior is a
+          Gaussian mixture fitted to the codes after training
+
+Architectures, for an image (C, H, W), `hidden` = (h₁, …, h_n) and a code of k dimensions::
+
+    mlp   encoder  C·H·W → h₁ → … → h_n → k or 2k     decoder  k → h_n → … → h₁ → C·H·W
+    conv  encoder  4×4 convolutions of stride 2 to h₁, …, h_n channels, then linear to k or 2k;
+          decoder  linear to h_n channels, then transposed convolutions back
+
+Parameters are named `layers.{i}.weight` and `layers.{i}.bias`, i counting the layers in order.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bitstream.errors import UsageError
+from codec.priors import LatentPrior
+
+FAMILIES = ("vae", "gan", "wae", "rae")
+ARCHITECTURES = ("mlp", "conv")
+ACTIVATIONS = {"tanh": F.tanh, "relu": F.relu}
+LIKELIHOODS = ("gaussian", "bernoulli")
+
+MAX_PIXELS = 2**20
+MAX_CODE = 2**14
+MAX_WIDTH = 2**14
+MAX_DEPTH = 32
+
+
+@dataclass(frozen=True)
+class GenerativeConfig:
+    """Sizes and kind of a generative model; travels in the weights file.
+
+    family        one of `FAMILIES`
+    architecture  one of `ARCHITECTURES`
+    image_shape   channels, height, width
+    code          dimensions of z
+    hidden        widths (mlp) or channels (conv) from the image to the code; the decoder
+                  takes them reversed
+    activation    one of `ACTIVATIONS`, after every layer but the last
+    likelihood    "gaussian" or "bernoulli" for a vae, None for the other families
+
+    Raises `UsageError` for anything else.
+    """
+
+    family: str
+    architecture: str
+    image_shape: tuple[int, int, int]
+    code: int
+    hidden: tuple[int, ...]
+    activation: str = "tanh"
+    likelihood: str | None = None
+
+    def __post_init__(self) -> None:
+        _choice("family", self.family, FAMILIES)
+        _choice("architecture", self.architecture, ARCHITECTURES)
+        _choice("activation", self.activation, tuple(ACTIVATIONS))
+        if self.family == "vae":
+            _choice("likelihood", self.likelihood, LIKELIHOODS)
+        elif self.likelihood is not None:
+            raise UsageError(f"likelihood {self.likelihood!r} of a {self.family}: expected None")
+        _sizes("image_shape", self.image_shape, MAX_PIXELS)
+        _sizes("hidden", self.hidden, MAX_WIDTH)
+        _sizes("code", (self.code,), MAX_CODE)
+        if len((*self.image_shape,)) != 3 or self.pixels > MAX_PIXELS:
+            raise UsageError(
+                f"image_shape {self.image_shape}: expected (channels, height, width) "
+                f"of at most {MAX_PIXELS} values"
+            )
+        if not 1 <= len(self.hidden) <= MAX_DEPTH:
+            raise UsageError(f"hidden {self.hidden}: expected 1 to {MAX_DEPTH} widths")
+        if self.architecture == "conv":
+            stride = 2 ** len(self.hidden)
+            if self.image_shape[1] % stride or self.image_shape[2] % stride:
+                raise UsageError(
+                    f"image_shape {self.image_shape}: {len(self.hidden)} convolutions of stride 2 "
+                    f"need a height and a width that are multiples of {stride}"
+                )
+
+    @property
+    def pixels(self) -> int:
+        """Values of one image: channels × height × width."""
+        return math.prod(self.image_shape)
+
+    @property
+    def has_encoder(self) -> bool:
+        """Whether the family is trained with an encoder."""
+        return self.family != "gan"
+
+    @property
+    def coarse_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width at the code's end of the convolutions."""
+        stride = 2 ** len(self.hidden)
+        return self.hidden[-1], self.image_shape[1] // stride, self.image_shape[2] // stride
+
+
+def _choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UsageError(f"{name} {value!r} is unknown; expected one of {', '.join(allowed)}")
+
+
+def _sizes(name: str, values: object, largest: int) -> None:
+    whole = isinstance(values, tuple) and all(type(v) is int and 1 <= v <= largest for v in values)
+    if not whole:
+        raise UsageError(f"{name} {values!r}: expected whole numbers from 1 to {largest}")
+
+
+class Decoder(nn.Module):
+    """f(z): codes to images, float (n, code) to (n, C, H, W) in [0, 1]."""
+
+    def __init__(self, config: GenerativeConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.activation = ACTIVATIONS[config.activation]
+        layers: list[nn.Module] = []
+        if config.architecture == "mlp":
+            widths = (config.code, *reversed(config.hidden), config.pixels)
+            layers += [nn.Linear(a, b) for a, b in itertools.pairwise(widths)]
+        else:
+            layers.append(nn.Linear(config.code, math.prod(config.coarse_shape)))
+            channels = (*reversed(config.hidden), config.image_shape[0])
+            layers += [
+                nn.ConvTranspose2d(a, b, kernel_size=4, stride=2, padding=1)
+                for a, b in itertools.pairwise(channels)
+            ]
+        self.layers = nn.ModuleList(layers)
+
+    def logits(self, z: Tensor) -> Tensor:
+        """The image before the sigmoid: log-odds of a white pixel under a Bernoulli likelihood."""
+        value = self.layers[0](z)
+        if self.config.architecture == "conv":
+            value = value.unflatten(-1, self.config.coarse_shape)
+        for layer in self.layers[1:]:
+            value = layer(self.activation(value))
+        if self.config.architecture == "mlp":
+            value = value.unflatten(-1, self.config.image_shape)
+        return value  # type: ignore[no-any-return]
+
+    def forward(self, z: Tensor) -> Tensor:
+        """float (n, code) to (n, C, H, W), pixels in [0, 1]."""
+        return self.logits(z).sigmoid()
+
+
+class Encoder(nn.Module):
+    """Codes of images, float (n, C, H, W) in [0, 1] to (n, code).
+
+    A vae's posterior is N(mean, diag(exp(log_variance))); the other families' encoders are
+    deterministic and return None for the log-variance.
+    """
+
+    def __init__(self, config: GenerativeConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.activation = ACTIVATIONS[config.activation]
+        outputs = 2 * config.code if config.family == "vae" else config.code
+        layers: list[nn.Module] = []
+        if config.architecture == "mlp":
+            widths = (config.pixels, *config.hidden, outputs)
+            layers += [nn.Linear(a, b) for a, b in itertools.pairwise(widths)]
+        else:
+            channels = (config.image_shape[0], *config.hidden)
+            layers += [
+                nn.Conv2d(a, b, kernel_size=4, stride=2, padding=1)
+                for a, b in itertools.pairwise(channels)
+            ]
+            layers.append(nn.Linear(math.prod(config.coarse_shape), outputs))
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """float (n, C, H, W) to the mean (n, code) and the log-variance (n, code) or None."""
+        value = x.flatten(1) if self.config.architecture == "mlp" else x
+        for layer in self.layers[:-1]:
+            value = self.activation(layer(value))
+        value = self.layers[-1](value.flatten(1))
+        if self.config.family != "vae":
+            return value, None
+        mean, log_variance = value.chunk(2, dim=-1)
+        return mean, log_variance
+
+
+@dataclass
+class GenerativeModel:
+    """A trained model.
+
+    decoder   f(z)
+    encoder   None for a gan
+    prior     p(z) over `config.code` dimensions
+    variance  of a pixel given z, for a vae with a Gaussian likelihood; else None
+    card      what is known of the weights: data, licence, command, figures
+    """
+
+    config: GenerativeConfig
+    decoder: Decoder
+    encoder: Encoder | None
+    prior: LatentPrior
+    variance: float | None = None
+    card: dict[str, str] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""Makes the small generative models whose rate-distortion function is measured."""

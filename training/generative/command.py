@@ -1,0 +1,52 @@
+"""`python -m training PRESET` for the generative presets."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from bitstream.errors import UsageError
+from codec.rate_distortion.image_arrays import read_images
+from training.generative.config import GENERATIVE_PRESETS
+from training.generative.run import GenerativeProgress, GenerativeTrainer
+from training.loop import CHECKPOINT, Budget
+
+
+def show(progress: GenerativeProgress) -> None:
+    """Report on standard error: one line that renews itself on a terminal, else many."""
+    figures = "  ".join(f"{key} {value:.4g}" for key, value in progress.figures.items())
+    line = (
+        f"step {progress.step:7d}  {progress.fraction:6.1%}  "
+        f"lr {progress.learning_rate:.2e}  {figures}"
+    )
+    end = "" if sys.stderr.isatty() else "\n"
+    print(("\r\x1b[K" if not end else "") + line, end=end, file=sys.stderr, flush=True)
+
+
+def train_generative(options: argparse.Namespace, run: Path) -> dict[str, float]:
+    """Train the preset that the command line names; returns the figures of validation.
+
+    Raises `UsageError` for options that only the photo presets have.
+    """
+    preset = GENERATIVE_PRESETS[options.preset]
+    for flag, given in (
+        ("--validation", bool(options.validation)),
+        ("--weights", options.weights is not None),
+        ("--device cuda", options.device == "cuda"),
+        ("several --data", len(options.data) > 1),
+    ):
+        if given:
+            raise UsageError(f"{flag}: the preset {options.preset!r} does not take it")
+    images = read_images(options.data[0], shape=preset.model.image_shape, part="train")
+    trainer = GenerativeTrainer(
+        preset,
+        images,
+        run,
+        budget=Budget(options.minutes, options.steps),
+        autocast=not options.no_autocast,
+        name=options.preset,
+    )
+    if (run / CHECKPOINT).exists():
+        trainer.resume()
+    return trainer.run(checkpoint_minutes=options.checkpoint_minutes, report=show)

@@ -1,0 +1,152 @@
+"""Wasserstein GAN with gradient penalty: Gulrajani et al. 2017, algorithm 1."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from codec.models.generative import GenerativeModel
+from codec.priors import StandardNormal
+from training.generative.bre import binarized_representation_entropy
+from training.generative.config import GenerativePreset
+from training.generative.learner import Draw, Learner, in_batches, nearest_figures, new_decoder
+
+LEAK = 0.2
+
+
+class Critic(nn.Module):
+    """D(x): float (n, C, H, W) to (n,), and the pre-activations of its hidden layers.
+
+    Linear layers for an mlp, 4×4 convolutions of stride 2 and one linear layer for conv; leaky
+    rectifiers, and no normalisation: the penalty is on each image's own gradient.
+    """
+
+    def __init__(self, preset: GenerativePreset) -> None:
+        super().__init__()
+        shape, widths = preset.model.image_shape, preset.critic
+        self.convolutional = preset.model.architecture == "conv"
+        layers: list[nn.Module]
+        if self.convolutional:
+            channels = (shape[0], *widths)
+            layers = [
+                nn.Conv2d(a, b, kernel_size=4, stride=2, padding=1)
+                for a, b in itertools.pairwise(channels)
+            ]
+            stride = 2 ** len(widths)
+            outputs = widths[-1] * (shape[1] // stride) * (shape[2] // stride)
+        else:
+            sizes = (math.prod(shape), *widths)
+            layers = [nn.Linear(a, b) for a, b in itertools.pairwise(sizes)]
+            outputs = widths[-1]
+        self.layers = nn.ModuleList([*layers, nn.Linear(outputs, 1)])
+
+    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Values (n,) float32, and one tensor (n, …) for each hidden layer."""
+        value = x if self.convolutional else x.flatten(1)
+        hidden = []
+        for layer in self.layers[:-1]:
+            hidden.append(layer(value))
+            value = F.leaky_relu(hidden[-1], LEAK)
+        return self.layers[-1](value.flatten(1)).float()[:, 0], hidden
+
+
+def gradient_penalty(critic: Critic, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Mean of (‖∇ₓD(x)‖₂ − 1)², the norm taken over all pixels of an image; (n, C, H, W).
+
+    Returns the pre-activations as well.
+    """
+    x = x.detach().requires_grad_(True)
+    values, hidden = critic(x)
+    (gradient,) = torch.autograd.grad(values.sum(), x, create_graph=True)
+    return (torch.linalg.vector_norm(gradient.flatten(1), dim=1) - 1).square().mean(), hidden
+
+
+class GanLearner(Learner):
+    """Critic and generator in turn; the generator's moving average is what is exported."""
+
+    def __init__(self, preset: GenerativePreset, *, autocast: bool = True) -> None:
+        super().__init__(preset, autocast=autocast)
+        self.decoder, self.critic = new_decoder(preset), Critic(preset)
+        self.average = copy.deepcopy(self.decoder).requires_grad_(False)
+        self._generator_adam = self.adam(self.decoder)
+        self._critic_adam = self.adam(self.critic)
+        self.register_buffer("updates", torch.zeros((), dtype=torch.long))
+        self.updates: Tensor
+
+    def optimizers(self) -> dict[str, torch.optim.Adam]:
+        """One for each player."""
+        return {"generator": self._generator_adam, "critic": self._critic_adam}
+
+    def _fakes(self, generator: torch.Generator) -> Tensor:
+        codes = torch.randn(self.preset.batch, self.config.code, generator=generator)
+        with self.mixed():
+            logits = self.decoder.logits(codes)
+        return logits.float().sigmoid()
+
+    def critic_loss(self, real: Tensor, fake: Tensor, generator: torch.Generator) -> Tensor:
+        """E D(fake) − E D(real) + λ·penalty between them, + the BRE regulariser where asked for."""
+        with self.mixed():
+            values, hidden = self.critic(torch.cat([real, fake]))
+        real_value, fake_value = torch.split(values, len(real))
+        # A gradient's norm is compared with 1: in float32.
+        mix = torch.rand(len(real), 1, 1, 1, generator=generator)
+        penalty, mixed_hidden = gradient_penalty(self.critic, fake.lerp(real, mix))
+        loss = fake_value.mean() - real_value.mean() + self.preset.gradient_penalty * penalty
+        if self.preset.bre_weight:
+            # On generated and interpolated images, in all rectifier layers but the last.
+            layers = slice(None, -1) if len(hidden) > 1 else slice(None)
+            fake_hidden = [h[len(real) :] for h in hidden[layers]]
+            entropy = binarized_representation_entropy([*fake_hidden, *mixed_hidden[layers]])
+            loss = loss + self.preset.bre_weight * entropy
+        return loss
+
+    def train_step(
+        self, draw: Draw, generator: torch.Generator, fraction: float
+    ) -> dict[str, float]:
+        """Some steps of the critic, one of the generator."""
+        for _ in range(self.preset.critic_steps):
+            with torch.no_grad():
+                fake = self._fakes(generator)
+            critic_loss = self.critic_loss(draw(), fake, generator)
+            self.descend(critic_loss, self._critic_adam)
+        self.critic.requires_grad_(False)
+        with self.mixed():
+            values, _ = self.critic(self._fakes(generator))
+        loss = -values.mean()
+        if self.descend(loss, self._generator_adam):
+            self._update_average()
+        self.critic.requires_grad_(True)
+        finite = loss.item() + 0 * critic_loss.item()
+        return {"loss": finite, "critic_loss": critic_loss.item()}
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        # A short memory at first: the average must not remember the untrained weights.
+        self.updates += 1
+        count = int(self.updates)
+        decay = min(self.preset.ema_decay, (1 + count) / (10 + count))
+        pairs = zip(self.average.parameters(), self.decoder.parameters(), strict=True)
+        for average, current in pairs:
+            average.lerp_(current, 1 - decay)
+
+    @torch.no_grad()
+    def validate(self, images: Tensor) -> dict[str, float]:
+        """The critic's estimate of the distance, E D(x) − E D(f(z)), and the nearest figures."""
+        codes = torch.randn(
+            len(images), self.config.code, generator=torch.Generator().manual_seed(1)
+        )
+        real = in_batches(lambda x: self.critic(x)[0], images)
+        fake = in_batches(lambda z: self.critic(self.average(z))[0], codes)
+        return {
+            "critic_estimate": float(real.mean() - fake.mean()),
+            **nearest_figures(self.model(), images),
+        }
+
+    def model(self) -> GenerativeModel:
+        """The averaged generator, with a standard normal prior and no encoder."""
+        return GenerativeModel(self.config, self.average, None, StandardNormal(self.config.code))

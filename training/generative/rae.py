@@ -1,0 +1,109 @@
+"""Regularised autoencoder with an ex-post prior: Ghosh et al. 2020, RAE-L2."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bitstream.errors import UsageError
+from codec.models.generative import GenerativeModel
+from codec.priors import GaussianMixture, LatentPrior, StandardNormal
+from training.generative.config import GenerativePreset
+from training.generative.learner import (
+    Draw,
+    Learner,
+    in_batches,
+    nearest_figures,
+    new_decoder,
+    new_encoder,
+    squared_error,
+)
+
+COVARIANCE_FLOOR = 1e-4
+"""Added to every variance of the mixture, relative to the codes' mean variance."""
+
+
+def fit_mixture(codes: Tensor, components: int, *, seed: int = 0) -> GaussianMixture:
+    """Full-covariance Gaussian mixture of codes (n, k), in their own coordinates, by EM.
+
+    Needs scikit-learn; raises `UsageError` where it is missing.
+    """
+    try:
+        from sklearn.mixture import GaussianMixture as Fit
+    except ImportError as error:
+        raise UsageError(
+            "the prior of a rae is fitted with scikit-learn: pip install 'calotype[train]'"
+        ) from error
+    values = codes.double().numpy()
+    floor = COVARIANCE_FLOOR * float(np.mean(np.var(values, axis=0)))
+    fit = Fit(components, reg_covar=floor, max_iter=200, tol=1e-3, random_state=seed).fit(values)
+    return GaussianMixture(*map(torch.from_numpy, (fit.weights_, fit.means_, fit.covariances_)))
+
+
+class RaeLearner(Learner):
+    """Squared error + β/2·‖z‖² + λ·‖θ‖² over the decoder's weights."""
+
+    def __init__(self, preset: GenerativePreset, *, autocast: bool = True) -> None:
+        super().__init__(preset, autocast=autocast)
+        self.encoder, self.decoder = new_encoder(preset), new_decoder(preset)
+        self.mixture: GaussianMixture | None = None
+        self._adam = self.adam(self)
+
+    def optimizers(self) -> dict[str, torch.optim.Adam]:
+        """One, of everything."""
+        return {"adam": self._adam}
+
+    def train_step(
+        self, draw: Draw, generator: torch.Generator, fraction: float
+    ) -> dict[str, float]:
+        """One step on the penalised squared error."""
+        x = draw()
+        with self.mixed():
+            codes, _ = self.encoder(x)
+            decoded = self.decoder.logits(codes)
+        error = squared_error(x, decoded.float().sigmoid()).mean()
+        size = codes.float().square().sum(1).mean()
+        weights = torch.stack([p.square().sum() for p in self.decoder.parameters()]).sum()
+        penalty = 0.5 * self.preset.code_penalty * size + self.preset.decoder_penalty * weights
+        loss = error + penalty
+        self.descend(loss, self._adam)
+        return {"loss": loss.item(), "sse": error.item(), "code_square": size.item()}
+
+    def finish(self, images: Tensor) -> None:
+        """Fit the prior to the codes of the training images."""
+        codes = in_batches(lambda x: self.encoder(x)[0], images)
+        components = min(self.preset.components, len(codes))
+        self.mixture = fit_mixture(codes, components, seed=self.preset.seed)
+
+    @torch.no_grad()
+    def validate(self, images: Tensor) -> dict[str, float]:
+        """Squared error, and once the prior is fitted the mean −log p(z) in nats."""
+        codes = in_batches(lambda x: self.encoder(x)[0], images)
+        decoded = in_batches(self.decoder, codes)
+        figures = {
+            "sse": float(squared_error(images, decoded).mean()),
+            "code_mean_square": float(codes.square().mean()),
+        }
+        if self.mixture is not None:
+            figures["code_nll_nats"] = -float(self.mixture.log_prob(codes.double()).mean())
+            figures.update(nearest_figures(self.model(), images))
+        return figures
+
+    def model(self) -> GenerativeModel:
+        """With the fitted mixture as its prior, a standard normal until there is one."""
+        prior: LatentPrior = self.mixture or StandardNormal(self.config.code)
+        return GenerativeModel(self.config, self.decoder, self.encoder, prior)
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The fitted prior travels in the checkpoint."""
+        if self.mixture is None:
+            return {}
+        m = self.mixture
+        return {"weights": m.weights, "means": m.means, "covariances": m.covariances}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """The inverse of `get_extra_state`."""
+        self.mixture = GaussianMixture(**state) if state else None

@@ -1,0 +1,235 @@
+"""The training loop of the generative models: batches, schedule, log, checkpoints."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bitstream.errors import InputError, UsageError
+from codec.rate_distortion.image_arrays import Images
+from training.checkpoint import load_checkpoint, save_checkpoint
+from training.generative.config import GenerativePreset
+from training.generative.gan import GanLearner
+from training.generative.learner import Learner
+from training.generative.rae import RaeLearner
+from training.generative.vae import VaeLearner
+from training.generative.wae import WaeLearner
+from training.loop import CHECKPOINT, Budget
+
+LOG = "log.jsonl"
+
+LEARNERS: dict[str, type[VaeLearner | WaeLearner | RaeLearner | GanLearner]] = {
+    "vae": VaeLearner,
+    "wae": WaeLearner,
+    "rae": RaeLearner,
+    "gan": GanLearner,
+}
+
+
+def build_learner(preset: GenerativePreset, *, autocast: bool = True) -> Learner:
+    """The untrained networks of a preset; the same ones every time."""
+    torch.manual_seed(preset.seed)
+    return LEARNERS[preset.model.family](preset, autocast=autocast)
+
+
+def to_tensor(images: Images) -> Tensor:
+    """uint8 (n, C, H, W) to float32 in [0, 1]."""
+    return torch.from_numpy(images.astype(np.float32) / 255)
+
+
+@dataclass(frozen=True)
+class GenerativeProgress:
+    """What the loop reports now and then; `figures` are means over the last steps."""
+
+    step: int
+    seconds: float
+    fraction: float
+    learning_rate: float
+    figures: dict[str, float]
+
+
+class BatchSampler:
+    """Every image once in an epoch, in an order that the seed and the epoch's number fix."""
+
+    def __init__(self, images: Images, *, batch: int, seed: int) -> None:
+        self.images, self.batch, self.seed = images, min(batch, len(images)), seed
+        self._epoch, self._order = -1, np.arange(0)
+
+    def __call__(self, number: int) -> Tensor:
+        """Batch `number`: float32 (batch, C, H, W) in [0, 1]."""
+        epoch, place = divmod(number, len(self.images) // self.batch)
+        if epoch != self._epoch:
+            rng = np.random.default_rng((self.seed, epoch))
+            self._epoch, self._order = epoch, rng.permutation(len(self.images))
+        chosen = self._order[place * self.batch : (place + 1) * self.batch]
+        return to_tensor(self.images[chosen])
+
+
+class GenerativeTrainer:
+    """Trains one generative model on images, uint8 (n, C, H, W).
+
+    The last `preset.validation` of them are held out. Where `patience` steps in a row have a loss
+    that is not finite, the run ends with `UsageError`.
+    """
+
+    patience = 20
+
+    def __init__(
+        self,
+        preset: GenerativePreset,
+        images: Images,
+        directory: Path,
+        *,
+        budget: Budget,
+        autocast: bool = True,
+        name: str = "",
+    ) -> None:
+        if len(images) < preset.validation + 2:
+            raise InputError(
+                f"training data: {len(images)} images, of which {preset.validation} are held out "
+                f"for validation; give at least {preset.validation + 2}"
+            )
+        self.preset, self.directory, self.budget, self.name = preset, directory, budget, name
+        split = len(images) - preset.validation
+        self.training, self.held_out = images[:split], images[split:]
+        self.sampler = BatchSampler(self.training, batch=preset.batch, seed=preset.seed)
+        self.learner = build_learner(preset, autocast=autocast)
+        self.learner.start(to_tensor(self.training))
+        self.step, self.batches, self.seconds = 0, 0, 0.0
+        self.figures: dict[str, float] = {}
+        self.finished = False
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """The file that a killed run goes on from."""
+        return self.directory / CHECKPOINT
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        optimizers = self.learner.optimizers()
+        state = {
+            "kind": "generative",
+            "name": self.name,
+            "step": self.step,
+            "batches": self.batches,
+            "seconds": self.seconds,
+            "finished": self.finished,
+            "figures": self.figures,
+            "preset": asdict(self.preset),
+            "learner": self.learner.state_dict(),
+            "optimizers": {name: o.state_dict() for name, o in optimizers.items()},
+        }
+        save_checkpoint(self.checkpoint_path, state)
+
+    def resume(self) -> None:
+        """Continue from the checkpoint in the run's directory."""
+        state = load_generative_checkpoint(self.checkpoint_path)
+        if state["preset"]["model"] != asdict(self.preset.model):
+            raise UsageError(
+                f"{self.checkpoint_path} was made with other model sizes: "
+                f"{state['preset']['model']}; expected {asdict(self.preset.model)}"
+            )
+        self.learner.load_state_dict(state["learner"])
+        for name, optimizer in self.learner.optimizers().items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        self.step, self.batches = state["step"], state["batches"]
+        self.seconds, self.figures = state["seconds"], state["figures"]
+
+    def learning_rate(self, fraction: float) -> float:
+        """Linear warm-up over the first steps, cosine over the budget."""
+        preset = self.preset
+        cosine = 0.5 * (1 + math.cos(math.pi * fraction))
+        rate = preset.final_learning_rate + cosine * (
+            preset.learning_rate - preset.final_learning_rate
+        )
+        return rate * min(1.0, (self.step + 1) / preset.warmup_steps)
+
+    def draw(self) -> Tensor:
+        """The next training batch."""
+        self.batches += 1
+        return self.sampler(self.batches - 1)
+
+    def train_step(self, fraction: float) -> dict[str, float]:
+        """One step of the learner; its noise depends on the seed and the step alone."""
+        generator = torch.Generator().manual_seed(self.preset.seed * 1_000_003 + self.step)
+        rate = self.learning_rate(fraction)
+        for optimizer in self.learner.optimizers().values():
+            for group in optimizer.param_groups:
+                group["lr"] = rate * group.get("rate_factor", 1.0)
+        figures = self.learner.train_step(self.draw, generator, fraction)
+        self.step += 1
+        return figures
+
+    def run(
+        self,
+        *,
+        checkpoint_minutes: float = 5.0,
+        report: Callable[[GenerativeProgress], None] | None = None,
+        report_seconds: float = 10.0,
+    ) -> dict[str, float]:
+        """Train until the budget is used, fit what is fitted last; the figures of validation."""
+        begin = last_save = last_report = time.monotonic()
+        earlier, dropped = self.seconds, 0
+        recent: deque[dict[str, float]] = deque(maxlen=200)
+        while (fraction := self.budget.progress(self.seconds, self.step)) < 1:
+            figures = self.train_step(fraction)
+            now = time.monotonic()
+            self.seconds = earlier + now - begin
+            finite = math.isfinite(figures["loss"])
+            dropped = 0 if finite else dropped + 1
+            if finite:
+                recent.append(figures)
+            if dropped >= self.patience:
+                raise UsageError(
+                    f"the loss of {dropped} steps in a row was not finite at step {self.step}; "
+                    "try a lower learning rate, or --no-autocast"
+                )
+            if now - last_report >= report_seconds and recent:
+                last_report = now
+                means = {k: float(np.mean([r[k] for r in recent])) for k in recent[0]}
+                rate = self.learning_rate(fraction)
+                progress = GenerativeProgress(self.step, self.seconds, fraction, rate, means)
+                self.log("train", asdict(progress))
+                if report is not None:
+                    report(progress)
+            if now - last_save >= 60 * checkpoint_minutes and not dropped:
+                last_save = now
+                self.validate()
+                self.save()
+        self.learner.finish(to_tensor(self.training))
+        self.finished = True
+        figures = self.validate()
+        self.save()
+        return figures
+
+    def validate(self) -> dict[str, float]:
+        """Figures of the held-out images, also into the log."""
+        self.learner.eval()
+        self.figures = self.learner.validate(to_tensor(self.held_out))
+        self.learner.train()
+        self.log("validation", {"step": self.step, "seconds": self.seconds, **self.figures})
+        return self.figures
+
+    def log(self, kind: str, row: dict[str, Any]) -> None:
+        """One line of JSON."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with (self.directory / LOG).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"kind": kind, **row}) + "\n")
+
+
+def load_generative_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint of this trainer; raises `InputError` for one of another's."""
+    state = load_checkpoint(path)
+    if state.get("kind") != "generative":
+        raise InputError(f"checkpoint {path} is not of a generative model; drop --resume")
+    return state
