@@ -10,9 +10,10 @@ import numpy.typing as npt
 from bitstream.container import Container, TileSelection
 from bitstream.errors import UsageError
 from bitstream.header import Header
+from bitstream.limits import MIN_TILE_LOG2
 from codec.alpha import decode_alpha, encode_alpha
 from codec.image import Picture
-from codec.models.base import LoadedModel
+from codec.models.base import LoadedModel, WholePictureModel
 from codec.tiling import TileGrid, Window
 
 Uint8Array = npt.NDArray[np.uint8]
@@ -32,9 +33,13 @@ def compress_picture(
     """Code a picture at a quality in [1, 100], tile by tile.
 
     effort  1..9; every level is the same one pass for the models of this version
-    Raises `LimitError` for a picture larger than the format allows.
+    Raises `LimitError` for a picture larger than the format allows, `UsageError` for one that
+    the model does not code. A model for whole pictures takes one tile of its own size.
     """
     height, width, channels = picture.pixels.shape
+    if isinstance(model, WholePictureModel):
+        model.check_picture(picture.pixels)
+        tile_size = 1 << max(MIN_TILE_LOG2, (max(height, width) - 1).bit_length())
     header = Header(
         width=width,
         height=height,

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from bitstream.errors import HeaderError
 from bitstream.header import Header
 
 
@@ -71,13 +72,23 @@ class Window:
 
 
 class TileGrid:
-    """Windows of latents, of `stride` pixels each, for the tiles of a header."""
+    """Windows of latents, of `stride` pixels each, for the tiles of a header.
+
+    Raises `HeaderError` for several tiles whose side is no multiple of `stride`.
+    """
 
     def __init__(self, header: Header, stride: int) -> None:
         self.pixels = Window(0, 0, header.height, header.width)
         self.latents = self.pixels.cover(stride)
         self.columns, self.count = header.tiles_x, header.tile_count
-        self.side = header.tile_size // stride
+        # One tile may end in the middle of its last latents; several have to meet.
+        self.side = -(-header.tile_size // stride)
+        if header.tile_count > 1 and header.tile_size % stride:
+            raise HeaderError(
+                f"{header.tile_count} tiles of {header.tile_size} pixels, but the model "
+                f"{header.model_id} codes one tile of blocks of {stride} pixels: the file was not "
+                "written by a conforming encoder"
+            )
 
     def tile(self, number: int) -> Window:
         """Latents of a tile, tiles numbered in raster order."""

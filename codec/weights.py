@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,14 +91,12 @@ def _device(name: str) -> str:
     return name
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def _load(name: str, path: Path, modified_ns: int, device: str) -> LoadedModel:
     import torch
     from safetensors import SafetensorError, safe_open
 
-    from codec.models.photo_coder import load_photo
-
-    loaders = {"photo": load_photo}
+    load = _loader(name)
     digest = hash_weights(path)
     expected = dict(_listed(path.parent, name)).get(path.name)
     if digest.hex() != expected:
@@ -110,4 +109,19 @@ def _load(name: str, path: Path, modified_ns: int, device: str) -> LoadedModel:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise WeightsMismatchError(f"{path} is not a safetensors file: {error}") from error
-    return loaders[name](arrays, metadata, digest[:HASH_BYTES], device=torch.device(device))
+    return load(arrays, metadata, digest[:HASH_BYTES], device=torch.device(device))
+
+
+def _loader(name: str) -> Callable[..., LoadedModel]:
+    """The function that builds a model of the catalogue from the contents of its weights file."""
+    if name == "photo":
+        from codec.models.photo_coder import load_photo
+
+        return load_photo
+    if name == "vae-bits-back":
+        from codec.models.vae_bits_back import load_bits_back
+
+        return load_bits_back
+    from codec.models.vae import vae_loader
+
+    return vae_loader(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -41,4 +41,18 @@ class LoadedModel(Protocol):
         """Read a tile of `height` × `width` latents back, dequantised.
 
         Raises `PayloadError` when a payload is not what an encoder writes.
+        """
+
+
+@runtime_checkable
+class WholePictureModel(Protocol):
+    """A model that codes a picture as one tile, and perhaps not every picture.
+
+    What a `LoadedModel` may be besides; the pipeline asks before it does any work.
+    """
+
+    def check_picture(self, pixels: Uint8Array) -> None:
+        """Raise `UsageError` for pixels uint8 (H, W, 1 or 3) that the model does not code.
+
+        What passes is at most 4096 pixels wide and high: the largest tile of the format.
         """

@@ -33,7 +33,15 @@ class ModelEntry:
     weights: tuple[WeightsEntry, ...]
 
 
-_FAMILIES = ((1, "photo", "photographs: variational autoencoder with a hyperprior", 1),)
+# The models 4 to 7 share one weights file; `registry.json` names it for each of them.
+_FAMILIES = (
+    (1, "photo", "photographs: variational autoencoder with a hyperprior", 1),
+    (4, "vae-round", "grey digits: VAE, means rounded to a grid", 1),
+    (5, "vae-dither", "grey digits: VAE, universal (dithered) quantisation", 1),
+    (6, "vae-rec", "grey digits: VAE, relative entropy coding of posterior samples", 1),
+    (7, "vae-vbq", "grey digits: VAE, variational Bayesian quantisation", 1),
+    (8, "vae-bits-back", "black-and-white digits: VAE, lossless archive by bits-back coding", 1),
+)
 
 
 def _registry() -> dict[str, list[dict[str, str]]]:

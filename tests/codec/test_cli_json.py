@@ -74,10 +74,10 @@ def test_inspect_verify_and_models(folder: Path) -> None:
         "weights_hash": info["weights_hash"], "chunks": 3, "tiles": 1, "layers": 1,
     }  # fmt: skip
 
-    (photo,) = run("models", "--json")["models"]
-    assert list(photo) == ["model_id", "name", "description", "layers", "weights"]
-    for weights in photo["weights"]:
-        assert list(weights) == ["file", "sha256", "installed"]
+    for model in run("models", "--json")["models"]:
+        assert list(model) == ["model_id", "name", "description", "layers", "weights"]
+        for weights in model["weights"]:
+            assert list(weights) == ["file", "sha256", "installed"]
 
 
 def test_an_error_before_the_work_prints_no_json(folder: Path) -> None:

@@ -1,0 +1,209 @@
+"""A small VAE as a codec of 28×28 greyscale blocks (catalogue ids 4 to 7).
+
+An image of any size up to 4096×4096 is cut into blocks of 28×28, its last rows and columns
+repeated, and is coded as one tile; a sheet of handwritten digits is one file with one header::
+
+    ┌────┬────┬────┐      block ─ encoder ─► N(μ, σ²) ─ one of four coders ─► symbols ─► bytes
+    │ 28 │    │    │
+    ├────┼────┼────┤      bytes ─► symbols ─► z ─ decoder ─► block
+    │    │    │    │
+    └────┴────┴────┘
+
+The four models differ in `codec.models.vae_coders` only and share one weights file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from bitstream.errors import UsageError, WeightsMismatchError
+from bitstream.symbols import SymbolDecoder, SymbolEncoder
+from codec.models.generative import Decoder, Encoder, GenerativeConfig
+from codec.models.vae_coders import (
+    Message,
+    Posterior,
+    SampleCoder,
+    coder_from_arrays,
+    posterior_from_network,
+)
+
+Array = npt.NDArray[np.generic]
+Float32Array = npt.NDArray[np.float32]
+Uint8Array = npt.NDArray[np.uint8]
+
+BLOCK = 28
+MAX_SIDE = 4096
+MODEL_IDS = {"vae-round": 4, "vae-dither": 5, "vae-rec": 6, "vae-vbq": 7}
+
+
+class VaeCoder:
+    """A VAE, loaded, with one way to code its posterior. See `codec.models.base` for the methods.
+
+    Latents are (2k, h, w) on the way in, mean and log-variance, and (k, h, w) on the way out.
+    """
+
+    layers = 1
+    stride = BLOCK
+    context = 0
+
+    def __init__(
+        self,
+        name: str,
+        encoder: Encoder,
+        decoder: Decoder,
+        coder: SampleCoder,
+        weights_hash: bytes,
+        *,
+        device: torch.device | None = None,
+    ) -> None:
+        self.name, self.model_id, self.weights_hash = name, MODEL_IDS[name], weights_hash
+        self.device = device or torch.device("cpu")
+        self.encoder, self.decoder = encoder.to(self.device), decoder.to(self.device)
+        self.coder = coder
+
+    def check_picture(self, pixels: Uint8Array) -> None:
+        """Raise `UsageError` for a picture (H, W, C) that is not grey, or too large."""
+        check_grey_blocks(pixels, self.name)
+
+    def analyze(self, pixels: Uint8Array, quality: float) -> Float32Array:
+        """Grey pixels uint8 (28h, 28w, 3) to mean and log-variance, (2k, h, w)."""
+        blocks = blocks_of(pixels)
+        with torch.inference_mode():
+            images = torch.from_numpy(blocks).to(self.device, torch.float32).div_(255)
+            mean, log_variance = self.encoder(images)
+            assert log_variance is not None  # `load_vae` takes nothing but a vae
+            found = torch.cat([mean, log_variance], dim=1).cpu().numpy()
+        height, width = pixels.shape[0] // BLOCK, pixels.shape[1] // BLOCK
+        return np.ascontiguousarray(found.T).reshape(-1, height, width)
+
+    def synthesize(self, latents: Float32Array, quality: float) -> Uint8Array:
+        """Codes (k, h, w) to grey pixels uint8 (28h, 28w, 3)."""
+        height, width = latents.shape[1:]
+        with torch.inference_mode():
+            codes = torch.from_numpy(np.ascontiguousarray(_rows(latents))).to(self.device)
+            images = self.decoder(codes).nan_to_num_(0, 1, 0)
+            levels = images.clamp_(0, 1).mul_(255).round_().to(torch.uint8).cpu().numpy()
+        return sheet_of(levels, height, width)
+
+    def posterior(self, latents: Float32Array) -> Posterior:
+        """The posterior of each block from what `analyze` returned, blocks in raster order."""
+        mean, log_variance = np.split(_rows(latents), 2, axis=1)
+        return posterior_from_network(mean, log_variance)
+
+    def messages(self, latents: Float32Array, quality: float) -> Sequence[Message]:
+        """The messages that `encode_tile` writes."""
+        return self.coder.messages(self.posterior(latents), round(quality * 100))
+
+    def encode_tile(self, latents: Float32Array, quality: float) -> tuple[bytes, ...]:
+        """Code a posterior (2k, h, w): one payload."""
+        encoder = SymbolEncoder()
+        for message in self.messages(latents, quality):
+            encoder.put(message.symbols, message.indexes, message.tables)
+        return (encoder.finish(),)
+
+    def decode_tile(
+        self, payloads: Sequence[bytes], height: int, width: int, quality: float
+    ) -> Float32Array:
+        """Read codes (k, height, width) back. Raises `PayloadError`."""
+        decoder = SymbolDecoder(payloads[0])
+        codes = self.coder.codes(decoder, height * width, round(quality * 100))
+        decoder.finish()
+        return np.ascontiguousarray(codes.T).reshape(-1, height, width)
+
+
+def check_grey_blocks(pixels: Uint8Array, name: str) -> None:
+    """Raise `UsageError` unless pixels uint8 (H, W, C) are grey and at most 4096 on a side."""
+    height, width = pixels.shape[:2]
+    if max(height, width) > MAX_SIDE:
+        raise UsageError(
+            f"an image of {width}×{height} pixels, but the model {name!r} codes at most "
+            f"{MAX_SIDE} on a side: cut it into parts, or use the model 'photo'"
+        )
+    if (pixels != pixels[..., :1]).any():
+        raise UsageError(
+            f"the image has colours, but the model {name!r} codes grey only: convert it to grey, "
+            "or use the model 'photo'"
+        )
+
+
+def blocks_of(pixels: Uint8Array) -> Uint8Array:
+    """Grey pixels uint8 (28h, 28w, C) to blocks (h·w, 1, 28, 28) in raster order."""
+    height, width = pixels.shape[0] // BLOCK, pixels.shape[1] // BLOCK
+    cells = pixels[:, :, 0].reshape(height, BLOCK, width, BLOCK).transpose(0, 2, 1, 3)
+    return np.ascontiguousarray(cells).reshape(-1, 1, BLOCK, BLOCK)
+
+
+def sheet_of(blocks: Uint8Array, height: int, width: int) -> Uint8Array:
+    """Blocks uint8 (h·w, 1, 28, 28) to grey pixels (28h, 28w, 3); the inverse of `blocks_of`."""
+    cells = blocks.reshape(height, width, BLOCK, BLOCK).transpose(0, 2, 1, 3)
+    grey = cells.reshape(height * BLOCK, width * BLOCK, 1)
+    return np.repeat(grey, 3, axis=2)
+
+
+def _rows(latents: Float32Array) -> Float32Array:
+    return latents.reshape(len(latents), -1).T
+
+
+def read_config(metadata: Mapping[str, str], likelihood: str) -> GenerativeConfig:
+    """Sizes of the VAE of a weights file.
+
+    Raises `WeightsMismatchError` where it is none for 28×28 blocks with this likelihood.
+    """
+    try:
+        values: dict[str, Any] = json.loads(metadata["config"])
+        values["image_shape"], values["hidden"] = (
+            tuple(values["image_shape"]),
+            tuple(values["hidden"]),
+        )
+        config = GenerativeConfig(**values)
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsMismatchError(
+            f"weights file: its configuration is unreadable ({error!r}); export it again"
+        ) from error
+    expected = ("vae", likelihood, (1, BLOCK, BLOCK))
+    found = (config.family, config.likelihood, config.image_shape)
+    if found != expected:
+        raise WeightsMismatchError(f"weights file: it holds {found}, expected {expected}")
+    return config
+
+
+def vae_loader(name: str) -> Callable[..., VaeCoder]:
+    """The function that builds the model `name` from the contents of a weights file."""
+
+    def load_vae(
+        arrays: Mapping[str, Array],
+        metadata: Mapping[str, str],
+        weights_hash: bytes,
+        *,
+        device: torch.device,
+    ) -> VaeCoder:
+        config = read_config(metadata, "gaussian")
+        encoder, decoder = Encoder(config), Decoder(config)
+        _fill(encoder, "encoder.", arrays)
+        _fill(decoder, "decoder.", arrays)
+        coder = coder_from_arrays(name, arrays, config.code)
+        return VaeCoder(name, encoder, decoder, coder, weights_hash, device=device)
+
+    return load_vae
+
+
+def _fill(network: nn.Module, prefix: str, arrays: Mapping[str, Array]) -> None:
+    state = {
+        name[len(prefix) :]: torch.from_numpy(array.astype(np.float32))
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise WeightsMismatchError(
+            f"weights file: it does not fit its own sizes: {error}"
+        ) from error
+    network.eval().requires_grad_(False)

@@ -1,0 +1,358 @@
+"""A lossless archive of two-valued 28×28 images by bits-back coding (catalogue id 8).
+
+Bits-back coding with ANS (Townsend, Bird and Barber, ICLR 2019). The coder is a stack. To add an
+image x, the encoder pops a code z with the posterior, which uses up bits that are there already,
+and pushes x and z with the model; the decoder goes the other way and gets the bits back::
+
+    encode   pop z ~ q(z|x)      push x | p(x|z)      push z | p(z)
+    decode   push z | q(z|x)     pop  x | p(x|z)      pop  z | p(z)     ▲ last image first
+
+The net cost of an image is its negative evidence lower bound. The first images need bits to pop
+before any are there: the stack starts from a fixed pseudo-random seed, whose bits are the price of
+an archive, whatever its size.
+
+Everything that selects a probability is an integer, on both sides: the networks are
+`codec.exact_mlp`; z is the number of one of `bins` intervals of equal mass of N(0, 1); a pixel's
+table is its log-odds in eighths. The posterior's frequencies of the bins are differences of a
+stored, integer normal distribution function, see `PosteriorTables`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from bitstream.ans_coder import AnsCoder
+from bitstream.errors import PayloadError, TruncatedError, UsageError, WeightsMismatchError
+from bitstream.limits import MAX_TABLE_ENTRIES
+from bitstream.tables import TOTAL, TableSet
+from bitstream.varint import read_varint, write_varint
+from codec.exact import ACTIVATION_BITS
+from codec.exact_mlp import ExactMlp, mlp_from_arrays
+from codec.models.vae import BLOCK, blocks_of, check_grey_blocks, read_config, sheet_of
+from codec.models.vae_coders import tables_of
+from codec.prior_tables import uniform_tables
+
+Array = npt.NDArray[np.generic]
+Float32Array = npt.NDArray[np.float32]
+Int32Array = npt.NDArray[np.int32]
+Int64Array = npt.NDArray[np.int64]
+Uint8Array = npt.NDArray[np.uint8]
+
+MODEL_ID = 8
+NAME = "vae-bits-back"
+PIXELS = BLOCK * BLOCK
+SEED = 0xCA13
+FIRST_SEED_WORDS = 16
+MAX_SEED_WORDS = 2**14
+LEAST_BITS = 64  # a stack below this has run out, and no longer pops what can be pushed back
+MAX_GROUP = 64
+
+# Fixed point of the posterior's frequencies.
+EDGE_BITS = 16  # bin edges
+RECIPROCAL_BITS = 12  # 1 / σ
+GRID_BITS = 10  # points of the distribution function for each unit
+GRID_REACH = 8  # it covers −8 .. 8
+_FRACTION_BITS = 6
+LOG_VARIANCE_BITS = 8  # a level of σ is 2⁸ units of 2⁻¹⁰, a quarter, of log-variance
+LOWEST_LOG_VARIANCE = -12  # of level 0
+LOG_VARIANCE_LEVELS = 60
+LOG_ODDS_BITS = 7  # a pixel's table is 2⁷ units of 2⁻¹⁰, an eighth, of log-odds
+LOG_ODDS_REACH = 128  # tables on either side of 0
+
+
+@dataclass(frozen=True)
+class PosteriorTables:
+    """Frequencies of the prior's bins under N(μ, σ²), in integer arithmetic.
+
+    edges         int32 (bins − 1,), bounds between the bins in units of 2⁻¹⁶, ascending
+    centres       int32 (bins,), medians of the bins in units of 2⁻¹⁰: what the decoder is given
+    reciprocals   int32 (LOG_VARIANCE_LEVELS,), 1/σ of each level in units of 2⁻¹²
+    distribution  int32 (2 · 8 · 2¹⁰ + 1,), Φ on a grid of 2⁻¹⁰, from 0 to 2²⁴ − bins − 1
+
+    With t = (edge − μ) / σ in units of 2⁻¹⁶ and Φ interpolated between grid points, a bin has the
+    frequency Φ(t right) − Φ(t left) + 1, and the escape the one unit that is left of 2²⁴.
+    Raises `WeightsMismatchError` for arrays that break these rules.
+    """
+
+    edges: Int32Array
+    centres: Int32Array
+    reciprocals: Int32Array
+    distribution: Int32Array
+
+    def __post_init__(self) -> None:
+        bins, points = len(self.centres), 2 * GRID_REACH * 2**GRID_BITS + 1
+        shapes = {
+            "edges": (self.edges, bins - 1),
+            "centres": (self.centres, bins),
+            "reciprocals": (self.reciprocals, LOG_VARIANCE_LEVELS),
+            "distribution": (self.distribution, points),
+        }
+        for name, (array, length) in shapes.items():
+            if array.dtype != np.int32 or array.shape != (length,):
+                raise WeightsMismatchError(
+                    f"weights file: posterior.{name} is {array.dtype}{list(array.shape)}, "
+                    f"expected int32[{length}]"
+                )
+        if bins < 2 or bins & (bins - 1) or bins > 2**16:
+            raise WeightsMismatchError(f"weights file: {bins} bins, expected 2ᵇ, b = 1 .. 16")
+        ends = int(self.distribution[0]), int(self.distribution[-1])
+        rising = all(bool((np.diff(a) >= 0).all()) for a in (self.edges, self.distribution))
+        if not rising or ends != (0, TOTAL - bins - 1) or self.reciprocals.min() < 1:
+            raise WeightsMismatchError("weights file: posterior tables do not ascend as they must")
+
+    @property
+    def bins(self) -> int:
+        """Bins of the prior, a power of two."""
+        return len(self.centres)
+
+    def frequencies(self, mean: Int32Array, level: Int32Array) -> Int32Array:
+        """mean in units of 2⁻¹⁰ and level of σ, int32 (m,) each, to int32 (m, bins + 1)."""
+        distance = self.edges.astype(np.int64) - (
+            mean.astype(np.int64)[:, None] << (EDGE_BITS - ACTIVATION_BITS)
+        )
+        scaled = distance * self.reciprocals[level].astype(np.int64)[:, None]
+        point = (scaled >> RECIPROCAL_BITS) + (GRID_REACH << EDGE_BITS)
+        point = np.clip(point, 0, (2 * GRID_REACH << EDGE_BITS) - 1)
+        left = point >> _FRACTION_BITS
+        fraction = point & (2**_FRACTION_BITS - 1)
+        values = self.distribution.astype(np.int64)
+        rise = values[left + 1] - values[left]
+        below = values[left] + (rise * fraction >> _FRACTION_BITS)
+        frequencies = np.empty((len(mean), self.bins + 1), dtype=np.int32)
+        frequencies[:, 0] = below[:, 0] + 1
+        frequencies[:, 1:-2] = np.diff(below, axis=1) + 1
+        frequencies[:, -2] = values[-1] - below[:, -1] + 1
+        frequencies[:, -1] = 1
+        return frequencies
+
+    def tables(self, mean: Int32Array, level: Int32Array) -> TableSet:
+        """One table for each of m values."""
+        frequencies = self.frequencies(mean, level)
+        count, entries = frequencies.shape
+        return TableSet(
+            frequencies=frequencies.ravel(),
+            starts=np.arange(0, count * entries + 1, entries, dtype=np.int32),
+            minimums=np.zeros(count, dtype=np.int32),
+        )
+
+
+def variance_level(log_variance: Int32Array) -> Int32Array:
+    """Level of log-variances in units of 2⁻¹⁰: the nearest quarter, 0 .. LEVELS − 1."""
+    offset = (-LOWEST_LOG_VARIANCE << ACTIVATION_BITS) + (1 << (LOG_VARIANCE_BITS - 1))
+    level = (log_variance.astype(np.int64) + offset) >> LOG_VARIANCE_BITS
+    return np.clip(level, 0, LOG_VARIANCE_LEVELS - 1).astype(np.int32)
+
+
+def log_odds_index(log_odds: Int32Array) -> Int32Array:
+    """Table of log-odds in units of 2⁻¹⁰: the nearest eighth, 0 .. 2 · LOG_ODDS_REACH."""
+    level = (log_odds.astype(np.int64) + (1 << (LOG_ODDS_BITS - 1))) >> LOG_ODDS_BITS
+    return (np.clip(level, -LOG_ODDS_REACH, LOG_ODDS_REACH) + LOG_ODDS_REACH).astype(np.int32)
+
+
+def groups(count: int, largest: int) -> Iterator[tuple[int, int]]:
+    """Begin and end of the groups of images that are coded at once.
+
+    A group pops all of its codes before it pushes anything, so that it may only be as large as
+    the images before it have filled the stack: a quarter of their number, at least one.
+    """
+    begin = 0
+    while begin < count:
+        end = min(count, begin + min(largest, max(1, begin // 4)))
+        yield begin, end
+        begin = end
+
+
+class BitsBackCoder:
+    """The archive, loaded. See `codec.models.base.LoadedModel` for the methods.
+
+    Latents are the images: float32 (784, h, w), 0 or 1. The quality changes nothing.
+    """
+
+    model_id = MODEL_ID
+    name = NAME
+    layers = 1
+    stride = BLOCK
+    context = 0
+
+    def __init__(
+        self,
+        encoder: ExactMlp,
+        decoder: ExactMlp,
+        posterior: PosteriorTables,
+        pixel_tables: TableSet,
+        weights_hash: bytes,
+    ) -> None:
+        self.encoder, self.decoder = encoder, decoder
+        self.posterior, self.pixel_tables = posterior, pixel_tables
+        self.weights_hash = weights_hash
+        self.dimensions = decoder.inputs
+        if encoder.inputs != PIXELS or encoder.outputs != 2 * decoder.inputs:
+            raise WeightsMismatchError(
+                f"weights file: the encoder maps {encoder.inputs} values to {encoder.outputs}, "
+                f"expected {PIXELS} to {2 * decoder.inputs}"
+            )
+        if decoder.outputs != PIXELS or len(pixel_tables) != 2 * LOG_ODDS_REACH + 1:
+            raise WeightsMismatchError(
+                f"weights file: the decoder has {decoder.outputs} outputs and "
+                f"{len(pixel_tables)} tables, expected {PIXELS} and {2 * LOG_ODDS_REACH + 1}"
+            )
+        entries = self.dimensions * (posterior.bins + 1)
+        if entries > MAX_TABLE_ENTRIES:
+            raise WeightsMismatchError(
+                f"weights file: {entries} frequencies of one image, "
+                f"expected at most {MAX_TABLE_ENTRIES}"
+            )
+        self.largest_group = min(MAX_GROUP, MAX_TABLE_ENTRIES // entries)
+        self._prior_tables = uniform_tables(posterior.bins.bit_length() - 1)
+
+    def check_picture(self, pixels: Uint8Array) -> None:
+        """Raise `UsageError` for a picture (H, W, C) that is not black and white, or too large."""
+        check_grey_blocks(pixels, self.name)
+        grey = int(((pixels != 0) & (pixels != 255)).sum())
+        if grey:
+            raise UsageError(
+                f"the image has {grey} values other than 0 and 255, but the model {self.name!r} "
+                "keeps black and white exactly and nothing else: binarise the image, or use "
+                "another model"
+            )
+
+    def analyze(self, pixels: Uint8Array, quality: float) -> Float32Array:
+        """Pixels uint8 (28h, 28w, 3), 0 or 255, to (784, h, w), 0 or 1."""
+        blocks = (blocks_of(pixels) >= 128).reshape(-1, PIXELS)
+        height, width = pixels.shape[0] // BLOCK, pixels.shape[1] // BLOCK
+        return np.ascontiguousarray(blocks.T, dtype=np.float32).reshape(PIXELS, height, width)
+
+    def synthesize(self, latents: Float32Array, quality: float) -> Uint8Array:
+        """The inverse of `analyze`."""
+        height, width = latents.shape[1:]
+        levels = np.ascontiguousarray(latents.reshape(PIXELS, -1).T >= 0.5).astype(np.uint8)
+        return sheet_of(levels.reshape(-1, 1, BLOCK, BLOCK) * np.uint8(255), height, width)
+
+    def encode_tile(self, latents: Float32Array, quality: float) -> tuple[bytes, ...]:
+        """Code images (784, h, w): one payload."""
+        images = (latents.reshape(PIXELS, -1).T >= 0.5).astype(np.int32)
+        words = FIRST_SEED_WORDS
+        while words <= MAX_SEED_WORDS:
+            stack = self.push_images(images, words)
+            if stack is not None:
+                return (write_varint(words) + stack.to_bytes(),)
+            words *= 2
+        raise AssertionError("a seed that holds the codes of a whole group cannot run out")
+
+    def decode_tile(
+        self, payloads: Sequence[bytes], height: int, width: int, quality: float
+    ) -> Float32Array:
+        """Read images (784, height, width) back. Raises `PayloadError`."""
+        try:
+            words, offset = read_varint(payloads[0])
+        except TruncatedError as error:
+            raise PayloadError(f"the payload ends in its first number: {error}") from error
+        if not FIRST_SEED_WORDS <= words <= MAX_SEED_WORDS:
+            raise PayloadError(
+                f"a seed of {words} words was read, expected {FIRST_SEED_WORDS} .. "
+                f"{MAX_SEED_WORDS}: the payload is damaged"
+            )
+        stack = AnsCoder(payloads[0][offset:])
+        images = self.pop_images(stack, height * width)
+        if stack.to_bytes() != AnsCoder.seeded(words, SEED).to_bytes():
+            raise PayloadError(
+                "the stack does not end as it began: the payload is damaged, cut short, "
+                "or was written with another model"
+            )
+        return np.ascontiguousarray(images.T, dtype=np.float32).reshape(PIXELS, height, width)
+
+    def push_images(
+        self,
+        images: Int32Array,
+        seed_words: int,
+        watch: Callable[[slice, Int32Array], None] | None = None,
+    ) -> AnsCoder | None:
+        """The stack that holds images int32 (n, 784) of 0 and 1; None if the seed ran out.
+
+        watch   is told the images of every group and the codes, int32 (m · k,), chosen for them
+        """
+        stack = AnsCoder.seeded(seed_words, SEED)
+        for begin, end in groups(len(images), self.largest_group):
+            group = images[begin:end]
+            codes = stack.pop(self._all(end - begin), self.posterior_tables(group))
+            if stack.bits < LEAST_BITS or ((codes < 0) | (codes >= self.posterior.bins)).any():
+                return None
+            stack.push(group.ravel(), self.pixel_indexes(codes), self.pixel_tables)
+            stack.push(codes, self._prior_indexes(end - begin), self._prior_tables)
+            if watch is not None:
+                watch(slice(begin, end), codes)
+        return stack
+
+    def pop_images(self, stack: AnsCoder, count: int) -> Int32Array:
+        """Take `count` images off the stack, int32 (count, 784). Raises `PayloadError`."""
+        images = np.empty((count, PIXELS), dtype=np.int32)
+        for begin, end in reversed(list(groups(count, self.largest_group))):
+            codes = stack.pop(self._prior_indexes(end - begin), self._prior_tables)
+            if ((codes < 0) | (codes >= self.posterior.bins)).any():
+                raise PayloadError("a code outside the prior was decoded: the payload is damaged")
+            pixels = stack.pop(self.pixel_indexes(codes), self.pixel_tables)
+            if ((pixels < 0) | (pixels > 1)).any():
+                raise PayloadError("a pixel that is neither 0 nor 1: the payload is damaged")
+            if stack.bits < LEAST_BITS:
+                raise PayloadError(
+                    f"the stack ran out with {end} images to come: the payload is damaged, "
+                    "cut short, or was written with another model"
+                )
+            images[begin:end] = pixels.reshape(-1, PIXELS)
+            stack.push(codes, self._all(end - begin), self.posterior_tables(images[begin:end]))
+        return images
+
+    def posterior_tables(self, images: Int32Array) -> TableSet:
+        """Tables of q(z|x) for images int32 (n, 784): one for each of n · k values."""
+        mean, level = self.posterior_integers(images)
+        return self.posterior.tables(mean.ravel(), level.ravel())
+
+    def posterior_integers(self, images: Int32Array) -> tuple[Int32Array, Int32Array]:
+        """Means in units of 2⁻¹⁰ and levels of σ, int32 (n, k) each."""
+        mean, log_variance = np.split(self.encoder(images << ACTIVATION_BITS), 2, axis=1)
+        return mean, variance_level(log_variance)
+
+    def pixel_indexes(self, codes: Int32Array) -> Int32Array:
+        """Table of every pixel given codes int32 (n · k,): int32 (n · 784,)."""
+        centres = self.posterior.centres[codes].reshape(-1, self.dimensions)
+        return self.log_odds_indexes(centres).ravel()
+
+    def log_odds_indexes(self, codes: Int32Array) -> Int32Array:
+        """Table of every pixel, int32 (n, 784), given codes int32 (n, k) in units of 2⁻¹⁰."""
+        return log_odds_index(self.decoder(codes))
+
+    def _all(self, count: int) -> Int32Array:
+        return np.arange(count * self.dimensions, dtype=np.int32)
+
+    def _prior_indexes(self, count: int) -> Int32Array:
+        return np.full(count * self.dimensions, len(self._prior_tables) - 1, dtype=np.int32)
+
+
+def load_bits_back(
+    arrays: Mapping[str, Array],
+    metadata: Mapping[str, str],
+    weights_hash: bytes,
+    *,
+    device: torch.device,
+) -> BitsBackCoder:
+    """Build the coder from the contents of a weights file; it runs on the CPU, whatever `device`.
+
+    Raises `WeightsMismatchError` when the file does not hold such a model.
+    """
+    read_config(metadata, "bernoulli")
+    names = ("edges", "centres", "reciprocals", "distribution")
+    missing = [name for name in names if f"posterior.{name}" not in arrays]
+    if missing:
+        raise WeightsMismatchError(f"weights file: it holds no posterior.{missing[0]}")
+    return BitsBackCoder(
+        mlp_from_arrays("encoder", arrays),
+        mlp_from_arrays("decoder", arrays),
+        PosteriorTables(*(arrays[f"posterior.{name}"] for name in names)),  # type: ignore[arg-type]
+        tables_of(arrays, "pixel_tables."),
+        weights_hash,
+    )
