@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 __all__ = ["app", "main"]
 
 # Modules of this package, each with a function of the same name.
-_COMMANDS = ("compress", "decompress", "inspect", "verify", "models", "rd", "plot", "demo")
+_COMMANDS = (
+    "compress", "decompress", "inspect", "verify", "models", "rd", "bound", "plot", "demo",
+)  # fmt: skip
 
 
 class _Commands(TyperGroup):

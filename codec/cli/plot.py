@@ -7,11 +7,17 @@ from typing import Annotated
 
 import typer
 
+DEFAULT_RATE_RANGE = "0,2"
+
 
 def plot(
-    results: Annotated[list[Path], typer.Argument(help="JSON files written by `calotype rd`.")],
+    results: Annotated[
+        list[Path],
+        typer.Argument(help="JSON files of `calotype rd`, or of `calotype bound` and ladders."),
+    ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Picture to write: .svg, .png or .pdf.")
+        Path,
+        typer.Option("--output", "-o", help="Picture: .svg, .png or .pdf; of models also .html."),
     ] = Path("curve.svg"),
     anchors: Annotated[
         Path | None,
@@ -25,23 +31,78 @@ def plot(
         str | None, typer.Option(help="Draw only these codecs, comma-separated.")
     ] = None,
     rate_range: Annotated[
-        str, typer.Option(metavar="LOW,HIGH", help="Bits per pixel to show.")
-    ] = "0,2",
+        str | None,
+        typer.Option(
+            metavar="LOW,HIGH",
+            help=f"Bits per pixel to show, for codecs; by default {DEFAULT_RATE_RANGE}.",
+        ),
+    ] = None,
     title: Annotated[str, typer.Option(help="Title above the plot.")] = "",
     force: Annotated[
         bool, typer.Option("--force", "-f", help="Replace an existing picture.")
     ] = False,
 ) -> None:
-    """Draw rate-distortion curves from result files, beside published ones if given."""
+    """Draw rate-distortion curves from result files: of codecs, or of generative models.
+
+    The files say themselves which of the two they hold. Published curves and a range of rates
+    belong to codecs only.
+    """
     from bitstream.errors import UsageError
-    from codec.cli.rd import parse_rate_range
-    from codec.rate_distortion import read_result
-    from codec.rate_distortion.plot import draw, lines_of_anchors, lines_of_curves
     from codec.write_file import refuse_existing
 
     if anchor and anchors is None:
         raise UsageError("--anchor chooses from a file of published curves: give --anchors FILE")
     refuse_existing(output, force=force)
+    of_models = [path for path in results if _is_of_model(path)]
+    if len(of_models) == len(results):
+        codec_options = {"--anchors": anchors, "--codecs": codecs, "--rate-range": rate_range}
+        for option, value in codec_options.items():
+            if value is not None:
+                raise UsageError(f"{option} is for curves of codecs, not of generative models")
+        count = _plot_models(results, output, title)
+    elif of_models:
+        others = ", ".join(str(path) for path in results if path not in of_models)
+        raise UsageError(
+            f"{of_models[0]} is of a generative model (bits per image), {others} of codecs "
+            "(bits per pixel): draw them separately"
+        )
+    else:
+        count = _plot_codecs(
+            results, output, anchors, anchor, codecs, rate_range or DEFAULT_RATE_RANGE, title
+        )
+    typer.echo(f"{output}: {count} curve{'s' if count > 1 else ''}")
+
+
+def _is_of_model(path: Path) -> bool:
+    from codec.rate_distortion.model_file import MODEL_SCHEMAS, read_json
+
+    return read_json(path).get("schema") in MODEL_SCHEMAS
+
+
+def _plot_models(results: list[Path], output: Path, title: str) -> int:
+    from codec.rate_distortion.model_file import read_model_result
+    from codec.rate_distortion.model_lines import lines_of_results
+    from codec.rate_distortion.model_plot import draw_models
+
+    picture = lines_of_results([read_model_result(path) for path in results], title=title)
+    draw_models(picture, output)
+    return len(picture.lines)
+
+
+def _plot_codecs(
+    results: list[Path],
+    output: Path,
+    anchors: Path | None,
+    anchor: list[str] | None,
+    codecs: str | None,
+    rate_range: str,
+    title: str,
+) -> int:
+    from bitstream.errors import UsageError
+    from codec.cli.rd import parse_rate_range
+    from codec.rate_distortion import read_result
+    from codec.rate_distortion.plot import draw, lines_of_anchors, lines_of_curves
+
     curves = [curve for path in results for curve in read_result(path).curves]
     if codecs is not None:
         wanted = [part.strip() for part in codecs.split(",")]
@@ -54,4 +115,4 @@ def plot(
     if anchors is not None:
         lines += lines_of_anchors(anchors, anchor)
     draw(lines, output, title=title, rate_range_bpp=parse_rate_range(rate_range))
-    typer.echo(f"{output}: {len(lines)} curves")
+    return len(lines)

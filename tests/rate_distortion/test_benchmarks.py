@@ -28,10 +28,11 @@ def test_bd_rates_are_judged_against_their_targets() -> None:
 
 
 def test_committed_curves_can_be_read() -> None:
-    for path in sorted(rate_distortion.RESULTS.glob("rate_distortion_*.json")):
+    for name in ("gb82", "kodak"):
+        path = rate_distortion.RESULTS / f"rate_distortion_{name}.json"
         found = read_result(path)
         assert found.curves
-        assert {one.data_set for one in found.curves} == {path.stem.split("_", 2)[2]}
+        assert {one.data_set for one in found.curves} == {name}
 
 
 def test_the_recorded_command_names_no_place_on_the_machine() -> None:

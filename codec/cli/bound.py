@@ -1,0 +1,362 @@
+"""`calotype bound`: the rate-distortion curve R_p(D) of a generative model on your data."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    import torch
+
+    from codec.rate_distortion.adapters import DecoderAdapter
+    from codec.rate_distortion.distortions import Distortion
+    from codec.rate_distortion.model_file import ModelResult
+
+MOST_BETAS = 10_000
+TABLE_ROWS = 12
+"""Rows of the printed table; the files have all points."""
+
+
+def bound(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL|FILE.py:FACTORY",
+            help="A .safetensors model, a .pt2 of torch.export, a TorchScript file, or a function "
+            "of a Python file that returns a decoder, (decoder, prior), or an object with both.",
+        ),
+    ],
+    data: Annotated[
+        Path,
+        typer.Option(help="IDX or .npz file, a folder with MNIST's files, or one of pictures."),
+    ],
+    part: Annotated[str, typer.Option(help="test or train, where the data has both.")] = "test",
+    images: Annotated[
+        int, typer.Option(min=2, help="Images to measure, spread evenly over the data.")
+    ] = 1000,
+    distortion: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME|FILE.py:NAME",
+            help="sse (sum of squared errors, pixels 0..1), mse, ms-ssim, nll, or your own.",
+        ),
+    ] = "sse",
+    betas: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LOW:HIGH:COUNT",
+            help="Slopes to report, in geometric steps; found automatically by default.",
+        ),
+    ] = None,
+    temperatures: Annotated[int, typer.Option(min=1, help="Steps of the annealing.")] = 1000,
+    chains: Annotated[int, typer.Option(min=2, help="Chains for each image.")] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="Of all random numbers.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    prior_dim: Annotated[
+        int | None,
+        typer.Option(min=1, help="Code dimensions, where the model brings no prior: N(0, I)."),
+    ] = None,
+    no_certify: Annotated[
+        bool,
+        typer.Option("--no-certify", help="Skip the bidirectional check; points stay hollow."),
+    ] = False,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes to use.")] = 1,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the model in tables and pictures.")
+    ] = None,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="Folder for bound.json, .csv, .html, .svg and .png."),
+    ] = Path("calotype-bound"),
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace existing results.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Measure the least rate at which a generative model can describe your images.
+
+    R_p(D) is the smallest E KL(q(z|x) ‖ p(z)) of any encoder q whose reconstructions have the
+    distortion D, by annealing (Huang et al. 2020): an upper bound on the rate-distortion function
+    of the data. Points whose accuracy could not be certified are marked.
+    """
+    from codec.rate_distortion.annealed import rd_curve
+    from codec.rate_distortion.model_file import ModelResult
+    from codec.rate_distortion.plot import plot_available
+    from codec.write_file import refuse_existing
+
+    values = None if betas is None else parse_betas(betas)
+    drawings = [output / "bound.svg", output / "bound.png"] if plot_available() else []
+    drawings.append(output / "bound.html")
+    written = [output / "bound.json", output / "bound.csv", *drawings]
+    _refuse_output(output)
+    for path in written:
+        refuse_existing(path, force=force)
+    adapter, chosen, x, selection, notices = _prepare(
+        model, data, part, images, distortion, device, prior_dim
+    )
+    with _executor(jobs) as executor, _progress() as progress:
+        curve = rd_curve(
+            adapter.decode,
+            adapter.prior,
+            x,
+            distortion=chosen,
+            betas=values,
+            temperatures=temperatures,
+            chains=chains,
+            seed=seed,
+            device=_device(device),
+            executor=executor,
+            certify=not no_certify,
+            progress=progress,
+        )
+    data_set = f"{data.resolve().stem} {part}" if data.is_dir() else data.resolve().stem
+    extra = {
+        "prior": repr(adapter.prior),
+        "code_dimensions": adapter.prior.dim,
+        "image_shape": list(x.shape[1:]),
+        "libraries": _libraries(),
+    }
+    result = ModelResult(curve, name or adapter.name, data_set, selection, extra)
+    _write(result, output, drawings)
+    if len(drawings) == 1:
+        notices.append('no .svg and .png: pip install "calotype[plot]" draws them')
+    failed = sum(not one for one in curve.certified)
+    if failed:
+        reasons = sorted({reason for row in curve.failures for reason in row})
+        notices.append(
+            f"{failed} of {len(curve.beta)} points are not certified: {'; '.join(reasons)}"
+        )
+    if as_json:
+        summary = {
+            "schema": "calotype.bound_summary/1",
+            "written": [str(path) for path in written],
+            "notices": notices,
+            "result": result.to_json(),
+        }
+        print(json.dumps(summary, indent=2, allow_nan=False))
+    else:
+        _print_table(result, written)
+    for notice in notices:
+        typer.echo(f"notice: {notice}", err=True)
+
+
+def parse_betas(text: str) -> tuple[float, ...]:
+    """Read "LOW:HIGH:COUNT" as slopes in geometric steps, both ends included.
+
+    Raises `UsageError` unless 0 < LOW < HIGH and 2 ≤ COUNT ≤ 10,000.
+    """
+    from bitstream.errors import UsageError
+
+    try:
+        low_text, high_text, count_text = text.split(":")
+        low, high, count = float(low_text), float(high_text), int(count_text)
+    except ValueError:
+        low, high, count = math.nan, math.nan, 0
+    if low == 0:
+        raise UsageError(
+            f"betas {text!r}: geometric steps cannot start at 0; there the rate is 0 by "
+            "definition. Give a small LOW such as 0.01"
+        )
+    if not (0 < low < high < math.inf and 2 <= count <= MOST_BETAS):
+        raise UsageError(
+            f"betas {text!r}: expected LOW:HIGH:COUNT with 0 < LOW < HIGH and a COUNT from 2 to "
+            f"{MOST_BETAS}, such as 0.1:1000:40"
+        )
+    ratio = math.log(high / low) / (count - 1)
+    return (*(low * math.exp(ratio * index) for index in range(count - 1)), high)
+
+
+def _prepare(
+    model: str,
+    data: Path,
+    part: str,
+    count: int,
+    distortion: str,
+    device: str,
+    prior_dim: int | None,
+) -> tuple[DecoderAdapter, Distortion, torch.Tensor, str, list[str]]:
+    """Load everything and try it out, so that nothing fails after an hour."""
+    import torch
+
+    from codec.rate_distortion.adapters import load_decoder
+    from codec.rate_distortion.decoder_probe import probe_distortion
+    from codec.rate_distortion.user_distortion import load_distortion
+
+    device = _device(device)
+    adapter = load_decoder(model, device=device, prior_dim=prior_dim)
+    chosen = load_distortion(distortion, variance=adapter.variance)
+    _check_convention(chosen)
+    notices = list(adapter.notices)
+    x, total = read_data(data, part, count, adapter.image_shape)
+    selection = f"all {total} images" if len(x) == total else f"{len(x)} of {total}, evenly spaced"
+    if total < count:
+        notices.append(f"{data} has {total} images: all of them are measured")
+    first = x[:2].to(device)
+    generator = torch.Generator(device=device).manual_seed(0)
+    with torch.no_grad():
+        decoded = adapter.decode(adapter.prior.sample(2, generator).float().to(device))
+        prepare: Callable[[torch.Tensor], torch.Tensor] | None = getattr(chosen, "prepare", None)
+        targets = first if prepare is None else prepare(first)
+    probe_distortion(chosen, targets, decoded.float())
+    return adapter, chosen, x, selection, notices
+
+
+def read_data(
+    path: Path, part: str, count: int, shape: tuple[int, ...] | None
+) -> tuple[torch.Tensor, int]:
+    """Images float32 (n, *shape) in 0..1, n at most `count`, evenly spaced over the data; its size.
+
+    shape   of an image as the decoder gives it: (C, H, W), or any other arrangement of as many
+            values, in the order channel, row, column
+
+    Raises `InputError` for data that cannot be read or does not fit, `UsageError` for fewer than
+    two images, from which no interval follows.
+    """
+    import numpy as np
+    import torch
+
+    from bitstream.errors import InputError, UsageError
+    from codec.rate_distortion.image_arrays import read_images
+
+    wanted = (shape[0], shape[1], shape[2]) if shape is not None and len(shape) == 3 else None
+    found = read_images(path, shape=wanted, part=part)
+    if shape is not None and math.prod(found.shape[1:]) != math.prod(shape):
+        raise InputError(
+            f"{path}: its images have the shape {found.shape[1:]} (channels, height, width), "
+            f"the decoder's {shape}"
+        )
+    if len(found) < 2:
+        raise UsageError(f"{path}: one image; an interval over images needs at least 2")
+    chosen = np.linspace(0, len(found) - 1, min(count, len(found))).round().astype(int)
+    x = torch.from_numpy(found[chosen]).float() / 255
+    return x.reshape(len(x), *(shape or x.shape[1:])), len(found)
+
+
+def _refuse_output(folder: Path) -> None:
+    """Raise `OutputError` where a folder cannot be made: better now than after the measurement."""
+    import os
+
+    from bitstream.errors import OutputError
+
+    nearest = next((one for one in (folder, *folder.parents) if one.exists()), Path())
+    if not nearest.is_dir():
+        raise OutputError(f"cannot write to {folder}: {nearest} is not a folder")
+    if not os.access(nearest, os.W_OK):
+        raise OutputError(f"cannot write to {folder}: no permission to write in {nearest}")
+
+
+def _check_convention(distortion: Distortion) -> None:
+    from bitstream.errors import UsageError
+    from codec.rate_distortion.schema import pixel_range_of, reduction_of
+
+    convention = str(distortion.convention)
+    if reduction_of(convention) is None or pixel_range_of(convention) is None:
+        raise UsageError(
+            f"the distortion {distortion.name!r} has the convention {convention!r}: it has to say "
+            '"sum" or "mean" (or "nats", "dimensionless") and the range of pixels, such as '
+            '"sum over all samples of an image, pixels 0..1"'
+        )
+
+
+def _device(name: str) -> str:
+    from codec.rate_distortion.adapters import usable_device
+
+    return usable_device(name)
+
+
+@contextmanager
+def _executor(jobs: int) -> Iterator[Executor | None]:
+    if jobs == 1:
+        yield None
+        return
+    import multiprocessing
+    import os
+    from concurrent.futures import ProcessPoolExecutor
+
+    import torch
+
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    # Not by fork: torch's threads do not survive it.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(
+        jobs, mp_context=context, initializer=torch.set_num_threads, initargs=(threads,)
+    ) as pool:
+        yield pool
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None] | None]:
+    import sys
+
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("annealing", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _libraries() -> dict[str, str]:
+    import numpy as np
+    import torch
+
+    from codec import __version__
+
+    return {"calotype": __version__, "torch": str(torch.__version__), "numpy": np.__version__}
+
+
+def _write(result: ModelResult, output: Path, drawings: list[Path]) -> None:
+    from codec.rate_distortion.model_file import write_model_result
+    from codec.rate_distortion.model_lines import lines_of_results
+    from codec.rate_distortion.model_plot import draw_models
+    from codec.rate_distortion.result_file import write_text
+
+    write_model_result(output / "bound.json", result)
+    write_text(output / "bound.csv", result.curve.to_csv())
+    picture = lines_of_results([result])
+    for path in drawings:
+        draw_models(picture, path)
+
+
+def _print_table(result: ModelResult, written: list[Path]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from codec.rate_distortion.model_curve import NATS_PER_BIT
+
+    curve = result.curve
+    table = Table(
+        title=f"{result.model} on {result.data_set} ({result.selection}): R_p(D)",
+        caption=f"{curve.distortion_name} ({curve.convention})",
+    )
+    for heading in ("distortion", "bits per image", "95 % interval", "gap in nats", "certified"):
+        table.add_column(heading, justify="right")
+    count = len(curve.beta)
+    rows = min(count, TABLE_ROWS)
+    for row in range(rows):
+        index = round(row * (count - 1) / max(1, rows - 1))
+        low, high = (
+            bound_nats[index] / NATS_PER_BIT
+            for bound_nats in (curve.rate_low_nats, curve.rate_high_nats)
+        )
+        gap = curve.bdmc_gap_nats[index]
+        table.add_row(
+            f"{curve.distortion[index]:.4g}",
+            f"{curve.rate_bits[index]:.2f}",
+            f"{low:.2f}–{high:.2f}" if math.isfinite(low + high) else "—",
+            f"{gap:.2f}" if math.isfinite(gap) else "—",
+            "yes" if curve.certified[index] else "no",
+        )
+    console = Console()
+    console.print(table)
+    console.print("written: " + ", ".join(map(str, written)), highlight=False, soft_wrap=True)
