@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from bitstream.errors import UsageError
 from codec.rate_distortion.annealing import AnnealingPlan, ChainWeights
 from codec.rate_distortion.errors import MeasurementError
 from codec.rate_distortion.tempering import Particles, TemperedTarget, hamiltonian_move
@@ -42,14 +43,23 @@ class MoveSettings:
     trajectory         its length, in standard deviations of the target
     target_acceptance  what the pilot tunes the step size to
     jitter             interval of the random factor on each trajectory's step
-    precondition       scale the dimensions by the spread that the pilot saw
+    precondition       "dense" shapes the moves by the covariance that the pilot saw within the
+                       images, "diagonal" by its diagonal, "none" by its mean variance
+
+    Raises `UsageError` for another `precondition`.
     """
 
     leapfrog: int = 10
     trajectory: float = 1.5
     target_acceptance: float = 0.9
     jitter: tuple[float, float] = (0.7, 1.3)
-    precondition: bool = True
+    precondition: str = "dense"
+
+    def __post_init__(self) -> None:
+        if self.precondition not in ("dense", "diagonal", "none"):
+            raise UsageError(
+                f"precondition {self.precondition!r}: expected 'dense', 'diagonal' or 'none'"
+            )
 
 
 @dataclass
@@ -60,7 +70,7 @@ class PilotTrace:
     variance: list[float] = field(default_factory=list)
     distortion: list[float] = field(default_factory=list)
     log_step: list[float] = field(default_factory=list)
-    log_scale: list[Float64Array] = field(default_factory=list)
+    scale: list[Float64Array] = field(default_factory=list)
 
     def length(self) -> Float64Array:
         """Thermodynamic length from β = 0 to each temperature, trapezoidal."""
@@ -91,7 +101,8 @@ def run_pilot(
     weights = ChainWeights(images, chains, particles.codes.device)
     trace = PilotTrace()
     step, beta = 0.5, 0.0
-    scale = _spread(particles, images, chains, settings)
+    covariance = _covariance(particles, images, chains)
+    scale = _square_root(covariance, rows - images, settings)
     _record(trace, beta, particles, images, chains, step, scale)
     if not trace.variance[0] > 0:
         raise MeasurementError(
@@ -120,7 +131,9 @@ def run_pilot(
             )
             step *= math.exp(0.7 * (float(acceptance.mean()) - settings.target_acceptance))
             step = min(max(step, 1e-4), 2.0)
-        scale = _smooth(scale, _spread(particles, images, chains, settings))
+        # The mean with what was known before halves the noise, and lags little.
+        covariance = (covariance + _covariance(particles, images, chains)) / 2
+        scale = _square_root(covariance, rows - images, settings)
         _record(trace, beta, particles, images, chains, step, scale)
         if largest_beta is None and _flat(trace):
             break
@@ -177,10 +190,10 @@ def make_plan(
         reported.append(len(schedule) - 1)
     where = np.interp(schedule, known_beta, known_length)
     steps = np.exp(np.interp(where, known_length, trace.log_step))
-    log_scale = np.stack(trace.log_scale)
-    scales = np.exp(
-        np.stack([np.interp(where, known_length, column) for column in log_scale.T], axis=1)
-    )
+    # Between two lower triangles with positive diagonals, every mean is one as well.
+    entries = np.stack(trace.scale).reshape(len(known_length), -1)
+    columns = [np.interp(where, known_length, column) for column in entries.T]
+    scales = np.stack(columns, axis=1).reshape(len(where), *trace.scale[0].shape)
     return AnnealingPlan(
         betas=tuple(schedule),
         steps=tuple(float(step) for step in steps),
@@ -228,18 +241,29 @@ def _record(
     trace.variance.append(float(distortion.var(1).mean()))
     trace.distortion.append(float(distortion.mean()))
     trace.log_step.append(math.log(step))
-    trace.log_scale.append(np.log(scale.double().cpu().numpy()))
+    trace.scale.append(scale.double().cpu().numpy())
 
 
-def _spread(particles: Particles, images: int, chains: int, settings: MoveSettings) -> torch.Tensor:
-    """Root mean variance of each dimension within the images, (k,)."""
-    codes = particles.codes.view(images, chains, -1)
-    variance = codes.var(1).mean(0)
-    if not settings.precondition:
-        variance = variance.mean().expand_as(variance)
-    return variance.clamp(min=1e-12).sqrt()
+def _covariance(particles: Particles, images: int, chains: int) -> torch.Tensor:
+    """Mean covariance of the codes within the images, float64 (k, k)."""
+    codes = particles.codes.double().view(images, chains, -1)
+    centred = (codes - codes.mean(1, keepdim=True)).flatten(0, 1)
+    return centred.T @ centred / (images * (chains - 1))
 
 
-def _smooth(old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
-    """Geometric mean of two scales: half of the noise, and little lag."""
-    return (old * new).sqrt()
+def _square_root(covariance: torch.Tensor, freedom: int, settings: MoveSettings) -> torch.Tensor:
+    """Lower triangular root of the covariance as far as the settings use it, float32 (k, k).
+
+    freedom   degrees of freedom of the estimate: with few, more is trusted to the diagonal
+    """
+    dim = len(covariance)
+    variances = covariance.diagonal().clamp(min=1e-12)
+    if settings.precondition == "none":
+        variances = variances.mean().expand(dim)
+    diagonal = torch.diag(variances)
+    if settings.precondition != "dense":
+        return diagonal.sqrt().float()
+    trust = freedom / (freedom + dim)
+    shrunk = trust * covariance + (1 - trust) * diagonal + 1e-6 * diagonal
+    root, failed = torch.linalg.cholesky_ex(shrunk)
+    return (diagonal.sqrt() if bool(failed) else root).float()

@@ -75,7 +75,7 @@ def _round(
     rows = len(target.targets)
     particles = target.evaluate(target.prior.sample(rows, generator).to(device))
     weights = ChainWeights(rows // chains, chains, device)
-    unit = torch.ones(particles.codes.shape[1], device=device)
+    unit = torch.eye(particles.codes.shape[1], device=device)
     step = torch.full((rows, 1), FIRST_STEP, device=device)
     accepted = torch.zeros(rows, 1, device=device)
     columns = []

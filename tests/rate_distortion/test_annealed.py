@@ -330,7 +330,33 @@ def test_squared_errors_by_name_and_as_an_object(
     assert "pixels 0..1" in curve.convention
 
 
-def test_without_preconditioning(model: LinearGaussianDecoder, images: Array) -> None:
-    curve = measure(model, images, moves=MoveSettings(precondition=False), certify=False)
+@pytest.mark.parametrize("precondition", ["diagonal", "none"])
+def test_less_preconditioning(
+    model: LinearGaussianDecoder, images: Array, precondition: str
+) -> None:
+    moves = MoveSettings(precondition=precondition)
+    curve = measure(model, images, moves=moves, certify=False)
     exact = [model.lagrangian(images, beta) for beta in BETAS]
     assert np.abs(np.array(curve.log_partition_nats) - exact).max() < 0.3
+
+
+def test_dense_preconditioning_pays_where_dimensions_are_tied() -> None:
+    # Two dimensions that the decoder sees almost only as their sum.
+    weight = np.array([[1.0, 1.0], [0.03, -0.03], [0.5, 0.5]])
+    tied = LinearGaussianDecoder(weight, np.zeros(3))
+    images = tied.sample(40, 0.01, 3)
+
+    def worst(precondition: str) -> float:
+        curve = rd_curve(
+            Linear(weight), StandardNormal(2), images, betas=[1, 10, 100, 1000], temperatures=25,
+            chains=10, certify=False, moves=MoveSettings(leapfrog=3, precondition=precondition),
+        )  # fmt: skip
+        exact = [tied.lagrangian(images, beta) for beta in curve.beta]
+        return float((np.array(curve.log_partition_nats) - exact).max())
+
+    assert worst("dense") < worst("diagonal")
+
+
+def test_unknown_preconditioning() -> None:
+    with pytest.raises(UsageError, match="'full'"):
+        MoveSettings(precondition="full")

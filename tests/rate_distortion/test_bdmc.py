@@ -20,7 +20,7 @@ def plan_of(temperatures: int, *, resample: bool = True) -> AnnealingPlan:
     inner = np.geomspace(0.01, REPORTED[-1], temperatures)
     betas = (0.0, *sorted({*inner.tolist(), *REPORTED}))
     # The posterior of z → z with squared error has the variance 1 / (1 + 2β).
-    scales = torch.tensor([[(1 + 2 * beta) ** -0.5] * 2 for beta in betas], dtype=torch.float32)
+    scales = torch.stack([torch.eye(2) * (1 + 2 * beta) ** -0.5 for beta in betas])
     return AnnealingPlan(
         betas=betas,
         steps=(0.7,) * len(betas),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bitstream.errors import UsageError
-from codec.rate_distortion import blahut_arimoto as module
+from codec.rate_distortion import discrete_sources as module
 from codec.rate_distortion.discrete_sources import blahut_arimoto, empirical_rate_distortion
 from codec.rate_distortion.sources import BernoulliSource, GaussianSource
 

@@ -128,7 +128,7 @@ def trace() -> PilotTrace:
     beta = [0.0, *np.geomspace(0.01, 100, 60)]
     variance = [1 / (0.1 + b) ** 2 for b in beta]
     steps = [math.log(0.5)] * len(beta)
-    return PilotTrace(beta, variance, [1.0] * len(beta), steps, [np.zeros(2)] * len(beta))
+    return PilotTrace(beta, variance, [1.0] * len(beta), steps, [np.eye(2)] * len(beta))
 
 
 def test_temperatures_stand_at_equal_length() -> None:
@@ -138,7 +138,7 @@ def test_temperatures_stand_at_equal_length() -> None:
     assert plan.temperatures == pytest.approx(200, abs=2)
     assert length.max() < 1.2 * length.mean()
     assert [plan.betas[index] for index in plan.reported] == [0.1, 1.0, 100.0]
-    assert plan.scales.shape == (plan.temperatures + 1, 2)
+    assert plan.scales.shape == (plan.temperatures + 1, 2, 2)
     assert set(plan.leapfrogs) == {3}
 
 
