@@ -62,6 +62,27 @@ def candidates(stream: int, count: int, dimensions: int, first: int = 0) -> Floa
     return normal_quantile(_open_unit(raw)).reshape(count, dimensions)
 
 
+def candidates_at(streams: Int64Array, indexes: Int64Array, dimensions: int) -> Float64Array:
+    """One candidate each of m streams, int64 (m,) and (m,): float64 (m, dimensions).
+
+    The same as `candidates(stream, 1, dimensions, index)` row by row, but in microseconds a row:
+    a decoder has as many streams as a file announces. Raises `UsageError`.
+    """
+    if indexes.size and not 0 <= indexes.min() <= indexes.max() < MAX_CANDIDATES:
+        raise UsageError(
+            f"candidates {indexes.min()} .. {indexes.max()}: expected 0 .. {MAX_CANDIDATES - 1}"
+        )
+    if not 1 <= dimensions <= MAX_DIMENSIONS:
+        raise UsageError(f"{dimensions} dimensions: expected 1 .. {MAX_DIMENSIONS}")
+    generator, position = np.random.PCG64(CANDIDATE_SEED), 0
+    raw = np.empty((len(streams), dimensions), dtype=np.uint64)
+    for row, offset in enumerate(((streams << _STREAM_BITS) + indexes * dimensions).tolist()):
+        generator.advance((offset - position) % 2**128)
+        raw[row] = generator.random_raw(dimensions)
+        position = offset + dimensions
+    return normal_quantile(_open_unit(raw))
+
+
 def kl_bits(mean: Float64Array, variance: Float64Array) -> Float64Array:
     """KL(N(mean, variance) ‖ N(0, 1)) of each value, in bits."""
     bits: Float64Array = (mean**2 + variance - 1 - np.log(variance)) / (2 * _LN2)

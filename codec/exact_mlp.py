@@ -151,10 +151,15 @@ def mlp_from_arrays(prefix: str, arrays: Mapping[str, Array]) -> ExactMlp:
         name = f"{prefix}.{len(layers)}"
         try:
             weight, bias = arrays[name + ".weight"], arrays[name + ".bias"]
-            bits = int(arrays[name + ".weight_bits"][()])
-        except (KeyError, IndexError, TypeError, ValueError) as error:
+            bits = arrays[name + ".weight_bits"]
+        except KeyError as error:
             raise WeightsMismatchError(f"weights file: layer {name} is incomplete") from error
-        layers.append(ExactLinear(weight, bias, bits))  # type: ignore[arg-type]
+        if bits.dtype != np.int32 or bits.shape != ():
+            raise WeightsMismatchError(
+                f"weights file: {name}.weight_bits is {bits.dtype}{list(bits.shape)}, "
+                "expected one int32"
+            )
+        layers.append(ExactLinear(weight, bias, int(bits)))  # type: ignore[arg-type]
     if not layers:
         raise WeightsMismatchError(f"weights file: it holds no exact network {prefix!r}")
     return ExactMlp(layers)

@@ -23,13 +23,16 @@ def models(
     if as_json:
         print_json({"models": [_record(entry, is_installed) for entry in api.models()]})
         return
-    for entry in api.models():
-        typer.echo(f"{entry.model_id:>3}  {entry.name:<8} {entry.description}")
+    entries = api.models()
+    digits = max(3, *(len(str(entry.model_id)) for entry in entries))
+    width = max(len(entry.name) for entry in entries)
+    for entry in entries:
+        typer.echo(f"{entry.model_id:>{digits}}  {entry.name:<{width}}  {entry.description}")
         for weights in entry.weights:
             state = "installed" if is_installed(weights) else "not installed"
-            typer.echo(f"     {weights.sha256[:16]}  {weights.file}  ({state})")
+            typer.echo(f"{'':{digits}}  {weights.sha256[:16]}  {weights.file}  ({state})")
         if not entry.weights:
-            typer.echo("     no weights")
+            typer.echo(f"{'':{digits}}  no weights")
 
 
 def _record(entry: ModelEntry, is_installed: Callable[[WeightsEntry], bool]) -> dict[str, object]:

@@ -23,7 +23,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from bitstream.errors import UsageError, WeightsMismatchError
+from bitstream.errors import PayloadError, UsageError, WeightsMismatchError
 from bitstream.symbols import SymbolDecoder, SymbolEncoder
 from codec.models.generative import Decoder, Encoder, GenerativeConfig
 from codec.models.vae_coders import (
@@ -40,6 +40,7 @@ Uint8Array = npt.NDArray[np.uint8]
 
 BLOCK = 28
 MAX_SIDE = 4096
+_BLOCKS_AT_ONCE = 1024  # that a network sees: a sheet may have 21,609
 MODEL_IDS = {"vae-round": 4, "vae-dither": 5, "vae-rec": 6, "vae-vbq": 7}
 
 
@@ -74,23 +75,33 @@ class VaeCoder:
 
     def analyze(self, pixels: Uint8Array, quality: float) -> Float32Array:
         """Grey pixels uint8 (28h, 28w, 3) to mean and log-variance, (2k, h, w)."""
-        blocks = blocks_of(pixels)
-        with torch.inference_mode():
-            images = torch.from_numpy(blocks).to(self.device, torch.float32).div_(255)
-            mean, log_variance = self.encoder(images)
-            assert log_variance is not None  # `load_vae` takes nothing but a vae
-            found = torch.cat([mean, log_variance], dim=1).cpu().numpy()
+        found = np.concatenate(
+            [self._analyze_blocks(blocks) for blocks in _parts(blocks_of(pixels))]
+        )
         height, width = pixels.shape[0] // BLOCK, pixels.shape[1] // BLOCK
         return np.ascontiguousarray(found.T).reshape(-1, height, width)
 
     def synthesize(self, latents: Float32Array, quality: float) -> Uint8Array:
         """Codes (k, h, w) to grey pixels uint8 (28h, 28w, 3)."""
         height, width = latents.shape[1:]
-        with torch.inference_mode():
-            codes = torch.from_numpy(np.ascontiguousarray(_rows(latents))).to(self.device)
-            images = self.decoder(codes).nan_to_num_(0, 1, 0)
-            levels = images.clamp_(0, 1).mul_(255).round_().to(torch.uint8).cpu().numpy()
+        codes = np.ascontiguousarray(_rows(latents))
+        levels = np.concatenate([self._synthesize_blocks(part) for part in _parts(codes)])
         return sheet_of(levels, height, width)
+
+    def _analyze_blocks(self, blocks: Array) -> Float32Array:
+        with torch.inference_mode():
+            images = torch.from_numpy(blocks).to(self.device, torch.float32).div_(255)
+            mean, log_variance = self.encoder(images)
+            assert log_variance is not None  # `load_vae` takes nothing but a vae
+            found: Float32Array = torch.cat([mean, log_variance], dim=1).cpu().numpy()
+        return found
+
+    def _synthesize_blocks(self, codes: Array) -> Uint8Array:
+        with torch.inference_mode():
+            images = self.decoder(torch.from_numpy(codes).to(self.device)).nan_to_num_(0, 1, 0)
+            levels = images.clamp_(0, 1).mul_(255).round_().to(torch.uint8)
+        drawn: Uint8Array = levels.cpu().numpy()
+        return drawn
 
     def posterior(self, latents: Float32Array) -> Posterior:
         """The posterior of each block from what `analyze` returned, blocks in raster order."""
@@ -112,10 +123,20 @@ class VaeCoder:
         self, payloads: Sequence[bytes], height: int, width: int, quality: float
     ) -> Float32Array:
         """Read codes (k, height, width) back. Raises `PayloadError`."""
-        decoder = SymbolDecoder(payloads[0])
+        decoder = SymbolDecoder(only_payload(payloads))
         codes = self.coder.codes(decoder, height * width, round(quality * 100))
         decoder.finish()
         return np.ascontiguousarray(codes.T).reshape(-1, height, width)
+
+
+def only_payload(payloads: Sequence[bytes]) -> bytes:
+    """The payload of the one layer. Raises `PayloadError` where a file has more."""
+    if len(payloads) != 1:
+        raise PayloadError(
+            f"{len(payloads)} layers, but the model has one: the file was not written by a "
+            "conforming encoder"
+        )
+    return payloads[0]
 
 
 def check_grey_blocks(pixels: Uint8Array, name: str) -> None:
@@ -145,6 +166,10 @@ def sheet_of(blocks: Uint8Array, height: int, width: int) -> Uint8Array:
     cells = blocks.reshape(height, width, BLOCK, BLOCK).transpose(0, 2, 1, 3)
     grey = cells.reshape(height * BLOCK, width * BLOCK, 1)
     return np.repeat(grey, 3, axis=2)
+
+
+def _parts(rows: Array) -> list[Array]:
+    return [rows[at : at + _BLOCKS_AT_ONCE] for at in range(0, len(rows), _BLOCKS_AT_ONCE)]
 
 
 def _rows(latents: Float32Array) -> Float32Array:

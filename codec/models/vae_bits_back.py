@@ -28,12 +28,19 @@ import torch
 
 from bitstream.ans_coder import AnsCoder
 from bitstream.errors import PayloadError, TruncatedError, UsageError, WeightsMismatchError
-from bitstream.limits import MAX_TABLE_ENTRIES
+from bitstream.limits import MAX_TABLE_ENTRIES, MAX_TABLES
 from bitstream.tables import TOTAL, TableSet
 from bitstream.varint import read_varint, write_varint
 from codec.exact import ACTIVATION_BITS
 from codec.exact_mlp import ExactMlp, mlp_from_arrays
-from codec.models.vae import BLOCK, blocks_of, check_grey_blocks, read_config, sheet_of
+from codec.models.vae import (
+    BLOCK,
+    blocks_of,
+    check_grey_blocks,
+    only_payload,
+    read_config,
+    sheet_of,
+)
 from codec.models.vae_coders import tables_of
 from codec.prior_tables import uniform_tables
 
@@ -85,7 +92,7 @@ class PosteriorTables:
     distribution: Int32Array
 
     def __post_init__(self) -> None:
-        bins, points = len(self.centres), 2 * GRID_REACH * 2**GRID_BITS + 1
+        bins, points = self.centres.size, 2 * GRID_REACH * 2**GRID_BITS + 1
         shapes = {
             "edges": (self.edges, bins - 1),
             "centres": (self.centres, bins),
@@ -110,9 +117,9 @@ class PosteriorTables:
         """Bins of the prior, a power of two."""
         return len(self.centres)
 
-    def frequencies(self, mean: Int32Array, level: Int32Array) -> Int32Array:
-        """mean in units of 2⁻¹⁰ and level of σ, int32 (m,) each, to int32 (m, bins + 1)."""
-        distance = self.edges.astype(np.int64) - (
+    def _below(self, edges: Int32Array, mean: Int32Array, level: Int32Array) -> Int64Array:
+        """F at the edges, int32 (m, n) or (n,), for mean and level (m,): int64 (m, n)."""
+        distance = edges.astype(np.int64) - (
             mean.astype(np.int64)[:, None] << (EDGE_BITS - ACTIVATION_BITS)
         )
         scaled = distance * self.reciprocals[level].astype(np.int64)[:, None]
@@ -120,9 +127,14 @@ class PosteriorTables:
         point = np.clip(point, 0, (2 * GRID_REACH << EDGE_BITS) - 1)
         left = point >> _FRACTION_BITS
         fraction = point & (2**_FRACTION_BITS - 1)
-        values = self.distribution.astype(np.int64)
-        rise = values[left + 1] - values[left]
-        below = values[left] + (rise * fraction >> _FRACTION_BITS)
+        lower = self.distribution[left].astype(np.int64)
+        rise = self.distribution[left + 1] - lower
+        below: Int64Array = lower + (rise * fraction >> _FRACTION_BITS)
+        return below
+
+    def frequencies(self, mean: Int32Array, level: Int32Array) -> Int32Array:
+        """mean in units of 2⁻¹⁰ and level of σ, int32 (m,) each, to int32 (m, bins + 1)."""
+        below, values = self._below(self.edges, mean, level), self.distribution
         frequencies = np.empty((len(mean), self.bins + 1), dtype=np.int32)
         frequencies[:, 0] = below[:, 0] + 1
         frequencies[:, 1:-2] = np.diff(below, axis=1) + 1
@@ -139,6 +151,28 @@ class PosteriorTables:
             starts=np.arange(0, count * entries + 1, entries, dtype=np.int32),
             minimums=np.zeros(count, dtype=np.int32),
         )
+
+    def tables_of_bins(
+        self, mean: Int32Array, level: Int32Array, bins: Int32Array
+    ) -> tuple[Int32Array, TableSet]:
+        """What stands for pushing one known bin each, int32 (m,), under `tables`.
+
+        Symbols int32 (m,) and tables with the same cumulative frequencies and frequencies, but
+        all bins below in one entry and all above, with the escape, in another: a push needs no
+        more, and a decoder, which knows the bins, is several times as fast for it.
+        """
+        padded = np.pad(self.edges, 1)  # the outer bounds are none; replaced below
+        sides = self._below(np.stack([padded[bins], padded[bins + 1]], axis=1), mean, level)
+        low = np.where(bins == 0, 0, sides[:, 0] + bins)
+        last = int(self.distribution[-1])
+        high = np.where(bins == self.bins - 1, last, sides[:, 1]) + bins + 1
+        entries = np.stack([low, high - low, TOTAL - high], axis=1).astype(np.int32)
+        # An entry may not be empty: below the first bin there is none.
+        present = np.ones_like(entries, dtype=np.bool_)
+        present[:, 0] = low > 0
+        starts = np.concatenate([[0], np.cumsum(present.sum(axis=1))]).astype(np.int32)
+        symbols = present[:, 0].astype(np.int32)
+        return symbols, TableSet(entries[present], starts, np.zeros(len(bins), dtype=np.int32))
 
 
 def variance_level(log_variance: Int32Array) -> Int32Array:
@@ -202,10 +236,10 @@ class BitsBackCoder:
                 f"{len(pixel_tables)} tables, expected {PIXELS} and {2 * LOG_ODDS_REACH + 1}"
             )
         entries = self.dimensions * (posterior.bins + 1)
-        if entries > MAX_TABLE_ENTRIES:
+        if entries > MAX_TABLE_ENTRIES or MAX_GROUP * self.dimensions > MAX_TABLES:
             raise WeightsMismatchError(
-                f"weights file: {entries} frequencies of one image, "
-                f"expected at most {MAX_TABLE_ENTRIES}"
+                f"weights file: codes of {self.dimensions} dimensions with {entries} frequencies, "
+                f"expected at most {MAX_TABLES // MAX_GROUP} and {MAX_TABLE_ENTRIES}"
             )
         self.largest_group = min(MAX_GROUP, MAX_TABLE_ENTRIES // entries)
         self._prior_tables = uniform_tables(posterior.bins.bit_length() - 1)
@@ -242,14 +276,18 @@ class BitsBackCoder:
             if stack is not None:
                 return (write_varint(words) + stack.to_bytes(),)
             words *= 2
-        raise AssertionError("a seed that holds the codes of a whole group cannot run out")
+        raise WeightsMismatchError(
+            f"the model {self.name!r} takes more bits for codes than {MAX_SEED_WORDS} words of "
+            "seed hold: its weights file is damaged or badly exported"
+        )
 
     def decode_tile(
         self, payloads: Sequence[bytes], height: int, width: int, quality: float
     ) -> Float32Array:
         """Read images (784, height, width) back. Raises `PayloadError`."""
+        payload = only_payload(payloads)
         try:
-            words, offset = read_varint(payloads[0])
+            words, offset = read_varint(payload)
         except TruncatedError as error:
             raise PayloadError(f"the payload ends in its first number: {error}") from error
         if not FIRST_SEED_WORDS <= words <= MAX_SEED_WORDS:
@@ -257,7 +295,7 @@ class BitsBackCoder:
                 f"a seed of {words} words was read, expected {FIRST_SEED_WORDS} .. "
                 f"{MAX_SEED_WORDS}: the payload is damaged"
             )
-        stack = AnsCoder(payloads[0][offset:])
+        stack = AnsCoder(payload[offset:])
         images = self.pop_images(stack, height * width)
         if stack.to_bytes() != AnsCoder.seeded(words, SEED).to_bytes():
             raise PayloadError(
@@ -288,9 +326,9 @@ class BitsBackCoder:
                 watch(slice(begin, end), codes)
         return stack
 
-    def pop_images(self, stack: AnsCoder, count: int) -> Int32Array:
-        """Take `count` images off the stack, int32 (count, 784). Raises `PayloadError`."""
-        images = np.empty((count, PIXELS), dtype=np.int32)
+    def pop_images(self, stack: AnsCoder, count: int) -> Uint8Array:
+        """Take `count` images off the stack, uint8 (count, 784). Raises `PayloadError`."""
+        images = np.empty((count, PIXELS), dtype=np.uint8)
         for begin, end in reversed(list(groups(count, self.largest_group))):
             codes = stack.pop(self._prior_indexes(end - begin), self._prior_tables)
             if ((codes < 0) | (codes >= self.posterior.bins)).any():
@@ -303,8 +341,11 @@ class BitsBackCoder:
                     f"the stack ran out with {end} images to come: the payload is damaged, "
                     "cut short, or was written with another model"
                 )
-            images[begin:end] = pixels.reshape(-1, PIXELS)
-            stack.push(codes, self._all(end - begin), self.posterior_tables(images[begin:end]))
+            group = pixels.reshape(-1, PIXELS)
+            images[begin:end] = group
+            mean, level = self.posterior_integers(group)
+            symbols, tables = self.posterior.tables_of_bins(mean.ravel(), level.ravel(), codes)
+            stack.push(symbols, self._all(end - begin), tables)
         return images
 
     def posterior_tables(self, images: Int32Array) -> TableSet:

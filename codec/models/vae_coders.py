@@ -249,10 +249,10 @@ class RelativeEntropyCoder:
         codes = np.empty((count, len(layout)), dtype=np.float32)
         for block in range(len(tables)):
             own = layout == block
-            for image in range(count):
-                stream, first = image * len(tables) + block, int(found[image, block])
-                drawn = channel_simulation.candidates(stream, 1, int(own.sum()), first)
-                codes[image, own] = drawn[0]
+            streams = np.arange(block, found.size, len(tables), dtype=np.int64)
+            codes[:, own] = channel_simulation.candidates_at(
+                streams, found[:, block], int(own.sum())
+            )
         return codes
 
 
@@ -296,7 +296,13 @@ _INDEX_TABLES = uniform_tables(channel_simulation.INDEX_BITS - 1)
 def coder_from_arrays(name: str, arrays: Mapping[str, Array], dimensions: int) -> SampleCoder:
     """The coder of a model's name, with its tables. Raises `WeightsMismatchError`."""
     if name == "vae-rec":
-        return RelativeEntropyCoder(tables_of(arrays, "rec_tables."), _ints(arrays, "rec_layouts"))
+        layouts = _ints(arrays, "rec_layouts")
+        if layouts.shape[1:] != (dimensions,):
+            raise WeightsMismatchError(
+                f"weights file: rec_layouts is {layouts.dtype}{list(layouts.shape)}, "
+                f"expected int32[sets, {dimensions}]"
+            )
+        return RelativeEntropyCoder(tables_of(arrays, "rec_tables."), layouts)
     offsets = _ints(arrays, "rung_offsets")
     if offsets.shape != (dimensions,) or offsets.dtype != np.int32:
         raise WeightsMismatchError(

@@ -135,3 +135,16 @@ def test_kl_is_that_of_gaussians() -> None:
     assert rec.kl_bits(np.array([0.0]), np.array([1.0])) == 0
     found = rec.kl_bits(np.array([1.0]), np.array([0.25]))[0]
     assert found == pytest.approx((1 + 0.25 - 1 + math.log(4)) / 2 / math.log(2))
+
+
+def test_candidates_of_many_streams_are_those_of_each() -> None:
+    streams = np.array([0, 9, 5, 21608 * 255, 5, 2**20], dtype=np.int64)
+    indexes = np.array([0, 65534, 3, 65534, 2, 40], dtype=np.int64)
+    for dimensions in (1, 3, 255):
+        found = rec.candidates_at(streams, indexes, dimensions)
+        for row, stream, index in zip(found, streams.tolist(), indexes.tolist(), strict=True):
+            np.testing.assert_array_equal(row, rec.candidates(stream, 1, dimensions, index)[0])
+    assert rec.candidates_at(streams[:0], indexes[:0], 2).shape == (0, 2)
+    for bad_indexes, bad_dimensions in ((indexes + 1, 3), (indexes - 1, 3), (indexes, 256)):
+        with pytest.raises(UsageError, match="expected"):
+            rec.candidates_at(streams, bad_indexes, bad_dimensions)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 
@@ -123,3 +124,10 @@ def test_wrong_arrays_are_refused() -> None:
         ExactMlp([ExactLinear(weight, bias, 12), ExactLinear(weight, bias, 12)])
     with pytest.raises(WeightsMismatchError, match="no layers"):
         ExactMlp([])
+
+
+@pytest.mark.parametrize("bits", [np.array([12], np.int32), np.array(12.0), np.array(np.inf)])
+def test_weight_bits_are_one_integer(bits: npt.NDArray[np.generic]) -> None:
+    arrays = {**mlp_to_arrays("net", random_layers(6, 5, 3)), "net.0.weight_bits": bits}
+    with pytest.raises(WeightsMismatchError, match="expected one int32"):
+        mlp_from_arrays("net", arrays)

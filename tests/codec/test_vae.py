@@ -178,3 +178,17 @@ def test_what_a_network_says_is_brought_inside() -> None:
     for name in LOSSY:
         messages = lossy(name).coder.messages(posterior, 5000)
         assert all(message.symbols.dtype == np.int32 for message in messages)
+
+
+def test_a_large_sheet_is_transformed_in_parts() -> None:
+    model = lossy("vae-round")
+    pixels = np.repeat(sheet(digits(1100, seed=4), 55)[:, :, None], 3, axis=2)
+    latents = model.analyze(pixels, 75)
+    assert latents.shape == (2 * CODE, 20, 55)
+    drawn = model.synthesize(latents[:CODE], 75)
+    for row in (0, 18, 19):
+        rows = slice(28 * row, 28 * row + 28)
+        part = model.analyze(pixels[rows], 75)
+        np.testing.assert_allclose(part[:, 0], latents[:, row], atol=1e-4)
+        again = model.synthesize(part[:CODE], 75)
+        assert np.abs(again.astype(int) - drawn[rows]).max() <= 1

@@ -12,9 +12,10 @@ import torch
 from bitstream import PayloadError, UsageError, container_from_bytes, container_to_bytes
 from bitstream.ans_coder import AnsCoder
 from bitstream.errors import WeightsMismatchError
+from codec.exact_mlp import ExactLinear, ExactMlp
 from codec.image import Picture
 from codec.models import vae_bits_back
-from codec.models.vae_bits_back import PosteriorTables
+from codec.models.vae_bits_back import BitsBackCoder, PosteriorTables
 from codec.pipeline import compress_picture, decompress_container
 from codec.prior_tables import interval_masses
 from codec.rate_distortion.digits import integer_elbo
@@ -155,3 +156,38 @@ def test_damage_is_noticed(place: int) -> None:
     payload[place] ^= 1
     with pytest.raises(PayloadError):
         bits_back().decode_tile([bytes(payload)], 2, 10, 75)
+
+
+@pytest.mark.parametrize("bins", [2, 64])
+def test_a_known_bin_is_pushed_as_under_the_whole_table(bins: int) -> None:
+    posterior = PosteriorTables(**posterior_arrays(bins))
+    rng = np.random.default_rng(bins)
+    mean = np.concatenate([rng.integers(-5000, 5000, 400), [2**22, -(2**22)] * 50])
+    level = rng.integers(0, vae_bits_back.LOG_VARIANCE_LEVELS, 500).astype(np.int32)
+    codes = rng.integers(0, bins, 500).astype(np.int32)
+    codes[:4] = [0, bins - 1, 0, bins - 1]
+    indexes = np.arange(500, dtype=np.int32)
+    whole, short = AnsCoder.seeded(16, 1), AnsCoder.seeded(16, 1)
+    whole.push(codes, indexes, posterior.tables(mean.astype(np.int32), level))
+    symbols, tables = posterior.tables_of_bins(mean.astype(np.int32), level, codes)
+    short.push(symbols, indexes, tables)
+    assert short.to_bytes() == whole.to_bytes()
+
+
+def test_weights_of_too_many_dimensions_are_refused() -> None:
+    def layer(inside: int, out: int) -> ExactMlp:
+        return ExactMlp([ExactLinear(np.ones((out, inside), np.int16), np.zeros(out, np.int32), 1)])
+
+    k, coder = 1025, bits_back()
+    posterior = PosteriorTables(**posterior_arrays(2))
+    with pytest.raises(WeightsMismatchError, match="1025 dimensions"):
+        BitsBackCoder(layer(784, 2 * k), layer(k, 784), posterior, coder.pixel_tables, bytes(8))
+    good = posterior_arrays(16)
+    with pytest.raises(WeightsMismatchError):
+        PosteriorTables(**{**good, "centres": np.array(3, np.int32)})
+
+
+def test_a_model_that_eats_its_seed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vae_bits_back, "MAX_SEED_WORDS", 8)
+    with pytest.raises(WeightsMismatchError, match="seed"):
+        archive(np.zeros((28, 28), np.uint8))

@@ -115,6 +115,10 @@ def test_tables_of_another_size_are_refused() -> None:
     gaps = {**lossy_arrays(), "rec_layouts": np.full((25, 4), 2, np.int32)}
     with pytest.raises(WeightsMismatchError, match="blocks"):
         vae_loader("vae-rec")(gaps, config, bytes(8), device=CPU)
+    for shape in ((25, 5), (25, 3), (25,)):
+        other = {**lossy_arrays(), "rec_layouts": np.zeros(shape, np.int32)}
+        with pytest.raises(WeightsMismatchError, match=r"expected int32\[sets, 4\]"):
+            vae_loader("vae-rec")(other, config, bytes(8), device=CPU)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"family": "vae"}'])

@@ -1,7 +1,8 @@
 """Add golden cases: `python -m tests.golden.regenerate NAME`. Never changes one that exists.
 
 A case is a `.calo` file, the PNG it decoded to, and a JSON file with the digest of its symbols.
-The weights it was written with stay beside it: a golden file must decode for ever.
+The weights it was written with stay beside it: a golden file must decode for ever. This file has
+the case of the photo model, `tests.golden.digits` those of the digits.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from codec.models.photo_coder import PhotoCoder
 from codec.pipeline import compress_picture, decompress_container
 from codec.tiling import TileGrid
 from tests.codec.tiny import photographs, write_tiny_weights
+from tests.golden import digits
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -52,7 +54,11 @@ def main(name: str) -> int:
     if any(path.exists() for path in paths):
         print(f"{name} exists: golden files are never written again", file=sys.stderr)
         return 1
-    if not (FOLDER / "registry.json").exists():
+    os.environ[weights.ENVIRONMENT_VARIABLE] = str(FOLDER)
+    if name in digits.CASES:
+        digits.write_digits_case(name, FOLDER)
+        return 0
+    if not (FOLDER / "photo.safetensors").exists():
         write_tiny_weights(FOLDER)
     coder = load_coder()
     pixels = photographs(1, side=160, seed=77)[0][:150]

@@ -15,7 +15,7 @@ from codec.models.photo_coder import PhotoCoder
 from codec.pipeline import decompress_container
 from tests.golden.regenerate import FOLDER, main, symbols_digest
 
-CASES = sorted(path.stem for path in FOLDER.glob("*.calo"))
+CASES = sorted(path.stem for path in FOLDER.glob("photo-*.calo"))
 
 
 @pytest.fixture
