@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitstream.container import Container, TileSelection
-from bitstream.errors import UsageError
+from bitstream.errors import PayloadError, UsageError
 from bitstream.header import Header
 from bitstream.limits import MIN_TILE_LOG2
 from codec.alpha import decode_alpha, encode_alpha
@@ -106,6 +106,10 @@ def _decode(
     region: tuple[int, int, int, int] | None,
 ) -> Picture:
     header = file.header
+    if header.layers != model.layers:
+        raise PayloadError(
+            f"the file has {header.layers} layers, expected {model.layers} of {model.name}"
+        )
     grid = TileGrid(header, model.stride)
     wanted = grid.pixels if region is None else _window(header, region)
     pixels = np.empty((wanted.height, wanted.width, header.channels), dtype=np.uint8)

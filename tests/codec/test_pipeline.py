@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from bitstream.container import container_from_bytes, container_to_bytes, read_tiles
-from bitstream.errors import LimitError, UsageError
+from bitstream.errors import LimitError, PayloadError, UsageError
 from bitstream.header import Header
 from codec import weights
 from codec.image import Picture
@@ -126,6 +127,18 @@ def test_quality_moves_bytes_and_error_the_right_way(model: LoadedModel) -> None
         errors.append(psnr_db(decompress_container(container, model).pixels, pixels))
     assert sizes == sorted(sizes)
     assert errors == sorted(errors)
+
+
+def test_more_layers_than_the_model_has_are_refused(model: LoadedModel) -> None:
+    pixels = photographs(1, side=64)[0]
+    container = compress_picture(picture(pixels), model, quality=50)
+    twice = dataclasses.replace(
+        container,
+        header=dataclasses.replace(container.header, layers=2),
+        payloads=container.payloads * 2,
+    )
+    with pytest.raises(PayloadError, match="2 layers, expected 1"):
+        decompress_container(container_from_bytes(container_to_bytes(twice)), model)
 
 
 def test_too_large_a_picture_is_refused_before_work(model: LoadedModel) -> None:
