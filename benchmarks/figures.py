@@ -83,7 +83,7 @@ def coding_table() -> str:
         f"| entropy coder, ns per symbol, encode / decode ({others}) | "
         f"{encode:.1f} / {decode:.1f} | "
         f"≤ 15: {_verdict(encode <= 15)} / ≤ 40: {_verdict(decode <= 40)} |",
-        "`calotype --help` / `calotype inspect`, from start to end | "
+        "| `calotype --help` / `calotype inspect`, from start to end | "
         + " / ".join(f"{seconds:.2f} s" for seconds in start["median_seconds"].values())
         + f" | ≤ {start['target_seconds']} s: {_verdict(start['met'])} |",
     ]

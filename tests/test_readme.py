@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
@@ -50,6 +51,24 @@ def test_command_examples(folder: Path) -> None:
     assert Path("packed/one.calo").exists()
     with Image.open("part.webp") as image:
         assert image.size == (32, 32)
+
+
+def test_the_example_of_a_model_to_measure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (source,) = fenced("python", "<!-- file: model.py -->\n")
+    Path("model.py").write_text(source, "utf-8")
+    digits = np.random.default_rng(0).integers(0, 256, (10, 28, 28), dtype=np.uint8)
+    np.savez("digits.npz", images=digits)
+    (block,) = fenced("sh", "<!-- run: bound -->\n")
+    name, *arguments = shlex.split(block)
+    assert name == "calotype"
+    # An untrained decoder and noise: a run of seconds in place of minutes.
+    quick = ["--betas", "0.001:0.1:4", "--temperatures", "30", "--chains", "10"]
+    result = CliRunner().invoke(app, [*arguments, *quick])
+    assert result.exit_code == 0, result.output
+    assert {path.suffix for path in Path("result").iterdir()} >= {".json", ".csv", ".html"}
 
 
 @pytest.mark.parametrize("name", ["demo", "test"])
