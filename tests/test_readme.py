@@ -53,9 +53,7 @@ def test_command_examples(folder: Path) -> None:
         assert image.size == (32, 32)
 
 
-def test_the_example_of_a_model_to_measure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_example_of_a_model_to_measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (source,) = fenced("python", "<!-- file: model.py -->\n")
     Path("model.py").write_text(source, "utf-8")

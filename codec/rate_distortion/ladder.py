@@ -38,7 +38,8 @@ ORDER = (
 
 A code with tables of its own is not bound to the prior p, and a quantised code is not bound to
 the encoder's posterior: there the order is what one expects, not what has to be.  A bound with a
-generator of its own stands beside the model's rungs.
+generator of its own stands beside the model's rungs.  A code length bounds the files of its own
+coder only.
 """
 
 
@@ -115,6 +116,8 @@ class Ladder:
         for below_kind, above_kind, is_theorem in ORDER:
             for below in self._of_kind(below_kind):
                 for above in self._of_kind(above_kind):
+                    if below.coder and below.coder != above.coder:
+                        continue
                     for index, distortion in enumerate(above.distortion_high or above.distortion):
                         floor = below.floor_nats(distortion)
                         if floor is None or not above.certified[index]:

@@ -85,6 +85,12 @@ class Rung:
                 raise UsageError(f"rung {self.name!r}: rate {rate} outside its {low} to {high}")
 
     @property
+    def coder(self) -> str:
+        """Of a code length or of files, whose they are: a name is "CODER: WHAT", or "WHAT"."""
+        before, colon, _ = self.name.partition(": ")
+        return before if colon and self.kind in ("code_length", "bytes") else ""
+
+    @property
     def rate_bits(self) -> tuple[float, ...]:
         """`rate_nats` in bits per image."""
         return tuple(rate / NATS_PER_BIT for rate in self.rate_nats)

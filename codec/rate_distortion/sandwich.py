@@ -49,6 +49,9 @@ EVALUATION_EFFORT = SearchEffort(candidates=1024, starts=64, steps=15, finalists
 WIDE_SHARE, WIDE_VARIANCE = 0.1, 3.0
 """Share of the wide Gaussian in u, and its variance over that of the source."""
 PILOT_SAMPLES = 4096
+LARGEST_LOG_RATIO = 100.0
+"""Between suprema of two samples; with more, the linearised logarithm is far below any truth."""
+
 ALPHA_REPEATS = 4
 
 
@@ -203,9 +206,15 @@ def source_lower_bound(
         heights = log_kernel_sum(places.double(), points.double(), -log_u, tau)
         return -float(log_u.mean()), float(heights.max()) - math.log(samples)
 
-    pilots = [math.exp(estimate(next(seeds))[1]) for _ in range(ALPHA_REPEATS)]
-    log_alpha = math.log(math.fsum(pilots) / len(pilots))
+    pilots = [estimate(next(seeds))[1] for _ in range(ALPHA_REPEATS)]
+    log_alpha = float(np.logaddexp.reduce(pilots)) - math.log(len(pilots))
     pairs = [estimate(next(seeds)) for _ in range(repeats)]
+    highest = max(log_supremum - log_alpha for _, log_supremum in pairs)
+    if not highest < LARGEST_LOG_RATIO:
+        raise MeasurementError(
+            f"the dual bound says nothing here: its supremum varies by a factor of e^{highest:.0f} "
+            "between samples; lower beta, use fewer dimensions, or raise samples"
+        )
     estimates = [
         first - math.exp(log_supremum - log_alpha) - log_alpha + 1 for first, log_supremum in pairs
     ]
@@ -216,7 +225,8 @@ def source_lower_bound(
         intercept_nats=mean,
         intercept_low_nats=mean - half_width,
         intercept_high_nats=mean + half_width,
-        log_supremum_nats=math.log(math.fsum(math.exp(high) for _, high in pairs) / repeats),
+        log_supremum_nats=float(np.logaddexp.reduce([high for _, high in pairs]))
+        - math.log(repeats),
         estimates_nats=tuple(estimates),
         samples=samples,
         training_steps=steps,

@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from bitstream.errors import UsageError
+from codec.rate_distortion import sandwich
 from codec.rate_distortion.bounds import SearchEffort, particle_descent, source_lower_bound
 from codec.rate_distortion.discrete_sources import empirical_rate_distortion
+from codec.rate_distortion.errors import MeasurementError
 from codec.rate_distortion.mode_search import highest_modes, log_kernel_sum
 from codec.rate_distortion.sources import DeconvolutionSource, GaussianSource
 
@@ -177,3 +179,19 @@ def test_arguments_that_cannot_be_used(wrong: object) -> None:
     assert callable(wrong)
     with pytest.raises(UsageError):
         wrong()
+
+
+def test_many_dimensions_leave_a_number_or_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = GaussianSource(tuple(np.full(300, 50.0)))
+
+    def bound() -> float:
+        return source_lower_bound(
+            source.sample, beta=50.0, steps=0, samples=64, repeats=5, seed=0
+        ).intercept_nats
+
+    # e^709 is the largest double; the supremum's logarithm is what counts here.
+    assert math.isfinite(bound())
+    assert bound() < source.lagrangian(50.0)
+    monkeypatch.setattr(sandwich, "LARGEST_LOG_RATIO", -1e9)
+    with pytest.raises(MeasurementError, match="says nothing here"):
+        bound()
