@@ -1,7 +1,7 @@
-"""Put the figures of `benchmarks/results` into README.md, between its two marks.
+"""Put the figures of `benchmarks/results` into README.md, between the marks of each section.
 
-python benchmarks/figures.py            rewrites the table
-python benchmarks/figures.py --check    exits with 1 if the table is not that of the results
+python benchmarks/figures.py            rewrites the tables
+python benchmarks/figures.py --check    exits with 1 if a table is not that of the results
 """
 
 from __future__ import annotations
@@ -12,10 +12,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+if __package__ in {None, ""}:
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.measurement_figures import measurement_section
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 README = ROOT / "README.md"
-BEGIN, END = "<!-- figures -->\n", "<!-- /figures -->"
 SETS = {"gb82": "gb82, 25 images, used for tuning", "kodak": "Kodak, 24 images, report only"}
 PEERS = {
     "jpeg": "JPEG (optimised, 4:2:0)",
@@ -90,9 +94,23 @@ def coding_table() -> str:
     return "\n".join(lines)
 
 
-def section() -> str:
-    """What stands between the marks."""
+def photo_section() -> str:
+    """The tables on the photo codec and the entropy coder."""
     return f"{bd_rate_table()}\n\n{coding_table()}\n"
+
+
+SECTIONS = {"figures": photo_section, "measurement": measurement_section}
+"""What stands between `<!-- NAME -->` and `<!-- /NAME -->`."""
+
+
+def filled(text: str) -> str:
+    """The text with every section made anew."""
+    for name, section in SECTIONS.items():
+        begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        before, rest = text.split(begin)
+        _, after = rest.split(end)
+        text = before + begin + section() + end + after
+    return text
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -100,9 +118,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="change nothing, only compare")
     options = parser.parse_args(arguments)
     text = README.read_text("utf-8")
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    wanted = before + BEGIN + section() + END + after
+    wanted = filled(text)
     if options.check:
         if wanted != text:
             print("README.md does not hold the figures of benchmarks/results", file=sys.stderr)

@@ -38,7 +38,8 @@ class RDCurve:
     distortion          D(β) = mean over images of the posterior's distortion
     rate_nats           R_p at that distortion by the Legendre envelope sup_β' [L(β') − β' D]
     rate_direct_nats    L(β) − β D(β), the estimate of the published method
-    rate_low_nats, rate_high_nats   95 % bootstrap interval of `rate_nats`
+    rate_low_nats, rate_high_nats   95 % bootstrap interval of the rate at the slope −β, over
+                        images and the sampler's random numbers
     bdmc_gap_nats       upper minus lower bound on log Z_β on simulated data; NaN where not measured
     ess_fraction        smallest effective sample size up to this β, over the number of chains
     acceptance          mean acceptance of the moves at this β, 0..1

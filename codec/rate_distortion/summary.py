@@ -51,30 +51,36 @@ class CurveSamples:
     gradients: int
 
 
-def envelope(beta: Float64Array, log_partition: Float64Array, distortion: Float64Array
-             ) -> Float64Array:  # fmt: skip
-    """sup_β [L(β) − β D], at least 0: L (…, B) and D (P,) to (…, P)."""
-    tangents = log_partition[..., None, :] - np.outer(distortion, beta)
+def envelope(
+    beta: Float64Array, log_partition: Float64Array, distortion: Float64Array
+) -> Float64Array:
+    """sup_β [L(β) − β D], at least 0: L (…, B) and D (…, P) to (…, P)."""
+    tangents = log_partition[..., None, :] - distortion[..., :, None] * beta
     rates: Float64Array = np.maximum(tangents.max(-1), 0.0)
     return rates
 
 
 def bootstrap_interval(samples: CurveSamples) -> tuple[Float64Array, Float64Array]:
-    """95 % interval of the envelope at the mean distortions, images drawn with replacement.
+    """95 % interval of the rate at each β, images drawn with replacement.
 
-    Each image has its own chains with their own random numbers, so the interval covers the spread
-    of the images and that of the sampler.  Percentiles (Efron) are widened to what Student's t
-    asks of so many images.  NaN for fewer than two.
+    L, D and the envelope are found anew for each draw, so that a point moves along the curve as
+    well as across it: the interval is that of the rate where the slope is −β.  (At a fixed
+    distortion near the smallest that the model reaches, no finite interval holds.)  Each image has
+    its own chains with their own random numbers, so the spread of the images and that of the
+    sampler are both in it.  Percentiles (Efron) are widened to what Student's t asks of so many
+    images.  NaN for fewer than two.
     """
     images, points = samples.log_partition.shape
     if images < 2:
         return np.full(points, np.nan), np.full(points, np.nan)
     generator = np.random.default_rng(np.random.SeedSequence((samples.seed, 3)))
     counts = generator.multinomial(images, np.full(images, 1 / images), size=BOOTSTRAP)
-    means = counts @ samples.log_partition / images
-    at = samples.distortion.mean(0)
-    centre = envelope(samples.beta, samples.log_partition.mean(0), at)
-    rates = envelope(samples.beta, means, at)
+    centre = envelope(samples.beta, samples.log_partition.mean(0), samples.distortion.mean(0))
+    rates = envelope(
+        samples.beta,
+        counts @ samples.log_partition / images,
+        counts @ samples.distortion / images,
+    )
     low, high = np.percentile(rates, [2.5, 97.5], axis=0)
     widen = student_quantile(images - 1) / 1.959964 * math.sqrt(images / (images - 1))
     return (

@@ -74,6 +74,18 @@ def test_intervals_shrink_with_the_images() -> None:
     assert np.mean(many[1][5:] - many[0][5:]) == pytest.approx(2 * 1.96 * 0.5 / 2000**0.5, rel=0.1)
 
 
+def test_what_no_code_can_explain_does_not_widen_the_interval() -> None:
+    # Images differ in what is left over at any rate: it moves D, and L by β times as much.
+    plain = gaussian(100)
+    rest = np.random.default_rng(1).exponential(2.0, (100, 1))
+    moved = dataclasses.replace(
+        plain,
+        log_partition=plain.log_partition + BETA * rest,
+        distortion=plain.distortion + rest,
+    )
+    assert np.allclose(bootstrap_interval(moved), bootstrap_interval(plain), atol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("freedom", "expected"),
     [(1, 12.7062), (2, 4.3027), (5, 2.5706), (10, 2.2281), (30, 2.0423), (1000, 1.9623)],
