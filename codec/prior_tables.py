@@ -92,7 +92,7 @@ def _grid_pmf(step: float, shift: float) -> tuple[int, Float64Array]:
     reach = float(normal_quantile(np.array([1 - TAIL_MASS / 2]))[0])
     first = int(np.ceil(-reach / step + shift - 0.5))
     last = max(first, int(np.floor(reach / step + shift + 0.5)))
-    edges = step * (np.arange(first, last + 2) - shift - 0.5)
+    edges = step * (np.arange(first, last + 2, dtype=np.float64) - (shift + 0.5))
     return first, interval_masses(edges)
 
 

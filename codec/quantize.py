@@ -76,7 +76,8 @@ def dither_noise(count: int, dimensions: int) -> UInt32Array:
     The upper halves of raw PCG64 numbers from a fixed seed, which NumPy fixes for good.
     """
     raw = np.random.PCG64(DITHER_SEED).random_raw(count * dimensions)
-    return (raw >> np.uint64(32)).astype(np.uint32).reshape(count, dimensions)
+    noise: UInt32Array = (raw >> np.uint64(32)).astype(np.uint32)
+    return noise.reshape(count, dimensions)
 
 
 def noise_levels(noise: UInt32Array) -> Int32Array:
@@ -121,7 +122,7 @@ def quantize_variational(
 
 
 def _relative(noise: UInt32Array) -> Float64Array:
-    relative: Float64Array = (noise + 0.5) * 2.0**-32 - 0.5
+    relative: Float64Array = (noise.astype(np.float64) + 0.5) * 2.0**-32 - 0.5
     return relative
 
 

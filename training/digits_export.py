@@ -28,7 +28,7 @@ from bitstream.tables import TOTAL, TableSet, tables_from_pmfs
 from codec import channel_simulation
 from codec.exact import ACTIVATION_BITS
 from codec.exact_mlp import ExactLinear, mlp_to_arrays, to_fixed_point
-from codec.models import vae_bits_back, vae_coders
+from codec.models import bits_back_tables, vae_bits_back, vae_coders
 from codec.models.generative import Decoder, Encoder, GenerativeModel
 from codec.models.generative_file import load_generative
 from codec.models.vae import MODEL_IDS
@@ -108,8 +108,11 @@ def bits_back_arrays(model: GenerativeModel, *, bins: int = BINS) -> dict[str, A
             f"a {model.config.architecture} with {model.config.activation}: fixed point needs an "
             "mlp with relu"
         )
-    index = np.arange(2 * vae_bits_back.LOG_ODDS_REACH + 1) - vae_bits_back.LOG_ODDS_REACH
-    pixel_tables = bernoulli_tables(index * 2.0 ** (vae_bits_back.LOG_ODDS_BITS - ACTIVATION_BITS))
+    index = np.arange(2 * bits_back_tables.LOG_ODDS_REACH + 1) - bits_back_tables.LOG_ODDS_REACH
+    log_odds = (index * 2.0 ** (bits_back_tables.LOG_ODDS_BITS - ACTIVATION_BITS)).astype(
+        np.float64
+    )
+    pixel_tables = bernoulli_tables(log_odds)
     arrays = {
         **mlp_to_arrays("encoder", _exact_layers(encoder)),
         **mlp_to_arrays("decoder", _exact_layers(model.decoder)),
@@ -120,21 +123,21 @@ def bits_back_arrays(model: GenerativeModel, *, bins: int = BINS) -> dict[str, A
 
 
 def posterior_arrays(bins: int) -> dict[str, Int32Array]:
-    """The integer arrays of `codec.models.vae_bits_back.PosteriorTables`, by name."""
+    """The integer arrays of `codec.models.bits_back_tables.PosteriorTables`, by name."""
     edges = normal_quantile(np.arange(1, bins) / bins)
     centres = normal_quantile((np.arange(bins) + 0.5) / bins)
-    quarter = 2.0 ** (vae_bits_back.LOG_VARIANCE_BITS - ACTIVATION_BITS)
-    levels = vae_bits_back.LOWEST_LOG_VARIANCE + quarter * np.arange(
-        vae_bits_back.LOG_VARIANCE_LEVELS
+    quarter = 2.0 ** (bits_back_tables.LOG_VARIANCE_BITS - ACTIVATION_BITS)
+    levels = bits_back_tables.LOWEST_LOG_VARIANCE + quarter * np.arange(
+        bits_back_tables.LOG_VARIANCE_LEVELS
     )
-    half = vae_bits_back.GRID_REACH << vae_bits_back.GRID_BITS
-    grid = np.arange(-half, half + 1) * 2.0**-vae_bits_back.GRID_BITS
+    half = bits_back_tables.GRID_REACH << bits_back_tables.GRID_BITS
+    grid = np.arange(-half, half + 1, dtype=np.float64) / 2**bits_back_tables.GRID_BITS
     rising = normal_distribution(grid)
     rising = (rising - rising[0]) / (rising[-1] - rising[0])
     return {
-        "edges": _integers(edges * 2**vae_bits_back.EDGE_BITS),
+        "edges": _integers(edges * 2**bits_back_tables.EDGE_BITS),
         "centres": _integers(centres * 2**ACTIVATION_BITS),
-        "reciprocals": _integers(np.exp(-levels / 2) * 2**vae_bits_back.RECIPROCAL_BITS),
+        "reciprocals": _integers(np.exp(-levels / 2) * 2**bits_back_tables.RECIPROCAL_BITS),
         "distribution": _integers(rising * (TOTAL - bins - 1)),
     }
 

@@ -173,7 +173,8 @@ def _parts(rows: Array) -> list[Array]:
 
 
 def _rows(latents: Float32Array) -> Float32Array:
-    return latents.reshape(len(latents), -1).T
+    rows: Float32Array = latents.reshape(len(latents), -1).T
+    return rows
 
 
 def read_config(metadata: Mapping[str, str], likelihood: str) -> GenerativeConfig:

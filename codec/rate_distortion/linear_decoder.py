@@ -120,7 +120,8 @@ class LinearGaussianDecoder:
         array = finite_array("codes", codes, 2)
         if array.shape[1] != self.dim:
             raise UsageError(f"codes have shape {array.shape}, expected (m, {self.dim})")
-        return array @ self.weight.T + self.offset
+        images: FloatArray = array @ self.weight.T + self.offset
+        return images
 
     def _units(self) -> tuple[float, float]:
         """Scale and shift of d = scale · (sum of squared errors) + shift."""

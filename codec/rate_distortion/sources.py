@@ -67,7 +67,8 @@ class GaussianSource:
     def _errors(self, beta: float) -> FloatArray:
         beta = finite_number("beta", beta, at_least=0)
         level = math.inf if beta == 0 else 0.5 / beta
-        return np.minimum(level, np.array(self.variances))
+        errors: FloatArray = np.minimum(level, np.array(self.variances))
+        return errors
 
     def distortion(self, beta: float) -> float:
         """D(β) = Σ min(1/(2β), σ²)."""

@@ -124,7 +124,8 @@ def slope_error(beta: Float64Array, log_partition: Float64Array, distortion: Flo
     rise, change = np.diff(log_partition), np.diff(beta)
     error = np.maximum(rise - distortion[:-1] * change, distortion[1:] * change - rise)
     error = np.maximum(error, 0.0)
-    return np.maximum(np.append(error, 0.0), np.insert(error, 0, 0.0))
+    larger: Float64Array = np.maximum(np.append(error, 0.0), np.insert(error, 0, 0.0))
+    return larger
 
 
 def _failures(

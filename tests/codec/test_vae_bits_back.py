@@ -14,8 +14,9 @@ from bitstream.ans_coder import AnsCoder
 from bitstream.errors import WeightsMismatchError
 from codec.exact_mlp import ExactLinear, ExactMlp
 from codec.image import Picture
-from codec.models import vae_bits_back
-from codec.models.vae_bits_back import BitsBackCoder, PosteriorTables
+from codec.models import bits_back_tables, vae_bits_back
+from codec.models.bits_back_tables import PosteriorTables
+from codec.models.vae_bits_back import BitsBackCoder
 from codec.pipeline import compress_picture, decompress_container
 from codec.prior_tables import interval_masses
 from codec.rate_distortion.digits import integer_elbo
@@ -107,7 +108,7 @@ def test_groups_grow_with_the_stack() -> None:
 def test_frequencies_are_those_of_the_gaussian() -> None:
     edges = np.concatenate([[-np.inf], TABLES.edges / 2**16, [np.inf]])
     for mean, log_variance in ((0.0, 0.0), (-0.7, -3.0), (2.1, -5.25), (0.3, 1.0)):
-        level = vae_bits_back.variance_level(np.array([round(log_variance * 1024)], np.int32))
+        level = bits_back_tables.variance_level(np.array([round(log_variance * 1024)], np.int32))
         found = TABLES.frequencies(np.array([round(mean * 1024)], np.int32), level)[0]
         assert found.sum() == 2**24
         assert found.min() >= 1
@@ -117,7 +118,7 @@ def test_frequencies_are_those_of_the_gaussian() -> None:
 
 
 @pytest.mark.parametrize("mean", [-(2**22), -5000, 0, 5000, 2**22])
-@pytest.mark.parametrize("level", [0, vae_bits_back.LOG_VARIANCE_LEVELS - 1])
+@pytest.mark.parametrize("level", [0, bits_back_tables.LOG_VARIANCE_LEVELS - 1])
 def test_frequencies_hold_at_the_limits(mean: int, level: int) -> None:
     found = TABLES.frequencies(np.array([mean], np.int32), np.array([level], np.int32))
     assert found.sum() == 2**24
@@ -127,11 +128,10 @@ def test_frequencies_hold_at_the_limits(mean: int, level: int) -> None:
 
 def test_indexes_are_rounded_and_bounded() -> None:
     units = np.array([-(2**22), -12 * 1024, -129, 0, 128, 2**22], np.int32)
-    top = vae_bits_back.LOG_VARIANCE_LEVELS - 1
-    assert vae_bits_back.variance_level(units).tolist() == [0, 0, 47, 48, 49, top]
-    assert vae_bits_back.log_odds_index(np.array([-(2**22), -65, 0, 63, 64, 2**22])).tolist() == [
-        0, 127, 128, 128, 129, 256,
-    ]  # fmt: skip
+    top = bits_back_tables.LOG_VARIANCE_LEVELS - 1
+    assert bits_back_tables.variance_level(units).tolist() == [0, 0, 47, 48, 49, top]
+    odds = np.array([-(2**22), -65, 0, 63, 64, 2**22])
+    assert bits_back_tables.log_odds_index(odds).tolist() == [0, 127, 128, 128, 129, 256]
 
 
 def test_tables_that_break_a_rule_are_refused() -> None:
@@ -163,7 +163,7 @@ def test_a_known_bin_is_pushed_as_under_the_whole_table(bins: int) -> None:
     posterior = PosteriorTables(**posterior_arrays(bins))
     rng = np.random.default_rng(bins)
     mean = np.concatenate([rng.integers(-5000, 5000, 400), [2**22, -(2**22)] * 50])
-    level = rng.integers(0, vae_bits_back.LOG_VARIANCE_LEVELS, 500).astype(np.int32)
+    level = rng.integers(0, bits_back_tables.LOG_VARIANCE_LEVELS, 500).astype(np.int32)
     codes = rng.integers(0, bins, 500).astype(np.int32)
     codes[:4] = [0, bins - 1, 0, bins - 1]
     indexes = np.arange(500, dtype=np.int32)

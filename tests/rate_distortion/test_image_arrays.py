@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,7 +67,8 @@ def test_idx_of_colour_images(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["images", "x_test", "test_images"])
 def test_npz(tmp_path: Path, name: str) -> None:
     path = tmp_path / "a.npz"
-    np.savez_compressed(path, **{name: digits(5), "x_train": digits(2, seed=2)})
+    arrays: dict[str, Any] = {name: digits(5), "x_train": digits(2, seed=2)}
+    np.savez_compressed(path, **arrays)
     np.testing.assert_array_equal(read_images(path), digits(5)[:, None])
     expected = digits(5) if name == "images" else digits(2, seed=2)
     np.testing.assert_array_equal(read_images(path, part="train"), expected[:, None])
