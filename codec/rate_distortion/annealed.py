@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -32,7 +32,7 @@ from codec.rate_distortion.annealing import AnnealingPlan, anneal
 from codec.rate_distortion.bdmc import bidirectional_bounds, can_simulate
 from codec.rate_distortion.distortions import Distortion, find_distortion
 from codec.rate_distortion.errors import MeasurementError
-from codec.rate_distortion.executors import run_tasks
+from codec.rate_distortion.executors import Progress, run_tasks
 from codec.rate_distortion.model_curve import RDCurve
 from codec.rate_distortion.pilot import (
     MoveSettings,
@@ -53,8 +53,6 @@ ROWS_PER_BLOCK = {"cpu": 1000, "cuda": 40_000}
 
 NOT_ASKED = "no certificate was asked for"
 NOT_SIMULATED = "no certificate: exp(-beta d) of this distortion cannot be simulated"
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

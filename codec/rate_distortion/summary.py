@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from codec.rate_distortion.bound_points import student_quantile_975
 from codec.rate_distortion.errors import MeasurementError
 from codec.rate_distortion.model_curve import RDCurve
 
@@ -82,23 +83,10 @@ def bootstrap_interval(samples: CurveSamples) -> tuple[Float64Array, Float64Arra
         counts @ samples.distortion / images,
     )
     low, high = np.percentile(rates, [2.5, 97.5], axis=0)
-    widen = student_quantile(images - 1) / 1.959964 * math.sqrt(images / (images - 1))
+    widen = student_quantile_975(images - 1) / 1.959964 * math.sqrt(images / (images - 1))
     return (
         np.maximum(centre + widen * np.minimum(low - centre, 0), 0.0),
         centre + widen * np.maximum(high - centre, 0),
-    )
-
-
-def student_quantile(freedom: int) -> float:
-    """97.5 % quantile of Student's t (Cornish and Fisher's expansion; exact for 1 and 2)."""
-    if freedom <= 2:
-        return (12.706205, 4.302653)[freedom - 1]
-    z = 1.959964
-    return (
-        z
-        + (z**3 + z) / (4 * freedom)
-        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
-        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * freedom**3)
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from codec.rate_distortion.bound_points import student_quantile_975
 from codec.rate_distortion.errors import MeasurementError
 from codec.rate_distortion.pilot import MoveSettings, PilotTrace, automatic_betas, make_plan
 from codec.rate_distortion.reference_ais import sigmoid_schedule
@@ -18,7 +19,6 @@ from codec.rate_distortion.summary import (
     envelope,
     pooled_gap,
     slope_error,
-    student_quantile,
     summarize,
 )
 
@@ -91,7 +91,7 @@ def test_what_no_code_can_explain_does_not_widen_the_interval() -> None:
     [(1, 12.7062), (2, 4.3027), (5, 2.5706), (10, 2.2281), (30, 2.0423), (1000, 1.9623)],
 )
 def test_student_quantiles(freedom: int, expected: float) -> None:
-    assert student_quantile(freedom) == pytest.approx(expected, rel=4e-3)
+    assert student_quantile_975(freedom) == pytest.approx(expected, rel=4e-3)
 
 
 def test_gaps_are_pooled_with_neighbours() -> None:
