@@ -8,7 +8,7 @@ FORMAT.md has the bytes.  ``write_container`` and ``read_container`` are inverse
 """
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -25,7 +25,7 @@ class Container:
 
     payloads    coded bytes, ``payloads[layer][tile]``, tiles in raster order
     icc, exif, xmp, alpha    opaque bytes, or None where the file has none
-    complete    False if the file was cut and only its complete layers are here
+    complete    False if the end of the file was not read, and only its first layers are here
     ancillary   further ancillary chunks, ``(type, payload)``, kept but not interpreted
     """
 
@@ -41,7 +41,10 @@ class Container:
 
 @dataclass(frozen=True)
 class TileSelection:
-    """Some tiles of a file: ``payloads[tile][layer]``, and what stands before the tiles."""
+    """Some tiles of a file, in its first layers or all: ``payloads[tile][layer]``.
+
+    The rest is what stands before the tiles.
+    """
 
     header: Header
     payloads: Mapping[int, tuple[bytes, ...]]
@@ -91,34 +94,40 @@ def write_container(fo: BinaryIO, container: Container) -> None:
     write_chunk(fo, b"DONE", b"")
 
 
-def read_container(fo: BinaryIO, *, partial: bool = False) -> Container:
+def read_container(fo: BinaryIO, *, partial: bool = False, layers: int | None = None) -> Container:
     """Read a file, from a stream that need not be seekable.
 
-    With ``partial`` a file that ends too early gives the layers that are complete, provided that
-    at least the first is.  Raises a StreamError for everything that is wrong with the bytes.
+    partial  a file that ends too early gives the layers that are complete, provided that at
+             least the first is
+    layers   read only up to the end of so many layers, 1 .. the file's own number
+
+    Raises a StreamError for everything that is wrong with the bytes that are read, UsageError
+    for more layers than the file has.
     """
     walk = ChunkWalk(fo)
-    complete = True
     try:
-        for _ in walk:
-            pass
+        walk.step()
+        header = walk.known_header()
+        wanted = None if layers is None else _readable(layers, header) * header.tile_count
+        while not walk.done and len(walk.data) != wanted:
+            walk.step()
     except TruncatedError:
         if not partial or walk.header is None or len(walk.data) < walk.header.tile_count:
             raise
-        complete = False
-    header = walk.known_header()
-    tiles = header.tile_count
-    layers = len(walk.data) // tiles
-    return Container(
-        header=header,
-        payloads=tuple(tuple(walk.data[k * tiles : (k + 1) * tiles]) for k in range(layers)),
-        icc=walk.opaque.get(b"iccp"),
-        exif=walk.opaque.get(b"exif"),
-        xmp=walk.opaque.get(b"xmp_"),
-        alpha=walk.opaque.get(b"ALPH"),
-        complete=complete,
-        ancillary=tuple(walk.others),
-    )
+    return _container(walk)
+
+
+def read_layers(fo: BinaryIO) -> Iterator[Container]:
+    """Read a file as it arrives: yield what is there at the end of each layer.
+
+    Each container has one layer more than the one before, and none is ``complete``: the end of
+    the file is read and checked after the last one.  Reads no byte beyond what it yields.  Raises
+    what ``read_container`` raises.
+    """
+    walk = ChunkWalk(fo)
+    for chunk in walk:
+        if chunk.type == b"DATA" and len(walk.data) % walk.known_header().tile_count == 0:
+            yield _container(walk)
 
 
 def container_to_bytes(container: Container) -> bytes:
@@ -140,18 +149,21 @@ def scan(fo: BinaryIO) -> Scan:
     return Scan(VERSION, walk.known_header(), chunks)
 
 
-def read_tiles(fo: BinaryIO, tiles: Sequence[int]) -> TileSelection:
-    """Read some tiles, in all layers, without reading the others.
+def read_tiles(fo: BinaryIO, tiles: Sequence[int], *, layers: int | None = None) -> TileSelection:
+    """Read some tiles without reading the others.
 
-    fo     a seekable stream
-    tiles  numbers in raster order, 0 .. tile_count - 1
+    fo      a seekable stream
+    tiles   numbers in raster order, 0 .. tile_count - 1
+    layers  only the first so many, 1 .. the file's own number; None for all
 
-    Raises UsageError for a wrong tile number, and StreamErrors for the chunks that are read.
+    Raises UsageError for a wrong tile or number of layers, and StreamErrors for the chunks that
+    are read.
     """
     walk = ChunkWalk(fo)
     while walk.index is None and not walk.data:
         walk.step()
     header = walk.known_header()
+    layer_count = header.layers if layers is None else _readable(layers, header)
     for tile in tiles:
         if not 0 <= tile < header.tile_count:
             raise UsageError(f"tile {tile} was asked for, expected 0 .. {header.tile_count - 1}")
@@ -162,7 +174,7 @@ def read_tiles(fo: BinaryIO, tiles: Sequence[int]) -> TileSelection:
         offsets = [walk.reader.offset]
         for length in walk.index:
             offsets.append(offsets[-1] + chunk_bytes(length))
-        for layer in range(header.layers):
+        for layer in range(layer_count):
             for tile in wanted:
                 number = layer * header.tile_count + tile
                 walk.reader.skip_to(offsets[number])
@@ -175,6 +187,33 @@ def read_tiles(fo: BinaryIO, tiles: Sequence[int]) -> TileSelection:
         xmp=walk.opaque.get(b"xmp_"),
         alpha=walk.opaque.get(b"ALPH"),
     )
+
+
+def _container(walk: ChunkWalk) -> Container:
+    """Return the complete layers of what was read, the first of which is there."""
+    header = walk.known_header()
+    tiles = header.tile_count
+    return Container(
+        header=header,
+        payloads=tuple(
+            tuple(walk.data[end - tiles : end]) for end in range(tiles, len(walk.data) + 1, tiles)
+        ),
+        icc=walk.opaque.get(b"iccp"),
+        exif=walk.opaque.get(b"exif"),
+        xmp=walk.opaque.get(b"xmp_"),
+        alpha=walk.opaque.get(b"ALPH"),
+        complete=walk.done,
+        ancillary=tuple(walk.others),
+    )
+
+
+def _readable(layers: int, header: Header) -> int:
+    """Return ``layers``, which the file has at least."""
+    if not 1 <= layers <= header.layers:
+        raise UsageError(
+            f"layers {layers} was given, expected 1 .. {header.layers}: the file has no more"
+        )
+    return layers
 
 
 def _ancillary_chunks(container: Container) -> list[tuple[bytes, bytes]]:

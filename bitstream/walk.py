@@ -47,8 +47,13 @@ class ChunkWalk:
         self._seen: set[bytes] = set()
 
     def __iter__(self) -> Iterator[ChunkInfo]:
-        while self._last != b"DONE":
+        while not self.done:
             yield self.step()
+
+    @property
+    def done(self) -> bool:
+        """Whether the file was read to its end."""
+        return self._last == b"DONE"
 
     def known_header(self) -> Header:
         """Return the header, which is there once a chunk was read."""

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         verify,
     )
     from .models.catalog import ModelEntry
+    from .progressive import decompress_progressive
     from .results import Compression, FileInfo, Verification
 else:
     from . import models
@@ -73,6 +74,7 @@ _HOMES = {
         "verify",
     ),
     "codec.models.catalog": ("ModelEntry",),
+    "codec.progressive": ("decompress_progressive",),
     "codec.results": ("Compression", "FileInfo", "Verification"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -97,6 +99,7 @@ __all__ = [
     "compress_to_file",
     "decompress",
     "decompress_file",
+    "decompress_progressive",
     "inspect",
     "models",
     "verify",

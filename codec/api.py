@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, overload
 
 from bitstream import (
-    Container,
     UsageError,
+    limits,
     read_container,
     read_tiles,
     scan,
@@ -23,7 +23,7 @@ from bitstream import (
 from bitstream.chunks import chunk_bytes
 
 from .models.catalog import MODELS, ModelEntry, find_model
-from .options import CompressOptions, check_device, check_integer, check_region
+from .options import CompressOptions, check_device, check_integer, check_region, check_seed
 from .results import Compression, FileInfo, Verification
 from .source import Source, opened
 
@@ -197,17 +197,31 @@ def decompress(
               "numpy": uint8 (height, width[, 2..4]); "torch": uint8 (channels, height, width)
     region    (x, y, width, height) in pixels: decode only the tiles that this part needs
     layers    decode only the first so many quality layers, 1 .. the file's own number
-    partial   accept a file that was cut, if its first layer is complete
-    seed      for models that draw at random; none does in this version
+    partial   accept a file that was cut: decode the layers that are complete, at least one
+    seed      0 .. 2⁶³ − 1: draw what missing layers would say from the model's prior, the same
+              for the same seed; None takes the prior's mean.  Nothing is drawn for a whole file
     device    "auto", "cpu" or "cuda"
 
+    What ``region`` and ``layers`` leave out of a file is not read, and so not checked either.
     Raises UsageError, InputError, StreamError, ModelError.
     """
-    if as_ not in ("pil", "numpy", "torch"):
-        raise UsageError(f"as_={as_!r} was given, expected 'pil', 'numpy' or 'torch'")
+    check_return_type(as_)
     picture = decompress_to_picture(
         data, region=region, layers=layers, partial=partial, seed=seed, device=device
     )
+    return in_form(picture, as_)
+
+
+def check_return_type(as_: object) -> None:
+    """Raise UsageError unless ``as_`` is a form that ``in_form`` knows."""
+    if as_ not in ("pil", "numpy", "torch"):
+        raise UsageError(f"as_={as_!r} was given, expected 'pil', 'numpy' or 'torch'")
+
+
+def in_form(
+    picture: Picture, as_: ReturnType
+) -> Image.Image | npt.NDArray[np.uint8] | torch.Tensor:
+    """Return a picture as ``decompress`` does."""
     from . import image as images
 
     if as_ == "numpy":
@@ -228,28 +242,31 @@ def decompress_to_picture(
 ) -> Picture:
     """Return pixels, alpha and metadata of a .calo file; ``decompress`` has the arguments."""
     check_device(device)
-    if seed is not None:
-        check_integer("seed", seed, 0, 2**63 - 1)
+    check_seed(seed)
+    if layers is not None:
+        check_integer("layers", layers, 1, limits.MAX_LAYERS)
     if region is not None:
         check_region(region)
     from . import pipeline, weights
 
     with opened(data) as fo:
-        if region is not None and layers is None and not partial and fo.seekable():
+        if region is not None and not partial and fo.seekable():
             start = fo.tell()
             header = read_tiles(fo, []).header
             fo.seek(start)
             model = weights.load_model(
                 header.model_id, weights_hash=header.weights_hash, device=device
             )
-            selection = read_tiles(fo, pipeline.tiles_of_region(header, model, region))
-            return pipeline.decompress_tiles(selection, model, region=region)
-        container = _with_layers(read_container(fo, partial=partial), layers)
-    header = container.header
+            tiles = pipeline.tiles_of_region(header, model, region)
+            selection = read_tiles(fo, tiles, layers=layers)
+            return pipeline.decompress_tiles(selection, model, region=region, seed=seed)
+        container = read_container(fo, partial=partial, layers=layers)
+    header, decoded = container.header, len(container.payloads)
     model = weights.load_model(header.model_id, weights_hash=header.weights_hash, device=device)
-    picture = pipeline.decompress_container(container, model, region=region)
-    if not container.complete:
-        notice = f"{len(container.payloads)} of {header.layers} layers were decoded"
+    picture = pipeline.decompress_container(container, model, region=region, seed=seed)
+    # Layers that were left out on request are no news.
+    if not container.complete and decoded != layers:
+        notice = f"{decoded} of {header.layers} layers were decoded: the file is cut"
         picture = replace(picture, notices=(*picture.notices, notice))
     return picture
 
@@ -302,6 +319,7 @@ def inspect(data: Source) -> FileInfo:
     with opened(data) as fo:
         found = scan(fo)
     header, chunks = found.header, found.chunks
+    data_bytes = [chunk.length for chunk in chunks if chunk.type == b"DATA"]
     sizes: dict[bytes, int] = {}
     for chunk in chunks:
         sizes[chunk.type] = sizes.get(chunk.type, 0) + chunk.length
@@ -323,7 +341,11 @@ def inspect(data: Source) -> FileInfo:
         tiles_y=header.tiles_y,
         layers=header.layers,
         rate_bpp=8 * size_bytes / (header.width * header.height),
-        payload_bytes=sizes.get(b"DATA", 0),
+        payload_bytes=sum(data_bytes),
+        layer_bytes=tuple(
+            sum(data_bytes[first : first + header.tile_count])
+            for first in range(0, header.payload_count, header.tile_count)
+        ),
         alpha_bytes=sizes.get(b"ALPH", 0),
         icc_bytes=sizes.get(b"iccp", 0),
         exif_bytes=sizes.get(b"exif", 0),
@@ -366,21 +388,6 @@ def verify(data: Source, *, device: str = "auto") -> Verification:
 def models() -> tuple[ModelEntry, ...]:
     """Return the catalogue: numbers, names and weights of the models.  Imports no torch."""
     return MODELS
-
-
-def _with_layers(container: Container, layers: int | None) -> Container:
-    if layers is None:
-        return container
-    check_integer("layers", layers, 1, container.header.layers)
-    if layers > len(container.payloads):
-        raise UsageError(
-            f"layers={layers} was given, but the file was cut and has {len(container.payloads)}"
-        )
-    return replace(
-        container,
-        payloads=container.payloads[:layers],
-        complete=container.complete and layers == container.header.layers,
-    )
 
 
 def _model_name(model_id: int) -> str | None:

@@ -70,6 +70,12 @@ def check_integer(name: str, value: object, low: int, high: int) -> None:
         raise UsageError(f"{name} {value!r} was given, expected an integer, {low} .. {high}")
 
 
+def check_seed(seed: object) -> None:
+    """Raise UsageError unless ``seed`` is None or an integer, 0 .. 2⁶³ − 1."""
+    if seed is not None:
+        check_integer("seed", seed, 0, 2**63 - 1)
+
+
 def check_device(device: str) -> None:
     """Raise UsageError for an unknown device name."""
     if device not in DEVICES:

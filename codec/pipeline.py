@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +13,10 @@ from bitstream.header import Header
 from bitstream.limits import MIN_TILE_LOG2
 from codec.alpha import decode_alpha, encode_alpha
 from codec.image import Picture
-from codec.models.base import LoadedModel, WholePictureModel
+from codec.models.base import LayeredModel, LoadedModel, TileDecoder, WholePictureModel
 from codec.tiling import TileGrid, Window
 
+Region = tuple[int, int, int, int]
 Uint8Array = npt.NDArray[np.uint8]
 Float32Array = npt.NDArray[np.float32]
 
@@ -70,72 +71,143 @@ def compress_picture(
 
 
 def decompress_container(
-    container: Container, model: LoadedModel, *, region: tuple[int, int, int, int] | None = None
+    container: Container,
+    model: LoadedModel,
+    *,
+    region: Region | None = None,
+    seed: int | None = None,
 ) -> Picture:
-    """Decode a container; region is (x, y, width, height) in pixels, None for all.
+    """Decode a container, which may lack the last layers of its file.
 
-    Raises `PayloadError` for damaged payloads, `UsageError` for a region outside the image.
+    region  (x, y, width, height) in pixels, None for all
+    seed    draw what the missing layers would say from the model's prior, each tile with a
+            generator of its own; None takes the prior's mean
+
+    Raises `PayloadError` for damaged payloads, `UsageError` for a region outside the image, or
+    missing layers of a model that is no `LayeredModel`.
     """
 
-    def payloads(tile: int) -> Sequence[bytes]:
-        return [layer[tile] for layer in container.payloads]
+    def latents(tile: int) -> Float32Array:
+        payloads = [layer[tile] for layer in container.payloads]
+        return _decode_tile(container.header, tile, payloads, model, seed)
 
-    return _decode(container, payloads, model, region)
+    return _draw(container, latents, model, region)
 
 
 def decompress_tiles(
-    selection: TileSelection, model: LoadedModel, *, region: tuple[int, int, int, int]
+    selection: TileSelection, model: LoadedModel, *, region: Region, seed: int | None = None
 ) -> Picture:
-    """Decode a region from the tiles that `tiles_of_region` names, and no others."""
-    return _decode(selection, selection.payloads.__getitem__, model, region)
+    """Decode a region from the tiles that `tiles_of_region` names, and no others.
+
+    Otherwise as `decompress_container`.
+    """
+
+    def latents(tile: int) -> Float32Array:
+        return _decode_tile(selection.header, tile, selection.payloads[tile], model, seed)
+
+    return _draw(selection, latents, model, region)
 
 
-def tiles_of_region(
-    header: Header, model: LoadedModel, region: tuple[int, int, int, int]
-) -> list[int]:
+def tiles_of_region(header: Header, model: LoadedModel, region: Region) -> list[int]:
     """Numbers of the tiles that the pixels of a region depend on."""
     grid = TileGrid(header, model.stride)
     pixels = _window(header, region)
     return list(grid.overlapping(pixels.cover(model.stride).grow(model.context)))
 
 
-def _decode(
-    file: Container | TileSelection,
-    payloads: Callable[[int], Sequence[bytes]],
-    model: LoadedModel,
-    region: tuple[int, int, int, int] | None,
-) -> Picture:
-    header = file.header
+class LayerDecoder:
+    """Decodes a file whose layers arrive one after another, each payload once.
+
+    Memory: what the model keeps of every tile between two layers, and one picture.
+    Raises `PayloadError` for a file that has not the model's number of layers.
+    """
+
+    def __init__(self, header: Header, model: LoadedModel, *, seed: int | None = None) -> None:
+        _check_layers(header, model)
+        self._header, self._model, self._seed = header, model, seed
+        self._tiles: list[TileDecoder] = []
+        self._layers_read = 0
+
+    def decode(self, container: Container) -> Picture:
+        """The picture of a container that holds the layers of the call before, and more.
+
+        The same as `decompress_container` gives, and the same errors.
+        """
+        for layer in container.payloads[self._layers_read :]:
+            for number, payload in enumerate(layer):
+                # Made here, so that damage shows before there is memory for all of the image.
+                if number == len(self._tiles):
+                    self._tiles.append(_tile_decoder(self._header, number, self._model))
+                self._tiles[number].read(payload)
+            self._layers_read += 1
+        return _draw(container, self._latents, self._model, None)
+
+    def _latents(self, tile: int) -> Float32Array:
+        is_whole = self._layers_read == self._header.layers
+        return self._tiles[tile].latents(None if is_whole else _tile_generator(self._seed, tile))
+
+
+def _decode_tile(
+    header: Header, tile: int, payloads: Sequence[bytes], model: LoadedModel, seed: int | None
+) -> Float32Array:
+    """Latents (C, h, w) of a tile from the layers that are there."""
+    if len(payloads) == header.layers:
+        window = TileGrid(header, model.stride).tile(tile)
+        return model.decode_tile(payloads, window.height, window.width, header.quality)
+    decoder = _tile_decoder(header, tile, model)
+    for payload in payloads:
+        decoder.read(payload)
+    return decoder.latents(_tile_generator(seed, tile))
+
+
+def _tile_decoder(header: Header, tile: int, model: LoadedModel) -> TileDecoder:
+    if not isinstance(model, LayeredModel):
+        raise UsageError(
+            f"not all of the file's {header.layers} layers are to be decoded, but the model "
+            f"{model.name} needs them all: give the whole file, and no number of layers"
+        )
+    window = TileGrid(header, model.stride).tile(tile)
+    return model.tile_decoder(window.height, window.width, header.quality)
+
+
+def _tile_generator(seed: int | None, tile: int) -> np.random.Generator | None:
+    """The generator of one tile: what is drawn depends on no other tile, nor on a region."""
+    if seed is None:
+        return None
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, tile))))
+
+
+def _check_layers(header: Header, model: LoadedModel) -> None:
     if header.layers != model.layers:
         raise PayloadError(
             f"the file has {header.layers} layers, expected {model.layers} of {model.name}"
         )
+
+
+def _draw(
+    file: Container | TileSelection,
+    latents_of: Callable[[int], Float32Array],
+    model: LoadedModel,
+    region: Region | None,
+) -> Picture:
+    """The picture, or a region of it, from the latents of the tiles: asked for once each."""
+    header = file.header
+    _check_layers(header, model)
     grid = TileGrid(header, model.stride)
     wanted = grid.pixels if region is None else _window(header, region)
     pixels = np.empty((wanted.height, wanted.width, header.channels), dtype=np.uint8)
     decoded: dict[int, Float32Array] = {}
     for number in grid.overlapping(wanted.cover(model.stride)):
-        # Latents above the tiles that touch this one are not needed again.
-        for done in [n for n in decoded if n < number - 2 * grid.columns]:
-            del decoded[done]
         target = grid.tile(number).intersect(wanted.cover(model.stride))
         source = target.grow(model.context).intersect(grid.latents)
-        latents: Float32Array | None = None
-        for neighbour in grid.overlapping(source):
-            tile = grid.tile(neighbour)
+        neighbours = list(grid.overlapping(source))
+        # Tiles above these are not needed again.
+        for done in [n for n in decoded if n // grid.columns < neighbours[0] // grid.columns]:
+            del decoded[done]
+        for neighbour in neighbours:
             if neighbour not in decoded:
-                decoded[neighbour] = model.decode_tile(
-                    payloads(neighbour), tile.height, tile.width, header.quality
-                )
-            if latents is None:
-                channels = decoded[neighbour].shape[0]
-                latents = np.empty((channels, source.height, source.width), dtype=np.float32)
-            shared = tile.intersect(source)
-            rows, columns = shared.within(source)
-            own_rows, own_columns = shared.within(tile)
-            latents[:, rows, columns] = decoded[neighbour][:, own_rows, own_columns]
-        assert latents is not None  # a target is never empty
-        drawn = model.synthesize(latents, header.quality)
+                decoded[neighbour] = latents_of(neighbour)
+        drawn = model.synthesize(_join(grid, decoded, source), header.quality)
         visible = target.scale(model.stride).intersect(wanted)
         rows, columns = visible.within(source.scale(model.stride))
         into_rows, into_columns = visible.within(wanted)
@@ -147,7 +219,20 @@ def _decode(
     return Picture(pixels, alpha, file.icc, file.exif, file.xmp)
 
 
-def _window(header: Header, region: tuple[int, int, int, int]) -> Window:
+def _join(grid: TileGrid, decoded: Mapping[int, Float32Array], window: Window) -> Float32Array:
+    """Latents (C, h, w) under a window, from the tiles (C, …) that it overlaps."""
+    channels = next(iter(decoded.values())).shape[0]
+    latents = np.empty((channels, window.height, window.width), dtype=np.float32)
+    for number in grid.overlapping(window):
+        tile = grid.tile(number)
+        shared = tile.intersect(window)
+        rows, columns = shared.within(window)
+        own_rows, own_columns = shared.within(tile)
+        latents[:, rows, columns] = decoded[number][:, own_rows, own_columns]
+    return latents
+
+
+def _window(header: Header, region: Region) -> Window:
     x, y, width, height = region
     window = Window(y, x, y + height, x + width)
     whole = Window(0, 0, header.height, header.width)

@@ -36,6 +36,7 @@ class FileInfo:
     weights_hash   first 8 bytes of the weights' SHA-256, in hexadecimal
     rate_bpp       bits of the whole file per pixel
     *_bytes        payloads of the chunks of that kind, together; 0 where there are none
+    layer_bytes    those of each layer: what ``payload_bytes`` is the sum of
     chunks         all of them, in the order of the file
     """
 
@@ -56,6 +57,7 @@ class FileInfo:
     layers: int
     rate_bpp: float
     payload_bytes: int
+    layer_bytes: tuple[int, ...]
     alpha_bytes: int
     icc_bytes: int
     exif_bytes: int

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bitstream import UsageError
+from bitstream import UsageError, limits
 
 from .batch import as_record, end, notice, print_json, run_batch
 from .files import check_targets, plan, read_input, write_output
@@ -41,11 +41,20 @@ def decompress(
         ),
     ] = None,
     layers: Annotated[
-        int | None, typer.Option("--layers", help="Decode only the first so many layers.")
+        int | None,
+        typer.Option("--layers", metavar="K", help="Decode only the first K quality layers."),
     ] = None,
-    partial: Annotated[bool, typer.Option("--partial", help="Accept a file that was cut.")] = False,
+    partial: Annotated[
+        bool,
+        typer.Option("--partial", help="Accept a file that was cut: decode its complete layers."),
+    ] = False,
     seed: Annotated[
-        int | None, typer.Option("--seed", help="For models that draw at random: none does yet.")
+        int | None,
+        typer.Option(
+            "--seed",
+            metavar="N",
+            help="Draw what missing layers would say from the model's prior, instead of its mean.",
+        ),
     ] = None,
     region: Annotated[
         str | None, typer.Option("--region", metavar="X,Y,W,H", help="Decode only this part.")
@@ -62,13 +71,12 @@ def decompress(
 
     photo.calo becomes photo.png beside it; -o photo.jpg picks another format by its suffix.
     """
-    from codec.options import check_device, check_integer
+    from codec.options import check_device, check_integer, check_seed
 
     check_device(device)
+    check_seed(seed)
     if layers is not None:
-        check_integer("layers", layers, 1, 64)
-    if seed is not None:
-        check_integer("seed", seed, 0, 2**63 - 1)
+        check_integer("layers", layers, 1, limits.MAX_LAYERS)
     window = None if region is None else parse_region(region)
     todo = plan(
         inputs,

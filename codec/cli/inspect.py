@@ -43,7 +43,7 @@ def _lines(file: str, info: "FileInfo") -> list[str]:
         "quality": f"{info.quality:g}",
         "model": f"{model} (number {info.model_id}), weights {info.weights_hash}",
         "tiles": f"{info.tiles_x}×{info.tiles_y} of {info.tile_size} pixels",
-        "layers": str(info.layers),
+        "layers": f"{info.layers}: {', '.join(f'{size:,}' for size in info.layer_bytes)} bytes",
         "metadata": f"ICC {info.icc_bytes}, EXIF {info.exif_bytes}, XMP {info.xmp_bytes} bytes",
         "payload": f"{info.payload_bytes:,} bytes, alpha {info.alpha_bytes:,} bytes",
     }

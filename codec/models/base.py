@@ -56,3 +56,29 @@ class WholePictureModel(Protocol):
 
         What passes is at most 4096 pixels wide and high: the largest tile of the format.
         """
+
+
+class TileDecoder(Protocol):
+    """Decodes the layers of one tile, one after another."""
+
+    def read(self, payload: bytes) -> None:
+        """Decode the next layer. Raises `PayloadError`."""
+
+    def latents(self, generator: np.random.Generator | None = None) -> Float32Array:
+        """Latents float32 (C, h, w) of the layers read so far.
+
+        What was not sent is the prior's mean, or a sample of the prior if a generator is given.
+        May be called between reads and does not change the decoder. After the last layer nothing
+        is missing, and these are the latents that `decode_tile` returns.
+        """
+
+
+@runtime_checkable
+class LayeredModel(Protocol):
+    """A model whose payloads are layers that can be decoded before the later ones are there.
+
+    What a `LoadedModel` may be besides; without it all layers are needed for any picture.
+    """
+
+    def tile_decoder(self, height: int, width: int, quality: float) -> TileDecoder:
+        """Begin to decode a tile of `height` × `width` latents."""

@@ -7,7 +7,7 @@ CODEC = {
     "CalotypeError", "Compression", "FileInfo", "InputError", "LimitError", "ModelEntry",
     "ModelError", "OutputError", "StreamError", "UnknownModelError", "UsageError", "Verification",
     "WeightsMismatchError", "WeightsMissingError", "__version__", "compress", "compress_to_file",
-    "decompress", "decompress_file", "inspect", "models", "verify",
+    "decompress", "decompress_file", "decompress_progressive", "inspect", "models", "verify",
 }  # fmt: skip
 
 BITSTREAM = {
@@ -20,7 +20,7 @@ BITSTREAM = {
     "TruncatedError", "UnknownCriticalChunkError", "UnknownModelError",
     "UnsupportedVersionError", "UsageError", "WeightsMismatchError", "WeightsMissingError",
     "container_from_bytes", "container_to_bytes", "gaussian_tables", "read_container",
-    "read_tiles", "read_varint", "scan", "tables_from_pmfs",
+    "read_layers", "read_tiles", "read_varint", "scan", "tables_from_pmfs",
     "write_container", "write_varint",
 }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Weights of the tiny models of digits, for the tests of this folder."""
+"""Models for the tests of this folder: tiny ones of digits, and one of layers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from codec.models.base import LoadedModel
 from codec.weights import ENVIRONMENT_VARIABLE
+from tests.codec.tiny_layers import Blocks
 from tests.codec.tiny_vae import write_tiny_digits
 
 
@@ -23,3 +25,16 @@ def tiny_digits(digits_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The untrained VAEs, in use for this test."""
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, str(digits_folder))
     return digits_folder
+
+
+@pytest.fixture
+def blocks(monkeypatch: pytest.MonkeyPatch) -> Blocks:
+    """The made-up layered model, which is what the library loads."""
+    model = Blocks()
+
+    def load(model_id: int, *, weights_hash: bytes, device: str) -> LoadedModel:
+        assert (model_id, weights_hash) == (model.model_id, model.weights_hash)
+        return model
+
+    monkeypatch.setattr("codec.weights.load_model", load)
+    return model

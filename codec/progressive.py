@@ -1,0 +1,72 @@
+"""Pictures from a file that is still on its way: one for each quality layer, as it arrives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Literal, overload
+
+from bitstream import Container, read_layers
+
+from .api import ReturnType, check_return_type, in_form
+from .options import check_device, check_seed
+from .source import Source, opened
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import torch
+    from PIL import Image
+
+    from .image import Picture
+
+
+@overload
+def decompress_progressive(
+    data: Source, *, as_: Literal["pil"] = ..., seed: int | None = ..., device: str = ...
+) -> Iterator[Image.Image]: ...
+@overload
+def decompress_progressive(
+    data: Source, *, as_: Literal["numpy"], seed: int | None = ..., device: str = ...
+) -> Iterator[npt.NDArray[np.uint8]]: ...
+@overload
+def decompress_progressive(
+    data: Source, *, as_: Literal["torch"], seed: int | None = ..., device: str = ...
+) -> Iterator[torch.Tensor]: ...
+def decompress_progressive(
+    data: Source, *, as_: ReturnType = "pil", seed: int | None = None, device: str = "auto"
+) -> Iterator[Image.Image | npt.NDArray[np.uint8] | torch.Tensor]:
+    """Give the image of a .calo file after each of its layers, the last one whole.
+
+    data      bytes, path, or binary file object, which need not be seekable: no byte beyond a
+              layer is read before its image was given
+    as_, seed, device    as ``decompress`` takes them
+
+    Image number k, from 1, is that of ``decompress(data, layers=k, seed=seed)``, with alpha and
+    metadata; each layer is decoded once.  A model without layers gives one image.
+
+    Raises UsageError for wrong arguments at once, and what ``decompress`` raises while the file
+    is read: of a file that ends early, after the images of its complete layers.
+    """
+    check_return_type(as_)
+    check_seed(seed)
+    check_device(device)
+    return (in_form(picture, as_) for picture in _pictures(data, seed, device))
+
+
+def _pictures(data: Source, seed: int | None, device: str) -> Iterator[Picture]:
+    from . import pipeline, weights
+
+    decode: Callable[[Container], Picture] | None = None
+    with opened(data) as fo:
+        for container in read_layers(fo):
+            if decode is None:
+                header = container.header
+                model = weights.load_model(
+                    header.model_id, weights_hash=header.weights_hash, device=device
+                )
+                if header.layers == 1:
+                    decode = partial(pipeline.decompress_container, model=model)
+                else:
+                    decode = pipeline.LayerDecoder(header, model, seed=seed).decode
+            yield decode(container)
