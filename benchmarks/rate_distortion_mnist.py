@@ -4,9 +4,9 @@
     python benchmarks/rate_distortion_mnist.py compare --work FOLDER
 
 `measure` is run once for each model and leaves its samples in the folder; `compare` reads them
-all.  Models are compared at equal rate: D at a rate R is sup_β (L(β) − R) / β, and differences are
-judged by drawing the same images for both models (paired bootstrap), with Bonferroni's correction
-for the number of comparisons.
+all, writes the comparison and, with matplotlib, draws the curves.  Models are compared at equal
+rate: D at a rate R is sup_β (L(β) − R) / β, and differences are judged by drawing the same images
+for both models (paired bootstrap), with Bonferroni's correction for the number of comparisons.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ from codec.models.generative_file import load_generative
 from codec.rate_distortion.annealed import rd_samples
 from codec.rate_distortion.image_arrays import read_images
 from codec.rate_distortion.model_file import ModelResult
+from codec.rate_distortion.model_lines import lines_of_results
+from codec.rate_distortion.model_plot import draw_models
+from codec.rate_distortion.plot import plot_available
 from codec.rate_distortion.result_file import format_json
 from codec.rate_distortion.summary import CurveSamples, summarize
 
@@ -157,7 +160,7 @@ def compare(options: argparse.Namespace) -> None:
     found = {path.stem: read_samples(path) for path in sorted(options.work.glob("*.npz"))}
     if options.models:
         found = {name: found[name] for name in options.models}
-    curves = []
+    results = []
     for name, (samples, said) in found.items():
         extra = {key: said[key] for key in ("precision", "seconds", "provenance")}
         result = ModelResult(
@@ -167,15 +170,18 @@ def compare(options: argparse.Namespace) -> None:
             selection=f"{len(samples.log_partition)} images, evenly spaced",
             extra=extra,
         )
-        curves.append(result.to_json())
+        results.append(result)
     report = {
         "schema": SCHEMA,
         "provenance": provenance(),
         "comparison": comparison({name: samples for name, (samples, _) in found.items()}, 0),
-        "curves": curves,
+        "curves": [result.to_json() for result in results],
     }
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(format_json(report) + "\n", encoding="utf-8")
+    if plot_available():
+        picture = lines_of_results(results, title="R_p(D) of generative models of MNIST")
+        draw_models(picture, options.output.with_suffix(".svg"))
     for row in report["comparison"]["rows"]:  # type: ignore[index]
         listed = ", ".join(f"{k} {v['estimate']}" for k, v in row["distortion"].items())
         print(f"R = {row['rate_nats']:g} nats: {listed}")
