@@ -13,7 +13,6 @@ import argparse
 import io
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
 from collections.abc import Sequence
@@ -147,14 +146,8 @@ def export(paths: Sequence[Path], folder: Path) -> list[Path]:
     folder.mkdir(parents=True)
     exported: list[Path] = []
     for source in find_images(paths):
-        if source.member is None:
-            data = source.path.read_bytes()
-        else:
-            with tarfile.open(source.path) as archive:
-                content = archive.extractfile(source.member)
-                data = b"" if content is None else content.read()
         target = folder / f"{Path(source.name).stem}.png"
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(source.data())) as image:
             image.save(target)
         exported.append(target)
     return exported

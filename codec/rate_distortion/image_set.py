@@ -28,11 +28,23 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class SourceImage:
-    """One picture, not yet read: a file, or a member of a tar archive."""
+    """One picture, not yet read: a file, or a member of a tar archive.
+
+    place   (offset, bytes) of the member in the archive, which is then not searched again
+    """
 
     name: str
     path: Path
-    member: str | None = None
+    place: tuple[int, int] | None = None
+
+    def data(self) -> bytes:
+        """Read the file as it is. Raises `OSError`."""
+        if self.place is None:
+            return self.path.read_bytes()
+        offset, size = self.place
+        with self.path.open("rb") as archive:
+            archive.seek(offset)
+            return archive.read(size)
 
     def pixels(self) -> Pixels:
         """Read the picture: uint8 (h, w, 3), orientation applied.
@@ -40,15 +52,10 @@ class SourceImage:
         Raises `InputError` when it cannot be read or is not an 8-bit RGB or gray picture.
         """
         try:
-            if self.member is None:
-                return _rgb_pixels(self.path.read_bytes(), self.name)
-            with tarfile.open(self.path) as archive:
-                content = archive.extractfile(self.member)
-                if content is None:
-                    raise InputError(f"{self.name}: not a file inside {self.path.name}")
-                return _rgb_pixels(content.read(), self.name)
-        except (OSError, tarfile.TarError, KeyError) as error:
+            data = self.data()
+        except OSError as error:
             raise InputError(f"{self.name}: cannot be read: {error}") from error
+        return _rgb_pixels(data, self.name)
 
 
 def _rgb_pixels(data: bytes, name: str) -> Pixels:
@@ -80,13 +87,13 @@ def _rgb_pixels(data: bytes, name: str) -> Pixels:
 
 def _tar_members(path: Path) -> Iterator[SourceImage]:
     try:
-        with tarfile.open(path) as archive:
-            names = [member.name for member in archive if member.isfile()]
+        with tarfile.open(path, "r:") as archive:
+            members = [member for member in archive if member.isreg() and not member.issparse()]
     except (OSError, tarfile.TarError) as error:
         raise InputError(f"{path.name}: not a readable tar archive: {error}") from error
-    for name in sorted(names):
-        if Path(name).suffix.lower() in SUFFIXES:
-            yield SourceImage(name, path, name)
+    for member in sorted(members, key=lambda member: member.name):
+        if Path(member.name).suffix.lower() in SUFFIXES:
+            yield SourceImage(member.name, path, (member.offset_data, member.size))
 
 
 def find_images(paths: Sequence[Path]) -> list[SourceImage]:
