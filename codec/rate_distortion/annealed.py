@@ -191,7 +191,7 @@ def rd_samples(
         decode=decode,
         prior=prior,
         distortion=chosen,
-        plan=AnnealingPlan((0.0,), (0.0,), torch.zeros(1, prior.dim, prior.dim), (1,), ()),
+        plan=AnnealingPlan((0.0,), (0.0,), torch.zeros(1, prior.dim), (1,), ()),
         chains=chains,
         seed=(seed, 0, 0),
         device=device,

@@ -29,7 +29,7 @@ class AnnealingPlan:
 
     betas      K + 1 rising temperatures
     steps      leapfrog step at each, in units of `scales`
-    scales     float32 (K + 1, k, k), square root of the inverse mass at each
+    scales     float32 (K + 1, k, k), square root of the inverse mass at each; (K + 1, k) diagonals
     leapfrogs  leapfrog steps of the move at each
     reported   indexes of the β that are reported
     jitter     interval of the factor on the step of each trajectory

@@ -101,7 +101,7 @@ def run_pilot(
     weights = ChainWeights(images, chains, particles.codes.device)
     trace = PilotTrace()
     step, beta = 0.5, 0.0
-    covariance = _covariance(particles, images, chains)
+    covariance = _covariance(particles, images, chains, settings)
     scale = _square_root(covariance, rows - images, settings)
     _record(trace, beta, particles, images, chains, step, scale)
     if not trace.variance[0] > 0:
@@ -132,7 +132,7 @@ def run_pilot(
             step *= math.exp(0.7 * (float(acceptance.mean()) - settings.target_acceptance))
             step = min(max(step, 1e-4), 2.0)
         # The mean with what was known before halves the noise, and lags little.
-        covariance = (covariance + _covariance(particles, images, chains)) / 2
+        covariance = (covariance + _covariance(particles, images, chains, settings)) / 2
         scale = _square_root(covariance, rows - images, settings)
         _record(trace, beta, particles, images, chains, step, scale)
         if largest_beta is None and _flat(trace):
@@ -244,26 +244,30 @@ def _record(
     trace.scale.append(scale.double().cpu().numpy())
 
 
-def _covariance(particles: Particles, images: int, chains: int) -> torch.Tensor:
-    """Mean covariance of the codes within the images, float64 (k, k)."""
+def _covariance(
+    particles: Particles, images: int, chains: int, settings: MoveSettings
+) -> torch.Tensor:
+    """Mean covariance of the codes within the images, float64 (k, k); else its diagonal, (k,)."""
     codes = particles.codes.double().view(images, chains, -1)
     centred = (codes - codes.mean(1, keepdim=True)).flatten(0, 1)
-    return centred.T @ centred / (images * (chains - 1))
+    freedom = images * (chains - 1)
+    if settings.precondition != "dense":
+        return centred.square().sum(0) / freedom
+    return centred.T @ centred / freedom
 
 
 def _square_root(covariance: torch.Tensor, freedom: int, settings: MoveSettings) -> torch.Tensor:
-    """Lower triangular root of the covariance as far as the settings use it, float32 (k, k).
+    """Root of the covariance as far as the settings use it, float32: (k, k) lower, or (k,).
 
     freedom   degrees of freedom of the estimate: with few, more is trusted to the diagonal
     """
-    dim = len(covariance)
-    variances = covariance.diagonal().clamp(min=1e-12)
-    if settings.precondition == "none":
-        variances = variances.mean().expand(dim)
-    diagonal = torch.diag(variances)
     if settings.precondition != "dense":
-        return diagonal.sqrt().float()
-    trust = freedom / (freedom + dim)
+        variances = covariance.clamp(min=1e-12)
+        if settings.precondition == "none":
+            variances = variances.mean().expand(len(variances))
+        return variances.sqrt().float()
+    diagonal = torch.diag(covariance.diagonal().clamp(min=1e-12))
+    trust = freedom / (freedom + len(covariance))
     shrunk = trust * covariance + (1 - trust) * diagonal + 1e-6 * diagonal
     root, failed = torch.linalg.cholesky_ex(shrunk)
     return (diagonal.sqrt() if bool(failed) else root).float()

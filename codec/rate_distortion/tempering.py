@@ -166,7 +166,8 @@ def hamiltonian_move(
     dynamics); returns the particles and the acceptance probability (r,).
 
     step      leapfrog step in units of `scale`; one number, or (r, 1)
-    scale     (k, k) a square root C of the inverse mass, M⁻¹ = C Cᵀ: about that of the covariance
+    scale     (k, k) a square root C of the inverse mass, M⁻¹ = C Cᵀ: about that of the covariance;
+              or its diagonal (k,)
     jitter    each row's step is multiplied by a uniform draw from this interval, which keeps
               trajectories from closing on themselves on a Gaussian target
     """
@@ -177,12 +178,17 @@ def hamiltonian_move(
     steps = step * (low + (high - low) * torch.rand(rows, 1, generator=generator, device=device))
     start_kinetic = 0.5 * momentum.double().square().sum(1)
     moved = particles
-    force = (particles.prior_gradient - beta * particles.distortion_gradient) @ scale
+
+    def times(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        return left * right if right.ndim == 1 else left @ right
+
+    turned = scale if scale.ndim == 1 else scale.T
+    force = times(particles.prior_gradient - beta * particles.distortion_gradient, scale)
     for index in range(leapfrog):
         momentum = momentum + 0.5 * steps * force
         last = index == leapfrog - 1
-        moved = target.evaluate(moved.codes + steps * (momentum @ scale.T), exact=last)
-        force = (moved.prior_gradient - beta * moved.distortion_gradient) @ scale
+        moved = target.evaluate(moved.codes + steps * times(momentum, turned), exact=last)
+        force = times(moved.prior_gradient - beta * moved.distortion_gradient, scale)
         momentum = momentum + 0.5 * steps * force
     end_kinetic = 0.5 * momentum.double().square().sum(1)
     log_ratio = (

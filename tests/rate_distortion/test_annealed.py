@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
@@ -338,6 +339,21 @@ def test_less_preconditioning(
     curve = measure(model, images, moves=moves, certify=False)
     exact = [model.lagrangian(images, beta) for beta in BETAS]
     assert np.abs(np.array(curve.log_partition_nats) - exact).max() < 0.3
+
+
+def test_thousands_of_dimensions_need_no_matrix_each() -> None:
+    # 61 temperatures with a matrix of 3000 × 3000 each would be 2 GiB.
+    weight = torch.randn(8, 3000, generator=torch.Generator().manual_seed(0)) / 50
+    tracemalloc.start()
+    curve = rd_curve(
+        lambda z: z @ weight.T, StandardNormal(3000), np.random.default_rng(0).random((2, 8)),
+        betas=(0.5, 2.0), temperatures=60, chains=2, certify=False,
+        moves=MoveSettings(precondition="diagonal", leapfrog=3),
+    )  # fmt: skip
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert np.isfinite(curve.rate_nats).all()
+    assert peak < 2**27
 
 
 def test_dense_preconditioning_pays_where_dimensions_are_tied() -> None:
