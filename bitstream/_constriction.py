@@ -36,6 +36,10 @@ def model_from_frequencies(frequencies: npt.NDArray[np.int32]) -> Model:
     )
 
 
+# Without probabilities it is a family of such models, one for each row of a matrix.
+model_of_each_row: Any = constriction.stream.model.Categorical(perfect=False)
+
+
 @contextmanager
 def payload_errors() -> Iterator[None]:
     """Turn whatever constriction raises on damaged bytes into PayloadError."""

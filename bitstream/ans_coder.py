@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ._constriction import payload_errors, stack
-from .errors import PayloadError, UsageError
+from ._constriction import model_of_each_row, payload_errors, stack
+from .errors import PayloadError, TableError, UsageError
 from .grouping import collect, runs
-from .tables import TableSet
+from .tables import TOTAL, TableSet
 
 Int32Array = npt.NDArray[np.int32]
 
@@ -64,6 +64,41 @@ class AnsCoder:
         """
         return collect(self._decode, indexes, tables)
 
+    def push_rows(self, entries: Int32Array, frequencies: Int32Array) -> None:
+        """Push entries int32[m], the last one first, each under a table of its own.
+
+        frequencies: int32[m, n], n >= 2; a row has entries of at least 1 that sum to 2**24, of
+        which none is an escape.  This is how to code what has as many tables as symbols.
+        Raises UsageError and TableError.
+        """
+        _check_rows(frequencies)
+        if entries.dtype != np.int32 or entries.shape != frequencies.shape[:1]:
+            raise UsageError(
+                f"entries are {entries.dtype}{list(entries.shape)}, "
+                f"expected int32[{len(frequencies)}], one for each row"
+            )
+        if not entries.size:
+            return
+        if not 0 <= entries.min() <= entries.max() < frequencies.shape[1]:
+            raise UsageError(
+                f"entries are {entries.min()} .. {entries.max()}, "
+                f"expected 0 .. {frequencies.shape[1] - 1}"
+            )
+        self._coder.encode_reverse(entries, model_of_each_row, frequencies - 1.0)
+
+    def pop_rows(self, frequencies: Int32Array) -> Int32Array:
+        """Pop entries, int32[m], each under a row of frequencies int32[m, n].
+
+        Raises UsageError, TableError and PayloadError; see ``push_rows`` and ``pop``.
+        """
+        _check_rows(frequencies)
+        if not len(frequencies):
+            return np.zeros(0, dtype=np.int32)
+        with payload_errors():
+            # Less 1, as in ``model_from_frequencies``: so every number is exact.
+            entries: Int32Array = self._coder.decode(model_of_each_row, frequencies - 1.0)
+        return entries
+
     def to_bytes(self) -> bytes:
         """Return the stack as little-endian words of 32 bits, the bottom first."""
         words = self._coder.get_compressed()
@@ -76,3 +111,13 @@ class AnsCoder:
         with payload_errors():
             entries: Int32Array = self._coder.decode(tables.model(table), count)
         return entries
+
+
+def _check_rows(frequencies: Int32Array) -> None:
+    if frequencies.dtype != np.int32 or frequencies.ndim != 2 or frequencies.shape[1] < 2:
+        raise UsageError(
+            f"frequencies are {frequencies.dtype}{list(frequencies.shape)}, "
+            "expected int32[m, n] with n >= 2"
+        )
+    if (frequencies < 1).any() or (frequencies.sum(axis=1, dtype=np.int64) != TOTAL).any():
+        raise TableError("a row of frequencies has an entry below 1 or does not sum to 2**24")
