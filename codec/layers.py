@@ -22,11 +22,16 @@ class QualityTable(nn.Module):
 
     def forward(self, position: Tensor) -> Tensor:
         """Map positions (batch,) in [0, 1] to vectors (batch, channels, 1, 1)."""
-        scaled = position.clamp(0, 1) * (self.knots.shape[0] - 1)
-        left = scaled.floor().long().clamp(max=self.knots.shape[0] - 2)
-        fraction = (scaled - left).unsqueeze(1)
-        values = self.knots[left] * (1 - fraction) + self.knots[left + 1] * fraction
-        return values[:, :, None, None]
+        return interpolate(self.knots, position)
+
+
+def interpolate(knots: Tensor, position: Tensor) -> Tensor:
+    """Knots (knots, channels) at positions (batch,) in [0, 1]: (batch, channels, 1, 1)."""
+    scaled = position.clamp(0, 1) * (knots.shape[0] - 1)
+    left = scaled.floor().long().clamp(max=knots.shape[0] - 2)
+    fraction = (scaled - left).unsqueeze(1)
+    values = knots[left] * (1 - fraction) + knots[left + 1] * fraction
+    return values[:, :, None, None]
 
 
 class Block(nn.Module):

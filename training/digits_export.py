@@ -44,7 +44,7 @@ from codec.prior_tables import (
 )
 from codec.priors import StandardNormal
 from codec.rate_distortion.image_arrays import read_images
-from codec.weights import hash_weights
+from training.registry import register
 
 Array = npt.NDArray[np.generic]
 Float64Array = npt.NDArray[np.float64]
@@ -157,12 +157,7 @@ def write_digits(
     path = folder / f"{name}.safetensors"
     save_file(arrays, path, metadata={"model": name, "config": json.dumps(asdict(model.config))})
     path.chmod(0o644)
-    digest = hash_weights(path).hex()
-    registry_path = folder / "registry.json"
-    registry = json.loads(registry_path.read_text("utf-8")) if registry_path.exists() else {}
-    for codec in codecs:
-        registry[codec] = [{"file": path.name, "sha256": digest}]
-    registry_path.write_text(json.dumps(registry, indent=2) + "\n", "utf-8")
+    digest = register(path, codecs)
     card = _card(name, path, digest, arrays, model, codecs)
     (folder / f"{name}.md").write_text(card, "utf-8")
     return path

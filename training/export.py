@@ -36,10 +36,11 @@ from codec.models.photo import (
 from codec.models.photo_coder import PhotoCoder
 from codec.pipeline import compress_picture, decompress_container
 from codec.rate_distortion import psnr_db
-from codec.weights import HASH_BYTES, hash_weights
+from codec.weights import HASH_BYTES
 from training.checkpoint import load_checkpoint
 from training.data import Pixels, load_photographs
 from training.loop import CHECKPOINT
+from training.registry import register
 from training.table_fit import SymbolCounts, hyper_tables, latent_tables
 
 Array = npt.NDArray[np.generic]
@@ -104,7 +105,7 @@ def export_arrays(
             counts.add(coder.symbols(coder.analyze(pixels, quality), quality), quality)
     return {
         **arrays,
-        **tables_arrays(hyper_tables(counts), latent_tables(counts, gaussian_scales())),
+        **tables_arrays(hyper_tables(counts), latent_tables(counts.latent, gaussian_scales())),
     }
 
 
@@ -166,24 +167,21 @@ def write_weights(
     metadata = {"model": name, "config": json.dumps(asdict(config))}
     save_file(arrays, path, metadata=metadata)
     path.chmod(0o644)
-    digest = hash_weights(path).hex()
-    registry_path = folder / "registry.json"
-    registry = json.loads(registry_path.read_text("utf-8")) if registry_path.exists() else {}
-    registry[name] = [{"file": path.name, "sha256": digest}]
-    registry_path.write_text(json.dumps(registry, indent=2) + "\n", "utf-8")
+    digest = register(path, [name])
     coder = PhotoCoder(arrays, config, bytes.fromhex(digest)[:HASH_BYTES])
     rows = measure(coder, validation) if validation else []
-    card = _card(name, path, digest, arrays, config, origin) + _measured_table(rows, validation)
+    card = _card(name, path, digest, arrays, config, origin) + measured_table(rows, len(validation))
     (folder / f"{name}.md").write_text(card, "utf-8")
     return path
 
 
-def _measured_table(rows: Sequence[Measured], validation: Sequence[Pixels]) -> str:
+def measured_table(rows: Sequence[Measured], images: int, *, part: str = "validation") -> str:
+    """What `measure` found of so many images, for a model card; nothing where it found nothing."""
     if not rows:
         return ""
     lines = [
         "",
-        f"Measured on {len(validation)} validation images (whole files, 8-bit RGB, mean of dB):",
+        f"Measured on {images} {part} images (whole files, 8-bit RGB, mean of dB):",
         "",
         "| quality | bits per pixel | PSNR, dB |",
         "|---|---|---|",

@@ -21,29 +21,34 @@ class SymbolCounts:
     """Histograms of hyper-latents by table and of residual symbols by table index."""
 
     def __init__(self, hyper_sets: int, hyper_channels: int, latent_tables: int) -> None:
-        bins = 2 * HISTOGRAM_LIMIT + 1
         self.hyper_sets, self.hyper_channels = hyper_sets, hyper_channels
-        self.hyper: Int64Array = np.zeros((hyper_sets * hyper_channels, bins), dtype=np.int64)
-        self.latent: Int64Array = np.zeros((latent_tables, bins), dtype=np.int64)
+        self.hyper = new_histogram(hyper_sets * hyper_channels)
+        self.latent = new_histogram(latent_tables)
 
     def add(self, tile: TileSymbols, quality: float) -> None:
         """Count the symbols of a tile coded at a quality."""
         indexes = hyper_indexes(quality, self.hyper_sets, *tile.hyper_latents.shape)
-        _count(self.hyper, indexes, tile.hyper_latents.ravel())
-        _count(self.latent, tile.indexes.ravel(), tile.symbols.ravel())
+        count_symbols(self.hyper, indexes, tile.hyper_latents.ravel())
+        count_symbols(self.latent, tile.indexes.ravel(), tile.symbols.ravel())
 
 
-def _count(
+def new_histogram(tables: int) -> Int64Array:
+    """Counts of the symbols −1023 .. 1023 of each table, zeros: int64 (tables, 2047)."""
+    return np.zeros((tables, 2 * HISTOGRAM_LIMIT + 1), dtype=np.int64)
+
+
+def count_symbols(
     histogram: Int64Array, indexes: npt.NDArray[np.int32], symbols: npt.NDArray[np.int32]
 ) -> None:
+    """Add symbols (n,) with their tables (n,) to a histogram; those outside of it are left out."""
     inside = np.abs(symbols) <= HISTOGRAM_LIMIT
     bins = histogram.shape[1]
     flat = indexes[inside].astype(np.int64) * bins + symbols[inside] + HISTOGRAM_LIMIT
     histogram += np.bincount(flat, minlength=histogram.size).reshape(histogram.shape)
 
 
-def latent_tables(counts: SymbolCounts, scales: Float64Array) -> TableSet:
-    """Tables of the residuals: Gaussians, reshaped by what was counted.
+def latent_tables(histogram: Int64Array, scales: Float64Array) -> TableSet:
+    """Tables of residuals: Gaussians of so many scales, reshaped by what was counted of each.
 
     Residuals have heavier tails than the Gaussian they were trained under; the histogram of
     each scale, made symmetric, corrects it where there is enough data.
@@ -54,7 +59,7 @@ def latent_tables(counts: SymbolCounts, scales: Float64Array) -> TableSet:
         start, end = gaussian.starts[table], gaussian.starts[table + 1]
         shape = gaussian.frequencies[start : end - 1].astype(np.float64)
         reach = len(shape) // 2
-        observed = counts.latent[table].astype(np.float64)
+        observed = histogram[table].astype(np.float64)
         observed = (observed + observed[::-1]) / 2
         inside = observed[HISTOGRAM_LIMIT - reach : HISTOGRAM_LIMIT + reach + 1]
         escapes = observed.sum() - inside.sum()

@@ -77,15 +77,8 @@ class PosteriorTables:
         distance = edges.astype(np.int64) - (
             mean.astype(np.int64)[:, None] << (EDGE_BITS - ACTIVATION_BITS)
         )
-        scaled = distance * self.reciprocals[level].astype(np.int64)[:, None]
-        point = (scaled >> RECIPROCAL_BITS) + (GRID_REACH << EDGE_BITS)
-        point = np.clip(point, 0, (2 * GRID_REACH << EDGE_BITS) - 1)
-        left = point >> _FRACTION_BITS
-        fraction = point & (2**_FRACTION_BITS - 1)
-        lower = self.distribution[left].astype(np.int64)
-        rise = self.distribution[left + 1] - lower
-        below: Int64Array = lower + (rise * fraction >> _FRACTION_BITS)
-        return below
+        reciprocals = self.reciprocals[level].astype(np.int64)
+        return interpolated(self.distribution, distance, reciprocals[:, None])
 
     def frequencies(self, mean: Int32Array, level: Int32Array) -> Int32Array:
         """mean in units of 2⁻¹⁰ and level of σ, int32 (m,) each, to int32 (m, bins + 1)."""
@@ -128,6 +121,25 @@ class PosteriorTables:
         starts = np.concatenate([[0], np.cumsum(present.sum(axis=1))]).astype(np.int32)
         symbols = present[:, 0].astype(np.int32)
         return symbols, TableSet(entries[present], starts, np.zeros(len(bins), dtype=np.int32))
+
+
+def interpolated(
+    distribution: Int32Array, distance: Int64Array, reciprocals: Int64Array
+) -> Int64Array:
+    """A distribution function at distance / scale.
+
+    distribution  int32 (2 · reach · 2¹⁰ + 1,), ascending, on a grid of 2⁻¹⁰ from −reach to reach
+    distance      in units of 2⁻¹⁶; reciprocals, of scales, in units of 2⁻¹²
+    """
+    point = (distance * reciprocals) >> RECIPROCAL_BITS
+    reach = len(distribution) // 2 << _FRACTION_BITS
+    point = np.clip(point + reach, 0, 2 * reach - 1)
+    left = point >> _FRACTION_BITS
+    fraction = point & (2**_FRACTION_BITS - 1)
+    lower = distribution[left].astype(np.int64)
+    rise = distribution[left + 1] - lower
+    below: Int64Array = lower + (rise * fraction >> _FRACTION_BITS)
+    return below
 
 
 def variance_level(log_variance: Int32Array) -> Int32Array:

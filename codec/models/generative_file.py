@@ -67,11 +67,11 @@ def save_generative(path: Path, model: GenerativeModel, *, half: bool = True) ->
         "variance": json.dumps(model.variance),
         "card": json.dumps(model.card, ensure_ascii=False),
     }
-    data = _in_order(save(arrays, metadata))
+    data = metadata_in_order(save(arrays, metadata))
     write_atomically(Path(path), lambda fo: fo.write(data), force=True)
 
 
-def _in_order(data: bytes) -> bytes:
+def metadata_in_order(data: bytes) -> bytes:
     """The same file with its metadata sorted: safetensors writes them in a random order."""
     size = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + size])

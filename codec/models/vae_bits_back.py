@@ -26,7 +26,7 @@ import numpy.typing as npt
 import torch
 
 from bitstream.ans_coder import AnsCoder
-from bitstream.errors import PayloadError, TruncatedError, UsageError, WeightsMismatchError
+from bitstream.errors import PayloadError, TruncatedError, WeightsMismatchError
 from bitstream.limits import MAX_TABLE_ENTRIES, MAX_TABLES
 from bitstream.tables import TableSet
 from bitstream.varint import read_varint, write_varint
@@ -41,7 +41,7 @@ from codec.models.bits_back_tables import (
 from codec.models.vae import (
     BLOCK,
     blocks_of,
-    check_grey_blocks,
+    check_black_and_white,
     only_payload,
     read_config,
     sheet_of,
@@ -65,17 +65,40 @@ LEAST_BITS = 64  # a stack below this has run out, and no longer pops what can b
 MAX_GROUP = 64
 
 
-def groups(count: int, largest: int) -> Iterator[tuple[int, int]]:
+def groups(count: int, largest: int, share: int = 4) -> Iterator[tuple[int, int]]:
     """Begin and end of the groups of images that are coded at once.
 
     A group pops all of its codes before it pushes anything, so that it may only be as large as
-    the images before it have filled the stack: a quarter of their number, at least one.
+    the images before it have filled the stack: one in `share` of them, at least one.
     """
     begin = 0
     while begin < count:
-        end = min(count, begin + min(largest, max(1, begin // 4)))
+        end = min(count, begin + min(largest, max(1, begin // share)))
         yield begin, end
         begin = end
+
+
+def read_seed_words(payload: bytes, least: int) -> tuple[int, int]:
+    """Words of the seed, and where the payload goes on. Raises `PayloadError`."""
+    try:
+        words, offset = read_varint(payload)
+    except TruncatedError as error:
+        raise PayloadError(f"the payload ends in its first number: {error}") from error
+    if not least <= words <= MAX_SEED_WORDS:
+        raise PayloadError(
+            f"a seed of {words} words was read, expected {least} .. {MAX_SEED_WORDS}: "
+            "the payload is damaged"
+        )
+    return words, offset
+
+
+def check_start(stack: AnsCoder, words: int) -> None:
+    """Raise `PayloadError` unless nothing but the seed is left on a decoder's stack."""
+    if stack.to_bytes() != AnsCoder.seeded(words, SEED).to_bytes():
+        raise PayloadError(
+            "the stack does not end as it began: the payload is damaged, cut short, "
+            "or was written with another model"
+        )
 
 
 class BitsBackCoder:
@@ -123,14 +146,7 @@ class BitsBackCoder:
 
     def check_picture(self, pixels: Uint8Array) -> None:
         """Raise `UsageError` for a picture (H, W, C) that is not black and white, or too large."""
-        check_grey_blocks(pixels, self.name)
-        grey = int(((pixels != 0) & (pixels != 255)).sum())
-        if grey:
-            raise UsageError(
-                f"the image has {grey} values other than 0 and 255, but the model {self.name!r} "
-                "keeps black and white exactly and nothing else: binarise the image, or use "
-                "another model"
-            )
+        check_black_and_white(pixels, self.name)
 
     def analyze(self, pixels: Uint8Array, quality: float) -> Float32Array:
         """Pixels uint8 (28h, 28w, 3), 0 or 255, to (784, h, w), 0 or 1."""
@@ -163,22 +179,10 @@ class BitsBackCoder:
     ) -> Float32Array:
         """Read images (784, height, width) back. Raises `PayloadError`."""
         payload = only_payload(payloads)
-        try:
-            words, offset = read_varint(payload)
-        except TruncatedError as error:
-            raise PayloadError(f"the payload ends in its first number: {error}") from error
-        if not FIRST_SEED_WORDS <= words <= MAX_SEED_WORDS:
-            raise PayloadError(
-                f"a seed of {words} words was read, expected {FIRST_SEED_WORDS} .. "
-                f"{MAX_SEED_WORDS}: the payload is damaged"
-            )
+        words, offset = read_seed_words(payload, FIRST_SEED_WORDS)
         stack = AnsCoder(payload[offset:])
         images = self.pop_images(stack, height * width)
-        if stack.to_bytes() != AnsCoder.seeded(words, SEED).to_bytes():
-            raise PayloadError(
-                "the stack does not end as it began: the payload is damaged, cut short, "
-                "or was written with another model"
-            )
+        check_start(stack, words)
         return np.ascontiguousarray(images.T, dtype=np.float32).reshape(PIXELS, height, width)
 
     def push_images(

@@ -41,6 +41,8 @@ UNITS = {
 def load_run(run: Path) -> tuple[Learner, dict[str, Any]]:
     """The learner of a finished run's checkpoint, and the checkpoint."""
     state = load_generative_checkpoint(run / CHECKPOINT)
+    if "posterior" in state["preset"]["model"]:
+        raise InputError(f"{run}: a DRAW model; export it with python -m training.draw.export")
     known = {f.name for f in fields(GenerativePreset)}
     values = {key: value for key, value in state["preset"].items() if key in known}
     preset = GenerativePreset(**{**values, "model": GenerativeConfig(**values["model"])})
