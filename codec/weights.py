@@ -118,6 +118,14 @@ def _loader(name: str) -> Callable[..., LoadedModel]:
         from codec.models.photo_coder import load_photo
 
         return load_photo
+    if name == "draw":
+        from codec.models.draw_coder import load_draw
+
+        return load_draw
+    if name == "draw-bits-back":
+        from codec.models.draw_bits_back import load_draw_bits_back
+
+        return load_draw_bits_back
     if name == "vae-bits-back":
         from codec.models.vae_bits_back import load_bits_back
 

@@ -12,7 +12,8 @@ import torch
 from bitstream.errors import CalotypeError, UsageError
 from training.config import PRESETS
 from training.data import CropSampler, load_photographs
-from training.generative.command import train_generative
+from training.draw.config import DRAW_PRESETS
+from training.generative.command import named_device, train_generative
 from training.generative.config import GENERATIVE_PRESETS
 from training.loop import CHECKPOINT, Budget, Progress, Trainer
 
@@ -22,7 +23,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m training", description="Train a Calotype model on your own images."
     )
-    parser.add_argument("preset", choices=[*sorted(PRESETS), *sorted(GENERATIVE_PRESETS)])
+    names = [*sorted(PRESETS), *sorted(GENERATIVE_PRESETS), *sorted(DRAW_PRESETS)]
+    parser.add_argument("preset", choices=names)
     parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="DIR|FILE")
     parser.add_argument("--validation", type=Path, nargs="*", default=[], metavar="DIR|TAR")
     parser.add_argument(
@@ -70,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         if options.resume and not found:
             raise UsageError(f"{options.run} holds no checkpoint: drop --resume, or name its --run")
-        if options.preset in GENERATIVE_PRESETS:
+        if options.preset not in PRESETS:
             train_generative(options, options.run)
         else:
             train_photo(options)
@@ -84,9 +86,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def train_photo(options: argparse.Namespace) -> None:
     """Train the photo preset that the command line names."""
-    name = options.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
     preset = PRESETS[options.preset]
     sampler = CropSampler(
         load_photographs(options.data, smallest_side=preset.crop),
@@ -101,7 +100,7 @@ def train_photo(options: argparse.Namespace) -> None:
         sampler,
         options.run,
         budget=Budget(options.minutes, options.steps),
-        device=torch.device(name),
+        device=named_device(options.device),
         autocast=not options.no_autocast,
         validation=validation,
         weights=options.weights,

@@ -24,7 +24,10 @@ class WeightsEntry:
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """A model family: its number in the file format, and its weights, the default first."""
+    """A model family: its number in the file format, and its weights, the default first.
+
+    layers  of the files that it writes; those of DRAW are the steps of its weights
+    """
 
     model_id: int
     name: str
@@ -36,11 +39,13 @@ class ModelEntry:
 # The models 4 to 7 share one weights file; `registry.json` names it for each of them.
 _FAMILIES = (
     (1, "photo", "photographs: variational autoencoder with a hyperprior", 1),
+    (2, "draw", "photographs: convolutional DRAW, every step a layer of the file", 8),
     (4, "vae-round", "grey digits: VAE, means rounded to a grid", 1),
     (5, "vae-dither", "grey digits: VAE, universal (dithered) quantisation", 1),
     (6, "vae-rec", "grey digits: VAE, relative entropy coding of posterior samples", 1),
     (7, "vae-vbq", "grey digits: VAE, variational Bayesian quantisation", 1),
     (8, "vae-bits-back", "black-and-white digits: VAE, lossless archive by bits-back coding", 1),
+    (9, "draw-bits-back", "small images: DRAW, lossless archive by bits-back coding", 1),
 )
 
 

@@ -22,7 +22,7 @@ from training.__main__ import parse
 from training.config import PRESETS
 from training.generative.config import GENERATIVE_PRESETS, GenerativePreset
 from training.generative.export import main as export
-from training.generative.learner import new_encoder
+from training.generative.learner import Learner, new_encoder
 from training.generative.run import BatchSampler, GenerativeTrainer, to_tensor
 from training.generative.vae import VaeLearner
 from training.loop import Budget
@@ -108,6 +108,7 @@ def test_a_resumed_run_goes_on_as_if_never_stopped(tmp_path: Path, family: str) 
 def test_the_averaged_generator_is_what_a_gan_exports(tmp_path: Path) -> None:
     run = trainer(tmp_path, "gan", 20, ema_decay=0.9)
     run.run()
+    assert isinstance(run.learner, Learner)
     exported, state = run.learner.model().decoder, run.learner.state_dict()
     for key, value in exported.state_dict().items():
         assert torch.equal(value, state[f"average.{key}"])
@@ -131,6 +132,7 @@ def test_a_deep_vae_starts_at_the_mean_image_and_not_its_negative(tmp_path: Path
     deep = dataclasses.replace(TINY, model=model, xavier=True)
     run = GenerativeTrainer(deep, strokes(256), tmp_path, budget=Budget(steps=1))
     codes = torch.randn(500, TINY.model.code, generator=torch.Generator().manual_seed(0))
+    assert isinstance(run.learner, Learner)
     decoder = run.learner.model().decoder
     with torch.no_grad():
         brightness = decoder(codes).flatten(1).mean(1)

@@ -6,9 +6,13 @@ import argparse
 import sys
 from pathlib import Path
 
+import torch
+
 from bitstream.errors import UsageError
 from codec.rate_distortion.image_arrays import read_images
-from training.generative.config import GENERATIVE_PRESETS
+from training.draw.config import DRAW_PRESETS, DrawPreset
+from training.draw.data import draw_images
+from training.generative.config import GENERATIVE_PRESETS, GenerativePreset
 from training.generative.run import GenerativeProgress, GenerativeTrainer
 from training.loop import CHECKPOINT, Budget
 
@@ -27,18 +31,24 @@ def show(progress: GenerativeProgress) -> None:
 def train_generative(options: argparse.Namespace, run: Path) -> dict[str, float]:
     """Train the preset that the command line names; returns the figures of validation.
 
-    Raises `UsageError` for options that only the photo presets have.
+    Raises `UsageError` for options that the preset does not take.
     """
-    preset = GENERATIVE_PRESETS[options.preset]
+    preset: GenerativePreset | DrawPreset
+    draw = options.preset in DRAW_PRESETS
+    preset = DRAW_PRESETS[options.preset] if draw else GENERATIVE_PRESETS[options.preset]
     for flag, given in (
         ("--validation", bool(options.validation)),
         ("--weights", options.weights is not None),
-        ("--device cuda", options.device == "cuda"),
+        ("--device cuda", options.device == "cuda" and not draw),
         ("several --data", len(options.data) > 1),
     ):
         if given:
             raise UsageError(f"{flag}: the preset {options.preset!r} does not take it")
-    images = read_images(options.data[0], shape=preset.model.image_shape, part="train")
+    if isinstance(preset, DrawPreset):
+        images, device = draw_images(preset, options.data[0]), named_device(options.device)
+    else:
+        images = read_images(options.data[0], shape=preset.model.image_shape, part="train")
+        device = torch.device("cpu")
     trainer = GenerativeTrainer(
         preset,
         images,
@@ -46,7 +56,15 @@ def train_generative(options: argparse.Namespace, run: Path) -> dict[str, float]
         budget=Budget(options.minutes, options.steps),
         autocast=not options.no_autocast,
         name=options.preset,
+        device=device,
     )
     if (run / CHECKPOINT).exists():
         trainer.resume()
     return trainer.run(checkpoint_minutes=options.checkpoint_minutes, report=show)
+
+
+def named_device(name: str) -> torch.device:
+    """The device of a name, cuda for "auto" where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -18,6 +18,8 @@ from torch import Tensor
 from bitstream.errors import InputError, UsageError
 from codec.rate_distortion.image_arrays import Images
 from training.checkpoint import load_checkpoint, save_checkpoint
+from training.draw.config import DrawPreset
+from training.draw.learner import DrawLearner
 from training.generative.config import GenerativePreset
 from training.generative.gan import GanLearner
 from training.generative.learner import Learner
@@ -36,9 +38,40 @@ LEARNERS: dict[str, type[VaeLearner | WaeLearner | RaeLearner | GanLearner]] = {
 }
 
 
-def build_learner(preset: GenerativePreset, *, autocast: bool = True) -> Learner:
-    """The untrained networks of a preset; the same ones every time."""
+@overload
+def build_learner(
+    preset: GenerativePreset, *, autocast: bool = ..., device: torch.device | None = ...
+) -> Learner: ...
+
+
+@overload
+def build_learner(
+    preset: DrawPreset, *, autocast: bool = ..., device: torch.device | None = ...
+) -> DrawLearner: ...
+
+
+@overload
+def build_learner(
+    preset: GenerativePreset | DrawPreset,
+    *,
+    autocast: bool = ...,
+    device: torch.device | None = ...,
+) -> Learner | DrawLearner: ...
+
+
+def build_learner(
+    preset: GenerativePreset | DrawPreset,
+    *,
+    autocast: bool = True,
+    device: torch.device | None = None,
+) -> Learner | DrawLearner:
+    """The untrained networks of a preset; the same ones every time.
+
+    device  of a DRAW model; the others are small and learn on the CPU
+    """
     torch.manual_seed(preset.seed)
+    if isinstance(preset, DrawPreset):
+        return DrawLearner(preset, autocast=autocast, device=device)
     return LEARNERS[preset.model.family](preset, autocast=autocast)
 
 
@@ -86,13 +119,14 @@ class GenerativeTrainer:
 
     def __init__(
         self,
-        preset: GenerativePreset,
+        preset: GenerativePreset | DrawPreset,
         images: Images,
         directory: Path,
         *,
         budget: Budget,
         autocast: bool = True,
         name: str = "",
+        device: torch.device | None = None,
     ) -> None:
         if len(images) < preset.validation + 2:
             raise InputError(
@@ -103,7 +137,7 @@ class GenerativeTrainer:
         split = len(images) - preset.validation
         self.training, self.held_out = images[:split], images[split:]
         self.sampler = BatchSampler(self.training, batch=preset.batch, seed=preset.seed)
-        self.learner = build_learner(preset, autocast=autocast)
+        self.learner = build_learner(preset, autocast=autocast, device=device)
         self.learner.start(to_tensor(self.training))
         self.step, self.batches, self.seconds = 0, 0, 0.0
         self.figures: dict[str, float] = {}

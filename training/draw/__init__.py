@@ -1,0 +1,1 @@
+"""Training of convolutional DRAW models."""

@@ -1,0 +1,110 @@
+"""Presets of the DRAW models: everything a run depends on besides its data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from codec.models.draw import DrawConfig
+
+
+@dataclass(frozen=True)
+class DrawPreset:
+    """A training run of a DRAW model. Losses are means over images.
+
+    The learning rate follows a linear warm-up and a cosine over the run's budget (steps or
+    minutes).
+
+    side         of the square training images in pixels
+    reduce       images are averaged over so many pixels in each direction before training
+    crops        0, or how many random crops of `side` are cut from a set of photographs
+    mirror       show half of the images mirrored
+    optimizer    "soap" (Vyas et al. 2024) or "adam"
+    cost_scale   s of s · (−log p(x|z)) + KL (Gregor et al. 2016, equation 11), in (0, 1]
+    kl_warmup    fraction of the budget in which the weight of the KL divergence rises from 0 to 1
+    free_nats    KL divergence of a step and level that costs nothing, a mean over the batch
+                 (Kingma et al. 2016, section C.8)
+    trade_offs   uniform posteriors: λ of bits + λ · squared error in 8-bit levels at quality 1
+                 and at quality 100; geometric between them
+    cut          uniform posteriors: share of the images that are trained with their last steps
+                 missing, so that every prefix is a good file
+    validation   images held out of the training part, its last ones
+    """
+
+    model: DrawConfig
+    side: int = 28
+    reduce: int = 1
+    crops: int = 0
+    mirror: bool = False
+    batch: int = 64
+    optimizer: str = "soap"
+    learning_rate: float = 6e-3
+    final_learning_rate: float = 1e-5
+    warmup_steps: int = 100
+    gradient_clip: float = 100.0
+    cost_scale: float = 1.0
+    kl_warmup: float = 0.0
+    free_nats: float = 0.0
+    trade_offs: tuple[float, float] = (1e-4, 3e-2)
+    cut: float = 0.0
+    validation: int = 5000
+    seed: int = 0
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of the images in the data set."""
+        side = self.side * self.reduce
+        return self.model.channels, side, side
+
+
+def _digits(steps: int, hidden: int) -> DrawPreset:
+    model = DrawConfig(1, "bernoulli", "gaussian", steps, 4, (hidden,), (8,))
+    return DrawPreset(model, kl_warmup=0.05)
+
+
+DRAW_PRESETS: dict[str, DrawPreset] = {
+    "draw-digits": _digits(8, 32),
+    "draw-digits-16": _digits(16, 32),
+    "draw-digits-32": _digits(32, 32),
+    # Omniglot has as many pixels, and fewer images: hold out fewer.
+    "draw-omniglot": DrawPreset(
+        DrawConfig(1, "bernoulli", "gaussian", 8, 4, (32,), (8,)), kl_warmup=0.05, validation=1000
+    ),
+    "draw-colour": DrawPreset(
+        DrawConfig(3, "logistic", "gaussian", 8, 4, (64,), (16,)),
+        side=32,
+        reduce=2,
+        mirror=True,
+        batch=32,
+        learning_rate=3e-3,
+        validation=1000,
+    ),
+    "draw-files": DrawPreset(
+        DrawConfig(3, "gaussian", "uniform", 8, 4, (64, 64), (12, 16), knots=4),
+        side=32,
+        reduce=2,
+        mirror=True,
+        batch=32,
+        learning_rate=3e-3,
+        cut=0.25,
+        validation=1000,
+    ),
+    "draw-photo": DrawPreset(
+        DrawConfig(3, "gaussian", "uniform", 8, 4, (64, 64), (12, 16), knots=4),
+        side=64,
+        crops=20_000,
+        mirror=True,
+        batch=8,
+        learning_rate=3e-3,
+        cut=0.25,
+        validation=500,
+    ),
+    # Small enough for a test: seconds on one core.
+    "draw-tiny": DrawPreset(
+        DrawConfig(1, "bernoulli", "gaussian", 2, 4, (8,), (2,)),
+        batch=16,
+        optimizer="adam",
+        learning_rate=1e-2,
+        warmup_steps=5,
+        validation=32,
+    ),
+}

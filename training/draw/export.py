@@ -1,0 +1,308 @@
+"""`python -m training.draw.export --run RUN -o FOLDER`: weights file and card of a DRAW model.
+
+The weights are rounded to fixed point, and all figures but those of training are measured with
+what they became. Uniform posteriors get probability tables, fitted to the symbols that the exact
+coder writes of training images; gaussian ones get the tables of an archive, and numbers of bins
+fitted to training images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.numpy import save
+
+from bitstream.errors import CalotypeError, InputError, UsageError
+from bitstream.tables import TableSet, gaussian_tables
+from codec.models.draw import DrawConfig
+from codec.models.draw_bits_back import NAME as ARCHIVE_NAME
+from codec.models.draw_bits_back import bits_back_arrays
+from codec.models.draw_coder import NAME, TABLE_PREFIX, DrawCoder
+from codec.models.draw_exact import ExactDraw, exact_arrays, log_scale_levels
+from codec.models.draw_network import network_from_arrays
+from codec.models.generative_file import metadata_in_order
+from codec.rate_distortion.image_arrays import Images
+from codec.weights import HASH_BYTES
+from training.draw.archive_bins import fitted_bits
+from training.draw.config import DrawPreset
+from training.draw.data import draw_images
+from training.draw.learner import DrawLearner
+from training.export import measure, measured_table
+from training.generative.run import build_learner, load_generative_checkpoint, to_tensor
+from training.generative.vae import binarize
+from training.loop import CHECKPOINT
+from training.registry import register
+from training.table_fit import count_symbols, latent_tables, new_histogram
+
+Array = npt.NDArray[np.generic]
+
+QUALITIES = 12
+"""Tables are fitted at so many qualities, 1 .. 100."""
+TRAINING_IMAGES = {"uniform": 300, "gaussian": 1000}
+"""So many training images tables and bins are fitted to."""
+CARD_IMAGES = 24
+"""So many test images become files for the card."""
+
+UNITS = {
+    "nelbo_nats": "negative ELBO, nats per image",
+    "distortion_nats": "−log p(x\\|z) at a posterior sample, nats per image",
+    "kl_nats": "KL(q(z\\|x) ‖ p(z)), nats per image",
+    "bits_per_dimension": "negative ELBO, bits per value of an image",
+    "bits_per_dimension_q": "estimated bits per value of an image, quality",
+    "psnr_db_q": "PSNR of the mean squared error, dB, quality",
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a training run has come to: the learner in evaluation mode, in float32."""
+
+    name: str
+    learner: DrawLearner
+    state: dict[str, Any]
+
+    @property
+    def preset(self) -> DrawPreset:
+        """How it was trained."""
+        return self.learner.preset
+
+
+def load_draw_run(run: Path, *, unfinished: bool = False) -> Run:
+    """Read the checkpoint of a run.
+
+    unfinished  take a run that has not ended as well
+    Raises `InputError`.
+    """
+    state = load_generative_checkpoint(run / CHECKPOINT)
+    if "posterior" not in state["preset"]["model"]:
+        raise InputError(
+            f"{run}: not a DRAW model; export it with python -m training.generative.export"
+        )
+    if not (state["finished"] or unfinished):
+        raise InputError(f"{run}: the run has not ended; go on with it (--resume), or --unfinished")
+    known = {f.name for f in fields(DrawPreset)}
+    values = {key: value for key, value in state["preset"].items() if key in known}
+    preset = DrawPreset(**{**values, "model": DrawConfig(**values["model"])})
+    learner = build_learner(preset, autocast=False)
+    learner.load_state_dict(state["learner"])
+    return Run(state["name"] or NAME, learner.eval(), state)
+
+
+def draw_arrays(
+    network: ExactDraw, exact: dict[str, Array], images: Images | None
+) -> dict[str, Array]:
+    """All arrays of a weights file, from those of the network.
+
+    images  uint8 (n, C, side, side), training images that tables or bins are fitted to
+
+    Raises `UsageError` where uniform posteriors come without images.
+    """
+    config = network.config
+    if config.posterior == "uniform":
+        if images is None:
+            raise UsageError(
+                "uniform posteriors need training images for their tables: give --data"
+            )
+        tables = step_tables(network, images).to_arrays()
+        return {**exact, **{TABLE_PREFIX + name: array for name, array in tables.items()}}
+    arrays = {**exact, **bits_back_arrays(config)}
+    if images is not None:
+        if config.likelihood == "bernoulli":
+            images = (255 * binarize(to_tensor(images))).to(torch.uint8).numpy()
+        arrays.update(fitted_bits(network, images))
+    return arrays
+
+
+def step_tables(network: ExactDraw, images: Images) -> TableSet:
+    """Tables of the symbols, one for each level of ln σ_p.
+
+    Gaussians convolved with a uniform of width one, reshaped by what the exact coder writes of
+    images uint8 (n, 3, h, w): each is coded at two qualities, all qualities in turn.
+    """
+    scales = np.exp(log_scale_levels(network.config))
+    # The symbols to be counted do not depend on the tables, but a coder is not one without.
+    coder = DrawCoder(network, gaussian_tables(scales), bytes(HASH_BYTES))
+    histogram = new_histogram(len(scales))
+    for number, image in enumerate(images):
+        for offset in (0, QUALITIES / 2):
+            quality = 1 + 99 * ((number + offset) % QUALITIES) / (QUALITIES - 1)
+            latents = coder.analyze(image.transpose(1, 2, 0), quality)
+            for messages in coder.step_symbols(latents, quality):
+                for symbols, indexes in messages:
+                    count_symbols(histogram, indexes, symbols)
+    return latent_tables(histogram, scales)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What the model card says of where the weights come from."""
+
+    data: str
+    licence: str
+    command: str
+
+
+def export_run(
+    run: Run,
+    folder: Path,
+    origin: Origin,
+    *,
+    training: Images | None = None,
+    test: Images | None = None,
+) -> Path:
+    """Write `<preset>.safetensors`, `<preset>.md` and the registry; returns the weights file.
+
+    training  uint8 (n, C, side, side), what tables or bins are fitted to
+    test      what the exported weights are measured on, for the card
+
+    Raises `UsageError` where uniform posteriors come without training images,
+    `WeightsMismatchError` for weights that do not fit fixed point.
+    """
+    config = run.learner.config
+    exact = exact_arrays(config, run.learner.network.state_dict())
+    network = ExactDraw(config, exact)
+    arrays = draw_arrays(network, exact, training)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{run.name}.safetensors"
+    metadata = {
+        "model": run.name,
+        "config": json.dumps(asdict(config)),
+        "side": str(run.preset.side),
+    }
+    path.write_bytes(metadata_in_order(save(arrays, metadata)))
+    digest = register(path, [NAME if config.posterior == "uniform" else ARCHIVE_NAME])
+    # From here on the learner measures what was exported.
+    run.learner.network.load_state_dict(network_from_arrays(config, exact).state_dict())
+    figures = {} if test is None else run.learner.validate(to_tensor(test))
+    text = _card(run, path, digest, exact, origin, figures)
+    if test is not None and config.posterior == "uniform":
+        tables = TableSet.from_arrays(_named(arrays, TABLE_PREFIX))
+        coder = DrawCoder(network, tables, bytes.fromhex(digest)[:HASH_BYTES])
+        chosen = evenly(test, CARD_IMAGES)
+        rows = measure(coder, list(chosen.transpose(0, 2, 3, 1)))
+        text += measured_table(rows, len(chosen), part="test")
+    (folder / f"{run.name}.md").write_text(text, "utf-8")
+    return path
+
+
+def evenly(images: Images, count: int) -> Images:
+    """No more than `count` of the images, evenly spaced."""
+    places = np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)
+    return np.ascontiguousarray(images[places])
+
+
+def _named(arrays: dict[str, Array], prefix: str) -> dict[str, Array]:
+    return {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
+
+
+def _unit(figure: str) -> str:
+    name, mark, quality = figure.rpartition("_q")
+    return f"{UNITS[name + mark]} {quality}" if mark else UNITS.get(figure, figure)
+
+
+def _card(
+    run: Run,
+    path: Path,
+    digest: str,
+    exact: dict[str, Array],
+    origin: Origin,
+    test: dict[str, float],
+) -> str:
+    config, state = run.learner.config, run.state
+    parameters = sum(p.numel() for p in run.learner.network.parameters())
+    rows = []
+    if state["figures"]:
+        held_out = f"{run.preset.validation:,} held-out training images"
+        rows = ["", f"| figure | validation ({held_out}), as trained | test, as exported |"]
+        rows.append("|---|---|---|")
+    for key, value in state["figures"].items():
+        measured = f"{test[key]:.4f}" if key in test else "–"
+        rows.append(f"| {_unit(key)} | {value:.4f} | {measured} |")
+    kind = (
+        "`step_tables.*` integer probability tables, fitted to training images."
+        if config.posterior == "uniform"
+        else "the others what an archive is coded with."
+    )
+    unfinished = "" if state["finished"] else ", the run had not ended"
+    return f"""---
+license: {origin.licence}
+tags: [image-compression, generative-model]
+---
+# Weights of the DRAW model `{run.name}`
+
+| | |
+|---|---|
+| file | `{path.name}`, {path.stat().st_size:,} bytes |
+| SHA-256 | `{digest}` |
+| exported | {date.today().isoformat()} |
+| parameters | {parameters:,} |
+| sizes | `{json.dumps(asdict(config))}` |
+| trained on | {origin.data} |
+| licence | {origin.licence} |
+| command | `{origin.command}` |
+| steps | {state["step"]:,} ({state["seconds"] / 60:.1f} minutes{unfinished}) |
+
+Arrays `exact.*` are the network in fixed point, {kind}
+""" + "\n".join([*rows, ""])
+
+
+def _test_images(preset: DrawPreset, data: Path, training: Images) -> Images | None:
+    """The test part of a data set, None where it has none of its own."""
+    found = draw_images(preset, data, part="test")
+    count = min(len(found), len(training))
+    return None if np.array_equal(found[:count], training[:count]) else found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m training.draw.export")
+    parser.add_argument("--run", type=Path, required=True, help="folder of the training run")
+    parser.add_argument("-o", "--output", type=Path, default=Path("weights"))
+    parser.add_argument(
+        "--data", type=Path, help="training data, for fitting; its test part is measured, if any"
+    )
+    parser.add_argument("--test", type=Path, help="data set whose test part is measured instead")
+    parser.add_argument(
+        "--images", type=int, help="how many training images to fit to (300, or 1000 of an archive)"
+    )
+    parser.add_argument("--data-description", default="not stated")
+    parser.add_argument("--licence", default="not stated")
+    parser.add_argument(
+        "--command", default="not stated", help="the training command, for the card"
+    )
+    parser.add_argument(
+        "--unfinished", action="store_true", help="export a run that has not ended as well"
+    )
+    options = parser.parse_args(arguments)
+    origin = Origin(options.data_description, options.licence, options.command)
+    try:
+        run = load_draw_run(options.run, unfinished=options.unfinished)
+        training = test = None
+        if options.data is not None:
+            training = draw_images(run.preset, options.data)
+            if options.test is None:
+                test = _test_images(run.preset, options.data, training)
+            count = options.images or TRAINING_IMAGES[run.preset.model.posterior]
+            training = evenly(training[: len(training) - run.preset.validation], count)
+        if options.test is not None:
+            test = draw_images(run.preset, options.test, part="test")
+        path = export_run(run, options.output, origin, training=training, test=test)
+    except CalotypeError as error:
+        print(f"export: {error}", file=sys.stderr)
+        return error.exit_code
+    print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,269 @@
+"""What DRAW learns: the evidence lower bound, or bits and squared error at every quality."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from bitstream.errors import UsageError
+from codec.layers import round_straight_through
+from codec.models.draw import DrawState, Prior
+from codec.models.draw_network import (
+    DrawNetwork,
+    bernoulli_nats,
+    bin_bits,
+    gaussian_kl,
+    logistic_nats,
+)
+from training.draw.config import DrawPreset
+from training.generative.learner import Draw
+from training.generative.vae import binarize
+
+LOWEST_LOG_VARIANCE, HIGHEST_LOG_VARIANCE = -11.0, 2.0
+LEVELS_PER_UNIT = 128
+"""8-bit levels of a unit of x."""
+
+
+class Passed(NamedTuple):
+    """One pass over a batch: canvas (batch, C, H, W), and the rate of each step and level.
+
+    rates   (batch, steps · levels): nats with gaussian posteriors, bits with uniform ones
+    """
+
+    canvas: Tensor
+    rates: Tensor
+
+
+class DrawLearner(nn.Module):
+    """A `DrawNetwork` and how it learns; images come as float32 (batch, C, H, W) in [0, 1]."""
+
+    def __init__(
+        self, preset: DrawPreset, *, autocast: bool = True, device: torch.device | None = None
+    ) -> None:
+        super().__init__()
+        self.preset, self.config, self.autocast = preset, preset.model, autocast
+        self.device = device or torch.device("cpu")
+        self.network = DrawNetwork(preset.model)
+        self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._optimizer = _optimizer(self.network, preset)
+
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """One, of everything."""
+        return {self.preset.optimizer: self._optimizer}
+
+    def start(self, images: Tensor) -> None:
+        """Nothing is set before training."""
+
+    def finish(self, images: Tensor) -> None:
+        """Nothing is fitted after training."""
+
+    def prepare(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
+        """x of images in [0, 1]: binarised at random, or levels in (−1, 1)."""
+        if self.config.likelihood == "bernoulli":
+            # Held-out images were binarised before, and stay as they are.
+            found = torch.bernoulli(images, generator=generator)
+        else:
+            found = ((images * 255).round() * 2 - 255) / 256
+        if self.preset.mirror and generator is not None:
+            mirrored = torch.rand(len(found), generator=generator) < 0.5
+            found = torch.where(mirrored[:, None, None, None], found.flip(3), found)
+        return found.to(self.device, memory_format=torch.channels_last)
+
+    def forward(self, image: Tensor, noise: Noise, kept: Tensor | None = None) -> Passed:
+        """Run all steps on x; kept (batch,) is how many steps have a code, None for all."""
+        recursion, config = self.network.recursion, self.config
+        rates: list[Tensor] = []
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+            state = recursion.begin(len(image), *image.shape[2:])
+            part = recursion.image_part(image)
+            for step in range(config.steps):
+                recursion.look(state, image, part)
+                sent = None if kept is None else (kept > step).to(image.dtype)
+                rates += self._step(state, noise, sent)
+        return Passed(state.canvas.float(), torch.stack(rates, 1))
+
+    def _step(self, state: DrawState, noise: Noise, sent: Tensor | None) -> list[Tensor]:
+        """Advance by a step; the rates (batch,) of its levels. sent: 1 where it has a code."""
+        recursion = self.network.recursion
+        rates: list[Tensor] = []
+
+        def choose(level: int, prior: Prior) -> Tensor:
+            said = recursion.posterior(state, level).float()
+            if self.config.posterior == "gaussian":
+                coordinate, rate = self._gaussian(said, noise)
+            else:
+                coordinate, rate = self._uniform(said, prior, noise)
+            rate = rate.flatten(1).sum(1)
+            if sent is not None:
+                coordinate = coordinate * sent[:, None, None, None]
+                rate = rate * sent
+            rates.append(rate)
+            return coordinate
+
+        recursion.step(state, choose)
+        return rates
+
+    def _gaussian(self, said: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
+        mean, log_variance = said.chunk(2, 1)
+        log_variance = log_variance.clamp(LOWEST_LOG_VARIANCE, HIGHEST_LOG_VARIANCE)
+        drawn = mean + (log_variance / 2).exp() * noise.normal(mean)
+        return drawn, gaussian_kl(mean, log_variance)
+
+    def _uniform(self, residual: Tensor, prior: Prior, noise: Noise) -> tuple[Tensor, Tensor]:
+        scale = self.network.log_scale(prior.scale.float())
+        if not self.training:
+            rounded = residual.round()
+            return rounded, bin_bits(rounded, scale)
+        # The rate of a uniform posterior is that of noise; the recursion sees what it will decode.
+        return round_straight_through(residual), bin_bits(residual + noise.uniform(residual), scale)
+
+    def trade_off(self, position: Tensor) -> Tensor:
+        """λ at positions (batch,) of the quality in [0, 1]."""
+        low, high = (math.log(value) for value in self.preset.trade_offs)
+        return torch.exp(low + (high - low) * position)
+
+    def distortion(self, canvas: Tensor, image: Tensor) -> Tensor:
+        """Nats of −log p(x|z), or squared error in 8-bit levels: (batch,)."""
+        if self.config.likelihood == "bernoulli":
+            values = bernoulli_nats(canvas, image)
+        elif self.config.likelihood == "logistic":
+            values = logistic_nats(canvas, image)
+        else:
+            values = ((canvas - image) * LEVELS_PER_UNIT).square()
+        return values.flatten(1).sum(1)
+
+    def train_step(
+        self, draw: Draw, generator: torch.Generator, fraction: float
+    ) -> dict[str, float]:
+        """One step at this fraction of the budget; the figures of its batch.
+
+        A step whose loss is not finite changes no weights.
+        """
+        image, noise = self.prepare(draw(), generator), Noise(generator)
+        if self.config.posterior == "gaussian":
+            loss, figures = self._likelihood_loss(image, noise, fraction)
+        else:
+            loss, figures = self._file_loss(image, noise, generator)
+        if torch.isfinite(loss):
+            self._optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.preset.gradient_clip)
+            self._optimizer.step()
+        return {"loss": float(loss.detach()), **{k: float(v) for k, v in figures.items()}}
+
+    def _likelihood_loss(
+        self, image: Tensor, noise: Noise, fraction: float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        preset = self.preset
+        canvas, rates = self(image, noise)
+        distortion = self.distortion(canvas, image).mean()
+        of_each = rates.mean(0)
+        weight = min(1.0, fraction / preset.kl_warmup) if preset.kl_warmup else 1.0
+        costs = of_each.clamp_min(preset.free_nats).sum()
+        loss = preset.cost_scale * distortion + weight * costs
+        kl = of_each.detach().sum()
+        nelbo = distortion.detach() + kl
+        return loss, {"nelbo_nats": nelbo, "distortion_nats": distortion.detach(), "kl_nats": kl}
+
+    def _file_loss(
+        self, image: Tensor, noise: Noise, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        preset, batch = self.preset, len(image)
+        position = torch.rand(batch, generator=generator)
+        steps = self.config.steps
+        kept = torch.randint(1, max(2, steps), (batch,), generator=generator)
+        whole = torch.rand(batch, generator=generator) >= preset.cut
+        kept = torch.where(whole, torch.full_like(kept, steps), kept).to(self.device)
+        position = position.to(self.device)
+        self.network.set_quality(position)
+        canvas, rates = self(image, noise, kept if preset.cut else None)
+        self.network.set_quality(None)
+        error, bits = self.distortion(canvas, image), rates.sum(1)
+        # Divided by √λ, so that no quality drowns the gradients of the others.
+        trade_off = self.trade_off(position)
+        loss = ((bits + trade_off * error) / trade_off.sqrt()).mean()
+        values = image[0].numel()
+        figures = {
+            "bits_per_dimension": bits.detach().mean() / values,
+            "psnr_db": 10 * torch.log10(255**2 * values / error.detach()).mean(),
+        }
+        return loss, figures
+
+    @torch.no_grad()
+    def validate(self, images: Tensor) -> dict[str, float]:
+        """Figures of held-out images, float32 (n, C, H, W) in [0, 1]; the same ones every time."""
+        if self.config.posterior == "gaussian":
+            return self._validate_likelihood(images)
+        found: dict[str, float] = {}
+        for quality in (25, 50, 75, 100):
+            bits, error = 0.0, 0.0
+            for image in self._batches(images):
+                position = image.new_full((len(image),), (quality - 1) / 99)
+                self.network.set_quality(position)
+                canvas, rates = self(image, Noise(None))
+                bits += float(rates.double().sum())
+                error += float(self.distortion(canvas, image).double().sum())
+            self.network.set_quality(None)
+            values = images.numel()
+            found[f"bits_per_dimension_q{quality}"] = bits / values
+            found[f"psnr_db_q{quality}"] = 10 * math.log10(255**2 * values / error)
+        return found
+
+    def _validate_likelihood(self, images: Tensor) -> dict[str, float]:
+        noise = Noise(torch.Generator().manual_seed(2016))
+        total = torch.zeros(2, dtype=torch.float64)
+        for image in self._batches(images):
+            canvas, rates = self(image, noise)
+            sums = self.distortion(canvas, image).double().sum(), rates.double().sum()
+            total += torch.stack(sums).cpu()
+        distortion, kl = (float(value) / len(images) for value in total)
+        nelbo = distortion + kl
+        dimensions = images[0].numel()
+        return {
+            "nelbo_nats": nelbo,
+            "distortion_nats": distortion,
+            "kl_nats": kl,
+            "bits_per_dimension": nelbo / math.log(2) / dimensions,
+        }
+
+    def _batches(self, images: Tensor) -> Iterator[Tensor]:
+        if self.config.likelihood == "bernoulli":
+            images = binarize(images)
+        for part in torch.split(images, 250):
+            yield self.prepare(part, None)
+
+
+class Noise:
+    """Random numbers of a pass, drawn on the CPU so that every device sees the same."""
+
+    def __init__(self, generator: torch.Generator | None) -> None:
+        self.generator = generator
+
+    def normal(self, like: Tensor) -> Tensor:
+        """N(0, 1) in the shape of a tensor."""
+        return torch.randn(like.shape, generator=self.generator).to(like.device)
+
+    def uniform(self, like: Tensor) -> Tensor:
+        """Uniform on [−½, ½) in the shape of a tensor."""
+        return torch.rand(like.shape, generator=self.generator).to(like.device) - 0.5
+
+
+def _optimizer(network: DrawNetwork, preset: DrawPreset) -> torch.optim.Optimizer:
+    parameters = list(network.parameters())
+    if preset.optimizer == "adam":
+        return torch.optim.Adam(parameters, lr=preset.learning_rate)
+    try:
+        from pytorch_optimizer import SOAP
+    except ImportError as error:
+        raise UsageError(
+            "optimizer 'soap' needs the distribution pytorch-optimizer: "
+            "pip install 'calotype[train]', or take another optimizer"
+        ) from error
+    optimizer: torch.optim.Optimizer = SOAP(
+        parameters, lr=preset.learning_rate, weight_decay=0.0, precondition_frequency=10
+    )
+    return optimizer
