@@ -40,9 +40,12 @@ class DrawNetwork(nn.Module):
         self.biases = nn.ParameterDict()
         for name, (inputs, outputs) in sizes.items():
             weight = torch.empty(outputs, inputs, 3, 3)
-            nn.init.normal_(weight, std=_initial_spread(name, inputs))
+            nn.init.normal_(weight, std=_initial_spread(name, inputs, config.posterior))
             self.weights[name] = nn.Parameter(weight)
             bias = torch.zeros(config.knots, outputs)
+            if name.startswith("prior") and config.posterior == "uniform":
+                # Most residuals are 0 at first.
+                bias[:, outputs // 2 :] = -1.0
             if name.startswith(("encoder", "decoder")):
                 # A gate that keeps at first (Gers, Schmidhuber & Cummins 2000).
                 bias[:, outputs // 4 : outputs // 2] = 1.0
@@ -120,9 +123,14 @@ class DrawNetwork(nn.Module):
         return said.clamp(*self.config.log_scales)
 
 
-def _initial_spread(name: str, inputs: int) -> float:
-    """Standard deviation of initial weights: heads start near their biases."""
+def _initial_spread(name: str, inputs: int, posterior: str) -> float:
+    """Standard deviation of initial weights: heads start near their biases.
+
+    But for uniform posteriors: a residual that rounds to 0 everywhere teaches the decoder nothing.
+    """
     factor = 0.1 if name == "paint" or name.startswith(("prior", "posterior")) else 1.0
+    if name.startswith("posterior") and posterior == "uniform":
+        factor = 3.0
     return factor / math.sqrt(9 * inputs)
 
 

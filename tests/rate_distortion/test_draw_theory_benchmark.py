@@ -160,12 +160,6 @@ def test_the_rate_stands_beside_the_encoder_and_the_files(
         assert ladder.rungs[2].rate_nats == pytest.approx([expected], rel=1e-5)
 
 
-def test_too_many_dimensions_are_refused_at_once(folder: Path, tmp_path: Path) -> None:
-    options = ("--count", "2", "--temperatures", "20000")
-    with pytest.raises(SystemExit, match="give --steps"):
-        run(folder, tmp_path / "draw.json", "rate", "files", *options)
-
-
 def test_an_archive_is_judged_by_its_bound(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -79,7 +79,7 @@ DRAW_PRESETS: dict[str, DrawPreset] = {
         validation=1000,
     ),
     "draw-files": DrawPreset(
-        DrawConfig(3, "gaussian", "uniform", 8, 4, (64, 64), (12, 16), knots=4),
+        DrawConfig(3, "gaussian", "uniform", 8, 4, (48, 64), (8, 16), knots=4),
         side=32,
         reduce=2,
         mirror=True,
@@ -89,7 +89,7 @@ DRAW_PRESETS: dict[str, DrawPreset] = {
         validation=1000,
     ),
     "draw-photo": DrawPreset(
-        DrawConfig(3, "gaussian", "uniform", 8, 4, (64, 64), (12, 16), knots=4),
+        DrawConfig(3, "gaussian", "uniform", 8, 4, (48, 64), (8, 16), knots=4),
         side=64,
         crops=20_000,
         mirror=True,

@@ -183,9 +183,8 @@ class DrawLearner(nn.Module):
         canvas, rates = self(image, noise, kept if preset.cut else None)
         self.network.set_quality(None)
         error, bits = self.distortion(canvas, image), rates.sum(1)
-        # Divided by √λ, so that no quality drowns the gradients of the others.
-        trade_off = self.trade_off(position)
-        loss = ((bits + trade_off * error) / trade_off.sqrt()).mean()
+        # Where quantisation is fine, λ · error is the same at every λ: no quality drowns another.
+        loss = (bits + self.trade_off(position) * error).mean()
         values = image[0].numel()
         figures = {
             "bits_per_dimension": bits.detach().mean() / values,
