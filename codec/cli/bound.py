@@ -30,8 +30,9 @@ def bound(
         str,
         typer.Argument(
             metavar="MODEL|FILE.py:FACTORY",
-            help="A .safetensors model, a .pt2 of torch.export, a TorchScript file, or a function "
-            "of a Python file that returns a decoder, (decoder, prior), or an object with both.",
+            help="A .safetensors model, a .pt2 of torch.export, a TorchScript file, a function of "
+            "a Python file that returns a decoder, (decoder, prior), or an object with both; or "
+            "mnist-convgan, mnist-convgan-bre, which ship with it.",
         ),
     ],
     data: Annotated[

@@ -3,6 +3,7 @@
     spec                  what it is                                          prior
     model.py:factory      function without arguments, see `load_decoder`      its own, or N(0, I)
     weights.safetensors   model of `codec.models.generative`                  in the file
+    mnist-convgan         such a file that ships with the library, by name    in the file
     network.pt2           `torch.export.save`                                 N(0, I)
     network.pt, .ts       `torch.jit.save` (TorchScript)                      N(0, I)
 
@@ -23,6 +24,7 @@ import torch
 from torch import nn
 
 from bitstream.errors import UsageError
+from codec.models.catalog import WEIGHTS_FOLDER
 from codec.priors import GaussianMixture, LatentPrior, StandardNormal
 from codec.rate_distortion.decoder_probe import probe_decoder, probe_prior
 from codec.rate_distortion.user_file import (
@@ -41,6 +43,9 @@ TRIED_BATCHES = (8, 1, 16, 20, 32, 64, 100, 128, 256, 512)
 """Batch sizes tried on a TorchScript file, which does not tell which ones it takes."""
 
 FORMS = "FILE.py:FACTORY, a .safetensors of this project, a .pt2 of torch.export, or TorchScript"
+
+SHIPPED = ("mnist-convgan", "mnist-convgan-bre")
+"""Models whose weights come with the library, in `codec/weights`."""
 
 
 @dataclass(frozen=True)
@@ -208,13 +213,16 @@ def _open(recipe: _Recipe) -> _Opened:
     if is_object_spec(recipe.spec):
         return _from_python(recipe)
     path = Path(recipe.spec)
+    if recipe.spec in SHIPPED:
+        path = WEIGHTS_FOLDER / f"{recipe.spec}.safetensors"
     suffix = path.suffix.lower()
     if suffix == ".py":
         split_object_spec(recipe.spec)
     openers = {".safetensors": _from_weights, ".pt2": _from_program}
     openers |= dict.fromkeys(SCRIPT_SUFFIXES, _from_script)
     if suffix not in openers:
-        raise UsageError(f"{recipe.spec!r} is no model: expected {FORMS}")
+        names = ", ".join(SHIPPED)
+        raise UsageError(f"{recipe.spec!r} is no model: expected {FORMS}, or one of {names}")
     if not path.is_file():
         raise UserCodeError(f"{path}: there is no such file")
     return openers[suffix](recipe, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 
 import numpy as np
@@ -15,6 +16,7 @@ import codec
 from codec import weights
 from codec.models.catalog import MODELS, WEIGHTS_FOLDER
 from codec.models.photo_coder import PhotoCoder
+from codec.rate_distortion.adapters import SHIPPED, load_decoder
 
 Pixels = npt.NDArray[np.uint8]
 UNTRAINED = {"draw", "draw-bits-back"}
@@ -50,7 +52,23 @@ def test_files_are_registered_small_and_described() -> None:
             assert path.stat().st_size <= 16 * 2**20
             assert entry.sha256 in path.with_suffix(".md").read_text("utf-8")
     shipped = {path.name for path in WEIGHTS_FOLDER.glob("*.safetensors")}
-    assert shipped == {entry.file for model in MODELS for entry in model.weights}
+    registered = {entry.file for model in MODELS for entry in model.weights}
+    assert shipped == registered | {f"{name}.safetensors" for name in SHIPPED}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_models_to_measure_are_small_and_described_and_open_by_name(name: str) -> None:
+    path = WEIGHTS_FOLDER / f"{name}.safetensors"
+    assert path.stat().st_size <= 4 * 2**20
+    card = path.with_suffix(".md").read_text("utf-8")
+    assert hashlib.sha256(path.read_bytes()).hexdigest() in card
+    adapter = load_decoder(name)
+    assert adapter.image_shape == (1, 28, 28)
+    generator = torch.Generator().manual_seed(0)
+    images = adapter.decode(adapter.prior.sample(64, generator=generator))
+    # Strokes of white on black, and not all the same.
+    assert 0.05 < float(images.mean()) < 0.3
+    assert float(images.std(0).mean()) > 0.05
 
 
 @pytest.mark.usefixtures("coder")
