@@ -280,7 +280,7 @@ def test_boxes_are_averaged() -> None:
 def save_scenes(folder: Path, count: int, side: int, seed: int) -> None:
     folder.mkdir(parents=True)
     for number, image in enumerate(tiny_draw.scenes(count, seed, side)):
-        Image.fromarray(image.transpose(1, 2, 0)).save(folder / f"{number}.png")
+        Image.fromarray(image.transpose(1, 2, 0)).save(folder / f"{number:02}.png")
 
 
 def test_images_of_a_preset(tmp_path: Path) -> None:
