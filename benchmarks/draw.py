@@ -33,13 +33,14 @@ from benchmarks.draw_archive import measure_archive
 from benchmarks.draw_exactness import measure_exactness
 from benchmarks.draw_files import measure_files
 from benchmarks.draw_likelihood import measure_likelihood
-from benchmarks.draw_model import DrawModel, evenly, held_out_images, load_draw_model, sheets
+from benchmarks.draw_model import DrawModel, held_out_images, load_draw_model, sheets
 from benchmarks.draw_prefix import measure_prefix
 from benchmarks.draw_rate import measure_rate
 from benchmarks.draw_sheet import draw_contact_sheets
 from benchmarks.provenance import load_average, provenance
 from codec.rate_distortion.image_arrays import Images
 from codec.rate_distortion.result_file import format_json, write_text
+from training.draw.data import evenly
 from training.features import load_features
 
 RESULTS = Path(__file__).resolve().parent / "results"

@@ -20,6 +20,7 @@ from codec.models.draw import DrawConfig
 from codec.models.draw_coder import DrawCoder, load_draw, read_draw_config
 from codec.models.draw_exact import ExactDraw
 from codec.models.draw_network import DrawNetwork, network_from_arrays
+from codec.models.vae import blocks_of, sheet_of
 from codec.pipeline import LayerDecoder, compress_picture
 from codec.rate_distortion.image_arrays import Images, read_images
 from codec.weights import HASH_BYTES, hash_weights
@@ -103,28 +104,18 @@ def held_out_images(config: DrawConfig, data: Path, limit: int | None = None) ->
     return box_average(images[:limit], height // side)
 
 
-def evenly(images: Images, count: int) -> Images:
-    """`count` of the images, evenly spaced."""
-    chosen: Images = images[np.linspace(0, len(images) - 1, count).round().astype(int)]
-    return chosen
-
-
 def paste(images: Images, columns: int) -> Uint8Array:
     """Images (n, C, side, side) as one sheet (rows · side, columns · side, C), row by row."""
-    count, channels, height, width = images.shape
+    count, channels = images.shape[:2]
     if count % columns:
         raise SystemExit(f"{count} images do not fill rows of {columns}")
-    cells = images.reshape(count // columns, columns, channels, height, width)
-    sheet: Uint8Array = cells.transpose(0, 3, 1, 4, 2).reshape(-1, columns * width, channels)
-    return np.ascontiguousarray(sheet)
+    # A sheet of one channel comes with it thrice.
+    return np.ascontiguousarray(sheet_of(images, count // columns, columns)[..., :channels])
 
 
 def cut(sheet: Uint8Array, side: int) -> Images:
     """The inverse of `paste`: a sheet (h, w, C) to images (n, C, side, side)."""
-    height, width, channels = sheet.shape
-    cells = sheet.reshape(height // side, side, width // side, side, channels)
-    images: Images = cells.transpose(0, 2, 4, 1, 3).reshape(-1, channels, side, side)
-    return np.ascontiguousarray(images)
+    return blocks_of(sheet, side, sheet.shape[2])
 
 
 def sheets(images: Images, columns: int) -> list[Uint8Array]:

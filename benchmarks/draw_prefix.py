@@ -32,9 +32,10 @@ from benchmarks.draw_model import (
 from benchmarks.draw_peers import peer_files
 from codec.models.draw_coder import DrawCoder
 from codec.rate_distortion import find_codec
+from codec.rate_distortion.frechet import frechet_distance
 from codec.rate_distortion.image_arrays import Images
 from codec.rate_distortion.metrics import ms_ssim, ms_ssim_available, psnr_from_mse_db
-from training.features import FeatureNetwork, extract, frechet_distance
+from training.features import FeatureNetwork, extract
 
 PEERS = ("jpeg", "jpeg2000", "avif")
 SSIM_WINDOW = 7

@@ -99,9 +99,14 @@ class TableSet:
         }
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[np.generic]]) -> "TableSet":
-        """Rebuild a set from stored arrays.  Raises TableError if one is missing or wrong."""
-        names = ("frequencies", "starts", "minimums")
+    def from_arrays(
+        cls, arrays: Mapping[str, npt.NDArray[np.generic]], prefix: str = ""
+    ) -> "TableSet":
+        """Rebuild a set from stored arrays, whose names begin with ``prefix``.
+
+        Raises TableError if one is missing or wrong.
+        """
+        names = [prefix + name for name in ("frequencies", "starts", "minimums")]
         missing = [name for name in names if name not in arrays]
         if missing:
             raise TableError(f"the table set has no array {', '.join(missing)}")

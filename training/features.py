@@ -12,13 +12,11 @@ Weights files are safetensors: float16 arrays, and in the metadata the sizes and
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import math
 import sys
-import tarfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +24,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -34,7 +31,7 @@ from torch.nn import functional as F
 
 from bitstream.errors import CalotypeError, InputError, UsageError, WeightsMismatchError
 from codec.rate_distortion.image_arrays import Images
-from codec.rate_distortion.image_set import SUFFIXES, find_images
+from codec.rate_distortion.image_set import find_images
 from codec.write_file import write_atomically
 from training.draw.data import box_average
 
@@ -112,30 +109,6 @@ def extract(network: FeatureNetwork, images: Images, *, batch: int = 250) -> Flo
     return found
 
 
-def frechet_distance(first: Float64Array, second: Float64Array) -> float:
-    """Squared 2-Wasserstein distance of Gaussians fitted to features (n, k) and (m, k).
-
-        |μ₁ − μ₂|² + tr(Σ₁ + Σ₂ − 2 (Σ₁^½ Σ₂ Σ₁^½)^½)
-
-    after Dowson and Landau (1982). Few samples make it too large: the covariances are estimates.
-    Raises `UsageError` for other shapes or fewer than two samples.
-    """
-    for values in (first, second):
-        if values.ndim != 2 or len(values) < 2 or values.shape[1] != first.shape[1]:
-            raise UsageError(
-                f"features of shapes {first.shape} and {second.shape}, "
-                "expected (n, k) and (m, k) with two samples at least"
-            )
-    covariance, other = (np.atleast_2d(np.cov(v, rowvar=False)) for v in (first, second))
-    values, vectors = np.linalg.eigh(covariance)
-    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
-    # Symmetric, so that rounding makes no eigenvalue complex.
-    joint = np.linalg.eigvalsh(root @ other @ root)
-    shift = first.mean(0) - second.mean(0)
-    traces = np.trace(covariance) + np.trace(other) - 2 * np.sqrt(np.maximum(joint, 0)).sum()
-    return float(shift @ shift + traces)
-
-
 def save_features(path: Path, network: FeatureNetwork, card: dict[str, str]) -> None:
     """Write a weights file in float16, completely or not at all. Raises `UsageError`."""
     arrays = {}
@@ -181,9 +154,9 @@ def read_classes(path: Path) -> tuple[Images, Int64Array, list[str]]:
     Raises `InputError` for other pictures, or fewer than two classes.
     """
     found, pictures = [], []
-    for name, pixels in _pictures(path):
-        found.append(Path(name).stem.partition("_")[0])
-        pictures.append(pixels)
+    for source in find_images([path]):
+        found.append(Path(source.name).stem.partition("_")[0])
+        pictures.append(source.pixels())
     names = sorted(set(found))
     if len(names) < 2:
         raise InputError(f"{path}: {len(names)} class; expected files named CLASS_NUMBER")
@@ -193,24 +166,6 @@ def read_classes(path: Path) -> tuple[Images, Int64Array, list[str]]:
     images = np.stack(pictures).transpose(0, 3, 1, 2)
     labels = np.array([names.index(name) for name in found], dtype=np.int64)
     return box_average(images, side // SIDE), labels, names
-
-
-def _pictures(path: Path) -> Iterator[tuple[str, npt.NDArray[np.uint8]]]:
-    """Name and pixels of each picture; an archive is read once from end to end."""
-    if path.suffix.lower() != ".tar":
-        for source in find_images([path]):
-            yield source.name, source.pixels()
-        return
-    try:
-        with tarfile.open(path) as archive:
-            for member in archive:
-                content = archive.extractfile(member)
-                if content is None or Path(member.name).suffix.lower() not in SUFFIXES:
-                    continue
-                with Image.open(io.BytesIO(content.read())) as image:
-                    yield member.name, np.asarray(image.convert("RGB"), dtype=np.uint8)
-    except (OSError, tarfile.TarError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
 
 
 @dataclass(frozen=True)

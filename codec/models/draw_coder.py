@@ -248,9 +248,7 @@ def load_draw(
     device: torch.device,
 ) -> DrawCoder:
     """Build the model from the contents of a weights file. Raises `WeightsMismatchError`."""
-    tables = TableSet.from_arrays(
-        {k.removeprefix(TABLE_PREFIX): a for k, a in arrays.items() if k.startswith(TABLE_PREFIX)}
-    )
+    tables = TableSet.from_arrays(arrays, TABLE_PREFIX)
     return DrawCoder(ExactDraw(read_draw_config(metadata), arrays), tables, weights_hash)
 
 

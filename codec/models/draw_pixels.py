@@ -33,7 +33,6 @@ from codec.models.draw_tables import (
     rising,
     stored,
 )
-from codec.models.vae_coders import tables_of
 from codec.prior_tables import bernoulli_tables
 
 Array = npt.NDArray[np.generic]
@@ -156,7 +155,7 @@ def pixels_from_arrays(network: ExactDraw, arrays: Mapping[str, Array]) -> Pixel
     """The pixels of a network's likelihood. Raises `WeightsMismatchError`."""
     config = network.config
     if (config.likelihood, config.channels) == ("bernoulli", 1):
-        return BernoulliPixels(tables_of(arrays, "pixel_tables."))
+        return BernoulliPixels(TableSet.from_arrays(arrays, "pixel_tables."))
     if config.likelihood == "logistic":
         names = ("reciprocals", "distribution")
         return LogisticPixels(network, *(stored(arrays, f"pixels.{name}") for name in names))

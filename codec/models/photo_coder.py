@@ -74,8 +74,8 @@ class PhotoCoder:
         self.config, self.weights_hash = config, weights_hash
         self.device = device or torch.device("cpu")
         self.dtype = dtype
-        self.hyper_tables = _tables(arrays, "hyper_tables.")
-        self.latent_tables = _tables(arrays, "latent_tables.")
+        self.hyper_tables = TableSet.from_arrays(arrays, "hyper_tables.")
+        self.latent_tables = TableSet.from_arrays(arrays, "latent_tables.")
         self.exact = ExactHyperSynthesis(layers_from_arrays(arrays), len(self.latent_tables))
         self.hyper_sets = len(self.hyper_tables) // config.hyper_channels
         self._check()
@@ -201,12 +201,6 @@ def load_photo(
             f"weights file: its configuration is unreadable ({error!r}); export it again"
         ) from error
     return PhotoCoder(arrays, config, weights_hash, device=device)
-
-
-def _tables(arrays: Mapping[str, Array], prefix: str) -> TableSet:
-    return TableSet.from_arrays(
-        {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
-    )
 
 
 def _network(arrays: Mapping[str, Array], config: PhotoConfig) -> PhotoModel:

@@ -46,7 +46,6 @@ from codec.models.vae import (
     read_config,
     sheet_of,
 )
-from codec.models.vae_coders import tables_of
 from codec.prior_tables import uniform_tables
 
 Array = npt.NDArray[np.generic]
@@ -65,40 +64,31 @@ LEAST_BITS = 64  # a stack below this has run out, and no longer pops what can b
 MAX_GROUP = 64
 
 
-def groups(count: int, largest: int, share: int = 4) -> Iterator[tuple[int, int]]:
+def groups(count: int, largest: int) -> Iterator[tuple[int, int]]:
     """Begin and end of the groups of images that are coded at once.
 
     A group pops all of its codes before it pushes anything, so that it may only be as large as
-    the images before it have filled the stack: one in `share` of them, at least one.
+    the images before it have filled the stack: a quarter of their number, at least one.
     """
     begin = 0
     while begin < count:
-        end = min(count, begin + min(largest, max(1, begin // share)))
+        end = min(count, begin + min(largest, max(1, begin // 4)))
         yield begin, end
         begin = end
 
 
-def read_seed_words(payload: bytes, least: int) -> tuple[int, int]:
+def read_seed_words(payload: bytes) -> tuple[int, int]:
     """Words of the seed, and where the payload goes on. Raises `PayloadError`."""
     try:
         words, offset = read_varint(payload)
     except TruncatedError as error:
         raise PayloadError(f"the payload ends in its first number: {error}") from error
-    if not least <= words <= MAX_SEED_WORDS:
+    if not FIRST_SEED_WORDS <= words <= MAX_SEED_WORDS:
         raise PayloadError(
-            f"a seed of {words} words was read, expected {least} .. {MAX_SEED_WORDS}: "
+            f"a seed of {words} words was read, expected {FIRST_SEED_WORDS} .. {MAX_SEED_WORDS}: "
             "the payload is damaged"
         )
     return words, offset
-
-
-def check_start(stack: AnsCoder, words: int) -> None:
-    """Raise `PayloadError` unless nothing but the seed is left on a decoder's stack."""
-    if stack.to_bytes() != AnsCoder.seeded(words, SEED).to_bytes():
-        raise PayloadError(
-            "the stack does not end as it began: the payload is damaged, cut short, "
-            "or was written with another model"
-        )
 
 
 class BitsBackCoder:
@@ -179,10 +169,14 @@ class BitsBackCoder:
     ) -> Float32Array:
         """Read images (784, height, width) back. Raises `PayloadError`."""
         payload = only_payload(payloads)
-        words, offset = read_seed_words(payload, FIRST_SEED_WORDS)
+        words, offset = read_seed_words(payload)
         stack = AnsCoder(payload[offset:])
         images = self.pop_images(stack, height * width)
-        check_start(stack, words)
+        if stack.to_bytes() != AnsCoder.seeded(words, SEED).to_bytes():
+            raise PayloadError(
+                "the stack does not end as it began: the payload is damaged, cut short, "
+                "or was written with another model"
+            )
         return np.ascontiguousarray(images.T, dtype=np.float32).reshape(PIXELS, height, width)
 
     def push_images(
@@ -275,6 +269,6 @@ def load_bits_back(
         mlp_from_arrays("encoder", arrays),
         mlp_from_arrays("decoder", arrays),
         PosteriorTables(*(arrays[f"posterior.{name}"] for name in names)),  # type: ignore[arg-type]
-        tables_of(arrays, "pixel_tables."),
+        TableSet.from_arrays(arrays, "pixel_tables."),
         weights_hash,
     )

@@ -302,7 +302,7 @@ def coder_from_arrays(name: str, arrays: Mapping[str, Array], dimensions: int) -
                 f"weights file: rec_layouts is {layouts.dtype}{list(layouts.shape)}, "
                 f"expected int32[sets, {dimensions}]"
             )
-        return RelativeEntropyCoder(tables_of(arrays, "rec_tables."), layouts)
+        return RelativeEntropyCoder(TableSet.from_arrays(arrays, "rec_tables."), layouts)
     offsets = _ints(arrays, "rung_offsets")
     if offsets.shape != (dimensions,) or offsets.dtype != np.int32:
         raise WeightsMismatchError(
@@ -310,17 +310,10 @@ def coder_from_arrays(name: str, arrays: Mapping[str, Array], dimensions: int) -
             f"expected int32[{dimensions}]"
         )
     if name == "vae-vbq":
-        return VariationalBayesianCoder(tables_of(arrays, "vbq_tables."), offsets)
+        return VariationalBayesianCoder(TableSet.from_arrays(arrays, "vbq_tables."), offsets)
     if name == "vae-dither":
-        return DitheringCoder(tables_of(arrays, "dither_tables."), offsets)
-    return RoundingCoder(tables_of(arrays, "round_tables."), offsets)
-
-
-def tables_of(arrays: Mapping[str, Array], prefix: str) -> TableSet:
-    """The table set stored under a prefix. Raises `TableError`."""
-    return TableSet.from_arrays(
-        {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
-    )
+        return DitheringCoder(TableSet.from_arrays(arrays, "dither_tables."), offsets)
+    return RoundingCoder(TableSet.from_arrays(arrays, "round_tables."), offsets)
 
 
 def _ints(arrays: Mapping[str, Array], name: str) -> Int32Array:

@@ -14,7 +14,7 @@ generative models.
 
 Where things are:
 
-    files       curve, operational, codecs, image_set, metrics, bjontegaard_delta
+    files       curve, operational, codecs, image_set, metrics, frechet, bjontegaard_delta
     R_p(D)      annealed (the door), pilot, annealing, tempering, bdmc, summary, executors,
                 distortions, model_curve; reference_ais to compare with
     bounds      bounds (the door), amortized, nerd, particles, sandwich

@@ -17,7 +17,6 @@ from benchmarks.draw_files import ideal_bits
 from benchmarks.draw_model import (
     cut,
     decode_prefixes,
-    evenly,
     held_out_images,
     paste,
     rounded,
@@ -29,6 +28,7 @@ from benchmarks.draw_prefix import similarity
 from bitstream import read_container
 from codec.models.draw_exact import log_scale_levels
 from codec.pipeline import decompress_container
+from training.draw.data import evenly
 
 from .conftest import photo_like
 from .tiny_draw import DIGITS, FILES, as_picture, images_of, model, run, write_all

@@ -21,11 +21,11 @@ from benchmarks.draw_decoder import DrawDecoder, picture
 from benchmarks.draw_likelihood import importance_bound, posterior_pass, targets
 from benchmarks.draw_model import (
     Uint8Array,
-    evenly,
     write_file,
 )
 from codec.rate_distortion.ladder import Ladder
 from training.draw.config import DRAW_PRESETS
+from training.draw.data import evenly
 from training.draw.learner import DrawLearner
 
 from .tiny_draw import CONFIGS, as_picture, images_of, model, run, write_all

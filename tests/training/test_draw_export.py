@@ -25,8 +25,9 @@ from tests.training.test_draw import FILES, save_scenes
 from tests.training.test_generative import save_idx, strokes
 from training.__main__ import main as train
 from training.draw.config import DRAW_PRESETS
-from training.draw.export import evenly, step_tables
+from training.draw.data import evenly
 from training.draw.export import main as export
+from training.draw.export import step_tables
 from training.draw.learner import DrawLearner
 from training.generative.export import main as generative_export
 from training.generative.run import build_learner, to_tensor

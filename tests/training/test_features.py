@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 
 from bitstream.errors import InputError, UsageError, WeightsMismatchError
+from codec.rate_distortion.frechet import frechet_distance
 from training.features import (
     FeatureConfig,
     FeatureNetwork,
     Float64Array,
     extract,
-    frechet_distance,
     load_features,
     main,
     read_classes,
@@ -104,8 +104,11 @@ def test_one_class_or_another_size_is_refused(tmp_path: Path) -> None:
     Image.new("RGB", (33, 33)).save(folder / "odd_1.png")
     with pytest.raises(InputError, match="multiple of 32"):
         read_classes(folder)
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="does not exist"):
         read_classes(tmp_path / "none.tar")
+    (tmp_path / "broken.tar").write_bytes(b"no archive")
+    with pytest.raises(InputError, match="not a readable tar archive"):
+        read_classes(tmp_path / "broken.tar")
 
 
 def test_training_tells_dark_from_light() -> None:

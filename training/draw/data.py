@@ -40,3 +40,9 @@ def box_average(images: Images, factor: int) -> Images:
     sums = boxes.sum(axis=(3, 5), dtype=np.uint32)
     found: Images = np.rint(sums / factor**2).astype(np.uint8)
     return found
+
+
+def evenly(images: Images, count: int) -> Images:
+    """No more than `count` of the images, evenly spaced."""
+    places = np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int)
+    return np.ascontiguousarray(images[places])

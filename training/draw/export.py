@@ -35,7 +35,7 @@ from codec.rate_distortion.image_arrays import Images
 from codec.weights import HASH_BYTES
 from training.draw.archive_bins import fitted_bits
 from training.draw.config import DrawPreset
-from training.draw.data import draw_images
+from training.draw.data import draw_images, evenly
 from training.draw.learner import DrawLearner
 from training.export import measure, measured_table
 from training.generative.run import build_learner, load_generative_checkpoint, to_tensor
@@ -186,23 +186,13 @@ def export_run(
     figures = {} if test is None else run.learner.validate(to_tensor(test))
     text = _card(run, path, digest, exact, origin, figures)
     if test is not None and config.posterior == "uniform":
-        tables = TableSet.from_arrays(_named(arrays, TABLE_PREFIX))
+        tables = TableSet.from_arrays(arrays, TABLE_PREFIX)
         coder = DrawCoder(network, tables, bytes.fromhex(digest)[:HASH_BYTES])
         chosen = evenly(test, CARD_IMAGES)
         rows = measure(coder, list(chosen.transpose(0, 2, 3, 1)))
         text += measured_table(rows, len(chosen), part="test")
     (folder / f"{run.name}.md").write_text(text, "utf-8")
     return path
-
-
-def evenly(images: Images, count: int) -> Images:
-    """No more than `count` of the images, evenly spaced."""
-    places = np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)
-    return np.ascontiguousarray(images[places])
-
-
-def _named(arrays: dict[str, Array], prefix: str) -> dict[str, Array]:
-    return {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
 
 
 def _unit(figure: str) -> str:
