@@ -2,7 +2,7 @@
 
 A case is a `.calo` file, the PNG it decoded to, and a JSON file with the digest of its symbols.
 The weights it was written with stay beside it: a golden file must decode for ever. This file has
-the case of the photo model, `tests.golden.digits` and `tests.golden.draw` have the others.
+the case of the photo model, the modules beside it have the others.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from codec.models.photo_coder import PhotoCoder
 from codec.pipeline import compress_picture, decompress_container
 from codec.tiling import TileGrid
 from tests.codec.tiny import photographs, write_tiny_weights
-from tests.golden import digits, draw
+from tests.golden import digits, draw, draw_archive
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -60,6 +60,9 @@ def main(name: str) -> int:
         return 0
     if name in draw.CASES:
         draw.write_draw_case(name, FOLDER)
+        return 0
+    if name in draw_archive.CASES:
+        draw_archive.write_archive_case(name, FOLDER)
         return 0
     if not (FOLDER / "photo.safetensors").exists():
         write_tiny_weights(FOLDER)

@@ -1,0 +1,36 @@
+"""The golden case of the DRAW archive: `draw-bits-back-v1`, strokes in blocks of eight pixels.
+
+It is lossless: the PNG says all, and the JSON file no more than how it was written. The weights
+beside it were trained for some seconds.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from PIL import Image
+
+from bitstream.container import container_from_bytes, container_to_bytes
+from codec import weights
+from codec.image import Picture
+from codec.models.vae import sheet_of
+from codec.pipeline import compress_picture, decompress_container
+from tests.codec.tiny_draw_archive import BINARY, strokes, write_tiny_archive
+
+CASES = ("draw-bits-back-v1",)
+QUALITY, ROWS, COLUMNS = 75.0, 5, 8
+HEIGHT, WIDTH = 37, 62  # the last row and column of blocks are cut
+
+
+def write_archive_case(name: str, folder: Path) -> None:
+    """Write a case that is not there, and the weights if they are not."""
+    if not (folder / "draw-bits-back.safetensors").exists():
+        write_tiny_archive(folder, BINARY)
+    model = weights.load_model("draw-bits-back", device="cpu")
+    pixels = sheet_of(strokes(ROWS * COLUMNS, seed=79), ROWS, COLUMNS)[:HEIGHT, :WIDTH, :1]
+    data = container_to_bytes(compress_picture(Picture(pixels), model, quality=QUALITY))
+    (folder / f"{name}.calo").write_bytes(data)
+    decoded = decompress_container(container_from_bytes(data), model)
+    Image.fromarray(decoded.pixels[:, :, 0]).save(folder / f"{name}.png")
+    (folder / f"{name}.json").write_text(json.dumps({"quality": QUALITY}, indent=2) + "\n", "utf-8")
