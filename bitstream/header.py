@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 from . import limits
 from .errors import HeaderError, LimitError
-from .varint import read_varint, write_varint
+from .varint import MAX_VARINT, read_varint, write_varint
 
 # channels, bit depth, quality in hundredths, model number, weights hash, log2 of the tile size
 _FIXED = struct.Struct("<BBHH8sB")
-_KNOWN_FLAGS = 0  # no flag has a meaning yet; a set bit is one that this decoder cannot obey
+_NOISE_SEED, _FREE_NOISE = 1, 2  # flags: a noise seed follows; every decoding draws its own
+_KNOWN_FLAGS = _NOISE_SEED | _FREE_NOISE  # any other bit is one that this decoder cannot obey
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,9 @@ class Header:
     weights_hash    first 8 bytes of the SHA-256 of the weights file
     tile_size       pixels; a power of two, 64 .. 4096
     layers          quality layers, 1 .. 64
-    flags           reserved, 0
+    noise_seed      0 .. 2**63 - 1, of the noise that a decoder draws; None where it draws none, or
+                    is free to draw any
+    free_noise      whether it is free to draw any
 
     Raises HeaderError for an impossible value and LimitError for one above its cap.
     """
@@ -38,7 +41,8 @@ class Header:
     weights_hash: bytes
     tile_size: int
     layers: int = 1
-    flags: int = 0
+    noise_seed: int | None = None
+    free_noise: bool = False
 
     def __post_init__(self) -> None:
         _check(self)
@@ -65,6 +69,9 @@ class Header:
 
     def pack(self) -> bytes:
         """Return the payload of the HEAD chunk; ``unpack`` is the inverse."""
+        flags = write_varint(_FREE_NOISE if self.free_noise else 0)
+        if self.noise_seed is not None:
+            flags = write_varint(_NOISE_SEED) + write_varint(self.noise_seed)
         return (
             write_varint(self.width)
             + write_varint(self.height)
@@ -77,7 +84,7 @@ class Header:
                 self.tile_size.bit_length() - 1,
             )
             + write_varint(self.layers)
-            + write_varint(self.flags)
+            + flags
         )
 
     @classmethod
@@ -98,6 +105,14 @@ class Header:
         )
         layers, offset = read_varint(data, offset + _FIXED.size)
         flags, offset = read_varint(data, offset)
+        if flags & ~_KNOWN_FLAGS:
+            raise HeaderError(
+                f"flags {flags:#x} in the header, expected no bits but {_KNOWN_FLAGS:#x}: the "
+                "file is damaged, or written by a newer encoder"
+            )
+        noise_seed = None
+        if flags & _NOISE_SEED:
+            noise_seed, offset = read_varint(data, offset)
         if offset != len(data):
             raise HeaderError(
                 f"the HEAD chunk has {len(data)} bytes, expected {offset}: "
@@ -118,7 +133,8 @@ class Header:
             weights_hash=weights_hash,
             tile_size=1 << tile_log2,
             layers=layers,
-            flags=flags,
+            noise_seed=noise_seed,
+            free_noise=bool(flags & _FREE_NOISE),
         )
 
 
@@ -156,8 +172,10 @@ def _check(header: Header) -> None:
     require(header.layers >= 1, f"{header.layers} layers", "at least 1")
     limit(header.layers, limits.MAX_LAYERS, "layers")
     limit(header.payload_count, limits.MAX_PAYLOADS, "tiles times layers")
+    seed = header.noise_seed
+    require(seed is None or 0 <= seed <= MAX_VARINT, f"noise seed {seed}", "0 .. 2**63 - 1")
     require(
-        header.flags & ~_KNOWN_FLAGS == 0,
-        f"flags {header.flags:#x}",
-        f"no bits but {_KNOWN_FLAGS:#x}",
+        seed is None or not header.free_noise,
+        f"noise seed {seed} of a file whose noise is free",
+        "one of the two",
     )

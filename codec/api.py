@@ -13,17 +13,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, overload
 
-from bitstream import (
-    UsageError,
-    limits,
-    read_container,
-    read_tiles,
-    scan,
-)
-from bitstream.chunks import chunk_bytes
+from bitstream import UsageError, limits, read_container, read_tiles, scan
 
+from .forms import ReturnType, check_return_type, in_form
+from .inspection import file_info
 from .models.catalog import MODELS, ModelEntry, find_model
-from .options import CompressOptions, check_device, check_integer, check_region, check_seed
+from .options import (
+    CompressOptions,
+    check_device,
+    check_integer,
+    check_realism,
+    check_region,
+    check_seed,
+)
 from .results import Compression, FileInfo, Verification
 from .source import Source, opened
 
@@ -53,6 +55,7 @@ def compress(
     reduce_depth: bool = False,
     apply_orientation: bool = False,
     device: str = "auto",
+    noise_seed: int | None = 0,
 ) -> bytes:
     """Return the bytes of a .calo file.
 
@@ -68,6 +71,9 @@ def compress(
     reduce_depth        allow more than 8 bits per channel, rounded to 8
     apply_orientation   turn the pixels as the EXIF orientation says, and mark it as applied
     device              "auto", "cpu" or "cuda"
+    noise_seed          0 .. 2⁶³ − 1, for models that draw noise to decode with: kept in the file,
+                        so that every decoding shows the same image; None leaves it out, and each
+                        decoding draws its own.  Other models ignore it
 
     What was converted or left out (CMYK, further frames) is logged as a warning on the logger
     ``codec``.  Raises UsageError, InputError, ModelError.
@@ -86,6 +92,7 @@ def compress(
         reduce_depth=reduce_depth,
         apply_orientation=apply_orientation,
         device=device,
+        noise_seed=noise_seed,
     )
     for notice in done.notices:
         _log.warning("%s", notice)
@@ -106,10 +113,21 @@ def compress_to_file(
     reduce_depth: bool = False,
     apply_orientation: bool = False,
     device: str = "auto",
+    noise_seed: int | None = 0,
 ) -> Compression:
     """Write a .calo file to a binary file object; ``compress`` describes the arguments."""
     options = CompressOptions(
-        quality, model, effort, bpp, size, psnr, strip, reduce_depth, apply_orientation, device
+        quality=quality,
+        model=model,
+        effort=effort,
+        bpp=bpp,
+        size=size,
+        psnr=psnr,
+        strip=strip,
+        reduce_depth=reduce_depth,
+        apply_orientation=apply_orientation,
+        device=device,
+        noise_seed=noise_seed,
     )
     return compress_with(options, image, fo)
 
@@ -144,9 +162,6 @@ def compress_with(options: CompressOptions, image: ImageSource, fo: BinaryIO) ->
     )
 
 
-ReturnType = Literal["pil", "numpy", "torch"]
-
-
 @overload
 def decompress(
     data: Source,
@@ -156,6 +171,7 @@ def decompress(
     layers: int | None = ...,
     partial: bool = ...,
     seed: int | None = ...,
+    realism: float = ...,
     device: str = ...,
 ) -> Image.Image: ...
 @overload
@@ -167,6 +183,7 @@ def decompress(
     layers: int | None = ...,
     partial: bool = ...,
     seed: int | None = ...,
+    realism: float = ...,
     device: str = ...,
 ) -> npt.NDArray[np.uint8]: ...
 @overload
@@ -178,6 +195,7 @@ def decompress(
     layers: int | None = ...,
     partial: bool = ...,
     seed: int | None = ...,
+    realism: float = ...,
     device: str = ...,
 ) -> torch.Tensor: ...
 def decompress(
@@ -188,6 +206,7 @@ def decompress(
     layers: int | None = None,
     partial: bool = False,
     seed: int | None = None,
+    realism: float = 0.0,
     device: str = "auto",
 ) -> Image.Image | npt.NDArray[np.uint8] | torch.Tensor:
     """Return the image of a .calo file.
@@ -199,7 +218,11 @@ def decompress(
     layers    decode only the first so many quality layers, 1 .. the file's own number
     partial   accept a file that was cut: decode the layers that are complete, at least one
     seed      0 .. 2⁶³ − 1: draw what missing layers would say from the model's prior, the same
-              for the same seed; None takes the prior's mean.  Nothing is drawn for a whole file
+              for the same seed; None takes the prior's mean.  Nothing is drawn for a whole file,
+              except by models that draw noise: theirs comes from this seed; with None from that
+              of the file, and afresh each time where the file has none
+    realism   0 .. 1, for files of photo: 0 has the least squared error, 1 looks most like a
+              photograph, between them their weighted mean.  Above 0 it needs weights of its own
     device    "auto", "cpu" or "cuda"
 
     What ``region`` and ``layers`` leave out of a file is not read, and so not checked either.
@@ -207,28 +230,15 @@ def decompress(
     """
     check_return_type(as_)
     picture = decompress_to_picture(
-        data, region=region, layers=layers, partial=partial, seed=seed, device=device
+        data,
+        region=region,
+        layers=layers,
+        partial=partial,
+        seed=seed,
+        realism=realism,
+        device=device,
     )
     return in_form(picture, as_)
-
-
-def check_return_type(as_: object) -> None:
-    """Raise UsageError unless ``as_`` is a form that ``in_form`` knows."""
-    if as_ not in ("pil", "numpy", "torch"):
-        raise UsageError(f"as_={as_!r} was given, expected 'pil', 'numpy' or 'torch'")
-
-
-def in_form(
-    picture: Picture, as_: ReturnType
-) -> Image.Image | npt.NDArray[np.uint8] | torch.Tensor:
-    """Return a picture as ``decompress`` does."""
-    from . import image as images
-
-    if as_ == "numpy":
-        return images.to_numpy(picture)
-    if as_ == "torch":
-        return images.to_torch(picture)
-    return images.to_pil(picture)
 
 
 def decompress_to_picture(
@@ -238,11 +248,13 @@ def decompress_to_picture(
     layers: int | None = None,
     partial: bool = False,
     seed: int | None = None,
+    realism: float = 0.0,
     device: str = "auto",
 ) -> Picture:
     """Return pixels, alpha and metadata of a .calo file; ``decompress`` has the arguments."""
     check_device(device)
     check_seed(seed)
+    check_realism(realism)
     if layers is not None:
         check_integer("layers", layers, 1, limits.MAX_LAYERS)
     if region is not None:
@@ -257,12 +269,14 @@ def decompress_to_picture(
             model = weights.load_model(
                 header.model_id, weights_hash=header.weights_hash, device=device
             )
+            model = weights.with_realism(model, realism)
             tiles = pipeline.tiles_of_region(header, model, region)
             selection = read_tiles(fo, tiles, layers=layers)
             return pipeline.decompress_tiles(selection, model, region=region, seed=seed)
         container = read_container(fo, partial=partial, layers=layers)
     header, decoded = container.header, len(container.payloads)
     model = weights.load_model(header.model_id, weights_hash=header.weights_hash, device=device)
+    model = weights.with_realism(model, realism)
     picture = pipeline.decompress_container(container, model, region=region, seed=seed)
     # Layers that were left out on request are no news.
     if not container.complete and decoded != layers:
@@ -280,6 +294,7 @@ def decompress_file(
     layers: int | None = None,
     partial: bool = False,
     seed: int | None = None,
+    realism: float = 0.0,
     device: str = "auto",
 ) -> tuple[str, ...]:
     """Decode a .calo file and save it as an image file; return notices.
@@ -297,7 +312,13 @@ def decompress_file(
             raise UsageError("output is a file object and format is None: give format='PNG'")
         format = format_of_suffix(Path(output).suffix)  # noqa: A001
     picture = decompress_to_picture(
-        path, region=region, layers=layers, partial=partial, seed=seed, device=device
+        path,
+        region=region,
+        layers=layers,
+        partial=partial,
+        seed=seed,
+        realism=realism,
+        device=device,
     )
     if isinstance(output, (str, os.PathLike)):
         from .write_file import write_atomically
@@ -317,41 +338,7 @@ def inspect(data: Source) -> FileInfo:
     data   bytes, path, or binary file object.  Raises InputError or a StreamError.
     """
     with opened(data) as fo:
-        found = scan(fo)
-    header, chunks = found.header, found.chunks
-    data_bytes = [chunk.length for chunk in chunks if chunk.type == b"DATA"]
-    sizes: dict[bytes, int] = {}
-    for chunk in chunks:
-        sizes[chunk.type] = sizes.get(chunk.type, 0) + chunk.length
-    size_bytes = chunks[-1].offset + chunk_bytes(chunks[-1].length)
-    return FileInfo(
-        size_bytes=size_bytes,
-        format_version=found.version,
-        width=header.width,
-        height=header.height,
-        channels=header.channels,
-        bit_depth=header.bit_depth,
-        has_alpha=b"ALPH" in sizes,
-        quality=header.quality,
-        model_id=header.model_id,
-        model_name=_model_name(header.model_id),
-        weights_hash=header.weights_hash.hex(),
-        tile_size=header.tile_size,
-        tiles_x=header.tiles_x,
-        tiles_y=header.tiles_y,
-        layers=header.layers,
-        rate_bpp=8 * size_bytes / (header.width * header.height),
-        payload_bytes=sum(data_bytes),
-        layer_bytes=tuple(
-            sum(data_bytes[first : first + header.tile_count])
-            for first in range(0, header.payload_count, header.tile_count)
-        ),
-        alpha_bytes=sizes.get(b"ALPH", 0),
-        icc_bytes=sizes.get(b"iccp", 0),
-        exif_bytes=sizes.get(b"exif", 0),
-        xmp_bytes=sizes.get(b"xmp_", 0),
-        chunks=chunks,
-    )
+        return file_info(scan(fo))
 
 
 def verify(data: Source, *, device: str = "auto") -> Verification:
@@ -388,7 +375,3 @@ def verify(data: Source, *, device: str = "auto") -> Verification:
 def models() -> tuple[ModelEntry, ...]:
     """Return the catalogue: numbers, names and weights of the models.  Imports no torch."""
     return MODELS
-
-
-def _model_name(model_id: int) -> str | None:
-    return next((entry.name for entry in MODELS if entry.model_id == model_id), None)

@@ -58,8 +58,10 @@ def candidates(stream: int, count: int, dimensions: int, first: int = 0) -> Floa
             f"candidates {first} .. {first + count - 1} of {dimensions} dimensions: expected at "
             f"most {MAX_CANDIDATES} of at most {MAX_DIMENSIONS}"
         )
-    raw = _raw(CANDIDATE_SEED, (stream << _STREAM_BITS) + first * dimensions, count * dimensions)
-    return normal_quantile(_open_unit(raw)).reshape(count, dimensions)
+    raw = raw_numbers(
+        CANDIDATE_SEED, (stream << _STREAM_BITS) + first * dimensions, count * dimensions
+    )
+    return normal_quantile(open_unit(raw)).reshape(count, dimensions)
 
 
 def candidates_at(streams: Int64Array, indexes: Int64Array, dimensions: int) -> Float64Array:
@@ -80,7 +82,7 @@ def candidates_at(streams: Int64Array, indexes: Int64Array, dimensions: int) -> 
         generator.advance((offset - position) % 2**128)
         raw[row] = generator.random_raw(dimensions)
         position = offset + dimensions
-    return normal_quantile(_open_unit(raw))
+    return normal_quantile(open_unit(raw))
 
 
 def kl_bits(mean: Float64Array, variance: Float64Array) -> Float64Array:
@@ -109,7 +111,7 @@ def select(
         count = candidate_count(float(kl_bits(mean, variance).sum()))
     drawn = candidates(stream, count, len(mean))
     log_weights = 0.5 * (drawn**2 - (drawn - mean) ** 2 / variance).sum(axis=1)
-    gaps = -np.log(_open_unit(_raw(ARRIVAL_SEED, stream << _STREAM_BITS, count)))
+    gaps = -np.log(open_unit(raw_numbers(ARRIVAL_SEED, stream << _STREAM_BITS, count)))
     arrivals = np.cumsum(gaps * (count / (count - np.arange(count))))
     return int(np.argmin(np.log(arrivals) - log_weights))
 
@@ -146,14 +148,18 @@ def balanced_blocks(mean_bits: Float64Array, largest_bits: float) -> npt.NDArray
     return blocks
 
 
-def _raw(seed: int, offset: int, count: int) -> UInt64Array:
+def raw_numbers(seed: int, offset: int, count: int) -> UInt64Array:
+    """uint64 (count,): outputs of PCG64 from a seed, after `offset` others (modulo 2¹²⁸).
+
+    NumPy fixes them for good.
+    """
     generator = np.random.PCG64(seed)
-    generator.advance(offset)
+    generator.advance(offset % 2**128)
     raw: UInt64Array = generator.random_raw(count)
     return raw
 
 
-def _open_unit(raw: UInt64Array) -> Float64Array:
+def open_unit(raw: UInt64Array) -> Float64Array:
     """52 bits of each raw number as a number in (0, 1), ends excluded, exactly."""
     unit: Float64Array = ((raw >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
     return unit

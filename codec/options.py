@@ -29,6 +29,7 @@ class CompressOptions:
     reduce_depth: bool = False
     apply_orientation: bool = False
     device: str = "auto"
+    noise_seed: int | None = 0
 
     def __post_init__(self) -> None:
         targets = {
@@ -50,6 +51,7 @@ class CompressOptions:
                 raise UsageError(f"{name} {value:g} was given, expected a positive number")
         check_integer("effort", self.effort, 1, 9)
         check_device(self.device)
+        check_seed(self.noise_seed, "noise_seed")
         find_model(self.model)
 
     @property
@@ -70,10 +72,17 @@ def check_integer(name: str, value: object, low: int, high: int) -> None:
         raise UsageError(f"{name} {value!r} was given, expected an integer, {low} .. {high}")
 
 
-def check_seed(seed: object) -> None:
+def check_seed(seed: object, name: str = "seed") -> None:
     """Raise UsageError unless ``seed`` is None or an integer, 0 .. 2⁶³ − 1."""
     if seed is not None:
-        check_integer("seed", seed, 0, 2**63 - 1)
+        check_integer(name, seed, 0, 2**63 - 1)
+
+
+def check_realism(realism: object) -> None:
+    """Raise UsageError unless ``realism`` is a number, 0 .. 1."""
+    number = not isinstance(realism, bool) and isinstance(realism, (int, float))
+    if not number or not 0 <= realism <= 1:  # type: ignore[operator]
+        raise UsageError(f"realism {realism!r} was given, expected a number, 0 .. 1")
 
 
 def check_device(device: str) -> None:

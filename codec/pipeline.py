@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from bitstream.container import Container, TileSelection
-from bitstream.errors import PayloadError, UsageError
+from bitstream.errors import HeaderError, PayloadError, UsageError
 from bitstream.header import Header
 from bitstream.limits import MIN_TILE_LOG2
 from codec.alpha import decode_alpha, encode_alpha
 from codec.image import Picture
-from codec.models.base import LayeredModel, LoadedModel, TileDecoder, WholePictureModel
+from codec.models.base import (
+    LayeredModel,
+    LoadedModel,
+    StochasticModel,
+    TileDecoder,
+    WholePictureModel,
+)
 from codec.tiling import TileGrid, Window
 
 Region = tuple[int, int, int, int]
@@ -30,10 +38,13 @@ def compress_picture(
     quality: float,
     tile_size: int = DEFAULT_TILE_SIZE,
     effort: int = 1,
+    noise_seed: int | None = 0,
 ) -> Container:
     """Code a picture at a quality in [1, 100], tile by tile.
 
-    effort  1..9; every level is the same one pass for the models of this version
+    effort      1..9; every level is the same one pass for the models of this version
+    noise_seed  0 .. 2⁶³ − 1, kept in the file where the model draws noise; None leaves it free
+
     Raises `LimitError` for a picture larger than the format allows, `UsageError` for one that
     the model does not code. A model for whole pictures takes one tile of its own size.
     """
@@ -52,6 +63,8 @@ def compress_picture(
         tile_size=tile_size,
         layers=model.layers,
     )
+    if _stochastic(model, header.quality) is not None:
+        header = replace(header, noise_seed=noise_seed, free_noise=noise_seed is None)
     grid = TileGrid(header, model.stride)
     tiles = []
     for number in range(grid.count):
@@ -80,18 +93,20 @@ def decompress_container(
     """Decode a container, which may lack the last layers of its file.
 
     region  (x, y, width, height) in pixels, None for all
-    seed    draw what the missing layers would say from the model's prior, each tile with a
-            generator of its own; None takes the prior's mean
+    seed    0 .. 2⁶³ − 1. Draw what the missing layers would say from the model's prior, each tile
+            with a generator of its own; None takes the prior's mean. Of a model that draws noise,
+            that of this seed; None takes the seed of the file, or a fresh one if it has none
 
-    Raises `PayloadError` for damaged payloads, `UsageError` for a region outside the image, or
-    missing layers of a model that is no `LayeredModel`.
+    Raises `PayloadError` for damaged payloads, `HeaderError` for tiles or noise that the model
+    has not, `UsageError` for a region outside the image, or missing layers of a model that
+    is no `LayeredModel`.
     """
 
     def latents(tile: int) -> Float32Array:
         payloads = [layer[tile] for layer in container.payloads]
         return _decode_tile(container.header, tile, payloads, model, seed)
 
-    return _draw(container, latents, model, region)
+    return _draw(container, latents, model, region, seed)
 
 
 def decompress_tiles(
@@ -105,7 +120,7 @@ def decompress_tiles(
     def latents(tile: int) -> Float32Array:
         return _decode_tile(selection.header, tile, selection.payloads[tile], model, seed)
 
-    return _draw(selection, latents, model, region)
+    return _draw(selection, latents, model, region, seed)
 
 
 def tiles_of_region(header: Header, model: LoadedModel, region: Region) -> list[int]:
@@ -123,7 +138,7 @@ class LayerDecoder:
     """
 
     def __init__(self, header: Header, model: LoadedModel, *, seed: int | None = None) -> None:
-        _check_layers(header, model)
+        _check_header(header, model)
         self._header, self._model, self._seed = header, model, seed
         self._tiles: list[TileDecoder] = []
         self._layers_read = 0
@@ -140,7 +155,7 @@ class LayerDecoder:
                     self._tiles.append(_tile_decoder(self._header, number, self._model))
                 self._tiles[number].read(payload)
             self._layers_read += 1
-        return _draw(container, self._latents, self._model, None)
+        return _draw(container, self._latents, self._model, None, self._seed)
 
     def _latents(self, tile: int) -> Float32Array:
         is_whole = self._layers_read == self._header.layers
@@ -177,10 +192,34 @@ def _tile_generator(seed: int | None, tile: int) -> np.random.Generator | None:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, tile))))
 
 
-def _check_layers(header: Header, model: LoadedModel) -> None:
+def _stochastic(model: LoadedModel, quality: float) -> StochasticModel | None:
+    """The model, if it draws noise at this quality."""
+    if isinstance(model, StochasticModel) and model.draws_noise(quality):
+        return model
+    return None
+
+
+def _check_header(header: Header, model: LoadedModel) -> None:
     if header.layers != model.layers:
         raise PayloadError(
             f"the file has {header.layers} layers, expected {model.layers} of {model.name}"
+        )
+    if isinstance(model, WholePictureModel) and header.tile_count > 1:
+        raise HeaderError(
+            f"the file has {header.tile_count} tiles, expected one tile of {model.name}: the file "
+            "was not written by a conforming encoder"
+        )
+    noise = "no noise"
+    if header.free_noise:
+        noise = "free noise"
+    elif header.noise_seed is not None:
+        noise = f"noise seed {header.noise_seed}"
+    draws = _stochastic(model, header.quality) is not None
+    if draws == (noise == "no noise"):
+        raise HeaderError(
+            f"{noise} in the header, expected {'some' if draws else 'none'} of the model "
+            f"{model.name} at quality {header.quality:g}: the file was not written by a "
+            "conforming encoder"
         )
 
 
@@ -189,10 +228,15 @@ def _draw(
     latents_of: Callable[[int], Float32Array],
     model: LoadedModel,
     region: Region | None,
+    seed: int | None,
 ) -> Picture:
     """The picture, or a region of it, from the latents of the tiles: asked for once each."""
     header = file.header
-    _check_layers(header, model)
+    _check_header(header, model)
+    stochastic = _stochastic(model, header.quality)
+    noise_seed = header.noise_seed if seed is None else seed
+    if noise_seed is None:
+        noise_seed = secrets.randbelow(2**63)
     grid = TileGrid(header, model.stride)
     wanted = grid.pixels if region is None else _window(header, region)
     pixels = np.empty((wanted.height, wanted.width, header.channels), dtype=np.uint8)
@@ -206,7 +250,10 @@ def _draw(
             del decoded[done]
         for neighbour in neighbours:
             if neighbour not in decoded:
-                decoded[neighbour] = latents_of(neighbour)
+                latents = latents_of(neighbour)
+                if stochastic is not None:
+                    latents = stochastic.add_noise(latents, header.quality, noise_seed)
+                decoded[neighbour] = latents
         drawn = model.synthesize(_join(grid, decoded, source), header.quality)
         visible = target.scale(model.stride).intersect(wanted)
         rows, columns = visible.within(source.scale(model.stride))

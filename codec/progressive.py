@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, overload
 
 from bitstream import Container, read_layers
 
-from .api import ReturnType, check_return_type, in_form
+from .forms import ReturnType, check_return_type, in_form
 from .options import check_device, check_seed
 from .source import Source, opened
 
@@ -66,7 +66,7 @@ def _pictures(data: Source, seed: int | None, device: str) -> Iterator[Picture]:
                     header.model_id, weights_hash=header.weights_hash, device=device
                 )
                 if header.layers == 1:
-                    decode = partial(pipeline.decompress_container, model=model)
+                    decode = partial(pipeline.decompress_container, model=model, seed=seed)
                 else:
                     decode = pipeline.LayerDecoder(header, model, seed=seed).decode
             yield decode(container)

@@ -1,8 +1,11 @@
 """What the library returns beside bytes and images: frozen dataclasses."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from bitstream import ChunkInfo
+
+NoisePolicy = Literal["none", "replay", "free"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,9 @@ class FileInfo:
 
     model_name     None if this version does not know the number
     weights_hash   first 8 bytes of the weights' SHA-256, in hexadecimal
+    noise          what decoding draws besides reading: "none"; "replay", the noise of the file's
+                   seed; or "free", fresh noise each time
+    noise_seed     of "replay", else None
     rate_bpp       bits of the whole file per pixel
     *_bytes        payloads of the chunks of that kind, together; 0 where there are none
     layer_bytes    those of each layer: what ``payload_bytes`` is the sum of
@@ -55,6 +61,8 @@ class FileInfo:
     tiles_x: int
     tiles_y: int
     layers: int
+    noise: NoisePolicy
+    noise_seed: int | None
     rate_bpp: float
     payload_bytes: int
     layer_bytes: tuple[int, ...]

@@ -47,7 +47,13 @@ def meet(options: CompressOptions, picture: Picture, model: LoadedModel) -> Tria
 
     def write(quality: float) -> bytes:
         return container_to_bytes(
-            pipeline.compress_picture(picture, model, quality=quality, effort=options.effort)
+            pipeline.compress_picture(
+                picture,
+                model,
+                quality=quality,
+                effort=options.effort,
+                noise_seed=options.noise_seed,
+            )
         )
 
     def psnr_db(data: bytes) -> float:

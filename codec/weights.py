@@ -8,13 +8,14 @@ import os
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bitstream.errors import UsageError, WeightsMismatchError, WeightsMissingError
 from codec.models.catalog import WEIGHTS_FOLDER, find_model
 
 if TYPE_CHECKING:
     from codec.models.base import LoadedModel
+    from codec.models.photo_realism import RealisticSynthesis
 
 ENVIRONMENT_VARIABLE = "CALOTYPE_WEIGHTS"
 HASH_BYTES = 8
@@ -41,6 +42,50 @@ def load_model(
     entry = find_model(model_id)
     path = _find(entry.name, weights_hash)
     return _load(entry.name, path, path.stat().st_mtime_ns, _device(device))
+
+
+def with_realism(model: LoadedModel, realism: float) -> LoadedModel:
+    """The model with a realism in [0, 1]; see `codec.models.photo_realism`. At 0 the model itself.
+
+    Raises `UsageError` for a model that is not photo, `WeightsMissingError`,
+    `WeightsMismatchError`.
+    """
+    if realism == 0:
+        return model
+    from codec.models.photo_coder import PhotoCoder
+    from codec.models.photo_realism import RealisticPhoto
+
+    if not isinstance(model, PhotoCoder):
+        raise UsageError(
+            f"realism {realism:g} was given, but the file is of {model.name}, which has one "
+            "decoder only: realism is for files of photo, leave it at 0"
+        )
+    path = find_realism(model.weights_hash)
+    realistic = _load_realism(path, path.stat().st_mtime_ns, str(model.device))
+    return RealisticPhoto(model, realistic, realism)
+
+
+def find_realism(photo_hash: bytes) -> Path:
+    """The weights file of the realistic decoder of photo weights, named by their first 8 bytes.
+
+    Raises `WeightsMissingError` where there is none, `WeightsMismatchError` for a damaged one.
+    """
+    from codec.models.photo_realism import NAME, PHOTO_HASH_KEY
+
+    wanted, found = photo_hash.hex(), []
+    for folder in _folders():
+        for file, _ in _listed(folder, NAME):
+            made_for = _metadata(folder / file).get(PHOTO_HASH_KEY, "")
+            found.append(f"one for {made_for[: 2 * HASH_BYTES]}")
+            if made_for.startswith(wanted):
+                return folder / file
+    raise WeightsMissingError(
+        f"no realistic decoder for the photo weights {wanted} is installed (found: "
+        f"{', '.join(found) or 'none'}); train one: "
+        f"python -m training.realism {NAME} --data DIR --weights PHOTO.safetensors, export it: "
+        f"python -m training.realism.export, and name its folder in {ENVIRONMENT_VARIABLE}; "
+        "or leave the realism at 0"
+    )
 
 
 def _folders() -> list[Path]:
@@ -94,9 +139,26 @@ def _device(name: str) -> str:
 @lru_cache(maxsize=8)
 def _load(name: str, path: Path, modified_ns: int, device: str) -> LoadedModel:
     import torch
-    from safetensors import SafetensorError, safe_open
 
     load = _loader(name)
+    arrays, metadata, digest = _read(name, path)
+    return load(arrays, metadata, digest[:HASH_BYTES], device=torch.device(device))
+
+
+@lru_cache(maxsize=8)
+def _load_realism(path: Path, modified_ns: int, device: str) -> RealisticSynthesis:
+    import torch
+
+    from codec.models.photo_realism import NAME, load_realism
+
+    arrays, metadata, _ = _read(NAME, path)
+    return load_realism(arrays, metadata, device=torch.device(device))
+
+
+def _read(name: str, path: Path) -> tuple[dict[str, Any], dict[str, str], bytes]:
+    """Arrays, metadata and SHA-256 of a weights file that is what the registry says."""
+    from safetensors import SafetensorError, safe_open
+
     digest = hash_weights(path)
     expected = dict(_listed(path.parent, name)).get(path.name)
     if digest.hex() != expected:
@@ -106,10 +168,22 @@ def _load(name: str, path: Path, modified_ns: int, device: str) -> LoadedModel:
     try:
         with safe_open(path, framework="numpy") as file:
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            metadata = file.metadata() or {}
+            return arrays, file.metadata() or {}, digest
     except (SafetensorError, OSError) as error:
         raise WeightsMismatchError(f"{path} is not a safetensors file: {error}") from error
-    return load(arrays, metadata, digest[:HASH_BYTES], device=torch.device(device))
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise WeightsMismatchError(
+            f"{path} is not a safetensors file ({error}), but registry.json beside it names it; "
+            "export it again"
+        ) from error
 
 
 def _loader(name: str) -> Callable[..., LoadedModel]:
@@ -122,6 +196,10 @@ def _loader(name: str) -> Callable[..., LoadedModel]:
         from codec.models.draw_coder import load_draw
 
         return load_draw
+    if name == "dplc":
+        from codec.models.dplc_coder import load_dplc
+
+        return load_dplc
     if name == "draw-bits-back":
         from codec.models.draw_bits_back import load_draw_bits_back
 

@@ -9,7 +9,7 @@ from bitstream import UsageError, limits
 
 from .batch import as_record, end, notice, print_json, run_batch
 from .files import check_targets, plan, read_input, write_output
-from .values import parse_size
+from .values import parse_noise_seed, parse_size
 
 if TYPE_CHECKING:
     from codec import Compression
@@ -47,6 +47,14 @@ def compress(
     effort: Annotated[
         int, typer.Option("--effort", "-e", help="1 .. 9; all do the same in this version.")
     ] = 1,
+    noise_seed: Annotated[
+        str,
+        typer.Option(
+            "--noise-seed",
+            metavar="N|free",
+            help="Seed that the file keeps, for models that decode with noise; free: none is kept.",
+        ),
+    ] = "0",
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Files at a time.")] = 1,
     recursive: Annotated[
@@ -79,6 +87,7 @@ def compress(
         reduce_depth=reduce_depth,
         apply_orientation=apply_orientation,
         device=device,
+        noise_seed=parse_noise_seed(noise_seed),
     )
     todo = plan(inputs, output, recursive=recursive, is_wanted=_is_image, suffix=SUFFIX)
     quiet = as_json or any(job.target is None for job in todo)

@@ -53,9 +53,18 @@ def decompress(
         typer.Option(
             "--seed",
             metavar="N",
-            help="Draw what missing layers would say from the model's prior, instead of its mean.",
+            help="Draw what missing layers would say from the model's prior, instead of its mean; "
+            "and for models that decode with noise, that noise, instead of the file's.",
         ),
     ] = None,
+    realism: Annotated[
+        float,
+        typer.Option(
+            "--realism",
+            metavar="R",
+            help="0 .. 1, for files of photo: from least squared error to most like a photograph.",
+        ),
+    ] = 0.0,
     region: Annotated[
         str | None, typer.Option("--region", metavar="X,Y,W,H", help="Decode only this part.")
     ] = None,
@@ -71,10 +80,11 @@ def decompress(
 
     photo.calo becomes photo.png beside it; -o photo.jpg picks another format by its suffix.
     """
-    from codec.options import check_device, check_integer, check_seed
+    from codec.options import check_device, check_integer, check_realism, check_seed
 
     check_device(device)
     check_seed(seed)
+    check_realism(realism)
     if layers is not None:
         check_integer("layers", layers, 1, limits.MAX_LAYERS)
     window = None if region is None else parse_region(region)
@@ -103,6 +113,7 @@ def decompress(
             layers=layers,
             partial=partial,
             seed=seed,
+            realism=realism,
             device=device,
         )
         notices = list(picture.notices)

@@ -47,6 +47,11 @@ def _lines(file: str, info: "FileInfo") -> list[str]:
         "metadata": f"ICC {info.icc_bytes}, EXIF {info.exif_bytes}, XMP {info.xmp_bytes} bytes",
         "payload": f"{info.payload_bytes:,} bytes, alpha {info.alpha_bytes:,} bytes",
     }
+    if info.noise != "none":
+        drawn = "free: drawn afresh each time"
+        if info.noise_seed is not None:
+            drawn = f"seed {info.noise_seed}: the same each time"
+        rows["noise"] = drawn
     lines = [f"{title:<9} {text}" for title, text in rows.items()]
     lines.append(f"{'chunks':<9} {'type':<4} {'offset':>10} {'length':>10}")
     for chunk in info.chunks:

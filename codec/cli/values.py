@@ -1,4 +1,4 @@
-"""Values that a person types: sizes and regions."""
+"""Values that a person types: sizes, regions and seeds."""
 
 import re
 
@@ -34,3 +34,12 @@ def parse_region(text: str) -> tuple[int, int, int, int]:
         if width and height:
             return x, y, width, height
     raise UsageError(f"region {text!r} was given, expected X,Y,W,H in pixels, such as 0,0,256,256")
+
+
+def parse_noise_seed(text: str) -> int | None:
+    """Return a seed for "0", "12345", and None for "free"; raises UsageError."""
+    if text.strip().lower() == "free":
+        return None
+    if re.fullmatch(r"\s*\d{1,19}\s*", text, re.ASCII):
+        return int(text)
+    raise UsageError(f"noise seed {text!r} was given, expected 0 .. 2⁶³ − 1, or free")

@@ -58,6 +58,24 @@ class WholePictureModel(Protocol):
         """
 
 
+@runtime_checkable
+class StochasticModel(Protocol):
+    """A model that draws noise to decode with: a file stands for a distribution of pictures.
+
+    What a `LoadedModel` may be besides. `synthesize` then takes latents that went through
+    `add_noise`, or a window of them, wherever noise is drawn at all.
+    """
+
+    def draws_noise(self, quality: float) -> bool:
+        """Whether the picture of a quality depends on noise."""
+
+    def add_noise(self, latents: Float32Array, quality: float, seed: int) -> Float32Array:
+        """Latents (C, h, w) of a whole tile to (C + k, h, w), with the noise of a seed.
+
+        seed   0 .. 2⁶³ − 1. The noise of a column depends on the seed and its place alone
+        """
+
+
 class TileDecoder(Protocol):
     """Decodes the layers of one tile, one after another."""
 

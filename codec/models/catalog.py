@@ -40,6 +40,7 @@ class ModelEntry:
 _FAMILIES = (
     (1, "photo", "photographs: variational autoencoder with a hyperprior", 1),
     (2, "draw", "photographs: convolutional DRAW, every step a layer of the file", 8),
+    (3, "dplc", "images of one kind: distribution-preserving, decoded with noise", 1),
     (4, "vae-round", "grey digits: VAE, means rounded to a grid", 1),
     (5, "vae-dither", "grey digits: VAE, universal (dithered) quantisation", 1),
     (6, "vae-rec", "grey digits: VAE, relative entropy coding of posterior samples", 1),
@@ -47,7 +48,6 @@ _FAMILIES = (
     (8, "vae-bits-back", "black-and-white digits: VAE, lossless archive by bits-back coding", 1),
     (9, "draw-bits-back", "small images: DRAW, lossless archive by bits-back coding", 1),
 )
-
 
 def _registry() -> dict[str, list[dict[str, str]]]:
     entries: dict[str, list[dict[str, str]]] = json.loads(

@@ -68,11 +68,8 @@ class DplcConfig:
     rates: tuple[int, ...] = (0, 2, 8, 32, 128)
 
     def __post_init__(self) -> None:
-        whole = all(
-            isinstance(values, tuple) and all(type(v) is int for v in values)
-            for values in (self.hidden, self.encoder, self.rates)
-        ) and all(type(v) is int for v in (self.channels, self.side, self.mixer, self.noise))
-        if not whole:
+        sizes = (self.channels, self.side, self.mixer, self.noise)
+        if not all(map(_is_whole, (self.hidden, self.encoder, self.rates, sizes))):
             raise UsageError(f"{self}: expected whole numbers")
         if self.channels not in (1, 3):
             raise UsageError(f"channels {self.channels}: expected 1 or 3")
@@ -117,6 +114,10 @@ class DplcConfig:
         The rates divide the qualities up to 100 evenly: of five, those up to 20 select the first.
         """
         return (hundredths - 1) * len(self.rates) // 10_000
+
+
+def _is_whole(values: object) -> bool:
+    return isinstance(values, tuple) and all(type(v) is int for v in values)
 
 
 class SymbolEncoder(nn.Module):

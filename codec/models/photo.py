@@ -308,10 +308,16 @@ class PhotoModel(nn.Module):
         hyper_latents: Tensor = self.hyper_analysis(padded, position)
         return hyper_latents
 
-    def synthesize(self, latents: Tensor, position: Tensor) -> Tensor:
-        """Dequantised latents in units of the quantiser step to pixels, not clamped."""
+    def synthesize(
+        self, latents: Tensor, position: Tensor, synthesis: Synthesis | None = None
+    ) -> Tensor:
+        """Dequantised latents in units of the quantiser step to pixels, not clamped.
+
+        synthesis  another network in place of the model's own
+        """
         scaled = latents * self.log_inverse_gain(position).exp()
-        pixels: Tensor = self.synthesis(scaled, position) + 0.5
+        network = self.synthesis if synthesis is None else synthesis
+        pixels: Tensor = network(scaled, position) + 0.5
         return pixels
 
     def forward(self, pixels: Tensor, position: Tensor, *, hard: bool = False) -> Forward:

@@ -15,7 +15,14 @@ from bitstream.errors import WeightsMismatchError
 from bitstream.symbols import SymbolDecoder, SymbolEncoder
 from bitstream.tables import TableSet
 from codec.exact import ExactHyperSynthesis, layers_from_arrays
-from codec.models.photo import LATENT_STRIDE, MODEL_ID, PhotoConfig, PhotoModel, quality_position
+from codec.models.photo import (
+    LATENT_STRIDE,
+    MODEL_ID,
+    PhotoConfig,
+    PhotoModel,
+    Synthesis,
+    quality_position,
+)
 from codec.quantize import dequantize, quantize, round_hyper_latents
 
 Array = npt.NDArray[np.generic]
@@ -112,17 +119,28 @@ class PhotoCoder:
             latents = self.network.analysis(images - 0.5, position) * gain
         return _array(latents)
 
-    @torch.inference_mode()
     def synthesize(self, latents: Float32Array, quality: float) -> Uint8Array:
         """Dequantised latents (C, h, w) to pixels uint8 (16·h, 16·w, 3)."""
+        return to_levels(self.render(latents, quality))
+
+    @torch.inference_mode()
+    def render(
+        self, latents: Float32Array, quality: float, synthesis: Synthesis | None = None
+    ) -> torch.Tensor:
+        """Dequantised latents (C, h, w) to pixels not yet rounded, float32 (1, 3, 16·h, 16·w).
+
+        synthesis  another network on `device` that takes the place of the model's own
+
+        Pixels are in [0, 1].
+        """
         tensor = torch.from_numpy(np.ascontiguousarray(latents)).to(self.device)[None]
         tensor = tensor.contiguous(memory_format=torch.channels_last)
         with self._arithmetic():
-            images = self.network.synthesize(tensor, self._position(quality))
+            images: torch.Tensor = self.network.synthesize(
+                tensor, self._position(quality), synthesis
+            )
         # nan_to_num: a hostile but well-formed file may overflow; its pixels stay defined.
-        levels = images.float().nan_to_num_(0, 1, 0).clamp_(0, 1).mul_(255).round_()
-        pixels: Uint8Array = levels[0].permute(1, 2, 0).to(torch.uint8).cpu().numpy()
-        return pixels
+        return images.float().nan_to_num_(0, 1, 0).clamp_(0, 1)
 
     def encode_tile(self, latents: Float32Array, quality: float) -> tuple[bytes, ...]:
         """Code latents (C, h, w): hyper-latents first, then the residuals, in one stream."""
@@ -192,15 +210,19 @@ def load_photo(
 
     Raises `WeightsMismatchError` when the file does not hold a photo model.
     """
+    return PhotoCoder(arrays, read_photo_config(metadata), weights_hash, device=device)
+
+
+def read_photo_config(metadata: Mapping[str, str]) -> PhotoConfig:
+    """The sizes in the metadata of a weights file; raises `WeightsMismatchError`."""
     try:
         values: dict[str, Any] = json.loads(metadata["config"])
         known = {field.name for field in fields(PhotoConfig)}
-        config = PhotoConfig(**{name: int(values[name]) for name in known})
+        return PhotoConfig(**{name: int(values[name]) for name in known})
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsMismatchError(
             f"weights file: its configuration is unreadable ({error!r}); export it again"
         ) from error
-    return PhotoCoder(arrays, config, weights_hash, device=device)
 
 
 def _network(arrays: Mapping[str, Array], config: PhotoConfig) -> PhotoModel:
@@ -219,6 +241,14 @@ def _network(arrays: Mapping[str, Array], config: PhotoConfig) -> PhotoModel:
             f"weights file: it does not fit its own sizes: {error}"
         ) from error
     return network.eval().requires_grad_(False)
+
+
+@torch.inference_mode()
+def to_levels(images: torch.Tensor) -> Uint8Array:
+    """Pixels float (1, 3, H, W) in [0, 1] to the nearest of uint8 (H, W, 3)."""
+    levels = images.mul(255).round_()
+    pixels: Uint8Array = levels[0].permute(1, 2, 0).to(torch.uint8).cpu().numpy()
+    return pixels
 
 
 def _array(tensor: torch.Tensor) -> Float32Array:

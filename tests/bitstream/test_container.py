@@ -93,11 +93,23 @@ def test_exact_bytes_are_those_of_the_format_document() -> None:
         {"channels": 1, "quality": 1.0, "model_id": 0},
         {"quality": 100.0, "model_id": 65535, "tile_size": 2**12, "layers": 64},
         {"quality": 33.33},
+        {"noise_seed": 0},
+        {"noise_seed": 2**63 - 1},
+        {"free_noise": True},
     ],
 )
 def test_headers_survive(changes: dict[str, Any]) -> None:
     header = dataclasses.replace(files.HEADER, **changes)
     assert type(header).unpack(header.pack()) == header
+
+
+def test_a_noise_seed_is_a_flag_and_a_number() -> None:
+    plain = files.HEADER.pack()
+    assert plain[-1:] == b"\0"
+    for seed, coded in ((0, b"\0"), (127, b"\x7f"), (300, b"\xac\x02")):
+        header = dataclasses.replace(files.HEADER, noise_seed=seed)
+        assert header.pack() == plain[:-1] + b"\1" + coded
+    assert dataclasses.replace(files.HEADER, free_noise=True).pack() == plain[:-1] + b"\2"
 
 
 def test_header_geometry() -> None:
@@ -127,7 +139,9 @@ def test_header_geometry() -> None:
         ({"layers": 0}, HeaderError),
         ({"layers": 65}, LimitError),
         ({"width": 2**14, "height": 2**14, "layers": 5}, LimitError),
-        ({"flags": 1}, HeaderError),
+        ({"noise_seed": -1}, HeaderError),
+        ({"noise_seed": 2**63}, HeaderError),
+        ({"noise_seed": 1, "free_noise": True}, HeaderError),
     ],
 )
 def test_headers_are_checked(changes: dict[str, Any], error: type[StreamError]) -> None:

@@ -271,7 +271,8 @@ def test_decompress_file(coded: bytes, tmp_path: Path) -> None:
 def test_models() -> None:
     photo, *others = codec.models()
     assert (photo.model_id, photo.name, photo.layers) == (1, "photo", 1)
-    # A number is never used for another model; 2 and 3 are kept for later ones.
+    # A number is never used for another model.
     assert {
+        "draw": 2, "dplc": 3,
         "vae-round": 4, "vae-dither": 5, "vae-rec": 6, "vae-vbq": 7, "vae-bits-back": 8,
     }.items() <= {model.name: model.model_id for model in others}.items()  # fmt: skip

@@ -1,9 +1,9 @@
-"""Sizes and regions as people type them."""
+"""Sizes, regions and seeds as people type them."""
 
 import pytest
 
 from bitstream import UsageError
-from codec.cli.values import parse_region, parse_size
+from codec.cli.values import parse_noise_seed, parse_region, parse_size
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,11 @@ def test_regions() -> None:
     ):
         with pytest.raises(UsageError, match="X,Y,W,H"):
             parse_region(text)
+
+
+def test_noise_seeds() -> None:
+    assert [parse_noise_seed(text) for text in ("0", " 12 ", str(2**63 - 1))] == [0, 12, 2**63 - 1]
+    assert parse_noise_seed("free") is parse_noise_seed(" FREE") is None
+    for text in ("", "-1", "1.0", "none", "٣", "9" * 20):
+        with pytest.raises(UsageError, match="free"):
+            parse_noise_seed(text)

@@ -19,7 +19,7 @@ from codec.models.photo_coder import PhotoCoder
 from codec.rate_distortion.adapters import SHIPPED, load_decoder
 
 Pixels = npt.NDArray[np.uint8]
-UNTRAINED = {"draw", "draw-bits-back"}
+UNTRAINED = {"dplc", "draw", "draw-bits-back"}
 """Models that may still lack weights."""
 QUALITIES = (1, 10, 25, 40, 55, 70, 85, 100)
 

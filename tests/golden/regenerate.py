@@ -23,7 +23,7 @@ from codec.models.photo_coder import PhotoCoder
 from codec.pipeline import compress_picture, decompress_container
 from codec.tiling import TileGrid
 from tests.codec.tiny import photographs, write_tiny_weights
-from tests.golden import digits, draw, draw_archive
+from tests.golden import digits, dplc, draw, draw_archive
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -63,6 +63,9 @@ def main(name: str) -> int:
         return 0
     if name in draw_archive.CASES:
         draw_archive.write_archive_case(name, FOLDER)
+        return 0
+    if name in dplc.CASES:
+        dplc.write_dplc_case(name, FOLDER)
         return 0
     if not (FOLDER / "photo.safetensors").exists():
         write_tiny_weights(FOLDER)

@@ -195,6 +195,6 @@ def test_a_message_of_nothing_but_escapes_is_read_in_bounded_time() -> None:
     encoder = SymbolEncoder()
     encoder.put(symbols, INDEXES, TABLES)
     data = encoder.finish()
-    begin = time.perf_counter()
+    begin = time.process_time()
     assert (SymbolDecoder(data).get(INDEXES, TABLES) == symbols).all()
-    assert time.perf_counter() - begin < MAX_SECONDS
+    assert time.process_time() - begin < MAX_SECONDS

@@ -1,0 +1,62 @@
+"""The golden cases of the distribution-preserving codec: symbols and noise, and noise alone.
+
+The JSON files have digests of the bits, the PNGs what the noise of the stored seed makes of them.
+The weights beside them are untrained.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from bitstream.container import Container, container_from_bytes, container_to_bytes
+from codec import weights
+from codec.image import Picture
+from codec.models.dplc_coder import DplcCoder
+from codec.pipeline import compress_picture, decompress_container
+from codec.tiling import TileGrid
+from tests.codec.tiny_dplc import scene, write_tiny_dplc
+
+QUALITIES = {"dplc-v1": 87.65, "dplc-sample-v1": 12.34}
+CASES = tuple(QUALITIES)
+HEIGHT, WIDTH, NOISE_SEED = 83, 117, 2**40 + 3
+
+
+def load_coder() -> DplcCoder:
+    """The model of the folder that CALOTYPE_WEIGHTS names."""
+    coder = weights.load_model("dplc", device="cpu")
+    assert isinstance(coder, DplcCoder)
+    return coder
+
+
+def parse(container: Container, coder: DplcCoder) -> list[list[int]]:
+    """The bits of each block."""
+    tile = TileGrid(container.header, coder.stride).tile(0)
+    payloads = [layer[0] for layer in container.payloads]
+    decoded = coder.decode_tile(payloads, tile.height, tile.width, container.header.quality)
+    bits: list[list[int]] = (decoded > 0).reshape(len(decoded), tile.height * tile.width).T.tolist()
+    return bits
+
+
+def bits_digest(bits: list[list[int]]) -> str:
+    """SHA-256 of the bits of all blocks, a byte each, block after block."""
+    return hashlib.sha256(np.array(bits, dtype=np.uint8).tobytes()).hexdigest()
+
+
+def write_dplc_case(name: str, folder: Path) -> None:
+    """Write a case that is not there, and the weights if they are not."""
+    if not (folder / "dplc.safetensors").exists():
+        write_tiny_dplc(folder)
+    coder, quality = load_coder(), QUALITIES[name]
+    picture = Picture(scene(HEIGHT, WIDTH, seed=80))
+    container = compress_picture(picture, coder, quality=quality, noise_seed=NOISE_SEED)
+    data = container_to_bytes(container)
+    (folder / f"{name}.calo").write_bytes(data)
+    decoded = decompress_container(container_from_bytes(data), coder)
+    Image.fromarray(decoded.pixels).save(folder / f"{name}.png")
+    record = {"quality": quality, "bits_sha256": bits_digest(parse(container, coder))}
+    (folder / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n", "utf-8")

@@ -1,0 +1,179 @@
+"""`python -m training.realism.export --run RUN -o FOLDER`: weights file, card and registry entry.
+
+The averaged decoder is rounded to float16, its quality tables stay float32. The file names the
+photo weights that it belongs to by their SHA-256; the folder is one for CALOTYPE_WEIGHTS.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.numpy import save_file
+from torch import Tensor
+
+from bitstream.errors import CalotypeError, UsageError
+from codec.models.photo_realism import (
+    ARRAY_PREFIX,
+    NAME,
+    PHOTO_HASH_KEY,
+    RealisticPhoto,
+    load_realism,
+)
+from training.data import Pixels, load_photographs
+from training.export import Origin, measure, measured_table
+from training.loop import CHECKPOINT
+from training.realism.photo_weights import PhotoWeights, load_photo_weights
+from training.realism.run import check_photo, load_realism_checkpoint
+from training.registry import register
+
+Array = npt.NDArray[np.generic]
+
+
+def realism_arrays(state: Mapping[str, Tensor]) -> dict[str, Array]:
+    """A synthesis's state as it is stored: float16, quality tables float32.
+
+    Raises `UsageError` for weights that are not finite, or too large for float16.
+    """
+    arrays: dict[str, Array] = {}
+    for name, tensor in state.items():
+        values = tensor.to(torch.float32 if name.endswith(".knots") else torch.float16)
+        if not bool(torch.isfinite(values).all()):
+            raise UsageError(f"{name} has values that float16 cannot hold; train it again")
+        arrays[ARRAY_PREFIX + name] = values.cpu().contiguous().numpy()
+    return arrays
+
+
+def write_realism(
+    folder: Path,
+    arrays: dict[str, Array],
+    photo: PhotoWeights,
+    origin: Origin,
+    validation: Sequence[Pixels] = (),
+) -> Path:
+    """Write `photo-realism.safetensors`, its card and the registry; returns the weights file.
+
+    The card states what the written weights measure on `validation` pictures, uint8 (h, w, 3).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{NAME}.safetensors"
+    config = json.dumps(asdict(photo.coder.config))
+    metadata = {"model": NAME, "config": config, PHOTO_HASH_KEY: photo.sha256}
+    save_file(arrays, path, metadata=metadata)
+    path.chmod(0o644)
+    digest = register(path, [NAME])
+    card = _card(path, digest, arrays, photo, origin)
+    if validation:
+        realistic = load_realism(arrays, metadata, device=photo.coder.device)
+        rows = measure(RealisticPhoto(photo.coder, realistic, 1), validation)
+        card += measured_table(rows, len(validation))
+        card += "\nThe PSNR is that of realism 1; the card of the photo weights has that of 0.\n"
+    path.with_suffix(".md").write_text(card, "utf-8")
+    return path
+
+
+def _card(
+    path: Path, digest: str, arrays: dict[str, Array], photo: PhotoWeights, origin: Origin
+) -> str:
+    return f"""---
+license: {origin.licence}
+tags: [image-compression]
+---
+# Weights of the realistic decoder `{NAME}`
+
+A second decoder of photo files, for `calotype decompress --realism R`, trained by a critic.
+
+| | |
+|---|---|
+| file | `{path.name}`, {path.stat().st_size:,} bytes |
+| SHA-256 | `{digest}` |
+| for the photo weights | `{photo.sha256}` |
+| exported | {date.today().isoformat()} |
+| parameters | {sum(array.size for array in arrays.values()):,} |
+| sizes | `{json.dumps(asdict(photo.coder.config))}` |
+| trained on | {origin.data} |
+| licence | {origin.licence} |
+| command | `{origin.command}` |
+| steps | {origin.steps:,} ({origin.hours:.1f} hours) |
+
+Arrays `{ARRAY_PREFIX}*` are float16 (quality tables float32).
+"""
+
+
+def export_run(
+    run: Path,
+    folder: Path,
+    photo: PhotoWeights,
+    *,
+    data: str,
+    licence: str,
+    command: str,
+    validation: Sequence[Pixels] = (),
+) -> Path:
+    """Write what `write_realism` does of a run's last checkpoint; returns the weights file.
+
+    Raises `InputError` without such a checkpoint, `UsageError` for other photo weights.
+    """
+    checkpoint = run / CHECKPOINT
+    state: dict[str, Any] = load_realism_checkpoint(checkpoint)
+    check_photo(state, photo, checkpoint)
+    prefix = "average."
+    average = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in state["learner"].items()
+        if name.startswith(prefix)
+    }
+    origin = Origin(data, licence, command, state["step"], state["seconds"] / 3600)
+    return write_realism(folder, realism_arrays(average), photo, origin, validation)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m training.realism.export")
+    parser.add_argument("--run", type=Path, required=True, help="folder of the training run")
+    parser.add_argument("-o", "--output", type=Path, default=Path("weights"))
+    parser.add_argument(
+        "--weights", type=Path, help="photo weights of the run; those that ship with the codec"
+    )
+    parser.add_argument(
+        "--validation",
+        type=Path,
+        nargs="*",
+        default=[],
+        metavar="DIR|TAR",
+        help="images to measure the weights on, for the card",
+    )
+    parser.add_argument("--data-description", default="not stated")
+    parser.add_argument("--licence", default="not stated")
+    parser.add_argument(
+        "--command", default="not stated", help="the training command, for the card"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        path = export_run(
+            options.run,
+            options.output,
+            load_photo_weights(options.weights, torch.device("cpu")),
+            data=options.data_description,
+            licence=options.licence,
+            command=options.command,
+            validation=load_photographs(options.validation) if options.validation else [],
+        )
+    except CalotypeError as error:
+        print(f"training.realism.export: {error}", file=sys.stderr)
+        return error.exit_code
+    print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
