@@ -142,7 +142,8 @@ def test_who_says_what_the_noise_is(quality: float, monkeypatch: pytest.MonkeyPa
 def test_a_plain_autoencoder_draws_nothing() -> None:
     model, pixels = coder(PLAIN), scene(40, 64)
     container = written(model, pixels, 50, seed=7)
-    assert container.header.noise_seed is None and not container.header.free_noise
+    assert container.header.noise_seed is None
+    assert not container.header.free_noise
     np.testing.assert_array_equal(decoded(container, model), decoded(container, model, seed=3))
     latents = np.zeros((8, 1, 2), np.float32)
     assert model.add_noise(latents, 50, 1).shape == latents.shape
@@ -156,7 +157,7 @@ def test_a_header_that_is_wrong_about_noise_is_refused() -> None:
             decoded(dataclasses.replace(container, header=header), coder(PLAIN))
     container = written(coder(), scene(32, 32), 50)
     header = dataclasses.replace(container.header, noise_seed=None)
-    with pytest.raises(HeaderError, match="no noise.*expected some"):
+    with pytest.raises(HeaderError, match=r"no noise.*expected some"):
         decoded(dataclasses.replace(container, header=header), coder())
     # Without noise of its own a model still samples where there are no symbols.
     config = dataclasses.replace(PLAIN, rates=(0, 2))
