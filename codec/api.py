@@ -17,7 +17,7 @@ from bitstream import UsageError, limits, read_container, read_tiles, scan
 
 from .forms import ReturnType, check_return_type, in_form
 from .inspection import file_info
-from .models.catalog import MODELS, ModelEntry, find_model
+from .models.catalog import MODELS, ModelEntry
 from .options import (
     CompressOptions,
     check_device,
@@ -65,7 +65,8 @@ def compress(
     bpp, size, psnr     instead of a quality: the largest that fits into so many bits per pixel or
                         bytes, all of the file counted; or the smallest that reaches so many dB
                         on decoded 8-bit pixels.  At most 10 files are written to find it
-    model               name in the catalogue; see ``models``
+    model               name in the catalogue, see ``models``; "NAME:WEIGHTS" for other weights of
+                        the model than the default ones, by the name of their file
     effort              1 .. 9; all levels do the same in this version
     strip               leave ICC, EXIF and XMP out
     reduce_depth        allow more than 8 bits per channel, rounded to 8
@@ -144,8 +145,7 @@ def compress_with(options: CompressOptions, image: ImageSource, fo: BinaryIO) ->
     )
     from . import target, weights
 
-    entry = find_model(options.model)
-    model = weights.load_model(entry.model_id, device=options.device)
+    model = weights.load_model(options.model, device=options.device)
     trial = target.meet(options, picture, model)
     fo.write(trial.data)
     size_bytes = len(trial.data)
@@ -155,7 +155,7 @@ def compress_with(options: CompressOptions, image: ImageSource, fo: BinaryIO) ->
         height=picture.height,
         rate_bpp=8 * size_bytes / (picture.width * picture.height),
         quality=trial.quality,
-        model_name=entry.name,
+        model_name=model.name,
         psnr_db=trial.psnr_db,
         trials=trial.trials,
         notices=picture.notices,

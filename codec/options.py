@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bitstream import UsageError
 
-from .models.catalog import find_model
+from .models.catalog import find_model, split_name
 
 DEFAULT_QUALITY = 75.0
 DEVICES = ("auto", "cpu", "cuda")
@@ -52,7 +52,7 @@ class CompressOptions:
         check_integer("effort", self.effort, 1, 9)
         check_device(self.device)
         check_seed(self.noise_seed, "noise_seed")
-        find_model(self.model)
+        find_model(split_name(self.model)[0])
 
     @property
     def asked_quality(self) -> float:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bitstream.errors import UsageError, WeightsMismatchError, WeightsMissingError
-from codec.models.catalog import WEIGHTS_FOLDER, find_model
+from codec.models.catalog import WEIGHTS_FOLDER, find_model, split_name
 
 if TYPE_CHECKING:
     from codec.models.base import LoadedModel
@@ -31,7 +31,7 @@ def load_model(
 ) -> LoadedModel:
     """Load a model for coding; kept in memory for the next call.
 
-    model_id      number or name in the catalogue
+    model_id      number or name in the catalogue; "NAME:WEIGHTS" takes weights by their file's name
     weights_hash  the 8 bytes of a file's header; None takes the default weights
     device        "auto", "cpu" or "cuda"
 
@@ -39,8 +39,9 @@ def load_model(
     in the installation. Raises `UnknownModelError`, `WeightsMissingError`,
     `WeightsMismatchError`, or `UsageError` for an unknown device.
     """
-    entry = find_model(model_id)
-    path = _find(entry.name, weights_hash)
+    name, file = split_name(str(model_id))
+    entry = find_model(name)
+    path = _find(entry.name, weights_hash, file)
     return _load(entry.name, path, path.stat().st_mtime_ns, _device(device))
 
 
@@ -93,14 +94,20 @@ def _folders() -> list[Path]:
     return [*own, WEIGHTS_FOLDER]
 
 
-def _find(name: str, weights_hash: bytes | None) -> Path:
+def _find(name: str, weights_hash: bytes | None, stem: str | None) -> Path:
     listed: list[str] = []
     for folder in _folders():
         for file, digest in _listed(folder, name):
-            listed.append(digest[: 2 * HASH_BYTES])
-            if weights_hash is None or digest.startswith(weights_hash.hex()):
+            listed.append(f"{digest[: 2 * HASH_BYTES]} {Path(file).stem}")
+            is_hash = weights_hash is None or digest.startswith(weights_hash.hex())
+            if is_hash and stem in (None, Path(file).stem):
                 return folder / file
     found = ", ".join(listed) or "none"
+    if stem is not None:
+        raise WeightsMissingError(
+            f"model {name!r} has no weights {stem!r} in this installation (found: {found}); give "
+            f"one of these names, or name the folder that holds them in {ENVIRONMENT_VARIABLE}"
+        )
     if weights_hash is None:
         raise WeightsMissingError(
             f"model {name!r} has no weights in this installation; install calotype again, or "

@@ -28,7 +28,13 @@ def compress(
         ),
     ] = None,
     model: Annotated[
-        str, typer.Option("--model", "-m", help="Name or number; see calotype models.")
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="MODEL[:WEIGHTS]",
+            help="Name or number, and weights other than the default; see calotype models.",
+        ),
     ] = "photo",
     quality: Annotated[
         float | None,

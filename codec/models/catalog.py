@@ -49,6 +49,7 @@ _FAMILIES = (
     (9, "draw-bits-back", "small images: DRAW, lossless archive by bits-back coding", 1),
 )
 
+
 def _registry() -> dict[str, list[dict[str, str]]]:
     entries: dict[str, list[dict[str, str]]] = json.loads(
         (WEIGHTS_FOLDER / "registry.json").read_text("utf-8")
@@ -71,6 +72,12 @@ def _entries() -> tuple[ModelEntry, ...]:
 
 
 MODELS = _entries()
+
+
+def split_name(text: str) -> tuple[str, str | None]:
+    """A model's name, and the name of weights of it where they are given: `MODEL[:WEIGHTS]`."""
+    name, colon, weights = text.partition(":")
+    return name, weights if colon else None
 
 
 def find_model(name_or_id: str | int) -> ModelEntry:

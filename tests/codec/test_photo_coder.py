@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +12,20 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
-from bitstream.errors import PayloadError, WeightsMismatchError, WeightsMissingError
+import codec
+from bitstream.errors import (
+    PayloadError,
+    UnknownModelError,
+    WeightsMismatchError,
+    WeightsMissingError,
+)
 from codec import weights
 from codec.models.photo_coder import PhotoCoder, TileSymbols, hyper_indexes
 from tests.codec.tiny import photographs
+from training.registry import register
 
 QUALITIES = (1.0, 37.31, 75.0, 100.0)
 
@@ -167,6 +177,29 @@ def test_hyper_indexes_pick_the_nearest_set() -> None:
     sets = [int(hyper_indexes(q, 12, 8, 1, 1)[0]) // 8 for q in (1, 5.4, 5.6, 10, 99.9, 100)]
     assert sets == [0, 0, 1, 1, 11, 11]
     np.testing.assert_array_equal(hyper_indexes(1, 12, 2, 1, 2), [0, 0, 1, 1])
+
+
+def test_weights_are_found_by_name(
+    tiny_weights: Path, tmp_path: Path, coder: PhotoCoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with safe_open(tiny_weights / "photo.safetensors", framework="numpy") as file:
+        arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        metadata = file.metadata()
+    hashes = {}
+    for name in ("first", "second", "first"):
+        path = tmp_path / f"{name}.safetensors"
+        save_file(arrays, path, {**metadata, "name": name})
+        hashes[name] = bytes.fromhex(register(path, ["photo"]))[:8]
+    assert len(json.loads((tmp_path / "registry.json").read_text("utf-8"))["photo"]) == 2
+    monkeypatch.setenv(weights.ENVIRONMENT_VARIABLE, str(tmp_path))
+    for text, name in (("photo", "first"), ("photo:first", "first"), ("1:second", "second")):
+        assert weights.load_model(text, device="cpu").weights_hash == hashes[name]
+    with pytest.raises(WeightsMissingError, match=r"no weights 'third'.*first, .*second"):
+        weights.load_model("photo:third", device="cpu")
+    data = codec.compress(photographs(1, side=64)[0], model="photo:second")
+    assert codec.inspect(data).weights_hash == hashes["second"].hex()
+    with pytest.raises(UnknownModelError, match="'picture'"):
+        codec.compress(photographs(1, side=64)[0], model="picture:second")
 
 
 def test_weights_are_found_by_hash_and_checked(
