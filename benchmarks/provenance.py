@@ -36,8 +36,14 @@ def command_line(arguments: Sequence[str] | None = None) -> str:
     """
     words = sys.argv if arguments is None else arguments
     script, *rest = words
-    shown = [Path(word).name if Path(word).is_absolute() else word for word in rest]
-    return shlex.join(["python", f"benchmarks/{Path(script).name}", *shown])
+    return shlex.join(["python", f"benchmarks/{Path(script).name}", *map(_shown, rest)])
+
+
+def _shown(word: str) -> str:
+    """A path, or `NAME=PATH,PATH`, as a reader elsewhere is told."""
+    name, equals, paths = word.partition("=")
+    shown = [Path(p).name if Path(p).is_absolute() else p for p in (paths or name).split(",")]
+    return (name + equals if paths else "") + ",".join(shown)
 
 
 def library_versions(names: Sequence[str] = LIBRARIES) -> dict[str, str]:

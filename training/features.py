@@ -1,10 +1,12 @@
-"""A small classifier of 32×32 colour images, whose last hidden layer measures how real images look.
+"""A small classifier of 32×32 images, whose last hidden layer measures how real images look.
 
     python -m training.features --data TRAIN.tar --minutes 10 -o features.safetensors
+    python -m training.features --data MNIST     --minutes 10 -o digits.safetensors
 
-The class of a picture is what its file's name says before the first underscore. Larger pictures
-are averaged down to 32×32. The Fréchet distance of two sets of images is taken between Gaussians
-fitted to their features; it is not comparable with that of any other network.
+The class of a picture is what its file's name says before the first underscore; of digits, what
+their label file says. Larger pictures are averaged down to 32×32; MNIST's get a black border, and
+grey is repeated in three channels. The Fréchet distance of two sets of images is taken between
+Gaussians fitted to their features; it is not comparable with that of any other network.
 
 Weights files are safetensors: float16 arrays, and in the metadata the sizes and the card.
 """
@@ -30,10 +32,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bitstream.errors import CalotypeError, InputError, UsageError, WeightsMismatchError
-from codec.rate_distortion.image_arrays import Images
+from codec.rate_distortion.image_arrays import Images, read_images
 from codec.rate_distortion.image_set import find_images
 from codec.write_file import write_atomically
 from training.draw.data import box_average
+from training.label_files import find_labels, read_labels
 
 FORMAT = "calotype-features-1"
 SIDE = 32
@@ -149,10 +152,13 @@ def read_classes(path: Path) -> tuple[Images, Int64Array, list[str]]:
     """Images uint8 (n, 3, 32, 32), the number of each one's class, and the names of the classes.
 
     path  folder or `.tar` of square pictures of one size, 32 pixels or a multiple, whose files
-          are named CLASS_ANYTHING
+          are named CLASS_ANYTHING; or a folder with the training images of MNIST and their labels,
+          28×28, under their usual names
 
     Raises `InputError` for other pictures, or fewer than two classes.
     """
+    if (labels_file := find_labels(path)) is not None:
+        return _read_digits(path, labels_file)
     found, pictures = [], []
     for source in find_images([path]):
         found.append(Path(source.name).stem.partition("_")[0])
@@ -166,6 +172,25 @@ def read_classes(path: Path) -> tuple[Images, Int64Array, list[str]]:
     images = np.stack(pictures).transpose(0, 3, 1, 2)
     labels = np.array([names.index(name) for name in found], dtype=np.int64)
     return box_average(images, side // SIDE), labels, names
+
+
+def _read_digits(folder: Path, labels_file: Path) -> tuple[Images, Int64Array, list[str]]:
+    images, labels = read_images(folder, part="train"), read_labels(labels_file)
+    count, _, height, width = images.shape
+    if height != width or height > SIDE or (SIDE - height) % 2:
+        raise InputError(
+            f"{folder}: images of {width}×{height}, expected an even side up to {SIDE}"
+        )
+    if len(labels) != count:
+        raise InputError(f"{labels_file}: {len(labels)} labels for {count} images")
+    names = sorted(set(labels.tolist()))
+    if len(names) < 2:
+        raise InputError(f"{labels_file}: {len(names)} class, expected at least 2")
+    margin = ((SIDE - height) // 2,) * 2
+    padded = np.pad(images, ((0, 0), (0, 0), margin, margin))
+    colour = padded if images.shape[1] == 3 else np.repeat(padded, 3, axis=1)
+    numbers = np.searchsorted(names, labels).astype(np.int64)
+    return colour, numbers, [str(name) for name in names]
 
 
 @dataclass(frozen=True)
@@ -188,9 +213,12 @@ def train_features(
     held_out: int = 2000,
     batch: int = 128,
     learning_rate: float = 3e-3,
+    mirror: bool = True,
     seed: int = 0,
 ) -> FeatureTraining:
     """Train a classifier for a time or a number of steps; the cosine ends with the budget.
+
+    mirror   show half of the images mirrored: not of characters, which become others
 
     Raises `UsageError` without a budget, or with too few images.
     """
@@ -216,7 +244,7 @@ def train_features(
             queue = rng.permutation(kept)
         chosen, queue = torch.from_numpy(queue[:batch]), queue[batch:]
         with torch.autocast("cpu", torch.bfloat16):
-            scores = network(_varied(x[chosen], rng))
+            scores = network(_varied(x[chosen], rng, mirror))
         loss = F.cross_entropy(scores.float(), y[chosen], label_smoothing=0.1)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -235,12 +263,13 @@ def _cosine(fraction: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * fraction))
 
 
-def _varied(images: Tensor, rng: np.random.Generator) -> Tensor:
-    """Each image moved by up to four pixels, half of them mirrored."""
+def _varied(images: Tensor, rng: np.random.Generator, mirror: bool) -> Tensor:
+    """Each image moved by up to four pixels, half of them mirrored if told so."""
     padded = F.pad(images, (PAD,) * 4, mode="reflect")
     moves = rng.integers(0, 2 * PAD + 1, (len(images), 2)).tolist()
     moved = [p[:, y : y + SIDE, x : x + SIDE] for p, (y, x) in zip(padded, moves, strict=True)]
-    mirrored = torch.from_numpy(rng.random(len(images)) < 0.5)[:, None, None, None]
+    share = 0.5 if mirror else 0.0
+    mirrored = torch.from_numpy(rng.random(len(images)) < share)[:, None, None, None]
     found = torch.stack(moved)
     return torch.where(mirrored, found.flip(3), found).contiguous(memory_format=torch.channels_last)
 
@@ -254,7 +283,7 @@ def _accuracies(network: FeatureNetwork, images: Tensor, labels: Tensor) -> tupl
 
 def card_text(path: Path, config: FeatureConfig, told: dict[str, Any]) -> str:
     """The card that lies beside a weights file, in Markdown."""
-    return f"""# Features of 32×32 colour images
+    return f"""# Features of 32×32 images
 
 `{path.name}`: a classifier whose last hidden layer ({config.features} features) is what Fréchet
 distances are taken in. They are called *Fréchet distance in own classifier features*, and are not
@@ -277,7 +306,12 @@ comparable with the FID, which uses another network.
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m training.features")
-    parser.add_argument("--data", type=Path, required=True, help="folder or .tar of CLASS_N files")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        help="folder or .tar of CLASS_N files, or MNIST's folder",
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, help="weights file to write")
     parser.add_argument("--minutes", type=float)
     parser.add_argument("--steps", type=int)
@@ -292,6 +326,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         done = train_features(
             images, labels, config, minutes=options.minutes, steps=options.steps,
             held_out=options.held_out, batch=options.batch,
+            mirror=find_labels(options.data) is None,
         )  # fmt: skip
         budget = f"--minutes {options.minutes:g}" if options.minutes else f"--steps {options.steps}"
         told = {

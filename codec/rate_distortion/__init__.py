@@ -19,7 +19,8 @@ Where things are:
                 distortions, model_curve; reference_ais to compare with
     bounds      bounds (the door), amortized, nerd, particles, sandwich
     known       sources (the door), linear_decoder, deconvolution, perception,
-                discrete_sources
+                dithered_normal, discrete_sources
+    made up     procedural_images
     together    rung, ladder, gap_table, digits, prior_mismatch
     in and out  adapters, image_arrays, model_file, schema, result_file, plot, model_plot
 

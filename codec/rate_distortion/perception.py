@@ -1,10 +1,13 @@
-"""Rate, distortion and perception of one Gaussian number, in closed form.
+"""Rate, distortion and perception of Gaussian numbers, in closed form.
 
     R(D, P) = min I(X; X̂)   with   E (X − X̂)² ≤ D   and   W₂²(law of X, law of X̂) ≤ P
 
 after Zhang, Qian, Chen and Khisti, "Universal rate-distortion-perception representations for
 lossy compression" (NeurIPS 2021), theorem 1.  Perfect realism, P = 0, costs at most twice the
 mean squared error.  It supposes common randomness of encoder and decoder.
+
+What linear maps of Gaussian numbers come to is measured by the same three quantities of their
+covariances: `gaussian_information`, `linear_distortion`, `gaussian_wasserstein`.
 """
 
 from __future__ import annotations
@@ -12,7 +15,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from codec.rate_distortion.array_checks import finite_number, positive_number
+import numpy as np
+import numpy.typing as npt
+
+from bitstream.errors import UsageError
+from codec.rate_distortion.array_checks import (
+    FloatArray,
+    finite_array,
+    finite_number,
+    positive_number,
+)
 
 
 @dataclass(frozen=True)
@@ -65,3 +77,65 @@ class GaussianPerception:
         # (σ−τ)² + 2στ(1−ρ), with 1 − ρ = (1 − ρ²)/(1 + ρ).
         below = remaining / (1 + correlation)
         return (deviation - wanted) ** 2 + 2 * deviation * wanted * below
+
+
+def gaussian_information(
+    first: npt.ArrayLike, second: npt.ArrayLike, cross: npt.ArrayLike
+) -> float:
+    """I(X; Z) in nats of jointly Gaussian vectors, ½ log(det Σ_X det Σ_Z / det Σ).
+
+    first, second   covariances (k, k) and (m, m), positive definite
+    cross           E X Zᵀ (k, m), means taken off
+    Returns ∞ where one vector is a function of the other in some direction.  Raises `UsageError`
+    for other shapes, or first and second not positive definite.
+    """
+    own, other = _covariance("first", first), _covariance("second", second)
+    joint = finite_array("cross", cross, 2)
+    if joint.shape != (len(own), len(other)):
+        raise UsageError(f"cross has shape {joint.shape}, expected {(len(own), len(other))}")
+    # Canonical correlations: the determinant of I − C Cᵀ, with both sides made white.
+    white = np.linalg.solve(np.linalg.cholesky(own), joint)
+    white = np.linalg.solve(np.linalg.cholesky(other), white.T)
+    correlations = np.linalg.svd(white, compute_uv=False)
+    if bool((correlations >= 1).any()):
+        return math.inf
+    return float(-0.5 * np.log1p(-(correlations**2)).sum())
+
+
+def linear_distortion(first: npt.ArrayLike, second: npt.ArrayLike, cross: npt.ArrayLike) -> float:
+    """E ‖X − Z‖² of vectors (k,) with equal means: tr Σ_X + tr Σ_Z − 2 tr E X Zᵀ.
+
+    Raises `UsageError` for other shapes than three times (k, k).
+    """
+    values = [finite_array(n, v, 2) for n, v in zip(_NAMES, (first, second, cross), strict=True)]
+    if len({value.shape for value in values} | {values[0].T.shape}) != 1:
+        raise UsageError(f"shapes {[value.shape for value in values]}, expected one (k, k)")
+    own, other, joint = (float(np.trace(value)) for value in values)
+    return own + other - 2 * joint
+
+
+def gaussian_wasserstein(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
+    """W₂² of N(0, first) and N(0, second), covariances (k, k) (Dowson and Landau 1982).
+
+    Raises `UsageError` for other shapes, or matrices that are not positive definite.
+    """
+    own, other = _covariance("first", first), _covariance("second", second)
+    if own.shape != other.shape:
+        raise UsageError(f"covariances of shapes {own.shape} and {other.shape}, expected one")
+    # The singular values of A B, where A Aᵀ and Bᵀ B are the covariances: their sum is that of
+    # the roots of Σ₁^½ Σ₂ Σ₁^½'s eigenvalues.
+    product = np.linalg.cholesky(own).T @ np.linalg.cholesky(other)
+    shared = np.linalg.svd(product, compute_uv=False).sum()
+    return max(0.0, float(np.trace(own) + np.trace(other) - 2 * shared))
+
+
+_NAMES = ("first", "second", "cross")
+
+
+def _covariance(name: str, values: npt.ArrayLike) -> FloatArray:
+    matrix = finite_array(name, values, 2)
+    if matrix.shape[0] != matrix.shape[1] or not np.allclose(matrix, matrix.T):
+        raise UsageError(f"{name} has shape {matrix.shape}, expected a symmetric matrix")
+    if np.linalg.eigvalsh(matrix)[0] <= 0:
+        raise UsageError(f"{name} is not positive definite")
+    return matrix

@@ -1,0 +1,17 @@
+"""What the tests of the measurements share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .tiny_dplc_set import write_all
+
+
+@pytest.fixture(scope="package")
+def dplc_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of untrained networks and small data sets, see `tiny_dplc_set`."""
+    made = tmp_path_factory.mktemp("dplc")
+    write_all(made)
+    return made
