@@ -19,7 +19,7 @@ from codec.models.photo_coder import PhotoCoder
 from codec.rate_distortion.adapters import SHIPPED, load_decoder
 
 Pixels = npt.NDArray[np.uint8]
-UNTRAINED = {"dplc", "draw", "draw-bits-back"}
+UNTRAINED = {"dplc", "draw-bits-back"}
 """Models that may still lack weights."""
 QUALITIES = (1, 10, 25, 40, 55, 70, 85, 100)
 
@@ -127,3 +127,19 @@ def test_bfloat16_transforms_read_the_same_file(
     np.testing.assert_array_equal(expected.symbols, read.symbols)
     rough = coder.synthesize(coder.decode_tile(payloads, 16, 20, 50), 50)
     assert psnr_db(rough, pixels) > 28
+
+
+@pytest.mark.usefixtures("coder")
+def test_draw_gets_better_with_quality_and_with_layers(photo: Pixels) -> None:
+    pixels = photo[:96, :128]
+    files = [codec.compress(pixels, model="draw", quality=quality) for quality in (1, 50, 100)]
+    whole = [psnr_db(codec.decompress(file, as_="numpy"), pixels) for file in files]
+    assert [len(file) for file in files] == sorted(len(file) for file in files)
+    assert whole == sorted(whole)
+    assert whole[-1] > 30
+    prefixes = [
+        psnr_db(codec.decompress(files[-1], layers=k, as_="numpy"), pixels) for k in (1, 2, 4, 8)
+    ]
+    assert prefixes == sorted(set(prefixes))
+    # One layer shows the scene already.
+    assert prefixes[0] > 15
