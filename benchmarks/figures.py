@@ -15,6 +15,7 @@ from typing import Any
 if __package__ in {None, ""}:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.draw_figures import draw_section
 from benchmarks.measurement_figures import measurement_section
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -99,7 +100,11 @@ def photo_section() -> str:
     return f"{bd_rate_table()}\n\n{coding_table()}\n"
 
 
-SECTIONS = {"figures": photo_section, "measurement": measurement_section}
+SECTIONS = {
+    "figures": photo_section,
+    "draw": draw_section,
+    "measurement": measurement_section,
+}
 """What stands between `<!-- NAME -->` and `<!-- /NAME -->`."""
 
 

@@ -6,6 +6,9 @@
     payloads of the first k steps ─► exact recursion ─► canvas; later steps take the prior's
     mean (K = 0) or draw K from its tables
 
+A step without any K but 0 has an empty payload: late steps have little to say of small or simple
+images, and the coder's end would cost them two bytes each.
+
 Encoder and decoder run the recursion in fixed point, so that symbols, tables and pixels are the
 same on every machine; the encoder network, which only chooses symbols, runs there as well, because
 that is the one implementation of it. All of it runs on the CPU.
@@ -96,13 +99,15 @@ class DrawCoder:
 
     def encode_tile(self, latents: Float32Array, quality: float) -> tuple[bytes, ...]:
         """Code levels (3 · stride², h, w): one payload for each step. Raises `UsageError`."""
-        payloads = []
-        for messages in self.step_symbols(latents, quality):
-            encoder = SymbolEncoder()
-            for symbols, indexes in messages:
-                encoder.put(symbols, indexes, self.tables)
-            payloads.append(encoder.finish())
-        return tuple(payloads)
+        return tuple(self._payload(step) for step in self.step_symbols(latents, quality))
+
+    def _payload(self, messages: Sequence[Message]) -> bytes:
+        if not any(symbols.any() for symbols, _ in messages):
+            return b""
+        encoder = SymbolEncoder()
+        for symbols, indexes in messages:
+            encoder.put(symbols, indexes, self.tables)
+        return encoder.finish()
 
     @torch.inference_mode()
     def step_symbols(self, latents: Float32Array, quality: float) -> list[list[Message]]:
@@ -175,16 +180,22 @@ class DrawTileDecoder:
         """Decode the next step, and return what it holds, as `DrawCoder.step_symbols` does."""
         if not self._left:
             raise PayloadError("more layers than the model has steps")
-        decoder, state = SymbolDecoder(payload), self._state()
+        decoder, state = SymbolDecoder(payload) if payload else None, self._state()
         messages: list[Message] = []
 
         def choose(level: int, prior: Prior) -> Tensor:
             indexes = self._indexes(prior)
-            messages.append((decoder.get(indexes, self._tables), indexes))
-            return _like(messages[-1][0], prior.mean)
+            symbols = np.zeros_like(indexes)
+            if decoder is not None:
+                symbols = decoder.get(indexes, self._tables)
+            messages.append((symbols, indexes))
+            return _like(symbols, prior.mean)
 
         self._network.recursion.step(state, choose)
-        decoder.finish()
+        if decoder is not None:
+            decoder.finish()
+            if not any(symbols.any() for symbols, _ in messages):
+                raise PayloadError("a step of zeros has coded bytes, expected none")
         self._kept = state.to(torch.float32)
         self._left -= 1
         return messages

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from bitstream.errors import LimitError, PayloadError, TableError, UsageError, WeightsMismatchError
+from bitstream.symbols import SymbolEncoder
 from bitstream.tables import TOTAL, TableSet, tables_from_pmfs
 from codec.models.base import LayeredModel
 from codec.models.draw_coder import MAX_TILE_SIDE, TABLE_PREFIX, DrawCoder, draw_symbols, load_draw
@@ -146,7 +147,7 @@ def test_a_damaged_step_leaves_the_decoder_where_it_was() -> None:
     decoder = coder().tile_decoder(*size_of(latents), 80)
     decoder.read(first)
     before = decoder.latents()
-    for damaged in (second[:-3], second + b"\1", third, b""):
+    for damaged in (second[:-3], second + b"\1", third):
         with pytest.raises(PayloadError):
             decoder.read(damaged)
         np.testing.assert_array_equal(decoder.latents(), before)
@@ -156,6 +157,30 @@ def test_a_damaged_step_leaves_the_decoder_where_it_was() -> None:
     np.testing.assert_array_equal(decoder.latents(), expected)
     with pytest.raises(PayloadError, match="more layers"):
         decoder.read(third)
+
+
+def test_a_step_of_zeros_has_no_bytes() -> None:
+    # A picture that the decoder arrives at by itself leaves nothing to say.
+    nothing = coder().tile_decoder(4, 4, 80).latents()
+    payloads = coder().encode_tile(nothing, 80)
+    assert b"" in payloads
+    symbols = coder().step_symbols(nothing, 80)
+    assert [not any(s.any() for s, _ in step) for step in symbols] == [not p for p in payloads]
+    found = coder().decode_tile(payloads, 4, 4, 80)
+    decoder = coder().tile_decoder(4, 4, 80)
+    for payload, step in zip(payloads, symbols, strict=True):
+        for read, written in zip(decoder.read_messages(payload), step, strict=True):
+            np.testing.assert_array_equal(read, written)
+    np.testing.assert_array_equal(decoder.latents(), found)
+
+
+def test_zeros_that_are_spelt_out_are_refused() -> None:
+    decoder, encoder = coder().tile_decoder(4, 4, 80), SymbolEncoder()
+    for symbols, indexes in coder().tile_decoder(4, 4, 80).read_messages(b""):
+        assert not symbols.any()
+        encoder.put(symbols, indexes, coder().tables)
+    with pytest.raises(PayloadError, match="expected none"):
+        decoder.read(encoder.finish())
 
 
 def test_another_number_of_layers_is_refused() -> None:

@@ -112,7 +112,9 @@ def decode_tile(
             said = weights.convolution(f"prior{level}", h[level], *above)
             mean, scale = np.split(said, 2)
             symbols = np.zeros(mean.shape, dtype=np.int64)
-            if step < len(payloads):
+            if step < len(payloads) and not payloads[step]:
+                decoded.append([0] * symbols.size)
+            elif step < len(payloads):
                 indexes = np.clip((scale + 12416) >> 8, 0, 128).ravel().tolist()
                 tables = {n: table_of(weights.arrays, "step_tables", n) for n in set(indexes)}
                 messages.append((indexes, tables))
