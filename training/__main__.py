@@ -12,6 +12,7 @@ import torch
 from bitstream.errors import CalotypeError, UsageError
 from training.config import PRESETS
 from training.data import CropSampler, load_photographs
+from training.dplc.config import DPLC_PRESETS
 from training.draw.config import DRAW_PRESETS
 from training.generative.command import named_device, train_generative
 from training.generative.config import GENERATIVE_PRESETS
@@ -23,14 +24,26 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m training", description="Train a Calotype model on your own images."
     )
-    names = [*sorted(PRESETS), *sorted(GENERATIVE_PRESETS), *sorted(DRAW_PRESETS)]
+    kinds = (PRESETS, GENERATIVE_PRESETS, DRAW_PRESETS, DPLC_PRESETS)
+    names = [name for presets in kinds for name in sorted(presets)]
     parser.add_argument("preset", choices=names)
     parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="DIR|FILE")
     parser.add_argument("--validation", type=Path, nargs="*", default=[], metavar="DIR|TAR")
     parser.add_argument(
         "--run", type=Path, help="folder of the run (runs/photo, or runs/PRESET of another kind)"
     )
-    parser.add_argument("--weights", type=Path, help="weights file (.safetensors) to start from")
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        help="weights file (.safetensors) to start from; of dplc presets, that of the generator",
+    )
+    parser.add_argument(
+        "--crop",
+        type=int,
+        metavar="PIXELS",
+        help="presets of 64×64 pixels: centre square that is cut from pictures (the largest)",
+    )
+    parser.add_argument("--seed", type=int, help="of another run of the same preset (0)")
     parser.add_argument("--minutes", type=float, help="training time in all, resumed parts too")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
@@ -85,8 +98,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def train_photo(options: argparse.Namespace) -> None:
-    """Train the photo preset that the command line names."""
+    """Train the photo preset that the command line names.
+
+    Raises `UsageError` for options that it does not take.
+    """
     preset = PRESETS[options.preset]
+    for flag, value in (("--crop", options.crop), ("--seed", options.seed)):
+        if value is not None:
+            raise UsageError(f"{flag}: the preset {options.preset!r} does not take it")
     sampler = CropSampler(
         load_photographs(options.data, smallest_side=preset.crop),
         crop=preset.crop,

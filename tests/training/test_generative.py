@@ -20,6 +20,7 @@ from codec.rate_distortion.image_arrays import Images
 from training.__main__ import main as train
 from training.__main__ import parse
 from training.config import PRESETS
+from training.dplc.config import DPLC_PRESETS
 from training.generative.config import GENERATIVE_PRESETS, GenerativePreset
 from training.generative.export import main as export
 from training.generative.learner import Learner, new_encoder
@@ -42,7 +43,7 @@ def strokes(count: int, *, seed: int = 0) -> Images:
 
 
 def preset(family: str, **changes: Any) -> GenerativePreset:
-    """A tiny preset of each family; "binary" and "conv" are variants."""
+    """A tiny preset of each family; "binary", "conv", "rmse" and "wpp" are variants."""
     model = TINY.model
     if family == "binary":
         model = dataclasses.replace(model, likelihood="bernoulli")
@@ -53,8 +54,16 @@ def preset(family: str, **changes: Any) -> GenerativePreset:
             model = dataclasses.replace(model, architecture="conv", hidden=(4, 8))
             changes = {**changes, "critic": (4, 8), "bre_weight": 1.0, "batch": 16}
     elif family != "vae":
-        model = dataclasses.replace(model, family=family, likelihood=None)
-        weights = {"wae": {"mmd_weight": 10.0}, "rae": {"code_penalty": 0.01, "components": 2}}
+        kind = "wae" if family in ("rmse", "wpp") else family
+        model = dataclasses.replace(model, family=kind, likelihood=None)
+        rmse: dict[str, Any] = {"mmd_weight": 0.1, "reconstruction": "rmse"}
+        critic = {"critic": (32, 16), "critic_steps": 2, "critic_weight": 0.01, "critic_rate": 0.5}
+        weights: dict[str, dict[str, Any]] = {
+            "wae": {"mmd_weight": 10.0},
+            "rmse": rmse,
+            "wpp": {**rmse, **critic, "bre_weight": 1.0, "penalty_norm": "channels"},
+            "rae": {"code_penalty": 0.01, "components": 2},
+        }
         changes = {**weights[family], **changes}
     return dataclasses.replace(TINY, model=model, **changes)
 
@@ -64,13 +73,16 @@ def trainer(folder: Path, family: str, steps: int, **changes: Any) -> Generative
     return GenerativeTrainer(preset(family, **changes), strokes(256), folder, budget=budget)
 
 
-FAMILIES = ("vae", "binary", "wae", "rae", "gan", "conv")
-FIGURE = {"binary": "nelbo_nats", "vae": "nelbo_nats", "wae": "sse", "rae": "sse"}
+FAMILIES = ("vae", "binary", "wae", "rmse", "wpp", "rae", "gan", "conv")
+FIGURE = {
+    **dict.fromkeys(("vae", "binary"), "nelbo_nats"),
+    **dict.fromkeys(("wae", "rmse", "wpp", "rae"), "sse"),
+}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_learns(tmp_path: Path, family: str) -> None:
-    steps = 50 if family == "conv" else 100
+    steps = 50 if family in ("conv", "wpp") else 100
     run = trainer(tmp_path, family, steps)
     # A rae compares samples only when its prior is fitted.
     figure = FIGURE.get(family, "nearest_sample_sse")
@@ -113,6 +125,29 @@ def test_the_averaged_generator_is_what_a_gan_exports(tmp_path: Path) -> None:
     for key, value in exported.state_dict().items():
         assert torch.equal(value, state[f"average.{key}"])
         assert not torch.equal(value, state[f"decoder.{key}"])
+
+
+def test_wasserstein_plus_plus_exports_both_averages(tmp_path: Path) -> None:
+    run = trainer(tmp_path, "wpp", 6, ema_decay=0.9)
+    run.run()
+    assert isinstance(run.learner, Learner)
+    model, state = run.learner.model(), run.learner.state_dict()
+    assert model.config.family == "wae"
+    assert model.encoder is not None
+    for network, average, current in (
+        (model.decoder, "average", "decoder"),
+        (model.encoder, "encoder_average", "encoder"),
+    ):
+        for key, value in network.state_dict().items():
+            assert torch.equal(value, state[f"{average}.{key}"])
+            assert not torch.equal(value, state[f"{current}.{key}"])
+
+
+def test_the_critic_has_a_rate_of_its_own(tmp_path: Path) -> None:
+    run = trainer(tmp_path, "wpp", 6)
+    run.train_step(0.5)
+    rates = {k: o.param_groups[0]["lr"] for k, o in run.learner.optimizers().items()}
+    assert rates["critic"] == pytest.approx(0.5 * rates["adam"])
 
 
 def test_deep_tanh_networks_pass_their_input_on() -> None:
@@ -210,8 +245,31 @@ def test_presets_fit_their_images(name: str) -> None:
     preset = GENERATIVE_PRESETS[name]
     with torch.device("meta"):
         image = Decoder(preset.model)(torch.zeros(2, preset.model.code))
-    assert image.shape == (2, 1, 28, 28)
-    assert bool(preset.critic) == (preset.model.family == "gan")
+    channels, *sides = image.shape[1:]
+    expected = (3, 64) if name.startswith("dplc-64") else (1, 28)
+    assert (channels, *{side - 2 * preset.pad for side in sides}) == expected
+    assert (preset.crop is None) == (channels == 1)
+    assert bool(preset.critic) == (preset.method in ("gan", "wpp"))
+    assert bool(preset.critic_weight) == (preset.method == "wpp")
+    assert preset.method == "wpp" or preset.method == preset.model.family
+
+
+def test_generators_of_the_codec_are_of_its_sizes() -> None:
+    for start in ("dplc-digits", "dplc-64"):
+        presets = [p for name, p in GENERATIVE_PRESETS.items() if name.startswith(start)]
+        assert len(presets) >= 3
+        for preset in presets:
+            expected = DPLC_PRESETS[start].model.generator
+            assert dataclasses.replace(preset.model, family="gan") == expected
+            assert (preset.pad, preset.crop) == (DPLC_PRESETS[start].pad, DPLC_PRESETS[start].crop)
+
+
+@pytest.mark.parametrize("option", ["crop", "seed"])
+def test_runs_do_not_go_on_with_other_images(tmp_path: Path, option: str) -> None:
+    trainer(tmp_path, "wae", 5, **{option: 20}).save()
+    trainer(tmp_path, "wae", 5, **{option: 20}).resume()
+    with pytest.raises(UsageError, match=f"made with --{option} 20, expected 0"):
+        trainer(tmp_path, "wae", 5, **{option: 0}).resume()
 
 
 def save_idx(folder: Path) -> Path:
@@ -254,13 +312,14 @@ def test_command_trains_resumes_and_exports(tmp_path: Path) -> None:
     assert float(row.split("|")[-2]) == pytest.approx(float(kl), abs=2e-4)
 
 
-@pytest.mark.parametrize("family", ["rae", "gan"])
+@pytest.mark.parametrize("family", ["rae", "gan", "wpp"])
 def test_export_of_other_families(
     tmp_path: Path, family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(GENERATIVE_PRESETS, "x", preset(family))
     data, run, output = save_idx(tmp_path / "data"), tmp_path / "run", tmp_path / "weights"
-    assert train(["x", "--data", str(data), "--run", str(run), "--steps", "30"]) == 0
+    steps = ["--steps", "5" if family == "wpp" else "30"]
+    assert train(["x", "--data", str(data), "--run", str(run), *steps]) == 0
     arguments = ["--run", str(run), "-o", str(output), "--data", str(data), "--full"]
     assert export(arguments) == 0
     model = load_generative(output / "x.safetensors")
@@ -269,6 +328,18 @@ def test_export_of_other_families(
     first = (output / "x.safetensors").read_bytes()
     assert export(arguments) == 0
     assert (output / "x.safetensors").read_bytes() == first
+
+
+def test_another_seed_is_another_run_of_the_preset(tmp_path: Path) -> None:
+    data, states = save_idx(tmp_path / "data"), []
+    for number, seed in enumerate(([], ["--seed", "0"], ["--seed", "5"])):
+        run = tmp_path / str(number)
+        common = ["digits-tiny", "--data", str(data), "--run", str(run), "--steps", "1"]
+        assert train([*common, *seed]) == 0
+        states.append(torch.load(run / "checkpoint.pt", weights_only=True)["learner"])
+    first, again, other = (state["decoder.layers.0.weight"] for state in states)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
 
 
 def test_an_unfinished_run_is_not_exported(
@@ -283,11 +354,16 @@ def test_an_unfinished_run_is_not_exported(
 
 
 @pytest.mark.parametrize(
-    "extra", [["--weights", "a.safetensors"], ["--validation", "a"], ["--device", "cuda"]]
+    "extra",
+    [["--weights", "a.safetensors"], ["--validation", "a"], ["--crop", "9"], ["--device", "cuda"]],
 )
-def test_options_of_the_photo_presets_are_refused(
-    tmp_path: Path, extra: list[str], capsys: pytest.CaptureFixture[str]
+def test_options_of_other_presets_are_refused(
+    tmp_path: Path,
+    extra: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     data = save_idx(tmp_path / "data")
     run = ["--run", str(tmp_path / "run"), "--steps", "1"]
     assert train(["digits-tiny", "--data", str(data), *run, *extra]) == UsageError.exit_code

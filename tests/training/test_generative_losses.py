@@ -21,7 +21,7 @@ from training.generative.gan import Critic, gradient_penalty
 from training.generative.learner import nearest_figures, squared_error
 from training.generative.rae import RaeLearner, fit_mixture
 from training.generative.vae import VaeLearner, binarize, kl_to_standard_normal
-from training.generative.wae import SCALES, inverse_multiquadric_mmd
+from training.generative.wae import SCALES, inverse_multiquadric_mmd, reconstruction_error
 
 TINY = GENERATIVE_PRESETS["digits-tiny"]
 
@@ -123,6 +123,46 @@ def test_gradient_penalty_takes_the_norm_over_the_whole_image() -> None:
     penalty, _ = gradient_penalty(Bowl(), x)  # type: ignore[arg-type]
     expected = np.mean([(float(image.norm()) - 1) ** 2 for image in x])
     assert penalty.item() == pytest.approx(expected, rel=1e-5)
+
+
+class Plane(nn.Module):
+    """D(x) = ⟨w, x⟩: its gradient is w everywhere."""
+
+    def __init__(self, slope: Tensor) -> None:
+        super().__init__()
+        self.slope = nn.Parameter(slope)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        return (x * self.slope).flatten(1).sum(1), []
+
+
+def test_gradient_penalties_of_a_plane() -> None:
+    slope = normal(3, 2, 2)
+    slope[:, 0, 1] = 0  # of a pixel that the critic does not look at
+    plane, x = Plane(slope), normal(5, 3, 2, 2, seed=1)
+    image, _ = gradient_penalty(plane, x)  # type: ignore[arg-type]
+    assert image.item() == pytest.approx((float(slope.norm()) - 1) ** 2, rel=1e-5)
+    channels, _ = gradient_penalty(plane, x, "channels")  # type: ignore[arg-type]
+    pixels = [(float(slope[:, i, j].norm()) - 1) ** 2 for i in range(2) for j in range(2)]
+    assert channels.item() == pytest.approx(np.mean(pixels), rel=1e-5)
+    channels.backward()  # type: ignore[no-untyped-call]
+    assert plane.slope.grad is not None
+    assert torch.isfinite(plane.slope.grad).all()
+
+
+def test_a_critic_that_obeys_the_penalty_on_channels_is_as_steep_as_its_pixels_together() -> None:
+    plane, x = Plane(torch.ones(1, 8, 8)), normal(2, 1, 8, 8)
+    assert gradient_penalty(plane, x, "channels")[0].item() == 0  # type: ignore[arg-type]
+    image = gradient_penalty(plane, x)[0].item()  # type: ignore[arg-type]
+    assert image == pytest.approx((8 - 1) ** 2)
+
+
+def test_reconstruction_errors_have_their_units() -> None:
+    x, y = torch.zeros(4, 1, 5, 5), torch.full((4, 1, 5, 5), 0.1)
+    y[2:] = 0.3
+    assert float(reconstruction_error(x, y, "sse")) == pytest.approx(25 * (0.01 + 0.09) / 2)
+    # Pixels in [−1, 1] differ by twice as much.
+    assert float(reconstruction_error(x, y, "rmse")) == pytest.approx(math.sqrt(0.2**2 / 2 + 0.18))
 
 
 def test_gradient_penalty_moves_the_critic_to_slope_one() -> None:

@@ -247,3 +247,12 @@ def test_command_reports_missing_data(tmp_path: Path, capsys: pytest.CaptureFixt
     arguments = ["photo-tiny", "--data", str(tmp_path / "none"), "--steps", "1"]
     assert train(arguments) == InputError.exit_code
     assert "does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--crop", "--seed"])
+def test_options_of_other_presets_are_refused(
+    tmp_path: Path, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["photo-tiny", "--data", str(tmp_path), "--run", str(tmp_path / "run")]
+    assert train([*common, "--steps", "1", option, "9"]) == UsageError.exit_code
+    assert f"{option}: the preset 'photo-tiny'" in capsys.readouterr().err

@@ -2,35 +2,49 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from codec.models.generative import GenerativeConfig
 
 MNIST = (1, 28, 28)
+PADDED_MNIST = (1, 32, 32)
+NATURAL = (3, 64, 64)
 WIDE = (1024, 1024, 1024)
 WIDE_RATE = 5e-4
+
+PenaltyNorm = Literal["image", "channels"]
 
 
 @dataclass(frozen=True)
 class GenerativePreset:
     """A training run of a generative model.
 
-    All losses are sums over pixels and means over images, pixels in [0, 1]. The learning rate
-    follows a linear warm-up and a cosine over the run's budget (steps or minutes).
+    Losses are sums over pixels and means over images, pixels in [0, 1], where nothing else is said.
+    The learning rate follows a linear warm-up and a cosine over the run's budget (steps or
+    minutes). A wae with a critic is trained as Wasserstein++ (`training.generative.wpp`).
 
+    pad               black pixels that are added on each side of the data set's images
+    crop              None takes images as they are. Else pictures may have any size: their centre
+                      square of so many pixels, 0 for the largest, is reduced to the image's size
     xavier            start of linear layers: Glorot & Bengio 2010, equation 16, as deep tanh
                       networks need it; else torch's own
     kl_warmup         vae: fraction of the budget in which the weight of the KL divergence rises
                       from 0 to 1
     mmd_weight        wae: λ of the maximum mean discrepancy
+    reconstruction    wae: the error that is minimised, "sse" or "rmse": the root of a batch's mean
+                      squared error, pixels in [−1, 1] (Tschannen et al. 2018)
     code_penalty      rae: β of β/2·‖z‖²
     decoder_penalty   rae: λ of λ·‖θ‖² over the decoder's weights
     components        rae: Gaussians of the mixture fitted after training
     critic            gan: hidden widths or channels of the critic
     critic_steps      gan: steps of the critic for one of the generator
+    critic_rate       gan: learning rate of the critic, relative to the generator's
     gradient_penalty  gan: λ of Gulrajani et al. 2017, equation 3
+    penalty_norm      gan: what the norm of the gradient is taken over, "image" or "channels"
     bre_weight        gan: weight of the binarised-representation-entropy regulariser
-    ema_decay         gan: of the exponential moving average of the generator's weights
+    critic_weight     wpp: λ of the critic's values in the generator's loss
+    ema_decay         gan: of the exponential moving average of the weights that are exported
     validation        images held out of the training part, its last ones
     """
 
@@ -41,19 +55,35 @@ class GenerativePreset:
     warmup_steps: int = 200
     betas: tuple[float, float] = (0.9, 0.999)
     gradient_clip: float | None = None
+    pad: int = 0
+    crop: int | None = None
     xavier: bool = False
     kl_warmup: float = 0.0
     mmd_weight: float = 0.0
+    reconstruction: Literal["sse", "rmse"] = "sse"
     code_penalty: float = 0.0
     decoder_penalty: float = 0.0
     components: int = 10
     critic: tuple[int, ...] = ()
     critic_steps: int = 1
+    critic_rate: float = 1.0
     gradient_penalty: float = 10.0
+    penalty_norm: PenaltyNorm = "image"
     bre_weight: float = 0.0
+    critic_weight: float = 0.0
     ema_decay: float = 0.999
     validation: int = 5000
     seed: int = 0
+
+    @property
+    def method(self) -> str:
+        """How it is trained: the model's family, or "wpp" for a wae with a critic."""
+        return "wpp" if self.model.family == "wae" and self.critic else self.model.family
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of the images that the networks see."""
+        return self.model.image_shape
 
 
 def _vae(code: int) -> GenerativePreset:
@@ -104,6 +134,32 @@ def _convolutional_gan(bre: float) -> GenerativePreset:
     return _gan(model, critic=(32, 64), bre=bre)
 
 
+# Generators of the distribution-preserving codec; those of 64×64 pixels with the batches, rates and
+# weights of Tschannen et al. 2018, whose warm-up and steps down of the rate are a cosine here.
+
+
+def _small(family: str) -> GenerativeConfig:
+    return GenerativeConfig(family, "conv", PADDED_MNIST, 64, (32, 64, 128), "relu")
+
+
+def _small_gan(**changes: Any) -> GenerativePreset:
+    return replace(_gan(_small("gan"), critic=(32, 64, 128)), pad=2, **changes)
+
+
+def _natural(family: str, **changes: Any) -> GenerativePreset:
+    model = GenerativeConfig(family, "conv", NATURAL, 128, (64, 128, 256, 512), "relu")
+    return GenerativePreset(model, crop=0, validation=1000, **changes)
+
+
+_RMSE: dict[str, Any] = {"batch": 256, "mmd_weight": 100.0, "reconstruction": "rmse"}
+_NATURAL_CRITIC: dict[str, Any] = {
+    "betas": (0.5, 0.9),
+    "critic": (64, 128, 256, 512),
+    "critic_steps": 5,
+    "penalty_norm": "channels",
+}
+
+
 GENERATIVE_PRESETS: dict[str, GenerativePreset] = {
     "digits-vae": GenerativePreset(
         GenerativeConfig("vae", "mlp", MNIST, 10, (512, 256), "tanh", "gaussian"), kl_warmup=0.1
@@ -117,6 +173,31 @@ GENERATIVE_PRESETS: dict[str, GenerativePreset] = {
     **{f"mnist-gan-{code}": _mlp_gan(code) for code in (2, 10, 100)},
     "mnist-convgan": _convolutional_gan(0.0),
     "mnist-convgan-bre": _convolutional_gan(1.0),
+    "dplc-digits-gan": _small_gan(),
+    "dplc-digits-gan-bre": _small_gan(bre_weight=1.0),
+    "dplc-digits-gan-channels": _small_gan(penalty_norm="channels"),
+    "dplc-digits-wae": GenerativePreset(_small("wae"), pad=2, **_RMSE),
+    "dplc-digits-wpp": GenerativePreset(
+        _small("wae"),
+        pad=2,
+        learning_rate=3e-4,
+        betas=(0.5, 0.9),
+        warmup_steps=100,
+        critic=(32, 64, 128),
+        critic_steps=2,
+        critic_weight=5.5e-3,  # see training.generative.wpp
+        **{**_RMSE, "batch": 128},
+    ),
+    "dplc-64-gan": _natural("gan", batch=64, learning_rate=1e-4, **_NATURAL_CRITIC),
+    "dplc-64-wae": _natural("wae", **_RMSE),
+    "dplc-64-wpp": _natural(
+        "wae",
+        learning_rate=3e-4,
+        critic_rate=1 / 3,  # 1e-4, as the GAN's: the published 3e-4 is that of the other two
+        critic_weight=2.5e-5,
+        **_RMSE,
+        **_NATURAL_CRITIC,
+    ),
     # Small enough for a test: seconds on one core.
     "digits-tiny": GenerativePreset(
         GenerativeConfig("vae", "mlp", MNIST, 4, (32, 16), "tanh", "gaussian"),

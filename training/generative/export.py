@@ -17,8 +17,8 @@ import torch
 from bitstream.errors import CalotypeError, InputError
 from codec.models.generative import GenerativeConfig, GenerativeModel
 from codec.models.generative_file import load_generative, save_generative
-from codec.rate_distortion.image_arrays import read_images
 from training.generative.config import GenerativePreset
+from training.generative.data import preset_images
 from training.generative.learner import Learner
 from training.generative.run import build_learner, load_generative_checkpoint, to_tensor
 from training.loop import CHECKPOINT
@@ -43,6 +43,8 @@ def load_run(run: Path) -> tuple[Learner, dict[str, Any]]:
     state = load_generative_checkpoint(run / CHECKPOINT)
     if "posterior" in state["preset"]["model"]:
         raise InputError(f"{run}: a DRAW model; export it with python -m training.draw.export")
+    if "rates" in state["preset"]["model"]:
+        raise InputError(f"{run}: a dplc model; export it with python -m training.dplc.export")
     known = {f.name for f in fields(GenerativePreset)}
     values = {key: value for key, value in state["preset"].items() if key in known}
     preset = GenerativePreset(**{**values, "model": GenerativeConfig(**values["model"])})
@@ -55,12 +57,12 @@ def load_run(run: Path) -> tuple[Learner, dict[str, Any]]:
 
 def measure_test(learner: Learner, exported: GenerativeModel, data: Path) -> dict[str, float]:
     """Figures on the test part of `data`, with the weights as they were exported."""
-    for name in ("decoder", "encoder", "average"):
-        network = exported.encoder if name == "encoder" else exported.decoder
+    for name in ("decoder", "average", "encoder", "encoder_average"):
+        network = exported.encoder if name.startswith("encoder") else exported.decoder
         target = getattr(learner, name, None)
         if isinstance(target, torch.nn.Module) and network is not None:
             target.load_state_dict(network.state_dict())
-    images = read_images(data, shape=exported.config.image_shape, part="test")
+    images = preset_images(learner.preset, data, part="test")
     return learner.validate(to_tensor(images))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +14,15 @@ from torch.nn import functional as F
 from codec.models.generative import GenerativeModel
 from codec.priors import StandardNormal
 from training.generative.bre import binarized_representation_entropy
-from training.generative.config import GenerativePreset
-from training.generative.learner import Draw, Learner, in_batches, nearest_figures, new_decoder
+from training.generative.config import GenerativePreset, PenaltyNorm
+from training.generative.learner import (
+    Draw,
+    Learner,
+    follow,
+    in_batches,
+    nearest_figures,
+    new_decoder,
+)
 
 LEAK = 0.2
 
@@ -55,84 +63,112 @@ class Critic(nn.Module):
         return self.layers[-1](value.flatten(1)).float()[:, 0], hidden
 
 
-def gradient_penalty(critic: Critic, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """Mean of (‖∇ₓD(x)‖₂ − 1)², the norm taken over all pixels of an image; (n, C, H, W).
+def gradient_penalty(
+    critic: Critic, x: Tensor, norm: PenaltyNorm = "image"
+) -> tuple[Tensor, list[Tensor]]:
+    """Mean of (‖∇ₓD(x)‖₂ − 1)² at images (n, C, H, W); returns the pre-activations as well.
 
-    Returns the pre-activations as well.
+    norm   "image": over all pixels of an image, mean over images (Gulrajani et al. 2017, equation
+           3); "channels": over the channels of each pixel, mean over pixels and images, as in
+           Tschannen et al. 2018, where D may be √(H·W) times as steep
     """
     x = x.detach().requires_grad_(True)
     values, hidden = critic(x)
     (gradient,) = torch.autograd.grad(values.sum(), x, create_graph=True)
-    return (torch.linalg.vector_norm(gradient.flatten(1), dim=1) - 1).square().mean(), hidden
+    vectors = gradient.flatten(1) if norm == "image" else gradient
+    return (torch.linalg.vector_norm(vectors, dim=1) - 1).square().mean(), hidden
 
 
-class GanLearner(Learner):
-    """Critic and generator in turn; the generator's moving average is what is exported."""
+class AdversarialLearner(Learner):
+    """A generator, its moving average, and the critic that it learns from."""
 
-    def __init__(self, preset: GenerativePreset, *, autocast: bool = True) -> None:
-        super().__init__(preset, autocast=autocast)
+    def __init__(
+        self,
+        preset: GenerativePreset,
+        *,
+        autocast: bool = True,
+        device: torch.device | None = None,
+    ) -> None:
+        super().__init__(preset, autocast=autocast, device=device)
         self.decoder, self.critic = new_decoder(preset), Critic(preset)
         self.average = copy.deepcopy(self.decoder).requires_grad_(False)
-        self._generator_adam = self.adam(self.decoder)
         self._critic_adam = self.adam(self.critic)
-        self.register_buffer("updates", torch.zeros((), dtype=torch.long))
+        self._critic_adam.param_groups[0]["rate_factor"] = preset.critic_rate
         self.updates: Tensor
+        self.register_buffer("updates", torch.zeros((), dtype=torch.long))
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Images float32 (n, C, H, W) in [0, 1] of codes (n, k)."""
+        with self.mixed():
+            logits: Tensor = self.decoder.logits(codes)
+        return logits.float().sigmoid()
+
+    def critic_loss(self, real: Tensor, fake: Tensor, generator: torch.Generator) -> Tensor:
+        """E D(fake) − E D(real) + λ·penalty between them, + the BRE regulariser where asked for."""
+        preset = self.preset
+        with self.mixed():
+            values, hidden = self.critic(torch.cat([real, fake]))
+        real_value, fake_value = torch.split(values, len(real))
+        # A gradient's norm is compared with 1: in float32.
+        mix = torch.rand(len(real), 1, 1, 1, generator=generator).to(self.device)
+        between = fake.lerp(real, mix)
+        penalty, mixed_hidden = gradient_penalty(self.critic, between, preset.penalty_norm)
+        loss = fake_value.mean() - real_value.mean() + preset.gradient_penalty * penalty
+        if preset.bre_weight:
+            # On generated and interpolated images, in all rectifier layers but the last.
+            layers = slice(None, -1) if len(hidden) > 1 else slice(None)
+            fake_hidden = [h[len(real) :] for h in hidden[layers]]
+            entropy = binarized_representation_entropy([*fake_hidden, *mixed_hidden[layers]])
+            loss = loss + preset.bre_weight * entropy
+        return loss
+
+    def critic_value(self, fake: Tensor) -> Tensor:
+        """Mean of D(fake), whose gradient goes to what made the images, not to the critic."""
+        self.critic.requires_grad_(False)
+        with self.mixed():
+            values: Tensor = self.critic(fake)[0]
+        self.critic.requires_grad_(True)
+        return values.mean()
+
+    def update_averages(self, pairs: Sequence[tuple[nn.Module, nn.Module]]) -> None:
+        """One update of moving averages, each with the network that it follows."""
+        self.updates += 1
+        for average, network in pairs:
+            follow(average, network, updates=int(self.updates), decay=self.preset.ema_decay)
+
+
+class GanLearner(AdversarialLearner):
+    """Critic and generator in turn; the generator's moving average is what is exported."""
+
+    def __init__(
+        self,
+        preset: GenerativePreset,
+        *,
+        autocast: bool = True,
+        device: torch.device | None = None,
+    ) -> None:
+        super().__init__(preset, autocast=autocast, device=device)
+        self._generator_adam = self.adam(self.decoder)
 
     def optimizers(self) -> dict[str, torch.optim.Adam]:
         """One for each player."""
         return {"generator": self._generator_adam, "critic": self._critic_adam}
 
-    def _fakes(self, generator: torch.Generator) -> Tensor:
-        codes = torch.randn(self.preset.batch, self.config.code, generator=generator)
-        with self.mixed():
-            logits = self.decoder.logits(codes)
-        return logits.float().sigmoid()
-
-    def critic_loss(self, real: Tensor, fake: Tensor, generator: torch.Generator) -> Tensor:
-        """E D(fake) − E D(real) + λ·penalty between them, + the BRE regulariser where asked for."""
-        with self.mixed():
-            values, hidden = self.critic(torch.cat([real, fake]))
-        real_value, fake_value = torch.split(values, len(real))
-        # A gradient's norm is compared with 1: in float32.
-        mix = torch.rand(len(real), 1, 1, 1, generator=generator)
-        penalty, mixed_hidden = gradient_penalty(self.critic, fake.lerp(real, mix))
-        loss = fake_value.mean() - real_value.mean() + self.preset.gradient_penalty * penalty
-        if self.preset.bre_weight:
-            # On generated and interpolated images, in all rectifier layers but the last.
-            layers = slice(None, -1) if len(hidden) > 1 else slice(None)
-            fake_hidden = [h[len(real) :] for h in hidden[layers]]
-            entropy = binarized_representation_entropy([*fake_hidden, *mixed_hidden[layers]])
-            loss = loss + self.preset.bre_weight * entropy
-        return loss
-
     def train_step(
         self, draw: Draw, generator: torch.Generator, fraction: float
     ) -> dict[str, float]:
         """Some steps of the critic, one of the generator."""
+        batch = self.preset.batch
         for _ in range(self.preset.critic_steps):
             with torch.no_grad():
-                fake = self._fakes(generator)
-            critic_loss = self.critic_loss(draw(), fake, generator)
+                fake = self.decode(self.normal(batch, generator))
+            critic_loss = self.critic_loss(draw().to(self.device), fake, generator)
             self.descend(critic_loss, self._critic_adam)
-        self.critic.requires_grad_(False)
-        with self.mixed():
-            values, _ = self.critic(self._fakes(generator))
-        loss = -values.mean()
+        loss = -self.critic_value(self.decode(self.normal(batch, generator)))
         if self.descend(loss, self._generator_adam):
-            self._update_average()
-        self.critic.requires_grad_(True)
+            self.update_averages([(self.average, self.decoder)])
         finite = loss.item() + 0 * critic_loss.item()
         return {"loss": finite, "critic_loss": critic_loss.item()}
-
-    @torch.no_grad()
-    def _update_average(self) -> None:
-        # A short memory at first: the average must not remember the untrained weights.
-        self.updates += 1
-        count = int(self.updates)
-        decay = min(self.preset.ema_decay, (1 + count) / (10 + count))
-        pairs = zip(self.average.parameters(), self.decoder.parameters(), strict=True)
-        for average, current in pairs:
-            average.lerp_(current, 1 - decay)
 
     @torch.no_grad()
     def validate(self, images: Tensor) -> dict[str, float]:
@@ -140,8 +176,8 @@ class GanLearner(Learner):
         codes = torch.randn(
             len(images), self.config.code, generator=torch.Generator().manual_seed(1)
         )
-        real = in_batches(lambda x: self.critic(x)[0], images)
-        fake = in_batches(lambda z: self.critic(self.average(z))[0], codes)
+        real = in_batches(lambda x: self.critic(x)[0], images, self.device)
+        fake = in_batches(lambda z: self.critic(self.average(z))[0], codes, self.device)
         return {
             "critic_estimate": float(real.mean() - fake.mean()),
             **nearest_figures(self.model(), images),

@@ -22,19 +22,33 @@ SAMPLES = 5000
 class Learner(nn.Module, ABC):
     """The networks of one run, and how they learn.
 
-    Forward passes may run under bfloat16 autocast; every loss is computed in float32.
+    Forward passes may run under bfloat16 autocast; every loss is computed in float32. Images come
+    on the CPU and go to the device; random numbers are drawn on the CPU, so that every device sees
+    the same.
     """
 
-    def __init__(self, preset: GenerativePreset, *, autocast: bool) -> None:
+    def __init__(
+        self,
+        preset: GenerativePreset,
+        *,
+        autocast: bool = True,
+        device: torch.device | None = None,
+    ) -> None:
         super().__init__()
         self.preset, self.config, self.autocast = preset, preset.model, autocast
+        self.device = device or torch.device("cpu")
 
     def mixed(self) -> torch.autocast:
         """The context in which networks run."""
-        return torch.autocast("cpu", torch.bfloat16, enabled=self.autocast)
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast)
+
+    def normal(self, count: int, generator: torch.Generator) -> Tensor:
+        """Samples of N(0, I) in the space of codes, (count, code)."""
+        return torch.randn(count, self.config.code, generator=generator).to(self.device)
 
     def adam(self, *networks: nn.Module) -> torch.optim.Adam:
-        """An optimiser of these networks; the loop sets its learning rate."""
+        """An optimiser of these networks, on the device; the loop sets its learning rate."""
+        self.to(self.device)
         parameters = [p for network in networks for p in network.parameters()]
         rate, betas = self.preset.learning_rate, self.preset.betas
         return torch.optim.Adam(parameters, lr=rate, betas=betas, fused=True)
@@ -57,10 +71,10 @@ class Learner(nn.Module, ABC):
         """Figures of held-out images, float32 (n, C, H, W) in [0, 1]; the same ones every time."""
 
     def start(self, images: Tensor) -> None:
-        """What is set before training, from the training images."""
+        """What is set before training, from the training images, uint8 (n, C, H, W)."""
 
     def finish(self, images: Tensor) -> None:
-        """What is fitted after training, to the training images."""
+        """What is fitted after training, to the training images, uint8 (n, C, H, W)."""
 
     @abstractmethod
     def model(self) -> GenerativeModel:
@@ -108,9 +122,20 @@ def squared_error(x: Tensor, y: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def in_batches(call: Callable[[Tensor], Any], values: Tensor, size: int = 1000) -> Tensor:
-    """`call` of every batch of `values`, joined."""
-    return torch.cat([call(batch) for batch in torch.split(values, size)])
+def in_batches(
+    call: Callable[[Tensor], Any], values: Tensor, device: torch.device, size: int = 1000
+) -> Tensor:
+    """`call` of every batch of `values`, which goes to the device; joined on the CPU."""
+    return torch.cat([call(batch.to(device)).cpu() for batch in torch.split(values, size)])
+
+
+@torch.no_grad()
+def follow(average: nn.Module, network: nn.Module, *, updates: int, decay: float) -> None:
+    """One update, after `updates` of them, of the exponential moving average of weights."""
+    # A short memory at first: the average must not remember the untrained weights.
+    decay = min(decay, (1 + updates) / (10 + updates))
+    for kept, current in zip(average.parameters(), network.parameters(), strict=True):
+        kept.lerp_(current, 1 - decay)
 
 
 @torch.no_grad()
@@ -127,11 +152,12 @@ def nearest_figures(model: GenerativeModel, images: Tensor, *, seed: int = 0) ->
     generator = torch.Generator().manual_seed(seed)
     codes = model.prior.sample(SAMPLES, generator=generator)
     decoder: Decoder = model.decoder
-    samples = in_batches(decoder, codes).flatten(1)
-    flat = images.flatten(1)
-    nearest_data = torch.full((len(samples),), torch.inf)
+    device = next(decoder.parameters()).device
+    samples = in_batches(decoder, codes, device).flatten(1).to(device)
+    nearest_data = torch.full((len(samples),), torch.inf, device=device)
     nearest_sample = []
-    for batch in torch.split(flat, 1000):
+    for batch in torch.split(images.flatten(1), 1000):
+        batch = batch.to(device)
         distances = torch.cdist(batch, samples).square()
         nearest_sample.append(distances.amin(1))
         nearest_data = torch.minimum(nearest_data, distances.amin(0))

@@ -46,8 +46,14 @@ def fit_mixture(codes: Tensor, components: int, *, seed: int = 0) -> GaussianMix
 class RaeLearner(Learner):
     """Squared error + β/2·‖z‖² + λ·‖θ‖² over the decoder's weights."""
 
-    def __init__(self, preset: GenerativePreset, *, autocast: bool = True) -> None:
-        super().__init__(preset, autocast=autocast)
+    def __init__(
+        self,
+        preset: GenerativePreset,
+        *,
+        autocast: bool = True,
+        device: torch.device | None = None,
+    ) -> None:
+        super().__init__(preset, autocast=autocast, device=device)
         self.encoder, self.decoder = new_encoder(preset), new_decoder(preset)
         self.mixture: GaussianMixture | None = None
         self._adam = self.adam(self)
@@ -60,7 +66,7 @@ class RaeLearner(Learner):
         self, draw: Draw, generator: torch.Generator, fraction: float
     ) -> dict[str, float]:
         """One step on the penalised squared error."""
-        x = draw()
+        x = draw().to(self.device)
         with self.mixed():
             codes, _ = self.encoder(x)
             decoded = self.decoder.logits(codes)
@@ -74,15 +80,15 @@ class RaeLearner(Learner):
 
     def finish(self, images: Tensor) -> None:
         """Fit the prior to the codes of the training images."""
-        codes = in_batches(lambda x: self.encoder(x)[0], images)
+        codes = in_batches(lambda x: self.encoder(x.float() / 255)[0], images, self.device)
         components = min(self.preset.components, len(codes))
         self.mixture = fit_mixture(codes, components, seed=self.preset.seed)
 
     @torch.no_grad()
     def validate(self, images: Tensor) -> dict[str, float]:
         """Squared error, and once the prior is fitted the mean −log p(z) in nats."""
-        codes = in_batches(lambda x: self.encoder(x)[0], images)
-        decoded = in_batches(self.decoder, codes)
+        codes = in_batches(lambda x: self.encoder(x)[0], images, self.device)
+        decoded = in_batches(self.decoder, codes, self.device)
         figures = {
             "sse": float(squared_error(images, decoded).mean()),
             "code_mean_square": float(codes.square().mean()),

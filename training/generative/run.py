@@ -16,8 +16,11 @@ import torch
 from torch import Tensor
 
 from bitstream.errors import InputError, UsageError
+from codec.models.generative import Decoder
 from codec.rate_distortion.image_arrays import Images
 from training.checkpoint import load_checkpoint, save_checkpoint
+from training.dplc.config import DplcPreset
+from training.dplc.learner import DplcLearner
 from training.draw.config import DrawPreset
 from training.draw.learner import DrawLearner
 from training.generative.config import GenerativePreset
@@ -26,15 +29,19 @@ from training.generative.learner import Learner
 from training.generative.rae import RaeLearner
 from training.generative.vae import VaeLearner
 from training.generative.wae import WaeLearner
+from training.generative.wpp import WppLearner
 from training.loop import CHECKPOINT, Budget
 
 LOG = "log.jsonl"
 
-LEARNERS: dict[str, type[VaeLearner | WaeLearner | RaeLearner | GanLearner]] = {
+Preset = GenerativePreset | DrawPreset | DplcPreset
+
+LEARNERS: dict[str, type[VaeLearner | WaeLearner | RaeLearner | GanLearner | WppLearner]] = {
     "vae": VaeLearner,
     "wae": WaeLearner,
     "rae": RaeLearner,
     "gan": GanLearner,
+    "wpp": WppLearner,
 }
 
 
@@ -52,27 +59,41 @@ def build_learner(
 
 @overload
 def build_learner(
-    preset: GenerativePreset | DrawPreset,
+    preset: DplcPreset,
     *,
     autocast: bool = ...,
     device: torch.device | None = ...,
-) -> Learner | DrawLearner: ...
+    generator: Decoder | None = ...,
+) -> DplcLearner: ...
+
+
+@overload
+def build_learner(
+    preset: Preset,
+    *,
+    autocast: bool = ...,
+    device: torch.device | None = ...,
+    generator: Decoder | None = ...,
+) -> Learner | DrawLearner | DplcLearner: ...
 
 
 def build_learner(
-    preset: GenerativePreset | DrawPreset,
+    preset: Preset,
     *,
     autocast: bool = True,
     device: torch.device | None = None,
-) -> Learner | DrawLearner:
+    generator: Decoder | None = None,
+) -> Learner | DrawLearner | DplcLearner:
     """The untrained networks of a preset; the same ones every time.
 
-    device  of a DRAW model; the others are small and learn on the CPU
+    generator   that a distribution-preserving codec is trained around
     """
     torch.manual_seed(preset.seed)
     if isinstance(preset, DrawPreset):
         return DrawLearner(preset, autocast=autocast, device=device)
-    return LEARNERS[preset.model.family](preset, autocast=autocast)
+    if isinstance(preset, DplcPreset):
+        return DplcLearner(preset, autocast=autocast, device=device, generator=generator)
+    return LEARNERS[preset.method](preset, autocast=autocast, device=device)
 
 
 def to_tensor(images: Images) -> Tensor:
@@ -111,6 +132,8 @@ class BatchSampler:
 class GenerativeTrainer:
     """Trains one generative model on images, uint8 (n, C, H, W).
 
+    generator   as `build_learner` takes it
+
     The last `preset.validation` of them are held out. Where `patience` steps in a row have a loss
     that is not finite, the run ends with `UsageError`.
     """
@@ -119,7 +142,7 @@ class GenerativeTrainer:
 
     def __init__(
         self,
-        preset: GenerativePreset | DrawPreset,
+        preset: Preset,
         images: Images,
         directory: Path,
         *,
@@ -127,6 +150,7 @@ class GenerativeTrainer:
         autocast: bool = True,
         name: str = "",
         device: torch.device | None = None,
+        generator: Decoder | None = None,
     ) -> None:
         if len(images) < preset.validation + 2:
             raise InputError(
@@ -135,10 +159,11 @@ class GenerativeTrainer:
             )
         self.preset, self.directory, self.budget, self.name = preset, directory, budget, name
         split = len(images) - preset.validation
+        images = np.require(images, requirements="W")  # torch takes no others
         self.training, self.held_out = images[:split], images[split:]
         self.sampler = BatchSampler(self.training, batch=preset.batch, seed=preset.seed)
-        self.learner = build_learner(preset, autocast=autocast, device=device)
-        self.learner.start(to_tensor(self.training))
+        self.learner = build_learner(preset, autocast=autocast, device=device, generator=generator)
+        self.learner.start(torch.from_numpy(self.training))
         self.step, self.batches, self.seconds = 0, 0, 0.0
         self.figures: dict[str, float] = {}
         self.finished = False
@@ -173,6 +198,13 @@ class GenerativeTrainer:
                 f"{self.checkpoint_path} was made with other model sizes: "
                 f"{state['preset']['model']}; expected {asdict(self.preset.model)}"
             )
+        for option in ("crop", "seed"):
+            before, now = state["preset"].get(option), getattr(self.preset, option, None)
+            if before != now:
+                raise UsageError(
+                    f"{self.checkpoint_path} was made with --{option} {before}, expected {now}: "
+                    "its images would come in another way"
+                )
         self.learner.load_state_dict(state["learner"])
         for name, optimizer in self.learner.optimizers().items():
             optimizer.load_state_dict(state["optimizers"][name])
@@ -240,7 +272,7 @@ class GenerativeTrainer:
                 last_save = now
                 self.validate()
                 self.save()
-        self.learner.finish(to_tensor(self.training))
+        self.learner.finish(torch.from_numpy(self.training))
         self.finished = True
         figures = self.validate()
         self.save()

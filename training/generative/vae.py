@@ -39,8 +39,14 @@ def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
 class VaeLearner(Learner):
     """Negative ELBO, with a Bernoulli or a Gaussian likelihood of one learned variance."""
 
-    def __init__(self, preset: GenerativePreset, *, autocast: bool = True) -> None:
-        super().__init__(preset, autocast=autocast)
+    def __init__(
+        self,
+        preset: GenerativePreset,
+        *,
+        autocast: bool = True,
+        device: torch.device | None = None,
+    ) -> None:
+        super().__init__(preset, autocast=autocast, device=device)
         self.encoder, self.decoder = new_encoder(preset), new_decoder(preset)
         self.log_variance = nn.Parameter(torch.tensor(math.log(INITIAL_VARIANCE)))
         self._adam = self.adam(self.encoder, self.decoder)
@@ -62,7 +68,8 @@ class VaeLearner(Learner):
         if self.preset.xavier and self.config.architecture == "mlp":
             bias = self.decoder.layers[-1].bias
             assert isinstance(bias, Tensor)
-            bias.copy_(images.mean(0).flatten().clamp(0.01, 0.99).logit())
+            mean = images.float().mean(0) / 255
+            bias.copy_(mean.flatten().clamp(0.01, 0.99).logit())
 
     def terms(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """−log p(x|z), the KL divergence and the squared error of images at a posterior sample.
@@ -72,7 +79,7 @@ class VaeLearner(Learner):
         with self.mixed():
             mean, log_variance = self.encoder(x)
         mean, log_variance = mean.float(), log_variance.float()
-        noise = torch.randn(mean.shape, generator=generator)
+        noise = self.normal(len(x), generator)
         with self.mixed():
             logits = self.decoder.logits(mean + noise * (0.5 * log_variance).exp())
         logits = logits.float()
@@ -92,6 +99,7 @@ class VaeLearner(Learner):
         x = draw()
         if self.config.likelihood == "bernoulli":
             x = torch.bernoulli(x, generator=generator)
+        x = x.to(self.device)
         nll, kl, error = (term.mean() for term in self.terms(x, generator))
         warmup = self.preset.kl_warmup
         loss = nll + kl * (min(1.0, fraction / warmup) if warmup else 1.0)
@@ -105,7 +113,10 @@ class VaeLearner(Learner):
         generator = torch.Generator().manual_seed(0)
         nll, kl, error = map(
             torch.cat,
-            zip(*(self.terms(batch, generator) for batch in torch.split(x, 1000)), strict=True),
+            zip(
+                *(self.terms(b.to(self.device), generator) for b in torch.split(x, 1000)),
+                strict=True,
+            ),
         )
         figures = {
             "nelbo_nats": float((nll + kl).mean()),

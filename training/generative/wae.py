@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from codec.models.generative import GenerativeModel
+from codec.models.generative import Decoder, Encoder, GenerativeModel
 from codec.priors import StandardNormal
 from training.generative.config import GenerativePreset
 from training.generative.learner import (
@@ -49,11 +49,43 @@ def _kernel(distances: Tensor, dim: int) -> Tensor:
     return total
 
 
-class WaeLearner(Learner):
-    """Squared error + λ·MMD²(aggregated codes, prior)."""
+def reconstruction_error(x: Tensor, y: Tensor, kind: str) -> Tensor:
+    """What is minimised of decoded images, both float32 (n, C, H, W) in [0, 1]; a scalar.
 
-    def __init__(self, preset: GenerativePreset, *, autocast: bool = True) -> None:
-        super().__init__(preset, autocast=autocast)
+    "sse"   squared error, sum over pixels, mean over images
+    "rmse"  root of the mean squared error over pixels and images, of pixels in [−1, 1]
+            (Tschannen et al. 2018): twice that of [0, 1]
+    """
+    if kind == "sse":
+        return squared_error(x, y).mean()
+    return 2 * (x - y).square().mean().sqrt()
+
+
+@torch.no_grad()
+def code_figures(encoder: Encoder, decoder: Decoder, images: Tensor) -> dict[str, float]:
+    """Squared error of held-out images, the codes' discrepancy from the prior and mean square."""
+    device = next(decoder.parameters()).device
+    codes = in_batches(lambda x: encoder(x)[0], images, device)
+    decoded = in_batches(decoder, codes, device)
+    samples = torch.randn(codes.shape, generator=torch.Generator().manual_seed(0))
+    return {
+        "sse": float(squared_error(images, decoded).mean()),
+        "mmd": float(inverse_multiquadric_mmd(codes, samples)),
+        "code_mean_square": float(codes.square().mean()),
+    }
+
+
+class WaeLearner(Learner):
+    """Reconstruction error + λ·MMD²(aggregated codes, prior)."""
+
+    def __init__(
+        self,
+        preset: GenerativePreset,
+        *,
+        autocast: bool = True,
+        device: torch.device | None = None,
+    ) -> None:
+        super().__init__(preset, autocast=autocast, device=device)
         self.encoder, self.decoder = new_encoder(preset), new_decoder(preset)
         self._adam = self.adam(self)
 
@@ -64,29 +96,21 @@ class WaeLearner(Learner):
     def train_step(
         self, draw: Draw, generator: torch.Generator, fraction: float
     ) -> dict[str, float]:
-        """One step on the penalised squared error."""
-        x = draw()
+        """One step on the penalised reconstruction error."""
+        x, kind = draw().to(self.device), self.preset.reconstruction
         with self.mixed():
             codes, _ = self.encoder(x)
             decoded = self.decoder.logits(codes)
         # Distances of codes are differences of large numbers: not in bfloat16.
-        error = squared_error(x, decoded.float().sigmoid()).mean()
-        mmd = inverse_multiquadric_mmd(codes.float(), torch.randn(codes.shape, generator=generator))
+        error = reconstruction_error(x, decoded.float().sigmoid(), kind)
+        mmd = inverse_multiquadric_mmd(codes.float(), self.normal(len(x), generator))
         loss = error + self.preset.mmd_weight * mmd
         self.descend(loss, self._adam)
-        return {"loss": loss.item(), "sse": error.item(), "mmd": mmd.item()}
+        return {"loss": loss.item(), kind: error.item(), "mmd": mmd.item()}
 
-    @torch.no_grad()
     def validate(self, images: Tensor) -> dict[str, float]:
-        """Squared error, the discrepancy from the prior, and the codes' mean square."""
-        codes = in_batches(lambda x: self.encoder(x)[0], images)
-        decoded = in_batches(self.decoder, codes)
-        samples = torch.randn(codes.shape, generator=torch.Generator().manual_seed(0))
-        figures = {
-            "sse": float(squared_error(images, decoded).mean()),
-            "mmd": float(inverse_multiquadric_mmd(codes, samples)),
-            "code_mean_square": float(codes.square().mean()),
-        }
+        """Squared error, discrepancy from the prior, mean square of the codes, nearest figures."""
+        figures = code_figures(self.encoder, self.decoder, images)
         return {**figures, **nearest_figures(self.model(), images)}
 
     def model(self) -> GenerativeModel:

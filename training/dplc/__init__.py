@@ -1,0 +1,1 @@
+"""Training of the distribution-preserving codec, `codec.models.dplc`."""

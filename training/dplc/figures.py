@@ -1,0 +1,69 @@
+"""What the networks of the distribution-preserving codec do to held-out images, at each rate."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from codec.models.dplc import DplcNetworks
+from training.generative.wae import inverse_multiquadric_mmd
+
+DECODES = 10
+"""Pictures of the same symbols, of which the variance is taken."""
+VARIANCE_IMAGES = 500
+MMD_IMAGES = 2000
+_AT_ONCE = 500
+
+
+def draw_noise(networks: DplcNetworks, count: int, rate: int, generator: torch.Generator) -> Tensor:
+    """Noise of so many blocks, on the CPU: uniform (count, noise, m, m), or z at no symbols."""
+    config = networks.config
+    if not config.rates[rate]:
+        return torch.randn(count, config.code, generator=generator)
+    shape = (count, config.noise, config.grid, config.grid)
+    return torch.rand(shape, generator=generator) - 0.5
+
+
+@torch.no_grad()
+def rate_figures(networks: DplcNetworks, images: Tensor) -> dict[str, float]:
+    """Figures by name, "…_s8" for 8 symbols per position; the same ones every time.
+
+    images  float32 (n, C, s, s) in [0, 1]
+
+    mse             mean squared error of pixels in [0, 1], one picture for each image
+    mmd             squared maximum mean discrepancy of z = B(E(X)) and N(0, I); at 0 symbols
+                    z is a sample of N(0, I)
+    pixel_variance  variance of a pixel in [0, 1] over pictures of the same symbols, mean over
+                    pixels and images: 0 where the symbols determine the picture
+    """
+    found: dict[str, float] = {}
+    config = networks.config
+    for rate, symbols in enumerate(config.rates):
+        generator = torch.Generator().manual_seed(rate)
+        error, codes, variances = 0.0, [], []
+        for number, batch in enumerate(torch.split(images, _AT_ONCE)):
+            x = batch.to(next(networks.parameters()).device)
+            signs = torch.where(networks.analyze(x, rate) >= 0, 0.5, -0.5)
+            z = _codes(networks, signs, rate, generator)
+            decoded = networks.generator(z)
+            error += float((decoded - x).double().square().sum())
+            codes.append(z.cpu())
+            if number * _AT_ONCE < VARIANCE_IMAGES and config.noise:
+                again = [
+                    networks.generator(_codes(networks, signs, rate, generator))
+                    for _ in range(DECODES)
+                ]
+                variances.append(torch.stack(again).var(0).flatten(1).mean(1).cpu())
+        found[f"mse_s{symbols}"] = error / images.numel()
+        if config.noise:
+            z = torch.cat(codes)[:MMD_IMAGES]
+            samples = torch.randn(z.shape, generator=torch.Generator().manual_seed(rate))
+            found[f"mmd_s{symbols}"] = float(inverse_multiquadric_mmd(z, samples))
+            found[f"pixel_variance_s{symbols}"] = float(torch.cat(variances).mean())
+    return found
+
+
+def _codes(networks: DplcNetworks, signs: Tensor, rate: int, generator: torch.Generator) -> Tensor:
+    noise = draw_noise(networks, len(signs), rate, generator).to(signs.device)
+    z: Tensor = networks.maps[rate](signs, noise) if networks.config.rates[rate] else noise
+    return z

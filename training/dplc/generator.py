@@ -1,0 +1,32 @@
+"""The generator that the codec is trained around, from a weights file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from bitstream.errors import UsageError
+from codec.models.dplc import DplcConfig
+from codec.models.generative import Decoder
+from codec.models.generative_file import load_generative
+from codec.priors import StandardNormal
+
+
+def load_generator(path: Path, config: DplcConfig) -> Decoder:
+    """G of a file that `training.generative.export` wrote, of whatever family.
+
+    Raises `WeightsMismatchError` for another file, `UsageError` for a generator of other sizes, or
+    of codes that are not distributed as N(0, I).
+    """
+    model = load_generative(path)
+    found = replace(model.config, family="gan", likelihood=None)
+    if found != config.generator:
+        raise UsageError(
+            f"{path} holds a generator of {found}; expected {config.generator}: train one of these "
+            "sizes, or take the preset that fits it"
+        )
+    if not isinstance(model.prior, StandardNormal):
+        raise UsageError(
+            f"{path} holds a generator with the prior {model.prior!r}, expected a standard normal"
+        )
+    return model.decoder

@@ -1,0 +1,138 @@
+"""What the distribution-preserving codec learns: Tschannen et al. 2018, the second of two steps.
+
+The generator G stays as it came. At each rate of n symbols, with networks of its own::
+
+    x ─ E ─► quantiser ─► symbols ±½ ─┬─ B ─► batch norm ─► z ─ G ─► x̂
+                    noise U(−½, ½) ───┘
+
+    Σ_rates RMSE(x, x̂) + λ_n · MMD²(z, N(0, I)),   RMSE of pixels in [−1, 1]
+
+A plain autoencoder has no noise and no MMD, and trains G with the rest.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from codec.models.dplc import DplcNetworks, StochasticMap
+from codec.models.generative import Decoder
+from training.dplc.config import DplcPreset
+from training.dplc.figures import draw_noise, rate_figures
+from training.dplc.quantizer import soft_to_hard
+from training.generative.learner import Draw
+from training.generative.wae import inverse_multiquadric_mmd, reconstruction_error
+
+
+class DplcLearner(nn.Module):
+    """The networks of all rates and how they learn; images come as float32 (n, C, s, s) in [0, 1].
+
+    generator   G, whose weights are copied; without one G is untrained, which is for a plain
+                autoencoder, or a state that is loaded later
+    """
+
+    def __init__(
+        self,
+        preset: DplcPreset,
+        *,
+        autocast: bool = True,
+        device: torch.device | None = None,
+        generator: Decoder | None = None,
+    ) -> None:
+        super().__init__()
+        self.preset, self.config, self.autocast = preset, preset.model, autocast
+        self.device = device or torch.device("cpu")
+        self.networks = DplcNetworks(preset.model)
+        if generator is not None:
+            self.networks.generator.load_state_dict(generator.state_dict())
+        self.networks.generator.requires_grad_(preset.is_plain)
+        # Of z: to the mean 0 and the variance 1 of its prior in every dimension.
+        self.norms = nn.ModuleList(
+            nn.BatchNorm1d(preset.model.code, affine=False) for _ in preset.model.rates
+        )
+        self.to(self.device)
+        parameters = [p for p in self.networks.parameters() if p.requires_grad]
+        self._adam = torch.optim.Adam(parameters, lr=preset.learning_rate, fused=True)
+
+    def optimizers(self) -> dict[str, torch.optim.Adam]:
+        """One, of everything that is trained."""
+        return {"adam": self._adam}
+
+    def start(self, images: Tensor) -> None:
+        """Nothing is set before training."""
+
+    def finish(self, images: Tensor) -> None:
+        """Nothing is fitted after training."""
+
+    def forward(self, x: Tensor, rate: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Images at a rate that has symbols to x̂ (n, C, s, s) in [0, 1] and z (n, code)."""
+        networks = self.networks
+        mixed = torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast)
+        noise = draw_noise(networks, len(x), rate, generator).to(self.device)
+        with mixed:
+            values = networks.encoders[rate](x)
+            symbols = soft_to_hard(values.float(), softness=self.preset.softness)
+            z = networks.maps[rate](symbols, noise)
+        z = self.norms[rate](z.float())
+        with mixed:
+            logits = networks.generator.logits(z)
+        return logits.float().sigmoid(), z
+
+    def train_step(
+        self, draw: Draw, generator: torch.Generator, fraction: float
+    ) -> dict[str, float]:
+        """One step of all rates; the figures of its batch.
+
+        A step whose loss is not finite changes no weights.
+        """
+        x, preset = draw().to(self.device), self.preset
+        normalized = copy.deepcopy(self.norms.state_dict())
+        terms: list[Tensor] = []
+        figures: dict[str, Tensor] = {}
+        for rate, symbols in enumerate(self.config.rates):
+            if not symbols:
+                continue
+            decoded, z = self(x, rate, generator)
+            error = reconstruction_error(x, decoded, "rmse")
+            figures[f"rmse_s{symbols}"] = error.detach()
+            terms.append(error)
+            if not preset.is_plain:
+                samples = torch.randn(z.shape, generator=generator).to(self.device)
+                mmd = inverse_multiquadric_mmd(z, samples)
+                figures[f"mmd_s{symbols}"] = mmd.detach()
+                terms.append(preset.mmd_weights[rate] * mmd)
+        loss = torch.stack(terms).sum()
+        if torch.isfinite(loss):
+            self._adam.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            self._adam.step()
+        else:
+            self.norms.load_state_dict(normalized)
+        return {"loss": float(loss.detach()), **{k: float(v) for k, v in figures.items()}}
+
+    @torch.no_grad()
+    def validate(self, images: Tensor) -> dict[str, float]:
+        """`rate_figures` of held-out images, float32 (n, C, s, s) in [0, 1]."""
+        return rate_figures(self.folded(), images)
+
+    @torch.no_grad()
+    def folded(self) -> DplcNetworks:
+        """The networks as they are exported: each B with its batch norm in its last layer."""
+        networks = copy.deepcopy(self.networks).requires_grad_(False).eval()
+        for found, norm in zip(networks.maps, self.norms, strict=True):
+            if isinstance(found, StochasticMap):
+                assert isinstance(norm, nn.BatchNorm1d)
+                fold_batch_norm(found.last, norm)
+        return networks
+
+
+@torch.no_grad()
+def fold_batch_norm(linear: nn.Linear, norm: nn.BatchNorm1d) -> None:
+    """Change a linear layer into what it is followed by a batch norm without affine, in use."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = (norm.running_var + norm.eps).rsqrt()
+    linear.weight.mul_(scale[:, None])
+    linear.bias.sub_(norm.running_mean).mul_(scale)
