@@ -15,6 +15,7 @@ from typing import Any
 if __package__ in {None, ""}:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.dplc_figures import dplc_section
 from benchmarks.draw_figures import draw_section
 from benchmarks.measurement_figures import measurement_section
 
@@ -103,6 +104,7 @@ def photo_section() -> str:
 SECTIONS = {
     "figures": photo_section,
     "draw": draw_section,
+    "dplc": dplc_section,
     "measurement": measurement_section,
 }
 """What stands between `<!-- NAME -->` and `<!-- /NAME -->`."""
