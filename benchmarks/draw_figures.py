@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).resolve().parent / "results"
 ALLOWED_ARCHIVE_PERCENT = 2
+ALLOWED_BOUNDS = {"draw-digits": 88.0, "draw-colour": 4.8}
+"""On −log p(x), in nats and in bits per dimension."""
 
 Content = dict[str, Any]
 
@@ -21,20 +24,24 @@ def likelihood_rows(content: Content) -> list[str]:
     rows = []
     for name, part in content.get("likelihood", {}).items():
         found = part["found"]
-        if part["binarisation"].startswith("none"):
-            bits, error = (
-                found[f"nelbo_{what}bits_per_dimension"] for what in ("", "standard_error_")
-            )
-            text = f"{bits:.3f} ± {error:.3f} bits per dimension"
-        else:
-            nats, error = found["nelbo_nats"], found["nelbo_standard_error_nats"]
-            text = f"{nats:.2f} ± {error:.2f} nats"
+        unit = "bits_per_dimension" if part["binarisation"].startswith("none") else "nats"
+        value, error = found[f"nelbo_{unit}"], found[f"nelbo_standard_error_{unit}"]
+        digits, words = (3, "bits per dimension") if unit != "nats" else (2, "nats")
+        allowed = ALLOWED_BOUNDS.get(name)
+        wanted = "" if allowed is None else f"≤ {allowed:g}: {_verdict(value <= allowed)}"
+        text = f"{value:.{digits}f} ± {error:.{digits}f} {words}"
+        rows.append(
+            f"| `{name}`: negative ELBO, {found['images']:,} test images | {text} | {wanted} |"
+        )
         weighted = found.get("importance_weighted")
         if weighted:
-            unit = "bits_per_dimension" if part["binarisation"].startswith("none") else "nats"
-            text += f" ({weighted[f'bound_{unit}']:.2f} with {weighted['samples']} samples, "
-            text += f"{weighted['images']:,} images)"
-        rows.append(f"| `{name}`: negative ELBO, {found['images']:,} test images | {text} | |")
+            bound, error = (weighted[f"bound_{w}{unit}"] for w in ("", "standard_error_"))
+            wanted = "" if allowed is None else f"≤ {allowed:g}: {_verdict(bound <= allowed)}"
+            rows.append(
+                f"| `{name}`: importance-weighted bound, {weighted['samples']} samples, the first "
+                f"{weighted['images']:,} of them | {bound:.{digits}f} ± {error:.{digits}f} {words}"
+                f" | {wanted} |"
+            )
     return rows
 
 
@@ -73,9 +80,12 @@ def prefix_rows(content: Content) -> list[str]:
             what = f"`{name}` at quality {found['quality']:g}"
             errors = [row["mean"]["mse"] for row in found["prefixes"]]
             falls = found["summary"]["mse_falls_in_every_layer"]
+            telling = 1 + sum(a > b for a, b in pairwise(errors))
+            used = "" if falls else f" (in {telling} of {len(errors)}: the others say nothing)"
             rows.append(
                 f"| {what}: squared error after the first layer / the last | "
-                f"{errors[0]:.1f} / {errors[-1]:.1f} | falls in every layer: {_verdict(falls)} |"
+                f"{errors[0]:.1f} / {errors[-1]:.1f} | "
+                f"falls in every layer: {_verdict(falls)}{used} |"
             )
             tenth = found["summary"].get("near_a_tenth_of_the_bytes")
             if tenth and tenth["frechet_jpeg2000"] is not None:
@@ -83,7 +93,7 @@ def prefix_rows(content: Content) -> list[str]:
                 rows.append(_realism_row(what, share, tenth))
         tenth = part.get("tenth_of_the_finest_file")
         if len(part["found"]) > 1 and tenth and tenth["frechet_jpeg2000"] is not None:
-            what = f"`{name}` at quality {tenth['quality']:g}, {tenth['layers']} layers"
+            what = f"`{name}` at quality {tenth['quality']:g}, cut after layer {tenth['layers']}"
             share = f"{100 * tenth['share_of_the_finest_file']:.0f} % of the finest file's bytes"
             rows.append(_realism_row(what, share, tenth))
     return rows

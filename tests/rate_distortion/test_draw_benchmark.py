@@ -232,8 +232,7 @@ def test_the_section_of_the_readme(folder: Path, tmp_path: Path) -> None:
     run(folder, output, "prefix", "files", "--columns", "2", "--singles", "1", "--peers", "jpeg")
     text = draw_figures.draw_section(output)
     assert "bits per dimension" in text
-    assert "(with 2 samples" not in text
-    assert "with 2 samples, 24 images)" in text
+    assert "importance-weighted bound, 2 samples, the first 24 of them" in text
     assert "| layers | bits per pixel | rest: mean | rest: sampled | jpeg |" in text
     widths = {line.count("|") for line in text.splitlines() if line.startswith("| `")}
     assert widths == {4}
