@@ -18,16 +18,18 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object], *, force: 
     Whatever goes wrong, the temporary file is removed and an existing output is as it was.
     Devices and pipes are written directly.  Raises OutputError, and what ``write`` raises.
     """
-    if path.exists() and not path.is_file() and not path.is_dir():
+    if is_device(path):
         _write_device(path, write)
         return
     refuse_existing(path, force=force)
-    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.part")
+    # Few characters of the name: one takes up to four bytes, and a name has room for 255.
+    temporary = path.with_name(f".{path.name[:20]}.{secrets.token_hex(4)}.part")
     try:
+        # Outside the block that removes it: a file of this name that is there is someone else's.
+        fo = temporary.open("xb")
         try:
-            with temporary.open("xb") as fo:
+            with fo:
                 write(fo)
-                fo.flush()
             _rename(temporary, path, force)
         finally:
             temporary.unlink(missing_ok=True)
@@ -37,10 +39,22 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object], *, force: 
 
 def refuse_existing(path: Path, *, force: bool) -> None:
     """Raise OutputError if ``path`` cannot take a new file."""
-    if path.is_dir():
+    try:
+        is_folder, is_there = path.is_dir(), path.exists() or path.is_symlink()
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    if is_folder:
         raise OutputError(f"cannot write {path}: it is a directory")
-    if not force and (path.exists() or path.is_symlink()):
+    if is_there and not force:
         raise OutputError(f"{path} exists: give another name, or -f to replace it")
+
+
+def is_device(path: Path) -> bool:
+    """Whether ``path`` is there, and neither a file nor a folder: it is written in place."""
+    try:
+        return path.exists() and not path.is_file() and not path.is_dir()
+    except OSError:
+        return False
 
 
 def _rename(temporary: Path, path: Path, force: bool) -> None:

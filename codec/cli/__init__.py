@@ -1,5 +1,6 @@
 """The command ``calotype``: one file per sub-command, each loaded when it is asked for."""
 
+import errno
 import importlib
 import signal
 import sys
@@ -8,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from bitstream import CalotypeError
+from bitstream import CalotypeError, OutputError
+
+from .terminal import accept_all_names, print_error
 
 if TYPE_CHECKING:
     from typer._click import Command, Context
@@ -17,7 +20,8 @@ __all__ = ["app", "main"]
 
 # Modules of this package, each with a function of the same name.
 _COMMANDS = (
-    "compress", "decompress", "inspect", "verify", "models", "rd", "bound", "plot", "demo",
+    "compress", "decompress", "inspect", "verify", "compare", "models", "rd", "bound", "plot",
+    "demo",
 )  # fmt: skip
 
 
@@ -41,8 +45,14 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except CalotypeError as error:
-            typer.echo(f"calotype: error: {error}", err=True)
+            print_error(str(error))
             raise typer.Exit(error.exit_code) from error
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # typer ends quietly: the reader has seen enough
+                raise
+            # Inputs and output files have errors of their own: what is left is standard output.
+            print_error(f"cannot write: {error.strerror or error}")
+            raise typer.Exit(OutputError.exit_code) from error
 
 
 app = typer.Typer(
@@ -82,6 +92,7 @@ def calotype(
 def main() -> None:
     """Run the command and exit."""
     signal.signal(signal.SIGTERM, _terminated)
+    accept_all_names()
     app(prog_name="calotype")
 
 

@@ -14,8 +14,11 @@ import typer
 from bitstream import CalotypeError
 
 from .progress import progress
+from .terminal import one_line, print_error
 
 T = TypeVar("T")
+
+MACHINE_ERRORS = (MemoryError, OSError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,9 @@ def run_batch(
 ) -> list[Outcome[T]]:
     """Call ``work(0)`` .. ``work(n - 1)``; an error of one file does not stop the others.
 
+    Errors are those of the project, and what a machine that is short of memory or loses a disk
+    raises; torch tells of memory by a RuntimeError.
+
     names    of the inputs, for messages
     threads  how many at a time
     what     for the progress bar, such as "compressing"
@@ -50,6 +56,8 @@ def run_batch(
             return Outcome(names[number], work(number), None)
         except CalotypeError as error:
             return Outcome(names[number], None, error)
+        except MACHINE_ERRORS as error:
+            return Outcome(names[number], None, _of_machine(error))
 
     outcomes: list[Outcome[T]] = []
     numbers = range(len(names))
@@ -60,7 +68,7 @@ def run_batch(
                 advance()
                 _report(outcome)
                 if outcome.result is not None and not quiet:
-                    typer.echo(show(len(outcomes), outcome.result))
+                    typer.echo(one_line(show(len(outcomes), outcome.result)))
                 outcomes.append(outcome)
         except BaseException:
             # An interrupt waits for the files that are being written, and starts no others.
@@ -82,7 +90,15 @@ def end(outcomes: Sequence[Outcome[Any]]) -> None:
 
 def print_json(value: object) -> None:
     """Print JSON with keys in their order; bytes become text, paths strings."""
-    sys.stdout.write(json.dumps(value, indent=2, default=_plain, ensure_ascii=False) + "\n")
+    if sys.stdout is None:  # closed by whoever started the command
+        return
+    # Names that are no UTF-8 come as lone surrogates, which JSON can hold in ASCII only.
+    text = json.dumps(value, indent=2, default=_plain, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        text = json.dumps(value, indent=2, default=_plain)
+    sys.stdout.write(text + "\n")
 
 
 def as_record(outcome: Outcome[Any], result_type: type, **more: object) -> dict[str, object]:
@@ -108,15 +124,22 @@ def as_record(outcome: Outcome[Any], result_type: type, **more: object) -> dict[
 def notice(name: str, texts: Sequence[str]) -> None:
     """Print notices about one file on standard error."""
     for text in texts:
-        typer.echo(f"calotype: notice: {name}: {text}", err=True)
+        typer.echo(f"calotype: notice: {one_line(f'{name}: {text}')}", err=True)
 
 
 def _report(outcome: Outcome[Any]) -> None:
     if outcome.error is not None:
         message = str(outcome.error)
-        # Errors of the format do not know the file's name.
-        prefix = "" if outcome.name in message else f"{outcome.name}: "
-        typer.echo(f"calotype: error: {prefix}{message}", err=True)
+        # Errors of the format do not know the file's name.  A short one may be there by chance.
+        is_named = len(outcome.name) >= 4 and outcome.name in message
+        prefix = "" if is_named else f"{outcome.name}: "
+        print_error(f"{prefix}{message}")
+
+
+def _of_machine(error: BaseException) -> CalotypeError:
+    if isinstance(error, OSError):
+        return CalotypeError(f"the system failed: {error.strerror or error}")
+    return CalotypeError(f"the machine failed: {type(error).__name__}: {error}".rstrip(": "))
 
 
 def _plain(value: object) -> str:

@@ -1,15 +1,25 @@
 """Which files a command reads, and where it writes: planned before any work starts."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from bitstream import InputError, OutputError, UsageError
-from codec.write_file import refuse_existing, write_atomically
+from bitstream import CalotypeError, InputError, OutputError, UsageError
+from codec.write_file import is_device, refuse_existing, write_atomically
 
 PIPE = "-"
+
+
+@dataclass(frozen=True)
+class _Found:
+    """An input file, its path relative to the folder that was named, or what is wrong with it."""
+
+    source: Path | None
+    relative: Path
+    problem: CalotypeError | None = None
 
 
 @dataclass(frozen=True)
@@ -17,10 +27,13 @@ class Job:
     """One file in, one file out.
 
     source, target   paths; None is standard input or standard output
+    problem          why there is nothing to read: a folder without ``-r``, or one that cannot be
+                     listed.  It fails as a file that cannot be read does, and stops no other
     """
 
     source: Path | None
     target: Path | None
+    problem: CalotypeError | None = None
 
     @property
     def name(self) -> str:
@@ -51,46 +64,47 @@ def plan(
     is_wanted   which files of a folder are taken
     suffix      of the outputs
 
-    Folders below an input folder are mirrored in the output folder.  Raises UsageError.
+    Folders below an input folder are mirrored in the output folder.  Links to folders are not
+    followed, so that a loop of links ends.  Raises UsageError.
     """
-    found = [pair for name in inputs for pair in _expand(name, recursive, is_wanted)]
+    found = [one for name in inputs for one in _expand(name, recursive, is_wanted)]
     if not found:
         raise UsageError(f"no file to work on in {', '.join(inputs)}")
     several = len(found) > 1 or recursive
-    if sum(source is None for source, _ in found) > 1:
+    if sum(one.source is None for one in found) > 1:
         raise UsageError("'-' was given twice, but there is one standard input")
     if output == PIPE:
         if several:
             raise UsageError(f"{len(found)} inputs, but standard output can take one file")
-        return [Job(found[0][0], None)]
+        return [Job(found[0].source, None, found[0].problem)]
     if output is None:
-        return [
-            Job(source, None if source is None else source.with_suffix(suffix))
-            for source, _ in found
-        ]
+        return [Job(one.source, _beside(one.source, suffix), one.problem) for one in found]
     target = Path(output)
-    is_folder = several or target.is_dir() or output.endswith(("/", "\\"))
+    is_folder = several or output.endswith(("/", "\\")) or _is_folder(target)
     if not is_folder:
-        return [Job(found[0][0], target)]
-    if target.exists() and not target.is_dir():
+        return [Job(found[0].source, target, found[0].problem)]
+    if _is_there(target) and not _is_folder(target):
         raise UsageError(f"several inputs, but the output {target} is a file, expected a folder")
-    return [Job(source, target / relative.with_suffix(suffix)) for source, relative in found]
+    return [
+        Job(one.source, target / _with_suffix(one.relative, suffix), one.problem) for one in found
+    ]
 
 
-def check_targets(jobs: Sequence[Job], *, force: bool) -> list[OutputError | None]:
-    """Return for each job why its output cannot be written, or None.
+def check_targets(jobs: Sequence[Job], *, force: bool) -> list[CalotypeError | None]:
+    """Return for each job why it cannot be done, as far as names and places tell, or None.
 
     Raises UsageError for a single binary output to a terminal.
     """
-    if any(job.target is None for job in jobs) and sys.stdout.isatty():
+    if any(job.target is None for job in jobs) and sys.stdout is not None and sys.stdout.isatty():
         raise UsageError("standard output is a terminal: give -o FILE, or redirect the output")
-    seen: dict[Path, Job] = {}
-    sources = {job.source.resolve() for job in jobs if job.source is not None}
-    problems: list[OutputError | None] = []
+    seen: dict[str, Job] = {}
+    # Not Path.resolve, which raises an error for a loop of links.
+    sources = {os.path.realpath(job.source) for job in jobs if job.source is not None}
+    problems: list[CalotypeError | None] = []
     for job in jobs:
-        problem = None
-        if job.target is not None:
-            place = job.target.resolve()
+        problem = job.problem
+        if problem is None and job.target is not None:
+            place = os.path.realpath(job.target)
             if place in sources:
                 problem = OutputError(f"{job.target} is an input: give another output name")
             elif place in seen:
@@ -112,6 +126,8 @@ def read_input(job: Job) -> bytes | Path:
     """
     if job.source is not None:
         return job.source
+    if sys.stdin is None:
+        raise InputError("standard input is closed: redirect a file into it, or name one")
     if sys.stdin.isatty():
         raise UsageError("standard input is a terminal: redirect a file into it, or name one")
     return sys.stdin.buffer.read()
@@ -123,6 +139,8 @@ def write_output(job: Job, write: Callable[[BinaryIO], object], *, force: bool) 
     Raises OutputError, and what ``write`` raises.
     """
     if job.target is None:
+        if sys.stdout is None:
+            raise OutputError("standard output is closed: give -o FILE, or redirect the output")
         try:
             write(sys.stdout.buffer)
             sys.stdout.buffer.flush()
@@ -136,27 +154,56 @@ def write_output(job: Job, write: Callable[[BinaryIO], object], *, force: bool) 
     write_atomically(job.target, write, force=force)
 
 
-def _expand(
-    name: str, recursive: bool, is_wanted: Callable[[Path], bool]
-) -> list[tuple[Path | None, Path]]:
-    """Return pairs of a file and its path relative to the folder that was named."""
+def _expand(name: str, recursive: bool, is_wanted: Callable[[Path], bool]) -> list[_Found]:
     if name == PIPE:
-        return [(None, Path("stdin"))]
+        return [_Found(None, Path("stdin"))]
     path = Path(name)
-    if not path.is_dir():
-        return [(path, Path(path.name))]
+    if not _is_folder(path):
+        return [_Found(path, Path(path.name))]
     if not recursive:
-        raise UsageError(f"{path} is a folder: give -r to work on the files in it")
+        problem = UsageError(f"{path} is a folder: give -r to work on the files in it")
+        return [_Found(path, Path(path.name), problem)]
+    found: list[_Found] = []
+
+    def report(error: OSError) -> None:
+        folder = Path(error.filename)
+        problem = InputError(f"cannot read the folder {folder}: {error.strerror or error}")
+        found.append(_Found(folder, folder.relative_to(path), problem))
+
+    for folder, _, files in os.walk(path, onerror=report):
+        for file in (Path(folder, name) for name in files):
+            if is_wanted(file) and file.is_file():
+                found.append(_Found(file, file.relative_to(path)))
+    return sorted(found, key=lambda one: one.relative)
+
+
+def _beside(source: Path | None, suffix: str) -> Path | None:
+    return None if source is None else _with_suffix(source, suffix)
+
+
+def _with_suffix(path: Path, suffix: str) -> Path:
+    # Folders such as "." and "/" have no name to give a suffix to.
+    return path.with_suffix(suffix) if path.name else path
+
+
+def _is_folder(path: Path) -> bool:
+    # A name that is too long, or below a folder that may not be entered, fails when it is opened.
     try:
-        files = sorted(p for p in path.rglob("*") if p.is_file() and is_wanted(p))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    return [(file, file.relative_to(path)) for file in files]
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _refused(target: Path, force: bool) -> OutputError | None:
-    if target.exists() and not target.is_file() and not target.is_dir():
-        return None  # a device or a named pipe
+    if is_device(target):
+        return None
     try:
         refuse_existing(target, force=force)
     except OutputError as error:

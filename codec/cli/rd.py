@@ -40,6 +40,12 @@ def rd(
     ms_ssim: Annotated[
         bool, typer.Option("--ms-ssim", help="Measure MS-SSIM too (slow; needs the extra bench).")
     ] = False,
+    html: Annotated[
+        bool,
+        typer.Option(
+            "--html", help="Write rd.html too: curves, and pictures before and after in one file."
+        ),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace existing results.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print means and BD-rates as JSON.")
@@ -56,6 +62,7 @@ def rd(
     range_bpp = None if rate_range is None else parse_rate_range(rate_range)
     drawings = [output / "rd.svg", output / "rd.png"] if plot_available() else []
     written = [output / "rd.json", output / "rd.csv", *drawings]
+    written += [output / "rd.html"] if html else []
     for path in written:
         refuse_existing(path, force=force)
     notices: list[str] = []
@@ -65,7 +72,9 @@ def rd(
     data_set = name or (images[0].resolve().stem if len(images) == 1 else "pictures")
     curves = _measure(chosen, usable, data_set, jobs=jobs, ms_ssim=ms_ssim)
     deltas = _bd_rates(curves, reference, range_bpp, notices)
-    _write(output, curves, deltas, drawings, data_set)
+    _write(output, curves, deltas, drawings)
+    if html:
+        _write_page(output / "rd.html", chosen, usable, curves, deltas, reference)
     if not drawings:
         notices.append('no pictures of the curves: pip install "calotype[plot]" draws them')
     if as_json:
@@ -201,7 +210,6 @@ def _write(
     curves: list[OperationalCurve],
     deltas: dict[str, BdRate],
     drawings: list[Path],
-    data_set: str,
 ) -> None:
     from codec.rate_distortion import curves_to_csv, write_result
     from codec.rate_distortion.plot import draw, lines_of_curves
@@ -210,10 +218,29 @@ def _write(
     extra = {"bd_rates": [delta.to_json() for delta in deltas.values()]}
     write_result(output / "rd.json", curves, extra)
     write_text(output / "rd.csv", curves_to_csv(curves))
-    count = len(curves[0].images)
-    title = f"{data_set} ({count} picture{'s' if count > 1 else ''})"
     for path in drawings:
-        draw(lines_of_curves(curves), path, title=title)
+        draw(lines_of_curves(curves), path, title=_title(curves))
+
+
+def _write_page(
+    path: Path,
+    chosen: list[OperationalCodec],
+    sources: list[SourceImage],
+    curves: list[OperationalCurve],
+    deltas: dict[str, BdRate],
+    reference: str,
+) -> None:
+    from codec.rate_distortion.report_page import report_page
+    from codec.rate_distortion.report_pictures import show_pictures
+    from codec.rate_distortion.result_file import write_text
+
+    pictures = show_pictures(chosen, sources, curves)
+    write_text(path, report_page(_title(curves), curves, pictures, deltas, reference))
+
+
+def _title(curves: list[OperationalCurve]) -> str:
+    count = len(curves[0].images)
+    return f"{curves[0].data_set} ({count} picture{'s' if count > 1 else ''})"
 
 
 def _summary(

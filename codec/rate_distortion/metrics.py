@@ -7,11 +7,13 @@ back the PSNR exactly, on any machine.
 
 from __future__ import annotations
 
+import io
 import math
 from importlib.util import find_spec
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from bitstream.errors import UsageError
 from codec.rate_distortion.errors import MissingExtraError
@@ -23,6 +25,9 @@ PEAK = 255
 
 MS_SSIM_SMALLEST_SIDE = 161
 """Five scales with an 11-sample window: (11 − 1) · 2⁴ + 1 samples on the shorter side."""
+
+SSIMULACRA2_SMALLEST_SIDE = 8
+"""Smaller pictures have not even the first of its scales."""
 
 
 def _check_pair(original: Pixels, decoded: Pixels) -> None:
@@ -95,3 +100,34 @@ def ms_ssim(original: Pixels, decoded: Pixels) -> float | None:
     )
     with torch.inference_mode():
         return float(pytorch_msssim.ms_ssim(first, second, data_range=PEAK))
+
+
+def ssimulacra2_available() -> bool:
+    """Whether the library that computes SSIMULACRA2 is installed (extra `bench`)."""
+    return find_spec("ssimulacra2") is not None
+
+
+def ssimulacra2(original: Pixels, decoded: Pixels) -> float | None:
+    """SSIMULACRA2 of uint8 sRGB (h, w, 3) images: 100 for equal ones, 70 and more is high quality.
+
+    Computed by the library of that name, which follows libjxl's tool (Sneyers 2022) but for the
+    blur at the borders: scores of different programs may differ a little.  Not symmetric.  Takes
+    seconds for each million pixels.  Returns None for an image with a side under 8 pixels.  Raises
+    `UsageError` for other shapes, `MissingExtraError` without the library.
+    """
+    _check_pair(original, decoded)
+    if not ssimulacra2_available():
+        raise MissingExtraError("SSIMULACRA2", "ssimulacra2", "bench")
+    if min(original.shape[:2]) < SSIMULACRA2_SMALLEST_SIDE:
+        return None
+    from ssimulacra2 import compute_ssimulacra2
+
+    return float(compute_ssimulacra2(*(_as_file(pixels) for pixels in (original, decoded))))
+
+
+def _as_file(pixels: Pixels) -> io.BytesIO:
+    # The library opens files by Pillow; this format costs no compression.
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PPM")
+    file.seek(0)
+    return file

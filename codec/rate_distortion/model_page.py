@@ -12,7 +12,12 @@ from html import escape
 from codec.rate_distortion.model_curve import NATS_PER_BIT
 from codec.rate_distortion.model_labels import Label, place_labels
 from codec.rate_distortion.model_lines import ModelLine, ModelPicture
-from codec.rate_distortion.plot import COLOURS
+from codec.rate_distortion.page_parts import (
+    CURVE_SCRIPT,
+    PAGE_STYLE,
+    line_colour,
+    round_numbers,
+)
 
 WIDTH, HEIGHT = 900, 520
 LEFT, RIGHT, TOP, BOTTOM = 170, 70, 20, 60
@@ -40,20 +45,11 @@ class _Scale:
 
     def distortion_ticks(self) -> list[float]:
         if not self.is_logarithmic:
-            return _round_numbers(self.low, self.high)
+            return round_numbers(self.low, self.high)
         wide = self.high / self.low >= 300
         decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
         values = [factor * 10.0**n for n in decades for factor in ((1,) if wide else (1, 2, 5))]
         return [value for value in values if self.low <= value <= self.high]
-
-
-def _round_numbers(low: float, high: float) -> list[float]:
-    """About six round numbers within an interval."""
-    raw = (high - low) / 6
-    unit = 10.0 ** math.floor(math.log10(raw))
-    step = next(factor * unit for factor in (1, 2, 5, 10) if factor * unit >= raw)
-    first = math.ceil(low / step)
-    return [step * n for n in range(first, math.floor(high / step) + 1)]
 
 
 def page_of(picture: ModelPicture) -> str:
@@ -63,11 +59,11 @@ def page_of(picture: ModelPicture) -> str:
         "<!DOCTYPE html>\n"
         f'<html lang="en"><head><meta charset="utf-8"><title>{title}</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<style>{_STYLE}</style></head>\n<body>\n<h1>{title}</h1>\n"
+        f"<style>{PAGE_STYLE}</style></head>\n<body>\n<h1>{title}</h1>\n"
         f'{_svg(picture)}\n<p id="readout" role="status">&nbsp;</p>\n'
         "<p>Bands are 95 % intervals over the images. Hollow points failed a gate and are not "
         "certified. Click a name to hide its line.</p>\n"
-        f"{_table(picture)}\n<script>{_SCRIPT}</script>\n</body></html>\n"
+        f"{_table(picture)}\n<script>{CURVE_SCRIPT}</script>\n</body></html>\n"
     )
 
 
@@ -85,7 +81,7 @@ def _svg(picture: ModelPicture) -> str:
             f'<text class="tick" x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">'
             f"{value:g}</text>"
         )
-    for value in _round_numbers(0, scale.top):
+    for value in round_numbers(0, scale.top):
         y = scale.y(value)
         parts.append(
             f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>'
@@ -114,7 +110,7 @@ def _svg(picture: ModelPicture) -> str:
 
 
 def _svg_line(line: ModelLine, rank: int, scale: _Scale, label: Label) -> str:
-    colour = _colour(rank)
+    colour = line_colour(rank)
     places = [(scale.x(p.distortion), scale.y(p.rate_bits)) for p in line.points]
     edge = [f"{scale.x(p.distortion):.1f},{scale.y(p.high_bits):.1f}" for p in line.points]
     edge += [
@@ -157,15 +153,9 @@ def _svg_line(line: ModelLine, rank: int, scale: _Scale, label: Label) -> str:
     return "\n".join(parts)
 
 
-def _colour(rank: int) -> str:
-    colour = COLOURS[rank % len(COLOURS)]
-    # Black would vanish on a dark page: take the colour of the text.
-    return "var(--ink)" if colour == "#000000" else colour
-
-
 def _table(picture: ModelPicture) -> str:
     rows = [
-        f'<tr style="--line:{_colour(rank)}"><td class="name">{escape(line.label)}'
+        f'<tr style="--line:{line_colour(rank)}"><td class="name">{escape(line.label)}'
         f"</td><td>{point.distortion:.5g}</td><td>{point.rate_bits:.3f}</td>"
         f"<td>{point.low_bits:.3f} to {point.high_bits:.3f}</td>"
         f"<td>{point.rate_bits * NATS_PER_BIT:.3f}</td>"
@@ -180,45 +170,3 @@ def _table(picture: ModelPicture) -> str:
         + "\n".join(rows)
         + "\n</tbody></table></details>"
     )
-
-
-_STYLE = """
-:root{color-scheme:light dark;--ink:#222;--soft:#777;--grid:#ddd;--paper:#fff}
-@media(prefers-color-scheme:dark){:root{--ink:#ddd;--soft:#999;--grid:#3a3a3a;--paper:#181818}}
-body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);
-max-width:960px;margin:2em auto;padding:0 1em}
-h1{font-size:1.25em}svg{width:100%;height:auto;font-size:13px}
-.grid{stroke:var(--grid)}.tick{fill:var(--soft)}.axis{fill:var(--ink)}
-.ceiling{stroke:var(--soft);stroke-dasharray:6 4}
-.line polyline{fill:none;stroke:currentColor}.band{fill:currentColor;opacity:.18;stroke:none}
-.line .sure{fill:currentColor}.line .unsure{fill:var(--paper);stroke:currentColor;stroke-width:1.5}
-.interval{stroke:currentColor;stroke-width:1.5}
-.leader{stroke:currentColor;opacity:.4}svg .name{fill:currentColor;font-weight:600;cursor:pointer}
-.line.off{opacity:.35}.line.off .drawn{display:none}circle.near{r:6}
-#readout{min-height:1.5em;font-variant-numeric:tabular-nums}
-table{border-collapse:collapse;font-variant-numeric:tabular-nums}
-td,th{padding:.15em .8em;text-align:right;border-bottom:1px solid var(--grid)}
-td.name,th:first-child{text-align:left}td.name{border-left:4px solid var(--line)}
-"""
-
-_SCRIPT = """
-const svg=document.querySelector("svg"),readout=document.getElementById("readout");
-let near=null;
-svg.addEventListener("pointermove",event=>{
-  const at=new DOMPoint(event.clientX,event.clientY).matrixTransform(svg.getScreenCTM().inverse());
-  let best=null,least=900;
-  for(const one of svg.querySelectorAll(".line:not(.off) circle")){
-    const far=(one.cx.baseVal.value-at.x)**2+(one.cy.baseVal.value-at.y)**2;
-    if(far<least){least=far;best=one}
-  }
-  if(near)near.classList.remove("near");
-  near=best;
-  if(near)near.classList.add("near");
-  readout.textContent=near?near.querySelector("title").textContent:"\\u00a0";
-});
-for(const name of svg.querySelectorAll(".name")){
-  const toggle=()=>name.parentNode.classList.toggle("off");
-  name.addEventListener("click",toggle);
-  name.addEventListener("keydown",event=>{if(event.key==="Enter")toggle()});
-}
-"""

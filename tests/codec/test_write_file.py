@@ -73,3 +73,16 @@ def test_file_systems_without_links(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert names(tmp_path) == ["x"]
     with pytest.raises(OutputError, match="exists"):
         write_atomically(path, lambda fo: fo.write(b"2"), force=False)
+
+
+def test_a_temporary_file_of_someone_else_is_not_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Two processes that draw the same name.
+    monkeypatch.setattr("codec.write_file.secrets.token_hex", lambda count: "00000000")
+    theirs = tmp_path / ".x.00000000.part"
+    theirs.write_bytes(b"half of theirs")
+    with pytest.raises(OutputError, match="File exists"):
+        write_atomically(tmp_path / "x", lambda fo: fo.write(b"mine"), force=True)
+    assert theirs.read_bytes() == b"half of theirs"
+    assert names(tmp_path) == [theirs.name]

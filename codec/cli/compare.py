@@ -1,0 +1,180 @@
+"""``calotype compare``: how far two images are apart, and what their files cost."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bitstream import SIGNATURE, InputError, StreamError, UsageError
+
+from .batch import notice, print_json
+from .files import PIPE, Job, read_input
+from .terminal import one_line
+
+if TYPE_CHECKING:
+    from codec.image import Picture
+    from codec.rate_distortion.comparison import Comparison
+
+SCHEMA = "calotype.compare/1"
+
+
+@dataclass(frozen=True)
+class ComparedFile:
+    """One of the two files: Pillow's name of its format or CALO, its size, what it holds."""
+
+    file: str
+    format: str
+    size_bytes: int
+    rate_bpp: float
+    channels: int
+    has_alpha: bool
+    notices: tuple[str, ...]
+
+
+def compare(
+    first: Annotated[
+        str, typer.Argument(metavar="A", help="The original: an image, a .calo file, or -.")
+    ],
+    second: Annotated[str, typer.Argument(metavar="B", help="The image to compare with it.")],
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            help="Measures, comma-separated: psnr, ms-ssim, ssimulacra2; by default all that are "
+            "installed. PSNR is always there."
+        ),
+    ] = None,
+    reduce_depth: Annotated[
+        bool, typer.Option("--reduce-depth", help="Accept more than 8 bits, rounded to 8.")
+    ] = False,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Compare two images: PSNR, MS-SSIM, SSIMULACRA2, and the sizes of their files.
+
+    Any format that Pillow reads, and .calo. Both are turned upright as their EXIF says; colours are
+    compared as they are stored, without regard to ICC profiles; alpha apart from them.
+    """
+    from codec.options import check_device
+    from codec.rate_distortion.comparison import compare_pictures
+
+    check_device(device)
+    if first == second == PIPE:
+        raise UsageError("'-' was given twice, but there is one standard input")
+    wanted, missing = _choose(metrics)
+    pictures, files = [], []
+    for name in (first, second):
+        picture, format_name, size_bytes = _read(name, reduce_depth, device)
+        pictures.append(picture)
+        files.append(
+            ComparedFile(
+                name,
+                format_name,
+                size_bytes,
+                8 * size_bytes / (picture.width * picture.height),
+                picture.channels,
+                picture.alpha is not None,
+                picture.notices,
+            )
+        )
+    found = compare_pictures(pictures[0], pictures[1], wanted)
+    if as_json:
+        print_json(_record(files, found))
+    else:
+        typer.echo("\n".join(one_line(line) for line in _lines(files, found)))
+    for file in files:
+        notice(file.file, file.notices)
+    for reason in missing:
+        typer.echo(f"calotype: notice: {reason}", err=True)
+
+
+def _choose(metrics: str | None) -> tuple[list[str], list[str]]:
+    """Return the measures to take, and why others of the default list are left out."""
+    from codec.rate_distortion.comparison import METRICS
+    from codec.rate_distortion.errors import MissingExtraError
+    from codec.rate_distortion.metrics import ms_ssim_available, ssimulacra2_available
+
+    if metrics is not None:
+        wanted = [name.strip() for name in metrics.split(",") if name.strip()]
+        unknown = [name for name in wanted if name not in METRICS]
+        if unknown or not wanted:
+            raise UsageError(f"metrics {metrics!r}: expected some of {', '.join(METRICS)}")
+        return wanted, []
+    missing = {}
+    if not ms_ssim_available():
+        missing["ms-ssim"] = MissingExtraError("MS-SSIM", "pytorch-msssim", "bench")
+    if not ssimulacra2_available():
+        missing["ssimulacra2"] = MissingExtraError("SSIMULACRA2", "ssimulacra2", "bench")
+    return [name for name in METRICS if name not in missing], [str(e) for e in missing.values()]
+
+
+class _Input(io.BytesIO):
+    """The bytes of an input, read once: it may be a pipe.  Messages take its name."""
+
+    def __init__(self, data: bytes, name: str) -> None:
+        super().__init__(data)
+        self.name = name
+
+
+def _read(name: str, reduce_depth: bool, device: str) -> tuple[Picture, str, int]:
+    """Return the upright picture of a file, its format, and its size in bytes."""
+    from PIL import Image
+
+    from bitstream import limits
+    from codec import api
+    from codec.image import picture_from
+    from codec.source import opened
+
+    with opened(read_input(Job(None if name == PIPE else Path(name), None))) as fo:
+        try:
+            data = fo.read()
+        except OSError as error:
+            raise InputError(f"cannot read {name}: {error.strerror or error}") from error
+    if data.startswith(SIGNATURE) or name.lower().endswith(".calo"):
+        try:
+            picture = api.decompress_to_picture(data, device=device)
+        except StreamError as error:
+            # The format does not know the file's name.
+            raise type(error)(f"{name}: {error}") from error
+        return picture_from(picture, apply_orientation=True), "CALO", len(data)
+    # The codec's own cap is checked before anything is decoded; it is above Pillow's.
+    Image.MAX_IMAGE_PIXELS = limits.MAX_PIXELS
+    picture = picture_from(_Input(data, name), reduce_depth=reduce_depth, apply_orientation=True)
+    with Image.open(io.BytesIO(data)) as image:
+        return picture, str(image.format), len(data)
+
+
+def _record(files: list[ComparedFile], found: Comparison) -> dict[str, object]:
+    first, second = (dataclasses.asdict(file) for file in files)
+    # JSON has no infinity: the PSNR of equal planes is null.
+    measures = {
+        key: None if isinstance(value, float) and math.isinf(value) else value
+        for key, value in dataclasses.asdict(found).items()
+    }
+    return {"schema": SCHEMA, "a": first, "b": second, **measures}
+
+
+def _lines(files: list[ComparedFile], found: Comparison) -> list[str]:
+    width = max(len(file.file) for file in files)
+    lines = [
+        f"{file.file:<{width}}  {file.format:<5}{found.width}×{found.height}  "
+        f"{file.size_bytes:,} bytes  {file.rate_bpp:.3f} bpp"
+        for file in files
+    ]
+    lines.append(f"PSNR         {_decibels(found.psnr_db)}")
+    if found.ms_ssim is not None:
+        lines.append(f"MS-SSIM      {found.ms_ssim:.5f}")
+    if found.ssimulacra2 is not None:
+        lines.append(f"SSIMULACRA2  {found.ssimulacra2:.2f}")
+    if found.alpha_psnr_db is not None:
+        lines.append(f"alpha PSNR   {_decibels(found.alpha_psnr_db)}")
+    return lines
+
+
+def _decibels(value: float) -> str:
+    return "infinite: equal" if math.isinf(value) else f"{value:.2f} dB"

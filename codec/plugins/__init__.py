@@ -1,0 +1,5 @@
+"""The codec inside other libraries.  Importing one of these modules makes it known there.
+
+pillow      Image.open and Image.save for .calo files
+numcodecs   a codec for the chunks of zarr arrays
+"""

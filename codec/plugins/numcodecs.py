@@ -1,0 +1,104 @@
+"""A codec of numcodecs, for the chunks of zarr arrays: lossy, uint8.
+
+    import zarr
+    from codec.plugins.numcodecs import Calotype
+
+    zarr.create_array("photos.zarr", shape=(100, 512, 512, 3), chunks=(1, 512, 512, 3),
+                      dtype="uint8", zarr_format=2, compressors=Calotype(quality=60))
+
+A chunk is one image, and each chunk becomes one complete .calo file:
+
+    (…, height, width)             gray
+    (…, height, width, 1 | 3 | 4)  gray, RGB, or RGB with alpha, which is lossless
+
+where every axis at … has the length 1.  So a last axis of 1, 3 or 4 is taken for channels wherever
+there are three axes or more.  Chunks hold their values in C order, which is zarr's own.
+
+The entry point ``numcodecs.codecs`` makes the codec known by its name, "calotype", so that arrays
+are read where this distribution is installed, without an import.  Raises UsageError for other
+arrays, and what ``codec.compress`` and ``codec.decompress`` raise.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bitstream import UsageError
+
+try:
+    from numcodecs.abc import Codec
+    from numcodecs.compat import ndarray_copy
+    from numcodecs.registry import register_codec
+except ImportError as error:
+    raise ImportError(
+        "codec.plugins.numcodecs needs the library numcodecs, which is not installed; "
+        'install it with: pip install "calotype[zarr]"'
+    ) from error
+
+CHANNELS = (1, 3, 4)
+
+
+class Calotype(Codec):  # type: ignore[misc]  # numcodecs has no types
+    """The configuration: what ``codec.compress`` takes under the same names."""
+
+    codec_id = "calotype"
+
+    def __init__(self, quality: float = 75.0, model: str = "photo", effort: int = 1) -> None:
+        from codec.options import CompressOptions
+
+        # Checked here, where the array is made, and not when its first chunk is written.
+        CompressOptions(quality=quality, model=model, effort=effort)
+        self.quality, self.model, self.effort = quality, model, effort
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the JSON form that zarr stores with an array."""
+        return {
+            "id": self.codec_id,
+            "quality": self.quality,
+            "model": self.model,
+            "effort": self.effort,
+        }
+
+    def encode(self, buf: Any) -> bytes:
+        """Return a .calo file for one chunk: uint8, of a shape that the module describes."""
+        from codec import api
+
+        return api.compress(
+            image_of_chunk(buf), quality=self.quality, model=self.model, effort=self.effort
+        )
+
+    def decode(self, buf: Any, out: Any = None) -> npt.NDArray[np.uint8]:
+        """Return the pixels of a .calo file, uint8, in the order of the chunk; or fill ``out``."""
+        from codec import api
+
+        pixels = api.decompress(bytes(buf), as_="numpy")
+        filled: npt.NDArray[np.uint8] = ndarray_copy(pixels, out)
+        return filled
+
+
+def image_of_chunk(chunk: Any) -> npt.NDArray[np.uint8]:
+    """Return the image that a chunk is: uint8 (height, width[, channels]), sharing its memory.
+
+    Raises UsageError for other types, shapes, and orders in memory.
+    """
+    array = np.asarray(chunk)
+    if array.dtype != np.uint8:
+        raise UsageError(f"a chunk of type {array.dtype}, expected uint8")
+    image_axes = 3 if array.ndim >= 3 and array.shape[-1] in CHANNELS else 2
+    leading = array.shape[:-image_axes]
+    if array.ndim < 2 or array.size == 0 or math.prod(leading) != 1:
+        raise UsageError(
+            f"a chunk of shape {array.shape}, expected one image: (height, width) or "
+            "(height, width, 1 | 3 | 4), before it only axes of length 1: choose other chunks"
+        )
+    if array.flags.f_contiguous and not array.flags.c_contiguous:
+        # Decoding gives bytes, and the array's owner would take them for columns.
+        raise UsageError("a chunk in Fortran order, expected C order: create it with order='C'")
+    return array.reshape(array.shape[-image_axes:])
+
+
+register_codec(Calotype)

@@ -1,0 +1,144 @@
+"""Pillow's ``Image.open`` and ``Image.save`` for .calo files.
+
+    import codec.plugins.pillow
+
+    with Image.open("photo.calo") as image:       # reads the header: no torch, no pixels
+        image.thumbnail((256, 256))                # decodes
+    image.save("small.calo", quality=60)
+
+Opening reads up to the first coded tile; size, mode and metadata are known then.  Errors are
+those that Pillow's users expect: UnidentifiedImageError for what is no .calo file, OSError for one
+that is damaged, cannot be decoded or cannot be written, ValueError for unusable options.  The
+error of this library is their ``__cause__``.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+from dataclasses import fields, replace
+from typing import IO, TYPE_CHECKING, Any, cast
+
+from PIL import Image, ImageFile
+
+from bitstream import (
+    SIGNATURE,
+    CalotypeError,
+    NotACaloFileError,
+    UsageError,
+    read_tiles,
+)
+
+if TYPE_CHECKING:
+    from codec.image import Picture
+
+FORMAT = "CALO"
+MIME = "image/x-calotype"
+
+_MODES = {(1, False): "L", (1, True): "LA", (3, False): "RGB", (3, True): "RGBA"}
+_EXIF_PREFIX = b"Exif\x00\x00"
+_log = logging.getLogger("codec")
+
+
+class CaloImageFile(ImageFile.ImageFile):
+    """An opened .calo file: mode L, LA, RGB or RGBA; ICC, EXIF and XMP in ``info``.
+
+    With ``ImageFile.LOAD_TRUNCATED_IMAGES`` a file that was cut gives its complete layers.
+    """
+
+    format = FORMAT
+    format_description = "Calotype image"
+
+    def _open(self) -> None:
+        fp = cast("IO[bytes]", self.fp)
+        offset = fp.tell()
+        try:
+            # No tile: what stands before the tiles.
+            found = read_tiles(cast("Any", fp), [])
+        except NotACaloFileError as error:
+            raise SyntaxError(str(error)) from error
+        except CalotypeError as error:
+            raise OSError(str(error)) from error
+        header = found.header
+        self._size = header.width, header.height
+        self._mode = _MODES[header.channels, found.alpha is not None]
+        if found.icc is not None:
+            self.info["icc_profile"] = found.icc
+        if found.exif is not None:
+            self.info["exif"] = _EXIF_PREFIX + found.exif
+        if found.xmp is not None:
+            self.info["xmp"] = found.xmp
+        self.tile = [ImageFile._Tile("calotype", (0, 0, *self.size), offset, None)]
+
+
+class CaloDecoder(ImageFile.PyDecoder):
+    """Decodes the pixels of a file; Pillow makes one when an image is loaded."""
+
+    _pulls_fd = True
+
+    def decode(self, buffer: Any) -> tuple[int, int]:
+        """Read the file at its place and set all of the image; raises OSError."""
+        from codec import api, image
+
+        fd = cast("Any", self.fd)
+        try:
+            picture = api.decompress_to_picture(fd, partial=ImageFile.LOAD_TRUNCATED_IMAGES)
+        except CalotypeError as error:
+            raise OSError(str(error)) from error
+        for notice in picture.notices:
+            _log.warning("%s", notice)
+        self.set_as_raw(image.to_numpy(picture).tobytes())
+        return -1, 0  # done, without an error
+
+
+def _accept(prefix: bytes) -> bool:
+    return prefix.startswith(SIGNATURE)
+
+
+def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
+    """Write an image with the keyword arguments of ``codec.compress``, and Pillow's own.
+
+    icc_profile, exif, xmp   replace those of the image, which are kept otherwise; None leaves
+                             them out
+
+    As everywhere in Pillow, options that are not known are ignored.
+    """
+    from codec import api
+    from codec.image import picture_from
+    from codec.options import CompressOptions
+
+    given = im.encoderinfo
+    known = {field.name for field in fields(CompressOptions)}
+    buffer = io.BytesIO()
+    try:
+        options = CompressOptions(**{name: given[name] for name in given if name in known})
+        picture = picture_from(im, reduce_depth=options.reduce_depth)
+        done = api.compress_with(options, _with_metadata(picture, given), buffer)
+    except UsageError:
+        raise  # a ValueError, which is what Pillow's own writers raise for options
+    except CalotypeError as error:
+        raise OSError(str(error)) from error
+    for notice in done.notices:
+        _log.warning("%s", notice)
+    # Complete, or not at all: Pillow removes a new file when this function fails.
+    fp.write(buffer.getbuffer())
+
+
+def _with_metadata(picture: Picture, given: dict[str, Any]) -> Picture:
+    if "icc_profile" in given:
+        picture = replace(picture, icc=given["icc_profile"] or None)
+    if "exif" in given:
+        exif = given["exif"]
+        data = exif.tobytes() if isinstance(exif, Image.Exif) else exif or b""
+        picture = replace(picture, exif=data.removeprefix(_EXIF_PREFIX) or None)
+    if "xmp" in given:
+        xmp = given["xmp"]
+        picture = replace(picture, xmp=(xmp.encode() if isinstance(xmp, str) else xmp) or None)
+    return picture
+
+
+Image.register_open(FORMAT, CaloImageFile, _accept)
+Image.register_save(FORMAT, _save)
+Image.register_extension(FORMAT, ".calo")
+Image.register_mime(FORMAT, MIME)
+Image.register_decoder("calotype", CaloDecoder)

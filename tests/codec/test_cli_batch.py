@@ -1,0 +1,210 @@
+"""Batches that meet bad files, bad folders, bad names and bad disks."""
+
+import errno
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from codec.cli import app
+from codec.cli.batch import end, run_batch
+from codec.cli.files import Job, check_targets, plan
+from codec.cli.terminal import one_line
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX names and links")
+
+
+def run(*arguments: object, code: int = 0) -> Result:
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    assert result.exit_code == code, (result.output, result.stderr, result.exception)
+    return result
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+@pytest.fixture
+def folder(tmp_path: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, with a.png, b.png and c.png."""
+    monkeypatch.chdir(tmp_path)
+    for name in "abc":
+        Image.new("RGB", (9, 7), (90, 120, 30)).save(f"{name}.png")
+    return tmp_path
+
+
+@pytest.mark.parametrize("jobs", ["1", "3"])
+def test_bad_inputs_of_every_kind_stop_no_other(folder: Path, jobs: str) -> None:
+    Path("text.png").write_text("no image")
+    Path("empty.png").touch()
+    Path("half.png").write_bytes(Path("a.png").read_bytes()[:50])
+    Path("inside").mkdir()
+    long = "x" * 300 + ".png"
+    bad = ["text.png", "empty.png", "half.png", "inside", "gone.png", long]
+    result = run("compress", "a.png", *bad, "b.png", "-j", jobs, code=1)
+    assert {"a.calo", "b.calo"} == {n for n in names(folder) if n.endswith(".calo")}
+    errors = result.stderr.splitlines()
+    assert errors.pop() == "calotype: 6 of 8 files failed"
+    for name, error in zip(bad, errors, strict=True):
+        assert error.startswith("calotype: error: ")
+        assert name in error
+    assert "give -r" in errors[3]
+    assert len(result.stdout.splitlines()) == 2
+    assert not list(folder.glob(".*"))
+
+
+def test_errors_are_records_of_their_own_in_json(folder: Path) -> None:
+    Path("inside").mkdir()
+    found = json.loads(run("compress", "inside", "a.png", "--json", code=1).stdout)["files"]
+    assert [one["error_type"] for one in found] == ["UsageError", None]
+    assert run("compress", "inside", code=2).stderr.count("\n") == 1
+
+
+@posix
+def test_loops_of_links(folder: Path) -> None:
+    Path("loop").symlink_to("loop")
+    Path("one").symlink_to("two")
+    Path("two").symlink_to("one")
+    Path("tree").mkdir()
+    Path("tree/up").symlink_to("..")
+    Path("tree/self.png").symlink_to("self.png")
+    Image.open("a.png").save("tree/d.png")
+    errors = run("compress", "loop", "one", "a.png", code=1).stderr
+    assert "cannot read loop: Too many levels of symbolic links" in errors
+    assert Path("a.calo").exists()
+    # The link to the parent is not followed, and the link to itself is no file.
+    run("compress", "-r", "tree", "-o", "out")
+    assert names(Path("out")) == ["d.calo"]
+    run("compress", "b.png", "-o", "loop", code=6)
+
+
+def test_a_folder_that_cannot_be_listed_fails_and_stops_no_other(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("open", "closed"):
+        Path("tree", name).mkdir(parents=True)
+        Image.open("a.png").save(f"tree/{name}/x.png")
+    scandir = os.scandir
+
+    def guarded(path: Any) -> Any:
+        # A superuser may enter every folder: permission bits would test nothing.
+        if Path(path).name == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    result = run("compress", "-r", "tree", "-o", "out", code=1)
+    assert "cannot read the folder tree/closed: Permission denied" in result.stderr
+    assert result.stderr.endswith("calotype: 1 of 2 files failed\n")
+    monkeypatch.undo()
+    assert names(folder / "out") == ["open/x.calo"]
+
+
+@posix
+def test_names_with_spaces_newlines_and_escapes(folder: Path) -> None:
+    odd = [" two  words .png", "line\nbreak.png", "-dash.png", "red\x1b[31m.png", "ü € 漢.png"]
+    for name in odd:
+        Path(name).write_bytes(Path("a.png").read_bytes())
+    result = run("compress", "--", *odd)
+    lines = result.stdout.splitlines()
+    assert len(lines) == len(odd)
+    assert lines[1].startswith("line\\nbreak.png -> line\\nbreak.calo  9×7")
+    assert lines[3].startswith("red\\x1b[31m.png ->")
+    for name in odd:
+        assert Path(name).with_suffix(".calo").stat().st_size > 0
+    again = run("compress", "--", *odd, code=1).stderr.splitlines()
+    assert len(again) == len(odd) + 1
+    found = json.loads(run("verify", "--json", "line\nbreak.calo").stdout)["files"]
+    assert (found[0]["input"], found[0]["ok"]) == ("line\nbreak.calo", True)
+
+
+@posix
+def test_a_name_of_the_greatest_length_can_be_written(folder: Path) -> None:
+    # 250 bytes of UTF-8 in 125 characters: the temporary file's name has to fit as well.
+    name = "é" * 125
+    run("compress", "a.png", "-o", name + ".calo")
+    assert name + ".calo" in names(folder)
+    assert "File name too long" in run("compress", "a.png", "-o", "é" * 130, code=6).stderr
+
+
+def test_folders_without_a_name_of_their_own(folder: Path) -> None:
+    for place in (".", "/", "..", ""):
+        assert "give -r" in run("compress", place, code=2).stderr
+
+
+def test_what_the_machine_lacks_fails_one_file(folder: Path, capsys: Any) -> None:
+    failures: Sequence[BaseException] = (
+        MemoryError(),
+        RuntimeError("CUDA out of memory"),
+        OSError(errno.EIO, "Input/output error"),
+    )
+
+    def work(number: int) -> str:
+        if number < len(failures):
+            raise failures[number]
+        return "done"
+
+    for threads in (1, 4):
+        outcomes = run_batch(
+            ["a", "b", "c", "d"], work, threads=threads, what="x", show=lambda n, r: f"{n} {r}"
+        )
+        assert [outcome.result for outcome in outcomes] == [None, None, None, "done"]
+        with pytest.raises(Exception, match="1"):
+            end(outcomes)
+        out, err = capsys.readouterr()
+        assert out == "3 done\n"
+        assert "a: the machine failed: MemoryError\n" in err
+        assert "b: the machine failed: RuntimeError: CUDA out of memory\n" in err
+        assert "c: the system failed: Input/output error\n" in err
+        assert err.endswith("calotype: 3 of 4 files failed\n")
+
+
+def test_other_exceptions_are_defects_and_end_the_batch() -> None:
+    def work(number: int) -> str:
+        raise KeyError(number)
+
+    with pytest.raises(KeyError):
+        run_batch(["a", "b"], work, what="x", show=lambda n, r: r)
+
+
+def test_a_link_to_an_input_is_that_input(folder: Path) -> None:
+    Path("link.calo").symlink_to("a.png")
+    (problem,) = check_targets([Job(Path("a.png"), Path("link.calo"))], force=True)
+    assert "is an input" in str(problem)
+
+
+def test_the_plan_of_a_tree_is_in_the_order_of_names(folder: Path) -> None:
+    for name in ("z/1.png", "b/2.png", "b/10.png", "a.b/x.png"):
+        Path("tree", name).parent.mkdir(parents=True, exist_ok=True)
+        Path("tree", name).touch()
+    jobs = plan(["tree"], "out", recursive=True, is_wanted=lambda path: True, suffix=".calo")
+    found = [str(job.target) for job in jobs]
+    assert found == ["out/a.b/x.calo", "out/b/10.calo", "out/b/2.calo", "out/z/1.calo"]
+
+
+def test_one_line() -> None:
+    assert one_line("a b\n\t\x1b\x7f\x9b é\u2028") == "a b\\n\\t\\x1b\\x7f\\x9b é\u2028"
+
+
+@pytest.mark.parametrize("jobs", ["1", "3"])
+def test_damaged_files_stop_no_other(folder: Path, jobs: str) -> None:
+    run("compress", "a.png", "b.png", "c.png", "-o", "coded")
+    data = Path("coded/b.calo").read_bytes()
+    Path("coded/b.calo").write_bytes(data[:30] + b"\xff" + data[31:])
+    Path("coded/d.calo").write_bytes(data[:-9])
+    Path("coded/e.calo").write_bytes(b"something else")
+    for command in (["decompress", "-r", "coded", "-o", "back", "-j", jobs], ["verify"]):
+        every = [] if len(command) > 1 else sorted(map(str, Path("coded").iterdir()))
+        result = run(*command, *every, code=1)
+        errors = result.stderr.splitlines()
+        assert errors.pop() == "calotype: 3 of 5 files failed"
+        for name, error in zip("bde", errors, strict=True):
+            assert error.startswith(f"calotype: error: coded/{name}.calo: ")
+        assert len(result.stdout.splitlines()) == 2
+    assert names(Path("back")) == ["a.png", "c.png"]
