@@ -10,7 +10,8 @@ from .varint import MAX_VARINT, read_varint, write_varint
 # channels, bit depth, quality in hundredths, model number, weights hash, log2 of the tile size
 _FIXED = struct.Struct("<BBHH8sB")
 _NOISE_SEED, _FREE_NOISE = 1, 2  # flags: a noise seed follows; every decoding draws its own
-_KNOWN_FLAGS = _NOISE_SEED | _FREE_NOISE  # any other bit is one that this decoder cannot obey
+_MACHINE_BOUND, _VARIANT = 4, 8  # ... tables are selected in floating point; a variant follows
+_KNOWN_FLAGS = 15  # any other bit is one that this decoder cannot obey
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,10 @@ class Header:
     noise_seed      0 .. 2**63 - 1, of the noise that a decoder draws; None where it draws none, or
                     is free to draw any
     free_noise      whether it is free to draw any
+    machine_bound   whether floating point selects probability tables, so that another machine may
+                    fail to decode the file
+    variant         0 .. 65535, which network of the model the weights are for; None where the
+                    model has one
 
     Raises HeaderError for an impossible value and LimitError for one above its cap.
     """
@@ -43,6 +48,8 @@ class Header:
     layers: int = 1
     noise_seed: int | None = None
     free_noise: bool = False
+    machine_bound: bool = False
+    variant: int | None = None
 
     def __post_init__(self) -> None:
         _check(self)
@@ -69,9 +76,13 @@ class Header:
 
     def pack(self) -> bytes:
         """Return the payload of the HEAD chunk; ``unpack`` is the inverse."""
-        flags = write_varint(_FREE_NOISE if self.free_noise else 0)
-        if self.noise_seed is not None:
-            flags = write_varint(_NOISE_SEED) + write_varint(self.noise_seed)
+        numbers = [n for n in (self.noise_seed, self.variant) if n is not None]
+        flags = (
+            (_NOISE_SEED if self.noise_seed is not None else 0)
+            | (_FREE_NOISE if self.free_noise else 0)
+            | (_MACHINE_BOUND if self.machine_bound else 0)
+            | (_VARIANT if self.variant is not None else 0)
+        )
         return (
             write_varint(self.width)
             + write_varint(self.height)
@@ -84,7 +95,7 @@ class Header:
                 self.tile_size.bit_length() - 1,
             )
             + write_varint(self.layers)
-            + flags
+            + b"".join(map(write_varint, [flags, *numbers]))
         )
 
     @classmethod
@@ -110,9 +121,11 @@ class Header:
                 f"flags {flags:#x} in the header, expected no bits but {_KNOWN_FLAGS:#x}: the "
                 "file is damaged, or written by a newer encoder"
             )
-        noise_seed = None
+        noise_seed = variant = None
         if flags & _NOISE_SEED:
             noise_seed, offset = read_varint(data, offset)
+        if flags & _VARIANT:
+            variant, offset = read_varint(data, offset)
         if offset != len(data):
             raise HeaderError(
                 f"the HEAD chunk has {len(data)} bytes, expected {offset}: "
@@ -135,6 +148,8 @@ class Header:
             layers=layers,
             noise_seed=noise_seed,
             free_noise=bool(flags & _FREE_NOISE),
+            machine_bound=bool(flags & _MACHINE_BOUND),
+            variant=variant,
         )
 
 
@@ -179,3 +194,5 @@ def _check(header: Header) -> None:
         f"noise seed {seed} of a file whose noise is free",
         "one of the two",
     )
+    variant = header.variant
+    require(variant is None or 0 <= variant < 2**16, f"variant {variant}", "0 .. 65535")

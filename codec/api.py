@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .image import ImageSource, Picture
 
 Region = tuple[int, int, int, int]
+PathName = str | os.PathLike[str]
 
 _log = logging.getLogger("codec")
 
@@ -56,6 +57,7 @@ def compress(
     apply_orientation: bool = False,
     device: str = "auto",
     noise_seed: int | None = 0,
+    checkpoint: PathName | None = None,
 ) -> bytes:
     """Return the bytes of a .calo file.
 
@@ -75,6 +77,9 @@ def compress(
     noise_seed          0 .. 2⁶³ − 1, for models that draw noise to decode with: kept in the file,
                         so that every decoding shows the same image; None leaves it out, and each
                         decoding draws its own.  Other models ignore it
+    checkpoint          weights file of the model "compressai:ARCHITECTURE", a checkpoint of that
+                        library.  It has one rate, so no target can be given; the file is bound to
+                        this machine, see ``FileInfo.portable``
 
     What was converted or left out (CMYK, further frames) is logged as a warning on the logger
     ``codec``.  Raises UsageError, InputError, ModelError.
@@ -94,6 +99,7 @@ def compress(
         apply_orientation=apply_orientation,
         device=device,
         noise_seed=noise_seed,
+        checkpoint=checkpoint,
     )
     for notice in done.notices:
         _log.warning("%s", notice)
@@ -115,6 +121,7 @@ def compress_to_file(
     apply_orientation: bool = False,
     device: str = "auto",
     noise_seed: int | None = 0,
+    checkpoint: PathName | None = None,
 ) -> Compression:
     """Write a .calo file to a binary file object; ``compress`` describes the arguments."""
     options = CompressOptions(
@@ -129,6 +136,7 @@ def compress_to_file(
         apply_orientation=apply_orientation,
         device=device,
         noise_seed=noise_seed,
+        checkpoint=checkpoint,
     )
     return compress_with(options, image, fo)
 
@@ -145,7 +153,7 @@ def compress_with(options: CompressOptions, image: ImageSource, fo: BinaryIO) ->
     )
     from . import target, weights
 
-    model = weights.load_model(options.model, device=options.device)
+    model = weights.load_model(options.model, device=options.device, checkpoint=options.checkpoint)
     trial = target.meet(options, picture, model)
     fo.write(trial.data)
     size_bytes = len(trial.data)
@@ -173,6 +181,7 @@ def decompress(
     seed: int | None = ...,
     realism: float = ...,
     device: str = ...,
+    checkpoint: PathName | None = ...,
 ) -> Image.Image: ...
 @overload
 def decompress(
@@ -185,6 +194,7 @@ def decompress(
     seed: int | None = ...,
     realism: float = ...,
     device: str = ...,
+    checkpoint: PathName | None = ...,
 ) -> npt.NDArray[np.uint8]: ...
 @overload
 def decompress(
@@ -197,6 +207,7 @@ def decompress(
     seed: int | None = ...,
     realism: float = ...,
     device: str = ...,
+    checkpoint: PathName | None = ...,
 ) -> torch.Tensor: ...
 def decompress(
     data: Source,
@@ -208,6 +219,7 @@ def decompress(
     seed: int | None = None,
     realism: float = 0.0,
     device: str = "auto",
+    checkpoint: PathName | None = None,
 ) -> Image.Image | npt.NDArray[np.uint8] | torch.Tensor:
     """Return the image of a .calo file.
 
@@ -224,6 +236,8 @@ def decompress(
     realism   0 .. 1, for files of photo: 0 has the least squared error, 1 looks most like a
               photograph, between them their weighted mean.  Above 0 it needs weights of its own
     device    "auto", "cpu" or "cuda"
+    checkpoint    of a file of compressai, the one it was written with; None looks for its hash in
+              the folders of the environment variable CALOTYPE_WEIGHTS
 
     What ``region`` and ``layers`` leave out of a file is not read, and so not checked either.
     Raises UsageError, InputError, StreamError, ModelError.
@@ -237,6 +251,7 @@ def decompress(
         seed=seed,
         realism=realism,
         device=device,
+        checkpoint=checkpoint,
     )
     return in_form(picture, as_)
 
@@ -250,6 +265,7 @@ def decompress_to_picture(
     seed: int | None = None,
     realism: float = 0.0,
     device: str = "auto",
+    checkpoint: PathName | None = None,
 ) -> Picture:
     """Return pixels, alpha and metadata of a .calo file; ``decompress`` has the arguments."""
     check_device(device)
@@ -266,16 +282,14 @@ def decompress_to_picture(
             start = fo.tell()
             header = read_tiles(fo, []).header
             fo.seek(start)
-            model = weights.load_model(
-                header.model_id, weights_hash=header.weights_hash, device=device
-            )
+            model = weights.load_model_of(header, device=device, checkpoint=checkpoint)
             model = weights.with_realism(model, realism)
             tiles = pipeline.tiles_of_region(header, model, region)
             selection = read_tiles(fo, tiles, layers=layers)
             return pipeline.decompress_tiles(selection, model, region=region, seed=seed)
         container = read_container(fo, partial=partial, layers=layers)
     header, decoded = container.header, len(container.payloads)
-    model = weights.load_model(header.model_id, weights_hash=header.weights_hash, device=device)
+    model = weights.load_model_of(header, device=device, checkpoint=checkpoint)
     model = weights.with_realism(model, realism)
     picture = pipeline.decompress_container(container, model, region=region, seed=seed)
     # Layers that were left out on request are no news.
@@ -296,6 +310,7 @@ def decompress_file(
     seed: int | None = None,
     realism: float = 0.0,
     device: str = "auto",
+    checkpoint: PathName | None = None,
 ) -> tuple[str, ...]:
     """Decode a .calo file and save it as an image file; return notices.
 
@@ -319,6 +334,7 @@ def decompress_file(
         seed=seed,
         realism=realism,
         device=device,
+        checkpoint=checkpoint,
     )
     if isinstance(output, (str, os.PathLike)):
         from .write_file import write_atomically
@@ -341,7 +357,9 @@ def inspect(data: Source) -> FileInfo:
         return file_info(scan(fo))
 
 
-def verify(data: Source, *, device: str = "auto") -> Verification:
+def verify(
+    data: Source, *, device: str = "auto", checkpoint: PathName | None = None
+) -> Verification:
     """Read, check and decode a whole .calo file: CRCs, structure, weights, symbols, alpha.
 
     Raises what ``decompress`` raises; returning means that the file is sound.
@@ -356,7 +374,7 @@ def verify(data: Source, *, device: str = "auto") -> Verification:
         content.seek(start)
         container = read_container(content)
     header = container.header
-    model = weights.load_model(header.model_id, weights_hash=header.weights_hash, device=device)
+    model = weights.load_model_of(header, device=device, checkpoint=checkpoint)
     pipeline.decompress_container(container, model)
     return Verification(
         size_bytes=info.size_bytes,

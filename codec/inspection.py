@@ -3,7 +3,7 @@
 from bitstream import Header, Scan
 from bitstream.chunks import chunk_bytes
 
-from .models.catalog import MODELS
+from .models.catalog import ARCHITECTURES, FOREIGN, MODELS
 from .results import FileInfo, NoisePolicy
 
 
@@ -25,7 +25,7 @@ def file_info(found: Scan) -> FileInfo:
         has_alpha=b"ALPH" in sizes,
         quality=header.quality,
         model_id=header.model_id,
-        model_name=_model_name(header.model_id),
+        model_name=_model_name(header),
         weights_hash=header.weights_hash.hex(),
         tile_size=header.tile_size,
         tiles_x=header.tiles_x,
@@ -33,6 +33,7 @@ def file_info(found: Scan) -> FileInfo:
         layers=header.layers,
         noise=_noise_policy(header),
         noise_seed=header.noise_seed,
+        portable=not header.machine_bound,
         rate_bpp=8 * size_bytes / (header.width * header.height),
         payload_bytes=sum(data_bytes),
         layer_bytes=tuple(
@@ -47,8 +48,11 @@ def file_info(found: Scan) -> FileInfo:
     )
 
 
-def _model_name(model_id: int) -> str | None:
-    return next((entry.name for entry in MODELS if entry.model_id == model_id), None)
+def _model_name(header: Header) -> str | None:
+    name = next((entry.name for entry in MODELS if entry.model_id == header.model_id), None)
+    if name == FOREIGN and header.variant is not None and header.variant < len(ARCHITECTURES):
+        return f"{name}:{ARCHITECTURES[header.variant]}"
+    return name
 
 
 def _noise_policy(header: Header) -> NoisePolicy:

@@ -1,12 +1,13 @@
 """What a person may ask of compression, checked before any file is read."""
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bitstream import UsageError
 
-from .models.catalog import find_model, split_name
+from .models.catalog import FOREIGN, find_model, find_variant, split_name
 
 DEFAULT_QUALITY = 75.0
 DEVICES = ("auto", "cpu", "cuda")
@@ -30,6 +31,7 @@ class CompressOptions:
     apply_orientation: bool = False
     device: str = "auto"
     noise_seed: int | None = 0
+    checkpoint: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
         targets = {
@@ -52,7 +54,29 @@ class CompressOptions:
         check_integer("effort", self.effort, 1, 9)
         check_device(self.device)
         check_seed(self.noise_seed, "noise_seed")
-        find_model(split_name(self.model)[0])
+        name, detail = split_name(self.model)
+        if find_model(name).name == FOREIGN:
+            self._check_foreign(detail, given)
+        elif self.checkpoint is not None:
+            raise UsageError(
+                f"a checkpoint was given for the model {name!r}, which has weights of its own: "
+                f"leave it out, or take the model {FOREIGN}:ARCHITECTURE"
+            )
+
+    def _check_foreign(self, architecture: str | None, targets: Sequence[str]) -> None:
+        find_variant(architecture)
+        if targets:
+            raise UsageError(
+                f"{targets[0]} was given, but a checkpoint of {FOREIGN} has one rate: leave it "
+                "out, and choose the checkpoint that was trained for the rate you want"
+            )
+        if self.checkpoint is None:
+            raise UsageError(
+                f"the model {FOREIGN!r} has no weights of its own: give a checkpoint of "
+                f"{architecture} (checkpoint=PATH, or --checkpoint FILE)"
+            )
+        if not isinstance(self.checkpoint, (str, os.PathLike)):
+            raise UsageError(f"checkpoint {self.checkpoint!r} was given, expected a path")
 
     @property
     def asked_quality(self) -> float:

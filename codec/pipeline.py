@@ -12,10 +12,11 @@ import numpy.typing as npt
 from bitstream.container import Container, TileSelection
 from bitstream.errors import HeaderError, PayloadError, UsageError
 from bitstream.header import Header
-from bitstream.limits import MIN_TILE_LOG2
+from bitstream.limits import MAX_TILE_LOG2, MIN_TILE_LOG2
 from codec.alpha import decode_alpha, encode_alpha
 from codec.image import Picture
 from codec.models.base import (
+    ForeignModel,
     LayeredModel,
     LoadedModel,
     StochasticModel,
@@ -36,12 +37,13 @@ def compress_picture(
     model: LoadedModel,
     *,
     quality: float,
-    tile_size: int = DEFAULT_TILE_SIZE,
+    tile_size: int | None = None,
     effort: int = 1,
     noise_seed: int | None = 0,
 ) -> Container:
     """Code a picture at a quality in [1, 100], tile by tile.
 
+    tile_size   pixels, a power of two, 64 .. 4096; None takes what the model is best at
     effort      1..9; every level is the same one pass for the models of this version
     noise_seed  0 .. 2⁶³ − 1, kept in the file where the model draws noise; None leaves it free
 
@@ -51,7 +53,11 @@ def compress_picture(
     height, width, channels = picture.pixels.shape
     if isinstance(model, WholePictureModel):
         model.check_picture(picture.pixels)
-        tile_size = 1 << max(MIN_TILE_LOG2, (max(height, width) - 1).bit_length())
+        tile_size = _covering(height, width)
+    elif tile_size is None:
+        tile_size = DEFAULT_TILE_SIZE
+        if isinstance(model, ForeignModel):
+            tile_size = min(_covering(height, width), 1 << MAX_TILE_LOG2)
     header = Header(
         width=width,
         height=height,
@@ -62,6 +68,8 @@ def compress_picture(
         weights_hash=model.weights_hash,
         tile_size=tile_size,
         layers=model.layers,
+        machine_bound=isinstance(model, ForeignModel),
+        variant=_variant(model),
     )
     if _stochastic(model, header.quality) is not None:
         header = replace(header, noise_seed=noise_seed, free_noise=noise_seed is None)
@@ -199,6 +207,15 @@ def _stochastic(model: LoadedModel, quality: float) -> StochasticModel | None:
     return None
 
 
+def _covering(height: int, width: int) -> int:
+    """The smallest tile that holds a picture, if the format had it."""
+    return 1 << max(MIN_TILE_LOG2, (max(height, width) - 1).bit_length())
+
+
+def _variant(model: LoadedModel) -> int | None:
+    return model.variant if isinstance(model, ForeignModel) else None
+
+
 def _check_header(header: Header, model: LoadedModel) -> None:
     if header.layers != model.layers:
         raise PayloadError(
@@ -208,6 +225,13 @@ def _check_header(header: Header, model: LoadedModel) -> None:
         raise HeaderError(
             f"the file has {header.tile_count} tiles, expected one tile of {model.name}: the file "
             "was not written by a conforming encoder"
+        )
+    expected = (isinstance(model, ForeignModel), _variant(model))
+    if (header.machine_bound, header.variant) != expected:
+        raise HeaderError(
+            f"machine-bound {header.machine_bound} and variant {header.variant} in the header, "
+            f"expected {expected[0]} and {expected[1]} of the model {model.name}: the file was "
+            "not written by a conforming encoder"
         )
     noise = "no noise"
     if header.free_noise:

@@ -62,9 +62,7 @@ def _pictures(data: Source, seed: int | None, device: str) -> Iterator[Picture]:
         for container in read_layers(fo):
             if decode is None:
                 header = container.header
-                model = weights.load_model(
-                    header.model_id, weights_hash=header.weights_hash, device=device
-                )
+                model = weights.load_model_of(header, device=device)
                 if header.layers == 1:
                     decode = partial(pipeline.decompress_container, model=model, seed=seed)
                 else:

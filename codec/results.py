@@ -35,11 +35,12 @@ class Compression:
 class FileInfo:
     """What a file says about itself.
 
-    model_name     None if this version does not know the number
+    model_name     None if this version does not know the number; "compressai:ARCHITECTURE"
     weights_hash   first 8 bytes of the weights' SHA-256, in hexadecimal
     noise          what decoding draws besides reading: "none"; "replay", the noise of the file's
                    seed; or "free", fresh noise each time
     noise_seed     of "replay", else None
+    portable       whether every machine decodes the file, and not only the one that wrote it
     rate_bpp       bits of the whole file per pixel
     *_bytes        payloads of the chunks of that kind, together; 0 where there are none
     layer_bytes    those of each layer: what ``payload_bytes`` is the sum of
@@ -63,6 +64,7 @@ class FileInfo:
     layers: int
     noise: NoisePolicy
     noise_seed: int | None
+    portable: bool
     rate_bpp: float
     payload_bytes: int
     layer_bytes: tuple[int, ...]

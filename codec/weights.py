@@ -11,14 +11,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bitstream.errors import UsageError, WeightsMismatchError, WeightsMissingError
-from codec.models.catalog import WEIGHTS_FOLDER, find_model, split_name
+from codec.models.catalog import (
+    FOREIGN,
+    WEIGHTS_FOLDER,
+    architecture_name,
+    find_model,
+    find_variant,
+    split_name,
+)
 
 if TYPE_CHECKING:
+    from bitstream.header import Header
     from codec.models.base import LoadedModel
     from codec.models.photo_realism import RealisticSynthesis
 
 ENVIRONMENT_VARIABLE = "CALOTYPE_WEIGHTS"
 HASH_BYTES = 8
+CHECKPOINT_SUFFIXES = (".pth", ".pt", ".tar", ".ckpt", ".safetensors")
+MAX_CHECKPOINT_BYTES = 2**30  # it is read into memory; those of the zoo have some 10⁸
+
+PathName = str | os.PathLike[str]
 
 
 def hash_weights(path: Path) -> bytes:
@@ -27,22 +39,47 @@ def hash_weights(path: Path) -> bytes:
 
 
 def load_model(
-    model_id: int | str, *, weights_hash: bytes | None = None, device: str = "auto"
+    model_id: int | str,
+    *,
+    weights_hash: bytes | None = None,
+    device: str = "auto",
+    checkpoint: PathName | None = None,
 ) -> LoadedModel:
     """Load a model for coding; kept in memory for the next call.
 
     model_id      number or name in the catalogue; "NAME:WEIGHTS" takes weights by their file's name
     weights_hash  the 8 bytes of a file's header; None takes the default weights
     device        "auto", "cpu" or "cuda"
+    checkpoint    the weights file of "compressai:ARCHITECTURE"; None looks for one with that hash
 
     Weights are looked for in the folders of the environment variable CALOTYPE_WEIGHTS, then
     in the installation. Raises `UnknownModelError`, `WeightsMissingError`,
-    `WeightsMismatchError`, or `UsageError` for an unknown device.
+    `WeightsMismatchError`, `TableError`, or `UsageError` for an unknown device, a checkpoint of
+    another model, or an extra that is not installed.
     """
     name, file = split_name(str(model_id))
     entry = find_model(name)
+    if entry.name == FOREIGN:
+        variant = find_variant(file)
+        path = _find_checkpoint(weights_hash, checkpoint)
+        return _load_checkpoint(variant, path, path.stat().st_mtime_ns, _device(device))
+    if checkpoint is not None:
+        raise UsageError(
+            f"a checkpoint was given, but the model is {entry.name!r}, which has weights of its "
+            f"own: checkpoints are for {FOREIGN}:ARCHITECTURE, leave it out"
+        )
     path = _find(entry.name, weights_hash, file)
     return _load(entry.name, path, path.stat().st_mtime_ns, _device(device))
+
+
+def load_model_of(
+    header: Header, *, device: str = "auto", checkpoint: PathName | None = None
+) -> LoadedModel:
+    """Load the model that a file was written with; otherwise as `load_model`."""
+    name: int | str = header.model_id
+    if name == find_model(FOREIGN).model_id:
+        name = f"{FOREIGN}:{architecture_name(header.variant)}"
+    return load_model(name, weights_hash=header.weights_hash, device=device, checkpoint=checkpoint)
 
 
 def with_realism(model: LoadedModel, realism: float) -> LoadedModel:
@@ -89,9 +126,12 @@ def find_realism(photo_hash: bytes) -> Path:
     )
 
 
+def _own_folders() -> list[Path]:
+    return [Path(p) for p in os.environ.get(ENVIRONMENT_VARIABLE, "").split(os.pathsep) if p]
+
+
 def _folders() -> list[Path]:
-    own = [Path(p) for p in os.environ.get(ENVIRONMENT_VARIABLE, "").split(os.pathsep) if p]
-    return [*own, WEIGHTS_FOLDER]
+    return [*_own_folders(), WEIGHTS_FOLDER]
 
 
 def _find(name: str, weights_hash: bytes | None, stem: str | None) -> Path:
@@ -118,6 +158,80 @@ def _find(name: str, weights_hash: bytes | None, stem: str | None) -> Path:
         "install the version of calotype that wrote the file, "
         f"or name the folder that holds them in {ENVIRONMENT_VARIABLE}"
     )
+
+
+def _find_checkpoint(weights_hash: bytes | None, given: PathName | None) -> Path:
+    """The checkpoint that was given, or the one of that hash in the folders of the environment."""
+    if given is not None:
+        path = Path(given)
+        found = _checkpoint_hash(path, _modified_ns(path))
+        if weights_hash not in (None, found):
+            raise WeightsMismatchError(
+                f"the file was written with the checkpoint {weights_hash.hex()}, but {path} is "
+                f"{found.hex()}: give the same checkpoint, unchanged to the byte"
+            )
+        return path
+    if weights_hash is None:
+        raise WeightsMissingError(
+            f"the model {FOREIGN!r} has no weights of its own: give a checkpoint"
+        )
+    wanted = weights_hash.hex()
+    for folder in _own_folders():
+        paths = filter(_may_be_checkpoint, folder.iterdir() if folder.is_dir() else ())
+        # Files of the zoo have the first digits of their hash in their names.
+        for path in sorted(paths, key=lambda path: (wanted[:8] not in path.name, path)):
+            if _checkpoint_hash(path, _modified_ns(path)) == weights_hash:
+                return path
+    raise WeightsMissingError(
+        f"the file was written with the checkpoint {wanted} of {FOREIGN}, the first "
+        "bytes of its SHA-256: give it (--checkpoint FILE), or name its folder in "
+        f"{ENVIRONMENT_VARIABLE}"
+    )
+
+
+def _may_be_checkpoint(path: Path) -> bool:
+    is_file = path.suffix.lower() in CHECKPOINT_SUFFIXES and path.is_file()
+    return is_file and path.stat().st_size <= MAX_CHECKPOINT_BYTES
+
+
+def _modified_ns(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError as error:
+        raise WeightsMissingError(
+            f"cannot read the checkpoint {path}: {error.strerror or error}"
+        ) from error
+
+
+def _read_checkpoint(path: Path) -> bytes:
+    try:
+        size_bytes = path.stat().st_size
+        if size_bytes > MAX_CHECKPOINT_BYTES:
+            raise WeightsMismatchError(
+                f"{path} has {size_bytes} bytes, but the limit is {MAX_CHECKPOINT_BYTES}: save the "
+                "state_dict of the model alone"
+            )
+        return path.read_bytes()
+    except OSError as error:
+        raise WeightsMissingError(
+            f"cannot read the checkpoint {path}: {error.strerror or error}"
+        ) from error
+
+
+@lru_cache(maxsize=256)
+def _checkpoint_hash(path: Path, modified_ns: int) -> bytes:
+    return hashlib.sha256(_read_checkpoint(path)).digest()[:HASH_BYTES]
+
+
+@lru_cache(maxsize=2)
+def _load_checkpoint(variant: int, path: Path, modified_ns: int, device: str) -> LoadedModel:
+    import torch
+
+    from codec.models.zoo import load_zoo
+
+    data = _read_checkpoint(path)
+    digest = hashlib.sha256(data).digest()[:HASH_BYTES]
+    return load_zoo(data, variant, digest, source=str(path), device=torch.device(device))
 
 
 def _listed(folder: Path, name: str) -> list[tuple[str, str]]:

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bitstream import UsageError, limits
+from codec.models.catalog import FOREIGN
 
 from .batch import as_record, end, notice, print_json, run_batch
+from .completion import model_names
 from .files import check_targets, plan, read_input, write_output
 from .values import parse_noise_seed, parse_size
 
@@ -33,9 +35,15 @@ def compress(
             "--model",
             "-m",
             metavar="MODEL[:WEIGHTS]",
-            help="Name or number, and weights other than the default; see calotype models.",
+            autocompletion=model_names,
+            help="Name or number, and weights other than the default; see calotype models. "
+            "compressai:ARCHITECTURE needs a --checkpoint.",
         ),
     ] = "photo",
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option("--checkpoint", metavar="FILE", help="Weights of compressai:ARCHITECTURE."),
+    ] = None,
     quality: Annotated[
         float | None,
         typer.Option("--quality", "-q", help="1 .. 100, larger is better; 75 by default."),
@@ -94,6 +102,7 @@ def compress(
         apply_orientation=apply_orientation,
         device=device,
         noise_seed=parse_noise_seed(noise_seed),
+        checkpoint=checkpoint,
     )
     todo = plan(inputs, output, recursive=recursive, is_wanted=_is_image, suffix=SUFFIX)
     quiet = as_json or any(job.target is None for job in todo)
@@ -143,8 +152,8 @@ def _is_image(path: Path) -> bool:
 
 
 def _summary(done: "Compression") -> str:
-    text = (
-        f"{done.width}×{done.height}  {done.size_bytes:,} bytes  {done.rate_bpp:.3f} bpp  "
-        f"quality {done.quality:g}"
-    )
+    text = f"{done.width}×{done.height}  {done.size_bytes:,} bytes  {done.rate_bpp:.3f} bpp  "
+    if done.model_name.partition(":")[0] == FOREIGN:
+        return f"{text}{done.model_name}, bound to this machine"
+    text += f"quality {done.quality:g}"
     return text if done.psnr_db is None else f"{text}  {done.psnr_db:.2f} dB"

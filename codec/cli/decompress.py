@@ -65,6 +65,14 @@ def decompress(
             help="0 .. 1, for files of photo: from least squared error to most like a photograph.",
         ),
     ] = 0.0,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            "--checkpoint",
+            metavar="FILE",
+            help="Of files of compressai, the checkpoint that they were written with.",
+        ),
+    ] = None,
     region: Annotated[
         str | None, typer.Option("--region", metavar="X,Y,W,H", help="Decode only this part.")
     ] = None,
@@ -115,6 +123,7 @@ def decompress(
             seed=seed,
             realism=realism,
             device=device,
+            checkpoint=checkpoint,
         )
         notices = list(picture.notices)
         write_output(

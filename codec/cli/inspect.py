@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bitstream import StreamError
+from codec.models.catalog import FOREIGN, find_model
 
 from .batch import print_json
 from .files import Job, read_input
@@ -36,11 +37,14 @@ def inspect(
 def _lines(file: str, info: "FileInfo") -> list[str]:
     kind = {1: "gray", 3: "RGB"}[info.channels] + (" with alpha" if info.has_alpha else "")
     model = info.model_name or "unknown to this version"
+    quality = f"{info.quality:g}"
+    if info.model_id == find_model(FOREIGN).model_id:
+        quality = "one rate, that of the checkpoint"
     rows = {
         "file": f"{file}, {info.size_bytes:,} bytes, format version {info.format_version}",
         "image": f"{info.width}×{info.height}, {kind}, {info.bit_depth} bits",
         "rate": f"{info.rate_bpp:.4f} bits per pixel, all of the file counted",
-        "quality": f"{info.quality:g}",
+        "quality": quality,
         "model": f"{model} (number {info.model_id}), weights {info.weights_hash}",
         "tiles": f"{info.tiles_x}×{info.tiles_y} of {info.tile_size} pixels",
         "layers": f"{info.layers}: {', '.join(f'{size:,}' for size in info.layer_bytes)} bytes",
@@ -52,6 +56,8 @@ def _lines(file: str, info: "FileInfo") -> list[str]:
         if info.noise_seed is not None:
             drawn = f"seed {info.noise_seed}: the same each time"
         rows["noise"] = drawn
+    if not info.portable:
+        rows["portable"] = "no: another machine than the one that wrote it may fail to decode it"
     lines = [f"{title:<9} {text}" for title, text in rows.items()]
     lines.append(f"{'chunks':<9} {'type':<4} {'offset':>10} {'length':>10}")
     for chunk in info.chunks:

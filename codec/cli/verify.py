@@ -14,6 +14,14 @@ if TYPE_CHECKING:
 
 def verify(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help=".calo files, or -.")],
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            "--checkpoint",
+            metavar="FILE",
+            help="Of files of compressai, the checkpoint that they were written with.",
+        ),
+    ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print results as JSON.")] = False,
 ) -> None:
@@ -30,7 +38,7 @@ def verify(
 
         name = files[number]
         source = read_input(Job(None if name == "-" else Path(name), None))
-        return api.verify(source, device=device)
+        return api.verify(source, device=device, checkpoint=checkpoint)
 
     outcomes = run_batch(
         files,

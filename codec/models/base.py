@@ -76,6 +76,18 @@ class StochasticModel(Protocol):
         """
 
 
+@runtime_checkable
+class ForeignModel(Protocol):
+    """A model of another library, whose networks select probability tables in floating point.
+
+    What a `LoadedModel` may be besides. Its files are marked as bound to a machine, and say which
+    network of the library the weights are for. A picture is one tile, as that library codes it,
+    or where it is larger several of the largest tiles.
+    """
+
+    variant: int
+
+
 class TileDecoder(Protocol):
     """Decodes the layers of one tile, one after another."""
 

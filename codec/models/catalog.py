@@ -47,6 +47,20 @@ _FAMILIES = (
     (7, "vae-vbq", "grey digits: VAE, variational Bayesian quantisation", 1),
     (8, "vae-bits-back", "black-and-white digits: VAE, lossless archive by bits-back coding", 1),
     (9, "draw-bits-back", "small images: DRAW, lossless archive by bits-back coding", 1),
+    (10, "compressai", "photographs: a checkpoint of CompressAI's zoo that you bring", 1),
+)
+
+# The model whose weights a person brings; what follows its name and a colon is an architecture of
+# CompressAI. The place of an architecture, its variant, is written into every file.
+FOREIGN = "compressai"
+ARCHITECTURES = (
+    "bmshj2018-factorized",
+    "bmshj2018-factorized-relu",
+    "bmshj2018-hyperprior",
+    "mbt2018-mean",
+    "mbt2018",
+    "cheng2020-anchor",
+    "cheng2020-attn",
 )
 
 
@@ -75,7 +89,10 @@ MODELS = _entries()
 
 
 def split_name(text: str) -> tuple[str, str | None]:
-    """A model's name, and the name of weights of it where they are given: `MODEL[:WEIGHTS]`."""
+    """A model's name, and what follows a colon: the name of weights of it, `MODEL[:WEIGHTS]`.
+
+    Of `FOREIGN` it is the name of an architecture; see `find_variant`.
+    """
     name, colon, weights = text.partition(":")
     return name, weights if colon else None
 
@@ -89,4 +106,23 @@ def find_model(name_or_id: str | int) -> ModelEntry:
     raise UnknownModelError(
         f"model {name_or_id!r} is unknown; this version knows {known}. "
         "A newer version of calotype may know more"
+    )
+
+
+def find_variant(architecture: str | None) -> int:
+    """The variant of an architecture by its name; raises `UnknownModelError`."""
+    if architecture in ARCHITECTURES:
+        return ARCHITECTURES.index(architecture)
+    known = ", ".join(f"{FOREIGN}:{name}" for name in ARCHITECTURES)
+    asked = "no architecture was named" if architecture is None else f"{architecture!r} is unknown"
+    raise UnknownModelError(f"model {FOREIGN!r}: {asked}; this version knows {known}")
+
+
+def architecture_name(variant: int | None) -> str:
+    """The name of the architecture that a file of `FOREIGN` needs; raises `UnknownModelError`."""
+    if variant is not None and 0 <= variant < len(ARCHITECTURES):
+        return ARCHITECTURES[variant]
+    raise UnknownModelError(
+        f"architecture {variant} of the model {FOREIGN!r} in the header, expected "
+        f"0 .. {len(ARCHITECTURES) - 1}: a newer version of calotype may know more"
     )

@@ -14,16 +14,7 @@ CalotypeError
 from __future__ import annotations
 
 from bitstream.errors import CalotypeError, InputError, UsageError
-
-
-class MissingExtraError(UsageError):
-    """An optional library is needed and not installed; the message names the extra."""
-
-    def __init__(self, purpose: str, library: str, extra: str) -> None:
-        super().__init__(
-            f"{purpose} needs the library {library}, which is not installed; "
-            f'install it with: pip install "calotype[{extra}]"'
-        )
+from codec.missing_extra import MissingExtraError as MissingExtraError
 
 
 class OverlapError(UsageError):

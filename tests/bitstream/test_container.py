@@ -96,6 +96,9 @@ def test_exact_bytes_are_those_of_the_format_document() -> None:
         {"noise_seed": 0},
         {"noise_seed": 2**63 - 1},
         {"free_noise": True},
+        {"machine_bound": True},
+        {"variant": 0},
+        {"variant": 65535, "machine_bound": True, "noise_seed": 2**63 - 1},
     ],
 )
 def test_headers_survive(changes: dict[str, Any]) -> None:
@@ -110,6 +113,16 @@ def test_a_noise_seed_is_a_flag_and_a_number() -> None:
         header = dataclasses.replace(files.HEADER, noise_seed=seed)
         assert header.pack() == plain[:-1] + b"\1" + coded
     assert dataclasses.replace(files.HEADER, free_noise=True).pack() == plain[:-1] + b"\2"
+
+
+def test_a_variant_is_a_flag_and_a_number_after_the_seed() -> None:
+    plain = files.HEADER.pack()
+    bound = dataclasses.replace(files.HEADER, machine_bound=True)
+    assert bound.pack() == plain[:-1] + b"\4"
+    assert dataclasses.replace(files.HEADER, variant=6).pack() == plain[:-1] + b"\x08\6"
+    assert dataclasses.replace(bound, variant=300).pack() == plain[:-1] + b"\x0c\xac\x02"
+    everything = dataclasses.replace(bound, variant=6, noise_seed=5)
+    assert everything.pack() == plain[:-1] + b"\x0d\5\6"
 
 
 def test_header_geometry() -> None:
@@ -142,6 +155,8 @@ def test_header_geometry() -> None:
         ({"noise_seed": -1}, HeaderError),
         ({"noise_seed": 2**63}, HeaderError),
         ({"noise_seed": 1, "free_noise": True}, HeaderError),
+        ({"variant": -1}, HeaderError),
+        ({"variant": 2**16}, HeaderError),
     ],
 )
 def test_headers_are_checked(changes: dict[str, Any], error: type[StreamError]) -> None:

@@ -32,7 +32,9 @@ def blocks(monkeypatch: pytest.MonkeyPatch) -> Blocks:
     """The made-up layered model, which is what the library loads."""
     model = Blocks()
 
-    def load(model_id: int, *, weights_hash: bytes, device: str) -> LoadedModel:
+    def load(
+        model_id: int, *, weights_hash: bytes, device: str, checkpoint: None = None
+    ) -> LoadedModel:
         assert (model_id, weights_hash) == (model.model_id, model.weights_hash)
         return model
 

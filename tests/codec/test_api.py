@@ -213,6 +213,7 @@ def test_inspect(coded: bytes) -> None:
     assert (info.width, info.height, info.channels, info.bit_depth) == (64, 48, 3, 8)
     assert (info.model_id, info.model_name, info.layers) == (1, "photo", 1)
     assert (info.tile_size, info.tiles_x, info.tiles_y) == (1024, 1, 1)
+    assert info.portable
     assert info.rate_bpp == pytest.approx(8 * len(coded) / (64 * 48))
     assert [chunk.type for chunk in info.chunks] == [b"HEAD", b"DATA", b"DONE"]
     assert len(bytes.fromhex(info.weights_hash)) == 8
@@ -275,4 +276,5 @@ def test_models() -> None:
     assert {
         "draw": 2, "dplc": 3,
         "vae-round": 4, "vae-dither": 5, "vae-rec": 6, "vae-vbq": 7, "vae-bits-back": 8,
+        "draw-bits-back": 9, "compressai": 10,
     }.items() <= {model.name: model.model_id for model in others}.items()  # fmt: skip

@@ -19,8 +19,8 @@ from codec.models.photo_coder import PhotoCoder
 from codec.rate_distortion.adapters import SHIPPED, load_decoder
 
 Pixels = npt.NDArray[np.uint8]
-UNTRAINED = {"dplc", "draw-bits-back"}
-"""Models that may still lack weights."""
+UNTRAINED = {"dplc", "compressai"}
+"""Models that may still lack weights, and the one whose weights a person brings."""
 QUALITIES = (1, 10, 25, 40, 55, 70, 85, 100)
 
 
@@ -143,3 +143,10 @@ def test_draw_gets_better_with_quality_and_with_layers(photo: Pixels) -> None:
     assert prefixes == sorted(set(prefixes))
     # One layer shows the scene already.
     assert prefixes[0] > 15
+
+
+@pytest.mark.usefixtures("coder")
+def test_the_archive_keeps_what_it_was_not_trained_on() -> None:
+    pixels = np.where(data.horse()[50:150, 60:170], np.uint8(0), np.uint8(255))
+    file = codec.compress(pixels, model="draw-bits-back")
+    np.testing.assert_array_equal(codec.decompress(file, as_="numpy"), pixels)
