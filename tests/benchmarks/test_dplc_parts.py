@@ -13,6 +13,7 @@ from PIL import Image
 from benchmarks import dplc, dplc_figures
 from benchmarks.dplc_model import as_picture, images_of_size, load_dplc_model, read_file, write_file
 from benchmarks.dplc_samples import interval, read_group, sample_images
+from benchmarks.draw_model import Uint8Array
 from codec.models.generative_file import load_generative
 from codec.rate_distortion.ladder import Ladder
 from training.draw.data import evenly
@@ -83,10 +84,9 @@ def test_contact_sheets(dplc_folder: Path, tmp_path: Path) -> None:
     assert by_rate.shape == (4 + 2 * 144, 4 + 5 * 132, 3)
     assert samples.shape == (4 + 3 * 144, 4 + 5 * 132, 3)
 
-    def cell(picture: np.ndarray, row: int, column: int) -> np.ndarray:  # type: ignore[type-arg]
+    def cell(picture: Uint8Array, row: int, column: int) -> Uint8Array:
         top, left = 4 + 144 * row, 4 + 132 * column
-        found: np.ndarray = picture[top : top + 128 : 4, left : left + 128 : 4]  # type: ignore[type-arg]
-        return found
+        return picture[top : top + 128 : 4, left : left + 128 : 4]
 
     model = load_dplc_model(weights)
     images = evenly(images_of_size(dplc_folder / "digits", 1, 32), 2)
