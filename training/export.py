@@ -40,6 +40,7 @@ from codec.weights import HASH_BYTES
 from training.checkpoint import load_checkpoint
 from training.data import Pixels, load_photographs
 from training.loop import CHECKPOINT
+from training.origin import add_origin_options
 from training.registry import register
 from training.table_fit import SymbolCounts, hyper_tables, latent_tables
 
@@ -252,11 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--images", type=int, default=600, help="how many of them")
     parser.add_argument("-o", "--output", type=Path, default=Path("weights"))
-    parser.add_argument("--data-description", default="not stated")
-    parser.add_argument("--licence", default="not stated")
-    parser.add_argument(
-        "--command", default="not stated", help="the training command, for the card"
-    )
+    add_origin_options(parser)
     options = parser.parse_args(arguments)
     try:
         model, state = load_run(options.run)

@@ -17,9 +17,10 @@ from codec.models.draw_exact import ExactDraw, exact_arrays
 from codec.models.draw_network import DrawNetwork
 from tests.codec.tiny import photographs
 from training.draw.config import DrawPreset
-from training.draw.export import Array, Origin, Run, draw_arrays, export_run
+from training.draw.export import Array, Run, draw_arrays, export_run
 from training.draw.learner import DrawLearner
 from training.generative.run import build_learner, to_tensor
+from training.origin import Origin
 
 CONFIG = DrawConfig(3, "gaussian", "uniform", 3, 4, (8, 6), (3, 2), knots=3)
 PRESET = DrawPreset(

@@ -42,6 +42,7 @@ from training.generative.command import named_device
 from training.generative.data import preset_images
 from training.generative.run import build_learner, load_generative_checkpoint, to_tensor
 from training.loop import CHECKPOINT
+from training.origin import Origin, add_origin_options
 from training.registry import register
 
 TRAINING_IMAGES = 20_000
@@ -164,15 +165,6 @@ def measure_rates(coder: DplcCoder, images: Images) -> list[MeasuredRate]:
     return rows
 
 
-@dataclass(frozen=True)
-class Origin:
-    """What the model card says of where the weights come from."""
-
-    data: str
-    licence: str
-    command: str
-
-
 def export_run(
     run: Run,
     folder: Path,
@@ -277,14 +269,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--images", type=int, default=TRAINING_IMAGES, help="how many training images to fit to"
     )
-    parser.add_argument("--data-description", default="not stated")
-    parser.add_argument("--licence", default="not stated")
-    parser.add_argument(
-        "--command", default="not stated", help="the training command, for the card"
-    )
+    add_origin_options(parser)
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     options = parser.parse_args(arguments)
-    origin = Origin(options.data_description, options.licence, options.command)
+    origin = Origin.of(options)
     try:
         run = load_dplc_run(options.run)
         preset = run.learner.preset

@@ -41,6 +41,7 @@ from training.export import measure, measured_table
 from training.generative.run import build_learner, load_generative_checkpoint, to_tensor
 from training.generative.vae import binarize
 from training.loop import CHECKPOINT
+from training.origin import Origin, add_origin_options
 from training.registry import register
 from training.table_fit import count_symbols, latent_tables, new_histogram
 
@@ -141,15 +142,6 @@ def step_tables(network: ExactDraw, images: Images) -> TableSet:
                 for symbols, indexes in messages:
                     count_symbols(histogram, indexes, symbols)
     return latent_tables(histogram, scales)
-
-
-@dataclass(frozen=True)
-class Origin:
-    """What the model card says of where the weights come from."""
-
-    data: str
-    licence: str
-    command: str
 
 
 def export_run(
@@ -265,16 +257,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--images", type=int, help="how many training images to fit to (300, or 1000 of an archive)"
     )
-    parser.add_argument("--data-description", default="not stated")
-    parser.add_argument("--licence", default="not stated")
-    parser.add_argument(
-        "--command", default="not stated", help="the training command, for the card"
-    )
+    add_origin_options(parser)
     parser.add_argument(
         "--unfinished", action="store_true", help="export a run that has not ended as well"
     )
     options = parser.parse_args(arguments)
-    origin = Origin(options.data_description, options.licence, options.command)
+    origin = Origin.of(options)
     try:
         run = load_draw_run(options.run, unfinished=options.unfinished)
         training = test = None

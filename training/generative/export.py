@@ -22,6 +22,7 @@ from training.generative.data import preset_images
 from training.generative.learner import Learner
 from training.generative.run import build_learner, load_generative_checkpoint, to_tensor
 from training.loop import CHECKPOINT
+from training.origin import add_origin_options
 
 UNITS = {
     "nelbo_nats": "negative ELBO, nats per image",
@@ -142,11 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--run", type=Path, required=True, help="folder of the training run")
     parser.add_argument("-o", "--output", type=Path, default=Path("weights"))
     parser.add_argument("--data", type=Path, help="data set whose test part is measured")
-    parser.add_argument("--data-description", default="not stated")
-    parser.add_argument("--licence", default="not stated")
-    parser.add_argument(
-        "--command", default="not stated", help="the training command, for the card"
-    )
+    add_origin_options(parser)
     parser.add_argument("--full", action="store_true", help="float32 weights instead of float16")
     options = parser.parse_args(arguments)
     card = {

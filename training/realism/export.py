@@ -32,6 +32,7 @@ from codec.models.photo_realism import (
 from training.data import Pixels, load_photographs
 from training.export import Origin, measure, measured_table
 from training.loop import CHECKPOINT
+from training.origin import add_origin_options
 from training.realism.photo_weights import PhotoWeights, load_photo_weights
 from training.realism.run import check_photo, load_realism_checkpoint
 from training.registry import register
@@ -152,11 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="DIR|TAR",
         help="images to measure the weights on, for the card",
     )
-    parser.add_argument("--data-description", default="not stated")
-    parser.add_argument("--licence", default="not stated")
-    parser.add_argument(
-        "--command", default="not stated", help="the training command, for the card"
-    )
+    add_origin_options(parser)
     options = parser.parse_args(arguments)
     try:
         path = export_run(
