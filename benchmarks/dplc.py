@@ -15,12 +15,10 @@ where it comes from; what is not measured again stays as it was.  DATA are what
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 if __package__ in {None, ""}:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -35,33 +33,15 @@ from benchmarks.dplc_rates import PEERS, RateSettings, measure_rates
 from benchmarks.dplc_samples import Group, measure_samples, read_group
 from benchmarks.dplc_sheet import draw_contact_sheets
 from benchmarks.provenance import load_average, provenance
+from benchmarks.result_parts import Report, keep_part
 from codec.models.generative_file import load_generative
 from codec.rate_distortion.image_arrays import Images
-from codec.rate_distortion.result_file import format_json, write_text
+from codec.rate_distortion.result_file import format_json
 from training.draw.data import evenly
 from training.features import load_features
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SCHEMA = "calotype.dplc/1"
-
-Report = dict[str, Any]
-
-
-def read_report(path: Path) -> Report:
-    """What a result file holds, or an empty one."""
-    if not path.exists():
-        return {"schema": SCHEMA}
-    content: Report = json.loads(path.read_text("utf-8"))
-    if content.get("schema") != SCHEMA:
-        raise SystemExit(f"{path}: schema {content.get('schema')!r}, expected {SCHEMA!r}")
-    return content
-
-
-def keep(path: Path, part: str, name: str, found: Report) -> None:
-    """Put one part of one model into the result file; all else stays."""
-    content = read_report(path)
-    content[part] = {**content.get(part, {}), name: found}
-    write_text(path, format_json(content) + "\n")
 
 
 def _images(options: argparse.Namespace, model: DplcModel, *, part: str = "test") -> Images:
@@ -233,7 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         }
         if hasattr(options, "data"):
             about["data"] = options.data.name
-        keep(options.output, options.part, name, {**about, **found})
+        keep_part(options.output, SCHEMA, options.part, name, {**about, **found})
         print(format_json(found["found"]))
 
 

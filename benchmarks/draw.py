@@ -16,12 +16,10 @@ averaged down to 32×32, or MNIST's files.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 if __package__ in {None, ""}:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -38,33 +36,14 @@ from benchmarks.draw_prefix import measure_prefix
 from benchmarks.draw_rate import measure_rate
 from benchmarks.draw_sheet import draw_contact_sheets
 from benchmarks.provenance import load_average, provenance
+from benchmarks.result_parts import Report, keep_part
 from codec.rate_distortion.image_arrays import Images
-from codec.rate_distortion.result_file import format_json, write_text
+from codec.rate_distortion.result_file import format_json
 from training.draw.data import evenly
 from training.features import load_features
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SCHEMA = "calotype.draw/1"
-
-Report = dict[str, Any]
-
-
-def read_report(path: Path) -> Report:
-    """What a result file holds, or an empty one."""
-    if not path.exists():
-        return {"schema": SCHEMA}
-    content: Report = json.loads(path.read_text("utf-8"))
-    if content.get("schema") != SCHEMA:
-        raise SystemExit(f"{path}: schema {content.get('schema')!r}, expected {SCHEMA!r}")
-    return content
-
-
-def keep(path: Path, part: str, model: str, found: Report) -> Report:
-    """Put one part of one model into the result file; all else stays."""
-    content = read_report(path)
-    content[part] = {**content.get(part, {}), model: found}
-    write_text(path, format_json(content) + "\n")
-    return content
 
 
 def likelihood(options: argparse.Namespace, model: DrawModel, images: Images) -> Report:
@@ -189,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "seconds": round(time.perf_counter() - begin, 1),
         "data": options.data.name,
     }
-    keep(options.output, options.part, model.name, {**about, **found})
+    keep_part(options.output, SCHEMA, options.part, model.name, {**about, **found})
     print(format_json(found["found"]))
 
 
