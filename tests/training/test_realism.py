@@ -225,12 +225,12 @@ def test_rates_warm_up_and_fall(photo: PhotoWeights, tmp_path: Path) -> None:
     run = trainer(photo, tmp_path, 1, **changes)
     rates = []
     for run.step in range(4):
-        rates.append(run.decoder_rate(0))
+        rates.append(run.learning_rate(0))
     assert rates == [0, 0, 0.25, 0.5]
     run.step = 5
-    assert run.decoder_rate(0) == 1
-    assert run.decoder_rate(0.5) == pytest.approx(0.55)
-    assert run.decoder_rate(1) == pytest.approx(0.1)
+    assert run.learning_rate(0) == 1
+    assert run.learning_rate(0.5) == pytest.approx(0.55)
+    assert run.learning_rate(1) == pytest.approx(0.1)
 
 
 def test_the_critic_leads(photo: PhotoWeights, tmp_path: Path) -> None:

@@ -18,11 +18,12 @@ from training.draw.config import DRAW_PRESETS, DrawPreset
 from training.draw.data import draw_images
 from training.generative.config import GENERATIVE_PRESETS
 from training.generative.data import preset_images
-from training.generative.run import GenerativeProgress, GenerativeTrainer, Preset
+from training.generative.run import GenerativeTrainer, Preset
 from training.loop import CHECKPOINT, Budget
+from training.step_loop import StepProgress
 
 
-def show(progress: GenerativeProgress) -> None:
+def show(progress: StepProgress) -> None:
     """Report on standard error: one line that renews itself on a terminal, else many."""
     figures = "  ".join(f"{key} {value:.4g}" for key, value in progress.figures.items())
     line = (

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
-import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, overload
 
@@ -31,8 +28,7 @@ from training.generative.vae import VaeLearner
 from training.generative.wae import WaeLearner
 from training.generative.wpp import WppLearner
 from training.loop import CHECKPOINT, Budget
-
-LOG = "log.jsonl"
+from training.step_loop import StepProgress, StepTrainer
 
 Preset = GenerativePreset | DrawPreset | DplcPreset
 
@@ -101,17 +97,6 @@ def to_tensor(images: Images) -> Tensor:
     return torch.from_numpy(images.astype(np.float32) / 255)
 
 
-@dataclass(frozen=True)
-class GenerativeProgress:
-    """What the loop reports now and then; `figures` are means over the last steps."""
-
-    step: int
-    seconds: float
-    fraction: float
-    learning_rate: float
-    figures: dict[str, float]
-
-
 class BatchSampler:
     """Every image once in an epoch, in an order that the seed and the epoch's number fix."""
 
@@ -129,16 +114,13 @@ class BatchSampler:
         return to_tensor(self.images[chosen])
 
 
-class GenerativeTrainer:
+class GenerativeTrainer(StepTrainer):
     """Trains one generative model on images, uint8 (n, C, H, W).
 
     generator   as `build_learner` takes it
 
-    The last `preset.validation` of them are held out. Where `patience` steps in a row have a loss
-    that is not finite, the run ends with `UsageError`.
+    The last `preset.validation` of them are held out.
     """
-
-    patience = 20
 
     def __init__(
         self,
@@ -157,14 +139,15 @@ class GenerativeTrainer:
                 f"training data: {len(images)} images, of which {preset.validation} are held out "
                 f"for validation; give at least {preset.validation + 2}"
             )
-        self.preset, self.directory, self.budget, self.name = preset, directory, budget, name
+        super().__init__(directory, budget)
+        self.preset, self.name = preset, name
         split = len(images) - preset.validation
         images = np.require(images, requirements="W")  # torch takes no others
         self.training, self.held_out = images[:split], images[split:]
         self.sampler = BatchSampler(self.training, batch=preset.batch, seed=preset.seed)
         self.learner = build_learner(preset, autocast=autocast, device=device, generator=generator)
         self.learner.start(torch.from_numpy(self.training))
-        self.step, self.batches, self.seconds = 0, 0, 0.0
+        self.batches = 0
         self.figures: dict[str, float] = {}
         self.finished = False
 
@@ -240,43 +223,20 @@ class GenerativeTrainer:
         self,
         *,
         checkpoint_minutes: float = 5.0,
-        report: Callable[[GenerativeProgress], None] | None = None,
+        report: Callable[[StepProgress], None] | None = None,
         report_seconds: float = 10.0,
     ) -> dict[str, float]:
         """Train until the budget is used, fit what is fitted last; the figures of validation."""
-        begin = last_save = last_report = time.monotonic()
-        earlier, dropped = self.seconds, 0
-        recent: deque[dict[str, float]] = deque(maxlen=200)
-        while (fraction := self.budget.progress(self.seconds, self.step)) < 1:
-            figures = self.train_step(fraction)
-            now = time.monotonic()
-            self.seconds = earlier + now - begin
-            finite = math.isfinite(figures["loss"])
-            dropped = 0 if finite else dropped + 1
-            if finite:
-                recent.append(figures)
-            if dropped >= self.patience:
-                raise UsageError(
-                    f"the loss of {dropped} steps in a row was not finite at step {self.step}; "
-                    "try a lower learning rate, or --no-autocast"
-                )
-            if now - last_report >= report_seconds and recent:
-                last_report = now
-                means = {k: float(np.mean([r[k] for r in recent])) for k in recent[0]}
-                rate = self.learning_rate(fraction)
-                progress = GenerativeProgress(self.step, self.seconds, fraction, rate, means)
-                self.log("train", asdict(progress))
-                if report is not None:
-                    report(progress)
-            if now - last_save >= 60 * checkpoint_minutes and not dropped:
-                last_save = now
-                self.validate()
-                self.save()
+        self.run_steps(checkpoint_minutes, report, report_seconds)
         self.learner.finish(torch.from_numpy(self.training))
         self.finished = True
         figures = self.validate()
         self.save()
         return figures
+
+    def look(self) -> None:
+        """Figures of the held-out images, into the log."""
+        self.validate()
 
     def validate(self) -> dict[str, float]:
         """Figures of the held-out images, also into the log."""
@@ -285,12 +245,6 @@ class GenerativeTrainer:
         self.learner.train()
         self.log("validation", {"step": self.step, "seconds": self.seconds, **self.figures})
         return self.figures
-
-    def log(self, kind: str, row: dict[str, Any]) -> None:
-        """One line of JSON."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        with (self.directory / LOG).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"kind": kind, **row}) + "\n")
 
 
 def load_generative_checkpoint(path: Path) -> dict[str, Any]:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -19,27 +16,22 @@ from codec.models.photo_realism import RealisticPhoto, RealisticSynthesis
 from codec.rate_distortion import psnr_db
 from training.checkpoint import load_checkpoint, save_checkpoint
 from training.data import CropSampler, Pixels
-from training.generative.run import GenerativeProgress
 from training.loop import CHECKPOINT, Budget
 from training.losses import sample_positions
 from training.realism.config import RealismPreset
 from training.realism.learner import RealismLearner
 from training.realism.photo_weights import DecodedCrops, PhotoWeights, decode_crops, decoded_latents
+from training.step_loop import StepProgress, StepTrainer
 
-LOG = "log.jsonl"
 KIND = "realism"
 VALIDATION_QUALITIES = (5, 20, 40, 60, 80)
 
 
-class RealismTrainer:
+class RealismTrainer(StepTrainer):
     """Trains the realistic decoder of some photo weights on crops of photographs.
-
-    Where `patience` steps in a row have a loss that is not finite, the run ends with `UsageError`.
 
     validation  pictures uint8 (h, w, 3), sides of 16 pixels at least
     """
-
-    patience = 20
 
     def __init__(
         self,
@@ -53,11 +45,12 @@ class RealismTrainer:
         validation: Sequence[Pixels] = (),
         name: str = "",
     ) -> None:
-        self.preset, self.sampler, self.photo, self.directory = preset, sampler, photo, directory
-        self.budget, self.validation, self.name = budget, validation, name
+        super().__init__(directory, budget)
+        self.preset, self.sampler, self.photo = preset, sampler, photo
+        self.validation, self.name = validation, name
         torch.manual_seed(preset.seed)
         self.learner = RealismLearner(preset, photo.coder, autocast=autocast)
-        self.step, self.batches, self.seconds = 0, 0, 0.0
+        self.batches = 0
 
     @property
     def checkpoint_path(self) -> Path:
@@ -106,7 +99,7 @@ class RealismTrainer:
         cosine = 0.5 * (1 + math.cos(math.pi * fraction))
         return self.preset.final_share + (1 - self.preset.final_share) * cosine
 
-    def decoder_rate(self, fraction: float) -> float:
+    def learning_rate(self, fraction: float) -> float:
         """Learning rate of the decoder."""
         steps = self.step + 1 - self.preset.critic_lead
         warmup = min(1.0, max(0.0, steps / self.preset.warmup_steps))
@@ -126,7 +119,7 @@ class RealismTrainer:
         figures = self.learner.train_step(
             lambda: self.draw(generator),
             generator,
-            decoder_rate=self.decoder_rate(fraction),
+            decoder_rate=self.learning_rate(fraction),
             critic_rate=self.preset.critic_learning_rate * self.schedule(fraction),
         )
         self.step += 1
@@ -136,48 +129,15 @@ class RealismTrainer:
         self,
         *,
         checkpoint_minutes: float = 5.0,
-        report: Callable[[GenerativeProgress], None] | None = None,
+        report: Callable[[StepProgress], None] | None = None,
         report_seconds: float = 10.0,
     ) -> None:
         """Train until the budget is used; the log is `log.jsonl` in the run's directory."""
-        begin = last_save = last_report = time.monotonic()
-        earlier, dropped = self.seconds, 0
-        recent: deque[dict[str, float]] = deque(maxlen=200)
-        while (fraction := self.budget.progress(self.seconds, self.step)) < 1:
-            figures = self.train_step(fraction)
-            now = time.monotonic()
-            self.seconds = earlier + now - begin
-            finite = math.isfinite(figures["loss"])
-            dropped = 0 if finite else dropped + 1
-            if finite:
-                recent.append(figures)
-            if dropped >= self.patience:
-                raise UsageError(
-                    f"the loss of {dropped} steps in a row was not finite at step {self.step}; "
-                    "try a lower learning rate, or --no-autocast"
-                )
-            if now - last_report >= report_seconds and recent:
-                last_report = now
-                means = {k: float(np.mean([r[k] for r in recent])) for k in recent[0]}
-                rate = self.decoder_rate(fraction)
-                progress = GenerativeProgress(self.step, self.seconds, fraction, rate, means)
-                self.log("train", asdict(progress))
-                if report is not None:
-                    report(progress)
-            if now - last_save >= 60 * checkpoint_minutes and not dropped:
-                last_save = now
-                self.save()
-                self.log_validation()
+        self.run_steps(checkpoint_minutes, report, report_seconds)
         self.save()
-        self.log_validation()
+        self.look()
 
-    def log(self, kind: str, row: dict[str, Any]) -> None:
-        """One line of JSON."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        with (self.directory / LOG).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"kind": kind, **row}) + "\n")
-
-    def log_validation(self) -> None:
+    def look(self) -> None:
         """Figures of the validation pictures, one row for each quality."""
         for quality in VALIDATION_QUALITIES if self.validation else ():
             row = {"step": self.step, "seconds": self.seconds, "quality": quality}
