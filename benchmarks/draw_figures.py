@@ -62,8 +62,8 @@ def file_rows(content: Content) -> list[str]:
         found = part["found"]
         met = found["lossless"] and found["above_bound_percent"] <= ALLOWED_ARCHIVE_PERCENT
         rows.append(
-            f"| `{name}`: bits-back archive above the negative ELBO, {part['images']:,} binary "
-            f"digits, lossless | {found['above_bound_percent']:.1f} % | "
+            f"| `{name}`: bits-back archive above the negative ELBO, {part['images']:,} images, "
+            f"lossless | {found['above_bound_percent']:.1f} % | "
             f"≤ {ALLOWED_ARCHIVE_PERCENT} %: {_verdict(met)} |"
         )
     return rows

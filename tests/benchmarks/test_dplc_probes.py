@@ -20,6 +20,7 @@ from benchmarks.dplc_probes import (
 )
 from benchmarks.draw_model import sheets
 from benchmarks.probes import count_dots
+from codec import weights
 from codec.rate_distortion.procedural_images import draw_dots, draw_pies
 from codec.weights import load_model
 from tests.rate_distortion.tiny_draw import FILES, write_weights
@@ -78,9 +79,10 @@ def test_each_rate_of_dplc_is_a_point(dplc_folder: Path, tmp_path: Path) -> None
 
 
 def test_installed_models_are_probed_and_missing_ones_left_out(
-    monkeypatch: pytest.MonkeyPatch, tiny_weights: Path
+    monkeypatch: pytest.MonkeyPatch, tiny_weights: Path, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(dplc_probes.QUALITIES, "photo", (1, 50))
+    monkeypatch.setattr(weights, "WEIGHTS_FOLDER", tmp_path)
     found = measure_probes(["photo", "draw", "dplc"], {}, count=4, columns=2)
     assert set(found) == {"photo"}
     assert [one["setting"] for one in found["photo"]["found"]] == ["quality 1", "quality 50"]
