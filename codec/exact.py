@@ -16,12 +16,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from bitstream.errors import WeightsMismatchError
 
@@ -31,6 +29,9 @@ ACTIVATION_LIMIT = 2**22
 ACCUMULATOR_LIMIT = 2**53
 
 Array = npt.NDArray[np.generic]
+Float64Array = npt.NDArray[np.float64]
+Int32Array = npt.NDArray[np.int32]
+Int64Array = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,32 @@ class ExactLayer:
                 f"expected less than {ACCUMULATOR_LIMIT // ACTIVATION_LIMIT}"
             )
 
+    @cached_property
+    def matrix(self) -> Float64Array:
+        """The weights as rows (out, in · k · k)."""
+        rows: Float64Array = self.weight.astype(np.float64).reshape(len(self.weight), -1)
+        return rows
 
-def interpolate_knots(knots: npt.NDArray[np.int32], hundredths: int) -> npt.NDArray[np.int64]:
+    def __call__(self, values: Float64Array, quality_hundredths: int) -> Float64Array:
+        """floor(weight ∗ values · 2⁻¹²) + bias: integers in float64, (in, h, w) to (out, h, w).
+
+        Zeros lie outside. A product of matrices, because a library's convolution may pick an
+        algorithm with fractions (Winograd).
+        """
+        _, height, width = values.shape
+        columns = values
+        if self.weight.shape[-1] == 3:
+            padded = np.pad(values, ((0, 0), (1, 1), (1, 1)))
+            shifts = [(y, x) for y in range(3) for x in range(3)]
+            columns = np.stack([padded[:, y : y + height, x : x + width] for y, x in shifts], 1)
+        sums: Float64Array = self.matrix @ columns.reshape(-1, height * width)
+        sums *= 2.0**-WEIGHT_BITS
+        np.floor(sums, out=sums)
+        sums += interpolate_knots(self.bias, quality_hundredths)[:, None]
+        return sums.reshape(-1, height, width)
+
+
+def interpolate_knots(knots: Int32Array, hundredths: int) -> Int64Array:
     """Interpolate an integer table (knots, channels) at a quality of 100..10000 hundredths.
 
     Integer arithmetic, rounding down: the twin of `codec.layers.QualityTable`.
@@ -75,10 +100,16 @@ def interpolate_knots(knots: npt.NDArray[np.int32], hundredths: int) -> npt.NDAr
     left = min(scaled // 9900, len(knots) - 2)
     fraction = scaled - 9900 * left
     wide = knots.astype(np.int64)
-    result: npt.NDArray[np.int64] = (
-        wide[left] * (9900 - fraction) + wide[left + 1] * fraction
-    ) // 9900
+    result: Int64Array = (wide[left] * (9900 - fraction) + wide[left + 1] * fraction) // 9900
     return result
+
+
+@dataclass(frozen=True)
+class ExactOutput:
+    """int32 (C, h, w) each: means in units of 2⁻¹⁰ quantiser steps, and table indexes."""
+
+    means: Int32Array
+    indexes: Int32Array
 
 
 class ExactHyperSynthesis:
@@ -87,68 +118,75 @@ class ExactHyperSynthesis:
     def __init__(self, layers: Sequence[ExactLayer], table_count: int) -> None:
         self.layers = tuple(layers)
         self.table_count = table_count
-        self._weights = [
-            torch.from_numpy(layer.weight.astype(np.float64)).flatten(1) for layer in self.layers
-        ]
 
-    def __call__(
-        self, hyper_latents: npt.NDArray[np.int32], quality_hundredths: int
-    ) -> ExactOutput:
-        """Hyper-latents int32 (Z, h, w) to means and indexes of (C, 4·h, 4·w)."""
+    def features(self, hyper_latents: Int32Array, quality_hundredths: int) -> Float64Array:
+        """Hyper-latents int32 (Z, h, w) to the input of the last layer, integers in float64."""
         limit = ACTIVATION_LIMIT >> ACTIVATION_BITS
-        start = np.clip(hyper_latents, -limit, limit).astype(np.float64) * 2**ACTIVATION_BITS
-        values = torch.from_numpy(start)
-        last = len(self.layers) - 1
-        for number, (layer, weight) in enumerate(zip(self.layers, self._weights, strict=True)):
-            bias = torch.from_numpy(
-                interpolate_knots(layer.bias, quality_hundredths).astype(np.float64)
-            )
-            values = _convolve(values, weight, layer.weight.shape[-1])
-            values.mul_(2.0**-WEIGHT_BITS).floor_().add_(bias[:, None, None])
-            values.clamp_(0 if number < last else -ACTIVATION_LIMIT, ACTIVATION_LIMIT)
-            if layer.shuffle > 1:
-                values = F.pixel_shuffle(values, layer.shuffle)
-        means, indexes = values.chunk(2)
-        half = 1 << (ACTIVATION_BITS - 1)
-        indexes = indexes.add(half).mul_(2.0**-ACTIVATION_BITS).floor_()
-        indexes.clamp_(0, self.table_count - 1)
-        return ExactOutput(means.to(torch.int32).numpy(), indexes.to(torch.int32).numpy())
+        bounded = np.clip(hyper_latents, -limit, limit)
+        values: Float64Array = bounded.astype(np.float64) * 2**ACTIVATION_BITS
+        for layer in self.layers[:-1]:
+            values = layer(values, quality_hundredths)
+            np.clip(values, 0, ACTIVATION_LIMIT, out=values)
+            values = pixel_shuffle(values, layer.shuffle)
+        return values
+
+    def predict(self, features: Float64Array, quality_hundredths: int) -> Float64Array:
+        """`features` to means, then indexes, in units of 2⁻¹⁰: integers in float64 (2·C, h, w)."""
+        values = self.layers[-1](features, quality_hundredths)
+        np.clip(values, -ACTIVATION_LIMIT, ACTIVATION_LIMIT, out=values)
+        return pixel_shuffle(values, self.layers[-1].shuffle)
+
+    def __call__(self, hyper_latents: Int32Array, quality_hundredths: int) -> ExactOutput:
+        """Hyper-latents int32 (Z, h, w) to means and indexes of (C, 4·h, 4·w)."""
+        values = self.predict(self.features(hyper_latents, quality_hundredths), quality_hundredths)
+        return round_prediction(values, self.table_count)
 
 
-@dataclass(frozen=True)
-class ExactOutput:
-    """int32 (C, h, w) each: means in units of 2⁻¹⁰ quantiser steps, and table indexes."""
+def round_prediction(values: Float64Array, table_count: int) -> ExactOutput:
+    """Means, then indexes, in units of 2⁻¹⁰ (2·C, h, w): the indexes to the nearest table."""
+    means, indexes = np.split(values, 2)
+    half = 1 << (ACTIVATION_BITS - 1)
+    nearest = np.floor((indexes + half) * 2.0**-ACTIVATION_BITS)
+    np.clip(nearest, 0, table_count - 1, out=nearest)
+    return ExactOutput(means.astype(np.int32), nearest.astype(np.int32))
 
-    means: npt.NDArray[np.int32]
-    indexes: npt.NDArray[np.int32]
+
+def pixel_shuffle(values: Float64Array, factor: int) -> Float64Array:
+    """Channels (C · factor², h, w) to (C, h · factor, w · factor), as torch orders them."""
+    if factor == 1:
+        return values
+    _, height, width = values.shape
+    blocks = values.reshape(-1, factor, factor, height, width).transpose(0, 3, 1, 4, 2)
+    return blocks.reshape(-1, height * factor, width * factor)
 
 
-def _convolve(values: Tensor, weight: Tensor, kernel: int) -> Tensor:
-    """Same-size convolution of float64 (in, h, w) as one matrix product; zeros outside.
+def read_layer(arrays: Mapping[str, Array], name: str) -> ExactLayer:
+    """A layer from `<name>.weight`, `.bias`, `.shuffle`; the inverse of `layer_arrays`.
 
-    Spelled out, because a library convolution may pick an algorithm with fractions (Winograd).
+    Raises `WeightsMismatchError`.
     """
-    channels, height, width = values.shape
-    if kernel == 3:
-        padded = F.pad(values, (1, 1, 1, 1))
-        windows = padded.unfold(1, 3, 1).unfold(2, 3, 1)
-        columns = windows.permute(0, 3, 4, 1, 2).reshape(9 * channels, height * width)
-    else:
-        columns = values.reshape(channels, height * width)
-    return (weight @ columns).reshape(-1, height, width)
+    try:
+        weight, bias = arrays[f"{name}.weight"], arrays[f"{name}.bias"]
+        shuffle = int(arrays[f"{name}.shuffle"][()])
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise WeightsMismatchError(f"weights file: layer {name} is incomplete") from error
+    return ExactLayer(weight, bias, shuffle)  # type: ignore[arg-type]
+
+
+def layer_arrays(layer: ExactLayer, name: str) -> dict[str, Array]:
+    """Arrays of a layer by name, to be stored in a weights file."""
+    return {
+        f"{name}.weight": layer.weight,
+        f"{name}.bias": layer.bias,
+        f"{name}.shuffle": np.array(layer.shuffle, dtype=np.int32),
+    }
 
 
 def layers_from_arrays(arrays: Mapping[str, Array]) -> list[ExactLayer]:
-    """Read `exact.<k>.weight`, `.bias`, `.shuffle`, k = 0, 1, …; the inverse of `to_arrays`."""
+    """Read the layers `exact.0`, `exact.1`, …; the inverse of `to_arrays`."""
     layers: list[ExactLayer] = []
     while f"exact.{len(layers)}.weight" in arrays:
-        prefix = f"exact.{len(layers)}."
-        try:
-            weight, bias = arrays[prefix + "weight"], arrays[prefix + "bias"]
-            shuffle = int(arrays[prefix + "shuffle"][()])
-        except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise WeightsMismatchError(f"weights file: layer {prefix} is incomplete") from error
-        layers.append(ExactLayer(weight, bias, shuffle))  # type: ignore[arg-type]
+        layers.append(read_layer(arrays, f"exact.{len(layers)}"))
     if not layers:
         raise WeightsMismatchError("weights file: it holds no exact path (exact.0.weight)")
     return layers
@@ -158,23 +196,27 @@ def to_arrays(layers: Sequence[ExactLayer]) -> dict[str, Array]:
     """Arrays by name, to be stored in a weights file."""
     arrays: dict[str, Array] = {}
     for number, layer in enumerate(layers):
-        arrays[f"exact.{number}.weight"] = layer.weight
-        arrays[f"exact.{number}.bias"] = layer.bias
-        arrays[f"exact.{number}.shuffle"] = np.array(layer.shuffle, dtype=np.int32)
+        arrays |= layer_arrays(layer, f"exact.{number}")
     return arrays
 
 
-def to_fixed_point(weight: Tensor, bias: Tensor, shuffle: int = 1) -> ExactLayer:
+def to_fixed_point(weight: Array, bias: Array, shuffle: int = 1) -> ExactLayer:
     """Round a float layer, weight (out, in, k, k) and bias knots (knots, out), to fixed point.
 
     Raises `WeightsMismatchError` where a weight is outside ±8, the range of int16.
     """
-    scaled = torch.round(weight.double() * 2**WEIGHT_BITS)
-    if scaled.abs().max() > 2**15 - 1:
+    largest = np.abs(weight).max()
+    scaled = np.rint(weight.astype(np.float64) * 2**WEIGHT_BITS)
+    if np.abs(scaled).max() > 2**15 - 1:
         raise WeightsMismatchError(
-            f"a weight of {float(weight.abs().max()):.2f} does not fit the fixed-point range ±8; "
+            f"a weight of {float(largest):.2f} does not fit the fixed-point range ±8; "
             "train with a smaller learning rate or a weight penalty"
         )
-    limit = 2.0**31 - 1
-    knots = torch.round(bias.double() * 2**ACTIVATION_BITS).clamp(-limit, limit)
-    return ExactLayer(scaled.to(torch.int16).numpy(), knots.to(torch.int32).numpy(), shuffle)
+    limit = 2**31 - 1
+    knots = np.clip(np.rint(bias.astype(np.float64) * 2**ACTIVATION_BITS), -limit, limit)
+    return ExactLayer(scaled.astype(np.int16), knots.astype(np.int32), shuffle)
+
+
+def to_floats(layer: ExactLayer) -> tuple[Float64Array, Float64Array]:
+    """Weight and bias knots of a layer as real numbers; the inverse of `to_fixed_point`."""
+    return layer.weight * 2.0**-WEIGHT_BITS, layer.bias * 2.0**-ACTIVATION_BITS

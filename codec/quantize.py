@@ -34,9 +34,15 @@ def quantize(latents: Float32Array, means: Int32Array) -> Int32Array:
 
     Values that are not finite, or beyond ±2³⁰, are brought inside: any input has symbols.
     """
-    residual = np.nan_to_num(latents - means.astype(np.float32) * _UNIT, nan=0.0)
-    symbols: Int32Array = np.rint(np.clip(residual, -SYMBOL_LIMIT, SYMBOL_LIMIT)).astype(np.int32)
+    symbols: Int32Array = np.rint(residuals(latents, means)).astype(np.int32)
     return symbols
+
+
+def residuals(latents: Float32Array, means: Int32Array) -> Float32Array:
+    """y − μ, float32, finite and within ±2³⁰; arguments as those of `quantize`."""
+    values = np.nan_to_num(latents - means.astype(np.float32) * _UNIT, nan=0.0)
+    bounded: Float32Array = np.clip(values, -SYMBOL_LIMIT, SYMBOL_LIMIT)
+    return bounded
 
 
 def dequantize(symbols: Int32Array, means: Int32Array) -> Float32Array:

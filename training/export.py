@@ -23,7 +23,8 @@ from safetensors.numpy import save_file
 from bitstream.container import container_from_bytes, container_to_bytes
 from bitstream.errors import CalotypeError
 from bitstream.tables import TableSet, tables_from_pmfs
-from codec.exact import ExactLayer, to_arrays, to_fixed_point
+from codec.exact import to_arrays
+from codec.exact_context import context_arrays
 from codec.image import Picture
 from codec.models.base import LoadedModel
 from codec.models.photo import (
@@ -34,6 +35,7 @@ from codec.models.photo import (
     PhotoModel,
 )
 from codec.models.photo_coder import PhotoCoder
+from codec.models.photo_fixed_point import exact_context, exact_layers
 from codec.pipeline import compress_picture, decompress_container
 from codec.rate_distortion import psnr_db
 from codec.weights import HASH_BYTES
@@ -50,21 +52,13 @@ CARD_QUALITIES = (10, 25, 40, 55, 70, 85, 100)
 
 
 def network_arrays(model: PhotoModel) -> dict[str, Array]:
-    """Weights by name: float16, quality tables float32; without the hyper-synthesis."""
+    """Weights by name: float16, quality tables float32; without what has an exact twin."""
     arrays: dict[str, Array] = {}
     for name, tensor in model.state_dict().items():
-        if not name.startswith("hyper_synthesis."):
+        if not name.startswith(("hyper_synthesis.", "context.")):
             dtype = np.float32 if name.endswith(".knots") else np.float16
             arrays["network." + name] = tensor.cpu().contiguous().numpy().astype(dtype)
     return arrays
-
-
-def exact_layers(model: PhotoModel) -> list[ExactLayer]:
-    """The hyper-synthesis in fixed point, layer by layer."""
-    return [
-        to_fixed_point(layer.weight.detach().cpu(), bias.knots.detach().cpu(), shuffle)
-        for layer, bias, shuffle in model.hyper_synthesis.layers()
-    ]
 
 
 def gaussian_scales() -> npt.NDArray[np.float64]:
@@ -89,6 +83,9 @@ def export_arrays(
     """All arrays of the weights file of a trained model, tables fitted on `photographs`."""
     config = model.config
     arrays = {**network_arrays(model), **to_arrays(exact_layers(model))}
+    context = exact_context(model, SCALE_COUNT)
+    if context is not None:
+        arrays |= context_arrays(context)
     sets = config.knots
     # The symbols to be counted do not depend on the tables, but a coder is not one without.
     flat = (-1, np.full(3, 1 / 3))
@@ -199,7 +196,9 @@ def _card(
     config: PhotoConfig,
     origin: Origin,
 ) -> str:
-    parameters = sum(a.size for key, a in arrays.items() if key.startswith(("network", "exact")))
+    parameters = sum(
+        a.size for key, a in arrays.items() if key.startswith(("network", "exact", "context"))
+    )
     return f"""---
 license: {origin.licence}
 tags: [image-compression]
@@ -219,7 +218,8 @@ tags: [image-compression]
 | steps | {origin.steps:,} ({origin.hours:.1f} hours) |
 
 Arrays `network.*` are float16 (quality tables float32), `exact.*` the fixed-point
-hyper-synthesis, `*_tables.*` the integer probability tables.
+hyper-synthesis, `context.*` (if there are any) the fixed-point context of latents, `*_tables.*`
+the integer probability tables.
 """
 
 

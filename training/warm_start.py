@@ -11,12 +11,16 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from bitstream.errors import InputError, UsageError
-from codec.exact import ACTIVATION_BITS, WEIGHT_BITS, layers_from_arrays
-from codec.models.photo import PhotoModel
+from codec.exact import layers_from_arrays
+from codec.exact_context import context_from_arrays
+from codec.models.photo import CONTEXT_SIZES, SCALE_COUNT, PhotoModel
+from codec.models.photo_fixed_point import restore
 
 
 def start_from_weights(model: PhotoModel, path: Path) -> None:
     """Copy a weights file into a model of the same sizes, the exact path back into floats.
+
+    The file may lack a context that the model has; that of the model then starts silent.
 
     Raises `InputError` for an unreadable file, `UsageError` where the sizes differ.
     """
@@ -26,9 +30,14 @@ def start_from_weights(model: PhotoModel, path: Path) -> None:
             config = json.loads((file.metadata() or {})["config"])
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise InputError(f"{path} is not a weights file of this trainer: {error}") from error
-    if config != asdict(model.config):
+    context = context_from_arrays(arrays, SCALE_COUNT)
+    own = asdict(model.config)
+    if context is None:
+        # Weights from before there was a context are a start for a model with one.
+        config |= {name: own[name] for name in CONTEXT_SIZES}
+    if config != own:
         raise UsageError(
-            f"{path} has the sizes {config}, but the preset has {asdict(model.config)}: "
+            f"{path} has the sizes {config}, but the preset has {own}: "
             "take the preset that the weights were trained with"
         )
     state = {
@@ -37,8 +46,4 @@ def start_from_weights(model: PhotoModel, path: Path) -> None:
         if name.startswith("network.")
     }
     model.load_state_dict(state, strict=False)
-    with torch.no_grad():
-        pairs = zip(model.hyper_synthesis.layers(), layers_from_arrays(arrays), strict=True)
-        for (layer, bias, _), exact in pairs:
-            layer.weight.copy_(torch.from_numpy(exact.weight / 2.0**WEIGHT_BITS))
-            bias.knots.copy_(torch.from_numpy(exact.bias / 2.0**ACTIVATION_BITS))
+    restore(model, layers_from_arrays(arrays), context)

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from codec.layers import QualityTable, Stage, round_straight_through
+from codec.models.photo_context import LatentContext
 
 MODEL_ID = 1
 LATENT_STRIDE = 16
@@ -34,6 +35,9 @@ SCALE_COUNT = 64
 SCALE_MIN = 0.11
 SCALE_MAX = 256.0
 LOG_SCALE_STEP = math.log(SCALE_MAX / SCALE_MIN) / (SCALE_COUNT - 1)
+
+# Channels of the hyper-synthesis at 1/32 and 1/16.
+HIDDEN = 96
 
 LAMBDA_MIN = 4e-4
 LAMBDA_MAX = 0.8
@@ -60,7 +64,11 @@ def uniform_step(lagrange: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class PhotoConfig:
-    """Sizes of the photo model; travels in the weights file."""
+    """Sizes of the photo model; travels in the weights file.
+
+    context_width  channels within the context (`codec.models.photo_context`); 0: no context, and
+                   no groups of channels
+    """
 
     latent_channels: int = 384
     hyper_channels: int = 128
@@ -72,6 +80,12 @@ class PhotoConfig:
     width_4: int = 48
     blocks_4: int = 2
     knots: int = 12
+    first_group: int = 0
+    second_group: int = 0
+    context_width: int = 0
+
+
+CONTEXT_SIZES = ("first_group", "second_group", "context_width")
 
 
 @dataclass(frozen=True)
@@ -234,13 +248,13 @@ class HyperSynthesis(nn.Module):
         width, knots, channels = config.hyper_width, config.knots, config.latent_channels
         self.layer_64 = nn.Conv2d(config.hyper_channels, width, 3, padding=1, bias=False)
         self.bias_64 = QualityTable(knots, width)
-        self.up_64 = nn.Conv2d(width, 4 * 96, 1, bias=False)
-        self.bias_up_64 = QualityTable(knots, 4 * 96)
-        self.layer_32 = nn.Conv2d(96, width, 3, padding=1, bias=False)
+        self.up_64 = nn.Conv2d(width, 4 * HIDDEN, 1, bias=False)
+        self.bias_up_64 = QualityTable(knots, 4 * HIDDEN)
+        self.layer_32 = nn.Conv2d(HIDDEN, width, 3, padding=1, bias=False)
         self.bias_32 = QualityTable(knots, width)
-        self.up_32 = nn.Conv2d(width, 4 * 96, 1, bias=False)
-        self.bias_up_32 = QualityTable(knots, 4 * 96)
-        self.out = nn.Conv2d(96, 2 * channels, 1, bias=False)
+        self.up_32 = nn.Conv2d(width, 4 * HIDDEN, 1, bias=False)
+        self.bias_up_32 = QualityTable(knots, 4 * HIDDEN)
+        self.out = nn.Conv2d(HIDDEN, 2 * channels, 1, bias=False)
         self.bias_out = QualityTable(knots, 2 * channels)
         with torch.no_grad():
             self.out.weight.mul_(0.1)
@@ -255,14 +269,21 @@ class HyperSynthesis(nn.Module):
             (self.out, self.bias_out, 1),
         ]
 
-    def forward(self, hyper_latents: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
+    def features(self, hyper_latents: Tensor, position: Tensor) -> Tensor:
+        """Rounded hyper-latents (batch, Z, h, w) to the last features (batch, 96, 4·h, 4·w)."""
         hidden = F.relu(self.layer_64(hyper_latents) + self.bias_64(position))
         hidden = F.relu(F.pixel_shuffle(self.up_64(hidden) + self.bias_up_64(position), 2))
         hidden = F.relu(self.layer_32(hidden) + self.bias_32(position))
-        hidden = F.relu(F.pixel_shuffle(self.up_32(hidden) + self.bias_up_32(position), 2))
-        out = _in_full_precision(self.out, hidden)
+        return F.relu(F.pixel_shuffle(self.up_32(hidden) + self.bias_up_32(position), 2))
+
+    def predict(self, features: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
+        """Means and scale indexes, float32 (batch, C, 4·h, 4·w), of the last features."""
+        out = _in_full_precision(self.out, features)
         means, indexes = (out + self.bias_out(position)).chunk(2, dim=1)
         return means, indexes
+
+    def forward(self, hyper_latents: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
+        return self.predict(self.features(hyper_latents, position), position)
 
 
 class PhotoModel(nn.Module):
@@ -279,6 +300,12 @@ class PhotoModel(nn.Module):
         self.synthesis = Synthesis(config, filters)
         self.hyper_analysis = HyperAnalysis(config)
         self.hyper_synthesis = HyperSynthesis(config)
+        self.context: LatentContext | None = None
+        if config.context_width:
+            groups = (config.first_group, config.second_group)
+            self.context = LatentContext(
+                config.latent_channels, groups, HIDDEN, config.context_width, config.knots
+            )
         self.log_gain = QualityTable(config.knots, config.latent_channels, log_gains)
         self.log_inverse_gain = QualityTable(config.knots, config.latent_channels, -log_gains)
         self.hyper_location = QualityTable(config.knots, config.hyper_channels)
@@ -327,9 +354,21 @@ class PhotoModel(nn.Module):
         reconstruction; with `hard` the rate too is taken at the rounded symbols.
         """
         latents, hyper = self.analyze(pixels, position)
-        latents, hyper = latents.float(), hyper.float()
+        return self.code(latents.float(), hyper.float(), position, hard=hard)
+
+    def code(
+        self, latents: Tensor, hyper: Tensor, position: Tensor, *, hard: bool = False
+    ) -> Forward:
+        """The second half of `forward`: float32 latents and hyper-latents of `analyze`.
+
+        Differentiable in both, which is what an encoder that refines them needs.
+        """
         location = self.hyper_location(position)
-        means, indexes = self.hyper_synthesis(round_straight_through(hyper), position)
+        hidden = self.hyper_synthesis.features(round_straight_through(hyper), position)
+        means, indexes = self.hyper_synthesis.predict(hidden, position)
+        if self.context is not None:
+            with torch.autocast(latents.device.type, enabled=False):
+                means, indexes = self.context(latents, means, indexes, hidden.float(), position)
         residual = latents - means.float()
         indexes = lower_bound(indexes.float(), 0).clamp(max=SCALE_COUNT - 1)
         scales = SCALE_MIN * torch.exp(LOG_SCALE_STEP * indexes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -14,8 +14,11 @@ import torch
 from bitstream.errors import WeightsMismatchError
 from bitstream.symbols import SymbolDecoder, SymbolEncoder
 from bitstream.tables import TableSet
-from codec.exact import ExactHyperSynthesis, layers_from_arrays
+from codec.exact import ExactHyperSynthesis, layers_from_arrays, round_prediction
+from codec.exact_context import Part, Place, context_from_arrays
 from codec.models.photo import (
+    CONTEXT_SIZES,
+    HIDDEN,
     LATENT_STRIDE,
     MODEL_ID,
     PhotoConfig,
@@ -23,12 +26,15 @@ from codec.models.photo import (
     Synthesis,
     quality_position,
 )
-from codec.quantize import dequantize, quantize, round_hyper_latents
+from codec.models.photo_fixed_point import restore
+from codec.quantize import dequantize, quantize, residuals, round_hyper_latents
 
 Array = npt.NDArray[np.generic]
 Float32Array = npt.NDArray[np.float32]
 Int32Array = npt.NDArray[np.int32]
 Uint8Array = npt.NDArray[np.uint8]
+
+Choose = Callable[[Float32Array, Int32Array, slice], Int32Array]
 
 
 def quality_hundredths(quality: float) -> int:
@@ -84,6 +90,7 @@ class PhotoCoder:
         self.hyper_tables = TableSet.from_arrays(arrays, "hyper_tables.")
         self.latent_tables = TableSet.from_arrays(arrays, "latent_tables.")
         self.exact = ExactHyperSynthesis(layers_from_arrays(arrays), len(self.latent_tables))
+        self.exact_context = context_from_arrays(arrays, len(self.latent_tables))
         self.hyper_sets = len(self.hyper_tables) // config.hyper_channels
         self._check()
         self.context = config.blocks_16 + -(-config.blocks_8 // 2) + -(-config.blocks_4 // 4) + 1
@@ -96,6 +103,12 @@ class PhotoCoder:
             raise WeightsMismatchError(
                 f"weights file: the exact path maps {first} channels to {last}, "
                 f"expected {config.hyper_channels} to {2 * config.latent_channels}"
+            )
+        found = None if self.exact_context is None else self.exact_context.sizes
+        expected = _context_sizes(config)
+        if found != expected:
+            raise WeightsMismatchError(
+                f"weights file: its context has the sizes {found}, expected {expected}"
             )
         if self.hyper_sets < 1 or len(self.hyper_tables) % config.hyper_channels:
             raise WeightsMismatchError(
@@ -144,14 +157,18 @@ class PhotoCoder:
 
     def encode_tile(self, latents: Float32Array, quality: float) -> tuple[bytes, ...]:
         """Code latents (C, h, w): hyper-latents first, then the residuals, in one stream."""
-        tile = self.symbols(latents, quality)
+        return self.encode_symbols(self.symbols(latents, quality), quality)
+
+    def encode_symbols(self, tile: TileSymbols, quality: float) -> tuple[bytes, ...]:
+        """Code what `symbols` gave."""
         encoder = SymbolEncoder()
-        encoder.put(
-            tile.hyper_latents.ravel(),
-            self._hyper_indexes(tile.hyper_latents, quality),
-            self.hyper_tables,
-        )
-        encoder.put(tile.symbols.ravel(), tile.indexes.ravel(), self.latent_tables)
+        hyper_latents = tile.hyper_latents
+        indexes = self._hyper_indexes(hyper_latents, quality)
+        encoder.put(hyper_latents.ravel(), indexes, self.hyper_tables)
+        for channels, places in self._parts(*tile.symbols.shape[1:]):
+            symbols = tile.symbols[channels][:, places].ravel()
+            indexes = tile.indexes[channels][:, places].ravel()
+            encoder.put(symbols, indexes, self.latent_tables)
         return (encoder.finish(),)
 
     def decode_tile(
@@ -161,18 +178,39 @@ class PhotoCoder:
         tile = self.decode_symbols(payloads, height, width, quality)
         return dequantize(tile.symbols, tile.means)
 
+    def symbols(
+        self,
+        latents: Float32Array,
+        quality: float,
+        *,
+        hyper_latents: Int32Array | None = None,
+        choose: Choose | None = None,
+    ) -> TileSymbols:
+        """Quantise the latents of a tile (C, h, w).
+
+        hyper_latents  int32 (Z, ⌈h/4⌉, ⌈w/4⌉) to code instead of those of the network
+        choose         takes the place of rounding: the symbols int32 (c, n) of residuals y − μ,
+                       float32 (c, n), the tables that they are coded with, int32 (c, n), and their
+                       channels. Called for every part in the order of coding
+        """
+        if hyper_latents is None:
+            hyper_latents = self.hyper_latents(latents, quality)
+
+        def code(part: Part) -> Int32Array:
+            own = latents[part.channels][:, part.places]
+            if choose is None:
+                return quantize(own, part.means)
+            return choose(residuals(own, part.means), part.indexes, part.channels)
+
+        return self._code(hyper_latents, latents.shape[1:], quality, code)
+
     @torch.inference_mode()
-    def symbols(self, latents: Float32Array, quality: float) -> TileSymbols:
-        """Quantise the latents of a tile (C, h, w)."""
+    def hyper_latents(self, latents: Float32Array, quality: float) -> Int32Array:
+        """The rounded hyper-latents (Z, ⌈h/4⌉, ⌈w/4⌉) of latents (C, h, w)."""
         tensor = torch.from_numpy(np.ascontiguousarray(latents)).to(self.device)[None]
         with self._arithmetic():
             hyper = self.network.hyper_analyze(tensor, self._position(quality))
-        hyper_latents = round_hyper_latents(_array(hyper))
-        output = self.exact(hyper_latents, quality_hundredths(quality))
-        rows, columns = latents.shape[1:]
-        means = output.means[:, :rows, :columns]
-        indexes = output.indexes[:, :rows, :columns]
-        return TileSymbols(hyper_latents, quantize(latents, means), indexes, means)
+        return round_hyper_latents(_array(hyper))
 
     def decode_symbols(
         self, payloads: Sequence[bytes], height: int, width: int, quality: float
@@ -181,15 +219,49 @@ class PhotoCoder:
         decoder = SymbolDecoder(payloads[0])
         shape = (self.config.hyper_channels, -(-height // 4), -(-width // 4))
         empty = np.zeros(shape, dtype=np.int32)
-        hyper_latents = decoder.get(self._hyper_indexes(empty, quality), self.hyper_tables).reshape(
-            shape
-        )
-        output = self.exact(hyper_latents, quality_hundredths(quality))
-        means = output.means[:, :height, :width]
-        indexes = np.ascontiguousarray(output.indexes[:, :height, :width])
-        symbols = decoder.get(indexes.ravel(), self.latent_tables).reshape(indexes.shape)
+        indexes = self._hyper_indexes(empty, quality)
+        hyper_latents = decoder.get(indexes, self.hyper_tables).reshape(shape)
+
+        def code(part: Part) -> Int32Array:
+            return decoder.get(part.indexes.ravel(), self.latent_tables).reshape(part.indexes.shape)
+
+        tile = self._code(hyper_latents, (height, width), quality, code)
         decoder.finish()
-        return TileSymbols(hyper_latents, symbols, indexes, means)
+        return tile
+
+    def _code(
+        self,
+        hyper_latents: Int32Array,
+        size: tuple[int, ...],
+        quality: float,
+        code: Callable[[Part], Int32Array],
+    ) -> TileSymbols:
+        """The symbols of a tile of (rows, columns), which `code` gives part by part."""
+        rows, columns = size
+        hundredths = quality_hundredths(quality)
+        hidden = self.exact.features(hyper_latents, hundredths)[:, :rows, :columns]
+        prediction = self.exact.predict(hidden, hundredths)
+        if self.exact_context is None:
+            output = round_prediction(prediction, len(self.latent_tables))
+            (channels, places) = self._parts(rows, columns)[0]
+            flat = (array.reshape(len(array), -1) for array in (output.means, output.indexes))
+            symbols = code(Part(channels, places, *flat)).reshape(output.means.shape)
+        else:
+            symbols, output = self.exact_context(prediction, hidden, hundredths, code)
+        return TileSymbols(hyper_latents, symbols, output.indexes, output.means)
+
+    def _parts(self, rows: int, columns: int) -> list[Place]:
+        """Channels and places of what is coded together, in the order of coding."""
+        if self.exact_context is not None:
+            return self.exact_context.parts(rows, columns)
+        return [(slice(None), np.ones((rows, columns), dtype=np.bool_))]
+
+    def trainable(self) -> PhotoModel:
+        """The model with all networks in floating point, differentiable; its weights are frozen."""
+        model = PhotoModel(self.config)
+        model.load_state_dict(self.network.state_dict(), strict=False)
+        restore(model, self.exact.layers, self.exact_context)
+        return model.to(self.device).eval().requires_grad_(False)
 
     def _hyper_indexes(self, hyper_latents: Int32Array, quality: float) -> Int32Array:
         return hyper_indexes(quality, self.hyper_sets, *hyper_latents.shape)
@@ -217,6 +289,8 @@ def read_photo_config(metadata: Mapping[str, str]) -> PhotoConfig:
     """The sizes in the metadata of a weights file; raises `WeightsMismatchError`."""
     try:
         values: dict[str, Any] = json.loads(metadata["config"])
+        # Weights without a context of latents do not tell its sizes.
+        values = dict.fromkeys(CONTEXT_SIZES, 0) | values
         known = {field.name for field in fields(PhotoConfig)}
         return PhotoConfig(**{name: int(values[name]) for name in known})
     except (KeyError, TypeError, ValueError) as error:
@@ -225,10 +299,19 @@ def read_photo_config(metadata: Mapping[str, str]) -> PhotoConfig:
         ) from error
 
 
+def _context_sizes(config: PhotoConfig) -> tuple[int, ...] | None:
+    if not config.context_width:
+        return None
+    first, second = config.first_group, config.second_group
+    third = config.latent_channels - first - second
+    return first, second, third, HIDDEN, config.context_width
+
+
 def _network(arrays: Mapping[str, Array], config: PhotoConfig) -> PhotoModel:
     network = PhotoModel(config)
-    # The exact path stands in for the float hyper-synthesis, which the file does not hold.
+    # The exact path stands in for these, which the file does not hold in floating point.
     del network.hyper_synthesis
+    network.context = None
     state = {
         name[len("network.") :]: torch.from_numpy(array.astype(np.float32))
         for name, array in arrays.items()

@@ -22,8 +22,8 @@ from codec.exact import (
     to_fixed_point,
 )
 from codec.models.photo import PhotoConfig, PhotoModel
+from codec.models.photo_fixed_point import exact_layers
 from tests.codec.tiny import TINY
-from training.export import exact_layers
 
 
 def random_layers(rng: np.random.Generator) -> list[ExactLayer]:
@@ -151,6 +151,6 @@ def test_refuses_what_could_be_inexact() -> None:
     with pytest.raises(WeightsMismatchError, match="int16"):
         ExactLayer(np.zeros((1, 1, 1, 1), np.float32), np.zeros((2, 1), np.int32), 1)
     with pytest.raises(WeightsMismatchError, match="fixed-point range"):
-        to_fixed_point(torch.full((1, 1, 1, 1), 9.0), torch.zeros(2, 1))
+        to_fixed_point(np.full((1, 1, 1, 1), 9.0), np.zeros((2, 1)))
     with pytest.raises(WeightsMismatchError, match="no exact path"):
         layers_from_arrays({})

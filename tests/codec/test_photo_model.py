@@ -95,7 +95,9 @@ def test_training_reaches_every_parameter() -> None:
     torch.manual_seed(0)
     model = PhotoModel(TINY)
     with torch.no_grad():  # branches start silent; wake them, so that gradients can pass
-        for layer in (model.analysis.out, model.synthesis.out):
+        assert model.context is not None
+        steps = (model.context.black, model.context.second, model.context.third)
+        for layer in (model.analysis.out, model.synthesis.out, *(step.out for step in steps)):
             torch.nn.init.normal_(layer.weight, std=0.1)
     output = model(torch.rand(3, 3, 64, 64), torch.tensor([0.1, 0.5, 0.9]))
     (

@@ -18,12 +18,14 @@ from safetensors import safe_open
 from bitstream.errors import InputError, UsageError
 from codec import weights
 from codec.exact import to_arrays
+from codec.models.photo import PhotoModel
 from codec.models.photo_coder import PhotoCoder
-from tests.codec.tiny import photographs
+from codec.models.photo_fixed_point import exact_layers
+from tests.codec.tiny import photographs, write_tiny_weights
 from training.__main__ import main as train
 from training.config import PRESETS
 from training.data import CropSampler, load_photographs
-from training.export import exact_layers, network_arrays
+from training.export import Origin, export_arrays, network_arrays, write_weights
 from training.export import main as export
 from training.loop import Budget, Trainer, build_optimizer, to_tensor
 from training.losses import rate_distortion_loss
@@ -241,6 +243,28 @@ def test_training_starts_from_exported_weights(tiny_weights: Path, tmp_path: Pat
         start_from_weights(other.model, path)
     with pytest.raises(InputError, match="not a weights file"):
         start_from_weights(run.model, tiny_weights / "photo.md")
+
+
+def test_a_context_starts_silent_from_weights_without_one(tmp_path: Path) -> None:
+    plain = dataclasses.replace(PRESET.model, first_group=0, second_group=0, context_width=0)
+    torch.manual_seed(3)
+    model = PhotoModel(plain)
+    scenes = photographs(2, seed=3)
+    model.fit_scales(to_tensor(np.stack(scenes), torch.device("cpu")))
+    arrays = export_arrays(model, scenes, crop=64)
+    origin = Origin("synthetic scenes", "Apache-2.0", "none", 0, 0.0)
+    path = write_weights(tmp_path, "photo", arrays, plain, origin)
+    grown = PhotoModel(PRESET.model)
+    start_from_weights(grown, path)
+    coders = [PhotoCoder(arrays, plain, bytes(8))]
+    coders.append(PhotoCoder(export_arrays(grown, scenes, crop=64), PRESET.model, bytes(8)))
+    for pixels in scenes:
+        old, new = (c.symbols(c.analyze(pixels, 50), 50) for c in coders)
+        # The same symbols up to what float16 and fixed point round twice.
+        assert (old.symbols == new.symbols).mean() > 0.99
+        assert (old.indexes == new.indexes).mean() > 0.99
+    with pytest.raises(UsageError, match="sizes"):
+        start_from_weights(PhotoModel(plain), write_tiny_weights(tmp_path / "tiny"))
 
 
 def test_command_reports_missing_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,77 @@
+"""Between the floating-point networks of the photo model and their exact twins, both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from codec.exact import Array, ExactLayer, to_fixed_point, to_floats
+from codec.exact_context import STEPS, ExactContext, ExactStep
+from codec.layers import QualityTable
+from codec.models.photo import PhotoModel
+from codec.models.photo_context import ContextStep
+
+
+def exact_layers(model: PhotoModel) -> list[ExactLayer]:
+    """The hyper-synthesis in fixed point, layer by layer."""
+    return [
+        to_fixed_point(_array(layer.weight), _array(bias.knots), shuffle)
+        for layer, bias, shuffle in model.hyper_synthesis.layers()
+    ]
+
+
+def exact_context(model: PhotoModel, table_count: int) -> ExactContext | None:
+    """The context in fixed point; None for a model without."""
+    if model.context is None:
+        return None
+    steps = {name: _exact_step(getattr(model.context, name)) for name in STEPS}
+    return ExactContext(steps, table_count)
+
+
+def restore(
+    model: PhotoModel, layers: Sequence[ExactLayer], context: ExactContext | None
+) -> PhotoModel:
+    """Copy the exact path into the float networks of a model of the same sizes; returns it.
+
+    Without a context, that of the model stays as it is.
+    """
+    for (layer, bias, _), exact in zip(model.hyper_synthesis.layers(), layers, strict=True):
+        _copy(exact, layer, bias)
+    if context is not None:
+        for name in STEPS:
+            step: ContextStep = getattr(model.context, name)
+            exact_step: ExactStep = getattr(context, name)
+            _copy(exact_step.near, step.near, step.bias)
+            _copy(exact_step.here, step.here)
+            _copy(exact_step.out, step.out, step.bias_out)
+            _copy(exact_step.linear, step.linear)
+    return model
+
+
+def _exact_step(step: ContextStep) -> ExactStep:
+    def without_bias(layer: nn.Conv2d) -> ExactLayer:
+        weight = _array(layer.weight)
+        return to_fixed_point(weight, np.zeros((2, len(weight))))
+
+    return ExactStep(
+        near=to_fixed_point(_array(step.near.weight), _array(step.bias.knots)),
+        here=without_bias(step.here),
+        out=to_fixed_point(_array(step.out.weight), _array(step.bias_out.knots)),
+        linear=without_bias(step.linear),
+    )
+
+
+@torch.no_grad()
+def _copy(exact: ExactLayer, layer: nn.Conv2d, bias: QualityTable | None = None) -> None:
+    weight, knots = to_floats(exact)
+    layer.weight.copy_(torch.from_numpy(weight))
+    if bias is not None:
+        bias.knots.copy_(torch.from_numpy(knots))
+
+
+def _array(tensor: Tensor) -> Array:
+    array: Array = tensor.detach().cpu().numpy()
+    return array

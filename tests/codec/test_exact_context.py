@@ -1,0 +1,231 @@
+"""The context: the same integers on every machine, and those that the float network predicts."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from bitstream.errors import WeightsMismatchError
+from codec.exact import ACTIVATION_BITS, ExactHyperSynthesis
+from codec.exact_context import (
+    ExactContext,
+    Part,
+    context_arrays,
+    context_from_arrays,
+    exact_octaves,
+)
+from codec.models.photo import HIDDEN, PhotoModel
+from codec.models.photo_context import octaves
+from codec.models.photo_fixed_point import exact_context, exact_layers, restore
+from tests.codec.tiny import TINY
+
+Array = npt.NDArray[Any]
+
+UNIT = 2.0**-ACTIVATION_BITS
+SIZE = (7, 5)
+
+
+def model_with_context(seed: int = 0) -> PhotoModel:
+    torch.manual_seed(seed)
+    model = PhotoModel(TINY)
+    assert model.context is not None
+    with torch.no_grad():
+        for parameter in model.context.parameters():
+            parameter.copy_(torch.randn_like(parameter) * 0.1)
+    return model.eval()
+
+
+def inputs(seed: int) -> tuple[Array, Array, Array]:
+    """Prediction (2·C, h, w) and hidden features in units of 2⁻¹⁰, and latents (C, h, w)."""
+    rng = np.random.default_rng(seed)
+    channels = TINY.latent_channels
+    prediction = np.rint(rng.normal(0, 3, (2 * channels, *SIZE)) / UNIT)
+    prediction[channels:] += np.rint(25 / UNIT)
+    hidden = np.rint(rng.exponential(1, (HIDDEN, *SIZE)) / UNIT)
+    return prediction, hidden, rng.normal(0, 6, (channels, *SIZE)).astype(np.float32)
+
+
+def coded(
+    context: ExactContext, seed: int = 0, quality: int = 4321
+) -> tuple[Array, Array, Array, list[Part]]:
+    prediction, hidden, latents = inputs(seed)
+    parts: list[Part] = []
+
+    def code(part: Part) -> Array:
+        parts.append(part)
+        own = latents[part.channels][:, part.places]
+        symbols: Array = np.rint(own - part.means * UNIT).astype(np.int32)
+        return symbols
+
+    symbols, output = context(prediction, hidden, quality, code)
+    return symbols, output.means, output.indexes, parts
+
+
+def tiny_context() -> ExactContext:
+    context = exact_context(model_with_context(), 64)
+    assert context is not None
+    return context
+
+
+def test_every_latent_is_coded_once_low_frequencies_first() -> None:
+    context = tiny_context()
+    symbols, means, indexes, parts = coded(context)
+    count = np.zeros(symbols.shape, dtype=int)
+    order = []
+    for part in parts:
+        count[part.channels][:, part.places] += 1
+        order.append(part.channels.start)
+        np.testing.assert_array_equal(means[part.channels][:, part.places], part.means)
+        np.testing.assert_array_equal(indexes[part.channels][:, part.places], part.indexes)
+    assert (count == 1).all()
+    assert order == [0, 0, 6, 16]
+    assert [part.places.sum() for part in parts] == [18, 17, 35, 35]
+    assert [(p.channels, p.places.tolist()) for p in parts] == [
+        (channels, places.tolist()) for channels, places in context.parts(*SIZE)
+    ]
+
+
+def test_follows_the_float_network() -> None:
+    model = model_with_context()
+    assert model.context is not None
+    context = exact_context(model, 64)
+    assert context is not None
+    prediction, hidden, latents = inputs(3)
+    symbols, means, indexes, _ = coded(context, 3)
+    # Where these latents are, halfway between two borders, both round to the same symbols.
+    latents = (symbols + means * UNIT).astype(np.float32)
+    floats = [torch.from_numpy(array * UNIT).float()[None] for array in (prediction, hidden)]
+    base_means, base_indexes = floats[0].chunk(2, dim=1)
+    with torch.no_grad():
+        float_means, float_indexes = model.context(
+            torch.from_numpy(latents)[None],
+            base_means,
+            base_indexes,
+            floats[1],
+            torch.tensor([(4321 - 100) / 9900]),
+        )
+    np.testing.assert_allclose(means * UNIT, float_means[0].numpy(), atol=0.02)
+    nearest = np.clip(np.floor(float_indexes[0].numpy() + 0.5), 0, 63)
+    assert (indexes == nearest).mean() > 0.98
+    moved = np.abs(float_means - base_means)[0].mean(dim=(1, 2)).numpy()
+    assert (moved > 0.01).all()
+
+
+def test_a_part_depends_on_those_before_it_alone() -> None:
+    context = tiny_context()
+    prediction, hidden, _ = inputs(1)
+
+    def parts_with(changed: int) -> list[Part]:
+        parts: list[Part] = []
+
+        def code(part: Part) -> Array:
+            parts.append(part)
+            rng = np.random.default_rng((len(parts), len(parts) == changed))
+            return rng.integers(-9, 10, part.means.shape).astype(np.int32)
+
+        context(prediction, hidden, 7500, code)
+        return parts
+
+    plain = parts_with(0)
+    for changed in (1, 2, 3, 4):
+        pairs = zip(plain, parts_with(changed), strict=True)
+        same = [np.array_equal(one.means, two.means) for one, two in pairs]
+        # The third group sees the second, and everything sees the first.
+        assert same == [number <= changed for number in range(1, 5)]
+
+
+def test_symbols_of_any_size_stay_in_range() -> None:
+    context = tiny_context()
+    prediction, hidden, _ = inputs(2)
+
+    def code(part: Part) -> Array:
+        return np.where(part.means % 2, 2**31 - 1, -(2**31)).astype(np.int32)
+
+    symbols, output = context(prediction, hidden, 10000, code)
+    assert np.abs(output.means.astype(np.int64)).max() <= 2**22
+    assert output.indexes.min() >= 0
+    assert output.indexes.max() <= 63
+    assert set(np.unique(symbols)) == {-(2**31), 2**31 - 1}
+
+
+def test_same_integers_in_another_order_of_summation() -> None:
+    model = model_with_context()
+    context = exact_context(model, 64)
+    assert context is not None
+    arrays = context_arrays(context)
+    # Hidden units permuted alike give the same sums in another order.
+    order = np.random.default_rng(1).permutation(TINY.context_width)
+    for step in ("black", "second", "third"):
+        for name, axis in (("near", 0), ("here", 0), ("out", 1)):
+            key = f"context.{step}.{name}.weight"
+            arrays[key] = np.take(arrays[key], order, axis)
+            if axis == 0:
+                key = f"context.{step}.{name}.bias"
+                arrays[key] = arrays[key][:, order]
+    permuted = context_from_arrays(arrays, 64)
+    assert permuted is not None
+    for one, two in zip(coded(context)[:3], coded(permuted)[:3], strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_octaves_are_exact_and_those_of_training() -> None:
+    values = np.array([0, 1, 511, 1023, 1024, 1025, 3 * 1024, -3 * 1024, 2**22, 2**23 - 1])
+    found = exact_octaves(values.astype(np.float64))
+    for value, result in zip(values.tolist(), found.tolist(), strict=True):
+        shifted = Fraction(abs(value) + 1024, 1024)
+        exponent = 0
+        while shifted >= 2 ** (exponent + 1):
+            exponent += 1
+        expected = exponent - 1 + shifted / 2**exponent
+        assert result == (expected * 1024).__floor__()
+    np.testing.assert_allclose(
+        octaves(torch.from_numpy(values * UNIT)).numpy(), found * UNIT, atol=1.1 * UNIT
+    )
+
+
+def test_arrays_and_floats_round_trip() -> None:
+    model = model_with_context()
+    context = exact_context(model, 64)
+    assert context is not None
+    again = context_from_arrays(context_arrays(context), 64)
+    assert again is not None
+    other = restore(PhotoModel(TINY), exact_layers(model), again)
+    twice = exact_context(other, 64)
+    assert twice is not None
+    for key, array in context_arrays(context).items():
+        np.testing.assert_array_equal(array, context_arrays(twice)[key])
+    assert context_from_arrays({"exact.0.weight": np.zeros(1)}, 64) is None
+
+
+@pytest.mark.parametrize("part", ["near", "here", "out", "linear"])
+def test_refuses_layers_of_other_sizes(part: str) -> None:
+    arrays = context_arrays(tiny_context())
+    key = f"context.second.{part}.weight"
+    arrays[key] = arrays[key][:, :-1]
+    with pytest.raises(WeightsMismatchError, match="second"):
+        context_from_arrays(arrays, 64)
+    del arrays[key]
+    with pytest.raises(WeightsMismatchError, match=f"context.second.{part}"):
+        context_from_arrays(arrays, 64)
+
+
+def test_a_silent_context_predicts_what_the_hyper_synthesis_does() -> None:
+    model = PhotoModel(TINY).eval()
+    context = exact_context(model, 64)
+    assert context is not None
+    layers = ExactHyperSynthesis(exact_layers(model), 64)
+    hyper = np.random.default_rng(0).integers(-9, 10, (TINY.hyper_channels, 2, 2))
+    hidden = layers.features(hyper.astype(np.int32), 5000)
+    prediction = layers.predict(hidden, 5000)
+    whole = layers(hyper.astype(np.int32), 5000)
+    rng = np.random.default_rng(1)
+    _, output = context(
+        prediction, hidden, 5000, lambda p: rng.integers(-5, 6, p.means.shape).astype(np.int32)
+    )
+    np.testing.assert_array_equal(output.means, whole.means)
+    np.testing.assert_array_equal(output.indexes, whole.indexes)
