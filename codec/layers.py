@@ -71,6 +71,16 @@ class Stage(nn.Module):
         return features
 
 
+def in_full_precision(layer: nn.Module, values: Tensor) -> Tensor:
+    """Apply `layer` in float32 under autocast.
+
+    At high quality a latent spans hundreds of quantiser steps, more than bfloat16 resolves.
+    """
+    with torch.autocast(values.device.type, enabled=False):
+        result: Tensor = layer(values.float())
+    return result
+
+
 def round_straight_through(values: Tensor) -> Tensor:
     """Round to integers; the gradient passes as if nothing had happened."""
     return values + (values.round() - values).detach()

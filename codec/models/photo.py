@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codec.layers import QualityTable, Stage, round_straight_through
+from codec.layers import QualityTable, Stage, in_full_precision, round_straight_through
 from codec.models.photo_context import LatentContext
 
 MODEL_ID = 1
@@ -118,16 +118,6 @@ def _dct_filters(count: int) -> Tensor:
     return filters[order].float()
 
 
-def _in_full_precision(layer: nn.Module, values: Tensor) -> Tensor:
-    """Apply `layer` in float32 under autocast.
-
-    At high quality a latent spans hundreds of quantiser steps, more than bfloat16 resolves.
-    """
-    with torch.autocast(values.device.type, enabled=False):
-        result: Tensor = layer(values.float())
-    return result
-
-
 _Layer = TypeVar("_Layer", bound=nn.Module)
 
 
@@ -154,7 +144,7 @@ class Analysis(nn.Module):
             self.linear.weight.copy_(filters)
 
     def forward(self, pixels: Tensor, position: Tensor) -> Tensor:
-        linear = _in_full_precision(self.linear, pixels)
+        linear = in_full_precision(self.linear, pixels)
         features = self.stage_8(self.stem(pixels), position)
         features = self.down(F.pixel_unshuffle(features, 2)) + self.merge(linear)
         latents: Tensor = linear + self.out(self.stage_16(features, position))
@@ -198,7 +188,7 @@ class Synthesis(nn.Module):
             self.linear.weight.copy_(filters)
 
     def forward(self, latents: Tensor, position: Tensor) -> Tensor:
-        linear = _in_full_precision(self.linear, latents)
+        linear = in_full_precision(self.linear, latents)
         features = self.stage_16(self.head(latents), position)
         features = self.stage_8(F.pixel_shuffle(self.up_16(features), 2), position)
         features = F.pixel_shuffle(self.up_8(features), 2)
@@ -278,7 +268,7 @@ class HyperSynthesis(nn.Module):
 
     def predict(self, features: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
         """Means and scale indexes, float32 (batch, C, 4·h, 4·w), of the last features."""
-        out = _in_full_precision(self.out, features)
+        out = in_full_precision(self.out, features)
         means, indexes = (out + self.bias_out(position)).chunk(2, dim=1)
         return means, indexes
 
@@ -367,8 +357,7 @@ class PhotoModel(nn.Module):
         hidden = self.hyper_synthesis.features(round_straight_through(hyper), position)
         means, indexes = self.hyper_synthesis.predict(hidden, position)
         if self.context is not None:
-            with torch.autocast(latents.device.type, enabled=False):
-                means, indexes = self.context(latents, means, indexes, hidden.float(), position)
+            means, indexes = self.context(latents, means, indexes, hidden, position)
         residual = latents - means.float()
         indexes = lower_bound(indexes.float(), 0).clamp(max=SCALE_COUNT - 1)
         scales = SCALE_MIN * torch.exp(LOG_SCALE_STEP * indexes)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codec.layers import QualityTable, round_straight_through
+from codec.layers import QualityTable, in_full_precision, round_straight_through
 
 
 def octaves(values: Tensor) -> Tensor:
@@ -74,8 +74,9 @@ class ContextStep(nn.Module):
         here     features of latents at the same place and of the hyper-synthesis
         """
         hidden = F.relu(self.near(near) + self.here(here) + self.bias(position))
-        means, indexes = (self.out(hidden) + self.bias_out(position)).chunk(2, dim=1)
-        return means + self.linear(errors), indexes
+        means, indexes = (self.out(hidden).float() + self.bias_out(position)).chunk(2, dim=1)
+        # Errors are up to hundreds of steps, and means are wanted to a fraction of one.
+        return means + in_full_precision(self.linear, errors), indexes
 
 
 def white_squares(height: int, width: int, device: torch.device) -> Tensor:

@@ -1,0 +1,42 @@
+"""The ablation table: weights against weights, and what is taken out of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks import ablations
+from tests.codec.tiny import photographs
+
+pytest.importorskip("bjontegaard")
+
+
+def test_measures_variants_and_keeps_other_comparisons(
+    tmp_path: Path, weights_folder: Path
+) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number, pixels in enumerate(photographs(3, side=96)):
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    weights = weights_folder / "photo.safetensors"
+    output = tmp_path / "ablations.json"
+    common = ["--data", str(folder), "--limit", "2", "--output", str(output)]
+    common += ["--qualities", "20", "40", "60", "80", "--baseline", f"shipped={weights}"]
+    assert ablations.main([*common, "--variants", f"same={weights}", "--set", "one"]) == 0
+    assert ablations.main([*common, "--without", "one-hyper-set", "gaussian-tables"]) == 0
+    found = json.loads(output.read_text())["comparisons"]
+    same = found["one"]["rows"]["same"]
+    assert same["bd_rate_percent"] == pytest.approx(0, abs=1e-9)
+    assert found["one"]["images"] == 2
+    rows = found["shipped"]["rows"]
+    assert set(rows) == {"shipped", "one-hyper-set", "gaussian-tables"}
+    rates = {name: [point["rate_bpp"] for point in row["points"]] for name, row in rows.items()}
+    decibels = {name: [p["psnr_db"] for p in row["points"]] for name, row in rows.items()}
+    # Other tables code the same symbols in another number of bytes.
+    for name in ("one-hyper-set", "gaussian-tables"):
+        assert rates[name] != rates["shipped"]
+        np.testing.assert_array_equal(decibels[name], decibels["shipped"])
