@@ -155,17 +155,22 @@ def write_weights(
     config: PhotoConfig,
     origin: Origin,
     validation: Sequence[Pixels] = (),
+    *,
+    model: str | None = None,
 ) -> Path:
     """Write `<name>.safetensors`, its card and the registry; returns the weights file.
+
+    model   of the catalogue, where it is not `name`
 
     The card states what the written weights measure on the `validation` images.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.safetensors"
-    metadata = {"model": name, "config": json.dumps(asdict(config))}
+    model = model or name
+    metadata = {"model": model, "config": json.dumps(asdict(config))}
     save_file(arrays, path, metadata=metadata)
     path.chmod(0o644)
-    digest = register(path, [name])
+    digest = register(path, [model])
     coder = PhotoCoder(arrays, config, bytes.fromhex(digest)[:HASH_BYTES])
     rows = measure(coder, validation) if validation else []
     card = _card(name, path, digest, arrays, config, origin) + measured_table(rows, len(validation))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from bitstream.errors import WeightsMismatchError
-from codec.exact import ACTIVATION_BITS, ExactHyperSynthesis
+from codec.exact import ACTIVATION_BITS, ExactHyperSynthesis, interpolate_knots
 from codec.exact_context import (
     ExactContext,
     Part,
@@ -114,6 +115,112 @@ def test_follows_the_float_network() -> None:
     assert (indexes == nearest).mean() > 0.98
     moved = np.abs(float_means - base_means)[0].mean(dim=(1, 2)).numpy()
     assert (moved > 0.01).all()
+
+
+Grid = dict[tuple[int, int], list[int]]  # numbers of the channels at each column of latents
+
+
+def _layer(arrays: Mapping[str, Array], name: str, inputs: Grid, hundredths: int) -> Grid:
+    """A layer as FORMAT.md has it, on Python's unbounded integers."""
+    weight = arrays[f"{name}.weight"].astype(object)
+    bias = interpolate_knots(arrays[f"{name}.bias"], hundredths).tolist()
+    reach = weight.shape[2] // 2
+    outputs = {}
+    for y, x in inputs:
+        sums = [0] * len(weight)
+        for i in range(-reach, reach + 1):
+            for j in range(-reach, reach + 1):
+                for channel, value in enumerate(inputs.get((y + i, x + j), [])):
+                    row = weight[:, channel, i + reach, j + reach]
+                    sums = [s + w * value for s, w in zip(sums, row, strict=True)]
+        outputs[y, x] = [(s >> 12) + b for s, b in zip(sums, bias, strict=True)]
+    return outputs
+
+
+def _limited(value: int) -> int:
+    return min(max(value, -(2**22)), 2**22)
+
+
+def _octaves(value: int) -> int:
+    exponent = (abs(value) + 1024).bit_length()
+    scaled = 1024 * (exponent - 12) * (1 << exponent) + 2048 * (abs(value) + 1024)
+    return scaled >> exponent
+
+
+def _features(errors: list[int], values: list[int]) -> list[int]:
+    signed = [(1 if e > 0 else -1 if e < 0 else 0) * _octaves(e) for e in errors]
+    return signed + [_octaves(v) for v in values]
+
+
+def _correct(
+    arrays: Mapping[str, Array], step: str, inputs: tuple[Grid, Grid, Grid], hundredths: int
+) -> tuple[Grid, Grid]:
+    """Corrections of means and of indexes from f around, e around, and what is at the place."""
+    near, linear, here = inputs
+    name = f"context.{step}."
+    sums = [_layer(arrays, name + "near", near, hundredths)]
+    sums.append(_layer(arrays, name + "here", here, hundredths))
+    hidden = {
+        place: [min(max(a + b, 0), 2**22) for a, b in zip(*(s[place] for s in sums), strict=True)]
+        for place in near
+    }
+    out = _layer(arrays, name + "out", hidden, hundredths)
+    extra = _layer(arrays, name + "linear", linear, hundredths)
+    count = len(next(iter(extra.values())))
+    means = {p: [a + b for a, b in zip(out[p][:count], extra[p], strict=True)] for p in out}
+    return means, {p: out[p][count:] for p in out}
+
+
+def test_matches_a_second_decoder_in_unbounded_integers() -> None:
+    context = tiny_context()
+    arrays = context_arrays(context)
+    prediction, hidden, _ = (array[:, :3, :2] for array in inputs(5))
+    rng = np.random.default_rng(6)
+    symbols = rng.integers(-9, 10, (TINY.latent_channels, 3, 2)).astype(np.int32)
+    symbols[2, 1, 0], symbols[3, 0, 0] = 2**31 - 1, -5000
+    _, found = context(
+        prediction, hidden, 4321, lambda part: symbols[part.channels][:, part.places]
+    )
+
+    places = [(y, x) for y in range(3) for x in range(2)]
+    integers = {p: [int(v) for v in prediction[:, p[0], p[1]]] for p in places}
+    base = {p: integers[p][: TINY.latent_channels] for p in places}
+    indexes = {p: integers[p][TINY.latent_channels :] for p in places}
+    means = {p: list(base[p]) for p in places}
+    last = {p: [int(v) for v in hidden[:, p[0], p[1]]] for p in places}
+
+    def known(channels: range, at: list[tuple[int, int]]) -> tuple[Grid, Grid]:
+        values = {p: [0] * len(channels) for p in places}
+        errors = {p: [0] * len(channels) for p in places}
+        for p in at:
+            values[p] = [_limited(1024 * int(symbols[c][p]) + means[p][c]) for c in channels]
+            pairs = zip(values[p], channels, strict=True)
+            errors[p] = [_limited(v - base[p][c]) for v, c in pairs]
+        return errors, values
+
+    def change(channels: range, at: list[tuple[int, int]], by: tuple[Grid, Grid]) -> None:
+        for p in at:
+            for number, c in enumerate(channels):
+                means[p][c] = _limited(means[p][c] + by[0][p][number])
+                indexes[p][c] = _limited(indexes[p][c] + by[1][p][number])
+
+    white = [p for p in places if sum(p) % 2 == 0]
+    black = [p for p in places if sum(p) % 2]
+    first, second, third = range(6), range(6, 16), range(16, 32)
+    errors, values = known(first, white)
+    near = {p: _features(errors[p], values[p]) for p in places}
+    change(first, black, _correct(arrays, "black", (near, errors, last), 4321))
+    errors, values = known(first, places)
+    near = {p: _features(errors[p], values[p]) for p in places}
+    change(second, places, _correct(arrays, "second", (near, errors, last), 4321))
+    e, v = known(second, places)
+    here = {p: _features(e[p], v[p]) + last[p] for p in places}
+    change(third, places, _correct(arrays, "third", (near, errors, here), 4321))
+
+    for y, x in places:
+        assert found.means[:, y, x].tolist() == means[y, x]
+        tables = [min(max((i + 512) >> 10, 0), 63) for i in indexes[y, x]]
+        assert found.indexes[:, y, x].tolist() == tables
 
 
 def test_a_part_depends_on_those_before_it_alone() -> None:

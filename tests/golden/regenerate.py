@@ -2,11 +2,12 @@
 
 A case is a `.calo` file, the PNG it decoded to, and a JSON file with the digest of its symbols.
 The weights it was written with stay beside it: a golden file must decode for ever. This file has
-the case of the photo model, the modules beside it have the others.
+the cases of the photo model, the modules beside it have the others.
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -14,6 +15,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from bitstream.container import Container, container_from_bytes, container_to_bytes
@@ -22,8 +24,9 @@ from codec.image import Picture
 from codec.models.photo_coder import PhotoCoder
 from codec.pipeline import compress_picture, decompress_container
 from codec.tiling import TileGrid
-from tests.codec.tiny import photographs, write_tiny_weights
+from tests.codec.tiny import TINY, photographs, tiny_model
 from tests.golden import digits, dplc, draw, draw_archive
+from training.export import Origin, export_arrays, write_weights
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -41,12 +44,28 @@ def symbols_digest(container: Container, coder: PhotoCoder) -> str:
     return digest.hexdigest()
 
 
-def load_coder() -> PhotoCoder:
-    """The model that the golden files were written with."""
-    os.environ[weights.ENVIRONMENT_VARIABLE] = str(FOLDER)
-    coder = weights.load_model("photo", device="cpu")
+CASES = {"photo-v1": "photo", "photo-context-v1": "photo-context"}  # with their weights
+
+
+def load_coder(weights_hash: bytes | None = None, name: str = "photo") -> PhotoCoder:
+    """The model that a golden file was written with: by the hash in its header, or by name."""
+    model = "photo" if weights_hash else f"photo:{name}"
+    coder = weights.load_model(model, weights_hash=weights_hash, device="cpu")
     assert isinstance(coder, PhotoCoder)
     return coder
+
+
+def write_context_weights(folder: Path) -> None:
+    """Untrained weights whose context is not silent."""
+    model = copy.deepcopy(tiny_model())
+    assert model.context is not None
+    torch.manual_seed(11)
+    with torch.no_grad():
+        for parameter in model.context.parameters():
+            parameter.copy_(torch.randn_like(parameter) * 0.1)
+    arrays = export_arrays(model, photographs(seed=2), crop=128)
+    origin = Origin("synthetic scenes", "Apache-2.0", "none: untrained", 0, 0.0)
+    write_weights(folder, "photo-context", arrays, TINY, origin, model="photo")
 
 
 def main(name: str) -> int:
@@ -67,9 +86,9 @@ def main(name: str) -> int:
     if name in dplc.CASES:
         dplc.write_dplc_case(name, FOLDER)
         return 0
-    if not (FOLDER / "photo.safetensors").exists():
-        write_tiny_weights(FOLDER)
-    coder = load_coder()
+    if not (FOLDER / f"{CASES[name]}.safetensors").exists():
+        write_context_weights(FOLDER)
+    coder = load_coder(name=CASES[name])
     pixels = photographs(1, side=160, seed=77)[0][:150]
     picture = Picture(
         pixels, pixels[:, :, 1], b"an ICC profile", b"MM\x00*\x00\x00\x00\x08\x00\x00"
