@@ -80,9 +80,9 @@ class PhotoConfig:
     width_4: int = 48
     blocks_4: int = 2
     knots: int = 12
-    first_group: int = 0
-    second_group: int = 0
-    context_width: int = 0
+    first_group: int = 32
+    second_group: int = 96
+    context_width: int = 96
 
 
 CONTEXT_SIZES = ("first_group", "second_group", "context_width")
