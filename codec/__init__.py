@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         models,
         verify,
     )
+    from .batch import FileResult, compress_files, decompress_files
     from .models.catalog import ModelEntry
     from .progressive import decompress_progressive
     from .results import Compression, FileInfo, Verification
@@ -73,6 +74,7 @@ _HOMES = {
         "inspect",
         "verify",
     ),
+    "codec.batch": ("FileResult", "compress_files", "decompress_files"),
     "codec.models.catalog": ("ModelEntry",),
     "codec.progressive": ("decompress_progressive",),
     "codec.results": ("Compression", "FileInfo", "Verification"),
@@ -83,6 +85,7 @@ __all__ = [
     "CalotypeError",
     "Compression",
     "FileInfo",
+    "FileResult",
     "InputError",
     "LimitError",
     "ModelEntry",
@@ -96,9 +99,11 @@ __all__ = [
     "WeightsMissingError",
     "__version__",
     "compress",
+    "compress_files",
     "compress_to_file",
     "decompress",
     "decompress_file",
+    "decompress_files",
     "decompress_progressive",
     "inspect",
     "models",

@@ -13,3 +13,8 @@ class MissingExtraError(UsageError):
             f"{purpose} needs the library {library}, which is not installed; "
             f'install it with: pip install "calotype[{extra}]"'
         )
+        self._parts = purpose, library, extra
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str, str]]:
+        # Errors come back from the processes of executors, where they are made a second time.
+        return type(self), self._parts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from training.draw.config import DRAW_PRESETS
 from training.generative.command import named_device, train_generative
 from training.generative.config import GENERATIVE_PRESETS
 from training.loop import CHECKPOINT, Budget, Progress, Trainer
+from training.process_group import ALONE, ProcessGroup, joined, require_alone
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -77,27 +79,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.threads:
             torch.set_num_threads(options.threads)
-        found = (options.run / CHECKPOINT).exists()
-        if found and not options.resume:
-            raise UsageError(
-                f"{options.run} holds a checkpoint of an earlier run: "
-                "go on from it with --resume, or name another folder with --run"
-            )
-        if options.resume and not found:
-            raise UsageError(f"{options.run} holds no checkpoint: drop --resume, or name its --run")
-        if options.preset not in PRESETS:
-            train_generative(options, options.run)
-        else:
-            train_photo(options)
+        with joined(named_device(options.device)) as group:
+            train(options, group)
     except CalotypeError as error:
-        print(f"training: {error}", file=sys.stderr)
+        print(f"{_name()}: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return 130
     return 0
 
 
-def train_photo(options: argparse.Namespace) -> None:
+def train(options: argparse.Namespace, group: ProcessGroup) -> None:
+    """Train the preset that the command line names, in this process of the group.
+
+    Raises `UsageError` where the run's folder holds a checkpoint and --resume is not given, or
+    the reverse; for several processes that do not train a photo preset.
+    """
+    if options.preset not in PRESETS:
+        require_alone(group, options.preset)
+    # The first process makes a checkpoint at once: the others must not look for themselves.
+    found = bool(group.number_of_first((options.run / CHECKPOINT).exists()))
+    if found and not options.resume:
+        raise UsageError(
+            f"{options.run} holds a checkpoint of an earlier run: "
+            "go on from it with --resume, or name another folder with --run"
+        )
+    if options.resume and not found:
+        raise UsageError(f"{options.run} holds no checkpoint: drop --resume, or name its --run")
+    if options.preset not in PRESETS:
+        train_generative(options, options.run)
+    else:
+        train_photo(options, group)
+
+
+def train_photo(options: argparse.Namespace, group: ProcessGroup = ALONE) -> None:
     """Train the photo preset that the command line names.
 
     Raises `UsageError` for options that it does not take.
@@ -113,20 +128,29 @@ def train_photo(options: argparse.Namespace) -> None:
         seed=preset.seed,
         downscale_probability=preset.downscale_probability,
     )
-    validation = load_photographs(options.validation) if options.validation else []
+    # Only the first process validates.
+    held_out = options.validation if group.is_first else []
+    validation = load_photographs(held_out) if held_out else []
     trainer = Trainer(
         preset,
         sampler,
         options.run,
         budget=Budget(options.minutes, options.steps),
-        device=named_device(options.device),
+        device=group.device,
         autocast=not options.no_autocast,
         validation=validation,
         weights=options.weights,
+        group=group,
     )
     if options.resume:
         trainer.resume()
     trainer.run(checkpoint_minutes=options.checkpoint_minutes, report=show)
+
+
+def _name() -> str:
+    """How messages call this process: one of several says which one it is."""
+    rank = os.environ.get("RANK", "0")
+    return "training" if rank == "0" else f"training, process {rank}"
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,27 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint; tensors and plain containers only, never arbitrary objects."""
+    return parse_checkpoint(read_checkpoint(path), path)
+
+
+def read_checkpoint(path: Path) -> bytes:
+    """The bytes of a checkpoint, to be sent or parsed. Raises `InputError`."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        return path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def parse_checkpoint(data: bytes, path: Path) -> dict[str, Any]:
+    """The state in the bytes of a checkpoint; `path` is for messages. Raises `InputError`."""
+    try:
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:
-        raise InputError(
-            f"checkpoint {path} is unreadable ({error}); delete it or drop --resume"
-        ) from error
+        raise _unreadable(path, error) from error
     if not isinstance(state, dict) or "step" not in state:
         raise InputError(f"checkpoint {path} is not one of this trainer's; drop --resume")
     return state
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    return InputError(f"checkpoint {path} is unreadable ({error}); delete it or drop --resume")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,18 @@ def load_photographs(
     return photographs
 
 
+@dataclass(frozen=True)
+class _Crop:
+    """Where a crop is cut, reduced by a whole factor, mirrored and transposed."""
+
+    photograph: int
+    factor: int
+    top: int
+    left: int
+    is_mirrored: bool
+    is_transposed: bool
+
+
 class CropSampler:
     """Random square crops, mirrored and transposed; batch k depends on the seed and k alone."""
 
@@ -99,25 +112,34 @@ class CropSampler:
         self.crop, self.batch, self.seed = crop, batch, seed
         self.downscale_probability = downscale_probability
 
-    def __call__(self, step: int) -> Pixels:
-        """Batch number `step`: uint8 (batch, crop, crop, 3)."""
-        rng = np.random.default_rng((self.seed, step))
-        return np.stack([self._one(rng) for _ in range(self.batch)])
+    def __call__(self, step: int, share: slice = slice(None)) -> Pixels:
+        """Batch number `step`: uint8 (batch, crop, crop, 3), or the share of it that is asked for.
 
-    def _one(self, rng: np.random.Generator) -> Pixels:
-        photograph = self.photographs[rng.integers(len(self.photographs))]
-        factor = 1
-        if rng.random() < self.downscale_probability and min(photograph.shape[:2]) >= 2 * self.crop:
-            factor = 2
+        A share holds the crops that the whole batch has at these places.
+        """
+        rng = np.random.default_rng((self.seed, step))
+        crops = [self._draw(rng) for _ in range(self.batch)]
+        return np.stack([self._cut(crop) for crop in crops[share]])
+
+    def _draw(self, rng: np.random.Generator) -> _Crop:
+        index = int(rng.integers(len(self.photographs)))
+        height, width = self.photographs[index].shape[:2]
+        is_reduced = rng.random() < self.downscale_probability
+        factor = 2 if is_reduced and min(height, width) >= 2 * self.crop else 1
         side = factor * self.crop
-        top = rng.integers(photograph.shape[0] - side + 1)
-        left = rng.integers(photograph.shape[1] - side + 1)
-        pixels = photograph[top : top + side, left : left + side]
-        if factor > 1:
-            blocks = pixels.reshape(self.crop, factor, self.crop, factor, 3)
+        top = int(rng.integers(height - side + 1))
+        left = int(rng.integers(width - side + 1))
+        return _Crop(index, factor, top, left, rng.random() < 0.5, rng.random() < 0.5)
+
+    def _cut(self, crop: _Crop) -> Pixels:
+        side = crop.factor * self.crop
+        photograph = self.photographs[crop.photograph]
+        pixels = photograph[crop.top : crop.top + side, crop.left : crop.left + side]
+        if crop.factor > 1:
+            blocks = pixels.reshape(self.crop, crop.factor, self.crop, crop.factor, 3)
             pixels = np.rint(blocks.mean(axis=(1, 3), dtype=np.float32)).astype(np.uint8)
-        if rng.random() < 0.5:
+        if crop.is_mirrored:
             pixels = pixels[:, ::-1]
-        if rng.random() < 0.5:
+        if crop.is_transposed:
             pixels = pixels.transpose(1, 0, 2)
         return pixels

@@ -18,10 +18,12 @@ from torch import Tensor
 
 from bitstream.errors import UsageError
 from codec.models.photo import PhotoModel, quality_position
-from training.checkpoint import load_checkpoint, save_checkpoint
+from training.checkpoint import parse_checkpoint, read_checkpoint, save_checkpoint
 from training.config import PhotoPreset
 from training.data import CropSampler, Pixels
 from training.losses import rate_distortion_loss, sample_positions
+from training.process_group import ALONE, ProcessGroup
+from training.sample_noise import SampleNoise
 from training.warm_start import start_from_weights
 
 CHECKPOINT = "checkpoint.pt"
@@ -103,6 +105,9 @@ class Trainer:
     or when the running loss doubles, the last checkpoint is loaded again at a lower rate.
 
     weights: an exported weights file to start from, instead of the untrained transform.
+    group: the processes that train together. Each takes its share of every batch; all have the
+    same weights, averages and optimiser state, and take every decision from the same numbers.
+    The first one writes and validates, while the others wait in the next step.
     """
 
     patience = 5
@@ -118,7 +123,9 @@ class Trainer:
         autocast: bool = True,
         validation: Sequence[Pixels] = (),
         weights: Path | None = None,
+        group: ProcessGroup = ALONE,
     ) -> None:
+        self.group, self.share = group, group.share(preset.batch)
         torch.manual_seed(preset.seed)
         self.preset, self.sampler, self.directory = preset, sampler, directory
         self.budget, self.device, self.autocast = budget, device, autocast
@@ -130,6 +137,7 @@ class Trainer:
             samples = [to_tensor(sampler(FIT_BATCH + k), torch.device("cpu")) for k in range(4)]
             self.model.fit_scales(torch.cat(samples))
         self.model = self.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        group.copy_from_first(list(self.model.state_dict().values()))
         self.average = copy.deepcopy(self.model).requires_grad_(False)
         self.optimizer = build_optimizer(self.model, preset)
         self.step, self.seconds, self.rate_factor = 0, 0.0, 1.0
@@ -151,11 +159,13 @@ class Trainer:
         }
 
     def save(self) -> None:
-        save_checkpoint(self.checkpoint_path, self.state())
+        if self.group.is_first:
+            save_checkpoint(self.checkpoint_path, self.state())
 
     def resume(self) -> None:
-        """Continue from the checkpoint in the run's directory."""
-        state = load_checkpoint(self.checkpoint_path)
+        """Continue from the checkpoint in the run's directory, which the first process reads."""
+        data = read_checkpoint(self.checkpoint_path) if self.group.is_first else b""
+        state = parse_checkpoint(self.group.bytes_of_first(data), self.checkpoint_path)
         if state["preset"]["model"] != asdict(self.preset.model):
             raise UsageError(
                 f"{self.checkpoint_path} was made with other model sizes: "
@@ -176,26 +186,35 @@ class Trainer:
         return self.rate_factor * rate * min(1.0, (self.step + 1) / preset.warmup_steps)
 
     def train_step(self, fraction: float) -> tuple[float, float, float] | None:
-        """One optimiser step; (loss, bpp, mse), or None when the step had to be dropped."""
+        """One optimiser step; (loss, bpp, mse), or None when the step had to be dropped.
+
+        The batch, its qualities and its noise depend on the seed and the step alone, and the
+        figures are those of the whole batch, whatever the number of processes.
+        """
         preset = self.preset
         generator = torch.Generator().manual_seed(preset.seed * 1_000_003 + self.step)
-        position = sample_positions(preset.batch, generator).to(self.device)
-        pixels = to_tensor(self.sampler(self.step), self.device)
+        position = sample_positions(preset.batch, generator)[self.share].to(self.device)
+        pixels = to_tensor(self.sampler(self.step, self.share), self.device)
+        noise = SampleNoise(preset.seed, self.step, range(preset.batch)[self.share])
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(fraction)
         hard = fraction > 1 - preset.hard_tail
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
-            output = self.model(pixels, position, hard=hard)
+            output = self.model(pixels, position, hard=hard, noise=noise)
         loss, bpp, mse = rate_distortion_loss(output, pixels, position)
         loss.backward()  # type: ignore[no-untyped-call]
+        figures = torch.stack([loss.detach(), bpp.mean(), mse.mean()])
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        self.group.average([*gradients, figures])
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), preset.gradient_clip)
         self.step += 1
-        if not (torch.isfinite(loss) and torch.isfinite(norm)):
+        if not (torch.isfinite(figures[0]) and torch.isfinite(norm)):
             return None
         self.optimizer.step()
         self.update_average()
-        return float(loss.detach()), float(bpp.mean()), float(mse.mean())
+        loss_mean, bpp_mean, mse_mean = figures.tolist()
+        return loss_mean, bpp_mean, mse_mean
 
     @torch.no_grad()
     def update_average(self) -> None:
@@ -212,9 +231,11 @@ class Trainer:
         report: Callable[[Progress], None] | None = None,
         report_seconds: float = 10.0,
     ) -> None:
-        """Train until the budget is used; the log is `log.csv` in the run's directory."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        if not self.checkpoint_path.exists():
+        """Train until the budget is used; the log is `log.csv` in the run's directory.
+
+        report: called by the first process.
+        """
+        if self.group.is_first and not self.checkpoint_path.exists():
             self.save()  # there is a state to return to from the first step on
         begin = last_save = last_report = time.monotonic()
         earlier = self.seconds
@@ -223,7 +244,7 @@ class Trainer:
         while (fraction := self.budget.progress(self.seconds, self.step)) < 1:
             values = self.train_step(fraction)
             now = time.monotonic()
-            self.seconds = earlier + now - begin
+            self.seconds = self.group.number_of_first(earlier + now - begin)
             if values is None:
                 self.skipped += 1
                 self.skipped_in_a_row += 1
@@ -237,7 +258,7 @@ class Trainer:
                 self.roll_back()
                 recent.clear()
                 best_running = math.inf
-            if now - last_report >= report_seconds and recent:
+            if now - last_report >= report_seconds and recent and self.group.is_first:
                 last_report = now
                 loss, bpp, mse = np.mean(np.array(recent), axis=0)
                 progress = Progress(
@@ -280,6 +301,8 @@ class Trainer:
             writer.writerow(row)
 
     def log_validation(self) -> None:
+        if not self.group.is_first:
+            return
         for quality in VALIDATION_QUALITIES if self.validation else ():
             bpp, psnr = self.validate(quality)
             row = {"step": self.step, "quality": quality, "estimated_bpp": bpp, "psnr_db": psnr}

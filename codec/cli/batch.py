@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -12,13 +13,12 @@ from typing import Any, Generic, TypeVar
 import typer
 
 from bitstream import CalotypeError
+from codec.workers import run_each, torch_threads
 
 from .progress import progress
 from .terminal import one_line, print_error
 
 T = TypeVar("T")
-
-MACHINE_ERRORS = (MemoryError, OSError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -42,39 +42,46 @@ def run_batch(
     """Call ``work(0)`` .. ``work(n - 1)``; an error of one file does not stop the others.
 
     Errors are those of the project, and what a machine that is short of memory or loses a disk
-    raises; torch tells of memory by a RuntimeError.
+    raises, see `codec.workers.run_each`.
 
     names    of the inputs, for messages
-    threads  how many at a time
+    threads  how many at a time; they share the processor's cores
     what     for the progress bar, such as "compressing"
     show     the line to print about a result
     quiet    no progress, no lines; errors are printed in any case
     """
-
-    def attempt(number: int) -> Outcome[T]:
-        try:
-            return Outcome(names[number], work(number), None)
-        except CalotypeError as error:
-            return Outcome(names[number], None, error)
-        except MACHINE_ERRORS as error:
-            return Outcome(names[number], None, _of_machine(error))
-
+    workers = max(1, min(threads, len(names)))
+    pool = ThreadPoolExecutor(workers) if workers > 1 else None
+    task = work if pool is None else _sharing_cores(work, workers)
     outcomes: list[Outcome[T]] = []
-    numbers = range(len(names))
-    pool = ThreadPoolExecutor(max(1, min(threads, len(names))))
-    with pool, progress(len(names), what, quiet=quiet) as advance:
-        try:
-            for outcome in pool.map(attempt, numbers) if threads > 1 else map(attempt, numbers):
-                advance()
-                _report(outcome)
-                if outcome.result is not None and not quiet:
-                    typer.echo(one_line(show(len(outcomes), outcome.result)))
-                outcomes.append(outcome)
-        except BaseException:
-            # An interrupt waits for the files that are being written, and starts no others.
-            pool.shutdown(cancel_futures=True)
-            raise
+    # An interrupt waits for the files that are being written, and starts no others: leaving the
+    # block cancels those, then the pool waits.
+    with (
+        pool or nullcontext(),
+        closing(run_each(task, range(len(names)), pool)) as every,
+        progress(len(names), what, quiet=quiet) as advance,
+    ):
+        for name, done in zip(names, every, strict=True):
+            outcome = Outcome(name, done.result, done.error)
+            advance()
+            _report(outcome)
+            if outcome.result is not None and not quiet:
+                typer.echo(one_line(show(len(outcomes), outcome.result)))
+            outcomes.append(outcome)
     return outcomes
+
+
+def _sharing_cores(work: Callable[[int], T], workers: int) -> Callable[[int], T]:
+    """``work`` with its part of the threads that torch would take: more only wait for others."""
+    import torch
+
+    share = max(1, torch.get_num_threads() // workers)
+
+    def attempt(number: int) -> T:
+        with torch_threads(share):
+            return work(number)
+
+    return attempt
 
 
 def end(outcomes: Sequence[Outcome[Any]]) -> None:
@@ -134,12 +141,6 @@ def _report(outcome: Outcome[Any]) -> None:
         is_named = len(outcome.name) >= 4 and outcome.name in message
         prefix = "" if is_named else f"{outcome.name}: "
         print_error(f"{prefix}{message}")
-
-
-def _of_machine(error: BaseException) -> CalotypeError:
-    if isinstance(error, OSError):
-        return CalotypeError(f"the system failed: {error.strerror or error}")
-    return CalotypeError(f"the machine failed: {type(error).__name__}: {error}".rstrip(": "))
 
 
 def _plain(value: object) -> str:

@@ -18,34 +18,30 @@ file by its fixed-point twin, which is what makes a file parse alike on every ma
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from codec.layers import QualityTable, Stage, in_full_precision, round_straight_through
+from codec.models.code_length import gaussian_bits, logistic_bits, lower_bound
+from codec.models.photo_config import CONTEXT_SIZES as CONTEXT_SIZES
+from codec.models.photo_config import HIDDEN as HIDDEN
+from codec.models.photo_config import LATENT_STRIDE as LATENT_STRIDE
+from codec.models.photo_config import PhotoConfig as PhotoConfig
+from codec.models.photo_config import quality_position as quality_position
 from codec.models.photo_context import LatentContext
-
-MODEL_ID = 1
-LATENT_STRIDE = 16
 
 SCALE_COUNT = 64
 SCALE_MIN = 0.11
 SCALE_MAX = 256.0
 LOG_SCALE_STEP = math.log(SCALE_MAX / SCALE_MIN) / (SCALE_COUNT - 1)
 
-# Channels of the hyper-synthesis at 1/32 and 1/16.
-HIDDEN = 96
-
 LAMBDA_MIN = 4e-4
 LAMBDA_MAX = 0.8
-
-
-def quality_position(quality: float) -> float:
-    """Map a quality in [1, 100] to the position in [0, 1] that every `QualityTable` reads."""
-    return (quality - 1) / 99
 
 
 def lagrange_multiplier(position: Tensor) -> Tensor:
@@ -60,32 +56,6 @@ def uniform_step(lagrange: Tensor) -> Tensor:
     d/dΔ (λ·255²·Δ²/12 − 3·log2 Δ) = 0 gives Δ² = 18 / (ln 2 · λ · 255²).
     """
     return torch.sqrt(18 / (math.log(2) * lagrange * 255**2))
-
-
-@dataclass(frozen=True)
-class PhotoConfig:
-    """Sizes of the photo model; travels in the weights file.
-
-    context_width  channels within the context (`codec.models.photo_context`); 0: no context, and
-                   no groups of channels
-    """
-
-    latent_channels: int = 384
-    hyper_channels: int = 128
-    hyper_width: int = 192
-    width_16: int = 256
-    blocks_16: int = 3
-    width_8: int = 96
-    blocks_8: int = 2
-    width_4: int = 48
-    blocks_4: int = 2
-    knots: int = 12
-    first_group: int = 32
-    second_group: int = 96
-    context_width: int = 96
-
-
-CONTEXT_SIZES = ("first_group", "second_group", "context_width")
 
 
 @dataclass(frozen=True)
@@ -118,6 +88,7 @@ def _dct_filters(count: int) -> Tensor:
     return filters[order].float()
 
 
+Noise = Callable[[Tensor], Tensor]
 _Layer = TypeVar("_Layer", bound=nn.Module)
 
 
@@ -337,17 +308,32 @@ class PhotoModel(nn.Module):
         pixels: Tensor = network(scaled, position) + 0.5
         return pixels
 
-    def forward(self, pixels: Tensor, position: Tensor, *, hard: bool = False) -> Forward:
+    def forward(
+        self,
+        pixels: Tensor,
+        position: Tensor,
+        *,
+        hard: bool = False,
+        noise: Noise = torch.rand_like,
+    ) -> Forward:
         """One pass for training. Height and width are multiples of 64; position is (batch,).
 
         Noise stands for rounding in the rate, straight-through rounding gives the
         reconstruction; with `hard` the rate too is taken at the rounded symbols.
+
+        noise   gives numbers uniform in [0, 1), as many as its argument has
         """
         latents, hyper = self.analyze(pixels, position)
-        return self.code(latents.float(), hyper.float(), position, hard=hard)
+        return self.code(latents.float(), hyper.float(), position, hard=hard, noise=noise)
 
     def code(
-        self, latents: Tensor, hyper: Tensor, position: Tensor, *, hard: bool = False
+        self,
+        latents: Tensor,
+        hyper: Tensor,
+        position: Tensor,
+        *,
+        hard: bool = False,
+        noise: Noise = torch.rand_like,
     ) -> Forward:
         """The second half of `forward`: float32 latents and hyper-latents of `analyze`.
 
@@ -363,54 +349,10 @@ class PhotoModel(nn.Module):
         scales = SCALE_MIN * torch.exp(LOG_SCALE_STEP * indexes)
         symbols = round_straight_through(residual)
         reconstruction = self.synthesize(symbols + means.float(), position)
-        noisy = symbols if hard else residual + torch.rand_like(residual) - 0.5
-        noisy_hyper = (
-            round_straight_through(hyper) if hard else hyper + torch.rand_like(hyper) - 0.5
-        )
+        noisy = symbols if hard else residual + noise(residual) - 0.5
+        noisy_hyper = round_straight_through(hyper) if hard else hyper + noise(hyper) - 0.5
         return Forward(
             reconstruction.float(),
             gaussian_bits(noisy, scales),
             logistic_bits(noisy_hyper - location, self.hyper_log_scale(position).exp()),
         )
-
-
-def gaussian_bits(values: Tensor, scales: Tensor) -> Tensor:
-    """Bits (batch,) of unit bins centred on `values` under zero-mean Gaussians."""
-    magnitude = values.abs()
-    inverse = 1 / (scales * math.sqrt(2))
-    # Both tails on the negative side: erfc keeps its precision there.
-    mass = 0.5 * (torch.erfc((magnitude - 0.5) * inverse) - torch.erfc((magnitude + 0.5) * inverse))
-    return _bits(mass)
-
-
-def logistic_bits(values: Tensor, scales: Tensor) -> Tensor:
-    """Bits (batch,) of unit bins centred on `values` under zero-mean logistics."""
-    magnitude = values.abs()
-    mass = torch.sigmoid((0.5 - magnitude) / scales) - torch.sigmoid((-0.5 - magnitude) / scales)
-    return _bits(mass)
-
-
-class _LowerBound(torch.autograd.Function):
-    """max(x, bound) whose gradient still pushes x upwards from below (Ballé et al. 2018)."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, bound: float) -> Tensor:
-        ctx.save_for_backward(values)
-        ctx.bound = bound
-        return values.clamp(min=bound)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (values,) = ctx.saved_tensors
-        passes = (values >= ctx.bound) | (gradient < 0)
-        return gradient * passes, None
-
-
-def lower_bound(values: Tensor, bound: float) -> Tensor:
-    """Elementwise max(values, bound) with the gradient of `_LowerBound`."""
-    bounded: Tensor = _LowerBound.apply(values, bound)
-    return bounded
-
-
-def _bits(mass: Tensor) -> Tensor:
-    return -torch.log2(lower_bound(mass, 1e-9)).flatten(1).sum(1)

@@ -4,10 +4,11 @@ import bitstream
 import codec
 
 CODEC = {
-    "CalotypeError", "Compression", "FileInfo", "InputError", "LimitError", "ModelEntry",
-    "ModelError", "OutputError", "StreamError", "UnknownModelError", "UsageError", "Verification",
-    "WeightsMismatchError", "WeightsMissingError", "__version__", "compress", "compress_to_file",
-    "decompress", "decompress_file", "decompress_progressive", "inspect", "models", "verify",
+    "CalotypeError", "Compression", "FileInfo", "FileResult", "InputError", "LimitError",
+    "ModelEntry", "ModelError", "OutputError", "StreamError", "UnknownModelError", "UsageError",
+    "Verification", "WeightsMismatchError", "WeightsMissingError", "__version__", "compress",
+    "compress_files", "compress_to_file", "decompress", "decompress_file", "decompress_files",
+    "decompress_progressive", "inspect", "models", "verify",
 }  # fmt: skip
 
 BITSTREAM = {

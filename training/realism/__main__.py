@@ -13,6 +13,7 @@ from bitstream.errors import CalotypeError, UsageError
 from training.data import CropSampler, load_photographs
 from training.generative.command import named_device, show
 from training.loop import CHECKPOINT, Budget
+from training.process_group import joined, require_alone
 from training.realism.config import REALISM_PRESETS
 from training.realism.photo_weights import load_photo_weights
 from training.realism.run import RealismTrainer
@@ -62,7 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         if options.resume and not found:
             raise UsageError(f"{options.run} holds no checkpoint: drop --resume, or name its --run")
-        train(options)
+        with joined(named_device(options.device)) as group:
+            require_alone(group, options.preset)
+            train(options)
     except CalotypeError as error:
         print(f"training.realism: {error}", file=sys.stderr)
         return error.exit_code

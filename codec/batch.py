@@ -1,0 +1,308 @@
+"""Folders of files, on all cores or on the machines of a cluster.
+
+    from codec.batch import compress_files
+    photographs = Path("photos").rglob("*.jpg")
+    with Client("tcp://scheduler:8786") as client:  # of dask.distributed
+        executor = client.get_executor()
+        for done in compress_files(photographs, "packed", root="photos", executor=executor):
+            print(done.source, done.error or done.result.size_bytes)
+
+Paths and options go to a worker, and sizes come back: workers read and write the files, so they
+see the same folders, and have the same weights installed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Executor
+from contextlib import closing, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, Generic, TypeVar
+
+from bitstream import CalotypeError, OutputError, UsageError, limits
+
+from . import api
+from .options import (
+    CompressOptions,
+    check_device,
+    check_integer,
+    check_realism,
+    check_region,
+    check_seed,
+)
+from .results import Compression
+from .workers import Outcome, run_each, torch_threads
+from .write_file import write_atomically
+
+PathName = str | os.PathLike[str]
+T = TypeVar("T")
+
+SUFFIX = ".calo"
+
+
+@dataclass(frozen=True)
+class Decompression:
+    """What was written: the picture's size, its format, and notices on what was left out."""
+
+    width: int
+    height: int
+    channels: int
+    has_alpha: bool
+    format: str
+    notices: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FileResult(Generic[T]):
+    """What became of one file.
+
+    source   as it was given
+    output   the file that was or would have been written
+    result   `Compression` or `Decompression`; None where there is an error
+    error    None where there is a result
+    """
+
+    source: Path
+    output: Path
+    result: T | None
+    error: CalotypeError | None
+
+
+@dataclass(frozen=True)
+class DecompressOptions:
+    """The keyword arguments of ``codec.decompress`` but its ``as_``; see there.
+
+    Raises UsageError for values out of range.
+    """
+
+    region: tuple[int, int, int, int] | None = None
+    layers: int | None = None
+    partial: bool = False
+    seed: int | None = None
+    realism: float = 0.0
+    device: str = "auto"
+    checkpoint: PathName | None = None
+
+    def __post_init__(self) -> None:
+        check_device(self.device)
+        check_seed(self.seed)
+        check_realism(self.realism)
+        if self.layers is not None:
+            check_integer("layers", self.layers, 1, limits.MAX_LAYERS)
+        if self.region is not None:
+            check_region(self.region)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One file in, one file out, or why that cannot be."""
+
+    source: Path
+    output: Path
+    problem: CalotypeError | None
+
+
+def compress_files(
+    paths: Iterable[PathName],
+    folder: PathName,
+    *,
+    root: PathName | None = None,
+    overwrite: bool = False,
+    executor: Executor | None = None,
+    threads: int = 1,
+    **options: Any,
+) -> Generator[FileResult[Compression], None, None]:
+    """Compress image files into a folder; yield what became of each, in the order of ``paths``.
+
+    paths       of image files.  photo.png becomes photo.calo
+    folder      of the outputs; it and those below it are made
+    root        a folder that holds all inputs: its folders are mirrored in the output folder
+    overwrite   replace existing outputs; without it they are errors
+    executor    any `concurrent.futures.Executor`, or what has its submit(...).result(): threads,
+                processes (start them by spawn or forkserver: torch may hang in a forked one), or
+                ``Client.get_executor()`` of dask.distributed.  None works here, file by file
+    threads     CPU threads that torch takes for each file of an executor.  Executors have one
+                worker for each core by default, so that one thread is enough; without an executor
+                torch keeps its own number
+    options     those of `codec.compress`
+
+    Work begins when the first result is asked for, and what has not begun is cancelled when the
+    iterator is closed.  The error of a file is in its result and stops no other: what
+    `codec.compress` raises, OutputError, `codec.workers.WorkerError` where a worker died, and
+    CalotypeError where the machine failed otherwise.  An output appears when it is complete.
+    An executor may do a file twice, as dask does when it has lost the result with a worker: the
+    second time finds its own bytes.
+
+    Raises UsageError for options and paths that cannot be used, UnknownModelError.
+    """
+    checked = CompressOptions(**options)
+    work = partial(_compress_file, _with_absolute_checkpoint(checked), overwrite)
+    jobs = _plan(paths, folder, root, SUFFIX, overwrite)
+    return _results(jobs, work, executor, threads)
+
+
+def decompress_files(
+    paths: Iterable[PathName],
+    folder: PathName,
+    *,
+    suffix: str = ".png",
+    root: PathName | None = None,
+    overwrite: bool = False,
+    executor: Executor | None = None,
+    threads: int = 1,
+    **options: Any,
+) -> Generator[FileResult[Decompression], None, None]:
+    """Decompress .calo files into a folder; yield what became of each, in the order of ``paths``.
+
+    suffix      of the outputs, such as ".png" or ".jpg": it picks their format
+    options     those of `codec.decompress` but its ``as_``
+
+    Everything else is as in `compress_files`.
+    """
+    from .save import format_of_suffix
+
+    checked = DecompressOptions(**options)
+    format_name = format_of_suffix(suffix)
+    work = partial(_decompress_file, _with_absolute_checkpoint(checked), format_name, overwrite)
+    jobs = _plan(paths, folder, root, suffix, overwrite)
+    return _results(jobs, work, executor, threads)
+
+
+Options = TypeVar("Options", CompressOptions, DecompressOptions)
+Work = Callable[[tuple[Path, Path]], T]
+
+
+def _with_absolute_checkpoint(options: Options) -> Options:
+    if options.checkpoint is None:
+        return options
+    return dataclasses.replace(options, checkpoint=_absolute(options.checkpoint))
+
+
+def _plan(
+    paths: Iterable[PathName],
+    folder: PathName,
+    root: PathName | None,
+    suffix: str,
+    overwrite: bool,
+) -> list[_Job]:
+    if isinstance(paths, (str, os.PathLike)):
+        raise UsageError(f"paths {os.fspath(paths)!r} is one path, expected several: give a list")
+    sources = [Path(path) for path in paths]
+    places = {os.path.realpath(source) for source in sources}
+    seen: dict[str, Path] = {}
+    jobs = []
+    for source in sources:
+        name = _relative(source, root)
+        output = Path(folder) / (name.with_suffix(suffix) if name.name else name)
+        place, problem = os.path.realpath(output), None
+        if place in places:
+            problem = OutputError(f"{output} is an input: give another folder")
+        elif place in seen:
+            problem = OutputError(
+                f"{source} and {seen[place]} would both become {output}: give the folder that "
+                "holds both as root, or compress them into different folders"
+            )
+        elif not overwrite and os.path.lexists(output):
+            problem = OutputError(
+                f"{output} exists: give another folder, or overwrite=True to replace it"
+            )
+        seen.setdefault(place, source)
+        jobs.append(_Job(source, output, problem))
+    return jobs
+
+
+def _relative(source: Path, root: PathName | None) -> Path:
+    if root is None:
+        return Path(_absolute(source).name)
+    try:
+        return _absolute(source).relative_to(_absolute(root))
+    except ValueError:
+        raise UsageError(f"{source} is not in the root {os.fspath(root)}") from None
+
+
+def _absolute(path: PathName) -> Path:
+    # Not Path.resolve: a link has the name and the place of the link.
+    return Path(os.path.abspath(path))  # noqa: PTH100
+
+
+def _results(
+    jobs: Sequence[_Job], work: Work[T], executor: Executor | None, threads: int
+) -> Generator[FileResult[T], None, None]:
+    check_integer("threads", threads, 1, 2**16)
+    return _iterate(jobs, partial(_on_threads, work, threads if executor else None), executor)
+
+
+def _iterate(
+    jobs: Sequence[_Job], work: Work[T], executor: Executor | None
+) -> Generator[FileResult[T], None, None]:
+    # Workers have working folders of their own.
+    tasks = ((_absolute(job.source), _absolute(job.output)) for job in jobs if job.problem is None)
+    with closing(run_each(work, tasks, executor)) as outcomes:
+        for job in jobs:
+            outcome: Outcome[T]
+            outcome = next(outcomes) if job.problem is None else Outcome(None, job.problem)
+            yield FileResult(job.source, job.output, outcome.result, outcome.error)
+
+
+def _on_threads(work: Work[T], threads: int | None, task: tuple[Path, Path]) -> T:
+    with nullcontext() if threads is None else torch_threads(threads):
+        return work(task)
+
+
+def _compress_file(
+    options: CompressOptions, overwrite: bool, task: tuple[Path, Path]
+) -> Compression:
+    source, output = task
+    done: list[Compression] = []
+    _write(output, lambda fo: done.append(api.compress_with(options, source, fo)), overwrite)
+    return done[0]
+
+
+def _decompress_file(
+    options: DecompressOptions, format_name: str, overwrite: bool, task: tuple[Path, Path]
+) -> Decompression:
+    from .save import save_picture
+
+    source, output = task
+    picture = api.decompress_to_picture(
+        source,
+        region=options.region,
+        layers=options.layers,
+        partial=options.partial,
+        seed=options.seed,
+        realism=options.realism,
+        device=options.device,
+        checkpoint=options.checkpoint,
+    )
+    notices = list(picture.notices)
+    _write(output, lambda fo: notices.extend(save_picture(picture, fo, format_name)), overwrite)
+    return Decompression(
+        picture.width,
+        picture.height,
+        picture.channels,
+        picture.alpha is not None,
+        format_name,
+        tuple(notices),
+    )
+
+
+def _write(output: Path, write: Callable[[BinaryIO], object], overwrite: bool) -> None:
+    """Write an output that was not there when the files were planned, unless to overwrite it."""
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make {output.parent}: {error.strerror or error}") from error
+    if overwrite or not output.is_file():
+        write_atomically(output, write, force=overwrite)
+        return
+    again = io.BytesIO()
+    write(again)
+    if output.read_bytes() != again.getbuffer():
+        raise OutputError(
+            f"{output} appeared meanwhile: give another folder, or overwrite=True to replace it"
+        )

@@ -1,0 +1,160 @@
+"""Pieces of work that fail one by one, on any executor or here.
+
+Any `concurrent.futures.Executor` will do, or what has its ``submit(...).result()``: threads,
+processes, or ``Client.get_executor()`` of dask.distributed.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from bitstream import CalotypeError
+
+Item = TypeVar("Item")
+T = TypeVar("T")
+
+MACHINE_ERRORS = (MemoryError, OSError, RuntimeError)
+
+
+class WorkerError(CalotypeError):
+    """The executor lost a piece of work: its worker died, or it was cancelled or never sent."""
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[T]):
+    """What became of one piece of work: a result or an error."""
+
+    result: T | None
+    error: CalotypeError | None
+
+
+class _DefectError(Exception):
+    """Carries an exception that is a defect of the work, apart from those of the executor."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+def run_each(
+    work: Callable[[Item], T], items: Iterable[Item], executor: Executor | None = None
+) -> Generator[Outcome[T], None, None]:
+    """Call ``work`` on every item; yield what became of each, in the order of the items.
+
+    An error of one item stops no other, if it is one of the project's, or what a machine that is
+    short of memory or loses a disk raises (torch tells of memory by a RuntimeError), or one of the
+    executor's, which becomes a `WorkerError`.  Other exceptions are defects and are raised.
+
+    Work begins when the first outcome is asked for.  What has not begun is cancelled when the
+    iterator is closed or raises.
+    """
+    if executor is None:
+        for item in items:
+            yield attempt(work, item)
+        return
+    # dask takes calls with the same arguments for the same value, which it may still hold.
+    call = secrets.token_hex(8)
+    futures: deque[Future[Outcome[T]]] = deque()
+    try:
+        for item in items:
+            futures.append(_submitted(executor, work, item, call))
+        while futures:
+            outcome = _outcome_of(futures[0])
+            futures.popleft()
+            yield outcome
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+def attempt(work: Callable[[Item], T], item: Item) -> Outcome[T]:
+    """Call ``work`` on an item, with the errors of the project and the machine as outcomes."""
+    try:
+        return Outcome(work(item), None)
+    except CalotypeError as error:
+        # Its frames would keep the pixels of the file in memory, and cannot travel.
+        error.__cause__ = error.__context__ = None
+        return Outcome(None, error.with_traceback(None))
+    except MACHINE_ERRORS as error:
+        return Outcome(None, _of_machine(error))
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Let torch compute with so many threads in the block, in this thread.
+
+    The number is one of the process, too, for threads that begin later: the last of several
+    blocks at a time puts that back.
+    """
+    import torch
+
+    with _threads.lock:
+        if _threads.blocks == 0:
+            _threads.before = torch.get_num_threads()
+        _threads.blocks += 1
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        with _threads.lock:
+            _threads.blocks -= 1
+            torch.set_num_threads(count if _threads.blocks else _threads.before)
+
+
+class _Threads:
+    """Blocks of `torch_threads` in this process, and the number from before the first."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.blocks = 0
+        self.before = 0
+
+
+_threads = _Threads()
+
+
+def _attempt_there(work: Callable[[Item], T], item: Item, call: str) -> Outcome[T]:
+    try:
+        return attempt(work, item)
+    except Exception as error:
+        raise _DefectError(error) from error
+
+
+def _submitted(
+    executor: Executor, work: Callable[[Item], T], item: Item, call: str
+) -> Future[Outcome[T]]:
+    try:
+        return executor.submit(_attempt_there, work, item, call)
+    except RuntimeError as error:  # it was shut down, or has broken: the others are not told
+        failed: Future[Outcome[T]] = Future()
+        failed.set_exception(error)
+        return failed
+
+
+def _outcome_of(future: Future[Outcome[T]]) -> Outcome[T]:
+    try:
+        return future.result()
+    except _DefectError as defect:
+        raise defect.error from defect
+    except Exception as error:  # noqa: BLE001 - executors have exceptions of their own
+        text = f"{type(error).__name__}: {error}".rstrip(": ")
+        return Outcome(
+            None,
+            WorkerError(
+                f"the executor lost the work on it ({text}): run it again, with fewer workers if "
+                "memory ran out"
+            ),
+        )
+
+
+def _of_machine(error: BaseException) -> CalotypeError:
+    if isinstance(error, OSError):
+        return CalotypeError(f"the system failed: {error.strerror or error}")
+    return CalotypeError(f"the machine failed: {type(error).__name__}: {error}".rstrip(": "))
