@@ -95,12 +95,13 @@ def collect(decode: Decode, indexes: Int32Array, tables: TableSet) -> Int32Array
 
 def _sort(indexes: Int32Array) -> tuple[Int64Array, list[tuple[int, int, int]]]:
     """Return the sorting permutation and ``(table, begin, end)`` for each table in use."""
+    tables = int(indexes.max()) + 1 if indexes.size else 0
     # A stable sort of 8- or 16-bit keys is a radix sort in NumPy, ten times as fast as for int32.
-    narrow = indexes.size == 0 or indexes.max() < 256
-    keys = indexes.astype(np.uint8 if narrow else np.uint16)
-    limits = [0, *np.cumsum(np.bincount(keys)).tolist()]
-    bounds = [(t, b, e) for t, (b, e) in enumerate(pairwise(limits)) if e > b]
-    return np.argsort(keys, kind="stable"), bounds
+    keys = indexes.astype(np.uint8 if tables <= 256 else np.uint16)
+    order = np.argsort(keys, kind="stable")
+    firsts = np.searchsorted(keys[order], np.arange(tables, dtype=keys.dtype)).tolist()
+    limits = pairwise([*firsts, len(keys)])
+    return order, [(t, begin, end) for t, (begin, end) in enumerate(limits) if end > begin]
 
 
 def _support(tables: TableSet, counts: list[tuple[int, int]]) -> tuple[Int64Array, Int64Array]:

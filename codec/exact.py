@@ -27,6 +27,7 @@ ACTIVATION_BITS = 10
 WEIGHT_BITS = 12
 ACTIVATION_LIMIT = 2**22
 ACCUMULATOR_LIMIT = 2**53
+NINE = tuple(range(9))  # all places of a 3×3 kernel
 
 Array = npt.NDArray[np.generic]
 Float64Array = npt.NDArray[np.float64]
@@ -79,16 +80,40 @@ class ExactLayer:
         algorithm with fractions (Winograd).
         """
         _, height, width = values.shape
-        columns = values
-        if self.weight.shape[-1] == 3:
-            padded = np.pad(values, ((0, 0), (1, 1), (1, 1)))
-            shifts = [(y, x) for y in range(3) for x in range(3)]
-            columns = np.stack([padded[:, y : y + height, x : x + width] for y, x in shifts], 1)
-        sums: Float64Array = self.matrix @ columns.reshape(-1, height * width)
+        taps = NINE if self.weight.shape[-1] == 3 else None
+        columns = values.reshape(-1, height * width) if taps is None else neighbours(values, taps)
+        return self.apply(columns, quality_hundredths).reshape(-1, height, width)
+
+    def apply(
+        self, columns: Float64Array, quality_hundredths: int, taps: Sequence[int] | None = None
+    ) -> Float64Array:
+        """The layer on columns of inputs, (in · taps, n) to (out, n); all taps or some of them."""
+        rows = self.matrix
+        if taps is not None:
+            kernel = rows.reshape(len(rows), -1, self.weight.shape[-1] ** 2)
+            rows = kernel[:, :, taps].reshape(len(rows), -1)
+        sums: Float64Array = rows @ columns
         sums *= 2.0**-WEIGHT_BITS
         np.floor(sums, out=sums)
         sums += interpolate_knots(self.bias, quality_hundredths)[:, None]
-        return sums.reshape(-1, height, width)
+        return sums
+
+
+def neighbours(
+    values: Float64Array, taps: Sequence[int], squares: npt.NDArray[np.bool_] | None = None
+) -> Float64Array:
+    """The values (in, h, w) around every square as columns, (in · taps, n); 0 outside.
+
+    taps      0 .. 8, places of a 3×3 kernel in row-major order
+    squares   bool (h, w), those that are wanted; None for all
+    """
+    channels, height, width = values.shape
+    padded = np.pad(values, ((0, 0), (1, 1), (1, 1)))
+    shifted = [padded[:, tap // 3 :, tap % 3 :][:, :height, :width] for tap in taps]
+    if squares is not None:
+        shifted = [part[:, squares] for part in shifted]
+    columns: Float64Array = np.stack(shifted, 1).reshape(channels * len(taps), -1)
+    return columns
 
 
 def interpolate_knots(knots: Int32Array, hundredths: int) -> Int64Array:

@@ -1,17 +1,18 @@
 """The exact path of the context: latents that are known to table indexes, in integer arithmetic.
 
 The twin of `codec.models.photo_context` by the rules of `codec.exact`: activations are integers in
-units of 2⁻¹⁰, held in float64. A step is four layers of fixed point::
+units of 2⁻¹⁰, held in float64. A step is up to four layers of fixed point::
 
     around ─ 3×3 (near) ─┐
-    at the place, hidden ─ 1×1 (here) ─┴─ +bias ─ ReLU ─ 1×1 (out) ─► +Δμ, +Δindex
+    at the place ─ 1×1 (here) ─┴─ +bias ─ ReLU ─ 1×1 (out) ─► +Δμ, +Δindex
     errors around ─ 3×3 (linear) ─► +Δμ
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,21 +21,24 @@ from bitstream.errors import WeightsMismatchError
 from codec.exact import (
     ACTIVATION_BITS,
     ACTIVATION_LIMIT,
+    NINE,
     Array,
     ExactLayer,
     ExactOutput,
     Float64Array,
     layer_arrays,
+    neighbours,
     read_layer,
     round_prediction,
 )
 
 STEPS = ("black", "second", "third")
-PARTS = ("near", "here", "out", "linear")
+# Of the squares around a black one only those across its edges are white, and known.
+CROSS = (1, 3, 5, 7)
 
 Int32Array = npt.NDArray[np.int32]
 BoolArray = npt.NDArray[np.bool_]
-Place = tuple[slice, BoolArray]  # channels, and columns of latents (h, w)
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 def exact_octaves(values: Float64Array) -> Float64Array:
@@ -52,50 +56,103 @@ def exact_features(errors: Float64Array, values: Float64Array) -> Float64Array:
 
 @dataclass(frozen=True)
 class ExactStep:
-    """The layers of one step. The bias of `near` is that of the sum of `near` and `here`."""
+    """The layers of one step; `near` and `linear` where it sees latents around.
 
-    near: ExactLayer
+    The bias of `here` is that of the sum of `near` and `here`.
+    """
+
     here: ExactLayer
     out: ExactLayer
-    linear: ExactLayer
+    near: ExactLayer | None = None
+    linear: ExactLayer | None = None
 
-    def check(self, name: str, sizes: tuple[int, int, int, int, int]) -> None:
+    @property
+    def channels(self) -> int:
+        """How many latents of a column it corrects."""
+        return len(self.out.weight) // 2
+
+    def check(self, name: str, around: int, here: int, width: int, channels: int) -> None:
         """Raise `WeightsMismatchError` unless the layers have these sizes.
 
-        sizes   channels around, at the place, hidden, corrected, and errors around
+        around   latents around, 0 for a step that sees none
+        here     channels at the place
         """
-        around, here, width, channels, errors = sizes
-        expected = [(width, around), (width, here), (2 * channels, width), (channels, errors)]
-        layers = (self.near, self.here, self.out, self.linear)
-        found = [layer.weight.shape[:2] for layer in layers]
-        if found != expected or any(layer.shuffle != 1 for layer in layers):
+        expected: list[object] = [(width, here, 1, 1), (2 * channels, width, 1, 1), None, None]
+        if around:
+            expected[2:] = [(width, 2 * around, 3, 3), (channels, around, 3, 3)]
+        layers = (self.here, self.out, self.near, self.linear)
+        found = [None if layer is None else layer.weight.shape for layer in layers]
+        if found != expected or any(layer is not None and layer.shuffle != 1 for layer in layers):
             raise WeightsMismatchError(
                 f"context step {name!r}: its layers have the sizes {found}, expected {expected}"
             )
 
-    def __call__(
-        self, around: Float64Array, errors: Float64Array, here: Float64Array, hundredths: int
+    def hidden(
+        self,
+        here: Float64Array,
+        hundredths: int,
+        around: Float64Array | None = None,
+        taps: Sequence[int] = NINE,
+    ) -> Float64Array:
+        """Columns of inputs (in, n) to hidden features (width, n).
+
+        here, around   columns at the places and of their `neighbours` at the taps
+        """
+        values = self.here.apply(here, hundredths)
+        if self.near is not None and around is not None:
+            values += self.near.apply(around, hundredths, taps)
+        return np.clip(values, 0, ACTIVATION_LIMIT, out=values)
+
+    def corrections(
+        self,
+        hidden: Float64Array,
+        hundredths: int,
+        errors: Float64Array | None = None,
+        taps: Sequence[int] = NINE,
     ) -> tuple[Float64Array, Float64Array]:
-        """Corrections of means and of indexes, (channels, h, w) each, in units of 2⁻¹⁰."""
-        hidden = self.near(around, hundredths)
-        hidden += self.here(here, hundredths)
-        np.clip(hidden, 0, ACTIVATION_LIMIT, out=hidden)
-        means, indexes = np.split(self.out(hidden, hundredths), 2)
-        return means + self.linear(errors, hundredths), indexes
+        """Hidden features (width, n) to corrections of means and indexes, (channels, n) each.
+
+        errors   columns of the `neighbours` of the errors at the taps
+        """
+        means, indexes = np.split(self.out.apply(hidden, hundredths), 2)
+        if self.linear is not None and errors is not None:
+            means = means + self.linear.apply(errors, hundredths, taps)
+        return means, indexes
+
+
+@dataclass(frozen=True)
+class Place:
+    """Latents that are coded together: channels, at some of the squares of a tile or at all.
+
+    squares   bool (h, w), or None for all
+    """
+
+    channels: slice
+    squares: BoolArray | None = None
+
+    def take(self, values: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
+        """What an array (C, h, w) holds there: (c, n)."""
+        own = values[self.channels]
+        return own.reshape(len(own), -1) if self.squares is None else own[:, self.squares]
+
+    def put(self, values: npt.NDArray[Scalar], parts: npt.NDArray[Scalar]) -> None:
+        """Let an array (C, h, w) hold (c, n) there."""
+        own = values[self.channels]
+        if self.squares is None:
+            own[...] = parts.reshape(own.shape)
+        else:
+            own[:, self.squares] = parts
 
 
 @dataclass(frozen=True)
 class Part:
-    """Latents that are coded together, n places of the channels of a group.
+    """Latents that are coded together, n squares of c channels, with what they are coded by.
 
-    channels  which of the model's
-    places    bool (h, w), the columns of latents
     means     int32 (c, n), in units of 2⁻¹⁰ quantiser steps
     indexes   int32 (c, n), the table of each
     """
 
-    channels: slice
-    places: BoolArray
+    place: Place
     means: Int32Array
     indexes: Int32Array
 
@@ -105,24 +162,20 @@ class ExactContext:
 
     def __init__(self, steps: Mapping[str, ExactStep], table_count: int) -> None:
         self.black, self.second, self.third = (steps[name] for name in STEPS)
-        first, second, third = (len(steps[name].linear.weight) for name in STEPS)
+        first, second, third = (steps[name].channels for name in STEPS)
         width, hidden = self.black.here.weight.shape[:2]
         self.sizes = first, second, third, hidden, width
         self.groups = (slice(0, first), slice(first, first + second), slice(first + second, None))
         self.table_count = table_count
-        for name, channels, here in (
-            ("black", first, hidden),
-            ("second", second, hidden),
-            ("third", third, 2 * second + hidden),
-        ):
-            steps[name].check(name, (2 * first, here, width, channels, first))
+        self.black.check("black", first, hidden, width, first)
+        self.second.check("second", first, hidden, width, second)
+        self.third.check("third", 0, 2 * second + hidden + width, width, third)
 
-    def parts(self, height: int, width: int) -> list[Place]:
-        """Channels and places of the latents that are coded together, in the order of coding."""
+    def places(self, height: int, width: int) -> list[Place]:
+        """What is coded together, in the order of coding."""
         first, second, third = self.groups
         white = np.add.outer(np.arange(height), np.arange(width)) % 2 == 0
-        everywhere = np.ones_like(white)
-        return [(first, white), (first, ~white), (second, everywhere), (third, everywhere)]
+        return [Place(first, white), Place(first, ~white), Place(second), Place(third)]
 
     def __call__(
         self,
@@ -137,21 +190,26 @@ class ExactContext:
         hidden      its last features (96, h, w)
         code        gives the symbols int32 (c, n) of a part; called once for each part, in order
         """
-        base_means, base_indexes = np.split(prediction, 2)
-        tile = _Tile(base_means, base_indexes, self.table_count, code)
-        first, second, third = self.groups
-        white, black, all_second, all_third = self.parts(*base_means.shape[1:])
-        tile.code(*white)
-        errors, values = tile.known(first)
-        tile.correct(first, self.black(exact_features(errors, values), errors, hidden, hundredths))
-        tile.code(*black)
-        errors, values = tile.known(first)
-        around = exact_features(errors, values)
-        tile.correct(second, self.second(around, errors, hidden, hundredths))
-        tile.code(*all_second)
-        here = np.concatenate([exact_features(*tile.known(second)), hidden])
-        tile.correct(third, self.third(around, errors, here, hundredths))
-        tile.code(*all_third)
+        tile = _Tile(prediction, self.table_count, code)
+        white, black, second, third = self.places(*prediction.shape[1:])
+        tile.code(white)
+        errors, values = tile.known(white)
+        known = black.squares  # where a correction is wanted
+        features = neighbours(exact_features(errors, values), CROSS, known)
+        at_black = self.black.hidden(hidden[:, known], hundredths, features, CROSS)
+        around = neighbours(errors, CROSS, known)
+        tile.code(black, self.black.corrections(at_black, hundredths, around, CROSS))
+
+        errors, values = tile.known(Place(black.channels))
+        here = hidden.reshape(len(hidden), -1)
+        features = neighbours(exact_features(errors, values), NINE)
+        at_second = self.second.hidden(here, hundredths, features)
+        around = neighbours(errors, NINE)
+        tile.code(second, self.second.corrections(at_second, hundredths, around))
+
+        features = exact_features(*tile.known(second)).reshape(-1, here.shape[1])
+        here = np.concatenate([features, here, at_second])
+        tile.code(third, self.third.corrections(self.third.hidden(here, hundredths), hundredths))
         return tile.symbols, ExactOutput(tile.means, tile.indexes)
 
 
@@ -159,45 +217,38 @@ class _Tile:
     """What is known of a tile while it is coded. Real arrays hold integers in units of 2⁻¹⁰."""
 
     def __init__(
-        self,
-        means: Float64Array,
-        indexes: Float64Array,
-        table_count: int,
-        code: Callable[[Part], Int32Array],
+        self, prediction: Float64Array, table_count: int, code: Callable[[Part], Int32Array]
     ) -> None:
-        self.base_means = means
-        self.predicted = (means.copy(), indexes.copy())
-        self.symbols, self.means, self.indexes = (
-            np.zeros(means.shape, dtype=np.int32) for _ in range(3)
-        )
-        self.coded = np.zeros(means.shape, dtype=np.bool_)
-        self.table_count, self._code = table_count, code
+        self._predicted = np.split(prediction, 2)  # means, indexes
+        shape = self._predicted[0].shape
+        self.symbols, self.means, self.indexes = (np.zeros(shape, dtype=np.int32) for _ in range(3))
+        self._table_count, self._code = table_count, code
 
-    def correct(self, channels: slice, corrections: tuple[Float64Array, Float64Array]) -> None:
-        """Add corrections to what is predicted of a group, where it is not coded yet."""
-        for values, correction in zip(self.predicted, corrections, strict=True):
-            values[channels] += correction
-            np.clip(values, -ACTIVATION_LIMIT, ACTIVATION_LIMIT, out=values)
+    def code(
+        self, place: Place, corrections: tuple[Float64Array, Float64Array] | None = None
+    ) -> None:
+        """Have the latents of a place coded, with corrections (c, n) of what was predicted."""
+        predicted = [place.take(values) for values in self._predicted]
+        if corrections is not None:
+            pairs = zip(predicted, corrections, strict=True)
+            limit = ACTIVATION_LIMIT
+            predicted = [np.clip(values + more, -limit, limit) for values, more in pairs]
+        output = round_prediction(np.concatenate(predicted), self._table_count)
+        place.put(self.means, output.means)
+        place.put(self.indexes, output.indexes)
+        place.put(self.symbols, self._code(Part(place, output.means, output.indexes)))
 
-    def code(self, channels: slice, places: BoolArray) -> None:
-        """Have the latents of a group at some places coded."""
-        stacked = np.concatenate([values[channels][:, places] for values in self.predicted])
-        output = round_prediction(stacked, self.table_count)
-        part = Part(channels, places, output.means, output.indexes)
-        self.means[channels][:, places] = part.means
-        self.indexes[channels][:, places] = part.indexes
-        self.symbols[channels][:, places] = self._code(part)
-        self.coded[channels][:, places] = True
-
-    def known(self, channels: slice) -> tuple[Float64Array, Float64Array]:
-        """Errors of the hyper-synthesis and values of a group, (c, h, w); 0 where unknown."""
-        symbols = np.clip(self.symbols[channels], -ACTIVATION_LIMIT, ACTIVATION_LIMIT)
-        values = symbols * 2.0**ACTIVATION_BITS + self.means[channels]
+    def known(self, place: Place) -> tuple[Float64Array, Float64Array]:
+        """Errors of the hyper-synthesis and values of a group, (c, h, w); 0 at other squares."""
+        symbols = np.clip(self.symbols[place.channels], -ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+        values = symbols * 2.0**ACTIVATION_BITS + self.means[place.channels]
         np.clip(values, -ACTIVATION_LIMIT, ACTIVATION_LIMIT, out=values)
-        coded = self.coded[channels]
-        values *= coded
-        errors = values - self.base_means[channels] * coded
-        return np.clip(errors, -ACTIVATION_LIMIT, ACTIVATION_LIMIT), values
+        errors = values - self._predicted[0][place.channels]
+        np.clip(errors, -ACTIVATION_LIMIT, ACTIVATION_LIMIT, out=errors)
+        if place.squares is not None:
+            errors *= place.squares
+            values *= place.squares
+        return errors, values
 
 
 def context_from_arrays(arrays: Mapping[str, Array], table_count: int) -> ExactContext | None:
@@ -207,8 +258,17 @@ def context_from_arrays(arrays: Mapping[str, Array], table_count: int) -> ExactC
     """
     if not any(name.startswith("context.") for name in arrays):
         return None
+
+    def layer(name: str) -> ExactLayer | None:
+        return read_layer(arrays, name) if f"{name}.weight" in arrays else None
+
     steps = {
-        step: ExactStep(*(read_layer(arrays, f"context.{step}.{part}") for part in PARTS))
+        step: ExactStep(
+            here=read_layer(arrays, f"context.{step}.here"),
+            out=read_layer(arrays, f"context.{step}.out"),
+            near=layer(f"context.{step}.near"),
+            linear=layer(f"context.{step}.linear"),
+        )
         for step in STEPS
     }
     return ExactContext(steps, table_count)
@@ -219,6 +279,8 @@ def context_arrays(context: ExactContext) -> dict[str, Array]:
     arrays: dict[str, Array] = {}
     for name in STEPS:
         step: ExactStep = getattr(context, name)
-        for part in PARTS:
-            arrays |= layer_arrays(getattr(step, part), f"context.{name}.{part}")
+        for part in ("here", "out", "near", "linear"):
+            layer: ExactLayer | None = getattr(step, part)
+            if layer is not None:
+                arrays |= layer_arrays(layer, f"context.{name}.{part}")
     return arrays

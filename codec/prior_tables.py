@@ -9,6 +9,9 @@ every quality; a dimension picks its rung by integer arithmetic::
 Tables are built in floating point when a model is exported, and shipped as integers. Two kinds are
 made of integers alone and built wherever they are needed: `uniform_tables`, and the tables that
 `codec.models.vae_bits_back` cuts out of a stored normal distribution function.
+
+Torch is loaded where something is computed with it: the photo model imports this module, by way of
+`codec.quantize`, and needs nothing of it.
 """
 
 from __future__ import annotations
@@ -19,7 +22,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from bitstream.errors import UsageError
 from bitstream.tables import PRECISION, TOTAL, TableSet, tables_from_pmfs
@@ -44,6 +46,8 @@ def step_sizes() -> Float64Array:
 
 def normal_distribution(values: Float64Array) -> Float64Array:
     """Φ: float64 of any shape to probabilities in [0, 1]; precise in the lower tail."""
+    import torch
+
     # erfc keeps its relative precision, which torch.special.ndtr loses below −5.
     tensor = torch.from_numpy(np.ascontiguousarray(values))
     result: Float64Array = torch.erfc(tensor * -math.sqrt(0.5)).mul_(0.5).numpy()
@@ -52,6 +56,8 @@ def normal_distribution(values: Float64Array) -> Float64Array:
 
 def normal_quantile(probabilities: Float64Array) -> Float64Array:
     """Φ⁻¹: float64 in (0, 1) of any shape to standard-normal values."""
+    import torch
+
     tensor = torch.from_numpy(np.ascontiguousarray(probabilities))
     result: Float64Array = torch.special.ndtri(tensor).numpy()
     return result
@@ -178,6 +184,8 @@ def uniform_tables(largest_bits: int) -> TableSet:
 
 def bernoulli_tables(log_odds: Float64Array) -> TableSet:
     """Table i over {0, 1}: P(1) = 1 / (1 + exp(−log_odds[i])); the escape keeps one unit."""
+    import torch
+
     ones = torch.sigmoid(torch.from_numpy(np.ascontiguousarray(log_odds))).numpy()
     return tables_from_pmfs([(0, np.array([1 - one, one])) for one in ones])
 

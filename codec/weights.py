@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -49,7 +50,8 @@ def load_model(
 
     model_id      number or name in the catalogue; "NAME:WEIGHTS" takes weights by their file's name
     weights_hash  the 8 bytes of a file's header; None takes the default weights
-    device        "auto", "cpu" or "cuda"
+    device        "auto", "cpu" or "cuda". Auto takes a GPU that torch finds; the photo model does
+                  without torch, and asks it only where it is loaded already
     checkpoint    the weights file of "compressai:ARCHITECTURE"; None looks for one with that hash
 
     Weights are looked for in the folders of the environment variable CALOTYPE_WEIGHTS, then
@@ -69,7 +71,8 @@ def load_model(
             f"own: checkpoints are for {FOREIGN}:ARCHITECTURE, leave it out"
         )
     path = _find(entry.name, weights_hash, file)
-    return _load(entry.name, path, path.stat().st_mtime_ns, _device(device))
+    chosen = "cpu" if _needs_no_torch(entry.name, device) else _device(device)
+    return _load(entry.name, path, path.stat().st_mtime_ns, chosen)
 
 
 def load_model_of(
@@ -245,6 +248,13 @@ def _listed(folder: Path, name: str) -> list[tuple[str, str]]:
         raise WeightsMismatchError(f"{registry} is not a registry of weights: {error}") from error
 
 
+def _needs_no_torch(model: str, device: str) -> bool:
+    """Whether a model computes in NumPy: to look for a GPU takes longer than most photographs."""
+    return model == "photo" and (
+        device == "cpu" or (device == "auto" and "torch" not in sys.modules)
+    )
+
+
 def _device(name: str) -> str:
     import torch
 
@@ -259,11 +269,14 @@ def _device(name: str) -> str:
 
 @lru_cache(maxsize=8)
 def _load(name: str, path: Path, modified_ns: int, device: str) -> LoadedModel:
+    arrays, metadata, digest = _read(name, path)
+    if name == "photo":
+        from codec.models.photo_coder import load_photo
+
+        return load_photo(arrays, metadata, digest[:HASH_BYTES], device=device)
     import torch
 
-    load = _loader(name)
-    arrays, metadata, digest = _read(name, path)
-    return load(arrays, metadata, digest[:HASH_BYTES], device=torch.device(device))
+    return _loader(name)(arrays, metadata, digest[:HASH_BYTES], device=torch.device(device))
 
 
 @lru_cache(maxsize=8)
@@ -308,11 +321,7 @@ def _metadata(path: Path) -> dict[str, str]:
 
 
 def _loader(name: str) -> Callable[..., LoadedModel]:
-    """The function that builds a model of the catalogue from the contents of its weights file."""
-    if name == "photo":
-        from codec.models.photo_coder import load_photo
-
-        return load_photo
+    """The function that builds a model from the contents of its weights file, on a torch device."""
     if name == "draw":
         from codec.models.draw_coder import load_draw
 

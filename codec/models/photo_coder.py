@@ -5,29 +5,33 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from bitstream.errors import WeightsMismatchError
 from bitstream.symbols import SymbolDecoder, SymbolEncoder
 from bitstream.tables import TableSet
 from codec.exact import ExactHyperSynthesis, layers_from_arrays, round_prediction
 from codec.exact_context import Part, Place, context_from_arrays
-from codec.models.photo import (
+from codec.models.photo_config import (
     CONTEXT_SIZES,
     HIDDEN,
     LATENT_STRIDE,
     MODEL_ID,
     PhotoConfig,
-    PhotoModel,
-    Synthesis,
     quality_position,
 )
-from codec.models.photo_fixed_point import restore
+from codec.models.photo_numpy import NumpyTransforms
 from codec.quantize import dequantize, quantize, residuals, round_hyper_latents
+
+if TYPE_CHECKING:
+    import torch
+
+    from codec.models.photo import PhotoModel, Synthesis
+    from codec.models.photo_torch import TorchTransforms
 
 Array = npt.NDArray[np.generic]
 Float32Array = npt.NDArray[np.float32]
@@ -40,6 +44,11 @@ Choose = Callable[[Float32Array, Int32Array, slice], Int32Array]
 def quality_hundredths(quality: float) -> int:
     """The quality as the header stores it: all that the decoder knows."""
     return round(quality * 100)
+
+
+def coded_position(quality: float) -> float:
+    """The position in [0, 1] of the quality as the header stores it."""
+    return quality_position(quality_hundredths(quality) / 100)
 
 
 def hyper_indexes(
@@ -64,10 +73,26 @@ class TileSymbols:
     means: Int32Array
 
 
+class Transforms(Protocol):
+    """The networks of the photo model at work; the position is that of a quality, in [0, 1]."""
+
+    def analyze(self, pixels: Uint8Array, position: float) -> Float32Array:
+        """Pixels uint8 (16·h, 16·w, 3) to latents float32 (C, h, w) in quantiser steps."""
+
+    def hyper_analyze(self, latents: Float32Array, position: float) -> Float32Array:
+        """Latents (C, h, w) to unrounded hyper-latents (Z, ⌈h/4⌉, ⌈w/4⌉)."""
+
+    def synthesize(self, latents: Float32Array, position: float) -> Uint8Array:
+        """Dequantised latents (C, h, w) to pixels uint8 (16·h, 16·w, 3)."""
+
+
 class PhotoCoder:
     """The photo model, loaded. See `codec.models.base.LoadedModel` for the methods.
 
-    dtype: arithmetic of the transforms, float32 or bfloat16; symbols decode alike in both.
+    transforms  what codes on the device: NumPy on processors, for which torch is loaded only where
+                another attribute needs it, and torch elsewhere. Symbols decode alike with both
+    arrays      those of the weights file
+    device      "cpu", "cuda", or a device of torch
     """
 
     model_id = MODEL_ID
@@ -81,12 +106,9 @@ class PhotoCoder:
         config: PhotoConfig,
         weights_hash: bytes,
         *,
-        device: torch.device | None = None,
-        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
     ) -> None:
         self.config, self.weights_hash = config, weights_hash
-        self.device = device or torch.device("cpu")
-        self.dtype = dtype
         self.hyper_tables = TableSet.from_arrays(arrays, "hyper_tables.")
         self.latent_tables = TableSet.from_arrays(arrays, "latent_tables.")
         self.exact = ExactHyperSynthesis(layers_from_arrays(arrays), len(self.latent_tables))
@@ -94,7 +116,29 @@ class PhotoCoder:
         self.hyper_sets = len(self.hyper_tables) // config.hyper_channels
         self._check()
         self.context = config.blocks_16 + -(-config.blocks_8 // 2) + -(-config.blocks_4 // 4) + 1
-        self.network = _network(arrays, config).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.arrays, self._device = arrays, str(device)
+        self.transforms: Transforms = (
+            NumpyTransforms(arrays, config) if self._device == "cpu" else self.torch_transforms
+        )
+
+    @cached_property
+    def torch_transforms(self) -> TorchTransforms:
+        """The same networks in torch, on the coder's device."""
+        from codec.models.photo_torch import TorchTransforms
+
+        return TorchTransforms(self.arrays, self.config, self.device)
+
+    @property
+    def device(self) -> torch.device:
+        """The device, as torch has it."""
+        import torch
+
+        return torch.device(self._device)
+
+    @property
+    def network(self) -> PhotoModel:
+        """The networks that the weights hold in floating point."""
+        return self.torch_transforms.network
 
     def _check(self) -> None:
         config = self.config
@@ -116,44 +160,19 @@ class PhotoCoder:
                 f"expected a multiple of {config.hyper_channels}"
             )
 
-    def _position(self, quality: float) -> torch.Tensor:
-        stored = quality_hundredths(quality) / 100
-        return torch.tensor([quality_position(stored)], device=self.device)
-
-    @torch.inference_mode()
     def analyze(self, pixels: Uint8Array, quality: float) -> Float32Array:
         """Pixels uint8 (H, W, 3), multiples of 16, to latents (C, H/16, W/16)."""
-        # A copy: torch warns of read-only arrays, which Pillow hands out.
-        tensor = torch.from_numpy(np.array(pixels)).to(self.device)
-        images = tensor.permute(2, 0, 1)[None].to(torch.float32).div_(255)
-        position = self._position(quality)
-        with self._arithmetic():
-            gain = self.network.log_gain(position).exp()
-            latents = self.network.analysis(images - 0.5, position) * gain
-        return _array(latents)
+        return self.transforms.analyze(pixels, coded_position(quality))
 
     def synthesize(self, latents: Float32Array, quality: float) -> Uint8Array:
         """Dequantised latents (C, h, w) to pixels uint8 (16·h, 16·w, 3)."""
-        return to_levels(self.render(latents, quality))
+        return self.transforms.synthesize(latents, coded_position(quality))
 
-    @torch.inference_mode()
     def render(
         self, latents: Float32Array, quality: float, synthesis: Synthesis | None = None
     ) -> torch.Tensor:
-        """Dequantised latents (C, h, w) to pixels not yet rounded, float32 (1, 3, 16·h, 16·w).
-
-        synthesis  another network on `device` that takes the place of the model's own
-
-        Pixels are in [0, 1].
-        """
-        tensor = torch.from_numpy(np.ascontiguousarray(latents)).to(self.device)[None]
-        tensor = tensor.contiguous(memory_format=torch.channels_last)
-        with self._arithmetic():
-            images: torch.Tensor = self.network.synthesize(
-                tensor, self._position(quality), synthesis
-            )
-        # nan_to_num: a hostile but well-formed file may overflow; its pixels stay defined.
-        return images.float().nan_to_num_(0, 1, 0).clamp_(0, 1)
+        """Dequantised latents (C, h, w) to pixels not yet rounded; see `TorchTransforms.render`."""
+        return self.torch_transforms.render(latents, coded_position(quality), synthesis)
 
     def encode_tile(self, latents: Float32Array, quality: float) -> tuple[bytes, ...]:
         """Code latents (C, h, w): hyper-latents first, then the residuals, in one stream."""
@@ -165,9 +184,8 @@ class PhotoCoder:
         hyper_latents = tile.hyper_latents
         indexes = self._hyper_indexes(hyper_latents, quality)
         encoder.put(hyper_latents.ravel(), indexes, self.hyper_tables)
-        for channels, places in self._parts(*tile.symbols.shape[1:]):
-            symbols = tile.symbols[channels][:, places].ravel()
-            indexes = tile.indexes[channels][:, places].ravel()
+        for place in self._places(*tile.symbols.shape[1:]):
+            symbols, indexes = (place.take(a).ravel() for a in (tile.symbols, tile.indexes))
             encoder.put(symbols, indexes, self.latent_tables)
         return (encoder.finish(),)
 
@@ -197,20 +215,16 @@ class PhotoCoder:
             hyper_latents = self.hyper_latents(latents, quality)
 
         def code(part: Part) -> Int32Array:
-            own = latents[part.channels][:, part.places]
+            own = part.place.take(latents)
             if choose is None:
                 return quantize(own, part.means)
-            return choose(residuals(own, part.means), part.indexes, part.channels)
+            return choose(residuals(own, part.means), part.indexes, part.place.channels)
 
         return self._code(hyper_latents, latents.shape[1:], quality, code)
 
-    @torch.inference_mode()
     def hyper_latents(self, latents: Float32Array, quality: float) -> Int32Array:
         """The rounded hyper-latents (Z, ⌈h/4⌉, ⌈w/4⌉) of latents (C, h, w)."""
-        tensor = torch.from_numpy(np.ascontiguousarray(latents)).to(self.device)[None]
-        with self._arithmetic():
-            hyper = self.network.hyper_analyze(tensor, self._position(quality))
-        return round_hyper_latents(_array(hyper))
+        return round_hyper_latents(self.transforms.hyper_analyze(latents, coded_position(quality)))
 
     def decode_symbols(
         self, payloads: Sequence[bytes], height: int, width: int, quality: float
@@ -243,21 +257,24 @@ class PhotoCoder:
         prediction = self.exact.predict(hidden, hundredths)
         if self.exact_context is None:
             output = round_prediction(prediction, len(self.latent_tables))
-            (channels, places) = self._parts(rows, columns)[0]
+            (place,) = self._places(rows, columns)
             flat = (array.reshape(len(array), -1) for array in (output.means, output.indexes))
-            symbols = code(Part(channels, places, *flat)).reshape(output.means.shape)
+            symbols = code(Part(place, *flat)).reshape(output.means.shape)
         else:
             symbols, output = self.exact_context(prediction, hidden, hundredths, code)
         return TileSymbols(hyper_latents, symbols, output.indexes, output.means)
 
-    def _parts(self, rows: int, columns: int) -> list[Place]:
-        """Channels and places of what is coded together, in the order of coding."""
+    def _places(self, rows: int, columns: int) -> list[Place]:
+        """What is coded together, in the order of coding."""
         if self.exact_context is not None:
-            return self.exact_context.parts(rows, columns)
-        return [(slice(None), np.ones((rows, columns), dtype=np.bool_))]
+            return self.exact_context.places(rows, columns)
+        return [Place(slice(None))]
 
     def trainable(self) -> PhotoModel:
         """The model with all networks in floating point, differentiable; its weights are frozen."""
+        from codec.models.photo import PhotoModel
+        from codec.models.photo_fixed_point import restore
+
         model = PhotoModel(self.config)
         model.load_state_dict(self.network.state_dict(), strict=False)
         restore(model, self.exact.layers, self.exact_context)
@@ -266,17 +283,13 @@ class PhotoCoder:
     def _hyper_indexes(self, hyper_latents: Int32Array, quality: float) -> Int32Array:
         return hyper_indexes(quality, self.hyper_sets, *hyper_latents.shape)
 
-    def _arithmetic(self) -> torch.autocast:
-        lower = self.dtype != torch.float32
-        return torch.autocast(self.device.type, self.dtype if lower else None, enabled=lower)
-
 
 def load_photo(
     arrays: Mapping[str, Array],
     metadata: Mapping[str, str],
     weights_hash: bytes,
     *,
-    device: torch.device,
+    device: torch.device | str,
 ) -> PhotoCoder:
     """Build a `PhotoCoder` from the contents of a weights file.
 
@@ -305,35 +318,3 @@ def _context_sizes(config: PhotoConfig) -> tuple[int, ...] | None:
     first, second = config.first_group, config.second_group
     third = config.latent_channels - first - second
     return first, second, third, HIDDEN, config.context_width
-
-
-def _network(arrays: Mapping[str, Array], config: PhotoConfig) -> PhotoModel:
-    network = PhotoModel(config)
-    # The exact path stands in for these, which the file does not hold in floating point.
-    del network.hyper_synthesis
-    network.context = None
-    state = {
-        name[len("network.") :]: torch.from_numpy(array.astype(np.float32))
-        for name, array in arrays.items()
-        if name.startswith("network.")
-    }
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        raise WeightsMismatchError(
-            f"weights file: it does not fit its own sizes: {error}"
-        ) from error
-    return network.eval().requires_grad_(False)
-
-
-@torch.inference_mode()
-def to_levels(images: torch.Tensor) -> Uint8Array:
-    """Pixels float (1, 3, H, W) in [0, 1] to the nearest of uint8 (H, W, 3)."""
-    levels = images.mul(255).round_()
-    pixels: Uint8Array = levels[0].permute(1, 2, 0).to(torch.uint8).cpu().numpy()
-    return pixels
-
-
-def _array(tensor: torch.Tensor) -> Float32Array:
-    array: Float32Array = tensor[0].float().cpu().contiguous().numpy()
-    return array

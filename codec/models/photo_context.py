@@ -45,38 +45,48 @@ def features(errors: Tensor, values: Tensor) -> Tensor:
 class ContextStep(nn.Module):
     """The correction of means and indexes of `channels` latents by one step.
 
-    near      latents at the same place and at the eight around it
-    here      further latents, at the same place only
-    hidden    channels of the hyper-synthesis' last features
+    here      channels of what it sees at the same place
+    around    latents that it sees there and at the eight places around; 0 for none
     """
 
-    def __init__(
-        self, near: int, here: int, hidden: int, width: int, channels: int, knots: int
-    ) -> None:
+    def __init__(self, here: int, around: int, width: int, channels: int, knots: int) -> None:
         super().__init__()
-        self.near = nn.Conv2d(2 * near, width, 3, padding=1, bias=False)
-        self.here = nn.Conv2d(2 * here + hidden, width, 1, bias=False)
+        self.here = nn.Conv2d(here, width, 1, bias=False)
         self.bias = QualityTable(knots, width)
-        self.out = nn.Conv2d(width, 2 * channels, 1, bias=False)
+        self.out = _silent(nn.Conv2d(width, 2 * channels, 1, bias=False))
         self.bias_out = QualityTable(knots, 2 * channels)
-        self.linear = nn.Conv2d(near, channels, 3, padding=1, bias=False)
-        with torch.no_grad():
-            self.out.weight.zero_()
-            self.linear.weight.zero_()
+        self.near: nn.Conv2d | None = None
+        self.linear: nn.Conv2d | None = None
+        if around:
+            self.near = nn.Conv2d(2 * around, width, 3, padding=1, bias=False)
+            self.linear = _silent(nn.Conv2d(around, channels, 3, padding=1, bias=False))
 
     def forward(
-        self, near: Tensor, errors: Tensor, here: Tensor, position: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Corrections (batch, channels, h, w) of means and of table indexes.
+        self,
+        here: Tensor,
+        position: Tensor,
+        near: Tensor | None = None,
+        errors: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Corrections (batch, channels, h, w) of means and of table indexes; hidden features.
 
-        near     features of the latents around (batch, 2·near, h, w)
-        errors   of the same latents (batch, near, h, w), which correct the means linearly
-        here     features of latents at the same place and of the hyper-synthesis
+        near     features of the latents around (batch, 2·around, h, w)
+        errors   of the same latents (batch, around, h, w), which correct the means linearly
         """
-        hidden = F.relu(self.near(near) + self.here(here) + self.bias(position))
+        hidden = self.here(here) + self.bias(position)
+        if self.near is not None:
+            hidden = hidden + self.near(near)
+        hidden = F.relu(hidden)
         means, indexes = (self.out(hidden).float() + self.bias_out(position)).chunk(2, dim=1)
-        # Errors are up to hundreds of steps, and means are wanted to a fraction of one.
-        return means + in_full_precision(self.linear, errors), indexes
+        if self.linear is not None and errors is not None:
+            # Errors are up to hundreds of steps, and means are wanted to a fraction of one.
+            means = means + in_full_precision(self.linear, errors)
+        return means, indexes, hidden
+
+
+def _silent(layer: nn.Conv2d) -> nn.Conv2d:
+    nn.init.zeros_(layer.weight)
+    return layer
 
 
 def white_squares(height: int, width: int, device: torch.device) -> Tensor:
@@ -99,9 +109,10 @@ class LatentContext(nn.Module):
         super().__init__()
         first, second = groups
         self.groups = (first, second, channels - first - second)
-        self.black = ContextStep(first, 0, hidden, width, first, knots)
-        self.second = ContextStep(first, 0, hidden, width, second, knots)
-        self.third = ContextStep(first, second, hidden, width, self.groups[2], knots)
+        self.black = ContextStep(hidden, first, width, first, knots)
+        self.second = ContextStep(hidden, first, width, second, knots)
+        # What is around is known to the features of the step before.
+        self.third = ContextStep(2 * second + hidden + width, 0, width, self.groups[2], knots)
 
     def forward(
         self, latents: Tensor, means: Tensor, indexes: Tensor, hidden: Tensor, position: Tensor
@@ -119,19 +130,19 @@ class LatentContext(nn.Module):
 
         known = _rounded(y_1, mean_1) * white
         error = known - mean_1 * white
-        mean, index = self.black(features(error, known), error, hidden, position)
+        mean, index, _ = self.black(hidden, position, features(error, known), error)
         new_mean_1 = mean_1 + (1 - white) * mean
         new_index_1 = index_1 + (1 - white) * index
 
         known_1 = _rounded(y_1, new_mean_1)
         error_1 = known_1 - mean_1
         near = features(error_1, known_1)
-        mean, index = self.second(near, error_1, hidden, position)
+        mean, index, seen = self.second(hidden, position, near, error_1)
         new_mean_2, new_index_2 = mean_2 + mean, index_2 + index
 
         known_2 = _rounded(y_2, new_mean_2)
-        here = torch.cat([features(known_2 - mean_2, known_2), hidden], dim=1)
-        mean, index = self.third(near, error_1, here, position)
+        here = torch.cat([features(known_2 - mean_2, known_2), hidden, seen], dim=1)
+        mean, index, _ = self.third(here, position)
         return (
             torch.cat([new_mean_1, new_mean_2, mean_3 + mean], dim=1),
             torch.cat([new_index_1, new_index_2, index_3 + index], dim=1),

@@ -41,25 +41,29 @@ def restore(
     for (layer, bias, _), exact in zip(model.hyper_synthesis.layers(), layers, strict=True):
         _copy(exact, layer, bias)
     if context is not None:
-        for name in STEPS:
-            step: ContextStep = getattr(model.context, name)
-            exact_step: ExactStep = getattr(context, name)
-            _copy(exact_step.near, step.near, step.bias)
-            _copy(exact_step.here, step.here)
+        for step_name in STEPS:
+            step: ContextStep = getattr(model.context, step_name)
+            exact_step: ExactStep = getattr(context, step_name)
+            _copy(exact_step.here, step.here, step.bias)
             _copy(exact_step.out, step.out, step.bias_out)
-            _copy(exact_step.linear, step.linear)
+            for name in ("near", "linear"):
+                around: nn.Conv2d | None = getattr(step, name)
+                if around is not None:
+                    _copy(getattr(exact_step, name), around)
     return model
 
 
 def _exact_step(step: ContextStep) -> ExactStep:
-    def without_bias(layer: nn.Conv2d) -> ExactLayer:
+    def without_bias(layer: nn.Conv2d | None) -> ExactLayer | None:
+        if layer is None:
+            return None
         weight = _array(layer.weight)
         return to_fixed_point(weight, np.zeros((2, len(weight))))
 
     return ExactStep(
-        near=to_fixed_point(_array(step.near.weight), _array(step.bias.knots)),
-        here=without_bias(step.here),
+        here=to_fixed_point(_array(step.here.weight), _array(step.bias.knots)),
         out=to_fixed_point(_array(step.out.weight), _array(step.bias_out.knots)),
+        near=without_bias(step.near),
         linear=without_bias(step.linear),
     )
 

@@ -24,7 +24,8 @@ import torch
 
 from bitstream.errors import WeightsMismatchError
 from codec.models.photo import PhotoConfig, PhotoModel, Synthesis
-from codec.models.photo_coder import PhotoCoder, read_photo_config, to_levels
+from codec.models.photo_coder import PhotoCoder, read_photo_config
+from codec.models.photo_torch import to_levels
 
 NAME = "photo-realism"
 ARRAY_PREFIX = "synthesis."

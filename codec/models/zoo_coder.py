@@ -25,7 +25,7 @@ from bitstream.errors import PayloadError
 from bitstream.symbols import SymbolDecoder, SymbolEncoder
 from bitstream.tables import TableSet
 from codec.models.catalog import ARCHITECTURES, FOREIGN, find_model
-from codec.models.photo_coder import to_levels
+from codec.models.photo_torch import to_levels
 from codec.models.zoo_context import ContextModel
 
 Float32Array = npt.NDArray[np.float32]

@@ -59,7 +59,7 @@ def coded(
 
     def code(part: Part) -> Array:
         parts.append(part)
-        own = latents[part.channels][:, part.places]
+        own = part.place.take(latents)
         symbols: Array = np.rint(own - part.means * UNIT).astype(np.int32)
         return symbols
 
@@ -79,16 +79,16 @@ def test_every_latent_is_coded_once_low_frequencies_first() -> None:
     count = np.zeros(symbols.shape, dtype=int)
     order = []
     for part in parts:
-        count[part.channels][:, part.places] += 1
-        order.append(part.channels.start)
-        np.testing.assert_array_equal(means[part.channels][:, part.places], part.means)
-        np.testing.assert_array_equal(indexes[part.channels][:, part.places], part.indexes)
+        part.place.put(count, part.place.take(count) + 1)
+        order.append(part.place.channels.start)
+        np.testing.assert_array_equal(part.place.take(means), part.means)
+        np.testing.assert_array_equal(part.place.take(indexes), part.indexes)
     assert (count == 1).all()
     assert order == [0, 0, 6, 16]
-    assert [part.places.sum() for part in parts] == [18, 17, 35, 35]
-    assert [(p.channels, p.places.tolist()) for p in parts] == [
-        (channels, places.tolist()) for channels, places in context.parts(*SIZE)
-    ]
+    assert [part.means.shape for part in parts] == [(6, 18), (6, 17), (10, 35), (16, 35)]
+    places = np.arange(count.size).reshape(count.shape)
+    for part, place in zip(parts, context.places(*SIZE), strict=True):
+        np.testing.assert_array_equal(part.place.take(places), place.take(places))
 
 
 def test_follows_the_float_network() -> None:
@@ -153,22 +153,26 @@ def _features(errors: list[int], values: list[int]) -> list[int]:
 
 
 def _correct(
-    arrays: Mapping[str, Array], step: str, inputs: tuple[Grid, Grid, Grid], hundredths: int
-) -> tuple[Grid, Grid]:
-    """Corrections of means and of indexes from f around, e around, and what is at the place."""
-    near, linear, here = inputs
+    arrays: Mapping[str, Array], step: str, here: Grid, around: tuple[Grid, Grid] | None = None
+) -> tuple[Grid, Grid, Grid]:
+    """Corrections of means and of indexes, and u, from what is at the place and f and e around."""
     name = f"context.{step}."
-    sums = [_layer(arrays, name + "near", near, hundredths)]
-    sums.append(_layer(arrays, name + "here", here, hundredths))
+    sums = [_layer(arrays, name + "here", here, 4321)]
+    if around is not None:
+        sums.append(_layer(arrays, name + "near", around[0], 4321))
     hidden = {
-        place: [min(max(a + b, 0), 2**22) for a, b in zip(*(s[place] for s in sums), strict=True)]
-        for place in near
+        place: [
+            min(max(sum(terms), 0), 2**22) for terms in zip(*(s[place] for s in sums), strict=True)
+        ]
+        for place in here
     }
-    out = _layer(arrays, name + "out", hidden, hundredths)
-    extra = _layer(arrays, name + "linear", linear, hundredths)
-    count = len(next(iter(extra.values())))
-    means = {p: [a + b for a, b in zip(out[p][:count], extra[p], strict=True)] for p in out}
-    return means, {p: out[p][count:] for p in out}
+    out = _layer(arrays, name + "out", hidden, 4321)
+    count = len(next(iter(out.values()))) // 2
+    means = {place: values[:count] for place, values in out.items()}
+    if around is not None:
+        extra = _layer(arrays, name + "linear", around[1], 4321)
+        means = {p: [a + b for a, b in zip(means[p], extra[p], strict=True)] for p in out}
+    return means, {place: values[count:] for place, values in out.items()}, hidden
 
 
 def test_matches_a_second_decoder_in_unbounded_integers() -> None:
@@ -178,9 +182,7 @@ def test_matches_a_second_decoder_in_unbounded_integers() -> None:
     rng = np.random.default_rng(6)
     symbols = rng.integers(-9, 10, (TINY.latent_channels, 3, 2)).astype(np.int32)
     symbols[2, 1, 0], symbols[3, 0, 0] = 2**31 - 1, -5000
-    _, found = context(
-        prediction, hidden, 4321, lambda part: symbols[part.channels][:, part.places]
-    )
+    _, found = context(prediction, hidden, 4321, lambda part: part.place.take(symbols))
 
     places = [(y, x) for y in range(3) for x in range(2)]
     integers = {p: [int(v) for v in prediction[:, p[0], p[1]]] for p in places}
@@ -198,24 +200,25 @@ def test_matches_a_second_decoder_in_unbounded_integers() -> None:
             errors[p] = [_limited(v - base[p][c]) for v, c in pairs]
         return errors, values
 
-    def change(channels: range, at: list[tuple[int, int]], by: tuple[Grid, Grid]) -> None:
+    def change(channels: range, at: list[tuple[int, int]], by: tuple[Grid, Grid, Grid]) -> Grid:
         for p in at:
             for number, c in enumerate(channels):
                 means[p][c] = _limited(means[p][c] + by[0][p][number])
                 indexes[p][c] = _limited(indexes[p][c] + by[1][p][number])
+        return by[2]
 
     white = [p for p in places if sum(p) % 2 == 0]
     black = [p for p in places if sum(p) % 2]
     first, second, third = range(6), range(6, 16), range(16, 32)
     errors, values = known(first, white)
     near = {p: _features(errors[p], values[p]) for p in places}
-    change(first, black, _correct(arrays, "black", (near, errors, last), 4321))
+    change(first, black, _correct(arrays, "black", last, (near, errors)))
     errors, values = known(first, places)
     near = {p: _features(errors[p], values[p]) for p in places}
-    change(second, places, _correct(arrays, "second", (near, errors, last), 4321))
+    seen = change(second, places, _correct(arrays, "second", last, (near, errors)))
     e, v = known(second, places)
-    here = {p: _features(e[p], v[p]) + last[p] for p in places}
-    change(third, places, _correct(arrays, "third", (near, errors, here), 4321))
+    here = {p: _features(e[p], v[p]) + last[p] + seen[p] for p in places}
+    change(third, places, _correct(arrays, "third", here))
 
     for y, x in places:
         assert found.means[:, y, x].tolist() == means[y, x]
@@ -266,14 +269,20 @@ def test_same_integers_in_another_order_of_summation() -> None:
     assert context is not None
     arrays = context_arrays(context)
     # Hidden units permuted alike give the same sums in another order.
-    order = np.random.default_rng(1).permutation(TINY.context_width)
+    width = TINY.context_width
+    order = np.random.default_rng(1).permutation(width)
     for step in ("black", "second", "third"):
-        for name, axis in (("near", 0), ("here", 0), ("out", 1)):
-            key = f"context.{step}.{name}.weight"
-            arrays[key] = np.take(arrays[key], order, axis)
-            if axis == 0:
-                key = f"context.{step}.{name}.bias"
-                arrays[key] = arrays[key][:, order]
+        key = f"context.{step}."
+        for name in ("near", "here"):
+            if f"{key}{name}.weight" in arrays:
+                arrays[f"{key}{name}.weight"] = arrays[f"{key}{name}.weight"][order]
+                arrays[f"{key}{name}.bias"] = arrays[f"{key}{name}.bias"][:, order]
+        arrays[key + "out.weight"] = arrays[key + "out.weight"][:, order]
+    # The third step sees the hidden units of the second.
+    here = arrays["context.third.here.weight"]
+    arrays["context.third.here.weight"] = np.concatenate(
+        [here[:, :-width], here[:, -width:][:, order]], axis=1
+    )
     permuted = context_from_arrays(arrays, 64)
     assert permuted is not None
     for one, two in zip(coded(context)[:3], coded(permuted)[:3], strict=True):
@@ -317,7 +326,7 @@ def test_refuses_layers_of_other_sizes(part: str) -> None:
     with pytest.raises(WeightsMismatchError, match="second"):
         context_from_arrays(arrays, 64)
     del arrays[key]
-    with pytest.raises(WeightsMismatchError, match=f"context.second.{part}"):
+    with pytest.raises(WeightsMismatchError, match=r"'second'|context\.second"):
         context_from_arrays(arrays, 64)
 
 

@@ -77,18 +77,22 @@ def test_symbols_do_not_depend_on_arithmetic_or_layout(
 ) -> None:
     payloads, written = encode(coder, 75)
     plain = coder.synthesize(coder.decode_tile(payloads, 8, 8, 75), 75)
-    monkeypatch.setattr(coder, "dtype", torch.bfloat16)
+    monkeypatch.setattr(coder, "transforms", coder.torch_transforms)
+    monkeypatch.setattr(coder.torch_transforms, "dtype", torch.bfloat16)
     assert_same(written, coder.decode_symbols(payloads, 8, 8, 75))
     rough = coder.synthesize(coder.decode_tile(payloads, 8, 8, 75), 75)
     assert np.abs(plain.astype(int) - rough).mean() < 1
-    monkeypatch.setattr(coder, "dtype", torch.float32)
+    monkeypatch.setattr(coder.torch_transforms, "dtype", torch.float32)
     coder.network.to(memory_format=torch.contiguous_format)
     assert_same(written, coder.decode_symbols(payloads, 8, 8, 75))
 
 
-def test_symbols_survive_noise_on_every_activation(coder: PhotoCoder) -> None:
+def test_symbols_survive_noise_on_every_activation(
+    coder: PhotoCoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     payloads, written = encode(coder, 75)
     plain = coder.synthesize(coder.decode_tile(payloads, 8, 8, 75), 75)
+    monkeypatch.setattr(coder, "transforms", coder.torch_transforms)
     touched = []
 
     def perturb(module: torch.nn.Module, _: object, output: torch.Tensor) -> torch.Tensor:
@@ -112,9 +116,10 @@ def test_symbols_survive_noise_on_every_activation(coder: PhotoCoder) -> None:
 def test_an_encoder_on_other_arithmetic_writes_a_file_that_decodes(
     coder: PhotoCoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(coder, "dtype", torch.bfloat16)
-    payloads, written = encode(coder, 75)
-    monkeypatch.setattr(coder, "dtype", torch.float32)
+    with monkeypatch.context() as patch:
+        patch.setattr(coder, "transforms", coder.torch_transforms)
+        patch.setattr(coder.torch_transforms, "dtype", torch.bfloat16)
+        payloads, written = encode(coder, 75)
     assert_same(written, coder.decode_symbols(payloads, 8, 8, 75))
 
 

@@ -15,7 +15,7 @@ from skimage import data
 import codec
 from codec import weights
 from codec.models.catalog import MODELS, WEIGHTS_FOLDER
-from codec.models.photo_coder import PhotoCoder
+from codec.models.photo_coder import PhotoCoder, coded_position
 from codec.rate_distortion.adapters import SHIPPED, load_decoder
 
 Pixels = npt.NDArray[np.uint8]
@@ -93,11 +93,33 @@ def test_beats_jpeg_at_equal_size(photo: Pixels) -> None:
     assert psnr_db(codec.decompress(ours, as_="numpy"), photo) > psnr_db(jpeg, photo) + 1
 
 
-def test_symbols_survive_noise_on_every_activation(coder: PhotoCoder, photo: Pixels) -> None:
+@pytest.mark.parametrize("quality", [10, 50, 90])
+def test_pixels_without_torch_are_those_with_it(
+    coder: PhotoCoder, photo: Pixels, quality: int
+) -> None:
+    latents = coder.analyze(photo[:256, :320], quality)
+    assert (
+        np.abs(
+            latents - coder.torch_transforms.analyze(photo[:256, :320], coded_position(quality))
+        ).max()
+        < 1e-3 * np.abs(latents).max()
+    )
+    difference = np.abs(
+        coder.synthesize(latents, quality).astype(int)
+        - coder.torch_transforms.synthesize(latents, coded_position(quality))
+    )
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 1e-3
+
+
+def test_symbols_survive_noise_on_every_activation(
+    coder: PhotoCoder, photo: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pixels = photo[:256, :320]
     latents = coder.analyze(pixels, 50)
     payloads, written = coder.encode_tile(latents, 50), coder.symbols(latents, 50)
     plain = coder.synthesize(coder.decode_tile(payloads, 16, 20, 50), 50)
+    monkeypatch.setattr(coder, "transforms", coder.torch_transforms)
 
     def perturb(module: torch.nn.Module, _: object, output: torch.Tensor) -> torch.Tensor:
         return output + 1e-4 * torch.randn_like(output)
@@ -122,7 +144,8 @@ def test_bfloat16_transforms_read_the_same_file(
     pixels = photo[:256, :320]
     payloads = coder.encode_tile(coder.analyze(pixels, 50), 50)
     expected = coder.decode_symbols(payloads, 16, 20, 50)
-    monkeypatch.setattr(coder, "dtype", torch.bfloat16)
+    monkeypatch.setattr(coder, "transforms", coder.torch_transforms)
+    monkeypatch.setattr(coder.torch_transforms, "dtype", torch.bfloat16)
     read = coder.decode_symbols(payloads, 16, 20, 50)
     np.testing.assert_array_equal(expected.symbols, read.symbols)
     rough = coder.synthesize(coder.decode_tile(payloads, 16, 20, 50), 50)

@@ -1,0 +1,97 @@
+"""The comparison of runtimes: what it starts, and what it makes of the times."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks import runtimes
+from codec import weights
+from codec.models.photo_coder import PhotoCoder, coded_position
+from tests.codec.tiny import photographs
+
+
+def test_medians_of_every_key() -> None:
+    rows = [{"a": 1.0, "b": 5.0}, {"a": 3.0, "b": 4.0}, {"a": 2.0, "b": 9.0}]
+    assert runtimes.medians(rows) == {"a": 2.0, "b": 5.0}
+
+
+def test_calls_take_turns_and_the_first_round_is_free() -> None:
+    order: list[str] = []
+    times = runtimes.take_turns({"x": lambda: order.append("x"), "y": lambda: order.append("y")}, 2)
+    assert order == ["x", "y"] * 3
+    assert set(times) == {"x", "y"}
+    assert set(times["x"]) == {"seconds", "cpu_seconds"}
+
+
+def test_the_peer_has_no_fewer_bytes() -> None:
+    picture = Image.fromarray(photographs(1)[0])
+    data = runtimes.avif_of_size(picture, 2500)
+    assert 2500 <= len(data) < 5000
+    assert Image.open(io.BytesIO(data)).format == "AVIF"
+
+
+def test_runtimes_that_are_not_installed_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        runtimes, "find_spec", lambda name: name not in ("openvino", "onnx") or None
+    )
+    assert runtimes.installed(list(runtimes.RUNTIMES)) == ["numpy", "torch"]
+    monkeypatch.setattr(runtimes, "find_spec", lambda name: name != "openvino" or None)
+    assert runtimes.installed(list(runtimes.RUNTIMES)) == ["numpy", "torch", "onnxruntime"]
+
+
+def test_sizes_of_distributions() -> None:
+    assert runtimes.size_mib(None) == 0
+    assert runtimes.size_mib("a-distribution-that-nobody-has") is None
+    pillow = runtimes.size_mib("pillow")
+    assert pillow is not None
+    assert pillow > 1
+
+
+@pytest.mark.usefixtures("tiny_weights")
+def test_a_runtime_is_timed_in_a_process_of_its_own(tmp_path: Path) -> None:
+    coder = weights.load_model("photo", device="cpu")
+    latents = np.rint(coder.analyze(photographs(1)[0], 75))
+    np.save(tmp_path / "latents.npy", latents)
+    found = runtimes.measure_runtimes(["numpy"], tmp_path, quality=75, threads=1, rounds=1, runs=2)[
+        "numpy"
+    ]
+    assert found["warm"]["cpu_seconds"] > 0
+    assert found["peak_mib"] > 20
+    drawn = np.load(tmp_path / "numpy.npy")
+    np.testing.assert_array_equal(drawn, coder.synthesize(latents, 75))
+
+
+@pytest.mark.usefixtures("tiny_weights")
+def test_the_graph_draws_the_same(tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    from benchmarks.photo_graph import synthesis_graph
+
+    coder = weights.load_model("photo", device="cpu")
+    assert isinstance(coder, PhotoCoder)
+    latents = np.rint(coder.analyze(photographs(1)[0], 75))
+    np.save(tmp_path / "latents.npy", latents)
+    graph = synthesis_graph(coder.arrays, coder.config, coded_position(75))
+    (tmp_path / "graph.onnx").write_bytes(graph)
+    script = Path(runtimes.__file__).with_name("runtime_process.py")
+    words = ["onnxruntime", "--latents", tmp_path / "latents.npy", "--runs", "1"]
+    words += ["--graph", tmp_path / "graph.onnx", "--pixels", tmp_path / "pixels.npy"]
+    done = subprocess.run(
+        [sys.executable, str(script), *map(str, words)],
+        check=True,
+        stdout=subprocess.PIPE,
+        env=runtimes.environment(1),
+    )
+    assert len(json.loads(done.stdout)["warm"]) == 1
+    difference = np.abs(
+        np.load(tmp_path / "pixels.npy").astype(int) - coder.synthesize(latents, 75)
+    )
+    assert difference.max() <= 1
