@@ -35,8 +35,9 @@ from .options import (
     check_region,
     check_seed,
 )
+from .processors import compute_threads
 from .results import Compression
-from .workers import Outcome, run_each, torch_threads
+from .workers import Outcome, run_each
 from .write_file import write_atomically
 
 PathName = str | os.PathLike[str]
@@ -126,9 +127,9 @@ def compress_files(
     executor    any `concurrent.futures.Executor`, or what has its submit(...).result(): threads,
                 processes (start them by spawn or forkserver: torch may hang in a forked one), or
                 ``Client.get_executor()`` of dask.distributed.  None works here, file by file
-    threads     CPU threads that torch takes for each file of an executor.  Executors have one
-                worker for each core by default, so that one thread is enough; without an executor
-                torch keeps its own number
+    threads     CPU threads for each file of an executor.  Executors have one worker for each core
+                by default, so that one thread is enough; without an executor the process keeps its
+                own number
     options     those of `codec.compress`
 
     Work begins when the first result is asked for, and what has not begun is cancelled when the
@@ -250,7 +251,7 @@ def _iterate(
 
 
 def _on_threads(work: Work[T], threads: int | None, task: tuple[Path, Path]) -> T:
-    with nullcontext() if threads is None else torch_threads(threads):
+    with nullcontext() if threads is None else compute_threads(threads):
         return work(task)
 
 

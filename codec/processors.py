@@ -10,22 +10,70 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+VARIABLE = "OMP_NUM_THREADS"
+
 
 def thread_count() -> int:
     """Threads for one image: what torch would take, without loading it; at least 1.
 
-    That is what it was told (`codec.workers.torch_threads`), the environment variable
-    OMP_NUM_THREADS, or the number of cores that this process may use.
+    That is what it was told, the environment variable OMP_NUM_THREADS (see `compute_threads`), or
+    the number of cores that this process may use.
     """
     torch = sys.modules.get("torch")
     if torch is not None and hasattr(torch, "get_num_threads"):  # or it is being imported
         return int(torch.get_num_threads())
-    told = os.environ.get("OMP_NUM_THREADS", "")
+    told = os.environ.get(VARIABLE, "")
     if told.isdecimal() and int(told) > 0:
         return int(told)
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+@contextmanager
+def compute_threads(count: int) -> Iterator[None]:
+    """Let images be computed with so many threads in the block, in this thread.
+
+    The number is one of the process, too, for threads that begin later: the last of several
+    blocks at a time puts that back. Torch takes it where it is loaded, and where it is loaded in
+    the block.
+    """
+    with _threads.lock:
+        if _threads.blocks == 0:
+            _threads.before = thread_count()
+            _threads.told = os.environ.get(VARIABLE)
+        _threads.blocks += 1
+        _tell(count)
+    try:
+        yield
+    finally:
+        with _threads.lock:
+            _threads.blocks -= 1
+            _tell(count if _threads.blocks else _threads.before)
+            if _threads.blocks == 0:
+                del os.environ[VARIABLE]
+                if _threads.told is not None:
+                    os.environ[VARIABLE] = _threads.told
+
+
+def _tell(count: int) -> None:
+    os.environ[VARIABLE] = str(count)
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(count)
+
+
+class _Threads:
+    """Blocks of `compute_threads` in this process, and the number from before the first."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.blocks = 0
+        self.before = 0
+        self.told: str | None = None
+
+
+_threads = _Threads()
 
 
 @contextmanager

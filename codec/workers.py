@@ -7,11 +7,9 @@ processes, or ``Client.get_executor()`` of dask.distributed.
 from __future__ import annotations
 
 import secrets
-import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Executor, Future
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -84,40 +82,6 @@ def attempt(work: Callable[[Item], T], item: Item) -> Outcome[T]:
         return Outcome(None, error.with_traceback(None))
     except MACHINE_ERRORS as error:
         return Outcome(None, _of_machine(error))
-
-
-@contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """Let torch compute with so many threads in the block, in this thread.
-
-    The number is one of the process, too, for threads that begin later: the last of several
-    blocks at a time puts that back.
-    """
-    import torch
-
-    with _threads.lock:
-        if _threads.blocks == 0:
-            _threads.before = torch.get_num_threads()
-        _threads.blocks += 1
-        torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        with _threads.lock:
-            _threads.blocks -= 1
-            torch.set_num_threads(count if _threads.blocks else _threads.before)
-
-
-class _Threads:
-    """Blocks of `torch_threads` in this process, and the number from before the first."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.blocks = 0
-        self.before = 0
-
-
-_threads = _Threads()
 
 
 def _attempt_there(work: Callable[[Item], T], item: Item, call: str) -> Outcome[T]:

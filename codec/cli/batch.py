@@ -13,7 +13,8 @@ from typing import Any, Generic, TypeVar
 import typer
 
 from bitstream import CalotypeError
-from codec.workers import run_each, torch_threads
+from codec.processors import compute_threads, thread_count
+from codec.workers import run_each
 
 from .progress import progress
 from .terminal import one_line, print_error
@@ -72,13 +73,11 @@ def run_batch(
 
 
 def _sharing_cores(work: Callable[[int], T], workers: int) -> Callable[[int], T]:
-    """``work`` with its part of the threads that torch would take: more only wait for others."""
-    import torch
-
-    share = max(1, torch.get_num_threads() // workers)
+    """``work`` with its part of the threads that it would take alone: more only wait for others."""
+    share = max(1, thread_count() // workers)
 
     def attempt(number: int) -> T:
-        with torch_threads(share):
+        with compute_threads(share):
             return work(number)
 
     return attempt

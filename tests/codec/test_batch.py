@@ -21,8 +21,8 @@ import codec
 from bitstream import InputError, NotACaloFileError, OutputError, UnknownModelError, UsageError
 from codec import api
 from codec.batch import compress_files, decompress_files
+from codec.processors import compute_threads
 from codec.results import Compression
-from codec.workers import torch_threads
 from tests.codec.tiny import photographs
 
 pytestmark = pytest.mark.usefixtures("tiny_weights")
@@ -245,7 +245,7 @@ def test_threads_of_torch_are_put_back() -> None:
     inside, both = [], threading.Barrier(2)
 
     def hold() -> None:
-        with torch_threads(3):
+        with compute_threads(3):
             both.wait()
             inside.append(torch.get_num_threads())
             both.wait()

@@ -147,7 +147,8 @@ def test_the_device_chooses_the_runtime(
 def test_the_command_codes_without_torch(tmp_path: Path) -> None:
     """Torch takes seconds to import, which is most of what coding one photograph would cost."""
     pixels = photographs(1, side=64)[0]
-    (tmp_path / "one.ppm").write_bytes(b"P6 64 64 255\n" + pixels.tobytes())
+    for name in ("one.ppm", "two.ppm"):
+        (tmp_path / name).write_bytes(b"P6 64 64 255\n" + pixels.tobytes())
     code = (
         "import sys\n"
         "from codec.cli import main\n"
@@ -163,6 +164,7 @@ def test_the_command_codes_without_torch(tmp_path: Path) -> None:
         ["decompress", "one.calo"],
         ["decompress", "one.calo", "-f", "--region", "1,2,9,9", "--device", "cpu"],
         ["verify", "one.calo"],
+        ["compress", "one.ppm", "two.ppm", "-j", "2", "-o", "packed"],
     ):
         subprocess.run(
             [sys.executable, "-c", code, *words], check=True, cwd=tmp_path, env=environment
