@@ -92,8 +92,25 @@ def coding_table() -> str:
         "| `calotype --help` / `calotype inspect`, from start to end | "
         + " / ".join(f"{seconds:.2f} s" for seconds in start["median_seconds"].values())
         + f" | ≤ {start['target_seconds']} s: {_verdict(start['met'])} |",
+        *large_image_rows(),
     ]
     return "\n".join(lines)
+
+
+def large_image_rows() -> list[str]:
+    """Memory for a large picture, its seams, and what is read for a part of it."""
+    large = _load("large_images")
+    picture, region = large["pictures"][-1], large["region"]
+    peaks = picture["compress_peak_mib"], picture["decompress_peak_mib"]
+    return [
+        f"| {picture['megapixels']:.0f} megapixels: peak memory of `compress` / `decompress` | "
+        f"{peaks[0]:.0f} / {peaks[1]:.0f} MiB | ≤ 2 GiB: {_verdict(max(peaks) <= 2048)} |",
+        f"| the same file: jump of the error across borders of tiles, against other borders of "
+        f"blocks | {large['error_jump_ratio_at_tiles']:.2f} times | |",
+        f"| the same file: bytes and tiles read for a part of {region['region'][2]}×"
+        f"{region['region'][3]} pixels | {100 * region['share_of_bytes']:.1f} % / "
+        f"{region['tiles_read']} of {region['tiles']} | |",
+    ]
 
 
 def photo_section() -> str:

@@ -8,7 +8,7 @@ FORMAT.md has the bytes.  ``write_container`` and ``read_container`` are inverse
 """
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -77,7 +77,7 @@ def write_container(fo: BinaryIO, container: Container) -> None:
         )
     ancillary = _ancillary_chunks(container)
     data = [
-        write_varint(layer) + write_varint(tile) + payload
+        (write_varint(layer) + write_varint(tile), payload)
         for layer, tiles in enumerate(payloads)
         for tile, payload in enumerate(tiles)
     ]
@@ -88,9 +88,10 @@ def write_container(fo: BinaryIO, container: Container) -> None:
     if container.alpha is not None:
         write_chunk(fo, b"ALPH", container.alpha)
     if len(data) > 1:
-        write_chunk(fo, b"INDX", b"".join(write_varint(len(payload)) for payload in data))
-    for payload in data:
-        write_chunk(fo, b"DATA", payload)
+        lengths = (len(place) + len(payload) for place, payload in data)
+        write_chunk(fo, b"INDX", b"".join(map(write_varint, lengths)))
+    for place, payload in data:
+        write_chunk(fo, b"DATA", place + payload)
     write_chunk(fo, b"DONE", b"")
 
 
@@ -149,11 +150,16 @@ def scan(fo: BinaryIO) -> Scan:
     return Scan(VERSION, walk.known_header(), chunks)
 
 
-def read_tiles(fo: BinaryIO, tiles: Sequence[int], *, layers: int | None = None) -> TileSelection:
+def read_tiles(
+    fo: BinaryIO,
+    tiles: Sequence[int] | Callable[[Header], Sequence[int]],
+    *,
+    layers: int | None = None,
+) -> TileSelection:
     """Read some tiles without reading the others.
 
     fo      a seekable stream
-    tiles   numbers in raster order, 0 .. tile_count - 1
+    tiles   numbers in raster order, 0 .. tile_count - 1; or what gives them once the header is read
     layers  only the first so many, 1 .. the file's own number; None for all
 
     Raises UsageError for a wrong tile or number of layers, and StreamErrors for the chunks that
@@ -164,11 +170,12 @@ def read_tiles(fo: BinaryIO, tiles: Sequence[int], *, layers: int | None = None)
         walk.step()
     header = walk.known_header()
     layer_count = header.layers if layers is None else _readable(layers, header)
-    for tile in tiles:
+    chosen = tiles(header) if callable(tiles) else tiles
+    for tile in chosen:
         if not 0 <= tile < header.tile_count:
             raise UsageError(f"tile {tile} was asked for, expected 0 .. {header.tile_count - 1}")
     # In the order of the file, so that the stream is only moved forward.
-    wanted = sorted(set(tiles))
+    wanted = sorted(set(chosen))
     found: dict[int, list[bytes]] = {tile: list(walk.data) for tile in wanted}
     if walk.index is not None:
         offsets = [walk.reader.offset]

@@ -19,6 +19,7 @@ _DEFLATE = 0
 _CONSTANT = 1
 _LEFT, _ABOVE = 1, 2
 _BAND_ROWS = 256  # bounds the memory of the predictions
+_PIECE_BYTES = 2**16  # given to zlib at a time
 
 
 def encode_alpha(alpha: npt.NDArray[np.uint8]) -> bytes:
@@ -33,7 +34,8 @@ def encode_alpha(alpha: npt.NDArray[np.uint8]) -> bytes:
             f"an alpha plane of type {alpha.dtype} and shape {alpha.shape}, "
             "expected uint8 (height, width)"
         )
-    if (alpha == alpha[0, 0]).all():
+    bands = [alpha[top : top + _BAND_ROWS] for top in range(0, alpha.shape[0], _BAND_ROWS)]
+    if all(bool((band == alpha[0, 0]).all()) for band in bands):
         return bytes([_CONSTANT, int(alpha[0, 0])])
     deflater = zlib.compressobj(9)
     pieces = [bytes([_DEFLATE])]
@@ -48,19 +50,86 @@ def decode_alpha(data: bytes, height: int, width: int) -> npt.NDArray[np.uint8]:
     Never inflates more than ``height * (width + 1)`` bytes, whatever ``data`` announces.  Raises
     PayloadError for bytes that no encoder writes, LimitError for a size above the caps.
     """
-    if width < 1 or height < 1 or max(width, height) > limits.MAX_SIDE:
-        raise LimitError(f"alpha of {width}×{height} pixels, expected 1 .. {limits.MAX_SIDE}")
-    if width * height > limits.MAX_PIXELS:
-        raise LimitError(f"alpha of {width}×{height} pixels, the limit is {limits.MAX_PIXELS}")
-    method = data[0] if data else None
-    if method == _CONSTANT:
-        if len(data) != 2:
+    reader = AlphaReader(data, height, width)
+    # Bands that follow what is there: a short stream costs little memory even when the header
+    # announces a large image.
+    tops = range(0, height, _BAND_ROWS)
+    bands = [reader.read(min(_BAND_ROWS, height - top)) for top in tops]
+    reader.finish()
+    return np.concatenate(bands)
+
+
+class AlphaReader:
+    """Reads an alpha plane from the top, some rows at a time; ``decode_alpha`` has the errors."""
+
+    def __init__(self, data: bytes, height: int, width: int) -> None:
+        if width < 1 or height < 1 or max(width, height) > limits.MAX_SIDE:
+            raise LimitError(f"alpha of {width}×{height} pixels, expected 1 .. {limits.MAX_SIDE}")
+        if width * height > limits.MAX_PIXELS:
+            raise LimitError(f"alpha of {width}×{height} pixels, the limit is {limits.MAX_PIXELS}")
+        method = data[0] if data else None
+        if method not in (_DEFLATE, _CONSTANT):
+            raise PayloadError(
+                f"alpha method {method} read, expected 0 or 1: damaged or newer file"
+            )
+        if method == _CONSTANT and len(data) != 2:
             raise PayloadError(f"constant alpha has {len(data)} bytes, expected 2: damaged file")
-        return np.full((height, width), data[1], np.uint8)
-    if method != _DEFLATE:
-        raise PayloadError(f"alpha method {method} read, expected 0 or 1: damaged or newer file")
-    rows = np.frombuffer(_inflate(data[1:], height * (width + 1)), np.uint8)
-    return _reconstruct(rows.reshape(height, width + 1))
+        self._width = width
+        self._constant = data[1] if method == _CONSTANT else None
+        self._rest = memoryview(data)[1:]
+        self._inflater = zlib.decompressobj()
+        self._previous = np.zeros(width, np.uint8)
+
+    def read(self, rows: int) -> npt.NDArray[np.uint8]:
+        """Return the next rows, uint8 (rows, width); rows that are left, 1 or more of them."""
+        if self._constant is not None:
+            return np.full((rows, self._width), self._constant, np.uint8)
+        coded = np.frombuffer(self._inflate(rows * (self._width + 1)), np.uint8)
+        alpha = _reconstruct(coded.reshape(rows, self._width + 1), self._previous)
+        self._previous = alpha[-1].copy()
+        return alpha
+
+    def skip(self, rows: int) -> None:
+        """Read rows, and forget them."""
+        if self._constant is None:
+            for top in range(0, rows, _BAND_ROWS):
+                self.read(min(_BAND_ROWS, rows - top))
+
+    def finish(self) -> None:
+        """Raise PayloadError unless the data end here.  Call it after the last row."""
+        if self._constant is not None:
+            return
+        # The stream's own checksum may stand after the last pixel.
+        more = self._decompress(1) if not self._inflater.eof else b""
+        if more or not self._inflater.eof or self._rest or self._inflater.unused_data:
+            raise PayloadError("alpha inflates beyond its last row, or ends late: damaged file")
+
+    def _inflate(self, expected: int) -> bytearray:
+        # A bytearray that grows with what is there, and not with what the header announces.
+        out = bytearray()
+        while len(out) < expected:
+            piece = self._decompress(min(expected - len(out), 2**20))
+            if not piece:
+                raise PayloadError(
+                    f"alpha inflates to {len(out)} bytes where {expected} were expected: "
+                    "damaged file"
+                )
+            out += piece
+        return out
+
+    def _decompress(self, most: int) -> bytes:
+        """Return 1 .. ``most`` bytes, or b"" where there are no more."""
+        try:
+            while not self._inflater.eof:
+                given = self._inflater.unconsumed_tail or self._rest[:_PIECE_BYTES]
+                if not self._inflater.unconsumed_tail:
+                    self._rest = self._rest[_PIECE_BYTES:]
+                piece = self._inflater.decompress(given, most)
+                if piece or not len(given):
+                    return piece
+        except zlib.error as error:
+            raise PayloadError(f"alpha cannot be inflated ({error}): damaged file") from error
+        return b""
 
 
 def _predict(alpha: npt.NDArray[np.uint8], top: int) -> npt.NDArray[np.uint8]:
@@ -81,34 +150,10 @@ def _predict(alpha: npt.NDArray[np.uint8], top: int) -> npt.NDArray[np.uint8]:
     return rows
 
 
-def _inflate(data: bytes, expected: int) -> bytearray:
-    inflater = zlib.decompressobj()
-    # A bytearray that grows with what is there: a short stream costs little memory even when the
-    # header announces a large image.
-    out = bytearray()
-    try:
-        while len(out) < expected and not inflater.eof:
-            piece = inflater.decompress(data, min(expected - len(out), 2**20))
-            data = inflater.unconsumed_tail
-            if not piece:
-                break
-            out += piece
-        if not inflater.eof and len(out) == expected:
-            # The stream's own checksum may stand after the last pixel.
-            if inflater.decompress(data, 1):
-                raise PayloadError(f"alpha holds more than {expected} bytes: damaged file")
-            data = inflater.unconsumed_tail
-    except zlib.error as error:
-        raise PayloadError(f"alpha cannot be inflated ({error}): damaged file") from error
-    if len(out) != expected or not inflater.eof or data or inflater.unused_data:
-        raise PayloadError(
-            f"alpha inflates to {len(out)} bytes, expected {expected} and nothing after: "
-            "damaged file"
-        )
-    return out
-
-
-def _reconstruct(rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def _reconstruct(
+    rows: npt.NDArray[np.uint8], previous: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.uint8]:
+    """Return the alpha of rows as ``_predict`` gives them, below a row ``previous`` (width,)."""
     kinds, residuals = rows[:, 0], rows[:, 1:]
     if kinds.max() > _ABOVE:
         raise PayloadError(f"alpha prediction {kinds.max()} read, expected 0 .. 2: damaged file")
@@ -116,6 +161,8 @@ def _reconstruct(rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     alpha: npt.NDArray[np.uint8] = residuals.copy()
     is_left = kinds == _LEFT
     alpha[is_left] = np.add.accumulate(residuals[is_left], axis=1, dtype=np.uint8)
+    if kinds[0] == _ABOVE:
+        alpha[0] += previous
     # A run of rows predicted from above is one cumulative sum down from the row before it.
     starts = np.flatnonzero(kinds != _ABOVE)
     starts = np.union1d(starts, [0])

@@ -267,10 +267,11 @@ def _compress_file(
 def _decompress_file(
     options: DecompressOptions, format_name: str, overwrite: bool, task: tuple[Path, Path]
 ) -> Decompression:
-    from .save import save_picture
+    from .file_bands import read_bands
+    from .save import save_bands
 
     source, output = task
-    picture = api.decompress_to_picture(
+    bands = read_bands(
         source,
         region=options.region,
         layers=options.layers,
@@ -280,13 +281,13 @@ def _decompress_file(
         device=options.device,
         checkpoint=options.checkpoint,
     )
-    notices = list(picture.notices)
-    _write(output, lambda fo: notices.extend(save_picture(picture, fo, format_name)), overwrite)
+    notices = list(bands.notices)
+    _write(output, lambda fo: notices.extend(save_bands(bands, fo, format_name)), overwrite)
     return Decompression(
-        picture.width,
-        picture.height,
-        picture.channels,
-        picture.alpha is not None,
+        bands.width,
+        bands.height,
+        bands.channels,
+        bands.has_alpha,
         format_name,
         tuple(notices),
     )

@@ -1,6 +1,7 @@
 """From Pillow's modes and from arrays to 8-bit gray or RGB planes, and alpha."""
 
 import io
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,9 @@ import numpy.typing as npt
 from PIL import Image, ImageCms
 
 from bitstream import InputError, UsageError
+
+# What is converted at once: a copy of a whole large image in another mode or type would not fit.
+_BAND_PIXELS = 2**20
 
 
 @dataclass(frozen=True)
@@ -54,13 +58,14 @@ def planes_from_image(image: Image.Image, name: str, reduce_depth: bool) -> Plan
     if mode == "CMYK":
         return _from_cmyk(image)
     if mode in ("YCbCr", "LAB", "HSV"):
-        notice = f"{mode} was converted to RGB"
-        return _split(_array(image.convert("RGB")), (notice,), icc_is_void=mode == "LAB")
-    return _split(_array(_plain(image, name)))
+        pixels, alpha = _in_bands(image, lambda band: band.convert("RGB"))
+        return Planes(pixels, alpha, (f"{mode} was converted to RGB",), mode == "LAB")
+    target = _plain_mode(image, name)
+    return Planes(*_in_bands(image, lambda b: b if target == mode else b.convert(target)))
 
 
-def _plain(image: Image.Image, name: str) -> Image.Image:
-    """Return an image of mode L, LA, RGB or RGBA with the same 8-bit colours."""
+def _plain_mode(image: Image.Image, name: str) -> str:
+    """Return which of L, LA, RGB and RGBA holds the same 8-bit colours."""
     mode = image.mode
     key = image.info.get("transparency")
     if key is not None and mode in ("1", "L", "RGB"):
@@ -70,54 +75,62 @@ def _plain(image: Image.Image, name: str) -> Image.Image:
                 f"{name} has a transparent colour {key} of more than 8 bits: "
                 "convert the image to RGBA first"
             )
-        return image.convert("RGBA" if mode == "RGB" else "LA")
+        return "RGBA" if mode == "RGB" else "LA"
     if mode == "P":
         palette = image.palette
         clear = key is not None or (palette is not None and palette.mode == "RGBA")
-        return image.convert("RGBA" if clear else "RGB")
+        return "RGBA" if clear else "RGB"
     target = {"1": "L", "La": "LA", "PA": "RGBA", "RGBa": "RGBA", "RGBX": "RGB"}.get(mode, mode)
     if target not in ("L", "LA", "RGB", "RGBA"):
         raise InputError(
             f"{name} has Pillow's mode {mode}, which is not supported: convert it to RGB"
         )
-    return image if target == mode else image.convert(target)
+    return target
 
 
 def _from_cmyk(image: Image.Image) -> Planes:
     icc = image.info.get("icc_profile")
     if icc:
         try:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-            converted = ImageCms.profileToProfile(
-                image, source, ImageCms.createProfile("sRGB"), outputMode="RGB"
+            transform = ImageCms.buildTransform(
+                ImageCms.ImageCmsProfile(io.BytesIO(icc)),
+                ImageCms.createProfile("sRGB"),
+                "CMYK",
+                "RGB",
             )
+            # mypy: without ``inPlace`` an image is returned.
+            converted = _in_bands(image, lambda band: ImageCms.applyTransform(band, transform))  # type: ignore[arg-type, return-value]
         except (ImageCms.PyCMSError, OSError, ValueError):
-            converted = None
-        if converted is not None:
+            pass
+        else:
             notice = "CMYK was converted to sRGB through its ICC profile, which was left out"
-            return _split(_array(converted), (notice,), icc_is_void=True)
+            return Planes(*converted, (notice,), icc_is_void=True)
     notice = "CMYK was converted to RGB without colour management"
     if icc:
         notice += "; its ICC profile could not be used and was left out"
-    return _split(_array(image.convert("RGB")), (notice,), icc_is_void=True)
+    planes = _in_bands(image, lambda band: band.convert("RGB"))
+    return Planes(*planes, (notice,), icc_is_void=True)
 
 
 def _deep(image: Image.Image, name: str, reduce_depth: bool) -> Planes:
-    values = np.asarray(image)
-    if image.mode == "I":
-        low, high = int(values.min()), int(values.max())
-        if reduce_depth and (low < 0 or high > 65535):
-            raise InputError(
-                f"{name} has integers {low} .. {high}, expected 0 .. 65535: scale them first"
-            )
-        if low >= 0 and high <= 65535:
-            values = values.astype(np.uint16)
-    planes = _split(_eight_bits(values[..., None], name, reduce_depth))
+    extremes: Any = image.getextrema() if image.mode == "I" else (0, 0)
+    low, high = extremes
+    fits = low >= 0 and high <= 65535
+    if reduce_depth and not fits:
+        raise InputError(
+            f"{name} has integers {low} .. {high}, expected 0 .. 65535: scale them first"
+        )
     key = image.info.get("transparency")
-    alpha = None
-    if isinstance(key, int):
-        alpha = np.where(values == key, 0, 255).astype(np.uint8)
-    return Planes(planes.pixels, alpha, (f"mode {image.mode} was reduced to 8 bits",))
+    pixels = np.empty((image.height, image.width, 1), np.uint8)
+    alpha = np.empty(pixels.shape[:2], np.uint8) if isinstance(key, int) else None
+    for rows, band in _bands(image):
+        values = np.asarray(band)
+        if image.mode == "I" and fits:
+            values = values.astype(np.uint16)
+        pixels[rows] = _eight_bits(values[..., None], name, reduce_depth)
+        if alpha is not None:
+            alpha[rows] = np.where(values == key, 0, 255)
+    return Planes(pixels, alpha, (f"mode {image.mode} was reduced to 8 bits",))
 
 
 def _eight_bits(array: npt.NDArray[Any], name: str, reduce_depth: bool) -> npt.NDArray[np.uint8]:
@@ -132,19 +145,57 @@ def _eight_bits(array: npt.NDArray[Any], name: str, reduce_depth: bool) -> npt.N
             f"{name} has values of type {kind}, expected 8 bits: pass --reduce-depth "
             "(reduce_depth=True) to code it at 8 bits"
         )
-    if kind.kind == "u" and kind.itemsize == 2:
-        # 65535 = 257 · 255, so this rounds to the nearest of the 256 levels.
+    if kind.kind != "f" and (kind.kind, kind.itemsize) != ("u", 2):
+        raise InputError(
+            f"{name} has values of type {kind}, expected uint8, uint16, or floats in 0 .. 1: "
+            "convert them first"
+        )
+    reduced = np.empty(array.shape, np.uint8)
+    for rows in _rows(*array.shape[:2]):
+        reduced[rows] = _reduced(array[rows], name)
+    return reduced
+
+
+def _reduced(array: npt.NDArray[Any], name: str) -> npt.NDArray[np.uint8]:
+    """Return uint16 or floats as the nearest of 256 levels."""
+    if array.dtype.kind == "u":
+        # 65535 = 257 · 255, so this rounds to the nearest.
         return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    if kind.kind == "f":
-        # Written so that NaN fails as well.
-        if not bool(((array >= 0) & (array <= 1)).all()):
-            raise InputError(f"{name} has values outside 0 .. 1: scale them to that range first")
-        levels: npt.NDArray[np.float64] = array.astype(np.float64) * 255 + 0.5
-        return levels.astype(np.uint8)  # rounds towards zero
-    raise InputError(
-        f"{name} has values of type {kind}, expected uint8, uint16, or floats in 0 .. 1: "
-        "convert them first"
-    )
+    # Written so that NaN fails as well.
+    if not bool(((array >= 0) & (array <= 1)).all()):
+        raise InputError(f"{name} has values outside 0 .. 1: scale them to that range first")
+    levels: npt.NDArray[np.float64] = array.astype(np.float64) * 255 + 0.5
+    return levels.astype(np.uint8)  # rounds towards zero
+
+
+def _in_bands(
+    image: Image.Image, convert: Callable[[Image.Image], Image.Image]
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8] | None]:
+    """Return colour and alpha of an image whose bands ``convert`` brings to L, LA, RGB or RGBA."""
+    pixels, alpha = None, None
+    for rows, band in _bands(image):
+        part = _split(_array(convert(band)))
+        if pixels is None:
+            pixels = np.empty((image.height, image.width, part.pixels.shape[2]), np.uint8)
+            alpha = None if part.alpha is None else np.empty(pixels.shape[:2], np.uint8)
+        pixels[rows] = part.pixels
+        if alpha is not None:
+            alpha[rows] = part.alpha
+    if pixels is None:
+        raise InputError(f"an image of {image.width}×{image.height} pixels, expected one or more")
+    return pixels, alpha
+
+
+def _bands(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
+    """Yield an image in bands of rows, from the top."""
+    for rows in _rows(image.height, image.width):
+        yield rows, image.crop((0, rows.start, image.width, rows.stop))
+
+
+def _rows(height: int, width: int) -> Iterator[slice]:
+    step = max(1, _BAND_PIXELS // max(width, 1))
+    for top in range(0, height, step):
+        yield slice(top, min(top + step, height))
 
 
 def _array(image: Image.Image) -> npt.NDArray[np.uint8]:
@@ -152,15 +203,11 @@ def _array(image: Image.Image) -> npt.NDArray[np.uint8]:
     return array[..., None] if array.ndim == 2 else array
 
 
-def _split(
-    array: npt.NDArray[np.uint8], notices: tuple[str, ...] = (), *, icc_is_void: bool = False
-) -> Planes:
+def _split(array: npt.NDArray[np.uint8]) -> Planes:
     """Part (height, width, 1 .. 4) into colour and alpha."""
     colours = 3 if array.shape[2] >= 3 else 1
     alpha = array[..., colours] if array.shape[2] > colours else None
     return Planes(
         np.ascontiguousarray(array[..., :colours]),
         None if alpha is None else np.ascontiguousarray(alpha),
-        notices,
-        icc_is_void,
     )

@@ -4,43 +4,52 @@ Pillow opens 16-bit colour of PNG, TIFF, PPM, SGI, JPEG 2000 and AVIF as 8-bit m
 the upper bits without a word.  The file itself says how deep it is.
 """
 
-import io
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, BinaryIO
 
 from PIL import Image
 
 # Raw modes such as "RGB;16B": what unpackers are asked to cut.  "RGB;16" itself is 5 + 6 + 5 bits.
 _DEEP_RAW_MODE = re.compile(r";16[BLN]|^L;16$")
 _HEAD_BYTES = 2**16  # the headers of AVIF lie in the first bytes of a file
+_PIECE_BYTES = 2**20  # searched at a time
 
 
-def source_bit_depth(image: Image.Image, data: bytes | None) -> int:
+def source_bit_depth(image: Image.Image, file: BinaryIO | None) -> int:
     """Return the bits per channel of what ``image`` was opened from; 8 where nothing says more.
 
     image   as ``PIL.Image.open`` returned it; once loaded it tells less
-    data    bytes of its file, if they are known
+    file    its file, seekable, if it is known; left at the place where it is
     """
-    depth = max((_tile_depth(tile) for tile in _tiles(image, data)), default=8)
+    place = 0 if file is None else file.tell()
+    try:
+        return _source_bit_depth(image, file)
+    finally:
+        if file is not None:
+            file.seek(place)
+
+
+def _source_bit_depth(image: Image.Image, file: BinaryIO | None) -> int:
+    depth = max((_tile_depth(tile) for tile in _tiles(image, file)), default=8)
     tags = getattr(image, "tag_v2", None)
     if tags is not None:
         depth = max([depth, *_integers(tags.get(258))])  # BitsPerSample
     # Set by third-party plug-ins, pillow-heif among them.
     depth = max([depth, *_integers(image.info.get("bit_depth"))])
-    if data is not None:
-        reader = _READERS.get(image.format or "")
-        if reader is not None:
-            depth = max(depth, reader(data))
+    reader = _READERS.get(image.format or "")
+    if file is not None and reader is not None:
+        file.seek(0)
+        depth = max(depth, reader(file))
     return depth
 
 
-def _tiles(image: Image.Image, data: bytes | None) -> Iterable[Any]:
+def _tiles(image: Image.Image, file: BinaryIO | None) -> Iterable[Any]:
     tiles: list[Any] = getattr(image, "tile", [])
-    if not tiles and data is not None:
+    if not tiles and file is not None:
         # Loading empties the list; opening the file again fills it, and decodes nothing.
         try:
-            with Image.open(io.BytesIO(data)) as again:
+            with Image.open(file) as again:
                 tiles = list(getattr(again, "tile", []))
         except (OSError, SyntaxError, ValueError):
             return []
@@ -63,24 +72,31 @@ def _integers(value: object) -> list[int]:
     return [v for v in values if isinstance(v, int)]
 
 
-def _png_depth(data: bytes) -> int:
-    return data[24] if data[12:16] == b"IHDR" and len(data) > 24 else 8
+def _png_depth(file: BinaryIO) -> int:
+    head = file.read(25)
+    return head[24] if head[12:16] == b"IHDR" and len(head) > 24 else 8
 
 
-def _jpeg2000_depth(data: bytes) -> int:
+def _jpeg2000_depth(file: BinaryIO) -> int:
     # SOC and SIZ: ITU-T T.800, A.5.1.  Ssiz of component i is at Csiz + 2 + 3 i.
-    start = data.find(b"\xff\x4f\xff\x51")
-    if start < 0 or len(data) < start + 42:
-        return 8
-    components = int.from_bytes(data[start + 40 : start + 42], "big")
-    precisions = data[start + 42 : start + 42 + 3 * components : 3]
-    return max(((p & 0x7F) + 1 for p in precisions), default=8)
+    mark, start, kept = b"\xff\x4f\xff\x51", 0, b""
+    while piece := file.read(_PIECE_BYTES):
+        data = kept + piece
+        found = data.find(mark)
+        if found >= 0:
+            file.seek(start + found + 40)
+            components = int.from_bytes(file.read(2), "big")
+            precisions = file.read(3 * components)[::3]
+            return max(((p & 0x7F) + 1 for p in precisions), default=8)
+        kept = data[1 - len(mark) :]
+        start += len(data) - len(kept)
+    return 8
 
 
-def _avif_depth(data: bytes) -> int:
+def _avif_depth(file: BinaryIO) -> int:
     # av1C: AV1-ISOBMFF 1.2, section 2.3.3.  Bits 6 and 5 of the third byte: 10 and 12 bits.
     depth = 8
-    for match in re.finditer(rb"av1C..(.)", data[:_HEAD_BYTES], re.DOTALL):
+    for match in re.finditer(rb"av1C..(.)", file.read(_HEAD_BYTES), re.DOTALL):
         flags = match[1][0]
         if flags & 0x40:
             depth = max(depth, 12 if flags & 0x20 else 10)

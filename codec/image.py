@@ -8,6 +8,8 @@ import io
 import os
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -194,31 +196,35 @@ def has_image_suffix(path: Path) -> bool:
 def _from_pillow_source(source: Any, reduce_depth: bool) -> Picture:
     if isinstance(source, Image.Image):
         name = str(getattr(source, "filename", None) or "the image")
-        return _from_pillow(source, _file_of(source), name, reduce_depth)
-    data, name = _read_source(source)
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            return _from_pillow(image, data, name, reduce_depth)
-    except UnidentifiedImageError as error:
-        raise InputError(
-            f"{name} is not an image in a format that this Pillow reads: convert it to PNG"
-        ) from error
-    except CalotypeError:
-        raise  # some are ValueErrors as well
-    except _PILLOW_ERRORS as error:
-        raise _unreadable(name, error) from error
-
-
-def _read_source(source: Any) -> tuple[bytes, str]:
-    """Return the bytes and a name for messages."""
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        return bytes(source), "the image"
-    if isinstance(source, (str, os.PathLike)):
-        path = Path(source)
+        with _file_of(source) as file:
+            return _from_pillow(source, file, name, reduce_depth)
+    with _opened(source) as (file, name):
         try:
-            return path.read_bytes(), str(path)
-        except OSError as error:
-            raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+            # Closed, and not only let go: the picture is a copy, and nothing else keeps its source.
+            with closing(Image.open(file)) as image:
+                return _from_pillow(image, file, name, reduce_depth)
+        except UnidentifiedImageError as error:
+            raise InputError(
+                f"{name} is not an image in a format that this Pillow reads: convert it to PNG"
+            ) from error
+        except CalotypeError:
+            raise  # some are ValueErrors as well
+        except Image.DecompressionBombError as error:
+            raise _too_large_for_pillow(name, error) from error
+        except _PILLOW_ERRORS as error:
+            raise _unreadable(name, error) from error
+
+
+@contextmanager
+def _opened(source: Any) -> Iterator[tuple[BinaryIO, str]]:
+    """Give a seekable file and a name for messages."""
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        yield io.BytesIO(source), "the image"
+        return
+    if isinstance(source, (str, os.PathLike)):
+        with _open(Path(source)) as file:
+            yield file, str(Path(source))
+        return
     read = getattr(source, "read", None)
     if read is None:
         raise UsageError(
@@ -228,10 +234,24 @@ def _read_source(source: Any) -> tuple[bytes, str]:
     data = read()
     if not isinstance(data, bytes):
         raise UsageError(f"the file gave {type(data).__name__}, expected bytes: open it with 'rb'")
-    return data, str(getattr(source, "name", "the file"))
+    yield io.BytesIO(data), str(getattr(source, "name", "the file"))
 
 
-def _from_pillow(image: Image.Image, data: bytes | None, name: str, reduce_depth: bool) -> Picture:
+def _open(path: Path) -> BinaryIO:
+    """Open a file; one that cannot be moved in, as a pipe, is read first."""
+    try:
+        file = path.open("rb")
+        if file.seekable():
+            return file
+        with file:
+            return io.BytesIO(file.read())
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _from_pillow(
+    image: Image.Image, file: BinaryIO | None, name: str, reduce_depth: bool
+) -> Picture:
     if image.format in _REFUSED_FORMATS:
         raise InputError(f"{name} is {image.format}, not a picture: convert it to PNG")
     check_size(*image.size)
@@ -239,7 +259,7 @@ def _from_pillow(image: Image.Image, data: bytes | None, name: str, reduce_depth
     frames, frame = getattr(image, "n_frames", 1), image.tell()
     if frames > 1:
         notices.append(f"frame {frame + 1} of {frames} was taken: a .calo file holds one image")
-    bits = source_bit_depth(image, data)
+    bits = source_bit_depth(image, file)
     if bits > 8 and image.mode in _EIGHT_BIT_MODES:
         if not reduce_depth:
             raise InputError(
@@ -278,15 +298,18 @@ def _picture(
     return Picture(planes.pixels, planes.alpha, icc, exif, xmp, notices + planes.notices)
 
 
-def _file_of(image: Image.Image) -> bytes | None:
-    """Return the bytes that an opened image came from, where they can still be had."""
-    path = getattr(image, "filename", None)
-    if not path:
-        return None
-    try:
-        return Path(path).read_bytes()
-    except OSError:
-        return None
+@contextmanager
+def _file_of(image: Image.Image) -> Iterator[BinaryIO | None]:
+    """Give the file that an image was opened from, where it can still be had."""
+    with ExitStack() as stack:
+        file: BinaryIO | None = None
+        path = getattr(image, "filename", None)
+        if path:
+            try:
+                file = stack.enter_context(Path(path).open("rb"))
+            except OSError:
+                file = None
+        yield file if file is not None and file.seekable() else None
 
 
 def _exif_of(image: Image.Image) -> bytes | None:
@@ -328,6 +351,21 @@ def _upright(picture: Picture) -> Picture:
         exif,
         xmp,
         picture.notices,
+    )
+
+
+def _too_large_for_pillow(name: str, error: BaseException) -> InputError:
+    """What to say of an image that Pillow refuses to open because of its number of pixels."""
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and 2 * limit < limits.MAX_PIXELS:
+        return InputError(
+            f"{name} is larger than Pillow opens without being told to ({error}): if you trust the "
+            f"file, set PIL.Image.MAX_IMAGE_PIXELS, up to the {limits.MAX_PIXELS} pixels that a "
+            ".calo file may have"
+        )
+    return InputError(
+        f"{name} has too many pixels ({error}), but the limit of a .calo file is "
+        f"{limits.MAX_PIXELS}: cut it into parts"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +13,9 @@ from bitstream.container import Container, TileSelection
 from bitstream.errors import HeaderError, PayloadError, UsageError
 from bitstream.header import Header
 from bitstream.limits import MAX_TILE_LOG2, MIN_TILE_LOG2
-from codec.alpha import decode_alpha, encode_alpha
+from codec.alpha import AlphaReader, encode_alpha
+from codec.bands import Band, Bands
+from codec.drawing import draw_bands, tiles_under
 from codec.image import Picture
 from codec.models.base import (
     ForeignModel,
@@ -23,6 +25,7 @@ from codec.models.base import (
     TileDecoder,
     WholePictureModel,
 )
+from codec.models.photo_coder import PhotoCoder
 from codec.tiling import TileGrid, Window
 
 Region = tuple[int, int, int, int]
@@ -30,6 +33,8 @@ Uint8Array = npt.NDArray[np.uint8]
 Float32Array = npt.NDArray[np.float32]
 
 DEFAULT_TILE_SIZE = 1024
+AMORTISED_EFFORT = 2
+"""The last effort that is one pass through the networks."""
 
 
 def compress_picture(
@@ -40,12 +45,15 @@ def compress_picture(
     tile_size: int | None = None,
     effort: int = 1,
     noise_seed: int | None = 0,
+    progress: Callable[[float], None] = lambda share: None,
 ) -> Container:
     """Code a picture at a quality in [1, 100], tile by tile.
 
     tile_size   pixels, a power of two, 64 .. 4096; None takes what the model is best at
-    effort      1..9; every level is the same one pass for the models of this version
+    effort      1..9; 1 and 2 are one pass, further levels search the symbols of photo for cheaper
+                ones (`codec.models.photo_effort`); other models have one level
     noise_seed  0 .. 2⁶³ − 1, kept in the file where the model draws noise; None leaves it free
+    progress    told the share of the search that is done, up to 1
 
     Raises `LimitError` for a picture larger than the format allows, `UsageError` for one that
     the model does not code. A model for whole pictures takes one tile of its own size.
@@ -74,13 +82,32 @@ def compress_picture(
     if _stochastic(model, header.quality) is not None:
         header = replace(header, noise_seed=noise_seed, free_noise=noise_seed is None)
     grid = TileGrid(header, model.stride)
-    tiles = []
-    for number in range(grid.count):
+
+    def analyze(number: int) -> Float32Array:
         own = grid.tile(number)
         window = own.grow(model.context).intersect(grid.latents)
         latents = model.analyze(_padded(picture.pixels, window, model.stride), header.quality)
         rows, columns = own.within(window)
-        tiles.append(model.encode_tile(latents[:, rows, columns], header.quality))
+        return latents[:, rows, columns]
+
+    def encode_once(number: int) -> tuple[bytes, ...]:
+        return model.encode_tile(analyze(number), header.quality)
+
+    encode = encode_once
+    if isinstance(model, PhotoCoder) and searches(model, effort):
+        # Here, because it loads torch.
+        from codec.effort import EffortEncoder
+
+        encode = EffortEncoder(
+            model,
+            grid,
+            picture.pixels,
+            header.quality,
+            effort,
+            analyze=analyze,
+            progress=progress,
+        ).encode
+    tiles = [encode(number) for number in range(grid.count)]
     return Container(
         header=header,
         payloads=tuple(zip(*tiles, strict=True)),
@@ -91,23 +118,28 @@ def compress_picture(
     )
 
 
-def decompress_container(
+def searches(model: LoadedModel, effort: int) -> bool:
+    """Whether an effort takes longer than one pass with this model."""
+    return effort > AMORTISED_EFFORT and isinstance(model, PhotoCoder)
+
+
+def container_bands(
     container: Container,
     model: LoadedModel,
     *,
     region: Region | None = None,
     seed: int | None = None,
-) -> Picture:
-    """Decode a container, which may lack the last layers of its file.
+) -> Bands:
+    """The picture of a container, which may lack the last layers of its file, band by band.
 
     region  (x, y, width, height) in pixels, None for all
     seed    0 .. 2⁶³ − 1. Draw what the missing layers would say from the model's prior, each tile
             with a generator of its own; None takes the prior's mean. Of a model that draws noise,
             that of this seed; None takes the seed of the file, or a fresh one if it has none
 
-    Raises `PayloadError` for damaged payloads, `HeaderError` for tiles or noise that the model
-    has not, `UsageError` for a region outside the image, or missing layers of a model that
-    is no `LayeredModel`.
+    Raises `HeaderError` for tiles or noise that the model has not, `UsageError` for a region
+    outside the image, or missing layers of a model that is no `LayeredModel`; and `PayloadError`
+    for damaged payloads, once the bands are read.
     """
 
     def latents(tile: int) -> Float32Array:
@@ -117,12 +149,12 @@ def decompress_container(
     return _draw(container, latents, model, region, seed)
 
 
-def decompress_tiles(
+def tiles_bands(
     selection: TileSelection, model: LoadedModel, *, region: Region, seed: int | None = None
-) -> Picture:
-    """Decode a region from the tiles that `tiles_of_region` names, and no others.
+) -> Bands:
+    """A region from the tiles that `tiles_of_region` names, and no others.
 
-    Otherwise as `decompress_container`.
+    Otherwise as `container_bands`.
     """
 
     def latents(tile: int) -> Float32Array:
@@ -131,11 +163,29 @@ def decompress_tiles(
     return _draw(selection, latents, model, region, seed)
 
 
+def decompress_container(
+    container: Container,
+    model: LoadedModel,
+    *,
+    region: Region | None = None,
+    seed: int | None = None,
+) -> Picture:
+    """The whole picture that `container_bands` gives in bands, and all of its errors."""
+    return container_bands(container, model, region=region, seed=seed).picture()
+
+
+def decompress_tiles(
+    selection: TileSelection, model: LoadedModel, *, region: Region, seed: int | None = None
+) -> Picture:
+    """The whole region that `tiles_bands` gives in bands, and all of its errors."""
+    return tiles_bands(selection, model, region=region, seed=seed).picture()
+
+
 def tiles_of_region(header: Header, model: LoadedModel, region: Region) -> list[int]:
     """Numbers of the tiles that the pixels of a region depend on."""
     grid = TileGrid(header, model.stride)
-    pixels = _window(header, region)
-    return list(grid.overlapping(pixels.cover(model.stride).grow(model.context)))
+    rows = tiles_under(grid, _window(header, region), model.stride, model.context)
+    return [number for numbers in rows for number in numbers]
 
 
 class LayerDecoder:
@@ -163,7 +213,7 @@ class LayerDecoder:
                     self._tiles.append(_tile_decoder(self._header, number, self._model))
                 self._tiles[number].read(payload)
             self._layers_read += 1
-        return _draw(container, self._latents, self._model, None, self._seed)
+        return _draw(container, self._latents, self._model, None, self._seed).picture()
 
     def _latents(self, tile: int) -> Float32Array:
         is_whole = self._layers_read == self._header.layers
@@ -253,7 +303,7 @@ def _draw(
     model: LoadedModel,
     region: Region | None,
     seed: int | None,
-) -> Picture:
+) -> Bands:
     """The picture, or a region of it, from the latents of the tiles: asked for once each."""
     header = file.header
     _check_header(header, model)
@@ -263,44 +313,48 @@ def _draw(
         noise_seed = secrets.randbelow(2**63)
     grid = TileGrid(header, model.stride)
     wanted = grid.pixels if region is None else _window(header, region)
-    pixels = np.empty((wanted.height, wanted.width, header.channels), dtype=np.uint8)
-    decoded: dict[int, Float32Array] = {}
-    for number in grid.overlapping(wanted.cover(model.stride)):
-        target = grid.tile(number).intersect(wanted.cover(model.stride))
-        source = target.grow(model.context).intersect(grid.latents)
-        neighbours = list(grid.overlapping(source))
-        # Tiles above these are not needed again.
-        for done in [n for n in decoded if n // grid.columns < neighbours[0] // grid.columns]:
-            del decoded[done]
-        for neighbour in neighbours:
-            if neighbour not in decoded:
-                latents = latents_of(neighbour)
-                if stochastic is not None:
-                    latents = stochastic.add_noise(latents, header.quality, noise_seed)
-                decoded[neighbour] = latents
-        drawn = model.synthesize(_join(grid, decoded, source), header.quality)
-        visible = target.scale(model.stride).intersect(wanted)
-        rows, columns = visible.within(source.scale(model.stride))
-        into_rows, into_columns = visible.within(wanted)
-        pixels[into_rows, into_columns] = _to_channels(drawn[rows, columns], header.channels)
-    alpha = None
-    if file.alpha is not None:
-        rows, columns = wanted.within(grid.pixels)
-        alpha = decode_alpha(file.alpha, header.height, header.width)[rows, columns]
-    return Picture(pixels, alpha, file.icc, file.exif, file.xmp)
+
+    def with_noise(tile: int) -> Float32Array:
+        latents = latents_of(tile)
+        if stochastic is None:
+            return latents
+        return stochastic.add_noise(latents, header.quality, noise_seed)
+
+    colours = draw_bands(
+        grid,
+        wanted,
+        stride=model.stride,
+        context=model.context,
+        latents_of=with_noise,
+        synthesize=lambda latents: model.synthesize(latents, header.quality),
+    )
+    return Bands(
+        wanted.width,
+        wanted.height,
+        header.channels,
+        file.alpha is not None,
+        _with_alpha(colours, file.alpha, header, wanted),
+        file.icc,
+        file.exif,
+        file.xmp,
+    )
 
 
-def _join(grid: TileGrid, decoded: Mapping[int, Float32Array], window: Window) -> Float32Array:
-    """Latents (C, h, w) under a window, from the tiles (C, …) that it overlaps."""
-    channels = next(iter(decoded.values())).shape[0]
-    latents = np.empty((channels, window.height, window.width), dtype=np.float32)
-    for number in grid.overlapping(window):
-        tile = grid.tile(number)
-        shared = tile.intersect(window)
-        rows, columns = shared.within(window)
-        own_rows, own_columns = shared.within(tile)
-        latents[:, rows, columns] = decoded[number][:, own_rows, own_columns]
-    return latents
+def _with_alpha(
+    colours: Iterator[Uint8Array], alpha: bytes | None, header: Header, wanted: Window
+) -> Iterator[Band]:
+    """Bands of colours (rows, width, 3) in the picture's channels, and with their alpha."""
+    reader = None if alpha is None else AlphaReader(alpha, header.height, header.width)
+    if reader is not None:
+        reader.skip(wanted.top)
+    for drawn in colours:
+        pixels = _to_channels(drawn, header.channels)
+        if reader is None:
+            yield pixels, None
+        else:
+            yield pixels, reader.read(len(pixels))[:, wanted.left : wanted.right]
+    if reader is not None and wanted.bottom == header.height:
+        reader.finish()
 
 
 def _window(header: Header, region: Region) -> Window:

@@ -97,12 +97,17 @@ class TileGrid:
         whole = Window(top, left, top + self.side, left + self.side)
         return whole.intersect(self.latents)
 
-    def overlapping(self, window: Window) -> Iterator[int]:
-        """Tiles that share latents with `window`, in raster order."""
+    def rows_overlapping(self, window: Window) -> Iterator[range]:
+        """Rows of tiles that share latents with `window`, from the top: numbers of the tiles."""
         inside = window.intersect(self.latents)
         if inside.empty:
             return
         cells = inside.cover(self.side)
         for row in range(cells.top, cells.bottom):
-            for column in range(cells.left, cells.right):
-                yield row * self.columns + column
+            start = row * self.columns
+            yield range(start + cells.left, start + cells.right)
+
+    def overlapping(self, window: Window) -> Iterator[int]:
+        """Tiles that share latents with `window`, in raster order."""
+        for numbers in self.rows_overlapping(window):
+            yield from numbers

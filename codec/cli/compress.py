@@ -1,5 +1,7 @@
 """``calotype compress``."""
 
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +13,7 @@ from codec.models.catalog import FOREIGN
 from .batch import as_record, end, notice, print_json, run_batch
 from .completion import model_names
 from .files import check_targets, plan, read_input, write_output
+from .progress import Advance, progress
 from .values import parse_noise_seed, parse_size
 
 if TYPE_CHECKING:
@@ -59,7 +62,10 @@ def compress(
         float | None, typer.Option("--psnr", help="Smallest file that reaches so many dB.")
     ] = None,
     effort: Annotated[
-        int, typer.Option("--effort", "-e", help="1 .. 9; all do the same in this version.")
+        int,
+        typer.Option(
+            "--effort", "-e", help="1 .. 9: how long to search for a smaller file of photo."
+        ),
     ] = 1,
     noise_seed: Annotated[
         str,
@@ -120,11 +126,18 @@ def compress(
 
         # The codec's own cap is checked before anything is decoded; it is above Pillow's.
         Image.MAX_IMAGE_PIXELS = limits.MAX_PIXELS
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         done: list[Compression] = []
         source = read_input(job)
-        write_output(
-            job, lambda fo: done.append(api.compress_with(options, source, fo)), force=force
-        )
+        # One file shows how far its search is, several how many are done.
+        steps = 100 if len(todo) == 1 and effort > 1 else 0
+        with progress(steps, "searching", quiet=quiet) as advance:
+            tell = _in_steps(advance, steps)
+            write_output(
+                job,
+                lambda fo: done.append(api.compress_with(options, source, fo, progress=tell)),
+                force=force,
+            )
         notice(job.name, done[0].notices)
         return done[0]
 
@@ -143,6 +156,19 @@ def compress(
         files = [as_record(outcome, Result, output=job.output_name) for outcome, job in pairs]
         print_json({"files": files})
     end(outcomes)
+
+
+def _in_steps(advance: Advance, steps: int) -> Callable[[float], None]:
+    """Advance a bar of so many steps to a share of them."""
+    shown = 0
+
+    def tell(share: float) -> None:
+        nonlocal shown
+        while shown < int(share * steps):
+            advance()
+            shown += 1
+
+    return tell
 
 
 def _is_image(path: Path) -> bool:

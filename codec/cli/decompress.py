@@ -1,30 +1,18 @@
 """``calotype decompress``."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from bitstream import UsageError, limits
+from codec.batch import Decompression
 
 from .batch import as_record, end, notice, print_json, run_batch
 from .files import check_targets, plan, read_input, write_output
 from .values import parse_region
 
 SUFFIX = ".png"
-
-
-@dataclass(frozen=True)
-class Decompression:
-    """What was written: the picture's size, its format, and notices on what was left out."""
-
-    width: int
-    height: int
-    channels: int
-    has_alpha: bool
-    format: str
-    notices: tuple[str, ...]
 
 
 def decompress(
@@ -112,10 +100,11 @@ def decompress(
         job, problem, format_name = todo[number], problems[number], formats[number]
         if problem is not None:
             raise problem
-        from codec import api
-        from codec.save import save_picture
+        from codec.bands import bands_of
+        from codec.file_bands import read_bands
+        from codec.save import save_bands
 
-        picture = api.decompress_to_picture(
+        bands = read_bands(
             read_input(job),
             region=window,
             layers=layers,
@@ -125,18 +114,21 @@ def decompress(
             device=device,
             checkpoint=checkpoint,
         )
-        notices = list(picture.notices)
+        notices = list(bands.notices)
+        if job.target is None:
+            # Nothing of a damaged file shall go down a pipe: it is decoded before.
+            bands = bands_of(bands.picture())
         write_output(
             job,
-            lambda fo: notices.extend(save_picture(picture, fo, format_name)),
+            lambda fo: notices.extend(save_bands(bands, fo, format_name)),
             force=force,
         )
         notice(job.name, notices)
         return Decompression(
-            picture.width,
-            picture.height,
-            picture.channels,
-            picture.alpha is not None,
+            bands.width,
+            bands.height,
+            bands.channels,
+            bands.has_alpha,
             format_name,
             tuple(notices),
         )

@@ -7,14 +7,14 @@ from typing import Protocol
 
 
 class Advance(Protocol):
-    """Tells that one more file is done, successfully or not."""
+    """Tells that one more file is done, successfully or not, or one more step of one file."""
 
     def __call__(self) -> None: ...
 
 
 @contextmanager
 def progress(total: int, what: str, *, quiet: bool = False) -> Iterator[Advance]:
-    """Show a bar for ``total`` files while the block runs; nothing for one file.
+    """Show a bar for ``total`` files or steps while the block runs; nothing for less than two.
 
     what    such as "compressing"
     quiet   show nothing in any case

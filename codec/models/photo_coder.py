@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -115,7 +116,8 @@ class PhotoCoder:
         self.exact_context = context_from_arrays(arrays, len(self.latent_tables))
         self.hyper_sets = len(self.hyper_tables) // config.hyper_channels
         self._check()
-        self.context = config.blocks_16 + -(-config.blocks_8 // 2) + -(-config.blocks_4 // 4) + 1
+        # A block sees one more position around, at 1/16, 1/8 and 1/4.
+        self.context = math.ceil(config.blocks_16 + config.blocks_8 / 2 + config.blocks_4 / 4)
         self.arrays, self._device = arrays, str(device)
         self.transforms: Transforms = (
             NumpyTransforms(arrays, config) if self._device == "cpu" else self.torch_transforms

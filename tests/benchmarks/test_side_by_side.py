@@ -10,7 +10,7 @@ from tests.codec.tiny import photographs
 
 def test_panels_show_the_same_part_of_each() -> None:
     one = photographs(1, side=64)[0]
-    other = 255 - one
+    other = np.invert(one)
     sheet = np.asarray(panels([("one", one), ("other", other)], (8, 16, 40, 48)))
     side = 32 * ENLARGE
     assert sheet.shape == (side + LABEL, 2 * side + GAP, 3)

@@ -259,7 +259,7 @@ def test_an_interrupt_is_130_and_leaves_nothing(
 ) -> None:
     from codec import api
 
-    def interrupted(options: object, image: object, fo: io.BytesIO) -> None:
+    def interrupted(options: object, image: object, fo: io.BytesIO, **more: object) -> None:
         fo.write(b"half a file")
         signal.raise_signal(signal.SIGINT)
 
@@ -273,7 +273,7 @@ def test_an_interrupt_is_130_and_leaves_nothing(
 def test_a_failed_write_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from codec import api
 
-    def full(options: object, image: object, fo: io.BytesIO) -> None:
+    def full(options: object, image: object, fo: io.BytesIO, **more: object) -> None:
         fo.write(b"half a file")
         raise OSError(28, "No space left on device")
 

@@ -98,9 +98,15 @@ def test_headers_of_other_formats(extension: str, codestream: bytes) -> None:
 
     image = Image.new("RGB", (1, 1))
     image.format = extension
-    assert source_bit_depth(image, codestream) > 8
-    assert source_bit_depth(image, codestream.replace(b"\x0b\x01\x01", b"\x07\x01\x01")
-        .replace(b"\x40\x00", b"\x00\x00")) == 8  # fmt: skip
+    shallow = codestream.replace(b"\x0b\x01\x01", b"\x07\x01\x01").replace(b"\x40\x00", b"\x00\x00")
+    for before in (b"", b"x" * (2**20 - 2)):
+        if before and extension == "AVIF":
+            continue  # its headers are at the beginning
+        file = io.BytesIO(before + codestream)
+        file.seek(5)
+        assert source_bit_depth(image, file) > 8
+        assert file.tell() == 5
+        assert source_bit_depth(image, io.BytesIO(before + shallow)) == 8
 
 
 def test_8_bit_files_need_no_flag() -> None:

@@ -10,14 +10,12 @@ import torch
 from torch.nn import functional as F
 
 from codec.layers import QualityTable
+from codec.models.code_length import gaussian_bits, logistic_bits, lower_bound
 from codec.models.photo import (
     PhotoConfig,
     PhotoModel,
     _dct_filters,
-    gaussian_bits,
     lagrange_multiplier,
-    logistic_bits,
-    lower_bound,
     quality_position,
     uniform_step,
 )

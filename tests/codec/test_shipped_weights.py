@@ -19,8 +19,8 @@ from codec.models.photo_coder import PhotoCoder, coded_position
 from codec.rate_distortion.adapters import SHIPPED, load_decoder
 
 Pixels = npt.NDArray[np.uint8]
-UNTRAINED = {"dplc", "compressai"}
-"""Models that may still lack weights, and the one whose weights a person brings."""
+UNTRAINED = {"compressai"}
+"""The model whose weights a person brings."""
 QUALITIES = (1, 10, 25, 40, 55, 70, 85, 100)
 
 

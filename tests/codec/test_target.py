@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from bitstream import UsageError
-from codec.target import MAX_TRIALS, largest_within, smallest_reaching
+from codec.target import MAX_EFFORT_TRIALS, MAX_TRIALS, largest_within, smallest_reaching
 
 
 class FakeCodec:
@@ -86,3 +86,71 @@ def test_a_perfect_picture_counts_as_reached() -> None:
         codec.compress, lambda data: math.inf if len(data) > 30_000 else 20.0, 40
     )
     assert len(trial.data) > 30_000
+
+
+class FakeEffort(FakeCodec):
+    """The same files, smaller by what an effort saves, and a little less alike in dB."""
+
+    def __init__(self, size: Callable[[float], float], saving: float, loss_db: float = 0) -> None:
+        super().__init__(lambda quality: size(quality) * (1 - saving))
+        self.saving, self.loss_db = saving, loss_db
+
+    def psnr_db(self, data: bytes) -> float:
+        return 10 * math.log10(len(data) / (1 - self.saving)) - self.loss_db
+
+
+@pytest.mark.parametrize("name", ["exponential", "linear", "steep end"])
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.7, 0.98])
+@pytest.mark.parametrize("saving", [0.0, 0.08, 0.2])
+def test_a_size_is_met_with_the_whole_effort(name: str, share: float, saving: float) -> None:
+    fast = FakeCodec(CURVES[name])
+    best = FakeEffort(CURVES[name], saving)
+    high = min(fast.size(100), best.size(100))
+    limit = round(fast.size(1) + share * (high - fast.size(1)))
+    trial = largest_within(fast.compress, limit, best.compress)
+    assert len(trial.data) <= limit
+    assert trial.quality in best.qualities
+    assert len(best.qualities) <= MAX_EFFORT_TRIALS
+    assert trial.trials == len(fast.qualities) + len(best.qualities)
+    assert len(trial.data) >= 0.98 * limit
+
+
+@pytest.mark.parametrize("name", ["exponential", "linear", "steep end"])
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.7])
+@pytest.mark.parametrize("loss_db", [0.0, 0.15, -0.1])
+def test_a_psnr_is_reached_with_the_whole_effort(name: str, share: float, loss_db: float) -> None:
+    fast, best = FakeCodec(CURVES[name]), FakeEffort(CURVES[name], 0.1, loss_db)
+
+    def psnr_db(data: bytes) -> float:
+        whose = best if best.qualities else fast
+        return whose.psnr_db(data)
+
+    low, high = (10 * math.log10(fast.size(q)) - 0.2 * (q == 100) for q in (1, 100))
+    goal = low + share * (high - low)
+    trial = smallest_reaching(fast.compress, psnr_db, goal, best.compress)
+    assert trial.psnr_db is not None
+    assert goal <= trial.psnr_db <= goal + 0.1
+    assert trial.quality in best.qualities
+    assert len(best.qualities) <= MAX_EFFORT_TRIALS
+
+
+def test_a_file_of_one_pass_stands_in_where_the_effort_misses() -> None:
+    fast = FakeCodec(CURVES["linear"])
+    trial = largest_within(fast.compress, 20_000, lambda quality: bytes(20_001))
+    assert 0.99 * 20_000 < len(trial.data) <= 20_000
+    assert trial.quality in fast.qualities
+    goal = 10 * math.log10(20_000)
+    trial = smallest_reaching(
+        fast.compress, lambda data: min(fast.psnr_db(data), 99), goal, lambda quality: bytes(9_999)
+    )
+    assert trial.quality in fast.qualities
+    assert trial.psnr_db is not None
+    assert trial.psnr_db >= goal
+
+
+def test_an_effort_meets_what_one_pass_does_not() -> None:
+    fast, best = FakeCodec(CURVES["linear"]), FakeEffort(CURVES["linear"], 0.2)
+    trial = largest_within(fast.compress, 1500, best.compress)
+    assert (trial.quality, len(trial.data), trial.trials) == (1, 1360, 2)
+    with pytest.raises(UsageError, match="1700 bytes"):
+        largest_within(fast.compress, 1300, best.compress)

@@ -1,0 +1,196 @@
+"""What effort brings and costs: files of photo at each effort and quality, decoded again.
+
+    python benchmarks/effort.py --data gb82.tar --name gb82 --limit 6
+
+writes `benchmarks/results/effort.json`: for each effort the rate and PSNR at each quality, the
+BD-rate against effort 1, how long encoding takes beside effort 1, and on how many files
+J = λ·255²·MSE + bits per pixel is above that of effort 1 (the encoder promises none).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+if __package__ in {None, ""}:
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+import codec
+from benchmarks.provenance import load_average, provenance
+from bitstream.errors import CalotypeError
+from codec.models.photo import lagrange_multiplier
+from codec.models.photo_coder import coded_position
+from codec.rate_distortion import (
+    OperationalCodec,
+    OperationalCurve,
+    bd_rate,
+    find_codec,
+    find_images,
+    measure_curve,
+)
+from codec.rate_distortion.errors import OverlapError
+from codec.rate_distortion.image_set import SourceImage
+from codec.rate_distortion.result_file import format_json, write_text
+
+RESULTS = Path(__file__).resolve().parent / "results"
+SCHEMA = "calotype.effort/1"
+EFFORTS = (1, 3, 5, 7, 9)
+QUALITIES = (20.0, 35.0, 50.0, 65.0, 80.0)
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class CentredImage(SourceImage):
+    """The middle of a picture, of at most `side` pixels in either direction; 0 takes it whole."""
+
+    side: int = 0
+
+    def pixels(self) -> Pixels:
+        """Read it: uint8 (h, w, 3)."""
+        whole = super().pixels()
+        height, width = (min(self.side or s, s) for s in whole.shape[:2])
+        top, left = (whole.shape[0] - height) // 2, (whole.shape[1] - width) // 2
+        return np.ascontiguousarray(whole[top : top + height, left : left + width])
+
+
+def choose_images(data: Sequence[Path], limit: int | None, side: int) -> list[CentredImage]:
+    """At most `limit` pictures of a set, spread over it in the order of their names."""
+    found = find_images(data)
+    count = min(limit or len(found), len(found))
+    chosen = [found[number * len(found) // count] for number in range(count)]
+    return [CentredImage(image.name, image.path, image.place, side) for image in chosen]
+
+
+def codec_at(effort: int, device: str) -> OperationalCodec:
+    """The photo model at an effort."""
+
+    def encode(pixels: Pixels, quality: float) -> bytes:
+        return codec.compress(pixels, quality=quality, effort=effort, device=device)
+
+    photo = find_codec("photo")
+    name, encoder = f"photo-e{effort}", f"Calotype photo model, effort {effort}"
+    return replace(photo, name=name, encoder=encoder, encode=encode)
+
+
+def costs(curve: OperationalCurve) -> npt.NDArray[np.float64]:
+    """J = λ·255²·MSE + bits per pixel of each file: (qualities, pictures)."""
+    rows = []
+    for point in curve.points:
+        lagrange = float(lagrange_multiplier(torch.tensor(coded_position(point.setting))))
+        rows.append(lagrange * np.array(point.mse) + np.array(point.bpp))
+    return np.stack(rows)
+
+
+def seconds(curve: OperationalCurve) -> float:
+    """To encode all files of a curve."""
+    return sum(sum(point.encode_seconds or ()) for point in curve.points)
+
+
+def row(effort: int, curve: OperationalCurve, reference: OperationalCurve) -> dict[str, Any]:
+    """What the result file says of an effort."""
+    gain = costs(curve) / costs(reference) - 1
+    found: dict[str, Any] = {
+        "effort": effort,
+        "encode_seconds_over_effort_1": round(seconds(curve) / seconds(reference), 2),
+        "mean_cost_percent": round(100 * float(gain.mean()), 3),
+        "files_of_higher_cost": int((gain > 0).sum()),
+        "points": [
+            {
+                "quality": point.setting,
+                "mean_bpp": round(point.mean_bpp, 5),
+                "mean_psnr_db": round(point.mean_psnr_db, 4),
+            }
+            for point in curve.points
+        ],
+    }
+    if curve is not reference:
+        try:
+            delta = bd_rate(reference, curve)
+            found["bd_rate_percent"] = round(delta.bd_rate_percent, 3)
+            per_image = delta.per_image_mean_percent
+            found["bd_rate_per_image_percent"] = None if per_image is None else round(per_image, 3)
+        except OverlapError as error:
+            found["not_comparable"] = str(error)
+    return found
+
+
+def measure(
+    images: Sequence[SourceImage],
+    name: str,
+    efforts: Sequence[int],
+    qualities: Sequence[float],
+    device: str,
+) -> list[dict[str, Any]]:
+    """Rows of all efforts; the first of them is the reference."""
+    # What is loaded at the first use of a level is no part of its time.
+    for effort in efforts:
+        codec.compress(images[0].pixels()[:16, :16], effort=effort, device=device)
+    rows: list[dict[str, Any]] = []
+    reference: OperationalCurve | None = None
+    for effort in efforts:
+        curve = measure_curve(codec_at(effort, device), images, data_set=name, settings=qualities)
+        reference = reference or curve
+        rows.append(row(effort, curve, reference))
+        print(line(rows[-1]), file=sys.stderr, flush=True)
+    return rows
+
+
+def line(found: dict[str, Any]) -> str:
+    """One line to print about an effort."""
+    rate = found.get("bd_rate_percent")
+    return (
+        f"effort {found['effort']}: BD-rate {'—' if rate is None else f'{rate:+.2f} %'}, "
+        f"J {found['mean_cost_percent']:+.2f} %, {found['files_of_higher_cost']} files worse, "
+        f"{found['encode_seconds_over_effort_1']:g} times as long as effort 1"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, write the result file, print a line for each effort."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="folder, tar or files")
+    parser.add_argument("--name", required=True, help="name of the set, recorded in the result")
+    parser.add_argument("--efforts", type=int, nargs="+", default=list(EFFORTS))
+    parser.add_argument("--qualities", type=float, nargs="+", default=list(QUALITIES))
+    parser.add_argument("--limit", type=int, help="only N pictures, spread over the set")
+    parser.add_argument("--side", type=int, default=0, help="only the middle N × N pixels of each")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("-o", "--output", type=Path, default=RESULTS / "effort.json")
+    options = parser.parse_args(arguments)
+
+    images = choose_images(options.data, options.limit, options.side)
+    busy_before = load_average()
+    rows = measure(images, options.name, options.efforts, options.qualities, options.device)
+    result = {
+        "schema": SCHEMA,
+        **provenance(),
+        "set": options.name,
+        "pictures": [image.name for image in images],
+        "part": f"middle {options.side}×{options.side}" if options.side else "whole pictures",
+        "photo_weights": find_codec("photo").weights(),
+        "device": options.device,
+        "load_average_before": busy_before,
+        "rate": "bits of the whole file per pixel, mean over pictures",
+        "psnr": "dB of each picture, then the mean",
+        "cost": "λ·255²·MSE + bits per pixel of a file, λ of its quality; change against effort 1",
+        "found": rows,
+    }
+    write_text(options.output, format_json(result) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except CalotypeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

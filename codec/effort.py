@@ -1,0 +1,91 @@
+"""Tiles of a picture at an effort: each coded with what is known of the tiles around it.
+
+The transforms look across the borders of tiles, so what is best for a tile depends on those around
+it. Tiles are decided one after another: those before are as they were decided, those after as one
+pass would code them. With twice the model's context around a tile all pixels that it moves are as
+the decoder will draw them, so the whole picture gains exactly what a tile gains in its window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from codec.models.photo_coder import PhotoCoder
+from codec.models.photo_cost import Surroundings
+from codec.models.photo_effort import search
+from codec.quantize import dequantize
+from codec.tiling import TileGrid, Window
+
+Float32Array = npt.NDArray[np.float32]
+Uint8Array = npt.NDArray[np.uint8]
+
+
+class EffortEncoder:
+    """Codes the tiles of a picture in raster order. Keeps the latents of a few rows of tiles.
+
+    pixels     uint8 (height, width, 1 or 3)
+    effort     3 .. 9, see `codec.models.photo_effort`
+    analyze    latents float32 (C, h, w) of a tile, by its number
+    progress   told the share of the picture that is done, up to 1
+    """
+
+    def __init__(
+        self,
+        coder: PhotoCoder,
+        grid: TileGrid,
+        pixels: Uint8Array,
+        quality: float,
+        effort: int,
+        *,
+        analyze: Callable[[int], Float32Array],
+        progress: Callable[[float], None] = lambda share: None,
+    ) -> None:
+        self._coder, self._grid, self._pixels = coder, grid, pixels
+        self._quality, self._effort = quality, effort
+        self._analyze, self._progress = analyze, progress
+        self._decoded: dict[int, Float32Array] = {}
+
+    def encode(self, number: int) -> tuple[bytes, ...]:
+        """The payloads of a tile."""
+        around = self._around(number)
+        count = self._grid.count
+        tile = search(
+            self._coder,
+            around,
+            self._quality,
+            self._effort,
+            lambda share: self._progress((number + share) / count),
+        )
+        self._decoded[number] = dequantize(tile.symbols, tile.means)
+        return self._coder.encode_symbols(tile, self._quality)
+
+    def _around(self, number: int) -> Surroundings:
+        grid, stride = self._grid, self._coder.stride
+        own = grid.tile(number)
+        window = own.grow(2 * self._coder.context).intersect(grid.latents)
+        numbers = list(grid.overlapping(window))
+        # Tiles above these are not needed again.
+        for done in [n for n in self._decoded if n // grid.columns < numbers[0] // grid.columns]:
+            del self._decoded[done]
+        own_latents = self._analyze(number)
+        latents = np.empty((len(own_latents), window.height, window.width), dtype=np.float32)
+        for neighbour in numbers:
+            tile = grid.tile(neighbour)
+            shared = tile.intersect(window)
+            source = own_latents if neighbour == number else self._latents(neighbour)
+            rows, columns = shared.within(window)
+            tile_rows, tile_columns = shared.within(tile)
+            latents[:, rows, columns] = source[:, tile_rows, tile_columns]
+        area: Window = window.scale(stride).intersect(grid.pixels)
+        pixels = self._pixels[area.top : area.bottom, area.left : area.right]
+        return Surroundings(pixels, latents, *own.within(window))
+
+    def _latents(self, number: int) -> Float32Array:
+        """Dequantised latents of a tile: as decided, or else those of one pass."""
+        if number not in self._decoded:
+            tile = self._coder.symbols(self._analyze(number), self._quality)
+            self._decoded[number] = dequantize(tile.symbols, tile.means)
+        return self._decoded[number]
