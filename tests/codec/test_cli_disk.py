@@ -19,7 +19,7 @@ import sys, time
 from pathlib import Path
 from codec import api, cli, results
 
-def compress_with(options, image, fo):
+def compress_with(options, image, fo, **more):
     fo.write(image.name[:1].encode(errors="replace") * 100_000)
     if Path("wait").exists():
         Path(f"begun-{image.name}").touch()

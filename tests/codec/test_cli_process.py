@@ -81,7 +81,7 @@ def test_a_signal_leaves_nothing(tmp_path: Path, number: signal.Signals, code: i
     script = (
         "import time\n"
         "from codec import api, cli\n"
-        "def compress_with(options, image, fo):\n"
+        "def compress_with(options, image, fo, **more):\n"
         "    fo.write(b'half')\n"
         "    print('writing', flush=True)\n"
         "    time.sleep(60)\n"
