@@ -182,7 +182,8 @@ def pixel_shuffle(values: Float64Array, factor: int) -> Float64Array:
         return values
     _, height, width = values.shape
     blocks = values.reshape(-1, factor, factor, height, width).transpose(0, 3, 1, 4, 2)
-    return blocks.reshape(-1, height * factor, width * factor)
+    shuffled: Float64Array = blocks.reshape(-1, height * factor, width * factor)
+    return shuffled
 
 
 def read_layer(arrays: Mapping[str, Array], name: str) -> ExactLayer:
@@ -244,4 +245,6 @@ def to_fixed_point(weight: Array, bias: Array, shuffle: int = 1) -> ExactLayer:
 
 def to_floats(layer: ExactLayer) -> tuple[Float64Array, Float64Array]:
     """Weight and bias knots of a layer as real numbers; the inverse of `to_fixed_point`."""
-    return layer.weight * 2.0**-WEIGHT_BITS, layer.bias * 2.0**-ACTIVATION_BITS
+    weight: Float64Array = layer.weight.astype(np.float64) * 2.0**-WEIGHT_BITS
+    bias: Float64Array = layer.bias.astype(np.float64) * 2.0**-ACTIVATION_BITS
+    return weight, bias

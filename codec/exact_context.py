@@ -241,9 +241,9 @@ class _Tile:
     def known(self, place: Place) -> tuple[Float64Array, Float64Array]:
         """Errors of the hyper-synthesis and values of a group, (c, h, w); 0 at other squares."""
         symbols = np.clip(self.symbols[place.channels], -ACTIVATION_LIMIT, ACTIVATION_LIMIT)
-        values = symbols * 2.0**ACTIVATION_BITS + self.means[place.channels]
+        values = symbols.astype(np.float64) * 2.0**ACTIVATION_BITS + self.means[place.channels]
         np.clip(values, -ACTIVATION_LIMIT, ACTIVATION_LIMIT, out=values)
-        errors = values - self._predicted[0][place.channels]
+        errors: Float64Array = values - self._predicted[0][place.channels]
         np.clip(errors, -ACTIVATION_LIMIT, ACTIVATION_LIMIT, out=errors)
         if place.squares is not None:
             errors *= place.squares

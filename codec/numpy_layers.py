@@ -199,9 +199,9 @@ class ModulatedBlock:
 
     def at(self, position: float) -> Block:
         """The block at the position of a quality in [0, 1]."""
-        scale = 1 + interpolate(self.scale, position)
-        shift = self.spatial.bias * scale + interpolate(self.shift, position)
-        bias = shift @ self.expand.weight + self.expand.bias
+        scale: Float32Array = 1 + interpolate(self.scale, position)
+        shift: Float32Array = self.spatial.bias * scale + interpolate(self.shift, position)
+        bias: Float32Array = shift @ self.expand.weight + self.expand.bias
         return Block(
             taps=self.spatial.weight * scale,
             expand=self.expand.weight,

@@ -123,7 +123,8 @@ def test_interpolates_as_torch_does(position: float) -> None:
 def in_torch_order(channels: int, factor: int) -> npt.NDArray[np.intp]:
     """Where channel (c, dy, dx) of torch's pixel shuffle is in the order (dy, dx, c)."""
     numbers = np.arange(channels * factor**2).reshape(factor**2, channels)
-    return numbers.T.ravel()
+    order: npt.NDArray[np.intp] = numbers.T.ravel()
+    return order
 
 
 @pytest.mark.parametrize("factor", [1, 2, 4])

@@ -74,7 +74,7 @@ def cost_of_file(coder: PhotoCoder, pixels: Pixels, data: bytes, quality: float)
     decoded = decompress_container(container_from_bytes(data), coder).pixels
     lagrange = float(lagrange_multiplier(torch.tensor(coded_position(quality))))
     error = float(np.mean((decoded.astype(float) - pixels) ** 2))
-    return 8 * len(data) + lagrange * error * pixels.shape[0] * pixels.shape[1]
+    return float(8 * len(data) + lagrange * error * pixels.shape[0] * pixels.shape[1])
 
 
 def file_at(

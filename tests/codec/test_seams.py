@@ -67,7 +67,9 @@ class Transforms:
     def decode_tile(
         self, payloads: Sequence[bytes], height: int, width: int, quality: float
     ) -> Float32Array:
-        return np.frombuffer(payloads[0], np.float32).reshape(-1, height, width).copy()
+        flat = np.frombuffer(payloads[0], np.float32)
+        latents: Float32Array = flat.reshape(-1, height, width).copy()
+        return latents
 
 
 def scene(height: int, width: int) -> Uint8Array:
