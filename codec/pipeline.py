@@ -83,15 +83,15 @@ def compress_picture(
         header = replace(header, noise_seed=noise_seed, free_noise=noise_seed is None)
     grid = TileGrid(header, model.stride)
 
-    def analyze(number: int) -> Float32Array:
+    def analyze(number: int, at: float) -> Float32Array:
         own = grid.tile(number)
         window = own.grow(model.context).intersect(grid.latents)
-        latents = model.analyze(_padded(picture.pixels, window, model.stride), header.quality)
+        latents = model.analyze(_padded(picture.pixels, window, model.stride), at)
         rows, columns = own.within(window)
         return latents[:, rows, columns]
 
     def encode_once(number: int) -> tuple[bytes, ...]:
-        return model.encode_tile(analyze(number), header.quality)
+        return model.encode_tile(analyze(number, header.quality), header.quality)
 
     encode = encode_once
     if isinstance(model, PhotoCoder) and searches(model, effort):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -42,9 +43,9 @@ class Surroundings:
 class Candidate:
     """Symbols of a tile and what they cost.
 
-    cost_bits  J = bits + λ·255²·SSE / channels
-    gradient   float32 (C, h, w): of λ·255²·SSE / channels by the dequantised latents; None where
-               it was not asked for
+    cost_bits  J = bits + exchange rate · squared error
+    gradient   float32 (C, h, w): of the second term by the dequantised latents; None where it was
+               not asked for
     """
 
     tile: TileSymbols
@@ -60,16 +61,27 @@ class Candidate:
 class TileCost:
     """The cost of symbols of one tile, all around it fixed.
 
-    The distortion is that of the whole window: what the tile does not move adds a constant.
+    exchange_rate  bits that a squared error of 1 is worth, of samples in [0, 1]; None takes that of
+                   training, see `trained_exchange_rate`
+
+    The error is that of the whole window: what the tile does not move adds a constant.
     """
 
-    def __init__(self, coder: PhotoCoder, around: Surroundings, quality: float) -> None:
+    def __init__(
+        self,
+        coder: PhotoCoder,
+        around: Surroundings,
+        quality: float,
+        exchange_rate: float | None = None,
+    ) -> None:
         self._coder, self._around, self._quality = coder, around, quality
         self.position = torch.tensor([coded_position(quality)], device=coder.device)
         pixels = torch.from_numpy(np.array(around.pixels)).to(coder.device)
         self._levels = pixels.permute(2, 0, 1)[None].float()
-        channels = pixels.shape[2]
-        self.bits_per_squared_error = float(lagrange_multiplier(self.position)) * 255**2 / channels
+        trained = trained_exchange_rate(quality, pixels.shape[2])
+        self.exchange_rate = trained if exchange_rate is None else exchange_rate
+        self.curvature = 6 / math.log(2) * self.exchange_rate / trained
+        """Bits that a squared error of one step of a latent is worth, of steps by the theory."""
 
     def __call__(self, tile: TileSymbols, *, with_gradient: bool = True) -> Candidate:
         """Judge symbols: one pass through the synthesis, and back for the gradient."""
@@ -80,12 +92,14 @@ class TileCost:
             if with_gradient:
                 (slope,) = torch.autograd.grad(self.distortion_bits(drawn), latents)
                 gradient = slope.nan_to_num_(0, 0, 0).cpu().numpy()
-        levels = drawn.detach().mul(255).round_()
-        if self._levels.shape[1] == 1:
-            levels = torch.floor((levels.sum(1, keepdim=True) + 1) / 3)
-        squared_error = (levels - self._levels).square_().sum(dtype=torch.float64) / 255**2
-        cost = self.rate_bits(tile) + self.bits_per_squared_error * float(squared_error)
-        return Candidate(tile, cost, gradient)
+        distortion_bits = self.exchange_rate * self._squared_error(drawn.detach())
+        return Candidate(tile, self.rate_bits(tile) + distortion_bits, gradient)
+
+    def squared_error(self, tile: TileSymbols) -> float:
+        """The sum over the samples, in [0, 1], of eight-bit pixels."""
+        latents = torch.from_numpy(dequantize(tile.symbols, tile.means)).to(self._coder.device)
+        with torch.no_grad():
+            return self._squared_error(self.draw(latents))
 
     def draw(self, latents: Tensor) -> Tensor:
         """Latents (C, h, w) of the tile to pixels (1, 3, H, W) of the window, in [0, 1]."""
@@ -96,10 +110,10 @@ class TileCost:
         return drawn[:, :, : self._levels.shape[2], : self._levels.shape[3]]
 
     def distortion_bits(self, drawn: Tensor) -> Tensor:
-        """λ·255²·SSE / channels of what `draw` gave, without rounding."""
+        """The second term of J for what `draw` gave, without rounding."""
         if self._levels.shape[1] == 1:
             drawn = drawn.mean(1, keepdim=True)
-        return self.bits_per_squared_error * (drawn - self._levels / 255).square().sum()
+        return self.exchange_rate * (drawn - self._levels / 255).square().sum()
 
     def rate_bits(self, tile: TileSymbols) -> float:
         """Code length of a tile by the integer tables."""
@@ -109,3 +123,15 @@ class TileCost:
         return bits + coder.latent_tables.code_length_bits(
             tile.symbols.ravel(), tile.indexes.ravel()
         )
+
+    def _squared_error(self, drawn: Tensor) -> float:
+        levels = drawn.mul(255).round_()
+        if self._levels.shape[1] == 1:
+            levels = torch.floor((levels.sum(1, keepdim=True) + 1) / 3)
+        return float((levels - self._levels).square_().sum(dtype=torch.float64)) / 255**2
+
+
+def trained_exchange_rate(quality: float, channels: int) -> float:
+    """λ·255² / channels of a quality: the objective of training, times the number of pixels."""
+    position = torch.tensor(coded_position(quality))
+    return float(lagrange_multiplier(position)) * 255**2 / channels

@@ -1,13 +1,14 @@
 """Effort of the photo model's encoder: cheaper symbols for the same decoder.
 
-A tile's symbols are judged by J = bits + λ·255²·SSE / channels, the objective of training for all
-pixels of a tile, with the real tables and with pixels rounded to eight bits. Symbols of less J put
-a file below the rate-distortion curve that one pass gives. The levels:
+A tile's symbols are judged by J = bits + exchange rate · squared error, with the real tables and
+with pixels rounded to eight bits. The exchange rate is what the picture itself pays where it is
+coded in one pass at a little more quality, so that symbols of less J put a file below the
+rate-distortion curve of one pass. The levels:
 
 1, 2  one pass and rounding
-3     rate-distortion optimised quantisation: a symbol nearer to zero where that saves more bits
-      than the distortion it adds
-4–7   descent: again and again, with latents that follow the gradient of the distortion
+3–7   rate-distortion optimised quantisation, a symbol nearer to zero where that saves more bits
+      than the distortion it adds; then descent, the same again and again with latents that
+      follow the gradient of the distortion
 8, 9  annealing of latents and hyper-latents (`codec.models.photo_refine`), then descent
 
 Each level keeps the cheapest symbols that it has seen. Levels 3 to 7 continue one another, and 8
@@ -17,7 +18,6 @@ come from seeds: the same machine writes the same file again.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -34,9 +34,6 @@ Float32Array = npt.NDArray[np.float32]
 Int32Array = npt.NDArray[np.int32]
 Progress = Callable[[float], None]
 
-CURVATURE = 6 / math.log(2)
-"""Bits that a squared error of one quantiser step costs, if steps are those of `uniform_step`."""
-
 
 @dataclass(frozen=True)
 class Level:
@@ -47,9 +44,9 @@ class Level:
 
 
 LEVELS = {
-    3: Level(),
-    4: Level(2),
-    5: Level(5),
+    3: Level(1),
+    4: Level(3),
+    5: Level(6),
     6: Level(12),
     7: Level(32),
     8: Level(32, Annealing(300, 5e-3)),
@@ -57,8 +54,8 @@ LEVELS = {
 }
 
 # Errors towards zero add up: one is dearer than the theory of independent errors says.
-_FIRST_STIFFNESS = 3.0
-_STIFFNESS, _SHARE = 1.4, 0.7  # at the first pass of descent
+_FIRST_STIFFNESS = 6.0
+_STIFFNESS, _SHARE = 1.0, 0.7  # at the first pass of descent
 _SEED = 1841
 _LARGEST = 32  # magnitude of symbols whose code lengths are kept
 
@@ -68,11 +65,14 @@ def search(
     around: Surroundings,
     quality: float,
     effort: int,
+    *,
+    exchange_rate: float | None = None,
     progress: Progress = lambda share: None,
 ) -> TileSymbols:
     """The cheapest symbols that an effort of 3 .. 9 finds for a tile.
 
-    progress   told the share of the work that is done, up to 1
+    exchange_rate   as `TileCost` takes it
+    progress        told the share of the work that is done, up to 1
     """
     level = LEVELS[effort]
     annealed = level.annealing.steps if level.annealing else 0
@@ -85,19 +85,16 @@ def search(
         progress(done / total)
 
     latents = around.latents[:, around.rows, around.columns]
-    cost = TileCost(coder, around, quality)
+    cost = TileCost(coder, around, quality, exchange_rate)
     one_pass = coder.symbols(latents, quality)
     hyper = one_pass.hyper_latents
-    start = _cheapest(
-        cost(one_pass, with_gradient=level.descent > 0),
-        cost(_optimised(coder, latents, hyper, quality), with_gradient=level.descent > 0),
-    )
+    start = _cheapest(cost(one_pass), cost(_optimised(coder, cost, latents, hyper, quality)))
     advance()
     found = descend(coder, cost, start, quality, level.descent, advance)
     if level.annealing:
         refined, hyper = anneal(coder.trainable(), cost, latents, level.annealing, advance)
         rounded = coder.symbols(refined, quality, hyper_latents=hyper)
-        start = _cheapest(cost(rounded), cost(_optimised(coder, refined, hyper, quality)))
+        start = _cheapest(cost(rounded), cost(_optimised(coder, cost, refined, hyper, quality)))
         found = _cheapest(found, descend(coder, cost, start, quality, level.descent, advance))
     return found.tile
 
@@ -121,9 +118,9 @@ def descend(
     """
     rng = np.random.default_rng(_SEED)
     best, stiffness, share = start, _STIFFNESS, _SHARE
-    for _ in range(passes):
+    for number in range(passes):
         assert best.gradient is not None
-        curvature = CURVATURE * stiffness
+        curvature = cost.curvature * stiffness
         moved = rng.random(best.gradient.shape, dtype=np.float32) < share
         move = np.clip(best.gradient / (-2 * curvature), -1, 1) * moved
         tile = coder.symbols(
@@ -132,7 +129,7 @@ def descend(
             hyper_latents=best.tile.hyper_latents,
             choose=optimised_quantiser(coder.latent_tables, curvature),
         )
-        found = cost(tile)
+        found = cost(tile, with_gradient=number + 1 < passes)
         if found.cost_bits <= best.cost_bits:
             best, stiffness, share = found, 0.9 * stiffness, min(1.0, 1.02 * share)
         else:
@@ -179,9 +176,13 @@ def code_lengths(tables: TableSet) -> Float32Array:
 
 
 def _optimised(
-    coder: PhotoCoder, latents: Float32Array, hyper_latents: Int32Array, quality: float
+    coder: PhotoCoder,
+    cost: TileCost,
+    latents: Float32Array,
+    hyper_latents: Int32Array,
+    quality: float,
 ) -> TileSymbols:
-    choose = optimised_quantiser(coder.latent_tables, _FIRST_STIFFNESS * CURVATURE)
+    choose = optimised_quantiser(coder.latent_tables, _FIRST_STIFFNESS * cost.curvature)
     return coder.symbols(latents, quality, hyper_latents=hyper_latents, choose=choose)
 
 

@@ -14,20 +14,26 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
+from typer.testing import CliRunner
 
 import codec
 from bitstream.container import container_from_bytes, container_to_bytes
 from bitstream.tables import TableSet, gaussian_tables
 from codec import weights
+from codec.cli import app
+from codec.cli.compress import _in_steps
+from codec.effort import exchange_rate
 from codec.image import Picture
 from codec.models import photo_effort
 from codec.models.photo import lagrange_multiplier
 from codec.models.photo_coder import PhotoCoder, coded_position
-from codec.models.photo_cost import Surroundings, TileCost
-from codec.models.photo_effort import CURVATURE, LEVELS, code_lengths, optimised_quantiser, search
+from codec.models.photo_cost import Surroundings, TileCost, trained_exchange_rate
+from codec.models.photo_effort import LEVELS, code_lengths, optimised_quantiser, search
 from codec.models.photo_refine import Annealing, anneal, relaxed_rounding
 from codec.pipeline import compress_picture, decompress_container
 from codec.quantize import dequantize
+from codec.tiling import TileGrid
 from tests.codec.tiny import TINY, photographs, tiny_model
 from training.export import export_arrays
 
@@ -62,6 +68,19 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(photo_effort, "LEVELS", SHORT)
 
 
+@pytest.fixture
+def trained_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bits and errors are weighed as in training, whatever the picture is."""
+
+    def rate(*arguments: object) -> float:
+        _, _, pixels, quality, _ = arguments
+        assert isinstance(pixels, np.ndarray)
+        assert isinstance(quality, float)
+        return trained_exchange_rate(quality, pixels.shape[2])
+
+    monkeypatch.setattr("codec.effort.exchange_rate", rate)
+
+
 def whole(coder: PhotoCoder, pixels: Pixels, quality: float) -> Surroundings:
     """A picture of one tile."""
     rgb = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
@@ -70,7 +89,7 @@ def whole(coder: PhotoCoder, pixels: Pixels, quality: float) -> Surroundings:
 
 
 def cost_of_file(coder: PhotoCoder, pixels: Pixels, data: bytes, quality: float) -> float:
-    """J in bits of a complete file, decoded as anyone decodes it."""
+    """λ·255²·MSE + bits per pixel of a complete file, times its pixels, decoded as anywhere."""
     decoded = decompress_container(container_from_bytes(data), coder).pixels
     lagrange = float(lagrange_multiplier(torch.tensor(coded_position(quality))))
     error = float(np.mean((decoded.astype(float) - pixels) ** 2))
@@ -86,7 +105,7 @@ def file_at(
     return container_to_bytes(container)
 
 
-@pytest.mark.usefixtures("short")
+@pytest.mark.usefixtures("short", "trained_rate")
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("quality", [10, 30, 55])
 def test_cost_falls_with_the_level(coder: PhotoCoder, quality: float, channels: int) -> None:
@@ -100,7 +119,7 @@ def test_cost_falls_with_the_level(coder: PhotoCoder, quality: float, channels: 
     assert costs[-1] < 0.998 * costs[0]
 
 
-@pytest.mark.usefixtures("short")
+@pytest.mark.usefixtures("short", "trained_rate")
 def test_cost_falls_with_a_context_of_latents(contextual: PhotoCoder) -> None:
     pixels = photographs(1, side=64, seed=5)[0]
     costs = [
@@ -136,7 +155,7 @@ def test_the_first_two_levels_are_one_pass(coder: PhotoCoder) -> None:
     assert file_at(coder, pixels, 50, 1) == file_at(coder, pixels, 50, 2)
 
 
-@pytest.mark.usefixtures("short")
+@pytest.mark.usefixtures("short", "trained_rate")
 @pytest.mark.parametrize("effort", [3, 5])
 def test_a_tile_lowers_the_cost_of_the_whole_picture(coder: PhotoCoder, effort: int) -> None:
     """Tiles smaller than what their pixels depend on, and a picture that ends within one."""
@@ -148,11 +167,12 @@ def test_a_tile_lowers_the_cost_of_the_whole_picture(coder: PhotoCoder, effort: 
     assert costs[effort] < 0.998 * costs[1]
 
 
+@pytest.mark.usefixtures("trained_rate")
 def test_decisions_of_tiles_add_up(coder: PhotoCoder, monkeypatch: pytest.MonkeyPatch) -> None:
     """What each tile gains in its window is what the picture gains, to the last pixel."""
     gains = []
 
-    def recorded(coder: PhotoCoder, around: Surroundings, *rest: object) -> object:
+    def recorded(coder: PhotoCoder, around: Surroundings, *rest: object, **named: object) -> object:
         tile = search(coder, around, 60, 4)
         cost = TileCost(coder, around, 60)
         own = around.latents[:, around.rows, around.columns]
@@ -163,12 +183,11 @@ def test_decisions_of_tiles_add_up(coder: PhotoCoder, monkeypatch: pytest.Monkey
     monkeypatch.setattr("codec.effort.search", recorded)
     pixels = np.ascontiguousarray(photographs(1, side=144, seed=8)[0])
     files = [file_at(coder, pixels, 60, e, tile_size=64) for e in (1, 4)]
-    before, after = (cost_of_file(coder, pixels, data, 60) for data in files)
-    whole_gain = before - after
+    one_pass, searched = (cost_of_file(coder, pixels, data, 60) for data in files)
     assert len(gains) == 9
     assert min(gains) >= 0
     # Ideal code lengths here, and bytes in words of 32 bits there.
-    assert abs(sum(gains) - whole_gain) < 9 * 64
+    assert abs(sum(gains) - (one_pass - searched)) < 9 * 64
 
 
 def test_cost_is_bits_and_error_of_the_picture(coder: PhotoCoder) -> None:
@@ -238,11 +257,45 @@ def test_code_lengths_are_those_of_the_tables() -> None:
         assert lengths[table, symbol + 32] == pytest.approx(bits(TABLES, symbol, table), rel=1e-6)
 
 
-def test_curvature_is_what_theory_gives() -> None:
-    """λ·255²·e²/3 for an error e of one step Δ² = 18 / (ln 2 · λ · 255²)."""
-    lagrange = 0.03
+def test_curvature_is_what_theory_gives(coder: PhotoCoder) -> None:
+    """λ·255²·e²/3 for an error e of one step, Δ² = 18 / (ln 2 · λ · 255²)."""
+    around = whole(coder, photographs(1, side=64)[0], 40)
+    lagrange = float(lagrange_multiplier(torch.tensor(coded_position(40))))
     step_squared = 18 / (math.log(2) * lagrange * 255**2)
-    np.testing.assert_allclose(CURVATURE, lagrange * 255**2 * step_squared / 3)
+    cost = TileCost(coder, around, 40)
+    assert cost.curvature == pytest.approx(lagrange * 255**2 * step_squared / 3)
+    assert cost.exchange_rate == pytest.approx(lagrange * 255**2 / 3)
+    doubled = TileCost(coder, around, 40, 2 * cost.exchange_rate)
+    assert doubled.curvature == pytest.approx(2 * cost.curvature)
+
+
+def test_the_exchange_rate_is_the_slope_of_the_picture_itself(coder: PhotoCoder) -> None:
+    pixels = photographs(1, side=160, seed=5)[0]
+    points = []
+    for quality in (38.0, 42.0):
+        data = file_at(coder, pixels, quality, 1)
+        decoded = decompress_container(container_from_bytes(data), coder).pixels
+        error = float(((decoded.astype(float) - pixels) ** 2).sum()) / 255**2
+        points.append((8 * len(data), error))
+    (bits_low, error_low), (bits_high, error_high) = points
+    slope = (bits_high - bits_low) / (error_low - error_high)
+    grid = TileGrid(container_from_bytes(data).header, coder.stride)
+    found = exchange_rate(coder, grid, pixels, 40, lambda number, q: coder.analyze(pixels, q))
+    trained = trained_exchange_rate(40, 3)
+    assert 0.7 * trained <= found <= 2.5 * trained
+    assert found == pytest.approx(min(max(slope, 0.7 * trained), 2.5 * trained), rel=0.1)
+
+
+@pytest.mark.parametrize("quality", [1.0, 50.0, 100.0])
+def test_a_flat_picture_has_the_exchange_rate_of_training(
+    coder: PhotoCoder, quality: float
+) -> None:
+    pixels = np.full((64, 64, 3), 128, dtype=np.uint8)
+    grid = TileGrid(container_from_bytes(file_at(coder, pixels, quality, 1)).header, coder.stride)
+    found = exchange_rate(coder, grid, pixels, quality, lambda number, q: coder.analyze(pixels, q))
+    trained = trained_exchange_rate(quality, 3)
+    assert 0.7 * trained <= found <= 2.5 * trained
+    assert math.isfinite(found)
 
 
 def test_relaxed_rounding_settles_on_the_nearer_integer() -> None:
@@ -269,7 +322,6 @@ def test_annealing_lowers_the_cost(coder: PhotoCoder) -> None:
         coder.trainable(), cost, latents, Annealing(60, 0.05), lambda: calls.append(1)
     )
     assert len(calls) == 60
-    assert refined.shape == latents.shape
     assert refined.dtype == np.float32
     assert hyper.dtype == np.int32
     before = cost(coder.symbols(latents, 60)).cost_bits
@@ -307,3 +359,25 @@ def test_targets_are_met_with_effort() -> None:
     plain, better = (codec.compress(pixels, psnr=26.5, effort=e) for e in (1, 5))
     assert psnr_db(better) >= 26.5
     assert len(better) < len(plain)
+
+
+def test_a_bar_advances_to_the_share_that_is_done() -> None:
+    steps: list[None] = []
+    tell = _in_steps(lambda: steps.append(None), 100)
+    counts = []
+    for share in (0.001, 0.5, 0.505, 0.4, 1.0):
+        tell(share)
+        counts.append(len(steps))
+    assert counts == [0, 50, 50, 50, 100]
+
+
+@pytest.mark.usefixtures("tiny_weights")
+def test_the_command_takes_an_effort(tmp_path: Path) -> None:
+    for name in ("one", "three"):
+        Image.fromarray(photographs(1, side=64)[0]).save(tmp_path / f"{name}.png")
+    runner = CliRunner()
+    assert runner.invoke(app, ["compress", "-q", "40", str(tmp_path / "one.png")]).exit_code == 0
+    arguments = ["compress", "-q", "40", "-e", "3", "--json", str(tmp_path / "three.png")]
+    assert runner.invoke(app, arguments).exit_code == 0
+    one, three = ((tmp_path / f"{name}.calo").read_bytes() for name in ("one", "three"))
+    assert three != one
