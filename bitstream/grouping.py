@@ -2,7 +2,8 @@
 
 Coding runs of symbols under one table is several times as fast as changing tables at every
 symbol, so a message is sorted by table: stable, tables in ascending order.  Symbols outside the
-support of their table leave an escape there; their values follow after all runs.
+support of their table leave an escape there; their values follow after all runs.  Symbols of
+certain tables are left out.
 
     run of table 0 | run of table 1 | ... | classes of all escapes | bit 32 | ... | bit 0
 
@@ -39,6 +40,9 @@ def runs(symbols: Int32Array, indexes: Int32Array, tables: TableSet) -> Iterator
     symbols, indexes: int32[n].  Raises UsageError.
     """
     check_message(symbols, indexes, tables)
+    if tables.certain.any():
+        coded = np.flatnonzero(~tables.certain[indexes])
+        symbols, indexes = symbols[coded], indexes[coded]
     order, bounds = _sort(indexes)
     grouped = symbols[order]
     escaped: list[tuple[Int32Array, int]] = []
@@ -69,6 +73,15 @@ def collect(decode: Decode, indexes: Int32Array, tables: TableSet) -> Int32Array
     Raises UsageError for the indexes and PayloadError for the runs.
     """
     check_indexes(indexes, tables)
+    if not tables.certain.any():
+        return _collect(decode, indexes, tables)
+    symbols = tables.minimums[indexes]
+    coded = np.flatnonzero(~tables.certain[indexes])
+    symbols[coded] = _collect(decode, indexes[coded], tables)
+    return symbols
+
+
+def _collect(decode: Decode, indexes: Int32Array, tables: TableSet) -> Int32Array:
     order, bounds = _sort(indexes)
     grouped = np.empty(len(indexes), dtype=np.int32)
     escaped: list[tuple[Int64Array, int]] = []

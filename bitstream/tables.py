@@ -7,6 +7,8 @@ least 1 and sum to 2**24, so each is a probability in units of 2**-24:
     entry       0          1        ...     n - 1          n
     symbol   minimum  minimum + 1   ...  minimum + n - 1  escape
 
+A certain table has the entries 2**24 and 0: one symbol, no escape. Its symbols are not coded.
+
 Tables are made once, when a model is exported, and shipped as integers.  Building them uses
 floating point; reading them does not, so every machine decodes with the same numbers.
 """
@@ -68,6 +70,12 @@ class TableSet:
         sizes: Int32Array = np.diff(self.starts) - np.int32(1)
         return sizes
 
+    @cached_property
+    def certain(self) -> npt.NDArray[np.bool_]:
+        """bool[tables]: those with one symbol and no escape."""
+        certain: npt.NDArray[np.bool_] = self.frequencies[self.starts[:-1]] == TOTAL
+        return certain
+
     def validate(self) -> None:
         """Check every rule.  Raises TableError with the first table that breaks one."""
         starts, tables = self.starts.astype(np.int64), len(self.minimums)
@@ -84,7 +92,8 @@ class TableSet:
         sizes = np.diff(starts)
         _require(sizes >= 2, "has no symbol beside the escape", sizes)
         lowest = np.minimum.reduceat(self.frequencies, starts[:-1])
-        _require(lowest >= 1, "has an entry below 1, the lowest is", lowest)
+        certain = (sizes == 2) & (self.frequencies[starts[:-1]] == TOTAL)
+        _require((lowest >= 1) | certain, "has an entry below 1, the lowest is", lowest)
         sums = np.add.reduceat(self.frequencies.astype(np.int64), starts[:-1])
         _require(sums == TOTAL, "must sum to 2**24, but sums to", sums)
         last = self.minimums + sizes - 2
@@ -113,8 +122,25 @@ class TableSet:
         # The constructor checks dtypes and shapes.
         return cls(*(arrays[name] for name in names))  # type: ignore[arg-type]
 
+    def with_certain(self, tables: npt.NDArray[np.bool_], symbol: int = 0) -> "TableSet":
+        """Return the set with some tables, bool[tables], replaced by one that is certain."""
+        pieces = [
+            np.array([TOTAL, 0], dtype=np.int32) if certain else entries
+            for certain, entries in zip(
+                tables, np.split(self.frequencies, self.starts[1:-1]), strict=True
+            )
+        ]
+        return TableSet(
+            frequencies=np.concatenate(pieces),
+            starts=np.cumsum([0, *map(len, pieces)], dtype=np.int32),
+            minimums=np.where(tables, np.int32(symbol), self.minimums),
+        )
+
     def model(self, table: int) -> Model:
-        """Return constriction's model of one table, built on first use and kept."""
+        """Return constriction's model of one table, built on first use and kept.
+
+        A certain table has none.
+        """
         model = self._models.get(table)
         if model is None:
             entries = self.frequencies[self.starts[table] : self.starts[table + 1]]
@@ -133,6 +159,9 @@ class TableSet:
         symbols, indexes: int32[n], as for ``SymbolEncoder.put``.  Raises UsageError.
         """
         check_message(symbols, indexes, self)
+        if self.certain.any():
+            coded = ~self.certain[indexes]
+            symbols, indexes = symbols[coded], indexes[coded]
         minimums = self.minimums[indexes].astype(np.int64)
         sizes = self.sizes[indexes].astype(np.int64)
         entries = symbols - minimums
@@ -164,13 +193,23 @@ def check_indexes(indexes: npt.NDArray[np.int32], tables: TableSet) -> None:
 def check_message(
     symbols: npt.NDArray[np.int32], indexes: npt.NDArray[np.int32], tables: TableSet
 ) -> None:
-    """Raise UsageError unless ``symbols`` and ``indexes`` are int32[n] that fit ``tables``."""
+    """Raise UsageError unless ``symbols`` and ``indexes`` are int32[n] that fit ``tables``.
+
+    Any symbol fits a table, but for a certain one.
+    """
     if symbols.dtype != np.int32 or symbols.shape != indexes.shape:
         raise UsageError(
             f"symbols are {symbols.dtype}{list(symbols.shape)}, "
             f"expected int32{list(indexes.shape)}, like the indexes"
         )
     check_indexes(indexes, tables)
+    if tables.certain.any():
+        wrong = tables.certain[indexes] & (symbols != tables.minimums[indexes])
+        if wrong.any():
+            symbol, table = symbols[wrong][0], indexes[wrong][0]
+            raise UsageError(
+                f"symbol {symbol} has table {table}, which codes {tables.minimums[table]} alone"
+            )
 
 
 def tables_from_pmfs(pmfs: Sequence[tuple[int, Float64Array]]) -> TableSet:

@@ -1,11 +1,14 @@
 """The exact path: hyper-latents to table indexes and means in integer arithmetic.
 
 A file must parse alike on every machine, so nothing that floating-point rounding can change may
-select a probability table. This network computes with integers held in float64: activations in
-units of 2⁻¹⁰ bounded by 2²², weights int16 in units of 2⁻¹². The sum of all |weight · activation|
-of one output stays far below 2⁵³ (checked when the weights are loaded), so every product and
-every partial sum is exact, in whatever order a BLAS adds them, with fused multiply-add or not.
-Rescaling divides by a power of two and rounds down, which is exact as well.
+select a probability table. This network computes with integers held in floating point: activations
+in units of 2⁻¹⁰ bounded by 2²², weights int16 in units of 2⁻¹². The sum of all |weight ·
+activation| of one output stays far below 2⁵³ (checked when the weights are loaded), so every
+product and every partial sum is exact, in whatever order a BLAS adds them, with fused multiply-add
+or not. Rescaling divides by a power of two and rounds down, which is exact as well.
+
+A layer may have coarser units (`Units`), in which all sums stay below 2²⁴: then float32 holds them,
+and takes half the time. The integers are the same in either.
 
 The layers mirror `codec.models.photo.HyperSynthesis`, whose float weights they are made from::
 
@@ -15,8 +18,9 @@ The layers mirror `codec.models.photo.HyperSynthesis`, whose float weights they 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,21 +29,53 @@ from bitstream.errors import WeightsMismatchError
 
 ACTIVATION_BITS = 10
 WEIGHT_BITS = 12
+MAX_WEIGHT_BITS = 15
 ACTIVATION_LIMIT = 2**22
 ACCUMULATOR_LIMIT = 2**53
+SINGLE_LIMIT = 2**24  # of sums that float32 holds
 NINE = tuple(range(9))  # all places of a 3×3 kernel
 
 Array = npt.NDArray[np.generic]
 Float64Array = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.floating[Any]]
+"""Integers held in float32 or float64."""
 Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Units:
+    """What a layer rounds to.
+
+    input_bits   of fraction that its inputs are rounded to, halves up; at most 10
+    weight_bits  of fraction that its weights have
+    limit        of the inputs, in their units
+    """
+
+    input_bits: int = ACTIVATION_BITS
+    weight_bits: int = WEIGHT_BITS
+    limit: int = ACTIVATION_LIMIT
+
+    def __post_init__(self) -> None:
+        if not (
+            0 <= self.input_bits <= ACTIVATION_BITS
+            and 0 <= self.weight_bits <= MAX_WEIGHT_BITS
+            and 1 <= self.limit <= ACTIVATION_LIMIT
+        ):
+            raise WeightsMismatchError(
+                f"exact layer: units {self}, expected at most {ACTIVATION_BITS} bits of inputs, "
+                f"{MAX_WEIGHT_BITS} of weights, and a limit of 1 .. {ACTIVATION_LIMIT}"
+            )
+
+
+_USUAL_UNITS = np.array(astuple(Units()), dtype=np.int32)
 
 
 @dataclass(frozen=True)
 class ExactLayer:
     """One convolution in fixed point.
 
-    weight  int16 (out, in, k, k), k = 1 or 3, in units of 2⁻¹²
+    weight  int16 (out, in, k, k), k = 1 or 3, in units of 2⁻¹² or those given
     bias    int32 (knots, out), in units of 2⁻¹⁰, interpolated by quality
     shuffle factor of the pixel shuffle behind the layer; 1 for none
     """
@@ -47,9 +83,10 @@ class ExactLayer:
     weight: npt.NDArray[np.int16]
     bias: npt.NDArray[np.int32]
     shuffle: int
+    units: Units = Units()
 
     def __post_init__(self) -> None:
-        weight, bias = self.weight, self.bias
+        weight, bias, limit = self.weight, self.bias, self.units.limit
         if weight.dtype != np.int16 or weight.ndim != 4 or weight.shape[2:] not in ((1, 1), (3, 3)):
             raise WeightsMismatchError(
                 f"exact layer: weight is {weight.dtype}{list(weight.shape)}, "
@@ -60,48 +97,81 @@ class ExactLayer:
                 f"exact layer: bias is {bias.dtype}{list(bias.shape)}, "
                 f"expected int32[knots, {weight.shape[0]}]"
             )
-        largest = int(np.abs(weight.astype(np.int64)).sum(axis=(1, 2, 3)).max())
-        if largest * ACTIVATION_LIMIT >= ACCUMULATOR_LIMIT:
+        if self.largest_sum >= ACCUMULATOR_LIMIT:
             raise WeightsMismatchError(
-                f"exact layer: weights of one output sum to {largest}, "
-                f"expected less than {ACCUMULATOR_LIMIT // ACTIVATION_LIMIT}"
+                f"exact layer: weights of one output sum to {self.largest_sum // limit}, "
+                f"expected less than {ACCUMULATOR_LIMIT // limit}"
             )
 
     @cached_property
-    def matrix(self) -> Float64Array:
+    def largest_sum(self) -> int:
+        """No sum of |weight · input| is larger."""
+        sums = np.abs(self.weight.astype(np.int64)).sum(axis=(1, 2, 3))
+        return int(sums.max()) * self.units.limit
+
+    @cached_property
+    def dtype(self) -> type[np.floating[Any]]:
+        """What holds its inputs, weights and sums; of the outputs, four may be added in it."""
+        if self.largest_sum >= SINGLE_LIMIT:
+            return np.float64
+        largest = self.largest_sum * 2.0**self._rescale + np.abs(self.bias.astype(np.int64)).max()
+        return np.float32 if largest < SINGLE_LIMIT / 4 else np.float64
+
+    @property
+    def _rescale(self) -> int:
+        """Sums times two to this are outputs."""
+        return ACTIVATION_BITS - self.units.input_bits - self.units.weight_bits
+
+    @cached_property
+    def matrix(self) -> Integers:
         """The weights as rows (out, in · k · k)."""
-        rows: Float64Array = self.weight.astype(np.float64).reshape(len(self.weight), -1)
+        rows: Integers = self.weight.reshape(len(self.weight), -1).astype(self.dtype)
         return rows
 
-    def __call__(self, values: Float64Array, quality_hundredths: int) -> Float64Array:
-        """floor(weight ∗ values · 2⁻¹²) + bias: integers in float64, (in, h, w) to (out, h, w).
+    def inputs(self, values: Integers) -> Integers:
+        """Activations in units of 2⁻¹⁰, of any shape, to the units of the layer."""
+        units = self.units
+        if units.input_bits < ACTIVATION_BITS:
+            values = values * 2.0 ** (units.input_bits - ACTIVATION_BITS) + 0.5
+            np.floor(values, out=values)
+        if units.limit < ACTIVATION_LIMIT:
+            values = np.clip(values, -units.limit, units.limit)
+        return values.astype(self.dtype, copy=False)
+
+    def __call__(self, values: Integers, quality_hundredths: int) -> Integers:
+        """floor(weight ∗ values) + bias: integers, (in, h, w) to (out, h, w), in units of 2⁻¹⁰.
 
         Zeros lie outside. A product of matrices, because a library's convolution may pick an
         algorithm with fractions (Winograd).
         """
         _, height, width = values.shape
+        values = self.inputs(values)
         taps = NINE if self.weight.shape[-1] == 3 else None
         columns = values.reshape(-1, height * width) if taps is None else neighbours(values, taps)
         return self.apply(columns, quality_hundredths).reshape(-1, height, width)
 
     def apply(
-        self, columns: Float64Array, quality_hundredths: int, taps: Sequence[int] | None = None
-    ) -> Float64Array:
-        """The layer on columns of inputs, (in · taps, n) to (out, n); all taps or some of them."""
+        self, columns: Integers, quality_hundredths: int, taps: Sequence[int] | None = None
+    ) -> Integers:
+        """The layer on columns of `inputs`, (in · taps, n) to (out, n); all taps or some of them.
+
+        The outputs are in units of 2⁻¹⁰.
+        """
         rows = self.matrix
         if taps is not None:
             kernel = rows.reshape(len(rows), -1, self.weight.shape[-1] ** 2)
             rows = kernel[:, :, taps].reshape(len(rows), -1)
-        sums: Float64Array = rows @ columns
-        sums *= 2.0**-WEIGHT_BITS
+        sums: Integers = rows @ columns
+        sums *= 2.0**self._rescale
         np.floor(sums, out=sums)
-        sums += interpolate_knots(self.bias, quality_hundredths)[:, None]
+        bias: Integers = interpolate_knots(self.bias, quality_hundredths).astype(self.dtype)
+        sums += bias[:, None]
         return sums
 
 
 def neighbours(
-    values: Float64Array, taps: Sequence[int], squares: npt.NDArray[np.bool_] | None = None
-) -> Float64Array:
+    values: Integers, taps: Sequence[int], squares: npt.NDArray[np.bool_] | None = None
+) -> Integers:
     """The values (in, h, w) around every square as columns, (in · taps, n); 0 outside.
 
     taps      0 .. 8, places of a 3×3 kernel in row-major order
@@ -112,7 +182,7 @@ def neighbours(
     shifted = [padded[:, tap // 3 :, tap % 3 :][:, :height, :width] for tap in taps]
     if squares is not None:
         shifted = [part[:, squares] for part in shifted]
-    columns: Float64Array = np.stack(shifted, 1).reshape(channels * len(taps), -1)
+    columns: Integers = np.stack(shifted, 1).reshape(channels * len(taps), -1)
     return columns
 
 
@@ -144,19 +214,19 @@ class ExactHyperSynthesis:
         self.layers = tuple(layers)
         self.table_count = table_count
 
-    def features(self, hyper_latents: Int32Array, quality_hundredths: int) -> Float64Array:
+    def features(self, hyper_latents: Int32Array, quality_hundredths: int) -> Integers:
         """Hyper-latents int32 (Z, h, w) to the input of the last layer, integers in float64."""
         limit = ACTIVATION_LIMIT >> ACTIVATION_BITS
         bounded = np.clip(hyper_latents, -limit, limit)
-        values: Float64Array = bounded.astype(np.float64) * 2**ACTIVATION_BITS
+        values: Integers = bounded.astype(np.float64) * 2.0**ACTIVATION_BITS
         for layer in self.layers[:-1]:
             values = layer(values, quality_hundredths)
             np.clip(values, 0, ACTIVATION_LIMIT, out=values)
             values = pixel_shuffle(values, layer.shuffle)
         return values
 
-    def predict(self, features: Float64Array, quality_hundredths: int) -> Float64Array:
-        """`features` to means, then indexes, in units of 2⁻¹⁰: integers in float64 (2·C, h, w)."""
+    def predict(self, features: Integers, quality_hundredths: int) -> Integers:
+        """`features` to means, then indexes, in units of 2⁻¹⁰: integers (2·C, h, w)."""
         values = self.layers[-1](features, quality_hundredths)
         np.clip(values, -ACTIVATION_LIMIT, ACTIVATION_LIMIT, out=values)
         return pixel_shuffle(values, self.layers[-1].shuffle)
@@ -167,7 +237,7 @@ class ExactHyperSynthesis:
         return round_prediction(values, self.table_count)
 
 
-def round_prediction(values: Float64Array, table_count: int) -> ExactOutput:
+def round_prediction(values: Integers, table_count: int) -> ExactOutput:
     """Means, then indexes, in units of 2⁻¹⁰ (2·C, h, w): the indexes to the nearest table."""
     means, indexes = np.split(values, 2)
     half = 1 << (ACTIVATION_BITS - 1)
@@ -176,36 +246,48 @@ def round_prediction(values: Float64Array, table_count: int) -> ExactOutput:
     return ExactOutput(means.astype(np.int32), nearest.astype(np.int32))
 
 
-def pixel_shuffle(values: Float64Array, factor: int) -> Float64Array:
+def pixel_shuffle(values: Integers, factor: int) -> Integers:
     """Channels (C · factor², h, w) to (C, h · factor, w · factor), as torch orders them."""
     if factor == 1:
         return values
     _, height, width = values.shape
     blocks = values.reshape(-1, factor, factor, height, width).transpose(0, 3, 1, 4, 2)
-    shuffled: Float64Array = blocks.reshape(-1, height * factor, width * factor)
+    shuffled: Integers = blocks.reshape(-1, height * factor, width * factor)
     return shuffled
 
 
 def read_layer(arrays: Mapping[str, Array], name: str) -> ExactLayer:
     """A layer from `<name>.weight`, `.bias`, `.shuffle`; the inverse of `layer_arrays`.
 
+    `<name>.units`, int32[3], are its bits of inputs, bits of weights and limit, if not 10, 12, 2²².
     Raises `WeightsMismatchError`.
     """
     try:
         weight, bias = arrays[f"{name}.weight"], arrays[f"{name}.bias"]
         shuffle = int(arrays[f"{name}.shuffle"][()])
+        units = arrays.get(f"{name}.units", _USUAL_UNITS)
+        input_bits, weight_bits, limit = map(int, units.tolist())
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise WeightsMismatchError(f"weights file: layer {name} is incomplete") from error
-    return ExactLayer(weight, bias, shuffle)  # type: ignore[arg-type]
+    return ExactLayer(
+        weight,  # type: ignore[arg-type]
+        bias,  # type: ignore[arg-type]
+        shuffle,
+        Units(input_bits, weight_bits, limit),
+    )
 
 
 def layer_arrays(layer: ExactLayer, name: str) -> dict[str, Array]:
     """Arrays of a layer by name, to be stored in a weights file."""
-    return {
+    arrays: dict[str, Array] = {
         f"{name}.weight": layer.weight,
         f"{name}.bias": layer.bias,
         f"{name}.shuffle": np.array(layer.shuffle, dtype=np.int32),
     }
+    units = np.array(astuple(layer.units), dtype=np.int32)
+    if (units != _USUAL_UNITS).any():
+        arrays[f"{name}.units"] = units
+    return arrays
 
 
 def layers_from_arrays(arrays: Mapping[str, Array]) -> list[ExactLayer]:
@@ -226,25 +308,44 @@ def to_arrays(layers: Sequence[ExactLayer]) -> dict[str, Array]:
     return arrays
 
 
-def to_fixed_point(weight: Array, bias: Array, shuffle: int = 1) -> ExactLayer:
+def single_precision(weight: Array, input_bits: int, limit: int) -> Units:
+    """The finest units of weights (out, in, k, k) with which float32 holds all that they make.
+
+    limit   of the inputs, in their units; halved where the outputs would be too large
+    """
+    sums = np.abs(weight.astype(np.float64)).sum(axis=(1, 2, 3))
+    while limit > 1 and sums.max() * limit * 2 ** (ACTIVATION_BITS - input_bits) > SINGLE_LIMIT / 8:
+        limit //= 2
+    for bits in range(WEIGHT_BITS, 0, -1):
+        scaled = np.abs(np.rint(weight.astype(np.float64) * 2**bits))
+        if scaled.sum(axis=(1, 2, 3)).max() * limit < SINGLE_LIMIT and scaled.max() < 2**15:
+            return Units(input_bits, bits, limit)
+    return Units()
+
+
+def to_fixed_point(
+    weight: Array, bias: Array, shuffle: int = 1, units: Units | None = None
+) -> ExactLayer:
     """Round a float layer, weight (out, in, k, k) and bias knots (knots, out), to fixed point.
 
-    Raises `WeightsMismatchError` where a weight is outside ±8, the range of int16.
+    Raises `WeightsMismatchError` where a weight is outside the range of int16, ±8 in usual units.
     """
+    units = units or Units()
     largest = np.abs(weight).max()
-    scaled = np.rint(weight.astype(np.float64) * 2**WEIGHT_BITS)
+    scaled = np.rint(weight.astype(np.float64) * 2**units.weight_bits)
     if np.abs(scaled).max() > 2**15 - 1:
         raise WeightsMismatchError(
-            f"a weight of {float(largest):.2f} does not fit the fixed-point range ±8; "
+            f"a weight of {float(largest):.2f} does not fit the fixed-point range "
+            f"±{2**15 / 2**units.weight_bits:g}; "
             "train with a smaller learning rate or a weight penalty"
         )
     limit = 2**31 - 1
     knots = np.clip(np.rint(bias.astype(np.float64) * 2**ACTIVATION_BITS), -limit, limit)
-    return ExactLayer(scaled.astype(np.int16), knots.astype(np.int32), shuffle)
+    return ExactLayer(scaled.astype(np.int16), knots.astype(np.int32), shuffle, units)
 
 
 def to_floats(layer: ExactLayer) -> tuple[Float64Array, Float64Array]:
     """Weight and bias knots of a layer as real numbers; the inverse of `to_fixed_point`."""
-    weight: Float64Array = layer.weight.astype(np.float64) * 2.0**-WEIGHT_BITS
+    weight: Float64Array = layer.weight.astype(np.float64) * 2.0**-layer.units.weight_bits
     bias: Float64Array = layer.bias.astype(np.float64) * 2.0**-ACTIVATION_BITS
     return weight, bias

@@ -1,7 +1,8 @@
 """The exact path of the context: latents that are known to table indexes, in integer arithmetic.
 
 The twin of `codec.models.photo_context` by the rules of `codec.exact`: activations are integers in
-units of 2⁻¹⁰, held in float64. A step is up to four layers of fixed point::
+units of 2⁻¹⁰, held in float32 where all layers have units for it. A step is up to four layers of
+fixed point::
 
     around ─ 3×3 (near) ─┐
     at the place ─ 1×1 (here) ─┴─ +bias ─ ReLU ─ 1×1 (out) ─► +Δμ, +Δindex
@@ -25,7 +26,7 @@ from codec.exact import (
     Array,
     ExactLayer,
     ExactOutput,
-    Float64Array,
+    Integers,
     layer_arrays,
     neighbours,
     read_layer,
@@ -36,22 +37,46 @@ STEPS = ("black", "second", "third")
 # Of the squares around a black one only those across its edges are white, and known.
 CROSS = (1, 3, 5, 7)
 
+# Of float32.
+_FRACTION_BITS, _EXPONENT_OF_ONE = 23, 127
+
 Int32Array = npt.NDArray[np.int32]
 BoolArray = npt.NDArray[np.bool_]
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 
-def exact_octaves(values: Float64Array) -> Float64Array:
+def exact_octaves(values: Integers) -> Integers:
     """log₂(1 + |v|), linear between powers of two, rounded down; in and out in units of 2⁻¹⁰."""
-    fraction, exponent = np.frexp(np.abs(values) + 2.0**ACTIVATION_BITS)
-    unit = 2.0**ACTIVATION_BITS
-    result: Float64Array = np.floor((2 * fraction + (exponent - ACTIVATION_BITS - 2)) * unit)
-    return result
+    shifted = np.abs(values).astype(np.float32) + np.float32(2**ACTIVATION_BITS)
+    # The bits of a float32 are its exponent and what it has above that power of two: octaves.
+    units = shifted.view(np.int32) >> (_FRACTION_BITS - ACTIVATION_BITS)
+    units -= (_EXPONENT_OF_ONE + ACTIVATION_BITS) << ACTIVATION_BITS
+    octaves: Integers = units.astype(values.dtype)
+    return octaves
 
 
-def exact_features(errors: Float64Array, values: Float64Array) -> Float64Array:
+def exact_features(errors: Integers, values: Integers) -> Integers:
     """The twin of `codec.models.photo_context.features`: (C, h, w) twice to (2·C, h, w)."""
-    return np.concatenate([np.sign(errors) * exact_octaves(errors), exact_octaves(values)])
+    return np.concatenate([np.copysign(exact_octaves(errors), errors), exact_octaves(values)])
+
+
+@dataclass(frozen=True)
+class Around:
+    """Latents that are known around the squares that a step corrects.
+
+    errors, values   (c, h, w), see `exact_features`
+    squares          bool (h, w), those that are corrected; None for all
+    taps             where latents around them are known, see `neighbours`
+    """
+
+    errors: Integers
+    values: Integers
+    squares: BoolArray | None = None
+    taps: Sequence[int] = NINE
+
+    def columns(self, values: Integers) -> Integers:
+        """What is around the squares, of an array like those: (c · taps, n)."""
+        return neighbours(values, self.taps, self.squares)
 
 
 @dataclass(frozen=True)
@@ -71,6 +96,12 @@ class ExactStep:
         """How many latents of a column it corrects."""
         return len(self.out.weight) // 2
 
+    @property
+    def layers(self) -> list[ExactLayer]:
+        """All that it has."""
+        found = (self.here, self.out, self.near, self.linear)
+        return [layer for layer in found if layer is not None]
+
     def check(self, name: str, around: int, here: int, width: int, channels: int) -> None:
         """Raise `WeightsMismatchError` unless the layers have these sizes.
 
@@ -87,36 +118,23 @@ class ExactStep:
                 f"context step {name!r}: its layers have the sizes {found}, expected {expected}"
             )
 
-    def hidden(
-        self,
-        here: Float64Array,
-        hundredths: int,
-        around: Float64Array | None = None,
-        taps: Sequence[int] = NINE,
-    ) -> Float64Array:
-        """Columns of inputs (in, n) to hidden features (width, n).
-
-        here, around   columns at the places and of their `neighbours` at the taps
-        """
-        values = self.here.apply(here, hundredths)
+    def hidden(self, here: Integers, hundredths: int, around: Around | None = None) -> Integers:
+        """Columns of features at the places (in, n) to hidden features (width, n)."""
+        values = self.here.apply(self.here.inputs(here), hundredths)
         if self.near is not None and around is not None:
-            values += self.near.apply(around, hundredths, taps)
+            features = exact_features(around.errors, around.values)
+            columns = around.columns(self.near.inputs(features))
+            values = values + self.near.apply(columns, hundredths, around.taps)
         return np.clip(values, 0, ACTIVATION_LIMIT, out=values)
 
     def corrections(
-        self,
-        hidden: Float64Array,
-        hundredths: int,
-        errors: Float64Array | None = None,
-        taps: Sequence[int] = NINE,
-    ) -> tuple[Float64Array, Float64Array]:
-        """Hidden features (width, n) to corrections of means and indexes, (channels, n) each.
-
-        errors   columns of the `neighbours` of the errors at the taps
-        """
-        means, indexes = np.split(self.out.apply(hidden, hundredths), 2)
-        if self.linear is not None and errors is not None:
-            means = means + self.linear.apply(errors, hundredths, taps)
+        self, hidden: Integers, hundredths: int, around: Around | None = None
+    ) -> tuple[Integers, Integers]:
+        """Hidden features (width, n) to corrections of means and indexes, (channels, n) each."""
+        means, indexes = np.split(self.out.apply(self.out.inputs(hidden), hundredths), 2)
+        if self.linear is not None and around is not None:
+            columns = around.columns(self.linear.inputs(around.errors))
+            means = means + self.linear.apply(columns, hundredths, around.taps)
         return means, indexes
 
 
@@ -167,6 +185,8 @@ class ExactContext:
         self.sizes = first, second, third, hidden, width
         self.groups = (slice(0, first), slice(first, first + second), slice(first + second, None))
         self.table_count = table_count
+        layers = [layer for name in STEPS for layer in steps[name].layers]
+        self.dtype = np.result_type(*(layer.dtype for layer in layers))
         self.black.check("black", first, hidden, width, first)
         self.second.check("second", first, hidden, width, second)
         self.third.check("third", 0, 2 * second + hidden + width, width, third)
@@ -179,8 +199,8 @@ class ExactContext:
 
     def __call__(
         self,
-        prediction: Float64Array,
-        hidden: Float64Array,
+        prediction: Integers,
+        hidden: Integers,
         hundredths: int,
         code: Callable[[Part], Int32Array],
     ) -> tuple[Int32Array, ExactOutput]:
@@ -190,21 +210,17 @@ class ExactContext:
         hidden      its last features (96, h, w)
         code        gives the symbols int32 (c, n) of a part; called once for each part, in order
         """
-        tile = _Tile(prediction, self.table_count, code)
+        hidden = hidden.astype(self.dtype)
+        tile = _Tile(prediction.astype(self.dtype), self.table_count, code)
         white, black, second, third = self.places(*prediction.shape[1:])
         tile.code(white)
-        errors, values = tile.known(white)
-        known = black.squares  # where a correction is wanted
-        features = neighbours(exact_features(errors, values), CROSS, known)
-        at_black = self.black.hidden(hidden[:, known], hundredths, features, CROSS)
-        around = neighbours(errors, CROSS, known)
-        tile.code(black, self.black.corrections(at_black, hundredths, around, CROSS))
+        around = Around(*tile.known(white), black.squares, CROSS)
+        at_black = self.black.hidden(hidden[:, black.squares], hundredths, around)
+        tile.code(black, self.black.corrections(at_black, hundredths, around))
 
-        errors, values = tile.known(Place(black.channels))
+        around = Around(*tile.known(Place(black.channels)))
         here = hidden.reshape(len(hidden), -1)
-        features = neighbours(exact_features(errors, values), NINE)
-        at_second = self.second.hidden(here, hundredths, features)
-        around = neighbours(errors, NINE)
+        at_second = self.second.hidden(here, hundredths, around)
         tile.code(second, self.second.corrections(at_second, hundredths, around))
 
         features = exact_features(*tile.known(second)).reshape(-1, here.shape[1])
@@ -217,16 +233,14 @@ class _Tile:
     """What is known of a tile while it is coded. Real arrays hold integers in units of 2⁻¹⁰."""
 
     def __init__(
-        self, prediction: Float64Array, table_count: int, code: Callable[[Part], Int32Array]
+        self, prediction: Integers, table_count: int, code: Callable[[Part], Int32Array]
     ) -> None:
         self._predicted = np.split(prediction, 2)  # means, indexes
         shape = self._predicted[0].shape
         self.symbols, self.means, self.indexes = (np.zeros(shape, dtype=np.int32) for _ in range(3))
         self._table_count, self._code = table_count, code
 
-    def code(
-        self, place: Place, corrections: tuple[Float64Array, Float64Array] | None = None
-    ) -> None:
+    def code(self, place: Place, corrections: tuple[Integers, Integers] | None = None) -> None:
         """Have the latents of a place coded, with corrections (c, n) of what was predicted."""
         predicted = [place.take(values) for values in self._predicted]
         if corrections is not None:
@@ -238,12 +252,15 @@ class _Tile:
         place.put(self.indexes, output.indexes)
         place.put(self.symbols, self._code(Part(place, output.means, output.indexes)))
 
-    def known(self, place: Place) -> tuple[Float64Array, Float64Array]:
+    def known(self, place: Place) -> tuple[Integers, Integers]:
         """Errors of the hyper-synthesis and values of a group, (c, h, w); 0 at other squares."""
-        symbols = np.clip(self.symbols[place.channels], -ACTIVATION_LIMIT, ACTIVATION_LIMIT)
-        values = symbols.astype(np.float64) * 2.0**ACTIVATION_BITS + self.means[place.channels]
-        np.clip(values, -ACTIVATION_LIMIT, ACTIVATION_LIMIT, out=values)
-        errors: Float64Array = values - self._predicted[0][place.channels]
+        means, predicted = self.means[place.channels], self._predicted[0][place.channels]
+        # More symbols than these would take the values to their limit alike.
+        largest = 2 * ACTIVATION_LIMIT >> ACTIVATION_BITS
+        units = np.clip(self.symbols[place.channels], -largest, largest) << ACTIVATION_BITS
+        units += means
+        values = np.clip(units, -ACTIVATION_LIMIT, ACTIVATION_LIMIT).astype(predicted.dtype)
+        errors: Integers = values - predicted
         np.clip(errors, -ACTIVATION_LIMIT, ACTIVATION_LIMIT, out=errors)
         if place.squares is not None:
             errors *= place.squares

@@ -12,6 +12,8 @@ HISTOGRAM_LIMIT = 1023
 # Weight of the parametric shape, in symbols: what a table believes before it has seen data.
 LATENT_PRIOR_COUNT = 3000.0
 HYPER_PRIOR_COUNT = 30.0
+# Of other symbols than 0, below which a table of residuals codes nothing else.
+CERTAIN_SHARE = 2.0**-15
 
 Int64Array = npt.NDArray[np.int64]
 Float64Array = npt.NDArray[np.float64]
@@ -51,7 +53,8 @@ def latent_tables(histogram: Int64Array, scales: Float64Array) -> TableSet:
     """Tables of residuals: Gaussians of so many scales, reshaped by what was counted of each.
 
     Residuals have heavier tails than the Gaussian they were trained under; the histogram of
-    each scale, made symmetric, corrects it where there is enough data.
+    each scale, made symmetric, corrects it where there is enough data. A table whose symbols are
+    hardly ever another than 0 becomes certain of it: half of all latents need no coding then.
     """
     gaussian = gaussian_tables(scales)
     pmfs = []
@@ -65,7 +68,8 @@ def latent_tables(histogram: Int64Array, scales: Float64Array) -> TableSet:
         escapes = observed.sum() - inside.sum()
         weighted = inside + LATENT_PRIOR_COUNT * shape / shape.sum()
         pmfs.append((-reach, weighted / (weighted.sum() + escapes + 0.5)))
-    return tables_from_pmfs(pmfs)
+    others = histogram.sum(axis=1) - histogram[:, HISTOGRAM_LIMIT]
+    return tables_from_pmfs(pmfs).with_certain(others < CERTAIN_SHARE * histogram.sum(axis=1))
 
 
 def hyper_tables(counts: SymbolCounts) -> TableSet:

@@ -156,6 +156,11 @@ class PhotoCoder:
             raise WeightsMismatchError(
                 f"weights file: its context has the sizes {found}, expected {expected}"
             )
+        latent_tables = self.latent_tables
+        if self.hyper_tables.certain.any() or latent_tables.minimums[latent_tables.certain].any():
+            raise WeightsMismatchError(
+                "weights file: only tables of latents can be certain, and of zero alone"
+            )
         if self.hyper_sets < 1 or len(self.hyper_tables) % config.hyper_channels:
             raise WeightsMismatchError(
                 f"weights file: {len(self.hyper_tables)} hyper-latent tables, "
@@ -219,8 +224,11 @@ class PhotoCoder:
         def code(part: Part) -> Int32Array:
             own = part.place.take(latents)
             if choose is None:
-                return quantize(own, part.means)
-            return choose(residuals(own, part.means), part.indexes, part.place.channels)
+                symbols = quantize(own, part.means)
+            else:
+                symbols = choose(residuals(own, part.means), part.indexes, part.place.channels)
+            # Certain tables are of zero alone (`_check`).
+            return symbols * ~self.latent_tables.certain[part.indexes]
 
         return self._code(hyper_latents, latents.shape[1:], quality, code)
 

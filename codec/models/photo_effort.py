@@ -163,8 +163,9 @@ def optimised_quantiser(tables: TableSet, curvature: float) -> Choose:
 def code_lengths(tables: TableSet) -> Float32Array:
     """Bits of the symbols −32 .. 32 by each table, escapes included: float32 (tables, 65)."""
     symbols = np.arange(-_LARGEST, _LARGEST + 1, dtype=np.int32)
-    lengths = np.empty((len(tables), len(symbols)), dtype=np.float32)
-    for table, minimum in enumerate(tables.minimums):
+    lengths = np.zeros((len(tables), len(symbols)), dtype=np.float32)
+    for table in np.flatnonzero(~tables.certain):
+        minimum = tables.minimums[table]
         entries = symbols - minimum
         inside = (entries >= 0) & (entries < tables.sizes[table])
         frequencies = tables.frequencies[tables.starts[table] + entries[inside]]

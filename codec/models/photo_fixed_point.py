@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from codec.exact import Array, ExactLayer, to_fixed_point, to_floats
+from codec.exact import Array, ExactLayer, single_precision, to_fixed_point, to_floats
 from codec.exact_context import STEPS, ExactContext, ExactStep
 from codec.layers import QualityTable
 from codec.models.photo import PhotoModel
@@ -54,17 +54,20 @@ def restore(
 
 
 def _exact_step(step: ContextStep) -> ExactStep:
-    def without_bias(layer: nn.Conv2d | None) -> ExactLayer | None:
-        if layer is None:
-            return None
+    def layer(
+        layer: nn.Conv2d, bias: QualityTable | None = None, bits: int = 5, limit: int = 64
+    ) -> ExactLayer:
         weight = _array(layer.weight)
-        return to_fixed_point(weight, np.zeros((2, len(weight))))
+        knots = np.zeros((2, len(weight))) if bias is None else _array(bias.knots)
+        units = single_precision(weight, bits, limit << bits)
+        return to_fixed_point(weight, knots, units=units)
 
     return ExactStep(
-        here=to_fixed_point(_array(step.here.weight), _array(step.bias.knots)),
-        out=to_fixed_point(_array(step.out.weight), _array(step.bias_out.knots)),
-        near=without_bias(step.near),
-        linear=without_bias(step.linear),
+        here=layer(step.here, step.bias),
+        out=layer(step.out, step.bias_out),
+        near=None if step.near is None else layer(step.near),
+        # Errors are larger than features, and come from integers.
+        linear=None if step.linear is None else layer(step.linear, bits=3, limit=512),
     )
 
 

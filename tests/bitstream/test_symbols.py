@@ -66,6 +66,32 @@ def test_certain_symbols_cost_almost_nothing() -> None:
     assert len(check_round_trip((np.zeros(n, np.int32), np.zeros(n, np.int32), certain))) <= 5
 
 
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), chosen=st.integers(0, 31))
+def test_symbols_of_certain_tables_are_left_out(seed: int, chosen: int) -> None:
+    rng = np.random.default_rng(seed)
+    tables = random_tables(rng, 5)
+    symbols, indexes, _ = random_message(rng, tables, 60)
+    certain = np.array([bool(chosen >> table & 1) for table in range(5)])
+    some = tables.with_certain(certain, -3)
+    symbols[certain[indexes]] = -3
+    others = ~certain[indexes]
+    expected = check_round_trip((symbols[others], indexes[others], tables))
+    assert check_round_trip((symbols, indexes, some)) == expected
+    stack = AnsCoder.seeded(64, 1)
+    bits = stack.bits
+    stack.push(symbols, indexes, some)
+    np.testing.assert_array_equal(stack.pop(indexes, some), symbols)
+    assert stack.bits == bits
+
+
+def test_certain_symbols_alone_are_no_bytes() -> None:
+    tables = SMALL.with_certain(np.array([True, False]))
+    assert check_round_trip((int32(0, 0), int32(0, 0), tables)) == b""
+    with pytest.raises(UsageError, match="codes 0 alone"):
+        SymbolEncoder().put(int32(0, 1), int32(0, 0), tables)
+
+
 @pytest.mark.parametrize(
     "value", [-(2**31), -(2**31) + 1, -3, -2, 2, 3, 4, 5, 2**31 - 2, 2**31 - 1]
 )

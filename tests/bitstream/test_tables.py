@@ -32,7 +32,9 @@ BROKEN = {
     "sum too large": (int32(TOTAL, 1), int32(0, 2), int32(0)),
     "sum wraps around": (int32(*[2**30] * 4, TOTAL), int32(0, 5), int32(0)),
     "second table": (int32(TOTAL - 1, 1, 1, 1), int32(0, 2, 4), int32(0, 0)),
-    "entry of zero": (int32(TOTAL, 0), int32(0, 2), int32(0)),
+    "entry of zero": (int32(TOTAL - 1, 0, 1), int32(0, 3), int32(0)),
+    "certain of an escape": (int32(0, TOTAL), int32(0, 2), int32(0)),
+    "certain of more than one": (int32(TOTAL, 0, 0), int32(0, 3), int32(0)),
     "negative entry": (int32(TOTAL + 1, -1), int32(0, 2), int32(0)),
     "escape alone": (int32(TOTAL), int32(0, 1), int32(0)),
     "no tables": (int32(), int32(0), int32()),
@@ -136,3 +138,25 @@ def test_code_length_of_a_known_message() -> None:
     # Escape 2 bits; v = 2 for -1 has class 1, which costs 2 bits, and then one bit.
     assert tables.code_length_bits(int32(-1), int32(0)) == 5
     assert tables.code_length_bits(int32(), int32()) == 0
+
+
+def test_some_tables_become_certain() -> None:
+    tables = gaussian_tables(np.array([0.2, 1.0, 3.0]))
+    assert not tables.certain.any()
+    some = tables.with_certain(np.array([True, False, True]))
+    assert some.certain.tolist() == [True, False, True]
+    assert (entries(some, 0), int(some.minimums[0])) == ([TOTAL, 0], 0)
+    assert entries(some, 1) == entries(tables, 1)
+    assert int(some.minimums[1]) == int(tables.minimums[1])
+    # What they code costs nothing.
+    two = some.code_length_bits(int32(0, 1, 0), int32(0, 1, 2))
+    assert two == tables.code_length_bits(int32(1), int32(1))
+    again = TableSet.from_arrays(some.to_arrays())
+    np.testing.assert_array_equal(again.certain, some.certain)
+
+
+def test_a_certain_table_codes_one_symbol_alone() -> None:
+    tables = gaussian_tables(np.array([0.2, 1.0])).with_certain(np.array([True, False]), 5)
+    assert tables.code_length_bits(int32(5, 5), int32(0, 0)) == 0
+    with pytest.raises(UsageError, match="symbol 4 has table 0, which codes 5 alone"):
+        tables.code_length_bits(int32(5, 4), int32(0, 0))

@@ -16,10 +16,13 @@ from codec.exact import (
     WEIGHT_BITS,
     ExactHyperSynthesis,
     ExactLayer,
+    Units,
     interpolate_knots,
     layers_from_arrays,
+    single_precision,
     to_arrays,
     to_fixed_point,
+    to_floats,
 )
 from codec.models.photo import PhotoConfig, PhotoModel
 from codec.models.photo_fixed_point import exact_layers
@@ -154,3 +157,39 @@ def test_refuses_what_could_be_inexact() -> None:
         to_fixed_point(np.full((1, 1, 1, 1), 9.0), np.zeros((2, 1)))
     with pytest.raises(WeightsMismatchError, match="no exact path"):
         layers_from_arrays({})
+
+
+def test_units_of_single_precision_are_the_finest_that_fit() -> None:
+    rng = np.random.default_rng(0)
+    for size in (0.01, 0.3, 3.0):
+        weight = rng.normal(0, size, (5, 20, 3, 3))
+        units = single_precision(weight, 5, 2048)
+        layer = to_fixed_point(weight, rng.normal(0, 9, (2, 5)), units=units)
+        assert layer.dtype == np.float32
+        assert layer.largest_sum < 2**24
+        finer = np.abs(np.rint(weight * 2 ** (units.weight_bits + 1)))
+        too_fine = finer.sum(axis=(1, 2, 3)).max() * units.limit >= 2**24
+        assert units.weight_bits == WEIGHT_BITS or too_fine
+        again = layers_from_arrays(to_arrays([layer]))[0]
+        assert again.units == units
+        weights, _ = to_floats(layer)
+        np.testing.assert_allclose(weights, weight, atol=0.5 / 2**units.weight_bits)
+    assert single_precision(np.full((1, 2**15, 1, 1), 1e4), 5, 2048) == Units()
+
+
+@pytest.mark.parametrize("stored", [(11, 12, 9), (-1, 12, 9), (5, 16, 9), (5, 9, 0), (5, 9, 2**23)])
+def test_refuses_units_out_of_range(stored: tuple[int, int, int]) -> None:
+    arrays = to_arrays(random_layers(np.random.default_rng(3)))
+    arrays["exact.1.units"] = np.array(stored, dtype=np.int32)
+    with pytest.raises(WeightsMismatchError, match="units"):
+        layers_from_arrays(arrays)
+    for wrong in ([5, 9], [[5], [9], [7]], 5):
+        arrays["exact.1.units"] = np.array(wrong, dtype=np.int32)
+        with pytest.raises(WeightsMismatchError, match="incomplete"):
+            layers_from_arrays(arrays)
+
+
+def test_large_biases_are_held_in_double_precision() -> None:
+    weight, units = np.full((1, 1, 1, 1), 0.5), Units(5, 8, 64)
+    assert to_fixed_point(weight, np.full((2, 1), 4000.0), units=units).dtype == np.float32
+    assert to_fixed_point(weight, np.full((2, 1), 4100.0), units=units).dtype == np.float64

@@ -221,3 +221,38 @@ def test_weights_are_found_by_hash_and_checked(
     monkeypatch.setenv(weights.ENVIRONMENT_VARIABLE, str(tmp_path))
     with pytest.raises(WeightsMismatchError, match="SHA-256"):
         weights.load_model(1, weights_hash=coder.weights_hash, device="cpu")
+
+
+def certain_coder(
+    coder: PhotoCoder, tables: int, symbol: int = 0, name: str = "latent"
+) -> PhotoCoder:
+    """The same model, certain of a symbol where the first tables are chosen."""
+    arrays = dict(coder.arrays)
+    chosen = getattr(coder, f"{name}_tables")
+    some = chosen.with_certain(np.arange(len(chosen)) < tables, symbol)
+    arrays |= {f"{name}_tables.{key}": value for key, value in some.to_arrays().items()}
+    return PhotoCoder(arrays, coder.config, coder.weights_hash)
+
+
+@pytest.mark.parametrize("quality", QUALITIES)
+def test_symbols_of_certain_tables_are_zero_and_not_coded(
+    coder: PhotoCoder, quality: float
+) -> None:
+    latents = coder.analyze(photographs(1)[0], quality)
+    before = coder.symbols(latents, quality)
+    tables = int(np.quantile(before.indexes, 0.6))
+    certain = certain_coder(coder, tables)
+    written = certain.symbols(latents, quality)
+    assert not written.symbols[written.indexes < tables].any()
+    lost = before.symbols[before.indexes < tables]
+    assert lost.any() or quality == 1
+    payloads = certain.encode_tile(latents, quality)
+    assert_same(certain.decode_symbols(payloads, 8, 8, quality), written)
+    assert len(payloads[0]) <= len(coder.encode_tile(latents, quality)[0]) - lost.any()
+
+
+def test_refuses_tables_that_are_certain_of_anything_else(coder: PhotoCoder) -> None:
+    with pytest.raises(WeightsMismatchError, match="zero alone"):
+        certain_coder(coder, 3, symbol=1)
+    with pytest.raises(WeightsMismatchError, match="zero alone"):
+        certain_coder(coder, 3, name="hyper")

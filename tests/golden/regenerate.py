@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 
 from bitstream.container import Container, container_from_bytes, container_to_bytes
+from bitstream.tables import TableSet
 from codec import weights
 from codec.image import Picture
 from codec.models.photo_coder import PhotoCoder
@@ -44,7 +45,12 @@ def symbols_digest(container: Container, coder: PhotoCoder) -> str:
     return digest.hexdigest()
 
 
-CASES = {"photo-v1": "photo", "photo-context-v1": "photo-context"}  # with their weights
+CASES = {  # with their weights
+    "photo-v1": "photo",
+    "photo-context-v1": "photo-context",  # whose layers have the usual units, and tables an escape
+    "photo-certain-v1": "photo-certain",
+}
+CERTAIN_TABLES = 22
 
 
 def load_coder(weights_hash: bytes | None = None, name: str = "photo") -> PhotoCoder:
@@ -55,8 +61,8 @@ def load_coder(weights_hash: bytes | None = None, name: str = "photo") -> PhotoC
     return coder
 
 
-def write_context_weights(folder: Path) -> None:
-    """Untrained weights whose context is not silent."""
+def write_context_weights(folder: Path, name: str) -> None:
+    """Untrained weights whose context is not silent, and whose low tables are certain."""
     model = copy.deepcopy(tiny_model())
     assert model.context is not None
     torch.manual_seed(11)
@@ -64,8 +70,11 @@ def write_context_weights(folder: Path) -> None:
         for parameter in model.context.parameters():
             parameter.copy_(torch.randn_like(parameter) * 0.1)
     arrays = export_arrays(model, photographs(seed=2), crop=128)
+    tables = TableSet.from_arrays(arrays, "latent_tables.")
+    tables = tables.with_certain(np.arange(len(tables)) < CERTAIN_TABLES)
+    arrays |= {f"latent_tables.{key}": array for key, array in tables.to_arrays().items()}
     origin = Origin("synthetic scenes", "Apache-2.0", "none: untrained", 0, 0.0)
-    write_weights(folder, "photo-context", arrays, TINY, origin, model="photo")
+    write_weights(folder, name, arrays, TINY, origin, model="photo")
 
 
 def main(name: str) -> int:
@@ -87,7 +96,7 @@ def main(name: str) -> int:
         dplc.write_dplc_case(name, FOLDER)
         return 0
     if not (FOLDER / f"{CASES[name]}.safetensors").exists():
-        write_context_weights(FOLDER)
+        write_context_weights(FOLDER, CASES[name])
     coder = load_coder(name=CASES[name])
     pixels = photographs(1, side=160, seed=77)[0][:150]
     picture = Picture(

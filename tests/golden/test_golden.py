@@ -24,7 +24,8 @@ def test_decodes_as_ever(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(weights.ENVIRONMENT_VARIABLE, str(FOLDER))
     container = container_from_bytes((FOLDER / f"{name}.calo").read_bytes())
     coder = load_coder(container.header.weights_hash)
-    assert (coder.exact_context is not None) == ("context" in name)
+    assert (coder.exact_context is not None) == (name != "photo-v1")
+    assert coder.latent_tables.certain.any() == (name == "photo-certain-v1")
     record = json.loads((FOLDER / f"{name}.json").read_text("utf-8"))
     assert symbols_digest(container, coder) == record["symbols_sha256"]
     decoded = decompress_container(container, coder)
