@@ -75,7 +75,8 @@ def collect(decode: Decode, indexes: Int32Array, tables: TableSet) -> Int32Array
     check_indexes(indexes, tables)
     if not tables.certain.any():
         return _collect(decode, indexes, tables)
-    symbols = tables.minimums[indexes]
+    minimums = np.where(tables.certain, tables.minimums, 0)
+    symbols = minimums[indexes] if minimums.any() else np.zeros_like(indexes)
     coded = np.flatnonzero(~tables.certain[indexes])
     symbols[coded] = _collect(decode, indexes[coded], tables)
     return symbols

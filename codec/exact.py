@@ -240,10 +240,15 @@ class ExactHyperSynthesis:
 def round_prediction(values: Integers, table_count: int) -> ExactOutput:
     """Means, then indexes, in units of 2⁻¹⁰ (2·C, h, w): the indexes to the nearest table."""
     means, indexes = np.split(values, 2)
-    half = 1 << (ACTIVATION_BITS - 1)
-    nearest = np.floor((indexes + half) * 2.0**-ACTIVATION_BITS)
+    return ExactOutput(means.astype(np.int32), nearest_tables(indexes, table_count))
+
+
+def nearest_tables(indexes: Integers, table_count: int) -> Int32Array:
+    """Indexes in units of 2⁻¹⁰ to int32 of the same shape, 0 .. table_count − 1, halves up."""
+    nearest = indexes + 0.5 * 2**ACTIVATION_BITS
+    nearest *= 2.0**-ACTIVATION_BITS
     np.clip(nearest, 0, table_count - 1, out=nearest)
-    return ExactOutput(means.astype(np.int32), nearest.astype(np.int32))
+    return nearest.astype(np.int32)  # which rounds down: nothing is below zero
 
 
 def pixel_shuffle(values: Integers, factor: int) -> Integers:

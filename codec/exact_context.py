@@ -28,9 +28,9 @@ from codec.exact import (
     ExactOutput,
     Integers,
     layer_arrays,
+    nearest_tables,
     neighbours,
     read_layer,
-    round_prediction,
 )
 
 STEPS = ("black", "second", "third")
@@ -242,15 +242,15 @@ class _Tile:
 
     def code(self, place: Place, corrections: tuple[Integers, Integers] | None = None) -> None:
         """Have the latents of a place coded, with corrections (c, n) of what was predicted."""
-        predicted = [place.take(values) for values in self._predicted]
+        means, indexes = (place.take(values) for values in self._predicted)
         if corrections is not None:
-            pairs = zip(predicted, corrections, strict=True)
-            limit = ACTIVATION_LIMIT
-            predicted = [np.clip(values + more, -limit, limit) for values, more in pairs]
-        output = round_prediction(np.concatenate(predicted), self._table_count)
-        place.put(self.means, output.means)
-        place.put(self.indexes, output.indexes)
-        place.put(self.symbols, self._code(Part(place, output.means, output.indexes)))
+            means, indexes = means + corrections[0], indexes + corrections[1]
+            np.clip(means, -ACTIVATION_LIMIT, ACTIVATION_LIMIT, out=means)
+        tables = nearest_tables(indexes, self._table_count)
+        part = Part(place, means.astype(np.int32), tables)
+        place.put(self.means, part.means)
+        place.put(self.indexes, part.indexes)
+        place.put(self.symbols, self._code(part))
 
     def known(self, place: Place) -> tuple[Integers, Integers]:
         """Errors of the hyper-synthesis and values of a group, (c, h, w); 0 at other squares."""
