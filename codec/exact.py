@@ -248,7 +248,8 @@ def nearest_tables(indexes: Integers, table_count: int) -> Int32Array:
     nearest = indexes + 0.5 * 2**ACTIVATION_BITS
     nearest *= 2.0**-ACTIVATION_BITS
     np.clip(nearest, 0, table_count - 1, out=nearest)
-    return nearest.astype(np.int32)  # which rounds down: nothing is below zero
+    tables: Int32Array = nearest.astype(np.int32)  # which rounds down: nothing is below zero
+    return tables
 
 
 def pixel_shuffle(values: Integers, factor: int) -> Integers:

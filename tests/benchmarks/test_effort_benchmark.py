@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,14 +33,19 @@ def test_pictures_are_spread_over_the_set_and_cut_in_the_middle(folder: Path) ->
 
 
 @pytest.mark.usefixtures("tiny_weights")
-def test_cost_is_that_of_the_objective(folder: Path) -> None:
+def test_changes_are_those_of_bits_at_equal_psnr(folder: Path) -> None:
+    pytest.importorskip("scipy")
     images = effort.choose_images([folder], 2, 64)
-    curve = measure_curve(effort.codec_at(1, "cpu"), images, data_set="s", settings=[1.0, 100.0])
-    found = effort.costs(curve)
-    assert found.shape == (2, 2)
-    for point, lagrange, row in zip(curve.points, (4e-4, 0.8), found, strict=True):
-        expected = lagrange * np.array(point.mse) + np.array(point.bpp)
-        np.testing.assert_allclose(row, expected, rtol=1e-5)
+    settings = [5.0, 20.0, 40.0, 60.0]
+    curve = measure_curve(effort.codec_at(1, "cpu"), images, data_set="s", settings=settings)
+    tripled = [
+        replace(point, coded_bytes=tuple(3 * size for size in point.coded_bytes))
+        for point in curve.points[1:3]
+    ]
+    found = effort.changes_percent(replace(curve, points=tuple(tripled)), curve)
+    np.testing.assert_allclose(found, [200] * 4, rtol=1e-6)
+    beyond = replace(curve.points[-1], squared_error=(1, 1))
+    assert effort.changes_percent(replace(curve, points=(beyond,)), curve) == []
 
 
 @pytest.mark.usefixtures("tiny_weights")
@@ -47,15 +53,18 @@ def test_the_script_writes_a_result(folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("bjontegaard")
     output = tmp_path / "out.json"
     arguments = ["--data", str(folder), "--name", "scenes", "--limit", "2", "--side", "64"]
-    arguments += ["--efforts", "1", "3", "--qualities", "10", "25", "40", "55", "--device", "cpu"]
+    arguments += ["--efforts", "3", "--qualities", "10", "25", "40", "55", "--device", "cpu"]
     assert effort.main([*arguments, "-o", str(output)]) == 0
     content = json.loads(output.read_text("utf-8"))
     assert (content["schema"], content["set"]) == (effort.SCHEMA, "scenes")
     assert content["pictures"] == ["0.png", "2.png"]
     assert str(tmp_path) not in output.read_text("utf-8")
     one, three = content["found"]
-    assert (one["effort"], one["mean_cost_percent"], three["effort"]) == (1, 0, 3)
+    assert (one["effort"], one["encode_seconds_over_effort_1"], three["effort"]) == (1, 1, 3)
     assert "bd_rate_percent" not in one
+    assert three["files"] + 1 >= 8  # the lowest quality may be beyond effort 1
+    assert 0 <= three["files_larger_at_equal_psnr"] <= three["files"]
+    assert three["mean_change_percent"] <= three["largest_change_percent"]
     assert isinstance(three["bd_rate_percent"], float)
     assert len(three["points"]) == 4
     assert three["encode_seconds_over_effort_1"] > 0
