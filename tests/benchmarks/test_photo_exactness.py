@@ -1,0 +1,52 @@
+"""Files parse alike in a process with other threads and other arithmetic."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import photo_exactness
+from codec.models.photo_numpy import NumpyTransforms
+from codec.models.photo_torch import TorchTransforms
+from tests.codec.tiny import photographs
+
+
+@pytest.mark.usefixtures("tiny_weights")
+def test_other_processes_parse_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(photo_exactness, "tiled_photo", lambda *_: photographs(1, side=96)[0])
+    output = tmp_path / "out.json"
+    arguments = ["--threads", "2", "--arithmetic", "torch bfloat16"]
+    assert photo_exactness.main([*arguments, "-o", str(output)]) == 0
+    content = json.loads(output.read_text("utf-8"))
+    assert content["all_parse_alike"] is True
+    assert str(tmp_path) not in output.read_text("utf-8")
+    found = content["found"][0]
+    assert found["files_of_here_that_parse_alike_there"] == found["files"] == 10
+    assert found["files_of_there_that_parse_alike_here"] == 10
+    assert found["threads"] == 2
+
+
+@pytest.mark.usefixtures("tiny_weights")
+def test_the_arithmetic_is_what_was_asked_for() -> None:
+    transforms = photo_exactness.load_coder("torch bfloat16").transforms
+    assert isinstance(transforms, TorchTransforms)
+    assert transforms.dtype == torch.bfloat16
+    plain = photo_exactness.load_coder("numpy float32").transforms
+    assert isinstance(plain, NumpyTransforms)
+
+
+@pytest.mark.usefixtures("tiny_weights")
+def test_a_difference_is_seen(tmp_path: Path) -> None:
+    coder = photo_exactness.load_coder("numpy float32")
+    written = photo_exactness.write_files(tmp_path, coder)
+    read, pixels = photo_exactness.read_files(tmp_path, coder)
+    assert read == written
+    assert {name: p.dtype for name, p in pixels.items()} == dict.fromkeys(written, np.uint8)
+    name, other = sorted(written)[:2]
+    (tmp_path / name).write_bytes((tmp_path / other).read_bytes())
+    changed, _ = photo_exactness.read_files(tmp_path, coder)
+    assert photo_exactness._same(written, changed) == len(written) - 1
