@@ -54,9 +54,12 @@ def read_weights(path: Path) -> Weights:
 
 
 def with_gaussian_tables(arrays: Mapping[str, Array], _: PhotoCoder) -> dict[str, Array]:
-    """Residuals coded under Gaussians, not under what was counted."""
-    hyper = TableSet.from_arrays(arrays, "hyper_tables.")
-    return {**arrays, **tables_arrays(hyper, gaussian_tables(gaussian_scales()))}
+    """Residuals coded under Gaussians, not under what was counted; the same are certain."""
+    hyper, latent = (
+        TableSet.from_arrays(arrays, f"{name}_tables.") for name in ("hyper", "latent")
+    )
+    gaussian = gaussian_tables(gaussian_scales()).with_certain(latent.certain)
+    return {**arrays, **tables_arrays(hyper, gaussian)}
 
 
 def with_one_hyper_set(arrays: Mapping[str, Array], coder: PhotoCoder) -> dict[str, Array]:

@@ -53,7 +53,7 @@ def import_runtime(name: str) -> None:
     del np
     if name == "numpy":
         import codec.models.photo_coder
-    elif name == "torch":
+    elif name.startswith("torch"):
         import codec.models.photo_torch  # noqa: F401
     elif name == "onnxruntime":
         import onnxruntime  # noqa: F401
@@ -63,17 +63,19 @@ def import_runtime(name: str) -> None:
 
 def load(name: str, quality: float, graph: Path | None, threads: int) -> Synthesis:
     """The synthesis of the default weights at a quality, ready to run."""
-    if name in ("numpy", "torch"):
+    kind, _, dtype = name.partition("-")
+    if kind in ("numpy", "torch"):
         from codec import weights
 
         coder: Any = weights.load_model("photo", device="cpu")
-        if name == "torch":
+        if kind == "torch":
             import torch
 
             torch.set_num_threads(threads)
             coder.transforms = coder.torch_transforms
+            coder.transforms.dtype = getattr(torch, dtype or "float32")
         return lambda latents: coder.synthesize(latents, quality)
-    if name == "onnxruntime":
+    if kind == "onnxruntime":
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -84,14 +86,15 @@ def load(name: str, quality: float, graph: Path | None, threads: int) -> Synthes
         return lambda latents: _levels(session.run(None, {"latents": latents[None]})[0])
     import openvino
 
-    settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
+    precision = "bf16" if dtype else "f32"
+    settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": precision}
     request = openvino.Core().compile_model(str(graph), "CPU", settings).create_infer_request()
     return lambda latents: _levels(request.infer({0: latents[None]})[0])
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("runtime", choices=("numpy", "torch", "onnxruntime", "openvino"))
+    parser.add_argument("runtime", help="one of `benchmarks.runtimes.RUNTIMES`")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--quality", type=float, default=75)
     parser.add_argument("--latents", type=Path, required=True)

@@ -37,6 +37,7 @@ from benchmarks.provenance import LIBRARIES, library_versions, load_average, pro
 from benchmarks.shipped_photo import shipped_photo
 from codec import api, weights
 from codec.models.photo_coder import PhotoCoder, coded_position
+from codec.rate_distortion import psnr_db
 from codec.rate_distortion.result_file import format_json, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,8 +45,15 @@ RESULTS = ROOT / "benchmarks" / "results"
 WIDTH, HEIGHT = 768, 512
 TARGET_COLD_SECONDS = 0.5
 TARGET_TIMES_AVIF = 12.0
-RUNTIMES = {"numpy": None, "torch": "torch", "onnxruntime": "onnxruntime", "openvino": "openvino"}
-"""The distribution that each needs beside NumPy."""
+RUNTIMES = {
+    "numpy": None,
+    "torch": "torch",
+    "torch-bfloat16": "torch",
+    "onnxruntime": "onnxruntime",
+    "openvino": "openvino",
+    "openvino-bfloat16": "openvino",
+}
+"""The distribution that each needs beside NumPy. In float32 unless the name says otherwise."""
 
 
 def installed(runtimes: Sequence[str]) -> list[str]:
@@ -55,7 +63,8 @@ def installed(runtimes: Sequence[str]) -> list[str]:
     return [
         name
         for name in runtimes
-        if find_spec(name) is not None and (has_graph or name not in needs_graph)
+        if find_spec(RUNTIMES[name] or name) is not None
+        and (has_graph or RUNTIMES[name] not in needs_graph)
     ]
 
 
@@ -85,7 +94,10 @@ def environment(threads: int) -> dict[str, str]:
 def measure_runtimes(
     names: Sequence[str], folder: Path, *, quality: float, threads: int, rounds: int, runs: int
 ) -> dict[str, dict[str, Any]]:
-    """Each runtime in `rounds` processes, `runs` times in each; pixels compared with torch's."""
+    """Each runtime in `rounds` processes, `runs` times in each; pixels compared with torch's.
+
+    `folder` has latents.npy, graph.onnx, and pixels.npy, the picture that was coded.
+    """
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     script = Path(__file__).with_name("runtime_process.py")
     for _ in range(rounds):
@@ -103,12 +115,14 @@ def measure_runtimes(
             found[name].append(json.loads(done.stdout))
     result: dict[str, dict[str, Any]] = {}
     pixels = {name: np.load(folder / f"{name}.npy").astype(int) for name in names}
+    original = np.load(folder / "pixels.npy")
     for name, rows in found.items():
         result[name] = {
             "distribution_mib": size_mib(RUNTIMES[name]),
             "peak_mib": round(statistics.median(row["peak_mib"] for row in rows), 1),
             **{part: medians([row[part] for row in rows]) for part in ("import", "load", "first")},
             "warm": medians([run for row in rows for run in row["warm"]]),
+            "psnr_db": round(psnr_db(original, pixels[name].astype(np.uint8)), 3),
         }
         if "torch" in pixels:
             difference = np.abs(pixels[name] - pixels["torch"])
@@ -199,7 +213,8 @@ def main() -> int:
         folder = Path(name)
         latents = coder.analyze(pixels, options.quality)
         np.save(folder / "latents.npy", np.rint(latents))
-        if {"onnxruntime", "openvino"} & set(names):
+        np.save(folder / "pixels.npy", pixels)
+        if {"onnxruntime", "openvino"} & {RUNTIMES[name] for name in names}:
             from benchmarks.photo_graph import synthesis_graph
 
             position = coded_position(options.quality)
@@ -224,7 +239,7 @@ def main() -> int:
     times_avif = loaded["decompress"]["seconds"] / loaded["avif"]["seconds"]
     cold = commands["decompress"]["seconds"]
     result = {
-        "schema": "calotype.runtimes/1",
+        "schema": "calotype.runtimes/2",
         **provenance(),
         "libraries": library_versions((*LIBRARIES, "onnx", "onnxruntime", "openvino")),
         "image": f"scikit-image's coffee, resampled to {WIDTH}×{HEIGHT}",

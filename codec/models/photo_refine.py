@@ -48,6 +48,19 @@ def relaxed_rounding(values: Tensor, temperature: float, generator: torch.Genera
     return below + torch.softmax((logits + gumbel) / temperature, dim=0)[1]
 
 
+def computes_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is faster than float32 there: the processor has instructions for it.
+
+    Its rounding is small beside the noise of the annealing, which ends with symbols that are judged
+    in full precision.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    # Not in all versions of torch.
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return device.type == "cpu" and any(getattr(torch.cpu, name, bool)() for name in names)
+
+
 def anneal(
     model: PhotoModel,
     cost: TileCost,
@@ -64,6 +77,7 @@ def anneal(
     """
     position = cost.position
     generator = torch.Generator(position.device).manual_seed(_SEED)
+    is_coarse = computes_bfloat16(position.device)
     y = torch.from_numpy(np.array(latents)).to(position.device)[None]
     with torch.no_grad():
         z = model.hyper_analyze(y, position)
@@ -79,7 +93,9 @@ def anneal(
         means, table = _predict(model, y, sample, position)
         symbols = relaxed_rounding(y - means, temperature, generator)
         bits = gaussian_bits(symbols, table) + logistic_bits(sample - location, scales)
-        loss = cost.distortion_bits(cost.draw((symbols + means)[0])) + bits.sum()
+        with torch.autocast(position.device.type, torch.bfloat16, enabled=is_coarse):
+            drawn = cost.draw((symbols + means)[0])
+        loss = cost.distortion_bits(drawn.float()) + bits.sum()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

@@ -30,7 +30,7 @@ from codec.models.photo import lagrange_multiplier
 from codec.models.photo_coder import PhotoCoder, coded_position
 from codec.models.photo_cost import Surroundings, TileCost, trained_exchange_rate
 from codec.models.photo_effort import LEVELS, code_lengths, optimised_quantiser, search
-from codec.models.photo_refine import Annealing, anneal, relaxed_rounding
+from codec.models.photo_refine import Annealing, anneal, computes_bfloat16, relaxed_rounding
 from codec.pipeline import compress_picture, decompress_container
 from codec.quantize import dequantize
 from codec.tiling import TileGrid
@@ -381,3 +381,24 @@ def test_the_command_takes_an_effort(tmp_path: Path) -> None:
     assert runner.invoke(app, arguments).exit_code == 0
     one, three = ((tmp_path / f"{name}.calo").read_bytes() for name in ("one", "three"))
     assert three != one
+
+
+def test_annealing_takes_bfloat16_where_the_processor_has_it(
+    coder: PhotoCoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpu = torch.device("cpu")
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: False, raising=False)
+    assert not computes_bfloat16(cpu)
+    cost = TileCost(coder, whole(coder, photographs(1, side=64)[0], 40), 40)
+    latents = coder.analyze(photographs(1, side=64)[0], 40)
+    found = {}
+    for is_there in (False, True):
+        monkeypatch.setattr(
+            torch.cpu, "_is_amx_tile_supported", lambda there=is_there: there, raising=False
+        )
+        assert computes_bfloat16(cpu) is is_there
+        refined, hyper = anneal(coder.trainable(), cost, latents, Annealing(20, 0.02), lambda: None)
+        found[is_there] = cost(coder.symbols(refined, 40, hyper_latents=hyper)).cost_bits
+    assert found[True] == pytest.approx(found[False], rel=0.01)
+    assert not computes_bfloat16(torch.device("meta"))
