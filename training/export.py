@@ -44,7 +44,7 @@ from training.data import Pixels, load_photographs
 from training.loop import CHECKPOINT
 from training.origin import add_origin_options
 from training.registry import register
-from training.table_fit import SymbolCounts, hyper_tables, latent_tables
+from training.table_fit import SymbolCounts, hyper_tables, latent_tables, made_certain
 
 Array = npt.NDArray[np.generic]
 
@@ -101,10 +101,8 @@ def export_arrays(
             chosen = (number + offset) % sets
             quality = float(np.clip(1 + 99 * chosen / (sets - 1), 1, 100))
             counts.add(coder.symbols(coder.analyze(pixels, quality), quality), quality)
-    return {
-        **arrays,
-        **tables_arrays(hyper_tables(counts), latent_tables(counts.latent, gaussian_scales())),
-    }
+    latent = made_certain(latent_tables(counts.latent, gaussian_scales()), counts.latent)
+    return {**arrays, **tables_arrays(hyper_tables(counts), latent)}
 
 
 def _crops(photographs: Sequence[Pixels], crop: int) -> Iterator[Pixels]:

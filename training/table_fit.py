@@ -53,8 +53,7 @@ def latent_tables(histogram: Int64Array, scales: Float64Array) -> TableSet:
     """Tables of residuals: Gaussians of so many scales, reshaped by what was counted of each.
 
     Residuals have heavier tails than the Gaussian they were trained under; the histogram of
-    each scale, made symmetric, corrects it where there is enough data. A table whose symbols are
-    hardly ever another than 0 becomes certain of it: half of all latents need no coding then.
+    each scale, made symmetric, corrects it where there is enough data.
     """
     gaussian = gaussian_tables(scales)
     pmfs = []
@@ -68,8 +67,18 @@ def latent_tables(histogram: Int64Array, scales: Float64Array) -> TableSet:
         escapes = observed.sum() - inside.sum()
         weighted = inside + LATENT_PRIOR_COUNT * shape / shape.sum()
         pmfs.append((-reach, weighted / (weighted.sum() + escapes + 0.5)))
-    others = histogram.sum(axis=1) - histogram[:, HISTOGRAM_LIMIT]
-    return tables_from_pmfs(pmfs).with_certain(others < CERTAIN_SHARE * histogram.sum(axis=1))
+    return tables_from_pmfs(pmfs)
+
+
+def made_certain(tables: TableSet, histogram: Int64Array) -> TableSet:
+    """Tables of residuals; those whose symbols are hardly ever another than 0 are certain of it.
+
+    Half of all latents then need no coding.
+    """
+    counts = histogram.sum(axis=1)
+    others = counts - histogram[:, HISTOGRAM_LIMIT]
+    # Few zeros are no proof.
+    return tables.with_certain(others + 1 < CERTAIN_SHARE * counts)
 
 
 def hyper_tables(counts: SymbolCounts) -> TableSet:

@@ -29,6 +29,7 @@ from training.export import Origin, export_arrays, network_arrays, write_weights
 from training.export import main as export
 from training.loop import Budget, Trainer, build_optimizer, to_tensor
 from training.losses import rate_distortion_loss
+from training.table_fit import HISTOGRAM_LIMIT, latent_tables, made_certain, new_histogram
 from training.warm_start import start_from_weights
 
 PRESET = PRESETS["photo-tiny"]
@@ -280,3 +281,14 @@ def test_options_of_other_presets_are_refused(
     common = ["photo-tiny", "--data", str(tmp_path), "--run", str(tmp_path / "run")]
     assert train([*common, "--steps", "1", option, "9"]) == UsageError.exit_code
     assert f"{option}: the preset 'photo-tiny'" in capsys.readouterr().err
+
+
+def test_tables_of_nothing_but_zeros_become_certain() -> None:
+    histogram = new_histogram(5)
+    histogram[:, HISTOGRAM_LIMIT] = [2**17, 2**17 - 1, 2**17 - 3, 1000, 0]
+    histogram[1, HISTOGRAM_LIMIT + 1] = 1
+    histogram[2, HISTOGRAM_LIMIT - 1] = 3
+    tables = latent_tables(histogram, np.array([0.1, 0.2, 0.3, 0.4, 0.5]))
+    assert not tables.certain.any()
+    # Few zeros are no proof.
+    assert made_certain(tables, histogram).certain.tolist() == [True, True, False, False, False]
