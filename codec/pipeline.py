@@ -17,6 +17,7 @@ from codec.alpha import AlphaReader, encode_alpha
 from codec.bands import Band, Bands
 from codec.drawing import draw_bands, tiles_under
 from codec.image import Picture
+from codec.lookahead import ahead
 from codec.models.base import (
     ForeignModel,
     LayeredModel,
@@ -93,12 +94,11 @@ def compress_picture(
     def encode_once(number: int) -> tuple[bytes, ...]:
         return model.encode_tile(analyze(number, header.quality), header.quality)
 
-    encode = encode_once
     if isinstance(model, PhotoCoder) and searches(model, effort):
         # Here, because it loads torch.
         from codec.effort import EffortEncoder
 
-        encode = EffortEncoder(
+        encoder = EffortEncoder(
             model,
             grid,
             picture.pixels,
@@ -106,8 +106,10 @@ def compress_picture(
             effort,
             analyze=analyze,
             progress=progress,
-        ).encode
-    tiles = [encode(number) for number in range(grid.count)]
+        )
+        tiles = [encoder.encode(number) for number in range(grid.count)]
+    else:
+        tiles = list(ahead(encode_once, range(grid.count)))
     return Container(
         header=header,
         payloads=tuple(zip(*tiles, strict=True)),
@@ -320,12 +322,15 @@ def _draw(
             return latents
         return stochastic.add_noise(latents, header.quality, noise_seed)
 
+    # `draw_bands` asks for these, in this order.
+    rows = tiles_under(grid, wanted, model.stride, model.context)
+    decoded = ahead(with_noise, [tile for numbers in rows for tile in numbers])
     colours = draw_bands(
         grid,
         wanted,
         stride=model.stride,
         context=model.context,
-        latents_of=with_noise,
+        latents_of=lambda tile: next(decoded),
         synthesize=lambda latents: model.synthesize(latents, header.quality),
     )
     return Bands(
