@@ -1,7 +1,8 @@
-"""How many threads to compute with, and who starts them."""
+"""How many threads to compute with, who starts them, and what becomes of the memory they leave."""
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
 import sys
@@ -11,6 +12,10 @@ from contextlib import contextmanager
 from typing import Any
 
 VARIABLE = "OMP_NUM_THREADS"
+
+# Of malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEPT_ARRAY_BYTES = 2**25
 
 
 def thread_count() -> int:
@@ -74,6 +79,24 @@ class _Threads:
 
 
 _threads = _Threads()
+
+
+@functools.cache
+def keep_freed_memory() -> None:
+    """Have the C library keep some of the memory that arrays leave, for those that follow.
+
+    Arrays of megabytes go back to the system one by one, else, and come page by page again: that
+    is a third of the time of parsing a tile. For the GNU C library on Linux, whose `mallopt` this
+    is; a process that was told about that in its environment (`MALLOC_…_`, `GLIBC_TUNABLES`) is
+    left as it is.
+    """
+    told = any(name.startswith("MALLOC_") for name in os.environ) or "GLIBC_TUNABLES" in os.environ
+    if told or not sys.platform.startswith("linux"):
+        return
+    library = ctypes.CDLL(None)
+    if hasattr(library, "gnu_get_libc_version"):
+        library.mallopt(_M_MMAP_THRESHOLD, _KEPT_ARRAY_BYTES)
+        library.mallopt(_M_TRIM_THRESHOLD, 2 * _KEPT_ARRAY_BYTES)
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from codec.models.photo_config import (
     quality_position,
 )
 from codec.models.photo_numpy import NumpyTransforms
+from codec.processors import keep_freed_memory
 from codec.quantize import dequantize, quantize, residuals, round_hyper_latents
 
 if TYPE_CHECKING:
@@ -119,6 +120,7 @@ class PhotoCoder:
         # A block sees one more position around, at 1/16, 1/8 and 1/4.
         self.context = math.ceil(config.blocks_16 + config.blocks_8 / 2 + config.blocks_4 / 4)
         self.arrays, self._device = arrays, str(device)
+        keep_freed_memory()
         self.transforms: Transforms = (
             NumpyTransforms(arrays, config) if self._device == "cpu" else self.torch_transforms
         )
