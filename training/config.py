@@ -32,6 +32,10 @@ class PhotoPreset:
 PRESETS: dict[str, PhotoPreset] = {
     "photo": PhotoPreset(),
     "photo-adamw": PhotoPreset(optimizer="adamw", learning_rate=1e-3),
+    # What the context is measured against.
+    "photo-without-context": PhotoPreset(
+        model=PhotoConfig(first_group=0, second_group=0, context_width=0)
+    ),
     "photo-gpu": PhotoPreset(
         model=PhotoConfig(blocks_16=6, width_8=128, blocks_8=4), batch=64, crop=256
     ),
