@@ -30,6 +30,7 @@ MAX_EFFORT_TRIALS = 4
 _LOWEST, _HIGHEST = 100, 10_000  # quality in hundredths, as the header stores it
 _CLOSE_SIZE = 0.001  # stop when this share of the budget, or less, is left over
 _CLOSE_DB = 0.005
+_SAMPLES_AT_ONCE = 2**22  # of a picture, for its error
 
 
 @dataclass(frozen=True)
@@ -107,8 +108,11 @@ def _in_turn(progress: Callable[[float], None]) -> Callable[[float], None]:
 
 def _psnr_db(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8]) -> float:
     """PSNR over all samples of all channels, peak 255."""
-    mse = float(np.mean((a.astype(np.float32) - b.astype(np.float32)) ** 2, dtype=np.float64))
-    return float("inf") if mse == 0 else float(10 * np.log10(255**2 / mse))
+    squared_error, rows = 0, max(1, _SAMPLES_AT_ONCE // a[0].size)
+    for top in range(0, len(a), rows):
+        difference = a[top : top + rows].astype(np.int32) - b[top : top + rows]
+        squared_error += int(np.square(difference, out=difference).sum(dtype=np.int64))
+    return 10 * math.log10(255**2 * a.size / squared_error) if squared_error else math.inf
 
 
 def largest_within(

@@ -3,9 +3,12 @@
 import math
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from bitstream import UsageError
+from codec import target
+from codec.rate_distortion import psnr_db
 from codec.target import MAX_EFFORT_TRIALS, MAX_TRIALS, largest_within, smallest_reaching
 
 
@@ -154,3 +157,12 @@ def test_an_effort_meets_what_one_pass_does_not() -> None:
     assert (trial.quality, len(trial.data), trial.trials) == (1, 1360, 2)
     with pytest.raises(UsageError, match="1700 bytes"):
         largest_within(fast.compress, 1300, best.compress)
+
+
+@pytest.mark.parametrize("at_once", [1, 1000, 2**22])
+def test_psnr_is_that_of_all_samples(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    one, other = rng.integers(0, 256, (2, 37, 41, 3)).astype(np.uint8)
+    monkeypatch.setattr(target, "_SAMPLES_AT_ONCE", at_once)
+    assert target._psnr_db(one, other) == pytest.approx(psnr_db(one, other), abs=1e-9)
+    assert target._psnr_db(one, one) == math.inf
