@@ -70,9 +70,15 @@ def photo_coder(quality: float, device: str) -> Coder:
     return code
 
 
-def avif_coder(pixels: Pixels, size_bytes: int) -> Coder:
+def avif_coder(pixels: Pixels, size_bytes: int, threads: int) -> Coder:
     """Pillow's AVIF at the whole quality whose file of these pixels is nearest in size."""
-    encode = find_codec(AVIF).encode
+
+    def encode(pixels: Pixels, quality: int) -> bytes:
+        data = io.BytesIO()
+        settings = {"subsampling": "4:4:4", "speed": 4, "codec": "aom", "max_threads": threads}
+        Image.fromarray(pixels).save(data, "AVIF", quality=quality, **settings)
+        return data.getvalue()
+
     low, high = 0, 100
     while high - low > 1:
         middle = (low + high) // 2
@@ -186,7 +192,7 @@ def measure_picture(
     """The entry of one picture in the result."""
     device = options.device
     coders = {PHOTO: photo_coder(options.quality, device)}
-    coders[AVIF] = avif_coder(pixels, coders[PHOTO](pixels)[2])
+    coders[AVIF] = avif_coder(pixels, coders[PHOTO](pixels)[2], options.threads)
     for name in peers:
         architecture = name.removeprefix("compressai ")
         coders[name] = compressai_coder(architecture, options.peer_quality, device)

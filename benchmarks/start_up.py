@@ -1,4 +1,4 @@
-"""Wall time of starting the command: help, and reading what a file says about itself.
+"""Wall time of starting the command: help, reading what a file says of itself, and decoding it.
 
     python benchmarks/start_up.py
 
@@ -25,7 +25,7 @@ from codec.rate_distortion.result_file import format_json, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-TARGET_SECONDS = 0.3
+TARGET_SECONDS = {"--help": 0.3, "inspect": 0.3, "decompress": 3.0}
 
 
 def wall_seconds(arguments: list[str], runs: int) -> list[float]:
@@ -49,21 +49,26 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "photo.calo"
         path.write_bytes(compress(shipped_photo(768, 512)))
-        commands = {"--help": ["--help"], "inspect": ["inspect", str(path)]}
+        picture = str(Path(folder) / "photo.png")
+        commands = {
+            "--help": ["--help"],
+            "inspect": ["inspect", str(path)],
+            "decompress": ["decompress", "-f", str(path), "-o", picture],
+        }
         measured = {name: wall_seconds(words, options.runs) for name, words in commands.items()}
     medians = {name: statistics.median(seconds) for name, seconds in measured.items()}
     result = {
-        "schema": "calotype.start_up/1",
+        "schema": "calotype.start_up/2",
         **provenance(),
         "load_average_before": busy_before,
         "target_seconds": TARGET_SECONDS,
-        "met": max(medians.values()) <= TARGET_SECONDS,
+        "met": {name: median <= TARGET_SECONDS[name] for name, median in medians.items()},
         "median_seconds": medians,
         "seconds": measured,
     }
     write_text(options.output, format_json(result) + "\n")
     for name, median in medians.items():
-        print(f"calotype {name}: {median:.3f} s (wanted {TARGET_SECONDS})")
+        print(f"calotype {name}: {median:.3f} s (wanted {TARGET_SECONDS[name]})")
     return 0
 
 

@@ -9,10 +9,10 @@ from benchmarks import rate_distortion, speed
 from benchmarks.provenance import command_line, provenance
 from codec.rate_distortion import read_result
 
-from .conftest import Pixels, curve
+from .conftest import Pixels, curve, photo_like
 
 
-def test_bd_rates_are_judged_against_their_targets() -> None:
+def test_bd_rates_are_judged_against_their_targets(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("bjontegaard")
     curves = [curve(0.6, codec="photo"), curve(), curve(0.55, codec="webp")]
     rows = rate_distortion.compare(curves, rate_distortion.RATE_RANGE_BPP)
@@ -22,9 +22,29 @@ def test_bd_rates_are_judged_against_their_targets() -> None:
         ("jpeg", "webp"),
     ]
     judged = rate_distortion.judge(rows)
-    assert [row["met"] for row in judged] == [True, False]
-    assert judged[0]["measured_percent"] == pytest.approx(-40, abs=0.01)
-    assert [row["met"] for row in rate_distortion.judge([])] == [None, None]
+    measured = {(row["test"], row["reference"]): row for row in judged}
+    assert measured["photo", "jpeg"]["measured_percent"] == pytest.approx(-40, abs=0.01)
+    assert measured["photo", "jpeg"]["met"] is False
+    assert measured["photo", "webp"]["met"] is False
+    assert measured["photo", "avif"]["met"] is None
+    assert measured["photo-e9", "avif"]["target_percent"] == 0
+    monkeypatch.setitem(rate_distortion.TARGETS_PERCENT["photo"], "jpeg", -39.0)
+    assert rate_distortion.judge(rows)[-2]["met"] is True
+    assert {row["met"] for row in rate_distortion.judge([])} == {None}
+
+
+def test_photo_at_an_effort_is_a_codec_of_its_own() -> None:
+    pytest.importorskip("bjontegaard")
+    assert rate_distortion.codec_named("photo-e7").name == "photo-e7"
+    assert rate_distortion.codec_named("photo").name == "photo"
+    assert rate_distortion.codec_named("avif").name == "avif"
+    curves = [curve(codec="avif"), curve(0.6, codec="photo"), curve(0.5, codec="photo-e9")]
+    rows = rate_distortion.compare(curves, rate_distortion.RATE_RANGE_BPP)
+    assert [(row["reference"], row["test"]) for row in rows] == [
+        ("avif", "photo"),
+        ("avif", "photo-e9"),
+        ("photo", "photo-e9"),
+    ]
 
 
 def test_committed_curves_can_be_read() -> None:
@@ -57,3 +77,30 @@ def test_coders_take_turns_and_medians_are_reported() -> None:
     assert measured["a"]["median_total_seconds"] == 3.0
     assert measured["b"]["median_decode_seconds"] == 10.0
     assert len(measured["a"]["encode_seconds"]) == 7
+
+
+def test_ratios_are_judged_where_both_were_measured() -> None:
+    def times(encode: float, decode: float) -> dict[str, float]:
+        return {
+            "median_encode_seconds": encode,
+            "median_decode_seconds": decode,
+            "median_total_seconds": encode + decode,
+        }
+
+    measured = {speed.PHOTO: times(1, 2), speed.AVIF: times(10, 0.1), speed.MEAN: times(20, 25)}
+    found = speed.ratios(measured)
+    assert found == {
+        "decode_times_avif": {"measured": 20.0, "at_most": 12.0, "met": False},
+        "encode_times_avif": {"measured": 0.1, "at_most": 1.0, "met": True},
+        "times_faster_than_mbt2018_mean": {"measured": 15.0, "at_least": 10.0, "met": True},
+    }
+
+
+def test_avif_is_that_of_the_nearest_size() -> None:
+    pytest.importorskip("PIL._avif")
+    pixels = photo_like()
+    sizes = [speed.avif_coder(pixels, size, threads=1)(pixels)[2] for size in (0, 900, 10**6)]
+    assert sizes == sorted(sizes)
+    assert len(set(sizes)) == 3
+    again = speed.avif_coder(pixels, sizes[1], threads=1)(pixels)[2]
+    assert again == sizes[1]
