@@ -41,7 +41,7 @@ def runs(symbols: Int32Array, indexes: Int32Array, tables: TableSet) -> Iterator
     """
     check_message(symbols, indexes, tables)
     if tables.certain.any():
-        coded = np.flatnonzero(~tables.certain[indexes])
+        coded = tables.coded(indexes)
         symbols, indexes = symbols[coded], indexes[coded]
     order, bounds = _sort(indexes)
     grouped = symbols[order]
@@ -75,9 +75,7 @@ def collect(decode: Decode, indexes: Int32Array, tables: TableSet) -> Int32Array
     check_indexes(indexes, tables)
     if not tables.certain.any():
         return _collect(decode, indexes, tables)
-    minimums = np.where(tables.certain, tables.minimums, 0)
-    symbols = minimums[indexes] if minimums.any() else np.zeros_like(indexes)
-    coded = np.flatnonzero(~tables.certain[indexes])
+    symbols, coded = tables.minimums[indexes], tables.coded(indexes)
     symbols[coded] = _collect(decode, indexes[coded], tables)
     return symbols
 

@@ -76,6 +76,10 @@ class TableSet:
         certain: npt.NDArray[np.bool_] = self.frequencies[self.starts[:-1]] == TOTAL
         return certain
 
+    def coded(self, indexes: Int32Array) -> npt.NDArray[np.int64]:
+        """Return the places of a message that are coded: those whose table is not certain."""
+        return np.flatnonzero(~self.certain[indexes])
+
     def validate(self) -> None:
         """Check every rule.  Raises TableError with the first table that breaks one."""
         starts, tables = self.starts.astype(np.int64), len(self.minimums)
@@ -160,7 +164,7 @@ class TableSet:
         """
         check_message(symbols, indexes, self)
         if self.certain.any():
-            coded = ~self.certain[indexes]
+            coded = self.coded(indexes)
             symbols, indexes = symbols[coded], indexes[coded]
         minimums = self.minimums[indexes].astype(np.int64)
         sizes = self.sizes[indexes].astype(np.int64)

@@ -318,6 +318,8 @@ def single_precision(weight: Array, input_bits: int, limit: int) -> Units:
     """The finest units of weights (out, in, k, k) with which float32 holds all that they make.
 
     limit   of the inputs, in their units; halved where the outputs would be too large
+
+    The usual units, which float64 holds, where there are none.
     """
     sums = np.abs(weight.astype(np.float64)).sum(axis=(1, 2, 3))
     while limit > 1 and sums.max() * limit * 2 ** (ACTIVATION_BITS - input_bits) > SINGLE_LIMIT / 8:
