@@ -42,10 +42,10 @@ def relaxed_rounding(values: Tensor, temperature: float, generator: torch.Genera
     """A sample between ⌊v⌋ and ⌈v⌉ that gets nearer to either as the temperature falls."""
     below = values.floor().detach()
     share = (values - below).clamp(_MARGIN, 1 - _MARGIN)
-    logits = torch.stack([-torch.atanh(share), -torch.atanh(1 - share)]) / temperature
-    uniform = torch.rand(logits.shape, generator=generator, device=values.device)
-    gumbel = -torch.log(-torch.log(uniform.clamp(1e-7, 1 - 1e-7)))
-    return below + torch.softmax((logits + gumbel) / temperature, dim=0)[1]
+    preference = (torch.atanh(share) - torch.atanh(1 - share)) / temperature
+    uniform = torch.empty_like(values).uniform_(1e-7, 1 - 1e-7, generator=generator)
+    # Of two Gumbel variables only the difference counts, and that is logistic.
+    return below + torch.sigmoid((preference + torch.logit(uniform)) / temperature)
 
 
 def computes_bfloat16(device: torch.device) -> bool:
@@ -90,7 +90,8 @@ def anneal(
         temperature = _HOT * math.exp(-done * math.log(_HOT / _COLD))
         optimizer.param_groups[0]["lr"] = annealing.learning_rate * min(1.0, 2 * (1 - done))
         sample = relaxed_rounding(z, temperature, generator)
-        means, table = _predict(model, y, sample, position)
+        with torch.autocast(position.device.type, torch.bfloat16, enabled=is_coarse):
+            means, table = _predict(model, y, sample, position)
         symbols = relaxed_rounding(y - means, temperature, generator)
         bits = gaussian_bits(symbols, table) + logistic_bits(sample - location, scales)
         with torch.autocast(position.device.type, torch.bfloat16, enabled=is_coarse):
@@ -114,5 +115,6 @@ def _predict(
     hidden, means, indexes = (v[:, :, :rows, :columns] for v in (hidden, means, indexes))
     if model.context is not None:
         means, indexes = model.context(y, means, indexes, hidden, position)
+    means, indexes = means.float(), indexes.float()
     indexes = lower_bound(indexes, 0).clamp(max=SCALE_COUNT - 1)
     return means, SCALE_MIN * torch.exp(LOG_SCALE_STEP * indexes)
