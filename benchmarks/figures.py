@@ -18,10 +18,18 @@ if __package__ in {None, ""}:
 from benchmarks.dplc_figures import dplc_section
 from benchmarks.draw_figures import draw_section
 from benchmarks.measurement_figures import measurement_section
+from benchmarks.photo_figures import (
+    ablation_table,
+    effort_rows,
+    percent,
+    realism_section,
+    verdict_on,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 README = ROOT / "README.md"
+SET_NAMES = {"gb82": "gb82", "kodak": "Kodak"}
 SETS = {"gb82": "gb82, 25 images, used for tuning", "kodak": "Kodak, 24 images, report only"}
 PEERS = {
     "jpeg": "JPEG (optimised, 4:2:0)",
@@ -41,52 +49,43 @@ def _verdict(met: bool) -> str:
     return "met" if met else "**missed**"
 
 
-EFFORTS = {"photo": "effort 1", "photo-e9": "effort 9"}
-
-
 def bd_rate_table() -> str:
     """BD-rates of photo against each peer on each set; negative is smaller files."""
     results = {name: _load(f"rate_distortion_{name}") for name in SETS}
     low, high = results["gb82"]["rate_range_bpp"]
-    measured = {row["test"] for result in results.values() for row in result["bd_rates"]}
-    tests = {test: title for test, title in EFFORTS.items() if test in measured}
-    columns = [f"{title}: {name}" for title in tests.values() for name in SETS.values()]
     lines = [
         f"BD-rate of `photo` at equal PSNR, real files, {low}–{high} bpp "
         "(negative: photo needs fewer bytes):",
         "",
-        "| against | " + " | ".join(columns) + " | wanted on both |",
-        "|---|" + "---|" * (len(columns) + 1),
+        "| against | " + " | ".join(SETS.values()) + " | wanted on both |",
+        "|---|" + "---|" * (len(SETS) + 1),
     ]
     for peer, title in PEERS.items():
-        cells = [_bd_rate(result, test, peer) for test in tests for result in results.values()]
-        wanted = "; ".join(filter(None, (_wanted(results, test, peer) for test in tests)))
-        lines.append(f"| {title} | " + " | ".join(cells) + f" | {wanted} |")
-    return "\n".join(lines)
+        cells = [_bd_rate(result, peer) for result in results.values()]
+        lines.append(f"| {title} | " + " | ".join(cells) + f" | {_wanted(results, peer)} |")
+    return "\n".join([*lines, *effort_rows(SET_NAMES)])
 
 
-def _bd_rate(result: dict[str, Any], test: str, peer: str) -> str:
+def _bd_rate(result: dict[str, Any], peer: str) -> str:
     for row in result["bd_rates"]:
-        if (row["reference"], row["test"]) == (peer, test):
-            value = row.get("bd_rate_percent")
-            return "not comparable" if value is None else f"{value:+.1f} %"
+        if (row["reference"], row["test"]) == (peer, "photo"):
+            return percent(row.get("bd_rate_percent"))
     return ""
 
 
-def _wanted(results: dict[str, dict[str, Any]], test: str, peer: str) -> str:
-    """What is wanted of a test against a peer, and on which sets that is missed."""
+def _wanted(results: dict[str, dict[str, Any]], peer: str) -> str:
+    """What is wanted against a peer, and on which sets that is missed."""
     rows = {
         name: row
         for name, result in results.items()
         for row in result["targets"]
-        if (row["test"], row["reference"]) == (test, peer) and row["met"] is not None
+        if row["reference"] == peer and row["met"] is not None
     }
     if not rows:
         return ""
     target = next(iter(rows.values()))["target_percent"]
-    missed = [SETS[name].partition(",")[0] for name, row in rows.items() if not row["met"]]
-    verdict = f"**missed on {' and '.join(missed)}**" if missed else "met"
-    return f"≤ {target:+.0f} %: {verdict}" if target else f"≤ 0 %: {verdict}"
+    missed = [SET_NAMES[name] for name, row in rows.items() if not row["met"]]
+    return f"≤ {target:+.0f} %: {verdict_on(missed)}"
 
 
 def coding_table() -> str:
@@ -200,12 +199,14 @@ def _parses_alike(row: dict[str, Any]) -> bool:
 
 def photo_section() -> str:
     """The tables on the photo codec and the entropy coder."""
-    return f"{bd_rate_table()}\n\n{coding_table()}\n"
+    parts = (bd_rate_table(), coding_table(), ablation_table())
+    return "\n\n".join(part.strip() for part in parts if part) + "\n"
 
 
 SECTIONS = {
     "figures": photo_section,
     "draw": draw_section,
+    "realism": realism_section,
     "dplc": dplc_section,
     "measurement": measurement_section,
 }

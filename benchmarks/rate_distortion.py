@@ -5,8 +5,7 @@
 
 writes `benchmarks/results/rate_distortion_<name>.json`.  Curves already in that file are kept for
 codecs that are not measured again, so a new set of weights costs one codec's time, not six;
-`--codecs ""` measures none and only compares anew. `photo-e9` is photo at effort 9, which takes
-minutes for a picture: `--codecs photo-e9 --settings 20,35,50,65,80`.
+`--codecs ""` measures none and only compares anew. Higher efforts of photo are for `effort.py`.
 """
 
 from __future__ import annotations
@@ -20,11 +19,9 @@ from typing import Any
 if __package__ in {None, ""}:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.effort import codec_at
 from benchmarks.provenance import provenance
 from bitstream.errors import CalotypeError
 from codec.rate_distortion import (
-    OperationalCodec,
     OperationalCurve,
     OverlapError,
     bd_rate,
@@ -38,17 +35,8 @@ from codec.rate_distortion import (
 
 RESULTS = Path(__file__).resolve().parent / "results"
 RATE_RANGE_BPP = (0.15, 1.2)
-TARGETS_PERCENT = {
-    "photo": {"avif": 15.0, "webp": -20.0, "jpeg2000": -20.0, "jxl": -25.0, "jpeg": -50.0},
-    "photo-e9": {"avif": 0.0},
-}
-"""BD-rate of photo, at an effort, against each peer that is at least wanted."""
-
-
-def codec_named(name: str) -> OperationalCodec:
-    """A codec of the library, or `photo-eN` for photo at effort N."""
-    base, _, effort = name.partition("-e")
-    return codec_at(int(effort), "auto") if base == "photo" and effort else find_codec(name)
+TARGETS_PERCENT = {"avif": 15.0, "webp": -20.0, "jpeg2000": -20.0, "jxl": -25.0, "jpeg": -50.0}
+"""BD-rate of photo against each peer that is at least wanted."""
 
 
 def compare(
@@ -56,11 +44,8 @@ def compare(
 ) -> list[dict[str, Any]]:
     """BD-rates of photo against every peer, and of every peer against JPEG, as JSON rows."""
     by_name = {curve.codec: curve for curve in curves}
-    ours = [name for name in by_name if name.startswith("photo")]
-    peers = [name for name in by_name if name not in ours]
-    pairs = [(reference, test) for test in ours for reference in peers]
-    pairs += [("photo", test) for test in ours if test != "photo"]
-    pairs += [("jpeg", test) for test in peers if test != "jpeg"]
+    pairs = [(reference, "photo") for reference in by_name if reference != "photo"]
+    pairs += [("jpeg", test) for test in by_name if test not in {"jpeg", "photo"}]
     rows: list[dict[str, Any]] = []
     for reference, test in pairs:
         if reference not in by_name or test not in by_name:
@@ -76,20 +61,18 @@ def compare(
 
 def judge(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Target against measured BD-rate of photo for each peer that has a target."""
-    found = {(row["test"], row["reference"]): row.get("bd_rate_percent") for row in rows}
+    found = {row["reference"]: row for row in rows if row["test"] == "photo"}
     table: list[dict[str, Any]] = []
-    for test, targets in TARGETS_PERCENT.items():
-        for reference, target_percent in targets.items():
-            measured = found.get((test, reference))
-            table.append(
-                {
-                    "test": test,
-                    "reference": reference,
-                    "target_percent": target_percent,
-                    "measured_percent": measured,
-                    "met": None if measured is None else bool(measured <= target_percent),
-                }
-            )
+    for reference, target_percent in TARGETS_PERCENT.items():
+        measured = found.get(reference, {}).get("bd_rate_percent")
+        table.append(
+            {
+                "reference": reference,
+                "target_percent": target_percent,
+                "measured_percent": measured,
+                "met": None if measured is None else bool(measured <= target_percent),
+            }
+        )
     return table
 
 
@@ -106,8 +89,7 @@ def save(
     path: Path, curves: dict[str, OperationalCurve], measured_by: dict[str, Any]
 ) -> tuple[list[OperationalCurve], list[dict[str, Any]]]:
     """Write the result file; returns the curves in their usual order, and the BD-rates."""
-    names = [*codec_names(), *sorted(set(curves) - set(codec_names()))]
-    ordered = [curves[known] for known in names if known in curves]
+    ordered = [curves[known] for known in codec_names() if known in curves]
     rows = compare(ordered, RATE_RANGE_BPP)
     extra = {
         "measured_by": measured_by,
@@ -125,7 +107,6 @@ def main() -> int:
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="folder, tar or files")
     parser.add_argument("--name", required=True, help="name of the set, recorded in the result")
     parser.add_argument("--codecs", default=",".join(codec_names()), help="codecs to measure")
-    parser.add_argument("--settings", help="qualities instead of the usual ones, for all codecs")
     parser.add_argument("--ms-ssim", action="store_true", help="measure MS-SSIM too (slow)")
     parser.add_argument("-j", "--jobs", type=int, default=1, help="pictures at a time")
     parser.add_argument("--limit", type=int, help="only the first N pictures")
@@ -135,15 +116,13 @@ def main() -> int:
     path = options.output or RESULTS / f"rate_distortion_{options.name}.json"
     images = find_images(options.data)[: options.limit]
     curves, measured_by = load_cache(path, options.name)
-    settings = [float(q) for q in options.settings.split(",")] if options.settings else None
     with ThreadPoolExecutor(options.jobs) as executor:
         for name in filter(None, options.codecs.split(",")):
             print(f"{name}: {len(images)} pictures", file=sys.stderr, flush=True)
             curves[name] = measure_curve(
-                codec_named(name),
+                find_codec(name),
                 images,
                 data_set=options.name,
-                settings=settings,
                 ms_ssim=options.ms_ssim,
                 executor=executor if options.jobs > 1 else None,
             )

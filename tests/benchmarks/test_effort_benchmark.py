@@ -51,12 +51,14 @@ def test_changes_are_those_of_bits_at_equal_psnr(folder: Path) -> None:
 @pytest.mark.usefixtures("tiny_weights")
 def test_the_script_writes_a_result(folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("bjontegaard")
+    pytest.importorskip("PIL._avif")
     output = tmp_path / "out.json"
     arguments = ["--data", str(folder), "--name", "scenes", "--limit", "2", "--side", "64"]
     arguments += ["--efforts", "3", "--qualities", "10", "25", "40", "55", "--device", "cpu"]
     assert effort.main([*arguments, "-o", str(output)]) == 0
     content = json.loads(output.read_text("utf-8"))
-    assert (content["schema"], content["set"]) == (effort.SCHEMA, "scenes")
+    assert content["schema"] == effort.SCHEMA
+    content = content["effort"]["scenes"]
     assert content["pictures"] == ["0.png", "2.png"]
     assert str(tmp_path) not in output.read_text("utf-8")
     one, three = content["found"]
@@ -66,5 +68,7 @@ def test_the_script_writes_a_result(folder: Path, tmp_path: Path) -> None:
     assert 0 <= three["files_larger_at_equal_psnr"] <= three["files"]
     assert three["mean_change_percent"] <= three["largest_change_percent"]
     assert isinstance(three["bd_rate_percent"], float)
+    assert "bd_rate_against_avif_percent" in three
+    assert "met" not in three  # nothing is wanted of effort 3
     assert len(three["points"]) == 4
     assert three["encode_seconds_over_effort_1"] > 0

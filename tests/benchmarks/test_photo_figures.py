@@ -1,0 +1,66 @@
+"""README rows on long runs of the photo codec: what is measured is told, the rest left out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks import photo_figures
+
+TITLES = {"a": "First", "b": "Second"}
+
+
+def written(path: Path, content: dict[str, Any]) -> Path:
+    path.write_text(json.dumps(content), "utf-8")
+    return path
+
+
+def effort_part(against_avif: float) -> dict[str, Any]:
+    one = {"effort": 1, "bd_rate_against_avif_percent": 9.25, "encode_seconds_over_effort_1": 1}
+    nine = {
+        "effort": 9,
+        "bd_rate_against_avif_percent": against_avif,
+        "bd_rate_percent": -8.0,
+        "encode_seconds_over_effort_1": 801.4,
+        "met": against_avif <= 0,
+    }
+    return {"pictures": ["x.png", "y.png"], "found": [one, nine]}
+
+
+def test_effort_is_told_where_both_sets_were_measured(tmp_path: Path) -> None:
+    path = tmp_path / "effort.json"
+    assert photo_figures.effort_rows(TITLES, path) == []
+    written(path, {"effort": {"a": effort_part(-1.0)}})
+    assert photo_figures.effort_rows(TITLES, path) == []
+    written(path, {"effort": {"a": effort_part(-1.0), "b": effort_part(2.0)}})
+    nine, one, own = photo_figures.effort_rows(TITLES, path)
+    assert nine.startswith("| AVIF, effort 9 (2 pictures / 2 pictures) | -1.0 % | +2.0 % |")
+    assert nine.endswith("| ≤ 0 %: **missed on Second** |")
+    assert "| +9.2 % | +9.2 % |" in one
+    assert "in 801 / 801 times the time | -8.0 % | -8.0 % |" in own
+
+
+def test_ablations_are_a_row_each(tmp_path: Path) -> None:
+    path = tmp_path / "ablations.json"
+    assert photo_figures.ablation_table(path) == ""
+    rows = {name: {"bd_rate_percent": rate} for name, rate in (("photo", 0), ("photo-adamw", 1.2))}
+    written(path, {"comparisons": {"1,200 steps": {"baseline": "photo", "rows": rows}}})
+    *_, last = photo_figures.ablation_table(path).splitlines()
+    assert last == "| AdamW in place of SOAP | +1.2 % | 1,200 steps |"
+
+
+def test_realism_is_a_column_each(tmp_path: Path) -> None:
+    path = tmp_path / "realism.json"
+    assert photo_figures.realism_section(path) == ""
+    decoded = [
+        {"realism": realism, "mean_psnr_db": 30 - realism, "frechet_distance": 2 - realism}
+        for realism in (0.0, 1.0)
+    ]
+    found = [{"quality": 5.0, "mean_bpp": 0.078, "decoded": decoded}]
+    about = {"patches": 9216, "pictures": 24, "set": "kodak", "found": found}
+    written(path, {**about, "frechet_between_halves_of_the_originals": 0.3})
+    text = photo_figures.realism_section(path)
+    assert "9,216 patches" in text
+    assert "| quality | bits per pixel | 0 | 1 |" in text
+    assert text.endswith("| 5 | 0.078 | 30.00 / 2.00 | 29.00 / 1.00 |\n")
