@@ -15,7 +15,6 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +43,7 @@ from codec.prior_tables import (
 )
 from codec.priors import StandardNormal
 from codec.rate_distortion.image_arrays import read_images
+from training.origin import card_head
 from training.registry import register
 
 Array = npt.NDArray[np.generic]
@@ -260,7 +260,6 @@ def _card(
 ) -> str:
     networks = ("encoder.", "decoder.")
     parameters = sum(a.size for key, a in arrays.items() if key.startswith(networks) and a.ndim)
-    origin = "\n".join(f"| {key} | {value} |" for key, value in model.card.items())
     kind = (
         "Arrays `encoder.*` and `decoder.*` are fixed-point networks, `posterior.*` and "
         "`pixel_tables.*` what turns their outputs into integer frequencies."
@@ -268,21 +267,16 @@ def _card(
         else "Arrays `encoder.*` and `decoder.*` are float16, `*_tables.*` integer probability "
         "tables; steps, blocks and class tables are fitted to training images."
     )
-    return f"""---
-license: apache-2.0
-tags: [image-compression]
----
-# Weights of the models {", ".join(f"`{codec}`" for codec in codecs)}
-
-| | |
-|---|---|
-| file | `{path.name}`, {path.stat().st_size:,} bytes |
-| SHA-256 | `{digest}` |
-| exported | {date.today().isoformat()} |
-| parameters | {parameters:,} |
-| sizes | `{json.dumps(asdict(model.config))}` |
-{origin}
-
+    head = card_head(
+        f"Weights of the models {', '.join(f'`{codec}`' for codec in codecs)}",
+        path,
+        digest,
+        parameters=f"{parameters:,}",
+        sizes=model.config,
+        licence="apache-2.0",
+        rows=model.card,
+    )
+    return f"""{head}
 {kind}
 What they measure on MNIST is in `benchmarks/results/samples_to_bits.json`.
 """

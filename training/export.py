@@ -12,7 +12,6 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +41,7 @@ from codec.weights import HASH_BYTES
 from training.checkpoint import load_checkpoint
 from training.data import Pixels, load_photographs
 from training.loop import CHECKPOINT
-from training.origin import add_origin_options
+from training.origin import Origin, add_origin_options, card_head
 from training.registry import register
 from training.table_fit import SymbolCounts, hyper_tables, latent_tables, made_certain
 
@@ -110,17 +109,6 @@ def _crops(photographs: Sequence[Pixels], crop: int) -> Iterator[Pixels]:
         height, width = (min(side, crop) // 16 * 16 for side in photograph.shape[:2])
         top, left = (photograph.shape[0] - height) // 2, (photograph.shape[1] - width) // 2
         yield photograph[top : top + height, left : left + width]
-
-
-@dataclass(frozen=True)
-class Origin:
-    """What the model card says of where the weights come from."""
-
-    data: str
-    licence: str
-    command: str
-    steps: int
-    hours: float
 
 
 @dataclass(frozen=True)
@@ -202,24 +190,16 @@ def _card(
     parameters = sum(
         a.size for key, a in arrays.items() if key.startswith(("network", "exact", "context"))
     )
-    return f"""---
-license: {origin.licence}
-tags: [image-compression]
----
-# Weights of the model `{name}`
-
-| | |
-|---|---|
-| file | `{path.name}`, {path.stat().st_size:,} bytes |
-| SHA-256 | `{digest}` |
-| exported | {date.today().isoformat()} |
-| parameters | {parameters:,} |
-| sizes | `{json.dumps(asdict(config))}` |
-| trained on | {origin.data} |
-| licence | {origin.licence} |
-| command | `{origin.command}` |
-| steps | {origin.steps:,} ({origin.hours:.1f} hours) |
-
+    head = card_head(
+        f"Weights of the model `{name}`",
+        path,
+        digest,
+        parameters=f"{parameters:,}",
+        sizes=config,
+        licence=origin.licence,
+        rows=origin.rows(),
+    )
+    return f"""{head}
 Arrays `network.*` are float16 (quality tables float32), `exact.*` the fixed-point
 hyper-synthesis, `context.*` (if there are any) the fixed-point context of latents, `*_tables.*`
 the integer probability tables.
@@ -264,13 +244,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Spread over all of the data, whatever order it comes in.
         chosen = np.linspace(0, len(photographs) - 1, min(options.images, len(photographs)))
         arrays = export_arrays(model, [photographs[int(k)] for k in chosen])
-        origin = Origin(
-            options.data_description,
-            options.licence,
-            options.command,
-            state["step"],
-            state["seconds"] / 3600,
-        )
+        origin = Origin.of(options).after(state["step"], state["seconds"])
         validation = load_photographs(options.validation) if options.validation else []
         path = write_weights(options.output, "photo", arrays, model.config, origin, validation)
     except CalotypeError as error:

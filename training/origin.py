@@ -1,23 +1,44 @@
-"""Where weights come from: what the commands that export them are told, and their cards say."""
+"""Where weights come from, and the cards that say it beside them."""
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Data, licence of the weights, and the command that trained them: free text each."""
+    """Data, licence of the weights, the command that trained them, its steps: free text each."""
 
     data: str
     licence: str
     command: str
+    steps: str = "none"
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> Origin:
         """From a command line with the options of `add_origin_options`."""
         return cls(options.data_description, options.licence, options.command)
+
+    def after(self, steps: int, seconds: float, *, note: str = "") -> Origin:
+        """The same with what a run's checkpoint says of its length."""
+        hours = seconds / 3600
+        time = f"{hours:.1f} hours" if hours >= 2 else f"{60 * hours:.1f} minutes"
+        return replace(self, steps=f"{steps:,} ({time}{note})")
+
+    def rows(self) -> dict[str, str]:
+        """Rows of a model card."""
+        return {
+            "trained on": self.data,
+            "licence": self.licence,
+            "command": f"`{self.command}`",
+            "steps": self.steps,
+        }
 
 
 def add_origin_options(parser: argparse.ArgumentParser) -> None:
@@ -28,3 +49,43 @@ def add_origin_options(parser: argparse.ArgumentParser) -> None:
         ("--command", "the training command, for the card"),
     ):
         parser.add_argument(flag, default="not stated", help=meaning)
+
+
+def card_head(
+    title: str,
+    path: Path,
+    digest: str,
+    *,
+    parameters: str,
+    sizes: Any,
+    licence: str,
+    rows: Mapping[str, str],
+    tags: Sequence[str] = ("image-compression",),
+) -> str:
+    """The front matter, title and table that a model card begins with.
+
+    path     of the weights file, which is there
+    digest   its SHA-256 in hexadecimal
+    sizes    the dataclass of the model's sizes
+    rows     of the table, after those on the file
+    """
+    table = {
+        "file": f"`{path.name}`, {path.stat().st_size:,} bytes",
+        "SHA-256": f"`{digest}`",
+        "exported": date.today().isoformat(),
+        "parameters": parameters,
+        "sizes": f"`{json.dumps(asdict(sizes))}`",
+        **rows,
+    }
+    lines = [
+        "---",
+        f"license: {licence}",
+        f"tags: [{', '.join(tags)}]",
+        "---",
+        f"# {title}",
+        "",
+        "| | |",
+        "|---|---|",
+        *(f"| {key} | {value} |" for key, value in table.items()),
+    ]
+    return "\n".join(lines) + "\n"

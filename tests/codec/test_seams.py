@@ -17,7 +17,8 @@ from codec.models.photo import PhotoConfig, PhotoModel
 from codec.models.photo_coder import PhotoCoder
 from codec.pipeline import compress_picture, decompress_container
 from tests.codec.tiny import TINY, photographs
-from training.export import Origin, export_arrays, write_weights
+from training.export import export_arrays, write_weights
+from training.origin import Origin
 
 Float32Array = npt.NDArray[np.float32]
 Uint8Array = npt.NDArray[np.uint8]
@@ -38,7 +39,7 @@ def coder(tmp_path_factory: pytest.TempPathFactory) -> PhotoCoder:
             nn.init.normal_(module.weight, std=0.02)
     arrays = export_arrays(model, photographs(seed=2), crop=128)
     folder = tmp_path_factory.mktemp("deep")
-    origin = Origin("synthetic scenes", "Apache-2.0", "none: untrained", 0, 0.0)
+    origin = Origin("synthetic scenes", "Apache-2.0", "none: untrained")
     write_weights(folder, "photo", arrays, config, origin)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(weights.ENVIRONMENT_VARIABLE, str(folder))

@@ -11,7 +11,8 @@ import torch
 
 from codec.models.photo import PhotoModel
 from training.config import PRESETS
-from training.export import Origin, export_arrays, write_weights
+from training.export import export_arrays, write_weights
+from training.origin import Origin
 
 TINY = PRESETS["photo-tiny"].model
 
@@ -46,5 +47,5 @@ def tiny_model() -> PhotoModel:
 def write_tiny_weights(folder: Path) -> Path:
     """Export `tiny_model` into a folder for CALOTYPE_WEIGHTS; returns the weights file."""
     arrays = export_arrays(tiny_model(), photographs(seed=2), crop=128)
-    origin = Origin("synthetic scenes", "Apache-2.0", "none: untrained", 0, 0.0)
+    origin = Origin("synthetic scenes", "Apache-2.0", "none: untrained")
     return write_weights(folder, "photo", arrays, TINY, origin)

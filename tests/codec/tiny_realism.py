@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from training.export import Origin
+from training.origin import Origin
 from training.realism.export import realism_arrays, write_realism
 from training.realism.photo_weights import load_photo_weights
 
@@ -27,5 +27,5 @@ def write_tiny_realism(folder: Path, weights_folder: Path, *, shake: float) -> P
     with torch.no_grad():
         weight = synthesis.out.weight
         weight += shake * torch.randn(weight.shape, generator=generator)
-    origin = Origin("nothing", "Apache-2.0", "none: untrained", 0, 0.0)
+    origin = Origin("nothing", "Apache-2.0", "none: untrained")
     return write_realism(folder, realism_arrays(synthesis.state_dict()), photo, origin)

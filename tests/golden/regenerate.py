@@ -27,7 +27,8 @@ from codec.pipeline import compress_picture, decompress_container
 from codec.tiling import TileGrid
 from tests.codec.tiny import TINY, photographs, tiny_model
 from tests.golden import digits, dplc, draw, draw_archive
-from training.export import Origin, export_arrays, write_weights
+from training.export import export_arrays, write_weights
+from training.origin import Origin
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -73,7 +74,7 @@ def write_context_weights(folder: Path, name: str) -> None:
     tables = TableSet.from_arrays(arrays, "latent_tables.")
     tables = tables.with_certain(np.arange(len(tables)) < CERTAIN_TABLES)
     arrays |= {f"latent_tables.{key}": array for key, array in tables.to_arrays().items()}
-    origin = Origin("synthetic scenes", "Apache-2.0", "none: untrained", 0, 0.0)
+    origin = Origin("synthetic scenes", "Apache-2.0", "none: untrained")
     write_weights(folder, name, arrays, TINY, origin, model="photo")
 
 

@@ -25,10 +25,11 @@ from tests.codec.tiny import photographs, write_tiny_weights
 from training.__main__ import main as train
 from training.config import PRESETS
 from training.data import CropSampler, load_photographs
-from training.export import Origin, export_arrays, network_arrays, write_weights
+from training.export import export_arrays, network_arrays, write_weights
 from training.export import main as export
 from training.loop import Budget, Trainer, build_optimizer, to_tensor
 from training.losses import rate_distortion_loss
+from training.origin import Origin
 from training.table_fit import HISTOGRAM_LIMIT, latent_tables, made_certain, new_histogram
 from training.warm_start import start_from_weights
 
@@ -253,7 +254,7 @@ def test_a_context_starts_silent_from_weights_without_one(tmp_path: Path) -> Non
     scenes = photographs(2, seed=3)
     model.fit_scales(to_tensor(np.stack(scenes), torch.device("cpu")))
     arrays = export_arrays(model, scenes, crop=64)
-    origin = Origin("synthetic scenes", "Apache-2.0", "none", 0, 0.0)
+    origin = Origin("synthetic scenes", "Apache-2.0", "none")
     path = write_weights(tmp_path, "photo", arrays, plain, origin)
     grown = PhotoModel(PRESET.model)
     start_from_weights(grown, path)

@@ -13,7 +13,6 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +41,7 @@ from training.generative.command import named_device
 from training.generative.data import preset_images
 from training.generative.run import build_learner, load_generative_checkpoint, to_tensor
 from training.loop import CHECKPOINT
-from training.origin import Origin, add_origin_options
+from training.origin import Origin, add_origin_options, card_head
 from training.registry import register
 
 TRAINING_IMAGES = 20_000
@@ -222,26 +221,18 @@ def _table(rows: Sequence[MeasuredRate], figures: dict[str, float], part: str) -
 
 
 def _card(run: Run, path: Path, digest: str, origin: Origin) -> str:
-    state, config = run.state, run.learner.config
     parameters = sum(p.numel() for p in run.learner.networks.parameters())
-    return f"""---
-license: {origin.licence}
-tags: [image-compression, generative-model]
----
-# Weights of the distribution-preserving codec `{run.name}`
-
-| | |
-|---|---|
-| file | `{path.name}`, {path.stat().st_size:,} bytes |
-| SHA-256 | `{digest}` |
-| exported | {date.today().isoformat()} |
-| parameters | {parameters:,} |
-| sizes | `{json.dumps(asdict(config))}` |
-| trained on | {origin.data} |
-| licence | {origin.licence} |
-| command | `{origin.command}` |
-| steps | {state["step"]:,} ({state["seconds"] / 60:.1f} minutes) |
-
+    head = card_head(
+        f"Weights of the distribution-preserving codec `{run.name}`",
+        path,
+        digest,
+        parameters=f"{parameters:,}",
+        sizes=run.learner.config,
+        licence=origin.licence,
+        rows=origin.after(run.state["step"], run.state["seconds"]).rows(),
+        tags=("image-compression", "generative-model"),
+    )
+    return f"""{head}
 Arrays `generator.*`, `encoders.*` and `maps.*` are float16, `prior.*` the priors of the symbols in
 fixed point, fitted to training images, `bit_tables.*` integer probability tables.
 """

@@ -13,7 +13,6 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,7 @@ from training.export import measure, measured_table
 from training.generative.run import build_learner, load_generative_checkpoint, to_tensor
 from training.generative.vae import binarize
 from training.loop import CHECKPOINT
-from training.origin import Origin, add_origin_options
+from training.origin import Origin, add_origin_options, card_head
 from training.registry import register
 from training.table_fit import count_symbols, latent_tables, new_histogram
 
@@ -172,7 +171,7 @@ def export_run(
         "side": str(run.preset.side),
     }
     path.write_bytes(metadata_in_order(save(arrays, metadata)))
-    digest = register(path, [NAME if config.posterior == "uniform" else ARCHIVE_NAME])
+    digest = register(path, [NAME if run.learner.config.posterior == "uniform" else ARCHIVE_NAME])
     # From here on the learner measures what was exported.
     run.learner.network.load_state_dict(network_from_arrays(config, exact).state_dict())
     figures = {} if test is None else run.learner.validate(to_tensor(test))
@@ -200,7 +199,7 @@ def _card(
     origin: Origin,
     test: dict[str, float],
 ) -> str:
-    config, state = run.learner.config, run.state
+    state = run.state
     parameters = sum(p.numel() for p in run.learner.network.parameters())
     rows = []
     if state["figures"]:
@@ -212,28 +211,21 @@ def _card(
         rows.append(f"| {_unit(key)} | {value:.4f} | {measured} |")
     kind = (
         "`step_tables.*` integer probability tables, fitted to training images."
-        if config.posterior == "uniform"
+        if run.learner.config.posterior == "uniform"
         else "the others what an archive is coded with."
     )
-    unfinished = "" if state["finished"] else ", the run had not ended"
-    return f"""---
-license: {origin.licence}
-tags: [image-compression, generative-model]
----
-# Weights of the DRAW model `{run.name}`
-
-| | |
-|---|---|
-| file | `{path.name}`, {path.stat().st_size:,} bytes |
-| SHA-256 | `{digest}` |
-| exported | {date.today().isoformat()} |
-| parameters | {parameters:,} |
-| sizes | `{json.dumps(asdict(config))}` |
-| trained on | {origin.data} |
-| licence | {origin.licence} |
-| command | `{origin.command}` |
-| steps | {state["step"]:,} ({state["seconds"] / 60:.1f} minutes{unfinished}) |
-
+    note = "" if state["finished"] else ", the run had not ended"
+    head = card_head(
+        f"Weights of the DRAW model `{run.name}`",
+        path,
+        digest,
+        parameters=f"{parameters:,}",
+        sizes=run.learner.config,
+        licence=origin.licence,
+        rows=origin.after(state["step"], state["seconds"], note=note).rows(),
+        tags=("image-compression", "generative-model"),
+    )
+    return f"""{head}
 Arrays `exact.*` are the network in fixed point, {kind}
 """ + "\n".join([*rows, ""])
 

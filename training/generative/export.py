@@ -7,8 +7,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
-from datetime import date
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from training.generative.data import preset_images
 from training.generative.learner import Learner
 from training.generative.run import build_learner, load_generative_checkpoint, to_tensor
 from training.loop import CHECKPOINT
-from training.origin import add_origin_options
+from training.origin import Origin, add_origin_options, card_head
 
 UNITS = {
     "nelbo_nats": "negative ELBO, nats per image",
@@ -113,25 +112,21 @@ def _card(
         + (f"{test[key]:.4f} |" if key in test else "– |")
         for key, value in validation.items()
     ]
-    return f"""---
-license: {told["licence"]}
-tags: [generative-model, rate-distortion]
----
-# Weights of the generative model `{told["model"]}`
-
-| | |
-|---|---|
-| file | `{path.name}`, {path.stat().st_size:,} bytes |
-| SHA-256 | `{digest}` |
-| exported | {date.today().isoformat()} |
-| parameters | {counts} (decoder{" + encoder" if model.encoder is not None else ""}) |
-| sizes | `{json.dumps(asdict(model.config))}` |
-| prior | {model.prior!r} |
-| trained on | {told["data"]} |
-| licence | {told["licence"]} |
-| command | `{told["command"]}` |
-| steps | {int(told["steps"]):,} ({told["minutes"]} minutes) |
-
+    origin = Origin(told["data"], told["licence"], told["command"])
+    head = card_head(
+        f"Weights of the generative model `{told['model']}`",
+        path,
+        digest,
+        parameters=f"{counts} (decoder{' + encoder' if model.encoder is not None else ''})",
+        sizes=model.config,
+        licence=origin.licence,
+        rows={
+            "prior": repr(model.prior),
+            **origin.after(int(told["steps"]), 60 * float(told["minutes"])).rows(),
+        },
+        tags=("generative-model", "rate-distortion"),
+    )
+    return f"""{head}
 | figure | validation ({len_validation:,} held-out training images) | test |
 |---|---|---|
 """ + "\n".join([*rows, ""])

@@ -11,7 +11,6 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +29,9 @@ from codec.models.photo_realism import (
     load_realism,
 )
 from training.data import Pixels, load_photographs
-from training.export import Origin, measure, measured_table
+from training.export import measure, measured_table
 from training.loop import CHECKPOINT
-from training.origin import add_origin_options
+from training.origin import Origin, add_origin_options, card_head
 from training.realism.photo_weights import PhotoWeights, load_photo_weights
 from training.realism.run import check_photo, load_realism_checkpoint
 from training.registry import register
@@ -85,27 +84,17 @@ def write_realism(
 def _card(
     path: Path, digest: str, arrays: dict[str, Array], photo: PhotoWeights, origin: Origin
 ) -> str:
-    return f"""---
-license: {origin.licence}
-tags: [image-compression]
----
-# Weights of the realistic decoder `{NAME}`
-
+    head = card_head(
+        f"Weights of the realistic decoder `{NAME}`",
+        path,
+        digest,
+        parameters=f"{sum(array.size for array in arrays.values()):,}",
+        sizes=photo.coder.config,
+        licence=origin.licence,
+        rows={"for the photo weights": f"`{photo.sha256}`", **origin.rows()},
+    )
+    return f"""{head}
 A second decoder of photo files, for `calotype decompress --realism R`, trained by a critic.
-
-| | |
-|---|---|
-| file | `{path.name}`, {path.stat().st_size:,} bytes |
-| SHA-256 | `{digest}` |
-| for the photo weights | `{photo.sha256}` |
-| exported | {date.today().isoformat()} |
-| parameters | {sum(array.size for array in arrays.values()):,} |
-| sizes | `{json.dumps(asdict(photo.coder.config))}` |
-| trained on | {origin.data} |
-| licence | {origin.licence} |
-| command | `{origin.command}` |
-| steps | {origin.steps:,} ({origin.hours:.1f} hours) |
-
 Arrays `{ARRAY_PREFIX}*` are float16 (quality tables float32).
 """
 
@@ -114,10 +103,7 @@ def export_run(
     run: Path,
     folder: Path,
     photo: PhotoWeights,
-    *,
-    data: str,
-    licence: str,
-    command: str,
+    origin: Origin,
     validation: Sequence[Pixels] = (),
 ) -> Path:
     """Write what `write_realism` does of a run's last checkpoint; returns the weights file.
@@ -133,7 +119,7 @@ def export_run(
         for name, tensor in state["learner"].items()
         if name.startswith(prefix)
     }
-    origin = Origin(data, licence, command, state["step"], state["seconds"] / 3600)
+    origin = origin.after(state["step"], state["seconds"])
     return write_realism(folder, realism_arrays(average), photo, origin, validation)
 
 
@@ -160,10 +146,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.run,
             options.output,
             load_photo_weights(options.weights, torch.device("cpu")),
-            data=options.data_description,
-            licence=options.licence,
-            command=options.command,
-            validation=load_photographs(options.validation) if options.validation else [],
+            Origin.of(options),
+            load_photographs(options.validation) if options.validation else [],
         )
     except CalotypeError as error:
         print(f"training.realism.export: {error}", file=sys.stderr)
