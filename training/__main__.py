@@ -19,6 +19,8 @@ from training.generative.command import named_device, train_generative
 from training.generative.config import GENERATIVE_PRESETS
 from training.loop import CHECKPOINT, Budget, Progress, Trainer
 from training.process_group import ALONE, ProcessGroup, joined, require_alone
+from training.realism.command import train_realism
+from training.realism.config import REALISM_PRESETS
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -26,7 +28,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m training", description="Train a Calotype model on your own images."
     )
-    kinds = (PRESETS, GENERATIVE_PRESETS, DRAW_PRESETS, DPLC_PRESETS)
+    kinds = (PRESETS, REALISM_PRESETS, GENERATIVE_PRESETS, DRAW_PRESETS, DPLC_PRESETS)
     names = [name for presets in kinds for name in sorted(presets)]
     parser.add_argument("preset", choices=names)
     parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="DIR|FILE")
@@ -37,7 +39,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--weights",
         type=Path,
-        help="weights file (.safetensors) to start from; of dplc presets, that of the generator",
+        help="weights file (.safetensors) to start from; of dplc presets, that of the generator; "
+        "of realism presets, the photo weights that it is for (those that ship with the codec)",
     )
     parser.add_argument(
         "--crop",
@@ -106,10 +109,12 @@ def train(options: argparse.Namespace, group: ProcessGroup) -> None:
         )
     if options.resume and not found:
         raise UsageError(f"{options.run} holds no checkpoint: drop --resume, or name its --run")
-    if options.preset not in PRESETS:
-        train_generative(options, options.run)
-    else:
+    if options.preset in PRESETS:
         train_photo(options, group)
+    elif options.preset in REALISM_PRESETS:
+        train_realism(options)
+    else:
+        train_generative(options, options.run)
 
 
 def train_photo(options: argparse.Namespace, group: ProcessGroup = ALONE) -> None:

@@ -63,7 +63,7 @@ class RealisticPhoto:
             raise WeightsMismatchError(
                 f"realism weights: made for the photo weights {found[: len(expected)]}, but the "
                 f"file was written with {expected}; train them for these: python -m "
-                f"training.realism {NAME} --data DIR --weights PHOTO.safetensors"
+                f"training {NAME} --data DIR --weights PHOTO.safetensors"
             )
         if realistic.config != coder.config:
             raise WeightsMismatchError(

@@ -21,10 +21,10 @@ from codec import weights
 from codec.models.photo_coder import PhotoCoder
 from codec.models.photo_realism import NAME, PHOTO_HASH_KEY, RealisticPhoto
 from tests.codec.tiny import photographs
+from training.__main__ import main as train
 from training.checkpoint import load_checkpoint, save_checkpoint
 from training.data import CropSampler
 from training.loop import Budget
-from training.realism.__main__ import main as train
 from training.realism.config import REALISM_PRESETS
 from training.realism.critic import PatchCritic
 from training.realism.export import main as export
@@ -354,3 +354,12 @@ def test_command_reports_missing_data(tmp_path: Path, capsys: pytest.CaptureFixt
     arguments = ["photo-realism-tiny", "--data", str(tmp_path / "none"), "--steps", "1"]
     assert train([*arguments, "--run", str(tmp_path / "run")]) == InputError.exit_code
     assert "does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--seed", "--crop"])
+def test_command_refuses_what_the_preset_does_not_take(
+    flag: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["photo-realism-tiny", "--data", str(tmp_path), "--steps", "1", flag, "64"]
+    assert train([*arguments, "--run", str(tmp_path / "run")]) == UsageError.exit_code
+    assert f"{flag}: the preset" in capsys.readouterr().err
