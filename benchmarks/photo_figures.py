@@ -41,7 +41,8 @@ def effort_rows(titles: dict[str, str], path: Path = RESULTS / "effort.json") ->
     found = {name: parts[name]["found"][-1] for name in titles}
     one = {name: parts[name]["found"][0] for name in titles}
     effort = next(iter(found.values()))["effort"]
-    where = " / ".join(f"{len(parts[name]['pictures'])} pictures" for name in titles)
+    counts = " / ".join(str(len(parts[name]["pictures"])) for name in titles)
+    where = f"{counts} pictures, {parts[next(iter(titles))]['part']}"
     times = " / ".join(f"{row['encode_seconds_over_effort_1']:.0f}" for row in found.values())
     missed = [titles[name] for name, row in found.items() if not row["met"]]
 

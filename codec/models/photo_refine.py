@@ -115,6 +115,7 @@ def _predict(
     hidden, means, indexes = (v[:, :, :rows, :columns] for v in (hidden, means, indexes))
     if model.context is not None:
         means, indexes = model.context(y, means, indexes, hidden, position)
+    # A context in bfloat16 gives bfloat16, in which bits would be too coarse to add up.
     means, indexes = means.float(), indexes.float()
     indexes = lower_bound(indexes, 0).clamp(max=SCALE_COUNT - 1)
     return means, SCALE_MIN * torch.exp(LOG_SCALE_STEP * indexes)

@@ -25,7 +25,7 @@ def effort_part(against_avif: float) -> dict[str, Any]:
         "encode_seconds_over_effort_1": 801.4,
         "met": against_avif <= 0,
     }
-    return {"pictures": ["x.png", "y.png"], "found": [one, nine]}
+    return {"pictures": ["x.png", "y.png"], "part": "whole pictures", "found": [one, nine]}
 
 
 def test_effort_is_told_where_both_sets_were_measured(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_effort_is_told_where_both_sets_were_measured(tmp_path: Path) -> None:
     assert photo_figures.effort_rows(TITLES, path) == []
     written(path, {"effort": {"a": effort_part(-1.0), "b": effort_part(2.0)}})
     nine, one, own = photo_figures.effort_rows(TITLES, path)
-    assert nine.startswith("| AVIF, effort 9 (2 pictures / 2 pictures) | -1.0 % | +2.0 % |")
+    assert nine.startswith("| AVIF, effort 9 (2 / 2 pictures, whole pictures) | -1.0 % | +2.0 % |")
     assert nine.endswith("| ≤ 0 %: **missed on Second** |")
     assert "| +9.2 % | +9.2 % |" in one
     assert "in 801 / 801 times the time | -8.0 % | -8.0 % |" in own
