@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -123,9 +124,10 @@ def train_photo(options: argparse.Namespace, group: ProcessGroup = ALONE) -> Non
     Raises `UsageError` for options that it does not take.
     """
     preset = PRESETS[options.preset]
-    for flag, value in (("--crop", options.crop), ("--seed", options.seed)):
-        if value is not None:
-            raise UsageError(f"{flag}: the preset {options.preset!r} does not take it")
+    if options.crop is not None:
+        raise UsageError(f"--crop: the preset {options.preset!r} does not take it")
+    if options.seed is not None:
+        preset = replace(preset, seed=options.seed)
     sampler = CropSampler(
         load_photographs(options.data, smallest_side=preset.crop),
         crop=preset.crop,

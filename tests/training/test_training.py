@@ -275,13 +275,24 @@ def test_command_reports_missing_data(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "does not exist" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("option", ["--crop", "--seed"])
-def test_options_of_other_presets_are_refused(
-    tmp_path: Path, option: str, capsys: pytest.CaptureFixture[str]
+def test_the_crop_of_other_presets_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     common = ["photo-tiny", "--data", str(tmp_path), "--run", str(tmp_path / "run")]
-    assert train([*common, "--steps", "1", option, "9"]) == UsageError.exit_code
-    assert f"{option}: the preset 'photo-tiny'" in capsys.readouterr().err
+    assert train([*common, "--steps", "1", "--crop", "9"]) == UsageError.exit_code
+    assert "--crop: the preset 'photo-tiny'" in capsys.readouterr().err
+
+
+def test_the_seed_of_a_run_is_one_of_its_own(data: Path, tmp_path: Path) -> None:
+    means = []
+    for number, seed in enumerate(([], ["--seed", "0"], ["--seed", "5"])):
+        run = tmp_path / str(number)
+        common = ["photo-tiny", "--data", str(data), "--run", str(run), "--device", "cpu"]
+        assert train([*common, "--steps", "1", *seed]) == 0
+        state = torch.load(run / "checkpoint.pt", weights_only=True)
+        assert state["preset"]["seed"] == (5 if number == 2 else 0)
+        means.append(state["model"]["analysis.stem.weight"].mean().item())
+    assert means[0] == means[1] != means[2]
 
 
 def test_tables_of_nothing_but_zeros_become_certain() -> None:
