@@ -43,7 +43,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 SCHEMA = "calotype.photo_exactness/1"
 QUALITIES = (5.0, 35.0, 62.5, 85.0, 100.0)
-ARITHMETIC = ("numpy float32", "torch float32", "torch bfloat16")
+ARITHMETIC = ("numpy float32", "torch float32", "torch bfloat16", "openvino bfloat16")
 
 Pixels = NDArray[np.uint8]
 
@@ -57,7 +57,7 @@ def scenes() -> dict[str, Pixels]:
 def load_coder(arithmetic: str) -> PhotoCoder:
     """The default weights of photo with transforms in some arithmetic."""
     kind, dtype = arithmetic.split()
-    loaded = weights.load_model("photo", device="cuda" if kind == "cuda" else "cpu")
+    loaded = weights.load_model("photo", device="cpu" if kind in ("numpy", "torch") else kind)
     assert isinstance(loaded, PhotoCoder)
     coder = copy.copy(loaded)  # that of the library stays as it is
     if kind == "torch":

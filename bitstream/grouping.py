@@ -75,8 +75,8 @@ def collect(decode: Decode, indexes: Int32Array, tables: TableSet) -> Int32Array
     check_indexes(indexes, tables)
     if not tables.certain.any():
         return _collect(decode, indexes, tables)
-    symbols, coded = tables.minimums[indexes], tables.coded(indexes)
-    symbols[coded] = _collect(decode, indexes[coded], tables)
+    symbols, coded = tables.minimums.take(indexes), tables.coded(indexes)
+    symbols[coded] = _collect(decode, indexes.take(coded), tables)
     return symbols
 
 

@@ -78,7 +78,7 @@ class TableSet:
 
     def coded(self, indexes: Int32Array) -> npt.NDArray[np.int64]:
         """Return the places of a message that are coded: those whose table is not certain."""
-        return np.flatnonzero(~self.certain[indexes])
+        return np.flatnonzero(~self.certain.take(indexes))
 
     def validate(self) -> None:
         """Check every rule.  Raises TableError with the first table that breaks one."""

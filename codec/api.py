@@ -71,7 +71,8 @@ def compress(
     strip               leave ICC, EXIF and XMP out
     reduce_depth        allow more than 8 bits per channel, rounded to 8
     apply_orientation   turn the pixels as the EXIF orientation says, and mark it as applied
-    device              "auto", "cpu" or "cuda"
+    device              "auto", "cpu", "openvino" (the processor too, for photo, in bfloat16 where
+                        it has that: needs the extra of this name) or "cuda"
     noise_seed          0 .. 2⁶³ − 1, for models that draw noise to decode with: kept in the file,
                         so that every decoding shows the same image; None leaves it out, and each
                         decoding draws its own.  Other models ignore it
@@ -242,7 +243,7 @@ def decompress(
               of the file, and afresh each time where the file has none
     realism   0 .. 1, for files of photo: 0 has the least squared error, 1 looks most like a
               photograph, between them their weighted mean.  Above 0 it needs weights of its own
-    device    "auto", "cpu" or "cuda"
+    device    "auto", "cpu", "openvino" or "cuda"
     checkpoint    of a file of compressai, the one it was written with; None looks for its hash in
               the folders of the environment variable CALOTYPE_WEIGHTS
 

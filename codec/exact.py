@@ -124,8 +124,12 @@ class ExactLayer:
 
     @cached_property
     def matrix(self) -> Integers:
-        """The weights as rows (out, in · k · k)."""
+        """The weights as rows (out, in · k · k), in units whose sums are outputs.
+
+        A power of two takes them there, so what is exact for integers still is.
+        """
         rows: Integers = self.weight.reshape(len(self.weight), -1).astype(self.dtype)
+        rows *= 2.0**self._rescale
         return rows
 
     def inputs(self, values: Integers) -> Integers:
@@ -162,7 +166,6 @@ class ExactLayer:
             kernel = rows.reshape(len(rows), -1, self.weight.shape[-1] ** 2)
             rows = kernel[:, :, taps].reshape(len(rows), -1)
         sums: Integers = rows @ columns
-        sums *= 2.0**self._rescale
         np.floor(sums, out=sums)
         bias: Integers = interpolate_knots(self.bias, quality_hundredths).astype(self.dtype)
         sums += bias[:, None]
@@ -226,8 +229,9 @@ class ExactHyperSynthesis:
         return values
 
     def predict(self, features: Integers, quality_hundredths: int) -> Integers:
-        """`features` to means, then indexes, in units of 2⁻¹⁰: integers (2·C, h, w)."""
-        values = self.layers[-1](features, quality_hundredths)
+        """`features` to means, then indexes, in units of 2⁻¹⁰: integers (2·C, h, w) in float32."""
+        # Float32 rounds no integers but such as are beyond the limit on both sides of it.
+        values = self.layers[-1](features, quality_hundredths).astype(np.float32)
         np.clip(values, -ACTIVATION_LIMIT, ACTIVATION_LIMIT, out=values)
         return pixel_shuffle(values, self.layers[-1].shuffle)
 

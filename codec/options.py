@@ -10,7 +10,7 @@ from bitstream import UsageError
 from .models.catalog import FOREIGN, find_model, find_variant, split_name
 
 DEFAULT_QUALITY = 75.0
-DEVICES = ("auto", "cpu", "cuda")
+DEVICES = ("auto", "cpu", "openvino", "cuda")
 
 
 @dataclass(frozen=True)

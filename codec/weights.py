@@ -50,8 +50,9 @@ def load_model(
 
     model_id      number or name in the catalogue; "NAME:WEIGHTS" takes weights by their file's name
     weights_hash  the 8 bytes of a file's header; None takes the default weights
-    device        "auto", "cpu" or "cuda". Auto takes a GPU that torch finds; the photo model does
-                  without torch, and asks it only where it is loaded already
+    device        "auto", "cpu", "openvino" or "cuda". Auto takes a GPU that torch finds; the photo
+                  model does without torch, and asks it only where it is loaded already. "openvino"
+                  is the processor, for the photo model alone
     checkpoint    the weights file of "compressai:ARCHITECTURE"; None looks for one with that hash
 
     Weights are looked for in the folders of the environment variable CALOTYPE_WEIGHTS, then
@@ -71,7 +72,10 @@ def load_model(
             f"own: checkpoints are for {FOREIGN}:ARCHITECTURE, leave it out"
         )
     path = _find(entry.name, weights_hash, file)
-    chosen = "cpu" if _needs_no_torch(entry.name, device) else _device(device)
+    if entry.name == "photo" and device == "openvino":
+        chosen = device
+    else:
+        chosen = "cpu" if _needs_no_torch(entry.name, device) else _device(device)
     return _load(entry.name, path, path.stat().st_mtime_ns, chosen)
 
 
@@ -262,6 +266,8 @@ def _device(name: str) -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
         raise UsageError("device 'cuda' was asked for, but torch sees none; use 'cpu' or 'auto'")
+    if name == "openvino":
+        raise UsageError("device 'openvino' is for photo alone; use 'cpu' or 'auto'")
     if name not in ("cpu", "cuda"):
         raise UsageError(f"device {name!r} is unknown; expected 'auto', 'cpu' or 'cuda'")
     return name

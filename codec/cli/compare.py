@@ -52,7 +52,7 @@ def compare(
     reduce_depth: Annotated[
         bool, typer.Option("--reduce-depth", help="Accept more than 8 bits, rounded to 8.")
     ] = False,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, openvino or cuda.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Compare two images: PSNR, MS-SSIM, SSIMULACRA2, and the sizes of their files.

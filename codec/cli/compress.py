@@ -75,7 +75,7 @@ def compress(
             help="Seed that the file keeps, for models that decode with noise; free: none is kept.",
         ),
     ] = "0",
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, openvino or cuda.")] = "auto",
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Files at a time.")] = 1,
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Work on the images in folders.")

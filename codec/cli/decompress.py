@@ -64,7 +64,7 @@ def decompress(
     region: Annotated[
         str | None, typer.Option("--region", metavar="X,Y,W,H", help="Decode only this part.")
     ] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, openvino or cuda.")] = "auto",
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Files at a time.")] = 1,
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Work on the .calo files in folders.")

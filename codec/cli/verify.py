@@ -22,7 +22,7 @@ def verify(
             help="Of files of compressai, the checkpoint that they were written with.",
         ),
     ] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, openvino or cuda.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print results as JSON.")] = False,
 ) -> None:
     """Check files: every CRC, the weights, every symbol.

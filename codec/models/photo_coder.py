@@ -40,6 +40,9 @@ Float32Array = npt.NDArray[np.float32]
 Int32Array = npt.NDArray[np.int32]
 Uint8Array = npt.NDArray[np.uint8]
 
+OPENVINO = "openvino"
+"""The processor, with networks that OpenVINO computes."""
+
 Choose = Callable[[Float32Array, Int32Array, slice], Int32Array]
 
 
@@ -91,10 +94,10 @@ class Transforms(Protocol):
 class PhotoCoder:
     """The photo model, loaded. See `codec.models.base.LoadedModel` for the methods.
 
-    transforms  what codes on the device: NumPy on processors, for which torch is loaded only where
-                another attribute needs it, and torch elsewhere. Symbols decode alike with both
+    transforms  what codes on the device: NumPy or OpenVINO on processors, for which torch is loaded
+                only where another attribute needs it, and torch elsewhere. Symbols decode alike
     arrays      those of the weights file
-    device      "cpu", "cuda", or a device of torch
+    device      "cpu", "openvino", "cuda", or a device of torch
     """
 
     model_id = MODEL_ID
@@ -121,9 +124,16 @@ class PhotoCoder:
         self.context = math.ceil(config.blocks_16 + config.blocks_8 / 2 + config.blocks_4 / 4)
         self.arrays, self._device = arrays, str(device)
         keep_freed_memory()
-        self.transforms: Transforms = (
-            NumpyTransforms(arrays, config) if self._device == "cpu" else self.torch_transforms
-        )
+        self.transforms = self._transforms()
+
+    def _transforms(self) -> Transforms:
+        if self._device == "cpu":
+            return NumpyTransforms(self.arrays, self.config)
+        if self._device == OPENVINO:
+            from codec.models.photo_openvino import OpenVinoTransforms
+
+            return OpenVinoTransforms(self.arrays, self.config)
+        return self.torch_transforms
 
     @cached_property
     def torch_transforms(self) -> TorchTransforms:
@@ -137,7 +147,7 @@ class PhotoCoder:
         """The device, as torch has it."""
         import torch
 
-        return torch.device(self._device)
+        return torch.device("cpu" if self._device == OPENVINO else self._device)
 
     @property
     def network(self) -> PhotoModel:

@@ -109,17 +109,12 @@ class NumpyTransforms:
         with crew_of(thread_count()) as crew:
             linear = _patches(pixels, layers.linear, LATENT_STRIDE, crew)
             features = _patches(pixels, layers.stem, 8, crew)
-            features = stage(features, layers.stage_8.at(position), crew)
-            features = downsample(features, layers.down, 2, crew)
-            add_dense(features, linear, layers.merge, crew)
-            features = stage(features, layers.stage_16.at(position), crew)
-            add_dense(linear, features, layers.out, crew)
+            self._correct_latents(linear, features, position, crew)
         gain = np.exp(self._vector("log_gain.knots", position))
         return np.ascontiguousarray((linear.image * gain).transpose(2, 0, 1))
 
     def hyper_analyze(self, latents: Float32Array, position: float) -> Float32Array:
         """Latents (C, h, w) in quantiser steps to unrounded hyper-latents (Z, ⌈h/4⌉, ⌈w/4⌉)."""
-        layers = self._hyper_analysis
         channels, height, width = latents.shape
         padded = np.pad(latents, ((0, 0), (0, -height % 4), (0, -width % 4)), mode="edge")
         features = Plane(padded.shape[1], padded.shape[2], self.config.hyper_width)
@@ -130,15 +125,12 @@ class NumpyTransforms:
                 magnitude = np.log1p(np.abs(values))
                 both = np.concatenate([np.sign(values) * magnitude, magnitude], axis=2)
                 image = features.image[band]
-                image[:] = layers.head(both).reshape(image.shape)
+                image[:] = self._hyper_analysis.head(both).reshape(image.shape)
 
         with crew_of(thread_count()) as crew:
             crew.run(head, features.bands(2 * channels, crew))
-            features = stage(features, layers.stage_16.at(position), crew)
-            features = downsample(features, layers.down_16, 2, crew)
-            features = stage(features, layers.stage_32.at(position), crew)
-            features = downsample(features, layers.down_32, 2, crew)
-        return np.ascontiguousarray(features.image.transpose(2, 0, 1))
+            hyper_latents = self._hyper_latents(features, position, crew)
+        return np.ascontiguousarray(hyper_latents.transpose(2, 0, 1))
 
     def synthesize(self, latents: Float32Array, position: float) -> Uint8Array:
         """Dequantised latents (C, h, w) to pixels uint8 (16·h, 16·w, 3)."""
@@ -150,14 +142,36 @@ class NumpyTransforms:
             np.multiply(latents.transpose(1, 2, 0), gain, out=scaled.image)
         with crew_of(thread_count()) as crew:
             linear = upsample(scaled, layers.linear, 4, crew)
-            features = upsample(scaled, layers.head, 1, crew)
-            features = stage(features, layers.stage_16.at(position), crew)
-            features = upsample(features, layers.up_16, 2, crew)
-            features = stage(features, layers.stage_8.at(position), crew)
-            features = upsample(features, layers.up_8, 2, crew)
-            add_dense(features, linear, layers.side, crew)
-            features = stage(features, layers.stage_4.at(position), crew)
+            features = self._rendered(scaled, linear, position, crew)
             return _levels(features, linear, layers.out, crew)
+
+    def _correct_latents(self, linear: Plane, features: Plane, position: float, crew: Crew) -> None:
+        """Add to linear latents what the networks make of them and of the stem's features."""
+        layers = self._analysis
+        features = stage(features, layers.stage_8.at(position), crew)
+        features = downsample(features, layers.down, 2, crew)
+        add_dense(features, linear, layers.merge, crew)
+        features = stage(features, layers.stage_16.at(position), crew)
+        add_dense(linear, features, layers.out, crew)
+
+    def _hyper_latents(self, features: Plane, position: float, crew: Crew) -> Float32Array:
+        """The head's features (4·h, 4·w) to hyper-latents (h, w, Z)."""
+        layers = self._hyper_analysis
+        features = stage(features, layers.stage_16.at(position), crew)
+        features = downsample(features, layers.down_16, 2, crew)
+        features = stage(features, layers.stage_32.at(position), crew)
+        return downsample(features, layers.down_32, 2, crew).image
+
+    def _rendered(self, latents: Plane, linear: Plane, position: float, crew: Crew) -> Plane:
+        """Latents in pixel units and their linear image, at 1/4, to the last features there."""
+        layers = self._synthesis
+        features = upsample(latents, layers.head, 1, crew)
+        features = stage(features, layers.stage_16.at(position), crew)
+        features = upsample(features, layers.up_16, 2, crew)
+        features = stage(features, layers.stage_8.at(position), crew)
+        features = upsample(features, layers.up_8, 2, crew)
+        add_dense(features, linear, layers.side, crew)
+        return stage(features, layers.stage_4.at(position), crew)
 
     @cached_property
     def _analysis(self) -> _Analysis:

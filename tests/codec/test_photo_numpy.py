@@ -20,7 +20,7 @@ from codec.models.photo import PhotoModel
 from codec.models.photo_config import PhotoConfig
 from codec.models.photo_numpy import PREFIX, NumpyTransforms, network_shapes
 from codec.models.photo_torch import TorchTransforms
-from tests.codec.tiny import TINY, photographs
+from tests.codec.tiny import TINY, lively_arrays, photographs
 
 ROOT = Path(__file__).parents[2]
 Array = npt.NDArray[np.generic]
@@ -29,18 +29,7 @@ POSITIONS = (0.0, 0.37, 0.75, 1.0)
 
 @pytest.fixture(scope="module")
 def arrays() -> dict[str, Array]:
-    """Weights of a tiny model in which no branch is silent, as a weights file has them."""
-    torch.manual_seed(3)
-    model = PhotoModel(TINY)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "log" not in name:
-                parameter.add_(0.05 * torch.randn_like(parameter))
-    return {
-        PREFIX + name: parameter.detach().numpy().astype(np.float16)
-        for name, parameter in model.named_parameters()
-        if not name.startswith(("hyper_synthesis", "context"))
-    }
+    return lively_arrays()
 
 
 @pytest.fixture(scope="module")

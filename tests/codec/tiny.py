@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from codec.models.photo import PhotoModel
+from codec.models.photo_numpy import PREFIX
 from training.config import PRESETS
 from training.export import export_arrays, write_weights
 from training.origin import Origin
@@ -32,6 +33,21 @@ def photographs(count: int = 6, side: int = 128, seed: int = 0) -> list[npt.NDAr
         noisy = 127 + 70 * waves.transpose(1, 2, 0) + rng.normal(0, 4, (side, side, 3))
         images.append(np.clip(noisy, 0, 255).astype(np.uint8))
     return images
+
+
+def lively_arrays() -> dict[str, npt.NDArray[np.generic]]:
+    """Networks of a tiny model in which no branch is silent, as a weights file has them."""
+    torch.manual_seed(3)
+    model = PhotoModel(TINY)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "log" not in name:
+                parameter.add_(0.05 * torch.randn_like(parameter))
+    return {
+        PREFIX + name: parameter.detach().numpy().astype(np.float16)
+        for name, parameter in model.named_parameters()
+        if not name.startswith(("hyper_synthesis", "context"))
+    }
 
 
 @functools.cache

@@ -79,6 +79,11 @@ def test_ratios_are_judged_where_both_were_measured() -> None:
         "encode_times_avif": {"measured": 0.1, "at_most": 1.0, "met": True},
         "times_faster_than_mbt2018_mean": {"measured": 15.0, "at_least": 10.0, "met": True},
     }
+    assert not speed.ratios(measured, speed.PHOTO_OPENVINO)
+    measured[speed.PHOTO_OPENVINO] = times(0.5, 1)
+    found = speed.ratios(measured, speed.PHOTO_OPENVINO)
+    assert found["decode_times_avif"] == {"measured": 10.0, "at_most": 12.0, "met": True}
+    assert found["times_faster_than_mbt2018_mean"]["measured"] == 30.0
 
 
 def test_avif_is_that_of_the_nearest_size() -> None:
