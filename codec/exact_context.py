@@ -27,10 +27,12 @@ from codec.exact import (
     ExactLayer,
     ExactOutput,
     Integers,
+    clamp,
     layer_arrays,
     nearest_tables,
     neighbours,
     read_layer,
+    rectify,
 )
 
 STEPS = ("black", "second", "third")
@@ -125,7 +127,8 @@ class ExactStep:
             features = exact_features(around.errors, around.values)
             columns = around.columns(self.near.inputs(features))
             values = values + self.near.apply(columns, hundredths, around.taps)
-        return np.clip(values, 0, ACTIVATION_LIMIT, out=values)
+        rectify(values)
+        return values
 
     def corrections(
         self, hidden: Integers, hundredths: int, around: Around | None = None
@@ -245,7 +248,7 @@ class _Tile:
         means, indexes = (place.take(values) for values in self._predicted)
         if corrections is not None:
             means, indexes = means + corrections[0], indexes + corrections[1]
-            np.clip(means, -ACTIVATION_LIMIT, ACTIVATION_LIMIT, out=means)
+            clamp(means)
         tables = nearest_tables(indexes, self._table_count)
         part = Part(place, means.astype(np.int32), tables)
         place.put(self.means, part.means)
@@ -261,7 +264,7 @@ class _Tile:
         units += means
         values = np.clip(units, -ACTIVATION_LIMIT, ACTIVATION_LIMIT).astype(predicted.dtype)
         errors: Integers = values - predicted
-        np.clip(errors, -ACTIVATION_LIMIT, ACTIVATION_LIMIT, out=errors)
+        clamp(errors)
         if place.squares is not None:
             errors *= place.squares
             values *= place.squares

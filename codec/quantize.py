@@ -40,8 +40,10 @@ def quantize(latents: Float32Array, means: Int32Array) -> Int32Array:
 
 def residuals(latents: Float32Array, means: Int32Array) -> Float32Array:
     """y − μ, float32, finite and within ±2³⁰; arguments as those of `quantize`."""
-    values = np.nan_to_num(latents - means.astype(np.float32) * _UNIT, nan=0.0)
-    bounded: Float32Array = np.clip(values, -SYMBOL_LIMIT, SYMBOL_LIMIT)
+    values: Float32Array = latents - means.astype(np.float32) * _UNIT
+    if values.size and max(-values.min(), values.max()) <= SYMBOL_LIMIT:  # not so with NaN
+        return values
+    bounded: Float32Array = np.clip(np.nan_to_num(values, nan=0.0), -SYMBOL_LIMIT, SYMBOL_LIMIT)
     return bounded
 
 
