@@ -50,6 +50,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="presets of 64×64 pixels: centre square that is cut from pictures (the largest)",
     )
     parser.add_argument("--seed", type=int, help="of another run of the same preset (0)")
+    parser.add_argument(
+        "--learning-rate",
+        type=float,
+        help="photo presets: the highest one, another than the preset's (lower, for weights that "
+        "are trained already)",
+    )
     parser.add_argument("--minutes", type=float, help="training time in all, resumed parts too")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
@@ -101,6 +107,8 @@ def train(options: argparse.Namespace, group: ProcessGroup) -> None:
     """
     if options.preset not in PRESETS:
         require_alone(group, options.preset)
+        if options.learning_rate is not None:
+            raise UsageError(f"--learning-rate: the preset {options.preset!r} does not take it")
     # The first process makes a checkpoint at once: the others must not look for themselves.
     found = bool(group.number_of_first((options.run / CHECKPOINT).exists()))
     if found and not options.resume:
@@ -128,6 +136,8 @@ def train_photo(options: argparse.Namespace, group: ProcessGroup = ALONE) -> Non
         raise UsageError(f"--crop: the preset {options.preset!r} does not take it")
     if options.seed is not None:
         preset = replace(preset, seed=options.seed)
+    if options.learning_rate is not None:
+        preset = replace(preset, learning_rate=options.learning_rate)
     sampler = CropSampler(
         load_photographs(options.data, smallest_side=preset.crop),
         crop=preset.crop,
