@@ -51,23 +51,22 @@ def import_runtime(name: str) -> None:
     import numpy as np
 
     del np
-    if name == "numpy":
-        import codec.models.photo_coder
-    elif name.startswith("torch"):
-        import codec.models.photo_torch  # noqa: F401
+    if name == "numpy" or name.startswith("torch"):
+        pass
     elif name == "onnxruntime":
         import onnxruntime  # noqa: F401
     else:
-        import openvino  # noqa: F401
+        pass
 
 
 def load(name: str, quality: float, graph: Path | None, threads: int) -> Synthesis:
     """The synthesis of the default weights at a quality, ready to run."""
     kind, _, dtype = name.partition("-")
-    if kind in ("numpy", "torch"):
+    if kind != "onnxruntime":
         from codec import weights
 
-        coder: Any = weights.load_model("photo", device="cpu")
+        device = "openvino" if kind == "openvino" else "cpu"
+        coder: Any = weights.load_model("photo", device=device)
         if kind == "torch":
             import torch
 
@@ -75,21 +74,12 @@ def load(name: str, quality: float, graph: Path | None, threads: int) -> Synthes
             coder.transforms = coder.torch_transforms
             coder.transforms.dtype = getattr(torch, dtype or "float32")
         return lambda latents: coder.synthesize(latents, quality)
-    if kind == "onnxruntime":
-        import onnxruntime
+    import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        session = onnxruntime.InferenceSession(
-            str(graph), options, providers=["CPUExecutionProvider"]
-        )
-        return lambda latents: _levels(session.run(None, {"latents": latents[None]})[0])
-    import openvino
-
-    precision = "bf16" if dtype else "f32"
-    settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": precision}
-    request = openvino.Core().compile_model(str(graph), "CPU", settings).create_infer_request()
-    return lambda latents: _levels(request.infer({0: latents[None]})[0])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+    return lambda latents: _levels(session.run(None, {"latents": latents[None]})[0])
 
 
 def main() -> int:

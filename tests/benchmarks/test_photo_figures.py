@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks import photo_figures
+import pytest
+
+from benchmarks import figures, photo_figures
 
 TITLES = {"a": "First", "b": "Second"}
 
@@ -39,6 +41,27 @@ def test_effort_is_told_where_both_sets_were_measured(tmp_path: Path) -> None:
     assert nine.endswith("| ≤ 0 %: **missed on Second** |")
     assert "| +9.2 % | +9.2 % |" in one
     assert "in 801 / 801 times the time | -8.0 % | -8.0 % |" in own
+
+
+def test_speed_is_a_row_for_each_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
+    def row(measured: float) -> dict[str, float | bool]:
+        return {"measured": measured, "at_most": 12.0, "met": measured <= 12}
+
+    def picture(width: int, numpy: float, openvino: float | None) -> dict[str, Any]:
+        ratios = {"photo": {"decode_times_avif": row(numpy)}, "photo openvino": {}}
+        if openvino is not None:
+            ratios["photo openvino"] = {"decode_times_avif": row(openvino)}
+        return {"width": width, "height": 512, "ratios": ratios}
+
+    found = {"threads": 2, "pictures": [picture(768, 20.0, 11.0), picture(4000, 14.0, 12.4)]}
+    monkeypatch.setattr(figures, "_load", lambda name: found)
+    first, second = figures.speed_rows()
+    assert "AVIF's decoder (768×512 / 4000×512, 2 cores" in first
+    assert first.endswith("| 20× / 14× | ≤ 12×: **missed** / **missed** |")
+    expected = "| the same with `--device openvino` | 11× / 12× | ≤ 12×: met / **missed** |"
+    assert second == expected
+    found["pictures"] = [picture(768, 20.0, None)]
+    assert len(figures.speed_rows()) == 1
 
 
 def test_ablations_are_a_row_each(tmp_path: Path) -> None:
