@@ -25,6 +25,8 @@ from codec.processors import thread_count
 MAX_IDLE = 8  # networks
 REPORTS = "openvino_telemetry"
 
+_first_use = threading.Lock()
+
 _Key = tuple[str, float, int]
 """Network, position of the quality, threads."""
 Run = Callable[[Sequence[Float32Array]], Float32Array]
@@ -41,7 +43,7 @@ class OpenVinoTransforms(NumpyTransforms):
 
     def __init__(self, arrays: Mapping[str, Array], config: PhotoConfig) -> None:
         super().__init__(arrays, config)
-        self._core = _openvino().Core()
+        self._core = load_library().Core()
         supported = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self._precision = "bf16" if "BF16" in supported else "f32"
         self._idle: list[tuple[_Key, Run]] = []
@@ -141,7 +143,7 @@ class _Graph:
 
     def __init__(self, position: float) -> None:
         self.position = position
-        self._operations: Any = _openvino().opset13
+        self._operations: Any = load_library().opset13
         self._inputs: list[Any] = []
 
     def input(self, channels: int) -> Any:
@@ -152,7 +154,7 @@ class _Graph:
     def model(self, output: Any) -> Any:
         """The whole network, of all inputs in their order and one output."""
         last = self._operations.transpose(output, np.array([0, 2, 3, 1]))
-        return _openvino().Model([last], self._inputs)
+        return load_library().Model([last], self._inputs)
 
     def dense(self, values: Any, layer: Dense) -> Any:
         """A 1×1 convolution."""
@@ -189,8 +191,17 @@ class _Graph:
         return self.add(product, _constant(bias[:, None, None]))
 
 
-def _openvino() -> Any:
-    """The library; raises `MissingExtraError` without it."""
+def load_library() -> Any:
+    """The library, ready for several threads; raises `MissingExtraError` without it."""
+    with _first_use:
+        library = _imported()
+        # It looks up NumPy's interface when it first needs it, and two threads that do so at once
+        # wait for each other for ever.
+        library.Tensor(np.zeros(1, dtype=np.float32))
+        return library
+
+
+def _imported() -> Any:
     # It tells its makers of every process that imports it, with a number for the user, unless the
     # module that does so is missing. Nobody who decodes a picture asked for that.
     is_silenced = not sys.modules.keys() & {"openvino", REPORTS}

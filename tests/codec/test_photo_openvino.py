@@ -185,3 +185,22 @@ def test_the_command_reports_to_nobody(tmp_path: Path) -> None:
             env=environment,
         )
     assert not list(home.iterdir())
+
+
+def test_threads_may_use_the_library_first_together() -> None:
+    """It waits for ever where two threads are the first to need NumPy's interface."""
+    code = (
+        "import sys\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from threading import Barrier\n"
+        "from codec.models.photo_openvino import load_library\n"
+        "sys.setswitchinterval(1e-6)\n"
+        "start = Barrier(8)\n"
+        "def use(number):\n"
+        "    start.wait()\n"
+        "    return load_library().Type.f32.to_dtype()\n"
+        "with ThreadPoolExecutor(8) as pool:\n"
+        "    assert len(set(pool.map(use, range(8)))) == 1\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=60)
