@@ -138,7 +138,7 @@ SPEED_ROWS = {
 }
 
 
-RUNTIMES = {"photo": "", "photo openvino": "the same with `--device openvino`"}
+RUNTIMES = {"photo": "", "photo openvino": ", with `--device openvino`"}
 
 
 def speed_rows() -> list[str]:
@@ -158,7 +158,7 @@ def speed_rows() -> list[str]:
             wanted = wanted or f"≥ {rows[0]['at_least']:.0f}×"
             verdicts = " / ".join(_verdict(row["met"]) for row in rows)
             where = f" ({sizes}, {speed['threads']} cores, all loaded)" if not lines else ""
-            lines.append(f"| {runtime or title + where} | {values} | {wanted}: {verdicts} |")
+            lines.append(f"| {title}{runtime}{where} | {values} | {wanted}: {verdicts} |")
     return lines
 
 

@@ -230,7 +230,7 @@ class ExactHyperSynthesis:
 
     def predict(self, features: Integers, quality_hundredths: int) -> Integers:
         """`features` to means, then indexes, in units of 2⁻¹⁰: integers (2·C, h, w) in float32."""
-        # Float32 rounds no integers but such as are beyond the limit on both sides of it.
+        # What float32 cannot hold is beyond the limit, and stays there.
         values = self.layers[-1](features, quality_hundredths).astype(np.float32)
         clamp(values)
         return pixel_shuffle(values, self.layers[-1].shuffle)

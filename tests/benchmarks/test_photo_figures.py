@@ -58,8 +58,8 @@ def test_speed_is_a_row_for_each_runtime(monkeypatch: pytest.MonkeyPatch) -> Non
     first, second = figures.speed_rows()
     assert "AVIF's decoder (768×512 / 4000×512, 2 cores" in first
     assert first.endswith("| 20× / 14× | ≤ 12×: **missed** / **missed** |")
-    expected = "| the same with `--device openvino` | 11× / 12× | ≤ 12×: met / **missed** |"
-    assert second == expected
+    assert "AVIF's decoder, with `--device openvino` |" in second
+    assert second.endswith("| 11× / 12× | ≤ 12×: met / **missed** |")
     found["pictures"] = [picture(768, 20.0, None)]
     assert len(figures.speed_rows()) == 1
 
