@@ -134,7 +134,7 @@ SPEED_ROWS = {
     "encode_times_avif": "encoding at effort 1, in units of AVIF at speed 4",
     "times_faster_than_mbt2018_mean": "encode + decode: times faster than CompressAI's "
     "mbt2018-mean",
-    "times_faster_than_cheng2020_anchor": "the same against its cheng2020-anchor",
+    "times_faster_than_cheng2020_anchor": "encode + decode: times faster than its cheng2020-anchor",
 }
 
 
