@@ -31,31 +31,36 @@ def verdict_on(missed: Sequence[str]) -> str:
 
 
 def effort_rows(titles: dict[str, str], path: Path = RESULTS / "effort.json") -> list[str]:
-    """BD-rates of the highest effort on the pictures of each set that it was measured on.
+    """BD-rates of the efforts on the pictures of each set that they were measured on.
 
     titles   of the sets, by name
     """
     parts = _load(path).get("effort", {})
     if any(name not in parts for name in titles):
         return []
-    found = {name: parts[name]["found"][-1] for name in titles}
-    one = {name: parts[name]["found"][0] for name in titles}
-    effort = next(iter(found.values()))["effort"]
+    # An effort on all sets together: (one, two) of each.
+    one, *others = zip(*(parts[name]["found"] for name in titles), strict=True)
     counts = " / ".join(str(len(parts[name]["pictures"])) for name in titles)
     where = f"{counts} pictures, {parts[next(iter(titles))]['part']}"
-    times = " / ".join(f"{row['encode_seconds_over_effort_1']:.0f}" for row in found.values())
-    missed = [titles[name] for name, row in found.items() if not row["met"]]
+    highest = others[-1]
+    missed = [title for title, row in zip(titles.values(), highest, strict=True) if not row["met"]]
 
-    def cells(rows: dict[str, Content], key: str) -> str:
-        return " | ".join(percent(row[key]) for row in rows.values())
+    def cells(rows: Sequence[Content], key: str) -> str:
+        return " | ".join(percent(row[key]) for row in rows)
+
+    def saved(rows: Sequence[Content]) -> str:
+        times = " / ".join(f"{row['encode_seconds_over_effort_1']:.0f}" for row in rows)
+        return (
+            f"| photo at effort 1: what effort {rows[0]['effort']} saves on them, in {times} times "
+            f"the time | {cells(rows, 'bd_rate_percent')} | |"
+        )
 
     against = "bd_rate_against_avif_percent"
     return [
-        f"| AVIF, effort {effort} ({where}) | {cells(found, against)} | "
+        f"| AVIF, effort {highest[0]['effort']} ({where}) | {cells(highest, against)} | "
         f"≤ 0 %: {verdict_on(missed)} |",
         f"| AVIF, effort 1 on the same pictures | {cells(one, against)} | |",
-        f"| photo at effort 1: what effort {effort} saves on them, in {times} times the time | "
-        f"{cells(found, 'bd_rate_percent')} | |",
+        *map(saved, others),
     ]
 
 

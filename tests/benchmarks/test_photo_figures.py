@@ -20,6 +20,7 @@ def written(path: Path, content: dict[str, Any]) -> Path:
 
 def effort_part(against_avif: float) -> dict[str, Any]:
     one = {"effort": 1, "bd_rate_against_avif_percent": 9.25, "encode_seconds_over_effort_1": 1}
+    three = {"effort": 3, "bd_rate_percent": -2.0, "encode_seconds_over_effort_1": 6.2}
     nine = {
         "effort": 9,
         "bd_rate_against_avif_percent": against_avif,
@@ -27,7 +28,7 @@ def effort_part(against_avif: float) -> dict[str, Any]:
         "encode_seconds_over_effort_1": 801.4,
         "met": against_avif <= 0,
     }
-    return {"pictures": ["x.png", "y.png"], "part": "whole pictures", "found": [one, nine]}
+    return {"pictures": ["x.png", "y.png"], "part": "whole pictures", "found": [one, three, nine]}
 
 
 def test_effort_is_told_where_both_sets_were_measured(tmp_path: Path) -> None:
@@ -36,10 +37,11 @@ def test_effort_is_told_where_both_sets_were_measured(tmp_path: Path) -> None:
     written(path, {"effort": {"a": effort_part(-1.0)}})
     assert photo_figures.effort_rows(TITLES, path) == []
     written(path, {"effort": {"a": effort_part(-1.0), "b": effort_part(2.0)}})
-    nine, one, own = photo_figures.effort_rows(TITLES, path)
+    nine, one, short, own = photo_figures.effort_rows(TITLES, path)
     assert nine.startswith("| AVIF, effort 9 (2 / 2 pictures, whole pictures) | -1.0 % | +2.0 % |")
     assert nine.endswith("| ≤ 0 %: **missed on Second** |")
     assert "| +9.2 % | +9.2 % |" in one
+    assert "what effort 3 saves on them, in 6 / 6 times the time | -2.0 % | -2.0 % |" in short
     assert "in 801 / 801 times the time | -8.0 % | -8.0 % |" in own
 
 
