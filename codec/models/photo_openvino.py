@@ -55,7 +55,8 @@ class OpenVinoTransforms(NumpyTransforms):
 
     def _hyper_latents(self, features: Plane, position: float, crew: Crew) -> Float32Array:
         with self._network("hyper_analysis", position) as run:
-            return run([features.image]).copy()
+            hyper_latents: Float32Array = run([features.image]).copy()
+        return hyper_latents
 
     def _rendered(self, latents: Plane, linear: Plane, position: float, crew: Crew) -> Plane:
         features = Plane(linear.height, linear.width, self.config.width_4)
