@@ -51,12 +51,16 @@ def import_runtime(name: str) -> None:
     import numpy as np
 
     del np
-    if name == "numpy" or name.startswith("torch"):
-        pass
+    if name == "numpy":
+        import codec.models.photo_coder
+    elif name.startswith("torch"):
+        import codec.models.photo_torch  # noqa: F401
     elif name == "onnxruntime":
         import onnxruntime  # noqa: F401
     else:
-        pass
+        from codec.models.photo_openvino import load_library
+
+        load_library()
 
 
 def load(name: str, quality: float, graph: Path | None, threads: int) -> Synthesis:

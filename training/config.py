@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from codec.models.photo import PhotoConfig
 
@@ -29,15 +29,12 @@ class PhotoPreset:
     seed: int = 0
 
 
-_PHOTO = PhotoConfig(analysis_more_16=3, analysis_more_8=1)
-
 PRESETS: dict[str, PhotoPreset] = {
-    "photo": PhotoPreset(model=_PHOTO),
-    # What parts of it are measured against.
-    "photo-adamw": PhotoPreset(model=_PHOTO, optimizer="adamw", learning_rate=1e-3),
-    "photo-even": PhotoPreset(model=replace(_PHOTO, analysis_more_16=0, analysis_more_8=0)),
+    "photo": PhotoPreset(),
+    "photo-adamw": PhotoPreset(optimizer="adamw", learning_rate=1e-3),
+    # What the context is measured against.
     "photo-without-context": PhotoPreset(
-        model=replace(_PHOTO, first_group=0, second_group=0, context_width=0)
+        model=PhotoConfig(first_group=0, second_group=0, context_width=0)
     ),
     "photo-gpu": PhotoPreset(
         model=PhotoConfig(blocks_16=6, width_8=128, blocks_8=4), batch=64, crop=256

@@ -13,16 +13,14 @@ from safetensors import SafetensorError, safe_open
 from bitstream.errors import InputError, UsageError
 from codec.exact import layers_from_arrays
 from codec.exact_context import context_from_arrays
-from codec.models.photo import SCALE_COUNT, PhotoModel
-from codec.models.photo_config import ANALYSIS_SIZES, CONTEXT_SIZES, LATER_SIZES
+from codec.models.photo import CONTEXT_SIZES, SCALE_COUNT, PhotoModel
 from codec.models.photo_fixed_point import restore
 
 
 def start_from_weights(model: PhotoModel, path: Path) -> None:
     """Copy a weights file into a model of the same sizes, the exact path back into floats.
 
-    The file may lack a context that the model has, or some of the last blocks of a stage of its
-    analysis; those of the model then start silent.
+    The file may lack a context that the model has; that of the model then starts silent.
 
     Raises `InputError` for an unreadable file, `UsageError` where the sizes differ.
     """
@@ -34,12 +32,9 @@ def start_from_weights(model: PhotoModel, path: Path) -> None:
         raise InputError(f"{path} is not a weights file of this trainer: {error}") from error
     context = context_from_arrays(arrays, SCALE_COUNT)
     own = asdict(model.config)
-    config = dict.fromkeys(LATER_SIZES, 0) | config
     if context is None:
         # Weights from before there was a context are a start for a model with one.
         config |= {name: own[name] for name in CONTEXT_SIZES}
-    for name in ANALYSIS_SIZES:
-        config[name] = max(own[name], config[name])
     if config != own:
         raise UsageError(
             f"{path} has the sizes {config}, but the preset has {own}: "
@@ -50,9 +45,5 @@ def start_from_weights(model: PhotoModel, path: Path) -> None:
         for name, array in arrays.items()
         if name.startswith("network.")
     }
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name not in state and name.startswith("analysis.") and ".project." in name:
-                parameter.zero_()
     model.load_state_dict(state, strict=False)
     restore(model, layers_from_arrays(arrays), context)

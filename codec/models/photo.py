@@ -28,6 +28,7 @@ from torch.nn import functional as F
 
 from codec.layers import QualityTable, Stage, in_full_precision, round_straight_through
 from codec.models.code_length import gaussian_bits, logistic_bits, lower_bound
+from codec.models.photo_config import CONTEXT_SIZES as CONTEXT_SIZES
 from codec.models.photo_config import HIDDEN as HIDDEN
 from codec.models.photo_config import LATENT_STRIDE as LATENT_STRIDE
 from codec.models.photo_config import PhotoConfig as PhotoConfig
@@ -105,10 +106,10 @@ class Analysis(nn.Module):
         super().__init__()
         self.linear = _zeroed(nn.Conv2d(3, config.latent_channels, 16, stride=16))
         self.stem = nn.Conv2d(3, config.width_8, 8, stride=8)
-        self.stage_8 = Stage(config.width_8, config.analysis_8, config.knots)
+        self.stage_8 = Stage(config.width_8, config.blocks_8, config.knots)
         self.down = nn.Conv2d(4 * config.width_8, config.width_16, 1)
         self.merge = nn.Conv2d(config.latent_channels, config.width_16, 1)
-        self.stage_16 = Stage(config.width_16, config.analysis_16, config.knots)
+        self.stage_16 = Stage(config.width_16, config.blocks_16, config.knots)
         self.out = _zeroed(nn.Conv2d(config.width_16, config.latent_channels, 1))
         with torch.no_grad():
             self.linear.weight.copy_(filters)

@@ -18,9 +18,9 @@ from bitstream.tables import TableSet
 from codec.exact import ExactHyperSynthesis, layers_from_arrays, round_prediction
 from codec.exact_context import Part, Place, context_from_arrays
 from codec.models.photo_config import (
+    CONTEXT_SIZES,
     HIDDEN,
     LATENT_STRIDE,
-    LATER_SIZES,
     MODEL_ID,
     PhotoConfig,
     quality_position,
@@ -324,7 +324,8 @@ def read_photo_config(metadata: Mapping[str, str]) -> PhotoConfig:
     """The sizes in the metadata of a weights file; raises `WeightsMismatchError`."""
     try:
         values: dict[str, Any] = json.loads(metadata["config"])
-        values = dict.fromkeys(LATER_SIZES, 0) | values
+        # Weights without a context of latents do not tell its sizes.
+        values = dict.fromkeys(CONTEXT_SIZES, 0) | values
         known = {field.name for field in fields(PhotoConfig)}
         return PhotoConfig(**{name: int(values[name]) for name in known})
     except (KeyError, TypeError, ValueError) as error:

@@ -11,20 +11,14 @@ LATENT_STRIDE = 16
 HIDDEN = 96
 
 CONTEXT_SIZES = ("first_group", "second_group", "context_width")
-ANALYSIS_SIZES = ("analysis_more_16", "analysis_more_8")
-LATER_SIZES = (*CONTEXT_SIZES, *ANALYSIS_SIZES)
-"""Sizes that some weights files do not tell: zero."""
 
 
 @dataclass(frozen=True)
 class PhotoConfig:
     """Sizes of the photo model; travels in the weights file.
 
-    blocks_*         of the synthesis at 1/16, 1/8 and 1/4
-    analysis_more_*  blocks that the analysis has beyond those: it may take longer, since decoders
-                     need not wait for it
-    context_width    channels within the context (`codec.models.photo_context`); 0: no context, and
-                     no groups of channels
+    context_width  channels within the context (`codec.models.photo_context`); 0: no context, and
+                   no groups of channels
     """
 
     latent_channels: int = 384
@@ -40,18 +34,6 @@ class PhotoConfig:
     first_group: int = 32
     second_group: int = 96
     context_width: int = 96
-    analysis_more_16: int = 0
-    analysis_more_8: int = 0
-
-    @property
-    def analysis_16(self) -> int:
-        """Blocks of the analysis at 1/16."""
-        return self.blocks_16 + self.analysis_more_16
-
-    @property
-    def analysis_8(self) -> int:
-        """Blocks of the analysis at 1/8."""
-        return self.blocks_8 + self.analysis_more_8
 
 
 def quality_position(quality: float) -> float:

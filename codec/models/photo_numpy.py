@@ -185,10 +185,10 @@ class NumpyTransforms:
         return _Analysis(
             linear=layers["linear"],
             stem=layers["stem"],
-            stage_8=self._stage("analysis.stage_8", self.config.analysis_8),
+            stage_8=self._stage("analysis.stage_8", self.config.blocks_8),
             down=self._dense("analysis.down", inputs=2),
             merge=self._dense("analysis.merge"),
-            stage_16=self._stage("analysis.stage_16", self.config.analysis_16),
+            stage_16=self._stage("analysis.stage_16", self.config.blocks_16),
             out=self._dense("analysis.out"),
         )
 
@@ -315,10 +315,10 @@ def network_shapes(config: PhotoConfig) -> dict[str, tuple[int, ...]]:
 
     layer("analysis.linear", latents, 3, LATENT_STRIDE)
     layer("analysis.stem", width_8, 3, 8)
-    blocks("analysis.stage_8", width_8, config.analysis_8)
+    blocks("analysis.stage_8", width_8, config.blocks_8)
     layer("analysis.down", width_16, 4 * width_8)
     layer("analysis.merge", width_16, latents)
-    blocks("analysis.stage_16", width_16, config.analysis_16)
+    blocks("analysis.stage_16", width_16, config.blocks_16)
     layer("analysis.out", latents, width_16)
     layer("synthesis.linear", latents, 3, LATENT_STRIDE)
     shapes["synthesis.linear.bias"] = (3,)  # it goes the other way

@@ -269,43 +269,6 @@ def test_a_context_starts_silent_from_weights_without_one(tmp_path: Path) -> Non
         start_from_weights(PhotoModel(plain), write_tiny_weights(tmp_path / "tiny"))
 
 
-@pytest.mark.parametrize(("at_16", "at_8"), [(1, 0), (0, 2), (2, 1)])
-def test_a_deeper_analysis_starts_as_the_weights_are(tmp_path: Path, at_16: int, at_8: int) -> None:
-    torch.manual_seed(4)
-    even = PhotoModel(PRESET.model)
-    scenes = photographs(2, seed=3)
-    pixels = to_tensor(np.stack(scenes), torch.device("cpu"))
-    even.fit_scales(pixels)
-    with torch.no_grad():
-        even.analysis.out.weight.add_(0.05 * torch.randn_like(even.analysis.out.weight))
-    origin = Origin("synthetic scenes", "Apache-2.0", "none")
-    arrays = export_arrays(even, scenes, crop=64)
-    path = write_weights(tmp_path / "even", "photo", arrays, even.config, origin)
-    config = dataclasses.replace(PRESET.model, analysis_more_16=at_16, analysis_more_8=at_8)
-    deeper = PhotoModel(config)
-    for model in (even, deeper):
-        start_from_weights(model, path)
-    position = torch.tensor([0.2, 0.9])
-    latents, _ = deeper.analyze(pixels, position)
-    torch.testing.assert_close(latents, even.analyze(pixels, position)[0], rtol=0, atol=0)
-    latents.square().sum().backward()  # type: ignore[no-untyped-call]
-    stage = deeper.analysis.stage_16 if at_16 else deeper.analysis.stage_8
-    gradient = stage.blocks[-1].get_parameter("project.weight").grad
-    assert gradient is not None
-    assert gradient.abs().max() > 0
-    # Trained a little, it is exported, and codes like the model; and is no start for an even one.
-    with torch.no_grad():
-        for parameter in deeper.analysis.parameters():
-            parameter.add_(0.02 * torch.randn_like(parameter))
-        expected = deeper.analyze(pixels[:1], position[:1])[0][0].numpy()
-    arrays = export_arrays(deeper, scenes, crop=64)
-    path = write_weights(tmp_path / "deeper", "photo", arrays, config, origin)
-    found = PhotoCoder(arrays, config, bytes(8)).analyze(scenes[0], 1 + 99 * 0.2)
-    assert np.abs(found - expected).max() < 0.01 * np.abs(expected).max()
-    with pytest.raises(UsageError, match="sizes"):
-        start_from_weights(even, path)
-
-
 def test_command_reports_missing_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["photo-tiny", "--data", str(tmp_path / "none"), "--steps", "1"]
     assert train(arguments) == InputError.exit_code
