@@ -67,7 +67,7 @@ def effort_rows(titles: dict[str, str], path: Path = RESULTS / "effort.json") ->
 ABLATIONS = {
     "photo-without-context": "no context of latents",
     "photo-adamw": "AdamW in place of SOAP",
-    "gaussian-tables": "tables of Gaussians in place of counted ones",
+    "certain-tables": "every residual coded, the ones too that are hardly ever other than 0",
     "one-hyper-set": "one set of hyper-latent tables for all qualities",
 }
 
@@ -83,7 +83,7 @@ def ablation_table(path: Path = RESULTS / "ablations.json") -> str:
     if not lines:
         return ""
     head = "What parts of `photo` are worth: BD-rate on gb82 without them, real files at effort 1."
-    return "\n".join([head, "", "| without | BD-rate | of |", "|---|---|---|", *lines]) + "\n"
+    return "\n".join([head, "", "| instead | BD-rate | of |", "|---|---|---|", *lines]) + "\n"
 
 
 def realism_section(path: Path = RESULTS / "realism_kodak.json") -> str:
@@ -96,7 +96,8 @@ def realism_section(path: Path = RESULTS / "realism_kodak.json") -> str:
         f"PSNR in dB / Fréchet distance of {content['patches']:,} patches of 32×32 in own "
         "classifier features (not FID; two halves of the originals: "
         f"{content['frechet_between_halves_of_the_originals']:.2f}), "
-        f"{content['pictures']} pictures of {content['set'].capitalize()}, by `--realism`:",
+        f"{content['pictures']} pictures of {content['set'].capitalize()}, photo weights "
+        f"`{content['photo_weights'][:8]}`, by `--realism`:",
         "",
         "| quality | bits per pixel | " + " | ".join(f"{r:g}" for r in realisms) + " |",
         "|---|---|" + "---|" * len(realisms),

@@ -13,7 +13,7 @@ HISTOGRAM_LIMIT = 1023
 LATENT_PRIOR_COUNT = 3000.0
 HYPER_PRIOR_COUNT = 30.0
 # Of other symbols than 0, below which a table of residuals codes nothing else.
-CERTAIN_SHARE = 2.0**-15
+CERTAIN_SHARE = 2.0**-13
 
 Int64Array = npt.NDArray[np.int64]
 Float64Array = npt.NDArray[np.float64]

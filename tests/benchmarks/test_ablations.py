@@ -27,16 +27,18 @@ def test_measures_variants_and_keeps_other_comparisons(
     common = ["--data", str(folder), "--limit", "2", "--output", str(output)]
     common += ["--qualities", "20", "40", "60", "80", "--baseline", f"shipped={weights}"]
     assert ablations.main([*common, "--variants", f"same={weights}", "--set", "one"]) == 0
-    assert ablations.main([*common, "--without", "one-hyper-set", "gaussian-tables"]) == 0
+    assert ablations.main([*common, "--without", "one-hyper-set", "certain-tables"]) == 0
     found = json.loads(output.read_text())["comparisons"]
     same = found["one"]["rows"]["same"]
     assert same["bd_rate_percent"] == pytest.approx(0, abs=1e-9)
     assert found["one"]["images"] == 2
     rows = found["shipped"]["rows"]
-    assert set(rows) == {"shipped", "one-hyper-set", "gaussian-tables"}
+    assert set(rows) == {"shipped", "one-hyper-set", "certain-tables"}
     rates = {name: [point["rate_bpp"] for point in row["points"]] for name, row in rows.items()}
     decibels = {name: [p["psnr_db"] for p in row["points"]] for name, row in rows.items()}
     # Other tables code the same symbols in another number of bytes.
-    for name in ("one-hyper-set", "gaussian-tables"):
-        assert rates[name] != rates["shipped"]
-        np.testing.assert_array_equal(decibels[name], decibels["shipped"])
+    assert rates["one-hyper-set"] != rates["shipped"]
+    np.testing.assert_array_equal(decibels["one-hyper-set"], decibels["shipped"])
+    # Here a few are not the same: what a certain table cannot code was 0.
+    assert rates["certain-tables"] != rates["shipped"]
+    np.testing.assert_allclose(decibels["certain-tables"], decibels["shipped"], atol=0.1)

@@ -84,8 +84,10 @@ def test_realism_is_a_column_each(tmp_path: Path) -> None:
     ]
     found = [{"quality": 5.0, "mean_bpp": 0.078, "decoded": decoded}]
     about = {"patches": 9216, "pictures": 24, "set": "kodak", "found": found}
+    about["photo_weights"] = "0123456789abcdef"
     written(path, {**about, "frechet_between_halves_of_the_originals": 0.3})
     text = photo_figures.realism_section(path)
     assert "9,216 patches" in text
+    assert "photo weights `01234567`, by" in text
     assert "| quality | bits per pixel | 0 | 1 |" in text
     assert text.endswith("| 5 | 0.078 | 30.00 / 2.00 | 29.00 / 1.00 |\n")

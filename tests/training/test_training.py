@@ -16,6 +16,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from bitstream.errors import InputError, UsageError
+from bitstream.tables import TableSet, gaussian_tables
 from codec import weights
 from codec.exact import to_arrays
 from codec.models.photo import PhotoModel
@@ -25,7 +26,7 @@ from tests.codec.tiny import photographs, write_tiny_weights
 from training.__main__ import main as train
 from training.config import PRESETS
 from training.data import CropSampler, load_photographs
-from training.export import export_arrays, network_arrays, write_weights
+from training.export import export_arrays, gaussian_scales, network_arrays, write_weights
 from training.export import main as export
 from training.loop import Budget, Trainer, build_optimizer, to_tensor
 from training.losses import rate_distortion_loss
@@ -269,6 +270,18 @@ def test_a_context_starts_silent_from_weights_without_one(tmp_path: Path) -> Non
         start_from_weights(PhotoModel(plain), write_tiny_weights(tmp_path / "tiny"))
 
 
+def test_residuals_are_coded_under_the_gaussians_of_their_scales() -> None:
+    torch.manual_seed(3)
+    model = PhotoModel(PRESET.model)
+    scenes = photographs(2, seed=3)
+    model.fit_scales(to_tensor(np.stack(scenes), torch.device("cpu")))
+    tables = TableSet.from_arrays(export_arrays(model, scenes, crop=64), "latent_tables.")
+    expected = gaussian_tables(gaussian_scales()).with_certain(tables.certain)
+    assert not tables.certain.all()
+    np.testing.assert_array_equal(tables.frequencies, expected.frequencies)
+    np.testing.assert_array_equal(tables.starts, expected.starts)
+
+
 def test_command_reports_missing_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["photo-tiny", "--data", str(tmp_path / "none"), "--steps", "1"]
     assert train(arguments) == InputError.exit_code
@@ -308,7 +321,7 @@ def test_the_learning_rate_is_that_of_the_command(
 
 def test_tables_of_nothing_but_zeros_become_certain() -> None:
     histogram = new_histogram(5)
-    histogram[:, HISTOGRAM_LIMIT] = [2**17, 2**17 - 1, 2**17 - 3, 1000, 0]
+    histogram[:, HISTOGRAM_LIMIT] = [2**15, 2**15 - 1, 2**15 - 3, 1000, 0]
     histogram[1, HISTOGRAM_LIMIT + 1] = 1
     histogram[2, HISTOGRAM_LIMIT - 1] = 3
     tables = latent_tables(histogram, np.array([0.1, 0.2, 0.3, 0.4, 0.5]))
