@@ -126,7 +126,8 @@ def test_dask_distributed_finishes_although_a_worker_is_killed(folder: Path) -> 
         done = [next(results)]
         os.kill(victim, signal.SIGKILL)
         done += results
-        assert victim not in client.run(os.getpid).values()
+        # The scheduler may not have noticed yet, and asks the dead one too.
+        assert victim not in client.run(os.getpid, on_error="ignore").values()
     assert [one.source for one in done] == paths
     assert [one.error for one in done[:-1]] == [None] * 8
     assert isinstance(done[-1].error, InputError)
