@@ -11,6 +11,7 @@ from PIL import Image
 
 from benchmarks import ablations
 from tests.codec.tiny import photographs
+from training.export import tables_arrays
 
 pytest.importorskip("bjontegaard")
 
@@ -47,7 +48,9 @@ def test_measures_variants_and_keeps_other_comparisons(
 def test_certain_tables_are_taken_out(weights_folder: Path) -> None:
     arrays, metadata = ablations.read_weights(weights_folder / "photo.safetensors")
     coder = ablations.coder_of((arrays, metadata))
-    assert coder.latent_tables.certain.any()
+    certain = coder.latent_tables.with_certain(np.arange(len(coder.latent_tables)) < 3)
+    coder = ablations.coder_of(({**arrays, **tables_arrays(coder.hyper_tables, certain)}, metadata))
+    assert coder.latent_tables.certain.sum() == 3
     other = ablations.coder_of((ablations.without_certain_tables(arrays, coder), metadata))
     assert not other.latent_tables.certain.any()
     assert len(other.latent_tables) == len(coder.latent_tables)
