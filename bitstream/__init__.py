@@ -6,8 +6,8 @@ FORMAT.md, beside this file, describes the format to the byte.
 import importlib
 from typing import TYPE_CHECKING
 
-from .chunks import SIGNATURE, VERSION, ChunkInfo
-from .container import (
+from bitstream.chunks import SIGNATURE, VERSION, ChunkInfo
+from bitstream.container import (
     Container,
     Scan,
     TileSelection,
@@ -19,7 +19,7 @@ from .container import (
     scan,
     write_container,
 )
-from .errors import (
+from bitstream.errors import (
     CalotypeError,
     ChecksumError,
     ChunkIndexError,
@@ -46,14 +46,14 @@ from .errors import (
     WeightsMismatchError,
     WeightsMissingError,
 )
-from .header import Header
-from .varint import read_varint, write_varint
+from bitstream.header import Header
+from bitstream.varint import read_varint, write_varint
 
 if TYPE_CHECKING:
-    from .ans_coder import AnsCoder
-    from .range_coder import RangeDecoder, RangeEncoder
-    from .symbols import SymbolDecoder, SymbolEncoder
-    from .tables import (
+    from bitstream.ans_coder import AnsCoder
+    from bitstream.range_coder import RangeDecoder, RangeEncoder
+    from bitstream.symbols import SymbolDecoder, SymbolEncoder
+    from bitstream.tables import (
         PRECISION,
         TableSet,
         gaussian_tables,

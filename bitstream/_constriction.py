@@ -13,7 +13,7 @@ import constriction
 import numpy as np
 import numpy.typing as npt
 
-from .errors import PayloadError
+from bitstream.errors import PayloadError
 
 # constriction has no type information.
 Model = Any  # constriction.stream.model.Categorical

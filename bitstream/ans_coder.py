@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ._constriction import model_of_each_row, payload_errors, stack
-from .errors import PayloadError, TableError, UsageError
-from .grouping import collect, runs
-from .tables import TOTAL, TableSet
+from bitstream._constriction import model_of_each_row, payload_errors, stack
+from bitstream.errors import PayloadError, TableError, UsageError
+from bitstream.grouping import collect, runs
+from bitstream.tables import TOTAL, TableSet
 
 Int32Array = npt.NDArray[np.int32]
 

@@ -10,8 +10,8 @@ import zlib
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from . import limits
-from .errors import (
+from bitstream import limits
+from bitstream.errors import (
     ChecksumError,
     EmptyFileError,
     LimitError,
@@ -21,7 +21,7 @@ from .errors import (
     TruncatedError,
     UnsupportedVersionError,
 )
-from .varint import MAX_VARINT_BYTES, read_varint, write_varint
+from bitstream.varint import MAX_VARINT_BYTES, read_varint, write_varint
 
 # "CALO" with the high bit of the C set, then the line ends and the end-of-file character that
 # text-mode transfers change: the idea is PNG's.

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from .chunks import SIGNATURE, VERSION, ChunkInfo, chunk_bytes, is_critical, write_chunk
-from .errors import TruncatedError, UsageError
-from .header import Header
-from .varint import write_varint
-from .walk import METADATA, ChunkWalk, check_metadata
+from bitstream.chunks import SIGNATURE, VERSION, ChunkInfo, chunk_bytes, is_critical, write_chunk
+from bitstream.errors import TruncatedError, UsageError
+from bitstream.grammar import METADATA, ChunkWalk, check_metadata
+from bitstream.header import Header
+from bitstream.varint import write_varint
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ leading one.  The class costs about k + 1 bits, as the unary prefix of an Exp-Go
 import numpy as np
 import numpy.typing as npt
 
-from .errors import PayloadError
+from bitstream.errors import PayloadError
 
 Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]

@@ -16,8 +16,8 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from . import escape
-from .tables import TableSet, check_indexes, check_message
+from bitstream import escape
+from bitstream.tables import TableSet, check_indexes, check_message
 
 Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]

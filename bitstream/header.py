@@ -3,9 +3,9 @@
 import struct
 from dataclasses import dataclass
 
-from . import limits
-from .errors import HeaderError, LimitError
-from .varint import MAX_VARINT, read_varint, write_varint
+from bitstream import limits
+from bitstream.errors import HeaderError, LimitError
+from bitstream.varint import MAX_VARINT, read_varint, write_varint
 
 # channels, bit depth, quality in hundredths, model number, weights hash, log2 of the tile size
 _FIXED = struct.Struct("<BBHH8sB")

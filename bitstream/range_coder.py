@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ._constriction import model_from_frequencies, payload_errors, queue
-from .errors import PayloadError
-from .tables import TableSet
+from bitstream._constriction import model_from_frequencies, payload_errors, queue
+from bitstream.errors import PayloadError
+from bitstream.tables import TableSet
 
 Int32Array = npt.NDArray[np.int32]
 

@@ -17,9 +17,9 @@ array([    0,     3,    -7,     1, 90000], dtype=int32)
 import numpy as np
 import numpy.typing as npt
 
-from .grouping import collect, runs
-from .range_coder import RangeDecoder, RangeEncoder
-from .tables import TableSet
+from bitstream.grouping import collect, runs
+from bitstream.range_coder import RangeDecoder, RangeEncoder
+from bitstream.tables import TableSet
 
 Int32Array = npt.NDArray[np.int32]
 

@@ -21,9 +21,9 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from . import escape, limits
-from ._constriction import Model, model_from_frequencies
-from .errors import TableError, UsageError
+from bitstream import escape, limits
+from bitstream._constriction import Model, model_from_frequencies
+from bitstream.errors import TableError, UsageError
 
 PRECISION = 24
 TOTAL = 1 << PRECISION

@@ -6,7 +6,7 @@ One number has one encoding: a final zero byte after others ("overlong") is refu
 number of more than 63 bits.
 """
 
-from .errors import PayloadError, TruncatedError, UsageError
+from bitstream.errors import PayloadError, TruncatedError, UsageError
 
 MAX_VARINT = 2**63 - 1
 MAX_VARINT_BYTES = 9

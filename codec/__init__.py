@@ -34,8 +34,7 @@ if TYPE_CHECKING:
         WeightsMismatchError,
         WeightsMissingError,
     )
-
-    from .api import (
+    from codec.api import (
         compress,
         compress_to_file,
         decompress,
@@ -44,12 +43,12 @@ if TYPE_CHECKING:
         models,
         verify,
     )
-    from .batch import FileResult, compress_files, decompress_files
-    from .models.catalog import ModelEntry
-    from .progressive import decompress_progressive
-    from .results import Compression, FileInfo, Verification
+    from codec.batch import FileResult, compress_files, decompress_files
+    from codec.models.catalog import ModelEntry
+    from codec.progressive import decompress_progressive
+    from codec.results import Compression, FileInfo, Verification
 else:
-    from . import models
+    from codec import models
 
 __version__ = "0.1.0"
 

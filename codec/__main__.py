@@ -1,6 +1,6 @@
 """``python -m codec`` is the command ``calotype``."""
 
-from .cli import main
+from codec.cli import main
 
 if __name__ == "__main__":
     main()

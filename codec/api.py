@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, overload
 
 from bitstream import UsageError, read_container, scan
-
-from .file_bands import read_bands
-from .forms import ReturnType, check_return_type, in_form
-from .inspection import file_info
-from .models.catalog import MODELS, ModelEntry
-from .options import CompressOptions, check_device
-from .results import Compression, FileInfo, Verification
-from .source import Source, opened
+from codec.inspection import file_info
+from codec.models.catalog import MODELS, ModelEntry
+from codec.options import CompressOptions, check_device
+from codec.pictures.forms import ReturnType, check_return_type, in_form
+from codec.pipeline.decode_file import read_bands
+from codec.results import Compression, FileInfo, Verification
+from codec.system.source import Source, opened
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
-    from .image import ImageSource, Picture
+    from codec.pictures.picture import ImageSource, Picture
 
 Region = tuple[int, int, int, int]
 PathName = str | os.PathLike[str]
@@ -151,7 +150,7 @@ def compress_with(
 
     progress   told the share of an effort's search that is done, 0 .. 1
     """
-    from .image import picture_from
+    from codec.pictures.picture import picture_from
 
     picture = picture_from(
         image,
@@ -159,9 +158,10 @@ def compress_with(
         strip=options.strip,
         apply_orientation=options.apply_orientation,
     )
-    from . import target, weights
+    from codec import loading
+    from codec.pipeline import quality_search as target
 
-    model = weights.load_model(options.model, device=options.device, checkpoint=options.checkpoint)
+    model = loading.load_model(options.model, device=options.device, checkpoint=options.checkpoint)
     trial = target.meet(options, picture, model, progress)
     fo.write(trial.data)
     size_bytes = len(trial.data)
@@ -310,8 +310,8 @@ def decompress_file(
     An existing output is replaced.  PNG and PPM are written to a path while the image is decoded:
     large ones need little memory.  Raises what ``decompress`` raises, and OutputError.
     """
-    from .bands import bands_of
-    from .save import format_of_suffix, save_bands
+    from codec.pictures.bands import bands_of
+    from codec.pictures.save import format_of_suffix, save_bands
 
     if format is None:
         if not isinstance(output, (str, os.PathLike)):
@@ -328,7 +328,7 @@ def decompress_file(
         checkpoint=checkpoint,
     )
     if isinstance(output, (str, os.PathLike)):
-        from .write_file import write_atomically
+        from codec.system.write_file import write_atomically
 
         notices: list[str] = []
         write_atomically(
@@ -357,7 +357,8 @@ def verify(
     Raises what ``decompress`` raises; returning means that the file is sound.
     """
     check_device(device)
-    from . import pipeline, weights
+    from codec import loading
+    from codec.pipeline import encode
 
     with opened(data) as fo:
         content = fo if fo.seekable() else io.BytesIO(fo.read())
@@ -366,8 +367,8 @@ def verify(
         content.seek(start)
         container = read_container(content)
     header = container.header
-    model = weights.load_model_of(header, device=device, checkpoint=checkpoint)
-    for _ in pipeline.container_bands(container, model).bands:
+    model = loading.load_model_of(header, device=device, checkpoint=checkpoint)
+    for _ in encode.container_bands(container, model).bands:
         pass
     return Verification(
         size_bytes=info.size_bytes,

@@ -25,9 +25,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, Generic, TypeVar
 
 from bitstream import CalotypeError, OutputError, UsageError, limits
-
-from . import api
-from .options import (
+from codec import api
+from codec.options import (
     CompressOptions,
     check_device,
     check_integer,
@@ -35,10 +34,10 @@ from .options import (
     check_region,
     check_seed,
 )
-from .processors import compute_threads
-from .results import Compression
-from .workers import Outcome, run_each
-from .write_file import write_atomically
+from codec.results import Compression
+from codec.system.processors import compute_threads
+from codec.system.workers import Outcome, run_each
+from codec.system.write_file import write_atomically
 
 PathName = str | os.PathLike[str]
 T = TypeVar("T")
@@ -134,8 +133,8 @@ def compress_files(
 
     Work begins when the first result is asked for, and what has not begun is cancelled when the
     iterator is closed.  The error of a file is in its result and stops no other: what
-    `codec.compress` raises, OutputError, `codec.workers.WorkerError` where a worker died, and
-    CalotypeError where the machine failed otherwise.  An output appears when it is complete.
+    `codec.compress` raises, OutputError, `codec.system.workers.WorkerError` where a worker died,
+    and CalotypeError where the machine failed otherwise.  An output appears when it is complete.
     An executor may do a file twice, as dask does when it has lost the result with a worker: the
     second time finds its own bytes.
 
@@ -165,7 +164,7 @@ def decompress_files(
 
     Everything else is as in `compress_files`.
     """
-    from .save import format_of_suffix
+    from codec.pictures.save import format_of_suffix
 
     checked = DecompressOptions(**options)
     format_name = format_of_suffix(suffix)
@@ -267,8 +266,8 @@ def _compress_file(
 def _decompress_file(
     options: DecompressOptions, format_name: str, overwrite: bool, task: tuple[Path, Path]
 ) -> Decompression:
-    from .file_bands import read_bands
-    from .save import save_bands
+    from codec.pictures.save import save_bands
+    from codec.pipeline.decode_file import read_bands
 
     source, output = task
     bands = read_bands(

@@ -2,9 +2,8 @@
 
 from bitstream import Header, Scan
 from bitstream.chunks import chunk_bytes
-
-from .models.catalog import ARCHITECTURES, FOREIGN, MODELS
-from .results import FileInfo, NoisePolicy
+from codec.models.catalog import ARCHITECTURES, FOREIGN, MODELS
+from codec.results import FileInfo, NoisePolicy
 
 
 def file_info(found: Scan) -> FileInfo:

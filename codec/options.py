@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bitstream import UsageError
-
-from .models.catalog import FOREIGN, find_model, find_variant, split_name
+from codec.models.catalog import FOREIGN, find_model, find_variant, split_name
 
 DEFAULT_QUALITY = 75.0
 DEVICES = ("auto", "cpu", "openvino", "cuda")

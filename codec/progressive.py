@@ -7,10 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal, overload
 
 from bitstream import Container, read_layers
-
-from .forms import ReturnType, check_return_type, in_form
-from .options import check_device, check_seed
-from .source import Source, opened
+from codec.options import check_device, check_seed
+from codec.pictures.forms import ReturnType, check_return_type, in_form
+from codec.system.source import Source, opened
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
-    from .image import Picture
+    from codec.pictures.picture import Picture
 
 
 @overload
@@ -55,16 +54,17 @@ def decompress_progressive(
 
 
 def _pictures(data: Source, seed: int | None, device: str) -> Iterator[Picture]:
-    from . import pipeline, weights
+    from codec import loading
+    from codec.pipeline import encode
 
     decode: Callable[[Container], Picture] | None = None
     with opened(data) as fo:
         for container in read_layers(fo):
             if decode is None:
                 header = container.header
-                model = weights.load_model_of(header, device=device)
+                model = loading.load_model_of(header, device=device)
                 if header.layers == 1:
-                    decode = partial(pipeline.decompress_container, model=model, seed=seed)
+                    decode = partial(encode.decompress_container, model=model, seed=seed)
                 else:
-                    decode = pipeline.LayerDecoder(header, model, seed=seed).decode
+                    decode = encode.LayerDecoder(header, model, seed=seed).decode
             yield decode(container)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from benchmarks import figures
+from benchmarks.readme import tables as figures
 from codec.cli import app
 
 ROOT = Path(__file__).parents[1]

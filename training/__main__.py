@@ -12,14 +12,14 @@ from pathlib import Path
 import torch
 
 from bitstream.errors import CalotypeError, UsageError
-from training.config import PRESETS
-from training.data import CropSampler, load_photographs
+from training.data.crops import CropSampler, load_photographs
 from training.dplc.config import DPLC_PRESETS
 from training.draw.config import DRAW_PRESETS
 from training.generative.command import named_device, train_generative
 from training.generative.config import GENERATIVE_PRESETS
-from training.loop import CHECKPOINT, Budget, Progress, Trainer
-from training.process_group import ALONE, ProcessGroup, joined, require_alone
+from training.loop.process_group import ALONE, ProcessGroup, joined, require_alone
+from training.photo.config import PRESETS
+from training.photo.learner import CHECKPOINT, Budget, Progress, Trainer
 from training.realism.command import train_realism
 from training.realism.config import REALISM_PRESETS
 

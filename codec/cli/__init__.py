@@ -10,19 +10,19 @@ import typer
 from typer.core import TyperGroup
 
 from bitstream import CalotypeError, OutputError
-
-from .terminal import accept_all_names, print_error
+from codec.cli.terminal import accept_all_names, print_error
 
 if TYPE_CHECKING:
     from typer._click import Command, Context
 
 __all__ = ["app", "main"]
 
-# Modules of this package, each with a function of the same name.
+# Each is a function in the module of the same name, or of the one that stands here.
 _COMMANDS = (
     "compress", "decompress", "inspect", "verify", "compare", "models", "rd", "bound", "plot",
     "demo",
 )  # fmt: skip
+_MODULES = {"rd": "rate_distortion"}
 
 
 class _Commands(TyperGroup):
@@ -35,7 +35,7 @@ class _Commands(TyperGroup):
         if cmd_name not in _COMMANDS:
             return None
         if cmd_name not in self.commands:
-            module = importlib.import_module(f"codec.cli.{cmd_name}")
+            module = importlib.import_module(f"codec.cli.{_MODULES.get(cmd_name, cmd_name)}")
             single = typer.Typer(add_completion=False, rich_markup_mode=None)
             single.command(cmd_name)(getattr(module, cmd_name))
             self.commands[cmd_name] = typer.main.get_command(single)

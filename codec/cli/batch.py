@@ -13,11 +13,10 @@ from typing import Any, Generic, TypeVar
 import typer
 
 from bitstream import CalotypeError
-from codec.processors import compute_threads, thread_count
-from codec.workers import run_each
-
-from .progress import progress
-from .terminal import one_line, print_error
+from codec.cli.progress import progress
+from codec.cli.terminal import one_line, print_error
+from codec.system.processors import compute_threads, thread_count
+from codec.system.workers import run_each
 
 T = TypeVar("T")
 
@@ -43,7 +42,7 @@ def run_batch(
     """Call ``work(0)`` .. ``work(n - 1)``; an error of one file does not stop the others.
 
     Errors are those of the project, and what a machine that is short of memory or loses a disk
-    raises, see `codec.workers.run_each`.
+    raises, see `codec.system.workers.run_each`.
 
     names    of the inputs, for messages
     threads  how many at a time; they share the processor's cores

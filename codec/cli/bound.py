@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     import torch
 
-    from codec.rate_distortion.adapters import DecoderAdapter
     from codec.rate_distortion.distortions import Distortion
-    from codec.rate_distortion.model_file import ModelResult
+    from codec.rate_distortion.ladder.model_file import ModelResult
+    from codec.rate_distortion.user_code.adapters import DecoderAdapter
 
 MOST_BETAS = 10_000
 TABLE_ROWS = 12
@@ -86,10 +86,10 @@ def bound(
     distortion D, by annealing (Huang et al. 2020): an upper bound on the rate-distortion function
     of the data. Points whose accuracy could not be certified are marked.
     """
-    from codec.rate_distortion.annealed import rd_curve
-    from codec.rate_distortion.model_file import ModelResult
-    from codec.rate_distortion.plot import plot_available
-    from codec.write_file import refuse_existing
+    from codec.rate_distortion.annealing.rd_curve import rd_curve
+    from codec.rate_distortion.ladder.model_file import ModelResult
+    from codec.rate_distortion.report.figure import plot_available
+    from codec.system.write_file import refuse_existing
 
     values = None if betas is None else parse_betas(betas)
     drawings = [output / "bound.svg", output / "bound.png"] if plot_available() else []
@@ -185,9 +185,9 @@ def _prepare(
     """Load everything and try it out, so that nothing fails after an hour."""
     import torch
 
-    from codec.rate_distortion.adapters import load_decoder
-    from codec.rate_distortion.decoder_probe import probe_distortion
-    from codec.rate_distortion.user_distortion import load_distortion
+    from codec.rate_distortion.user_code.adapters import load_decoder
+    from codec.rate_distortion.user_code.distortion import load_distortion
+    from codec.rate_distortion.user_code.probe import probe_distortion
 
     device = _device(device)
     adapter = load_decoder(model, device=device, prior_dim=prior_dim)
@@ -223,7 +223,7 @@ def read_data(
     import torch
 
     from bitstream.errors import InputError, UsageError
-    from codec.rate_distortion.image_arrays import read_images
+    from codec.datasets.arrays import read_images
 
     wanted = (shape[0], shape[1], shape[2]) if shape is not None and len(shape) == 3 else None
     found = read_images(path, shape=wanted, part=part)
@@ -254,7 +254,7 @@ def _refuse_output(folder: Path) -> None:
 
 def _check_convention(distortion: Distortion) -> None:
     from bitstream.errors import UsageError
-    from codec.rate_distortion.schema import pixel_range_of, reduction_of
+    from codec.rate_distortion.ladder.result_schema import pixel_range_of, reduction_of
 
     convention = str(distortion.convention)
     if reduction_of(convention) is None or pixel_range_of(convention) is None:
@@ -266,7 +266,7 @@ def _check_convention(distortion: Distortion) -> None:
 
 
 def _device(name: str) -> str:
-    from codec.rate_distortion.adapters import usable_device
+    from codec.rate_distortion.user_code.adapters import usable_device
 
     return usable_device(name)
 
@@ -317,10 +317,10 @@ def _libraries() -> dict[str, str]:
 
 
 def _write(result: ModelResult, output: Path, drawings: list[Path]) -> None:
-    from codec.rate_distortion.model_file import write_model_result
-    from codec.rate_distortion.model_lines import lines_of_results
-    from codec.rate_distortion.model_plot import draw_models
-    from codec.rate_distortion.result_file import write_text
+    from codec.rate_distortion.files.result_file import write_text
+    from codec.rate_distortion.ladder.model_file import write_model_result
+    from codec.rate_distortion.report.lines import lines_of_results
+    from codec.rate_distortion.report.model_plot import draw_models
 
     write_model_result(output / "bound.json", result)
     write_text(output / "bound.csv", result.curve.to_csv())

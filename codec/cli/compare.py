@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bitstream import SIGNATURE, InputError, StreamError, UsageError
-
-from .batch import notice, print_json
-from .files import PIPE, Job, read_input
-from .terminal import one_line
+from codec.cli.batch import notice, print_json
+from codec.cli.files import PIPE, Job, read_input
+from codec.cli.terminal import one_line
 
 if TYPE_CHECKING:
-    from codec.image import Picture
-    from codec.rate_distortion.comparison import Comparison
+    from codec.pictures.picture import Picture
+    from codec.rate_distortion.files.comparison import Comparison
 
 SCHEMA = "calotype.compare/1"
 
@@ -61,7 +60,7 @@ def compare(
     compared as they are stored, without regard to ICC profiles; alpha apart from them.
     """
     from codec.options import check_device
-    from codec.rate_distortion.comparison import compare_pictures
+    from codec.rate_distortion.files.comparison import compare_pictures
 
     check_device(device)
     if first == second == PIPE:
@@ -95,8 +94,8 @@ def compare(
 
 def _choose(metrics: str | None) -> tuple[list[str], list[str]]:
     """Return the measures to take, and why others of the default list are left out."""
-    from codec.rate_distortion.comparison import METRICS
     from codec.rate_distortion.errors import MissingExtraError
+    from codec.rate_distortion.files.comparison import METRICS
     from codec.rate_distortion.metrics import ms_ssim_available, ssimulacra2_available
 
     if metrics is not None:
@@ -127,8 +126,8 @@ def _read(name: str, reduce_depth: bool, device: str) -> tuple[Picture, str, int
 
     from bitstream import limits
     from codec import api
-    from codec.image import picture_from
-    from codec.source import opened
+    from codec.pictures.picture import picture_from
+    from codec.system.source import opened
 
     with opened(read_input(Job(None if name == PIPE else Path(name), None))) as fo:
         try:

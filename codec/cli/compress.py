@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bitstream import UsageError, limits
+from codec.cli.batch import as_record, end, notice, print_json, run_batch
+from codec.cli.completion import model_names
+from codec.cli.files import check_targets, plan, read_input, write_output
+from codec.cli.progress import Advance, progress
+from codec.cli.values import parse_noise_seed, parse_size
 from codec.models.catalog import FOREIGN
-
-from .batch import as_record, end, notice, print_json, run_batch
-from .completion import model_names
-from .files import check_targets, plan, read_input, write_output
-from .progress import Advance, progress
-from .values import parse_noise_seed, parse_size
 
 if TYPE_CHECKING:
     from codec import Compression
@@ -172,7 +171,7 @@ def _in_steps(advance: Advance, steps: int) -> Callable[[float], None]:
 
 
 def _is_image(path: Path) -> bool:
-    from codec.image import has_image_suffix
+    from codec.pictures.picture import has_image_suffix
 
     return path.suffix.lower() != SUFFIX and has_image_suffix(path)
 

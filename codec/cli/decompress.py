@@ -7,10 +7,9 @@ import typer
 
 from bitstream import UsageError, limits
 from codec.batch import Decompression
-
-from .batch import as_record, end, notice, print_json, run_batch
-from .files import check_targets, plan, read_input, write_output
-from .values import parse_region
+from codec.cli.batch import as_record, end, notice, print_json, run_batch
+from codec.cli.files import check_targets, plan, read_input, write_output
+from codec.cli.values import parse_region
 
 SUFFIX = ".png"
 
@@ -100,9 +99,9 @@ def decompress(
         job, problem, format_name = todo[number], problems[number], formats[number]
         if problem is not None:
             raise problem
-        from codec.bands import bands_of
-        from codec.file_bands import read_bands
-        from codec.save import save_bands
+        from codec.pictures.bands import bands_of
+        from codec.pictures.save import save_bands
+        from codec.pipeline.decode_file import read_bands
 
         bands = read_bands(
             read_input(job),
@@ -151,6 +150,6 @@ def decompress(
 
 
 def _format_of(target: Path | None) -> str:
-    from codec.save import format_of_suffix
+    from codec.pictures.save import format_of_suffix
 
     return "PNG" if target is None else format_of_suffix(target.suffix)

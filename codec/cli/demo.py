@@ -49,8 +49,8 @@ def demo(
     scikit-image, so this works offline; nothing but the output folder is written.
     """
     from codec.rate_distortion import find_codec
-    from codec.rate_distortion.result_file import write_bytes
-    from codec.write_file import refuse_existing
+    from codec.rate_distortion.files.result_file import write_bytes
+    from codec.system.write_file import refuse_existing
 
     pixels = load_picture(picture)
     original = output / f"{picture}.png"

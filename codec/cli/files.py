@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from bitstream import CalotypeError, InputError, OutputError, UsageError
-from codec.write_file import is_device, refuse_existing, write_atomically
+from codec.system.write_file import is_device, refuse_existing, write_atomically
 
 PIPE = "-"
 

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bitstream import StreamError
+from codec.cli.batch import print_json
+from codec.cli.files import Job, read_input
 from codec.models.catalog import FOREIGN, find_model
-
-from .batch import print_json
-from .files import Job, read_input
 
 if TYPE_CHECKING:
     from codec import FileInfo

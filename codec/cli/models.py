@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
+from codec.cli.batch import print_json
 from codec.models.catalog import WEIGHTS_FOLDER, ModelEntry, WeightsEntry
-
-from .batch import print_json
 
 
 def models(

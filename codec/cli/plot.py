@@ -48,7 +48,7 @@ def plot(
     belong to codecs only.
     """
     from bitstream.errors import UsageError
-    from codec.write_file import refuse_existing
+    from codec.system.write_file import refuse_existing
 
     if anchor and anchors is None:
         raise UsageError("--anchor chooses from a file of published curves: give --anchors FILE")
@@ -74,15 +74,15 @@ def plot(
 
 
 def _is_of_model(path: Path) -> bool:
-    from codec.rate_distortion.model_file import MODEL_SCHEMAS, read_json
+    from codec.rate_distortion.ladder.model_file import MODEL_SCHEMAS, read_json
 
     return read_json(path).get("schema") in MODEL_SCHEMAS
 
 
 def _plot_models(results: list[Path], output: Path, title: str) -> int:
-    from codec.rate_distortion.model_file import read_model_result
-    from codec.rate_distortion.model_lines import lines_of_results
-    from codec.rate_distortion.model_plot import draw_models
+    from codec.rate_distortion.ladder.model_file import read_model_result
+    from codec.rate_distortion.report.lines import lines_of_results
+    from codec.rate_distortion.report.model_plot import draw_models
 
     picture = lines_of_results([read_model_result(path) for path in results], title=title)
     draw_models(picture, output)
@@ -99,9 +99,9 @@ def _plot_codecs(
     title: str,
 ) -> int:
     from bitstream.errors import UsageError
-    from codec.cli.rd import parse_rate_range
+    from codec.cli.rate_distortion import parse_rate_range
     from codec.rate_distortion import read_result
-    from codec.rate_distortion.plot import draw, lines_of_anchors, lines_of_curves
+    from codec.rate_distortion.report.figure import draw, lines_of_anchors, lines_of_curves
 
     curves = [curve for path in results for curve in read_result(path).curves]
     if codecs is not None:

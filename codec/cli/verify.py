@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .batch import as_record, end, print_json, run_batch
-from .files import Job, read_input
+from codec.cli.batch import as_record, end, print_json, run_batch
+from codec.cli.files import Job, read_input
 
 if TYPE_CHECKING:
     from codec import Verification

@@ -30,7 +30,7 @@ from bitstream import (
 )
 
 if TYPE_CHECKING:
-    from codec.image import Picture
+    from codec.pictures.picture import Picture
 
 FORMAT = "CALO"
 MIME = "image/x-calotype"
@@ -78,7 +78,8 @@ class CaloDecoder(ImageFile.PyDecoder):
 
     def decode(self, buffer: Any) -> tuple[int, int]:
         """Read the file at its place and set all of the image; raises OSError."""
-        from codec import api, image
+        from codec import api
+        from codec.pictures import picture as image
 
         fd = cast("Any", self.fd)
         try:
@@ -104,8 +105,8 @@ def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     As everywhere in Pillow, options that are not known are ignored.
     """
     from codec import api
-    from codec.image import picture_from
     from codec.options import CompressOptions
+    from codec.pictures.picture import picture_from
 
     given = im.encoderinfo
     known = {field.name for field in fields(CompressOptions)}

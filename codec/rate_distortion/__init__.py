@@ -31,70 +31,70 @@ are first used.
 import importlib
 from typing import TYPE_CHECKING
 
-from codec.rate_distortion.bjontegaard_delta import BdRate as BdRate
-from codec.rate_distortion.bjontegaard_delta import bd_rate as bd_rate
-from codec.rate_distortion.bjontegaard_delta import bd_rate_available as bd_rate_available
-from codec.rate_distortion.bjontegaard_delta import bd_rate_of_points as bd_rate_of_points
-from codec.rate_distortion.codecs import codec_names as codec_names
-from codec.rate_distortion.codecs import find_codec as find_codec
-from codec.rate_distortion.codecs import register_codec as register_codec
-from codec.rate_distortion.curve import MeasuredImage as MeasuredImage
-from codec.rate_distortion.curve import OperatingPoint as OperatingPoint
-from codec.rate_distortion.curve import OperationalCurve as OperationalCurve
-from codec.rate_distortion.curve import curves_to_csv as curves_to_csv
+from codec.datasets.pictures import SourceImage as SourceImage
+from codec.datasets.pictures import find_images as find_images
 from codec.rate_distortion.errors import MeasurementError as MeasurementError
 from codec.rate_distortion.errors import MissingExtraError as MissingExtraError
 from codec.rate_distortion.errors import OverlapError as OverlapError
 from codec.rate_distortion.errors import ResultFileError as ResultFileError
-from codec.rate_distortion.image_set import SourceImage as SourceImage
-from codec.rate_distortion.image_set import find_images as find_images
+from codec.rate_distortion.files.bd_rate import BdRate as BdRate
+from codec.rate_distortion.files.bd_rate import bd_rate as bd_rate
+from codec.rate_distortion.files.bd_rate import bd_rate_available as bd_rate_available
+from codec.rate_distortion.files.bd_rate import bd_rate_of_points as bd_rate_of_points
+from codec.rate_distortion.files.codecs import codec_names as codec_names
+from codec.rate_distortion.files.codecs import find_codec as find_codec
+from codec.rate_distortion.files.codecs import register_codec as register_codec
+from codec.rate_distortion.files.curve import MeasuredImage as MeasuredImage
+from codec.rate_distortion.files.curve import OperatingPoint as OperatingPoint
+from codec.rate_distortion.files.curve import OperationalCurve as OperationalCurve
+from codec.rate_distortion.files.curve import curves_to_csv as curves_to_csv
+from codec.rate_distortion.files.measure import OperationalCodec as OperationalCodec
+from codec.rate_distortion.files.measure import measure_curve as measure_curve
+from codec.rate_distortion.files.measure import measure_image as measure_image
+from codec.rate_distortion.files.result_file import ResultFile as ResultFile
+from codec.rate_distortion.files.result_file import read_result as read_result
+from codec.rate_distortion.files.result_file import write_result as write_result
 from codec.rate_distortion.metrics import ms_ssim as ms_ssim
 from codec.rate_distortion.metrics import psnr_db as psnr_db
 from codec.rate_distortion.model_curve import RDCurve as RDCurve
-from codec.rate_distortion.operational import OperationalCodec as OperationalCodec
-from codec.rate_distortion.operational import measure_curve as measure_curve
-from codec.rate_distortion.operational import measure_image as measure_image
-from codec.rate_distortion.result_file import ResultFile as ResultFile
-from codec.rate_distortion.result_file import read_result as read_result
-from codec.rate_distortion.result_file import write_result as write_result
 
 if TYPE_CHECKING:
+    from codec.datasets.arrays import read_images as read_images
     from codec.priors import GaussianMixture as GaussianMixture
     from codec.priors import LatentPrior as LatentPrior
     from codec.priors import StandardNormal as StandardNormal
-    from codec.rate_distortion.adapters import DecoderAdapter as DecoderAdapter
-    from codec.rate_distortion.adapters import from_module as from_module
-    from codec.rate_distortion.adapters import load_decoder as load_decoder
-    from codec.rate_distortion.annealed import rd_curve as rd_curve
-    from codec.rate_distortion.annealed import rd_samples as rd_samples
+    from codec.rate_distortion.annealing.pilot import MoveSettings as MoveSettings
+    from codec.rate_distortion.annealing.rd_curve import rd_curve as rd_curve
+    from codec.rate_distortion.annealing.rd_curve import rd_samples as rd_samples
     from codec.rate_distortion.bounds import amortized_bound as amortized_bound
     from codec.rate_distortion.bounds import nerd_bound as nerd_bound
     from codec.rate_distortion.bounds import particle_descent as particle_descent
     from codec.rate_distortion.bounds import source_lower_bound as source_lower_bound
-    from codec.rate_distortion.discrete_sources import blahut_arimoto as blahut_arimoto
-    from codec.rate_distortion.discrete_sources import (
-        empirical_rate_distortion as empirical_rate_distortion,
-    )
     from codec.rate_distortion.distortions import DeepFeatureDistance as DeepFeatureDistance
     from codec.rate_distortion.distortions import GaussianNLL as GaussianNLL
     from codec.rate_distortion.distortions import MeanSquaredError as MeanSquaredError
     from codec.rate_distortion.distortions import OneMinusMsSsim as OneMinusMsSsim
     from codec.rate_distortion.distortions import SumSquaredError as SumSquaredError
-    from codec.rate_distortion.gap_table import GapMeasurements as GapMeasurements
-    from codec.rate_distortion.gap_table import GapTable as GapTable
-    from codec.rate_distortion.image_arrays import read_images as read_images
-    from codec.rate_distortion.ladder import Ladder as Ladder
-    from codec.rate_distortion.model_file import ModelResult as ModelResult
-    from codec.rate_distortion.model_file import read_model_result as read_model_result
-    from codec.rate_distortion.model_file import write_model_result as write_model_result
-    from codec.rate_distortion.pilot import MoveSettings as MoveSettings
-    from codec.rate_distortion.rung import Rung as Rung
+    from codec.rate_distortion.known.discrete_sources import blahut_arimoto as blahut_arimoto
+    from codec.rate_distortion.known.discrete_sources import (
+        empirical_rate_distortion as empirical_rate_distortion,
+    )
+    from codec.rate_distortion.ladder.gap_table import GapMeasurements as GapMeasurements
+    from codec.rate_distortion.ladder.gap_table import GapTable as GapTable
+    from codec.rate_distortion.ladder.ladder import Ladder as Ladder
+    from codec.rate_distortion.ladder.model_file import ModelResult as ModelResult
+    from codec.rate_distortion.ladder.model_file import read_model_result as read_model_result
+    from codec.rate_distortion.ladder.model_file import write_model_result as write_model_result
+    from codec.rate_distortion.ladder.rung import Rung as Rung
+    from codec.rate_distortion.user_code.adapters import DecoderAdapter as DecoderAdapter
+    from codec.rate_distortion.user_code.adapters import from_module as from_module
+    from codec.rate_distortion.user_code.adapters import load_decoder as load_decoder
 
 _HOMES = {
     "codec.priors": ("GaussianMixture", "LatentPrior", "StandardNormal"),
-    "codec.rate_distortion.adapters": ("DecoderAdapter", "from_module", "load_decoder"),
-    "codec.rate_distortion.annealed": ("rd_curve", "rd_samples"),
-    "codec.rate_distortion.discrete_sources": ("blahut_arimoto", "empirical_rate_distortion"),
+    "codec.rate_distortion.user_code.adapters": ("DecoderAdapter", "from_module", "load_decoder"),
+    "codec.rate_distortion.annealing.rd_curve": ("rd_curve", "rd_samples"),
+    "codec.rate_distortion.known.discrete_sources": ("blahut_arimoto", "empirical_rate_distortion"),
     "codec.rate_distortion.bounds": (
         "amortized_bound",
         "nerd_bound",
@@ -108,16 +108,16 @@ _HOMES = {
         "OneMinusMsSsim",
         "SumSquaredError",
     ),
-    "codec.rate_distortion.gap_table": ("GapMeasurements", "GapTable"),
-    "codec.rate_distortion.image_arrays": ("read_images",),
-    "codec.rate_distortion.ladder": ("Ladder",),
-    "codec.rate_distortion.model_file": (
+    "codec.rate_distortion.ladder.gap_table": ("GapMeasurements", "GapTable"),
+    "codec.datasets.arrays": ("read_images",),
+    "codec.rate_distortion.ladder.ladder": ("Ladder",),
+    "codec.rate_distortion.ladder.model_file": (
         "ModelResult",
         "read_model_result",
         "write_model_result",
     ),
-    "codec.rate_distortion.pilot": ("MoveSettings",),
-    "codec.rate_distortion.rung": ("Rung",),
+    "codec.rate_distortion.annealing.pilot": ("MoveSettings",),
+    "codec.rate_distortion.ladder.rung": ("Rung",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -14,7 +14,7 @@ CalotypeError
 from __future__ import annotations
 
 from bitstream.errors import CalotypeError, InputError, UsageError
-from codec.missing_extra import MissingExtraError as MissingExtraError
+from codec.system.missing_extra import MissingExtraError as MissingExtraError
 
 
 class OverlapError(UsageError):

@@ -22,7 +22,7 @@ def run_python(code: str) -> None:
         ("import codec.cli", "torch PIL safetensors rich"),
         ("import codec.api, codec.results, codec.options", "torch PIL safetensors typer"),
         ("import bitstream", "torch PIL safetensors typer rich codec"),
-        ("import codec.image, codec.save, codec.alpha", "torch"),
+        ("import codec.pictures.picture, codec.pictures.save, codec.pictures.alpha", "torch"),
     ],
 )
 def test_what_an_import_does_not_load(statement: str, absent: str) -> None:

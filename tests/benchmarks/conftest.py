@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from .tiny_dplc_set import write_all
+from tests.benchmarks.tiny_dplc_set import write_all
 
 
 @pytest.fixture(scope="package")

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import ablations
+from benchmarks.photo import ablations
 from tests.codec.tiny import photographs
-from training.export import tables_arrays
+from training.photo.export import tables_arrays
 
 pytest.importorskip("bjontegaard")
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.dplc_gaussian import (
+from benchmarks.dplc.dithered_normal import DitheredNormal
+from benchmarks.dplc.gaussian import (
     LinearCodec,
     LinearTraining,
     code_numbers,
@@ -17,10 +18,8 @@ from benchmarks.dplc_gaussian import (
     symbol_rows,
     train_linear,
 )
-from codec.rate_distortion.dithered_normal import DitheredNormal
-from codec.rate_distortion.perception import GaussianPerception
-
-from .tiny_dplc_set import run
+from codec.rate_distortion.known.perception import GaussianPerception
+from tests.benchmarks.tiny_dplc_set import run
 
 LN2 = math.log(2)
 SHORT = LinearTraining(dimensions=2, batch=128, steps=200, learning_rate=0.06, samples=20_000)

@@ -10,15 +10,21 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import dplc, dplc_figures
-from benchmarks.dplc_model import as_picture, images_of_size, load_dplc_model, read_file, write_file
-from benchmarks.dplc_samples import interval, read_group, sample_images
-from benchmarks.draw_model import Uint8Array
-from codec.models.generative_file import load_generative
-from codec.rate_distortion.ladder import Ladder
+from benchmarks.dplc import __main__ as dplc
+from benchmarks.dplc.samples import interval, read_group, sample_images
+from benchmarks.harness.dplc_model import (
+    as_picture,
+    images_of_size,
+    load_dplc_model,
+    read_file,
+    write_file,
+)
+from benchmarks.harness.small_images import Uint8Array
+from benchmarks.readme import dplc as dplc_figures
+from codec.models.generative.weights_file import load_generative
+from codec.rate_distortion.ladder.ladder import Ladder
+from tests.benchmarks.tiny_dplc_set import run
 from training.draw.data import evenly
-
-from .tiny_dplc_set import run
 
 
 def test_groups_of_runs() -> None:

@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import dplc_probes
-from benchmarks.dplc_model import load_dplc_model, read_file, write_file
-from benchmarks.dplc_probes import (
+from benchmarks.dplc import probes as dplc_probes
+from benchmarks.dplc.probes import (
     dots_row,
     measure_probes,
     operations,
@@ -18,14 +17,14 @@ from benchmarks.dplc_probes import (
     probed_model,
     wilson_interval,
 )
-from benchmarks.draw_model import sheets
-from benchmarks.probes import count_dots
-from codec import weights
-from codec.rate_distortion.procedural_images import draw_dots, draw_pies
-from codec.weights import load_model
-from tests.rate_distortion.tiny_draw import FILES, write_weights
-
-from .tiny_dplc_set import run
+from benchmarks.harness.dplc_model import load_dplc_model, read_file, write_file
+from benchmarks.harness.probes import count_dots
+from benchmarks.harness.procedural_images import draw_dots, draw_pies
+from benchmarks.harness.small_images import sheets
+from codec import loading
+from codec.loading import load_model
+from tests.benchmarks.tiny_dplc_set import run
+from tests.benchmarks.tiny_draw import FILES, write_weights
 
 pytest.importorskip("skimage")
 
@@ -82,7 +81,7 @@ def test_installed_models_are_probed_and_missing_ones_left_out(
     monkeypatch: pytest.MonkeyPatch, tiny_weights: Path, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(dplc_probes.QUALITIES, "photo", (1, 50))
-    monkeypatch.setattr(weights, "WEIGHTS_FOLDER", tmp_path)
+    monkeypatch.setattr(loading, "WEIGHTS_FOLDER", tmp_path)
     found = measure_probes(["photo", "draw", "dplc"], {}, count=4, columns=2)
     assert set(found) == {"photo"}
     assert [one["setting"] for one in found["photo"]["found"]] == ["quality 1", "quality 50"]

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.dplc_model import (
+from benchmarks.dplc.rates import conditional_variance, squared_errors, summary
+from benchmarks.harness.dplc_model import (
     as_picture,
     features_of,
     images_of_size,
@@ -16,13 +17,11 @@ from benchmarks.dplc_model import (
     read_file,
     write_file,
 )
-from benchmarks.dplc_peers import PeerSheets, peer_files_of
-from benchmarks.dplc_rates import conditional_variance, squared_errors, summary
-from benchmarks.draw_model import paste
+from benchmarks.harness.dplc_peers import PeerSheets, peer_files_of
+from benchmarks.harness.small_images import paste
 from codec.rate_distortion.frechet import frechet_distance
-from training.features import load_features
-
-from .tiny_dplc_set import COUNT, digit_like, run
+from tests.benchmarks.tiny_dplc_set import COUNT, digit_like, run
+from training.features.train import load_features
 
 
 def test_images_get_a_border_or_are_averaged(dplc_folder: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import effort
+from benchmarks.photo import effort
 from codec.rate_distortion import measure_curve
 from tests.codec.tiny import photographs
 

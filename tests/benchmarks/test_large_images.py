@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.large_images import (
+from benchmarks.speed.large_images import (
     jump_ratio,
     measured,
     overlap,
@@ -17,9 +17,9 @@ from benchmarks.large_images import (
     seam,
 )
 from bitstream import Header, container_to_bytes
-from codec import weights
-from codec.image import Picture
-from codec.pipeline import compress_picture
+from codec import loading
+from codec.pictures.picture import Picture
+from codec.pipeline.encode import compress_picture
 from tests.codec.tiny import photographs
 
 
@@ -59,7 +59,7 @@ def test_jumps_at_borders_are_seen() -> None:
 
 
 def test_seam_overlap_and_region(tiny_weights: Path, tmp_path: Path) -> None:
-    model = weights.load_model("photo", device="cpu")
+    model = loading.load_model("photo", device="cpu")
     found = seam(model, 75.0, side=96)
     assert found["tiles"] == 1
     assert found["largest_level_difference"] == 0

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import photo_exactness
-from codec.models.photo_numpy import NumpyTransforms
-from codec.models.photo_torch import TorchTransforms
+from benchmarks.photo import exactness as photo_exactness
+from codec.models.photo.numpy_network import NumpyTransforms
+from codec.models.photo.torch_network import TorchTransforms
 from tests.codec.tiny import photographs
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks import figures, photo_figures
+from benchmarks.readme import photo as photo_figures
+from benchmarks.readme import tables as figures
 
 TITLES = {"a": "First", "b": "Second"}
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import runtimes
-from codec import weights
-from codec.models.photo_coder import PhotoCoder, coded_position
+from benchmarks.speed import runtimes
+from codec import loading
+from codec.models.photo.coder import PhotoCoder, coded_position
 from tests.codec.tiny import photographs
 
 
@@ -59,7 +59,7 @@ def test_sizes_of_distributions() -> None:
 
 @pytest.mark.usefixtures("tiny_weights")
 def test_a_runtime_is_timed_in_a_process_of_its_own(tmp_path: Path) -> None:
-    coder = weights.load_model("photo", device="cpu")
+    coder = loading.load_model("photo", device="cpu")
     latents = np.rint(coder.analyze(photographs(1)[0], 75))
     np.save(tmp_path / "latents.npy", latents)
     np.save(tmp_path / "pixels.npy", photographs(1)[0])
@@ -78,9 +78,9 @@ def test_a_runtime_is_timed_in_a_process_of_its_own(tmp_path: Path) -> None:
 def test_the_graph_draws_the_same(tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
-    from benchmarks.photo_graph import synthesis_graph
+    from benchmarks.speed.onnx_graph import synthesis_graph
 
-    coder = weights.load_model("photo", device="cpu")
+    coder = loading.load_model("photo", device="cpu")
     assert isinstance(coder, PhotoCoder)
     latents = np.rint(coder.analyze(photographs(1)[0], 75))
     np.save(tmp_path / "latents.npy", latents)

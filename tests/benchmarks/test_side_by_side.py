@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.side_by_side import ENLARGE, GAP, LABEL, at_most, panels
+from benchmarks.photo.side_by_side import ENLARGE, GAP, LABEL, at_most, panels
 from tests.codec.tiny import photographs
 
 

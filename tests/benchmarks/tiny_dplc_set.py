@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from safetensors.numpy import save_file
 
-from benchmarks import dplc
-from codec.models.dplc import DplcConfig
-from codec.models.generative import Decoder, GenerativeModel
-from codec.models.generative_file import save_generative
+from benchmarks.dplc import __main__ as dplc
+from codec.models.dplc.networks import DplcConfig
+from codec.models.generative.networks import Decoder, GenerativeModel
+from codec.models.generative.weights_file import save_generative
 from codec.priors import StandardNormal
-from tests.codec.tiny_dplc import arrays, metadata
-from training.features import FeatureConfig, FeatureNetwork, save_features
+from tests.codec.models.dplc.tiny import arrays, metadata
+from training.features.train import FeatureConfig, FeatureNetwork, save_features
 
 GREY = DplcConfig(1, 32, 5, (4, 5), (4, 4, 4, 5), 4, noise=1, rates=(0, 1, 3))
 COLOUR = dataclasses.replace(GREY, channels=3, rates=(2, 5))

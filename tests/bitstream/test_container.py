@@ -26,10 +26,9 @@ from bitstream import (
     scan,
     write_container,
 )
-
-from . import files
-from .round_trip import int32
-from .test_symbols import SMALL as SMALL_TABLES
+from tests.bitstream import files
+from tests.bitstream.round_trip import int32
+from tests.bitstream.test_symbols import SMALL as SMALL_TABLES
 
 
 class Pipe(io.BytesIO):

@@ -3,9 +3,8 @@
 import numpy as np
 
 from bitstream import AnsCoder, RangeDecoder, RangeEncoder, TableSet
-
-from . import oracle
-from .round_trip import int32, random_message, random_tables
+from tests.bitstream import oracle
+from tests.bitstream.round_trip import int32, random_message, random_tables
 
 
 def table_list(tables: TableSet, table: int) -> list[int]:

@@ -5,9 +5,8 @@ import pytest
 
 from bitstream import AnsCoder, TableSet, UsageError
 from bitstream.errors import TableError
-
-from . import oracle
-from .round_trip import Int32Array, int32, random_frequencies
+from tests.bitstream import oracle
+from tests.bitstream.round_trip import Int32Array, int32, random_frequencies
 
 
 def rows(count: int, entries: int, seed: int = 0) -> Int32Array:

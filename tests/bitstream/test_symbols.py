@@ -17,9 +17,8 @@ from bitstream import (
     gaussian_tables,
     tables_from_pmfs,
 )
-
-from . import oracle
-from .round_trip import (
+from tests.bitstream import oracle
+from tests.bitstream.round_trip import (
     Int32Array,
     check_round_trip,
     int32,

@@ -14,8 +14,7 @@ from bitstream import (
     limits,
     tables_from_pmfs,
 )
-
-from .round_trip import Int32Array, int32, random_tables
+from tests.bitstream.round_trip import Int32Array, int32, random_tables
 
 TOTAL = 2**24
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from codec.loading import ENVIRONMENT_VARIABLE
 from codec.models.base import LoadedModel
-from codec.weights import ENVIRONMENT_VARIABLE
+from codec.rate_distortion.files import codecs
+from codec.rate_distortion.files.measure import OperationalCodec
+from tests.codec.models.vae.tiny import write_tiny_digits
+from tests.codec.rate_distortion.made_up_pictures import decode_jpeg, encode_jpeg, photo_like
 from tests.codec.tiny_layers import Blocks
-from tests.codec.tiny_vae import write_tiny_digits
 
 
 @pytest.fixture(scope="session")
@@ -38,5 +42,31 @@ def blocks(monkeypatch: pytest.MonkeyPatch) -> Blocks:
         assert (model_id, weights_hash) == (model.model_id, model.weights_hash)
         return model
 
-    monkeypatch.setattr("codec.weights.load_model", load)
+    monkeypatch.setattr("codec.loading.load_model", load)
     return model
+
+
+@pytest.fixture
+def fake_photo(monkeypatch: pytest.MonkeyPatch) -> OperationalCodec:
+    """Registers a quick codec under the name `photo`, so that no weights are needed."""
+    fake = OperationalCodec(
+        name="photo",
+        encoder="JPEG 4:4:4 in place of the model",
+        setting_name="quality",
+        settings=(5, 20, 40, 60, 80, 95),
+        encode=encode_jpeg,
+        decode=decode_jpeg,
+        weights=lambda: "0123456789abcdef",
+    )
+    monkeypatch.setitem(codecs._CODECS, "photo", fake)
+    return fake
+
+
+@pytest.fixture
+def picture_folder(tmp_path: Path) -> Path:
+    """A folder with two small PNG pictures."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for seed in range(2):
+        Image.fromarray(photo_like(seed)).save(folder / f"wave-{seed}.png")
+    return folder

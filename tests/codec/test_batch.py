@@ -21,8 +21,8 @@ import codec
 from bitstream import InputError, NotACaloFileError, OutputError, UnknownModelError, UsageError
 from codec import api
 from codec.batch import compress_files, decompress_files
-from codec.processors import compute_threads
 from codec.results import Compression
+from codec.system.processors import compute_threads
 from tests.codec.tiny import photographs
 
 pytestmark = pytest.mark.usefixtures("tiny_weights")

@@ -24,8 +24,8 @@ from bitstream import (
     container_from_bytes,
     container_to_bytes,
 )
-from codec.image import picture_from
-from codec.weights import load_model
+from codec.loading import load_model
+from codec.pictures.picture import picture_from
 from tests.codec.tiny_layers import (
     DATA,
     ENDS,
@@ -165,7 +165,7 @@ def test_a_path_is_closed_when_the_pictures_are_left(tmp_path: Path) -> None:
 def test_a_model_without_layers_gives_one_picture(
     photograph: Pixels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("codec.weights.load_model", load_model)
+    monkeypatch.setattr("codec.loading.load_model", load_model)
     data = codec.compress(photograph)
     (image,) = progressive(data, seed=3)
     assert np.array_equal(image, codec.decompress(data, as_="numpy"))

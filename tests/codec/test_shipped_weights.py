@@ -13,10 +13,10 @@ from PIL import Image
 from skimage import data
 
 import codec
-from codec import weights
+from codec import loading
 from codec.models.catalog import MODELS, WEIGHTS_FOLDER
-from codec.models.photo_coder import PhotoCoder, coded_position
-from codec.rate_distortion.adapters import SHIPPED, load_decoder
+from codec.models.photo.coder import PhotoCoder, coded_position
+from codec.rate_distortion.user_code.adapters import SHIPPED, load_decoder
 
 Pixels = npt.NDArray[np.uint8]
 UNTRAINED = {"compressai"}
@@ -26,8 +26,8 @@ QUALITIES = (1, 10, 25, 40, 55, 70, 85, 100)
 
 @pytest.fixture
 def coder(monkeypatch: pytest.MonkeyPatch) -> PhotoCoder:
-    monkeypatch.delenv(weights.ENVIRONMENT_VARIABLE, raising=False)
-    loaded = weights.load_model("photo", device="cpu")
+    monkeypatch.delenv(loading.ENVIRONMENT_VARIABLE, raising=False)
+    loaded = loading.load_model("photo", device="cpu")
     assert isinstance(loaded, PhotoCoder)
     return loaded
 
@@ -48,7 +48,7 @@ def test_files_are_registered_small_and_described() -> None:
         assert model.weights or model.name in UNTRAINED, f"{model.name} has no weights"
         for entry in model.weights:
             path = WEIGHTS_FOLDER / entry.file
-            assert weights.hash_weights(path).hex() == entry.sha256
+            assert loading.hash_weights(path).hex() == entry.sha256
             assert path.stat().st_size <= 16 * 2**20
             assert entry.sha256 in path.with_suffix(".md").read_text("utf-8")
     shipped = {path.name for path in WEIGHTS_FOLDER.glob("*.safetensors")}

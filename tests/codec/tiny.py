@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from codec.models.photo import PhotoModel
-from codec.models.photo_numpy import PREFIX
-from training.config import PRESETS
-from training.export import export_arrays, write_weights
-from training.origin import Origin
+from codec.models.photo.network import PhotoModel
+from codec.models.photo.numpy_network import PREFIX
+from training.loop.origin import Origin
+from training.photo.config import PRESETS
+from training.photo.export import export_arrays, write_weights
 
 TINY = PRESETS["photo-tiny"].model
 

@@ -19,8 +19,8 @@ from bitstream import (
     scan,
 )
 from bitstream.chunks import chunk_bytes
-from codec.image import Picture
-from codec.pipeline import compress_picture
+from codec.pictures.picture import Picture
+from codec.pipeline.encode import compress_picture
 from tests.codec.tiny import photographs
 
 Float32Array = npt.NDArray[np.float32]

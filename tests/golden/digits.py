@@ -18,11 +18,11 @@ from PIL import Image
 from bitstream.container import Container, container_from_bytes, container_to_bytes
 from bitstream.symbols import SymbolDecoder
 from bitstream.tables import TableSet
-from codec import weights
-from codec.image import Picture
-from codec.models.vae import BLOCK, VaeCoder
-from codec.pipeline import compress_picture, decompress_container
-from tests.codec.tiny_vae import binary, digits, sheet, write_tiny_digits
+from codec import loading
+from codec.models.vae.coder import BLOCK, VaeCoder
+from codec.pictures.picture import Picture
+from codec.pipeline.encode import compress_picture, decompress_container
+from tests.codec.models.vae.tiny import binary, digits, sheet, write_tiny_digits
 
 QUALITIES = {
     "vae-round": 80.0,
@@ -79,7 +79,7 @@ def write_digits_case(name: str, folder: Path) -> None:
         write_tiny_digits(folder)
         for card in folder.glob("digits-*.md"):
             card.unlink()  # it speaks of trained weights
-    model = weights.load_model(model_name, device="cpu")
+    model = loading.load_model(model_name, device="cpu")
     pixels = sheet(digits(12, seed=77), 4)[:HEIGHT, :WIDTH]
     if model_name == "vae-bits-back":
         pixels = binary(pixels)

@@ -14,12 +14,12 @@ import numpy as np
 from PIL import Image
 
 from bitstream.container import Container, container_from_bytes, container_to_bytes
-from codec import weights
-from codec.image import Picture
-from codec.models.dplc_coder import DplcCoder
-from codec.pipeline import compress_picture, decompress_container
-from codec.tiling import TileGrid
-from tests.codec.tiny_dplc import scene, write_tiny_dplc
+from codec import loading
+from codec.coding.tiling import TileGrid
+from codec.models.dplc.coder import DplcCoder
+from codec.pictures.picture import Picture
+from codec.pipeline.encode import compress_picture, decompress_container
+from tests.codec.models.dplc.tiny import scene, write_tiny_dplc
 
 QUALITIES = {"dplc-v1": 87.65, "dplc-sample-v1": 12.34}
 CASES = tuple(QUALITIES)
@@ -28,7 +28,7 @@ HEIGHT, WIDTH, NOISE_SEED = 83, 117, 2**40 + 3
 
 def load_coder() -> DplcCoder:
     """The model of the folder that CALOTYPE_WEIGHTS names."""
-    coder = weights.load_model("dplc", device="cpu")
+    coder = loading.load_model("dplc", device="cpu")
     assert isinstance(coder, DplcCoder)
     return coder
 

@@ -17,13 +17,13 @@ import numpy.typing as npt
 from PIL import Image
 
 from bitstream.container import Container, container_from_bytes, container_to_bytes
-from codec import weights
-from codec.image import Picture
-from codec.models.draw_coder import DrawCoder
-from codec.pipeline import compress_picture, decompress_container
-from codec.tiling import TileGrid
+from codec import loading
+from codec.coding.tiling import TileGrid
+from codec.models.draw.coder import DrawCoder
+from codec.pictures.picture import Picture
+from codec.pipeline.encode import compress_picture, decompress_container
+from tests.codec.models.draw.tiny import write_tiny_draw
 from tests.codec.tiny import photographs
-from tests.codec.tiny_draw import write_tiny_draw
 
 CASES = ("draw-v1",)
 QUALITY, HEIGHT, WIDTH, TILE = 87.65, 43, 75, 64
@@ -31,7 +31,7 @@ QUALITY, HEIGHT, WIDTH, TILE = 87.65, 43, 75, 64
 
 def load_coder() -> DrawCoder:
     """The model of the folder that CALOTYPE_WEIGHTS names."""
-    coder = weights.load_model("draw", device="cpu")
+    coder = loading.load_model("draw", device="cpu")
     assert isinstance(coder, DrawCoder)
     return coder
 

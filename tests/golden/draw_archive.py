@@ -12,11 +12,11 @@ from pathlib import Path
 from PIL import Image
 
 from bitstream.container import container_from_bytes, container_to_bytes
-from codec import weights
-from codec.image import Picture
-from codec.models.vae import sheet_of
-from codec.pipeline import compress_picture, decompress_container
-from tests.codec.tiny_draw_archive import BINARY, strokes, write_tiny_archive
+from codec import loading
+from codec.models.vae.coder import sheet_of
+from codec.pictures.picture import Picture
+from codec.pipeline.encode import compress_picture, decompress_container
+from tests.codec.models.draw.tiny_archive import BINARY, strokes, write_tiny_archive
 
 CASES = ("draw-bits-back-v1",)
 QUALITY, ROWS, COLUMNS = 75.0, 5, 8
@@ -27,7 +27,7 @@ def write_archive_case(name: str, folder: Path) -> None:
     """Write a case that is not there, and the weights if they are not."""
     if not (folder / "draw-bits-back.safetensors").exists():
         write_tiny_archive(folder, BINARY)
-    model = weights.load_model("draw-bits-back", device="cpu")
+    model = loading.load_model("draw-bits-back", device="cpu")
     pixels = sheet_of(strokes(ROWS * COLUMNS, seed=79), ROWS, COLUMNS)[:HEIGHT, :WIDTH, :1]
     data = container_to_bytes(compress_picture(Picture(pixels), model, quality=QUALITY))
     (folder / f"{name}.calo").write_bytes(data)

@@ -20,15 +20,15 @@ from PIL import Image
 
 from bitstream.container import Container, container_from_bytes, container_to_bytes
 from bitstream.tables import TableSet
-from codec import weights
-from codec.image import Picture
-from codec.models.photo_coder import PhotoCoder
-from codec.pipeline import compress_picture, decompress_container
-from codec.tiling import TileGrid
+from codec import loading
+from codec.coding.tiling import TileGrid
+from codec.models.photo.coder import PhotoCoder
+from codec.pictures.picture import Picture
+from codec.pipeline.encode import compress_picture, decompress_container
 from tests.codec.tiny import TINY, photographs, tiny_model
 from tests.golden import digits, dplc, draw, draw_archive
-from training.export import export_arrays, write_weights
-from training.origin import Origin
+from training.loop.origin import Origin
+from training.photo.export import export_arrays, write_weights
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -57,7 +57,7 @@ CERTAIN_TABLES = 22
 def load_coder(weights_hash: bytes | None = None, name: str = "photo") -> PhotoCoder:
     """The model that a golden file was written with: by the hash in its header, or by name."""
     model = "photo" if weights_hash else f"photo:{name}"
-    coder = weights.load_model(model, weights_hash=weights_hash, device="cpu")
+    coder = loading.load_model(model, weights_hash=weights_hash, device="cpu")
     assert isinstance(coder, PhotoCoder)
     return coder
 
@@ -83,7 +83,7 @@ def main(name: str) -> int:
     if any(path.exists() for path in paths):
         print(f"{name} exists: golden files are never written again", file=sys.stderr)
         return 1
-    os.environ[weights.ENVIRONMENT_VARIABLE] = str(FOLDER)
+    os.environ[loading.ENVIRONMENT_VARIABLE] = str(FOLDER)
     if name in digits.CASES:
         digits.write_digits_case(name, FOLDER)
         return 0

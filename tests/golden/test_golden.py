@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from bitstream.container import container_from_bytes
-from codec import weights
-from codec.pipeline import decompress_container
+from codec import loading
+from codec.pipeline.encode import decompress_container
 from tests.golden.regenerate import CASES, FOLDER, load_coder, main, symbols_digest
 
 
@@ -21,7 +21,7 @@ def test_the_cases_are_there() -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_decodes_as_ever(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(weights.ENVIRONMENT_VARIABLE, str(FOLDER))
+    monkeypatch.setenv(loading.ENVIRONMENT_VARIABLE, str(FOLDER))
     container = container_from_bytes((FOLDER / f"{name}.calo").read_bytes())
     coder = load_coder(container.header.weights_hash)
     assert (coder.exact_context is not None) == (name != "photo-v1")

@@ -15,11 +15,12 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from bitstream.container import Container, container_from_bytes
-from codec import channel_simulation, prior_tables, weights
-from codec.models import vae_coders
+from codec import loading
+from codec.coding import channel_simulation, prior_tables
 from codec.models.base import LoadedModel
-from codec.models.vae import VaeCoder, sheet_of
-from codec.pipeline import decompress_container
+from codec.models.vae import sample_coders as vae_coders
+from codec.models.vae.coder import VaeCoder, sheet_of
+from codec.pipeline.encode import decompress_container
 from tests.golden import oracle
 from tests.golden.digits import CASES, LOSSY_CASES, QUALITIES, integers_digest, parse
 from tests.golden.regenerate import FOLDER, main
@@ -29,7 +30,7 @@ BLOCKS = 12
 
 @pytest.fixture(autouse=True)
 def _golden_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(weights.ENVIRONMENT_VARIABLE, str(FOLDER))
+    monkeypatch.setenv(loading.ENVIRONMENT_VARIABLE, str(FOLDER))
 
 
 def container_of(name: str) -> Container:
@@ -38,7 +39,7 @@ def container_of(name: str) -> Container:
 
 def model_of(name: str) -> LoadedModel:
     header = container_of(name).header
-    return weights.load_model(header.model_id, weights_hash=header.weights_hash, device="cpu")
+    return loading.load_model(header.model_id, weights_hash=header.weights_hash, device="cpu")
 
 
 def lossy_of(name: str) -> VaeCoder:

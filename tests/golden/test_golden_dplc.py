@@ -13,9 +13,9 @@ from PIL import Image
 from safetensors import safe_open
 
 from bitstream.container import Container, container_from_bytes
-from codec import weights
-from codec.pipeline import decompress_container
-from tests.codec.dplc_oracle import decode_bits, noise
+from codec import loading
+from codec.pipeline.encode import decompress_container
+from tests.codec.models.dplc.oracle import decode_bits, noise
 from tests.golden import dplc
 from tests.golden.regenerate import FOLDER, main
 
@@ -24,7 +24,7 @@ BLOCKS = 3 * 4
 
 @pytest.fixture(autouse=True)
 def _golden_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(weights.ENVIRONMENT_VARIABLE, str(FOLDER))
+    monkeypatch.setenv(loading.ENVIRONMENT_VARIABLE, str(FOLDER))
 
 
 @pytest.fixture(params=dplc.CASES)

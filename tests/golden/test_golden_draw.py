@@ -14,8 +14,8 @@ from PIL import Image
 from safetensors import safe_open
 
 from bitstream.container import Container, container_from_bytes
-from codec import weights
-from codec.pipeline import decompress_container
+from codec import loading
+from codec.pipeline.encode import decompress_container
 from tests.golden import draw
 from tests.golden.draw_oracle import Weights, decode_tile
 from tests.golden.regenerate import FOLDER, main
@@ -26,7 +26,7 @@ LAYERS = 3
 
 @pytest.fixture(autouse=True)
 def _golden_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(weights.ENVIRONMENT_VARIABLE, str(FOLDER))
+    monkeypatch.setenv(loading.ENVIRONMENT_VARIABLE, str(FOLDER))
 
 
 def container_of() -> Container:

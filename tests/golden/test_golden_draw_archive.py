@@ -12,11 +12,11 @@ from PIL import Image
 from safetensors import safe_open
 
 from bitstream.container import Container, container_from_bytes
-from codec import weights
-from codec.models.vae import sheet_of
-from codec.pipeline import decompress_container
-from tests.codec.draw_archive_oracle import decode_archive
-from tests.codec.tiny_draw_archive import SIDE
+from codec import loading
+from codec.models.vae.coder import sheet_of
+from codec.pipeline.encode import decompress_container
+from tests.codec.models.draw.archive_oracle import decode_archive
+from tests.codec.models.draw.tiny_archive import SIDE
 from tests.golden import draw_archive
 from tests.golden.draw_oracle import Weights
 from tests.golden.regenerate import FOLDER, main
@@ -26,7 +26,7 @@ from tests.golden.regenerate import FOLDER, main
 
 @pytest.fixture(autouse=True)
 def _golden_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(weights.ENVIRONMENT_VARIABLE, str(FOLDER))
+    monkeypatch.setenv(loading.ENVIRONMENT_VARIABLE, str(FOLDER))
 
 
 def container_of() -> Container:
@@ -48,7 +48,7 @@ def test_the_case_is_whole_and_worth_decoding() -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 def test_it_decodes_as_ever(threads: int) -> None:
     container = container_of()
-    model = weights.load_model(9, weights_hash=container.header.weights_hash, device="cpu")
+    model = loading.load_model(9, weights_hash=container.header.weights_hash, device="cpu")
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

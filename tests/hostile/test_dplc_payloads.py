@@ -20,9 +20,9 @@ from bitstream import (
     container_from_bytes,
     container_to_bytes,
 )
-from codec.image import Picture
-from codec.pipeline import compress_picture, decompress_container
-from tests.codec.tiny_dplc import COLOUR, coder, scene
+from codec.pictures.picture import Picture
+from codec.pipeline.encode import compress_picture, decompress_container
+from tests.codec.models.dplc.tiny import COLOUR, coder, scene
 
 ROWS, COLUMNS, QUALITY = 3, 4, 100
 MAX_SECONDS = 0.5

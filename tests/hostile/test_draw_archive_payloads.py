@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bitstream import PayloadError, write_varint
-from codec.models.draw import DrawConfig
-from codec.models.vae import sheet_of
-from tests.codec.tiny_draw_archive import BINARY, COLOUR, SIDE, archive, images
+from codec.models.draw.recursion import DrawConfig
+from codec.models.vae.coder import sheet_of
+from tests.codec.models.draw.tiny_archive import BINARY, COLOUR, SIDE, archive, images
 
 ROWS, COLUMNS = 3, 4
 LARGEST = 147  # blocks on a side, as a sheet of 28×28 pixels may have

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from bitstream import PayloadError, SymbolEncoder
-from codec.models.draw import Prior
-from codec.models.draw_exact import image_levels
-from tests.codec.tiny_draw import coder, scenes
+from codec.models.draw.exact import image_levels
+from codec.models.draw.recursion import Prior
+from tests.codec.models.draw.tiny import coder, scenes
 
 ROWS, COLUMNS, QUALITY = 4, 6, 70
 MAX_SECONDS = 1.0

@@ -26,8 +26,7 @@ from bitstream import (
     scan,
 )
 from tests.bitstream.files import RICH, SMALL
-
-from .cases import CASES
+from tests.hostile.cases import CASES
 
 MAX_SECONDS = 0.1
 MAX_BYTES = 50 * 2**20

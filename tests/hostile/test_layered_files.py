@@ -21,7 +21,7 @@ from bitstream import (
     read_layers,
 )
 from codec.api import decompress_to_picture
-from codec.pipeline import LayerDecoder, decompress_container
+from codec.pipeline.encode import LayerDecoder, decompress_container
 from tests.bitstream.files import RICH
 from tests.codec.tiny_layers import DATA, ENDS, LAYERS, TILES, Blocks, layer_ends, until_error
 
@@ -32,7 +32,7 @@ PICTURES = [
 
 @pytest.fixture(autouse=True)
 def _model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("codec.weights.load_model", lambda *_, **__: Blocks())
+    monkeypatch.setattr("codec.loading.load_model", lambda *_, **__: Blocks())
 
 
 def flipped() -> Iterator[tuple[int, bytes]]:

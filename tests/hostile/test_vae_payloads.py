@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from bitstream import PayloadError, SymbolEncoder, write_varint
 from bitstream.ans_coder import AnsCoder
-from codec.channel_simulation import INDEX_BITS
+from codec.coding.channel_simulation import INDEX_BITS
+from codec.coding.prior_tables import uniform_tables
 from codec.models.base import LoadedModel
-from codec.models.vae_coders import RelativeEntropyCoder, VariationalBayesianCoder
-from codec.prior_tables import uniform_tables
-from tests.codec.tiny_vae import NAMES, binary, bits_back, digits, lossy, sheet
+from codec.models.vae.sample_coders import RelativeEntropyCoder, VariationalBayesianCoder
+from tests.codec.models.vae.tiny import NAMES, binary, bits_back, digits, lossy, sheet
 
 ROWS, COLUMNS = 3, 4
 MAX_SECONDS = 0.5

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bitstream import PayloadError, SymbolEncoder
-from codec.models.zoo_coder import HyperPrior, ZooCoder
-from tests.codec.tiny_zoo import HYPER_LATENTS, KINDS, LATENTS, coder, latents_of
+from codec.models.compressai.coder import HyperPrior, ZooCoder
+from tests.codec.models.compressai.tiny import HYPER_LATENTS, KINDS, LATENTS, coder, latents_of
 
 ROWS, COLUMNS = 6, 7
 MAX_SECONDS = 0.5

@@ -1,1 +1,1 @@
-"""Training of the distribution-preserving codec, `codec.models.dplc`."""
+"""Training of the distribution-preserving codec, `codec.models.dplc.networks`."""

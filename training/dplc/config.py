@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from codec.models.dplc import DplcConfig
+from codec.models.dplc.networks import DplcConfig
 
 PLAIN_RATES = (2, 8, 32, 128)
 

@@ -23,26 +23,26 @@ from torch import Tensor
 
 from bitstream.container import container_from_bytes, container_to_bytes
 from bitstream.errors import CalotypeError, InputError, UsageError
-from codec.image import Picture
-from codec.models.dplc import DplcConfig, DplcNetworks
-from codec.models.dplc_coder import NAME, DplcCoder, dplc_arrays
-from codec.models.dplc_prior import ExactBitPrior
-from codec.models.generative_file import metadata_in_order
-from codec.models.vae import sheet_of
-from codec.pipeline import compress_picture, decompress_container
-from codec.rate_distortion.image_arrays import Images
-from codec.weights import HASH_BYTES
+from codec.datasets.arrays import Images
+from codec.loading import HASH_BYTES
+from codec.models.dplc.coder import NAME, DplcCoder, dplc_arrays
+from codec.models.dplc.networks import DplcConfig, DplcNetworks
+from codec.models.dplc.prior import ExactBitPrior
+from codec.models.generative.weights_file import metadata_in_order
+from codec.models.vae.coder import sheet_of
+from codec.pictures.picture import Picture
+from codec.pipeline.encode import compress_picture, decompress_container
+from training.data.small_images import preset_images
 from training.dplc.config import DplcPreset
 from training.dplc.figures import rate_figures
 from training.dplc.learner import DplcLearner
 from training.dplc.prior_fit import fit_prior
 from training.draw.data import evenly
 from training.generative.command import named_device
-from training.generative.data import preset_images
 from training.generative.run import build_learner, load_generative_checkpoint, to_tensor
-from training.loop import CHECKPOINT
-from training.origin import Origin, add_origin_options, card_head
-from training.registry import register
+from training.loop.origin import Origin, add_origin_options, card_head
+from training.loop.registry import register
+from training.photo.learner import CHECKPOINT
 
 TRAINING_IMAGES = 20_000
 """So many training images the priors are fitted to."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from codec.models.dplc import DplcNetworks
+from codec.models.dplc.networks import DplcNetworks
 from training.generative.wae import inverse_multiquadric_mmd
 
 DECODES = 10

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from bitstream.errors import UsageError
-from codec.models.dplc import DplcConfig
-from codec.models.generative import Decoder
-from codec.models.generative_file import load_generative
+from codec.models.dplc.networks import DplcConfig
+from codec.models.generative.networks import Decoder
+from codec.models.generative.weights_file import load_generative
 from codec.priors import StandardNormal
 
 

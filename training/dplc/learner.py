@@ -17,8 +17,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from codec.models.dplc import DplcNetworks, StochasticMap
-from codec.models.generative import Decoder
+from codec.models.dplc.networks import DplcNetworks, StochasticMap
+from codec.models.generative.networks import Decoder
 from training.dplc.config import DplcPreset
 from training.dplc.figures import draw_noise, rate_figures
 from training.dplc.quantizer import soft_to_hard

@@ -1,6 +1,6 @@
 """The learned prior of a block's bits, fitted in floating point.
 
-A fully visible sigmoid belief network (Neal 1992; Frey 1998), as `codec.models.dplc_prior` codes
+A fully visible sigmoid belief network (Neal 1992; Frey 1998), as `codec.models.dplc.prior` codes
 with in integers: logistic regressions of every bit on those before it, all at once::
 
     log-odds of bit i = b_i + Σ_{j<i} W_ij (2 s_j − 1)

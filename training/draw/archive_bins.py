@@ -23,10 +23,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from codec.models.draw import Prior
-from codec.models.draw_bins import LARGEST_BITS, LOG_VARIANCES
-from codec.models.draw_exact import UNIT_BITS, ExactDraw, image_units
-from codec.prior_tables import normal_distribution, normal_quantile
+from codec.coding.prior_tables import normal_distribution, normal_quantile
+from codec.models.draw.bins import LARGEST_BITS, LOG_VARIANCES
+from codec.models.draw.exact import UNIT_BITS, ExactDraw, image_units
+from codec.models.draw.recursion import Prior
 
 Float64Array = npt.NDArray[np.float64]
 Uint8Array = npt.NDArray[np.uint8]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from codec.models.draw import DrawConfig
+from codec.models.draw.recursion import DrawConfig
 
 
 @dataclass(frozen=True)

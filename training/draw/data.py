@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from codec.rate_distortion.image_arrays import Images, read_images
-from training.data import CropSampler, load_photographs
+from codec.datasets.arrays import Images, read_images
+from training.data.crops import CropSampler, load_photographs
 from training.draw.config import DrawPreset
 
 

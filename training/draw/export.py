@@ -23,26 +23,26 @@ from safetensors.numpy import save
 
 from bitstream.errors import CalotypeError, InputError, UsageError
 from bitstream.tables import TableSet, gaussian_tables
-from codec.models.draw import DrawConfig
-from codec.models.draw_bits_back import NAME as ARCHIVE_NAME
-from codec.models.draw_bits_back import bits_back_arrays
-from codec.models.draw_coder import NAME, TABLE_PREFIX, DrawCoder
-from codec.models.draw_exact import ExactDraw, exact_arrays, log_scale_levels
-from codec.models.draw_network import network_from_arrays
-from codec.models.generative_file import metadata_in_order
-from codec.rate_distortion.image_arrays import Images
-from codec.weights import HASH_BYTES
+from codec.datasets.arrays import Images
+from codec.loading import HASH_BYTES
+from codec.models.draw.archive import NAME as ARCHIVE_NAME
+from codec.models.draw.archive import bits_back_arrays
+from codec.models.draw.coder import NAME, TABLE_PREFIX, DrawCoder
+from codec.models.draw.exact import ExactDraw, exact_arrays, log_scale_levels
+from codec.models.draw.network import network_from_arrays
+from codec.models.draw.recursion import DrawConfig
+from codec.models.generative.weights_file import metadata_in_order
 from training.draw.archive_bins import fitted_bits
 from training.draw.config import DrawPreset
 from training.draw.data import draw_images, evenly
 from training.draw.learner import DrawLearner
-from training.export import measure, measured_table
 from training.generative.run import build_learner, load_generative_checkpoint, to_tensor
 from training.generative.vae import binarize
-from training.loop import CHECKPOINT
-from training.origin import Origin, add_origin_options, card_head
-from training.registry import register
-from training.table_fit import count_symbols, latent_tables, new_histogram
+from training.loop.origin import Origin, add_origin_options, card_head
+from training.loop.registry import register
+from training.loop.table_fit import count_symbols, latent_tables, new_histogram
+from training.photo.export import measure, measured_table
+from training.photo.learner import CHECKPOINT
 
 Array = npt.NDArray[np.generic]
 

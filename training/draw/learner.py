@@ -10,15 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from bitstream.errors import UsageError
-from codec.layers import round_straight_through
-from codec.models.draw import DrawState, Prior
-from codec.models.draw_network import (
+from codec.models.draw.network import (
     DrawNetwork,
     bernoulli_nats,
     bin_bits,
     gaussian_kl,
     logistic_nats,
 )
+from codec.models.draw.recursion import DrawState, Prior
+from codec.models.layers import round_straight_through
 from training.draw.config import DrawPreset
 from training.generative.learner import Draw
 from training.generative.vae import binarize

@@ -10,17 +10,17 @@ from pathlib import Path
 import torch
 
 from bitstream.errors import UsageError
-from codec.models.generative import Decoder
+from codec.models.generative.networks import Decoder
+from training.data.small_images import preset_images
 from training.dplc.config import DPLC_PRESETS, DplcPreset
 from training.dplc.generator import load_generator
 from training.dplc.learner import DplcLearner
 from training.draw.config import DRAW_PRESETS, DrawPreset
 from training.draw.data import draw_images
 from training.generative.config import GENERATIVE_PRESETS
-from training.generative.data import preset_images
 from training.generative.run import GenerativeTrainer, Preset
-from training.loop import CHECKPOINT, Budget
-from training.step_loop import StepProgress
+from training.loop.trainer import StepProgress
+from training.photo.learner import CHECKPOINT, Budget
 
 
 def show(progress: StepProgress) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from codec.models.generative import GenerativeConfig
+from codec.models.generative.networks import GenerativeConfig
 
 MNIST = (1, 28, 28)
 PADDED_MNIST = (1, 32, 32)

@@ -14,14 +14,14 @@ from typing import Any
 import torch
 
 from bitstream.errors import CalotypeError, InputError
-from codec.models.generative import GenerativeConfig, GenerativeModel
-from codec.models.generative_file import load_generative, save_generative
+from codec.models.generative.networks import GenerativeConfig, GenerativeModel
+from codec.models.generative.weights_file import load_generative, save_generative
+from training.data.small_images import preset_images
 from training.generative.config import GenerativePreset
-from training.generative.data import preset_images
 from training.generative.learner import Learner
 from training.generative.run import build_learner, load_generative_checkpoint, to_tensor
-from training.loop import CHECKPOINT
-from training.origin import Origin, add_origin_options, card_head
+from training.loop.origin import Origin, add_origin_options, card_head
+from training.photo.learner import CHECKPOINT
 
 UNITS = {
     "nelbo_nats": "negative ELBO, nats per image",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codec.models.generative import GenerativeModel
+from codec.models.generative.networks import GenerativeModel
 from codec.priors import StandardNormal
 from training.generative.bre import binarized_representation_entropy
 from training.generative.config import GenerativePreset, PenaltyNorm

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from codec.models.generative import Decoder, Encoder, GenerativeModel
+from codec.models.generative.networks import Decoder, Encoder, GenerativeModel
 from training.generative.config import GenerativePreset
 
 Draw = Callable[[], Tensor]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bitstream.errors import UsageError
-from codec.models.generative import GenerativeModel
+from codec.models.generative.networks import GenerativeModel
 from codec.priors import GaussianMixture, LatentPrior, StandardNormal
 from training.generative.config import GenerativePreset
 from training.generative.learner import (

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from bitstream.errors import InputError, UsageError
-from codec.models.generative import Decoder
-from codec.rate_distortion.image_arrays import Images
-from training.checkpoint import load_checkpoint, save_checkpoint
+from codec.datasets.arrays import Images
+from codec.models.generative.networks import Decoder
 from training.dplc.config import DplcPreset
 from training.dplc.learner import DplcLearner
 from training.draw.config import DrawPreset
@@ -27,8 +26,9 @@ from training.generative.rae import RaeLearner
 from training.generative.vae import VaeLearner
 from training.generative.wae import WaeLearner
 from training.generative.wpp import WppLearner
-from training.loop import CHECKPOINT, Budget
-from training.step_loop import StepProgress, StepTrainer
+from training.loop.checkpoint import load_checkpoint, save_checkpoint
+from training.loop.trainer import StepProgress, StepTrainer
+from training.photo.learner import CHECKPOINT, Budget
 
 Preset = GenerativePreset | DrawPreset | DplcPreset
 

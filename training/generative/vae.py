@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codec.models.generative import GenerativeModel
+from codec.models.generative.networks import GenerativeModel
 from codec.priors import StandardNormal
 from training.generative.config import GenerativePreset
 from training.generative.learner import (

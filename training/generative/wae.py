@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from codec.models.generative import Decoder, Encoder, GenerativeModel
+from codec.models.generative.networks import Decoder, Encoder, GenerativeModel
 from codec.priors import StandardNormal
 from training.generative.config import GenerativePreset
 from training.generative.learner import (

@@ -21,7 +21,7 @@ import copy
 import torch
 from torch import Tensor
 
-from codec.models.generative import GenerativeModel
+from codec.models.generative.networks import GenerativeModel
 from codec.priors import StandardNormal
 from training.generative.config import GenerativePreset
 from training.generative.gan import AdversarialLearner

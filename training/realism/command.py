@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 
 from bitstream.errors import UsageError
-from training.data import CropSampler, load_photographs
+from training.data.crops import CropSampler, load_photographs
 from training.generative.command import named_device, show
-from training.loop import Budget
+from training.photo.learner import Budget
 from training.realism.config import REALISM_PRESETS
 from training.realism.photo_weights import load_photo_weights
 from training.realism.run import RealismTrainer

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codec.models.photo import LATENT_STRIDE
+from codec.models.photo.network import LATENT_STRIDE
 from training.realism.config import RealismPreset
 
 LEAK = 0.2

@@ -21,20 +21,20 @@ from safetensors.numpy import save_file
 from torch import Tensor
 
 from bitstream.errors import CalotypeError, UsageError
-from codec.models.photo_realism import (
+from codec.models.photo.realism import (
     ARRAY_PREFIX,
     NAME,
     PHOTO_HASH_KEY,
     RealisticPhoto,
     load_realism,
 )
-from training.data import Pixels, load_photographs
-from training.export import measure, measured_table
-from training.loop import CHECKPOINT
-from training.origin import Origin, add_origin_options, card_head
+from training.data.crops import Pixels, load_photographs
+from training.loop.origin import Origin, add_origin_options, card_head
+from training.loop.registry import register
+from training.photo.export import measure, measured_table
+from training.photo.learner import CHECKPOINT
 from training.realism.photo_weights import PhotoWeights, load_photo_weights
 from training.realism.run import check_photo, load_realism_checkpoint
-from training.registry import register
 
 Array = npt.NDArray[np.generic]
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from codec.models.photo_coder import PhotoCoder
+from codec.models.photo.coder import PhotoCoder
 from training.generative.gan import gradient_penalty
 from training.realism.config import RealismPreset
 from training.realism.critic import PatchCritic

@@ -13,13 +13,13 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from bitstream.errors import InputError
+from codec.coding.quantize import dequantize
+from codec.loading import HASH_BYTES, hash_weights
 from codec.models.catalog import WEIGHTS_FOLDER, find_model
-from codec.models.photo import quality_position
-from codec.models.photo_coder import PhotoCoder, load_photo, quality_hundredths
-from codec.quantize import dequantize
-from codec.weights import HASH_BYTES, hash_weights
-from training.data import Pixels
-from training.loop import to_tensor
+from codec.models.photo.coder import PhotoCoder, load_photo, quality_hundredths
+from codec.models.photo.network import quality_position
+from training.data.crops import Pixels
+from training.photo.learner import to_tensor
 
 Float32Array = npt.NDArray[np.float32]
 
@@ -37,8 +37,8 @@ class DecodedCrops:
     """A batch as the decoder of a file has it, and what was coded; float32, on the coder's device.
 
     pixels    (n, 3, h, w) in [0, 1]
-    latents   (n, C, h/16, w/16) in pixel units, as `codec.models.photo.Synthesis` takes them
-    position  (n,) in [0, 1], of the quality
+    latents   (n, C, h/16, w/16) in pixel units, as `codec.models.photo.network.Synthesis` takes
+    them position  (n,) in [0, 1], of the quality
     photo     (n, 3, h, w), what the photo model makes of the latents, not clamped
     """
 

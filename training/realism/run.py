@@ -12,16 +12,16 @@ import numpy as np
 import torch
 
 from bitstream.errors import InputError, UsageError
-from codec.models.photo_realism import RealisticPhoto, RealisticSynthesis
+from codec.models.photo.realism import RealisticPhoto, RealisticSynthesis
 from codec.rate_distortion import psnr_db
-from training.checkpoint import load_checkpoint, save_checkpoint
-from training.data import CropSampler, Pixels
-from training.loop import CHECKPOINT, Budget
-from training.losses import sample_positions
+from training.data.crops import CropSampler, Pixels
+from training.loop.checkpoint import load_checkpoint, save_checkpoint
+from training.loop.trainer import StepProgress, StepTrainer
+from training.photo.learner import CHECKPOINT, Budget
+from training.photo.losses import sample_positions
 from training.realism.config import RealismPreset
 from training.realism.learner import RealismLearner
 from training.realism.photo_weights import DecodedCrops, PhotoWeights, decode_crops, decoded_latents
-from training.step_loop import StepProgress, StepTrainer
 
 KIND = "realism"
 VALIDATION_QUALITIES = (5, 20, 40, 60, 80)

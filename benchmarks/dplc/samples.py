@@ -1,0 +1,118 @@
+"""How real samples of generators look: Fréchet distances of several runs of each kind.
+
+A run is a weights file; runs of one kind differ in their seed of training. The interval is
+Student's t over the runs, so it says how far another run might be off, not how far samples vary.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.harness.dplc_model import features_of
+from benchmarks.harness.small_images import Float64Array, rounded
+from codec.datasets.arrays import Images
+from codec.loading import hash_weights
+from codec.models.generative.networks import GenerativeModel
+from codec.models.generative.weights_file import load_generative
+from codec.rate_distortion.estimates import student_quantile_975
+from codec.rate_distortion.frechet import frechet_distance
+from training.features.train import FeatureNetwork
+
+BATCH = 250
+FEWEST_RUNS = 3
+"""For an interval."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs of one kind of generator."""
+
+    name: str
+    files: tuple[Path, ...]
+
+
+def read_group(text: str) -> Group:
+    """`NAME=FILE,FILE,…`. Raises `ValueError` for another form."""
+    name, equals, files = text.partition("=")
+    paths = tuple(Path(file) for file in files.split(",") if file)
+    if not (name and equals and paths):
+        raise ValueError(f"{text!r}: expected NAME=FILE,FILE,…")
+    return Group(name, paths)
+
+
+@torch.inference_mode()
+def sample_images(model: GenerativeModel, count: int, seed: int) -> Images:
+    """Samples uint8 (count, C, H, W) of a model: codes of its prior, decoded."""
+    codes = model.prior.sample(count, torch.Generator().manual_seed(seed))
+    parts = [model.decoder(part) for part in torch.split(codes, BATCH)]
+    images: Images = torch.cat(parts).mul(255).round().to(torch.uint8).numpy()
+    return images
+
+
+def interval(values: Sequence[float]) -> dict[str, float | None]:
+    """Mean over the runs and half of its 95 % interval, None for fewer than three."""
+    found: Float64Array = np.asarray(values, dtype=np.float64)
+    half = None
+    if len(found) >= FEWEST_RUNS:
+        error = float(found.std(ddof=1)) / math.sqrt(len(found))
+        half = student_quantile_975(len(found) - 1) * error
+    return {"mean": float(found.mean()), "half_of_95_percent_interval": half}
+
+
+def measure_samples(
+    groups: Sequence[Group],
+    images: Images,
+    network: FeatureNetwork,
+    *,
+    samples: int = 10_000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """The part `samples`, against test images uint8 (n, C, side, side)."""
+    original = features_of(network, images)
+    found = []
+    for group in groups:
+        distances = []
+        for path in group.files:
+            model = load_generative(path)
+            if model.config.image_shape != images.shape[1:]:
+                raise SystemExit(
+                    f"{path.name}: images of shape {model.config.image_shape}, expected "
+                    f"{images.shape[1:]}, as the data are"
+                )
+            drawn = features_of(network, sample_images(model, samples, seed))
+            distances.append(frechet_distance(original, drawn))
+            print(f"{group.name}: {path.name} {distances[-1]:.3f}", file=sys.stderr)
+        found.append(
+            {
+                "name": group.name,
+                "runs": [
+                    {
+                        "file": path.name,
+                        "weights_sha256": hash_weights(path).hex(),
+                        "frechet_distance": distance,
+                    }
+                    for path, distance in zip(group.files, distances, strict=True)
+                ],
+                **interval(distances),
+            }
+        )
+    return {
+        "images": len(images),
+        "samples_of_each_run": samples,
+        "seed": seed,
+        "frechet": "squared Fréchet distance of Gaussians fitted to own classifier features of "
+        "the test images and of the samples; not comparable with FID",
+        "interval": f"95 %, Student's t over runs; none for fewer than {FEWEST_RUNS}",
+        "frechet_between_halves_of_the_originals": rounded(
+            frechet_distance(original[::2], original[1::2])
+        ),
+        "found": rounded(found),
+    }

@@ -1,0 +1,59 @@
+"""What is on images of `benchmarks.harness.procedural_images`, as drawn or as decoded."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.harness.procedural_images import INK, PIE_INK
+from benchmarks.harness.small_images import Float64Array
+from codec.datasets.arrays import Images
+
+Int64Array = npt.NDArray[np.int64]
+
+SMALLEST_SHARE = 0.25
+"""Of a disc's area: smaller spots are no dots."""
+
+
+def count_dots(images: Images, disc_area: float) -> Int64Array:
+    """Spots of at least a quarter of a disc, lighter than half of the ink: int64 (n,).
+
+    images   uint8 (n, C, side, side); the mean of the channels counts. Pixels belong together
+             where they share an edge
+    """
+    from skimage.measure import label
+
+    found = []
+    for level in _grey(images):
+        sizes = np.bincount(label(level > INK / 2, connectivity=1).ravel())[1:]
+        found.append(int((sizes >= SMALLEST_SHARE * disc_area).sum()))
+    return np.array(found, dtype=np.int64)
+
+
+def ink_area(images: Images) -> Float64Array:
+    """Pixels' worth of ink on each image, Σ level / 255: (n,)."""
+    found: Float64Array = _grey(images).sum(axis=(1, 2)) / INK
+    return found
+
+
+def pie_fraction(images: Images) -> Float64Array:
+    """The lighter part of each pie, 0..1: (n,); NaN where there is no pie.
+
+    Of pixels that have none of the background beside them: what a pixel on the rim is lighter by
+    would be taken for less of the pie.
+    """
+    grey = _grey(images)
+    around = np.pad(grey > PIE_INK / 2, ((0, 0), (1, 1), (1, 1)))
+    _, height, width = grey.shape
+    shifted = [around[:, y : y + height, x : x + width] for y in range(3) for x in range(3)]
+    inside = np.logical_and.reduce(shifted)
+    whole = inside.sum(axis=(1, 2))
+    lighter = (inside & (grey > (PIE_INK + INK) / 2)).sum(axis=(1, 2))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found: Float64Array = np.where(whole > 0, lighter / whole, np.nan)
+    return found
+
+
+def _grey(images: Images) -> Float64Array:
+    found: Float64Array = images.astype(np.float64).mean(axis=1)
+    return found

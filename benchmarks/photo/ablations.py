@@ -1,0 +1,163 @@
+"""What each part of the photo model buys: BD-rates of weights with and without it.
+
+    python benchmarks/photo/ablations.py --data gb82.tar --baseline
+    control=control/photo.safetensors
+        --variants context=context/photo.safetensors
+
+Every file is coded and decoded whole at a few qualities and compared with the baseline: a negative
+BD-rate is a saving.  What is not trained but fitted is taken out of the baseline's own weights:
+`certain-tables` codes all residuals, those too that are hardly ever another than 0, `one-hyper-set`
+codes hyper-latents of all qualities with the tables of the middle one.  The result,
+`benchmarks/results/ablations.json`, keeps what is not measured again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+
+from benchmarks.harness.provenance import provenance
+from benchmarks.harness.result_parts import keep_part
+from bitstream.container import container_from_bytes, container_to_bytes
+from bitstream.errors import CalotypeError
+from bitstream.tables import gaussian_tables, tables_from_pmfs
+from codec.coding.exact_layers import Array
+from codec.models.photo.coder import PhotoCoder, load_photo, read_photo_config
+from codec.pictures.picture import Picture
+from codec.pipeline.encode import compress_picture, decompress_container
+from codec.rate_distortion import bd_rate_of_points, psnr_db
+from training.data.crops import Pixels, load_photographs
+from training.photo.export import gaussian_scales, tables_arrays
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+SCHEMA = "calotype.ablations/1"
+QUALITIES = (10, 20, 30, 40, 50, 60, 70, 80)
+
+Weights = tuple[dict[str, Array], dict[str, str]]  # arrays, metadata
+Points = list[tuple[float, float]]  # bits per pixel, dB
+
+
+def read_weights(path: Path) -> Weights:
+    """Arrays and metadata of a weights file."""
+    with safe_open(path, framework="numpy") as file:
+        return {k: file.get_tensor(k) for k in file.keys()}, dict(file.metadata())  # noqa: SIM118
+
+
+def without_certain_tables(arrays: Mapping[str, Array], coder: PhotoCoder) -> dict[str, Array]:
+    """Residuals of the smallest scales coded under their Gaussians, too."""
+    return {**arrays, **tables_arrays(coder.hyper_tables, gaussian_tables(gaussian_scales()))}
+
+
+def with_one_hyper_set(arrays: Mapping[str, Array], coder: PhotoCoder) -> dict[str, Array]:
+    """Hyper-latents of every quality coded with the tables of the middle one."""
+    tables, channels = coder.hyper_tables, coder.config.hyper_channels
+    middle = coder.hyper_sets // 2 * channels
+    pmfs = []
+    for table in [*range(middle, middle + channels)] * coder.hyper_sets:
+        entries = tables.frequencies[tables.starts[table] : tables.starts[table + 1] - 1]
+        pmfs.append((int(tables.minimums[table]), entries / 2.0**24))
+    return {**arrays, **tables_arrays(tables_from_pmfs(pmfs), coder.latent_tables)}
+
+
+WITHOUT: dict[str, Callable[[Mapping[str, Array], PhotoCoder], dict[str, Array]]] = {
+    "certain-tables": without_certain_tables,
+    "one-hyper-set": with_one_hyper_set,
+}
+
+
+def coder_of(weights: Weights) -> PhotoCoder:
+    arrays, metadata = weights
+    return load_photo(arrays, metadata, bytes(8), device=torch.device("cpu"))
+
+
+def measure(coder: PhotoCoder, images: Sequence[Pixels], qualities: Sequence[float]) -> Points:
+    """Mean bits per pixel of whole files, and mean dB, at each quality."""
+    points = []
+    for quality in qualities:
+        rates, decibels = [], []
+        for pixels in images:
+            data = container_to_bytes(compress_picture(Picture(pixels), coder, quality=quality))
+            decoded = decompress_container(container_from_bytes(data), coder).pixels
+            rates.append(8 * len(data) / (pixels.shape[0] * pixels.shape[1]))
+            decibels.append(psnr_db(pixels, decoded))
+        points.append((float(np.mean(rates)), float(np.mean(decibels))))
+    return points
+
+
+def row(
+    points: Points, baseline: Points, qualities: Sequence[float], weights: Weights
+) -> dict[str, Any]:
+    """One variant beside the baseline, as JSON."""
+    delta = bd_rate_of_points(baseline, points)
+    return {
+        "bd_rate_percent": delta.bd_rate_percent,
+        "points": [
+            {"quality": quality, "rate_bpp": rate, "psnr_db": db}
+            for quality, (rate, db) in zip(qualities, points, strict=True)
+        ],
+        "parameters": sum(
+            array.size
+            for name, array in weights[0].items()
+            if name.startswith(("network.", "exact.", "context."))
+        ),
+        "sizes": asdict(read_photo_config(weights[1])),
+    }
+
+
+def named(text: str) -> tuple[str, Path]:
+    """NAME=FILE."""
+    name, _, path = text.partition("=")
+    return name, Path(path)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="folder, tar or files")
+    parser.add_argument("--limit", type=int, help="images, evenly spaced")
+    parser.add_argument("--baseline", type=named, required=True, metavar="NAME=FILE")
+    parser.add_argument("--variants", type=named, nargs="*", default=[], metavar="NAME=FILE")
+    parser.add_argument("--without", nargs="*", default=[], choices=sorted(WITHOUT))
+    parser.add_argument("--qualities", type=float, nargs="+", default=QUALITIES)
+    parser.add_argument("--set", default="", help="name of this comparison, such as its budget")
+    parser.add_argument("--output", type=Path, default=RESULTS / "ablations.json")
+    options = parser.parse_args(arguments)
+
+    images = load_photographs(options.data)
+    count = min(options.limit or len(images), len(images))
+    images = [images[int(k)] for k in np.linspace(0, len(images) - 1, count)]
+    name, path = options.baseline
+    weights = read_weights(path)
+    coder = coder_of(weights)
+    baseline = measure(coder, images, options.qualities)
+    rows = {name: row(baseline, baseline, options.qualities, weights)}
+    compared = [(variant, read_weights(path)) for variant, path in options.variants]
+    compared += [(part, (WITHOUT[part](weights[0], coder), weights[1])) for part in options.without]
+    for variant, other in compared:
+        points = measure(coder_of(other), images, options.qualities)
+        rows[variant] = row(points, baseline, options.qualities, other)
+        print(f"{variant}: {rows[variant]['bd_rate_percent']:+.2f} % against {name}")
+    found = {
+        "provenance": provenance(),
+        "images": len(images),
+        "psnr": "mean of dB over images, RGB in 0 .. 255",
+        "baseline": name,
+        "rows": rows,
+    }
+    keep_part(options.output, SCHEMA, "comparisons", options.set or name, found)
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except CalotypeError as error:
+        print(f"ablations: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -1,0 +1,235 @@
+"""What effort brings and costs: files of photo at each effort and quality, decoded again.
+
+    python benchmarks/photo/effort.py --data gb82.tar --name gb82 --limit 6
+
+writes `benchmarks/results/effort.json`, a part for each set: for each effort the rate and PSNR at
+each quality, the BD-rates against effort 1 and against AVIF, how long encoding takes beside effort
+1, and what each file has more or fewer bits than effort 1 has for the same picture at the same PSNR
+(the encoder promises not more).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import codec
+from benchmarks.harness.provenance import load_average, provenance
+from benchmarks.harness.result_parts import keep_part
+from benchmarks.photo.rate_distortion import RATE_RANGE_BPP
+from bitstream.errors import CalotypeError
+from codec.datasets.pictures import SourceImage
+from codec.rate_distortion import (
+    OperationalCodec,
+    OperationalCurve,
+    bd_rate,
+    find_codec,
+    find_images,
+    measure_curve,
+)
+from codec.rate_distortion.errors import OverlapError
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+SCHEMA = "calotype.effort/3"
+EFFORTS = (3, 5, 7, 9)
+QUALITIES = (20.0, 35.0, 50.0, 65.0, 80.0)
+PEER = "avif"
+TARGETS_PERCENT = {9: 0.0}
+"""BD-rate against AVIF that is at least wanted of an effort."""
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class CentredImage(SourceImage):
+    """The middle of a picture, of at most `side` pixels in either direction; 0 takes it whole."""
+
+    side: int = 0
+
+    def pixels(self) -> Pixels:
+        """Read it: uint8 (h, w, 3)."""
+        whole = super().pixels()
+        height, width = (min(self.side or s, s) for s in whole.shape[:2])
+        top, left = (whole.shape[0] - height) // 2, (whole.shape[1] - width) // 2
+        return np.ascontiguousarray(whole[top : top + height, left : left + width])
+
+
+def choose_images(data: Sequence[Path], limit: int | None, side: int) -> list[CentredImage]:
+    """At most `limit` pictures of a set, spread over it in the order of their names."""
+    found = find_images(data)
+    count = min(limit or len(found), len(found))
+    chosen = [found[number * len(found) // count] for number in range(count)]
+    return [CentredImage(image.name, image.path, image.place, side) for image in chosen]
+
+
+def codec_at(effort: int, device: str) -> OperationalCodec:
+    """The photo model at an effort."""
+
+    def encode(pixels: Pixels, quality: float) -> bytes:
+        return codec.compress(pixels, quality=quality, effort=effort, device=device)
+
+    photo = find_codec("photo")
+    name, encoder = f"photo-e{effort}", f"Calotype photo model, effort {effort}"
+    return replace(photo, name=name, encoder=encoder, encode=encode)
+
+
+def changes_percent(curve: OperationalCurve, reference: OperationalCurve) -> list[float]:
+    """How much larger each file is than the reference's for that picture at that PSNR.
+
+    Between its points the reference is log(rate) over PSNR by monotone cubics; files whose PSNR it
+    does not reach are left out.
+    """
+    from scipy.interpolate import PchipInterpolator
+
+    found = []
+    for picture in range(len(curve.images)):
+        known = sorted((p.psnr_db[picture], p.bpp[picture]) for p in reference.points)
+        psnrs, rates = np.array(known).T
+        log_rate = PchipInterpolator(psnrs, np.log(rates), extrapolate=False)
+        for point in curve.points:
+            change = np.log(point.bpp[picture]) - log_rate(point.psnr_db[picture])
+            found.append(100 * float(np.expm1(change)))
+    return [change for change in found if not np.isnan(change)]
+
+
+def seconds(curve: OperationalCurve) -> float:
+    """To encode all files of a curve."""
+    return sum(sum(point.encode_seconds or ()) for point in curve.points)
+
+
+def row(
+    effort: int,
+    curve: OperationalCurve,
+    reference: OperationalCurve,
+    one: OperationalCurve,
+    peer: OperationalCurve,
+) -> dict[str, Any]:
+    """What the result file says of an effort.
+
+    reference  the curve of effort 1, at more qualities than `one`, its files at those of `curve`
+    """
+    found: dict[str, Any] = {
+        "effort": effort,
+        "encode_seconds_over_effort_1": round(seconds(curve) / seconds(one), 2),
+        "points": [
+            {
+                "quality": point.setting,
+                "mean_bpp": round(point.mean_bpp, 5),
+                "mean_psnr_db": round(point.mean_psnr_db, 4),
+            }
+            for point in curve.points
+        ],
+    }
+    against_peer = _bd_rate_percent(peer, curve, RATE_RANGE_BPP)
+    found[f"bd_rate_against_{PEER}_percent"] = against_peer
+    if effort in TARGETS_PERCENT:
+        found["target_percent"] = TARGETS_PERCENT[effort]
+        found["met"] = against_peer is not None and against_peer <= TARGETS_PERCENT[effort]
+    if curve is not one:
+        changes = changes_percent(curve, reference)
+        found["files"] = len(changes)
+        found["files_larger_at_equal_psnr"] = sum(change > 0 for change in changes)
+        found["mean_change_percent"] = round(float(np.mean(changes)), 3)
+        found["largest_change_percent"] = round(max(changes), 3)
+        found["bd_rate_percent"] = _bd_rate_percent(reference, curve)
+    return found
+
+
+def _bd_rate_percent(
+    reference: OperationalCurve,
+    curve: OperationalCurve,
+    rate_range_bpp: tuple[float, float] | None = None,
+) -> float | None:
+    """None where the curves share too little."""
+    try:
+        delta = bd_rate(reference, curve, rate_range_bpp=rate_range_bpp)
+    except OverlapError:
+        return None
+    return round(delta.bd_rate_percent, 3)
+
+
+def measure(
+    images: Sequence[SourceImage],
+    name: str,
+    efforts: Sequence[int],
+    qualities: Sequence[float],
+    device: str,
+) -> list[dict[str, Any]]:
+    """Rows of effort 1, then of the others."""
+    # What is loaded at the first use of a level is no part of its time.
+    for effort in (1, *efforts):
+        codec.compress(images[0].pixels()[:16, :16], effort=effort, device=device)
+    one_pass = codec_at(1, device)
+    # Its own qualities, and some between and beyond them.
+    ends = max(1.0, min(qualities) - 10), min(100.0, max(qualities) + 10)
+    more = [float(quality) for quality in np.linspace(*ends, 15)]
+    reference = measure_curve(one_pass, images, data_set=name, settings=more)
+    one = measure_curve(one_pass, images, data_set=name, settings=qualities)
+    peer = measure_curve(find_codec(PEER), images, data_set=name)
+    rows = [row(1, one, reference, one, peer)]
+    for effort in efforts:
+        curve = measure_curve(codec_at(effort, device), images, data_set=name, settings=qualities)
+        rows.append(row(effort, curve, reference, one, peer))
+        print(line(rows[-1]), file=sys.stderr, flush=True)
+    return rows
+
+
+def line(found: dict[str, Any]) -> str:
+    """One line to print about an effort."""
+    rate = found.get("bd_rate_percent")
+    return (
+        f"effort {found['effort']}: BD-rate {'—' if rate is None else f'{rate:+.2f} %'}, "
+        f"against {PEER} {found[f'bd_rate_against_{PEER}_percent']} %, "
+        f"{found['files_larger_at_equal_psnr']} of {found['files']} files larger at equal PSNR, "
+        f"{found['encode_seconds_over_effort_1']:g} times as long as effort 1"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, write the result file, print a line for each effort."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="folder, tar or files")
+    parser.add_argument("--name", required=True, help="name of the set, recorded in the result")
+    parser.add_argument(
+        "--efforts", type=int, nargs="+", default=list(EFFORTS), help="beside effort 1"
+    )
+    parser.add_argument("--qualities", type=float, nargs="+", default=list(QUALITIES))
+    parser.add_argument("--limit", type=int, help="only N pictures, spread over the set")
+    parser.add_argument("--side", type=int, default=0, help="only the middle N × N pixels of each")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("-o", "--output", type=Path, default=RESULTS / "effort.json")
+    options = parser.parse_args(arguments)
+
+    images = choose_images(options.data, options.limit, options.side)
+    busy_before = load_average()
+    rows = measure(images, options.name, options.efforts, options.qualities, options.device)
+    result = {
+        **provenance(),
+        "pictures": [image.name for image in images],
+        "part": f"middle {options.side}×{options.side}" if options.side else "whole pictures",
+        "photo_weights": find_codec("photo").weights(),
+        "device": options.device,
+        "load_average_before": busy_before,
+        "rate": "bits of the whole file per pixel, mean over pictures",
+        "psnr": "dB of each picture, then the mean",
+        "rate_range_bpp_of_peer": list(RATE_RANGE_BPP),
+        "change": "of a file's bits against effort 1 for the same picture at the same PSNR",
+        "found": rows,
+    }
+    keep_part(options.output, SCHEMA, "effort", options.name, result)
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except CalotypeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -1,0 +1,197 @@
+"""Files of photo parse alike: other threads, versions of NumPy and torch, and other arithmetic.
+
+    python benchmarks/photo/exactness.py --python other/bin/python
+
+Every configuration decodes files that this process wrote, and writes files that this process
+decodes; each in a process of its own. Symbols, means and tables must be the same integers to the
+last one; pixels may differ by rounding, and bfloat16 moves them. `--python` names interpreters
+with other versions of the libraries. Writes `benchmarks/results/photo_exactness.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.harness.photographs import tiled_photo
+from benchmarks.harness.provenance import library_versions, provenance
+from bitstream.container import container_from_bytes, container_to_bytes
+from bitstream.errors import CalotypeError
+from codec import loading
+from codec.coding.tiling import TileGrid
+from codec.models.photo.coder import PhotoCoder
+from codec.pictures.picture import Picture
+from codec.pipeline.encode import compress_picture, decompress_container
+from codec.rate_distortion.files.result_file import format_json, write_text
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "benchmarks" / "results"
+SCHEMA = "calotype.photo_exactness/1"
+QUALITIES = (5.0, 35.0, 62.5, 85.0, 100.0)
+ARITHMETIC = ("numpy float32", "torch float32", "torch bfloat16", "openvino bfloat16")
+
+Pixels = NDArray[np.uint8]
+
+
+def scenes() -> dict[str, Pixels]:
+    """A photograph on four tiles, and noise, which no model foresees."""
+    noise = np.random.default_rng(0).integers(0, 256, (200, 300, 3))
+    return {"photograph": tiled_photo(700, 600), "noise": noise.astype(np.uint8)}
+
+
+def load_coder(arithmetic: str) -> PhotoCoder:
+    """The default weights of photo with transforms in some arithmetic."""
+    kind, dtype = arithmetic.split()
+    loaded = loading.load_model("photo", device="cpu" if kind in ("numpy", "torch") else kind)
+    assert isinstance(loaded, PhotoCoder)
+    coder = copy.copy(loaded)  # that of the library stays as it is
+    if kind == "torch":
+        import torch
+
+        coder.transforms = transforms = coder.torch_transforms
+        transforms.dtype = getattr(torch, dtype)
+    return coder
+
+
+def digest(data: bytes, coder: PhotoCoder) -> str:
+    """SHA-256 of all integers that parsing a file yields."""
+    container, found = container_from_bytes(data), hashlib.sha256()
+    grid = TileGrid(container.header, coder.stride)
+    for number in range(grid.count):
+        tile, payloads = grid.tile(number), [layer[number] for layer in container.payloads]
+        parsed = coder.decode_symbols(payloads, tile.height, tile.width, container.header.quality)
+        for array in (parsed.hyper_latents, parsed.symbols, parsed.indexes, parsed.means):
+            found.update(np.ascontiguousarray(array, dtype="<i4").tobytes())
+    return found.hexdigest()
+
+
+def write_files(folder: Path, coder: PhotoCoder) -> dict[str, str]:
+    """Files of all scenes at all qualities, and the digest of each."""
+    found = {}
+    for scene, pixels in scenes().items():
+        for quality in QUALITIES:
+            picture = compress_picture(Picture(pixels), coder, quality=quality, tile_size=512)
+            data, name = container_to_bytes(picture), f"{scene}-{quality:g}.calo"
+            (folder / name).write_bytes(data)
+            found[name] = digest(data, coder)
+    return found
+
+
+def read_files(folder: Path, coder: PhotoCoder) -> tuple[dict[str, str], dict[str, Pixels]]:
+    """Digest and pixels of the files in a folder."""
+    contents = {path.name: path.read_bytes() for path in sorted(folder.glob("*.calo"))}
+    pixels = {
+        name: decompress_container(container_from_bytes(data), coder).pixels
+        for name, data in contents.items()
+    }
+    return {name: digest(data, coder) for name, data in contents.items()}, pixels
+
+
+def elsewhere(theirs: Path, ours: Path, arithmetic: str) -> None:
+    """What a process of its own does: read `theirs`, write `ours`, and print what it found."""
+    coder = load_coder(arithmetic)
+    digests, pixels = read_files(theirs, coder)
+    for name, drawn in pixels.items():
+        np.save(ours / f"{name}.npy", drawn)
+    written = write_files(ours, coder)
+    versions = library_versions(("numpy", "torch"))
+    print(json.dumps({"libraries": versions, "read": digests, "written": written}))
+
+
+def check(python: str, threads: int, arithmetic: str, theirs: Path) -> dict[str, Any]:
+    """A row of the result: one configuration against this process."""
+    coder = load_coder(ARITHMETIC[0])
+    expected, pixels = read_files(theirs, coder)
+    with tempfile.TemporaryDirectory() as folder:
+        command = [python, __file__, "--elsewhere", str(theirs), folder, arithmetic]
+        variables = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+        environment = os.environ | dict.fromkeys(variables, str(threads))
+        run = subprocess.run(
+            command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False
+        )
+        if run.returncode:
+            raise CalotypeError(f"{arithmetic} in another process failed:\n{run.stderr[-2000:]}")
+        told = json.loads(run.stdout.splitlines()[-1])
+        read_here, _ = read_files(Path(folder), coder)
+        differences = [
+            np.abs(np.load(Path(folder) / f"{name}.npy").astype(int) - own)
+            for name, own in pixels.items()
+        ]
+    return {
+        "arithmetic": arithmetic,
+        "threads": threads,
+        "libraries": told["libraries"],
+        "files_of_here_that_parse_alike_there": _same(expected, told["read"]),
+        "files_of_there_that_parse_alike_here": _same(told["written"], read_here),
+        "files": len(expected),
+        "largest_difference_of_pixels": max(int(d.max()) for d in differences),
+        "mean_difference_of_pixels": round(float(np.mean([d.mean() for d in differences])), 6),
+    }
+
+
+def _same(one: dict[str, str], other: dict[str, str]) -> int:
+    return sum(other.get(name) == found for name, found in one.items())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the result file; exits with 1 if any file parsed differently."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--python", nargs="*", default=[], help="other interpreters")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--arithmetic", nargs="+", default=list(ARITHMETIC))
+    parser.add_argument("--elsewhere", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("-o", "--output", type=Path, default=RESULTS / "photo_exactness.json")
+    options = parser.parse_args(arguments)
+    if options.elsewhere:
+        theirs, ours, arithmetic = options.elsewhere
+        elsewhere(Path(theirs), Path(ours), arithmetic)
+        return 0
+    import torch
+
+    cuda = ["cuda float32"] if torch.cuda.is_available() else []
+    with tempfile.TemporaryDirectory() as folder:
+        write_files(Path(folder), load_coder(ARITHMETIC[0]))
+        rows = [
+            check(python, threads, arithmetic, Path(folder))
+            for python in (sys.executable, *options.python)
+            for threads in options.threads
+            for arithmetic in (*options.arithmetic, *cuda)
+        ]
+    alike = all(
+        row["files_of_here_that_parse_alike_there"] == row["files"]
+        and row["files_of_there_that_parse_alike_here"] == row["files"]
+        for row in rows
+    )
+    result = {
+        "schema": SCHEMA,
+        **provenance(),
+        "weights_hash": load_coder(ARITHMETIC[0]).weights_hash.hex(),
+        "pictures": {name: list(pixels.shape) for name, pixels in scenes().items()},
+        "qualities": list(QUALITIES),
+        "all_parse_alike": alike,
+        "found": rows,
+    }
+    write_text(options.output, format_json(result) + "\n")
+    for row in rows:
+        print(json.dumps(row))
+    return 0 if alike else 1
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except CalotypeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -1,0 +1,174 @@
+"""What realism costs and what it brings: one file of photo at each quality, decoded several ways.
+
+    python benchmarks/photo/realism.py --data kodak.tar --name kodak
+
+writes `benchmarks/results/realism_<name>.json`: for each quality the bits per pixel of the files,
+and for each realism R the PSNR, the MS-SSIM and a Fréchet distance of patches. Realism weights are
+looked for where `codec.decompress` looks, also in the folders of CALOTYPE_WEIGHTS.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import codec
+from benchmarks.harness.provenance import provenance
+from benchmarks.harness.small_images import Float64Array, Uint8Array, cut, rounded
+from bitstream.errors import CalotypeError, UsageError
+from codec import loading
+from codec.rate_distortion import find_images, psnr_db
+from codec.rate_distortion.files.result_file import format_json, write_text
+from codec.rate_distortion.frechet import frechet_distance
+from codec.rate_distortion.metrics import ms_ssim, ms_ssim_available, mse
+from training.features.train import SIDE, FeatureNetwork, extract, load_features
+
+BENCHMARKS = Path(__file__).resolve().parent
+FEATURES = BENCHMARKS / "features" / "natural32.safetensors"
+SCHEMA = "calotype.realism/1"
+QUALITIES = (5.0, 15.0, 30.0, 50.0, 75.0)
+REALISMS = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+def patches(pixels: Uint8Array) -> Uint8Array:
+    """Whole patches of 32×32 of a picture uint8 (h, w, 3), side by side: (n, 3, 32, 32)."""
+    height, width = (side // SIDE * SIDE for side in pixels.shape[:2])
+    if not height or not width:
+        raise UsageError(
+            f"a picture of {pixels.shape[1]}×{pixels.shape[0]} pixels, "
+            f"expected {SIDE}×{SIDE} at least"
+        )
+    return cut(pixels[:height, :width], SIDE)
+
+
+@dataclass
+class Decoded:
+    """What came back of all pictures at one quality and one realism."""
+
+    errors: list[float] = field(default_factory=list)
+    psnrs_db: list[float] = field(default_factory=list)
+    similarities: list[float] = field(default_factory=list)
+    features: list[Float64Array] = field(default_factory=list)
+
+    def add(self, original: Uint8Array, again: Uint8Array, network: FeatureNetwork) -> None:
+        """One more picture, uint8 (h, w, 3)."""
+        self.errors.append(mse(original, again))
+        self.psnrs_db.append(psnr_db(original, again))
+        similarity = ms_ssim(original, again) if ms_ssim_available() else None
+        self.similarities += [] if similarity is None else [similarity]
+        self.features.append(extract(network, patches(again)))
+
+    def row(self, realism: float, original: Float64Array) -> dict[str, Any]:
+        """Means over the pictures, and the distance of all patches from the original ones."""
+        found: dict[str, Any] = {
+            "realism": realism,
+            "mean_mse": float(np.mean(self.errors)),
+            "mean_psnr_db": float(np.mean(self.psnrs_db)),
+        }
+        if self.similarities:
+            found["mean_ms_ssim"] = float(np.mean(self.similarities))
+        found["frechet_distance"] = frechet_distance(original, np.concatenate(self.features))
+        return found
+
+
+def measure_quality(
+    pictures: Sequence[Uint8Array],
+    original: Float64Array,
+    quality: float,
+    realisms: Sequence[float],
+    network: FeatureNetwork,
+) -> dict[str, Any]:
+    """Each picture uint8 (h, w, 3) as one file, decoded at each realism.
+
+    original  features of the patches of all pictures
+    """
+    rates_bpp, decoded = [], [Decoded() for _ in realisms]
+    for pixels in pictures:
+        data = codec.compress(pixels, quality=quality)
+        rates_bpp.append(8 * len(data) / (pixels.shape[0] * pixels.shape[1]))
+        for one, realism in zip(decoded, realisms, strict=True):
+            one.add(pixels, codec.decompress(data, as_="numpy", realism=realism), network)
+    return {
+        "quality": quality,
+        "mean_bpp": float(np.mean(rates_bpp)),
+        "decoded": [one.row(r, original) for one, r in zip(decoded, realisms, strict=True)],
+    }
+
+
+def measure_realism(
+    pictures: Sequence[Uint8Array],
+    qualities: Sequence[float],
+    realisms: Sequence[float],
+    network: FeatureNetwork,
+) -> dict[str, Any]:
+    """All that the result file says of pictures uint8 (h, w, 3)."""
+    original = np.concatenate([extract(network, patches(pixels)) for pixels in pictures])
+    photo = loading.load_model("photo", device="cpu")
+    realism_path = loading.find_realism(photo.weights_hash)
+    found = []
+    for quality in qualities:
+        found.append(measure_quality(pictures, original, quality, realisms, network))
+        print(f"quality {quality:g}: {len(pictures)} pictures", file=sys.stderr, flush=True)
+    return {
+        "pictures": len(pictures),
+        "patches": len(original),
+        "photo_weights": photo.weights_hash.hex(),
+        "realism_weights_sha256": loading.hash_weights(realism_path).hex(),
+        "rate": "bits of the whole file per pixel, mean over pictures; one file for every realism",
+        "mse": "mean over pixels and channels of 0..255; PSNR in dB of each picture, then the mean",
+        "frechet": f"squared Fréchet distance of Gaussians fitted to own classifier features of "
+        f"{SIDE}×{SIDE} patches of the originals and of what was decoded; not comparable with FID",
+        "frechet_between_halves_of_the_originals": rounded(
+            frechet_distance(original[::2], original[1::2])
+        ),
+        "found": rounded(found, 6),
+    }
+
+
+def table(found: Sequence[dict[str, Any]]) -> str:
+    """Lines to print: one for each file and realism."""
+    lines = ["quality    bpp  realism  PSNR dB  MS-SSIM  Fréchet"]
+    for one in found:
+        for row in one["decoded"]:
+            similarity = f"{row['mean_ms_ssim']:.4f}" if "mean_ms_ssim" in row else "—"
+            lines.append(
+                f"{one['quality']:7g} {one['mean_bpp']:6.3f} {row['realism']:8g} "
+                f"{row['mean_psnr_db']:8.2f} {similarity:>8} {row['frechet_distance']:8.4g}"
+            )
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, write the result file, print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="folder, tar or files")
+    parser.add_argument("--name", required=True, help="name of the set, recorded in the result")
+    parser.add_argument("--qualities", type=float, nargs="+", default=list(QUALITIES))
+    parser.add_argument("--realisms", type=float, nargs="+", default=list(REALISMS))
+    parser.add_argument("--features", type=Path, default=FEATURES, help="classifier's weights")
+    parser.add_argument("--limit", type=int, help="only the first N pictures")
+    parser.add_argument("-o", "--output", type=Path, help="result file")
+    options = parser.parse_args(arguments)
+
+    pictures = [image.pixels() for image in find_images(options.data)[: options.limit]]
+    network = load_features(options.features)
+    about = {"schema": SCHEMA, **provenance(), "set": options.name}
+    result = measure_realism(pictures, options.qualities, options.realisms, network)
+    path = options.output or BENCHMARKS / "results" / f"realism_{options.name}.json"
+    write_text(path, format_json({**about, **result}) + "\n")
+    print(table(result["found"]))
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except CalotypeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -1,0 +1,266 @@
+"""Wall time of encoding and decoding a photograph: photo beside AVIF and two codecs of CompressAI.
+
+    python benchmarks/speed/wall_time.py --threads 2 --rounds 9
+
+Photo is coded in NumPy, and where OpenVINO is installed once more with that (`device="openvino"`).
+Everything is loaded before the clock starts, and all coders take turns, so that a busy moment of
+the machine hits each of them. AVIF is Pillow's, 4:4:4 at speed 4, at the quality whose file is
+nearest in size to photo's. CompressAI's codecs have random weights: they do the same arithmetic,
+and their latents are cheaper to code than trained ones, which favours them. The large picture is
+coded fewer times, and not by cheng2020-anchor, whose decoder takes minutes for it. Writes
+`benchmarks/results/speed.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from benchmarks.harness.photographs import shipped_photo, tiled_photo
+from benchmarks.harness.provenance import LIBRARIES, library_versions, load_average, provenance
+from bitstream.errors import CalotypeError
+from codec.rate_distortion import find_codec
+from codec.rate_distortion.errors import MissingExtraError
+from codec.rate_distortion.files.result_file import format_json, write_text
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+SCHEMA = "calotype.speed/3"
+WIDTH, HEIGHT = 768, 512
+LARGE_WIDTH, LARGE_HEIGHT = 4000, 3000
+PHOTO, PHOTO_OPENVINO, AVIF = "photo", "photo openvino", "avif"
+MEAN, CHENG = "compressai mbt2018-mean", "compressai cheng2020-anchor"
+TARGETS = {
+    "decode_times_avif": ("at most", 12.0),
+    "encode_times_avif": ("at most", 1.0),
+    "times_faster_than_mbt2018_mean": ("at least", 10.0),
+    "times_faster_than_cheng2020_anchor": ("at least", 10.0),
+}
+
+Pixels = NDArray[np.uint8]
+Coder = Callable[[Pixels], tuple[float, float, int]]
+"""Codes pixels once: seconds to encode, seconds to decode, bytes in between."""
+Measured = dict[str, dict[str, Any]]
+
+
+def photo_coder(quality: float, device: str) -> Coder:
+    """The photo model through the library, from pixels to a file and back."""
+    from codec import api
+
+    def code(pixels: Pixels) -> tuple[float, float, int]:
+        started = time.perf_counter()
+        data = api.compress(pixels, quality=quality, model="photo", device=device)
+        encoded = time.perf_counter()
+        decoded = api.decompress(data, as_="numpy", device=device)
+        finished = time.perf_counter()
+        if decoded.shape != pixels.shape:
+            raise CalotypeError(f"photo gave back {decoded.shape}, expected {pixels.shape}")
+        return encoded - started, finished - encoded, len(data)
+
+    return code
+
+
+def avif_coder(pixels: Pixels, size_bytes: int, threads: int) -> Coder:
+    """Pillow's AVIF at the whole quality whose file of these pixels is nearest in size."""
+
+    def encode(pixels: Pixels, quality: int) -> bytes:
+        data = io.BytesIO()
+        settings = {"subsampling": "4:4:4", "speed": 4, "codec": "aom", "max_threads": threads}
+        Image.fromarray(pixels).save(data, "AVIF", quality=quality, **settings)
+        return data.getvalue()
+
+    low, high = 0, 100
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if len(encode(pixels, middle)) < size_bytes else (low, middle)
+    quality = min((low, high), key=lambda q: abs(len(encode(pixels, q)) - size_bytes))
+
+    def code(pixels: Pixels) -> tuple[float, float, int]:
+        started = time.perf_counter()
+        data = encode(pixels, quality)
+        encoded = time.perf_counter()
+        with Image.open(io.BytesIO(data)) as image:
+            decoded = np.asarray(image)
+        finished = time.perf_counter()
+        if decoded.shape != pixels.shape:
+            raise CalotypeError(f"AVIF gave back {decoded.shape}, expected {pixels.shape}")
+        return encoded - started, finished - encoded, len(data)
+
+    return code
+
+
+def compressai_coder(name: str, quality: int, device: str) -> Coder:
+    """A codec of CompressAI with random weights, from pixels to strings and back."""
+    try:
+        from compressai.zoo import image_models
+    except ImportError as error:
+        raise MissingExtraError("The peer of this benchmark", "compressai", "bench") from error
+    import torch
+    from torch.nn import functional as F
+
+    torch.manual_seed(0)
+    architecture = image_models[name]
+    model = architecture(quality=quality, metric="mse", pretrained=False).eval().to(device)
+    model.update()
+
+    def code(pixels: Pixels) -> tuple[float, float, int]:
+        height, width = pixels.shape[:2]
+        with torch.inference_mode():
+            started = time.perf_counter()
+            tensor = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float().div(255)
+            padded = F.pad(tensor.to(device), (0, -width % 64, 0, -height % 64))
+            coded = model.compress(padded)
+            encoded = time.perf_counter()
+            output = model.decompress(coded["strings"], coded["shape"])["x_hat"]
+            output = output[0, :, :height, :width]
+            rounded = output.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
+            finished = time.perf_counter()
+        if rounded.shape != pixels.shape:
+            raise CalotypeError(f"the peer gave back {rounded.shape}, expected {pixels.shape}")
+        size_bytes = sum(
+            len(string) for strings in coded["strings"] for string in _all_bytes(strings)
+        )
+        return encoded - started, finished - encoded, size_bytes
+
+    return code
+
+
+def _all_bytes(strings: Any) -> list[bytes]:
+    """Of nested lists."""
+    return [strings] if isinstance(strings, bytes) else [b for s in strings for b in _all_bytes(s)]
+
+
+def measure(coders: Mapping[str, Coder], pixels: Pixels, rounds: int, warm_up: int = 2) -> Measured:
+    """Let the coders take turns for `rounds` rounds, after some that are not counted."""
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in coders}
+    sizes: dict[str, int] = {}
+    for turn in range(-warm_up, rounds):
+        for name, code in coders.items():
+            encode_seconds, decode_seconds, sizes[name] = code(pixels)
+            if turn >= 0:
+                times[name].append((encode_seconds, decode_seconds))
+    return {
+        name: {
+            "median_encode_seconds": round(statistics.median(e for e, _ in pairs), 5),
+            "median_decode_seconds": round(statistics.median(d for _, d in pairs), 5),
+            "median_total_seconds": round(statistics.median(e + d for e, d in pairs), 5),
+            "coded_bytes": sizes[name],
+            "encode_seconds": [round(e, 5) for e, _ in pairs],
+            "decode_seconds": [round(d, 5) for _, d in pairs],
+        }
+        for name, pairs in times.items()
+    }
+
+
+def ratios(measured: Measured, photo: str = PHOTO) -> dict[str, dict[str, Any]]:
+    """Photo, or a runtime of it, beside each peer that was measured; is the target met?"""
+
+    def share(time: str, one: str, other: str) -> float | None:
+        if one not in measured or other not in measured:
+            return None
+        key = f"median_{time}_seconds"
+        return round(float(measured[one][key] / measured[other][key]), 3)
+
+    values = {
+        "decode_times_avif": share("decode", photo, AVIF),
+        "encode_times_avif": share("encode", photo, AVIF),
+        "times_faster_than_mbt2018_mean": share("total", MEAN, photo),
+        "times_faster_than_cheng2020_anchor": share("total", CHENG, photo),
+    }
+    found: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        sense, target = TARGETS[name]
+        if value is not None:
+            met = value <= target if sense == "at most" else value >= target
+            found[name] = {"measured": value, sense.replace(" ", "_"): target, "met": met}
+    return found
+
+
+def measure_picture(
+    pixels: Pixels, options: argparse.Namespace, rounds: int, warm_up: int, peers: list[str]
+) -> dict[str, Any]:
+    """The entry of one picture in the result."""
+    device = options.device
+    coders = {PHOTO: photo_coder(options.quality, device)}
+    if device == "cpu" and find_spec("openvino") is not None:
+        coders[PHOTO_OPENVINO] = photo_coder(options.quality, "openvino")
+    coders[AVIF] = avif_coder(pixels, coders[PHOTO](pixels)[2], options.threads)
+    for name in peers:
+        architecture = name.removeprefix("compressai ")
+        coders[name] = compressai_coder(architecture, options.peer_quality, device)
+    busy_before = load_average()
+    measured = measure(coders, pixels, rounds, warm_up)
+    return {
+        "width": pixels.shape[1],
+        "height": pixels.shape[0],
+        "rounds": rounds,
+        "load_average_before": busy_before,
+        "ratios": {name: ratios(measured, name) for name in (PHOTO, PHOTO_OPENVINO)},
+        "measured": measured,
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=9, help="counted rounds, at least 7")
+    parser.add_argument("--large-rounds", type=int, default=3, help="of the large picture, or 0")
+    parser.add_argument("--quality", type=float, default=50, help="quality of photo, 1..100")
+    parser.add_argument("--peer-quality", type=int, default=4, help="size of CompressAI's, 1..6")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("-o", "--output", type=Path, default=RESULTS / "speed.json")
+    options = parser.parse_args()
+    if options.rounds < 7:
+        parser.error("a median of fewer than 7 rounds says little")
+
+    import torch
+
+    torch.set_num_threads(options.threads)
+    small, peers = shipped_photo(WIDTH, HEIGHT), [MEAN, CHENG]
+    pictures = [measure_picture(small, options, options.rounds, 2, peers)]
+    if options.large_rounds:
+        large = tiled_photo(LARGE_WIDTH, LARGE_HEIGHT)
+        pictures.append(measure_picture(large, options, options.large_rounds, 1, [MEAN]))
+    result: dict[str, Any] = {
+        "schema": SCHEMA,
+        **provenance(),
+        "libraries": library_versions((*LIBRARIES, "openvino")),
+        "image": f"scikit-image's coffee, resampled to {WIDTH}×{HEIGHT}; the large one repeats it",
+        "threads": options.threads,
+        "device": options.device,
+        "photo_weights": find_codec(PHOTO).weights(),
+        "photo_quality": options.quality,
+        "peer_quality": options.peer_quality,
+        "peer_weights": "random",
+        "pictures": pictures,
+    }
+    write_text(options.output, format_json(result) + "\n")
+    for picture in pictures:
+        print(f"{picture['width']}×{picture['height']}:")
+        for name, row in picture["measured"].items():
+            print(
+                f"  {name}: encode {1000 * row['median_encode_seconds']:.1f} ms, "
+                f"decode {1000 * row['median_decode_seconds']:.1f} ms, {row['coded_bytes']} bytes"
+            )
+        for photo, found in picture["ratios"].items():
+            for name, row in found.items():
+                print(f"  {photo}, {name}: {row['measured']} ({'met' if row['met'] else 'missed'})")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except CalotypeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

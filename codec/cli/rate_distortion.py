@@ -1,0 +1,301 @@
+"""`calotype rd`: rate-distortion curves of real codecs on your pictures."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from codec.rate_distortion import BdRate, OperationalCodec, OperationalCurve, SourceImage
+
+DEFAULT_CODECS = "photo,jpeg,webp,jpeg2000,avif,jxl"
+
+
+def rd(
+    images: Annotated[
+        list[Path], typer.Argument(help="Pictures, folders, or .tar archives of pictures.")
+    ],
+    codecs: Annotated[
+        str | None,
+        typer.Option(help=f"Codecs to measure, comma-separated; by default {DEFAULT_CODECS}."),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for rd.json, rd.csv, rd.svg and rd.png.")
+    ] = Path("calotype-rd"),
+    reference: Annotated[
+        str, typer.Option(help="Codec that the BD-rates compare with; measured in any case.")
+    ] = "jpeg",
+    rate_range: Annotated[
+        str | None,
+        typer.Option(metavar="LOW,HIGH", help="Restrict the BD-rates to these bits per pixel."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the set of pictures; by default the first path's.")
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Pictures at a time.")] = 1,
+    ms_ssim: Annotated[
+        bool, typer.Option("--ms-ssim", help="Measure MS-SSIM too (slow; needs the extra bench).")
+    ] = False,
+    html: Annotated[
+        bool,
+        typer.Option(
+            "--html", help="Write rd.html too: curves, and pictures before and after in one file."
+        ),
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace existing results.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print means and BD-rates as JSON.")
+    ] = False,
+) -> None:
+    """Code pictures with several codecs at many settings, and compare real file sizes.
+
+    Every rate is the size of a file that was decoded again. Writes JSON, CSV and pictures of the
+    curves, and prints how many more or fewer bits each codec needs for the same PSNR.
+    """
+    from codec.rate_distortion.report.figure import plot_available
+    from codec.system.write_file import refuse_existing
+
+    range_bpp = None if rate_range is None else parse_rate_range(rate_range)
+    drawings = [output / "rd.svg", output / "rd.png"] if plot_available() else []
+    written = [output / "rd.json", output / "rd.csv", *drawings]
+    written += [output / "rd.html"] if html else []
+    for path in written:
+        refuse_existing(path, force=force)
+    notices: list[str] = []
+    chosen = _choose_codecs(codecs, reference, notices)
+    usable, failed = _readable(images)
+    notices += [f"left out: {reason}" for reason in failed]
+    data_set = name or (images[0].resolve().stem if len(images) == 1 else "pictures")
+    curves = _measure(chosen, usable, data_set, jobs=jobs, ms_ssim=ms_ssim)
+    deltas = _bd_rates(curves, reference, range_bpp, notices)
+    _write(output, curves, deltas, drawings)
+    if html:
+        _write_page(output / "rd.html", chosen, usable, curves, deltas, reference)
+    if not drawings:
+        notices.append('no pictures of the curves: pip install "calotype[plot]" draws them')
+    if as_json:
+        print(json.dumps(_summary(curves, deltas, written, failed), indent=2, allow_nan=False))
+    else:
+        _print_table(curves, deltas, reference, written)
+    for notice in notices:
+        typer.echo(f"notice: {notice}", err=True)
+    if failed:
+        raise typer.Exit(1)
+
+
+def parse_rate_range(text: str) -> tuple[float, float]:
+    """Read "LOW,HIGH" in bits per pixel; raises `UsageError` unless 0 ≤ LOW < HIGH."""
+    from bitstream.errors import UsageError
+
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        low, high = 0.0, 0.0
+    if not 0 <= low < high:
+        raise UsageError(f"rate range {text!r}: expected two rates in bpp, such as 0.15,1.2")
+    return low, high
+
+
+def _choose_codecs(
+    codecs: str | None, reference: str, notices: list[str]
+) -> list[OperationalCodec]:
+    from bitstream.errors import UsageError
+    from codec.rate_distortion import codec_names, find_codec
+
+    names = [part.strip() for part in (codecs or DEFAULT_CODECS).split(",") if part.strip()]
+    names = list(dict.fromkeys([*names, reference]))
+    chosen: list[OperationalCodec] = []
+    for codec_name in names:
+        found = find_codec(codec_name)
+        try:
+            found.require()
+        except UsageError as error:
+            # Of the default list, what is not installed is left out; what was asked for is not.
+            if codecs is not None or codec_name == reference:
+                raise
+            notices.append(f"left out: {error}")
+            continue
+        chosen.append(found)
+    order = codec_names()
+    return sorted(chosen, key=lambda one: order.index(one.name))
+
+
+def _readable(paths: list[Path]) -> tuple[list[SourceImage], list[str]]:
+    """Pictures that can be measured, and one sentence for each that cannot."""
+    from bitstream.errors import InputError
+    from codec.rate_distortion import find_images
+
+    usable: list[SourceImage] = []
+    failed: list[str] = []
+    for source in find_images(paths):
+        try:
+            source.pixels()
+        except InputError as error:
+            failed.append(str(error))
+        else:
+            usable.append(source)
+    if not usable:
+        raise InputError("none of the pictures can be measured: " + "; ".join(failed))
+    return usable, failed
+
+
+def _measure(
+    chosen: list[OperationalCodec],
+    sources: list[SourceImage],
+    data_set: str,
+    *,
+    jobs: int,
+    ms_ssim: bool,
+) -> list[OperationalCurve]:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from codec.rate_distortion import measure_curve
+
+    terminal = Console(stderr=True)
+    curves: list[OperationalCurve] = []
+    with (
+        ThreadPoolExecutor(jobs) as executor,
+        Progress(console=terminal, disable=not terminal.is_terminal, transient=True) as progress,
+    ):
+        for one in chosen:
+            task = progress.add_task(one.name, total=len(sources))
+
+            def advance(_: str, task: Any = task) -> None:
+                progress.advance(task)
+
+            curves.append(
+                measure_curve(
+                    one,
+                    sources,
+                    data_set=data_set,
+                    ms_ssim=ms_ssim,
+                    executor=executor if jobs > 1 else None,
+                    progress=advance,
+                )
+            )
+    return curves
+
+
+def _bd_rates(
+    curves: list[OperationalCurve],
+    reference: str,
+    range_bpp: tuple[float, float] | None,
+    notices: list[str],
+) -> dict[str, BdRate]:
+    """BD-rate of every other curve against the reference, by codec; what fails is a notice."""
+    from codec.rate_distortion import MissingExtraError, OverlapError, bd_rate
+
+    base = next(curve for curve in curves if curve.codec == reference)
+    deltas: dict[str, BdRate] = {}
+    for curve in curves:
+        if curve is base:
+            continue
+        try:
+            deltas[curve.codec] = bd_rate(base, curve, rate_range_bpp=range_bpp)
+        except OverlapError as error:
+            notices.append(f"no BD-rate of {curve.codec}: {error}")
+        except MissingExtraError as error:
+            notices.append(str(error))
+            break
+    return deltas
+
+
+def _write(
+    output: Path,
+    curves: list[OperationalCurve],
+    deltas: dict[str, BdRate],
+    drawings: list[Path],
+) -> None:
+    from codec.rate_distortion import curves_to_csv, write_result
+    from codec.rate_distortion.files.result_file import write_text
+    from codec.rate_distortion.report.figure import draw, lines_of_curves
+
+    extra = {"bd_rates": [delta.to_json() for delta in deltas.values()]}
+    write_result(output / "rd.json", curves, extra)
+    write_text(output / "rd.csv", curves_to_csv(curves))
+    for path in drawings:
+        draw(lines_of_curves(curves), path, title=_title(curves))
+
+
+def _write_page(
+    path: Path,
+    chosen: list[OperationalCodec],
+    sources: list[SourceImage],
+    curves: list[OperationalCurve],
+    deltas: dict[str, BdRate],
+    reference: str,
+) -> None:
+    from codec.rate_distortion.files.result_file import write_text
+    from codec.rate_distortion.report.page import report_page
+    from codec.rate_distortion.report.pictures import show_pictures
+
+    pictures = show_pictures(chosen, sources, curves)
+    write_text(path, report_page(_title(curves), curves, pictures, deltas, reference))
+
+
+def _title(curves: list[OperationalCurve]) -> str:
+    count = len(curves[0].images)
+    return f"{curves[0].data_set} ({count} picture{'s' if count > 1 else ''})"
+
+
+def _summary(
+    curves: list[OperationalCurve],
+    deltas: dict[str, BdRate],
+    written: list[Path],
+    failed: list[str],
+) -> dict[str, Any]:
+    means = ("setting", "mean_bpp", "mean_psnr_db", "psnr_of_mean_mse_db", "mean_ms_ssim")
+    contents = [curve.to_json() for curve in curves]
+    return {
+        "schema": "calotype.rd_summary/1",
+        "data_set": curves[0].data_set,
+        "images": len(curves[0].images),
+        "written": [str(path) for path in written],
+        "failed": failed,
+        "curves": [
+            {
+                "codec": content["codec"],
+                "encoder": content["encoder"],
+                "setting_name": content["setting_name"],
+                "points": [{key: point[key] for key in means} for point in content["points"]],
+            }
+            for content in contents
+        ],
+        "bd_rates": [delta.to_json() for delta in deltas.values()],
+    }
+
+
+def _print_table(
+    curves: list[OperationalCurve],
+    deltas: dict[str, BdRate],
+    reference: str,
+    written: list[Path],
+) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{curves[0].data_set}: {len(curves[0].images)} pictures, real files")
+    table.add_column("codec")
+    table.add_column("rates in bpp", justify="right")
+    table.add_column("PSNR in dB", justify="right")
+    table.add_column(f"BD-rate against {reference}", justify="right")
+    table.add_column("over dB", justify="right")
+    for curve in curves:
+        rates = sorted(point.mean_bpp for point in curve.points)
+        decibels = sorted(point.mean_psnr_db for point in curve.points)
+        delta = deltas.get(curve.codec)
+        table.add_row(
+            curve.codec,
+            f"{rates[0]:.3f}–{rates[-1]:.3f}",
+            f"{decibels[0]:.1f}–{decibels[-1]:.1f}",
+            "—" if delta is None else f"{delta.bd_rate_percent:+.1f} %",
+            "—" if delta is None else f"{delta.low_db:.1f}–{delta.high_db:.1f}",
+        )
+    console = Console()
+    console.print(table)
+    console.print("written: " + ", ".join(map(str, written)), highlight=False, soft_wrap=True)

@@ -1,0 +1,1 @@
+"""Latents to symbols, exactly: integer layers, tables, quantisers, tiles."""

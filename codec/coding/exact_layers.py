@@ -1,0 +1,386 @@
+"""The exact path: hyper-latents to table indexes and means in integer arithmetic.
+
+A file must parse alike on every machine, so nothing that floating-point rounding can change may
+select a probability table. This network computes with integers held in floating point: activations
+in units of 2⁻¹⁰ bounded by 2²², weights int16 in units of 2⁻¹². The sum of all |weight ·
+activation| of one output stays far below 2⁵³ (checked when the weights are loaded), so every
+product and every partial sum is exact, in whatever order a BLAS adds them, with fused multiply-add
+or not. Rescaling divides by a power of two and rounds down, which is exact as well.
+
+A layer may have coarser units (`Units`), in which all sums stay below 2²⁴: then float32 holds them,
+and takes half the time. The integers are the same in either.
+
+The layers mirror `codec.models.photo.network.HyperSynthesis`, whose float weights they are made
+from::
+
+    ẑ ─ 3×3 ─ ReLU ─ 1×1 ─ shuffle ─ ReLU ─ 3×3 ─ ReLU ─ 1×1 ─ shuffle ─ ReLU ─ 1×1 ─► μ, index
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bitstream.errors import WeightsMismatchError
+
+ACTIVATION_BITS = 10
+WEIGHT_BITS = 12
+MAX_WEIGHT_BITS = 15
+ACTIVATION_LIMIT = 2**22
+ACCUMULATOR_LIMIT = 2**53
+SINGLE_LIMIT = 2**24  # of sums that float32 holds
+NINE = tuple(range(9))  # all places of a 3×3 kernel
+
+Array = npt.NDArray[np.generic]
+Float64Array = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.floating[Any]]
+"""Integers held in float32 or float64."""
+Int32Array = npt.NDArray[np.int32]
+Int64Array = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Units:
+    """What a layer rounds to.
+
+    input_bits   of fraction that its inputs are rounded to, halves up; at most 10
+    weight_bits  of fraction that its weights have
+    limit        of the inputs, in their units
+    """
+
+    input_bits: int = ACTIVATION_BITS
+    weight_bits: int = WEIGHT_BITS
+    limit: int = ACTIVATION_LIMIT
+
+    def __post_init__(self) -> None:
+        if not (
+            0 <= self.input_bits <= ACTIVATION_BITS
+            and 0 <= self.weight_bits <= MAX_WEIGHT_BITS
+            and 1 <= self.limit <= ACTIVATION_LIMIT
+        ):
+            raise WeightsMismatchError(
+                f"exact layer: units {self}, expected at most {ACTIVATION_BITS} bits of inputs, "
+                f"{MAX_WEIGHT_BITS} of weights, and a limit of 1 .. {ACTIVATION_LIMIT}"
+            )
+
+
+_USUAL_UNITS = np.array(astuple(Units()), dtype=np.int32)
+
+
+@dataclass(frozen=True)
+class ExactLayer:
+    """One convolution in fixed point.
+
+    weight  int16 (out, in, k, k), k = 1 or 3, in units of 2⁻¹² or those given
+    bias    int32 (knots, out), in units of 2⁻¹⁰, interpolated by quality
+    shuffle factor of the pixel shuffle behind the layer; 1 for none
+    """
+
+    weight: npt.NDArray[np.int16]
+    bias: npt.NDArray[np.int32]
+    shuffle: int
+    units: Units = Units()
+
+    def __post_init__(self) -> None:
+        weight, bias, limit = self.weight, self.bias, self.units.limit
+        if weight.dtype != np.int16 or weight.ndim != 4 or weight.shape[2:] not in ((1, 1), (3, 3)):
+            raise WeightsMismatchError(
+                f"exact layer: weight is {weight.dtype}{list(weight.shape)}, "
+                "expected int16[out, in, k, k] with k = 1 or 3"
+            )
+        if bias.dtype != np.int32 or bias.ndim != 2 or bias.shape[1] != weight.shape[0]:
+            raise WeightsMismatchError(
+                f"exact layer: bias is {bias.dtype}{list(bias.shape)}, "
+                f"expected int32[knots, {weight.shape[0]}]"
+            )
+        if self.largest_sum >= ACCUMULATOR_LIMIT:
+            raise WeightsMismatchError(
+                f"exact layer: weights of one output sum to {self.largest_sum // limit}, "
+                f"expected less than {ACCUMULATOR_LIMIT // limit}"
+            )
+
+    @cached_property
+    def largest_sum(self) -> int:
+        """No sum of |weight · input| is larger."""
+        sums = np.abs(self.weight.astype(np.int64)).sum(axis=(1, 2, 3))
+        return int(sums.max()) * self.units.limit
+
+    @cached_property
+    def dtype(self) -> type[np.floating[Any]]:
+        """What holds its inputs, weights and sums; of the outputs, four may be added in it."""
+        if self.largest_sum >= SINGLE_LIMIT:
+            return np.float64
+        largest = self.largest_sum * 2.0**self._rescale + np.abs(self.bias.astype(np.int64)).max()
+        return np.float32 if largest < SINGLE_LIMIT / 4 else np.float64
+
+    @property
+    def _rescale(self) -> int:
+        """Sums times two to this are outputs."""
+        return ACTIVATION_BITS - self.units.input_bits - self.units.weight_bits
+
+    @cached_property
+    def matrix(self) -> Integers:
+        """The weights as rows (out, in · k · k), in units whose sums are outputs.
+
+        A power of two takes them there, so what is exact for integers still is.
+        """
+        rows: Integers = self.weight.reshape(len(self.weight), -1).astype(self.dtype)
+        rows *= 2.0**self._rescale
+        return rows
+
+    def inputs(self, values: Integers) -> Integers:
+        """Activations in units of 2⁻¹⁰, of any shape, to the units of the layer."""
+        units = self.units
+        if units.input_bits < ACTIVATION_BITS:
+            values = values * 2.0 ** (units.input_bits - ACTIVATION_BITS) + 0.5
+            np.floor(values, out=values)
+        if units.limit < ACTIVATION_LIMIT:
+            values = np.clip(values, -units.limit, units.limit)
+        return values.astype(self.dtype, copy=False)
+
+    def __call__(self, values: Integers, quality_hundredths: int) -> Integers:
+        """floor(weight ∗ values) + bias: integers, (in, h, w) to (out, h, w), in units of 2⁻¹⁰.
+
+        Zeros lie outside. A product of matrices, because a library's convolution may pick an
+        algorithm with fractions (Winograd).
+        """
+        _, height, width = values.shape
+        values = self.inputs(values)
+        taps = NINE if self.weight.shape[-1] == 3 else None
+        columns = values.reshape(-1, height * width) if taps is None else neighbours(values, taps)
+        return self.apply(columns, quality_hundredths).reshape(-1, height, width)
+
+    def apply(
+        self, columns: Integers, quality_hundredths: int, taps: Sequence[int] | None = None
+    ) -> Integers:
+        """The layer on columns of `inputs`, (in · taps, n) to (out, n); all taps or some of them.
+
+        The outputs are in units of 2⁻¹⁰.
+        """
+        rows = self.matrix
+        if taps is not None:
+            kernel = rows.reshape(len(rows), -1, self.weight.shape[-1] ** 2)
+            rows = kernel[:, :, taps].reshape(len(rows), -1)
+        sums: Integers = rows @ columns
+        np.floor(sums, out=sums)
+        bias: Integers = interpolate_knots(self.bias, quality_hundredths).astype(self.dtype)
+        sums += bias[:, None]
+        return sums
+
+
+def neighbours(
+    values: Integers, taps: Sequence[int], squares: npt.NDArray[np.bool_] | None = None
+) -> Integers:
+    """The values (in, h, w) around every square as columns, (in · taps, n); 0 outside.
+
+    taps      0 .. 8, places of a 3×3 kernel in row-major order
+    squares   bool (h, w), those that are wanted; None for all
+    """
+    channels, height, width = values.shape
+    padded = np.pad(values, ((0, 0), (1, 1), (1, 1)))
+    shifted = [padded[:, tap // 3 :, tap % 3 :][:, :height, :width] for tap in taps]
+    if squares is not None:
+        shifted = [part[:, squares] for part in shifted]
+    columns: Integers = np.stack(shifted, 1).reshape(channels * len(taps), -1)
+    return columns
+
+
+def interpolate_knots(knots: Int32Array, hundredths: int) -> Int64Array:
+    """Interpolate an integer table (knots, channels) at a quality of 100..10000 hundredths.
+
+    Integer arithmetic, rounding down: the twin of `codec.models.layers.QualityTable`.
+    """
+    scaled = (hundredths - 100) * (len(knots) - 1)
+    left = min(scaled // 9900, len(knots) - 2)
+    fraction = scaled - 9900 * left
+    wide = knots.astype(np.int64)
+    result: Int64Array = (wide[left] * (9900 - fraction) + wide[left + 1] * fraction) // 9900
+    return result
+
+
+@dataclass(frozen=True)
+class ExactOutput:
+    """int32 (C, h, w) each: means in units of 2⁻¹⁰ quantiser steps, and table indexes."""
+
+    means: Int32Array
+    indexes: Int32Array
+
+
+class ExactHyperSynthesis:
+    """Maps integer hyper-latents to integer means and table indexes, alike on every machine."""
+
+    def __init__(self, layers: Sequence[ExactLayer], table_count: int) -> None:
+        self.layers = tuple(layers)
+        self.table_count = table_count
+
+    def features(self, hyper_latents: Int32Array, quality_hundredths: int) -> Integers:
+        """Hyper-latents int32 (Z, h, w) to the input of the last layer, integers in float64."""
+        limit = ACTIVATION_LIMIT >> ACTIVATION_BITS
+        bounded = np.clip(hyper_latents, -limit, limit)
+        values: Integers = bounded.astype(np.float64) * 2.0**ACTIVATION_BITS
+        for layer in self.layers[:-1]:
+            values = layer(values, quality_hundredths)
+            rectify(values)
+            values = pixel_shuffle(values, layer.shuffle)
+        return values
+
+    def predict(self, features: Integers, quality_hundredths: int) -> Integers:
+        """`features` to means, then indexes, in units of 2⁻¹⁰: integers (2·C, h, w) in float32."""
+        # What float32 cannot hold is beyond the limit, and stays there.
+        values = self.layers[-1](features, quality_hundredths).astype(np.float32)
+        clamp(values)
+        return pixel_shuffle(values, self.layers[-1].shuffle)
+
+    def __call__(self, hyper_latents: Int32Array, quality_hundredths: int) -> ExactOutput:
+        """Hyper-latents int32 (Z, h, w) to means and indexes of (C, 4·h, 4·w)."""
+        values = self.predict(self.features(hyper_latents, quality_hundredths), quality_hundredths)
+        return round_prediction(values, self.table_count)
+
+
+def round_prediction(values: Integers, table_count: int) -> ExactOutput:
+    """Means, then indexes, in units of 2⁻¹⁰ (2·C, h, w): the indexes to the nearest table."""
+    means, indexes = np.split(values, 2)
+    return ExactOutput(means.astype(np.int32), nearest_tables(indexes, table_count))
+
+
+def nearest_tables(indexes: Integers, table_count: int) -> Int32Array:
+    """Indexes in units of 2⁻¹⁰ to int32 of the same shape, 0 .. table_count − 1, halves up."""
+    nearest = indexes + 0.5 * 2**ACTIVATION_BITS
+    nearest *= 2.0**-ACTIVATION_BITS
+    _bound(nearest, 0, table_count - 1)
+    tables: Int32Array = nearest.astype(np.int32)  # which rounds down: nothing is below zero
+    return tables
+
+
+def clamp(values: Integers) -> None:
+    """Bring values within the limit of activations, in place."""
+    # Hardly ever is one outside, and to find that out is several times as fast as `np.clip`.
+    if values.size and max(-values.min(), values.max()) > ACTIVATION_LIMIT:
+        np.clip(values, -ACTIVATION_LIMIT, ACTIVATION_LIMIT, out=values)
+
+
+def rectify(values: Integers) -> None:
+    """ReLU of contiguous values (c, …), and their limit, in place."""
+    _bound(values, 0, None)
+    clamp(values)
+
+
+def _bound(values: Integers, low: int, high: int | None) -> None:
+    """Bring contiguous values (c, …) between two numbers, in place."""
+    # Against a row, and not a number, NumPy compares as many at a time as the processor can.
+    rows = values.reshape(len(values), -1)
+    np.maximum(rows, np.full(rows.shape[1], low, rows.dtype), out=rows)
+    if high is not None:
+        np.minimum(rows, np.full(rows.shape[1], high, rows.dtype), out=rows)
+
+
+def pixel_shuffle(values: Integers, factor: int) -> Integers:
+    """Channels (C · factor², h, w) to (C, h · factor, w · factor), as torch orders them."""
+    if factor == 1:
+        return values
+    _, height, width = values.shape
+    blocks = values.reshape(-1, factor, factor, height, width).transpose(0, 3, 1, 4, 2)
+    shuffled: Integers = blocks.reshape(-1, height * factor, width * factor)
+    return shuffled
+
+
+def read_layer(arrays: Mapping[str, Array], name: str) -> ExactLayer:
+    """A layer from `<name>.weight`, `.bias`, `.shuffle`; the inverse of `layer_arrays`.
+
+    `<name>.units`, int32[3], are its bits of inputs, bits of weights and limit, if not 10, 12, 2²².
+    Raises `WeightsMismatchError`.
+    """
+    try:
+        weight, bias = arrays[f"{name}.weight"], arrays[f"{name}.bias"]
+        shuffle = int(arrays[f"{name}.shuffle"][()])
+        units = arrays.get(f"{name}.units", _USUAL_UNITS)
+        input_bits, weight_bits, limit = map(int, units.tolist())
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise WeightsMismatchError(f"weights file: layer {name} is incomplete") from error
+    return ExactLayer(
+        weight,  # type: ignore[arg-type]
+        bias,  # type: ignore[arg-type]
+        shuffle,
+        Units(input_bits, weight_bits, limit),
+    )
+
+
+def layer_arrays(layer: ExactLayer, name: str) -> dict[str, Array]:
+    """Arrays of a layer by name, to be stored in a weights file."""
+    arrays: dict[str, Array] = {
+        f"{name}.weight": layer.weight,
+        f"{name}.bias": layer.bias,
+        f"{name}.shuffle": np.array(layer.shuffle, dtype=np.int32),
+    }
+    units = np.array(astuple(layer.units), dtype=np.int32)
+    if (units != _USUAL_UNITS).any():
+        arrays[f"{name}.units"] = units
+    return arrays
+
+
+def layers_from_arrays(arrays: Mapping[str, Array]) -> list[ExactLayer]:
+    """Read the layers `exact.0`, `exact.1`, …; the inverse of `to_arrays`."""
+    layers: list[ExactLayer] = []
+    while f"exact.{len(layers)}.weight" in arrays:
+        layers.append(read_layer(arrays, f"exact.{len(layers)}"))
+    if not layers:
+        raise WeightsMismatchError("weights file: it holds no exact path (exact.0.weight)")
+    return layers
+
+
+def to_arrays(layers: Sequence[ExactLayer]) -> dict[str, Array]:
+    """Arrays by name, to be stored in a weights file."""
+    arrays: dict[str, Array] = {}
+    for number, layer in enumerate(layers):
+        arrays |= layer_arrays(layer, f"exact.{number}")
+    return arrays
+
+
+def single_precision(weight: Array, input_bits: int, limit: int) -> Units:
+    """The finest units of weights (out, in, k, k) with which float32 holds all that they make.
+
+    limit   of the inputs, in their units; halved where the outputs would be too large
+
+    The usual units, which float64 holds, where there are none.
+    """
+    sums = np.abs(weight.astype(np.float64)).sum(axis=(1, 2, 3))
+    while limit > 1 and sums.max() * limit * 2 ** (ACTIVATION_BITS - input_bits) > SINGLE_LIMIT / 8:
+        limit //= 2
+    for bits in range(WEIGHT_BITS, 0, -1):
+        scaled = np.abs(np.rint(weight.astype(np.float64) * 2**bits))
+        if scaled.sum(axis=(1, 2, 3)).max() * limit < SINGLE_LIMIT and scaled.max() < 2**15:
+            return Units(input_bits, bits, limit)
+    return Units()
+
+
+def to_fixed_point(
+    weight: Array, bias: Array, shuffle: int = 1, units: Units | None = None
+) -> ExactLayer:
+    """Round a float layer, weight (out, in, k, k) and bias knots (knots, out), to fixed point.
+
+    Raises `WeightsMismatchError` where a weight is outside the range of int16, ±8 in usual units.
+    """
+    units = units or Units()
+    largest = np.abs(weight).max()
+    scaled = np.rint(weight.astype(np.float64) * 2**units.weight_bits)
+    if np.abs(scaled).max() > 2**15 - 1:
+        raise WeightsMismatchError(
+            f"a weight of {float(largest):.2f} does not fit the fixed-point range "
+            f"±{2**15 / 2**units.weight_bits:g}; "
+            "train with a smaller learning rate or a weight penalty"
+        )
+    limit = 2**31 - 1
+    knots = np.clip(np.rint(bias.astype(np.float64) * 2**ACTIVATION_BITS), -limit, limit)
+    return ExactLayer(scaled.astype(np.int16), knots.astype(np.int32), shuffle, units)
+
+
+def to_floats(layer: ExactLayer) -> tuple[Float64Array, Float64Array]:
+    """Weight and bias knots of a layer as real numbers; the inverse of `to_fixed_point`."""
+    weight: Float64Array = layer.weight.astype(np.float64) * 2.0**-layer.units.weight_bits
+    bias: Float64Array = layer.bias.astype(np.float64) * 2.0**-ACTIVATION_BITS
+    return weight, bias

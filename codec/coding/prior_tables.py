@@ -1,0 +1,209 @@
+"""Integer tables of a standard-normal prior: what a sample z ~ N(0, 1) costs on a grid.
+
+The steps of all quantisers form one ladder, so that one set of tables serves every dimension and
+every quality; a dimension picks its rung by integer arithmetic::
+
+    rung j         0      1      2     …     RUNGS − 1
+    step Δ_j       8   8·2^(−1/6)  …        8·2^(−9) ≈ 0.016
+
+Tables are built in floating point when a model is exported, and shipped as integers. Two kinds are
+made of integers alone and built wherever they are needed: `uniform_tables`, and the tables that
+`codec.models.vae.archive` cuts out of a stored normal distribution function.
+
+Torch is loaded where something is computed with it: the photo model imports this module, by way of
+`codec.coding.quantize`, and needs nothing of it.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from bitstream.errors import UsageError
+from bitstream.tables import PRECISION, TOTAL, TableSet, tables_from_pmfs
+
+LARGEST_STEP = 8.0
+RUNGS_PER_OCTAVE = 6
+RUNGS = 9 * RUNGS_PER_OCTAVE + 1
+NOISE_LEVELS = 16
+TAIL_MASS = 2.0**-20
+DYADIC_BITS = 12
+_SMOOTHING = 1e-3
+
+Float64Array = npt.NDArray[np.float64]
+Int32Array = npt.NDArray[np.int32]
+
+
+def step_sizes() -> Float64Array:
+    """float64 (RUNGS,): the step of each rung, in units of the prior's standard deviation."""
+    sizes: Float64Array = LARGEST_STEP * 2.0 ** (-np.arange(RUNGS) / RUNGS_PER_OCTAVE)
+    return sizes
+
+
+def normal_distribution(values: Float64Array) -> Float64Array:
+    """Φ: float64 of any shape to probabilities in [0, 1]; precise in the lower tail."""
+    import torch
+
+    # erfc keeps its relative precision, which torch.special.ndtr loses below −5.
+    tensor = torch.from_numpy(np.ascontiguousarray(values))
+    result: Float64Array = torch.erfc(tensor * -math.sqrt(0.5)).mul_(0.5).numpy()
+    return result
+
+
+def normal_quantile(probabilities: Float64Array) -> Float64Array:
+    """Φ⁻¹: float64 in (0, 1) of any shape to standard-normal values."""
+    import torch
+
+    tensor = torch.from_numpy(np.ascontiguousarray(probabilities))
+    result: Float64Array = torch.special.ndtri(tensor).numpy()
+    return result
+
+
+def interval_masses(edges: Float64Array) -> Float64Array:
+    """N(0, 1) masses (n,) between ascending edges (n + 1,); precise in both tails."""
+    left, right = edges[:-1], edges[1:]
+    mirrored = left > 0  # there 1 − Φ is small, and a difference of Φ would cancel
+    upper = np.where(mirrored, -left, right)
+    lower = np.where(mirrored, -right, left)
+    return normal_distribution(upper) - normal_distribution(lower)
+
+
+def rounding_tables(steps: Sequence[float] | Float64Array) -> TableSet:
+    """One table a step: P(K = k) of K = round(z / Δ), z ~ N(0, 1)."""
+    return tables_from_pmfs([_grid_pmf(float(step), 0.0) for step in steps])
+
+
+def dither_tables(
+    steps: Sequence[float] | Float64Array, noise_levels: int = NOISE_LEVELS
+) -> TableSet:
+    """Table `rung · noise_levels + level`: P(K = k | u') of K = round((z + u') / Δ).
+
+    The mass of [ΔK − u' − Δ/2, ΔK − u' + Δ/2] is Δ times the density of N(0, 1) convolved with
+    the uniform U(−Δ/2, Δ/2) at ẑ = ΔK − u': the entropy model of universal quantisation (Ziv
+    1985; Agustsson and Theis 2020). u' / Δ stands in the middle of its level.
+    """
+    pmfs = []
+    for step in steps:
+        for level in range(noise_levels):
+            pmfs.append(_grid_pmf(float(step), (level + 0.5) / noise_levels - 0.5))
+    return tables_from_pmfs(pmfs)
+
+
+def _grid_pmf(step: float, shift: float) -> tuple[int, Float64Array]:
+    """Masses of the cells [Δ(k − shift − ½), Δ(k − shift + ½)] until TAIL_MASS is left."""
+    reach = float(normal_quantile(np.array([1 - TAIL_MASS / 2]))[0])
+    first = int(np.ceil(-reach / step + shift - 0.5))
+    last = max(first, int(np.floor(reach / step + shift + 0.5)))
+    edges = step * (np.arange(first, last + 2, dtype=np.float64) - (shift + 0.5))
+    return first, interval_masses(edges)
+
+
+def dyadic_quantiles() -> Float64Array:
+    """Φ⁻¹(i / 2ᴮ), i = 1 .. 2ᴮ − 1, B = DYADIC_BITS: float64, ascending."""
+    return normal_quantile(np.arange(1, 2**DYADIC_BITS) / 2**DYADIC_BITS)
+
+
+def dyadic_tables(steps: Sequence[float] | Float64Array, rounds: int) -> TableSet:
+    """One table a step, over i = 1 .. 2ᴮ − 1: what a dyadic quantile costs.
+
+    The first code length of i / 2ᴮ is its number of binary digits after the point without zeros
+    at the end, as in variational Bayesian quantisation (Yang, Bamler and Mandt 2020), and a table
+    of these numbers. Then, `rounds` times: codes z ~ N(0, 1) of noise s² = Δ²/12 go to the point
+    that minimises (ẑ − z)² / 2s² + ln 2 · bits, and each point gets the mass of its cell.
+    """
+    points = dyadic_quantiles()
+    digits = np.log2(2**DYADIC_BITS / _lowest_bit(np.arange(1, len(points) + 1)))
+    first = 2.0**-digits * 2 / DYADIC_BITS  # 2^(digits − 1) points of each, all digits alike
+    pmfs = []
+    for step in steps:
+        masses = first
+        for _ in range(rounds):
+            bounds = _cell_bounds(points, -np.log(masses), float(step) ** 2 / 12)
+            masses = (1 - _SMOOTHING) * interval_masses(bounds) + _SMOOTHING * first
+        pmfs.append((1, masses / masses.sum()))
+    return tables_from_pmfs(pmfs)
+
+
+def _lowest_bit(numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    return numbers & -numbers
+
+
+def _cell_bounds(points: Float64Array, costs: Float64Array, variance: float) -> Float64Array:
+    """Bounds (n + 1,) of the z whose best point is each of n: argmin (p − z)² / 2v + cost.
+
+    The lower envelope of lines, since z² / 2v is the same for all points; a point that is never
+    best has equal bounds.
+    """
+    offsets = points**2 / 2 + variance * costs
+    kept: list[int] = []
+    starts: list[float] = []
+    for number in range(len(points)):
+        start = -np.inf
+        while kept:
+            last = kept[-1]
+            start = (offsets[number] - offsets[last]) / (points[number] - points[last])
+            if start > starts[-1]:
+                break
+            kept.pop()
+            starts.pop()
+            start = -np.inf
+        kept.append(number)
+        starts.append(float(start))
+    bounds = np.full(len(points) + 1, np.inf)
+    bounds[kept] = starts
+    # From the right: a point that was dropped begins where the next one does.
+    result: Float64Array = np.minimum.accumulate(bounds[::-1])[::-1]
+    return result
+
+
+@functools.cache
+def uniform_tables(largest_bits: int) -> TableSet:
+    """Table m, 0 .. `largest_bits`, holds 0 .. 2ᵐ − 1, equally likely: m bits as they are.
+
+    Integers alone: each entry 2^(24 − m), the last one less for the escape. Raises `UsageError`
+    for more than 16 bits.
+    """
+    if not 0 <= largest_bits <= 16:
+        raise UsageError(f"uniform tables of {largest_bits} bits: expected 0 .. 16")
+    tables = []
+    for bits in range(largest_bits + 1):
+        table = np.full(2**bits + 1, TOTAL >> bits, dtype=np.int32)
+        table[-2] -= 1
+        table[-1] = 1
+        tables.append(table)
+    return TableSet(
+        frequencies=np.concatenate(tables),
+        starts=np.cumsum([0, *map(len, tables)], dtype=np.int32),
+        minimums=np.zeros(len(tables), dtype=np.int32),
+    )
+
+
+def bernoulli_tables(log_odds: Float64Array) -> TableSet:
+    """Table i over {0, 1}: P(1) = 1 / (1 + exp(−log_odds[i])); the escape keeps one unit."""
+    import torch
+
+    ones = torch.sigmoid(torch.from_numpy(np.ascontiguousarray(log_odds))).numpy()
+    return tables_from_pmfs([(0, np.array([1 - one, one])) for one in ones])
+
+
+def symbol_bits(symbols: Int32Array, indexes: Int32Array, tables: TableSet) -> Float64Array:
+    """Ideal code length of each symbol in bits, float64 (n,); escapes with what follows them.
+
+    symbols, indexes   int32 (n,), as for `bitstream.SymbolEncoder.put`
+    Raises `UsageError`.
+    """
+    if not len(symbols):
+        return np.zeros(0)
+    sizes = tables.sizes[indexes].astype(np.int64)
+    entries = symbols.astype(np.int64) - tables.minimums[indexes]
+    outside = (entries < 0) | (entries >= sizes)
+    entries = np.where(outside, sizes, entries)
+    bits: Float64Array = PRECISION - np.log2(tables.frequencies[tables.starts[indexes] + entries])
+    for number in np.flatnonzero(outside):
+        one = slice(number, number + 1)
+        bits[number] = tables.code_length_bits(symbols[one], indexes[one])
+    return bits

@@ -1,0 +1,222 @@
+"""Data sets of small images of one size: IDX files, MNIST's folder, `.npz` files, pictures.
+
+Nothing is converted silently: another type than uint8, another size, colour where grey was asked
+for are errors.  Importing this module loads NumPy and Pillow only.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitstream.errors import InputError, UsageError
+from codec.datasets.pictures import find_images
+
+Images = NDArray[np.uint8]
+
+PARTS = ("train", "test")
+MAX_BYTES = 2**31
+"""Largest data set that is read, in bytes: headers are compared with it before allocation."""
+
+_UNREADABLE_ZIP = (
+    OSError,
+    EOFError,
+    ValueError,
+    NotImplementedError,  # a compression that is not in the standard library
+    RuntimeError,  # encrypted
+    SyntaxError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+_IDX_NAMES = {"train": "train-images", "test": "t10k-images"}
+_IDX_SUFFIXES = ("-idx3-ubyte", ".idx3-ubyte")
+_UNSIGNED_BYTE = 0x08  # the third byte of an IDX file: type of the values
+
+
+def read_images(
+    path: Path, *, shape: tuple[int, int, int] | None = None, part: str = "test"
+) -> Images:
+    """Read a data set: uint8 (n, C, H, W), 0 is black.
+
+    path   an IDX file (gzipped or not); a folder with MNIST's files under their usual names; an
+           `.npz` file with an array `images`, `x_train` or `x_test` (n, H, W), (n, C, H, W) or
+           (n, H, W, C); a folder or `.tar` of pictures, perhaps in `train/` and `test/`
+    shape  (C, H, W) that the images must have; None takes what is there
+    part   "train" or "test", where `path` holds both
+
+    Raises `InputError` for what cannot be read or has another shape, `UsageError` for an
+    unknown part.
+    """
+    if part not in PARTS:
+        raise UsageError(f"part {part!r} is unknown; expected 'train' or 'test'")
+    path = Path(path)
+    if path.is_dir():
+        file = _mnist_file(path, part)
+        images = _read_idx(file) if file is not None else _read_pictures(path, shape, part)
+    elif not path.exists():
+        raise InputError(f"{path}: does not exist; give an IDX or .npz file, or a folder of images")
+    elif path.suffix.lower() == ".npz":
+        images = _read_npz(path, shape, part)
+    elif _looks_like_idx(path):
+        images = _read_idx(path)
+    else:
+        images = _read_pictures(path, shape, part)
+    if not images.size:
+        raise InputError(f"{path}: holds no images")
+    if shape is not None and images.shape[1:] != shape:
+        raise InputError(
+            f"{path}: its images have the shape {images.shape[1:]} (channels, height, width), "
+            f"expected {shape}"
+        )
+    return images
+
+
+def _mnist_file(folder: Path, part: str) -> Path | None:
+    for suffix in _IDX_SUFFIXES:
+        for ending in ("", ".gz"):
+            file = folder / f"{_IDX_NAMES[part]}{suffix}{ending}"
+            if file.is_file():
+                return file
+    return None
+
+
+@contextmanager
+def _open_idx(path: Path) -> Iterator[IO[bytes]]:
+    """Unpacks gzip, also twice: downloads of MNIST are at times compressed once more."""
+    with ExitStack() as stack:
+        layers = 0
+        file: IO[bytes] = stack.enter_context(path.open("rb"))
+        while True:
+            zipped = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            if not zipped or layers == 2:
+                break
+            unpacked = stack.enter_context(gzip.GzipFile(fileobj=file, mode="rb"))
+            file, layers = cast("IO[bytes]", unpacked), layers + 1
+        yield file
+
+
+def _looks_like_idx(path: Path) -> bool:
+    try:
+        with _open_idx(path) as file:
+            head = file.read(4)
+    except (OSError, EOFError, zlib.error):
+        return path.suffix.lower() in (".gz", ".idx") or "ubyte" in path.name
+    return len(head) < 4 or head[:2] == b"\0\0"
+
+
+def _read_idx(path: Path) -> Images:
+    """The format of MNIST: 0, 0, type, number of dimensions, sizes (big-endian), values."""
+    try:
+        with _open_idx(path) as file:
+            head = file.read(4)
+            if len(head) < 4 or head[:2] != b"\0\0":
+                raise InputError(f"{path}: not an IDX file")
+            if head[2] != _UNSIGNED_BYTE or head[3] not in (3, 4):
+                raise InputError(
+                    f"{path}: an IDX file of type 0x{head[2]:02x} with {head[3]} dimensions; "
+                    "expected images: type 0x08 (unsigned bytes) with 3 or 4 dimensions"
+                )
+            sizes = np.frombuffer(_exactly(file, 4 * head[3], path), ">u4")
+            shape = tuple(int(size) for size in sizes)
+            expected = _checked_size(shape, path)
+            values = np.frombuffer(_exactly(file, expected, path), np.uint8)
+            if file.read(1):
+                raise InputError(f"{path}: has bytes after its {shape[0]} images")
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+    return values.reshape(shape if len(shape) == 4 else (shape[0], 1, *shape[1:]))
+
+
+def _exactly(file: IO[bytes], count: int, path: Path) -> bytes:
+    data = file.read(count)
+    if len(data) != count:
+        raise InputError(f"{path}: ends too early: {len(data)} bytes where {count} are announced")
+    return data
+
+
+def _checked_size(shape: tuple[int, ...], path: Path) -> int:
+    size = math.prod(shape)
+    if size > MAX_BYTES:
+        raise InputError(f"{path}: announces {size} bytes, more than {MAX_BYTES}")
+    return size
+
+
+def _read_npz(path: Path, shape: tuple[int, int, int] | None, part: str) -> Images:
+    names = ("images", f"x_{part}", f"{part}_images")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            found = set(archive.namelist())
+            name = next((n for n in names if f"{n}.npy" in found), None)
+            if name is None:
+                raise InputError(
+                    f"{path}: holds {', '.join(sorted(found)[:8]) or 'no arrays'}; expected an "
+                    f"array named {' or '.join(names)}"
+                )
+            with archive.open(f"{name}.npy") as file:
+                _check_npy(file, path, name)
+            with archive.open(f"{name}.npy") as file:
+                array = np.load(file, allow_pickle=False)
+    except _UNREADABLE_ZIP as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+    if array.ndim == 3:
+        return cast("Images", array[:, None])
+    wanted = (1, 3) if shape is None else (shape[0],)
+    if array.shape[3] in wanted and array.shape[1] not in wanted:
+        array = np.ascontiguousarray(np.moveaxis(array, 3, 1))
+    return cast("Images", array)
+
+
+def _check_npy(file: IO[bytes], path: Path, name: str) -> None:
+    npy: Any = np.lib.format  # its functions have no types
+    version = npy.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"array {name} has the unknown version {version}")
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, _, dtype = read(file)
+    if dtype != np.uint8 or len(shape) not in (3, 4):
+        raise InputError(
+            f"{path}: array {name} has the type {dtype} and the shape {shape}; expected uint8 "
+            "(n, height, width), (n, channels, height, width) or (n, height, width, channels)"
+        )
+    _checked_size(shape, path)
+
+
+def _read_pictures(path: Path, shape: tuple[int, int, int] | None, part: str) -> Images:
+    folder = path / part if (path / part).is_dir() else path
+    pictures: list[Images] = []
+    room = MAX_BYTES
+    for source in find_images([folder]):
+        pixels = source.pixels()
+        if shape is not None and pixels.shape[:2] != shape[1:]:
+            raise InputError(
+                f"{source.name}: is {pixels.shape[1]}×{pixels.shape[0]} pixels, expected "
+                f"{shape[2]}×{shape[1]}: resize the pictures first, nothing is resized silently"
+            )
+        if pictures and pixels.shape != pictures[0].shape:
+            raise InputError(
+                f"{source.name}: is {pixels.shape[1]}×{pixels.shape[0]} pixels, the pictures "
+                f"before it {pictures[0].shape[1]}×{pictures[0].shape[0]}: a data set has one size"
+            )
+        if shape is not None and shape[0] == 1 and not _is_gray(pixels):
+            raise InputError(f"{source.name}: is a colour picture, expected grey")
+        room -= pixels.nbytes
+        if room < 0:
+            raise InputError(f"{path}: holds more than {MAX_BYTES} bytes of pixels")
+        pictures.append(pixels)
+    images = np.stack(pictures)
+    channels = shape[0] if shape is not None else (1 if _is_gray(images) else 3)
+    return np.ascontiguousarray(np.moveaxis(images, 3, 1)[:, :channels])
+
+
+def _is_gray(pixels: Images) -> bool:
+    return bool((pixels == pixels[..., :1]).all())

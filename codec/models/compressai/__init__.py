@@ -1,0 +1,1 @@
+"""Checkpoints of CompressAI's zoo."""

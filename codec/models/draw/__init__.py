@@ -1,0 +1,1 @@
+"""Convolutional DRAW: every step is a layer of the file."""

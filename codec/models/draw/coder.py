@@ -1,0 +1,284 @@
+"""DRAW as a layered codec (catalogue id 2): one chunk of the file for each step.
+
+::
+
+    tile ─ exact recursion ─► e, σ_p ─► K = round(e), table of σ_p ─► one payload a step
+    payloads of the first k steps ─► exact recursion ─► canvas; later steps take the prior's
+    mean (K = 0) or draw K from its tables
+
+A step without any K but 0 has an empty payload: late steps have little to say of small or simple
+images, and the coder's end would cost them two bytes each.
+
+Encoder and decoder run the recursion in fixed point, so that symbols, tables and pixels are the
+same on every machine; the encoder network, which only chooses symbols, runs there as well, because
+that is the one implementation of it. All of it runs on the CPU.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from bitstream.errors import LimitError, PayloadError, UsageError, WeightsMismatchError
+from bitstream.limits import MIN_TILE_LOG2
+from bitstream.symbols import SymbolDecoder, SymbolEncoder
+from bitstream.tables import TOTAL, TableSet
+from codec.models.draw.exact import (
+    SCALE_LEVELS,
+    UNIT_BITS,
+    ExactDraw,
+    image_levels,
+    image_units,
+)
+from codec.models.draw.recursion import DrawConfig, DrawState, Prior
+
+Array = npt.NDArray[np.generic]
+Float32Array = npt.NDArray[np.float32]
+Int32Array = npt.NDArray[np.int32]
+Uint8Array = npt.NDArray[np.uint8]
+
+Message = tuple[Int32Array, Int32Array]
+"""Symbols of a step and level, (codes, h, w) in row-major order, and their tables: int32 (n,)."""
+
+MODEL_ID, NAME = 2, "draw"
+SYMBOL_LIMIT = 2**15
+MAX_TILE_SIDE = 1024
+"""Of a tile in pixels: what is held of it in memory is a kilobyte for every pixel."""
+TABLE_PREFIX = "step_tables."
+
+
+class DrawCoder:
+    """A DRAW network with uniform posteriors, loaded. See `codec.models.base` for the methods.
+
+    Latents are 8-bit levels as float32, (3 · stride², h, w): what a shuffle makes of the pixels.
+    Tiles are coded by themselves, with zeros outside, so `context` is 0.
+    """
+
+    model_id = MODEL_ID
+    name = NAME
+    context = 0
+
+    def __init__(self, network: ExactDraw, tables: TableSet, weights_hash: bytes) -> None:
+        config = network.config
+        if (config.posterior, config.likelihood, config.channels) != ("uniform", "gaussian", 3):
+            raise WeightsMismatchError(
+                f"weights file: a DRAW network with {config.posterior} posteriors and a "
+                f"{config.likelihood} likelihood of {config.channels} channels, expected uniform "
+                "ones and a gaussian of 3"
+            )
+        if 2**MIN_TILE_LOG2 % config.block:
+            raise WeightsMismatchError(
+                f"weights file: a DRAW network of blocks of {config.block} pixels, of which "
+                f"tiles of {2**MIN_TILE_LOG2} hold no whole number"
+            )
+        if len(tables) != SCALE_LEVELS:
+            raise WeightsMismatchError(
+                f"weights file: {len(tables)} tables, expected {SCALE_LEVELS}"
+            )
+        self.network, self.tables, self.weights_hash = network, tables, weights_hash
+        self.layers, self.stride = config.steps, config.block
+
+    def analyze(self, pixels: Uint8Array, quality: float) -> Float32Array:
+        """Pixels uint8 (H, W, 3) to levels (3 · stride², h, w)."""
+        levels = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+        shuffled: Float32Array = F.pixel_unshuffle(levels.float(), self.stride).numpy()
+        return shuffled
+
+    def synthesize(self, latents: Float32Array, quality: float) -> Uint8Array:
+        """Levels (3 · stride², h, w) to pixels uint8 (H, W, 3)."""
+        levels = F.pixel_shuffle(torch.from_numpy(np.ascontiguousarray(latents)), self.stride)
+        pixels: Uint8Array = levels.to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+        return pixels
+
+    def encode_tile(self, latents: Float32Array, quality: float) -> tuple[bytes, ...]:
+        """Code levels (3 · stride², h, w): one payload for each step. Raises `UsageError`."""
+        return tuple(self._payload(step) for step in self.step_symbols(latents, quality))
+
+    def _payload(self, messages: Sequence[Message]) -> bytes:
+        if not any(symbols.any() for symbols, _ in messages):
+            return b""
+        encoder = SymbolEncoder()
+        for symbols, indexes in messages:
+            encoder.put(symbols, indexes, self.tables)
+        return encoder.finish()
+
+    @torch.inference_mode()
+    def step_symbols(self, latents: Float32Array, quality: float) -> list[list[Message]]:
+        """What `encode_tile` writes: the messages of each step, the coarsest level first.
+
+        Raises `UsageError` for a tile of more than 1024 pixels in either direction.
+        """
+        network = self.network.at_quality(round(quality * 100))
+        pixels = F.pixel_shuffle(torch.from_numpy(np.ascontiguousarray(latents)), self.stride)
+        height, width = pixels.shape[1:]
+        if max(height, width) > MAX_TILE_SIDE:
+            raise UsageError(
+                f"a tile of {width}×{height} pixels: the model {self.name} codes tiles of up to "
+                f"{MAX_TILE_SIDE} in either direction"
+            )
+        image = image_units(pixels[None], network.config)
+        state = network.recursion.begin(1, height, width)
+        part = network.recursion.image_part(image)
+        found = []
+        for _ in range(self.layers):
+            network.recursion.look(state, image, part)
+            found.append(_code_step(network, state))
+        return found
+
+    def decode_tile(
+        self, payloads: Sequence[bytes], height: int, width: int, quality: float
+    ) -> Float32Array:
+        """Read levels (3 · stride², height, width) back. Raises `PayloadError`, `LimitError`."""
+        if len(payloads) != self.layers:
+            raise PayloadError(f"{len(payloads)} layers, expected {self.layers} of {self.name}")
+        decoder = self.tile_decoder(height, width, quality)
+        for payload in payloads:
+            decoder.read(payload)
+        return decoder.latents()
+
+    def tile_decoder(self, height: int, width: int, quality: float) -> DrawTileDecoder:
+        """A decoder of one tile, layer by layer. Raises `LimitError` for one that is too large."""
+        network = self.network.at_quality(round(quality * 100))
+        height, width = height * self.stride, width * self.stride
+        if max(height, width) > MAX_TILE_SIDE:
+            raise LimitError(
+                f"a tile of {width}×{height} pixels, expected at most {MAX_TILE_SIDE} in either "
+                f"direction of the model {self.name}"
+            )
+        return DrawTileDecoder(network, self.tables, height, width)
+
+
+class DrawTileDecoder:
+    """Decodes the steps of one tile. See `codec.models.base.TileDecoder`.
+
+    A step that turns out to be damaged leaves the decoder where it was.
+    """
+
+    def __init__(self, network: ExactDraw, tables: TableSet, height: int, width: int) -> None:
+        """height and width in pixels."""
+        self._network, self._tables, self._left = network, tables, network.config.steps
+        state = network.recursion.begin(1, height, width)
+        self._kept = DrawState(state.canvas, state.decoder, encoder=[]).to(torch.float32)
+
+    def _state(self) -> DrawState:
+        # Kept in half the memory between the steps: all of it is far below 2²⁴.
+        return self._kept.to(torch.float64)
+
+    def read(self, payload: bytes) -> None:
+        """Decode the next step. Raises `PayloadError`."""
+        self.read_messages(payload)
+
+    @torch.inference_mode()
+    def read_messages(self, payload: bytes) -> list[Message]:
+        """Decode the next step, and return what it holds, as `DrawCoder.step_symbols` does."""
+        if not self._left:
+            raise PayloadError("more layers than the model has steps")
+        decoder, state = SymbolDecoder(payload) if payload else None, self._state()
+        messages: list[Message] = []
+
+        def choose(level: int, prior: Prior) -> Tensor:
+            indexes = self._indexes(prior)
+            symbols = np.zeros_like(indexes)
+            if decoder is not None:
+                symbols = decoder.get(indexes, self._tables)
+            messages.append((symbols, indexes))
+            return _like(symbols, prior.mean)
+
+        self._network.recursion.step(state, choose)
+        if decoder is not None:
+            decoder.finish()
+            if not any(symbols.any() for symbols, _ in messages):
+                raise PayloadError("a step of zeros has coded bytes, expected none")
+        self._kept = state.to(torch.float32)
+        self._left -= 1
+        return messages
+
+    @torch.inference_mode()
+    def latents(self, generator: np.random.Generator | None = None) -> Float32Array:
+        """Levels of what was read; the steps that were not take the prior's mean or a sample."""
+        state, recursion = self._state(), self._network.recursion
+
+        def choose(level: int, prior: Prior) -> Tensor:
+            if generator is None:
+                return torch.zeros_like(prior.mean)
+            symbols = draw_symbols(self._tables, self._indexes(prior), generator)
+            return _like(symbols, prior.mean)
+
+        for _ in range(self._left):
+            recursion.step(state, choose)
+        levels = image_levels(recursion.shown(state))[0].float()
+        shuffled: Float32Array = F.pixel_unshuffle(levels, self._network.config.block).numpy()
+        return shuffled
+
+    def _indexes(self, prior: Prior) -> Int32Array:
+        return _flat(self._network.scale_levels(prior.scale))
+
+
+def _code_step(network: ExactDraw, state: DrawState) -> list[Message]:
+    """Advance by a step with the symbols that the posterior asks for, and return these."""
+    messages: list[Message] = []
+
+    def choose(level: int, prior: Prior) -> Tensor:
+        residual = network.recursion.posterior(state, level) * 2.0**-UNIT_BITS
+        rounded = residual.round_().clamp_(-SYMBOL_LIMIT, SYMBOL_LIMIT)
+        messages.append((_flat(rounded), _flat(network.scale_levels(prior.scale))))
+        return rounded
+
+    network.recursion.step(state, choose)
+    return messages
+
+
+def draw_symbols(
+    tables: TableSet, indexes: Int32Array, generator: np.random.Generator
+) -> Int32Array:
+    """A random symbol of each table, int32 (n,); what falls on the escape becomes 0."""
+    places = generator.integers(0, TOTAL, size=len(indexes))
+    symbols = np.zeros(len(indexes), dtype=np.int32)
+    for table in np.unique(indexes):
+        own = indexes == table
+        start, end = tables.starts[table], tables.starts[table + 1]
+        ends = np.cumsum(tables.frequencies[start:end])
+        entries = np.searchsorted(ends, places[own], side="right")
+        escaped = entries == end - start - 1
+        symbols[own] = np.where(escaped, 0, entries + tables.minimums[table])
+    return symbols
+
+
+def load_draw(
+    arrays: Mapping[str, Array],
+    metadata: Mapping[str, str],
+    weights_hash: bytes,
+    *,
+    device: torch.device,
+) -> DrawCoder:
+    """Build the model from the contents of a weights file. Raises `WeightsMismatchError`."""
+    tables = TableSet.from_arrays(arrays, TABLE_PREFIX)
+    return DrawCoder(ExactDraw(read_draw_config(metadata), arrays), tables, weights_hash)
+
+
+def read_draw_config(metadata: Mapping[str, str]) -> DrawConfig:
+    """Sizes of the network of a weights file. Raises `WeightsMismatchError`."""
+    try:
+        values: dict[str, Any] = json.loads(metadata["config"])
+        values["hidden"], values["codes"] = tuple(values["hidden"]), tuple(values["codes"])
+        return DrawConfig(**values)
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsMismatchError(
+            f"weights file: its configuration is unreadable ({error!r}); export it again"
+        ) from error
+
+
+def _flat(values: Tensor) -> Int32Array:
+    found: Int32Array = values.to(torch.int32).flatten().numpy()
+    return found
+
+
+def _like(symbols: Int32Array, shape: Tensor) -> Tensor:
+    return torch.from_numpy(symbols.astype(np.float64)).reshape(shape.shape)

@@ -1,0 +1,1 @@
+"""Photographs: a variational autoencoder with a hyperprior."""

@@ -1,0 +1,129 @@
+"""A second decoder of photo files: one bitstream, from least squared error to realism.
+
+               ┌─ synthesis of the photo model ─► x̂₀, least squared error ─┐
+ latents ŷ ────┤                                                           ├─► (1 − R)·x̂₀ + R·x̂₁
+               └─ realistic synthesis ──────────► x̂₁, like a photograph ───┘
+
+Freirich, Michaeli and Meir 2021, "A theory of the distortion-perception tradeoff in Wasserstein
+space": for the squared error and the 2-Wasserstein distance, the best estimators between the one
+of least error and the best one without any distance to the source are their linear
+interpolations. A trained x̂₁ comes near that second estimator at best.
+
+Both networks have the same architecture, so that a tile depends on the same latents around it.
+The symbols, and so the file, are those of the photo model whatever R is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from bitstream.errors import WeightsMismatchError
+from codec.models.photo.coder import PhotoCoder, read_photo_config
+from codec.models.photo.network import PhotoConfig, PhotoModel, Synthesis
+from codec.models.photo.torch_network import to_levels
+
+NAME = "photo-realism"
+ARRAY_PREFIX = "synthesis."
+PHOTO_HASH_KEY = "photo_sha256"
+"""In the metadata of the weights file: SHA-256 of the photo weights, 64 hexadecimal digits."""
+
+Array = npt.NDArray[np.generic]
+Float32Array = npt.NDArray[np.float32]
+Uint8Array = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class RealisticSynthesis:
+    """What a weights file of realism holds: a synthesis, and which photo weights it belongs to."""
+
+    synthesis: Synthesis
+    config: PhotoConfig
+    photo_sha256: str
+
+
+class RealisticPhoto:
+    """A `PhotoCoder` that draws other pixels. See `codec.models.base.LoadedModel`.
+
+    coder      the photo model; its symbols and its latents are this model's
+    realistic  what was trained on the latents of the coder's weights, on the coder's device
+    realism    R in [0, 1]: pixels are (1 − R)·least squares + R·realistic, each in [0, 1],
+               rounded once
+
+    Raises `WeightsMismatchError` for a synthesis of other photo weights.
+    """
+
+    def __init__(self, coder: PhotoCoder, realistic: RealisticSynthesis, realism: float) -> None:
+        found, expected = realistic.photo_sha256, coder.weights_hash.hex()
+        if not found.startswith(expected):
+            raise WeightsMismatchError(
+                f"realism weights: made for the photo weights {found[: len(expected)]}, but the "
+                f"file was written with {expected}; train them for these: python -m "
+                f"training {NAME} --data DIR --weights PHOTO.safetensors"
+            )
+        if realistic.config != coder.config:
+            raise WeightsMismatchError(
+                f"realism weights: they have the sizes {realistic.config}, "
+                f"expected those of the photo model, {coder.config}; export them again"
+            )
+        self.coder, self.synthesis, self.realism = coder, realistic.synthesis, realism
+        self.model_id, self.name, self.weights_hash = coder.model_id, coder.name, coder.weights_hash
+        self.layers, self.stride, self.context = coder.layers, coder.stride, coder.context
+
+    def analyze(self, pixels: Uint8Array, quality: float) -> Float32Array:
+        """As the photo model."""
+        return self.coder.analyze(pixels, quality)
+
+    def encode_tile(self, latents: Float32Array, quality: float) -> tuple[bytes, ...]:
+        """As the photo model."""
+        return self.coder.encode_tile(latents, quality)
+
+    def decode_tile(
+        self, payloads: Sequence[bytes], height: int, width: int, quality: float
+    ) -> Float32Array:
+        """As the photo model."""
+        return self.coder.decode_tile(payloads, height, width, quality)
+
+    @torch.inference_mode()
+    def synthesize(self, latents: Float32Array, quality: float) -> Uint8Array:
+        """Dequantised latents (C, h, w) to pixels uint8 (16·h, 16·w, 3)."""
+        realistic = self.coder.render(latents, quality, self.synthesis)
+        if self.realism == 1:
+            return to_levels(realistic)
+        return to_levels(self.coder.render(latents, quality).lerp(realistic, self.realism))
+
+
+def load_realism(
+    arrays: Mapping[str, Array], metadata: Mapping[str, str], *, device: torch.device
+) -> RealisticSynthesis:
+    """Build a realistic synthesis from the contents of a weights file.
+
+    Raises `WeightsMismatchError` when the file does not hold a realistic synthesis.
+    """
+    digest = metadata.get(PHOTO_HASH_KEY, "")
+    if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
+        raise WeightsMismatchError(
+            f"realism weights: they name the photo weights {digest!r}, "
+            f"expected a SHA-256 under {PHOTO_HASH_KEY!r} in the metadata; export them again"
+        )
+    config = read_photo_config(metadata)
+    state = {}
+    for name, array in arrays.items():
+        values = array.astype(np.float32)
+        if not np.isfinite(values).all():
+            raise WeightsMismatchError(f"realism weights: {name} has values that are not finite")
+        state[name.removeprefix(ARRAY_PREFIX)] = torch.from_numpy(values)
+    synthesis = PhotoModel(config).synthesis
+    try:
+        synthesis.load_state_dict(state)
+    except RuntimeError as error:
+        raise WeightsMismatchError(
+            f"realism weights: they do not fit their own sizes: {error}"
+        ) from error
+    synthesis = synthesis.eval().requires_grad_(False)
+    synthesis = synthesis.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return RealisticSynthesis(synthesis, config, digest)

@@ -1,0 +1,1 @@
+"""Variational autoencoders of digits, and four ways to code their posteriors."""

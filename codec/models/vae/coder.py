@@ -1,0 +1,256 @@
+"""A small VAE as a codec of 28×28 greyscale blocks (catalogue ids 4 to 7).
+
+An image of any size up to 4096×4096 is cut into blocks of 28×28, its last rows and columns
+repeated, and is coded as one tile; a sheet of handwritten digits is one file with one header::
+
+    ┌────┬────┬────┐      block ─ encoder ─► N(μ, σ²) ─ one of four coders ─► symbols ─► bytes
+    │ 28 │    │    │
+    ├────┼────┼────┤      bytes ─► symbols ─► z ─ decoder ─► block
+    │    │    │    │
+    └────┴────┴────┘
+
+The four models differ in `codec.models.vae.sample_coders` only and share one weights file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from bitstream.errors import PayloadError, UsageError, WeightsMismatchError
+from bitstream.symbols import SymbolDecoder, SymbolEncoder
+from codec.models.generative.networks import Decoder, Encoder, GenerativeConfig
+from codec.models.vae.sample_coders import (
+    Message,
+    Posterior,
+    SampleCoder,
+    coder_from_arrays,
+    posterior_from_network,
+)
+
+Array = npt.NDArray[np.generic]
+Float32Array = npt.NDArray[np.float32]
+Uint8Array = npt.NDArray[np.uint8]
+
+BLOCK = 28
+MAX_SIDE = 4096
+_BLOCKS_AT_ONCE = 1024  # that a network sees: a sheet may have 21,609
+MODEL_IDS = {"vae-round": 4, "vae-dither": 5, "vae-rec": 6, "vae-vbq": 7}
+
+
+class VaeCoder:
+    """A VAE, loaded, with one way to code its posterior. See `codec.models.base` for the methods.
+
+    Latents are (2k, h, w) on the way in, mean and log-variance, and (k, h, w) on the way out.
+    """
+
+    layers = 1
+    stride = BLOCK
+    context = 0
+
+    def __init__(
+        self,
+        name: str,
+        encoder: Encoder,
+        decoder: Decoder,
+        coder: SampleCoder,
+        weights_hash: bytes,
+        *,
+        device: torch.device | None = None,
+    ) -> None:
+        self.name, self.model_id, self.weights_hash = name, MODEL_IDS[name], weights_hash
+        self.device = device or torch.device("cpu")
+        self.encoder, self.decoder = encoder.to(self.device), decoder.to(self.device)
+        self.coder = coder
+
+    def check_picture(self, pixels: Uint8Array) -> None:
+        """Raise `UsageError` for a picture (H, W, C) that is not grey, or too large."""
+        check_grey_blocks(pixels, self.name)
+
+    def analyze(self, pixels: Uint8Array, quality: float) -> Float32Array:
+        """Grey pixels uint8 (28h, 28w, 3) to mean and log-variance, (2k, h, w)."""
+        found = np.concatenate(
+            [self._analyze_blocks(blocks) for blocks in _parts(blocks_of(pixels))]
+        )
+        height, width = pixels.shape[0] // BLOCK, pixels.shape[1] // BLOCK
+        return np.ascontiguousarray(found.T).reshape(-1, height, width)
+
+    def synthesize(self, latents: Float32Array, quality: float) -> Uint8Array:
+        """Codes (k, h, w) to grey pixels uint8 (28h, 28w, 3)."""
+        height, width = latents.shape[1:]
+        codes = np.ascontiguousarray(_rows(latents))
+        levels = np.concatenate([self._synthesize_blocks(part) for part in _parts(codes)])
+        return sheet_of(levels, height, width)
+
+    def _analyze_blocks(self, blocks: Array) -> Float32Array:
+        with torch.inference_mode():
+            images = torch.from_numpy(blocks).to(self.device, torch.float32).div_(255)
+            mean, log_variance = self.encoder(images)
+            assert log_variance is not None  # `load_vae` takes nothing but a vae
+            found: Float32Array = torch.cat([mean, log_variance], dim=1).cpu().numpy()
+        return found
+
+    def _synthesize_blocks(self, codes: Array) -> Uint8Array:
+        with torch.inference_mode():
+            images = self.decoder(torch.from_numpy(codes).to(self.device)).nan_to_num_(0, 1, 0)
+            levels = images.clamp_(0, 1).mul_(255).round_().to(torch.uint8)
+        drawn: Uint8Array = levels.cpu().numpy()
+        return drawn
+
+    def posterior(self, latents: Float32Array) -> Posterior:
+        """The posterior of each block from what `analyze` returned, blocks in raster order."""
+        mean, log_variance = np.split(_rows(latents), 2, axis=1)
+        return posterior_from_network(mean, log_variance)
+
+    def messages(self, latents: Float32Array, quality: float) -> Sequence[Message]:
+        """The messages that `encode_tile` writes."""
+        return self.coder.messages(self.posterior(latents), round(quality * 100))
+
+    def encode_tile(self, latents: Float32Array, quality: float) -> tuple[bytes, ...]:
+        """Code a posterior (2k, h, w): one payload."""
+        encoder = SymbolEncoder()
+        for message in self.messages(latents, quality):
+            encoder.put(message.symbols, message.indexes, message.tables)
+        return (encoder.finish(),)
+
+    def decode_tile(
+        self, payloads: Sequence[bytes], height: int, width: int, quality: float
+    ) -> Float32Array:
+        """Read codes (k, height, width) back. Raises `PayloadError`."""
+        decoder = SymbolDecoder(only_payload(payloads))
+        codes = self.coder.codes(decoder, height * width, round(quality * 100))
+        decoder.finish()
+        return np.ascontiguousarray(codes.T).reshape(-1, height, width)
+
+
+def only_payload(payloads: Sequence[bytes]) -> bytes:
+    """The payload of the one layer. Raises `PayloadError` where a file has more."""
+    if len(payloads) != 1:
+        raise PayloadError(
+            f"{len(payloads)} layers, but the model has one: the file was not written by a "
+            "conforming encoder"
+        )
+    return payloads[0]
+
+
+def check_sheet_size(pixels: Uint8Array, name: str) -> None:
+    """Raise `UsageError` for pixels uint8 (H, W, C) of more than 4096 on a side."""
+    height, width = pixels.shape[:2]
+    if max(height, width) > MAX_SIDE:
+        raise UsageError(
+            f"an image of {width}×{height} pixels, but the model {name!r} codes at most "
+            f"{MAX_SIDE} on a side: cut it into parts, or use the model 'photo'"
+        )
+
+
+def check_grey_blocks(pixels: Uint8Array, name: str) -> None:
+    """Raise `UsageError` unless pixels uint8 (H, W, C) are grey and at most 4096 on a side."""
+    check_sheet_size(pixels, name)
+    if (pixels != pixels[..., :1]).any():
+        raise UsageError(
+            f"the image has colours, but the model {name!r} codes grey only: convert it to grey, "
+            "or use the model 'photo'"
+        )
+
+
+def check_black_and_white(pixels: Uint8Array, name: str) -> None:
+    """Raise `UsageError` unless pixels pass `check_grey_blocks` and are 0 and 255."""
+    check_grey_blocks(pixels, name)
+    grey = int(((pixels != 0) & (pixels != 255)).sum())
+    if grey:
+        raise UsageError(
+            f"the image has {grey} values other than 0 and 255, but the model {name!r} "
+            "keeps black and white exactly and nothing else: binarise the image, or use "
+            "another model"
+        )
+
+
+def blocks_of(pixels: Uint8Array, side: int = BLOCK, channels: int = 1) -> Uint8Array:
+    """Pixels uint8 (side · h, side · w, C) to blocks (h·w, channels, side, side), in raster order.
+
+    channels   how many of the C are taken: one where they are all the same
+    """
+    height, width = pixels.shape[0] // side, pixels.shape[1] // side
+    cells = pixels[:, :, :channels].reshape(height, side, width, side, channels)
+    return np.ascontiguousarray(cells.transpose(0, 2, 4, 1, 3)).reshape(-1, channels, side, side)
+
+
+def sheet_of(blocks: Uint8Array, height: int, width: int) -> Uint8Array:
+    """Blocks uint8 (h·w, 1 or 3, s, s) to pixels (s·h, s·w, 3); the inverse of `blocks_of`."""
+    channels, side = blocks.shape[1:3]
+    cells = blocks.reshape(height, width, channels, side, side).transpose(0, 3, 1, 4, 2)
+    pixels = cells.reshape(height * side, width * side, channels)
+    return np.repeat(pixels, 3, axis=2) if channels == 1 else np.ascontiguousarray(pixels)
+
+
+def _parts(rows: Array) -> list[Array]:
+    return [rows[at : at + _BLOCKS_AT_ONCE] for at in range(0, len(rows), _BLOCKS_AT_ONCE)]
+
+
+def _rows(latents: Float32Array) -> Float32Array:
+    rows: Float32Array = latents.reshape(len(latents), -1).T
+    return rows
+
+
+def read_config(metadata: Mapping[str, str], likelihood: str) -> GenerativeConfig:
+    """Sizes of the VAE of a weights file.
+
+    Raises `WeightsMismatchError` where it is none for 28×28 blocks with this likelihood.
+    """
+    try:
+        values: dict[str, Any] = json.loads(metadata["config"])
+        values["image_shape"], values["hidden"] = (
+            tuple(values["image_shape"]),
+            tuple(values["hidden"]),
+        )
+        config = GenerativeConfig(**values)
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsMismatchError(
+            f"weights file: its configuration is unreadable ({error!r}); export it again"
+        ) from error
+    expected = ("vae", likelihood, (1, BLOCK, BLOCK))
+    found = (config.family, config.likelihood, config.image_shape)
+    if found != expected:
+        raise WeightsMismatchError(f"weights file: it holds {found}, expected {expected}")
+    return config
+
+
+def vae_loader(name: str) -> Callable[..., VaeCoder]:
+    """The function that builds the model `name` from the contents of a weights file."""
+
+    def load_vae(
+        arrays: Mapping[str, Array],
+        metadata: Mapping[str, str],
+        weights_hash: bytes,
+        *,
+        device: torch.device,
+    ) -> VaeCoder:
+        config = read_config(metadata, "gaussian")
+        encoder, decoder = Encoder(config), Decoder(config)
+        _fill(encoder, "encoder.", arrays)
+        _fill(decoder, "decoder.", arrays)
+        coder = coder_from_arrays(name, arrays, config.code)
+        return VaeCoder(name, encoder, decoder, coder, weights_hash, device=device)
+
+    return load_vae
+
+
+def _fill(network: nn.Module, prefix: str, arrays: Mapping[str, Array]) -> None:
+    state = {
+        name[len(prefix) :]: torch.from_numpy(array.astype(np.float32))
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise WeightsMismatchError(
+            f"weights file: it does not fit its own sizes: {error}"
+        ) from error
+    network.eval().requires_grad_(False)

@@ -1,0 +1,166 @@
+"""A multi-layer perceptron in integer arithmetic: the same numbers on every machine.
+
+Bits-back decoding runs the encoder network as well as the decoder network, and a single wrong
+probability loses everything after it. As in `codec.coding.exact_layers`, integers are held in
+float64, where a matrix product is exact in any order of summation as long as every partial sum
+stays below 2⁵³::
+
+    x ─► round(W·x / 2^b) + bias ─► ReLU ─► … ─► round(W·x / 2^b) + bias ─► y
+         int16 · integer                         no ReLU after the last layer
+
+Activations are in units of 2⁻¹⁰ and bounded by 2²²; weights are int16 in units of 2⁻ᵇ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from bitstream.errors import WeightsMismatchError
+from codec.coding.exact_layers import ACCUMULATOR_LIMIT, ACTIVATION_BITS, ACTIVATION_LIMIT
+
+MAX_WEIGHT_BITS = 12
+
+Array = npt.NDArray[np.generic]
+Int32Array = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class ExactLinear:
+    """One affine map in fixed point.
+
+    weight       int16 (out, in), in units of 2⁻ᵇ
+    bias         int32 (out,), in units of 2⁻¹⁰
+    weight_bits  b, 1 .. 12
+
+    Raises `WeightsMismatchError` for other arrays, and where a sum could pass 2⁵³.
+    """
+
+    weight: npt.NDArray[np.int16]
+    bias: Int32Array
+    weight_bits: int
+
+    def __post_init__(self) -> None:
+        weight, bias = self.weight, self.bias
+        if weight.dtype != np.int16 or weight.ndim != 2 or not weight.size:
+            raise WeightsMismatchError(
+                f"exact layer: weight is {weight.dtype}{list(weight.shape)}, "
+                "expected int16[out, in]"
+            )
+        if bias.dtype != np.int32 or bias.shape != weight.shape[:1]:
+            raise WeightsMismatchError(
+                f"exact layer: bias is {bias.dtype}{list(bias.shape)}, "
+                f"expected int32[{weight.shape[0]}]"
+            )
+        if not 1 <= self.weight_bits <= MAX_WEIGHT_BITS:
+            raise WeightsMismatchError(
+                f"exact layer: weights in units of 2^-{self.weight_bits}, "
+                f"expected 1 .. {MAX_WEIGHT_BITS} bits"
+            )
+        largest = int(np.abs(weight.astype(np.int64)).sum(axis=1).max())
+        # The half that is added for rounding counts as well.
+        if (largest + 1) * ACTIVATION_LIMIT >= ACCUMULATOR_LIMIT:
+            raise WeightsMismatchError(
+                f"exact layer: weights of one output sum to {largest}, "
+                f"expected less than {ACCUMULATOR_LIMIT // ACTIVATION_LIMIT - 1}"
+            )
+
+
+class ExactMlp:
+    """Affine maps with ReLU between them. Raises `WeightsMismatchError` if they do not chain."""
+
+    def __init__(self, layers: Sequence[ExactLinear]) -> None:
+        if not layers:
+            raise WeightsMismatchError("exact network: it has no layers")
+        for first, second in pairwise(layers):
+            if second.weight.shape[1] != first.weight.shape[0]:
+                raise WeightsMismatchError(
+                    f"exact network: a layer of {first.weight.shape[0]} outputs is followed by "
+                    f"one of {second.weight.shape[1]} inputs"
+                )
+        self.layers = tuple(layers)
+        self._weights = [
+            torch.from_numpy(layer.weight.astype(np.float64)).t().contiguous()
+            for layer in self.layers
+        ]
+        self._biases = [torch.from_numpy(layer.bias.astype(np.float64)) for layer in self.layers]
+
+    @property
+    def inputs(self) -> int:
+        """Width of the input."""
+        return int(self.layers[0].weight.shape[1])
+
+    @property
+    def outputs(self) -> int:
+        """Width of the output."""
+        return int(self.layers[-1].weight.shape[0])
+
+    def __call__(self, values: Int32Array) -> Int32Array:
+        """int32 (n, inputs) to int32 (n, outputs), both in units of 2⁻¹⁰, within ±2²²."""
+        bounded = np.clip(values, -ACTIVATION_LIMIT, ACTIVATION_LIMIT).astype(np.float64)
+        current = torch.from_numpy(bounded)
+        last = len(self.layers) - 1
+        for number, layer in enumerate(self.layers):
+            current = current @ self._weights[number]
+            current.add_(2.0 ** (layer.weight_bits - 1)).mul_(2.0**-layer.weight_bits).floor_()
+            current.add_(self._biases[number])
+            current.clamp_(0 if number < last else -ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+        return current.to(torch.int32).numpy()
+
+
+def to_fixed_point(weight: Tensor, bias: Tensor) -> ExactLinear:
+    """Round a float layer, weight (out, in) and bias (out,), to the finest units that hold it.
+
+    Raises `WeightsMismatchError` for values that are not finite or beyond ±16,000.
+    """
+    weight, bias = weight.detach(), bias.detach()
+    largest = float(weight.abs().max())
+    fitting = [b for b in range(1, MAX_WEIGHT_BITS + 1) if largest * 2**b <= 2**15 - 1]
+    if not fitting or not bool(torch.isfinite(weight).all() and torch.isfinite(bias).all()):
+        raise WeightsMismatchError(
+            f"a weight of {largest:g} does not fit the fixed-point range of int16; "
+            "train with a smaller learning rate or a weight penalty"
+        )
+    scaled = torch.round(weight.double() * 2.0 ** fitting[-1])
+    offsets = torch.round(bias.double() * 2**ACTIVATION_BITS)
+    offsets = offsets.clamp(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+    return ExactLinear(
+        scaled.to(torch.int16).cpu().numpy(), offsets.to(torch.int32).cpu().numpy(), fitting[-1]
+    )
+
+
+def mlp_to_arrays(prefix: str, layers: Sequence[ExactLinear]) -> dict[str, Array]:
+    """Arrays `<prefix>.<k>.weight`, `.bias`, `.weight_bits`, to be stored in a weights file."""
+    arrays: dict[str, Array] = {}
+    for number, layer in enumerate(layers):
+        arrays[f"{prefix}.{number}.weight"] = layer.weight
+        arrays[f"{prefix}.{number}.bias"] = layer.bias
+        arrays[f"{prefix}.{number}.weight_bits"] = np.array(layer.weight_bits, dtype=np.int32)
+    return arrays
+
+
+def mlp_from_arrays(prefix: str, arrays: Mapping[str, Array]) -> ExactMlp:
+    """The inverse of `mlp_to_arrays`. Raises `WeightsMismatchError`."""
+    layers: list[ExactLinear] = []
+    while f"{prefix}.{len(layers)}.weight" in arrays:
+        name = f"{prefix}.{len(layers)}"
+        try:
+            weight, bias = arrays[name + ".weight"], arrays[name + ".bias"]
+            bits = arrays[name + ".weight_bits"]
+        except KeyError as error:
+            raise WeightsMismatchError(f"weights file: layer {name} is incomplete") from error
+        if bits.dtype != np.int32 or bits.shape != ():
+            raise WeightsMismatchError(
+                f"weights file: {name}.weight_bits is {bits.dtype}{list(bits.shape)}, "
+                "expected one int32"
+            )
+        layers.append(ExactLinear(weight, bias, int(bits)))  # type: ignore[arg-type]
+    if not layers:
+        raise WeightsMismatchError(f"weights file: it holds no exact network {prefix!r}")
+    return ExactMlp(layers)

@@ -1,0 +1,1 @@
+"""Pictures to containers and back, through any loaded model."""

@@ -1,0 +1,306 @@
+"""The quality that meets a target, found on real bytes.
+
+Size and PSNR both grow with quality, so the answer is where one of them crosses the target.  The
+search keeps a bracket and places the next trial by false position; when the same end stays twice,
+its residual is halved (the Illinois algorithm: Dowell and Jarratt, BIT 11, 1971), so that both
+ends move.
+
+A model that searches its symbols at an effort takes many times as long for a file.  The quality is
+then found with files of one pass, and a few files of the whole effort follow: what the effort
+changes, in the logarithm of the size or in decibels, hardly depends on the quality, so that the
+curve of the first files, moved by it, tells where the next one belongs.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from bitstream import UsageError, container_from_bytes, container_to_bytes
+from codec.models.base import LoadedModel
+from codec.options import CompressOptions
+from codec.pictures.picture import Picture
+from codec.pipeline import encode
+
+MAX_TRIALS = 10
+MAX_EFFORT_TRIALS = 4
+_LOWEST, _HIGHEST = 100, 10_000  # quality in hundredths, as the header stores it
+_CLOSE_SIZE = 0.001  # stop when this share of the budget, or less, is left over
+_CLOSE_DB = 0.005
+_SAMPLES_AT_ONCE = 2**22  # of a picture, for its error
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One file that was written.
+
+    quality   1 .. 100
+    data      all of its bytes
+    psnr_db   of its decoded 8-bit colours, where it was measured
+    trials    how many files were written to find this one
+    """
+
+    quality: float
+    data: bytes
+    psnr_db: float | None = None
+    trials: int = 1
+
+
+def meet(
+    options: CompressOptions,
+    picture: Picture,
+    model: LoadedModel,
+    progress: Callable[[float], None] = lambda share: None,
+) -> Trial:
+    """Return the file that the options ask for.
+
+    progress   told the share of an effort's search that is done, up to 1
+    """
+
+    def writer(effort: int, progress: Callable[[float], None]) -> Callable[[float], bytes]:
+        def write(quality: float) -> bytes:
+            return container_to_bytes(
+                encode.compress_picture(
+                    picture,
+                    model,
+                    quality=quality,
+                    effort=effort,
+                    noise_seed=options.noise_seed,
+                    progress=progress,
+                )
+            )
+
+        return write
+
+    def psnr_db(data: bytes) -> float:
+        # Decoded from the bytes, so that the figure is that of the file.
+        decoded = encode.decompress_container(container_from_bytes(data), model)
+        return _psnr_db(picture.pixels, decoded.pixels)
+
+    limit_bytes = options.size
+    if options.bpp is not None:
+        limit_bytes = int(options.bpp * picture.width * picture.height / 8)
+    if limit_bytes is None and options.psnr is None:
+        quality = round(options.asked_quality, 2)
+        return Trial(quality, writer(options.effort, progress)(quality))
+    write_fast, write_best = writer(1, lambda share: None), None
+    if encode.searches(model, options.effort):
+        write_best = writer(options.effort, _in_turn(progress))
+    if options.psnr is not None:
+        return smallest_reaching(write_fast, psnr_db, options.psnr, write_best)
+    return largest_within(write_fast, max(limit_bytes or 1, 1), write_best)
+
+
+def _in_turn(progress: Callable[[float], None]) -> Callable[[float], None]:
+    """Shares of up to `MAX_EFFORT_TRIALS` searches in turn, as shares of all of them."""
+    finished = 0
+
+    def tell(share: float) -> None:
+        nonlocal finished
+        progress((finished + share) / MAX_EFFORT_TRIALS)
+        finished += share >= 1
+
+    return tell
+
+
+def _psnr_db(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8]) -> float:
+    """PSNR over all samples of all channels, peak 255."""
+    squared_error, rows = 0, max(1, _SAMPLES_AT_ONCE // a[0].size)
+    for top in range(0, len(a), rows):
+        difference = a[top : top + rows].astype(np.int32) - b[top : top + rows]
+        squared_error += int(np.square(difference, out=difference).sum(dtype=np.int64))
+    return 10 * math.log10(255**2 * a.size / squared_error) if squared_error else math.inf
+
+
+def largest_within(
+    compress: Callable[[float], bytes],
+    limit_bytes: int,
+    compress_best: Callable[[float], bytes] | None = None,
+) -> Trial:
+    """Return the file of the largest quality found that has at most ``limit_bytes`` bytes.
+
+    compress        from a quality to a complete file
+    compress_best   the same with more effort: files are its, if one of them fits
+
+    Writes at most ``MAX_TRIALS`` files, and ``MAX_EFFORT_TRIALS`` with more effort.  Raises
+    UsageError if even quality 1 is too large.
+    """
+
+    def attempt(hundredths: int, write: Callable[[float], bytes] = compress) -> _Point:
+        quality = hundredths / 100
+        data = write(quality)
+        return math.log(len(data) / limit_bytes), Trial(quality, data)
+
+    low = attempt(_LOWEST)
+    if low[0] > 0:
+        if compress_best is not None:
+            best = attempt(_LOWEST, compress_best)
+            if best[0] <= 0:
+                return _counted(best[1], 2)
+        raise UsageError(
+            f"at quality 1 the file has {len(low[1].data)} bytes, but the target is "
+            f"{limit_bytes}: give a larger target, or a smaller image; metadata count as well "
+            "(--strip leaves them out)"
+        )
+    points = [low, attempt(_HIGHEST)]
+    if points[1][0] > 0:
+        points = _narrow(
+            attempt, points, goes_low=lambda gap: gap <= 0, close=lambda gap, _: gap >= -_CLOSE_SIZE
+        )
+    fitting = max((p for p in points if p[0] <= 0), key=lambda p: p[1].quality)
+    if compress_best is None:
+        return _counted(fitting[1], len(points))
+    write_best = compress_best
+    best_points = _follow(
+        lambda hundredths: attempt(hundredths, write_best),
+        points,
+        fitting[1].quality,
+        aim=-_CLOSE_SIZE / 2,
+        close=lambda gap: -_CLOSE_SIZE <= gap <= 0,
+    )
+    # The largest of the files that fit: of two qualities the higher may be the smaller file.
+    fitting = max((p for p in best_points if p[0] <= 0), key=lambda p: p[0], default=fitting)
+    return _counted(fitting[1], len(points) + len(best_points))
+
+
+def smallest_reaching(
+    compress: Callable[[float], bytes],
+    psnr_db: Callable[[bytes], float],
+    goal_db: float,
+    compress_best: Callable[[float], bytes] | None = None,
+) -> Trial:
+    """Return the file of the smallest quality found whose PSNR is at least ``goal_db``.
+
+    compress        from a quality to a complete file
+    psnr_db         of the decoded 8-bit pixels of a file, in decibels
+    compress_best   the same as ``compress`` with more effort: files are its, if one reaches it
+
+    Writes at most ``MAX_TRIALS`` files, and ``MAX_EFFORT_TRIALS`` with more effort.  Raises
+    UsageError if quality 100 does not reach it.
+    """
+
+    def attempt(hundredths: int, write: Callable[[float], bytes] = compress) -> _Point:
+        quality = hundredths / 100
+        data = write(quality)
+        reached_db = psnr_db(data)
+        return reached_db - goal_db, Trial(quality, data, reached_db)
+
+    high = attempt(_HIGHEST)
+    if high[0] < 0:
+        if compress_best is not None:
+            best = attempt(_HIGHEST, compress_best)
+            if best[0] >= 0:
+                return _counted(best[1], 2)
+        raise UsageError(
+            f"at quality 100 the PSNR is {high[1].psnr_db:.2f} dB, but the target is "
+            f"{goal_db:g} dB: give a smaller target"
+        )
+    points = [attempt(_LOWEST), high]
+    if points[0][0] < 0:
+        points = _narrow(
+            attempt, points, goes_low=lambda gap: gap < 0, close=lambda _, gap: gap <= _CLOSE_DB
+        )
+    reaching = min((p for p in points if p[0] >= 0), key=lambda p: p[1].quality)
+    if compress_best is None:
+        return _counted(reaching[1], len(points))
+    write_best = compress_best
+    best_points = _follow(
+        lambda hundredths: attempt(hundredths, write_best),
+        points,
+        reaching[1].quality,
+        aim=_CLOSE_DB / 2,
+        close=lambda gap: 0 <= gap <= _CLOSE_DB,
+    )
+    found = min((p for p in best_points if p[0] >= 0), key=lambda p: len(p[1].data), default=None)
+    if found is not None and len(found[1].data) <= len(reaching[1].data):
+        reaching = found
+    return _counted(reaching[1], len(points) + len(best_points))
+
+
+_Point = tuple[float, Trial]
+
+
+def _narrow(
+    attempt: Callable[[int], _Point],
+    points: list[_Point],
+    *,
+    goes_low: Callable[[float], bool],
+    close: Callable[[float, float], bool],
+) -> list[_Point]:
+    """Move both ends together; ``goes_low`` tells which end a trial replaces.  Returns all points.
+
+    points   the lowest and the highest quality
+    """
+    low, high = points
+    low_gap, high_gap = low[0], high[0]  # residuals, which the Illinois rule may halve
+    points, previous = [low, high], ""
+    while len(points) < MAX_TRIALS and not close(low[0], high[0]):
+        left, right = round(low[1].quality * 100), round(high[1].quality * 100)
+        if right - left <= 1:
+            break
+        # A reading at the end that is exactly on target, or infinite, gives no slope.
+        span = high_gap - low_gap
+        share = -low_gap / span if math.isfinite(span) and span > 0 else 0.5
+        middle = min(max(left + round(share * (right - left)), left + 1), right - 1)
+        point = attempt(middle)
+        points.append(point)
+        if goes_low(point[0]):
+            low, low_gap = point, point[0]
+            high_gap = high_gap / 2 if previous == "low" else high_gap
+            previous = "low"
+        else:
+            high, high_gap = point, point[0]
+            low_gap = low_gap / 2 if previous == "high" else low_gap
+            previous = "high"
+    return points
+
+
+def _follow(
+    attempt: Callable[[int], _Point],
+    known: Sequence[_Point],
+    quality: float,
+    *,
+    aim: float,
+    close: Callable[[float], bool],
+) -> list[_Point]:
+    """At most `MAX_EFFORT_TRIALS` points of another curve, nearer and nearer to a residual `aim`.
+
+    attempt   a point of that curve, which is taken for `known` moved by a constant
+    quality   of the first point
+    """
+    found: list[_Point] = []
+    hundredths = round(quality * 100)
+    tried: set[int] = set()
+    while len(found) < MAX_EFFORT_TRIALS and hundredths not in tried:
+        tried.add(hundredths)
+        found.append(attempt(hundredths))
+        gap = found[-1][0]
+        if close(gap) or not math.isfinite(gap):
+            break
+        shift = gap - _interpolated(known, hundredths)
+        moved = [(value + shift, trial) for value, trial in known]
+        hundredths = _crossing([*moved, *found], aim)
+    return found
+
+
+def _curve(points: Sequence[_Point]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Qualities in hundredths, rising, and residuals that do not fall."""
+    rising = sorted((round(p[1].quality * 100), p[0]) for p in points if math.isfinite(p[0]))
+    qualities, gaps = np.array(rising, dtype=np.float64).T
+    return qualities, np.maximum.accumulate(gaps)
+
+
+def _interpolated(points: Sequence[_Point], hundredths: int) -> float:
+    return float(np.interp(hundredths, *_curve(points)))
+
+
+def _crossing(points: Sequence[_Point], gap: float) -> int:
+    """The quality in hundredths where the residual is `gap`, or that of the nearest end."""
+    qualities, gaps = _curve(points)
+    return round(float(np.interp(gap, gaps, qualities)))
+
+
+def _counted(trial: Trial, trials: int) -> Trial:
+    return replace(trial, trials=trials)

@@ -1,0 +1,121 @@
+"""Latents of tiles to bands of pixels, in memory for a few tiles whatever the size of an image.
+
+A tile is decoded once, drawn, and forgotten but for a margin that its neighbours need::
+
+    ┌──────────┬──────────┐
+    │ ········ │ ········ │   · kept of the tiles above: their last 2·context rows
+    ├──────────┼───────┬──┤   : kept of the tile to the left: its last 2·context columns
+    │        : │ this  ┊  │
+    │        : │ tile  ┊  │   With this tile all latents up to ┊ and ┈ have those around them that
+    │        : ├┈┈┈┈┈┈┈┘  │   their pixels depend on. The rest, of `context` rows and columns, is
+    └──────────┴──────────┘   drawn with the next tiles, and first what these left undone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from codec.coding.tiling import TileGrid, Window
+
+Uint8Array = npt.NDArray[np.uint8]
+Float32Array = npt.NDArray[np.float32]
+
+
+def tiles_under(grid: TileGrid, pixels: Window, stride: int, context: int) -> list[range]:
+    """Rows of tiles, as ranges of numbers, that the pixels of a window depend on.
+
+    stride    pixels that a latent covers in either direction
+    context   how many latents beyond its own a pixel depends on, in either direction
+    """
+    return list(grid.rows_overlapping(pixels.cover(stride).grow(context)))
+
+
+def draw_bands(
+    grid: TileGrid,
+    wanted: Window,
+    *,
+    stride: int,
+    context: int,
+    latents_of: Callable[[int], Float32Array],
+    synthesize: Callable[[Float32Array], Uint8Array],
+) -> Iterator[Uint8Array]:
+    """Draw a window of pixels: uint8 (rows, wanted.width, channels) from the top.
+
+    wanted            pixels inside the image
+    stride, context   as `tiles_under` takes them
+    latents_of        latents float32 (C, h, w) of a tile; called once for each, in raster order
+    synthesize        latents (C, h, w) to pixels (h·stride, w·stride, channels)
+
+    Every pixel is taken from a window of latents that holds `context` latents around it, or ends
+    with the image: as if all latents had been synthesized at once.
+    """
+    cells = wanted.cover(stride)
+    rows = tiles_under(grid, wanted, stride, context)
+    margins = _Margins(2 * context)
+    top = cells.top
+    for numbers in rows:
+        bottom = _reach(grid.tile(numbers[0]).bottom - context, top, cells.bottom)
+        if numbers == rows[-1]:
+            bottom = cells.bottom
+        strip = Window(top, cells.left, bottom, cells.right).scale(stride).intersect(wanted)
+        band: Uint8Array | None = None
+        margins.start_row()
+        left = cells.left
+        for number in numbers:
+            tile = grid.tile(number)
+            known, latents = margins.add(tile, latents_of(number))
+            right = _reach(tile.right - context, left, cells.right)
+            if number == numbers[-1]:
+                right = cells.right
+            target = Window(top, left, bottom, right)
+            left = right
+            if target.empty:
+                continue
+            source = target.grow(context).intersect(grid.latents)
+            own_rows, own_columns = source.within(known)
+            drawn = synthesize(latents[:, own_rows, own_columns].copy())
+            visible = target.scale(stride).intersect(wanted)
+            if band is None:
+                band = np.empty((strip.height, strip.width, drawn.shape[2]), dtype=np.uint8)
+            into_rows, into_columns = visible.within(strip)
+            from_rows, from_columns = visible.within(source.scale(stride))
+            band[into_rows, into_columns] = drawn[from_rows, from_columns]
+        top = bottom
+        if band is not None:
+            yield band
+
+
+class _Margins:
+    """The latents around a tile that were decoded before it: `keep` rows and columns of them."""
+
+    def __init__(self, keep: int) -> None:
+        self._keep = keep
+        self._above: dict[int, Float32Array] = {}  # by the column of their tile
+        self._left: Float32Array | None = None
+
+    def start_row(self) -> None:
+        """The next tile is the first of its row."""
+        self._left = None
+
+    def add(self, tile: Window, latents: Float32Array) -> tuple[Window, Float32Array]:
+        """A window that ends with the tile, and the latents (C, h, w) under it."""
+        block = latents
+        if tile.left in self._above:
+            block = np.concatenate([self._above[tile.left], block], axis=1)
+        if self._left is not None:
+            block = np.concatenate([self._left, block], axis=2)
+        rows, columns = block.shape[1:]
+        first_row, first_column = max(0, rows - self._keep), max(0, columns - self._keep)
+        # A copy, so that the block itself is not kept.
+        self._above[tile.left] = block[:, first_row:, columns - tile.width :].copy()
+        self._left = block[:, :, first_column:]
+        known = Window(tile.bottom - rows, tile.right - columns, tile.bottom, tile.right)
+        return known, block
+
+
+def _reach(end: int, start: int, limit: int) -> int:
+    """`end`, but not before `start` and not beyond `limit`."""
+    return min(max(end, start), limit)

@@ -1,0 +1,1 @@
+"""R_p(D) of a generative model by annealed importance sampling."""

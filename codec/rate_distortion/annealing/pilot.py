@@ -1,0 +1,273 @@
+"""The pilot round: it finds the temperatures, the step sizes and the range of β, and measures
+nothing.  What it learns from some of the images is then fixed, so that the measuring round, with
+other random numbers, has no adaptation that could bias Ẑ.
+
+Temperatures are placed at equal increments of thermodynamic length, ∫ √(E_x Var_β[d]) dβ, on which
+the variance of the log weights depends (Gelman and Meng 1998; Grosse, Maddison and Salakhutdinov
+2013).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from bitstream.errors import UsageError
+from codec.rate_distortion.annealing.sampler import AnnealingPlan, ChainWeights
+from codec.rate_distortion.annealing.tempering import Particles, TemperedTarget, hamiltonian_move
+from codec.rate_distortion.errors import MeasurementError
+
+Float64Array = npt.NDArray[np.float64]
+
+ESS_PER_STEP = 0.9
+"""The pilot's temperatures rise so far that this share of the chains stays effective."""
+
+MOVES_PER_STEP = 3
+FLAT_BELOW = 0.004
+"""The automatic range ends where doubling β would lower D by less than about this share of D."""
+
+LARGEST_RANGE = 1e7
+LARGEST_STEPS = 2000
+
+
+@dataclass(frozen=True)
+class MoveSettings:
+    """How the moves are made.
+
+    leapfrog           most leapfrog steps of a trajectory
+    trajectory         its length, in standard deviations of the target
+    target_acceptance  what the pilot tunes the step size to
+    jitter             interval of the random factor on each trajectory's step
+    precondition       "dense" shapes the moves by the covariance that the pilot saw within the
+                       images, "diagonal" by its diagonal, "none" by its mean variance
+
+    Raises `UsageError` for another `precondition`.
+    """
+
+    leapfrog: int = 10
+    trajectory: float = 1.5
+    target_acceptance: float = 0.9
+    jitter: tuple[float, float] = (0.7, 1.3)
+    precondition: str = "dense"
+
+    def __post_init__(self) -> None:
+        if self.precondition not in ("dense", "diagonal", "none"):
+            raise UsageError(
+                f"precondition {self.precondition!r}: expected 'dense', 'diagonal' or 'none'"
+            )
+
+
+@dataclass
+class PilotTrace:
+    """What the pilot saw at each of its own temperatures."""
+
+    beta: list[float] = field(default_factory=list)
+    variance: list[float] = field(default_factory=list)
+    distortion: list[float] = field(default_factory=list)
+    log_step: list[float] = field(default_factory=list)
+    scale: list[Float64Array] = field(default_factory=list)
+
+    def length(self) -> Float64Array:
+        """Thermodynamic length from β = 0 to each temperature, trapezoidal."""
+        beta, root = np.array(self.beta), np.sqrt(np.array(self.variance))
+        # Between two temperatures √Var falls about as 1/β: the logarithmic mean is its integral.
+        left, right = root[:-1], root[1:]
+        log_ratio = np.log(np.maximum(left, 1e-300) / np.maximum(right, 1e-300))
+        near = np.abs(log_ratio) < 1e-6
+        mean = np.where(near, (left + right) / 2, (left - right) / np.where(near, 1, log_ratio))
+        return np.concatenate([[0.0], np.cumsum(mean * np.diff(beta))])
+
+
+def run_pilot(
+    target: TemperedTarget,
+    *,
+    chains: int,
+    settings: MoveSettings,
+    generator: torch.Generator,
+    largest_beta: float | None,
+) -> PilotTrace:
+    """Anneal the rows of `target` adaptively, up to `largest_beta` or until D is flat (None).
+
+    Raises `MeasurementError` when the images do not tell codes apart (d does not vary).
+    """
+    rows = len(target.targets)
+    images = rows // chains
+    particles = target.evaluate(target.prior.sample(rows, generator).to(target.targets.device))
+    weights = ChainWeights(images, chains, particles.codes.device)
+    trace = PilotTrace()
+    step, beta = 0.5, 0.0
+    covariance = _covariance(particles, images, chains, settings)
+    scale = _square_root(covariance, rows - images, settings)
+    _record(trace, beta, particles, images, chains, step, scale)
+    if not trace.variance[0] > 0:
+        raise MeasurementError(
+            "the distortion is the same for every code that the prior gives: "
+            "the decoder ignores its input, or there is only one code"
+        )
+    while largest_beta is None or beta < largest_beta:
+        rise = _rise(particles.distortion.view(images, chains))
+        # A bound by the range so far keeps a lucky estimate from leaping over a transition.
+        beta = beta + rise if beta == 0 else min(beta + rise, 2 * beta)
+        if largest_beta is not None:
+            beta = min(beta, largest_beta)
+        weights.log = -(beta - trace.beta[-1]) * particles.distortion.view(images, chains)
+        everyone = torch.ones(images, dtype=torch.bool, device=weights.log.device)
+        particles = weights.resample(particles, everyone, generator)
+        for _ in range(MOVES_PER_STEP):
+            particles, acceptance = hamiltonian_move(
+                target,
+                particles,
+                beta,
+                step=step,
+                scale=scale,
+                leapfrog=leapfrog_steps(settings, step),
+                jitter=settings.jitter,
+                generator=generator,
+            )
+            step *= math.exp(0.7 * (float(acceptance.mean()) - settings.target_acceptance))
+            step = min(max(step, 1e-4), 2.0)
+        # The mean with what was known before halves the noise, and lags little.
+        covariance = (covariance + _covariance(particles, images, chains, settings)) / 2
+        scale = _square_root(covariance, rows - images, settings)
+        _record(trace, beta, particles, images, chains, step, scale)
+        if largest_beta is None and _flat(trace):
+            break
+        if len(trace.beta) > LARGEST_STEPS:
+            raise MeasurementError(
+                f"the pilot needs more than {LARGEST_STEPS} temperatures to reach "
+                f"beta {largest_beta:g} (now {beta:g}): lower the largest beta"
+            )
+    return trace
+
+
+def leapfrog_steps(settings: MoveSettings, step: float) -> int:
+    """Leapfrog steps that make a trajectory of the wanted length, at least one."""
+    return min(max(round(settings.trajectory / step), 1), settings.leapfrog)
+
+
+def automatic_betas(trace: PilotTrace, count: int) -> tuple[float, ...]:
+    """`count` β, evenly in log β, from where the rate is about 0.05 nats to the trace's end.
+
+    To second order R(β) = β² Var₀[d] / 2 near β = 0.
+    """
+    low = math.sqrt(0.1 / trace.variance[0])
+    high = trace.beta[-1]
+    return tuple(float(b) for b in np.geomspace(min(low, high / 2), high, count))
+
+
+def make_plan(
+    trace: PilotTrace,
+    betas: Sequence[float],
+    *,
+    temperatures: int,
+    settings: MoveSettings,
+    resample: bool = True,
+    device: torch.device | str = "cpu",
+) -> AnnealingPlan:
+    """Place `temperatures` at equal thermodynamic length, every reported β among them.
+
+    The length between two reported β decides how many temperatures stand between them, so there
+    may be a few more in all than asked for, never fewer than there are reported β.
+    """
+    known_beta, known_length = np.array(trace.beta), trace.length()
+    positive = [beta for beta in betas if beta > 0]
+    ends = np.array([0.0, *positive])
+    at = np.interp(ends, known_beta, known_length)
+    total = max(float(at[-1]), 1e-300)
+    schedule = [0.0]
+    reported = [] if len(positive) == len(betas) else [0]
+    for low, high, low_at, high_at in zip(ends, ends[1:], at, at[1:], strict=False):
+        count = max(1, round(temperatures * (high_at - low_at) / total))
+        inner = np.interp(np.linspace(low_at, high_at, count + 1)[1:-1], known_length, known_beta)
+        inner = np.clip(inner, np.nextafter(low, high), np.nextafter(high, low))
+        schedule += [float(beta) for beta in np.unique(inner) if low < beta < high]
+        schedule.append(float(high))
+        reported.append(len(schedule) - 1)
+    where = np.interp(schedule, known_beta, known_length)
+    steps = np.exp(np.interp(where, known_length, trace.log_step))
+    # Between two lower triangles with positive diagonals, every mean is one as well.
+    entries = np.stack(trace.scale).reshape(len(known_length), -1)
+    columns = [np.interp(where, known_length, column) for column in entries.T]
+    scales = np.stack(columns, axis=1).reshape(len(where), *trace.scale[0].shape)
+    return AnnealingPlan(
+        betas=tuple(schedule),
+        steps=tuple(float(step) for step in steps),
+        scales=torch.tensor(scales, dtype=torch.float32, device=device),
+        leapfrogs=tuple(leapfrog_steps(settings, step) for step in steps),
+        reported=tuple(reported),
+        jitter=settings.jitter,
+        resample=resample,
+    )
+
+
+def _rise(distortion: torch.Tensor) -> float:
+    """The Δβ after which the mean effective share of the chains (n, m) is ESS_PER_STEP."""
+    spread = float(distortion.std(1).mean())
+    low, high = 0.0, 20 / max(spread, 1e-300)
+    for _ in range(50):
+        middle = (low + high) / 2
+        log = -middle * distortion
+        share = (2 * torch.logsumexp(log, 1) - torch.logsumexp(2 * log, 1)).exp().mean()
+        if float(share) / distortion.shape[1] > ESS_PER_STEP:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
+
+
+def _flat(trace: PilotTrace) -> bool:
+    beta, variance, distortion = trace.beta[-1], trace.variance[-1], trace.distortion[-1]
+    # dD/dβ = −Var, so a doubling of β lowers D by about β · Var.
+    flat = beta * variance < FLAT_BELOW * abs(distortion)
+    return flat or beta > LARGEST_RANGE * trace.beta[1]
+
+
+def _record(
+    trace: PilotTrace,
+    beta: float,
+    particles: Particles,
+    images: int,
+    chains: int,
+    step: float,
+    scale: torch.Tensor,
+) -> None:
+    distortion = particles.distortion.view(images, chains)
+    trace.beta.append(beta)
+    trace.variance.append(float(distortion.var(1).mean()))
+    trace.distortion.append(float(distortion.mean()))
+    trace.log_step.append(math.log(step))
+    trace.scale.append(scale.double().cpu().numpy())
+
+
+def _covariance(
+    particles: Particles, images: int, chains: int, settings: MoveSettings
+) -> torch.Tensor:
+    """Mean covariance of the codes within the images, float64 (k, k); else its diagonal, (k,)."""
+    codes = particles.codes.double().view(images, chains, -1)
+    centred = (codes - codes.mean(1, keepdim=True)).flatten(0, 1)
+    freedom = images * (chains - 1)
+    if settings.precondition != "dense":
+        return centred.square().sum(0) / freedom
+    return centred.T @ centred / freedom
+
+
+def _square_root(covariance: torch.Tensor, freedom: int, settings: MoveSettings) -> torch.Tensor:
+    """Root of the covariance as far as the settings use it, float32: (k, k) lower, or (k,).
+
+    freedom   degrees of freedom of the estimate: with few, more is trusted to the diagonal
+    """
+    if settings.precondition != "dense":
+        variances = covariance.clamp(min=1e-12)
+        if settings.precondition == "none":
+            variances = variances.mean().expand(len(variances))
+        return variances.sqrt().float()
+    diagonal = torch.diag(covariance.diagonal().clamp(min=1e-12))
+    trust = freedom / (freedom + len(covariance))
+    shrunk = trust * covariance + (1 - trust) * diagonal + 1e-6 * diagonal
+    root, failed = torch.linalg.cholesky_ex(shrunk)
+    return (diagonal.sqrt() if bool(failed) else root).float()

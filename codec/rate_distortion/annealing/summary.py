@@ -1,0 +1,185 @@
+"""From samples to a curve: envelope, intervals and gates."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from codec.rate_distortion.errors import MeasurementError
+from codec.rate_distortion.estimates import student_quantile_975
+from codec.rate_distortion.model_curve import RDCurve
+
+Float64Array = npt.NDArray[np.float64]
+
+LARGEST_GAP_NATS = 0.5
+SMALLEST_ESS = 0.2
+SMALLEST_ACCEPTANCE = 0.4
+LARGEST_SLOPE_ERROR_NATS = 0.5
+ONE_IMAGE = "no interval from one image"
+BOOTSTRAP = 1000
+POOLED_NEIGHBOURS = 2
+"""The gap at a β is a mean over the simulated images at this many neighbours on either side too:
+the annealing problems are nearly the same, and the mean is steadier."""
+
+
+@dataclass(frozen=True)
+class CurveSamples:
+    """What was measured for n images at B values of β, float64.
+
+    log_partition, distortion, ess_fraction  (n, B)
+    acceptance                               (B,)
+    gap                                      (m, B), upper − lower of simulated images, or None
+    no_certificate                           why `gap` is None
+
+    The rest is as in `RDCurve`.
+    """
+
+    beta: Float64Array
+    log_partition: Float64Array
+    distortion: Float64Array
+    ess_fraction: Float64Array
+    acceptance: Float64Array
+    gap: Float64Array | None
+    no_certificate: str | None
+    distortion_name: str
+    convention: str
+    chains: int
+    temperatures: int
+    seed: int
+    gradients: int
+
+
+def envelope(
+    beta: Float64Array, log_partition: Float64Array, distortion: Float64Array
+) -> Float64Array:
+    """sup_β [L(β) − β D], at least 0: L (…, B) and D (…, P) to (…, P)."""
+    tangents = log_partition[..., None, :] - distortion[..., :, None] * beta
+    rates: Float64Array = np.maximum(tangents.max(-1), 0.0)
+    return rates
+
+
+def bootstrap_interval(samples: CurveSamples) -> tuple[Float64Array, Float64Array]:
+    """95 % interval of the rate at each β, images drawn with replacement.
+
+    L, D and the envelope are found anew for each draw, so that a point moves along the curve as
+    well as across it: the interval is that of the rate where the slope is −β.  (At a fixed
+    distortion near the smallest that the model reaches, no finite interval holds.)  Each image has
+    its own chains with their own random numbers, so the spread of the images and that of the
+    sampler are both in it.  Percentiles (Efron) are widened to what Student's t asks of so many
+    images.  NaN for fewer than two.
+    """
+    images, points = samples.log_partition.shape
+    if images < 2:
+        return np.full(points, np.nan), np.full(points, np.nan)
+    generator = np.random.default_rng(np.random.SeedSequence((samples.seed, 3)))
+    counts = generator.multinomial(images, np.full(images, 1 / images), size=BOOTSTRAP)
+    centre = envelope(samples.beta, samples.log_partition.mean(0), samples.distortion.mean(0))
+    rates = envelope(
+        samples.beta,
+        counts @ samples.log_partition / images,
+        counts @ samples.distortion / images,
+    )
+    low, high = np.percentile(rates, [2.5, 97.5], axis=0)
+    widen = student_quantile_975(images - 1) / 1.959964 * math.sqrt(images / (images - 1))
+    return (
+        np.maximum(centre + widen * np.minimum(low - centre, 0), 0.0),
+        centre + widen * np.maximum(high - centre, 0),
+    )
+
+
+def pooled_gap(gap: Float64Array | None, points: int) -> Float64Array:
+    """Mean gap at each β, (m, B) to (B,), pooled with its neighbours; NaN without measurement."""
+    if gap is None:
+        return np.full(points, np.nan)
+    mean = gap.mean(0)
+    return np.array(
+        [
+            mean[max(0, i - POOLED_NEIGHBOURS) : i + POOLED_NEIGHBOURS + 1].mean()
+            for i in range(points)
+        ]
+    )
+
+
+def slope_error(beta: Float64Array, log_partition: Float64Array, distortion: Float64Array
+                ) -> Float64Array:  # fmt: skip
+    """By how many nats D and dL/dβ disagree next to each β; (B,) each.
+
+    L is concave with L' = D, so D(β₂) (β₂ − β₁) ≤ L(β₂) − L(β₁) ≤ D(β₁) (β₂ − β₁).
+    """
+    rise, change = np.diff(log_partition), np.diff(beta)
+    error = np.maximum(rise - distortion[:-1] * change, distortion[1:] * change - rise)
+    error = np.maximum(error, 0.0)
+    larger: Float64Array = np.maximum(np.append(error, 0.0), np.insert(error, 0, 0.0))
+    return larger
+
+
+def _failures(
+    samples: CurveSamples, gap: Float64Array, low: Float64Array
+) -> tuple[tuple[str, ...], ...]:
+    slopes = slope_error(samples.beta, samples.log_partition.mean(0), samples.distortion.mean(0))
+    ess = samples.ess_fraction.mean(0)
+    rows = []
+    for i in range(len(samples.beta)):
+        reasons = [samples.no_certificate] if samples.no_certificate else []
+        if gap[i] > LARGEST_GAP_NATS:
+            reasons.append(f"gap {gap[i]:.2f} nats > {LARGEST_GAP_NATS}")
+        if ess[i] < SMALLEST_ESS:
+            reasons.append(f"effective sample size {ess[i]:.2f} < {SMALLEST_ESS}")
+        if samples.acceptance[i] < SMALLEST_ACCEPTANCE:
+            reasons.append(f"acceptance {samples.acceptance[i]:.2f} < {SMALLEST_ACCEPTANCE}")
+        if slopes[i] > LARGEST_SLOPE_ERROR_NATS:
+            reasons.append(f"D and dL/dbeta differ by {slopes[i]:.2f} nats")
+        if math.isnan(low[i]):
+            reasons.append(ONE_IMAGE)
+        rows.append(tuple(reasons))
+    return tuple(rows)
+
+
+def summarize(samples: CurveSamples) -> RDCurve:
+    """Build the curve; raises `MeasurementError` when no point passes what was measured."""
+    points = len(samples.beta)
+    log_partition, mean_distortion = samples.log_partition.mean(0), samples.distortion.mean(0)
+    if not (np.isfinite(log_partition).all() and np.isfinite(mean_distortion).all()):
+        raise MeasurementError(
+            "the estimate is not finite: no chain kept a positive weight; raise temperatures"
+        )
+    gap = pooled_gap(samples.gap, points)
+    low, high = bootstrap_interval(samples)
+    failures = _failures(samples, gap, low)
+    unmeasured = {samples.no_certificate, ONE_IMAGE}
+    if all(set(reasons) - unmeasured for reasons in failures):
+        worst = max(failures, key=len)
+        raise MeasurementError(
+            "no point of the curve can be trusted "
+            f"({'; '.join(sorted(set(worst) - unmeasured, key=str))}): raise temperatures "
+            f"(now {samples.temperatures}) or chains (now {samples.chains}), "
+            f"or lower the largest beta (now {samples.beta[-1]:.4g})"
+        )
+    return RDCurve(
+        beta=_tuple(samples.beta),
+        log_partition_nats=_tuple(log_partition),
+        distortion=_tuple(mean_distortion),
+        rate_nats=_tuple(envelope(samples.beta, log_partition, mean_distortion)),
+        rate_direct_nats=_tuple(log_partition - samples.beta * mean_distortion),
+        rate_low_nats=_tuple(low),
+        rate_high_nats=_tuple(high),
+        bdmc_gap_nats=_tuple(gap),
+        ess_fraction=_tuple(samples.ess_fraction.mean(0)),
+        acceptance=_tuple(samples.acceptance),
+        certified=tuple(not reasons for reasons in failures),
+        failures=failures,
+        distortion_name=samples.distortion_name,
+        convention=samples.convention,
+        images=len(samples.log_partition),
+        chains=samples.chains,
+        temperatures=samples.temperatures,
+        seed=samples.seed,
+        gradients=samples.gradients,
+    )
+
+
+def _tuple(values: Float64Array) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)

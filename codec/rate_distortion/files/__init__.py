@@ -1,0 +1,1 @@
+"""Real codecs on real files."""

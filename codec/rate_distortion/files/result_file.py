@@ -1,0 +1,109 @@
+"""Result files: several curves and what was derived from them, as JSON that a person can read.
+
+`read_result` and `write_result` are inverse on the curves.  Every file names its schema; a file of
+another schema is refused, never guessed at.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bitstream.errors import OutputError
+from codec.rate_distortion.errors import ResultFileError
+from codec.rate_distortion.files.curve import OperationalCurve
+from codec.system.write_file import write_atomically
+
+SCHEMA = "calotype.rate_distortion/1"
+
+
+@dataclass(frozen=True)
+class ResultFile:
+    """Content of a result file: the curves, and everything else as it was stored."""
+
+    curves: tuple[OperationalCurve, ...]
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _is_scalar(value: object) -> bool:
+    return value is None or isinstance(value, (str, int, float, bool))
+
+
+def format_json(value: object, indent: int = 0) -> str:
+    """JSON text with one key per line, but lists of plain values on one line.
+
+    The standard indentation would give every picture's byte count a line of its own.
+    Raises `ValueError` for infinities and NaN, which JSON does not have.
+    """
+    pad = "  " * (indent + 1)
+    if isinstance(value, Mapping) and value:
+        lines = [
+            f"{pad}{json.dumps(str(key))}: {format_json(item, indent + 1)}"
+            for key, item in value.items()
+        ]
+        return "{\n" + ",\n".join(lines) + "\n" + "  " * indent + "}"
+    if isinstance(value, (list, tuple)) and not all(_is_scalar(item) for item in value):
+        lines = [pad + format_json(item, indent + 1) for item in value]
+        return "[\n" + ",\n".join(lines) + "\n" + "  " * indent + "]"
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def result_to_json(
+    curves: Sequence[OperationalCurve], extra: Mapping[str, Any] | None = None
+) -> str:
+    """JSON text of a result file; `extra` (BD-rates, provenance …) stands before the curves."""
+    content = {"schema": SCHEMA, **(extra or {}), "curves": [curve.to_json() for curve in curves]}
+    return format_json(content) + "\n"
+
+
+def write_result(
+    path: Path, curves: Sequence[OperationalCurve], extra: Mapping[str, Any] | None = None
+) -> None:
+    """Write a result file through a temporary file; raises `OutputError` when that fails."""
+    write_text(path, result_to_json(curves, extra))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text as UTF-8, as `write_bytes` does."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` so that `path` is either the old file or the complete new one.
+
+    Missing folders are made.  Raises `OutputError`.
+    """
+    make_folder(path.parent)
+    write_atomically(path, lambda fo: fo.write(data), force=True)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it; raises `OutputError` when that fails."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {path}: {error.strerror or error}") from error
+
+
+def read_result(path: Path) -> ResultFile:
+    """Read a result file; raises `ResultFileError` when it is not one of this schema."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ResultFileError(f"{path}: cannot be read: {error}") from error
+    except ValueError as error:
+        raise ResultFileError(f"{path}: not JSON: {error}") from error
+    schema = content.get("schema") if isinstance(content, dict) else None
+    if schema != SCHEMA:
+        raise ResultFileError(
+            f"{path}: schema {schema!r}, expected {SCHEMA!r}; "
+            "give a file written by `calotype rd` or benchmarks/photo/rate_distortion.py"
+        )
+    curves = content.pop("curves", None)
+    if not isinstance(curves, list):
+        raise ResultFileError(f"{path}: has no list of curves")
+    content.pop("schema")
+    return ResultFile(tuple(OperationalCurve.from_json(curve) for curve in curves), content)

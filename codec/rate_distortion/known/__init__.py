@@ -1,0 +1,200 @@
+"""Sources and models whose rate-distortion functions are known: what everything is tested against.
+
+    GaussianSource          independent Gaussians, squared error: reverse water-filling
+    BernoulliSource         biased bits, Hamming distortion
+    DeconvolutionSource     a sphere in Gaussian noise: the optimal reproduction is the sphere
+    GaussianPerception      rate, distortion and perception of one Gaussian number
+    LinearGaussianDecoder   R_p(D) of a linear decoder with a standard normal prior
+    MixtureLinearDecoder    the same with a mixture of Gaussians as the prior
+
+Rates are nats.  R(D) is the rate-distortion function and  L(β) = min over D of R(D) + βD  its
+Lagrangian, concave, with L'(β) = D(β) and R(D) = sup over β of L(β) − βD.  Everything is NumPy in
+float64; nothing here loads torch.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bitstream.errors import UsageError
+from codec.rate_distortion.array_checks import (
+    FloatArray,
+    finite_array,
+    finite_number,
+    whole_number,
+)
+from codec.rate_distortion.known.deconvolution import DeconvolutionSource as DeconvolutionSource
+from codec.rate_distortion.known.linear_decoder import (
+    LinearGaussianDecoder as LinearGaussianDecoder,
+)
+from codec.rate_distortion.known.linear_decoder import MixtureLinearDecoder as MixtureLinearDecoder
+from codec.rate_distortion.known.perception import GaussianPerception as GaussianPerception
+
+
+@dataclass(frozen=True)
+class GaussianSource:
+    """Independent N(0, variances[i]); distortion is the SUM of squared errors over the dimensions.
+
+    Reverse water-filling (Cover and Thomas, theorem 10.3.3): each dimension is left with the
+    error min(θ, σ²), where the water level is θ = 1/(2β).  For the MEAN of squared errors with
+    multiplier λ take β = λ / d and divide distortions by d.
+
+    variances  d variances, at least 0 and not all 0; given as any sequence, kept as a tuple
+    Raises `UsageError` for other values.
+    """
+
+    variances: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """Check the variances and keep them as a tuple of floats."""
+        array = finite_array("variances", self.variances, 1)
+        if bool((array < 0).any()) or not bool((array > 0).any()):
+            raise UsageError(f"variances {array.tolist()}: expected at least 0 and not all 0")
+        object.__setattr__(self, "variances", tuple(float(v) for v in array))
+
+    @property
+    def dim(self) -> int:
+        """Number of dimensions d."""
+        return len(self.variances)
+
+    @property
+    def max_distortion(self) -> float:
+        """Σ σ²: the distortion at rate 0."""
+        return math.fsum(self.variances)
+
+    def _errors(self, beta: float) -> FloatArray:
+        beta = finite_number("beta", beta, at_least=0)
+        level = math.inf if beta == 0 else 0.5 / beta
+        errors: FloatArray = np.minimum(level, np.array(self.variances))
+        return errors
+
+    def distortion(self, beta: float) -> float:
+        """D(β) = Σ min(1/(2β), σ²)."""
+        return math.fsum(self._errors(beta))
+
+    def rate(self, beta: float) -> float:
+        """R at D(β), nats: Σ ½ log(σ² / min(1/(2β), σ²))."""
+        errors = self._errors(beta)
+        variances = np.array(self.variances)
+        wet = variances > errors
+        return 0.5 * math.fsum(np.log(variances[wet] / errors[wet]))
+
+    def lagrangian(self, beta: float) -> float:
+        """L(β) = min over D of R(D) + βD, nats."""
+        return self.rate(beta) + beta * self.distortion(beta)
+
+    def beta_at(self, distortion: float) -> float:
+        """The slope −R'(D): 1/(2θ) for 0 < D < `max_distortion`, 0 above and ∞ at 0."""
+        distortion = finite_number("distortion", distortion, at_least=0)
+        if distortion == 0:
+            return math.inf
+        if distortion >= self.max_distortion:
+            return 0.0
+        ascending = np.sort(np.array(self.variances))
+        dry = np.concatenate([[0.0], np.cumsum(ascending)[:-1]])
+        wet = np.arange(self.dim, 0, -1)
+        # D rises in θ; below variance number i, D = (sum of the smaller ones) + (the rest) θ.
+        index = int(np.searchsorted(dry + wet * ascending, distortion))
+        return float(0.5 * wet[index] / (distortion - dry[index]))
+
+    def rate_at(self, distortion: float) -> float:
+        """R(D) in nats; ∞ at D = 0, 0 from `max_distortion` on."""
+        beta = self.beta_at(distortion)
+        return math.inf if math.isinf(beta) else self.rate(beta)
+
+    def distortion_at(self, rate_nats: float) -> float:
+        """D(R), the inverse of `rate_at`; `rate_nats` is at least 0."""
+        rate_nats = finite_number("rate_nats", rate_nats, at_least=0)
+        descending = np.sort(np.array([v for v in self.variances if v > 0]))[::-1]
+        logs = np.cumsum(np.log(descending))
+        count = np.arange(1, len(descending) + 1)
+        # With the i largest wet down to the i-th variance the rate is ½ (Σ log σ² − i log σᵢ²).
+        at_variance = 0.5 * (logs - count * np.log(descending))
+        wet = int(np.searchsorted(at_variance, rate_nats, side="right"))
+        log_level = (logs[wet - 1] - 2 * rate_nats) / wet
+        return math.fsum(np.minimum(math.exp(log_level), np.array(self.variances)))
+
+    def sample(self, count: int, seed: int) -> FloatArray:
+        """Draw `count` vectors, float64 (count, d)."""
+        count = whole_number("count", count, at_least=1)
+        noise = np.random.default_rng(seed).standard_normal((count, self.dim))
+        samples: FloatArray = noise * np.sqrt(np.array(self.variances))
+        return samples
+
+
+def binary_entropy(probability: npt.ArrayLike) -> FloatArray:
+    """h(p) = −p log p − (1−p) log(1−p) in nats, elementwise, with h(0) = h(1) = 0."""
+    p = np.asarray(probability, dtype=np.float64)
+    other = 1 - p
+    inside = np.where((p > 0) & (p < 1), p, 0.5)
+    entropy = -inside * np.log(inside) - (1 - inside) * np.log1p(-inside)
+    return np.where((p > 0) & (other > 0), entropy, 0.0)
+
+
+@dataclass(frozen=True)
+class BernoulliSource:
+    """Bits that are 1 with probability `probability`; distortion is the share of wrong bits.
+
+    R(D) = h(p) − h(D) for D < min(p, 1−p), else 0 (Cover and Thomas, theorem 10.3.1); nats per bit
+    of the source.  Raises `UsageError` unless 0 < probability < 1.
+    """
+
+    probability: float
+
+    def __post_init__(self) -> None:
+        """Check the probability."""
+        number = finite_number("probability", self.probability)
+        if not 0 < number < 1:
+            raise UsageError(f"probability is {number:g}, expected between 0 and 1, both excluded")
+        object.__setattr__(self, "probability", number)
+
+    @property
+    def max_distortion(self) -> float:
+        """min(p, 1−p): the distortion at rate 0."""
+        return min(self.probability, 1 - self.probability)
+
+    def distortion(self, beta: float) -> float:
+        """D(β) = min(1/(1+e^β), p, 1−p)."""
+        beta = finite_number("beta", beta, at_least=0)
+        return min(math.exp(-beta) / (1 + math.exp(-beta)), self.max_distortion)
+
+    def rate(self, beta: float) -> float:
+        """R at D(β), nats."""
+        return self.rate_at(self.distortion(beta))
+
+    def lagrangian(self, beta: float) -> float:
+        """L(β) = min over D of R(D) + βD, nats."""
+        return self.rate(beta) + beta * self.distortion(beta)
+
+    def rate_at(self, distortion: float) -> float:
+        """R(D) in nats for D of at least 0."""
+        distortion = finite_number("distortion", distortion, at_least=0)
+        if distortion >= self.max_distortion:
+            return 0.0
+        return float(binary_entropy(self.probability) - binary_entropy(distortion))
+
+    def distortion_at(self, rate_nats: float) -> float:
+        """D(R), the inverse of `rate_at`: 0 from the source's entropy on."""
+        rate_nats = finite_number("rate_nats", rate_nats, at_least=0)
+        target = float(binary_entropy(self.probability)) - rate_nats
+        if target <= 0:
+            return 0.0
+        low, high = 0.0, self.max_distortion
+        # h rises on [0, ½]; two hundred halvings reach the smallest number there is.
+        for _ in range(200):
+            middle = (low + high) / 2
+            if float(binary_entropy(middle)) < target:
+                low = middle
+            else:
+                high = middle
+        return (low + high) / 2
+
+    def sample(self, count: int, seed: int) -> npt.NDArray[np.int64]:
+        """Draw `count` bits, int64 (count,)."""
+        count = whole_number("count", count, at_least=1)
+        draws = np.random.default_rng(seed).random(count)
+        return (draws < self.probability).astype(np.int64)

@@ -1,0 +1,348 @@
+"""The exact R_p(D) of linear decoders: f(z) = Wz + b.
+
+For each image x,   Z_β(x) = ∫ p(z) exp(−β d(x, f(z))) dz   is a Gaussian integral.  With the
+singular value decomposition W = U diag(s) Vᵀ, the projections u = Uᵀ(x − b), what is left over
+e = ‖x − b‖² − ‖u‖², and a = 2βs², a standard normal prior and the sum of squared errors give
+
+    −log Z_β = ½ Σ log(1 + a) + β Σ u²/(1 + a) + βe
+       D(β)  = Σ s²/(1 + a) + Σ u²/(1 + a)² + e
+       R(β)  = ½ Σ [log(1 + a) − a/(1 + a)] + β Σ u² a/(1 + a)²
+
+(the linear case of Huang, Makhzani, Cao and Grosse, ICML 2020).  No matrix is inverted, and none
+of the sums cancels, so that β may run from 0 to 10⁶ and beyond.  R_p is a function of the images
+that are given, not of a law that they came from.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from bitstream.errors import UsageError
+from codec.rate_distortion.array_checks import (
+    FloatArray,
+    finite_array,
+    finite_number,
+    positive_number,
+    whole_number,
+)
+from codec.rate_distortion.known.quadrature import panel_rule
+
+
+class _ExactModel(Protocol):
+    """What the Legendre transform needs: curves in β on fixed images."""
+
+    def distortion(self, images: npt.ArrayLike, beta: float) -> float: ...
+
+    def rate(self, images: npt.ArrayLike, beta: float) -> float: ...
+
+    def smallest_distortion(self, images: npt.ArrayLike) -> float: ...
+
+
+def _legendre_rate(model: _ExactModel, images: npt.ArrayLike, distortion: float) -> float:
+    """sup over β of L(β) − β D, found where D(β) = D by halving in log β."""
+    distortion = finite_number("distortion", distortion)
+    if distortion >= model.distortion(images, 0.0):
+        return 0.0
+    if distortion <= model.smallest_distortion(images):
+        return math.inf
+    low, high = -1.0, 1.0
+    while model.distortion(images, math.exp(low)) < distortion and low > -300:
+        low *= 2
+    while model.distortion(images, math.exp(high)) > distortion and high < 300:
+        high *= 2
+    for _ in range(64):
+        middle = (low + high) / 2
+        if model.distortion(images, math.exp(middle)) > distortion:
+            low = middle
+        else:
+            high = middle
+    beta = math.exp((low + high) / 2)
+    # L(β) − βD without the cancellation: at the root the second term is all but zero.
+    return model.rate(images, beta) + beta * (model.distortion(images, beta) - distortion)
+
+
+@dataclass(frozen=True, eq=False)
+class LinearGaussianDecoder:
+    """f(z) = Wz + b with z ~ N(0, I).
+
+    weight          W, (n, k)
+    offset          b, (n,)
+    noise_variance  None: d is the SUM of squared errors over the n pixels.  A number σ²: d is the
+                    Gaussian negative log-likelihood ½‖x − f‖²/σ² + (n/2) log(2πσ²), whose β is
+                    2σ² times that of squared error and whose rates are the same.
+
+    Images are (m, n).  Raises `UsageError` for shapes that do not fit or values not finite.
+    """
+
+    weight: FloatArray
+    offset: FloatArray
+    noise_variance: float | None = None
+    _left: FloatArray = field(init=False, repr=False)
+    _singular: FloatArray = field(init=False, repr=False)
+    _right: FloatArray = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Check the parameters and decompose W."""
+        weight = finite_array("weight", self.weight, 2)
+        offset = finite_array("offset", self.offset, 1)
+        if offset.shape != (weight.shape[0],):
+            raise UsageError(f"offset has shape {offset.shape}, expected ({weight.shape[0]},)")
+        if self.noise_variance is not None:
+            positive_number("noise_variance", self.noise_variance)
+        left, singular, right = np.linalg.svd(weight, full_matrices=False)
+        # A direction that W reaches by rounding alone is not reached.
+        reached = singular > max(weight.shape) * np.finfo(np.float64).eps * singular.max()
+        left, singular, right = left[:, reached], singular[reached], right[reached]
+        values = {
+            "weight": weight, "offset": offset, "_left": left, "_singular": singular,
+            "_right": right,
+        }  # fmt: skip
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def pixels(self) -> int:
+        """n."""
+        return int(self.weight.shape[0])
+
+    @property
+    def dim(self) -> int:
+        """k, the dimensions of a code."""
+        return int(self.weight.shape[1])
+
+    def decode(self, codes: npt.ArrayLike) -> FloatArray:
+        """f(z): (m, k) to (m, n)."""
+        array = finite_array("codes", codes, 2)
+        if array.shape[1] != self.dim:
+            raise UsageError(f"codes have shape {array.shape}, expected (m, {self.dim})")
+        images: FloatArray = array @ self.weight.T + self.offset
+        return images
+
+    def _units(self) -> tuple[float, float]:
+        """Scale and shift of d = scale · (sum of squared errors) + shift."""
+        if self.noise_variance is None:
+            return 1.0, 0.0
+        shift = 0.5 * self.pixels * math.log(2 * math.pi * self.noise_variance)
+        return 0.5 / self.noise_variance, shift
+
+    def _projected(self, images: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
+        """u² of each image (m, r) and what W cannot reach, e (m,)."""
+        array = finite_array("images", images, 2)
+        if array.shape[1] != self.pixels:
+            raise UsageError(f"images have shape {array.shape}, expected (m, {self.pixels})")
+        residual = array - self.offset
+        projections = residual @ self._left
+        rest = residual - projections @ self._left.T
+        return projections**2, (rest**2).sum(axis=1)
+
+    def _shrinkage(self, beta: float) -> tuple[float, FloatArray]:
+        """β for the sum of squared errors and a = 2βs²."""
+        beta = finite_number("beta", beta, at_least=0) * self._units()[0]
+        return beta, 2 * beta * self._singular**2
+
+    def _log_reached(self, squares: FloatArray, beta: float) -> FloatArray:
+        """log Z_β but for what W cannot reach, which alone grows with β: (m, r) to (m,)."""
+        sse_beta, a = self._shrinkage(beta)
+        logs: FloatArray = -0.5 * np.log1p(a).sum() - sse_beta * (squares / (1 + a)).sum(axis=1)
+        return logs
+
+    def log_partition(self, images: npt.ArrayLike, beta: float) -> FloatArray:
+        """log Z_β(x) in nats for each image, (m,)."""
+        squares, rest = self._projected(images)
+        scale, shift = self._units()
+        logs: FloatArray = self._log_reached(squares, beta) - beta * (scale * rest + shift)
+        return logs
+
+    def image_distortions(self, images: npt.ArrayLike, beta: float) -> FloatArray:
+        """E d(x, f(z)) under the posterior of each image, (m,)."""
+        squares, rest = self._projected(images)
+        _, a = self._shrinkage(beta)
+        errors = (self._singular**2 / (1 + a)).sum() + (squares / (1 + a) ** 2).sum(axis=1) + rest
+        scale, shift = self._units()
+        distortions: FloatArray = scale * errors + shift
+        return distortions
+
+    def image_rates(self, images: npt.ArrayLike, beta: float) -> FloatArray:
+        """KL(posterior ‖ prior) of each image in nats, (m,)."""
+        squares, _ = self._projected(images)
+        beta, a = self._shrinkage(beta)
+        shared = 0.5 * (np.log1p(a) - a / (1 + a)).sum()
+        rates: FloatArray = shared + beta * (squares * (a / (1 + a) ** 2)).sum(axis=1)
+        return rates
+
+    def lagrangian(self, images: npt.ArrayLike, beta: float) -> float:
+        """L(β) = mean over the images of −log Z_β, nats."""
+        return -float(self.log_partition(images, beta).mean())
+
+    def distortion(self, images: npt.ArrayLike, beta: float) -> float:
+        """D(β) = L'(β), mean over the images."""
+        return float(self.image_distortions(images, beta).mean())
+
+    def rate(self, images: npt.ArrayLike, beta: float) -> float:
+        """R(β) = L(β) − βD(β), nats, mean over the images."""
+        return float(self.image_rates(images, beta).mean())
+
+    def smallest_distortion(self, images: npt.ArrayLike) -> float:
+        """The limit of D(β) as β grows: what W cannot reach."""
+        scale, shift = self._units()
+        _, rest = self._projected(images)
+        return scale * float(rest.mean()) + shift
+
+    def rate_at(self, images: npt.ArrayLike, distortion: float) -> float:
+        """R_p(D) = sup over β of L(β) − βD for these images, nats; ∞ where no code reaches D."""
+        return _legendre_rate(self, images, distortion)
+
+    def posterior(self, images: npt.ArrayLike, beta: float) -> tuple[FloatArray, FloatArray]:
+        """Mean (m, k) of q_β ∝ p(z) exp(−βd) for each image, and the covariance (k, k) of all."""
+        array = finite_array("images", images, 2)
+        self._projected(array)
+        sse_beta, a = self._shrinkage(beta)
+        gain = 2 * sse_beta * self._singular / (1 + a)
+        means = ((array - self.offset) @ self._left * gain) @ self._right
+        # Directions that W does not see keep the prior's variance 1.
+        covariance = np.eye(self.dim) - (self._right.T * (a / (1 + a))) @ self._right
+        return means, covariance
+
+    def sample(self, count: int, noise_variance: float, seed: int) -> FloatArray:
+        """Draw images f(z) + N(0, noise_variance · I), float64 (count, n)."""
+        count = whole_number("count", count, at_least=1)
+        noise = math.sqrt(finite_number("noise_variance", noise_variance, at_least=0))
+        rng = np.random.default_rng(seed)
+        images = self.decode(rng.standard_normal((count, self.dim)))
+        return images + noise * rng.standard_normal(images.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class MixtureLinearDecoder:
+    """f(z) = Wz + b with z from Σ_m w_m N(μ_m, Σ_m); d is the SUM of squared errors.
+
+    In the coordinates of a component, z = μ_m + C_m ε with Σ_m = C_m C_mᵀ, the model is a
+    `LinearGaussianDecoder`; the components' partition functions add.
+
+    weight, offset   W (n, k) and b (n,)
+    mixture_weights  w, (m,), positive, normalised here
+    means            μ, (m, k)
+    covariances      Σ, (m, k, k), positive definite
+    Raises `UsageError` for other values.
+    """
+
+    weight: FloatArray
+    offset: FloatArray
+    mixture_weights: FloatArray
+    means: FloatArray
+    covariances: FloatArray
+    _parts: tuple[LinearGaussianDecoder, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Check the parameters and build the decoder of each component."""
+        weight = finite_array("weight", self.weight, 2)
+        offset = finite_array("offset", self.offset, 1)
+        mixture = finite_array("mixture_weights", self.mixture_weights, 1)
+        means = finite_array("means", self.means, 2)
+        covariances = finite_array("covariances", self.covariances, 3)
+        count, dim = len(mixture), weight.shape[1]
+        if means.shape != (count, dim) or covariances.shape != (count, dim, dim):
+            raise UsageError(
+                f"means {means.shape} and covariances {covariances.shape}: expected "
+                f"{(count, dim)} and {(count, dim, dim)} for {count} components"
+            )
+        if bool((mixture <= 0).any()):
+            raise UsageError(f"mixture_weights {mixture.tolist()}: expected positive numbers")
+        try:
+            factors = np.linalg.cholesky(covariances)
+        except np.linalg.LinAlgError as error:
+            raise UsageError("a covariance of the mixture is not positive definite") from error
+        parts = tuple(
+            LinearGaussianDecoder(weight @ factor, offset + weight @ mean)
+            for factor, mean in zip(factors, means, strict=True)
+        )
+        values = {
+            "weight": weight, "offset": offset, "mixture_weights": mixture / mixture.sum(),
+            "means": means, "covariances": covariances, "_parts": parts,
+        }  # fmt: skip
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def _log_joint(self, images: npt.ArrayLike, beta: float) -> FloatArray:
+        """log w_m + log Z_β of component m but for the common −βe, (images, m)."""
+        logs = [part._log_reached(part._projected(images)[0], beta) for part in self._parts]
+        joint: FloatArray = np.stack(logs, axis=1) + np.log(self.mixture_weights)
+        return joint
+
+    def log_partition(self, images: npt.ArrayLike, beta: float) -> FloatArray:
+        """log Z_β(x) in nats for each image, in closed form, (images,)."""
+        # The components reach the same pixels: what W cannot reach, e, is one for all.
+        _, rest = self._parts[0]._projected(images)
+        reached = np.logaddexp.reduce(self._log_joint(images, beta), axis=1)
+        return np.asarray(reached - beta * rest)
+
+    def responsibilities(self, images: npt.ArrayLike, beta: float) -> FloatArray:
+        """Posterior probability of each component, (images, m)."""
+        joint = self._log_joint(images, beta)
+        shares: FloatArray = np.exp(joint - np.logaddexp.reduce(joint, axis=1, keepdims=True))
+        return shares
+
+    def lagrangian(self, images: npt.ArrayLike, beta: float) -> float:
+        """L(β) = mean over the images of −log Z_β, nats."""
+        return -float(self.log_partition(images, beta).mean())
+
+    def distortion(self, images: npt.ArrayLike, beta: float) -> float:
+        """D(β) = L'(β), mean over the images."""
+        parts = [part.image_distortions(images, beta) for part in self._parts]
+        shares = self.responsibilities(images, beta)
+        return float((shares * np.stack(parts, axis=1)).sum(axis=1).mean())
+
+    def rate(self, images: npt.ArrayLike, beta: float) -> float:
+        """R(β) = L − βD, nats: the components' rates plus the cost of choosing the component."""
+        parts = [part.image_rates(images, beta) for part in self._parts]
+        shares = self.responsibilities(images, beta)
+        inside = np.where(shares > 0, shares, 1.0)
+        choice = shares * (np.log(inside) - np.log(self.mixture_weights))
+        return float((shares * np.stack(parts, axis=1) + choice).sum(axis=1).mean())
+
+    def smallest_distortion(self, images: npt.ArrayLike) -> float:
+        """The limit of D(β) as β grows: what W cannot reach."""
+        return self._parts[0].smallest_distortion(images)
+
+    def rate_at(self, images: npt.ArrayLike, distortion: float) -> float:
+        """R_p(D) = sup over β of L(β) − βD for these images, nats; ∞ where no code reaches D."""
+        return _legendre_rate(self, images, distortion)
+
+    def log_partition_by_quadrature(self, images: npt.ArrayLike, beta: float) -> FloatArray:
+        """log Z_β(x) for codes of ONE dimension by Gauss-Legendre panels, (images,).
+
+        It shares no algebra with `log_partition`: the prior's density times exp(−βd) is summed
+        as it stands.  Raises `UsageError` for codes of more dimensions.
+        """
+        if self.weight.shape[1] != 1:
+            raise UsageError(
+                f"quadrature is for k = 1, this decoder has k = {self.weight.shape[1]}"
+            )
+        beta = finite_number("beta", beta, at_least=0)
+        array = finite_array("images", images, 2)
+        self._parts[0]._projected(array)
+        return np.array([self._integrate(image, beta) for image in array])
+
+    def _integrate(self, image: FloatArray, beta: float) -> float:
+        means, variances = self.means[:, 0], self.covariances[:, 0, 0]
+        slope = self.weight[:, 0]
+        precisions = 1 / variances + 2 * beta * float(slope @ slope)
+        pull = means / variances + 2 * beta * float(slope @ (image - self.offset))
+        # Where the product of a component and the likelihood lies only places the panels.
+        centres, widths = pull / precisions, 1 / np.sqrt(precisions)
+        steps = np.arange(-14, 15)
+        edges = np.unique((centres[:, None] + widths[:, None] * steps).ravel())
+        z, weights = panel_rule(edges, 32)
+        log_prior = np.logaddexp.reduce(
+            np.log(self.mixture_weights)
+            - 0.5 * np.log(2 * math.pi * variances)
+            - 0.5 * (z[:, None] - means) ** 2 / variances,
+            axis=1,
+        )
+        errors = ((image - self.offset - z[:, None] * slope) ** 2).sum(axis=1)
+        return float(np.logaddexp.reduce(np.log(weights) + log_prior - beta * errors))

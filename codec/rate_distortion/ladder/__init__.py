@@ -1,0 +1,1 @@
+"""Every bound and every file of one model on one plot."""

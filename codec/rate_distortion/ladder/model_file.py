@@ -1,0 +1,119 @@
+"""Result files of generative models: curves, ladders and gap tables, each of a checked schema.
+
+write_model_result(path, result)   and   read_model_result(path)   are inverse
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bitstream.errors import UsageError
+from codec.rate_distortion.errors import ResultFileError
+from codec.rate_distortion.files.result_file import format_json, write_text
+from codec.rate_distortion.ladder.gap_table import GAP_SCHEMA, GapTable
+from codec.rate_distortion.ladder.ladder import LADDER_SCHEMA, RATE_UNIT, Ladder
+from codec.rate_distortion.ladder.result_schema import check_content, pixel_range_of, reduction_of
+from codec.rate_distortion.model_curve import CURVE_SCHEMA, RDCurve
+
+MODEL_SCHEMAS = (CURVE_SCHEMA, LADDER_SCHEMA, GAP_SCHEMA)
+
+
+@dataclass(frozen=True)
+class ModelResult:
+    """One measured curve with what was measured: the content of `bound.json`.
+
+    model, data_set   names for titles
+    selection         which images of the data set
+    extra             further fields of the file (libraries, prior …), plain JSON values
+    """
+
+    curve: RDCurve
+    model: str
+    data_set: str
+    selection: str
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The curve's fields, preceded by the units in which they are to be read.
+
+        Raises `UsageError` when the distortion's convention does not say sum or mean, and the
+        range of the pixels.
+        """
+        convention = self.curve.convention
+        reduction, pixel_range = reduction_of(convention), pixel_range_of(convention)
+        if reduction is None or pixel_range is None:
+            raise UsageError(
+                f"the convention {convention!r} of the distortion {self.curve.distortion_name!r} "
+                'has to say "sum" or "mean" (or "nats", "dimensionless") and the range, such as '
+                '"pixels 0..1"'
+            )
+        content = self.curve.to_json()
+        return {
+            "schema": content.pop("schema"),
+            "model": self.model,
+            "data_set": self.data_set,
+            "selection": self.selection,
+            "rate_unit": RATE_UNIT,
+            "distortion_reduction": reduction,
+            "pixel_range": list(pixel_range),
+            **self.extra,
+            **content,
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> ModelResult:
+        """Rebuild from `to_json`; raises `ResultFileError` for anything else."""
+        check_content(content)
+        curve = RDCurve.from_json(content)
+        known = {
+            *curve.to_json(), "model", "data_set", "selection", "rate_unit",
+            "distortion_reduction", "pixel_range",
+        }  # fmt: skip
+        extra = {key: value for key, value in content.items() if key not in known}
+        return cls(
+            curve, str(content["model"]), str(content["data_set"]), str(content["selection"]), extra
+        )
+
+
+AnyModelResult = ModelResult | Ladder | GapTable
+
+
+def write_model_result(path: Path, result: AnyModelResult) -> None:
+    """Write a checked result file, completely or not at all.
+
+    Raises `UsageError` for a convention that is silent about units, `OutputError`.
+    """
+    content = result.to_json()
+    check_content(content)
+    write_text(path, format_json(content) + "\n")
+
+
+def read_json(path: Path) -> Mapping[str, Any]:
+    """A JSON object from a file; raises `ResultFileError`."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ResultFileError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise ResultFileError(f"{path}: not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ResultFileError(f"{path}: holds {type(content).__name__}, expected a JSON object")
+    return content
+
+
+def read_model_result(path: Path) -> AnyModelResult:
+    """Read a result file of any of `MODEL_SCHEMAS`; raises `ResultFileError`."""
+    content = read_json(path)
+    readers: dict[str, type[AnyModelResult]] = {
+        CURVE_SCHEMA: ModelResult,
+        LADDER_SCHEMA: Ladder,
+        GAP_SCHEMA: GapTable,
+    }
+    try:
+        return readers[check_content(content)].from_json(content)
+    except ResultFileError as error:
+        raise ResultFileError(f"{path}: {error}") from error

@@ -1,0 +1,132 @@
+"""Where the names of lines stand in a picture, so that they cover neither lines nor each other.
+
+The axes are a box of `width` × `height` units with y upwards; a character is taken as 0.68 of the
+font's size wide.  A line whose first point can be seen from the left edge has its name outside,
+at the left; any other has it in the least covered place around its first point.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from codec.rate_distortion.report.figure import spread
+from codec.rate_distortion.report.lines import ModelLine, ModelPicture
+
+CHARACTER = 0.68
+SAMPLES = 60
+"""Places along each line at which a name would cover it."""
+
+# Offsets from the first point, in font sizes, and which end of the text stands there.
+_PLACES = tuple(
+    (right, 0.3 * step, align)
+    for right, align in ((0.7, "left"), (-0.7, "right"), (0.0, "left"), (0.0, "right"))
+    for step in range(-12, 19)
+    if right or abs(step) > 3
+)
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Label:
+    """Place of a name: its vertical middle, and its left or right end (`align`), in units."""
+
+    x: float
+    y: float
+    align: str
+    outside: bool
+
+
+def place_labels(picture: ModelPicture, width: float, height: float, font: float) -> list[Label]:
+    """One place for the name of each line, in the order of `picture.lines`."""
+    top = picture.rate_limit()
+
+    def at(distortion: float, rate_bits: float) -> tuple[float, float]:
+        return picture.position(distortion) * width, min(rate_bits / top, 1.0) * height
+
+    paths = [[at(p.distortion, p.rate_bits) for p in line.points] for line in picture.lines]
+    samples = [_along(path) for path in paths]
+    outside = [i for i in range(len(paths)) if _is_seen_from_left(i, paths, samples, width, font)]
+    heights = spread([paths[i][0][1] for i in outside], 1.25 * font)
+    found = {
+        i: Label(-0.8 * font, y, "right", outside=True)
+        for i, y in zip(outside, heights, strict=True)
+    }
+    taken: list[Box] = []
+    for ceiling in picture.ceilings:
+        y = ceiling.rate_bits / top * height
+        taken += [(0, y - 1, width, y + 1), (width - 16 * font, y, width, y + 1.2 * font)]
+    covered = [place for line in samples for place in line]
+    # From the top: the space above a line is what lines further down need least.
+    for i in sorted(set(range(len(paths))) - set(outside), key=lambda i: -paths[i][0][1]):
+        found[i] = _inside(picture.lines[i], paths[i][0], covered, taken, (width, height, font))
+        taken.append(_box(picture.lines[i], found[i], font))
+    return [found[i] for i in range(len(paths))]
+
+
+def _inside(
+    line: ModelLine,
+    start: tuple[float, float],
+    covered: list[tuple[float, float]],
+    taken: list[Box],
+    size: tuple[float, float, float],
+) -> Label:
+    width, height, font = size
+    margin = 0.3 * font  # half a marker
+    best, least = None, float("inf")
+    for right, up, align in _PLACES:
+        label = Label(start[0] + right * font, start[1] + up * font, align, outside=False)
+        box = _box(line, label, font)
+        # Near its point, rather above than below, and rather to the right.
+        cost = abs(up - 0.4) + (0.3 if align == "right" else 0.0)
+        cost += sum(3.0 for place in covered if _is_in(place, box, margin))
+        cost += sum(30.0 for other in taken if _meet(box, other))
+        if box[0] < 0 or box[1] < 0 or box[2] > width or box[3] > height:
+            cost += 100
+        if cost < least:
+            best, least = label, cost
+    assert best is not None
+    return best
+
+
+def _box(line: ModelLine, label: Label, font: float) -> Box:
+    length = CHARACTER * font * len(line.label)
+    left = label.x if label.align == "left" else label.x - length
+    return left, label.y - 0.6 * font, left + length, label.y + 0.6 * font
+
+
+def _is_seen_from_left(
+    index: int,
+    paths: list[list[tuple[float, float]]],
+    samples: list[list[tuple[float, float]]],
+    width: float,
+    font: float,
+) -> bool:
+    x, y = paths[index][0]
+    hidden = any(
+        other != index and place[0] < x and abs(place[1] - y) < 0.6 * font
+        for other, places in enumerate(samples)
+        for place in places
+    )
+    return not hidden and x < 0.25 * width
+
+
+def _along(path: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    if len(path) == 1:
+        return path * 3  # a lone marker is as much of an obstacle as a short piece of line
+    pieces = max(1, SAMPLES // (len(path) - 1))
+    return [
+        (x1 + (x2 - x1) * k / pieces, y1 + (y2 - y1) * k / pieces)
+        for (x1, y1), (x2, y2) in pairwise(path)
+        for k in range(pieces)
+    ] + [path[-1]]
+
+
+def _is_in(place: tuple[float, float], box: Box, margin: float) -> bool:
+    inside = box[0] - margin <= place[0] <= box[2] + margin
+    return inside and box[1] - margin <= place[1] <= box[3] + margin
+
+
+def _meet(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

@@ -1,0 +1,1 @@
+"""A decoder or a distortion from a person's own file."""

@@ -1,0 +1,384 @@
+"""Any generative model as a pair (decode, prior) whose rate-distortion curve can be measured.
+
+    spec                  what it is                                          prior
+    model.py:factory      function without arguments, see `load_decoder`      its own, or N(0, I)
+    weights.safetensors   model of `codec.models.generative.networks`                  in the file
+    mnist-convgan         such a file that ships with the library, by name    in the file
+    network.pt2           `torch.export.save`                                 N(0, I)
+    network.pt, .ts       `torch.jit.save` (TorchScript)                      N(0, I)
+
+`decode` and `prior` of what was loaded here can be pickled: another process receives the recipe
+and loads the model again, so that an executor's workers need no importable module.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from bitstream.errors import UsageError
+from codec.models.catalog import WEIGHTS_FOLDER
+from codec.priors import GaussianMixture, LatentPrior, StandardNormal
+from codec.rate_distortion.user_code.load_file import (
+    UserCodeError,
+    call_factory,
+    describe,
+    is_object_spec,
+    load_object,
+    split_object_spec,
+)
+from codec.rate_distortion.user_code.probe import probe_decoder, probe_prior
+
+Decode = Callable[[torch.Tensor], torch.Tensor]
+
+SCRIPT_SUFFIXES = (".pt", ".ts", ".pth")
+TRIED_BATCHES = (8, 1, 16, 20, 32, 64, 100, 128, 256, 512)
+"""Batch sizes tried on a TorchScript file, which does not tell which ones it takes."""
+
+FORMS = "FILE.py:FACTORY, a .safetensors of this project, a .pt2 of torch.export, or TorchScript"
+
+SHIPPED = ("mnist-convgan", "mnist-convgan-bre")
+"""Models whose weights come with the library, in `codec/weights`."""
+
+
+@dataclass(frozen=True)
+class DecoderAdapter:
+    """A decoder that passed `probe_decoder`, and its prior.
+
+    decode        z float32 (n, k) to images float (n, *image_shape), differentiable
+    prior         p(z), k = prior.dim
+    image_shape   of one image, as `decode` gives it
+    name          for labels
+    variance      of a pixel given z (pixels 0..1) where the model has a Gaussian likelihood
+    notices       sentences about what was odd but usable
+    """
+
+    decode: Decode
+    prior: LatentPrior
+    image_shape: tuple[int, ...] | None
+    name: str
+    variance: float | None = None
+    notices: tuple[str, ...] = ()
+
+
+def load_decoder(
+    spec: str | Path, *, device: str = "cpu", prior_dim: int | None = None
+) -> DecoderAdapter:
+    """Load and try out a decoder.
+
+    spec        see the table above.  A factory is called without arguments and returns
+                (a) a decoder: a module or a function z (n, k) → images (n, *shape);
+                (b) a pair (decoder, prior);
+                (c) an object with `decode` (or `decoder`) and perhaps `prior`.
+                NAME may also be a module or an object of kind (c) itself.
+    device      "cpu", "cuda" …; modules are moved there
+    prior_dim   dimensions k of a standard normal prior, where the model brings no prior
+
+    Python files, TorchScript and exported programs run code of whoever wrote them.
+
+    Raises `UsageError` for a spec of another form, an unusable device, or a missing `prior_dim`;
+    `UserCodeError` (a `ModelError`) for whatever is wrong with the model; `WeightsMismatchError`
+    for a .safetensors file that is not a model.
+    """
+    if prior_dim is not None and prior_dim < 1:
+        raise UsageError(f"a prior of {prior_dim} dimensions: expected at least 1")
+    recipe = _Recipe(str(spec), usable_device(device), prior_dim)
+    opened = _open(recipe)
+    adapter = _probed(opened.decode, opened.prior, opened.name, recipe.device)
+    prior = adapter.prior
+    if not isinstance(prior, (StandardNormal, GaussianMixture)):
+        prior = _ReloadedPrior(recipe, prior)
+    decode = _ReloadedDecode(recipe, adapter.decode)
+    return replace(adapter, decode=decode, prior=prior, variance=opened.variance)
+
+
+def from_module(
+    module: Decode | nn.Module, prior: LatentPrior, *, name: str = "decoder", device: str = "cpu"
+) -> DecoderAdapter:
+    """Wrap a decoder that is already in memory, and try it out.
+
+    module   z float32 (n, k) to images (n, *shape); it is not changed: call `eval()` before
+    prior    p(z)
+    device   where the module's parameters are
+
+    Raises `UserCodeError` as `load_decoder` does.  An executor of processes can use the result
+    only if `module` itself can be pickled.
+    """
+    return _probed(module, prior, name, usable_device(device))
+
+
+def usable_device(device: str) -> str:
+    """`device`, "auto" resolved; raises `UsageError` when torch cannot use it."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=device)
+    except Exception as error:
+        raise UsageError(
+            f"device {device!r} cannot be used; give 'auto', 'cpu' or 'cuda' ({describe(error)})"
+        ) from error
+    return device
+
+
+class BatchedDecode:
+    """A decoder that takes between `lowest` and `highest` codes at a time, for any number.
+
+    Larger batches are divided, smaller ones filled up with copies of their last code, whose
+    images are dropped.
+    """
+
+    def __init__(self, decode: Decode, lowest: int, highest: int) -> None:
+        self._decode = decode
+        self.lowest, self.highest = lowest, highest
+
+    def __call__(self, z: torch.Tensor) -> torch.Tensor:
+        """Float (n, k) to (n, *shape)."""
+        step = self.highest
+        return torch.cat([self._some(z[i : i + step]) for i in range(0, len(z), step)])
+
+    def _some(self, z: torch.Tensor) -> torch.Tensor:
+        missing = self.lowest - len(z)
+        if missing <= 0:
+            return self._decode(z)
+        filled = torch.cat([z, z[-1:].expand(missing, -1)])
+        return self._decode(filled)[: len(z)]
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    spec: str
+    device: str
+    prior_dim: int | None
+
+
+@dataclass(frozen=True)
+class _Opened:
+    decode: Decode
+    prior: LatentPrior
+    name: str
+    variance: float | None = None
+
+
+class _ReloadedDecode:
+    def __init__(self, recipe: _Recipe, decode: Decode) -> None:
+        self._recipe, self._decode = recipe, decode
+
+    def __call__(self, z: torch.Tensor) -> torch.Tensor:
+        return self._decode(z)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reload_decode, (self._recipe,)
+
+
+class _ReloadedPrior:
+    def __init__(self, recipe: _Recipe, prior: LatentPrior) -> None:
+        self._recipe, self._prior = recipe, prior
+        self.dim = prior.dim
+
+    def sample(self, count: int, generator: torch.Generator | None = None) -> torch.Tensor:
+        return self._prior.sample(count, generator)
+
+    def log_prob(self, z: torch.Tensor) -> torch.Tensor:
+        return self._prior.log_prob(z)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reload_prior, (self._recipe,)
+
+    def __repr__(self) -> str:
+        return f"{type(self._prior).__name__}({self.dim})"
+
+
+@lru_cache(maxsize=8)
+def _open_once(recipe: _Recipe) -> _Opened:
+    # In a worker: one load for all tasks.
+    return _open(recipe)
+
+
+def _reload_decode(recipe: _Recipe) -> Decode:
+    return _ReloadedDecode(recipe, _open_once(recipe).decode)
+
+
+def _reload_prior(recipe: _Recipe) -> LatentPrior:
+    return _ReloadedPrior(recipe, _open_once(recipe).prior)
+
+
+def _open(recipe: _Recipe) -> _Opened:
+    if is_object_spec(recipe.spec):
+        return _from_python(recipe)
+    path = Path(recipe.spec)
+    if recipe.spec in SHIPPED:
+        path = WEIGHTS_FOLDER / f"{recipe.spec}.safetensors"
+    suffix = path.suffix.lower()
+    if suffix == ".py":
+        split_object_spec(recipe.spec)
+    openers = {".safetensors": _from_weights, ".pt2": _from_program}
+    openers |= dict.fromkeys(SCRIPT_SUFFIXES, _from_script)
+    if suffix not in openers:
+        names = ", ".join(SHIPPED)
+        raise UsageError(f"{recipe.spec!r} is no model: expected {FORMS}, or one of {names}")
+    if not path.is_file():
+        raise UserCodeError(f"{path}: there is no such file")
+    return openers[suffix](recipe, path)
+
+
+def _probed(decode: Decode, prior: LatentPrior, name: str, device: str) -> DecoderAdapter:
+    z = probe_prior(prior, device=device)
+    shape, notices = probe_decoder(decode, z)
+    return DecoderAdapter(decode, prior, shape, name, notices=tuple(notices))
+
+
+def _normal(recipe: _Recipe) -> LatentPrior:
+    if recipe.prior_dim is None:
+        raise UsageError(
+            f"{recipe.spec}: brings no prior; give the number of code dimensions for a standard "
+            "normal one (--prior-dim K), or let a factory return (decoder, prior)"
+        )
+    return StandardNormal(recipe.prior_dim)
+
+
+def _from_python(recipe: _Recipe) -> _Opened:
+    path, name = split_object_spec(recipe.spec)
+    found = load_object(path, name)
+    is_model = isinstance(found, nn.Module) or (
+        not isinstance(found, type) and _part(found, "decode", "decoder") is not None
+    )
+    made = found if is_model else call_factory(path, name, found)
+    decode, prior = _divide(made, f"{path}: {name}()")
+    if isinstance(decode, nn.Module):
+        decode.to(recipe.device)
+    elif isinstance(made, nn.Module):
+        made.to(recipe.device)
+    if isinstance(prior, nn.Module):
+        prior.to(recipe.device)
+    prior = _normal(recipe) if prior is None else prior
+    variance = getattr(made, "variance", None)
+    variance = variance if isinstance(variance, float) else None
+    return _Opened(decode, prior, f"{path.stem}:{name}", variance)
+
+
+def _divide(made: object, origin: str) -> tuple[Decode, Any]:
+    """Decoder and prior (or None) out of what a factory returned."""
+    prior: object
+    if isinstance(made, (tuple, list)):
+        if len(made) != 2:
+            raise UserCodeError(
+                f"{origin} gave {len(made)} things, expected a decoder or a pair (decoder, prior)"
+            )
+        decode, prior = made
+        inner = _part(decode, "decode")
+        decode = decode if inner is None else inner
+    else:
+        decode = _part(made, "decode", "decoder")
+        prior = getattr(made, "prior", None)
+        if decode is None:
+            decode = made
+    if not callable(decode):
+        raise UserCodeError(
+            f"{origin} gave {type(made).__name__}, expected a decoder (module or function), "
+            "a pair (decoder, prior), or an object with decode and prior"
+        )
+    return decode, prior
+
+
+def _part(value: object, *names: str) -> Any:
+    for name in names:
+        part = getattr(value, name, None)
+        if callable(part):
+            return part
+    return None
+
+
+def _from_weights(recipe: _Recipe, path: Path) -> _Opened:
+    from codec.models.generative.weights_file import load_generative
+
+    model = load_generative(path)
+    if recipe.prior_dim not in (None, model.prior.dim):
+        raise UsageError(
+            f"{path}: its prior has {model.prior.dim} dimensions, --prior-dim {recipe.prior_dim}"
+        )
+    decoder = model.decoder.eval().requires_grad_(False).to(recipe.device)
+    return _Opened(decoder, model.prior, path.stem, model.variance)
+
+
+def _from_script(recipe: _Recipe, path: Path) -> _Opened:
+    prior = _normal(recipe)
+    try:
+        with warnings.catch_warnings():
+            # Loading is deprecated in favour of torch.export, and files of it are everywhere.
+            warnings.simplefilter("ignore")
+            load: Any = torch.jit.load
+            module = load(path, map_location=recipe.device)
+    except Exception as error:
+        raise UserCodeError(
+            f"{path}: is not TorchScript ({describe(error)}); a checkpoint of torch.save holds "
+            "weights without their network: write a factory, FILE.py:FACTORY"
+        ) from error
+    module = module.eval()
+    failure = ""
+    for batch in TRIED_BATCHES:
+        z = torch.zeros(batch, prior.dim, device=recipe.device)
+        try:
+            with torch.no_grad():
+                images = module(z)
+        except RuntimeError as error:
+            failure = failure or describe(error)
+            continue
+        if isinstance(images, torch.Tensor) and images.ndim > 1 and len(images) == batch:
+            first = batch == TRIED_BATCHES[0]
+            decode = module if first else BatchedDecode(module, batch, batch)
+            return _Opened(decode, prior, path.stem)
+    raise UserCodeError(
+        f"{path}: takes no codes (n, {prior.dim}) for n in {', '.join(map(str, TRIED_BATCHES))}: "
+        f"{failure or 'its images do not have the batch first'}; "
+        "check --prior-dim, or save it with a free batch dimension"
+    )
+
+
+def _from_program(recipe: _Recipe, path: Path) -> _Opened:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.export.load(path)
+            module = program.module()
+    except Exception as error:
+        raise UserCodeError(f"{path}: is not of torch.export ({describe(error)})") from error
+    inputs = [
+        node.meta.get("val")
+        for node in program.graph.nodes
+        if node.op == "placeholder" and node.name in program.graph_signature.user_inputs
+    ]
+    if len(inputs) != 1 or not isinstance(inputs[0], torch.Tensor) or inputs[0].ndim != 2:
+        raise UserCodeError(f"{path}: takes {len(inputs)} inputs, expected one tensor (n, k)")
+    batch: Any
+    dim: Any
+    batch, dim = inputs[0].shape
+    if not isinstance(dim, int):
+        prior = _normal(recipe)
+    elif recipe.prior_dim in (None, dim):
+        prior = StandardNormal(dim)
+    else:
+        raise UsageError(f"{path}: takes codes (n, {dim}), not --prior-dim {recipe.prior_dim}")
+    decode: Decode = module.to(recipe.device)
+    lowest, highest = _program_batches(program, batch)
+    if lowest > 1 or highest is not None:
+        decode = BatchedDecode(decode, lowest, highest or 2**31)
+    return _Opened(decode, prior, path.stem)
+
+
+def _program_batches(program: Any, batch: Any) -> tuple[int, int | None]:
+    """Smallest and largest batch of an exported program; None where there is no largest."""
+    if isinstance(batch, int):
+        return batch, batch
+    limits = program.range_constraints.get(batch.node.expr)
+    if limits is None:
+        return 1, None
+    highest = limits.upper
+    # An infinite upper end is a symbol of its own that compares with numbers.
+    return max(1, int(limits.lower)), int(highest) if highest < 2**31 else None

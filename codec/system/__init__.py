@@ -1,0 +1,1 @@
+"""The machine: threads, executors, atomic files, byte sources, optional dependencies."""

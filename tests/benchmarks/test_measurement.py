@@ -1,0 +1,96 @@
+"""The scripts that make the result files: what they compute, without the long measurements."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks.harness.provenance import command_line, provenance
+from benchmarks.photo import rate_distortion
+from benchmarks.speed import wall_time as speed
+from codec.rate_distortion import read_result
+from tests.codec.rate_distortion.made_up_pictures import Pixels, curve, photo_like
+
+
+def test_bd_rates_are_judged_against_their_targets(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("bjontegaard")
+    curves = [curve(0.6, codec="photo"), curve(), curve(0.55, codec="webp")]
+    rows = rate_distortion.compare(curves, rate_distortion.RATE_RANGE_BPP)
+    assert [(row["reference"], row["test"]) for row in rows] == [
+        ("jpeg", "photo"),
+        ("webp", "photo"),
+        ("jpeg", "webp"),
+    ]
+    judged = rate_distortion.judge(rows)
+    measured = {row["reference"]: row for row in judged}
+    assert measured["jpeg"]["measured_percent"] == pytest.approx(-40, abs=0.01)
+    assert measured["jpeg"]["met"] is False
+    assert measured["webp"]["met"] is False
+    assert measured["avif"]["met"] is None
+    monkeypatch.setitem(rate_distortion.TARGETS_PERCENT, "jpeg", -39.0)
+    assert rate_distortion.judge(rows)[-1]["met"] is True
+    assert {row["met"] for row in rate_distortion.judge([])} == {None}
+
+
+def test_committed_curves_can_be_read() -> None:
+    for name in ("gb82", "kodak"):
+        path = rate_distortion.RESULTS / f"rate_distortion_{name}.json"
+        found = read_result(path)
+        assert found.curves
+        assert {one.data_set for one in found.curves} == {name}
+
+
+def test_the_recorded_command_names_no_place_on_the_machine() -> None:
+    command = command_line(["/a/b/speed.py", "--data", "/data/set.tar", "-o", "results/x.json"])
+    assert command == "python benchmarks/speed/wall_time.py --data set.tar -o results/x.json"
+    assert {"command", "processor", "cores", "date", "python", "libraries"} == set(provenance())
+
+
+def test_coders_take_turns_and_medians_are_reported() -> None:
+    turns: list[str] = []
+
+    def coder(name: str, seconds: float) -> speed.Coder:
+        def code(pixels: Pixels) -> tuple[float, float, int]:
+            turns.append(name)
+            return seconds, 2 * seconds, pixels.size
+
+        return code
+
+    pixels = np.zeros((2, 2, 3), np.uint8)
+    measured = speed.measure({"a": coder("a", 1.0), "b": coder("b", 5.0)}, pixels, rounds=7)
+    assert turns == ["a", "b"] * 9
+    assert measured["a"]["median_total_seconds"] == 3.0
+    assert measured["b"]["median_decode_seconds"] == 10.0
+    assert len(measured["a"]["encode_seconds"]) == 7
+
+
+def test_ratios_are_judged_where_both_were_measured() -> None:
+    def times(encode: float, decode: float) -> dict[str, float]:
+        return {
+            "median_encode_seconds": encode,
+            "median_decode_seconds": decode,
+            "median_total_seconds": encode + decode,
+        }
+
+    measured = {speed.PHOTO: times(1, 2), speed.AVIF: times(10, 0.1), speed.MEAN: times(20, 25)}
+    found = speed.ratios(measured)
+    assert found == {
+        "decode_times_avif": {"measured": 20.0, "at_most": 12.0, "met": False},
+        "encode_times_avif": {"measured": 0.1, "at_most": 1.0, "met": True},
+        "times_faster_than_mbt2018_mean": {"measured": 15.0, "at_least": 10.0, "met": True},
+    }
+    assert not speed.ratios(measured, speed.PHOTO_OPENVINO)
+    measured[speed.PHOTO_OPENVINO] = times(0.5, 1)
+    found = speed.ratios(measured, speed.PHOTO_OPENVINO)
+    assert found["decode_times_avif"] == {"measured": 10.0, "at_most": 12.0, "met": True}
+    assert found["times_faster_than_mbt2018_mean"]["measured"] == 30.0
+
+
+def test_avif_is_that_of_the_nearest_size() -> None:
+    pytest.importorskip("PIL._avif")
+    pixels = photo_like()
+    sizes = [speed.avif_coder(pixels, size, threads=1)(pixels)[2] for size in (0, 900, 10**6)]
+    assert sizes == sorted(sizes)
+    assert len(set(sizes)) == 3
+    again = speed.avif_coder(pixels, sizes[1], threads=1)(pixels)[2]
+    assert again == sizes[1]

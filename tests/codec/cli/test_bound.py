@@ -1,0 +1,247 @@
+"""`calotype bound` and `calotype plot` of its results, on eight-pixel images."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from bitstream.errors import UsageError
+from codec.cli import app
+from codec.cli.bound import parse_betas, read_data
+from codec.rate_distortion.ladder.model_file import (
+    ModelResult,
+    read_model_result,
+    write_model_result,
+)
+from codec.rate_distortion.ladder.result_schema import check_content
+from tests.codec.rate_distortion.ladder.test_ladder import gap_table
+from tests.codec.rate_distortion.made_up_models import ladder, model_result
+
+MODEL = """
+import torch
+from torch import nn
+from codec.priors import StandardNormal
+
+class Prior:
+    dim = 2
+    def sample(self, count, generator=None):
+        return torch.randn(count, 2, generator=generator)
+    def log_prob(self, z):
+        return -z.square().sum(-1) / 2
+
+class Net(nn.Module):
+    def __init__(self, pixels=(1, 2, 4)):
+        super().__init__()
+        torch.manual_seed(0)
+        self.linear, self.pixels = nn.Linear(2, 8), pixels
+    def forward(self, z):
+        return self.linear(z).sigmoid().unflatten(1, self.pixels)
+
+def model(): return Net(), Prior()
+def flat(): return Net((8,)), StandardNormal(2)
+def bare(): return Net()
+def large(): return Net((1, 4, 2)), StandardNormal(2)
+def broken(): return (lambda z: Net()(z) * float("nan")), StandardNormal(2)
+def failing(): raise FileNotFoundError("weights.pt")
+
+class StiffPrior(Prior):
+    def log_prob(self, z): return super().log_prob(z).detach()
+def stiff(): return Net(), StiffPrior()
+
+class Absolute:
+    name, convention = "sum of absolute errors", "sum over all samples, pixels 0..1"
+    def __call__(self, x, y): return (x - y).abs().flatten(1).sum(1)
+class Rounded(Absolute):
+    def __call__(self, x, y): return super().__call__(x, y.round())
+class Detached(Absolute):
+    def __call__(self, x, y): return super().__call__(x, y.detach())
+class Silent(Absolute):
+    convention = "absolute errors"
+nothing = None
+"""
+FAST = ("--images", "6", "--temperatures", "30", "--chains", "4", "--betas", "0.1:30:5")
+FILES = ["bound.csv", "bound.html", "bound.json", "bound.png", "bound.svg"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("m.py").write_text(MODEL)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (12, 2, 4), dtype=np.uint8)
+    np.savez("data.npz", images=images)
+    np.savez("one.npz", images=images[:1])
+    np.savez("nan.npz", images=np.full((12, 2, 4), np.nan))
+    return tmp_path
+
+
+def call(*arguments: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, arguments)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, " ".join(result.stderr.split())
+
+
+@pytest.mark.usefixtures("folder")
+def test_all_results_and_pictures_of_them() -> None:
+    pytest.importorskip("matplotlib")
+    status, stdout, _ = call("bound", "m.py:model", "--data", "data.npz", "-o", "out", *FAST)
+    assert status == 0
+    for words in (
+        "m:model on data (6 of 12, evenly spaced)", "bits per image", "95 % interval",
+        "gap in nats", "certified", "sum over all samples of an image, pixels 0..1",
+    ):  # fmt: skip
+        assert words in stdout
+    assert sorted(path.name for path in Path("out").iterdir()) == FILES
+    content = json.loads(Path("out/bound.json").read_text())
+    assert check_content(content) == "calotype.model_curve/1"
+    assert (content["rate_unit"], content["distortion_reduction"]) == ("nats per image", "sum")
+    assert (content["pixel_range"], content["image_shape"]) == ([0, 1], [1, 2, 4])
+    assert content["selection"] == "6 of 12, evenly spaced"
+    result = read_model_result(Path("out/bound.json"))
+    assert isinstance(result, ModelResult)
+    rows = list(csv.DictReader(Path("out/bound.csv").read_text().splitlines()))
+    assert [float(row["beta"]) for row in rows] == pytest.approx(result.curve.beta)
+    assert result.curve.beta == pytest.approx(np.geomspace(0.1, 30, 5))
+
+    assert call("bound", "m.py:model", "--data", "data.npz", "-o", "out", *FAST)[0] == 6
+
+    # A process of its own loads the file again and finds the same.
+    again = ("bound", "m.py:model", "--data", "data.npz", "-o", "two", "-j", "2", "--json", *FAST)
+    status, stdout, _ = call(*again, "--no-certify")
+    summary = json.loads(stdout)
+    assert (status, list(summary)) == (0, ["schema", "written", "notices", "result"])
+    assert summary["schema"] == "calotype.bound_summary/1"
+    assert summary["result"]["rate_nats"] == pytest.approx(result.curve.rate_nats, rel=1e-3)
+
+    status, stdout, _ = call("plot", "out/bound.json", "two/bound.json", "-o", "both.html")
+    assert (status, stdout) == (0, "both.html: 2 curves\n")
+    assert "m:model (2)" in Path("both.html").read_text("utf-8")
+
+
+@pytest.mark.usefixtures("folder")
+def test_flat_images_own_distortion_and_no_certificate() -> None:
+    status, _, stderr = call(
+        "bound", "m.py:flat", "--data", "data.npz", "-o", "out", "--no-certify",
+        "--distortion", "m.py:Absolute", "--name", "Flat", *FAST, "--images", "100",
+    )  # fmt: skip
+    assert status == 0
+    assert "data.npz has 12 images: all of them are measured" in stderr
+    assert "5 of 5 points are not certified" in stderr
+    content = json.loads(Path("out/bound.json").read_text())
+    assert (content["model"], content["image_shape"]) == ("Flat", [8])
+    assert content["distortion_name"] == "sum of absolute errors"
+    assert content["selection"] == "all 12 images"
+    assert content["prior"] == "StandardNormal(2)"
+
+
+BAD = {
+    ("m.py:broken",): (5, "NaN or infinite values for codes drawn from the prior"),
+    ("m.py:stiff",): (5, "the prior's log_prob has no gradient"),
+    ("m.py:failing",): (5, r"m.py: failing() failed: FileNotFoundError: weights.pt (line 26)"),
+    ("m.py:gone",): (5, "m.py: has no 'gone'"),
+    ("gone.py:model",): (5, "gone.py: there is no such file"),
+    ("gone.safetensors",): (5, "there is no such file"),
+    ("m.py:bare",): (2, "--prior-dim K"),
+    ("photo",): (2, "'photo' is no model: expected FILE.py:FACTORY"),
+    ("m.py:large",): (3, "have the shape (1, 2, 4) (channels, height, width), expected (1, 4, 2)"),
+    ("m.py:bare", "--prior-dim", "3"): (5, "the decoder failed: RuntimeError"),
+    ("m.py:model", "--data", "one.npz"): (2, "an interval over images needs at least 2"),
+    ("m.py:model", "--data", "nan.npz"): (3, "expected uint8"),
+    ("m.py:model", "--data", "gone.npz"): (3, "does not exist"),
+    ("m.py:model", "--part", "middle"): (2, "part 'middle' is unknown"),
+    ("m.py:model", "--images", "1"): (2, "--images"),
+    ("m.py:model", "--betas", "0:10:5"): (2, "cannot start at 0; there the rate is 0"),
+    ("m.py:model", "--betas", "1:10"): (2, "expected LOW:HIGH:COUNT"),
+    ("m.py:model", "--distortion", "lpips"): (2, "distortion 'lpips' is unknown"),
+    ("m.py:model", "--distortion", "nll"): (2, "needs the variance of a Gaussian likelihood"),
+    ("m.py:model", "--distortion", "m.py:Rounded"): (5, "zero gradient everywhere"),
+    ("m.py:model", "--distortion", "m.py:Detached"): (5, "sum of absolute errors has no gradient"),
+    ("m.py:model", "--distortion", "m.py:Silent"): (2, 'it has to say "sum" or "mean"'),
+    ("m.py:model", "--distortion", "m.py:nothing"): (5, "nothing is NoneType"),
+    ("m.py:model", "--distortion", "m.py:bare"): (5, "expected a distortion"),
+    ("m.py:model", "--device", "abacus"): (2, "device 'abacus' cannot be used"),
+}
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("arguments", list(BAD), ids=" ".join)
+def test_what_cannot_be_measured_is_told_before_anything_is_written(
+    arguments: tuple[str, ...],
+) -> None:
+    wanted, message = BAD[arguments]
+    data = () if "--data" in arguments else ("--data", "data.npz")
+    status, stdout, stderr = call("bound", *FAST, *arguments, *data, "-o", "out")
+    assert (status, stdout) == (wanted, "")
+    assert message in stderr
+    assert not Path("out").exists()
+
+
+@pytest.mark.usefixtures("folder")
+def test_an_output_that_cannot_be_a_folder_is_told_before_the_measurement() -> None:
+    for output in ("m.py", "m.py/deeper"):
+        status, _, stderr = call("bound", "gone.py:x", "--data", "data.npz", "-o", output)
+        assert (status, "m.py is not a folder" in stderr) == (6, True)
+
+
+def test_betas() -> None:
+    assert parse_betas("0.1:1000:5") == pytest.approx((0.1, 1, 10, 100, 1000))
+    assert parse_betas("1:3:2") == (1.0, 3.0)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1", "1:2", "1:2:1", "2:1:5", "-1:1:5", "1:inf:5", "nan:1:5", "1:2:3.5", "0:1:9"]
+)
+def test_betas_that_make_no_sense(text: str) -> None:
+    with pytest.raises(UsageError, match="betas '"):
+        parse_betas(text)
+
+
+@pytest.mark.usefixtures("folder")
+def test_images_are_spread_over_the_data() -> None:
+    with np.load("data.npz") as data:
+        images = data["images"]
+    x, total = read_data(Path("data.npz"), "test", 3, (1, 2, 4))
+    assert (total, x.shape) == (12, (3, 1, 2, 4))
+    np.testing.assert_allclose(x[1, 0].numpy(), images[6] / np.float32(255), rtol=1e-6)
+    assert read_data(Path("data.npz"), "test", 99, None)[0].shape == (12, 1, 2, 4)
+    for index in range(2):
+        Image.fromarray(images[index]).save(f"{index}.png")
+    assert read_data(Path(), "test", 9, (2, 4))[0].shape == (2, 2, 4)
+
+
+def write(result: Any, name: str) -> str:
+    write_model_result(Path(name), result)
+    return name
+
+
+@pytest.mark.usefixtures("folder")
+def test_plot_of_ladders_and_its_limits() -> None:
+    pytest.importorskip("matplotlib")
+    steps, gaps = write(ladder(), "ladder.json"), write(gap_table(), "gaps.json")
+    curve = write(model_result("GAN"), "gan.json")
+    status, stdout, _ = call("plot", steps, curve, "-o", "a.svg", "--title", "Digits")
+    assert (status, stdout) == (0, "a.svg: 7 curves\n")
+    assert ">Digits" in Path("a.svg").read_text("utf-8")
+    assert call("plot", steps, "-o", "a.svg")[0] == 6
+    Path("rd.json").write_text('{"schema": "calotype.rate_distortion/1", "curves": []}')
+    Path("other.json").write_text('{"schema": "mine/1"}')
+    cases: list[tuple[tuple[str, ...], int, str]] = [
+        ((gaps,), 2, "a gap table has no curve"),
+        ((steps, "rd.json"), 2, "draw them separately"),
+        ((steps, "--codecs", "jpeg"), 2, "--codecs is for curves of codecs"),
+        ((steps, "--rate-range", "0,1"), 2, "--rate-range is for curves of codecs"),
+        (("other.json",), 3, "schema 'mine/1'"),
+        (("gone.json",), 3, "gone.json: cannot be read"),
+    ]
+    for arguments, wanted, message in cases:
+        status, _, stderr = call("plot", *arguments, "-o", "b.html")
+        assert (status, message in stderr) == (wanted, True), stderr
+    assert not Path("b.html").exists()

@@ -1,0 +1,107 @@
+"""The command as a process: start-up, real pipes, real signals."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+import codec
+
+COMMAND = [sys.executable, "-m", "codec"]
+ROOT = Path(__file__).parents[3]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["compress", "--help"], ["models"]])
+def test_start_up_loads_no_torch(arguments: list[str]) -> None:
+    code = (
+        "import sys\n"
+        "from codec.cli import app\n"
+        f"app({arguments}, standalone_mode=False)\n"
+        "heavy = {'numpy', 'torch', 'PIL.Image', 'matplotlib', 'skimage', 'scipy'}\n"
+        "assert not heavy & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment(), stdout=-3)
+
+
+def test_start_up_is_quick() -> None:
+    # 0.3 seconds on an idle machine; the processor time is what a busy one can be held to.
+    seconds = []
+    for _ in range(3):
+        before = os.times()
+        subprocess.run([*COMMAND, "--help"], check=True, env=environment(), stdout=-3)
+        after = os.times()
+        seconds.append(after.children_user - before.children_user)
+    assert min(seconds) < 1.0
+
+
+def test_inspect_loads_no_torch(tiny_weights: Path, photograph: Any, tmp_path: Path) -> None:
+    path = tmp_path / "x.calo"
+    path.write_bytes(codec.compress(photograph))
+    code = (
+        "import sys, codec\n"
+        "assert codec.inspect(sys.argv[1]).width == 64\n"
+        "assert not {'numpy', 'torch', 'PIL.Image'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True, env=environment())
+
+
+def test_a_pipeline(tiny_weights: Path, photograph: Any, tmp_path: Path) -> None:
+    source = tmp_path / "photo.png"
+    Image.fromarray(photograph).save(source)
+    with source.open("rb") as stdin:
+        first = subprocess.Popen(
+            [*COMMAND, "compress", "-"], stdin=stdin, stdout=subprocess.PIPE, env=environment()
+        )
+        second = subprocess.run(
+            [*COMMAND, "decompress", "-"],
+            stdin=first.stdout,
+            capture_output=True,
+            env=environment(),
+        )
+        assert first.stdout is not None
+        first.stdout.close()
+    assert (first.wait(), second.returncode, second.stderr) == (0, 0, b"")
+    assert second.stdout.startswith(b"\x89PNG")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_nothing(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    # Waits in the middle of writing; no weights are needed.
+    script = (
+        "import time\n"
+        "from codec import api, cli\n"
+        "def compress_with(options, image, fo, **more):\n"
+        "    fo.write(b'half')\n"
+        "    print('writing', flush=True)\n"
+        "    time.sleep(60)\n"
+        "api.compress_with = compress_with\n"
+        "cli.main()\n"
+    )
+    (tmp_path / "x.png").write_bytes(b"")
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, "compress", "x.png"],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "writing\n"
+    assert len(list(tmp_path.glob(".x.calo.*.part"))) == 1
+    time.sleep(0.05)
+    process.send_signal(number)
+    process.communicate(timeout=30)
+    assert process.returncode == code
+    assert [p.name for p in tmp_path.iterdir()] == ["x.png"]

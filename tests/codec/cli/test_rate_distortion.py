@@ -1,0 +1,135 @@
+"""`rd`, `plot` and `demo` as a person calls them, on small pictures and without weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from PIL import Image
+from typer.testing import CliRunner
+
+from bitstream.errors import CalotypeError, OutputError, UsageError
+from codec.cli.demo import demo, load_picture, nearest_in_size
+from codec.cli.plot import plot
+from codec.cli.rate_distortion import parse_rate_range, rd
+from codec.rate_distortion import MissingExtraError, OperationalCodec, find_codec, read_result
+from codec.rate_distortion.report import figure as drawing
+
+APP = typer.Typer()
+for command in (rd, plot, demo):
+    APP.command()(command)
+
+
+def call(*arguments: str | Path) -> tuple[int, str, str]:
+    """Exit status, stdout, stderr; our own exceptions pass through."""
+    result = CliRunner().invoke(APP, [str(argument) for argument in arguments])
+    if isinstance(result.exception, CalotypeError):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.mark.usefixtures("fake_photo")
+def test_rd_writes_all_outputs_and_plot_reads_them(picture_folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("bjontegaard")
+    out = tmp_path / "out"
+    status, stdout, _ = call("rd", picture_folder, "--codecs", "photo,webp", "-o", out, "-j", "2")
+    assert status == 0
+    assert sorted(path.name for path in out.iterdir()) == ["rd.csv", "rd.json", "rd.png", "rd.svg"]
+    # The reference is measured although it was not in the list, photo comes first.
+    found = read_result(out / "rd.json")
+    assert [curve.codec for curve in found.curves] == ["photo", "jpeg", "webp"]
+    assert found.curves[0].data_set == "pictures"
+    assert str(tmp_path) not in (out / "rd.json").read_text()
+    assert "BD-rate against jpeg" in stdout
+    picture = tmp_path / "curve.svg"
+    status, stdout, _ = call("plot", out / "rd.json", "-o", picture, "--codecs", "photo,jpeg")
+    assert (status, "2 curves" in stdout) == (0, True)
+    assert "<svg" in picture.read_text()
+    with pytest.raises(OutputError, match="-f"):
+        call("plot", out / "rd.json", "-o", picture)
+    with pytest.raises(UsageError, match="no curve of avif in the files; there are jpeg"):
+        call("plot", out / "rd.json", "-o", tmp_path / "x.svg", "--codecs", "avif")
+    with pytest.raises(OutputError, match="-f"):
+        call("rd", picture_folder, "--codecs", "photo", "-o", out)
+
+
+@pytest.mark.usefixtures("fake_photo")
+def test_rd_json_has_stable_keys(picture_folder: Path, tmp_path: Path) -> None:
+    _, stdout, _ = call("rd", picture_folder, "--codecs", "photo", "-o", tmp_path / "o", "--json")
+    summary = json.loads(stdout)
+    assert set(summary) == {
+        "schema", "data_set", "images", "written", "failed", "curves", "bd_rates",
+    }  # fmt: skip
+    assert summary["schema"] == "calotype.rd_summary/1"
+    assert set(summary["curves"][0]) == {"codec", "encoder", "setting_name", "points"}
+    assert set(summary["curves"][0]["points"][0]) == {
+        "setting", "mean_bpp", "mean_psnr_db", "psnr_of_mean_mse_db", "mean_ms_ssim",
+    }  # fmt: skip
+
+
+@pytest.mark.usefixtures("fake_photo")
+def test_rd_leaves_out_what_it_cannot_measure_and_says_so(
+    picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGBA", (8, 8), (1, 2, 3, 4)).save(picture_folder / "glass.png")
+    monkeypatch.setattr(drawing, "find_spec", lambda name: None)
+    out = tmp_path / "out"
+    status, _, stderr = call("rd", picture_folder, "--codecs", "photo", "-o", out)
+    assert status == 1
+    assert "left out: glass.png: has an alpha channel" in stderr
+    assert 'pip install "calotype[plot]"' in stderr
+    assert sorted(path.name for path in out.iterdir()) == ["rd.csv", "rd.json"]
+
+
+@pytest.mark.parametrize("text", ["", "1", "1,2,3", "2,1", "a,b", "-1,2", "nan,1"])
+def test_rate_ranges_that_make_no_sense(text: str) -> None:
+    with pytest.raises(UsageError, match="expected two rates in bpp"):
+        parse_rate_range(text)
+
+
+def test_rate_range() -> None:
+    assert parse_rate_range("0.15, 1.2") == (0.15, 1.2)
+
+
+def test_plot_wants_a_file_for_named_anchors(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="give --anchors FILE"):
+        call("plot", tmp_path / "x.json", "--anchor", "vtm")
+
+
+@pytest.mark.usefixtures("fake_photo")
+def test_demo_writes_pictures_and_a_table(tmp_path: Path) -> None:
+    pytest.importorskip("skimage")
+    out = tmp_path / "demo"
+    status, stdout, _ = call("demo", "-o", out, "--picture", "chelsea")
+    assert status == 0
+    assert "PSNR in dB" in stdout
+    names = {path.name for path in out.iterdir()}
+    assert {"chelsea.png", "chelsea-q75.calo", "chelsea-q75.png"} <= names
+    assert {"chelsea-q75-nearest.jpg", "chelsea-q75-nearest.webp"} <= names
+    with Image.open(out / "chelsea-q75.png") as back, Image.open(out / "chelsea.png") as original:
+        assert (back.size, back.mode) == (original.size, original.mode)
+    with pytest.raises(OutputError, match="-f"):
+        call("demo", "-o", out, "--picture", "chelsea")
+
+
+def test_demo_without_scikit_image_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("codec.cli.demo.find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r'pip install "calotype\[demo\]"'):
+        load_picture("coffee")
+    with pytest.raises(UsageError, match="unknown photograph"):
+        load_picture("lena")
+
+
+def test_nearest_in_size_is_the_nearest_of_all_qualities() -> None:
+    from tests.codec.rate_distortion.made_up_pictures import photo_like
+
+    jpeg: OperationalCodec = find_codec("jpeg")
+    picture = photo_like(height=64, width=64)
+    sizes = {quality: len(jpeg.encode(picture, quality)) for quality in range(1, 96)}
+    target = sizes[50] + 3
+    found = nearest_in_size(jpeg, picture, target)
+    assert abs(len(found.data) - target) == min(abs(size - target) for size in sizes.values())
+    assert found.pixels.shape == picture.shape

@@ -1,0 +1,179 @@
+"""ICC, EXIF and XMP survive byte for byte, and orientation is applied once or not at all."""
+
+import io
+import struct
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms, ImageOps
+
+from bitstream import OutputError, UsageError
+from codec.pictures.orientation import apply_orientation, read_orientation, reset_orientation
+from codec.pictures.picture import Picture, picture_from, to_pil
+from codec.pictures.save import format_of_suffix, save_picture
+
+RGB = np.random.default_rng(5).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+XMP = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/>'
+    b"caf\xc3\xa9</x:xmpmeta>"
+)
+
+
+def exif_bytes(orientation: int, order: str = "<") -> bytes:
+    """Two tags and a maker's private tail that no library would write again."""
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", 8)
+    entries = struct.pack(order + "HHII", 0x010F, 2, 4, int.from_bytes(b"Mak\0", "little"))
+    entries = entries[:8] + b"Mak\0"
+    orient = struct.pack(order + "HHIHH", 0x0112, 3, 1, orientation, 0)
+    return head + struct.pack(order + "H", 2) + entries + orient + bytes(4) + b"private maker note"
+
+
+def save(image: Image.Image, format_name: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format_name, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("format_name", ["JPEG", "PNG", "WEBP"])
+def test_metadata_are_read_byte_for_byte(format_name: str, order: str) -> None:
+    exif = exif_bytes(6, order)
+    options: dict[str, Any] = {"icc_profile": ICC, "exif": b"Exif\0\0" + exif}
+    if format_name == "PNG":
+        options["pnginfo"] = _png_xmp()
+    else:
+        options["xmp"] = XMP
+    picture = picture_from(save(Image.fromarray(RGB), format_name, **options))
+    assert picture.icc == ICC
+    assert picture.exif == exif
+    assert picture.xmp == XMP
+    stripped = picture_from(picture, strip=True)
+    assert (stripped.icc, stripped.exif, stripped.xmp) == (None, None, None)
+
+
+@pytest.mark.parametrize("format_name", ["JPEG", "PNG", "WEBP"])
+def test_metadata_are_written_byte_for_byte(format_name: str) -> None:
+    picture = Picture(RGB, icc=ICC, exif=exif_bytes(3), xmp=XMP)
+    buffer = io.BytesIO()
+    assert save_picture(picture, buffer, format_name) == ()
+    again = picture_from(buffer.getvalue())
+    assert (again.icc, again.exif, again.xmp) == (picture.icc, picture.exif, picture.xmp)
+
+
+@pytest.mark.parametrize("format_name", ["TIFF", "AVIF"])
+def test_metadata_survive_in_formats_that_rewrite_them(format_name: str) -> None:
+    picture = Picture(RGB, icc=ICC, exif=exif_bytes(3), xmp=XMP)
+    buffer = io.BytesIO()
+    assert save_picture(picture, buffer, format_name) == ()
+    with Image.open(buffer) as image:
+        assert image.info["icc_profile"] == ICC
+        assert image.info["xmp"] == XMP
+        assert image.getexif()[0x0112] == 3
+        assert image.getexif()[0x010F].rstrip("\0") == "Mak"
+
+
+def test_formats_without_metadata_say_so() -> None:
+    picture = Picture(RGB, icc=ICC, exif=exif_bytes(3), xmp=XMP)
+    notices = save_picture(picture, io.BytesIO(), "BMP")
+    assert [n.split(" was")[0] for n in notices] == ["the ICC profile", "the EXIF", "the XMP"]
+
+
+def test_oversized_exif_for_jpeg_is_an_output_error() -> None:
+    with pytest.raises(OutputError, match="as JPEG"):
+        save_picture(Picture(RGB, exif=exif_bytes(1) + bytes(70_000)), io.BytesIO(), "JPEG")
+
+
+@pytest.mark.parametrize("format_name", ["JPEG", "PPM", "BMP"])
+def test_alpha_into_formats_without_it(format_name: str) -> None:
+    buffer = io.BytesIO()
+    with pytest.raises(UsageError, match=r"transparency.*\.png"):
+        save_picture(Picture(RGB, RGB[..., 0]), buffer, format_name)
+    assert buffer.getvalue() == b""
+
+
+@pytest.mark.parametrize("format_name", ["PNG", "WEBP", "TIFF", "JPEG2000", "TGA", "QOI"])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("has_alpha", [False, True])
+def test_lossless_outputs(format_name: str, channels: int, has_alpha: bool) -> None:
+    picture = Picture(RGB[..., :channels].copy(), RGB[..., 1].copy() if has_alpha else None)
+    buffer = io.BytesIO()
+    save_picture(picture, buffer, format_name)
+    with Image.open(buffer) as image:
+        expected = to_pil(picture).convert("RGBA")
+        assert np.array_equal(np.asarray(image.convert("RGBA")), np.asarray(expected))
+
+
+def test_suffixes() -> None:
+    assert format_of_suffix(".PNG") == "PNG"
+    assert format_of_suffix(".jpeg") == "JPEG"
+    for suffix in ("", ".gif", ".calo", ".exe"):
+        with pytest.raises(UsageError, match=r"expected one of \.png"):
+            format_of_suffix(suffix)
+    with pytest.raises(UsageError):
+        save_picture(Picture(RGB), io.BytesIO(), "GIF")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_orientation_is_applied_once(orientation: int, order: str) -> None:
+    image = Image.fromarray(np.dstack([RGB, RGB[..., 0]]))
+    exif = exif_bytes(orientation, order)
+    data = save(image, "PNG", exif=exif)
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
+
+    kept = picture_from(data)
+    assert kept.exif == exif
+    assert np.array_equal(kept.pixels, RGB)
+
+    turned = picture_from(data, apply_orientation=True)
+    assert np.array_equal(turned.pixels, upright[..., :3])
+    assert turned.alpha is not None
+    assert np.array_equal(turned.alpha, upright[..., 3])
+    assert turned.exif == exif_bytes(1, order)
+
+    twice = picture_from(turned, apply_orientation=True)
+    assert np.array_equal(twice.pixels, turned.pixels)
+
+
+def test_orientation_in_xmp_alone() -> None:
+    assert read_orientation(None, XMP) == 6
+    assert read_orientation(None, b"<tiff:Orientation>8</tiff:Orientation>") == 8
+    assert read_orientation(exif_bytes(3), XMP) == 3
+    exif, xmp = reset_orientation(exif_bytes(3), XMP)
+    assert exif == exif_bytes(1)
+    assert xmp == XMP.replace(b'"6"', b'"1"')
+    data = save(Image.fromarray(RGB), "WEBP", lossless=True, xmp=XMP)
+    turned = picture_from(data, apply_orientation=True)
+    assert np.array_equal(turned.pixels, apply_orientation(RGB, 6))
+    assert turned.xmp == xmp
+
+
+@pytest.mark.parametrize(
+    "exif",
+    [b"", b"II*", b"II*\0", b"II*\0\xff\xff\xff\xff", exif_bytes(6)[:30], exif_bytes(0),
+     exif_bytes(9), b"XX" + exif_bytes(6)],
+)  # fmt: skip
+def test_damaged_exif_means_upright(exif: bytes) -> None:
+    assert read_orientation(exif, None) == 1
+    assert reset_orientation(exif, None) == (exif, None)
+
+
+def test_orientation_of_tiff_is_applied_by_pillow_and_not_again() -> None:
+    data = save(Image.fromarray(RGB), "TIFF", tiffinfo={0x0112: 6, 0x010F: "Mak"})
+    expected = apply_orientation(RGB, 6)
+    for apply in (False, True):
+        picture = picture_from(data, apply_orientation=apply)
+        assert np.array_equal(picture.pixels, expected)
+        assert read_orientation(picture.exif, picture.xmp) == 1
+        assert picture.exif is not None
+        assert b"Mak" in picture.exif
+
+
+def _png_xmp() -> Any:
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", XMP.decode())
+    return info

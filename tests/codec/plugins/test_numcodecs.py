@@ -1,0 +1,124 @@
+"""The codec of numcodecs, alone and below zarr."""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import codec
+from bitstream import UsageError
+
+numcodecs = pytest.importorskip("numcodecs")
+
+from codec.plugins.numcodecs import Calotype, image_of_chunk  # noqa: E402
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_the_registry_knows_the_name() -> None:
+    found = numcodecs.get_codec({"id": "calotype", "quality": 30})
+    assert found == Calotype(quality=30)
+    config = found.get_config()
+    assert config == {"id": "calotype", "quality": 30, "model": "photo", "effort": 1}
+    assert numcodecs.get_codec(json.loads(json.dumps(config))) == found
+    assert repr(found) == "Calotype(effort=1, model='photo', quality=30)"
+
+
+def test_the_entry_point_names_the_class() -> None:
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.11")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    module, _, name = project["entry-points"]["numcodecs.codecs"]["calotype"].partition(":")
+    assert getattr(import_module(module), name) is Calotype
+
+
+@pytest.mark.parametrize(
+    ("shape", "image"),
+    [
+        ((48, 64), (48, 64)),
+        ((48, 64, 1), (48, 64, 1)),
+        ((48, 64, 3), (48, 64, 3)),
+        ((48, 64, 4), (48, 64, 4)),
+        ((1, 48, 64), (48, 64)),
+        ((1, 1, 48, 64, 3), (48, 64, 3)),
+        ((1, 1, 48, 64), (48, 64)),
+        ((1, 1), (1, 1)),
+    ],
+)
+def test_chunks_there_and_back(
+    tiny_weights: Path, photograph: Any, shape: tuple[int, ...], image: tuple[int, ...]
+) -> None:
+    chunk = np.resize(photograph, shape)
+    calotype = Calotype(quality=40)
+    data = calotype.encode(chunk)
+    assert data == codec.compress(chunk.reshape(image), quality=40)
+    back = calotype.decode(data)
+    assert back.dtype == np.uint8
+    assert back.size == chunk.size
+    assert np.array_equal(back.ravel(), codec.decompress(data, as_="numpy").ravel())
+    out = np.zeros(shape, np.uint8)
+    calotype.decode(memoryview(data), out=out)
+    assert np.array_equal(out.ravel(), back.ravel())
+    if shape[-1] == 4:
+        assert np.array_equal(out[..., 3], chunk[..., 3])
+
+
+@pytest.mark.parametrize(
+    ("chunk", "message"),
+    [
+        (np.zeros((4, 4), np.uint16), "type uint16, expected uint8"),
+        (np.zeros((4, 4), np.int8), "type int8"),
+        (np.zeros(16, np.uint8), "shape (16,)"),
+        (np.zeros((2, 8, 8, 3), np.uint8), "before it only axes of length 1"),
+        (np.zeros((2, 8, 8), np.uint8), "before it only axes of length 1"),
+        (np.zeros((8, 8, 2), np.uint8), "before it only axes of length 1"),
+        (np.zeros((0, 8), np.uint8), "shape (0, 8)"),
+        (np.zeros((8, 9), np.uint8, order="F"), "order='C'"),
+    ],
+)
+def test_other_chunks_are_refused(chunk: Any, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        image_of_chunk(chunk)
+    assert message in str(caught.value)
+
+
+def test_a_view_is_read_in_the_order_of_its_indices() -> None:
+    whole = np.arange(96, dtype=np.uint8).reshape(8, 12)
+    assert np.array_equal(image_of_chunk(whole[::2, 1:5]), whole[::2, 1:5])
+
+
+def test_configurations_are_checked_at_once() -> None:
+    with pytest.raises(UsageError, match="quality 0"):
+        Calotype(quality=0)
+    with pytest.raises(codec.UnknownModelError):
+        Calotype(model="vapor")
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_zarr_array(tiny_weights: Path, photograph: Any, tmp_path: Path) -> None:
+    zarr = pytest.importorskip("zarr", minversion="3.0")
+    place = str(tmp_path / "photos.zarr")
+    array = zarr.create_array(
+        place,
+        shape=(2, 70, 64, 3),
+        chunks=(1, 48, 64, 3),
+        dtype="uint8",
+        zarr_format=2,
+        compressors=Calotype(quality=60),
+    )
+    images = np.stack([photograph, photograph[::-1]])
+    array[:, :48] = images
+    again = zarr.open_array(place, mode="r")
+    for number, image in enumerate(images):
+        expected = codec.decompress(codec.compress(image, quality=60), as_="numpy")
+        assert np.array_equal(again[number, :48], expected)
+    # Nothing was written below: the fill value; and each chunk is a file that the command reads.
+    assert not again[:, 48:].any()
+    assert codec.inspect(tmp_path / "photos.zarr/0.0.0.0").quality == 60
+    assert json.loads((tmp_path / "photos.zarr/.zarray").read_text())["compressor"] == {
+        "id": "calotype", "quality": 60, "model": "photo", "effort": 1,
+    }  # fmt: skip

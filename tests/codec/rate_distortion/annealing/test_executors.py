@@ -1,0 +1,112 @@
+"""Blocks of work on executors, with dask.distributed as the one that outgrows a machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from concurrent.futures import Executor, ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from codec.priors import StandardNormal
+from codec.rate_distortion.annealing.executors import run_tasks
+from codec.rate_distortion.annealing.rd_curve import rd_curve
+from codec.rate_distortion.errors import MeasurementError
+
+IMAGES = np.random.default_rng(0).standard_normal((60, 5)).astype(np.float32)
+
+
+class Decoder(torch.nn.Module):
+    """A small nonlinear decoder; its first `slow` calls in a process take a moment each."""
+
+    def __init__(self, slow: float = 0.0) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(1)
+        self.weight = torch.nn.Parameter(torch.randn(5, 2, generator=generator))
+        self.slow = slow
+
+    def forward(self, codes: torch.Tensor) -> torch.Tensor:
+        time.sleep(self.slow)
+        return torch.tanh(codes @ self.weight.T)
+
+
+def curve_of(executor: Executor | None = None, slow: float = 0.0) -> dict[str, Any]:
+    curve = rd_curve(
+        Decoder(slow),
+        StandardNormal(2),
+        IMAGES,
+        betas=[0.3, 1.0, 3.0],
+        temperatures=20,
+        chains=100,
+        certify=False,
+        executor=executor,
+    )
+    return curve.to_json()  # what was not measured is NaN, which equals nothing
+
+
+def kill_self(path: Path) -> int:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return 0
+
+
+def test_results_keep_their_order() -> None:
+    seen: list[tuple[int, int]] = []
+    found = run_tasks([partial(abs, n) for n in (-3, 2, -1)], None, lambda *at: seen.append(at))
+    assert found == [3, 2, 1]
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_an_error_of_a_task_arrives() -> None:
+    with (
+        ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool,
+        pytest.raises(ZeroDivisionError),
+    ):
+        run_tasks([partial(divmod, 1, 0), partial(divmod, 1, 1)], pool)
+
+
+def test_a_broken_pool_is_said(tmp_path: Path) -> None:
+    with (
+        ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool,
+        pytest.raises(MeasurementError, match="a worker of the executor died after 0 of 1"),
+    ):
+        run_tasks([partial(kill_self, tmp_path)], pool)
+
+
+@pytest.mark.filterwarnings("ignore")  # of a worker that is killed
+def test_dask_distributed_survives_a_killed_worker() -> None:
+    distributed = pytest.importorskip("distributed")
+    expected = curve_of()
+    with (
+        distributed.LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            silence_logs=50,
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        executor = client.get_executor(pure=False)
+        assert curve_of(executor) == expected
+        # Six blocks of seconds each: the worker dies with one of them half done.
+        pids = client.run(os.getpid)
+        victim = next(iter(pids.values()))
+        killer = get_context("spawn").Process(target=_kill_after, args=(victim, 1.5))
+        killer.start()
+        try:
+            assert curve_of(executor, slow=0.01) == expected
+        finally:
+            killer.join()
+        assert victim not in client.run(os.getpid).values()
+
+
+def _kill_after(pid: int, seconds: float) -> None:
+    time.sleep(seconds)
+    os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,182 @@
+"""From samples to a curve: the envelope, the intervals, the gates, each on made-up samples."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.measurement.reference_ais import sigmoid_schedule
+from codec.rate_distortion.annealing.pilot import (
+    MoveSettings,
+    PilotTrace,
+    automatic_betas,
+    make_plan,
+)
+from codec.rate_distortion.annealing.summary import (
+    CurveSamples,
+    bootstrap_interval,
+    envelope,
+    pooled_gap,
+    slope_error,
+    summarize,
+)
+from codec.rate_distortion.errors import MeasurementError
+from codec.rate_distortion.estimates import student_quantile_975
+
+BETA = np.geomspace(0.1, 10, 9)
+
+
+def gaussian(images: int = 200, noise: float = 0.5) -> CurveSamples:
+    """A unit Gaussian source under squared error: L = ½ log 2β + ½ for β ≥ ½, else β."""
+    rng = np.random.default_rng(0)
+    exact = np.where(BETA >= 0.5, 0.5 * np.log(2 * np.maximum(BETA, 0.5)) + 0.5, BETA)
+    distortion = np.minimum(1.0, 0.5 / BETA)
+    shape = (images, len(BETA))
+    return CurveSamples(
+        beta=BETA,
+        log_partition=exact + noise * rng.standard_normal((images, 1)),
+        distortion=np.broadcast_to(distortion, shape),
+        ess_fraction=np.full(shape, 0.6),
+        acceptance=np.full(len(BETA), 0.9),
+        gap=np.full((4, len(BETA)), 0.1),
+        no_certificate=None,
+        distortion_name="squared error",
+        convention="sum, pixels 0..1",
+        chains=10,
+        temperatures=100,
+        seed=0,
+        gradients=1,
+    )
+
+
+def test_the_envelope_is_the_legendre_transform() -> None:
+    beta = np.geomspace(0.5, 1000, 4000)
+    rate = envelope(beta, 0.5 * np.log(2 * beta) + 0.5, np.array([0.5, 0.1, 0.01, 2.0]))
+    assert np.allclose(rate, [0.5 * math.log(2), 0.5 * math.log(10), 0.5 * math.log(100), 0.0],
+                       atol=1e-5)  # fmt: skip
+
+
+def test_a_point_off_the_curve_does_not_move_its_neighbours_below() -> None:
+    exact = 0.5 * np.log(2 * BETA) + 0.5
+    spoiled = exact.copy()
+    spoiled[4] -= 1.0
+    at = 0.5 / BETA
+    assert np.allclose(np.delete(envelope(BETA, spoiled, at), 4),
+                       np.delete(envelope(BETA, exact, at), 4))  # fmt: skip
+
+
+def test_intervals_shrink_with_the_images() -> None:
+    few, many = (bootstrap_interval(gaussian(n)) for n in (20, 2000))
+    assert np.mean(few[1] - few[0]) > 6 * np.mean(many[1] - many[0])
+    rates = summarize(gaussian(2000)).rate_nats
+    assert (many[0] <= rates).all()
+    assert (many[1] >= rates).all()
+    # The mean of 2,000 draws with spread ½: ±1.96 · 0.5 / √2000.
+    assert np.mean(many[1][5:] - many[0][5:]) == pytest.approx(2 * 1.96 * 0.5 / 2000**0.5, rel=0.1)
+
+
+def test_what_no_code_can_explain_does_not_widen_the_interval() -> None:
+    # Images differ in what is left over at any rate: it moves D, and L by β times as much.
+    plain = gaussian(100)
+    rest = np.random.default_rng(1).exponential(2.0, (100, 1))
+    moved = dataclasses.replace(
+        plain,
+        log_partition=plain.log_partition + BETA * rest,
+        distortion=plain.distortion + rest,
+    )
+    assert np.allclose(bootstrap_interval(moved), bootstrap_interval(plain), atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("freedom", "expected"),
+    [(1, 12.7062), (2, 4.3027), (5, 2.5706), (10, 2.2281), (30, 2.0423), (1000, 1.9623)],
+)
+def test_student_quantiles(freedom: int, expected: float) -> None:
+    assert student_quantile_975(freedom) == pytest.approx(expected, rel=4e-3)
+
+
+def test_gaps_are_pooled_with_neighbours() -> None:
+    gap = np.array([[0.0, 0, 0, 5, 0, 0, 0], [0, 0, 0, 5, 0, 0, 0]])
+    assert np.allclose(pooled_gap(gap, 7), [0, 5 / 4, 1, 1, 1, 5 / 4, 0])
+    assert np.isnan(pooled_gap(None, 3)).all()
+
+
+def test_slopes_of_the_exact_curve_agree() -> None:
+    exact = 0.5 * np.log(2 * BETA[4:]) + 0.5
+    assert np.allclose(slope_error(BETA[4:], exact, 0.5 / BETA[4:]), 0)
+    wrong = slope_error(BETA[4:], exact, 0.5 / BETA[4:] + np.array([0, 0, 1.0, 0, 0]))
+    assert wrong.max() > 0.3
+    assert wrong[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"gap": np.full((4, len(BETA)), 0.7)}, "gap 0.70 nats"),
+        ({"ess_fraction": np.full((200, len(BETA)), 0.1)}, "effective sample size 0.10"),
+        ({"acceptance": np.full(len(BETA), 0.3)}, "acceptance 0.30"),
+        ({"log_partition": np.outer(np.ones(200), 9 * BETA)}, "D and dL/dbeta differ"),
+    ],
+)
+def test_every_gate_can_close(change: dict[str, Any], reason: str) -> None:
+    with pytest.raises(MeasurementError, match=reason):
+        summarize(dataclasses.replace(gaussian(), **change))
+
+
+def test_gates_close_point_by_point() -> None:
+    acceptance = np.full(len(BETA), 0.9)
+    acceptance[7] = 0.2
+    curve = summarize(dataclasses.replace(gaussian(), acceptance=acceptance))
+    assert curve.certified == tuple(index != 7 for index in range(len(BETA)))
+    assert curve.failures[7] == ("acceptance 0.20 < 0.4",)
+
+
+def test_an_estimate_that_is_not_finite_is_refused() -> None:
+    spoiled = np.where(np.arange(200)[:, None] == 3, np.inf, gaussian().log_partition)
+    with pytest.raises(MeasurementError, match="not finite"):
+        summarize(dataclasses.replace(gaussian(), log_partition=spoiled))
+
+
+def trace() -> PilotTrace:
+    beta = [0.0, *np.geomspace(0.01, 100, 60)]
+    variance = [1 / (0.1 + b) ** 2 for b in beta]
+    steps = [math.log(0.5)] * len(beta)
+    return PilotTrace(beta, variance, [1.0] * len(beta), steps, [np.eye(2)] * len(beta))
+
+
+def test_temperatures_stand_at_equal_length() -> None:
+    # √Var = 1/(0.1 + β), so the length is log(1 + 10 β).
+    plan = make_plan(trace(), [0.1, 1.0, 100.0], temperatures=200, settings=MoveSettings())
+    length = np.diff(np.log1p(10 * np.array(plan.betas)))
+    assert plan.temperatures == pytest.approx(200, abs=2)
+    assert length.max() < 1.2 * length.mean()
+    assert [plan.betas[index] for index in plan.reported] == [0.1, 1.0, 100.0]
+    assert plan.scales.shape == (plan.temperatures + 1, 2, 2)
+    assert set(plan.leapfrogs) == {3}
+
+
+def test_every_reported_beta_is_a_temperature() -> None:
+    betas = [0.0, *np.geomspace(0.01, 100, 30)]
+    plan = make_plan(trace(), betas, temperatures=5, settings=MoveSettings())
+    assert [plan.betas[index] for index in plan.reported] == pytest.approx(betas)
+    assert all(low < high for low, high in zip(plan.betas, plan.betas[1:], strict=False))
+
+
+def test_automatic_betas_begin_where_the_rate_does() -> None:
+    betas = automatic_betas(trace(), 10)
+    # R ≈ β² Var₀ / 2 with Var₀ = 100.
+    assert betas[0] ** 2 * 100 / 2 == pytest.approx(0.05)
+    assert betas[-1] == 100
+    assert len(betas) == 10
+
+
+def test_the_published_schedule() -> None:
+    schedule = sigmoid_schedule(36_000, 1000)
+    assert (schedule[0], schedule[-1]) == (0, 36_000)
+    assert (np.diff(schedule) > 0).all()
+    # About half of it lies near the largest β.
+    assert np.mean(schedule > 0.9 * 36_000) == pytest.approx(0.39, abs=0.02)

@@ -1,0 +1,98 @@
+"""Threads to compute with: told, inherited or counted, with and without torch."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform as platform_module
+import sys
+
+import pytest
+import torch
+
+from codec.system.processors import VARIABLE, compute_threads, keep_freed_memory, thread_count
+
+
+@pytest.fixture
+def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.delenv(VARIABLE, raising=False)
+
+
+@pytest.mark.usefixtures("no_torch")
+def test_cores_are_counted_unless_the_environment_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert thread_count() >= 1
+    for text in ("0", "-1", "many", ""):
+        monkeypatch.setenv(VARIABLE, text)
+        assert thread_count() >= 1
+    monkeypatch.setenv(VARIABLE, "7")
+    assert thread_count() == 7
+
+
+@pytest.mark.usefixtures("no_torch")
+def test_a_number_holds_within_its_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    with compute_threads(3):
+        assert thread_count() == 3
+        with compute_threads(5):
+            assert thread_count() == 5
+    assert VARIABLE not in os.environ
+    monkeypatch.setenv(VARIABLE, "7")
+    with compute_threads(3):
+        assert os.environ[VARIABLE] == "3"  # what torch reads, if it is loaded now
+    assert thread_count() == 7
+
+
+def test_torch_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    before = torch.get_num_threads()
+    with compute_threads(before + 1):
+        assert (thread_count(), torch.get_num_threads()) == (before + 1, before + 1)
+    assert torch.get_num_threads() == before
+
+
+class FakeLibrary:
+    """Of C, as far as it is used."""
+
+    def __init__(self, *, is_gnu: bool) -> None:
+        self.calls: list[tuple[int, int]] = []
+        if is_gnu:
+            self.gnu_get_libc_version = "2.36"
+
+    def mallopt(self, parameter: int, value: int) -> int:
+        self.calls.append((parameter, value))
+        return 1
+
+
+@pytest.mark.parametrize(
+    ("is_gnu", "variable", "platform", "is_asked"),
+    [
+        (True, None, "linux", True),
+        (False, None, "linux", False),
+        (True, "MALLOC_TRIM_THRESHOLD_", "linux", False),
+        (True, "GLIBC_TUNABLES", "linux", False),
+        (True, None, "darwin", False),
+    ],
+)
+def test_freed_memory_is_kept_where_that_is_known(
+    is_gnu: bool,
+    variable: str | None,
+    platform: str,
+    is_asked: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    library = FakeLibrary(is_gnu=is_gnu)
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
+    monkeypatch.setattr(sys, "platform", platform)
+    for name in list(os.environ):
+        if name.startswith(("MALLOC_", "GLIBC_")):
+            monkeypatch.delenv(name)
+    if variable is not None:
+        monkeypatch.setenv(variable, "1")
+    keep_freed_memory.__wrapped__()
+    assert library.calls == ([(-3, 2**25), (-1, 2**26)] if is_asked else [])
+
+
+@pytest.mark.skipif(platform_module.libc_ver()[0] != "glibc", reason="another C library")
+def test_the_c_library_takes_it() -> None:
+    library = ctypes.CDLL(None)
+    assert library.mallopt(-3, 2**25) == library.mallopt(-1, 2**26) == 1

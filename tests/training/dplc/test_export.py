@@ -1,0 +1,205 @@
+"""From a generator to a codec's weights file: what is in it is what was trained and measured."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+import codec
+from bitstream.errors import InputError, UsageError
+from codec import loading
+from codec.models.dplc.coder import DplcCoder
+from codec.models.generative.weights_file import load_generative, save_generative
+from tests.training.draw.test_export import TOLD, cells
+from tests.training.generative.test_learners import save_idx, strokes
+from training.__main__ import main as train
+from training.data.small_images import preset_images
+from training.dplc.config import DPLC_PRESETS
+from training.dplc.export import exported_networks, load_dplc_run, measure_rates, symbol_bits
+from training.dplc.export import main as export
+from training.dplc.figures import rate_figures
+from training.dplc.prior_fit import fit_prior
+from training.generative.config import GENERATIVE_PRESETS, GenerativePreset
+from training.generative.export import main as export_generator
+from training.generative.run import to_tensor
+
+TINY = DPLC_PRESETS["dplc-tiny"]
+GENERATOR = GenerativePreset(
+    dataclasses.replace(TINY.model.generator, family="wae"),
+    batch=16,
+    pad=2,
+    learning_rate=5e-3,
+    warmup_steps=5,
+    mmd_weight=1.0,
+    reconstruction="rmse",
+    validation=32,
+)
+
+
+@pytest.fixture(autouse=True)
+def short_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.dplc.export.fit_prior", functools.partial(fit_prior, steps=80))
+
+
+@pytest.fixture(scope="module")
+def generator(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A data set, and the weights file of a generator of it."""
+    folder = tmp_path_factory.mktemp("generator")
+    data = save_idx(folder / "data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(GENERATIVE_PRESETS, "g", GENERATOR)
+        run = ["--run", str(folder / "run")]
+        assert train(["g", "--data", str(data), *run, "--steps", "30"]) == 0
+        assert export_generator([*run, "-o", str(folder), "--data", str(data)]) == 0
+    return data, folder / "g.safetensors"
+
+
+def test_from_a_generator_to_files(
+    tmp_path: Path, generator: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, weights_file = generator
+    run, output = tmp_path / "run", tmp_path / "out"
+    common = ["dplc-tiny", "--data", str(data), "--run", str(run), "--device", "cpu"]
+    assert train([*common, "--steps", "5", "--weights", str(weights_file)]) == 0
+    assert train([*common, "--steps", "40", "--resume"]) == 0
+    arguments = ["--run", str(run), "-o", str(output), "--data", str(data), *TOLD]
+    assert export(arguments) == 0
+    path, card = output / "dplc-tiny.safetensors", (output / "dplc-tiny.md").read_text("utf-8")
+    for word in ("made up", "CC0-1.0", "as tested", "| 40 (0.", loading.hash_weights(path).hex()):
+        assert word in card
+    assert "Measured on 50 test images" in card
+    first = path.read_bytes()
+    assert export(arguments) == 0
+    assert path.read_bytes() == first
+
+    monkeypatch.setenv(loading.ENVIRONMENT_VARIABLE, str(output))
+    coder = loading.load_model("dplc", device="cpu")
+    assert isinstance(coder, DplcCoder)
+    assert coder.config == TINY.model
+    # The generator is that of the file, bit by bit.
+    trained = load_generative(weights_file).decoder.state_dict()
+    for name, value in coder.networks.generator.state_dict().items():
+        assert torch.equal(value, trained[name])
+    # The card has what the file measures.
+    test = preset_images(TINY, data, part="test")
+    figures = rate_figures(coder.networks, to_tensor(test))
+    for row in measure_rates(coder, test):
+        found = cells(card, f"{row.symbols} | ")
+        expected = [row.fixed_bpp, row.prior_bpp, row.file_bpp]
+        assert found[2:5] == [f"{value:.4f}" for value in expected]
+        assert found[6] == f"{figures[f'mse_s{row.symbols}']:.5f}"
+        assert row.fixed_bpp == row.symbols / 256
+        assert row.prior_bpp <= row.fixed_bpp * 1.02
+        # 7×7 blocks in a file of few bytes besides their bits.
+        header_bpp = 8 * 64 / (7 * 32) ** 2
+        assert row.prior_bpp * 0.8 <= row.file_bpp < row.prior_bpp * 1.2 + header_bpp
+    # And it codes pictures.
+    sheet = np.pad(strokes(1, seed=3)[0, 0], 2)
+    file = codec.compress(sheet, model="dplc", quality=100)
+    again = codec.decompress(file, as_="numpy")
+    assert again.shape == sheet.shape
+    np.testing.assert_array_equal(again, codec.decompress(file, as_="numpy"))
+
+
+def test_the_priors_are_of_the_exported_networks(
+    tmp_path: Path, generator: tuple[Path, Path]
+) -> None:
+    data, weights_file = generator
+    run = tmp_path / "run"
+    common = ["dplc-tiny", "--data", str(data), "--run", str(run), "--steps", "10"]
+    assert train([*common, "--weights", str(weights_file)]) == 0
+    networks = exported_networks(load_dplc_run(run).learner)
+    for value in networks.state_dict().values():
+        assert torch.equal(value, value.half().float())
+    images = preset_images(TINY, data)[:5]
+    bits = symbol_bits(networks, images, 2)
+    assert bits.shape == (5, 16)
+    values = networks.analyze(to_tensor(images), 2)
+    assert torch.equal(bits[3].view(4, 2, 2), values[3] >= 0)  # channels, rows, columns
+
+
+def test_a_plain_autoencoder_needs_no_generator(
+    tmp_path: Path, generator: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = dataclasses.replace(TINY.model, noise=0, rates=(2,))
+    monkeypatch.setitem(
+        DPLC_PRESETS, "plain", dataclasses.replace(TINY, model=model, mmd_weights=())
+    )
+    data, _ = generator
+    run, output = tmp_path / "run", tmp_path / "out"
+    assert train(["plain", "--data", str(data), "--run", str(run), "--steps", "5"]) == 0
+    assert export(["--run", str(run), "-o", str(output), "--data", str(data)]) == 0
+    card = (output / "plain.md").read_text("utf-8")
+    assert cells(card, "2 | ")[-2:] == ["–", "–"]  # neither noise nor MMD
+    assert "maps.0.last.weight" in load_file(output / "plain.safetensors")
+    monkeypatch.setenv(loading.ENVIRONMENT_VARIABLE, str(output))
+    file = codec.compress(np.pad(strokes(1)[0, 0], 2), model="dplc")
+    np.testing.assert_array_equal(
+        codec.decompress(file, as_="numpy", seed=1), codec.decompress(file, as_="numpy", seed=2)
+    )
+
+
+def test_the_command_asks_for_the_generator_that_fits(
+    tmp_path: Path, generator: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, weights_file = generator
+    run = ["--run", str(tmp_path / "run"), "--data", str(data), "--steps", "1"]
+    assert train(["dplc-tiny", *run]) == UsageError.exit_code
+    assert "name its file with --weights" in capsys.readouterr().err
+    given = ["--weights", str(weights_file)]
+    assert train(["dplc-digits", *run, *given]) == UsageError.exit_code
+    assert "expected GenerativeConfig" in capsys.readouterr().err
+    assert train(["dplc-digits-plain-2", *run, *given]) == UsageError.exit_code
+    assert "--weights" in capsys.readouterr().err
+    assert train(["dplc-tiny", *run, *given, "--crop", "9"]) == UsageError.exit_code
+    assert "--crop" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_does_not_go_on_with_another_generator(
+    tmp_path: Path, generator: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, weights_file = generator
+    other = tmp_path / "other.safetensors"
+    changed = dict(load_file(weights_file))
+    model = load_generative(weights_file)
+    with torch.no_grad():
+        next(model.decoder.parameters()).add_(1)
+    save_generative(other, model)
+    assert changed.keys() == load_file(other).keys()
+    run = ["dplc-tiny", "--run", str(tmp_path / "run"), "--data", str(data)]
+    assert train([*run, "--steps", "1", "--weights", str(weights_file)]) == 0
+    resume = [*run, "--steps", "2", "--resume", "--weights"]
+    assert train([*resume, str(other)]) == UsageError.exit_code
+    assert "is not the generator of the run" in capsys.readouterr().err
+    assert train([*resume, str(weights_file)]) == 0
+
+
+def test_each_export_knows_its_own_runs(
+    tmp_path: Path, generator: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, weights_file = generator
+    run = str(tmp_path / "run")
+    given = ["--data", str(data), "--run", run, "--steps", "1", "--weights", str(weights_file)]
+    assert train(["dplc-tiny", *given]) == 0
+    output = ["-o", str(tmp_path / "out")]
+    assert export_generator(["--run", run, *output]) == InputError.exit_code
+    assert "training.dplc.export" in capsys.readouterr().err
+    other = str(weights_file.parent / "run")
+    assert export(["--run", other, "--data", str(data), *output]) == InputError.exit_code
+    assert "training.generative.export" in capsys.readouterr().err
+    state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
+    torch.save({**state, "finished": False}, tmp_path / "run" / "checkpoint.pt")
+    assert export(["--run", run, "--data", str(data), *output]) == InputError.exit_code
+    assert "--resume" in capsys.readouterr().err
+    few = tmp_path / "few.npz"
+    np.savez(few, images=strokes(20)[:, 0])
+    torch.save({**state, "finished": True}, tmp_path / "run" / "checkpoint.pt")
+    assert export(["--run", run, "--data", str(few), *output]) == InputError.exit_code
+    assert "32 are held out" in capsys.readouterr().err

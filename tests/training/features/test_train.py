@@ -1,0 +1,177 @@
+"""The classifier whose features Fréchet distances are taken in."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bitstream.errors import InputError, UsageError, WeightsMismatchError
+from codec.rate_distortion.frechet import frechet_distance
+from training.features.train import (
+    FeatureConfig,
+    FeatureNetwork,
+    Float64Array,
+    extract,
+    load_features,
+    main,
+    read_classes,
+    save_features,
+    train_features,
+)
+
+SHIPPED = Path(__file__).parents[3] / "benchmarks" / "features" / "natural32.safetensors"
+CONFIG = FeatureConfig(classes=2, widths=(4, 6), features=5)
+
+
+def samples(count: int = 400, features: int = 6, seed: int = 0) -> Float64Array:
+    rng = np.random.default_rng(seed)
+    mixed: Float64Array = rng.normal(size=(count, features)) @ rng.normal(size=(features, features))
+    return mixed
+
+
+def pictures(folder: Path, count: int = 12) -> Path:
+    """Files of two classes, dark and light, 64×64."""
+    rng = np.random.default_rng(0)
+    folder.mkdir()
+    for number in range(count):
+        name, level = ("dark", 40) if number % 2 else ("light", 200)
+        pixels = rng.integers(level - 30, level + 30, (64, 64, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{name}_{number}.png")
+    return folder
+
+
+def test_equal_sets_have_no_distance() -> None:
+    values = samples()
+    assert frechet_distance(values, values) == pytest.approx(0, abs=1e-9)
+    assert frechet_distance(values, values[::-1]) == pytest.approx(0, abs=1e-9)
+
+
+def test_a_shift_costs_its_square() -> None:
+    values, shift = samples(), np.arange(6.0)
+    assert frechet_distance(values, values + shift) == pytest.approx(55)
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.5, 3.0])
+def test_scaling_costs_the_change_of_the_deviations(factor: float) -> None:
+    values = samples()
+    values = values - values.mean(0)
+    # W₂² of N(0, Σ) and N(0, c²Σ) is (1 − c)² tr Σ.
+    expected = (1 - factor) ** 2 * float(np.trace(np.cov(values, rowvar=False)))
+    assert frechet_distance(values, factor * values) == pytest.approx(expected)
+
+
+def test_diagonal_gaussians_add_up_by_coordinate() -> None:
+    base = np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+    # Sample variances are 4/3; standard deviations differ by (3 − 1) and (1 − 5).
+    expected = 4 / 3 * (2**2 + 4**2)
+    assert frechet_distance(base, base * [3.0, 5.0]) == pytest.approx(expected)
+    assert frechet_distance(base * [3.0, 5.0], base) == pytest.approx(expected)
+
+
+def test_distances_of_few_samples_are_finite_and_bad_shapes_are_refused() -> None:
+    assert frechet_distance(samples(3), samples(4, seed=1)) > 0
+    with pytest.raises(UsageError, match="two samples"):
+        frechet_distance(samples(1), samples(4))
+    with pytest.raises(UsageError, match="two samples"):
+        frechet_distance(samples(4), samples(4, features=5))
+
+
+def test_classes_come_from_the_names_of_files(tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "pictures")
+    images, labels, names = read_classes(folder)
+    assert images.shape == (12, 3, 32, 32)
+    assert images.dtype == np.uint8
+    assert names == ["dark", "light"]
+    assert (images.mean(axis=(1, 2, 3)) > 128).tolist() == (labels == 1).tolist()
+    with tarfile.open(tmp_path / "set.tar", "w") as archive:
+        for file in sorted(folder.iterdir()):
+            archive.add(file, file.name)
+        archive.addfile(tarfile.TarInfo("README"), io.BytesIO())
+    from_tar = read_classes(tmp_path / "set.tar")
+    assert np.array_equal(from_tar[0], images)
+    assert np.array_equal(from_tar[1], labels)
+
+
+def test_one_class_or_another_size_is_refused(tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "pictures", count=1)
+    with pytest.raises(InputError, match="1 class"):
+        read_classes(folder)
+    Image.new("RGB", (33, 33)).save(folder / "odd_1.png")
+    with pytest.raises(InputError, match="multiple of 32"):
+        read_classes(folder)
+    with pytest.raises(InputError, match="does not exist"):
+        read_classes(tmp_path / "none.tar")
+    (tmp_path / "broken.tar").write_bytes(b"no archive")
+    with pytest.raises(InputError, match="not a readable tar archive"):
+        read_classes(tmp_path / "broken.tar")
+
+
+def test_training_tells_dark_from_light() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(64) % 2
+    images = rng.integers(0, 60, (64, 3, 32, 32)).astype(np.uint8)
+    images += (190 * labels[:, None, None, None]).astype(np.uint8)
+    done = train_features(images, labels, CONFIG, steps=60, held_out=16, batch=16,
+                          learning_rate=0.03)  # fmt: skip
+    assert (done.steps, done.top_1, done.top_5) == (60, 1.0, 1.0)
+    with pytest.raises(UsageError, match="one of them"):
+        train_features(images, labels, CONFIG)
+    with pytest.raises(UsageError, match="at least"):
+        train_features(images, labels, CONFIG, steps=1, held_out=60, batch=16)
+
+
+def test_weights_files_come_back(tmp_path: Path) -> None:
+    network = FeatureNetwork(CONFIG).eval()
+    path = tmp_path / "features.safetensors"
+    save_features(path, network, {"data": "none"})
+    again = load_features(path)
+    assert again.config == CONFIG
+    images = np.random.default_rng(0).integers(0, 256, (7, 3, 32, 32)).astype(np.uint8)
+    found = extract(again, images)
+    assert found.shape == (7, 5)
+    assert found.dtype == np.float64
+    assert found == pytest.approx(extract(network, images), rel=0.01, abs=1e-3)
+    assert np.array_equal(extract(again, images, batch=2), found)
+    with pytest.raises(UsageError, match="expected uint8"):
+        extract(again, images[:, :1])
+    path.write_bytes(b"no weights")
+    with pytest.raises(WeightsMismatchError, match="no weights file"):
+        load_features(path)
+    with pytest.raises(WeightsMismatchError, match="not the configuration"):
+        FeatureConfig(classes=0)
+
+
+def test_the_command_writes_weights_and_a_card(tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "pictures")
+    output = tmp_path / "features" / "small.safetensors"
+    code = main([
+        "--data", str(folder), "-o", str(output), "--steps", "2", "--held-out", "4",
+        "--batch", "8", "--licence", "CC0-1.0",
+    ])  # fmt: skip
+    assert code == 0
+    assert load_features(output).config.classes == 2
+    card = output.with_suffix(".md").read_text("utf-8")
+    assert "not\ncomparable with the FID" in card
+    assert "CC0-1.0" in card
+    assert str(tmp_path) not in card
+    assert main(["--data", str(folder), "-o", str(output)]) == UsageError("").exit_code
+
+
+@pytest.mark.skipif(not SHIPPED.exists(), reason="no classifier is shipped")
+def test_the_shipped_classifier_sees_blur_and_noise() -> None:
+    assert SHIPPED.stat().st_size < 1_000_000
+    assert SHIPPED.with_suffix(".md").exists()
+    network = load_features(SHIPPED)
+    rng = np.random.default_rng(0)
+    waves = rng.uniform(0, 255, (160, 3, 4, 4)).repeat(8, 2).repeat(8, 3)
+    images = (waves + rng.normal(0, 3, waves.shape)).clip(0, 255).astype(np.uint8)
+    noisy = (images + rng.normal(0, 40, images.shape)).clip(0, 255).astype(np.uint8)
+    original = extract(network, images)
+    assert original.shape[1] == 128
+    distance = frechet_distance(original[::2], original[1::2])
+    assert frechet_distance(original, extract(network, noisy)) > 2 * distance

@@ -1,0 +1,384 @@
+"""Training of generative models: every family learns, resumes, and exports what it learned."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from bitstream.errors import InputError, UsageError
+from codec.datasets.arrays import Images
+from codec.models.generative.networks import Decoder
+from codec.models.generative.weights_file import load_generative
+from codec.priors import GaussianMixture, StandardNormal
+from training.__main__ import main as train
+from training.__main__ import parse
+from training.dplc.config import DPLC_PRESETS
+from training.generative.config import GENERATIVE_PRESETS, GenerativePreset
+from training.generative.export import main as export
+from training.generative.learner import Learner, new_encoder
+from training.generative.run import BatchSampler, GenerativeTrainer, to_tensor
+from training.generative.vae import VaeLearner
+from training.photo.config import PRESETS
+from training.photo.learner import Budget
+
+TINY = GENERATIVE_PRESETS["digits-tiny"]
+
+
+def strokes(count: int, *, seed: int = 0) -> Images:
+    """White blots on black that move along an ellipse: uint8 (count, 1, 28, 28)."""
+    rng = np.random.default_rng(seed)
+    angle, radius = rng.uniform(0, 2 * np.pi, count), rng.uniform(4, 9, count)
+    y, x = np.mgrid[:28, :28]
+    top, left = 14 + radius * np.sin(angle), 14 + radius * np.cos(angle)
+    square = (y - top[:, None, None]) ** 2 + (x - left[:, None, None]) ** 2
+    images: Images = (255 * np.exp(-square / 12)).astype(np.uint8)[:, None]
+    return images
+
+
+def preset(family: str, **changes: Any) -> GenerativePreset:
+    """A tiny preset of each family; "binary", "conv", "rmse" and "wpp" are variants."""
+    model = TINY.model
+    if family == "binary":
+        model = dataclasses.replace(model, likelihood="bernoulli")
+    elif family in ("gan", "conv"):
+        model = dataclasses.replace(model, family="gan", likelihood=None)
+        changes = {"critic": (32, 16), "critic_steps": 2, "betas": (0.5, 0.9), **changes}
+        if family == "conv":
+            model = dataclasses.replace(model, architecture="conv", hidden=(4, 8))
+            changes = {**changes, "critic": (4, 8), "bre_weight": 1.0, "batch": 16}
+    elif family != "vae":
+        kind = "wae" if family in ("rmse", "wpp") else family
+        model = dataclasses.replace(model, family=kind, likelihood=None)
+        rmse: dict[str, Any] = {"mmd_weight": 0.1, "reconstruction": "rmse"}
+        critic = {"critic": (32, 16), "critic_steps": 2, "critic_weight": 0.01, "critic_rate": 0.5}
+        weights: dict[str, dict[str, Any]] = {
+            "wae": {"mmd_weight": 10.0},
+            "rmse": rmse,
+            "wpp": {**rmse, **critic, "bre_weight": 1.0, "penalty_norm": "channels"},
+            "rae": {"code_penalty": 0.01, "components": 2},
+        }
+        changes = {**weights[family], **changes}
+    return dataclasses.replace(TINY, model=model, **changes)
+
+
+def trainer(folder: Path, family: str, steps: int, **changes: Any) -> GenerativeTrainer:
+    budget = Budget(steps=steps)
+    return GenerativeTrainer(preset(family, **changes), strokes(256), folder, budget=budget)
+
+
+FAMILIES = ("vae", "binary", "wae", "rmse", "wpp", "rae", "gan", "conv")
+FIGURE = {
+    **dict.fromkeys(("vae", "binary"), "nelbo_nats"),
+    **dict.fromkeys(("wae", "rmse", "wpp", "rae"), "sse"),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_learns(tmp_path: Path, family: str) -> None:
+    steps = 50 if family in ("conv", "wpp") else 100
+    run = trainer(tmp_path, family, steps)
+    # A rae compares samples only when its prior is fitted.
+    figure = FIGURE.get(family, "nearest_sample_sse")
+    before = run.validate()[figure]
+    after = run.run()
+    assert run.finished
+    assert all(math.isfinite(value) for value in after.values())
+    gain = 20.0 if family == "vae" else 0.1 * before
+    assert after[figure] < before - gain
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert lines[-1]["kind"] == "validation"
+    assert lines[-1]["step"] == steps
+    assert lines[-1][figure] == after[figure]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_resumed_run_goes_on_as_if_never_stopped(tmp_path: Path, family: str) -> None:
+    def losses(run: GenerativeTrainer, count: int) -> list[float]:
+        return [run.train_step(0.5)["loss"] for _ in range(count)]
+
+    whole, first = (trainer(tmp_path / n, family, 20) for n in ("whole", "cut"))
+    losses(whole, 6)
+    losses(first, 6)
+    first.validate()
+    first.save()
+    torch.manual_seed(77)
+    second = trainer(tmp_path / "cut", family, 20)
+    second.resume()
+    assert second.step == 6
+    expected = losses(whole, 6)
+    assert len(set(expected)) > 1
+    np.testing.assert_allclose(losses(second, 6), expected, rtol=1e-5)
+
+
+def test_the_averaged_generator_is_what_a_gan_exports(tmp_path: Path) -> None:
+    run = trainer(tmp_path, "gan", 20, ema_decay=0.9)
+    run.run()
+    assert isinstance(run.learner, Learner)
+    exported, state = run.learner.model().decoder, run.learner.state_dict()
+    for key, value in exported.state_dict().items():
+        assert torch.equal(value, state[f"average.{key}"])
+        assert not torch.equal(value, state[f"decoder.{key}"])
+
+
+def test_wasserstein_plus_plus_exports_both_averages(tmp_path: Path) -> None:
+    run = trainer(tmp_path, "wpp", 6, ema_decay=0.9)
+    run.run()
+    assert isinstance(run.learner, Learner)
+    model, state = run.learner.model(), run.learner.state_dict()
+    assert model.config.family == "wae"
+    assert model.encoder is not None
+    for network, average, current in (
+        (model.decoder, "average", "decoder"),
+        (model.encoder, "encoder_average", "encoder"),
+    ):
+        for key, value in network.state_dict().items():
+            assert torch.equal(value, state[f"{average}.{key}"])
+            assert not torch.equal(value, state[f"{current}.{key}"])
+
+
+def test_the_critic_has_a_rate_of_its_own(tmp_path: Path) -> None:
+    run = trainer(tmp_path, "wpp", 6)
+    run.train_step(0.5)
+    rates = {k: o.param_groups[0]["lr"] for k, o in run.learner.optimizers().items()}
+    assert rates["critic"] == pytest.approx(0.5 * rates["adam"])
+
+
+def test_deep_tanh_networks_pass_their_input_on() -> None:
+    deep = GENERATIVE_PRESETS["mnist-vae-10"]
+    images = to_tensor(strokes(64))
+
+    def spread(preset: GenerativePreset) -> float:
+        torch.manual_seed(0)
+        with torch.no_grad():
+            return float(new_encoder(preset)(images)[0].std(0).mean())
+
+    assert spread(deep) > 4 * spread(dataclasses.replace(deep, xavier=False))
+
+
+def test_a_deep_vae_starts_at_the_mean_image_and_not_its_negative(tmp_path: Path) -> None:
+    model = dataclasses.replace(TINY.model, hidden=(64, 64, 64))
+    deep = dataclasses.replace(TINY, model=model, xavier=True)
+    run = GenerativeTrainer(deep, strokes(256), tmp_path, budget=Budget(steps=1))
+    codes = torch.randn(500, TINY.model.code, generator=torch.Generator().manual_seed(0))
+    assert isinstance(run.learner, Learner)
+    decoder = run.learner.model().decoder
+    with torch.no_grad():
+        brightness = decoder(codes).flatten(1).mean(1)
+        centre = decoder(torch.zeros(1, TINY.model.code))[0]
+    mean = to_tensor(run.training).mean(0)
+    torch.testing.assert_close(centre, mean.clamp(0.01, 0.99))
+    assert brightness.max() < 0.4  # a negative of these dark images is at 0.9
+
+
+def test_the_variance_moves_faster_than_the_weights(tmp_path: Path) -> None:
+    run = trainer(tmp_path, "vae", 10, warmup_steps=1)
+    assert isinstance(run.learner, VaeLearner)
+    variance, bias = run.learner.log_variance, run.learner.decoder.layers[-1].bias
+    assert isinstance(bias, torch.Tensor)
+    before = variance.item(), bias.detach().clone()
+    run.train_step(0.0)  # the first step of Adam is as long as its rate
+    rate = TINY.learning_rate
+    assert abs(variance.item() - before[0]) == pytest.approx(10 * rate, rel=1e-3)
+    assert (bias.detach() - before[1]).abs().max().item() == pytest.approx(rate, rel=1e-3)
+
+
+def test_bre_changes_what_the_critic_learns(tmp_path: Path) -> None:
+    with_bre, without = (
+        trainer(tmp_path / str(weight), "gan", 5, bre_weight=weight) for weight in (1.0, 0.0)
+    )
+    assert with_bre.train_step(0.5)["critic_loss"] > without.train_step(0.5)["critic_loss"]
+
+
+def test_batches_are_epochs() -> None:
+    images = strokes(10)
+    images[:, 0, 0, 0] = np.arange(10)  # each can be told
+    sampler = BatchSampler(images, batch=5, seed=1)
+    told = [(sampler(k)[:, 0, 0, 0] * 255).round().int().tolist() for k in range(4)]
+    assert sorted(told[0] + told[1]) == sorted(told[2] + told[3]) == list(range(10))
+    assert told[0] != told[2]
+    again = BatchSampler(images, batch=5, seed=1)
+    torch.testing.assert_close(again(3), sampler(3))
+    assert not torch.equal(BatchSampler(images, batch=5, seed=2)(0), again(0))
+    assert len(BatchSampler(images, batch=99, seed=1)(0)) == 10
+
+
+def test_held_out_images_are_the_last_and_never_trained_on(tmp_path: Path) -> None:
+    run = trainer(tmp_path, "vae", 5)
+    np.testing.assert_array_equal(run.held_out, strokes(256)[-64:])
+    assert len(run.training) == 192
+    with pytest.raises(InputError, match="64 are held out"):
+        GenerativeTrainer(TINY, strokes(64), tmp_path, budget=Budget(steps=1))
+
+
+def test_a_loss_that_is_not_finite_changes_no_weights_and_ends_the_run(tmp_path: Path) -> None:
+    run = trainer(tmp_path, "vae", 100)
+    with torch.no_grad():
+        next(run.learner.encoder.parameters()).fill_(math.nan)  # type: ignore[union-attr]
+    before = {k: v.clone() for k, v in run.learner.decoder.state_dict().items()}  # type: ignore[union-attr]
+    with pytest.raises(UsageError, match="20 steps in a row"):
+        run.run()
+    for key, value in run.learner.decoder.state_dict().items():  # type: ignore[union-attr]
+        assert torch.equal(value, before[key])
+    assert not run.checkpoint_path.exists()
+
+
+def test_other_sizes_do_not_resume(tmp_path: Path) -> None:
+    run = trainer(tmp_path, "vae", 5)
+    run.save()
+    model = dataclasses.replace(TINY.model, code=7)
+    other = GenerativeTrainer(
+        dataclasses.replace(TINY, model=model), strokes(256), tmp_path, budget=Budget(steps=5)
+    )
+    with pytest.raises(UsageError, match="'code': 7"):
+        other.resume()
+
+
+@pytest.mark.parametrize("name", sorted(GENERATIVE_PRESETS))
+def test_presets_fit_their_images(name: str) -> None:
+    preset = GENERATIVE_PRESETS[name]
+    with torch.device("meta"):
+        image = Decoder(preset.model)(torch.zeros(2, preset.model.code))
+    channels, *sides = image.shape[1:]
+    expected = (3, 64) if name.startswith("dplc-64") else (1, 28)
+    assert (channels, *{side - 2 * preset.pad for side in sides}) == expected
+    assert (preset.crop is None) == (channels == 1)
+    assert bool(preset.critic) == (preset.method in ("gan", "wpp"))
+    assert bool(preset.critic_weight) == (preset.method == "wpp")
+    assert preset.method == "wpp" or preset.method == preset.model.family
+
+
+def test_generators_of_the_codec_are_of_its_sizes() -> None:
+    for start in ("dplc-digits", "dplc-64"):
+        presets = [p for name, p in GENERATIVE_PRESETS.items() if name.startswith(start)]
+        assert len(presets) >= 3
+        for preset in presets:
+            expected = DPLC_PRESETS[start].model.generator
+            assert dataclasses.replace(preset.model, family="gan") == expected
+            assert (preset.pad, preset.crop) == (DPLC_PRESETS[start].pad, DPLC_PRESETS[start].crop)
+
+
+@pytest.mark.parametrize("option", ["crop", "seed"])
+def test_runs_do_not_go_on_with_other_images(tmp_path: Path, option: str) -> None:
+    trainer(tmp_path, "wae", 5, **{option: 20}).save()
+    trainer(tmp_path, "wae", 5, **{option: 20}).resume()
+    with pytest.raises(UsageError, match=f"made with --{option} 20, expected 0"):
+        trainer(tmp_path, "wae", 5, **{option: 0}).resume()
+
+
+def save_idx(folder: Path) -> Path:
+    """A data set as MNIST's files have it, with a training and a test part."""
+    folder.mkdir()
+    for name, images in (("train", strokes(200)), ("t10k", strokes(50, seed=1))):
+        sizes = b"".join(size.to_bytes(4, "big") for size in (len(images), 28, 28))
+        path = folder / f"{name}-images-idx3-ubyte"
+        path.write_bytes(bytes([0, 0, 8, 3]) + sizes + images.tobytes())
+    return folder
+
+
+def test_command_trains_resumes_and_exports(tmp_path: Path) -> None:
+    data, run, output = save_idx(tmp_path / "data"), tmp_path / "run", tmp_path / "weights"
+    common = ["digits-tiny", "--data", str(data), "--run", str(run)]
+    assert train([*common, "--steps", "5"]) == 0
+    assert train([*common, "--steps", "9"]) == UsageError.exit_code  # it would be overwritten
+    assert train([*common, "--steps", "9", "--resume"]) == 0
+    assert torch.load(run / "checkpoint.pt", weights_only=True)["step"] == 9
+    told = ["--data-description", "strokes", "--licence", "CC0-1.0", "--command", "as tested"]
+    arguments = ["--run", str(run), "-o", str(output), *told]
+    assert export([*arguments, "--data", str(data)]) == 0
+    card = (output / "digits-tiny.md").read_text("utf-8")
+    for word in ("strokes", "CC0-1.0", "as tested", "| steps | 9 ", "StandardNormal(4)"):
+        assert word in card
+    model = load_generative(output / "digits-tiny.safetensors")
+    assert model.config == TINY.model
+    assert model.card["command"] == "as tested"
+    assert isinstance(model.prior, StandardNormal)
+    figures = json.loads(model.card["validation"])
+    assert model.variance == pytest.approx(figures["variance"], abs=1e-4)
+    # The test column is what the file measures.
+    assert model.encoder is not None
+    x = to_tensor(strokes(50, seed=1))
+    with torch.no_grad():
+        mean, log_variance = model.encoder(x)
+        assert log_variance is not None
+        kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean()
+    row = next(line for line in card.splitlines() if line.startswith("| KL"))
+    assert float(row.split("|")[-2]) == pytest.approx(float(kl), abs=2e-4)
+
+
+@pytest.mark.parametrize("family", ["rae", "gan", "wpp"])
+def test_export_of_other_families(
+    tmp_path: Path, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(GENERATIVE_PRESETS, "x", preset(family))
+    data, run, output = save_idx(tmp_path / "data"), tmp_path / "run", tmp_path / "weights"
+    steps = ["--steps", "5" if family == "wpp" else "30"]
+    assert train(["x", "--data", str(data), "--run", str(run), *steps]) == 0
+    arguments = ["--run", str(run), "-o", str(output), "--data", str(data), "--full"]
+    assert export(arguments) == 0
+    model = load_generative(output / "x.safetensors")
+    assert isinstance(model.prior, GaussianMixture) == (family == "rae")
+    assert (model.encoder is None) == (family == "gan")
+    first = (output / "x.safetensors").read_bytes()
+    assert export(arguments) == 0
+    assert (output / "x.safetensors").read_bytes() == first
+
+
+def test_another_seed_is_another_run_of_the_preset(tmp_path: Path) -> None:
+    data, states = save_idx(tmp_path / "data"), []
+    for number, seed in enumerate(([], ["--seed", "0"], ["--seed", "5"])):
+        run = tmp_path / str(number)
+        common = ["digits-tiny", "--data", str(data), "--run", str(run), "--steps", "1"]
+        assert train([*common, *seed]) == 0
+        states.append(torch.load(run / "checkpoint.pt", weights_only=True)["learner"])
+    first, again, other = (state["decoder.layers.0.weight"] for state in states)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_an_unfinished_run_is_not_exported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = trainer(tmp_path / "run", "vae", 5)
+    run.save()
+    arguments = ["--run", str(tmp_path / "run"), "-o", str(tmp_path / "out")]
+    assert export(arguments) == InputError.exit_code
+    assert "has not ended" in capsys.readouterr().err
+    assert export(["--run", str(tmp_path)]) == InputError.exit_code
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [["--weights", "a.safetensors"], ["--validation", "a"], ["--crop", "9"], ["--device", "cuda"]],
+)
+def test_options_of_other_presets_are_refused(
+    tmp_path: Path,
+    extra: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    data = save_idx(tmp_path / "data")
+    run = ["--run", str(tmp_path / "run"), "--steps", "1"]
+    assert train(["digits-tiny", "--data", str(data), *run, *extra]) == UsageError.exit_code
+    assert extra[0] in capsys.readouterr().err
+
+
+def test_command_reports_missing_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    common = ["digits-tiny", "--run", str(tmp_path / "run"), "--steps", "1", "--data"]
+    assert train([*common, str(tmp_path / "none")]) == InputError.exit_code
+    assert "does not exist" in capsys.readouterr().err
+
+
+def test_each_kind_of_preset_has_its_folder() -> None:
+    assert not set(PRESETS) & set(GENERATIVE_PRESETS)
+    photo, digits = (
+        parse([name, "--data", "x", "--steps", "1"]).run for name in ("photo-gpu", "digits-vae")
+    )
+    assert (photo, digits) == (Path("runs/photo"), Path("runs/digits-vae"))

@@ -1,0 +1,87 @@
+"""Training images of one size: a data set's own, with a black border, or cut from pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from PIL import Image
+
+from bitstream.errors import InputError
+from codec.datasets.arrays import Images, read_images
+from codec.datasets.pictures import find_images
+
+MEMORY_BYTES = 2**33
+"""Pictures are read until so many bytes of pixels are there."""
+
+
+class ImagePreset(Protocol):
+    """What a preset says of its images; `GenerativePreset` tells what `pad` and `crop` mean."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) as the networks see them."""
+
+    @property
+    def pad(self) -> int:
+        """Black pixels on each side."""
+
+    @property
+    def crop(self) -> int | None:
+        """Side of the centre square of pictures, 0 for the largest."""
+
+
+def preset_images(preset: ImagePreset, path: Path, *, part: str = "train") -> Images:
+    """The images of a data set as a preset sees them: uint8 (n, C, H, W).
+
+    path  what `read_images` takes; where the preset crops, a folder or `.tar` of pictures of any
+          size, perhaps in `train/` and `test/`, of which no more than 8 GiB are kept
+    part  "train" or "test", where the path holds both
+
+    Raises `InputError` for what cannot be read or does not fit.
+    """
+    channels, height, width = preset.image_shape
+    pad, path = preset.pad, Path(path)
+    inner = (channels, height - 2 * pad, width - 2 * pad)
+    if preset.crop is not None and (path.is_dir() or path.suffix.lower() == ".tar"):
+        images = _cut_pictures(path, inner, preset.crop, part)
+    else:
+        images = read_images(path, shape=inner, part=part)
+    return np.pad(images, ((0, 0), (0, 0), (pad, pad), (pad, pad))) if pad else images
+
+
+def _cut_pictures(path: Path, shape: tuple[int, int, int], crop: int, part: str) -> Images:
+    channels, height, width = shape
+    folder = path / part if (path / part).is_dir() else path
+    room = MEMORY_BYTES // (channels * height * width)
+    cut: list[Images] = []
+    for source in find_images([folder])[:room]:
+        pixels = centre_square(source.pixels(), crop, (height, width), source.name)
+        if channels == 1 and (pixels != pixels[..., :1]).any():
+            raise InputError(f"{source.name}: is a colour picture, expected grey")
+        cut.append(pixels[..., :channels].transpose(2, 0, 1))
+    return np.stack(cut)
+
+
+def centre_square(pixels: Images, crop: int, size: tuple[int, int], name: str) -> Images:
+    """The middle of a picture, reduced to `size` (h, w) with an antialiasing filter (Lanczos).
+
+    pixels  uint8 (H, W, 3)
+    crop    side of the square; 0 for the largest that the picture has
+
+    Raises `InputError` for a picture smaller than the square, or a square smaller than `size`.
+    """
+    side = crop or min(pixels.shape[:2])
+    if min(pixels.shape[:2]) < side or side < max(size):
+        raise InputError(
+            f"{name}: is {pixels.shape[1]}×{pixels.shape[0]} pixels, of which the middle "
+            f"{side}×{side} would become {size[1]}×{size[0]}: give larger pictures"
+            + (", or another --crop" if crop else "")
+        )
+    top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
+    square = pixels[top : top + side, left : left + side]
+    if (side, side) == size:
+        return square
+    reduced = Image.fromarray(square).resize(size[::-1], Image.Resampling.LANCZOS)
+    return np.asarray(reduced, dtype=np.uint8)

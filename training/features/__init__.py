@@ -1,0 +1,1 @@
+"""A small classifier whose features measure Fréchet distances."""

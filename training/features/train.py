@@ -1,0 +1,353 @@
+"""A small classifier of 32×32 images, whose last hidden layer measures how real images look.
+
+    python -m training.features.train --data TRAIN.tar --minutes 10 -o features.safetensors
+    python -m training.features.train --data MNIST     --minutes 10 -o digits.safetensors
+
+The class of a picture is what its file's name says before the first underscore; of digits, what
+their label file says. Larger pictures are averaged down to 32×32; MNIST's get a black border, and
+grey is repeated in three channels. The Fréchet distance of two sets of images is taken between
+Gaussians fitted to their features; it is not comparable with that of any other network.
+
+Weights files are safetensors: float16 arrays, and in the metadata the sizes and the card.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bitstream.errors import CalotypeError, InputError, UsageError, WeightsMismatchError
+from codec.datasets.arrays import Images, read_images
+from codec.datasets.pictures import find_images
+from codec.system.write_file import write_atomically
+from training.draw.data import box_average
+from training.features.labels import find_labels, read_labels
+
+FORMAT = "calotype-features-1"
+SIDE = 32
+PAD = 4
+
+Float64Array = npt.NDArray[np.float64]
+Int64Array = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class FeatureConfig:
+    """Sizes: channels of each convolution, features of the last hidden layer, classes."""
+
+    classes: int
+    widths: tuple[int, ...] = (32, 64, 128, 192)
+    features: int = 128
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that are no network's."""
+        sizes: tuple[object, ...] = (self.classes, self.features, *self.widths)
+        sound = all(isinstance(n, int) and 1 <= n <= 4096 for n in sizes)
+        if not 1 <= len(self.widths) <= 5 or not sound:
+            raise WeightsMismatchError(f"{self} is not the configuration of a classifier")
+
+
+class FeatureNetwork(nn.Module):
+    """Convolutions that halve the side, a mean over positions, features, classes."""
+
+    def __init__(self, config: FeatureConfig) -> None:
+        super().__init__()
+        self.config = config
+        layers: list[nn.Module] = []
+        channels = 3
+        for number, width in enumerate(config.widths):
+            if number:
+                layers.append(nn.MaxPool2d(2))
+            layers += [
+                nn.Conv2d(channels, width, 3, padding=1, bias=False),
+                nn.BatchNorm2d(width),
+                nn.ReLU(),
+            ]
+            channels = width
+        self.body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.hidden = nn.Linear(channels, config.features)
+        self.head = nn.Linear(config.features, config.classes)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Images (n, 3, 32, 32) in [−1, 1] to features (n, features), none negative."""
+        return F.relu(self.hidden(self.body(images)))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (n, 3, 32, 32) in [−1, 1] to scores of the classes (n, classes)."""
+        scores: Tensor = self.head(self.features(images))
+        return scores
+
+
+def to_input(images: Images) -> Tensor:
+    """uint8 (n, 3, 32, 32) to what the network takes. Raises `UsageError` for other shapes."""
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (3, SIDE, SIDE):
+        raise UsageError(
+            f"images of type {images.dtype} and shape {images.shape}, "
+            f"expected uint8 (n, 3, {SIDE}, {SIDE})"
+        )
+    return torch.from_numpy(images.astype(np.float32) / 127.5 - 1)
+
+
+@torch.inference_mode()
+def extract(network: FeatureNetwork, images: Images, *, batch: int = 250) -> Float64Array:
+    """Features of images uint8 (n, 3, 32, 32): float64 (n, features)."""
+    network.eval()
+    parts = [network.features(part) for part in torch.split(to_input(images), batch)]
+    found: Float64Array = torch.cat(parts).double().numpy()
+    return found
+
+
+def save_features(path: Path, network: FeatureNetwork, card: dict[str, str]) -> None:
+    """Write a weights file in float16, completely or not at all. Raises `UsageError`."""
+    arrays = {}
+    for key, value in network.state_dict().items():
+        stored = value.half() if value.is_floating_point() else value
+        if not bool(torch.isfinite(stored).all()):
+            raise UsageError(f"{key} has values that float16 cannot hold")
+        arrays[key] = stored.contiguous()
+    metadata = {
+        "format": FORMAT,
+        "config": json.dumps(asdict(network.config)),
+        "card": json.dumps(card, ensure_ascii=False),
+    }
+    data = save(arrays, metadata)
+    write_atomically(path, lambda fo: fo.write(data), force=True)
+
+
+def load_features(path: Path) -> FeatureNetwork:
+    """Read a weights file: float32, in evaluation mode. Raises `WeightsMismatchError`."""
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise ValueError(f"its format is {metadata.get('format')!r}, expected {FORMAT!r}")
+            fields = json.loads(metadata["config"])
+            config = FeatureConfig(**{**fields, "widths": tuple(fields["widths"])})
+            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        network = FeatureNetwork(config)
+        network.load_state_dict(
+            {k: v.float() if v.is_floating_point() else v for k, v in arrays.items()}
+        )
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise WeightsMismatchError(f"{path} is no weights file of a classifier: {error}") from error
+    return network.eval()
+
+
+def read_classes(path: Path) -> tuple[Images, Int64Array, list[str]]:
+    """Images uint8 (n, 3, 32, 32), the number of each one's class, and the names of the classes.
+
+    path  folder or `.tar` of square pictures of one size, 32 pixels or a multiple, whose files
+          are named CLASS_ANYTHING; or a folder with the training images of MNIST and their labels,
+          28×28, under their usual names
+
+    Raises `InputError` for other pictures, or fewer than two classes.
+    """
+    if (labels_file := find_labels(path)) is not None:
+        return _read_digits(path, labels_file)
+    found, pictures = [], []
+    for source in find_images([path]):
+        found.append(Path(source.name).stem.partition("_")[0])
+        pictures.append(source.pixels())
+    names = sorted(set(found))
+    if len(names) < 2:
+        raise InputError(f"{path}: {len(names)} class; expected files named CLASS_NUMBER")
+    side = pictures[0].shape[0]
+    if side % SIDE or any(p.shape != (side, side, 3) for p in pictures):
+        raise InputError(f"{path}: expected square pictures of one size, a multiple of {SIDE}")
+    images = np.stack(pictures).transpose(0, 3, 1, 2)
+    labels = np.array([names.index(name) for name in found], dtype=np.int64)
+    return box_average(images, side // SIDE), labels, names
+
+
+def _read_digits(folder: Path, labels_file: Path) -> tuple[Images, Int64Array, list[str]]:
+    images, labels = read_images(folder, part="train"), read_labels(labels_file)
+    count, _, height, width = images.shape
+    if height != width or height > SIDE or (SIDE - height) % 2:
+        raise InputError(
+            f"{folder}: images of {width}×{height}, expected an even side up to {SIDE}"
+        )
+    if len(labels) != count:
+        raise InputError(f"{labels_file}: {len(labels)} labels for {count} images")
+    names = sorted(set(labels.tolist()))
+    if len(names) < 2:
+        raise InputError(f"{labels_file}: {len(names)} class, expected at least 2")
+    margin = ((SIDE - height) // 2,) * 2
+    padded = np.pad(images, ((0, 0), (0, 0), margin, margin))
+    colour = padded if images.shape[1] == 3 else np.repeat(padded, 3, axis=1)
+    numbers = np.searchsorted(names, labels).astype(np.int64)
+    return colour, numbers, [str(name) for name in names]
+
+
+@dataclass(frozen=True)
+class FeatureTraining:
+    """A finished training: the network, and accuracies on held-out images, 0..1."""
+
+    network: FeatureNetwork
+    steps: int
+    top_1: float
+    top_5: float
+
+
+def train_features(
+    images: Images,
+    labels: Int64Array,
+    config: FeatureConfig,
+    *,
+    minutes: float | None = None,
+    steps: int | None = None,
+    held_out: int = 2000,
+    batch: int = 128,
+    learning_rate: float = 3e-3,
+    mirror: bool = True,
+    seed: int = 0,
+) -> FeatureTraining:
+    """Train a classifier for a time or a number of steps; the cosine ends with the budget.
+
+    mirror   show half of the images mirrored: not of characters, which become others
+
+    Raises `UsageError` without a budget, or with too few images.
+    """
+    if (minutes is None) == (steps is None):
+        raise UsageError("give minutes or steps, one of them")
+    if len(images) < held_out + batch:
+        raise UsageError(f"{len(images)} images, expected at least {held_out + batch}")
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(images))
+    x, y = to_input(images), torch.from_numpy(labels)
+    held, kept = torch.from_numpy(order[:held_out]), order[held_out:]
+    network = FeatureNetwork(config).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=0.05)
+    begin, step, queue = time.monotonic(), 0, np.empty(0, dtype=np.int64)
+    while True:
+        done = (time.monotonic() - begin) / 60 / minutes if minutes else step / (steps or 1)
+        if done >= 1:
+            break
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate * min(1, (step + 1) / 100) * _cosine(done)
+        if len(queue) < batch:
+            queue = rng.permutation(kept)
+        chosen, queue = torch.from_numpy(queue[:batch]), queue[batch:]
+        with torch.autocast("cpu", torch.bfloat16):
+            scores = network(_varied(x[chosen], rng, mirror))
+        loss = F.cross_entropy(scores.float(), y[chosen], label_smoothing=0.1)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        step += 1
+        if step % 100 == 0:
+            print(
+                f"step {step}  {done:.1%}  loss {float(loss.detach()):.3f}",
+                file=sys.stderr,
+                flush=True,
+            )
+    return FeatureTraining(network, step, *_accuracies(network.eval(), x[held], y[held]))
+
+
+def _cosine(fraction: float) -> float:
+    return 0.5 * (1 + math.cos(math.pi * fraction))
+
+
+def _varied(images: Tensor, rng: np.random.Generator, mirror: bool) -> Tensor:
+    """Each image moved by up to four pixels, half of them mirrored if told so."""
+    padded = F.pad(images, (PAD,) * 4, mode="reflect")
+    moves = rng.integers(0, 2 * PAD + 1, (len(images), 2)).tolist()
+    moved = [p[:, y : y + SIDE, x : x + SIDE] for p, (y, x) in zip(padded, moves, strict=True)]
+    share = 0.5 if mirror else 0.0
+    mirrored = torch.from_numpy(rng.random(len(images)) < share)[:, None, None, None]
+    found = torch.stack(moved)
+    return torch.where(mirrored, found.flip(3), found).contiguous(memory_format=torch.channels_last)
+
+
+@torch.inference_mode()
+def _accuracies(network: FeatureNetwork, images: Tensor, labels: Tensor) -> tuple[float, float]:
+    scores = torch.cat([network(part) for part in torch.split(images, 250)])
+    ranked = scores.topk(min(5, scores.shape[1]), 1).indices == labels[:, None]
+    return float(ranked[:, 0].double().mean()), float(ranked.any(1).double().mean())
+
+
+def card_text(path: Path, config: FeatureConfig, told: dict[str, Any]) -> str:
+    """The card that lies beside a weights file, in Markdown."""
+    return f"""# Features of 32×32 images
+
+`{path.name}`: a classifier whose last hidden layer ({config.features} features) is what Fréchet
+distances are taken in. They are called *Fréchet distance in own classifier features*, and are not
+comparable with the FID, which uses another network.
+
+| | |
+|---|---|
+| trained on | {told["data"]} |
+| licence | {told["licence"]} |
+| network | {len(config.widths)} convolutions 3×3 ({", ".join(map(str, config.widths))}), \
+{told["parameters"]:,} parameters in float16 |
+| classes | {config.classes} |
+| accuracy on {told["held_out"]:,} held-out images | {100 * told["top_1"]:.1f} % first, \
+{100 * told["top_5"]:.1f} % among the first five |
+| steps | {told["steps"]:,} of {told["batch"]} images |
+| command | `{told["command"]}` |
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m training.features.train")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        help="folder or .tar of CLASS_N files, or MNIST's folder",
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, help="weights file to write")
+    parser.add_argument("--minutes", type=float)
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--held-out", type=int, default=2000)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--data-description", default="not stated")
+    parser.add_argument("--licence", default="not stated")
+    options = parser.parse_args(arguments)
+    try:
+        images, labels, names = read_classes(options.data)
+        config = FeatureConfig(len(names))
+        done = train_features(
+            images, labels, config, minutes=options.minutes, steps=options.steps,
+            held_out=options.held_out, batch=options.batch,
+            mirror=find_labels(options.data) is None,
+        )  # fmt: skip
+        budget = f"--minutes {options.minutes:g}" if options.minutes else f"--steps {options.steps}"
+        told = {
+            "data": options.data_description,
+            "licence": options.licence,
+            "command": f"python -m training.features.train --data {options.data.name} {budget}",
+            "parameters": sum(p.numel() for p in done.network.parameters()),
+            "held_out": options.held_out, "batch": options.batch, "steps": done.steps,
+            "top_1": done.top_1, "top_5": done.top_5,
+        }  # fmt: skip
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        save_features(options.output, done.network, {k: str(v) for k, v in told.items()})
+        options.output.with_suffix(".md").write_text(
+            card_text(options.output, config, told), "utf-8"
+        )
+    except CalotypeError as error:
+        print(f"features: {error}", file=sys.stderr)
+        return error.exit_code
+    print(f"{options.output}: {100 * done.top_1:.1f} % / {100 * done.top_5:.1f} %")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

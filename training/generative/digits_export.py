@@ -1,0 +1,312 @@
+"""Freeze a VAE of digits into a codec's weights file: `python -m
+training.generative.digits_export`.
+
+    python -m training.generative.digits_export MODEL.safetensors --data MNIST -o WEIGHTS
+
+A Gaussian VAE becomes `digits-vae.safetensors`, which the models vae-round, vae-dither, vae-rec
+and vae-vbq share: both networks in float16, the integer tables of the prior, and what is fitted to
+posteriors of training images (steps, blocks, class tables). A Bernoulli VAE becomes
+`digits-vae-binary.safetensors` for vae-bits-back: both networks in fixed point, integer tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.numpy import save_file
+
+from bitstream.errors import CalotypeError, UsageError
+from bitstream.tables import TOTAL, TableSet, tables_from_pmfs
+from codec.coding import bits_back_tables, channel_simulation
+from codec.coding.exact_layers import ACTIVATION_BITS
+from codec.coding.prior_tables import (
+    bernoulli_tables,
+    dither_tables,
+    dyadic_tables,
+    normal_distribution,
+    normal_quantile,
+    rounding_tables,
+    step_sizes,
+)
+from codec.datasets.arrays import read_images
+from codec.models.generative.networks import Decoder, Encoder, GenerativeModel
+from codec.models.generative.weights_file import load_generative
+from codec.models.vae import archive as vae_bits_back
+from codec.models.vae import sample_coders as vae_coders
+from codec.models.vae.coder import MODEL_IDS
+from codec.models.vae.exact_mlp import ExactLinear, mlp_to_arrays, to_fixed_point
+from codec.models.vae.sample_coders import Posterior, RelativeEntropyCoder
+from codec.priors import StandardNormal
+from training.loop.origin import card_head
+from training.loop.registry import register
+
+Array = npt.NDArray[np.generic]
+Float64Array = npt.NDArray[np.float64]
+Int32Array = npt.NDArray[np.int32]
+Uint8Array = npt.NDArray[np.uint8]
+
+QUALITY_SETS = 25
+BINS = 2**10
+DYADIC_ROUNDS = 12
+REC_IMAGES = 300  # of the statistics, for the index tables
+PRIOR_COUNT = 20.0  # weight of the theoretical law in a fitted table, in symbols
+
+
+def lossy_arrays(
+    model: GenerativeModel,
+    images: Uint8Array,
+    *,
+    rec_images: int = REC_IMAGES,
+    dyadic_rounds: int = DYADIC_ROUNDS,
+) -> dict[str, Array]:
+    """All arrays of the weights file of a Gaussian VAE.
+
+    images         uint8 (n, 1, 28, 28), training images: their posteriors set steps and tables
+    rec_images     so many of them are coded to fit the tables of the indexes
+    dyadic_rounds  of fitting the tables of the dyadic grid
+
+    Raises `UsageError` for another kind of model or prior.
+    """
+    encoder = _require(model, "gaussian")
+    posterior = _posterior(encoder, images)
+    evidence = np.maximum(1 / posterior.variance - 1, 0).mean(axis=0)
+    layouts, rec_tables = _rec_tables(posterior, rec_images)
+    tables = {
+        "round_tables.": rounding_tables(step_sizes()),
+        "dither_tables.": dither_tables(step_sizes()),
+        "rec_tables.": rec_tables,
+        "vbq_tables.": dyadic_tables(step_sizes(), dyadic_rounds),
+    }
+    arrays: dict[str, Array] = {
+        f"{name}.{key}": value.detach().cpu().numpy().astype(np.float16)
+        for name, network in (("encoder", encoder), ("decoder", model.decoder))
+        for key, value in network.state_dict().items()
+    }
+    arrays["rung_offsets"] = vae_coders.rung_offsets(evidence)
+    arrays["rec_layouts"] = layouts
+    for prefix, set_ in tables.items():
+        arrays.update({prefix + name: array for name, array in set_.to_arrays().items()})
+    return arrays
+
+
+def bits_back_arrays(model: GenerativeModel, *, bins: int = BINS) -> dict[str, Array]:
+    """All arrays of the weights file of a Bernoulli VAE with ReLU.
+
+    bins   intervals of the prior, a power of two
+
+    Raises `UsageError` for another kind of model or prior.
+    """
+    encoder = _require(model, "bernoulli")
+    if model.config.activation != "relu" or model.config.architecture != "mlp":
+        raise UsageError(
+            f"a {model.config.architecture} with {model.config.activation}: fixed point needs an "
+            "mlp with relu"
+        )
+    index = np.arange(2 * bits_back_tables.LOG_ODDS_REACH + 1) - bits_back_tables.LOG_ODDS_REACH
+    log_odds = (index * 2.0 ** (bits_back_tables.LOG_ODDS_BITS - ACTIVATION_BITS)).astype(
+        np.float64
+    )
+    pixel_tables = bernoulli_tables(log_odds)
+    arrays = {
+        **mlp_to_arrays("encoder", _exact_layers(encoder)),
+        **mlp_to_arrays("decoder", _exact_layers(model.decoder)),
+        **{"posterior." + name: array for name, array in posterior_arrays(bins).items()},
+    }
+    arrays.update({"pixel_tables." + n: a for n, a in pixel_tables.to_arrays().items()})
+    return arrays
+
+
+def posterior_arrays(bins: int) -> dict[str, Int32Array]:
+    """The integer arrays of `codec.coding.bits_back_tables.PosteriorTables`, by name."""
+    edges = normal_quantile(np.arange(1, bins) / bins)
+    centres = normal_quantile((np.arange(bins) + 0.5) / bins)
+    quarter = 2.0 ** (bits_back_tables.LOG_VARIANCE_BITS - ACTIVATION_BITS)
+    levels = bits_back_tables.LOWEST_LOG_VARIANCE + quarter * np.arange(
+        bits_back_tables.LOG_VARIANCE_LEVELS
+    )
+    half = bits_back_tables.GRID_REACH << bits_back_tables.GRID_BITS
+    grid = np.arange(-half, half + 1, dtype=np.float64) / 2**bits_back_tables.GRID_BITS
+    rising = normal_distribution(grid)
+    rising = (rising - rising[0]) / (rising[-1] - rising[0])
+    return {
+        "edges": _integers(edges * 2**bits_back_tables.EDGE_BITS),
+        "centres": _integers(centres * 2**ACTIVATION_BITS),
+        "reciprocals": _integers(np.exp(-levels / 2) * 2**bits_back_tables.RECIPROCAL_BITS),
+        "distribution": _integers(rising * (TOTAL - bins - 1)),
+    }
+
+
+def write_digits(
+    folder: Path,
+    name: str,
+    arrays: dict[str, Array],
+    model: GenerativeModel,
+    codecs: Sequence[str],
+) -> Path:
+    """Write `<name>.safetensors`, its card and the registry; returns the weights file.
+
+    codecs   names in the catalogue that run on this file
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.safetensors"
+    save_file(arrays, path, metadata={"model": name, "config": json.dumps(asdict(model.config))})
+    path.chmod(0o644)
+    digest = register(path, codecs)
+    card = _card(name, path, digest, arrays, model, codecs)
+    (folder / f"{name}.md").write_text(card, "utf-8")
+    return path
+
+
+def export(model: GenerativeModel, images: Uint8Array | None, folder: Path) -> Path:
+    """Write the weights file that a model's likelihood calls for; returns it.
+
+    images   training images uint8 (n, 1, 28, 28), which a Gaussian VAE needs
+    """
+    if model.config.likelihood == "bernoulli":
+        return write_digits(
+            folder, "digits-vae-binary", bits_back_arrays(model), model, [vae_bits_back.NAME]
+        )
+    if images is None:
+        raise UsageError("a Gaussian VAE needs training images for its tables: give --data")
+    arrays = lossy_arrays(model, images)
+    return write_digits(folder, "digits-vae", arrays, model, list(MODEL_IDS))
+
+
+def _require(model: GenerativeModel, likelihood: str) -> Encoder:
+    config = model.config
+    if config.likelihood != likelihood or model.encoder is None:
+        raise UsageError(
+            f"a {config.family} with the likelihood {config.likelihood!r}: expected a vae with "
+            f"{likelihood!r} and its encoder"
+        )
+    if not isinstance(model.prior, StandardNormal):
+        raise UsageError(f"the prior {model.prior!r}: expected StandardNormal")
+    return model.encoder
+
+
+def _posterior(encoder: Encoder, images: Uint8Array) -> Posterior:
+    with torch.inference_mode():
+        mean, log_variance = encoder(torch.from_numpy(np.array(images)).float() / 255)
+    assert log_variance is not None  # of a vae
+    return vae_coders.posterior_from_network(mean.numpy(), log_variance.numpy())
+
+
+def _set_hundredths(number: int) -> int:
+    """The quality in the middle of a set of tables."""
+    return 100 + round(9900 * number / (QUALITY_SETS - 1))
+
+
+def _rec_tables(posterior: Posterior, images: int) -> tuple[Int32Array, TableSet]:
+    """Block layouts (sets, k), and class tables `set · k + block`.
+
+    A class has the mean of the images' Zipf laws, corrected by what the encoder chose.
+    """
+    dimensions = posterior.mean.shape[1]
+    few = Posterior(posterior.mean[:images], posterior.variance[:images])
+    layouts, pmfs = [], []
+    for number in range(QUALITY_SETS):
+        hundredths = _set_hundredths(number)
+        coded = vae_coders.tempered(posterior, vae_coders.inverse_temperature(hundredths))
+        bits = channel_simulation.kl_bits(coded.mean, coded.variance)
+        layout = channel_simulation.balanced_blocks(
+            bits.mean(axis=0), RelativeEntropyCoder.largest_block_bits
+        )
+        coder = _placeholder_rec(layout)
+        classes = np.frexp(coder.indexes(few, hundredths) + 1.0)[1] - 1
+        for block in range(dimensions):
+            block_bits = bits[:images, layout == block].sum(axis=1)
+            laws = [
+                channel_simulation.zipf_class_masses(channel_simulation.zipf_exponent(value))
+                for value in np.unique(np.round(block_bits, 1))
+            ]
+            counts = PRIOR_COUNT * np.mean(laws, axis=0)
+            if block < classes.shape[1]:
+                counts += np.bincount(classes[:, block], minlength=channel_simulation.INDEX_BITS)
+            pmfs.append((0, counts / counts.sum()))
+        layouts.append(layout)
+    return np.stack(layouts), tables_from_pmfs(pmfs)
+
+
+def _placeholder_rec(layout: Int32Array) -> RelativeEntropyCoder:
+    flat = (0, np.full(channel_simulation.INDEX_BITS, 1 / channel_simulation.INDEX_BITS))
+    return RelativeEntropyCoder(tables_from_pmfs([flat] * len(layout)), layout[None])
+
+
+def _exact_layers(network: Encoder | Decoder) -> list[ExactLinear]:
+    state = network.state_dict()
+    return [
+        to_fixed_point(state[f"layers.{k}.weight"], state[f"layers.{k}.bias"])
+        for k in range(len(network.layers))
+    ]
+
+
+def _integers(values: Float64Array) -> Int32Array:
+    return np.rint(values).astype(np.int32)
+
+
+def _card(
+    name: str,
+    path: Path,
+    digest: str,
+    arrays: dict[str, Array],
+    model: GenerativeModel,
+    codecs: Sequence[str],
+) -> str:
+    networks = ("encoder.", "decoder.")
+    parameters = sum(a.size for key, a in arrays.items() if key.startswith(networks) and a.ndim)
+    kind = (
+        "Arrays `encoder.*` and `decoder.*` are fixed-point networks, `posterior.*` and "
+        "`pixel_tables.*` what turns their outputs into integer frequencies."
+        if model.config.likelihood == "bernoulli"
+        else "Arrays `encoder.*` and `decoder.*` are float16, `*_tables.*` integer probability "
+        "tables; steps, blocks and class tables are fitted to training images."
+    )
+    head = card_head(
+        f"Weights of the models {', '.join(f'`{codec}`' for codec in codecs)}",
+        path,
+        digest,
+        parameters=f"{parameters:,}",
+        sizes=model.config,
+        licence="apache-2.0",
+        rows=model.card,
+    )
+    return f"""{head}
+{kind}
+What they measure on MNIST is in `benchmarks/results/samples_to_bits.json`.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.generative.digits_export", description=__doc__
+    )
+    parser.add_argument("model", type=Path, help="weights of a trained generative model")
+    parser.add_argument("--data", type=Path, help="training images: MNIST's folder, IDX or .npz")
+    parser.add_argument("--images", type=int, default=10_000, help="how many of them")
+    parser.add_argument("-o", "--output", type=Path, default=Path("weights"))
+    options = parser.parse_args(arguments)
+    try:
+        model = load_generative(options.model)
+        images = None
+        if options.data is not None:
+            found = read_images(options.data, shape=model.config.image_shape, part="train")
+            images = found[: options.images]
+        path = export(model, images, options.output)
+    except CalotypeError as error:
+        print(f"export: {error}", file=sys.stderr)
+        return error.exit_code
+    print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

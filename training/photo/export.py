@@ -1,0 +1,260 @@
+"""Freeze a training run into a weights file: `python -m training.photo.export --run DIR --data …`.
+
+The averaged weights are rounded to float16, the hyper-synthesis to fixed point, and the
+probability tables are fitted to the symbols that these rounded weights produce on photographs.
+Beside the safetensors file stand a model card and `registry.json`, which names its SHA-256.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import save_file
+
+from bitstream.container import container_from_bytes, container_to_bytes
+from bitstream.errors import CalotypeError
+from bitstream.tables import TableSet, gaussian_tables, tables_from_pmfs
+from codec.coding.exact_layers import to_arrays
+from codec.loading import HASH_BYTES
+from codec.models.base import LoadedModel
+from codec.models.photo.coder import PhotoCoder
+from codec.models.photo.exact_context import context_arrays
+from codec.models.photo.fixed_point import exact_context, exact_layers
+from codec.models.photo.network import (
+    LOG_SCALE_STEP,
+    SCALE_COUNT,
+    SCALE_MIN,
+    PhotoConfig,
+    PhotoModel,
+)
+from codec.pictures.picture import Picture
+from codec.pipeline.encode import compress_picture, decompress_container
+from codec.rate_distortion import psnr_db
+from training.data.crops import Pixels, load_photographs
+from training.loop.checkpoint import load_checkpoint
+from training.loop.origin import Origin, add_origin_options, card_head
+from training.loop.registry import register
+from training.loop.table_fit import SymbolCounts, hyper_tables, made_certain
+from training.photo.learner import CHECKPOINT
+
+Array = npt.NDArray[np.generic]
+
+CARD_QUALITIES = (10, 25, 40, 55, 70, 85, 100)
+
+
+def network_arrays(model: PhotoModel) -> dict[str, Array]:
+    """Weights by name: float16, quality tables float32; without what has an exact twin."""
+    arrays: dict[str, Array] = {}
+    for name, tensor in model.state_dict().items():
+        if not name.startswith(("hyper_synthesis.", "context.")):
+            dtype = np.float32 if name.endswith(".knots") else np.float16
+            arrays["network." + name] = tensor.cpu().contiguous().numpy().astype(dtype)
+    return arrays
+
+
+def gaussian_scales() -> npt.NDArray[np.float64]:
+    """Standard deviation of each table of the latents."""
+    scales: npt.NDArray[np.float64] = SCALE_MIN * np.exp(LOG_SCALE_STEP * np.arange(SCALE_COUNT))
+    return scales
+
+
+def tables_arrays(hyper: TableSet, latent: TableSet) -> dict[str, Array]:
+    """Both table sets, under the names that `codec.models.photo.coder` reads."""
+    named = {"hyper_tables.": hyper, "latent_tables.": latent}
+    return {
+        prefix + name: array
+        for prefix, set_ in named.items()
+        for name, array in set_.to_arrays().items()
+    }
+
+
+def export_arrays(
+    model: PhotoModel, photographs: Sequence[Pixels], *, crop: int = 512
+) -> dict[str, Array]:
+    """All arrays of the weights file of a trained model, tables fitted on `photographs`."""
+    config = model.config
+    arrays = {**network_arrays(model), **to_arrays(exact_layers(model))}
+    context = exact_context(model, SCALE_COUNT)
+    if context is not None:
+        arrays |= context_arrays(context)
+    sets = config.knots
+    # The symbols to be counted do not depend on the tables, but a coder is not one without.
+    flat = (-1, np.full(3, 1 / 3))
+    placeholders = tables_arrays(
+        tables_from_pmfs([flat] * (sets * config.hyper_channels)),
+        tables_from_pmfs([flat] * SCALE_COUNT),
+    )
+    coder = PhotoCoder({**arrays, **placeholders}, config, bytes(8))
+    counts = SymbolCounts(sets, config.hyper_channels, SCALE_COUNT)
+    for number, pixels in enumerate(_crops(photographs, crop)):
+        # Every photograph is coded at a few qualities, all qualities in turn.
+        for offset in (0, sets / 2):
+            chosen = (number + offset) % sets
+            quality = float(np.clip(1 + 99 * chosen / (sets - 1), 1, 100))
+            counts.add(coder.symbols(coder.analyze(pixels, quality), quality), quality)
+    # Gaussians, under which the residuals were trained: what is counted over all qualities alike
+    # fits none of them better, and the low ones worse.
+    latent = made_certain(gaussian_tables(gaussian_scales()), counts.latent)
+    return {**arrays, **tables_arrays(hyper_tables(counts), latent)}
+
+
+def _crops(photographs: Sequence[Pixels], crop: int) -> Iterator[Pixels]:
+    for photograph in photographs:
+        height, width = (min(side, crop) // 16 * 16 for side in photograph.shape[:2])
+        top, left = (photograph.shape[0] - height) // 2, (photograph.shape[1] - width) // 2
+        yield photograph[top : top + height, left : left + width]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Means over a set of images at one quality: real bytes, and PSNR as the mean of dB."""
+
+    quality: float
+    rate_bpp: float
+    psnr_db: float
+
+
+def measure(coder: LoadedModel, images: Sequence[Pixels]) -> list[Measured]:
+    """Code whole files of uint8 images (h, w, 3) and decode them again."""
+    rows = []
+    for quality in CARD_QUALITIES:
+        rates, psnrs = [], []
+        for pixels in images:
+            data = container_to_bytes(compress_picture(Picture(pixels), coder, quality=quality))
+            decoded = decompress_container(container_from_bytes(data), coder).pixels
+            rates.append(8 * len(data) / (pixels.shape[0] * pixels.shape[1]))
+            psnrs.append(psnr_db(pixels, decoded))
+        rows.append(Measured(quality, float(np.mean(rates)), float(np.mean(psnrs))))
+    return rows
+
+
+def write_weights(
+    folder: Path,
+    name: str,
+    arrays: dict[str, Array],
+    config: PhotoConfig,
+    origin: Origin,
+    validation: Sequence[Pixels] = (),
+    *,
+    model: str | None = None,
+) -> Path:
+    """Write `<name>.safetensors`, its card and the registry; returns the weights file.
+
+    model   of the catalogue, where it is not `name`
+
+    The card states what the written weights measure on the `validation` images.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.safetensors"
+    model = model or name
+    metadata = {"model": model, "config": json.dumps(asdict(config))}
+    save_file(arrays, path, metadata=metadata)
+    path.chmod(0o644)
+    digest = register(path, [model])
+    coder = PhotoCoder(arrays, config, bytes.fromhex(digest)[:HASH_BYTES])
+    rows = measure(coder, validation) if validation else []
+    card = _card(name, path, digest, arrays, config, origin) + measured_table(rows, len(validation))
+    (folder / f"{name}.md").write_text(card, "utf-8")
+    return path
+
+
+def measured_table(rows: Sequence[Measured], images: int, *, part: str = "validation") -> str:
+    """What `measure` found of so many images, for a model card; nothing where it found nothing."""
+    if not rows:
+        return ""
+    lines = [
+        "",
+        f"Measured on {images} {part} images (whole files, 8-bit RGB, mean of dB):",
+        "",
+        "| quality | bits per pixel | PSNR, dB |",
+        "|---|---|---|",
+        *(f"| {row.quality:g} | {row.rate_bpp:.4f} | {row.psnr_db:.2f} |" for row in rows),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _card(
+    name: str,
+    path: Path,
+    digest: str,
+    arrays: dict[str, Array],
+    config: PhotoConfig,
+    origin: Origin,
+) -> str:
+    parameters = sum(
+        a.size for key, a in arrays.items() if key.startswith(("network", "exact", "context"))
+    )
+    head = card_head(
+        f"Weights of the model `{name}`",
+        path,
+        digest,
+        parameters=f"{parameters:,}",
+        sizes=config,
+        licence=origin.licence,
+        rows=origin.rows(),
+    )
+    return f"""{head}
+Arrays `network.*` are float16 (quality tables float32), `exact.*` the fixed-point
+hyper-synthesis, `context.*` (if there are any) the fixed-point context of latents, `*_tables.*`
+the integer probability tables.
+"""
+
+
+def load_run(run: Path) -> tuple[PhotoModel, dict[str, Any]]:
+    """The averaged model of a run's checkpoint, and the checkpoint."""
+    state = load_checkpoint(run / CHECKPOINT)
+    model = PhotoModel(PhotoConfig(**state["preset"]["model"]))
+    model.load_state_dict(state["average"])
+    return model.eval(), state
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m training.photo.export", description=__doc__)
+    parser.add_argument("--run", type=Path, required=True, help="folder of the training run")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="DIR|TAR",
+        help="photographs to fit the tables on: training data",
+    )
+    parser.add_argument(
+        "--validation",
+        type=Path,
+        nargs="*",
+        default=[],
+        metavar="DIR|TAR",
+        help="images to measure the weights on, for the card",
+    )
+    parser.add_argument("--images", type=int, default=600, help="how many of them")
+    parser.add_argument("-o", "--output", type=Path, default=Path("weights"))
+    add_origin_options(parser)
+    options = parser.parse_args(arguments)
+    try:
+        model, state = load_run(options.run)
+        photographs = load_photographs(options.data)
+        # Spread over all of the data, whatever order it comes in.
+        chosen = np.linspace(0, len(photographs) - 1, min(options.images, len(photographs)))
+        arrays = export_arrays(model, [photographs[int(k)] for k in chosen])
+        origin = Origin.of(options).after(state["step"], state["seconds"])
+        validation = load_photographs(options.validation) if options.validation else []
+        path = write_weights(options.output, "photo", arrays, model.config, origin, validation)
+    except CalotypeError as error:
+        print(f"export: {error}", file=sys.stderr)
+        return error.exit_code
+    print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
