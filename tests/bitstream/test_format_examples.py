@@ -16,23 +16,18 @@ import pytest
 
 import bitstream
 import codec
-from tests.bitstream.format_examples import (
-    CODERS,
-    GOLDEN,
-    WEIGHTS,
-    Case,
+from tests.bitstream.format_coder_examples import CODERS, whole_file_bytes
+from tests.bitstream.format_examples import GOLDEN, WEIGHTS, Case, case_of, made_again
+from tests.bitstream.format_reader import Table, read_alpha
+from tests.bitstream.format_text import (
     Fields,
-    case_of,
     document,
     hexadecimal,
-    made_again,
     numbers_of,
     parse,
     pcg_starts,
     table_of,
-    whole_file_bytes,
 )
-from tests.bitstream.format_reader import Table, read_alpha
 
 EXAMPLES = parse(document())
 # Those whose pixels come out of floating point.
