@@ -44,6 +44,7 @@ class Case:
 WEIGHTS = {
     "photo-v1": "photo",
     "photo-context-v1": "photo-context",
+    "photo-certain-v1": "photo-certain",
     "draw-v1": "draw",
     "dplc-v1": "dplc",
     "dplc-sample-v1": "dplc",

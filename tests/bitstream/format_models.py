@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from tests.bitstream.format_archives import decode_draw_archive, decode_vae_archive
 from tests.bitstream.format_blocks import decode_dplc, decode_rec, decode_rungs
 from tests.bitstream.format_draw import decode_draw
+from tests.bitstream.format_draw_archive import decode_draw_archive
 from tests.bitstream.format_photo import decode_photo
+from tests.bitstream.format_vae_archive import decode_vae_archive
 
 DECODERS = {
     1: decode_photo,

@@ -1,13 +1,11 @@
-"""Decoders of the models 8 and 9, written from FORMAT.md alone: archives on a stack."""
+"""A decoder of model 9, written from FORMAT.md alone."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import islice
 
 import numpy as np
 
-from tests.bitstream import format_networks as networks
 from tests.bitstream.format_decoded import (
     Decoded,
     Message,
@@ -18,90 +16,34 @@ from tests.bitstream.format_decoded import (
     raster_of,
     sheet_of,
 )
-from tests.bitstream.format_networks import Draw, Integers, limited, shuffle, unshuffle
+from tests.bitstream.format_networks import Draw, Integers, limited, shuffle, times, unshuffle
 from tests.bitstream.format_reader import (
     File,
     StackReader,
+    Table,
     Tables,
     Uniform,
-    raw_numbers,
     read_message,
     read_varint,
 )
-
-
-def decode_vae_archive(file: File, weights: Weights, starts: Starts) -> Decoded:
-    """Model 8."""
-    arrays, count = weights.arrays, len(raster_of(file, 28))
-    w, at = read_varint(file.coded[0], 0)
-    assert 16 <= w <= 2**14
-    stack = StackReader(file.coded[0][at:])
-    centres = limited(arrays["posterior.centres"].astype(np.int64))
-    bins, k = len(centres), arrays["decoder.0.weight"].shape[1]
-    edges, F = arrays["posterior.edges"].tolist(), arrays["posterior.distribution"].tolist()
-    reciprocals = arrays["posterior.reciprocals"].tolist()
-    found, groups = Decoded([[]], {"seed words": [w]}), []
-    begin = 0
-    while begin < count:
-        size = min(max(1, begin // 4), 64, 2**22 // (k * (bins + 1)), count - begin)
-        groups.append((begin, begin + size))
-        begin += size
-    found.numbers["groups"] = [end - begin for begin, end in groups]
-    prior, tables = Uniform()[bins.bit_length() - 1], Tables(arrays, "pixel_tables")
-    images: dict[int, Pixels] = {}
-    for begin, end in reversed(groups):
-        codes = [stack.entry(prior) for _ in range(k * (end - begin))]
-        outputs = networks.exact_mlp(arrays, "decoder", centres[np.reshape(codes, (-1, k))])
-        indexes = np.clip(((outputs + 64) >> 7) + 128, 0, 256).ravel().tolist()
-        pixels = read_message(stack, indexes, tables)
-        assert set(pixels) <= {0, 1}
-        assert stack.number >= 2**64
-        if end == count:
-            found.numbers["codes"] = codes
-            found.messages[0].append(Message(pixels, indexes))
-        rows = np.reshape(pixels, (-1, 784))
-        said = networks.exact_mlp(arrays, "encoder", rows.astype(np.int64) << 10).tolist()
-        entries = []
-        for number, outputs_of_block in enumerate(said):
-            images[begin + number] = (255 * rows[number]).astype(np.uint8).reshape(28, 28, 1)
-            for d in range(k):
-                mean, log_variance = outputs_of_block[d], outputs_of_block[k + d]
-                rho = reciprocals[min(max((log_variance + 12416) >> 8, 0), 59)]
-                j, sides = codes[number * k + d], []
-                for edge in (j - 1, j):
-                    if 0 <= edge < len(edges):
-                        p = ((edges[edge] - 64 * mean) * rho >> 12) + 2**19
-                        sides.append(interpolated(F, min(max(p, 0), 2**20 - 1)))
-                    else:
-                        sides.append(0 if edge < 0 else F[-1])
-                # Every bin before it has its share and one more.
-                entries.append((sides[0] + j, sides[1] - sides[0] + 1))
-        for below, frequency in reversed(entries):
-            stack.push(below, frequency)
-    start = [number >> 32 for number in islice(raw_numbers(starts[0xCA13], 0), w)]
-    start[-1] |= 2**31
-    assert stack.words == start
-    blocks = [images[number] for number in range(count)]
-    found.pixels = sheet_of(blocks, file.header.height, file.header.width)
-    return found
-
 
 Place = tuple[int, int]  # step and level
 
 
 class DrawArchive:
-    """The parts of model 9, for black-and-white images, one block at a time."""
+    """The parts of model 9, one block at a time."""
 
     def __init__(self, weights: Weights) -> None:
         arrays = weights.arrays
-        assert weights.config["likelihood"] == "bernoulli"
+        self.channels = weights.config["channels"]
+        self.bernoulli = weights.config["likelihood"] == "bernoulli"
         self.side, self.draw = weights.side, Draw(weights.config, arrays, 10000)
         self.bits = [arrays[f"posterior.bits{level}"] for level in range(self.draw.levels)]
         self.quantiles = arrays["posterior.quantiles"].tolist()
         self.A = len(self.quantiles).bit_length()
         self.F = arrays["posterior.distribution"].tolist()
         self.reciprocals = arrays["posterior.reciprocals"].tolist()
-        self.pixel_tables = Tables(arrays, "pixel_tables")
+        self.arrays = arrays
         self.places = [
             (step, level)
             for step in range(weights.config["steps"])
@@ -155,7 +97,7 @@ class DrawArchive:
                 said[place] = draw.layer(f"posterior{level}", e[level], *above)
             sigma = draw.stored("scales")[np.clip((m + 24704) >> 8, 0, 128)]
             z = limited(mean + ((sigma * u[place] + 2**15) >> 16))
-            canvas = [unshuffle(r, draw.s)] if level == 0 else []
+            canvas = [unshuffle(r[: self.channels], draw.s)] if level == 0 else []
             gates = draw.layer(f"decoder{level}", z, *above, *canvas, h[level])
             h[level], c[level] = draw.advance(gates, c[level])
             if level == 0:
@@ -171,7 +113,8 @@ class DrawArchive:
         cells: list[Integers],
     ) -> None:
         draw = self.draw
-        y = unshuffle(limited(x - draw.curve("sigmoid", r)), draw.s)
+        shown = draw.curve("sigmoid", r) if self.bernoulli else r[: self.channels]
+        y = unshuffle(limited(x - shown), draw.s)
         for level in range(draw.levels):
             if level:
                 parts = e[level - 1].reshape(
@@ -182,6 +125,43 @@ class DrawArchive:
             if level == 0:
                 gates = gates + draw.layer("image", unshuffle(x, draw.s))
             e[level], cells[level] = draw.advance(gates, cells[level])
+
+    def seen(self, values: Integers) -> Integers:
+        """x of pixels 0 … 255."""
+        return np.minimum(values, 1) << 12 if self.bernoulli else 16 * (2 * values - 255)
+
+    def pop_pixels(self, stack: StackReader, r: Integers) -> tuple[Integers, Message]:
+        """Pixels 0 … 255 of blocks, from canvases (blocks, channels of the canvas, B, B)."""
+        if self.bernoulli:
+            tables = np.clip(((r + 256) >> 9) + 128, 0, 256).ravel().tolist()
+            symbols = read_message(stack, tables, Tables(self.arrays, "pixel_tables"))
+            assert set(symbols) <= {0, 1}
+            return 255 * np.reshape(symbols, r.shape), Message(symbols, tables)
+        C, draw = self.channels, self.draw
+        values = np.zeros((len(r), C, *r.shape[2:]), dtype=np.int64)
+        for channel in range(C):
+            n = r[:, channel]
+            for known in range(channel):
+                # a is of red for green; b and c are of red and green for blue.
+                coefficient = r[:, 2 * C + known + (channel == 2)]
+                d = limited(self.seen(values[:, known]) - r[:, known])
+                n = n + times(draw.curve("tanh", coefficient), d)
+            values[:, channel] = self._pop_channel(stack, limited(n), r[:, C + channel])
+        return values, Message([], [])
+
+    def _pop_channel(self, stack: StackReader, n: Integers, log_scale: Integers) -> Integers:
+        F = self.arrays["pixels.distribution"].astype(np.int64)
+        rho = self.arrays["pixels.reciprocals"].astype(np.int64)
+        rho = rho[np.clip((log_scale.ravel() + 28800) >> 8, 0, 144)][:, None]
+        j = np.arange(1, 256)
+        p = (16 * (16 * (2 * j - 256) - n.ravel()[:, None]) * rho >> 12) + 2**20
+        p = np.clip(p, 0, 2**21 - 1)
+        left, right = F[p >> 6], F[(p >> 6) + 1]
+        below = left + ((right - left) * (p % 64) >> 6) + j
+        ends = np.full((len(below), 1), 2**24)
+        shares = np.diff(np.concatenate([0 * ends, below, ends], axis=1), axis=1)
+        popped = [stack.entry(Table(0, tuple(row))) for row in shares.tolist()]
+        return np.reshape(popped, n.shape)
 
 
 def decode_draw_archive(file: File, weights: Weights, starts: Starts) -> Decoded:
@@ -213,22 +193,17 @@ def decode_draw_archive(file: File, weights: Weights, starts: Starts) -> Decoded
         for (place, block, i, b), j in zip(order, popped, strict=True):
             coordinates[block][place].ravel()[i] = archive.coordinate(b, j)
         canvases = np.stack([archive.run(u)[0] for u in coordinates])
-        indexes = np.clip(((canvases + 256) >> 9) + 128, 0, 256).ravel().tolist()
-        pixels = read_message(stack, indexes, archive.pixel_tables)
-        assert set(pixels) <= {0, 1}
+        values, message = archive.pop_pixels(stack, canvases)
         assert stack.number >= 2**64
         if end == count:
             found.numbers |= {"bins": popped, "bits": [b for *_, b in order]}
-            found.messages[0].append(Message(pixels, indexes))
-        values = np.reshape(pixels, canvases.shape)
+            found.messages[0].append(message)
         for block in range(begin, end):
-            own = (255 * values[block - begin]).astype(np.uint8)
-            images[block] = own.transpose(1, 2, 0)
+            images[block] = values[block - begin].astype(np.uint8).transpose(1, 2, 0)
         if not order:
             continue
         said = [
-            archive.run(u, v.astype(np.int64) << 12)[1]
-            for u, v in zip(coordinates, values, strict=True)
+            archive.run(u, archive.seen(v))[1] for u, v in zip(coordinates, values, strict=True)
         ]
         for (place, block, i, b), j in reversed(list(zip(order, popped, strict=True))):
             n, v = limited(said[block][place]).reshape(2, -1)[:, i].tolist()
