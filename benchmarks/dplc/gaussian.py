@@ -29,9 +29,9 @@ from codec.coding.prior_tables import dither_tables, normal_quantile
 from codec.rate_distortion.known.perception import (
     GaussianPerception,
     gaussian_information,
-    gaussian_wasserstein,
     linear_distortion,
 )
+from codec.rate_distortion.metrics import gaussian_wasserstein
 from training.generative.wae import inverse_multiquadric_mmd
 
 ALLOWED = 0.05

@@ -28,8 +28,7 @@ from benchmarks.harness.dplc_model import (
 from benchmarks.harness.dplc_peers import PeerSheets
 from benchmarks.harness.small_images import Float64Array, Uint8Array, cut, rounded, sheets
 from codec.datasets.arrays import Images
-from codec.rate_distortion.frechet import frechet_distance
-from codec.rate_distortion.metrics import psnr_from_mse_db
+from codec.rate_distortion.metrics import frechet_distance, psnr_from_mse_db
 from training.features.train import FeatureNetwork
 
 PEERS = ("jpeg", "jpeg2000", "avif")

@@ -23,7 +23,7 @@ from codec.loading import hash_weights
 from codec.models.generative.networks import GenerativeModel
 from codec.models.generative.weights_file import load_generative
 from codec.rate_distortion.estimates import student_quantile_975
-from codec.rate_distortion.frechet import frechet_distance
+from codec.rate_distortion.metrics import frechet_distance
 from training.features.train import FeatureNetwork
 
 BATCH = 250

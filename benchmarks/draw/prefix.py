@@ -33,8 +33,12 @@ from benchmarks.harness.small_images import (
 from codec.datasets.arrays import Images
 from codec.models.draw.coder import DrawCoder
 from codec.rate_distortion import find_codec
-from codec.rate_distortion.frechet import frechet_distance
-from codec.rate_distortion.metrics import ms_ssim, ms_ssim_available, psnr_from_mse_db
+from codec.rate_distortion.metrics import (
+    frechet_distance,
+    ms_ssim,
+    ms_ssim_available,
+    psnr_from_mse_db,
+)
 from training.features.train import FeatureNetwork, extract
 
 PEERS = ("jpeg", "jpeg2000", "avif")

@@ -12,8 +12,7 @@ from benchmarks.harness.dplc_model import features_of
 from benchmarks.harness.peers import SETTINGS, PeerFiles
 from benchmarks.harness.small_images import Float64Array, Uint8Array, cut
 from codec.rate_distortion import find_codec
-from codec.rate_distortion.frechet import frechet_distance
-from codec.rate_distortion.metrics import psnr_from_mse_db
+from codec.rate_distortion.metrics import frechet_distance, psnr_from_mse_db
 from training.features.train import FeatureNetwork
 
 

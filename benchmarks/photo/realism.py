@@ -25,8 +25,7 @@ from bitstream.errors import CalotypeError, UsageError
 from codec import loading
 from codec.rate_distortion import find_images, psnr_db
 from codec.rate_distortion.files.result_file import format_json, write_text
-from codec.rate_distortion.frechet import frechet_distance
-from codec.rate_distortion.metrics import ms_ssim, ms_ssim_available, mse
+from codec.rate_distortion.metrics import frechet_distance, ms_ssim, ms_ssim_available, mse
 from training.features.train import SIDE, FeatureNetwork, extract, load_features
 
 BENCHMARKS = Path(__file__).resolve().parent

@@ -1,8 +1,8 @@
-"""Distortion between two 8-bit RGB images.
+"""Distances between images: of two 8-bit RGB images, and of two sets of images as a whole.
 
-Everything here looks at what a viewer gets: pixels rounded to 8 bits, all three colour channels
-with equal weight, values 0..255.  Squared errors are summed in integers, so a stored sum gives
-back the PSNR exactly, on any machine.
+Two images are compared as a viewer gets them: pixels rounded to 8 bits, all three colour channels
+with equal weight, values 0..255.  Squared errors are summed in integers, so that a stored sum gives
+back the PSNR exactly, on any machine.  Sets are compared by the features of their images.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ import math
 from importlib.util import find_spec
 
 import numpy as np
+import numpy.typing as npt
 from numpy.typing import NDArray
 from PIL import Image
 
 from bitstream.errors import UsageError
+from codec.rate_distortion.array_checks import FloatArray, finite_array
 from codec.rate_distortion.errors import MissingExtraError
 
 Pixels = NDArray[np.uint8]
@@ -131,3 +133,45 @@ def _as_file(pixels: Pixels) -> io.BytesIO:
     Image.fromarray(pixels).save(file, "PPM")
     file.seek(0)
     return file
+
+
+def gaussian_wasserstein(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
+    """Squared 2-Wasserstein distance of N(0, first) and N(0, second), covariances (k, k).
+
+        tr(Σ₁ + Σ₂ − 2 (Σ₁^½ Σ₂ Σ₁^½)^½)
+
+    after Dowson and Landau (1982).  Raises `UsageError` unless both are symmetric and of one shape.
+    """
+    own, other = (finite_array("covariance", values, 2) for values in (first, second))
+    for matrix in (own, other):
+        if matrix.shape != (len(own), len(own)) or not np.allclose(matrix, matrix.T):
+            raise UsageError(
+                f"covariances of shapes {own.shape} and {other.shape}, "
+                "expected two symmetric matrices of one shape"
+            )
+    # The last trace is the sum of the singular values of Σ₁^½ Σ₂^½.
+    shared = np.linalg.svd(_square_root(own) @ _square_root(other), compute_uv=False).sum()
+    return max(0.0, float(np.trace(own) + np.trace(other) - 2 * shared))
+
+
+def _square_root(covariance: FloatArray) -> FloatArray:
+    values, vectors = np.linalg.eigh(covariance)
+    root: FloatArray = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    return root
+
+
+def frechet_distance(first: FloatArray, second: FloatArray) -> float:
+    """Squared 2-Wasserstein distance of Gaussians fitted to features (n, k) and (m, k).
+
+    Few samples make it too large, because the covariances are estimates.  Raises `UsageError` for
+    other shapes or fewer than two samples.
+    """
+    for values in (first, second):
+        if values.ndim != 2 or len(values) < 2 or values.shape[1] != first.shape[1]:
+            raise UsageError(
+                f"features of shapes {first.shape} and {second.shape}, "
+                "expected (n, k) and (m, k) with two samples at least"
+            )
+    shift = first.mean(0) - second.mean(0)
+    covariances = (np.atleast_2d(np.cov(values, rowvar=False)) for values in (first, second))
+    return float(shift @ shift) + gaussian_wasserstein(*covariances)

@@ -19,7 +19,7 @@ from benchmarks.harness.dplc_model import (
 )
 from benchmarks.harness.dplc_peers import PeerSheets, peer_files_of
 from benchmarks.harness.small_images import paste
-from codec.rate_distortion.frechet import frechet_distance
+from codec.rate_distortion.metrics import frechet_distance
 from tests.benchmarks.tiny_dplc_set import COUNT, digit_like, run
 from training.features.train import load_features
 

@@ -15,7 +15,7 @@ from benchmarks.photo import realism
 from bitstream.errors import UsageError
 from codec import loading
 from codec.rate_distortion import psnr_db
-from codec.rate_distortion.frechet import frechet_distance
+from codec.rate_distortion.metrics import frechet_distance
 from tests.codec.models.photo.tiny_realism import write_tiny_realism
 from tests.codec.rate_distortion.made_up_pictures import Pixels, photo_like
 from tests.codec.tiny import photographs

@@ -28,7 +28,7 @@ from codec.rate_distortion.array_checks import (
     rising_betas,
     whole_number,
 )
-from codec.rate_distortion.bounds.seeded_layers import seeded_linear
+from codec.rate_distortion.bounds.mode_search import seeded_linear
 from codec.rate_distortion.distortions import Distortion
 from codec.rate_distortion.errors import MeasurementError
 from codec.rate_distortion.estimates import BoundPoint, bound_point, plain_json

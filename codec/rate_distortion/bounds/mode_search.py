@@ -11,9 +11,11 @@ modes, and it proves nothing where they do not.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from codec.rate_distortion.tensor_checks import row_blocks
 
@@ -99,3 +101,17 @@ def highest_modes(
         places = _shift(places, points, log_weights, tau, steps)
     heights, order = log_kernel_sum(places, points, log_weights, tau).sort(descending=True)
     return places[order] + centre, heights
+
+
+def seeded_linear(inputs: int, outputs: int, generator: torch.Generator | None) -> nn.Linear:
+    """A linear layer with uniform ±1/√inputs weights and biases, or zeros without a generator."""
+    # Built without values: the usual constructor would draw from the global generator.
+    layer = nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")
+    limit = 1 / math.sqrt(inputs)
+    with torch.no_grad():
+        for parameter in (layer.weight, layer.bias):
+            if generator is None:
+                parameter.zero_()
+            else:
+                parameter.uniform_(-limit, limit, generator=generator)
+    return layer

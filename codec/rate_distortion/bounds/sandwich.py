@@ -35,8 +35,12 @@ from torch import nn
 
 from bitstream.errors import UsageError
 from codec.rate_distortion.array_checks import finite_number, positive_number, whole_number
-from codec.rate_distortion.bounds.mode_search import SearchEffort, highest_modes, log_kernel_sum
-from codec.rate_distortion.bounds.seeded_layers import seeded_linear
+from codec.rate_distortion.bounds.mode_search import (
+    SearchEffort,
+    highest_modes,
+    log_kernel_sum,
+    seeded_linear,
+)
 from codec.rate_distortion.errors import MeasurementError
 from codec.rate_distortion.estimates import plain_json, student_quantile_975
 from codec.rate_distortion.tensor_checks import SampleSource, seeded_generator, source_tensor

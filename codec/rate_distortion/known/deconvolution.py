@@ -21,7 +21,7 @@ from codec.rate_distortion.array_checks import (
     positive_number,
     whole_number,
 )
-from codec.rate_distortion.known.quadrature import gauss_legendre, panel_rule
+from codec.rate_distortion.known.linear_decoder import gauss_legendre, panel_rule
 
 NODES = 256
 """Gauss-Legendre nodes on the angle; the integrand is cut where it is below e^-60 of its top."""

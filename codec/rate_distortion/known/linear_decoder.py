@@ -16,6 +16,7 @@ that are given, not of a law that they came from.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -30,7 +31,16 @@ from codec.rate_distortion.array_checks import (
     positive_number,
     whole_number,
 )
-from codec.rate_distortion.known.quadrature import panel_rule
+
+gauss_legendre: Callable[[int], tuple[FloatArray, FloatArray]] = np.polynomial.legendre.leggauss
+"""Nodes and weights on [−1, 1], float64 (count,) each."""
+
+
+def panel_rule(edges: FloatArray, count: int) -> tuple[FloatArray, FloatArray]:
+    """Nodes and weights of `count` nodes on each panel between rising `edges` (panels + 1,)."""
+    nodes, weights = gauss_legendre(count)
+    half = 0.5 * np.diff(edges)[:, None]
+    return (edges[:-1, None] + half * (nodes + 1)).ravel(), (half * weights).ravel()
 
 
 class _ExactModel(Protocol):

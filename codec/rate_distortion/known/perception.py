@@ -7,7 +7,8 @@ lossy compression" (NeurIPS 2021), theorem 1.  Perfect realism, P = 0, costs at 
 mean squared error.  It supposes common randomness of encoder and decoder.
 
 What linear maps of Gaussian numbers come to is measured by the same three quantities of their
-covariances: `gaussian_information`, `linear_distortion`, `gaussian_wasserstein`.
+covariances: `gaussian_information`, `linear_distortion`, and `gaussian_wasserstein` of
+`codec.rate_distortion.metrics`.
 """
 
 from __future__ import annotations
@@ -112,21 +113,6 @@ def linear_distortion(first: npt.ArrayLike, second: npt.ArrayLike, cross: npt.Ar
         raise UsageError(f"shapes {[value.shape for value in values]}, expected one (k, k)")
     own, other, joint = (float(np.trace(value)) for value in values)
     return own + other - 2 * joint
-
-
-def gaussian_wasserstein(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
-    """W₂² of N(0, first) and N(0, second), covariances (k, k) (Dowson and Landau 1982).
-
-    Raises `UsageError` for other shapes, or matrices that are not positive definite.
-    """
-    own, other = _covariance("first", first), _covariance("second", second)
-    if own.shape != other.shape:
-        raise UsageError(f"covariances of shapes {own.shape} and {other.shape}, expected one")
-    # The singular values of A B, where A Aᵀ and Bᵀ B are the covariances: their sum is that of
-    # the roots of Σ₁^½ Σ₂ Σ₁^½'s eigenvalues.
-    product = np.linalg.cholesky(own).T @ np.linalg.cholesky(other)
-    shared = np.linalg.svd(product, compute_uv=False).sum()
-    return max(0.0, float(np.trace(own) + np.trace(other) - 2 * shared))
 
 
 _NAMES = ("first", "second", "cross")

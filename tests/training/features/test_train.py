@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from bitstream.errors import InputError, UsageError, WeightsMismatchError
-from codec.rate_distortion.frechet import frechet_distance
+from codec.rate_distortion.metrics import frechet_distance
 from training.features.train import (
     FeatureConfig,
     FeatureNetwork,

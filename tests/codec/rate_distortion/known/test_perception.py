@@ -12,9 +12,9 @@ from bitstream.errors import UsageError
 from codec.rate_distortion.known.perception import (
     GaussianPerception,
     gaussian_information,
-    gaussian_wasserstein,
     linear_distortion,
 )
+from codec.rate_distortion.metrics import gaussian_wasserstein
 
 LN2 = math.log(2)
 
