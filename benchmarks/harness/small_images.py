@@ -21,7 +21,7 @@ from codec.models.draw.coder import DrawCoder, load_draw, read_draw_config
 from codec.models.draw.exact import ExactDraw
 from codec.models.draw.network import DrawNetwork, network_from_arrays
 from codec.models.draw.recursion import DrawConfig
-from codec.models.vae.coder import blocks_of, sheet_of
+from codec.models.sheets import blocks_of, sheet_of
 from codec.pictures.picture import Picture
 from codec.pipeline.encode import LayerDecoder, compress_picture
 from training.draw.data import box_average

@@ -19,8 +19,9 @@ from bitstream.varint import read_varint
 from codec import loading
 from codec.coding.channel_simulation import kl_bits
 from codec.coding.prior_tables import interval_masses, step_sizes, symbol_bits
+from codec.models.sheets import BLOCK, MAX_SIDE, sheet_of
 from codec.models.vae.archive import PIXELS, BitsBackCoder
-from codec.models.vae.coder import BLOCK, MAX_SIDE, VaeCoder, sheet_of
+from codec.models.vae.coder import VaeCoder
 from codec.models.vae.sample_coders import (
     DitheringCoder,
     Posterior,

@@ -14,6 +14,8 @@ from codec.coding.exact_layers import ACTIVATION_BITS
 Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
 
+LEAST_BITS = 64  # a stack below this has run out, and no longer pops what can be pushed back
+
 # Fixed point of the posterior's frequencies.
 EDGE_BITS = 16  # bin edges
 RECIPROCAL_BITS = 12  # 1 / σ

@@ -8,10 +8,7 @@ every quality; a dimension picks its rung by integer arithmetic::
 
 Tables are built in floating point when a model is exported, and shipped as integers. Two kinds are
 made of integers alone and built wherever they are needed: `uniform_tables`, and the tables that
-`codec.models.vae.archive` cuts out of a stored normal distribution function.
-
-Torch is loaded where something is computed with it: the photo model imports this module, by way of
-`codec.coding.quantize`, and needs nothing of it.
+`codec.coding.bits_back_tables` cuts out of a stored normal distribution function.
 """
 
 from __future__ import annotations
@@ -33,6 +30,7 @@ NOISE_LEVELS = 16
 TAIL_MASS = 2.0**-20
 DYADIC_BITS = 12
 _SMOOTHING = 1e-3
+_VALUES_AT_ONCE = 2**13  # that stay in the cache of a processor
 
 Float64Array = npt.NDArray[np.float64]
 Int32Array = npt.NDArray[np.int32]
@@ -46,21 +44,77 @@ def step_sizes() -> Float64Array:
 
 def normal_distribution(values: Float64Array) -> Float64Array:
     """Φ: float64 of any shape to probabilities in [0, 1]; precise in the lower tail."""
-    import torch
-
-    # erfc keeps its relative precision, which torch.special.ndtr loses below −5.
-    tensor = torch.from_numpy(np.ascontiguousarray(values))
-    result: Float64Array = torch.erfc(tensor * -math.sqrt(0.5)).mul_(0.5).numpy()
+    # A call for each value: only tables that are made once are computed with it.
+    tails = np.vectorize(math.erfc, otypes=[np.float64])(values * -math.sqrt(0.5))
+    result: Float64Array = 0.5 * tails
     return result
 
 
 def normal_quantile(probabilities: Float64Array) -> Float64Array:
-    """Φ⁻¹: float64 in (0, 1) of any shape to standard-normal values."""
-    import torch
+    """Φ⁻¹: float64 in [0, 1] of any shape to standard-normal values, ±∞ at the ends.
 
-    tensor = torch.from_numpy(np.ascontiguousarray(probabilities))
-    result: Float64Array = torch.special.ndtri(tensor).numpy()
-    return result
+    Wichura 1988, "Algorithm AS 241: the percentage points of the normal distribution", of about 16
+    digits: ratios of polynomials near the middle, in the tails, and far out.
+    """
+    found = np.empty(np.shape(probabilities))
+    flat, source = found.ravel(), np.ravel(probabilities)
+    for begin in range(0, len(flat), _VALUES_AT_ONCE):
+        part = slice(begin, begin + _VALUES_AT_ONCE)
+        flat[part] = _quantiles(source[part])
+    return found
+
+
+def _quantiles(probabilities: Float64Array) -> Float64Array:
+    offset = probabilities - 0.5
+    found = offset * _ratio(_MIDDLE, 0.180625 - offset**2)
+    outer = np.flatnonzero(np.abs(offset) > 0.425)
+    rest = np.minimum(probabilities[outer], 1 - probabilities[outer])
+    with np.errstate(divide="ignore", invalid="ignore"):  # at 0 and 1
+        distance = np.sqrt(-np.log(rest))
+        tail = np.where(distance <= 5, _ratio(_TAIL, distance - 1.6), _ratio(_FAR, distance - 5))
+    found[outer] = np.copysign(np.where(rest == 0, np.inf, tail), offset[outer])
+    return found
+
+
+def _ratio(polynomials: Float64Array, values: Float64Array) -> Float64Array:
+    """The quotient of two polynomials of degree 7 at values (n,)."""
+    numerator, denominator = (np.full(values.shape, row[0]) for row in polynomials)
+    for above, below in polynomials.T[1:]:
+        numerator *= values
+        numerator += above
+        denominator *= values
+        denominator += below
+    numerator /= denominator
+    return numerator
+
+
+# Numerator and denominator of each part of `normal_quantile`, the highest power first.
+# fmt: off
+_MIDDLE = np.array([
+    [2.5090809287301226727e3, 3.3430575583588128105e4, 6.7265770927008700853e4,
+     4.5921953931549871457e4, 1.3731693765509461125e4, 1.9715909503065514427e3,
+     1.3314166789178437745e2, 3.3871328727963666080e0],
+    [5.2264952788528545610e3, 2.8729085735721942674e4, 3.9307895800092710610e4,
+     2.1213794301586595867e4, 5.3941960214247511077e3, 6.8718700749205790830e2,
+     4.2313330701600911252e1, 1.0],
+])
+_TAIL = np.array([
+    [7.74545014278341407640e-4, 2.27238449892691845833e-2, 2.41780725177450611770e-1,
+     1.27045825245236838258e0, 3.64784832476320460504e0, 5.76949722146069140550e0,
+     4.63033784615654529590e0, 1.42343711074968357734e0],
+    [1.05075007164441684324e-9, 5.47593808499534494600e-4, 1.51986665636164571966e-2,
+     1.48103976427480074590e-1, 6.89767334985100004550e-1, 1.67638483018380384940e0,
+     2.05319162663775882187e0, 1.0],
+])
+_FAR = np.array([
+    [2.01033439929228813265e-7, 2.71155556874348757815e-5, 1.24266094738807843860e-3,
+     2.65321895265761230930e-2, 2.96560571828504891230e-1, 1.78482653991729133580e0,
+     5.46378491116411436990e0, 6.65790464350110377720e0],
+    [2.04426310338993978564e-15, 1.42151175831644588870e-7, 1.84631831751005468180e-5,
+     7.86869131145613259100e-4, 1.48753612908506148525e-2, 1.36929880922737805310e-1,
+     5.99832206555887937690e-1, 1.0],
+])
+# fmt: on
 
 
 def interval_masses(edges: Float64Array) -> Float64Array:
@@ -184,9 +238,7 @@ def uniform_tables(largest_bits: int) -> TableSet:
 
 def bernoulli_tables(log_odds: Float64Array) -> TableSet:
     """Table i over {0, 1}: P(1) = 1 / (1 + exp(−log_odds[i])); the escape keeps one unit."""
-    import torch
-
-    ones = torch.sigmoid(torch.from_numpy(np.ascontiguousarray(log_odds))).numpy()
+    ones = 1 / (1 + np.exp(-log_odds))
     return tables_from_pmfs([(0, np.array([1 - one, one])) for one in ones])
 
 

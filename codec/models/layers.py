@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -84,3 +86,11 @@ def in_full_precision(layer: nn.Module, values: Tensor) -> Tensor:
 def round_straight_through(values: Tensor) -> Tensor:
     """Round to integers; the gradient passes as if nothing had happened."""
     return values + (values.round() - values).detach()
+
+
+@torch.inference_mode()
+def to_levels(images: torch.Tensor) -> npt.NDArray[np.uint8]:
+    """Pixels float (1, 3, H, W) in [0, 1] to the nearest of uint8 (H, W, 3)."""
+    levels = images.mul(255).round_()
+    pixels: npt.NDArray[np.uint8] = levels[0].permute(1, 2, 0).to(torch.uint8).cpu().numpy()
+    return pixels

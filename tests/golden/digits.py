@@ -19,7 +19,8 @@ from bitstream.container import Container, container_from_bytes, container_to_by
 from bitstream.symbols import SymbolDecoder
 from bitstream.tables import TableSet
 from codec import loading
-from codec.models.vae.coder import BLOCK, VaeCoder
+from codec.models.sheets import BLOCK
+from codec.models.vae.coder import VaeCoder
 from codec.pictures.picture import Picture
 from codec.pipeline.encode import compress_picture, decompress_container
 from tests.codec.models.vae.tiny import binary, digits, sheet, write_tiny_digits

@@ -13,7 +13,7 @@ from PIL import Image
 
 from bitstream.container import container_from_bytes, container_to_bytes
 from codec import loading
-from codec.models.vae.coder import sheet_of
+from codec.models.sheets import sheet_of
 from codec.pictures.picture import Picture
 from codec.pipeline.encode import compress_picture, decompress_container
 from tests.codec.models.draw.tiny_archive import BINARY, strokes, write_tiny_archive

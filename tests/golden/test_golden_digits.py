@@ -18,8 +18,9 @@ from bitstream.container import Container, container_from_bytes
 from codec import loading
 from codec.coding import channel_simulation, prior_tables
 from codec.models.base import LoadedModel
+from codec.models.sheets import sheet_of
 from codec.models.vae import sample_coders as vae_coders
-from codec.models.vae.coder import VaeCoder, sheet_of
+from codec.models.vae.coder import VaeCoder
 from codec.pipeline.encode import decompress_container
 from tests.golden import oracle
 from tests.golden.digits import CASES, LOSSY_CASES, QUALITIES, integers_digest, parse

@@ -13,7 +13,7 @@ from safetensors import safe_open
 
 from bitstream.container import Container, container_from_bytes
 from codec import loading
-from codec.models.vae.coder import sheet_of
+from codec.models.sheets import sheet_of
 from codec.pipeline.encode import decompress_container
 from tests.codec.models.draw.archive_oracle import decode_archive
 from tests.codec.models.draw.tiny_archive import SIDE

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bitstream import PayloadError, write_varint
 from codec.models.draw.recursion import DrawConfig
-from codec.models.vae.coder import sheet_of
+from codec.models.sheets import sheet_of
 from tests.codec.models.draw.tiny_archive import BINARY, COLOUR, SIDE, archive, images
 
 ROWS, COLUMNS = 3, 4

@@ -29,7 +29,7 @@ from codec.models.dplc.coder import NAME, DplcCoder, dplc_arrays
 from codec.models.dplc.networks import DplcConfig, DplcNetworks
 from codec.models.dplc.prior import ExactBitPrior
 from codec.models.generative.weights_file import metadata_in_order
-from codec.models.vae.coder import sheet_of
+from codec.models.sheets import sheet_of
 from codec.pictures.picture import Picture
 from codec.pipeline.encode import compress_picture, decompress_container
 from training.data.small_images import preset_images

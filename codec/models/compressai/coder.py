@@ -26,7 +26,7 @@ from bitstream.symbols import SymbolDecoder, SymbolEncoder
 from bitstream.tables import TableSet
 from codec.models.catalog import ARCHITECTURES, FOREIGN, find_model
 from codec.models.compressai.context import ContextModel
-from codec.models.photo.torch_network import to_levels
+from codec.models.layers import to_levels
 
 Float32Array = npt.NDArray[np.float32]
 Int32Array = npt.NDArray[np.int32]

@@ -28,7 +28,7 @@ from codec.coding.channel_simulation import open_unit, raw_numbers
 from codec.coding.prior_tables import normal_quantile
 from codec.models.dplc.networks import DplcConfig, DplcNetworks
 from codec.models.dplc.prior import BoolArray, ExactBitPrior, bit_tables
-from codec.models.vae.coder import (
+from codec.models.sheets import (
     blocks_of,
     check_grey_blocks,
     check_sheet_size,

@@ -6,12 +6,13 @@ images that the network was trained on. Groups of blocks go on one stack::
     encode   for each step, level: pop bins ~ q      push pixels | canvas     push bins | prior
     decode   for each, backwards: push bins | q      pop  pixels | canvas     pop  bins | prior
 
-See `codec.models.vae.archive` for the method. A group may only pop what the blocks before it
-have left on the stack, and a DRAW network has thousands of coordinates. A seed for them would cost
-more than a hundred digits; instead an archive goes through **stages**. The first has no bins at
-all: its blocks cost what pixels cost on a canvas that has seen nothing. Each further one has more
-bins, by a map that the weights file holds, and after the last map the groups double. An encoder
-goes to the next stage as soon as the stack holds the bits for it::
+Bits-back coding with ANS (Townsend, Bird and Barber, ICLR 2019) pops what it pushes back later. A
+group may only pop what the blocks before it have left on the stack, and a DRAW network has
+thousands of coordinates. A seed for them would cost more than a hundred digits; instead an archive
+goes through **stages**. The first has no bins at all: its blocks cost what pixels cost on a canvas
+that has seen nothing. Each further one has more bins, by a map that the weights file holds, and
+after the last map the groups double. An encoder goes to the next stage as soon as the stack holds
+the bits for it::
 
     stage     0      1      …   maps − 1   maps   maps + 1   …
     bins    none   map 1    …   last map   last     last
@@ -33,6 +34,7 @@ from torch import Tensor
 from bitstream.ans_coder import AnsCoder
 from bitstream.errors import PayloadError, TruncatedError, WeightsMismatchError
 from bitstream.varint import read_varint, write_varint
+from codec.coding.bits_back_tables import LEAST_BITS
 from codec.coding.prior_tables import uniform_tables
 from codec.models.draw.bins import (
     LOG_VARIANCES,
@@ -47,8 +49,7 @@ from codec.models.draw.exact import UNIT_BITS, ExactDraw, image_units
 from codec.models.draw.network import bernoulli_nats, gaussian_kl, logistic_nats
 from codec.models.draw.pixels import Pixels, pixel_arrays, pixels_from_arrays
 from codec.models.draw.recursion import DrawConfig, Prior
-from codec.models.vae.archive import LEAST_BITS
-from codec.models.vae.coder import (
+from codec.models.sheets import (
     blocks_of,
     check_black_and_white,
     check_grey_blocks,

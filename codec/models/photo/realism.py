@@ -23,9 +23,9 @@ import numpy.typing as npt
 import torch
 
 from bitstream.errors import WeightsMismatchError
+from codec.models.layers import to_levels
 from codec.models.photo.coder import PhotoCoder, read_photo_config
 from codec.models.photo.network import PhotoConfig, PhotoModel, Synthesis
-from codec.models.photo.torch_network import to_levels
 
 NAME = "photo-realism"
 ARRAY_PREFIX = "synthesis."

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 
 from bitstream.errors import WeightsMismatchError
+from codec.models.layers import to_levels
 from codec.models.photo.config import PhotoConfig
 from codec.models.photo.network import PhotoModel, Synthesis
 
@@ -100,14 +101,6 @@ def _network(arrays: Mapping[str, Array], config: PhotoConfig) -> PhotoModel:
             f"weights file: it does not fit its own sizes: {error}"
         ) from error
     return network.eval().requires_grad_(False)
-
-
-@torch.inference_mode()
-def to_levels(images: torch.Tensor) -> Uint8Array:
-    """Pixels float (1, 3, H, W) in [0, 1] to the nearest of uint8 (H, W, 3)."""
-    levels = images.mul(255).round_()
-    pixels: Uint8Array = levels[0].permute(1, 2, 0).to(torch.uint8).cpu().numpy()
-    return pixels
 
 
 def _array(tensor: torch.Tensor) -> Float32Array:

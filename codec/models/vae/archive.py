@@ -31,6 +31,7 @@ from bitstream.limits import MAX_TABLE_ENTRIES, MAX_TABLES
 from bitstream.tables import TableSet
 from bitstream.varint import read_varint, write_varint
 from codec.coding.bits_back_tables import (
+    LEAST_BITS,
     LOG_ODDS_REACH,
     PosteriorTables,
     log_odds_index,
@@ -38,14 +39,14 @@ from codec.coding.bits_back_tables import (
 )
 from codec.coding.exact_layers import ACTIVATION_BITS
 from codec.coding.prior_tables import uniform_tables
-from codec.models.vae.coder import (
+from codec.models.sheets import (
     BLOCK,
     blocks_of,
     check_black_and_white,
     only_payload,
-    read_config,
     sheet_of,
 )
+from codec.models.vae.coder import read_config
 from codec.models.vae.exact_mlp import ExactMlp, mlp_from_arrays
 
 Array = npt.NDArray[np.generic]
@@ -60,7 +61,6 @@ PIXELS = BLOCK * BLOCK
 SEED = 0xCA13
 FIRST_SEED_WORDS = 16
 MAX_SEED_WORDS = 2**14
-LEAST_BITS = 64  # a stack below this has run out, and no longer pops what can be pushed back
 MAX_GROUP = 64
 
 

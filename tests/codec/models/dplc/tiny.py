@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 from codec.models.dplc.coder import NAME, DplcCoder, dplc_arrays, load_dplc
 from codec.models.dplc.networks import DplcConfig, DplcNetworks
 from codec.models.dplc.prior import ExactBitPrior
-from codec.models.vae.coder import blocks_of
+from codec.models.sheets import blocks_of
 from tests.codec.tiny import photographs
 from training.loop.registry import register
 

@@ -15,7 +15,7 @@ import codec
 from bitstream import PayloadError, UsageError, write_varint
 from bitstream.ans_coder import AnsCoder
 from bitstream.errors import TableError, WeightsMismatchError
-from codec.coding.bits_back_tables import LOG_ODDS_REACH
+from codec.coding.bits_back_tables import LEAST_BITS, LOG_ODDS_REACH
 from codec.coding.prior_tables import interval_masses, normal_quantile
 from codec.loading import ENVIRONMENT_VARIABLE
 from codec.models.draw.archive import MODEL_ID, NAME, bits_back_arrays, nelbo_nats
@@ -24,8 +24,7 @@ from codec.models.draw.network import logistic_nats
 from codec.models.draw.pixels import LogisticPixels, pixels_from_arrays
 from codec.models.draw.recursion import DrawConfig
 from codec.models.draw.tables import frequencies, log_levels
-from codec.models.vae.archive import LEAST_BITS
-from codec.models.vae.coder import sheet_of
+from codec.models.sheets import sheet_of
 from codec.pictures.picture import Picture
 from codec.pipeline.encode import compress_picture
 from tests.codec.models.draw import tiny_archive as tiny_draw_archive

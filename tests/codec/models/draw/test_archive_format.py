@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from codec.models.draw.recursion import DrawConfig
-from codec.models.vae.coder import sheet_of
+from codec.models.sheets import sheet_of
 from tests.codec.models.draw.archive_oracle import decode_archive
 from tests.codec.models.draw.tiny_archive import BINARY, COLOUR, SIDE, arrays, images, load
 from tests.golden.draw_oracle import Weights

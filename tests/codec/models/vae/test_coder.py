@@ -13,8 +13,9 @@ import torch
 from bitstream import HeaderError, UsageError, container_from_bytes, container_to_bytes
 from codec.coding.prior_tables import RUNGS, RUNGS_PER_OCTAVE
 from codec.coding.tiling import TileGrid
+from codec.models.sheets import blocks_of, sheet_of
 from codec.models.vae import sample_coders as vae_coders
-from codec.models.vae.coder import VaeCoder, blocks_of, sheet_of
+from codec.models.vae.coder import VaeCoder
 from codec.models.vae.sample_coders import Posterior
 from codec.pictures.picture import Picture
 from codec.pipeline.encode import compress_picture, decompress_container

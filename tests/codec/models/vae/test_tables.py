@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,17 @@ def test_the_ladder_of_steps() -> None:
     steps = step_sizes()
     assert (len(steps), steps[0], steps[6]) == (RUNGS, 8.0, 4.0)
     assert steps[-1] == 8.0 / 512
+
+
+def test_the_normal_quantile_is_that_of_the_standard_library() -> None:
+    probabilities = np.concatenate([np.arange(1, 1000) / 1000, 10.0 ** np.arange(-300, -1, 7)])
+    probabilities = np.append(probabilities, 1 - 2.0**-53)
+    expected = [statistics.NormalDist().inv_cdf(p) for p in probabilities]
+    np.testing.assert_allclose(
+        prior_tables.normal_quantile(probabilities), expected, rtol=1e-14, atol=1e-15
+    )
+    ends = prior_tables.normal_quantile(np.array([[0.0, 0.5, 1.0]]))
+    np.testing.assert_array_equal(ends, [[-np.inf, 0.0, np.inf]])
 
 
 def test_normal_functions_are_inverse_and_keep_their_tails() -> None:
