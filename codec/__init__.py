@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 else:
     from codec import models
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 _HOMES = {
     "bitstream": (

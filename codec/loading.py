@@ -15,11 +15,13 @@ from bitstream.errors import UsageError, WeightsMismatchError, WeightsMissingErr
 from codec.models.catalog import (
     FOREIGN,
     WEIGHTS_FOLDER,
+    ModelEntry,
     architecture_name,
     find_model,
     find_variant,
     split_name,
 )
+from codec.system.missing_extra import extra_needed_by
 
 if TYPE_CHECKING:
     from bitstream.header import Header
@@ -62,6 +64,18 @@ def load_model(
     """
     name, file = split_name(str(model_id))
     entry = find_model(name)
+    purpose = "The device 'cuda'" if device == "cuda" else f"The model {entry.name!r}"
+    with extra_needed_by(purpose):
+        return _load_entry(entry, file, weights_hash, device, checkpoint)
+
+
+def _load_entry(
+    entry: ModelEntry,
+    file: str | None,
+    weights_hash: bytes | None,
+    device: str,
+    checkpoint: PathName | None,
+) -> LoadedModel:
     if entry.name == FOREIGN:
         variant = find_variant(file)
         path = _find_checkpoint(weights_hash, checkpoint)
@@ -98,16 +112,18 @@ def with_realism(model: LoadedModel, realism: float) -> LoadedModel:
     if realism == 0:
         return model
     from codec.models.photo.coder import PhotoCoder
-    from codec.models.photo.realism import RealisticPhoto
 
     if not isinstance(model, PhotoCoder):
         raise UsageError(
             f"realism {realism:g} was given, but the file is of {model.name}, which has one "
             "decoder only: realism is for files of photo, leave it at 0"
         )
-    path = find_realism(model.weights_hash)
-    realistic = _load_realism(path, path.stat().st_mtime_ns, str(model.device))
-    return RealisticPhoto(model, realistic, realism)
+    with extra_needed_by("A realism above 0"):
+        from codec.models.photo.realism import RealisticPhoto
+
+        path = find_realism(model.weights_hash)
+        realistic = _load_realism(path, path.stat().st_mtime_ns, str(model.device))
+        return RealisticPhoto(model, realistic, realism)
 
 
 def find_realism(photo_hash: bytes) -> Path:

@@ -8,9 +8,11 @@ from __future__ import annotations
 import math
 from typing import Protocol, runtime_checkable
 
-import torch
-
 from bitstream.errors import UsageError
+from codec.system.missing_extra import extra_needed_by
+
+with extra_needed_by("codec.priors"):
+    import torch
 
 
 @runtime_checkable

@@ -9,7 +9,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
+from codec.system.missing_extra import MissingExtraError, extra_needed_by
+
+try:
+    with extra_needed_by("Training", extra="train"):
+        import torch
+except MissingExtraError as error:
+    print(f"training: {error}", file=sys.stderr)
+    sys.exit(error.exit_code)
 
 from bitstream.errors import CalotypeError, UsageError
 from training.data.crops import CropSampler, load_photographs

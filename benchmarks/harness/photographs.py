@@ -1,4 +1,4 @@
-"""Photographs for measurements that must not depend on a data set: scaled from scikit-image's."""
+"""Photographs for measurements that must not depend on a data set: scaled from the demo's."""
 
 from __future__ import annotations
 
@@ -10,10 +10,7 @@ from codec.cli.demo import load_picture
 
 
 def shipped_photo(width: int, height: int, name: str = "coffee") -> NDArray[np.uint8]:
-    """A photograph of `width` × `height` pixels: uint8 (height, width, 3), Lanczos-resampled.
-
-    Raises `MissingExtraError` where scikit-image is not installed.
-    """
+    """A photograph of `width` × `height` pixels: uint8 (height, width, 3), Lanczos-resampled."""
     image = Image.fromarray(load_picture(name))
     return np.asarray(image.resize((width, height), Image.Resampling.LANCZOS))
 

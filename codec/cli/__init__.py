@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from bitstream import CalotypeError, OutputError
 from codec.cli.terminal import accept_all_names, print_error
+from codec.system.missing_extra import extra_needed_by
 
 if TYPE_CHECKING:
     from typer._click import Command, Context
@@ -43,7 +44,8 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx: "Context") -> Any:
         try:
-            return super().invoke(ctx)
+            with extra_needed_by("This command"):
+                return super().invoke(ctx)
         except CalotypeError as error:
             print_error(str(error))
             raise typer.Exit(error.exit_code) from error

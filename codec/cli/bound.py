@@ -88,7 +88,7 @@ def bound(
     """
     from codec.rate_distortion.annealing.rd_curve import rd_curve
     from codec.rate_distortion.ladder.model_file import ModelResult
-    from codec.rate_distortion.report.figure import plot_available
+    from codec.rate_distortion.report.figure import plot_available, plot_missing
     from codec.system.write_file import refuse_existing
 
     values = None if betas is None else parse_betas(betas)
@@ -126,7 +126,7 @@ def bound(
     result = ModelResult(curve, name or adapter.name, data_set, selection, extra)
     _write(result, output, drawings)
     if len(drawings) == 1:
-        notices.append('no .svg and .png: pip install "calotype[plot]" draws them')
+        notices.append(f"no .svg and .png: {plot_missing()}")
     failed = sum(not one for one in curve.certified)
     if failed:
         reasons = sorted({reason for row in curve.failures for reason in row})

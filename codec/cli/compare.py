@@ -106,9 +106,9 @@ def _choose(metrics: str | None) -> tuple[list[str], list[str]]:
         return wanted, []
     missing = {}
     if not ms_ssim_available():
-        missing["ms-ssim"] = MissingExtraError("MS-SSIM", "pytorch-msssim", "bench")
+        missing["ms-ssim"] = MissingExtraError("MS-SSIM", "pytorch-msssim", "metrics")
     if not ssimulacra2_available():
-        missing["ssimulacra2"] = MissingExtraError("SSIMULACRA2", "ssimulacra2", "bench")
+        missing["ssimulacra2"] = MissingExtraError("SSIMULACRA2", "ssimulacra2", "metrics")
     return [name for name in METRICS if name not in missing], [str(e) for e in missing.values()]
 
 

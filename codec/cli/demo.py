@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 QUALITIES = (75, 50, 25, 10)
 PICTURES = ("coffee", "astronaut", "chelsea")
-"""Photographs that lie inside scikit-image's wheel: nothing is downloaded."""
+FOLDER = Path(__file__).parents[1] / "photographs"
 
 PEERS = {"jpeg": ".jpg", "webp": ".webp"}
 
@@ -46,7 +45,7 @@ def demo(
     """Compress a photograph at four qualities, decode it, and show what it costs.
 
     Each file stands beside the JPEG and the WebP whose size is nearest. The photograph comes with
-    scikit-image, so this works offline; nothing but the output folder is written.
+    the package, so this works offline; nothing but the output folder is written.
     """
     from codec.rate_distortion import find_codec
     from codec.rate_distortion.files.result_file import write_bytes
@@ -80,21 +79,16 @@ def demo(
 
 
 def load_picture(name: str) -> NDArray[np.uint8]:
-    """A photograph from scikit-image's own files: uint8 (h, w, 3).
+    """A photograph of the package: uint8 (h, w, 3); raises `UsageError` for another name."""
+    import numpy as np
+    from PIL import Image
 
-    Raises `MissingExtraError` without scikit-image, `UsageError` for another name.
-    """
     from bitstream.errors import UsageError
-    from codec.rate_distortion.errors import MissingExtraError
 
     if name not in PICTURES:
         raise UsageError(f"unknown photograph {name!r}; choose one of {', '.join(PICTURES)}")
-    if find_spec("skimage") is None:
-        raise MissingExtraError("The demonstration's photograph", "scikit-image", "demo")
-    import numpy as np
-    from skimage import data
-
-    return np.asarray(getattr(data, name)(), dtype=np.uint8)
+    with Image.open(FOLDER / f"{name}.webp") as image:
+        return np.asarray(image.convert("RGB"))
 
 
 def nearest_in_size(

@@ -38,7 +38,7 @@ def rd(
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Pictures at a time.")] = 1,
     ms_ssim: Annotated[
-        bool, typer.Option("--ms-ssim", help="Measure MS-SSIM too (slow; needs the extra bench).")
+        bool, typer.Option("--ms-ssim", help="Measure MS-SSIM too (slow; needs the extra metrics).")
     ] = False,
     html: Annotated[
         bool,
@@ -56,7 +56,7 @@ def rd(
     Every rate is the size of a file that was decoded again. Writes JSON, CSV and pictures of the
     curves, and prints how many more or fewer bits each codec needs for the same PSNR.
     """
-    from codec.rate_distortion.report.figure import plot_available
+    from codec.rate_distortion.report.figure import plot_available, plot_missing
     from codec.system.write_file import refuse_existing
 
     range_bpp = None if rate_range is None else parse_rate_range(rate_range)
@@ -76,7 +76,7 @@ def rd(
     if html:
         _write_page(output / "rd.html", chosen, usable, curves, deltas, reference)
     if not drawings:
-        notices.append('no pictures of the curves: pip install "calotype[plot]" draws them')
+        notices.append(f"no pictures of the curves: {plot_missing()}")
     if as_json:
         print(json.dumps(_summary(curves, deltas, written, failed), indent=2, allow_nan=False))
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from bitstream import UsageError
+from codec.system.missing_extra import extra_needed_by
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,9 +19,12 @@ ReturnType = Literal["pil", "numpy", "torch"]
 
 
 def check_return_type(as_: object) -> None:
-    """Raise UsageError unless ``as_`` is a form that ``in_form`` knows."""
+    """Raise UsageError unless ``as_`` is a form that ``in_form`` knows and can make here."""
     if as_ not in ("pil", "numpy", "torch"):
         raise UsageError(f"as_={as_!r} was given, expected 'pil', 'numpy' or 'torch'")
+    if as_ == "torch":
+        with extra_needed_by("as_='torch'"):
+            import torch  # noqa: F401 - before anything is decoded
 
 
 def in_form(

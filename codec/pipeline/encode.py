@@ -28,6 +28,7 @@ from codec.pictures.bands import Band, Bands
 from codec.pictures.picture import Picture
 from codec.pipeline.lookahead import ahead
 from codec.pipeline.stitch import draw_bands, tiles_under
+from codec.system.missing_extra import extra_needed_by
 
 Region = tuple[int, int, int, int]
 Uint8Array = npt.NDArray[np.uint8]
@@ -95,8 +96,8 @@ def compress_picture(
         return model.encode_tile(analyze(number, header.quality), header.quality)
 
     if isinstance(model, PhotoCoder) and searches(model, effort):
-        # Here, because it loads torch.
-        from codec.models.photo.effort_tiles import EffortEncoder
+        with extra_needed_by(f"Effort {effort}"):
+            from codec.models.photo.effort_tiles import EffortEncoder
 
         encoder = EffortEncoder(
             model,

@@ -28,16 +28,12 @@ import numpy as np
 import numpy.typing as npt
 
 from bitstream import UsageError
+from codec.system.missing_extra import extra_needed_by
 
-try:
+with extra_needed_by("codec.plugins.numcodecs"):
     from numcodecs.abc import Codec
     from numcodecs.compat import ndarray_copy
     from numcodecs.registry import register_codec
-except ImportError as error:
-    raise ImportError(
-        "codec.plugins.numcodecs needs the library numcodecs, which is not installed; "
-        'install it with: pip install "calotype[zarr]"'
-    ) from error
 
 CHANNELS = (1, 3, 4)
 

@@ -57,6 +57,7 @@ from codec.rate_distortion.files.result_file import write_result as write_result
 from codec.rate_distortion.metrics import ms_ssim as ms_ssim
 from codec.rate_distortion.metrics import psnr_db as psnr_db
 from codec.rate_distortion.model_curve import RDCurve as RDCurve
+from codec.system.missing_extra import extra_needed_by
 
 if TYPE_CHECKING:
     from codec.datasets.arrays import read_images as read_images
@@ -126,6 +127,7 @@ def __getattr__(name: str) -> object:
     home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module 'codec.rate_distortion' has no attribute {name!r}")
-    value = getattr(importlib.import_module(home), name)
+    with extra_needed_by(f"codec.rate_distortion.{name}"):
+        value = getattr(importlib.import_module(home), name)
     globals()[name] = value
     return value

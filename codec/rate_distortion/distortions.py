@@ -15,11 +15,13 @@ import math
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
-import torch
-import torch.nn.functional as F
-from torch import nn
-
 from bitstream.errors import UsageError
+from codec.system.missing_extra import extra_needed_by
+
+with extra_needed_by("codec.rate_distortion.distortions"):
+    import torch
+    import torch.nn.functional as F
+    from torch import nn
 
 
 @runtime_checkable

@@ -77,7 +77,7 @@ def psnr_db(original: Pixels, decoded: Pixels) -> float:
 
 
 def ms_ssim_available() -> bool:
-    """Whether the library that computes MS-SSIM is installed (extra `bench`)."""
+    """Whether the library that computes MS-SSIM is installed (extra `metrics`)."""
     return find_spec("pytorch_msssim") is not None
 
 
@@ -90,7 +90,7 @@ def ms_ssim(original: Pixels, decoded: Pixels) -> float | None:
     """
     _check_pair(original, decoded)
     if not ms_ssim_available():
-        raise MissingExtraError("MS-SSIM", "pytorch-msssim", "bench")
+        raise MissingExtraError("MS-SSIM", "pytorch-msssim", "metrics")
     if min(original.shape[:2]) < MS_SSIM_SMALLEST_SIDE:
         return None
     import pytorch_msssim
@@ -105,7 +105,7 @@ def ms_ssim(original: Pixels, decoded: Pixels) -> float | None:
 
 
 def ssimulacra2_available() -> bool:
-    """Whether the library that computes SSIMULACRA2 is installed (extra `bench`)."""
+    """Whether the library that computes SSIMULACRA2 is installed (extra `metrics`)."""
     return find_spec("ssimulacra2") is not None
 
 
@@ -119,7 +119,7 @@ def ssimulacra2(original: Pixels, decoded: Pixels) -> float | None:
     """
     _check_pair(original, decoded)
     if not ssimulacra2_available():
-        raise MissingExtraError("SSIMULACRA2", "ssimulacra2", "bench")
+        raise MissingExtraError("SSIMULACRA2", "ssimulacra2", "metrics")
     if min(original.shape[:2]) < SSIMULACRA2_SMALLEST_SIDE:
         return None
     from ssimulacra2 import compute_ssimulacra2

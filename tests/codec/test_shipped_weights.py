@@ -10,10 +10,10 @@ import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image
-from skimage import data
 
 import codec
 from codec import loading
+from codec.cli.demo import load_picture
 from codec.models.catalog import MODELS, WEIGHTS_FOLDER
 from codec.models.photo.coder import PhotoCoder, coded_position
 from codec.rate_distortion.user_code.adapters import SHIPPED, load_decoder
@@ -35,8 +35,7 @@ def coder(monkeypatch: pytest.MonkeyPatch) -> PhotoCoder:
 @pytest.fixture(scope="module")
 def photo() -> Pixels:
     """A real photograph, uint8 (304, 400, 3), that neither side is a multiple of 64."""
-    pixels: Pixels = data.coffee()[48:352, 100:500]
-    return pixels
+    return load_picture("coffee")[48:352, 100:500]
 
 
 def psnr_db(one: Pixels, two: Pixels) -> float:
@@ -170,6 +169,7 @@ def test_draw_gets_better_with_quality_and_with_layers(photo: Pixels) -> None:
 
 @pytest.mark.usefixtures("coder")
 def test_the_archive_keeps_what_it_was_not_trained_on() -> None:
+    data = pytest.importorskip("skimage.data")
     pixels = np.where(data.horse()[50:150, 60:170], np.uint8(0), np.uint8(255))
     file = codec.compress(pixels, model="draw-bits-back")
     np.testing.assert_array_equal(codec.decompress(file, as_="numpy"), pixels)

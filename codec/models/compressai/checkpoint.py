@@ -23,7 +23,7 @@ from bitstream.tables import PRECISION, TableSet
 from codec.models.catalog import ARCHITECTURES, FOREIGN
 from codec.models.compressai.coder import FactorizedTables, HyperPrior, ZooCoder, ZooNetwork
 from codec.models.compressai.context import ContextModel
-from codec.system.missing_extra import MissingExtraError
+from codec.system.missing_extra import extra_needed_by
 
 State = dict[str, torch.Tensor]
 
@@ -102,13 +102,10 @@ def network_of(architecture: str, state: State) -> ZooNetwork:
 
     Raises `WeightsMismatchError`, `TableError`, `MissingExtraError`.
     """
-    try:
-        with warnings.catch_warnings():  # of deprecated parts of torch that it uses
-            warnings.simplefilter("ignore")
-            from compressai.registry import MODELS
-            from compressai.zoo import load_state_dict as with_new_names
-    except ImportError as error:
-        raise MissingExtraError(f"The model {FOREIGN!r}", "compressai", "zoo") from error
+    with extra_needed_by(f"The model {FOREIGN!r}"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of deprecated parts of torch that it uses
+        from compressai.registry import MODELS
+        from compressai.zoo import load_state_dict as with_new_names
     state = with_new_names(state)
     _check_sizes(state)
     try:

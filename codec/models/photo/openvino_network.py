@@ -19,7 +19,7 @@ import numpy.typing as npt
 from codec.models.photo.config import PhotoConfig
 from codec.models.photo.numpy_layers import Block, Crew, Dense, Plane
 from codec.models.photo.numpy_network import Array, Float32Array, NumpyTransforms
-from codec.system.missing_extra import MissingExtraError
+from codec.system.missing_extra import extra_needed_by
 from codec.system.processors import thread_count
 
 MAX_IDLE = 8  # networks
@@ -210,9 +210,8 @@ def _imported() -> Any:
     if is_silenced:
         sys.modules[REPORTS] = None  # type: ignore[assignment]
     try:
-        import openvino
-    except ImportError as error:
-        raise MissingExtraError("The device 'openvino'", "openvino", "openvino") from error
+        with extra_needed_by("The device 'openvino'"):
+            import openvino
     finally:
         if is_silenced:
             del sys.modules[REPORTS]

@@ -10,14 +10,17 @@ On one plot:  source_lower_bound ≤ R(D) ≤ R_p(D) ≤ amortized_bound, nerd_b
 the same seed on the same device gives the same numbers.
 """
 
-from codec.rate_distortion.bounds.amortized import AmortizedCurve as AmortizedCurve
-from codec.rate_distortion.bounds.amortized import amortized_bound as amortized_bound
-from codec.rate_distortion.bounds.mode_search import SearchEffort as SearchEffort
-from codec.rate_distortion.bounds.nerd import NerdCurve as NerdCurve
-from codec.rate_distortion.bounds.nerd import nerd_bound as nerd_bound
-from codec.rate_distortion.bounds.nerd import train_generator as train_generator
-from codec.rate_distortion.bounds.particles import ParticleSolution as ParticleSolution
-from codec.rate_distortion.bounds.particles import particle_descent as particle_descent
-from codec.rate_distortion.bounds.sandwich import SourceLowerBound as SourceLowerBound
-from codec.rate_distortion.bounds.sandwich import source_lower_bound as source_lower_bound
-from codec.rate_distortion.estimates import BoundPoint as BoundPoint
+from codec.system.missing_extra import extra_needed_by
+
+with extra_needed_by("codec.rate_distortion.bounds"):
+    from codec.rate_distortion.bounds.amortized import AmortizedCurve as AmortizedCurve
+    from codec.rate_distortion.bounds.amortized import amortized_bound as amortized_bound
+    from codec.rate_distortion.bounds.mode_search import SearchEffort as SearchEffort
+    from codec.rate_distortion.bounds.nerd import NerdCurve as NerdCurve
+    from codec.rate_distortion.bounds.nerd import nerd_bound as nerd_bound
+    from codec.rate_distortion.bounds.nerd import train_generator as train_generator
+    from codec.rate_distortion.bounds.particles import ParticleSolution as ParticleSolution
+    from codec.rate_distortion.bounds.particles import particle_descent as particle_descent
+    from codec.rate_distortion.bounds.sandwich import SourceLowerBound as SourceLowerBound
+    from codec.rate_distortion.bounds.sandwich import source_lower_bound as source_lower_bound
+    from codec.rate_distortion.estimates import BoundPoint as BoundPoint

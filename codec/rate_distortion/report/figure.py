@@ -53,6 +53,11 @@ def plot_available() -> bool:
     return find_spec("matplotlib") is not None
 
 
+def plot_missing() -> MissingExtraError:
+    """The error that says how to install matplotlib."""
+    return MissingExtraError("Drawing a curve", "matplotlib", "plot")
+
+
 def _line(label: str, points: Iterable[tuple[float, float]], published: bool) -> Line:
     finite = sorted(
         (bpp, db) for bpp, db in points if math.isfinite(bpp) and math.isfinite(db) and bpp > 0
@@ -165,7 +170,7 @@ def draw(
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"{path}: cannot draw this kind of file; use {', '.join(SUFFIXES)}")
     if not plot_available():
-        raise MissingExtraError("Drawing a curve", "matplotlib", "plot")
+        raise plot_missing()
     low_bpp, high_bpp = rate_range_bpp
     shown = [line for line in lines if sum(low_bpp <= bpp <= high_bpp for bpp in line.bpp) > 1]
     if not shown:

@@ -14,10 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bitstream.errors import UsageError
-from codec.rate_distortion.errors import MissingExtraError
 from codec.rate_distortion.files.result_file import make_folder, write_text
 from codec.rate_distortion.model_curve import NATS_PER_BIT
-from codec.rate_distortion.report.figure import COLOURS, MARKERS, SUFFIXES, plot_available
+from codec.rate_distortion.report.figure import (
+    COLOURS,
+    MARKERS,
+    SUFFIXES,
+    plot_available,
+    plot_missing,
+)
 from codec.rate_distortion.report.labels import place_labels
 from codec.rate_distortion.report.lines import ModelLine, ModelPicture
 from codec.rate_distortion.report.model_page import page_of
@@ -49,7 +54,7 @@ def draw_models(picture: ModelPicture, path: Path) -> None:
         write_text(path, page_of(picture))
         return
     if not plot_available():
-        raise MissingExtraError("Drawing a curve", "matplotlib", "plot")
+        raise plot_missing()
     import matplotlib
     from matplotlib.figure import Figure
 

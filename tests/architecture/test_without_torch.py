@@ -1,0 +1,268 @@
+"""The base installation: what works where torch and all other extras are absent, and what says
+which extra it needs.
+
+Every case runs in one process of its own, in which these libraries cannot be imported.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from codec.system.missing_extra import EXTRAS, extra_needed_by, install_command
+from tests.codec.tiny import photographs
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # pytest brings it
+
+ROOT = Path(__file__).parents[2]
+
+WORK = f"""
+import contextlib, json, os, sys
+from importlib.abc import MetaPathFinder
+
+class Absent(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {set(EXTRAS)!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Absent())
+import importlib.util
+find_spec = importlib.util.find_spec
+def absent_or(name, package=None):
+    try:
+        return find_spec(name, package)
+    except ModuleNotFoundError:
+        return None
+importlib.util.find_spec = absent_or
+
+from typer.testing import CliRunner
+from codec import CalotypeError
+from codec.cli import app
+
+results = []
+for case in json.load(sys.stdin):
+    if isinstance(case, list):
+        done = CliRunner().invoke(app, case)
+        results.append([done.exit_code, done.output, repr(done.exception)])
+    else:
+        try:
+            exec(case, {{}})
+            results.append([0, "", ""])
+        except CalotypeError as error:
+            results.append([error.exit_code, str(error), type(error).__name__])
+        except Exception as error:
+            results.append([None, str(error), type(error).__name__])
+assert "torch" not in sys.modules
+json.dump(results, sys.stdout)
+"""
+
+WORKS: dict[str, list[str] | str] = {
+    "compress": ["compress", "photo.png", "-o", "a.calo"],
+    "compress with effort 2": ["compress", "photo.png", "-e", "2", "-o", "b.calo"],
+    "compress to a PSNR": ["compress", "photo.png", "--psnr", "20", "-o", "c.calo"],
+    "compress to a size": ["compress", "photo.png", "--size", "2KiB", "-o", "d.calo"],
+    "compress to a rate": ["compress", "photo.png", "--bpp", "3", "-o", "e.calo"],
+    "decompress": ["decompress", "a.calo", "-o", "back.png"],
+    "inspect": ["inspect", "a.calo"],
+    "verify": ["verify", "a.calo"],
+    "compare": ["compare", "photo.png", "a.calo"],
+    "models": ["models"],
+    "rd": ["rd", "photo.png", "--codecs", "photo,jpeg", "--html", "-o", "rd"],
+    "plot as a page": ["plot", "ladder.json", "-o", "ladder.html"],
+    "demo": ["demo", "--picture", "chelsea"],
+    "library": "import codec; codec.decompress(codec.compress('photo.png'), as_='numpy')",
+    "plugin of Pillow": (
+        "import codec.plugins.pillow\n"
+        "from PIL import Image\n"
+        "Image.open('photo.png').save('f.calo')\n"
+        "Image.open('f.calo').load()"
+    ),
+    "the theory": "from codec.rate_distortion import blahut_arimoto",
+}
+
+NEEDS_AN_EXTRA: dict[str, tuple[list[str] | str, str]] = {
+    "draw": (["compress", "-m", "draw", "photo.png", "-o", "x.calo"], "torch"),
+    "dplc": (["compress", "-m", "dplc", "photo.png", "-o", "x.calo"], "torch"),
+    "vae-dither": (["compress", "-m", "vae-dither", "photo.png", "-o", "x.calo"], "torch"),
+    "vae-bits-back": (["compress", "-m", "vae-bits-back", "photo.png", "-o", "x.calo"], "torch"),
+    "draw-bits-back": (["compress", "-m", "draw-bits-back", "photo.png", "-o", "x.calo"], "torch"),
+    "a file of another model": (["decompress", "draw.calo", "-o", "x.png"], "torch"),
+    "verify a file of another model": (["verify", "draw.calo"], "torch"),
+    "effort 3": (["compress", "photo.png", "-e", "3", "-o", "x.calo"], "torch"),
+    "effort 9": (["compress", "photo.png", "-e", "9", "-o", "x.calo"], "torch"),
+    "realism": (["decompress", "photo.calo", "--realism", "1", "-o", "x.png"], "torch"),
+    "cuda": (["compress", "photo.png", "--device", "cuda", "-o", "x.calo"], "torch"),
+    "openvino": (["compress", "photo.png", "--device", "openvino", "-o", "x.calo"], "openvino"),
+    "bound": (["bound", "photo.png", "--data", "photo.png", "-o", "x"], "torch"),
+    "compare by MS-SSIM": (
+        ["compare", "photo.png", "photo.png", "--metrics", "ms-ssim"], "metrics",
+    ),
+    "compare by SSIMULACRA2": (
+        ["compare", "photo.png", "photo.png", "--metrics", "ssimulacra2"], "metrics",
+    ),
+    "rd with MS-SSIM": (
+        ["rd", "photo.png", "--codecs", "jpeg", "--ms-ssim", "-o", "y"], "metrics",
+    ),
+    "rd with JPEG XL": (["rd", "photo.png", "--codecs", "jxl", "-o", "z"], "bench"),
+    "plot": (["plot", "ladder.json", "-o", "ladder.svg"], "plot"),
+    "a checkpoint of CompressAI": (
+        ["compress", "-m", "compressai:mbt2018-mean", "--checkpoint", "photo.png", "photo.png",
+         "-o", "x.calo"],
+        "torch",
+    ),
+    "tensors": ("import codec; codec.decompress('photo.calo', as_='torch')", "torch"),
+    "rd_curve": ("from codec.rate_distortion import rd_curve", "torch"),
+    "priors": ("import codec.priors", "torch"),
+    "distortions": ("import codec.rate_distortion.distortions", "torch"),
+    "annealing": ("import codec.rate_distortion.annealing.rd_curve", "torch"),
+    "bounds": ("import codec.rate_distortion.bounds.particles", "torch"),
+    "adapters": ("import codec.rate_distortion.user_code.adapters", "torch"),
+    "plugin of numcodecs": ("import codec.plugins.numcodecs", "zarr"),
+}  # fmt: skip
+
+CASES = {**WORKS, **{name: case for name, (case, _) in NEEDS_AN_EXTRA.items()}}
+
+
+def run_without_extras(folder: Path, cases: list[list[str] | str]) -> list[Any]:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "CALOTYPE_WEIGHTS": str(ROOT / "tests" / "golden"),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", WORK],
+        input=json.dumps(cases),
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    results: list[Any] = json.loads(done.stdout)
+    return results
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str, str]]:
+    """Exit code, output and error of every case."""
+    folder = tmp_path_factory.mktemp("base")
+    Image.fromarray(photographs(count=1, side=64)[0]).save(folder / "photo.png")
+    golden = ROOT / "tests" / "golden"
+    (folder / "draw.calo").write_bytes((golden / "draw-v1.calo").read_bytes())
+    (folder / "photo.calo").write_bytes((golden / "photo-v1.calo").read_bytes())
+    ladder = ROOT / "benchmarks" / "results" / "rate_distortion_ladder.json"
+    (folder / "ladder.json").write_bytes(ladder.read_bytes())
+    return dict(zip(CASES, run_without_extras(folder, list(CASES.values())), strict=True))
+
+
+@pytest.mark.parametrize("name", WORKS)
+def test_what_the_base_installation_does(
+    outcomes: dict[str, tuple[int, str, str]], name: str
+) -> None:
+    code, output, error = outcomes[name]
+    assert code == 0, (output, error)
+
+
+@pytest.mark.parametrize("name", NEEDS_AN_EXTRA)
+def test_what_names_the_extra_that_it_needs(
+    outcomes: dict[str, tuple[int, str, str]], name: str
+) -> None:
+    code, output, error = outcomes[name]
+    assert code == 2, (output, error)
+    extra = NEEDS_AN_EXTRA[name][1]
+    text = " ".join(output.split())
+    assert f"is not installed; install the extra '{extra}': {install_command(extra)}" in text
+    assert "Traceback" not in output
+
+
+def test_training_names_its_extra() -> None:
+    code = "import sys; sys.modules['torch'] = None; import runpy; runpy.run_module('training')"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("training: Training needs the library torch")
+    assert "install the extra 'train'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_extras_are_those_of_the_distribution() -> None:
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        project = tomllib.load(file)["project"]
+    extras = project["optional-dependencies"]
+    for library, extra in EXTRAS.values():
+        assert any(line.startswith(library) for line in extras[extra]), (library, extra)
+    assert not any(line.startswith("torch") for line in project["dependencies"])
+
+
+class Origin:
+    """A distribution that came from where its PEP 610 record says."""
+
+    def __init__(self, record: object) -> None:
+        self.record = record
+
+    def read_text(self, name: str) -> str | None:
+        assert name == "direct_url.json"
+        return None if self.record is None else json.dumps(self.record)
+
+
+@pytest.mark.parametrize(
+    ("record", "command"),
+    [
+        (None, 'pip install "calotype[torch]"'),
+        (
+            {"url": "file:///home/me/cal%20otype", "dir_info": {"editable": True}},
+            'pip install -e ".[torch]" (in the folder cal otype)',
+        ),
+        (
+            {"url": "file:///home/me/calotype", "dir_info": {}},
+            'pip install ".[torch]" (in the folder calotype)',
+        ),
+        (
+            {"url": "https://x.org/c", "vcs_info": {"vcs": "git", "commit_id": "1"}},
+            'pip install "calotype[torch] @ git+https://x.org/c"',
+        ),
+        (
+            {"url": "https://x.org/c.whl", "archive_info": {}},
+            'pip install "calotype[torch] @ https://x.org/c.whl"',
+        ),
+        (
+            {"url": "file:///tmp/calotype-1-py3-none-any.whl", "archive_info": {}},
+            'pip install "./calotype-1-py3-none-any.whl[torch]" (in the folder that holds this '
+            "file)",
+        ),
+    ],
+)
+def test_the_command_fits_where_the_package_came_from(
+    monkeypatch: pytest.MonkeyPatch, record: object, command: str
+) -> None:
+    monkeypatch.setattr(metadata, "distribution", lambda name: Origin(record))
+    assert install_command("torch") == command
+
+
+def test_the_command_where_nothing_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> Origin:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "distribution", missing)
+    expected = f'pip install -e ".[torch]" (in the folder {ROOT.name})'
+    assert install_command("torch") == expected
+
+
+def test_other_modules_that_are_missing_are_defects() -> None:
+    with pytest.raises(ModuleNotFoundError, match="no_such_module"), extra_needed_by("A test"):
+        __import__("no_such_module")
