@@ -16,42 +16,34 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, overload
 from bitstream import UsageError, read_container, scan
 from codec.inspection import file_info
 from codec.models.catalog import MODELS, ModelEntry
-from codec.options import CompressOptions, check_device
+from codec.options import (
+    CompressArguments,
+    CompressOptions,
+    DecompressArguments,
+    DecompressOptions,
+    PathName,
+    takes_options,
+)
 from codec.pictures.forms import ReturnType, check_return_type, in_form
 from codec.pipeline.decode_file import read_bands
-from codec.results import Compression, FileInfo, Verification
+from codec.results import Compression, Decompression, FileInfo, Verification
 from codec.system.source import Source, opened
+from codec.system.write_file import write_atomically
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import torch
     from PIL import Image
+    from typing_extensions import Unpack
 
     from codec.pictures.picture import ImageSource, Picture
-
-Region = tuple[int, int, int, int]
-PathName = str | os.PathLike[str]
 
 _log = logging.getLogger("codec")
 
 
-def compress(
-    image: ImageSource,
-    *,
-    quality: float | None = None,
-    model: str = "photo",
-    effort: int = 1,
-    bpp: float | None = None,
-    size: int | None = None,
-    psnr: float | None = None,
-    strip: bool = False,
-    reduce_depth: bool = False,
-    apply_orientation: bool = False,
-    device: str = "auto",
-    noise_seed: int | None = 0,
-    checkpoint: PathName | None = None,
-) -> bytes:
+@takes_options(CompressOptions)
+def compress(image: ImageSource, **options: Unpack[CompressArguments]) -> bytes:
     """Return the bytes of a .calo file.
 
     image               Pillow image of any mode, array (height, width[, 1..4]) of uint8, path,
@@ -62,19 +54,20 @@ def compress(
                         on decoded 8-bit pixels.  At most 10 files are written to find it, and 4
                         more of an effort above 2
     model               name in the catalogue, see ``models``; "NAME:WEIGHTS" for other weights of
-                        the model than the default ones, by the name of their file
+                        the model than the default ones, by the name of their file; "photo" by
+                        default
     effort              1 .. 9, how long the encoder of photo searches for fewer bytes at the same
-                        PSNR: 1 and 2 are one pass, 3 weighs bits as it rounds, 4 to 7 improve on
-                        that step by step, 8 and 9 are for when time does not matter.  Other models
-                        have one level
+                        PSNR: 1 (the default) and 2 are one pass, 3 weighs bits as it rounds, 4 to
+                        7 improve on that step by step, 8 and 9 are for when time does not matter.
+                        Other models have one level
     strip               leave ICC, EXIF and XMP out
     reduce_depth        allow more than 8 bits per channel, rounded to 8
     apply_orientation   turn the pixels as the EXIF orientation says, and mark it as applied
-    device              "auto", "cpu", "openvino" (the processor too, for photo, in bfloat16 where
-                        it has that: needs the extra of this name) or "cuda"
+    device              "auto" (the default), "cpu", "openvino" (the processor too, for photo, in
+                        bfloat16 where it has that: needs the extra of this name) or "cuda"
     noise_seed          0 .. 2⁶³ − 1, for models that draw noise to decode with: kept in the file,
-                        so that every decoding shows the same image; None leaves it out, and each
-                        decoding draws its own.  Other models ignore it
+                        so that every decoding shows the same image; 0 by default.  None leaves it
+                        out, and each decoding draws its own.  Other models ignore it
     checkpoint          weights file of the model "compressai:ARCHITECTURE", a checkpoint of that
                         library.  It has one rate, so no target can be given; the file is bound to
                         this machine, see ``FileInfo.portable``
@@ -83,60 +76,17 @@ def compress(
     ``codec``.  Raises UsageError, InputError, ModelError.
     """
     fo = io.BytesIO()
-    done = compress_to_file(
-        image,
-        fo,
-        quality=quality,
-        model=model,
-        effort=effort,
-        bpp=bpp,
-        size=size,
-        psnr=psnr,
-        strip=strip,
-        reduce_depth=reduce_depth,
-        apply_orientation=apply_orientation,
-        device=device,
-        noise_seed=noise_seed,
-        checkpoint=checkpoint,
-    )
-    for notice in done.notices:
+    for notice in compress_with(CompressOptions(**options), image, fo).notices:
         _log.warning("%s", notice)
     return fo.getvalue()
 
 
+@takes_options(CompressOptions)
 def compress_to_file(
-    image: ImageSource,
-    fo: BinaryIO,
-    *,
-    quality: float | None = None,
-    model: str = "photo",
-    effort: int = 1,
-    bpp: float | None = None,
-    size: int | None = None,
-    psnr: float | None = None,
-    strip: bool = False,
-    reduce_depth: bool = False,
-    apply_orientation: bool = False,
-    device: str = "auto",
-    noise_seed: int | None = 0,
-    checkpoint: PathName | None = None,
+    image: ImageSource, fo: BinaryIO, **options: Unpack[CompressArguments]
 ) -> Compression:
     """Write a .calo file to a binary file object; ``compress`` describes the arguments."""
-    options = CompressOptions(
-        quality=quality,
-        model=model,
-        effort=effort,
-        bpp=bpp,
-        size=size,
-        psnr=psnr,
-        strip=strip,
-        reduce_depth=reduce_depth,
-        apply_orientation=apply_orientation,
-        device=device,
-        noise_seed=noise_seed,
-        checkpoint=checkpoint,
-    )
-    return compress_with(options, image, fo)
+    return compress_with(CompressOptions(**options), image, fo)
 
 
 def compress_with(
@@ -146,11 +96,13 @@ def compress_with(
     *,
     progress: Callable[[float], None] = lambda share: None,
 ) -> Compression:
-    """Write a .calo file with options that were checked before; see ``compress_to_file``.
+    """Write a .calo file with options that are checked already; see ``compress_to_file``.
 
-    progress   told the share of an effort's search that is done, 0 .. 1
+    progress   called with the share of an effort's search that is done, 0 .. 1
     """
+    from codec import loading
     from codec.pictures.picture import picture_from
+    from codec.pipeline.quality_search import meet
 
     picture = picture_from(
         image,
@@ -158,11 +110,8 @@ def compress_with(
         strip=options.strip,
         apply_orientation=options.apply_orientation,
     )
-    from codec import loading
-    from codec.pipeline import quality_search as target
-
     model = loading.load_model(options.model, device=options.device, checkpoint=options.checkpoint)
-    trial = target.meet(options, picture, model, progress)
+    trial = meet(options, picture, model, progress)
     fo.write(trial.data)
     size_bytes = len(trial.data)
     return Compression(
@@ -180,70 +129,38 @@ def compress_with(
 
 @overload
 def decompress(
-    data: Source,
-    *,
-    as_: Literal["pil"] = ...,
-    region: Region | None = ...,
-    layers: int | None = ...,
-    partial: bool = ...,
-    seed: int | None = ...,
-    realism: float = ...,
-    device: str = ...,
-    checkpoint: PathName | None = ...,
+    data: Source, *, as_: Literal["pil"] = ..., **options: Unpack[DecompressArguments]
 ) -> Image.Image: ...
 @overload
 def decompress(
-    data: Source,
-    *,
-    as_: Literal["numpy"],
-    region: Region | None = ...,
-    layers: int | None = ...,
-    partial: bool = ...,
-    seed: int | None = ...,
-    realism: float = ...,
-    device: str = ...,
-    checkpoint: PathName | None = ...,
+    data: Source, *, as_: Literal["numpy"], **options: Unpack[DecompressArguments]
 ) -> npt.NDArray[np.uint8]: ...
 @overload
 def decompress(
-    data: Source,
-    *,
-    as_: Literal["torch"],
-    region: Region | None = ...,
-    layers: int | None = ...,
-    partial: bool = ...,
-    seed: int | None = ...,
-    realism: float = ...,
-    device: str = ...,
-    checkpoint: PathName | None = ...,
+    data: Source, *, as_: Literal["torch"], **options: Unpack[DecompressArguments]
 ) -> torch.Tensor: ...
+@takes_options(DecompressOptions)
 def decompress(
-    data: Source,
-    *,
-    as_: ReturnType = "pil",
-    region: Region | None = None,
-    layers: int | None = None,
-    partial: bool = False,
-    seed: int | None = None,
-    realism: float = 0.0,
-    device: str = "auto",
-    checkpoint: PathName | None = None,
+    data: Source, *, as_: ReturnType = "pil", **options: Unpack[DecompressArguments]
 ) -> Image.Image | npt.NDArray[np.uint8] | torch.Tensor:
     """Return the image of a .calo file.
 
     data      bytes, path, or binary file object
-    as_       "pil": Pillow image L, LA, RGB or RGBA, with ICC, EXIF and XMP in ``info``;
-              "numpy": uint8 (height, width[, 2..4]); "torch": uint8 (channels, height, width)
+    as_       "pil" (the default): Pillow image L, LA, RGB or RGBA, with ICC, EXIF and XMP in
+              ``info``; "numpy": uint8 (height, width[, 2..4]); "torch": uint8 (channels, height,
+              width)
     region    (x, y, width, height) in pixels: decode only the tiles that this part needs
-    layers    decode only the first so many quality layers, 1 .. the file's own number
+    layers    decode only the first so many quality layers, 1 .. the file's own number; None (the
+              default) decodes all of them
     partial   accept a file that was cut: decode the layers that are complete, at least one
     seed      0 .. 2⁶³ − 1: draw what missing layers would say from the model's prior, the same
-              for the same seed; None takes the prior's mean.  Nothing is drawn for a whole file,
-              except by models that draw noise: theirs comes from this seed; with None from that
-              of the file, and afresh each time where the file has none
-    realism   0 .. 1, for files of photo: 0 has the least squared error, 1 looks most like a
-              photograph, between them their weighted mean.  Above 0 it needs weights of its own
-    device    "auto", "cpu", "openvino" or "cuda"
+              for the same seed; None (the default) takes the prior's mean.  Nothing is drawn for a
+              whole file, except by models that draw noise: theirs comes from this seed; with None
+              from that of the file, and afresh each time where the file has none
+    realism   0 .. 1, for files of photo: 0 (the default) has the least squared error, 1 looks most
+              like a photograph, between them their weighted mean.  Above 0 it needs weights of
+              its own
+    device    "auto" (the default), "cpu", "openvino" or "cuda"
     checkpoint    of a file of compressai, the one it was written with; None looks for its hash in
               the folders of the environment variable CALOTYPE_WEIGHTS
 
@@ -251,93 +168,74 @@ def decompress(
     Raises UsageError, InputError, StreamError, ModelError.
     """
     check_return_type(as_)
-    picture = decompress_to_picture(
-        data,
-        region=region,
-        layers=layers,
-        partial=partial,
-        seed=seed,
-        realism=realism,
-        device=device,
-        checkpoint=checkpoint,
-    )
-    return in_form(picture, as_)
+    return in_form(decompress_to_picture(data, **options), as_)
 
 
-def decompress_to_picture(
-    data: Source,
-    *,
-    region: Region | None = None,
-    layers: int | None = None,
-    partial: bool = False,
-    seed: int | None = None,
-    realism: float = 0.0,
-    device: str = "auto",
-    checkpoint: PathName | None = None,
-) -> Picture:
+def decompress_to_picture(data: Source, **options: Unpack[DecompressArguments]) -> Picture:
     """Return pixels, alpha and metadata of a .calo file; ``decompress`` has the arguments."""
-    return read_bands(
-        data,
-        region=region,
-        layers=layers,
-        partial=partial,
-        seed=seed,
-        realism=realism,
-        device=device,
-        checkpoint=checkpoint,
-    ).picture()
+    return read_bands(data, DecompressOptions(**options)).picture()
 
 
+@takes_options(DecompressOptions)
 def decompress_file(
     path: Source,
-    output: str | os.PathLike[str] | BinaryIO,
+    output: PathName | BinaryIO,
     *,
     format: str | None = None,  # noqa: A002 - the name that Pillow's save gives it
-    region: Region | None = None,
-    layers: int | None = None,
-    partial: bool = False,
-    seed: int | None = None,
-    realism: float = 0.0,
-    device: str = "auto",
-    checkpoint: PathName | None = None,
+    **options: Unpack[DecompressArguments],
 ) -> tuple[str, ...]:
     """Decode a .calo file and save it as an image file; return notices.
 
-    path     the .calo file, as ``decompress`` takes it
-    output   path, whose suffix picks the format, or a binary file object
-    format   Pillow's name of the format, such as "PNG"; needed for a file object
+    path      the .calo file, as ``decompress`` takes it
+    output    path, whose suffix picks the format, or a binary file object
+    format    Pillow's name of the format, such as "PNG"; needed for a file object
+    options   those of ``decompress`` but its ``as_``
 
     An existing output is replaced.  PNG and PPM are written to a path while the image is decoded:
     large ones need little memory.  Raises what ``decompress`` raises, and OutputError.
     """
-    from codec.pictures.bands import bands_of
-    from codec.pictures.save import format_of_suffix, save_bands
+    from codec.pictures.save import format_of_suffix
 
-    if format is None:
-        if not isinstance(output, (str, os.PathLike)):
-            raise UsageError("output is a file object and format is None: give format='PNG'")
-        format = format_of_suffix(Path(output).suffix)  # noqa: A001
-    bands = read_bands(
-        path,
-        region=region,
-        layers=layers,
-        partial=partial,
-        seed=seed,
-        realism=realism,
-        device=device,
-        checkpoint=checkpoint,
-    )
+    checked = DecompressOptions(**options)
     if isinstance(output, (str, os.PathLike)):
-        from codec.system.write_file import write_atomically
+        target = Path(output)
+        format = format or format_of_suffix(target.suffix)  # noqa: A001
 
-        notices: list[str] = []
-        write_atomically(
-            Path(output), lambda fo: notices.extend(save_bands(bands, fo, format)), force=True
-        )
-    else:
-        # All is decoded before any of it is written: a file that is damaged leaves nothing there.
-        notices = list(save_bands(bands_of(bands.picture()), output, format))
-    return (*bands.notices, *notices)
+        def write(fill: Callable[[BinaryIO], object]) -> None:
+            write_atomically(target, fill, force=True)
+
+        return decompress_with(checked, path, format, write).notices
+    if format is None:
+        raise UsageError("output is a file object and format is None: give format='PNG'")
+    fo = output
+    return decompress_with(checked, path, format, lambda fill: fill(fo), whole=True).notices
+
+
+def decompress_with(
+    options: DecompressOptions,
+    data: Source,
+    format: str,  # noqa: A002 - as above
+    write: Callable[[Callable[[BinaryIO], object]], object],
+    *,
+    whole: bool = False,
+) -> Decompression:
+    """Decode a .calo file and save it, with options that are checked already.
+
+    format   Pillow's name of the format
+    write    called once, with a function that saves the image to a binary file object
+    whole    decode everything before ``write`` is called, so that a damaged file writes nothing
+    """
+    from codec.pictures.bands import bands_of
+    from codec.pictures.save import save_bands
+
+    bands = read_bands(data, options)
+    notices = list(bands.notices)
+    if whole:
+        bands = bands_of(bands.picture())
+    write(lambda fo: notices.extend(save_bands(bands, fo, format)))
+    return Decompression(
+        bands.width, bands.height, bands.channels, bands.has_alpha, format, tuple(notices)
+    )
 
 
 def inspect(data: Source) -> FileInfo:
@@ -356,10 +254,10 @@ def verify(
 
     Raises what ``decompress`` raises; returning means that the file is sound.
     """
-    check_device(device)
     from codec import loading
     from codec.pipeline import encode
 
+    options = DecompressOptions(device=device, checkpoint=checkpoint)
     with opened(data) as fo:
         content = fo if fo.seekable() else io.BytesIO(fo.read())
         start = content.tell()
@@ -367,7 +265,7 @@ def verify(
         content.seek(start)
         container = read_container(content)
     header = container.header
-    model = loading.load_model_of(header, device=device, checkpoint=checkpoint)
+    model = loading.load_model_of(header, device=options.device, checkpoint=options.checkpoint)
     for _ in encode.container_bands(container, model).bands:
         pass
     return Verification(

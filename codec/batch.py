@@ -22,39 +22,30 @@ from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Generic, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, Generic, TypeVar
 
-from bitstream import CalotypeError, OutputError, UsageError, limits
+from bitstream import CalotypeError, OutputError, UsageError
 from codec import api
 from codec.options import (
+    CompressArguments,
     CompressOptions,
-    check_device,
+    DecompressArguments,
+    DecompressOptions,
+    PathName,
     check_integer,
-    check_realism,
-    check_region,
-    check_seed,
+    takes_options,
 )
-from codec.results import Compression
+from codec.results import Compression, Decompression
 from codec.system.processors import compute_threads
 from codec.system.workers import Outcome, run_each
 from codec.system.write_file import write_atomically
 
-PathName = str | os.PathLike[str]
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 T = TypeVar("T")
 
 SUFFIX = ".calo"
-
-
-@dataclass(frozen=True)
-class Decompression:
-    """What was written: the picture's size, its format, and notices on what was left out."""
-
-    width: int
-    height: int
-    channels: int
-    has_alpha: bool
-    format: str
-    notices: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -74,31 +65,6 @@ class FileResult(Generic[T]):
 
 
 @dataclass(frozen=True)
-class DecompressOptions:
-    """The keyword arguments of ``codec.decompress`` but its ``as_``; see there.
-
-    Raises UsageError for values out of range.
-    """
-
-    region: tuple[int, int, int, int] | None = None
-    layers: int | None = None
-    partial: bool = False
-    seed: int | None = None
-    realism: float = 0.0
-    device: str = "auto"
-    checkpoint: PathName | None = None
-
-    def __post_init__(self) -> None:
-        check_device(self.device)
-        check_seed(self.seed)
-        check_realism(self.realism)
-        if self.layers is not None:
-            check_integer("layers", self.layers, 1, limits.MAX_LAYERS)
-        if self.region is not None:
-            check_region(self.region)
-
-
-@dataclass(frozen=True)
 class _Job:
     """One file in, one file out, or why that cannot be."""
 
@@ -107,6 +73,7 @@ class _Job:
     problem: CalotypeError | None
 
 
+@takes_options(CompressOptions)
 def compress_files(
     paths: Iterable[PathName],
     folder: PathName,
@@ -115,7 +82,7 @@ def compress_files(
     overwrite: bool = False,
     executor: Executor | None = None,
     threads: int = 1,
-    **options: Any,
+    **options: Unpack[CompressArguments],
 ) -> Generator[FileResult[Compression], None, None]:
     """Compress image files into a folder; yield what became of each, in the order of ``paths``.
 
@@ -146,6 +113,7 @@ def compress_files(
     return _results(jobs, work, executor, threads)
 
 
+@takes_options(DecompressOptions)
 def decompress_files(
     paths: Iterable[PathName],
     folder: PathName,
@@ -155,7 +123,7 @@ def decompress_files(
     overwrite: bool = False,
     executor: Executor | None = None,
     threads: int = 1,
-    **options: Any,
+    **options: Unpack[DecompressArguments],
 ) -> Generator[FileResult[Decompression], None, None]:
     """Decompress .calo files into a folder; yield what became of each, in the order of ``paths``.
 
@@ -266,29 +234,9 @@ def _compress_file(
 def _decompress_file(
     options: DecompressOptions, format_name: str, overwrite: bool, task: tuple[Path, Path]
 ) -> Decompression:
-    from codec.pictures.save import save_bands
-    from codec.pipeline.decode_file import read_bands
-
     source, output = task
-    bands = read_bands(
-        source,
-        region=options.region,
-        layers=options.layers,
-        partial=options.partial,
-        seed=options.seed,
-        realism=options.realism,
-        device=options.device,
-        checkpoint=options.checkpoint,
-    )
-    notices = list(bands.notices)
-    _write(output, lambda fo: notices.extend(save_bands(bands, fo, format_name)), overwrite)
-    return Decompression(
-        bands.width,
-        bands.height,
-        bands.channels,
-        bands.has_alpha,
-        format_name,
-        tuple(notices),
+    return api.decompress_with(
+        options, source, format_name, lambda fill: _write(output, fill, overwrite)
     )
 
 

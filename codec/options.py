@@ -1,22 +1,31 @@
-"""What a person may ask of compression, checked before any file is read."""
+"""The options of compression and decompression, checked before any file is read."""
 
-import math
+from __future__ import annotations
+
+import inspect
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, TypedDict, TypeVar
 
-from bitstream import UsageError
+from bitstream import UsageError, limits
 from codec.models.catalog import FOREIGN, find_model, find_variant, split_name
+
+PathName = str | os.PathLike[str]
+Region = tuple[int, int, int, int]
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 DEFAULT_QUALITY = 75.0
 DEVICES = ("auto", "cpu", "openvino", "cuda")
+MAX_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True)
 class CompressOptions:
-    """The keyword arguments of ``codec.compress``; see there.
+    """The keyword arguments of ``codec.compress``, which describes them.
 
-    Raises UsageError for values out of range or two targets at once, UnknownModelError.
+    NumPy's scalars become Python's numbers.  Raises UsageError for values out of range or two
+    targets at once, UnknownModelError.
     """
 
     quality: float | None = None
@@ -30,29 +39,31 @@ class CompressOptions:
     apply_orientation: bool = False
     device: str = "auto"
     noise_seed: int | None = 0
-    checkpoint: str | os.PathLike[str] | None = None
+    checkpoint: PathName | None = None
 
     def __post_init__(self) -> None:
-        targets = {
-            "quality": self.quality,
-            "bpp": self.bpp,
-            "size": self.size,
-            "psnr": self.psnr,
-        }
-        given = [name for name, value in targets.items() if value is not None]
+        targets = ("quality", "bpp", "size", "psnr")
+        given = [name for name in targets if getattr(self, name) is not None]
         if len(given) > 1:
             raise UsageError(f"{' and '.join(given)} were given, expected only one of them")
         for name in given:
-            check_number(name, targets[name])
+            _replace(self, name, check_number(name, getattr(self, name)))
         if self.quality is not None and not 1 <= self.quality <= 100:
             raise UsageError(f"quality {self.quality:g} was given, expected 1 .. 100")
-        for name in ("bpp", "size", "psnr"):
-            value = targets[name]
-            if value is not None and value <= 0:
-                raise UsageError(f"{name} {value:g} was given, expected a positive number")
-        check_integer("effort", self.effort, 1, 9)
+        for name in given:
+            if getattr(self, name) <= 0:
+                raise UsageError(
+                    f"{name} {getattr(self, name):g} was given, expected a positive number"
+                )
+        _replace(self, "effort", check_integer("effort", self.effort, 1, 9))
+        for name in ("strip", "reduce_depth", "apply_orientation"):
+            _replace(self, name, _check_switch(name, getattr(self, name)))
         check_device(self.device)
-        check_seed(self.noise_seed, "noise_seed")
+        if self.noise_seed is not None:
+            _replace(self, "noise_seed", check_integer("noise_seed", self.noise_seed, 0, MAX_SEED))
+        _check_path("checkpoint", self.checkpoint)
+        if not isinstance(self.model, str):
+            raise UsageError(f"model {_shown(self.model)} was given, expected a name: 'photo'")
         name, detail = split_name(self.model)
         if find_model(name).name == FOREIGN:
             self._check_foreign(detail, given)
@@ -74,8 +85,6 @@ class CompressOptions:
                 f"the model {FOREIGN!r} has no weights of its own: give a checkpoint of "
                 f"{architecture} (checkpoint=PATH, or --checkpoint FILE)"
             )
-        if not isinstance(self.checkpoint, (str, os.PathLike)):
-            raise UsageError(f"checkpoint {self.checkpoint!r} was given, expected a path")
 
     @property
     def asked_quality(self) -> float:
@@ -83,40 +92,156 @@ class CompressOptions:
         return DEFAULT_QUALITY if self.quality is None else float(self.quality)
 
 
-def check_number(name: str, value: object) -> None:
-    """Raise UsageError unless ``value`` is a finite number."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise UsageError(f"{name} {value!r} was given, expected a finite number")
+@dataclass(frozen=True)
+class DecompressOptions:
+    """The keyword arguments of ``codec.decompress`` but its ``as_``, which describes them.
+
+    NumPy's scalars become Python's numbers.  Raises UsageError for values out of range.  Whether a
+    region lies inside the image, and whether the file has so many layers, only the file can tell.
+    """
+
+    region: Region | None = None
+    layers: int | None = None
+    partial: bool = False
+    seed: int | None = None
+    realism: float = 0.0
+    device: str = "auto"
+    checkpoint: PathName | None = None
+
+    def __post_init__(self) -> None:
+        if self.region is not None:
+            _replace(self, "region", _check_region(self.region))
+        if self.layers is not None:
+            _replace(self, "layers", check_integer("layers", self.layers, 1, limits.MAX_LAYERS))
+        _replace(self, "partial", _check_switch("partial", self.partial))
+        if self.seed is not None:
+            _replace(self, "seed", check_integer("seed", self.seed, 0, MAX_SEED))
+        _replace(self, "realism", check_number("realism", self.realism))
+        if not 0 <= self.realism <= 1:
+            raise UsageError(f"realism {self.realism:g} was given, expected a number, 0 .. 1")
+        check_device(self.device)
+        _check_path("checkpoint", self.checkpoint)
 
 
-def check_integer(name: str, value: object, low: int, high: int) -> None:
-    """Raise UsageError unless ``value`` is an integer, low .. high."""
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise UsageError(f"{name} {value!r} was given, expected an integer, {low} .. {high}")
+class CompressArguments(TypedDict, total=False):
+    """The fields of `CompressOptions` as keyword arguments, for type checkers and editors."""
+
+    quality: float | None
+    model: str
+    effort: int
+    bpp: float | None
+    size: int | None
+    psnr: float | None
+    strip: bool
+    reduce_depth: bool
+    apply_orientation: bool
+    device: str
+    noise_seed: int | None
+    checkpoint: PathName | None
 
 
-def check_seed(seed: object, name: str = "seed") -> None:
-    """Raise UsageError unless ``seed`` is None or an integer, 0 .. 2⁶³ − 1."""
-    if seed is not None:
-        check_integer(name, seed, 0, 2**63 - 1)
+class DecompressArguments(TypedDict, total=False):
+    """The fields of `DecompressOptions` as keyword arguments, for type checkers and editors."""
+
+    region: Region | None
+    layers: int | None
+    partial: bool
+    seed: int | None
+    realism: float
+    device: str
+    checkpoint: PathName | None
 
 
-def check_realism(realism: object) -> None:
-    """Raise UsageError unless ``realism`` is a number, 0 .. 1."""
-    number = not isinstance(realism, bool) and isinstance(realism, (int, float))
-    if not number or not 0 <= realism <= 1:  # type: ignore[operator]
-        raise UsageError(f"realism {realism!r} was given, expected a number, 0 .. 1")
+def takes_options(options: type) -> Callable[[Function], Function]:
+    """Show the fields of an options class in the signature of a function of ``**options``.
+
+    ``help``, notebooks and documentation then list every option with its default.
+    """
+
+    def decorate(function: Function) -> Function:
+        own = inspect.signature(function)
+        shown = [one for one in own.parameters.values() if one.kind is not one.VAR_KEYWORD]
+        for field in fields(options):
+            shown.append(
+                inspect.Parameter(
+                    field.name,
+                    inspect.Parameter.KEYWORD_ONLY,
+                    default=field.default,
+                    annotation=field.type,
+                )
+            )
+        function.__signature__ = own.replace(parameters=shown)  # type: ignore[attr-defined]
+        return function
+
+    return decorate
 
 
-def check_device(device: str) -> None:
+def check_number(name: str, value: object) -> int | float:
+    """Return ``value`` as a Python number; raise UsageError unless it is one, and finite."""
+    number = _plain(value)
+    if isinstance(number, (int, float)) and not isinstance(number, bool):
+        try:
+            if abs(float(number)) < float("inf"):  # NaN fails as well
+                return number
+        except OverflowError:  # an integer beyond the floats
+            pass
+    raise UsageError(f"{name} {_shown(value)} was given, expected a finite number")
+
+
+def check_integer(name: str, value: object, low: int, high: int) -> int:
+    """Return ``value`` as a Python integer; raise UsageError unless it is one, low .. high."""
+    number = _plain(value)
+    if isinstance(number, int) and not isinstance(number, bool) and low <= number <= high:
+        return number
+    raise UsageError(f"{name} {_shown(value)} was given, expected an integer, {low} .. {high}")
+
+
+def check_device(device: object) -> None:
     """Raise UsageError for an unknown device name."""
-    if device not in DEVICES:
-        raise UsageError(f"device {device!r} was given, expected one of {', '.join(DEVICES)}")
+    if not isinstance(device, str) or device not in DEVICES:
+        raise UsageError(f"device {_shown(device)} was given, expected one of {', '.join(DEVICES)}")
 
 
-def check_region(region: Sequence[object]) -> None:
-    """Raise UsageError unless ``region`` is four integers; the decoder checks them further."""
-    if len(region) != 4 or not all(type(value) is int for value in region):
+def _check_switch(name: str, value: object) -> bool:
+    switch = _plain(value)
+    if not isinstance(switch, int) or switch not in (0, 1):
+        raise UsageError(f"{name} {_shown(value)} was given, expected True or False")
+    return bool(switch)
+
+
+def _check_path(name: str, value: object) -> None:
+    if value is not None and not isinstance(value, (str, os.PathLike)):
+        raise UsageError(f"{name} {_shown(value)} was given, expected a path")
+
+
+def _check_region(region: object) -> Region:
+    try:
+        values = [_plain(value) for value in region]  # type: ignore[attr-defined]
+    except TypeError:  # not several values
+        values = []
+    if len(values) != 4 or not all(type(v) is int and abs(v) < 2**31 for v in values):
         raise UsageError(
-            f"region {region!r} was given, expected four integers: x, y, width, height"
+            f"region {_shown(region)} was given, expected four integers: x, y, width, height"
         )
+    x, y, width, height = values
+    return x, y, width, height
+
+
+def _plain(value: object) -> Any:
+    """A scalar of NumPy as Python's own; every other value as it is."""
+    is_scalar = getattr(value, "shape", None) == () and hasattr(value, "item")
+    return value.item() if is_scalar else value  # type: ignore[attr-defined]
+
+
+def _shown(value: object) -> str:
+    """A value for a message, cut where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes out no integer of more than 4,300 digits
+        return "of very many digits"
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _replace(options: object, name: str, value: object) -> None:
+    """Put the checked value in place of the given one, in an object that is being made."""
+    object.__setattr__(options, name, value)

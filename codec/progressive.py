@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal, overload
 
 from bitstream import Container, read_layers
-from codec.options import check_device, check_seed
+from codec.options import DecompressOptions
 from codec.pictures.forms import ReturnType, check_return_type, in_form
 from codec.system.source import Source, opened
 
@@ -48,12 +48,11 @@ def decompress_progressive(
     is read: of a file that ends early, after the images of its complete layers.
     """
     check_return_type(as_)
-    check_seed(seed)
-    check_device(device)
-    return (in_form(picture, as_) for picture in _pictures(data, seed, device))
+    options = DecompressOptions(seed=seed, device=device)
+    return (in_form(picture, as_) for picture in _pictures(data, options))
 
 
-def _pictures(data: Source, seed: int | None, device: str) -> Iterator[Picture]:
+def _pictures(data: Source, options: DecompressOptions) -> Iterator[Picture]:
     from codec import loading
     from codec.pipeline import encode
 
@@ -62,9 +61,9 @@ def _pictures(data: Source, seed: int | None, device: str) -> Iterator[Picture]:
         for container in read_layers(fo):
             if decode is None:
                 header = container.header
-                model = loading.load_model_of(header, device=device)
+                model = loading.load_model_of(header, device=options.device)
                 if header.layers == 1:
-                    decode = partial(encode.decompress_container, model=model, seed=seed)
+                    decode = partial(encode.decompress_container, model=model, seed=options.seed)
                 else:
-                    decode = encode.LayerDecoder(header, model, seed=seed).decode
+                    decode = encode.LayerDecoder(header, model, seed=options.seed).decode
             yield decode(container)

@@ -32,6 +32,21 @@ class Compression:
 
 
 @dataclass(frozen=True)
+class Decompression:
+    """What was written: the picture's size, Pillow's name of its format, and notices.
+
+    notices   sentences on what was left out
+    """
+
+    width: int
+    height: int
+    channels: int
+    has_alpha: bool
+    format: str
+    notices: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class FileInfo:
     """What a file says about itself.
 

@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from bitstream import UsageError, limits
-from codec.batch import Decompression
+from bitstream import UsageError
 from codec.cli.batch import as_record, end, notice, print_json, run_batch
 from codec.cli.files import check_targets, plan, read_input, write_output
 from codec.cli.values import parse_region
+from codec.results import Decompression
 
 SUFFIX = ".png"
 
@@ -75,14 +75,17 @@ def decompress(
 
     photo.calo becomes photo.png beside it; -o photo.jpg picks another format by its suffix.
     """
-    from codec.options import check_device, check_integer, check_realism, check_seed
+    from codec.options import DecompressOptions
 
-    check_device(device)
-    check_seed(seed)
-    check_realism(realism)
-    if layers is not None:
-        check_integer("layers", layers, 1, limits.MAX_LAYERS)
-    window = None if region is None else parse_region(region)
+    options = DecompressOptions(
+        region=None if region is None else parse_region(region),
+        layers=layers,
+        partial=partial,
+        seed=seed,
+        realism=realism,
+        device=device,
+        checkpoint=checkpoint,
+    )
     todo = plan(
         inputs,
         output,
@@ -99,38 +102,18 @@ def decompress(
         job, problem, format_name = todo[number], problems[number], formats[number]
         if problem is not None:
             raise problem
-        from codec.pictures.bands import bands_of
-        from codec.pictures.save import save_bands
-        from codec.pipeline.decode_file import read_bands
+        from codec import api
 
-        bands = read_bands(
+        done = api.decompress_with(
+            options,
             read_input(job),
-            region=window,
-            layers=layers,
-            partial=partial,
-            seed=seed,
-            realism=realism,
-            device=device,
-            checkpoint=checkpoint,
-        )
-        notices = list(bands.notices)
-        if job.target is None:
-            # Nothing of a damaged file shall go down a pipe: it is decoded before.
-            bands = bands_of(bands.picture())
-        write_output(
-            job,
-            lambda fo: notices.extend(save_bands(bands, fo, format_name)),
-            force=force,
-        )
-        notice(job.name, notices)
-        return Decompression(
-            bands.width,
-            bands.height,
-            bands.channels,
-            bands.has_alpha,
             format_name,
-            tuple(notices),
+            lambda fill: write_output(job, fill, force=force),
+            # Nothing of a damaged file shall go down a pipe.
+            whole=job.target is None,
         )
+        notice(job.name, done.notices)
+        return done
 
     outcomes = run_batch(
         [job.name for job in todo],

@@ -27,6 +27,7 @@ from codec.pipeline import encode
 MAX_TRIALS = 10
 MAX_EFFORT_TRIALS = 4
 _LOWEST, _HIGHEST = 100, 10_000  # quality in hundredths, as the header stores it
+_MAX_BYTES = 2**62
 _CLOSE_SIZE = 0.001  # stop when this share of the budget, or less, is left over
 _CLOSE_DB = 0.005
 _SAMPLES_AT_ONCE = 2**22  # of a picture, for its error
@@ -81,7 +82,8 @@ def meet(
 
     limit_bytes = options.size
     if options.bpp is not None:
-        limit_bytes = int(options.bpp * picture.width * picture.height / 8)
+        # No file has as many bytes as the cap, which a large number of bits would exceed.
+        limit_bytes = int(min(options.bpp * picture.width * picture.height / 8, _MAX_BYTES))
     if limit_bytes is None and options.psnr is None:
         quality = round(options.asked_quality, 2)
         return Trial(quality, writer(options.effort, progress)(quality))

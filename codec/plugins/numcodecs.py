@@ -47,8 +47,8 @@ class Calotype(Codec):  # type: ignore[misc]  # numcodecs has no types
         from codec.options import CompressOptions
 
         # Checked here, where the array is made, and not when its first chunk is written.
-        CompressOptions(quality=quality, model=model, effort=effort)
-        self.quality, self.model, self.effort = quality, model, effort
+        options = CompressOptions(quality=quality, model=model, effort=effort)
+        self.quality, self.model, self.effort = options.quality, options.model, options.effort
 
     def get_config(self) -> dict[str, Any]:
         """Return the JSON form that zarr stores with an array."""

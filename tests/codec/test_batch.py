@@ -181,7 +181,7 @@ def test_what_cannot_be_asked_is_said_at_the_call(folder: Path) -> None:
     with pytest.raises(UnknownModelError):
         compress_files(["photos/a.png"], "packed", model="none")
     with pytest.raises(TypeError, match="qualitty"):
-        compress_files(["photos/a.png"], "packed", qualitty=3)
+        compress_files(["photos/a.png"], "packed", qualitty=3)  # type: ignore[call-arg]
     with pytest.raises(UsageError, match="threads 0"):
         compress_files(["photos/a.png"], "packed", threads=0)
     for wrong in ({"realism": 2.0}, {"layers": 0}, {"seed": -1}, {"region": (1, 2)}):
