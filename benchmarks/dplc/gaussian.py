@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,10 +23,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from benchmarks.dplc import subject
 from benchmarks.dplc.dithered_normal import DitheredNormal
+from benchmarks.harness.results import Measured, Report
 from benchmarks.harness.small_images import Float64Array, rounded
 from bitstream import SymbolDecoder, SymbolEncoder, TableSet
 from codec.coding.prior_tables import dither_tables, normal_quantile
+from codec.rate_distortion.errors import MeasurementError
 from codec.rate_distortion.known.perception import (
     GaussianPerception,
     gaussian_information,
@@ -34,6 +38,7 @@ from codec.rate_distortion.known.perception import (
 from codec.rate_distortion.metrics import gaussian_wasserstein
 from training.generative.wae import inverse_multiquadric_mmd
 
+SCHEMA, RESULT = subject.SCHEMA, subject.RESULT
 ALLOWED = 0.05
 NOISE_LEVELS = 64
 WARM_UP = 0.25
@@ -172,7 +177,7 @@ class CodedNumbers:
 
 
 def code_numbers(quantizer: DitheredNormal, count: int, seed: int) -> CodedNumbers:
-    """Quantise, write and read back; ends the program if other symbols are read."""
+    """Quantise, write and read back. Raises `MeasurementError` if other symbols are read."""
     rng = np.random.default_rng(seed)
     source, noise = rng.standard_normal(count), rng.random(count) - 0.5
     symbols = np.rint(source / quantizer.step + noise).astype(np.int32)
@@ -182,7 +187,7 @@ def code_numbers(quantizer: DitheredNormal, count: int, seed: int) -> CodedNumbe
     data = _write(symbols, levels, tables)
     read = _read(data, levels, tables)
     if not np.array_equal(read, symbols):
-        raise SystemExit("the entropy coder read other symbols than it wrote")
+        raise MeasurementError("the entropy coder read other symbols than it wrote")
     return CodedNumbers(data, source, quantizer.step * (read - noise))
 
 
@@ -244,18 +249,23 @@ def _distance_from_normal(values: Float64Array) -> float:
     return float(((np.sort(values) - normal_quantile(places)) ** 2).mean())
 
 
-def measure_gaussian(
-    *,
-    variance: float = 2.0,
-    rates_bits: Sequence[float] = RATES_BITS,
-    settings: LinearTraining | None = None,
-    numbers: int = 1_000_000,
-    seed: int = 0,
-) -> dict[str, Any]:
-    """The part `gaussian`."""
-    settings = settings or LinearTraining()
+def add_arguments(parser: ArgumentParser) -> None:
+    subject.add_common(parser)
+    parser.add_argument("--variance", type=float, default=2.0)
+    parser.add_argument("--rates", type=float, nargs="+", default=list(RATES_BITS), help="bits")
+    parser.add_argument("--steps", type=int, default=LinearTraining.steps, help="of training")
+    parser.add_argument("--numbers", type=int, default=1_000_000, help="that are coded as bytes")
+
+
+def run(options: Namespace) -> Iterator[Measured]:
+    yield from subject.measured(options, "gaussian", lambda: {"normal": measure_gaussian(options)})
+
+
+def measure_gaussian(options: Namespace) -> Report:
+    settings, numbers = LinearTraining(steps=options.steps), options.numbers
+    variance, seed = options.variance, options.seed
     linear, symbols = [], []
-    for rate in rates_bits:
+    for rate in options.rates:
         codec = train_linear(variance, rate, settings, seed)
         linear.append(linear_row(codec, rate, settings, seed))
         symbols += symbol_rows(rate, variance, numbers, seed)

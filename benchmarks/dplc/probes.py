@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import sys
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import dplc_model
-from benchmarks.harness import small_images as draw_model
+from benchmarks.dplc import subject
 from benchmarks.harness.probes import count_dots, ink_area, pie_fraction
 from benchmarks.harness.procedural_images import (
     DotImages,
@@ -25,14 +25,27 @@ from benchmarks.harness.procedural_images import (
     draw_dots,
     draw_pies,
 )
-from benchmarks.harness.small_images import Float64Array, Uint8Array, cut, rounded, sheets
-from bitstream.errors import WeightsMissingError
+from benchmarks.harness.results import Measured
+from benchmarks.harness.small_images import (
+    Float64Array,
+    Uint8Array,
+    cut,
+    decode_prefixes,
+    load_dplc_model,
+    load_draw_model,
+    read_file,
+    rounded,
+    sheets,
+    write_file,
+)
+from bitstream.errors import UsageError, WeightsMissingError
 from codec.datasets.arrays import Images
 from codec.loading import load_model
 from codec.models.base import LoadedModel
 from codec.models.dplc.coder import DplcCoder
 from codec.models.draw.coder import DrawCoder
 
+SCHEMA, RESULT = subject.SCHEMA, subject.RESULT
 MODELS = ("photo", "draw", "dplc")
 QUALITIES = {"photo": (1, 5, 10, 20, 35, 50, 75, 95), "draw": (1, 25, 50, 75, 100)}
 
@@ -50,11 +63,11 @@ def probed_model(name: str, files: Mapping[str, Path]) -> LoadedModel | None:
     """The model, of a weights file where one is given, else as installed; None if it is not."""
     path = files.get(name)
     if path is not None and name == "dplc":
-        return dplc_model.load_dplc_model(path).coder
+        return load_dplc_model(path).coder
     if path is not None and name == "draw":
-        return draw_model.load_draw_model(path).file_coder()
+        return load_draw_model(path).file_coder()
     if path is not None:
-        raise SystemExit(f"weights {path.name} of {name!r}: expected weights of draw or dplc only")
+        raise UsageError(f"weights {path.name} of {name!r}: expected weights of draw or dplc only")
     try:
         return load_model(name, device="cpu")
     except WeightsMissingError:
@@ -66,16 +79,15 @@ def operations(
 ) -> Iterator[Operation]:
     """All ways to code a sheet (h, w, C), from the first quality on."""
     for quality in qualities:
+        file = write_file(model, sheet, quality, noise_seed=seed)
         if isinstance(model, DrawCoder):
-            file = draw_model.write_file(model, sheet, quality)
-            decoded = draw_model.decode_prefixes(model, file, seed)
+            decoded = decode_prefixes(model, file, seed)
             ends = (*file.layer_ends[:-1], len(file.data))
             for number, (end, pixels) in enumerate(zip(ends, decoded, strict=True), start=1):
                 yield Operation(f"quality {quality:g}, {number} layers", end, pixels)
-            continue
-        coded = dplc_model.write_file(model, sheet, quality, noise_seed=seed)
-        pixels = dplc_model.read_file(model, coded.data)
-        yield Operation(f"quality {quality:g}", len(coded.data), pixels)
+        else:
+            pixels = read_file(model, file.data)
+            yield Operation(f"quality {quality:g}", len(file.data), pixels)
 
 
 def qualities_of(name: str, model: LoadedModel) -> tuple[float, ...]:
@@ -197,3 +209,21 @@ def measure_probes(
             "found": rounded(points),
         }
     return results
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    subject.add_common(parser)
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--weights", type=subject.named_file, nargs="*", default=[],
+                        metavar="NAME=FILE",
+                        help="of draw or dplc; installed ones where none is given")  # fmt: skip
+    parser.add_argument("--count", type=int, default=400, help="images of each kind")
+    parser.add_argument("--side", type=int, default=32, help="of an image")
+    parser.add_argument("--columns", type=int, default=10, help="of a sheet")
+
+
+def run(options: Namespace) -> Iterator[Measured]:
+    yield from subject.measured(options, "probes", lambda: measure_probes(
+        options.models, dict(options.weights), count=options.count, side=options.side,
+        columns=options.columns, seed=options.seed,
+    ))  # fmt: skip

@@ -10,27 +10,37 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from benchmarks.harness.dplc_model import (
-    CodedPicture,
+from benchmarks.dplc import subject
+from benchmarks.harness.peers import PeerSheets
+from benchmarks.harness.results import Measured, Report
+from benchmarks.harness.small_images import (
     DplcModel,
+    Float64Array,
+    LayeredFile,
+    Uint8Array,
     as_picture,
+    cut,
     features_of,
+    load_dplc_model,
     read_file,
+    rounded,
+    sheets,
     write_file,
 )
-from benchmarks.harness.dplc_peers import PeerSheets
-from benchmarks.harness.small_images import Float64Array, Uint8Array, cut, rounded, sheets
+from bitstream.errors import UsageError
 from codec.datasets.arrays import Images
 from codec.rate_distortion.metrics import frechet_distance, psnr_from_mse_db
-from training.features.train import FeatureNetwork
+from training.features.train import FeatureNetwork, load_features
 
+SCHEMA, RESULT = subject.SCHEMA, subject.RESULT
 PEERS = ("jpeg", "jpeg2000", "avif")
 FLAT, HALF, NEAR_PLAIN = 0.2, 0.5, 1.15
 """What is claimed: realism within 20 % at all rates, half the plain one's distance at the lowest,
@@ -47,7 +57,7 @@ class Decoded:
     features: list[Float64Array] = field(default_factory=list)
 
     def add(
-        self, file: CodedPicture, original: Images, again: Images, network: FeatureNetwork
+        self, file: LayeredFile, original: Images, again: Images, network: FeatureNetwork
     ) -> None:
         """One more file: its images (n, C, side, side), and what was decoded."""
         self.file_bytes.append(len(file.data))
@@ -156,13 +166,13 @@ def mean_image_row(
 
 
 def check_plain(model: DplcModel, plain: Sequence[DplcModel]) -> dict[int, DplcModel]:
-    """Plain autoencoders by symbols per position; ends the program for others."""
+    """Plain autoencoders by symbols per position. Raises `UsageError` for others."""
     found = {}
     for one in plain:
         config, wanted = one.config, model.config
         same = (config.channels, config.side) == (wanted.channels, wanted.side)
         if len(config.rates) != 1 or config.noise or not same:
-            raise SystemExit(
+            raise UsageError(
                 f"{one.name}: rates {config.rates}, noise {config.noise}, {config.channels} "
                 f"channels, side {config.side}; expected a plain autoencoder of one rate, no "
                 f"noise, {wanted.channels} channels and side {wanted.side}"
@@ -171,24 +181,31 @@ def check_plain(model: DplcModel, plain: Sequence[DplcModel]) -> dict[int, DplcM
     return found
 
 
-@dataclass(frozen=True)
-class RateSettings:
-    """How much is measured.
+def add_arguments(parser: ArgumentParser) -> None:
+    subject.add_common(parser)
+    subject.add_weights(parser, plain=True)
+    subject.add_data(parser)
+    subject.add_features(parser)
+    parser.add_argument("--columns", type=int, default=25, help="images in a row of a sheet")
+    parser.add_argument("--singles", type=int, default=200, help="images that get own files too")
+    parser.add_argument("--decodes", type=int, default=100, help="of one file, for the variance")
+    parser.add_argument("--variance-columns", type=int, default=10,
+                        help="the variance is taken on the square of so many images")  # fmt: skip
+    parser.add_argument("--peer-sheets", type=int, default=4, help="that known codecs code")
+    parser.add_argument("--peers", nargs="*", default=list(PEERS))
 
-    columns      images in a row of a sheet, which is square
-    singles      images that are files of their own as well, evenly spaced
-    decodes      of one file, for the variance over the noise
-    variance_columns   the variance is taken on the square of so many of the images
-    peer_sheets  sheets that known codecs code, the first ones
-    """
 
-    columns: int = 25
-    singles: int = 200
-    decodes: int = 100
-    variance_columns: int = 10
-    peer_sheets: int = 4
-    peers: tuple[str, ...] = PEERS
-    seed: int = 0
+def run(options: Namespace) -> Iterator[Measured]:
+    def measure() -> dict[str, Report]:
+        model, network = load_dplc_model(options.weights), load_features(options.features)
+        plain = [load_dplc_model(path) for path in options.plain]
+        found = measure_rates(
+            model, plain, subject.images_for(options, model),
+            subject.images_for(options, model, part="train"), network, options,
+        )  # fmt: skip
+        return {model.name: {**found, "features": options.features.name}}
+
+    yield from subject.measured(options, "rates", measure)
 
 
 def measure_rates(
@@ -197,9 +214,9 @@ def measure_rates(
     images: Images,
     training: Images,
     network: FeatureNetwork,
-    settings: RateSettings,
+    settings: Namespace,
 ) -> dict[str, Any]:
-    """The part `rates`, of test images uint8 (n, C, side, side); training images likewise."""
+    """Of test images uint8 (n, C, side, side); training images likewise."""
     others, seed = check_plain(model, plain), settings.seed
     pictures = sheets(images, settings.columns)
     used = images[: len(pictures) * settings.columns**2]

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,24 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.harness.dplc_model import features_of
-from benchmarks.harness.small_images import Float64Array, rounded
+from benchmarks.dplc import subject
+from benchmarks.harness.results import Measured, Report
+from benchmarks.harness.small_images import (
+    Float64Array,
+    features_of,
+    images_of_size,
+    rounded,
+)
+from bitstream.errors import UsageError
 from codec.datasets.arrays import Images
 from codec.loading import hash_weights
 from codec.models.generative.networks import GenerativeModel
 from codec.models.generative.weights_file import load_generative
 from codec.rate_distortion.estimates import student_quantile_975
 from codec.rate_distortion.metrics import frechet_distance
-from training.features.train import FeatureNetwork
+from training.features.train import FeatureNetwork, load_features
 
+SCHEMA, RESULT = subject.SCHEMA, subject.RESULT
 BATCH = 250
 FEWEST_RUNS = 3
 """For an interval."""
@@ -40,11 +49,11 @@ class Group:
 
 
 def read_group(text: str) -> Group:
-    """`NAME=FILE,FILE,…`. Raises `ValueError` for another form."""
+    """`NAME=FILE,FILE,…`. Raises `ArgumentTypeError` for another form."""
     name, equals, files = text.partition("=")
     paths = tuple(Path(file) for file in files.split(",") if file)
     if not (name and equals and paths):
-        raise ValueError(f"{text!r}: expected NAME=FILE,FILE,…")
+        raise ArgumentTypeError(f"{text!r}: expected NAME=FILE,FILE,…")
     return Group(name, paths)
 
 
@@ -68,14 +77,9 @@ def interval(values: Sequence[float]) -> dict[str, float | None]:
 
 
 def measure_samples(
-    groups: Sequence[Group],
-    images: Images,
-    network: FeatureNetwork,
-    *,
-    samples: int = 10_000,
-    seed: int = 0,
+    groups: Sequence[Group], images: Images, network: FeatureNetwork, samples: int, seed: int
 ) -> dict[str, Any]:
-    """The part `samples`, against test images uint8 (n, C, side, side)."""
+    """Of some samples of each run, against test images uint8 (n, C, side, side)."""
     original = features_of(network, images)
     found = []
     for group in groups:
@@ -83,7 +87,7 @@ def measure_samples(
         for path in group.files:
             model = load_generative(path)
             if model.config.image_shape != images.shape[1:]:
-                raise SystemExit(
+                raise UsageError(
                     f"{path.name}: images of shape {model.config.image_shape}, expected "
                     f"{images.shape[1:]}, as the data are"
                 )
@@ -116,3 +120,25 @@ def measure_samples(
         ),
         "found": rounded(found),
     }
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    subject.add_common(parser)
+    subject.add_data(parser)
+    subject.add_features(parser)
+    parser.add_argument(
+        "--weights", type=read_group, nargs="+", required=True, metavar="NAME=FILE,FILE"
+    )
+    parser.add_argument("--samples", type=int, default=10_000, help="of each run")
+    parser.add_argument("--name", default="generators", help="under which it is kept")
+
+
+def run(options: Namespace) -> Iterator[Measured]:
+    def measure() -> dict[str, Report]:
+        channels, side, _ = load_generative(options.weights[0].files[0]).config.image_shape
+        images = images_of_size(options.data, channels, side, limit=options.limit)
+        network = load_features(options.features)
+        found = measure_samples(options.weights, images, network, options.samples, options.seed)
+        return {options.name: {**found, "features": options.features.name}}
+
+    yield from subject.measured(options, "samples", measure)

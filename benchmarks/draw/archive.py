@@ -8,6 +8,7 @@ import math
 import os
 import shutil
 import tempfile
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,15 +18,17 @@ import numpy as np
 import torch
 
 import codec
+from benchmarks.draw import subject
 from benchmarks.draw.likelihood import negative_log_likelihood, posterior_pass, targets
+from benchmarks.harness.results import Measured, Report
 from benchmarks.harness.small_images import DrawModel, paste, rounded
 from codec.datasets.arrays import Images
 from codec.loading import ENVIRONMENT_VARIABLE
 
+SCHEMA, RESULT = subject.SCHEMA, subject.RESULT
 ARCHIVE = "draw-bits-back"
 ALLOWED_PERCENT = 2.0
 BOUND_SAMPLES = 8
-SHEET_COLUMNS = 40
 
 
 @contextmanager
@@ -58,7 +61,7 @@ def bound_bits(model: DrawModel, images: Images, seed: int) -> float:
 
 
 def measure_archive(
-    model: DrawModel, weights: Path, images: Images, *, columns: int = SHEET_COLUMNS, seed: int = 0
+    model: DrawModel, weights: Path, images: Images, *, columns: int, seed: int
 ) -> dict[str, Any]:
     """The part `archive`, of images uint8 (n, C, side, side), n a multiple of the columns.
 
@@ -77,8 +80,6 @@ def measure_archive(
     bound = bound_bits(model, images, seed)
     above = 100 * (8 * len(data) / bound - 1)
     return {
-        "model": model.name,
-        "weights_sha256": model.weights_sha256,
         "images": len(images),
         "binarisation": "once, as for the likelihood" if is_binary else "none: 8-bit levels",
         "bound": f"negative ELBO of these images, {BOUND_SAMPLES} posterior samples, exported "
@@ -97,3 +98,17 @@ def measure_archive(
             7,
         ),
     }
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    subject.add_subject(parser, limit=1000)
+    parser.add_argument("--columns", type=int, default=40, help="of a sheet")
+
+
+def run(options: Namespace) -> Iterator[Measured]:
+    def measure(model: DrawModel, images: Images) -> Report:
+        return measure_archive(
+            model, options.weights, images, columns=options.columns, seed=options.seed
+        )
+
+    return subject.measured(options, "archive", measure)

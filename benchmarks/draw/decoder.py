@@ -13,6 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from bitstream.errors import UsageError
 from codec.models.draw.network import DrawNetwork
 from codec.models.draw.recursion import DrawState, Prior
 
@@ -37,11 +38,11 @@ class DrawDecoder(nn.Module):
         super().__init__()
         config = network.config
         if side % config.block:
-            raise SystemExit(f"images of side {side}, expected a multiple of {config.block}")
+            raise UsageError(f"images of side {side}, expected a multiple of {config.block}")
         self.network, self.side, self.quality = network, side, quality
         self.steps = config.steps if steps is None else steps
         if not 1 <= self.steps <= config.steps:
-            raise SystemExit(f"{steps} steps, expected 1 .. {config.steps}")
+            raise UsageError(f"{steps} steps, expected 1 .. {config.steps}")
         sides = [side // (config.stride << level) for level in range(config.levels)]
         self._sizes = [codes * each**2 for codes, each in zip(config.codes, sides, strict=True)]
 

@@ -14,6 +14,7 @@ tables are counted that come out otherwise: a single one makes the rest of a fil
 from __future__ import annotations
 
 import copy
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -25,15 +26,27 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.draw.files import files_of, padded_latents
-from benchmarks.harness.small_images import DrawModel, LayeredFile, Uint8Array, decode_prefixes
+from benchmarks.draw import subject
+from benchmarks.draw.files import padded_latents
+from benchmarks.harness.results import Measured, Report
+from benchmarks.harness.small_images import (
+    DrawModel,
+    LayeredFile,
+    Uint8Array,
+    as_picture,
+    decode_prefixes,
+    sheets,
+    write_file,
+)
 from bitstream.errors import PayloadError
 from codec.coding.exact_layers import ACTIVATION_LIMIT
+from codec.datasets.arrays import Images
 from codec.models.draw.coder import DrawCoder
 from codec.models.draw.exact import SCALE_STEP_BITS, UNIT_BITS, ExactDraw
 from codec.models.draw.network import DrawNetwork
 from codec.models.draw.recursion import Prior
 
+SCHEMA, RESULT = subject.SCHEMA, subject.RESULT
 RELATIVE_ERRORS = (1e-6, 1e-5, 1e-4)
 
 Messages = list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]
@@ -172,11 +185,11 @@ def measure_exactness(
     """The part `exactness`: pictures uint8 (h, w, 3) of one tile each."""
     coder = model.file_coder()
     with threads(1):
-        reference = files_of(coder, pictures, quality)
+        reference = [write_file(coder, picture, quality) for picture in pictures]
         pixels = [decoded(coder, file) for file in reference]
 
     def same(other: DrawCoder) -> dict[str, Any]:
-        files = files_of(other, pictures, quality)
+        files = [write_file(other, picture, quality) for picture in pictures]
         again = [decoded(other, file) for file in reference]
         return {
             "same_files": sum(a.data == b.data for a, b in zip(files, reference, strict=True)),
@@ -193,8 +206,6 @@ def measure_exactness(
         rows["order"] = same(with_network(coder, ReorderedDraw(coder.network, seed=0)))
         rows["integers"] = same(with_network(coder, IntegerDraw(coder.network)))
     return {
-        "model": model.name,
-        "weights_sha256": model.weights_sha256,
         "quality": quality,
         "pictures": len(pictures),
         "bytes": sum(len(file.data) for file in reference),
@@ -209,3 +220,18 @@ def measure_exactness(
             control(model, pictures, quality, error) for error in RELATIVE_ERRORS
         ],
     }
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    subject.add_subject(parser, limit=16)
+    parser.add_argument("--quality", type=float, default=75)
+    parser.add_argument("--columns", type=int, default=4, help="of a sheet")
+
+
+def run(options: Namespace) -> Iterator[Measured]:
+    def measure(model: DrawModel, images: Images) -> Report:
+        pictures = [as_picture(image) for image in images]
+        pictures += sheets(images, options.columns)[:1]
+        return measure_exactness(model, pictures, quality=options.quality)
+
+    return subject.measured(options, "exactness", measure)

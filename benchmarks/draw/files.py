@@ -11,6 +11,8 @@ know these better than the network, and the payload may then be below it.
 from __future__ import annotations
 
 import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,14 +20,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from benchmarks.draw import subject
+from benchmarks.harness.results import Measured, Report
 from benchmarks.harness.small_images import (
     DrawModel,
-    LayeredFile,
     Uint8Array,
+    as_picture,
     rounded,
     sheets,
     write_file,
 )
+from bitstream.errors import UsageError
 from codec.datasets.arrays import Images
 from codec.models.draw.coder import DrawCoder
 from codec.models.draw.exact import UNIT_BITS
@@ -35,15 +40,16 @@ from codec.pipeline.encode import DEFAULT_TILE_SIZE
 
 Float32Array = npt.NDArray[np.float32]
 
+SCHEMA, RESULT = subject.SCHEMA, subject.RESULT
 ALLOWED_PERCENT, ALLOWED_BYTES = 1.0, 16.0
 """What the payload may be above the bound."""
 
 
 def padded_latents(coder: DrawCoder, pixels: Uint8Array, quality: float) -> Float32Array:
-    """What the only tile of a picture is coded from. Ends the program for more tiles."""
+    """What the only tile of a picture is coded from. Raises `UsageError` for more tiles."""
     height, width = pixels.shape[:2]
     if max(height, width) > DEFAULT_TILE_SIZE:
-        raise SystemExit(f"a picture of {width}×{height} has several tiles; take a smaller sheet")
+        raise UsageError(f"a picture of {width}×{height} has several tiles; take a smaller sheet")
     over = ((0, -height % coder.stride), (0, -width % coder.stride), (0, 0))
     return coder.analyze(np.pad(pixels, over, mode="edge"), quality)
 
@@ -120,10 +126,7 @@ def measure_files(
     side = images.shape[2]
     rows = []
     for quality in qualities:
-        single = [
-            file_row(coder, np.ascontiguousarray(image.transpose(1, 2, 0)), quality)
-            for image in images
-        ]
+        single = [file_row(coder, as_picture(image), quality) for image in images]
         large = file_row(coder, sheets(images, columns)[0], quality)
         one = summary(single, side * side)
         whole = summary([large], (side * columns) ** 2)
@@ -134,8 +137,6 @@ def measure_files(
             file=sys.stderr,
         )
     return {
-        "model": model.name,
-        "weights_sha256": model.weights_sha256,
         "claim": f"payload ≤ bound + {ALLOWED_PERCENT:g} % + {ALLOWED_BYTES:g} bytes",
         "bound": "sum of −log₂ of the prior's bin mass at the network's own scales",
         "sheet": f"{columns}×{columns} of the images as one picture of "
@@ -144,6 +145,14 @@ def measure_files(
     }
 
 
-def files_of(coder: DrawCoder, pictures: list[Uint8Array], quality: float) -> list[LayeredFile]:
-    """One file for each picture."""
-    return [write_file(coder, picture, quality) for picture in pictures]
+def add_arguments(parser: ArgumentParser) -> None:
+    subject.add_subject(parser, limit=500)
+    parser.add_argument("--qualities", type=float, nargs="+", default=[25, 50, 75, 100])
+    parser.add_argument("--columns", type=int, default=16, help="of a sheet")
+
+
+def run(options: Namespace) -> Iterator[Measured]:
+    def measure(model: DrawModel, images: Images) -> Report:
+        return measure_files(model, images, options.qualities, columns=options.columns)
+
+    return subject.measured(options, "files", measure)

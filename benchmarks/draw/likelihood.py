@@ -11,12 +11,16 @@ from __future__ import annotations
 
 import math
 import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.draw import subject
+from benchmarks.harness.results import Measured, Report
 from benchmarks.harness.small_images import DrawModel, rounded
 from codec.datasets.arrays import Images
 from codec.models.draw.network import DrawNetwork, bernoulli_nats, gaussian_kl, logistic_nats
@@ -24,6 +28,7 @@ from codec.models.draw.recursion import Prior
 from training.draw.learner import HIGHEST_LOG_VARIANCE, LOWEST_LOG_VARIANCE
 from training.generative.vae import BINARIZATION_SEED, binarize
 
+SCHEMA, RESULT = subject.SCHEMA, subject.RESULT
 BATCH = 250
 
 
@@ -132,8 +137,6 @@ def measure_likelihood(
             "nelbo_nats_of_these": float(nelbo[: len(few)].mean()),
         }
     return {
-        "model": model.name,
-        "weights_sha256": model.weights_sha256,
         "binarisation": f"once, seed {BINARIZATION_SEED}"
         if model.config.likelihood == "bernoulli"
         else "none: 8-bit levels",
@@ -168,3 +171,18 @@ def _bound(name: str, nats: Tensor, dimensions: int) -> dict[str, float]:
         f"{name}_bits_per_dimension": float(nats.mean()) / per_dimension,
         f"{name}_standard_error_bits_per_dimension": error / per_dimension,
     }
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    subject.add_subject(parser)
+    parser.add_argument("--importance", type=int, default=0, help="samples, 0: none")
+    parser.add_argument("--subset", type=int, default=500, help="images for these")
+
+
+def run(options: Namespace) -> Iterator[Measured]:
+    def measure(model: DrawModel, images: Images) -> Report:
+        return measure_likelihood(
+            model, images, importance=options.importance, subset=options.subset, seed=options.seed
+        )
+
+    return subject.measured(options, "likelihood", measure)

@@ -10,20 +10,25 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks.draw import subject
 from benchmarks.harness.peers import peer_files
+from benchmarks.harness.results import Measured, Report
 from benchmarks.harness.small_images import (
     DrawModel,
     Float64Array,
     LayeredFile,
     Uint8Array,
+    as_picture,
     cut,
     decode_prefixes,
     rounded,
@@ -39,8 +44,9 @@ from codec.rate_distortion.metrics import (
     ms_ssim_available,
     psnr_from_mse_db,
 )
-from training.features.train import FeatureNetwork, extract
+from training.features.train import FeatureNetwork, extract, load_features
 
+SCHEMA, RESULT = subject.SCHEMA, subject.RESULT
 PEERS = ("jpeg", "jpeg2000", "avif")
 SSIM_WINDOW = 7
 """Of the similarity of single images: five scales do not fit 32 pixels."""
@@ -200,8 +206,6 @@ def measure_prefix(
     if original is not None and len(original) >= 4:
         halves = frechet_distance(original[::2], original[1::2])
     return {
-        "model": model.name,
-        "weights_sha256": model.weights_sha256,
         "images": len(used),
         "sheets": f"{len(pictures)} of {columns}×{columns} images, each one picture of "
         f"{side * columns}×{side * columns} for every codec",
@@ -297,7 +301,7 @@ def single_images(
     coder: DrawCoder, images: Images, quality: float, peers: Sequence[str]
 ) -> dict[str, Any]:
     """Each image as a file of its own: bytes and errors, and how often a peer has any file."""
-    pictures = [np.ascontiguousarray(image.transpose(1, 2, 0)) for image in images]
+    pictures = [as_picture(image) for image in images]
     others = {name: [peer_files(name, picture) for picture in pictures] for name in peers}
     files = [write_file(coder, picture, quality) for picture in pictures]
     decoded = [list(decode_prefixes(coder, file, None)) for file in files]
@@ -342,3 +346,27 @@ def _mse(originals: Sequence[Uint8Array], decoded: Sequence[Uint8Array]) -> floa
         ((a.astype(np.float64) - b) ** 2).mean() for a, b in zip(originals, decoded, strict=True)
     ]
     return float(np.mean(errors))
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    subject.add_subject(parser)
+    parser.add_argument("--qualities", type=float, nargs="+", default=[75])
+    parser.add_argument("--columns", type=int, default=16, help="of a sheet")
+    parser.add_argument(
+        "--features",
+        type=Path,
+        help="such as benchmarks/features/natural32.safetensors; without: no Fréchet distance",
+    )
+    parser.add_argument("--singles", type=int, default=100, help="images one by one")
+    parser.add_argument("--peers", nargs="*", default=list(PEERS))
+
+
+def run(options: Namespace) -> Iterator[Measured]:
+    def measure(model: DrawModel, images: Images) -> Report:
+        network = None if options.features is None else load_features(options.features)
+        return measure_prefix(
+            model, images, options.qualities, network=network, columns=options.columns,
+            singles=options.singles, seed=options.seed, peers=options.peers,
+        )  # fmt: skip
+
+    return subject.measured(options, "prefix", measure)

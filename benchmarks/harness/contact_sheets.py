@@ -1,18 +1,10 @@
-"""Contact sheets: what images look like when their file breaks off after each layer.
-
-One row an image, one column a layer; the original comes first, and the bytes stand below.
-"""
+"""Contact sheets: a row for each image, the original first, then what was decoded."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
-import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from benchmarks.harness.small_images import DrawModel, Uint8Array, decode_prefixes, write_file
-from codec.datasets.arrays import Images
+from benchmarks.harness.small_images import Uint8Array
 
 ENLARGE = 4
 GAP, LABEL = 4, 12
@@ -38,36 +30,3 @@ def contact_sheet(
             sheet.paste(picture, (left, top))
             write.text((left, top + side), text, fill=INK, font=font)
     return sheet
-
-
-def draw_contact_sheets(
-    model: DrawModel, images: Images, output: Path, *, quality: float = 75, seed: int = 0
-) -> dict[str, Any]:
-    """The part `sheet`: OUTPUT-mean.png and OUTPUT-sampled.png, of images uint8 (n, 3, s, s)."""
-    coder = model.file_coder()
-    pictures = [np.ascontiguousarray(image.transpose(1, 2, 0)) for image in images]
-    files = [write_file(coder, picture, quality) for picture in pictures]
-    labels = [[f"{end} bytes" for end in file.layer_ends] for file in files]
-    output.parent.mkdir(parents=True, exist_ok=True)
-    written = []
-    for name, chosen in (("mean", None), ("sampled", seed)):
-        decoded = [
-            list(decode_prefixes(coder, file, None if chosen is None else chosen + number))
-            for number, file in enumerate(files)
-        ]
-        path = output.with_name(f"{output.stem}-{name}.png")
-        contact_sheet(pictures, decoded, labels).save(path, optimize=True)
-        written.append(path.name)
-    return {
-        "model": model.name,
-        "weights_sha256": model.weights_sha256,
-        "quality": quality,
-        "images": len(images),
-        "seed": seed,
-        "files": written,
-        "found": {"mean_bytes_of_each_prefix": _means([file.layer_ends for file in files])},
-    }
-
-
-def _means(ends: list[tuple[int, ...]]) -> list[float]:
-    return [round(float(value), 2) for value in np.mean(ends, axis=0)]

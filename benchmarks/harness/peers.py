@@ -6,14 +6,18 @@ none, and that is what is reported.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
-from benchmarks.harness.small_images import Uint8Array
+from benchmarks.harness.small_images import Float64Array, Uint8Array, cut, features_of
 from codec.rate_distortion import find_codec
+from codec.rate_distortion.errors import MeasurementError
 from codec.rate_distortion.files.measure import OperationalCodec
+from codec.rate_distortion.metrics import frechet_distance, psnr_from_mse_db
+from training.features.train import FeatureNetwork
 
 RATE_STEP = 1.005
 SETTINGS: dict[str, tuple[float, ...]] = {
@@ -67,12 +71,90 @@ class PeerFiles:
             return None
         pixels = self.codec.decode(data)
         if len(data) > limit_bytes or pixels.shape != self.pixels.shape:
-            raise SystemExit(f"{self.codec.name}: {len(data)} bytes, shape {pixels.shape}")
+            raise MeasurementError(f"{self.codec.name}: {len(data)} bytes, shape {pixels.shape}")
         return len(data), pixels
 
 
-def peer_files(name: str, pixels: Uint8Array) -> PeerFiles:
-    """Files of a peer of a picture uint8 (h, w, 3). Raises `UsageError` where it is missing."""
+def peer_files(name: str, sheet: Uint8Array) -> PeerFiles:
+    """Files of a codec of a sheet (h, w, 1 or 3). Raises `UsageError` where it is missing."""
     codec = find_codec(name)
     codec.require()
-    return PeerFiles(codec, pixels, SETTINGS[name])
+    if sheet.shape[2] == 1:
+        codec = replace(codec, encode=_grey(codec.encode))
+    return PeerFiles(codec, np.broadcast_to(sheet, (*sheet.shape[:2], 3)), SETTINGS[name])
+
+
+def _grey(encode: Callable[[Uint8Array, float], bytes]) -> Callable[[Uint8Array, float], bytes]:
+    """An encoder that is given one channel: three equal ones cost it bytes for no colour."""
+
+    def of_one_channel(pixels: Uint8Array, setting: float) -> bytes:
+        return encode(np.ascontiguousarray(pixels[..., 0]), setting)
+
+    return of_one_channel
+
+
+class PeerSheets:
+    """Files of some codecs of sheets uint8 (h, w, 1 or 3), each file made once.
+
+    side   of an image on the sheets
+    """
+
+    def __init__(self, names: Sequence[str], pictures: Sequence[Uint8Array], side: int) -> None:
+        self.pictures, self.side = list(pictures), side
+        self._files = {name: [peer_files(name, sheet) for sheet in pictures] for name in names}
+
+    @property
+    def encoders(self) -> dict[str, str]:
+        """The fixed settings of each codec."""
+        return {name: find_codec(name).encoder for name in self._files}
+
+    def rows(
+        self, limits_bytes: Sequence[int], original: Float64Array, network: FeatureNetwork
+    ) -> dict[str, Any]:
+        """The sheets as each codec gives them back within as many bytes; None without a file."""
+        return {
+            name: self._row(files, limits_bytes, original, network)
+            for name, files in self._files.items()
+        }
+
+    def _row(
+        self,
+        files: Sequence[PeerFiles],
+        limits_bytes: Sequence[int],
+        original: Float64Array,
+        network: FeatureNetwork,
+    ) -> dict[str, Any] | None:
+        sizes, errors, features = [], [], []
+        for file, limit, sheet in zip(files, limits_bytes, self.pictures, strict=False):
+            fitting = file.decoded_within(limit)
+            if fitting is None:
+                return None
+            again = fitting[1][..., : sheet.shape[2]]
+            sizes.append(fitting[0])
+            errors.append(((sheet.astype(np.float64) - again) ** 2).mean())
+            features.append(features_of(network, cut(again, self.side)))
+        return {"sheet_bytes": float(np.mean(sizes)), **self._figures(errors, features, original)}
+
+    def same_images(
+        self,
+        errors: Sequence[Float64Array],
+        features: Sequence[Float64Array],
+        original: Float64Array,
+    ) -> dict[str, Any]:
+        """Ours, on the sheets that the codecs were given: errors and features sheet by sheet."""
+        count = len(self.pictures)
+        return self._figures([e.mean() for e in errors[:count]], features[:count], original)
+
+    def _figures(
+        self,
+        errors: Sequence[float],
+        features: Sequence[Float64Array],
+        original: Float64Array,
+    ) -> dict[str, Any]:
+        mse, together = float(np.mean(errors)), np.concatenate(features)
+        return {
+            "images": len(together),
+            "mse": mse,
+            "psnr_db": psnr_from_mse_db(mse),
+            "frechet_distance": frechet_distance(original, together),
+        }

@@ -1,9 +1,9 @@
-"""What the measurements of DRAW share: weights, images, sheets, and files cut after a layer."""
+"""Small images and the models that code them: weights, sets, sheets, features and files."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,17 +14,22 @@ import torch
 from safetensors import safe_open
 
 from bitstream.chunks import chunk_bytes
-from bitstream.container import container_to_bytes, read_container, scan
+from bitstream.container import container_from_bytes, container_to_bytes, read_container, scan
+from bitstream.errors import UsageError
 from codec.datasets.arrays import Images, read_images
 from codec.loading import HASH_BYTES, hash_weights
+from codec.models.base import LoadedModel
+from codec.models.dplc.coder import DplcCoder, load_dplc
+from codec.models.dplc.networks import DplcConfig
 from codec.models.draw.coder import DrawCoder, load_draw, read_draw_config
 from codec.models.draw.exact import ExactDraw
 from codec.models.draw.network import DrawNetwork, network_from_arrays
 from codec.models.draw.recursion import DrawConfig
 from codec.models.sheets import blocks_of, sheet_of
 from codec.pictures.picture import Picture
-from codec.pipeline.encode import LayerDecoder, compress_picture
+from codec.pipeline.encode import LayerDecoder, compress_picture, decompress_container
 from training.draw.data import box_average
+from training.features.train import SIDE, FeatureNetwork, extract
 
 Array = npt.NDArray[np.generic]
 Float64Array = npt.NDArray[np.float64]
@@ -49,66 +54,117 @@ class DrawModel:
     coder: DrawCoder | None
 
     def file_coder(self) -> DrawCoder:
-        """`coder`; ends the program where there is none."""
+        """`coder`; raises `UsageError` where there is none."""
         if self.coder is None:
-            raise SystemExit(
+            raise UsageError(
                 f"{self.name}: has gaussian posteriors and writes no files; this part needs a "
                 "network with uniform ones, such as that of draw-files"
             )
         return self.coder
 
     def need_likelihood(self) -> None:
-        """End the program unless −log p(x) is defined."""
+        """Raise `UsageError` unless −log p(x) is defined."""
         if self.config.posterior != "gaussian" or self.config.likelihood == "gaussian":
-            raise SystemExit(
+            raise UsageError(
                 f"{self.name}: has no likelihood ({self.config.posterior} posteriors, "
                 f"{self.config.likelihood}); this part needs that of draw-digits or draw-colour"
             )
 
 
-def load_draw_model(path: Path) -> DrawModel:
-    """Read a weights file. Raises `WeightsMismatchError`."""
+@dataclass(frozen=True)
+class DplcModel:
+    """Weights as they were exported; a plain autoencoder has the same form, and no noise."""
+
+    name: str
+    weights_sha256: str
+    coder: DplcCoder
+
+    @property
+    def config(self) -> DplcConfig:
+        """Sizes of the networks."""
+        return self.coder.config
+
+    def quality(self, rate: int) -> float:
+        """The highest quality that selects rate number `rate`."""
+        return 10_000 * (rate + 1) // len(self.config.rates) / 100
+
+    def fixed_bits(self, rate: int) -> int:
+        """Bits of a block at a rate when each symbol takes one."""
+        return self.config.symbols(rate)
+
+
+def read_weights(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
+    """Arrays and metadata of a weights file."""
     with safe_open(path, framework="numpy") as file:
         arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        metadata = file.metadata() or {}
-    digest = hash_weights(path)
-    return draw_model(path.stem, arrays, metadata, digest)
+        return arrays, file.metadata() or {}
 
 
-def draw_model(
-    name: str, arrays: Mapping[str, Array], metadata: Mapping[str, str], digest: bytes
-) -> DrawModel:
-    """The model of the contents of a weights file."""
-    config = read_draw_config(metadata)
+def load_draw_model(path: Path) -> DrawModel:
+    """Read a weights file. Raises `WeightsMismatchError`."""
+    arrays, metadata = read_weights(path)
+    digest, config = hash_weights(path), read_draw_config(metadata)
     coder = None
     if config.posterior == "uniform":
         coder = load_draw(arrays, metadata, digest[:HASH_BYTES], device=torch.device("cpu"))
     network = network_from_arrays(config, arrays)
     exact = ExactDraw(config, arrays) if coder is None else coder.network
-    return DrawModel(name, digest.hex(), config, exact, network, coder)
+    return DrawModel(path.stem, digest.hex(), config, exact, network, coder)
+
+
+def load_dplc_model(path: Path) -> DplcModel:
+    """Read a weights file. Raises `WeightsMismatchError`."""
+    digest = hash_weights(path)
+    coder = load_dplc(*read_weights(path), digest[:HASH_BYTES], device=torch.device("cpu"))
+    return DplcModel(path.stem, digest.hex(), coder)
+
+
+def images_of_size(
+    data: Path, channels: int, side: int, *, part: str = "test", limit: int | None = None
+) -> Images:
+    """Images uint8 (n, channels, side, side) of a data set, the first `limit` of them.
+
+    Larger ones are averaged down where their side is a multiple; smaller ones, such as MNIST's of
+    28×28, stand in the middle of black. Raises `UsageError` for others.
+    """
+    images = read_images(data, part=part)[:limit]
+    found, height, width = images.shape[1:]
+    fits = height % side == 0 or (height < side and (side - height) % 2 == 0)
+    if found != channels or height != width or not fits:
+        raise UsageError(
+            f"{data.name}: images of shape {images.shape[1:]}, expected {channels} channels and "
+            f"{side}×{side} pixels, a multiple, or less by an even number"
+        )
+    if height >= side:
+        return box_average(images, height // side)
+    margin = (side - height) // 2
+    return np.pad(images, ((0, 0), (0, 0), (margin, margin), (margin, margin)))
 
 
 def held_out_images(config: DrawConfig, data: Path, limit: int | None = None) -> Images:
-    """Test images as the model sees them, uint8 (n, C, side, side), the first `limit` of them.
-
-    Colour pictures of 64×64 are averaged down to 32×32, as in training.
-    """
-    images = read_images(data, part="test")
+    """Test images as DRAW sees them, uint8 (n, C, side, side), the first `limit` of them."""
     side = COLOUR_SIDE if config.channels == 3 else DIGITS_SIDE
-    channels, height, width = images.shape[1:]
-    if channels != config.channels or height != width or height % side:
-        raise SystemExit(
-            f"{data.name}: images of shape {images.shape[1:]}, expected {config.channels} "
-            f"channels and {side}×{side} pixels or a multiple"
-        )
-    return box_average(images[:limit], height // side)
+    return images_of_size(data, config.channels, side, limit=limit)
+
+
+def features_of(network: FeatureNetwork, images: Images) -> Float64Array:
+    """Features (n, k) of images uint8 (n, 1 or 3, side, side), side a multiple of 32."""
+    if images.shape[2] % SIDE:
+        raise UsageError(f"images of side {images.shape[2]}, expected a multiple of {SIDE}")
+    smaller = box_average(images, images.shape[2] // SIDE)
+    return extract(network, smaller if images.shape[1] == 3 else np.repeat(smaller, 3, axis=1))
+
+
+def as_picture(image: Images) -> Uint8Array:
+    """One image (C, h, w) as pixels (h, w, C)."""
+    return np.ascontiguousarray(image.transpose(1, 2, 0))
 
 
 def paste(images: Images, columns: int) -> Uint8Array:
     """Images (n, C, side, side) as one sheet (rows · side, columns · side, C), row by row."""
     count, channels = images.shape[:2]
     if count % columns:
-        raise SystemExit(f"{count} images do not fill rows of {columns}")
+        raise UsageError(f"{count} images do not fill rows of {columns}")
     # A sheet of one channel comes with it thrice.
     return np.ascontiguousarray(sheet_of(images, count // columns, columns)[..., :channels])
 
@@ -122,7 +178,7 @@ def sheets(images: Images, columns: int) -> list[Uint8Array]:
     """Square sheets of columns² images; what is left over is dropped."""
     each = columns**2
     if len(images) < each:
-        raise SystemExit(f"{len(images)} images do not fill a sheet of {columns}×{columns}")
+        raise UsageError(f"{len(images)} images do not fill a sheet of {columns}×{columns}")
     return [paste(images[i : i + each], columns) for i in range(0, len(images) - each + 1, each)]
 
 
@@ -139,9 +195,11 @@ class LayeredFile:
         return self.data[: self.layer_ends[layers - 1]]
 
 
-def write_file(coder: DrawCoder, pixels: Uint8Array, quality: float) -> LayeredFile:
-    """Code pixels uint8 (h, w, 3) as a file."""
-    container = compress_picture(Picture(pixels), coder, quality=quality)
+def write_file(
+    model: LoadedModel, pixels: Uint8Array, quality: float, *, noise_seed: int | None = 0
+) -> LayeredFile:
+    """Code pixels uint8 (h, w, 1 or 3) as a file."""
+    container = compress_picture(Picture(pixels), model, quality=quality, noise_seed=noise_seed)
     data = container_to_bytes(container)
     found = scan(io.BytesIO(data))
     chunks = [chunk for chunk in found.chunks if chunk.type == b"DATA"]
@@ -153,6 +211,11 @@ def write_file(coder: DrawCoder, pixels: Uint8Array, quality: float) -> LayeredF
     )
 
 
+def read_file(model: LoadedModel, data: bytes, seed: int | None = None) -> Uint8Array:
+    """Pixels (h, w, C) of a file; with a seed, those of its noise."""
+    return decompress_container(container_from_bytes(data), model, seed=seed).pixels
+
+
 def decode_prefixes(coder: DrawCoder, file: LayeredFile, seed: int | None) -> Iterator[Uint8Array]:
     """Pixels (h, w, 3) of the file cut after its first layer, after its second, …
 
@@ -162,7 +225,7 @@ def decode_prefixes(coder: DrawCoder, file: LayeredFile, seed: int | None) -> It
     for layers in range(1, len(file.layer_ends) + 1):
         container = read_container(io.BytesIO(file.prefix(layers)), partial=True)
         if len(container.payloads) != layers:
-            raise SystemExit(f"{len(container.payloads)} layers in a file cut after {layers}")
+            raise UsageError(f"{len(container.payloads)} layers in a file cut after {layers}")
         decoder = decoder or LayerDecoder(container.header, coder, seed=seed)
         yield decoder.decode(container).pixels
 

@@ -1,6 +1,6 @@
 """All rungs of one model's ladder on the same digits, and where the bits of its files go.
 
-    python benchmarks/measurement/ladder.py --data MNIST --work FOLDER [--images 1000]
+    python -m benchmarks.measurement ladder --data MNIST --work FOLDER [--images 1000]
 
 The model is the shipped VAE of digits, whose four ways to bits share one weights file:
 
@@ -13,26 +13,25 @@ pixels in [0, 1], means over the images.
 
 What is measured is kept in the work folder, so that another run does not repeat it.  Writes the
 ladder (`calotype plot` reads it) with the curve and the gap tables in it, and draws it as SVG, PNG
-and HTML.  Exits with an error if the terms of a gap table do not add up within 1 %, or if rungs
+and HTML.  The exit status is 1 if the terms of a gap table do not add up within 1 %, or if rungs
 break an order that is a theorem.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from benchmarks.harness.provenance import provenance
+from benchmarks.harness.generative_rate import SSE, joined, rung_of_images
+from benchmarks.harness.results import Measured, provenance
 from benchmarks.measurement.digits import DigitsMeasurement
 from benchmarks.measurement.ladder_parts import (
-    SSE,
     WAYS,
     Posteriors,
     Settings,
@@ -41,9 +40,8 @@ from benchmarks.measurement.ladder_parts import (
 )
 from codec.datasets.arrays import read_images
 from codec.rate_distortion.annealing.summary import summarize
-from codec.rate_distortion.files.result_file import format_json
 from codec.rate_distortion.ladder.gap_table import GapMeasurements, GapTable, rates_for_gap_bits
-from codec.rate_distortion.ladder.ladder import Ladder
+from codec.rate_distortion.ladder.ladder import LADDER_SCHEMA, Ladder
 from codec.rate_distortion.ladder.model_file import ModelResult
 from codec.rate_distortion.ladder.result_schema import check_content
 from codec.rate_distortion.ladder.rung import Rung
@@ -51,28 +49,15 @@ from codec.rate_distortion.model_curve import NATS_PER_BIT, RDCurve
 from codec.rate_distortion.report.lines import lines_of_results
 from codec.rate_distortion.report.model_plot import draw_models
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
+SCHEMA, RESULT = LADDER_SCHEMA, "rate_distortion_ladder.json"
 QUALITIES = (30.0, 45.0, 60.0, 75.0, 90.0)
 GAP_QUALITIES = (45.0, 60.0, 75.0)
 MODEL, DATA_SET = "digits VAE", "MNIST test"
 
-Float64Array = npt.NDArray[np.float64]
-
-
-def joined(rungs: Sequence[Rung]) -> Rung:
-    """Rungs of one point each as one rung, by rising distortion."""
-    ordered = sorted(rungs, key=lambda rung: rung.distortion)
-    columns: dict[str, Any] = {
-        name: tuple(getattr(rung, name)[0] for rung in ordered)
-        for name in ("distortion", "rate_nats", "rate_low_nats", "rate_high_nats", "certified",
-                     "distortion_high")
-    }  # fmt: skip
-    return replace(ordered[0], **columns)
-
 
 def posterior_rung(found: Sequence[Posteriors]) -> Rung:
     """The VAE's own encoder at several temperatures."""
-    return joined([_of_images(one.kl_nats, one.sse, "E KL, VAE's encoder", "amortised")
+    return joined([rung_of_images(one.kl_nats, one.sse, "E KL, VAE's encoder", "amortised")
                    for one in found])  # fmt: skip
 
 
@@ -84,16 +69,10 @@ def code_rungs(found: Sequence[DigitsMeasurement]) -> tuple[Rung, Rung]:
         # A file has no bytes of its own for each image: what it holds besides is shared.
         whole = bits + 8 * one.file_bytes / one.images - bits.mean()
         lengths.append(
-            _of_images(bits * NATS_PER_BIT, one.sse, f"{one.model}: code length", "code_length")
+            rung_of_images(bits * NATS_PER_BIT, one.sse, f"{one.model}: code length", "code_length")
         )
-        files.append(_of_images(whole * NATS_PER_BIT, one.sse, f"{one.model}: bytes", "bytes"))
+        files.append(rung_of_images(whole * NATS_PER_BIT, one.sse, f"{one.model}: bytes", "bytes"))
     return joined(lengths), joined(files)
-
-
-def _of_images(rate: Float64Array, error: Float64Array, name: str, kind: str) -> Rung:
-    return Rung.of_images(
-        rate, error, name=name, kind=kind, distortion_name=SSE.name, convention=SSE.convention
-    )
 
 
 def gap_table(
@@ -236,43 +215,30 @@ def draw(ladder: Ladder, output: Path) -> None:
     draw_models(lines_of_results([ladder]), output.with_suffix(".html"))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="MNIST's folder, IDX or .npz")
     parser.add_argument("--work", type=Path, required=True, help="folder for what is measured")
     parser.add_argument("--images", type=int, default=1000, help="of the test set, evenly spaced")
     parser.add_argument("--train", type=int, default=20_000, help="images for the trained encoder")
     parser.add_argument("--temperatures", type=int, default=Settings.temperatures)
     parser.add_argument("--chains", type=int, default=Settings.chains)
-    parser.add_argument("--output", type=Path, default=RESULTS / "rate_distortion_ladder.json")
-    options = parser.parse_args()
+
+
+def run(options: Namespace) -> Iterator[Measured]:
     every = read_images(options.data, shape=(1, 28, 28), part="test")
     images = every[np.linspace(0, len(every) - 1, options.images).round().astype(int)]
     train = read_images(options.data, shape=(1, 28, 28), part="train")[: options.train]
     settings = Settings(temperatures=options.temperatures, chains=options.chains)
     workshop = Workshop(images, settings, options.work)
     ladder, extra = measure(workshop, train, QUALITIES, GAP_QUALITIES)
-    broken = ladder.check()
-    content = {
-        **ladder.to_json(),
-        "provenance": provenance(),
-        **extra,
-    }
+    content = {**ladder.to_json(), "provenance": provenance(), **extra}
     check_content(content)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(format_json(content) + "\n", encoding="utf-8")
     draw(ladder, options.output)
-    for one in broken:
-        print(one)
+    broken = ladder.check()
     tables = [GapTable.from_json(table) for table in content["gap_tables"]]
-    for table in tables:
-        print(f"\n{table.model}\n\n{table.to_markdown()}", end="")
     odd = [table.model for table in tables if not table.agrees]
-    if odd:
-        raise SystemExit(f"the terms do not add up within 1 %: {', '.join(odd)}")
+    failures = [f"the terms do not add up within 1 %: {', '.join(odd)}"] if odd else []
     if any(one.is_theorem for one in broken):
-        raise SystemExit("two rungs stand in an order that cannot be")
-
-
-if __name__ == "__main__":
-    main()
+        failures.append("two rungs stand in an order that cannot be")
+    lines = [*map(str, broken), *(f"\n{table.model}\n\n{table.to_markdown()}" for table in tables)]
+    yield Measured(content, lines, "; ".join(failures))

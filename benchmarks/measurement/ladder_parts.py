@@ -18,9 +18,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from benchmarks.harness.generative_rate import SSE
 from benchmarks.measurement.digits import DigitsMeasurement, measure_digits, posterior_of
-from benchmarks.measurement.mnist import ARRAYS, SCALARS, read_samples
+from benchmarks.measurement.mnist import read_samples, write_samples
 from benchmarks.measurement.prior_mismatch import prior_mismatch
+from bitstream.errors import UsageError
 from codec import loading
 from codec.models.vae.coder import VaeCoder
 from codec.models.vae.sample_coders import inverse_temperature, tempered
@@ -29,14 +31,12 @@ from codec.rate_distortion.annealing.rd_curve import rd_samples
 from codec.rate_distortion.annealing.summary import CurveSamples
 from codec.rate_distortion.bounds import amortized_bound, nerd_bound, source_lower_bound
 from codec.rate_distortion.bounds.mode_search import SearchEffort, highest_modes, log_kernel_sum
-from codec.rate_distortion.distortions import SumSquaredError
 from codec.rate_distortion.errors import MeasurementError
 from codec.rate_distortion.ladder.rung import Rung, rung_from_json, rung_to_json
 from codec.rate_distortion.model_curve import NATS_PER_BIT
 
 DUAL_POWERS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
 WAYS = ("vae-round", "vae-dither", "vae-rec", "vae-vbq")
-SSE = SumSquaredError()
 POSTERIOR_SAMPLES = 16
 """Codes of each image for what is sampled of the posteriors: one would leave 1 % of noise."""
 
@@ -84,7 +84,7 @@ def load_vae() -> VaeCoder:
     """The shipped VAE with one of its coders; encoder and decoder are those of all four."""
     model = loading.load_model(WAYS[0], device="cpu")
     if not isinstance(model, VaeCoder):
-        raise SystemExit(f"the model {WAYS[0]!r} is no VAE of digits")
+        raise UsageError(f"the model {WAYS[0]!r} is no VAE of digits")
     return model
 
 
@@ -106,8 +106,8 @@ class Workshop:
         """The images in the decoder's units."""
         return (self.images / 255).astype(np.float32)
 
-    def tell(self, what: str) -> None:
-        """One line of progress."""
+    def report(self, what: str) -> None:
+        """Print a line of progress."""
         print(f"{time.perf_counter() - self.begin:6.0f} s  {what}", file=sys.stderr, flush=True)
 
     def kept(self, name: str, make: Callable[[], dict[str, Any]], **about: Any) -> dict[str, Any]:
@@ -123,7 +123,7 @@ class Workshop:
         found = make()
         self.work.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"about": wanted, "found": found}), encoding="utf-8")
-        self.tell(name)
+        self.report(name)
         return found
 
     def annealed(self) -> CurveSamples:
@@ -148,11 +148,9 @@ class Workshop:
             seed=settings.seed,
             simulations=settings.simulations,
             precision=settings.precision,
-            progress=lambda done, total: self.tell(f"annealing: block {done} of {total}"),
+            progress=lambda done, total: self.report(f"annealing: block {done} of {total}"),
         )
-        said = {**{name: getattr(samples, name) for name in SCALARS}, "about": about}
-        self.work.mkdir(parents=True, exist_ok=True)
-        np.savez(path, said=json.dumps(said), **{name: getattr(samples, name) for name in ARRAYS})
+        write_samples(path, samples, about=about)
         return samples
 
     def files(self, way: str, quality: float) -> DigitsMeasurement:

@@ -6,34 +6,36 @@
               gap that ours reaches with few; on linear decoders, and on a trained VAE if one is
               given, where the lowest L̂ stands for the truth
 
-Run:  python benchmarks/measurement/linear.py [--parts gap coverage speed] [--vae FILE --data
-MNIST].  Parts that are not run keep what the result file holds of them.
+    python -m benchmarks.measurement linear [--parts gap coverage speed] [--vae FILE --data MNIST]
+
+Parts that are not run keep what the result file holds of them.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
-from collections.abc import Callable, Sequence
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks.harness.provenance import provenance
+from benchmarks.harness.results import Measured, provenance
 from benchmarks.measurement.reference_ais import reference_ais
+from bitstream.errors import UsageError
+from codec.datasets.arrays import read_images
+from codec.models.generative.weights_file import load_generative
 from codec.priors import LatentPrior, StandardNormal
 from codec.rate_distortion.annealing.rd_curve import ROWS_PER_BLOCK, rd_curve
 from codec.rate_distortion.annealing.tempering import TemperedTarget
 from codec.rate_distortion.distortions import SumSquaredError
-from codec.rate_distortion.files.result_file import format_json
 from codec.rate_distortion.known.linear_decoder import LinearGaussianDecoder
 from codec.rate_distortion.model_curve import RDCurve
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
-SCHEMA = "calotype.rate_distortion_linear/1"
+SCHEMA, RESULT = "calotype.rate_distortion_linear/1", "rate_distortion_linear.json"
 BETAS = tuple(float(beta) for beta in np.geomspace(0.1, 3000, 40))
 POINTS, CHAINS, NOISE_VARIANCE = 20, 20, 0.01
 FIRST_INSTANCE = 100
@@ -272,49 +274,9 @@ def trained_part(decode: torch.nn.Module, prior: LatentPrior, images: torch.Tens
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parts = ["gap", "coverage", "speed", "trained"]
-    parser.add_argument("--parts", nargs="+", choices=parts, default=parts[:3])
-    parser.add_argument("--instances", type=int, default=10)
-    parser.add_argument("--repetitions", type=int, default=100)
-    parser.add_argument("--reference-temperatures", type=int, default=10_000)
-    parser.add_argument("--vae", type=Path, help="weights of a generative model (.safetensors)")
-    parser.add_argument("--data", type=Path, help="folder of MNIST's files, for --vae")
-    parser.add_argument("--images", type=int, default=10, help="of the data, for --vae")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--output", type=Path, default=RESULTS / "rate_distortion_linear.json")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    # Small decoders: larger blocks than a network's keep the cores busy.
-    ROWS_PER_BLOCK["cpu"] = 4000
-    report: dict[str, Any] = {"schema": SCHEMA}
-    if options.output.exists():
-        report = json.loads(options.output.read_text("utf-8"))
-    work: dict[str, Callable[[], Any]] = {
-        "gap": lambda: gap_part(options.instances),
-        "coverage": lambda: coverage_part(options.repetitions),
-        "speed": lambda: speed_part(options.instances, options.reference_temperatures),
-        "trained": lambda: trained(options),
-    }
-    for part in options.parts:
-        begin = time.perf_counter()
-        found = work[part]()
-        report[part] = {
-            "provenance": provenance(),
-            "seconds": round(time.perf_counter() - begin),
-            "found": found,
-        }
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(format_json(report) + "\n", encoding="utf-8")
-
-
-def trained(options: argparse.Namespace) -> dict[str, Any]:
-    from codec.datasets.arrays import read_images
-    from codec.models.generative.weights_file import load_generative
-
+def trained(options: Namespace) -> dict[str, Any]:
     if options.vae is None or options.data is None:
-        raise SystemExit("--parts trained needs --vae and --data")
+        raise UsageError("--parts trained needs --vae and --data")
     model = load_generative(options.vae)
     model.decoder.requires_grad_(requires_grad=False)
     images = torch.tensor(read_images(options.data, part="test")[: options.images]) / 255
@@ -322,5 +284,32 @@ def trained(options: argparse.Namespace) -> dict[str, Any]:
     return {"model": options.vae.stem, **row}
 
 
-if __name__ == "__main__":
-    main()
+PARTS: dict[str, Callable[[Namespace], Any]] = {
+    "gap": lambda options: gap_part(options.instances),
+    "coverage": lambda options: coverage_part(options.repetitions),
+    "speed": lambda options: speed_part(options.instances, options.reference_temperatures),
+    "trained": trained,
+}
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS)[:3])
+    parser.add_argument("--instances", type=int, default=10)
+    parser.add_argument("--repetitions", type=int, default=100)
+    parser.add_argument("--reference-temperatures", type=int, default=10_000)
+    parser.add_argument("--vae", type=Path, help="weights of a generative model (.safetensors)")
+    parser.add_argument("--data", type=Path, help="folder of MNIST's files, for --vae")
+    parser.add_argument("--images", type=int, default=10, help="of the data, for --vae")
+    parser.add_argument("--threads", type=int, default=1)
+
+
+def run(options: Namespace) -> Iterator[Measured]:
+    torch.set_num_threads(options.threads)
+    # Small decoders: larger blocks than a network's keep the cores busy.
+    ROWS_PER_BLOCK["cpu"] = 4000
+    for part in options.parts:
+        begin = time.perf_counter()
+        found = PARTS[part](options)
+        seconds = round(time.perf_counter() - begin)
+        content = {"provenance": provenance(), "seconds": seconds, "found": found}
+        yield Measured({part: content}, keep_others=True)

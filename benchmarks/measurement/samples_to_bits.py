@@ -7,21 +7,20 @@ Writes the same digits, as one sheet in one file, with
   vae-vbq        variational Bayesian quantisation: dyadic quantiles of the prior
   vae-bits-back  bits-back coding of the digits at a threshold, lossless
 
-    python benchmarks/measurement/samples_to_bits.py --data MNIST [--images N] [--float-model FILE]
+    python -m benchmarks.measurement samples-to-bits --data MNIST [--images N] [--float-model FILE]
 
 Every file is decoded again.  Rates are bits of the whole file per image unless a name says
 otherwise; squared errors are sums over an image's pixels, pixels in [0, 1], means over the images.
-Exits with an error if a figure misses what is claimed for it.
+The exit status is 1 if a figure misses what is claimed for it.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import sys
 import time
-from collections.abc import Callable
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from benchmarks.harness.provenance import load_average, provenance
+from benchmarks.harness.results import Measured, load_average, provenance
 from benchmarks.measurement.digits import DigitsMeasurement, measure_digits, posterior_of
 from benchmarks.measurement.prior_mismatch import prior_mismatch
 from codec import loading
@@ -39,8 +38,7 @@ from codec.models.vae.archive import BitsBackCoder
 from codec.models.vae.coder import VaeCoder
 from codec.models.vae.exact_mlp import ExactMlp
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
-SCHEMA = "calotype.samples_to_bits/1"
+SCHEMA, RESULT = "calotype.samples_to_bits/1", "samples_to_bits.json"
 LOSSY = ("vae-round", "vae-dither", "vae-rec", "vae-vbq")
 ARCHIVE = "vae-bits-back"
 QUALITIES = (30.0, 45.0, 60.0, 75.0, 90.0)
@@ -169,7 +167,24 @@ def checks(rows: list[dict[str, Any]], archive: dict[str, Any]) -> list[dict[str
     ]
 
 
-def run(data: Path, count: int, float_model: Path | None) -> dict[str, Any]:
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, help="MNIST's folder, IDX or .npz")
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--float-model", type=Path, help="trained weights of the archive's VAE")
+
+
+def run(options: Namespace) -> Iterator[Measured]:
+    report = measure(options.data, options.images, options.float_model)
+    met = report["archive"]["lossless"] and all(c["holds"] for c in report["checks"])
+    lines = [
+        f"{'holds' if check['holds'] else 'FAILS'}  {check['bits_per_image']:9.3f} <= "
+        f"{check['at_most']:9.3f}  {check['claim']}"
+        for check in report["checks"]
+    ]
+    yield Measured(report, lines, failure="" if met else "a claim does not hold")
+
+
+def measure(data: Path, count: int, float_model: Path | None) -> dict[str, Any]:
     load = load_average()
     images = read_images(data, shape=(1, 28, 28), part="test")[:count]
     rows = [measured(name, images, quality) for name in LOSSY for quality in QUALITIES]
@@ -193,7 +208,6 @@ def run(data: Path, count: int, float_model: Path | None) -> dict[str, Any]:
             trained_elbo_bits(float_model, pixels), 4
         )
     return {
-        "schema": SCHEMA,
         "provenance": provenance(),
         "load_average": load,
         "data": "MNIST test images, the first ones",
@@ -216,26 +230,3 @@ def run(data: Path, count: int, float_model: Path | None) -> dict[str, Any]:
         "archive": archive,
         "checks": checks(rows, archive),
     }
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="MNIST's folder, IDX or .npz")
-    parser.add_argument("--images", type=int, default=1000)
-    parser.add_argument("--float-model", type=Path, help="trained weights of the archive's VAE")
-    parser.add_argument("--output", type=Path, default=RESULTS / "samples_to_bits.json")
-    arguments = parser.parse_args()
-    report = run(arguments.data, arguments.images, arguments.float_model)
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    for check in report["checks"]:
-        mark = "holds" if check["holds"] else "FAILS"
-        print(
-            f"{mark}  {check['bits_per_image']:9.3f} <= {check['at_most']:9.3f}  {check['claim']}"
-        )
-    if not report["archive"]["lossless"] or not all(c["holds"] for c in report["checks"]):
-        raise SystemExit("a claim does not hold")
-
-
-if __name__ == "__main__":
-    main()

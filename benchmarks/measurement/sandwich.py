@@ -6,28 +6,25 @@
   gaussian_40d   40 Gaussians σ_k = 2 e^{−k/2}, sum of squared errors: the trained plug-in of Lei
                  et al. (NERD, 2022) and an encoder on the same generator
 
-    python benchmarks/measurement/sandwich.py [--seed N] [--output FILE]
+    python -m benchmarks.measurement sandwich [--seed N]
 
 All Lagrangians are nats.  A few minutes on one core.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.harness.provenance import load_average, provenance
+from benchmarks.harness.results import Measured, load_average, provenance
 from codec.priors import StandardNormal
 from codec.rate_distortion.bounds import (
     BoundPoint,
@@ -46,8 +43,7 @@ from codec.rate_distortion.known import (
 )
 from codec.rate_distortion.known.discrete_sources import empirical_rate_distortion
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
-SCHEMA = "calotype.sandwich/1"
+SCHEMA, RESULT = "calotype.sandwich/1", "rate_distortion_sandwich.json"
 GOAL_NATS = (2.10, 2.24)
 SANDWICH_VARIANCES, SANDWICH_LAMBDA = (1.20553, 1.08977), 3.0
 TEST_40D = 500
@@ -56,20 +52,6 @@ PUBLISHED_SANDWICH = {"upper": 2.2356, "blahut_arimoto": 2.23647, "lower": 1.936
 """Intercepts R + λD of the published demonstration, nats."""
 PUBLISHED_NERD_GAPS = {20.0: 0.239, 10.0: 0.078, 6.0: 0.031, 3.0: 0.015, 1.0: 0.0016, 0.25: 0.005}
 """Lagrangian of the published points minus the truth, nats, by λ."""
-
-
-@dataclass
-class Clock:
-    """Seconds of each part."""
-
-    seconds: dict[str, float]
-
-    def time(self, name: str, part: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        begin = time.perf_counter()
-        result = part()
-        self.seconds[name] = round(time.perf_counter() - begin, 1)
-        print(f"{name}: {self.seconds[name]} seconds", file=sys.stderr)
-        return result
 
 
 class LinearDecoder(nn.Module):
@@ -235,56 +217,49 @@ def gaussian_40d(seed: int) -> dict[str, Any]:
     }
 
 
-def run(seed: int) -> dict[str, Any]:
-    load = load_average()
-    clock = Clock({})
-    parts = {
-        "gaussian_2d": gaussian_2d, "deconvolution": deconvolution, "gaussian_40d": gaussian_40d,
-    }  # fmt: skip
-    measured = {
-        name: clock.time(name, lambda part=part: part(seed))  # type: ignore[misc]
-        for name, part in parts.items()
-    }
-    return {
-        "schema": SCHEMA,
-        "provenance": provenance(),
-        "load_average": load,
-        "seed": seed,
-        "seconds": clock.seconds,
-        **measured,
-    }
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=RESULTS / "rate_distortion_sandwich.json")
-    arguments = parser.parse_args()
-    report = run(arguments.seed)
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
-    two = report["gaussian_2d"]
+
+def run(options: Namespace) -> Iterator[Measured]:
+    load, seconds, found = load_average(), {}, {}
+    for part in (gaussian_2d, deconvolution, gaussian_40d):
+        begin = time.perf_counter()
+        found[part.__name__] = part(options.seed)
+        seconds[part.__name__] = round(time.perf_counter() - begin, 1)
+        print(f"{part.__name__}: {seconds[part.__name__]} seconds", file=sys.stderr)
+    met = found["gaussian_2d"]["met"]
+    yield Measured(
+        {
+            "provenance": provenance(),
+            "load_average": load,
+            "seed": options.seed,
+            "seconds": seconds,
+            **found,
+        },
+        lines_of(found),
+        failure=""
+        if all(met.values())
+        else f"the 2-D Gaussian is not within {GOAL_NATS} nats: {met}",
+    )
+
+
+def lines_of(found: dict[str, Any]) -> list[str]:
+    two = found["gaussian_2d"]
     lower, upper = two["lower_bound"], two["upper_bound_particles"]
-    print(
+    return [
         f"2-D Gaussian: {lower['intercept_nats']:.4f} ≤ {two['truth']['intercept_nats']:.4f} ≤ "
         f"{upper['intercept_with_control_variate_nats']:.4f} nats (published lower bound "
-        f"{two['published_intercepts_nats']['lower']})"
-    )
-    for row in report["deconvolution"]["rows"]:
-        print(
+        f"{two['published_intercepts_nats']['lower']})",
+        *(
             f"sphere in {row['dim']}-D: {row['lower_bound']['intercept_nats']:.4f} ≤ "
             f"{row['truth_nats']:.4f} ≤ {row['particles']['intercept_nats']:.4f} nats"
-        )
-    print("40-D Gaussian, gaps in nats:  λ  published  plug-in  encoder")
-    for row in report["gaussian_40d"]["rows"]:
-        print(
+            for row in found["deconvolution"]["rows"]
+        ),
+        "40-D Gaussian, gaps in nats:  λ  published  plug-in  encoder",
+        *(
             f"{row['lambda']:31g}{row['published_gap_nats']:11.4f}{row['gap_nats']:9.4f}"
             f"{row['gap_of_the_encoder_on_the_optimal_generator_nats']:9.4f}"
-        )
-    if not all(two["met"].values()):
-        raise SystemExit(f"the 2-D Gaussian is not within {GOAL_NATS} nats: {two['met']}")
-
-
-if __name__ == "__main__":
-    main()
+            for row in found["gaussian_40d"]["rows"]
+        ),
+    ]

@@ -1,21 +1,19 @@
 """What each part of the photo model buys: BD-rates of weights with and without it.
 
-    python benchmarks/photo/ablations.py --data gb82.tar --baseline
-    control=control/photo.safetensors
-        --variants context=context/photo.safetensors
+    python -m benchmarks.photo ablations --data gb82.tar \\
+        --baseline control=control/photo.safetensors --variants context=context/photo.safetensors
 
 Every file is coded and decoded whole at a few qualities and compared with the baseline: a negative
 BD-rate is a saving.  What is not trained but fitted is taken out of the baseline's own weights:
 `certain-tables` codes all residuals, those too that are hardly ever another than 0, `one-hyper-set`
-codes hyper-latents of all qualities with the tables of the middle one.  The result,
-`benchmarks/results/ablations.json`, keeps what is not measured again.
+codes hyper-latents of all qualities with the tables of the middle one.  The result file keeps what
+is not measured again.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,10 +22,9 @@ import numpy as np
 import torch
 from safetensors import safe_open
 
-from benchmarks.harness.provenance import provenance
-from benchmarks.harness.result_parts import keep_part
+from benchmarks.harness.photographs import add_data
+from benchmarks.harness.results import Measured, provenance
 from bitstream.container import container_from_bytes, container_to_bytes
-from bitstream.errors import CalotypeError
 from bitstream.tables import gaussian_tables, tables_from_pmfs
 from codec.coding.exact_layers import Array
 from codec.models.photo.coder import PhotoCoder, load_photo, read_photo_config
@@ -37,8 +34,7 @@ from codec.rate_distortion import bd_rate_of_points, psnr_db
 from training.data.crops import Pixels, load_photographs
 from training.photo.export import gaussian_scales, tables_arrays
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
-SCHEMA = "calotype.ablations/1"
+SCHEMA, RESULT = "calotype.ablations/1", "ablations.json"
 QUALITIES = (10, 20, 30, 40, 50, 60, 70, 80)
 
 Weights = tuple[dict[str, Array], dict[str, str]]  # arrays, metadata
@@ -118,18 +114,16 @@ def named(text: str) -> tuple[str, Path]:
     return name, Path(path)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--data", type=Path, nargs="+", required=True, help="folder, tar or files")
-    parser.add_argument("--limit", type=int, help="images, evenly spaced")
+def add_arguments(parser: ArgumentParser) -> None:
+    add_data(parser, name=False)
     parser.add_argument("--baseline", type=named, required=True, metavar="NAME=FILE")
     parser.add_argument("--variants", type=named, nargs="*", default=[], metavar="NAME=FILE")
     parser.add_argument("--without", nargs="*", default=[], choices=sorted(WITHOUT))
     parser.add_argument("--qualities", type=float, nargs="+", default=QUALITIES)
     parser.add_argument("--set", default="", help="name of this comparison, such as its budget")
-    parser.add_argument("--output", type=Path, default=RESULTS / "ablations.json")
-    options = parser.parse_args(arguments)
 
+
+def run(options: Namespace) -> Iterator[Measured]:
     images = load_photographs(options.data)
     count = min(options.limit or len(images), len(images))
     images = [images[int(k)] for k in np.linspace(0, len(images) - 1, count)]
@@ -140,10 +134,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows = {name: row(baseline, baseline, options.qualities, weights)}
     compared = [(variant, read_weights(path)) for variant, path in options.variants]
     compared += [(part, (WITHOUT[part](weights[0], coder), weights[1])) for part in options.without]
+    lines = []
     for variant, other in compared:
         points = measure(coder_of(other), images, options.qualities)
         rows[variant] = row(points, baseline, options.qualities, other)
-        print(f"{variant}: {rows[variant]['bd_rate_percent']:+.2f} % against {name}")
+        lines.append(f"{variant}: {rows[variant]['bd_rate_percent']:+.2f} % against {name}")
     found = {
         "provenance": provenance(),
         "images": len(images),
@@ -151,13 +146,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "baseline": name,
         "rows": rows,
     }
-    keep_part(options.output, SCHEMA, "comparisons", options.set or name, found)
-    return 0
-
-
-if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except CalotypeError as error:
-        print(f"ablations: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    yield Measured({"comparisons": {options.set or name: found}}, lines, keep_others=True)

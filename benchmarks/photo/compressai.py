@@ -1,48 +1,41 @@
 """Checkpoints of CompressAI in .calo files: bytes and times beside its own compress().
 
-    python benchmarks/photo/compressai.py [IMAGE...] [--architectures NAME...] [--checkpoint FILE]
+    python -m benchmarks.photo compressai [IMAGE...] [--architectures NAME...] [--checkpoint FILE]
 
 Both sides code the same pixels with the same checkpoint, the image's last rows and columns repeated
 up to multiples of 64, which CompressAI needs.  Without a checkpoint the networks are random, of the
 zoo's sizes, with last layers set so that latents are about as wide as trained ones and their tables
 fit: figures then stand for the coding, not for a codec that anyone has trained.  Seconds are those
 of the CPU, all threads together, so that others' work on the machine is not counted: medians over
-the rounds.  Writes `benchmarks/results/zoo.json`; exit status 1 if our payload is more than 0.5 %
-larger.
+the rounds.  The exit status is 1 if our payload is more than 0.5 % larger.
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics
-import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from benchmarks.harness.photographs import shipped_photo
-from benchmarks.harness.provenance import load_average, provenance
-from bitstream.errors import CalotypeError
+from benchmarks.harness.photographs import Pixels, shipped_photo
+from benchmarks.harness.results import Measured, load_average, provenance
+from bitstream.errors import UsageError
 from codec import api
 from codec.models.catalog import ARCHITECTURES, FOREIGN
 from codec.pictures.picture import picture_from
 from codec.rate_distortion import MissingExtraError
-from codec.rate_distortion.files.result_file import format_json, write_text
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
-SCHEMA = "calotype.zoo/1"
+SCHEMA, RESULT = "calotype.zoo/1", "zoo.json"
 MOST_PERCENT = 0.5
 CHANNEL_STEPS = (0.1, 3.0)  # standard deviations of channels, the least and the largest, in steps
-
-Pixels = NDArray[np.uint8]
 
 
 def library() -> Any:
@@ -184,36 +177,26 @@ def load_peer(architecture: str, path: Path) -> Any:
     return peer
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("images", type=Path, nargs="*", help="default: scikit-image's coffee")
     parser.add_argument("--architectures", nargs="+", choices=ARCHITECTURES, default=ARCHITECTURES)
     parser.add_argument("--checkpoint", type=Path, help="of the one architecture that is named")
     parser.add_argument("--quality", type=int, default=4, help="sizes of random models, 1..6")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("-o", "--output", type=Path, default=RESULTS / "zoo.json")
-    options = parser.parse_args()
+
+
+def run(options: Namespace) -> Iterator[Measured]:
     if options.checkpoint is not None and len(options.architectures) != 1:
-        parser.error("a checkpoint is of one architecture: name it with --architectures")
+        raise UsageError("a checkpoint is of one architecture: name it with --architectures")
     torch.set_num_threads(options.threads)
     pictures = {path.name: picture_from(path).pixels for path in options.images}
     pictures = {
         name: np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
         for name, pixels in pictures.items()
     } or {"scikit-image's coffee, resampled": shipped_photo(768, 512)}
-    result: dict[str, Any] = {
-        "schema": SCHEMA,
-        **provenance(),
-        "weights": "random: trained ones of the zoo were not at hand"
-        if options.checkpoint is None
-        else options.checkpoint.name,
-        "threads": options.threads,
-        "rounds": options.rounds,
-        "load_average_before": load_average(),
-        "target_more_percent": MOST_PERCENT,
-        "measured": {},
-    }
+    busy_before = load_average()
+    found = {}
     with tempfile.TemporaryDirectory() as folder:
         for architecture in options.architectures:
             path = options.checkpoint
@@ -225,25 +208,30 @@ def main() -> int:
                 path = Path(folder) / f"{architecture}.pth"
                 torch.save(model.state_dict(), path)
             peer = load_peer(architecture, path)
-            found = measure(architecture, peer, path, pictures, options.rounds)
-            result["measured"][architecture] = found
-            for row in found["pictures"]:
-                print(
-                    f"{architecture:25} {row['payload_bytes']:8} bytes, CompressAI "
-                    f"{row['compressai_bytes']:8} ({row['payload_more_percent']:+.2f} %), levels "
-                    f"{row['largest_difference_levels']}; encode {row['encode_cpu_seconds']} / "
-                    f"{row['compressai_encode_cpu_seconds']} s, decode "
-                    f"{row['decode_cpu_seconds']} / {row['compressai_decode_cpu_seconds']} s",
-                    flush=True,
-                )
-    result["met"] = all(found["met"] for found in result["measured"].values())
-    write_text(options.output, format_json(result) + "\n")
-    return 0 if result["met"] else 1
+            found[architecture] = measure(architecture, peer, path, pictures, options.rounds)
+    met = all(one["met"] for one in found.values())
+    weights = "random: trained ones of the zoo were not at hand"
+    yield Measured(
+        {
+            **provenance(),
+            "weights": weights if options.checkpoint is None else options.checkpoint.name,
+            "threads": options.threads,
+            "rounds": options.rounds,
+            "load_average_before": busy_before,
+            "target_more_percent": MOST_PERCENT,
+            "measured": found,
+            "met": met,
+        },
+        [line(name, row) for name, one in found.items() for row in one["pictures"]],
+        failure="" if met else f"a payload is more than {MOST_PERCENT} % larger",
+    )
 
 
-if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except CalotypeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+def line(architecture: str, row: dict[str, Any]) -> str:
+    return (
+        f"{architecture:25} {row['payload_bytes']:8} bytes, CompressAI "
+        f"{row['compressai_bytes']:8} ({row['payload_more_percent']:+.2f} %), levels "
+        f"{row['largest_difference_levels']}; encode {row['encode_cpu_seconds']} / "
+        f"{row['compressai_encode_cpu_seconds']} s, decode "
+        f"{row['decode_cpu_seconds']} / {row['compressai_decode_cpu_seconds']} s"
+    )

@@ -1,30 +1,28 @@
 """What effort brings and costs: files of photo at each effort and quality, decoded again.
 
-    python benchmarks/photo/effort.py --data gb82.tar --name gb82 --limit 6
+    python -m benchmarks.photo effort --data gb82.tar --name gb82 --limit 6
 
-writes `benchmarks/results/effort.json`, a part for each set: for each effort the rate and PSNR at
-each quality, the BD-rates against effort 1 and against AVIF, how long encoding takes beside effort
-1, and what each file has more or fewer bits than effort 1 has for the same picture at the same PSNR
-(the encoder promises not more).
+The result file has a part for each set, and in it for each effort the rate and PSNR at each
+quality, the BD-rates against effort 1 and against AVIF, how long encoding takes beside effort 1,
+and how many more or fewer bits each file has than effort 1 needs for the same picture at the same
+PSNR (the encoder promises not more).
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 import codec
-from benchmarks.harness.provenance import load_average, provenance
-from benchmarks.harness.result_parts import keep_part
+from benchmarks.harness.photographs import Pixels, add_data
+from benchmarks.harness.results import Measured, load_average, provenance
 from benchmarks.photo.rate_distortion import RATE_RANGE_BPP
-from bitstream.errors import CalotypeError
 from codec.datasets.pictures import SourceImage
 from codec.rate_distortion import (
     OperationalCodec,
@@ -36,15 +34,12 @@ from codec.rate_distortion import (
 )
 from codec.rate_distortion.errors import OverlapError
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
-SCHEMA = "calotype.effort/3"
+SCHEMA, RESULT = "calotype.effort/3", "effort.json"
 EFFORTS = (3, 5, 7, 9)
 QUALITIES = (20.0, 35.0, 50.0, 65.0, 80.0)
 PEER = "avif"
 TARGETS_PERCENT = {9: 0.0}
 """BD-rate against AVIF that is at least wanted of an effort."""
-
-Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -192,21 +187,17 @@ def line(found: dict[str, Any]) -> str:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, write the result file, print a line for each effort."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--data", type=Path, nargs="+", required=True, help="folder, tar or files")
-    parser.add_argument("--name", required=True, help="name of the set, recorded in the result")
+def add_arguments(parser: ArgumentParser) -> None:
+    add_data(parser)
     parser.add_argument(
         "--efforts", type=int, nargs="+", default=list(EFFORTS), help="beside effort 1"
     )
     parser.add_argument("--qualities", type=float, nargs="+", default=list(QUALITIES))
-    parser.add_argument("--limit", type=int, help="only N pictures, spread over the set")
     parser.add_argument("--side", type=int, default=0, help="only the middle N × N pixels of each")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    parser.add_argument("-o", "--output", type=Path, default=RESULTS / "effort.json")
-    options = parser.parse_args(arguments)
 
+
+def run(options: Namespace) -> Iterator[Measured]:
     images = choose_images(options.data, options.limit, options.side)
     busy_before = load_average()
     rows = measure(images, options.name, options.efforts, options.qualities, options.device)
@@ -223,13 +214,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "change": "of a file's bits against effort 1 for the same picture at the same PSNR",
         "found": rows,
     }
-    keep_part(options.output, SCHEMA, "effort", options.name, result)
-    return 0
-
-
-if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except CalotypeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    yield Measured({"effort": {options.name: result}}, keep_others=True)

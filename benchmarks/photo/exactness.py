@@ -1,16 +1,15 @@
 """Files of photo parse alike: other threads, versions of NumPy and torch, and other arithmetic.
 
-    python benchmarks/photo/exactness.py --python other/bin/python
+    python -m benchmarks.photo exactness --python other/bin/python
 
 Every configuration decodes files that this process wrote, and writes files that this process
 decodes; each in a process of its own. Symbols, means and tables must be the same integers to the
 last one; pixels may differ by rounding, and bfloat16 moves them. `--python` names interpreters
-with other versions of the libraries. Writes `benchmarks/results/photo_exactness.json`.
+with other versions of the libraries. The exit status is 1 if any file parses differently.
 """
 
 from __future__ import annotations
 
-import argparse
 import copy
 import hashlib
 import json
@@ -18,15 +17,15 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from argparse import SUPPRESS, ArgumentParser, Namespace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from benchmarks.harness.photographs import tiled_photo
-from benchmarks.harness.provenance import library_versions, provenance
+from benchmarks.harness.photographs import Pixels, tiled_photo
+from benchmarks.harness.results import ROOT, Measured, library_versions, provenance
 from bitstream.container import container_from_bytes, container_to_bytes
 from bitstream.errors import CalotypeError
 from codec import loading
@@ -34,15 +33,10 @@ from codec.coding.tiling import TileGrid
 from codec.models.photo.coder import PhotoCoder
 from codec.pictures.picture import Picture
 from codec.pipeline.encode import compress_picture, decompress_container
-from codec.rate_distortion.files.result_file import format_json, write_text
 
-ROOT = Path(__file__).resolve().parents[2]
-RESULTS = ROOT / "benchmarks" / "results"
-SCHEMA = "calotype.photo_exactness/1"
+SCHEMA, RESULT = "calotype.photo_exactness/1", "photo_exactness.json"
 QUALITIES = (5.0, 35.0, 62.5, 85.0, 100.0)
 ARITHMETIC = ("numpy float32", "torch float32", "torch bfloat16", "openvino bfloat16")
-
-Pixels = NDArray[np.uint8]
 
 
 def scenes() -> dict[str, Pixels]:
@@ -115,7 +109,8 @@ def check(python: str, threads: int, arithmetic: str, theirs: Path) -> dict[str,
     coder = load_coder(ARITHMETIC[0])
     expected, pixels = read_files(theirs, coder)
     with tempfile.TemporaryDirectory() as folder:
-        command = [python, __file__, "--elsewhere", str(theirs), folder, arithmetic]
+        command = [python, "-m", "benchmarks.photo", "exactness"]
+        command += ["--elsewhere", str(theirs), folder, arithmetic]
         variables = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
         environment = os.environ | dict.fromkeys(variables, str(threads))
         run = subprocess.run(
@@ -123,7 +118,7 @@ def check(python: str, threads: int, arithmetic: str, theirs: Path) -> dict[str,
         )
         if run.returncode:
             raise CalotypeError(f"{arithmetic} in another process failed:\n{run.stderr[-2000:]}")
-        told = json.loads(run.stdout.splitlines()[-1])
+        there = json.loads(run.stdout.splitlines()[-1])
         read_here, _ = read_files(Path(folder), coder)
         differences = [
             np.abs(np.load(Path(folder) / f"{name}.npy").astype(int) - own)
@@ -132,9 +127,9 @@ def check(python: str, threads: int, arithmetic: str, theirs: Path) -> dict[str,
     return {
         "arithmetic": arithmetic,
         "threads": threads,
-        "libraries": told["libraries"],
-        "files_of_here_that_parse_alike_there": _same(expected, told["read"]),
-        "files_of_there_that_parse_alike_here": _same(told["written"], read_here),
+        "libraries": there["libraries"],
+        "files_of_here_that_parse_alike_there": _same(expected, there["read"]),
+        "files_of_there_that_parse_alike_here": _same(there["written"], read_here),
         "files": len(expected),
         "largest_difference_of_pixels": max(int(d.max()) for d in differences),
         "mean_difference_of_pixels": round(float(np.mean([d.mean() for d in differences])), 6),
@@ -145,19 +140,18 @@ def _same(one: dict[str, str], other: dict[str, str]) -> int:
     return sum(other.get(name) == found for name, found in one.items())
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the result file; exits with 1 if any file parsed differently."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--python", nargs="*", default=[], help="other interpreters")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--arithmetic", nargs="+", default=list(ARITHMETIC))
-    parser.add_argument("--elsewhere", nargs=3, help=argparse.SUPPRESS)
-    parser.add_argument("-o", "--output", type=Path, default=RESULTS / "photo_exactness.json")
-    options = parser.parse_args(arguments)
+    parser.add_argument("--elsewhere", nargs=3, help=SUPPRESS)
+
+
+def run(options: Namespace) -> Iterator[Measured]:
     if options.elsewhere:
         theirs, ours, arithmetic = options.elsewhere
         elsewhere(Path(theirs), Path(ours), arithmetic)
-        return 0
+        return
     import torch
 
     cuda = ["cuda float32"] if torch.cuda.is_available() else []
@@ -174,24 +168,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         and row["files_of_there_that_parse_alike_here"] == row["files"]
         for row in rows
     )
-    result = {
-        "schema": SCHEMA,
-        **provenance(),
-        "weights_hash": load_coder(ARITHMETIC[0]).weights_hash.hex(),
-        "pictures": {name: list(pixels.shape) for name, pixels in scenes().items()},
-        "qualities": list(QUALITIES),
-        "all_parse_alike": alike,
-        "found": rows,
-    }
-    write_text(options.output, format_json(result) + "\n")
-    for row in rows:
-        print(json.dumps(row))
-    return 0 if alike else 1
-
-
-if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except CalotypeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    yield Measured(
+        {
+            **provenance(),
+            "weights_hash": load_coder(ARITHMETIC[0]).weights_hash.hex(),
+            "pictures": {name: list(pixels.shape) for name, pixels in scenes().items()},
+            "qualities": list(QUALITIES),
+            "all_parse_alike": alike,
+            "found": rows,
+        },
+        [json.dumps(row) for row in rows],
+        failure="" if alike else "a file parses differently in another process",
+    )

@@ -1,23 +1,24 @@
 """Rate-distortion curves of photo and its peers on one set of pictures, with BD-rates.
 
-    python benchmarks/photo/rate_distortion.py --data kodak.tar --name kodak
-    python benchmarks/photo/rate_distortion.py --data kodak.tar --name kodak --codecs photo
+    python -m benchmarks.photo rate-distortion --data kodak.tar --name kodak
+    python -m benchmarks.photo rate-distortion --data kodak.tar --name kodak --codecs photo
 
-writes `benchmarks/results/rate_distortion_<name>.json`.  Curves already in that file are kept for
-codecs that are not measured again, so a new set of weights costs one codec's time, not six;
-`--codecs ""` measures none and only compares anew. Higher efforts of photo are for `effort.py`.
+Curves that the result file already has are kept for codecs that are not measured again, so a new
+set of weights costs one codec's time, not six; `--codecs ""` measures none and only compares anew.
+Higher efforts of photo are for the part `effort`.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness.provenance import provenance
-from bitstream.errors import CalotypeError
+from benchmarks.harness.photographs import add_data
+from benchmarks.harness.results import Measured, provenance
 from codec.rate_distortion import (
     OperationalCurve,
     OverlapError,
@@ -27,10 +28,10 @@ from codec.rate_distortion import (
     find_images,
     measure_curve,
     read_result,
-    write_result,
 )
+from codec.rate_distortion.files.result_file import SCHEMA as SCHEMA
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
+RESULT = "rate_distortion_{name}.json"
 RATE_RANGE_BPP = (0.15, 1.2)
 TARGETS_PERCENT = {"avif": 15.0, "webp": -20.0, "jpeg2000": -20.0, "jxl": -25.0, "jpeg": -50.0}
 """BD-rate of photo against each peer that is at least wanted."""
@@ -82,37 +83,34 @@ def load_cache(path: Path, name: str) -> tuple[dict[str, OperationalCurve], dict
     return curves, dict(earlier.extra.get("measured_by", {}))
 
 
-def save(
-    path: Path, curves: dict[str, OperationalCurve], measured_by: dict[str, Any]
-) -> tuple[list[OperationalCurve], list[dict[str, Any]]]:
-    """Write the result file; returns the curves in their usual order, and the BD-rates."""
+def report(curves: dict[str, OperationalCurve], measured_by: dict[str, Any]) -> Measured:
+    """The result file: the curves in their usual order, and the BD-rates."""
     ordered = [curves[known] for known in codec_names() if known in curves]
     rows = compare(ordered, RATE_RANGE_BPP)
-    extra = {
+    content = {
         "measured_by": measured_by,
         "rate_range_bpp": list(RATE_RANGE_BPP),
         "targets": judge(rows),
         "bd_rates": rows,
         "bd_rates_over_all_rates": compare(ordered, None),
+        "curves": [curve.to_json() for curve in ordered],
     }
-    write_result(path, ordered, extra)
-    return ordered, rows
+    return Measured(
+        content,
+        [f"{r['test']} against {r['reference']}: {r.get('bd_rate_percent', '—')} %" for r in rows],
+    )
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--data", type=Path, nargs="+", required=True, help="folder, tar or files")
-    parser.add_argument("--name", required=True, help="name of the set, recorded in the result")
+def add_arguments(parser: ArgumentParser) -> None:
+    add_data(parser)
     parser.add_argument("--codecs", default=",".join(codec_names()), help="codecs to measure")
     parser.add_argument("--ms-ssim", action="store_true", help="measure MS-SSIM too (slow)")
     parser.add_argument("-j", "--jobs", type=int, default=1, help="pictures at a time")
-    parser.add_argument("--limit", type=int, help="only the first N pictures")
-    parser.add_argument("-o", "--output", type=Path, help="result file")
-    options = parser.parse_args()
 
-    path = options.output or RESULTS / f"rate_distortion_{options.name}.json"
+
+def run(options: Namespace) -> Iterator[Measured]:
     images = find_images(options.data)[: options.limit]
-    curves, measured_by = load_cache(path, options.name)
+    curves, measured_by = load_cache(options.output, options.name)
     with ThreadPoolExecutor(options.jobs) as executor:
         for name in filter(None, options.codecs.split(",")):
             print(f"{name}: {len(images)} pictures", file=sys.stderr, flush=True)
@@ -125,21 +123,6 @@ def main() -> int:
             )
             measured_by[name] = provenance()
             # After each codec: the slow ones take a quarter of an hour.
-            save(path, curves, measured_by)
-    ordered, rows = save(path, curves, measured_by)
-    for curve in ordered:
-        print(f"\n{curve.codec} ({curve.encoder})")
-        for point in curve.points:
-            print(f"  {point.setting:7g} {point.mean_bpp:8.4f} bpp {point.mean_psnr_db:7.3f} dB")
-    print()
-    for row in rows:
-        print(f"{row['test']} against {row['reference']}: {row.get('bd_rate_percent', '—')} %")
-    return 0
-
-
-if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except CalotypeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+            yield report(curves, measured_by)
+    if not options.codecs:
+        yield report(curves, measured_by)

@@ -1,17 +1,17 @@
 """What realism costs and what it brings: one file of photo at each quality, decoded several ways.
 
-    python benchmarks/photo/realism.py --data kodak.tar --name kodak
+    python -m benchmarks.photo realism --data kodak.tar --name kodak
 
-writes `benchmarks/results/realism_<name>.json`: for each quality the bits per pixel of the files,
-and for each realism R the PSNR, the MS-SSIM and a Fréchet distance of patches. Realism weights are
-looked for where `codec.decompress` looks, also in the folders of CALOTYPE_WEIGHTS.
+The result has for each quality the bits per pixel of the files, and for each realism R the PSNR,
+the MS-SSIM and a Fréchet distance of patches. Realism weights are looked for where
+`codec.decompress` looks, also in the folders of CALOTYPE_WEIGHTS.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,18 +19,17 @@ from typing import Any
 import numpy as np
 
 import codec
-from benchmarks.harness.provenance import provenance
+from benchmarks.harness.photographs import add_data
+from benchmarks.harness.results import ROOT, Measured, provenance
 from benchmarks.harness.small_images import Float64Array, Uint8Array, cut, rounded
-from bitstream.errors import CalotypeError, UsageError
+from bitstream.errors import UsageError
 from codec import loading
 from codec.rate_distortion import find_images, psnr_db
-from codec.rate_distortion.files.result_file import format_json, write_text
 from codec.rate_distortion.metrics import frechet_distance, ms_ssim, ms_ssim_available, mse
 from training.features.train import SIDE, FeatureNetwork, extract, load_features
 
-BENCHMARKS = Path(__file__).resolve().parent
-FEATURES = BENCHMARKS / "features" / "natural32.safetensors"
-SCHEMA = "calotype.realism/1"
+FEATURES = ROOT / "benchmarks" / "features" / "natural32.safetensors"
+SCHEMA, RESULT = "calotype.realism/1", "realism_{name}.json"
 QUALITIES = (5.0, 15.0, 30.0, 50.0, 75.0)
 REALISMS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
@@ -130,8 +129,8 @@ def measure_realism(
     }
 
 
-def table(found: Sequence[dict[str, Any]]) -> str:
-    """Lines to print: one for each file and realism."""
+def table(found: Sequence[dict[str, Any]]) -> list[str]:
+    """Lines to print: a head, then one for each file and realism."""
     lines = ["quality    bpp  realism  PSNR dB  MS-SSIM  Fréchet"]
     for one in found:
         for row in one["decoded"]:
@@ -140,34 +139,18 @@ def table(found: Sequence[dict[str, Any]]) -> str:
                 f"{one['quality']:7g} {one['mean_bpp']:6.3f} {row['realism']:8g} "
                 f"{row['mean_psnr_db']:8.2f} {similarity:>8} {row['frechet_distance']:8.4g}"
             )
-    return "\n".join(lines)
+    return lines
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, write the result file, print the table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--data", type=Path, nargs="+", required=True, help="folder, tar or files")
-    parser.add_argument("--name", required=True, help="name of the set, recorded in the result")
+def add_arguments(parser: ArgumentParser) -> None:
+    add_data(parser)
     parser.add_argument("--qualities", type=float, nargs="+", default=list(QUALITIES))
     parser.add_argument("--realisms", type=float, nargs="+", default=list(REALISMS))
     parser.add_argument("--features", type=Path, default=FEATURES, help="classifier's weights")
-    parser.add_argument("--limit", type=int, help="only the first N pictures")
-    parser.add_argument("-o", "--output", type=Path, help="result file")
-    options = parser.parse_args(arguments)
 
+
+def run(options: Namespace) -> Iterator[Measured]:
     pictures = [image.pixels() for image in find_images(options.data)[: options.limit]]
     network = load_features(options.features)
-    about = {"schema": SCHEMA, **provenance(), "set": options.name}
-    result = measure_realism(pictures, options.qualities, options.realisms, network)
-    path = options.output or BENCHMARKS / "results" / f"realism_{options.name}.json"
-    write_text(path, format_json({**about, **result}) + "\n")
-    print(table(result["found"]))
-    return 0
-
-
-if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except CalotypeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    found = measure_realism(pictures, options.qualities, options.realisms, network)
+    yield Measured({**provenance(), "set": options.name, **found}, table(found["found"]))

@@ -5,38 +5,36 @@ Codes the same symbols, drawn as the latents of a photo codec are distributed, w
   constriction its range coder with a Gaussian for each symbol, no tables
   compressai   its rANS coder with a table for each symbol (if it is installed)
 
-    python benchmarks/speed/entropy_coding.py [--symbols N] [--runs R] [--output FILE]
+    python -m benchmarks.speed entropy-coding [--symbols N] [--runs R]
 
 Every message is decoded again and compared.  Times are medians over the runs, in one thread.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
 
 import constriction
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.harness.provenance import load_average, provenance
+from benchmarks.harness.results import Measured, load_average, provenance
 from bitstream import SymbolDecoder, SymbolEncoder, TableSet, gaussian_tables
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
-SCHEMA = "calotype.entropy_coding/1"
+SCHEMA, RESULT = "calotype.entropy_coding/1", "entropy_coding.json"
 SCALES = np.geomspace(0.11, 256, 64)
 ESCAPES_PER_MILLION = 20
 MAX_OVERHEAD_PERCENT, MAX_OVERHEAD_BYTES = 0.1, 8
 
 Int32Array = npt.NDArray[np.int32]
 Decode = Callable[[], Int32Array]
+Code = Callable[[], tuple[int, Decode]]
+"""Codes the message once: its bytes, and the decoder of them."""
 
 
 @dataclass(frozen=True)
@@ -119,9 +117,7 @@ class CompressAI:
         return len(data), decode
 
 
-def measure(
-    coder: str, code: Callable[[], tuple[int, Decode]], symbols: Int32Array, ideal: float, runs: int
-) -> Result:
+def measure(coder: str, code: Code, symbols: Int32Array, ideal: float, runs: int) -> Result:
     encode_seconds, decode_seconds = [], []
     for _ in range(runs):
         begin = time.perf_counter()
@@ -144,64 +140,52 @@ def measure(
     )
 
 
-def run(count: int, runs: int, seed: int) -> dict[str, Any]:
-    load = load_average()
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--symbols", type=int, default=10**6)
+    parser.add_argument("--runs", type=int, default=9)
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def run(options: Namespace) -> Iterator[Measured]:
+    load, count, runs = load_average(), options.symbols, options.runs
     tables = gaussian_tables(SCALES)
-    symbols, indexes = draw_message(np.random.default_rng(seed), count)
+    symbols, indexes = draw_message(np.random.default_rng(options.seed), count)
     ideal = tables.code_length_bits(symbols, indexes) / 8
-    results = [
-        measure("ours", lambda: code_ours(symbols, indexes, tables), symbols, ideal, runs),
-        measure("constriction", lambda: code_constriction(symbols, indexes), symbols, ideal, runs),
-    ]
+    coders: dict[str, Code] = {
+        "ours": lambda: code_ours(symbols, indexes, tables),
+        "constriction": lambda: code_constriction(symbols, indexes),
+    }
     try:
         compressai = CompressAI(tables)
     except ImportError:
         print("compressai is not installed: left out", file=sys.stderr)
     else:
-        results.append(
-            measure("compressai", lambda: compressai(symbols, indexes), symbols, ideal, runs)
-        )
-    return {
-        "schema": SCHEMA,
-        "provenance": provenance(),
-        "load_average": load,
-        "seed": seed,
-        "runs": runs,
-        "symbols": count,
-        "scale_below_half_percent": round(100 * float(np.mean(SCALES[indexes] < 0.5)), 1),
-        "ideal_bits": round(8 * ideal, 1),
-        "ideal_bits_per_symbol": round(8 * ideal / count, 4),
-        "results": [asdict(result) for result in results],
-    }
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--symbols", type=int, default=10**6)
-    parser.add_argument("--runs", type=int, default=9)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--output",
-        type=Path,
-        default=RESULTS / "entropy_coding.json",
+        coders["compressai"] = lambda: compressai(symbols, indexes)
+    found = [measure(name, code, symbols, ideal, runs) for name, code in coders.items()]
+    allowed = ideal * MAX_OVERHEAD_PERCENT / 100 + MAX_OVERHEAD_BYTES
+    over = found[0].overhead_bytes > allowed
+    yield Measured(
+        {
+            "provenance": provenance(),
+            "load_average": load,
+            "seed": options.seed,
+            "runs": runs,
+            "symbols": count,
+            "scale_below_half_percent": round(100 * float(np.mean(SCALES[indexes] < 0.5)), 1),
+            "ideal_bits": round(8 * ideal, 1),
+            "ideal_bits_per_symbol": round(8 * ideal / count, 4),
+            "results": [asdict(result) for result in found],
+        },
+        [
+            f"{count} symbols, {8 * ideal / count:.4f} bits each at best",
+            f"{'':14}{'bytes':>10}{'overhead':>10}{'encode':>10}{'decode':>10}  (ns per symbol)",
+            *(
+                f"{r.coder:14}{r.coded_bytes:10}{r.overhead_percent:9.3f}%"
+                f"{r.encode_ns_per_symbol:10.1f}{r.decode_ns_per_symbol:10.1f}"
+                for r in found
+            ),
+        ],
+        failure=f"{found[0].overhead_bytes} bytes of overhead, allowed {allowed:.0f}"
+        if over
+        else "",
     )
-    arguments = parser.parse_args()
-    report = run(arguments.symbols, arguments.runs, arguments.seed)
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-
-    print(f"{report['symbols']} symbols, {report['ideal_bits_per_symbol']} bits each at best")
-    print(f"{'':14}{'bytes':>10}{'overhead':>10}{'encode':>10}{'decode':>10}  (ns per symbol)")
-    for r in report["results"]:
-        print(
-            f"{r['coder']:14}{r['coded_bytes']:10}{r['overhead_percent']:9.3f}%"
-            f"{r['encode_ns_per_symbol']:10.1f}{r['decode_ns_per_symbol']:10.1f}"
-        )
-    ours = report["results"][0]
-    allowed = report["ideal_bits"] / 8 * MAX_OVERHEAD_PERCENT / 100 + MAX_OVERHEAD_BYTES
-    if ours["overhead_bytes"] > allowed:
-        raise SystemExit(f"overhead of {ours['overhead_bytes']} bytes, allowed are {allowed:.0f}")
-
-
-if __name__ == "__main__":
-    main()

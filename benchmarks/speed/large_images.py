@@ -1,35 +1,32 @@
 """Large images through the command line: memory, seams, and what a region reads.
 
-    python benchmarks/speed/large_images.py
+    python -m benchmarks.speed large-images
 
 Pictures of 12, 50 and 100 megapixels are drawn from a shipped photograph by a seeded procedure,
 and saved as JPEG. Each is compressed and decompressed by `python -m codec`, every run a process of
 its own; its peak is what the system says of that process. Times are given as ratios only.
-Writes `benchmarks/results/large_images.json`.
 """
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import math
 import subprocess
 import sys
 import tempfile
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.harness.photographs import tiled_photo
-from benchmarks.harness.provenance import provenance
+from benchmarks.harness.photographs import Pixels, tiled_photo
+from benchmarks.harness.results import ROOT, Measured, provenance
 from bitstream import Header, read_container, read_tiles
-from bitstream.errors import CalotypeError
 from codec import loading
 from codec.coding.tiling import TileGrid
 from codec.models.base import LoadedModel
@@ -41,11 +38,8 @@ from codec.pipeline.encode import (
     tiles_bands,
     tiles_of_region,
 )
-from codec.rate_distortion.files.result_file import format_json, write_text
 
-ROOT = Path(__file__).resolve().parents[2]
-RESULTS = ROOT / "benchmarks" / "results"
-SCHEMA = "calotype.large_images/1"
+SCHEMA, RESULT = "calotype.large_images/1", "large_images.json"
 
 SIDES = ((4000, 3000), (8192, 6144), (10_000, 10_000))
 REGION_SIDE = 512
@@ -62,8 +56,6 @@ print(json.dumps([os.waitstatus_to_exitcode(status), usage.ru_maxrss,
                   usage.ru_utime + usage.ru_stime]))
 """
 
-Uint8Array = NDArray[np.uint8]
-
 
 @dataclass(frozen=True)
 class Run:
@@ -74,7 +66,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredPicture:
     """One picture. Time ratios are processor time for each pixel over that of the first picture."""
 
     width: int
@@ -89,7 +81,7 @@ class Measured:
     decompress_time_ratio: float
 
 
-def photo_bands(width: int, height: int, seed: int = SEED, rows: int = 500) -> Iterator[Uint8Array]:
+def photo_bands(width: int, height: int, seed: int = SEED, rows: int = 500) -> Iterator[Pixels]:
     """A made-up photograph in bands uint8 (≤ rows, width, 3): the same for the same arguments.
 
     A shipped photograph, repeated and mirrored, under light that changes slowly and with the grain
@@ -132,9 +124,7 @@ def codec_run(*arguments: str | Path) -> Run:
     return measured(sys.executable, "-m", "codec", *map(str, arguments))
 
 
-def jump_ratio(
-    original: Uint8Array, decoded: Uint8Array, tile: int, cell: int, shift: int
-) -> float:
+def jump_ratio(original: Pixels, decoded: Pixels, tile: int, cell: int, shift: int) -> float:
     """Mean jump of the error across borders of tiles over that across other borders of cells.
 
     original, decoded   uint8 (height, width, 3)
@@ -239,7 +229,7 @@ def measure(
     sides: Sequence[tuple[int, int]], quality: int, folder: Path, model: LoadedModel
 ) -> dict[str, Any]:
     """Send every picture through the command line; the last one is looked at more closely."""
-    pictures: list[Measured] = []
+    pictures: list[MeasuredPicture] = []
     first: tuple[float, float] | None = None
     details: dict[str, Any] = {}
     for width, height in sides:
@@ -255,7 +245,7 @@ def measure(
         times = there.cpu_seconds / count, back.cpu_seconds / count
         first = first or times
         pictures.append(
-            Measured(
+            MeasuredPicture(
                 width=width,
                 height=height,
                 megapixels=round(count / 1e6, 1),
@@ -285,36 +275,26 @@ def measure(
     return {"pictures": [asdict(picture) for picture in pictures], **details}
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("-q", "--quality", type=int, default=75)
-    parser.add_argument("-o", "--output", type=Path, default=RESULTS / "large_images.json")
-    options = parser.parse_args()
+
+
+def run(options: Namespace) -> Iterator[Measured]:
     Image.MAX_IMAGE_PIXELS = None  # the pictures are our own
     import_torch = measured(sys.executable, "-c", "import torch")
     model = loading.load_model("photo", device="cpu")
     with tempfile.TemporaryDirectory() as folder:
         found = measure(SIDES, options.quality, Path(folder), model)
-    result: dict[str, Any] = {
-        "schema": SCHEMA,
-        **provenance(),
-        "device": "cpu",
-        "model": model.name,
-        "weights_hash": model.weights_hash.hex(),
-        "quality": options.quality,
-        "seed": SEED,
-        "import_torch_peak_mib": import_torch.peak_mib,
-        **found,
-        "seam": seam(model, float(options.quality)),
-    }
-    write_text(options.output, format_json(result) + "\n")
-    print(f"written to {options.output}")
-    return 0
-
-
-if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except CalotypeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    yield Measured(
+        {
+            **provenance(),
+            "device": "cpu",
+            "model": model.name,
+            "weights_hash": model.weights_hash.hex(),
+            "quality": options.quality,
+            "seed": SEED,
+            "import_torch_peak_mib": import_torch.peak_mib,
+            **found,
+            "seam": seam(model, float(options.quality)),
+        }
+    )

@@ -1,42 +1,37 @@
 """Every picture of a set, and some awkward ones, through the command line and back.
 
-    python benchmarks/speed/round_trip.py --data validation.tar --name validation
+    python -m benchmarks.speed round-trip --data validation.tar --name validation
 
 Beside the given pictures: 1×1, 17×4000, 12 megapixels, gray, and RGBA whose alpha must come back
-exactly.  Each is compressed and decompressed by `python -m codec`; size and mode must agree.
-Writes `benchmarks/results/round_trip_<name>.json`; exit status 1 if any picture fails.
+exactly.  Each is compressed and decompressed by `python -m codec`; size and mode must agree.  The
+exit status is 1 if any picture fails.
 """
 
 from __future__ import annotations
 
-import argparse
 import io
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from benchmarks.harness.photographs import shipped_photo, tiled_photo
-from benchmarks.harness.provenance import provenance
-from bitstream.errors import CalotypeError
+from benchmarks.harness.results import ROOT, Measured, provenance
 from codec.rate_distortion import find_images, psnr_db
-from codec.rate_distortion.files.result_file import format_json, write_text
 
-ROOT = Path(__file__).resolve().parents[2]
-RESULTS = ROOT / "benchmarks" / "results"
-SCHEMA = "calotype.round_trip/1"
+SCHEMA, RESULT = "calotype.round_trip/1", "round_trip_{name}.json"
 
 
 @dataclass(frozen=True)
 class RoundTrip:
-    """What became of one picture; `problem` is None when size, mode and alpha agree."""
+    """One picture and its file; `problem` is None when size, mode and alpha came back."""
 
     name: str
     width: int
@@ -150,14 +145,21 @@ def export(paths: Sequence[Path], folder: Path) -> list[Path]:
     return exported
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+def line(picture: RoundTrip) -> str:
+    quality_db = "—" if picture.psnr_db is None else f"{picture.psnr_db:.2f} dB"
+    return (
+        f"{picture.name:24} {picture.width}×{picture.height} {picture.mode:5} "
+        f"{picture.coded_bytes} bytes {quality_db} {picture.problem or 'ok'}"
+    )
+
+
+def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, nargs="*", default=[], help="folder, tar or files")
     parser.add_argument("--name", default="shipped", help="name of the set")
     parser.add_argument("-q", "--quality", type=int, default=75)
-    parser.add_argument("-o", "--output", type=Path, help="result file")
-    options = parser.parse_args()
 
+
+def run(options: Namespace) -> Iterator[Measured]:
     with tempfile.TemporaryDirectory() as temporary:
         room = Path(temporary)
         batches: list[Batch] = []
@@ -170,31 +172,16 @@ def main() -> int:
             image.save(path)
             batches.append(round_trip([path], room / f"{name}-work", options.quality))
     pictures = [picture for batch in batches for picture in batch.pictures]
-    failed = [picture for picture in pictures if picture.problem]
-    result: dict[str, Any] = {
-        "schema": SCHEMA,
-        **provenance(),
-        "set": options.name,
-        "quality": options.quality,
-        "pictures": len(pictures),
-        "failed": len(failed),
-        "batches": [asdict(batch) for batch in batches],
-    }
-    path = options.output or RESULTS / f"round_trip_{options.name}.json"
-    write_text(path, format_json(result) + "\n")
-    for picture in pictures:
-        quality_db = "—" if picture.psnr_db is None else f"{picture.psnr_db:.2f} dB"
-        print(
-            f"{picture.name:24} {picture.width}×{picture.height} {picture.mode:5} "
-            f"{picture.coded_bytes} bytes {quality_db} {picture.problem or 'ok'}"
-        )
-    print(f"{len(pictures) - len(failed)} of {len(pictures)} came back with their size and mode")
-    return 1 if failed else 0
-
-
-if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except CalotypeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    failed = sum(picture.problem is not None for picture in pictures)
+    yield Measured(
+        {
+            **provenance(),
+            "set": options.name,
+            "quality": options.quality,
+            "pictures": len(pictures),
+            "failed": failed,
+            "batches": [asdict(batch) for batch in batches],
+        },
+        [line(picture) for picture in pictures],
+        failure=f"{failed} of {len(pictures)} pictures came back different" if failed else "",
+    )

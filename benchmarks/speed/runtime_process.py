@@ -1,8 +1,9 @@
 """One runtime of the photo model's synthesis, timed in a process of its own.
 
-    python benchmarks/speed/runtime_process.py numpy --threads 2 --latents latents.npy --runs 9
+    python -m benchmarks.speed.runtime_process numpy --threads 2 --latents latents.npy --runs 9
 
-Prints JSON. `benchmarks/speed/runtimes.py` starts it, with the files that it needs.
+Prints JSON. The part `runtimes` starts it, with the files that it needs. It imports nothing of the
+harness, since the time of its imports is measured.
 """
 
 from __future__ import annotations

@@ -1,17 +1,16 @@
 """What draws a photograph fastest: NumPy, torch, ONNX Runtime or OpenVINO; cold and warm.
 
     pip install onnx onnxruntime openvino
-    python benchmarks/speed/runtimes.py --threads 2
+    python -m benchmarks.speed runtimes --threads 2
 
 The synthesis of the photo model, in a process of its own for each runtime and round; the runtimes
 take turns. Then the whole commands `calotype decompress` and `calotype compress` from a cold shell,
 and decoding with the model loaded beside Pillow's AVIF decoder. Runtimes that are not installed are
-left out. Writes `benchmarks/results/runtimes.json`.
+left out.
 """
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import os
@@ -21,7 +20,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,14 +31,12 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.harness.photographs import shipped_photo
-from benchmarks.harness.provenance import LIBRARIES, library_versions, load_average, provenance
+from benchmarks.harness.results import ROOT, Measured, load_average, provenance
 from codec import api, loading
 from codec.models.photo.coder import PhotoCoder, coded_position
 from codec.rate_distortion import psnr_db
-from codec.rate_distortion.files.result_file import format_json, write_text
 
-ROOT = Path(__file__).resolve().parents[2]
-RESULTS = ROOT / "benchmarks" / "results"
+SCHEMA, RESULT = "calotype.runtimes/3", "runtimes.json"
 WIDTH, HEIGHT = 768, 512
 TARGET_COLD_SECONDS = 0.5
 TARGET_TIMES_AVIF = 12.0
@@ -187,18 +185,19 @@ def measure_stages(coder: PhotoCoder, data: bytes, quality: float, rounds: int) 
     return {"bytes": len(data), "avif_bytes": len(avif), **take_turns(calls, rounds)}
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5, help="processes of each runtime")
     parser.add_argument("--runs", type=int, default=9, help="of every process, and of commands")
     parser.add_argument("--quality", type=float, default=75)
-    parser.add_argument("-o", "--output", type=Path, default=RESULTS / "runtimes.json")
-    options = parser.parse_args()
+
+
+def run(options: Namespace) -> Iterator[Measured]:
     if os.environ.get("OMP_NUM_THREADS") != str(options.threads):
         # NumPy has read it when it was imported.
-        again = [sys.executable, *sys.argv]
-        return subprocess.run(again, env=environment(options.threads), check=False).returncode
+        again = [sys.executable, "-m", "benchmarks.speed", *sys.argv[1:]]
+        done = subprocess.run(again, env=environment(options.threads), check=False)
+        raise SystemExit(done.returncode)
     busy_before = load_average()
     coder = loading.load_model("photo", device="cpu")
     assert isinstance(coder, PhotoCoder)
@@ -233,38 +232,36 @@ def main() -> int:
     loaded = measure_stages(coder, data, options.quality, options.runs)
     times_avif = loaded["decompress"]["seconds"] / loaded["avif"]["seconds"]
     cold = commands["decompress"]["seconds"]
-    result = {
-        "schema": "calotype.runtimes/3",
-        **provenance(),
-        "libraries": library_versions((*LIBRARIES, "onnx", "onnxruntime", "openvino")),
-        "image": f"scikit-image's coffee, resampled to {WIDTH}×{HEIGHT}",
-        "weights_hash": coder.weights_hash.hex(),
-        "quality": options.quality,
-        "threads": options.threads,
-        "load_average_before": busy_before,
-        "target_cold_seconds": TARGET_COLD_SECONDS,
-        "cold_met": cold <= TARGET_COLD_SECONDS,
-        "decompress_times_avif": round(times_avif, 2),
-        "target_times_avif": TARGET_TIMES_AVIF,
-        "times_avif_met": times_avif <= TARGET_TIMES_AVIF,
-        "synthesis": runtimes,
-        "commands_cold": commands,
-        "model_loaded": loaded,
-    }
-    write_text(options.output, format_json(result) + "\n")
+    lines = []
     for runtime, row in runtimes.items():
         times = ", ".join(
             f"{part} {1000 * row[part]['seconds']:.0f}" for part in ("import", "load", "first")
         )
-        print(
+        lines.append(
             f"{runtime}: {times}, warm {1000 * row['warm']['seconds']:.1f} ms "
             f"(processor {1000 * row['warm']['cpu_seconds']:.1f}), peak {row['peak_mib']:.0f} MiB"
         )
     for verb, row in commands.items():
-        print(f"calotype {verb}: {row['seconds']:.3f} s (processor {row['cpu_seconds']:.3f})")
-    print(f"decompress, loaded: {times_avif:.1f} times AVIF (wanted {TARGET_TIMES_AVIF:g})")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        lines.append(
+            f"calotype {verb}: {row['seconds']:.3f} s (processor {row['cpu_seconds']:.3f})"
+        )
+    lines.append(f"decompress, loaded: {times_avif:.1f} × AVIF (wanted {TARGET_TIMES_AVIF:g})")
+    yield Measured(
+        {
+            **provenance(),
+            "image": f"scikit-image's coffee, resampled to {WIDTH}×{HEIGHT}",
+            "weights_hash": coder.weights_hash.hex(),
+            "quality": options.quality,
+            "threads": options.threads,
+            "load_average_before": busy_before,
+            "target_cold_seconds": TARGET_COLD_SECONDS,
+            "cold_met": cold <= TARGET_COLD_SECONDS,
+            "decompress_times_avif": round(times_avif, 2),
+            "target_times_avif": TARGET_TIMES_AVIF,
+            "times_avif_met": times_avif <= TARGET_TIMES_AVIF,
+            "synthesis": runtimes,
+            "commands_cold": commands,
+            "model_loaded": loaded,
+        },
+        lines,
+    )

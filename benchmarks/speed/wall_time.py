@@ -1,41 +1,35 @@
 """Wall time of encoding and decoding a photograph: photo beside AVIF and two codecs of CompressAI.
 
-    python benchmarks/speed/wall_time.py --threads 2 --rounds 9
+    python -m benchmarks.speed wall-time --threads 2 --rounds 9
 
 Photo is coded in NumPy, and where OpenVINO is installed once more with that (`device="openvino"`).
 Everything is loaded before the clock starts, and all coders take turns, so that a busy moment of
 the machine hits each of them. AVIF is Pillow's, 4:4:4 at speed 4, at the quality whose file is
 nearest in size to photo's. CompressAI's codecs have random weights: they do the same arithmetic,
 and their latents are cheaper to code than trained ones, which favours them. The large picture is
-coded fewer times, and not by cheng2020-anchor, whose decoder takes minutes for it. Writes
-`benchmarks/results/speed.json`.
+coded fewer times, and not by cheng2020-anchor, whose decoder takes minutes for it.
 """
 
 from __future__ import annotations
 
-import argparse
 import io
 import statistics
-import sys
 import time
-from collections.abc import Callable, Mapping
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.harness.photographs import shipped_photo, tiled_photo
-from benchmarks.harness.provenance import LIBRARIES, library_versions, load_average, provenance
-from bitstream.errors import CalotypeError
+from benchmarks.harness.photographs import Pixels, nearest_quality, shipped_photo, tiled_photo
+from benchmarks.harness.results import Measured, load_average, provenance
+from bitstream.errors import CalotypeError, UsageError
 from codec.rate_distortion import find_codec
 from codec.rate_distortion.errors import MissingExtraError
-from codec.rate_distortion.files.result_file import format_json, write_text
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
-SCHEMA = "calotype.speed/3"
+SCHEMA, RESULT = "calotype.speed/3", "speed.json"
 WIDTH, HEIGHT = 768, 512
 LARGE_WIDTH, LARGE_HEIGHT = 4000, 3000
 PHOTO, PHOTO_OPENVINO, AVIF = "photo", "photo openvino", "avif"
@@ -47,10 +41,9 @@ TARGETS = {
     "times_faster_than_cheng2020_anchor": ("at least", 10.0),
 }
 
-Pixels = NDArray[np.uint8]
 Coder = Callable[[Pixels], tuple[float, float, int]]
 """Codes pixels once: seconds to encode, seconds to decode, bytes in between."""
-Measured = dict[str, dict[str, Any]]
+Times = dict[str, dict[str, Any]]
 
 
 def photo_coder(quality: float, device: str) -> Coder:
@@ -79,11 +72,7 @@ def avif_coder(pixels: Pixels, size_bytes: int, threads: int) -> Coder:
         Image.fromarray(pixels).save(data, "AVIF", quality=quality, **settings)
         return data.getvalue()
 
-    low, high = 0, 100
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if len(encode(pixels, middle)) < size_bytes else (low, middle)
-    quality = min((low, high), key=lambda q: abs(len(encode(pixels, q)) - size_bytes))
+    quality = nearest_quality(lambda quality: encode(pixels, quality), size_bytes)
 
     def code(pixels: Pixels) -> tuple[float, float, int]:
         started = time.perf_counter()
@@ -140,7 +129,7 @@ def _all_bytes(strings: Any) -> list[bytes]:
     return [strings] if isinstance(strings, bytes) else [b for s in strings for b in _all_bytes(s)]
 
 
-def measure(coders: Mapping[str, Coder], pixels: Pixels, rounds: int, warm_up: int = 2) -> Measured:
+def measure(coders: Mapping[str, Coder], pixels: Pixels, rounds: int, warm_up: int = 2) -> Times:
     """Let the coders take turns for `rounds` rounds, after some that are not counted."""
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in coders}
     sizes: dict[str, int] = {}
@@ -162,7 +151,7 @@ def measure(coders: Mapping[str, Coder], pixels: Pixels, rounds: int, warm_up: i
     }
 
 
-def ratios(measured: Measured, photo: str = PHOTO) -> dict[str, dict[str, Any]]:
+def ratios(measured: Times, photo: str = PHOTO) -> dict[str, dict[str, Any]]:
     """Photo, or a runtime of it, beside each peer that was measured; is the target met?"""
 
     def share(time: str, one: str, other: str) -> float | None:
@@ -187,7 +176,7 @@ def ratios(measured: Measured, photo: str = PHOTO) -> dict[str, dict[str, Any]]:
 
 
 def measure_picture(
-    pixels: Pixels, options: argparse.Namespace, rounds: int, warm_up: int, peers: list[str]
+    pixels: Pixels, options: Namespace, rounds: int, warm_up: int, peers: list[str]
 ) -> dict[str, Any]:
     """The entry of one picture in the result."""
     device = options.device
@@ -210,18 +199,18 @@ def measure_picture(
     }
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=9, help="counted rounds, at least 7")
     parser.add_argument("--large-rounds", type=int, default=3, help="of the large picture, or 0")
     parser.add_argument("--quality", type=float, default=50, help="quality of photo, 1..100")
     parser.add_argument("--peer-quality", type=int, default=4, help="size of CompressAI's, 1..6")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("-o", "--output", type=Path, default=RESULTS / "speed.json")
-    options = parser.parse_args()
+
+
+def run(options: Namespace) -> Iterator[Measured]:
     if options.rounds < 7:
-        parser.error("a median of fewer than 7 rounds says little")
+        raise UsageError(f"{options.rounds} rounds: a median of fewer than 7 says little")
 
     import torch
 
@@ -231,36 +220,33 @@ def main() -> int:
     if options.large_rounds:
         large = tiled_photo(LARGE_WIDTH, LARGE_HEIGHT)
         pictures.append(measure_picture(large, options, options.large_rounds, 1, [MEAN]))
-    result: dict[str, Any] = {
-        "schema": SCHEMA,
-        **provenance(),
-        "libraries": library_versions((*LIBRARIES, "openvino")),
-        "image": f"scikit-image's coffee, resampled to {WIDTH}×{HEIGHT}; the large one repeats it",
-        "threads": options.threads,
-        "device": options.device,
-        "photo_weights": find_codec(PHOTO).weights(),
-        "photo_quality": options.quality,
-        "peer_quality": options.peer_quality,
-        "peer_weights": "random",
-        "pictures": pictures,
-    }
-    write_text(options.output, format_json(result) + "\n")
-    for picture in pictures:
-        print(f"{picture['width']}×{picture['height']}:")
-        for name, row in picture["measured"].items():
-            print(
-                f"  {name}: encode {1000 * row['median_encode_seconds']:.1f} ms, "
-                f"decode {1000 * row['median_decode_seconds']:.1f} ms, {row['coded_bytes']} bytes"
-            )
-        for photo, found in picture["ratios"].items():
-            for name, row in found.items():
-                print(f"  {photo}, {name}: {row['measured']} ({'met' if row['met'] else 'missed'})")
-    return 0
+    about = f"scikit-image's coffee, resampled to {WIDTH}×{HEIGHT}; the large one repeats it"
+    yield Measured(
+        {
+            **provenance(),
+            "image": about,
+            "threads": options.threads,
+            "device": options.device,
+            "photo_weights": find_codec(PHOTO).weights(),
+            "photo_quality": options.quality,
+            "peer_quality": options.peer_quality,
+            "peer_weights": "random",
+            "pictures": pictures,
+        },
+        [line for picture in pictures for line in lines_of(picture)],
+    )
 
 
-if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except CalotypeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+def lines_of(picture: dict[str, Any]) -> list[str]:
+    """What is printed of a picture."""
+    lines = [f"{picture['width']}×{picture['height']}:"]
+    for name, row in picture["measured"].items():
+        lines.append(
+            f"  {name}: encode {1000 * row['median_encode_seconds']:.1f} ms, "
+            f"decode {1000 * row['median_decode_seconds']:.1f} ms, {row['coded_bytes']} bytes"
+        )
+    for photo, found in picture["ratios"].items():
+        for name, row in found.items():
+            verdict = "met" if row["met"] else "missed"
+            lines.append(f"  {photo}, {name}: {row['measured']} ({verdict})")
+    return lines

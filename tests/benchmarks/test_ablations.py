@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.photo import __main__ as photo
 from benchmarks.photo import ablations
 from tests.codec.tiny import photographs
 from training.photo.export import tables_arrays
@@ -25,10 +26,10 @@ def test_measures_variants_and_keeps_other_comparisons(
         Image.fromarray(pixels).save(folder / f"{number}.png")
     weights = weights_folder / "photo.safetensors"
     output = tmp_path / "ablations.json"
-    common = ["--data", str(folder), "--limit", "2", "--output", str(output)]
+    common = ["ablations", "--data", str(folder), "--limit", "2", "--output", str(output)]
     common += ["--qualities", "20", "40", "60", "80", "--baseline", f"shipped={weights}"]
-    assert ablations.main([*common, "--variants", f"same={weights}", "--set", "one"]) == 0
-    assert ablations.main([*common, "--without", "one-hyper-set", "certain-tables"]) == 0
+    assert photo.main([*common, "--variants", f"same={weights}", "--set", "one"]) == 0
+    assert photo.main([*common, "--without", "one-hyper-set", "certain-tables"]) == 0
     found = json.loads(output.read_text())["comparisons"]
     same = found["one"]["rows"]["same"]
     assert same["bd_rate_percent"] == pytest.approx(0, abs=1e-9)

@@ -17,10 +17,10 @@ from benchmarks.dplc.probes import (
     probed_model,
     wilson_interval,
 )
-from benchmarks.harness.dplc_model import load_dplc_model, read_file, write_file
 from benchmarks.harness.probes import count_dots
 from benchmarks.harness.procedural_images import draw_dots, draw_pies
-from benchmarks.harness.small_images import sheets
+from benchmarks.harness.small_images import load_dplc_model, read_file, sheets, write_file
+from bitstream.errors import UsageError
 from codec import loading
 from codec.loading import load_model
 from tests.benchmarks.tiny_dplc_set import run
@@ -108,5 +108,5 @@ def test_draw_is_read_as_far_as_each_layer(tmp_path: Path) -> None:
     assert sizes == sorted(sizes)
     assert sizes[-1] == len(write_file(model, sheet, 50).data)
     assert all(one.pixels.shape == sheet.shape for one in made)
-    with pytest.raises(SystemExit, match="weights of draw or dplc"):
+    with pytest.raises(UsageError, match="weights of draw or dplc"):
         probed_model("photo", {"photo": tmp_path / "x.safetensors"})

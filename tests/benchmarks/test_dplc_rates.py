@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 
 from benchmarks.dplc.rates import conditional_variance, squared_errors, summary
-from benchmarks.harness.dplc_model import (
+from benchmarks.harness.peers import PeerSheets, peer_files
+from benchmarks.harness.small_images import (
     as_picture,
     features_of,
     images_of_size,
     load_dplc_model,
+    paste,
     read_file,
     write_file,
 )
-from benchmarks.harness.dplc_peers import PeerSheets, peer_files_of
-from benchmarks.harness.small_images import paste
+from bitstream.errors import UsageError
 from codec.rate_distortion.metrics import frechet_distance
 from tests.benchmarks.tiny_dplc_set import COUNT, digit_like, run
 from training.features.train import load_features
@@ -33,10 +34,10 @@ def test_images_get_a_border_or_are_averaged(dplc_folder: Path, tmp_path: Path) 
     assert np.array_equal(other[:, 0, 2:30, 2:30], digit_like(COUNT, 1)[:5])
     assert images_of_size(dplc_folder / "digits", 1, 14).shape[2:] == (14, 14)
     for channels, side in ((3, 32), (1, 20), (1, 33)):
-        with pytest.raises(SystemExit, match="expected"):
+        with pytest.raises(UsageError, match="expected"):
             images_of_size(dplc_folder / "digits", channels, side)
     np.savez(tmp_path / "wide.npz", x_test=np.zeros((2, 32, 64), np.uint8))
-    with pytest.raises(SystemExit, match="expected"):
+    with pytest.raises(UsageError, match="expected"):
         images_of_size(tmp_path / "wide.npz", 1, 32)
 
 
@@ -47,7 +48,7 @@ def test_features_take_grey_and_larger_images(dplc_folder: Path) -> None:
     assert features.shape == (COUNT, 5)
     assert np.array_equal(features_of(network, images.repeat(3, 1)), features)
     assert np.array_equal(features_of(network, images.repeat(2, 2).repeat(2, 3)), features)
-    with pytest.raises(SystemExit, match="multiple of 32"):
+    with pytest.raises(UsageError, match="multiple of 32"):
         features_of(network, images[..., :16, :16])
 
 
@@ -139,7 +140,7 @@ def test_plain_ones_stand_at_their_rates(dplc_folder: Path, rates: dict[str, Any
 
 def test_another_plain_autoencoder_is_refused(dplc_folder: Path, tmp_path: Path) -> None:
     for plain in ("grey", "colour"):
-        with pytest.raises(SystemExit, match="expected a plain autoencoder"):
+        with pytest.raises(UsageError, match="expected a plain autoencoder"):
             run(
                 dplc_folder, tmp_path / "dplc.json", "rates",
                 "--weights", str(dplc_folder / "grey.safetensors"),
@@ -164,8 +165,8 @@ def test_variance_is_over_decodings(dplc_folder: Path) -> None:
 
 def test_grey_sheets_are_grey_files() -> None:
     sheet = paste(np.pad(digit_like(4, 0)[:, None], ((0, 0), (0, 0), (2, 2), (2, 2))), 2)
-    files = peer_files_of("jpeg", sheet)
-    colour = peer_files_of("jpeg", sheet.repeat(3, 2))
+    files = peer_files("jpeg", sheet)
+    colour = peer_files("jpeg", sheet.repeat(3, 2))
     assert len(files.file(50)) < len(colour.file(50))
     fitting = files.decoded_within(len(files.file(50)))
     assert fitting is not None

@@ -27,6 +27,7 @@ from benchmarks.harness.small_images import (
 )
 from benchmarks.readme import draw as draw_figures
 from bitstream import read_container
+from bitstream.errors import UsageError
 from codec.models.draw.exact import log_scale_levels
 from codec.pipeline.encode import decompress_container
 from tests.benchmarks.tiny_draw import DIGITS, FILES, as_picture, images_of, model, run, write_all
@@ -51,22 +52,22 @@ def test_sheets_come_apart_again(folder: Path) -> None:
     assert np.array_equal(cut(sheet, 32), images)
     assert [one.shape for one in sheets(images, 2)] == [(64, 64, 3)]
     assert np.array_equal(evenly(images, 2), images[[0, 5]])
-    with pytest.raises(SystemExit, match="fill"):
+    with pytest.raises(UsageError, match="fill"):
         paste(images, 4)
-    with pytest.raises(SystemExit, match="fill"):
+    with pytest.raises(UsageError, match="fill"):
         sheets(images, 3)
-    with pytest.raises(SystemExit, match="expected 1 channels"):
+    with pytest.raises(UsageError, match="expected 1 channels"):
         held_out_images(DIGITS, folder / "colour.npz")
     assert rounded({"a": [np.float64(1 / 3), np.int64(2), math.inf]}) == {"a": [0.33333, 2, None]}
 
 
 def test_a_network_without_likelihood_or_files_says_so(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="no likelihood"):
+    with pytest.raises(UsageError, match="no likelihood"):
         run(folder, tmp_path / "draw.json", "likelihood", "files")
-    with pytest.raises(SystemExit, match="writes no files"):
+    with pytest.raises(UsageError, match="writes no files"):
         run(folder, tmp_path / "draw.json", "files", "digits")
     (tmp_path / "draw.json").write_text('{"schema": "other"}', "utf-8")
-    with pytest.raises(SystemExit, match="schema"):
+    with pytest.raises(UsageError, match="schema"):
         run(folder, tmp_path / "draw.json", "files", "files", "--limit", "4", "--columns", "2")
 
 

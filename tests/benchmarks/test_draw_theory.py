@@ -23,6 +23,7 @@ from benchmarks.harness.small_images import (
     Uint8Array,
     write_file,
 )
+from bitstream.errors import UsageError
 from codec.rate_distortion.ladder.ladder import Ladder
 from tests.benchmarks.tiny_draw import CONFIGS, as_picture, images_of, model, run, write_all
 from training.draw.config import DRAW_PRESETS
@@ -95,7 +96,7 @@ def test_the_decoder_of_noise(folder: Path, name: str) -> None:
     assert asked.grad is not None
     assert bool((asked.grad != 0).any(0).all())
     for wrong, steps in ((side + 1, 1), (side, 9)):
-        with pytest.raises(SystemExit, match="expected"):
+        with pytest.raises(UsageError, match="expected"):
             DrawDecoder(network, wrong, steps=steps)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.photo import __main__ as photo
 from benchmarks.photo import effort
 from codec.rate_distortion import measure_curve
 from tests.codec.tiny import photographs
@@ -53,9 +54,19 @@ def test_the_script_writes_a_result(folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("bjontegaard")
     pytest.importorskip("PIL._avif")
     output = tmp_path / "out.json"
-    arguments = ["--data", str(folder), "--name", "scenes", "--limit", "2", "--side", "64"]
+    arguments = [
+        "effort",
+        "--data",
+        str(folder),
+        "--name",
+        "scenes",
+        "--limit",
+        "2",
+        "--side",
+        "64",
+    ]
     arguments += ["--efforts", "3", "--qualities", "10", "25", "40", "55", "--device", "cpu"]
-    assert effort.main([*arguments, "-o", str(output)]) == 0
+    assert photo.main([*arguments, "-o", str(output)]) == 0
     content = json.loads(output.read_text("utf-8"))
     assert content["schema"] == effort.SCHEMA
     content = content["effort"]["scenes"]

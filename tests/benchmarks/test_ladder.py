@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.harness.generative_rate import SSE
+from benchmarks.harness.results import RESULTS
 from benchmarks.measurement import ladder as script
 from benchmarks.measurement import ladder_parts as ladder_measurements
 from benchmarks.measurement.ladder_parts import (
-    SSE,
     WAYS,
     Settings,
     Uint8Array,
@@ -29,7 +30,7 @@ from codec.rate_distortion.ladder.result_schema import check_content
 from codec.rate_distortion.ladder.rung import KINDS
 from tests.codec.rate_distortion.made_up_models import model_curve, rung
 
-RESULT = script.RESULTS / "rate_distortion_ladder.json"
+RESULT = RESULTS / script.RESULT
 TINY = Settings(
     high_beta=2.0, betas=4, temperatures=20, chains=2, simulations=1, encoder_betas=(0.1, 1.0),
     encoder_steps=3, plug_in_betas=(0.05, 0.1), plug_in_samples=64, dual_samples=32,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.harness.provenance import command_line, provenance
+from benchmarks.harness.results import RESULTS, command_line, provenance
 from benchmarks.photo import rate_distortion
 from benchmarks.speed import wall_time as speed
 from codec.rate_distortion import read_result
@@ -34,15 +34,19 @@ def test_bd_rates_are_judged_against_their_targets(monkeypatch: pytest.MonkeyPat
 
 def test_committed_curves_can_be_read() -> None:
     for name in ("gb82", "kodak"):
-        path = rate_distortion.RESULTS / f"rate_distortion_{name}.json"
+        path = RESULTS / f"rate_distortion_{name}.json"
         found = read_result(path)
         assert found.curves
         assert {one.data_set for one in found.curves} == {name}
 
 
 def test_the_recorded_command_names_no_place_on_the_machine() -> None:
-    command = command_line(["/a/b/speed.py", "--data", "/data/set.tar", "-o", "results/x.json"])
-    assert command == "python benchmarks/speed/wall_time.py --data set.tar -o results/x.json"
+    script = "/a/benchmarks/photo/__main__.py"
+    command = command_line([script, "effort", "--data", "/data/set.tar", "-o", "results/x.json"])
+    assert command == "python -m benchmarks.photo effort --data set.tar -o results/x.json"
+    assert command_line([script, "visual", "--data", "a=/b/c.tar,/d/e.tar"]) == (
+        "python -m benchmarks.photo visual --data a=c.tar,e.tar"
+    )
     assert {"command", "processor", "cores", "date", "python", "libraries"} == set(provenance())
 
 

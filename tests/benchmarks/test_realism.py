@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 import codec
+from benchmarks.photo import __main__ as photo
 from benchmarks.photo import realism
 from bitstream.errors import UsageError
 from codec import loading
@@ -80,9 +81,9 @@ def test_the_script_writes_a_result_and_a_table(
     for number, scene in enumerate(photographs(2, side=64)):
         Image.fromarray(scene).save(data / f"{number}.png")
     save_features(features, network, {})
-    arguments = ["--data", str(data), "--name", "scenes", "--features", str(features)]
+    arguments = ["realism", "--data", str(data), "--name", "scenes", "--features", str(features)]
     arguments += ["--qualities", "10", "60", "--realisms", "0", "0.5", "-o", str(output)]
-    assert realism.main(arguments) == 0
+    assert photo.main(arguments) == 0
     content = json.loads(output.read_text("utf-8"))
     assert (content["schema"], content["set"]) == (realism.SCHEMA, "scenes")
     assert {"command", "date", "libraries", "frechet_between_halves_of_the_originals"} <= set(

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-import numpy as np
+import json
+from pathlib import Path
 
-from benchmarks.photo.side_by_side import ENLARGE, GAP, LABEL, at_most, panels
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks.photo import __main__ as photo
+from benchmarks.photo import side_by_side
+from benchmarks.photo.side_by_side import ENLARGE, GAP, LABEL, panels
 from tests.codec.tiny import photographs
 
 
@@ -21,7 +28,19 @@ def test_panels_show_the_same_part_of_each() -> None:
     assert (sheet[side:] < 128).any()  # the label is written
 
 
-def test_our_file_is_no_larger_than_the_other(tiny_weights: object) -> None:
-    file = at_most(photographs(1, side=96)[0], 500, effort=1)
-    assert 300 < len(file.data) <= 500
-    assert file.pixels.shape == (96, 96, 3)
+@pytest.mark.usefixtures("tiny_weights")
+def test_our_file_is_no_larger_than_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("PIL._avif")
+    pixels = photographs(1, side=96)[0]
+    monkeypatch.setattr(side_by_side, "load_photograph", lambda _: pixels)
+    output = tmp_path / "out.json"
+    words = ["--bpp", "0.6", "--effort", "1", "--crop", "0", "0", "8", "8", "-o", str(output)]
+    assert photo.main(["side-by-side", *words]) == 0
+    avif, ours = json.loads(output.read_text("utf-8"))["files"]
+    assert (avif["codec"], ours["codec"]) == ("avif", "calotype")
+    assert 0.6 * avif["bytes"] < ours["bytes"] <= avif["bytes"]
+    assert avif["rate_bpp"] == pytest.approx(0.6, rel=0.2)
+    with Image.open(output.with_suffix(".png")) as image:
+        assert image.height == 8 * ENLARGE + LABEL

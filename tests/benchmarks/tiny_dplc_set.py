@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from safetensors.numpy import save_file
 
-from benchmarks.dplc import __main__ as dplc
+from benchmarks.dplc.__main__ import PARTS
+from benchmarks.harness.command import measure
 from codec.models.dplc.networks import DplcConfig
 from codec.models.generative.networks import Decoder, GenerativeModel
 from codec.models.generative.weights_file import save_generative
@@ -70,7 +71,7 @@ def write_all(folder: Path) -> None:
 def run(folder: Path, output: Path, part: str, *words: str) -> Report:
     """One part of the measurement; all of it that was kept."""
     data = () if part in ("gaussian", "probes") else ("--data", str(folder / "digits"))
-    dplc.main([part, *data, "--output", str(output), *words])
+    measure("dplc", PARTS, [part, *data, "--output", str(output), *words])
     text = output.read_text("utf-8")
     assert str(folder) not in text
     kept: Report = json.loads(text)[part]

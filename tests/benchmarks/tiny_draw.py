@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from safetensors.numpy import save_file
 
-from benchmarks.draw import __main__ as draw
+from benchmarks.draw.__main__ import PARTS
+from benchmarks.harness.command import measure
 from benchmarks.harness.small_images import DrawModel, Uint8Array, held_out_images, load_draw_model
 from bitstream import gaussian_tables
 from codec.models.draw.exact import exact_arrays, log_scale_levels
@@ -64,7 +65,7 @@ def images_of(folder: Path, name: str, limit: int | None = None) -> np.ndarray[A
 
 def run(folder: Path, output: Path, part: str, name: str, *more: str) -> dict[str, Any]:
     data = "digits.npz" if name == "digits" else "colour.npz"
-    draw.main([
+    measure("draw", PARTS, [
         part, "--weights", str(folder / f"{name}.safetensors"), "--data", str(folder / data),
         "--output", str(output), *more,
     ])  # fmt: skip

@@ -100,7 +100,7 @@ def read_result(path: Path) -> ResultFile:
     if schema != SCHEMA:
         raise ResultFileError(
             f"{path}: schema {schema!r}, expected {SCHEMA!r}; "
-            "give a file written by `calotype rd` or benchmarks/photo/rate_distortion.py"
+            "give a file written by `calotype rd` or `python -m benchmarks.photo rate-distortion`"
         )
     curves = content.pop("curves", None)
     if not isinstance(curves, list):

@@ -134,7 +134,7 @@ def test_the_benchmark_runs_and_states_its_units(
     path = tmp_path / "digits.npz"
     np.savez(path, x_test=IMAGES[:16, 0])
     monkeypatch.setattr(samples_to_bits, "QUALITIES", (40.0, 75.0))
-    report = samples_to_bits.run(path, 16, None)
+    report = samples_to_bits.measure(path, 16, None)
     assert report["archive"]["lossless"]
     assert [row["model"] for row in report["lossy"]] == [n for n in LOSSY for _ in range(2)]
     exact = report["archive"]["negative_elbo_bits_per_image"]

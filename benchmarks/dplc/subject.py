@@ -1,0 +1,65 @@
+"""What the parts of this room measure: exported weights, test images, and how it is kept."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import torch
+
+from benchmarks.harness.results import Measured, Report, timed
+from benchmarks.harness.small_images import DplcModel, images_of_size
+from codec.datasets.arrays import Images
+
+SCHEMA, RESULT = "calotype.dplc/1", "dplc.json"
+
+
+def add_common(parser: ArgumentParser) -> None:
+    """The arguments that all parts take."""
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+
+
+def add_data(parser: ArgumentParser) -> None:
+    """The images; smaller ones, such as MNIST's for blocks of 32×32, get a black border."""
+    parser.add_argument("--data", type=Path, required=True, help="pictures, .npz or IDX")
+    parser.add_argument("--limit", type=int, help="test images, the first ones")
+
+
+def add_weights(parser: ArgumentParser, *, plain: bool = False) -> None:
+    """The weights, and those of plain autoencoders."""
+    parser.add_argument("--weights", type=Path, required=True, help="of the model dplc")
+    if plain:
+        parser.add_argument("--plain", type=Path, nargs="*", default=[],
+                            help="weights of plain autoencoders, one a rate")  # fmt: skip
+
+
+def add_features(parser: ArgumentParser) -> None:
+    """The classifier in whose features the Fréchet distance is taken."""
+    parser.add_argument("--features", type=Path, required=True,
+                        help="benchmarks/features/digits32.safetensors")  # fmt: skip
+
+
+def named_file(text: str) -> tuple[str, Path]:
+    """`NAME=FILE`, of an argument."""
+    name, equals, path = text.partition("=")
+    if not (name and equals and path):
+        raise ArgumentTypeError(f"{text!r}: expected NAME=FILE")
+    return name, Path(path)
+
+
+def images_for(options: Namespace, model: DplcModel, *, part: str = "test") -> Images:
+    """Images (n, C, side, side) of the data set, in the model's size."""
+    limit = options.limit if part == "test" else None
+    config = model.config
+    return images_of_size(options.data, config.channels, config.side, part=part, limit=limit)
+
+
+def measured(
+    options: Namespace, part: str, measure: Callable[[], Mapping[str, Report]]
+) -> Iterator[Measured]:
+    """What `measure` finds, by name."""
+    torch.set_num_threads(options.threads)
+    about = {"data": options.data.name} if hasattr(options, "data") else {}
+    yield from timed(part, measure, **about)

@@ -1,0 +1,19 @@
+"""Benchmarks of the rate-distortion measurement: `python -m benchmarks.measurement PART …`."""
+
+import sys
+from functools import partial
+
+from benchmarks.harness.command import main as run_room
+
+PARTS = {
+    "linear": "how near the annealed curve comes to closed forms, and at what cost",
+    "sandwich": "bounds from both sides on sources whose R(D) is known",
+    "mnist": "R_p(D) of one generative model on MNIST, kept for mnist-comparison",
+    "mnist-comparison": "which of the models measured by mnist is better at which rate",
+    "ladder": "all rungs of one VAE's ladder, and where the bits of its files go",
+    "samples-to-bits": "five ways from a VAE's posterior to bits",
+}
+main = partial(run_room, "measurement", PARTS)
+
+if __name__ == "__main__":
+    sys.exit(main())

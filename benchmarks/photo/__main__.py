@@ -1,0 +1,20 @@
+"""Benchmarks of the photo model: `python -m benchmarks.photo PART …`."""
+
+import sys
+from functools import partial
+
+from benchmarks.harness.command import main as run_room
+
+PARTS = {
+    "rate-distortion": "curves of photo and its peers on a set of pictures, with BD-rates",
+    "effort": "what higher efforts bring and cost",
+    "ablations": "what each part of the model buys",
+    "realism": "what --realism costs and brings",
+    "exactness": "whether files parse alike in other versions, threads and arithmetic",
+    "compressai": "checkpoints of CompressAI in .calo files beside its own files",
+    "side-by-side": "a picture of the original, AVIF and photo at equal bytes",
+}
+main = partial(run_room, "photo", PARTS)
+
+if __name__ == "__main__":
+    sys.exit(main())

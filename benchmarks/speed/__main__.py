@@ -1,0 +1,19 @@
+"""Benchmarks of time and memory: `python -m benchmarks.speed PART …`."""
+
+import sys
+from functools import partial
+
+from benchmarks.harness.command import main as run_room
+
+PARTS = {
+    "wall-time": "encoding and decoding a photograph, beside AVIF and CompressAI",
+    "runtimes": "what draws a photograph fastest: NumPy, torch, ONNX Runtime, OpenVINO",
+    "start-up": "whole commands in new processes",
+    "entropy-coding": "size and speed of the entropy coder",
+    "large-images": "memory, seams, and what decoding a region reads",
+    "round-trip": "every picture of a set through the command line and back",
+}
+main = partial(run_room, "speed", PARTS)
+
+if __name__ == "__main__":
+    sys.exit(main())
