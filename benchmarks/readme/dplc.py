@@ -1,177 +1,157 @@
-"""The README's tables on the distribution-preserving codec, from `benchmarks/results/dplc.json`.
+"""The tables on the distribution-preserving codec, from `dplc.json`.
 
 What was not measured is left out.
 """
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
+from benchmarks.readme.tables import (
+    CLAIMS,
+    Content,
+    Row,
+    load,
+    quality,
+    section,
+    table,
+    verdict,
+)
 
-Content = dict[str, Any]
+DECODERS = {"random": "sampling", "transport": "optimal transport"}
 
 
-def _verdict(met: bool) -> str:
-    return "met" if met else "**missed**"
+def _shares(values: list[float | None]) -> str:
+    return " / ".join("–" if value is None else f"{value:.2f}" for value in values)
 
 
-def gaussian_rows(content: Content) -> list[str]:
+RATE_CLAIMS: list[tuple[str, Callable[[Content], str], str, str]] = [
+    (
+        "pixel variance given the file, at the lowest rate",
+        lambda found: f"{found['variance_at_the_lowest_rate']:.1f} (levels²)",
+        "above 0, and falling with the rate",
+        "variance_positive_and_falling",
+    ),
+    (
+        "Fréchet distance: largest deviation from its mean over the rates",
+        lambda found: f"{100 * found['frechet_largest_share_off_the_mean']:.0f} %",
+        "≤ 20 %",
+        "frechet_flat",
+    ),
+    (
+        "Fréchet distance over that of the plain autoencoder (at no symbols: the mean image), by "
+        "rate",
+        lambda found: _shares(found["frechet_over_plain"]),
+        "≤ 0.5 at the two lowest",
+        "frechet_at_most_half_of_plain_at_the_two_lowest",
+    ),
+    ("squared error falls with the rate", lambda found: "", "at every rate", "mse_falls"),
+    (
+        "squared error over that of the plain autoencoder, at the highest rate",
+        lambda found: _shares([found["mse_over_plain_at_the_highest"]]),
+        "≤ 1.15",
+        "mse_near_plain_at_the_highest",
+    ),
+    (
+        "coded bits over the fixed rate, by rate",
+        lambda found: _shares(found["payload_over_fixed_rate"]),
+        "< 1 at every rate",
+        "payload_below_fixed_rate",
+    ),
+]
+"""What is claimed of the rates, its value, what is wanted, and the key of whether that is met."""
+
+
+def claim_rows(content: Content) -> Iterator[Row]:
+    """What is claimed of each model's rates."""
+    for name, part in content.get("rates", {}).items():
+        found = part["found"]["summary"]
+        for what, value, wanted, key in RATE_CLAIMS:
+            if found[key] is not None:
+                yield f"`{name}`: {what}", value(found), f"{wanted}: {verdict(found[key])}"
+
+
+def gaussian_rows(content: Content) -> Iterator[Row]:
     """How near the closed form the method comes, and real bytes."""
-    rows = []
     for part in content.get("gaussian", {}).values():
-        found = part["found"]
-        linear, symbols = found["linear"], found["symbols"]
+        linear, symbols = part["found"]["linear"], part["found"]["symbols"]
         if linear:
             worst = max(abs(row["ratio"] - 1) for row in linear)
             span = f"{linear[0]['rate_bits']:g} to {linear[-1]['rate_bits']:g} bits"
-            rows.append(
-                f"| Gaussian numbers, linear maps trained with the method's losses, {span} of "
-                f"information: largest distance of D from 2σ²(1 − √(1 − 2^(−2R))) | "
-                f"{100 * worst:.1f} % | ≤ 5 %: {_verdict(found['linear_met'] == len(linear))} |"
+            yield (
+                f"Gaussian numbers, linear maps trained with the method's losses, {span} of "
+                "information: largest distance of D from 2σ²(1 − √(1 − 2^(−2R)))",
+                f"{100 * worst:.1f} %",
+                f"≤ 5 %: {verdict(part['found']['linear_met'] == len(linear))}",
             )
         for decoder in sorted({row["decoder"] for row in symbols}):
             own = [row for row in symbols if row["decoder"] == decoder]
-            ratios = [row["ratio"] - 1 for row in own]
+            ratios = [100 * (row["ratio"] - 1) for row in own]
             bits = [row["bits_above_closed_form"] for row in own]
-            met = all(row["met"] for row in own)
-            rows.append(
-                f"| the same with real bytes, dithered scalar quantiser, decoder by {_BY[decoder]}:"
-                f" D above it at equal rate; bits above it at equal D | "
-                f"{100 * min(ratios):.0f} to {100 * max(ratios):.0f} %; {min(bits):.2f} to "
-                f"{max(bits):.2f} bits | ≤ 5 %: {_verdict(met)} (a scalar quantiser alone costs "
-                "up to 0.25 bit) |"
+            yield (
+                "the same with real bytes, dithered scalar quantiser, decoder by "
+                f"{DECODERS[decoder]}: D above it at equal rate; bits above it at equal D",
+                f"{min(ratios):.0f} to {max(ratios):.0f} %; {min(bits):.2f} to {max(bits):.2f} "
+                "bits",
+                f"≤ 5 %: {verdict(all(row['met'] for row in own))} (a scalar quantiser alone "
+                "costs up to 0.25 bit)",
             )
-    return rows
 
 
-_BY = {"random": "sampling", "transport": "optimal transport"}
-
-
-def claim_rows(content: Content) -> list[str]:
-    """What is claimed of each model's rates."""
-    rows = []
-    for name, part in content.get("rates", {}).items():
-        found = part["found"]["summary"]
-        claims: list[tuple[str, str, str, bool | None]] = [
-            (
-                "pixel variance given the file, at the lowest rate",
-                f"{found['variance_at_the_lowest_rate']:.1f} (levels²)",
-                "above 0, and falling with the rate",
-                found["variance_positive_and_falling"],
-            ),
-            (
-                "Fréchet distance: largest deviation from its mean over the rates",
-                f"{100 * found['frechet_largest_share_off_the_mean']:.0f} %",
-                "≤ 20 %",
-                found["frechet_flat"],
-            ),
-            (
-                "Fréchet distance over that of the plain autoencoder (at no symbols: the mean "
-                "image), by rate",
-                " / ".join(_number(ratio) for ratio in found["frechet_over_plain"]),
-                "≤ 0.5 at the two lowest",
-                found["frechet_at_most_half_of_plain_at_the_two_lowest"],
-            ),
-            ("squared error falls with the rate", "", "at every rate", found["mse_falls"]),
-            (
-                "squared error over that of the plain autoencoder, at the highest rate",
-                _number(found["mse_over_plain_at_the_highest"]),
-                "≤ 1.15",
-                found["mse_near_plain_at_the_highest"],
-            ),
-            (
-                "coded bits over the fixed rate, by rate",
-                " / ".join(_number(share) for share in found["payload_over_fixed_rate"]),
-                "< 1 at every rate",
-                found["payload_below_fixed_rate"],
-            ),
-        ]
-        rows += [
-            f"| `{name}`: {what} | {value} | {wanted}: {_verdict(met)} |"
-            for what, value, wanted, met in claims
-            if met is not None
-        ]
-    return rows
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
-
-
-def probe_rows(content: Content) -> list[str]:
+def probe_rows(content: Content) -> Iterator[Row]:
     """How often the number of dots is another, at the lowest and the highest rate of each codec."""
-    rows = []
     for name, part in content.get("probes", {}).items():
-        points = sorted(part["found"], key=lambda row: row["dots"]["bits_per_pixel"])
+        dots = sorted((row["dots"] for row in part["found"]), key=lambda row: row["bits_per_pixel"])
         texts = [
-            f"{100 * row['dots']['count_changed']:.0f} % at {row['dots']['bits_per_pixel']:.3f} bpp"
-            for row in (points[0], points[-1])
+            f"{100 * row['count_changed']:.0f} % at {row['bits_per_pixel']:.3f} bpp"
+            for row in (dots[0], dots[-1])
         ]
-        rows.append(
-            f"| `{name}`: another number of dots than on the source, {part['images']:,} images | "
-            f"{'; '.join(texts)} | |"
-        )
-    return rows
+        what = f"`{name}`: another number of dots than on the source, {part['images']:,} images"
+        yield what, "; ".join(texts), ""
 
 
 def rate_table(content: Content) -> str:
-    """The rates of the first model beside the plain autoencoder and known codecs; "" if none."""
-    parts = content.get("rates", {})
-    if not parts:
-        return ""
-    name, part = next(iter(parts.items()))
-    peers = list(part["found"]["rates"][0]["peers"])
-    halves = part["frechet_between_halves_of_the_originals"]
-    lines = [
-        f"`{name}`, {part['images']:,} test images in sheets: PSNR in dB / Fréchet distance in own "
-        f"classifier features (not FID; two halves of the test images: {halves:.2f}), and of the "
-        "best file of at most as many bytes:",
-        "",
-        "| symbols per position | fixed bits per image | coded | variance over decodings | dplc | "
-        "plain autoencoder | " + " | ".join(peers) + " |",
-        "|---|---|---|---|---|---|" + "---|" * len(peers),
-    ]
-    for row in part["found"]["rates"]:
-        cells = [_quality(row), _quality(row["plain"], "not measured")]
-        cells += [_quality(row["peers"][peer]) for peer in peers]
-        lines.append(
-            f"| {row['symbols_per_position']} | {row['fixed_bits_per_image']} | "
-            f"{row['payload_bits_per_image']:.1f} | {row['conditional']['variance']:.0f} | "
-            + " | ".join(cells)
-            + " |"
+    """The rates of the first model beside the plain autoencoder and known codecs."""
+    for name, part in content.get("rates", {}).items():
+        rates = part["found"]["rates"]
+        peers = list(rates[0]["peers"])
+        halves = part["frechet_between_halves_of_the_originals"]
+        columns = ["symbols per position", "fixed bits per image", "coded",
+                   "variance over decodings", "dplc", "plain autoencoder", *peers]  # fmt: skip
+        rows = (
+            [
+                f"{row['symbols_per_position']}",
+                f"{row['fixed_bits_per_image']}",
+                f"{row['payload_bits_per_image']:.1f}",
+                f"{row['conditional']['variance']:.0f}",
+                quality(row),
+                quality(row["plain"], "not measured"),
+                *(quality(row["peers"][peer]) for peer in peers),
+            ]
+            for row in rates
         )
-    return "\n".join(lines)
+        return section(
+            f"`{name}`, {part['images']:,} test images in sheets: PSNR in dB / Fréchet distance in "
+            f"own classifier features (not FID; two halves of the test images: {halves:.2f}), and "
+            "of the best file of at most as many bytes:",
+            table(columns, rows),
+        )
+    return ""
 
 
-def _quality(cell: Content | None, missing: str = "no file so small") -> str:
-    if cell is None:
-        return missing
-    return f"{cell['psnr_db']:.2f} / {cell['frechet_distance']:.2f}"
-
-
-def sample_table(content: Content) -> str:
-    """Fréchet distances of generators; "" if none."""
-    lines = []
+def sample_rows(content: Content) -> Iterator[Row]:
+    """Fréchet distances of generators."""
     for part in content.get("samples", {}).values():
         for row in part["found"]:
             half = row["half_of_95_percent_interval"]
             text = f"{row['mean']:.2f}" + ("" if half is None else f" ± {half:.2f}")
-            lines.append(f"| {row['name']} | {len(row['runs'])} | {text} |")
-    if not lines:
-        return ""
-    head = ["| generator | runs | Fréchet distance of samples, 95 % over runs |", "|---|---|---|"]
-    return "\n".join([*head, *lines])
+            yield row["name"], str(len(row["runs"])), text
 
 
-def dplc_section(path: Path = RESULTS / "dplc.json") -> str:
-    """All that is said of the codec; the empty text where nothing was measured."""
-    if not path.exists():
-        return ""
-    content: Content = json.loads(path.read_text("utf-8"))
-    rows = [*claim_rows(content), *gaussian_rows(content), *probe_rows(content)]
-    table = ["| what | measured | wanted |", "|---|---|---|", *rows] if rows else []
-    parts = ["\n".join(table), rate_table(content), sample_table(content)]
-    return "\n\n".join(part for part in parts if part) + "\n"
+def dplc_section(folder: Path) -> str:
+    """All tables on the codec."""
+    content = load(folder, "dplc")
+    rows = [row for rows in (claim_rows, gaussian_rows, probe_rows) for row in rows(content)]
+    columns = "generator", "runs", "Fréchet distance of samples, 95 % over runs"
+    return section(table(CLAIMS, rows), rate_table(content), table(columns, sample_rows(content)))

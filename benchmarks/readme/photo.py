@@ -1,69 +1,43 @@
-"""The README's rows on the photo codec that come of long runs: effort, ablations, realism.
-
-What was not measured is left out.
-"""
+"""The tables on the photo codec; what was not measured is left out."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
+from benchmarks.readme.tables import (
+    CLAIMS,
+    Content,
+    Row,
+    claim,
+    judged,
+    load,
+    percent,
+    quality,
+    section,
+    table,
+    verdict,
+)
 
-Content = dict[str, Any]
-
-
-def _load(path: Path) -> Content:
-    content: Content = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    return content
-
-
-def percent(value: float | None) -> str:
-    """A BD-rate, or None where there is none."""
-    return "not comparable" if value is None else f"{value:+.1f} %"
-
-
-def verdict_on(missed: Sequence[str]) -> str:
-    """Met, or on which sets it was missed."""
-    return f"**missed on {' and '.join(missed)}**" if missed else "met"
-
-
-def effort_rows(titles: dict[str, str], path: Path = RESULTS / "effort.json") -> list[str]:
-    """BD-rates of the efforts on the pictures of each set that they were measured on.
-
-    titles   of the sets, by name
-    """
-    parts = _load(path).get("effort", {})
-    if any(name not in parts for name in titles):
-        return []
-    # An effort on all sets together: (one, two) of each.
-    one, *others = zip(*(parts[name]["found"] for name in titles), strict=True)
-    counts = " / ".join(str(len(parts[name]["pictures"])) for name in titles)
-    where = f"{counts} pictures, {parts[next(iter(titles))]['part']}"
-    highest = others[-1]
-    missed = [title for title, row in zip(titles.values(), highest, strict=True) if not row["met"]]
-
-    def cells(rows: Sequence[Content], key: str) -> str:
-        return " | ".join(percent(row[key]) for row in rows)
-
-    def saved(rows: Sequence[Content]) -> str:
-        times = " / ".join(f"{row['encode_seconds_over_effort_1']:.0f}" for row in rows)
-        return (
-            f"| photo at effort 1: what effort {rows[0]['effort']} saves on them, in {times} times "
-            f"the time | {cells(rows, 'bd_rate_percent')} | |"
-        )
-
-    against = "bd_rate_against_avif_percent"
-    return [
-        f"| AVIF, effort {highest[0]['effort']} ({where}) | {cells(highest, against)} | "
-        f"≤ 0 %: {verdict_on(missed)} |",
-        f"| AVIF, effort 1 on the same pictures | {cells(one, against)} | |",
-        *map(saved, others),
-    ]
-
-
+SETS = {"gb82": "gb82", "kodak": "Kodak"}
+ABOUT_SETS = "gb82, 25 images, used for tuning", "Kodak, 24 images, report only"
+PEERS = {
+    "jpeg": "JPEG (optimised, 4:2:0)",
+    "webp": "WebP (method 6)",
+    "jpeg2000": "JPEG 2000 (9/7, YCbCr)",
+    "jxl": "JPEG XL (effort 7)",
+    "avif": "AVIF (4:4:4, speed 4, tuned for PSNR)",
+}
+VISUAL_PEERS = PEERS | {"avif": "AVIF (4:4:4, speed 6, default tuning)"}
+RUNTIMES = {"photo": "", "photo openvino": ", with `--device openvino`"}
+SPEEDS = {
+    "decode_times_avif": "decoding, in units of AVIF's decoder",
+    "encode_times_avif": "encoding at effort 1, in units of AVIF at speed 4",
+    "times_faster_than_mbt2018_mean": "encode + decode: times faster than CompressAI's "
+    "mbt2018-mean",
+    "times_faster_than_cheng2020_anchor": "encode + decode: times faster than its cheng2020-anchor",
+}
 ABLATIONS = {
     "photo-without-context": "no context of latents",
     "photo-adamw": "AdamW in place of SOAP",
@@ -72,41 +46,273 @@ ABLATIONS = {
 }
 
 
-def ablation_table(path: Path = RESULTS / "ablations.json") -> str:
-    """What files cost more without a part; empty where nothing was measured."""
-    lines: list[str] = []
-    for name, part in _load(path).get("comparisons", {}).items():
-        for variant, title in ABLATIONS.items():
-            if variant in part["rows"] and variant != part["baseline"]:
-                row = part["rows"][variant]
-                lines.append(f"| {title} | {percent(row['bd_rate_percent'])} | {name} |")
-    if not lines:
+def judged_on_sets(text: str, met: Mapping[str, bool]) -> str:
+    """A target, and whether it is met on each of the sets, or on which it is missed."""
+    missed = [name for name, one in met.items() if not one]
+    return f"{text}: " + (f"**missed on {' and '.join(missed)}**" if missed else "met")
+
+
+def bd_rate_percent(result: Content, peer: str) -> float | None:
+    """BD-rate of photo against a peer at equal PSNR, None where there is none."""
+    for row in result.get("bd_rates", ()):
+        if (row["reference"], row["test"]) == (peer, "photo"):
+            value: float | None = row.get("bd_rate_percent")
+            return value
+    return None
+
+
+def bd_rate_rows(results: Mapping[str, Content]) -> Iterator[Row]:
+    """BD-rates of photo against each peer; results by the titles of their sets."""
+    for peer, title in PEERS.items():
+        targets = {
+            name: row
+            for name, result in results.items()
+            for row in result["targets"]
+            if row["reference"] == peer and row["met"] is not None
+        }
+        wanted = ""
+        if targets:
+            limit = next(iter(targets.values()))["target_percent"]
+            met = {name: row["met"] for name, row in targets.items()}
+            wanted = judged_on_sets(f"≤ {limit:+.0f} %", met)
+        yield title, *(percent(bd_rate_percent(one, peer)) for one in results.values()), wanted
+
+
+def effort_rows(effort: Content, sets: Mapping[str, str] = SETS) -> Iterator[Row]:
+    """BD-rates of the efforts on the pictures of each set that they were measured on."""
+    parts = [effort.get("effort", {}).get(name) for name in sets]
+    if not all(parts):
+        return
+    # An effort on all sets together: (one, two) of each.
+    one, *others = zip(*(part["found"] for part in parts), strict=True)
+    counts = " / ".join(str(len(part["pictures"])) for part in parts)
+    highest, against = others[-1], "bd_rate_against_avif_percent"
+    met = {title: row["met"] for title, row in zip(sets.values(), highest, strict=True)}
+
+    def cells(rows: Sequence[Content], key: str) -> list[str]:
+        return [percent(row[key]) for row in rows]
+
+    what = f"AVIF, effort {highest[0]['effort']} ({counts} pictures, {parts[0]['part']})"
+    yield what, *cells(highest, against), judged_on_sets("≤ 0 %", met)
+    yield "AVIF, effort 1 on the same pictures", *cells(one, against), ""
+    for rows in others:
+        times = " / ".join(f"{row['encode_seconds_over_effort_1']:.0f}" for row in rows)
+        what = f"photo at effort 1: what effort {rows[0]['effort']} saves on them, in {times} times"
+        yield f"{what} the time", *cells(rows, "bd_rate_percent"), ""
+
+
+def visual_rows(visual: Content) -> Iterator[Row]:
+    """What photo saves on each set at equal SSIMULACRA2, and at equal PSNR."""
+    sets = visual.get("sets", {})
+    for peer, title in VISUAL_PEERS.items():
+        found = [row for part in sets.values() for row in part["found"] if row["against"] == peer]
+        if found:
+            yield (
+                title,
+                *(percent(row[f"{metric}_percent"]) for metric in VISUAL_METRICS for row in found),
+            )
+
+
+VISUAL_METRICS = {"ssimulacra2": "SSIMULACRA2", "psnr": "PSNR"}
+
+
+def visual_table(visual: Content) -> str:
+    """The comparison at equal SSIMULACRA2."""
+    sets = visual.get("sets", {})
+    columns = [
+        f"equal {title}, {SETS.get(name, name)}, {len(part['pictures'])} images"
+        for title in VISUAL_METRICS.values()
+        for name, part in sets.items()
+    ]
+    return table(["BD-rate against", *columns], visual_rows(visual))
+
+
+def speed_rows(speed: Content) -> Iterator[Row]:
+    """Time of the codec with everything loaded, beside others in the same run."""
+    pictures = speed.get("pictures", [])
+    sizes = " / ".join(f"{p['width']}×{p['height']}" for p in pictures)
+    where = f" ({sizes}, {speed.get('threads')} cores, all loaded)"
+    for name, title in SPEEDS.items():
+        for photo, runtime in RUNTIMES.items():
+            rows = [
+                picture["ratios"][photo][name]
+                for picture in pictures
+                if name in picture["ratios"].get(photo, {})
+            ]
+            if rows:
+                values = " / ".join(f"{row['measured']:.2g}×" for row in rows)
+                sign = "≤" if "at_most" in rows[0] else "≥"
+                limit = rows[0].get("at_most", rows[0].get("at_least"))
+                verdicts = verdict(*(row["met"] for row in rows))
+                yield f"{title}{runtime}{where}", values, f"{sign} {limit:.0f}×: {verdicts}"
+                where = ""
+
+
+def coding_rows(coding: Content) -> Iterator[Row]:
+    """Size and speed of the entropy coder."""
+    ours, *peers = coding["results"]
+    encode, decode = ours["encode_ns_per_symbol"], ours["decode_ns_per_symbol"]
+    over = ours["overhead_bytes"] - (coding["ideal_bits"] / 8 * 0.001 + 8)
+    others = "; ".join(
+        "{coder} {encode_ns_per_symbol:.0f} / {decode_ns_per_symbol:.0f}".format(**peer)
+        for peer in peers
+    )
+    yield claim(
+        coding,
+        "coded size above the ideal, {symbols:,} symbols",
+        "{results[0][overhead_percent]:.4f} % ({results[0][overhead_bytes]:.0f} bytes)",
+        judged("coded size", over),
+    )
+    yield (
+        f"entropy coder, ns per symbol, encode / decode ({others})",
+        f"{encode:.1f} / {decode:.1f}",
+        f"{judged('encode symbol', encode)} / {judged('decode symbol', decode)}",
+    )
+
+
+def start_up_rows(start: Content) -> Iterator[Row]:
+    """Wall time of whole commands in new processes."""
+    wanted, met = start["target_seconds"], start["met"]
+    yield claim(
+        start,
+        "`calotype --help` / `calotype inspect`, from start to end",
+        "{median_seconds[--help]:.2f} s / {median_seconds[inspect]:.2f} s",
+        f"≤ {wanted['inspect']} s: {verdict(met['--help'] and met['inspect'])}",
+    )
+    yield claim(
+        start,
+        "`calotype decompress` of 768×512, from start to end",
+        "{median_seconds[decompress]:.2f} s",
+        f"≤ {wanted['decompress']:.0f} s: {verdict(met['decompress'])}",
+    )
+
+
+def large_image_rows(large: Content) -> Iterator[Row]:
+    """Memory for a large picture, its seams, and what is read for a part of it."""
+    picture, region = large["pictures"][-1], large["region"]
+    yield claim(
+        picture,
+        "{megapixels:.0f} megapixels: peak memory of `compress` / `decompress`",
+        "{compress_peak_mib:.0f} / {decompress_peak_mib:.0f} MiB",
+        judged("peak memory", max(picture["compress_peak_mib"], picture["decompress_peak_mib"])),
+    )
+    yield claim(
+        large,
+        "the same file: jump of the error across borders of tiles, against other borders of blocks",
+        "{error_jump_ratio_at_tiles:.2f} times",
+    )
+    yield claim(
+        region | {"percent": 100 * region["share_of_bytes"]},
+        "the same file: bytes and tiles read for a part of {region[2]}×{region[3]} pixels",
+        "{percent:.1f} % / {tiles_read} of {tiles}",
+    )
+
+
+def exactness_row(exact: Content) -> Row:
+    """Whether files parse alike with other threads, versions and arithmetic."""
+    rows = exact["found"]
+
+    def each(values: set[Any]) -> list[str]:
+        return [str(value) for value in sorted(values)]
+
+    numpy, torch = (
+        " and ".join(each({row["libraries"][name] for row in rows})) for name in ("numpy", "torch")
+    )
+    alike = sum(
+        row["files"]
+        == row["files_of_here_that_parse_alike_there"]
+        == row["files_of_there_that_parse_alike_here"]
+        for row in rows
+    )
+    return (
+        f"files parse alike with {' and '.join(each({row['threads'] for row in rows}))} threads, "
+        f"NumPy {numpy}, torch {torch}, transforms in "
+        f"{', '.join(each({row['arithmetic'] for row in rows}))}",
+        f"{alike} of {len(rows)}",
+        f"all: {verdict(exact['all_parse_alike'])}",
+    )
+
+
+def ablation_table(ablations: Content) -> str:
+    """What files cost more without a part."""
+    rows = [
+        (title, percent(part["rows"][variant]["bd_rate_percent"]), name)
+        for name, part in ablations.get("comparisons", {}).items()
+        for variant, title in ABLATIONS.items()
+        if variant in part["rows"] and variant != part["baseline"]
+    ]
+    if not rows:
         return ""
-    head = "What parts of `photo` are worth: BD-rate on gb82 without them, real files at effort 1."
-    return "\n".join([head, "", "| instead | BD-rate | of |", "|---|---|---|", *lines]) + "\n"
+    return section(
+        "What parts of `photo` are worth: BD-rate on gb82 without them, real files at effort 1.",
+        table(["instead", "BD-rate", "of"], rows),
+    )
 
 
-def realism_section(path: Path = RESULTS / "realism_kodak.json") -> str:
+def realism_section(folder: Path) -> str:
     """PSNR and Fréchet distance of the same files at each realism."""
-    content = _load(path)
+    content = load(folder, "realism_kodak")
     if not content:
         return ""
-    realisms = [row["realism"] for row in content["found"][0]["decoded"]]
-    lines = [
+    realisms = [f"{row['realism']:g}" for row in content["found"][0]["decoded"]]
+    rows = (
+        [f"{one['quality']:g}", f"{one['mean_bpp']:.3f}", *map(quality, one["decoded"])]
+        for one in content["found"]
+    )
+    return section(
         f"PSNR in dB / Fréchet distance of {content['patches']:,} patches of 32×32 in own "
         "classifier features (not FID; two halves of the originals: "
-        f"{content['frechet_between_halves_of_the_originals']:.2f}), "
-        f"{content['pictures']} pictures of {content['set'].capitalize()}, photo weights "
+        f"{content['frechet_between_halves_of_the_originals']:.2f}), {content['pictures']} "
+        f"pictures of {content['set'].capitalize()}, photo weights "
         f"`{content['photo_weights'][:8]}`, by `--realism`:",
-        "",
-        "| quality | bits per pixel | " + " | ".join(f"{r:g}" for r in realisms) + " |",
-        "|---|---|" + "---|" * len(realisms),
+        table(["quality", "bits per pixel", *realisms], rows),
+    )
+
+
+def photo_section(folder: Path) -> str:
+    """The tables on the photo codec and the entropy coder."""
+    results = {title: load(folder, f"rate_distortion_{name}") for name, title in SETS.items()}
+    low, high = results["Kodak"]["rate_range_bpp"]
+    claims = [
+        *speed_rows(load(folder, "speed")),
+        *coding_rows(load(folder, "entropy_coding")),
+        *start_up_rows(load(folder, "start_up")),
+        *large_image_rows(load(folder, "large_images")),
+        exactness_row(load(folder, "photo_exactness")),
     ]
-    for found in content["found"]:
-        cells = [
-            f"{row['mean_psnr_db']:.2f} / {row['frechet_distance']:.2f}" for row in found["decoded"]
+    rates = [*bd_rate_rows(results), *effort_rows(load(folder, "effort"))]
+    return section(
+        f"BD-rate of `photo` at equal PSNR, real files, {low}–{high} bpp (negative: photo needs "
+        "fewer bytes):",
+        table(["against", *ABOUT_SETS, "wanted on both"], rates),
+        visual_table(load(folder, "visual")),
+        table(CLAIMS, claims),
+        ablation_table(load(folder, "ablations")),
+    )
+
+
+def headline_section(folder: Path) -> str:
+    """The few figures of README.md."""
+    results = [load(folder, f"rate_distortion_{name}") for name in SETS]
+    visual = load(folder, "visual").get("sets", {})
+    rows = []
+    for peer, title in PEERS.items():
+        seen = [
+            row["ssimulacra2_percent"]
+            for name in SETS
+            for row in visual.get(name, {"found": ()})["found"]
+            if row["against"] == peer
         ]
-        lines.append(
-            f"| {found['quality']:g} | {found['mean_bpp']:.3f} | " + " | ".join(cells) + " |"
-        )
-    return "\n".join(lines) + "\n"
+        cells = [percent(bd_rate_percent(result, peer)) for result in results]
+        cells += [percent(value) for value in seen] or [""] * (len(SETS) if visual else 0)
+        if peer != "jpeg2000":
+            rows.append((title.partition(" (")[0], *cells))
+    metrics = ["PSNR", "SSIMULACRA2"] if visual else ["PSNR"]
+    columns = [f"equal {metric}, {title}" for metric in metrics for title in SETS.values()]
+    decode = next(speed_rows(load(folder, "speed")), None)
+    return section(
+        "What `photo` needs more or fewer bytes than others (BD-rate, whole files; negative: "
+        "fewer):",
+        table(["against", *columns], rows),
+        table(CLAIMS, [] if decode is None else [decode]),
+    )

@@ -21,7 +21,7 @@ from benchmarks.harness.small_images import (
     read_file,
     write_file,
 )
-from benchmarks.readme import dplc as dplc_figures
+from benchmarks.readme.dplc import dplc_section
 from bitstream.errors import UsageError
 from codec.models.generative.weights_file import load_generative
 from codec.rate_distortion.ladder.ladder import Ladder
@@ -153,11 +153,11 @@ def test_another_result_file_is_refused(dplc_folder: Path, tmp_path: Path) -> No
             "--numbers", "100")  # fmt: skip
 
 
-def test_the_section_of_the_readme(dplc_folder: Path, tmp_path: Path) -> None:
+def test_the_section_of_the_results(dplc_folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "dplc.json"
-    assert dplc_figures.dplc_section(output) == ""
+    assert dplc_section(tmp_path) == ""
     run(tmp_path, output, "gaussian", "--rates", "0.5", "2", "--steps", "2", "--numbers", "2000")
-    text = dplc_figures.dplc_section(output)
+    text = dplc_section(tmp_path)
     assert "0.5 to 2 bits of information" in text
     assert "decoder by optimal transport" in text
     assert "**missed** (a scalar quantiser alone costs up to 0.25 bit)" in text
@@ -171,7 +171,7 @@ def test_the_section_of_the_readme(dplc_folder: Path, tmp_path: Path) -> None:
         "--samples", "9")  # fmt: skip
     run(dplc_folder, output, "probes", "--models", "dplc", "--weights",
         f"dplc={dplc_folder / 'grey.safetensors'}", "--count", "4", "--columns", "2")  # fmt: skip
-    text = dplc_figures.dplc_section(output)
+    text = dplc_section(tmp_path)
     rows = [line for line in text.splitlines() if line.startswith("| `grey`")]
     # Without plain autoencoders two claims are left out.
     assert len(rows) == 4

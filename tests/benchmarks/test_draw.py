@@ -25,7 +25,7 @@ from benchmarks.harness.small_images import (
     sheets,
     write_file,
 )
-from benchmarks.readme import draw as draw_figures
+from benchmarks.readme.draw import draw_section
 from bitstream import read_container
 from bitstream.errors import UsageError
 from codec.models.draw.exact import log_scale_levels
@@ -222,16 +222,16 @@ def test_another_network_is_noticed(folder: Path, monkeypatch: pytest.MonkeyPatc
     assert found["found"]["order"] == {"same_files": 1, "same_pixels_of_all_prefixes": 1}
 
 
-def test_the_section_of_the_readme(folder: Path, tmp_path: Path) -> None:
+def test_the_section_of_the_results(folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "draw.json"
-    assert draw_figures.draw_section(output) == ""
+    assert draw_section(tmp_path) == ""
     run(folder, output, "files", "files", "--limit", "4", "--columns", "2", "--qualities", "50")
-    text = draw_figures.draw_section(output)
+    text = draw_section(tmp_path)
     assert "`files`: payload above the ideal code length, 4,096 pixels" in text
     run(folder, output, "likelihood", "digits", "--importance", "2")
     run(folder, output, "likelihood", "colour")
     run(folder, output, "prefix", "files", "--columns", "2", "--singles", "1", "--peers", "jpeg")
-    text = draw_figures.draw_section(output)
+    text = draw_section(tmp_path)
     assert "bits per dimension" in text
     assert "importance-weighted bound, 2 samples, the first 24 of them" in text
     assert "| layers | bits per pixel | rest: mean | rest: sampled | jpeg |" in text

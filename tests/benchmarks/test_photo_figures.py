@@ -1,22 +1,19 @@
-"""README rows on long runs of the photo codec: what is measured is told, the rest left out."""
+"""Tables of the photo codec: what was measured is there, the rest left out."""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.readme import photo as photo_figures
-from benchmarks.readme import tables as figures
+from benchmarks.harness.results import RESULTS
+from benchmarks.readme import __main__ as readme
+from benchmarks.readme import photo, tables
 
 TITLES = {"a": "First", "b": "Second"}
-
-
-def written(path: Path, content: dict[str, Any]) -> Path:
-    path.write_text(json.dumps(content), "utf-8")
-    return path
 
 
 def effort_part(against_avif: float) -> dict[str, Any]:
@@ -32,21 +29,23 @@ def effort_part(against_avif: float) -> dict[str, Any]:
     return {"pictures": ["x.png", "y.png"], "part": "whole pictures", "found": [one, three, nine]}
 
 
-def test_effort_is_told_where_both_sets_were_measured(tmp_path: Path) -> None:
-    path = tmp_path / "effort.json"
-    assert photo_figures.effort_rows(TITLES, path) == []
-    written(path, {"effort": {"a": effort_part(-1.0)}})
-    assert photo_figures.effort_rows(TITLES, path) == []
-    written(path, {"effort": {"a": effort_part(-1.0), "b": effort_part(2.0)}})
-    nine, one, short, own = photo_figures.effort_rows(TITLES, path)
-    assert nine.startswith("| AVIF, effort 9 (2 / 2 pictures, whole pictures) | -1.0 % | +2.0 % |")
-    assert nine.endswith("| ≤ 0 %: **missed on Second** |")
-    assert "| +9.2 % | +9.2 % |" in one
-    assert "what effort 3 saves on them, in 6 / 6 times the time | -2.0 % | -2.0 % |" in short
-    assert "in 801 / 801 times the time | -8.0 % | -8.0 % |" in own
+def test_effort_has_rows_where_both_sets_were_measured() -> None:
+    assert not list(photo.effort_rows({}, TITLES))
+    assert not list(photo.effort_rows({"effort": {"a": effort_part(-1.0)}}, TITLES))
+    both = {"effort": {"a": effort_part(-1.0), "b": effort_part(2.0)}}
+    nine, one, short, own = photo.effort_rows(both, TITLES)
+    assert nine == (
+        "AVIF, effort 9 (2 / 2 pictures, whole pictures)", "-1.0 %", "+2.0 %",
+        "≤ 0 %: **missed on Second**",
+    )  # fmt: skip
+    assert one[1:] == ("+9.2 %", "+9.2 %", "")
+    assert short[0].endswith("what effort 3 saves on them, in 6 / 6 times the time")
+    assert short[1:3] == ("-2.0 %", "-2.0 %")
+    assert "in 801 / 801 times the time" in own[0]
+    assert own[1:3] == ("-8.0 %", "-8.0 %")
 
 
-def test_speed_is_a_row_for_each_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_speed_is_a_row_for_each_runtime() -> None:
     def row(measured: float) -> dict[str, float | bool]:
         return {"measured": measured, "at_most": 12.0, "met": measured <= 12}
 
@@ -57,38 +56,85 @@ def test_speed_is_a_row_for_each_runtime(monkeypatch: pytest.MonkeyPatch) -> Non
         return {"width": width, "height": 512, "ratios": ratios}
 
     found = {"threads": 2, "pictures": [picture(768, 20.0, 11.0), picture(4000, 14.0, 12.4)]}
-    monkeypatch.setattr(figures, "_load", lambda name: found)
-    first, second = figures.speed_rows()
-    assert "AVIF's decoder (768×512 / 4000×512, 2 cores" in first
-    assert first.endswith("| 20× / 14× | ≤ 12×: **missed** / **missed** |")
-    assert "AVIF's decoder, with `--device openvino` |" in second
-    assert second.endswith("| 11× / 12× | ≤ 12×: met / **missed** |")
+    first, second = photo.speed_rows(found)
+    assert "AVIF's decoder (768×512 / 4000×512, 2 cores" in first[0]
+    assert first[1:] == ("20× / 14×", "≤ 12×: **missed** / **missed**")
+    assert second[0].endswith("AVIF's decoder, with `--device openvino`")
+    assert second[1:] == ("11× / 12×", "≤ 12×: met / **missed**")
     found["pictures"] = [picture(768, 20.0, None)]
-    assert len(figures.speed_rows()) == 1
+    assert len(list(photo.speed_rows(found))) == 1
+    assert not list(photo.speed_rows({}))
 
 
-def test_ablations_are_a_row_each(tmp_path: Path) -> None:
-    path = tmp_path / "ablations.json"
-    assert photo_figures.ablation_table(path) == ""
+def test_ablations_are_a_row_each() -> None:
+    assert photo.ablation_table({}) == ""
     rows = {name: {"bd_rate_percent": rate} for name, rate in (("photo", 0), ("photo-adamw", 1.2))}
-    written(path, {"comparisons": {"1,200 steps": {"baseline": "photo", "rows": rows}}})
-    *_, last = photo_figures.ablation_table(path).splitlines()
+    found = {"comparisons": {"1,200 steps": {"baseline": "photo", "rows": rows}}}
+    *_, last = photo.ablation_table(found).splitlines()
     assert last == "| AdamW in place of SOAP | +1.2 % | 1,200 steps |"
 
 
 def test_realism_is_a_column_each(tmp_path: Path) -> None:
-    path = tmp_path / "realism.json"
-    assert photo_figures.realism_section(path) == ""
+    assert photo.realism_section(tmp_path) == ""
     decoded = [
         {"realism": realism, "mean_psnr_db": 30 - realism, "frechet_distance": 2 - realism}
         for realism in (0.0, 1.0)
     ]
     found = [{"quality": 5.0, "mean_bpp": 0.078, "decoded": decoded}]
     about = {"patches": 9216, "pictures": 24, "set": "kodak", "found": found}
-    about["photo_weights"] = "0123456789abcdef"
-    written(path, {**about, "frechet_between_halves_of_the_originals": 0.3})
-    text = photo_figures.realism_section(path)
+    about |= {"photo_weights": "0123456789abcdef", "frechet_between_halves_of_the_originals": 0.3}
+    (tmp_path / "realism_kodak.json").write_text(json.dumps(about), "utf-8")
+    text = photo.realism_section(tmp_path)
     assert "9,216 patches" in text
     assert "photo weights `01234567`, by" in text
     assert "| quality | bits per pixel | 0 | 1 |" in text
-    assert text.endswith("| 5 | 0.078 | 30.00 / 2.00 | 29.00 / 1.00 |\n")
+    assert text.endswith("| 5 | 0.078 | 30.00 / 2.00 | 29.00 / 1.00 |")
+
+
+def visual_part(against_avif: float) -> dict[str, Any]:
+    rows = [
+        {"against": "avif", "ssimulacra2_percent": against_avif, "psnr_percent": 4.0},
+        {"against": "jxl", "ssimulacra2_percent": None, "psnr_percent": -25.0},
+    ]
+    return {"pictures": ["x.png"] * 25, "found": rows}
+
+
+def test_the_comparison_at_equal_scores_is_a_column_for_each_set(tmp_path: Path) -> None:
+    assert photo.visual_table({}) == ""
+    visual = {"sets": {"gb82": visual_part(-12.3), "kodak": visual_part(1.5)}}
+    lines = photo.visual_table(visual).splitlines()
+    assert lines[0].startswith("| BD-rate against | equal SSIMULACRA2, gb82, 25 images | equal SS")
+    assert lines[2].endswith(" | not comparable | not comparable | -25.0 % | -25.0 % |")
+    assert lines[3].endswith(" | -12.3 % | +1.5 % | +4.0 % | +4.0 % |")
+    for name in ("rate_distortion_gb82", "rate_distortion_kodak", "speed"):
+        (tmp_path / f"{name}.json").write_bytes((RESULTS / f"{name}.json").read_bytes())
+    without = photo.headline_section(tmp_path)
+    assert "SSIMULACRA2" not in without
+    (tmp_path / "visual.json").write_text(json.dumps(visual), "utf-8")
+    text = photo.headline_section(tmp_path)
+    assert "| equal PSNR, gb82 | equal PSNR, Kodak | equal SSIMULACRA2, gb82 | equal" in text
+    assert re.search(r"\| AVIF \| [^|]+ \| [^|]+ \| -12.3 % \| \+1.5 % \|", text)
+    assert re.search(r"\| JPEG \| [^|]+ \| [^|]+ \|  \|  \|", text)
+    assert "decoding, in units of AVIF's decoder" in text
+
+
+def test_targets_are_limits_from_above_or_below() -> None:
+    assert tables.judged("gap", 0.5) == "≤ 0.5 aimed at: met"
+    assert tables.judged("gap", 0.51) == "≤ 0.5 aimed at: **missed**"
+    assert tables.judged("coverage", 90) == "≥ 90: met"
+    assert tables.judged("coverage", 89) == "≥ 90: **missed**"
+    assert tables.judged("of nothing", 1) == ""
+    assert tables.table(["a"], []) == ""
+
+
+def test_a_page_is_filled_between_its_marks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "PAGE.md"
+    page.write_text("before\n<!-- one -->\nold\n<!-- /one -->\nafter\n", "utf-8")
+    monkeypatch.setattr(readme, "PAGES", {page: {"one": lambda folder: "new"}})
+    assert readme.main(["--check"]) == 1
+    assert "PAGE.md does not hold" in capsys.readouterr().err
+    assert readme.main([]) == 0
+    assert page.read_text("utf-8") == "before\n<!-- one -->\nnew\n<!-- /one -->\nafter\n"
+    assert readme.main(["--check"]) == 0

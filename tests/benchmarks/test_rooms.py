@@ -43,6 +43,12 @@ def test_rooms_list_their_parts(room: str, capsys: pytest.CaptureFixture[str]) -
         main(["no-such-part"])
 
 
+def test_the_room_of_tables_says_what_it_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        import_module("benchmarks.readme.__main__").main(["--help"])
+    assert "--check" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("room", "part"), PARTS)
 def test_parts_say_what_they_take(room: str, part: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
