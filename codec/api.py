@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, overload
 
 from bitstream import UsageError, read_container, scan
-from codec.inspection import file_info
 from codec.models.catalog import MODELS, ModelEntry
 from codec.options import (
     CompressArguments,
@@ -26,7 +25,7 @@ from codec.options import (
 )
 from codec.pictures.forms import ReturnType, check_return_type, in_form
 from codec.pipeline.decode_file import read_bands
-from codec.results import Compression, Decompression, FileInfo, Verification
+from codec.results import Compression, Decompression, FileInfo, Verification, file_info
 from codec.system.source import Source, opened
 from codec.system.write_file import write_atomically
 
@@ -255,7 +254,7 @@ def verify(
     Raises what ``decompress`` raises; returning means that the file is sound.
     """
     from codec import loading
-    from codec.pipeline import encode
+    from codec.pipeline.decode import decode_bands
 
     options = DecompressOptions(device=device, checkpoint=checkpoint)
     with opened(data) as fo:
@@ -266,7 +265,7 @@ def verify(
         container = read_container(content)
     header = container.header
     model = loading.load_model_of(header, device=options.device, checkpoint=options.checkpoint)
-    for _ in encode.container_bands(container, model).bands:
+    for _ in decode_bands(container, model).bands:
         pass
     return Verification(
         size_bytes=info.size_bytes,

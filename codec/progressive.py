@@ -54,7 +54,7 @@ def decompress_progressive(
 
 def _pictures(data: Source, options: DecompressOptions) -> Iterator[Picture]:
     from codec import loading
-    from codec.pipeline import encode
+    from codec.pipeline.decode import LayerDecoder, decompress_container
 
     decode: Callable[[Container], Picture] | None = None
     with opened(data) as fo:
@@ -63,7 +63,7 @@ def _pictures(data: Source, options: DecompressOptions) -> Iterator[Picture]:
                 header = container.header
                 model = loading.load_model_of(header, device=options.device)
                 if header.layers == 1:
-                    decode = partial(encode.decompress_container, model=model, seed=options.seed)
+                    decode = partial(decompress_container, model=model, seed=options.seed)
                 else:
-                    decode = encode.LayerDecoder(header, model, seed=options.seed).decode
+                    decode = LayerDecoder(header, model, seed=options.seed).decode
             yield decode(container)

@@ -27,7 +27,8 @@ from codec.models.draw.network import DrawNetwork, network_from_arrays
 from codec.models.draw.recursion import DrawConfig
 from codec.models.sheets import blocks_of, sheet_of
 from codec.pictures.picture import Picture
-from codec.pipeline.encode import LayerDecoder, compress_picture, decompress_container
+from codec.pipeline.decode import LayerDecoder, decompress_container
+from codec.pipeline.encode import compress_picture
 from training.draw.data import box_average
 from training.features.train import SIDE, FeatureNetwork, extract
 

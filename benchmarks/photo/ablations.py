@@ -29,7 +29,8 @@ from bitstream.tables import gaussian_tables, tables_from_pmfs
 from codec.coding.exact_layers import Array
 from codec.models.photo.coder import PhotoCoder, load_photo, read_photo_config
 from codec.pictures.picture import Picture
-from codec.pipeline.encode import compress_picture, decompress_container
+from codec.pipeline.decode import decompress_container
+from codec.pipeline.encode import compress_picture
 from codec.rate_distortion import bd_rate_of_points, psnr_db
 from training.data.crops import Pixels, load_photographs
 from training.photo.export import gaussian_scales, tables_arrays

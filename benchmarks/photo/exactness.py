@@ -32,7 +32,8 @@ from codec import loading
 from codec.coding.tiling import TileGrid
 from codec.models.photo.coder import PhotoCoder
 from codec.pictures.picture import Picture
-from codec.pipeline.encode import compress_picture, decompress_container
+from codec.pipeline.decode import decompress_container
+from codec.pipeline.encode import compress_picture
 
 SCHEMA, RESULT = "calotype.photo_exactness/1", "photo_exactness.json"
 QUALITIES = (5.0, 35.0, 62.5, 85.0, 100.0)

@@ -30,14 +30,10 @@ from bitstream import Header, read_container, read_tiles
 from codec import loading
 from codec.coding.tiling import TileGrid
 from codec.models.base import LoadedModel
+from codec.options import Region
 from codec.pictures.picture import Picture
-from codec.pipeline.encode import (
-    Region,
-    compress_picture,
-    container_bands,
-    tiles_bands,
-    tiles_of_region,
-)
+from codec.pipeline.decode import decode_bands, tiles_of_region
+from codec.pipeline.encode import compress_picture
 
 SCHEMA, RESULT = "calotype.large_images/1", "large_images.json"
 
@@ -150,7 +146,7 @@ def seam(model: LoadedModel, quality: float, side: int = SEAM_SIDE) -> dict[str,
     pixels = np.concatenate(list(photo_bands(side, side)))
     container = compress_picture(Picture(pixels), model, quality=quality)
     header = container.header
-    tiled = container_bands(container, model).picture().pixels
+    tiled = decode_bands(container, model).picture().pixels
     grid = TileGrid(header, model.stride)
     rows = []
     for numbers in grid.rows_overlapping(grid.latents):
@@ -207,7 +203,7 @@ def region_read(path: Path, model: LoadedModel, side: int = REGION_SIDE) -> dict
 
         selection = read_tiles(file, choose)
         region = _middle(selection.header, side)
-        part = tiles_bands(selection, model, region=region).picture()
+        part = decode_bands(selection, model, region=region).picture()
         size_bytes = path.stat().st_size
         tiles = selection.header.tile_count
         return {

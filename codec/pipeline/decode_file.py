@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bitstream import read_container, read_tiles
+from bitstream import Container, TileSelection, read_container, read_tiles
 from codec.options import DecompressOptions
 from codec.system.source import Source, opened
 
@@ -23,29 +22,28 @@ def read_bands(data: Source, options: DecompressOptions) -> Bands:
     them.  Raises what ``codec.decompress`` raises, but PayloadError only once the bands are read.
     """
     from codec import loading
-    from codec.pipeline import encode
-
-    region, seed = options.region, options.seed
+    from codec.pipeline.decode import decode_bands, tiles_of_region
 
     def model_of(header: Header) -> LoadedModel:
         model = loading.load_model_of(header, device=options.device, checkpoint=options.checkpoint)
         return loading.with_realism(model, options.realism)
 
+    region, layers = options.region, options.layers
+    file: Container | TileSelection
+    notices = []
     with opened(data) as fo:
         if region is not None and not options.partial and fo.seekable():
             window = region
-
-            def tiles_of(header: Header) -> Sequence[int]:
-                return encode.tiles_of_region(header, model_of(header), window)
-
-            selection = read_tiles(fo, tiles_of, layers=options.layers)
-            model = model_of(selection.header)
-            return encode.tiles_bands(selection, model, region=region, seed=seed)
-        container = read_container(fo, partial=options.partial, layers=options.layers)
-    header, decoded = container.header, len(container.payloads)
-    bands = encode.container_bands(container, model_of(header), region=region, seed=seed)
-    # Layers that were left out on request need no notice.
-    if not container.complete and decoded != options.layers:
-        notice = f"{decoded} of {header.layers} layers were decoded: the file is cut"
-        bands = replace(bands, notices=(*bands.notices, notice))
-    return bands
+            file = read_tiles(
+                fo, lambda header: tiles_of_region(header, model_of(header), window), layers=layers
+            )
+        else:
+            file = read_container(fo, partial=options.partial, layers=layers)
+            decoded = len(file.payloads)
+            # Layers that were left out on request need no notice.
+            if not file.complete and decoded != layers:
+                notices.append(
+                    f"{decoded} of {file.header.layers} layers were decoded: the file is cut"
+                )
+    bands = decode_bands(file, model_of(file.header), region=region, seed=options.seed)
+    return replace(bands, notices=(*bands.notices, *notices))

@@ -23,6 +23,7 @@ from codec.models.base import LoadedModel
 from codec.options import CompressOptions
 from codec.pictures.picture import Picture
 from codec.pipeline import encode
+from codec.pipeline.decode import decompress_container
 
 MAX_TRIALS = 10
 MAX_EFFORT_TRIALS = 4
@@ -77,7 +78,7 @@ def meet(
 
     def psnr_db(data: bytes) -> float:
         # Decoded from the bytes, so that the figure is that of the file.
-        decoded = encode.decompress_container(container_from_bytes(data), model)
+        decoded = decompress_container(container_from_bytes(data), model)
         return _psnr_db(picture.pixels, decoded.pixels)
 
     limit_bytes = options.size

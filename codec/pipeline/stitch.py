@@ -13,15 +13,22 @@ A tile is decoded once, drawn, and forgotten but for a margin that its neighbour
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from codec.coding.tiling import TileGrid, Window
+from codec.system.processors import thread_count
 
 Uint8Array = npt.NDArray[np.uint8]
 Float32Array = npt.NDArray[np.float32]
+Result = TypeVar("Result")
+
+_AHEAD = 2
 
 
 def tiles_under(grid: TileGrid, pixels: Window, stride: int, context: int) -> list[range]:
@@ -86,6 +93,28 @@ def draw_bands(
         top = bottom
         if band is not None:
             yield band
+
+
+def ahead(work: Callable[[int], Result], numbers: Sequence[int]) -> Generator[Result, None, None]:
+    """The results of `work` for all numbers, in their order.
+
+    Where there are threads for it, two are in the making while another is used. What a call raises
+    is raised in its turn, and nothing that comes after it.
+    """
+    if len(numbers) == 1 or thread_count() == 1:
+        yield from map(work, numbers)
+        return
+    with ThreadPoolExecutor(_AHEAD) as pool:
+        waiting: deque[Future[Result]] = deque()
+        try:
+            for number in numbers:
+                waiting.append(pool.submit(work, number))
+                if len(waiting) > _AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 class _Margins:

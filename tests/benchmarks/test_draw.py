@@ -29,7 +29,7 @@ from benchmarks.readme.draw import draw_section
 from bitstream import read_container
 from bitstream.errors import UsageError
 from codec.models.draw.exact import log_scale_levels
-from codec.pipeline.encode import decompress_container
+from codec.pipeline.decode import decompress_container
 from tests.benchmarks.tiny_draw import DIGITS, FILES, as_picture, images_of, model, run, write_all
 from tests.codec.rate_distortion.made_up_pictures import photo_like
 from training.draw.data import evenly

@@ -22,7 +22,8 @@ from codec import loading
 from codec.models.sheets import BLOCK
 from codec.models.vae.coder import VaeCoder
 from codec.pictures.picture import Picture
-from codec.pipeline.encode import compress_picture, decompress_container
+from codec.pipeline.decode import decompress_container
+from codec.pipeline.encode import compress_picture
 from tests.codec.models.vae.tiny import binary, digits, sheet, write_tiny_digits
 
 QUALITIES = {

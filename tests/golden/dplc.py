@@ -18,7 +18,8 @@ from codec import loading
 from codec.coding.tiling import TileGrid
 from codec.models.dplc.coder import DplcCoder
 from codec.pictures.picture import Picture
-from codec.pipeline.encode import compress_picture, decompress_container
+from codec.pipeline.decode import decompress_container
+from codec.pipeline.encode import compress_picture
 from tests.codec.models.dplc.tiny import scene, write_tiny_dplc
 
 QUALITIES = {"dplc-v1": 87.65, "dplc-sample-v1": 12.34}

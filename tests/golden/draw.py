@@ -21,7 +21,8 @@ from codec import loading
 from codec.coding.tiling import TileGrid
 from codec.models.draw.coder import DrawCoder
 from codec.pictures.picture import Picture
-from codec.pipeline.encode import compress_picture, decompress_container
+from codec.pipeline.decode import decompress_container
+from codec.pipeline.encode import compress_picture
 from tests.codec.models.draw.tiny import write_tiny_draw
 from tests.codec.tiny import photographs
 

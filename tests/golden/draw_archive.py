@@ -15,7 +15,8 @@ from bitstream.container import container_from_bytes, container_to_bytes
 from codec import loading
 from codec.models.sheets import sheet_of
 from codec.pictures.picture import Picture
-from codec.pipeline.encode import compress_picture, decompress_container
+from codec.pipeline.decode import decompress_container
+from codec.pipeline.encode import compress_picture
 from tests.codec.models.draw.tiny_archive import BINARY, strokes, write_tiny_archive
 
 CASES = ("draw-bits-back-v1",)

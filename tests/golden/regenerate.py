@@ -24,7 +24,8 @@ from codec import loading
 from codec.coding.tiling import TileGrid
 from codec.models.photo.coder import PhotoCoder
 from codec.pictures.picture import Picture
-from codec.pipeline.encode import compress_picture, decompress_container
+from codec.pipeline.decode import decompress_container
+from codec.pipeline.encode import compress_picture
 from tests.codec.tiny import TINY, photographs, tiny_model
 from tests.golden import digits, dplc, draw, draw_archive
 from training.loop.origin import Origin

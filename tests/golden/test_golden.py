@@ -11,7 +11,7 @@ from PIL import Image
 
 from bitstream.container import container_from_bytes
 from codec import loading
-from codec.pipeline.encode import decompress_container
+from codec.pipeline.decode import decompress_container
 from tests.golden.regenerate import CASES, FOLDER, load_coder, main, symbols_digest
 
 

@@ -21,7 +21,7 @@ from codec.models.base import LoadedModel
 from codec.models.sheets import sheet_of
 from codec.models.vae import sample_coders as vae_coders
 from codec.models.vae.coder import VaeCoder
-from codec.pipeline.encode import decompress_container
+from codec.pipeline.decode import decompress_container
 from tests.golden import oracle
 from tests.golden.digits import CASES, LOSSY_CASES, QUALITIES, integers_digest, parse
 from tests.golden.regenerate import FOLDER, main

@@ -14,7 +14,7 @@ from safetensors import safe_open
 
 from bitstream.container import Container, container_from_bytes
 from codec import loading
-from codec.pipeline.encode import decompress_container
+from codec.pipeline.decode import decompress_container
 from tests.codec.models.dplc.oracle import decode_bits, noise
 from tests.golden import dplc
 from tests.golden.regenerate import FOLDER, main

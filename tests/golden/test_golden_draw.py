@@ -15,7 +15,7 @@ from safetensors import safe_open
 
 from bitstream.container import Container, container_from_bytes
 from codec import loading
-from codec.pipeline.encode import decompress_container
+from codec.pipeline.decode import decompress_container
 from tests.golden import draw
 from tests.golden.draw_oracle import Weights, decode_tile
 from tests.golden.regenerate import FOLDER, main

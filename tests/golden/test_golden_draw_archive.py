@@ -14,7 +14,7 @@ from safetensors import safe_open
 from bitstream.container import Container, container_from_bytes
 from codec import loading
 from codec.models.sheets import sheet_of
-from codec.pipeline.encode import decompress_container
+from codec.pipeline.decode import decompress_container
 from tests.codec.models.draw.archive_oracle import decode_archive
 from tests.codec.models.draw.tiny_archive import SIDE
 from tests.golden import draw_archive

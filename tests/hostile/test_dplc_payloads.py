@@ -21,7 +21,8 @@ from bitstream import (
     container_to_bytes,
 )
 from codec.pictures.picture import Picture
-from codec.pipeline.encode import compress_picture, decompress_container
+from codec.pipeline.decode import decompress_container
+from codec.pipeline.encode import compress_picture
 from tests.codec.models.dplc.tiny import COLOUR, coder, scene
 
 ROWS, COLUMNS, QUALITY = 3, 4, 100

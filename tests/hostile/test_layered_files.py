@@ -21,7 +21,7 @@ from bitstream import (
     read_layers,
 )
 from codec.api import decompress_to_picture
-from codec.pipeline.encode import LayerDecoder, decompress_container
+from codec.pipeline.decode import LayerDecoder, decompress_container
 from tests.bitstream.files import RICH
 from tests.codec.tiny_layers import DATA, ENDS, LAYERS, TILES, Blocks, layer_ends, until_error
 

@@ -31,7 +31,8 @@ from codec.models.dplc.prior import ExactBitPrior
 from codec.models.generative.weights_file import metadata_in_order
 from codec.models.sheets import sheet_of
 from codec.pictures.picture import Picture
-from codec.pipeline.encode import compress_picture, decompress_container
+from codec.pipeline.decode import decompress_container
+from codec.pipeline.encode import compress_picture
 from training.data.small_images import preset_images
 from training.dplc.config import DplcPreset
 from training.dplc.figures import rate_figures

@@ -36,7 +36,8 @@ from codec.models.photo.network import (
     PhotoModel,
 )
 from codec.pictures.picture import Picture
-from codec.pipeline.encode import compress_picture, decompress_container
+from codec.pipeline.decode import decompress_container
+from codec.pipeline.encode import compress_picture
 from codec.rate_distortion import psnr_db
 from training.data.crops import Pixels, load_photographs
 from training.loop.checkpoint import load_checkpoint

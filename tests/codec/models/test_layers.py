@@ -19,7 +19,8 @@ from bitstream import PayloadError, TruncatedError, UsageError, container_from_b
 from codec.api import decompress_to_picture
 from codec.cli import app
 from codec.models.base import LayeredModel
-from codec.pipeline.encode import LayerDecoder, compress_picture, decompress_container
+from codec.pipeline.decode import LayerDecoder, decompress_container
+from codec.pipeline.encode import compress_picture
 from tests.codec.tiny_layers import (
     DATA,
     ENDS,

@@ -27,7 +27,8 @@ from codec.pictures.alpha import AlphaReader, encode_alpha
 from codec.pictures.bands import bands_of
 from codec.pictures.picture import Picture, picture_from
 from codec.pictures.save import save_bands
-from codec.pipeline.encode import compress_picture, container_bands, tiles_of_region
+from codec.pipeline.decode import decode_bands, tiles_of_region
+from codec.pipeline.encode import compress_picture
 from tests.codec.tiny import photographs
 
 Uint8Array = npt.NDArray[np.uint8]
@@ -140,7 +141,7 @@ def test_a_region_of_alpha_inflates_no_row_below_it(monkeypatch: pytest.MonkeyPa
         return original(self, count)
 
     monkeypatch.setattr(AlphaReader, "read", read)
-    part = container_bands(container, Means(), region=(30, 70, 100, 50)).picture()
+    part = decode_bands(container, Means(), region=(30, 70, 100, 50)).picture()
     assert part.alpha is not None
     assert np.array_equal(part.alpha, alpha[70:120, 30:130])
     assert sum(rows) == 120
@@ -162,7 +163,7 @@ def test_memory_of_a_decoded_picture_does_not_grow_with_its_height(
         pixels = np.tile(photographs(1, side=128)[0], (height // 128, 4, 1))
         picture = Picture(pixels, pixels[..., 0] if has_alpha else None)
         container = compress_picture(picture, Means(), quality=50, tile_size=64)
-        bands = container_bands(container, Means())
+        bands = decode_bands(container, Means())
         del pixels, picture
         return peak_bytes(lambda: save_bands(bands, Sink(), format_name))
 

@@ -17,12 +17,8 @@ from codec import loading
 from codec.coding.tiling import TileGrid, Window
 from codec.models.base import LoadedModel
 from codec.pictures.picture import Picture
-from codec.pipeline.encode import (
-    compress_picture,
-    decompress_container,
-    decompress_tiles,
-    tiles_of_region,
-)
+from codec.pipeline.decode import decode_bands, decompress_container, tiles_of_region
+from codec.pipeline.encode import compress_picture
 from tests.codec.tiny import photographs
 
 
@@ -106,7 +102,8 @@ def test_a_region_reads_only_its_tiles(model: LoadedModel) -> None:
     data = bytearray(container_to_bytes(container))
     # Ruin the last tile: a reader that touched it would stop at its checksum.
     data[-30] ^= 0xFF
-    part = decompress_tiles(read_tiles(io.BytesIO(data), tiles), model, region=region)
+    selection = read_tiles(io.BytesIO(data), tiles)
+    part = decode_bands(selection, model, region=region).picture()
     expected = decompress_container(container, model, region=region)
     np.testing.assert_array_equal(part.pixels, expected.pixels)
 

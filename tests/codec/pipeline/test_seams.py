@@ -15,7 +15,8 @@ from codec import loading
 from codec.models.photo.coder import PhotoCoder
 from codec.models.photo.network import PhotoConfig, PhotoModel
 from codec.pictures.picture import Picture
-from codec.pipeline.encode import compress_picture, decompress_container
+from codec.pipeline.decode import decompress_container
+from codec.pipeline.encode import compress_picture
 from tests.codec.tiny import TINY, photographs
 from training.loop.origin import Origin
 from training.photo.export import export_arrays, write_weights

@@ -13,7 +13,8 @@ from codec.models.catalog import ARCHITECTURES
 from codec.models.compressai.checkpoint import take_apart
 from codec.models.compressai.coder import ZooCoder, round_to_symbols
 from codec.pictures.picture import Picture
-from codec.pipeline.encode import compress_picture, decompress_container
+from codec.pipeline.decode import decompress_container
+from codec.pipeline.encode import compress_picture
 from tests.codec.models.compressai.tiny import KINDS, LATENTS, SCALES, coder, latents_of, stand
 from tests.codec.tiny import photographs
 

@@ -28,8 +28,10 @@ from codec.models.base import StochasticModel, WholePictureModel
 from codec.models.dplc import coder as dplc_coder
 from codec.models.dplc.coder import DplcCoder, load_dplc
 from codec.models.dplc.networks import DplcConfig
+from codec.options import Region
 from codec.pictures.picture import Picture
-from codec.pipeline.encode import Region, compress_picture, decompress_container
+from codec.pipeline.decode import decompress_container
+from codec.pipeline.encode import compress_picture
 from tests.bitstream.files import DONE, START, chunk
 from tests.codec.models.dplc.tiny import COLOUR, GREY, PLAIN, arrays, coder, load, metadata, scene
 

@@ -33,7 +33,8 @@ from codec.models.photo.effort_tiles import exchange_rate
 from codec.models.photo.network import lagrange_multiplier
 from codec.models.photo.refine import Annealing
 from codec.pictures.picture import Picture
-from codec.pipeline.encode import compress_picture, decompress_container
+from codec.pipeline.decode import decompress_container
+from codec.pipeline.encode import compress_picture
 from tests.codec.tiny import TINY, photographs, tiny_model
 from training.photo.export import export_arrays
 

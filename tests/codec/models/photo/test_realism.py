@@ -31,7 +31,8 @@ from codec.models.photo.realism import (
     load_realism,
 )
 from codec.pictures.picture import Picture
-from codec.pipeline.encode import compress_picture, decompress_container
+from codec.pipeline.decode import decompress_container
+from codec.pipeline.encode import compress_picture
 from tests.codec.models.photo.tiny_realism import write_tiny_realism
 from tests.codec.tiny import photographs
 from tests.codec.tiny_layers import Blocks

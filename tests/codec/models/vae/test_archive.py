@@ -20,7 +20,8 @@ from codec.models.vae import archive as vae_bits_back
 from codec.models.vae.archive import BitsBackCoder
 from codec.models.vae.exact_mlp import ExactLinear, ExactMlp
 from codec.pictures.picture import Picture
-from codec.pipeline.encode import compress_picture, decompress_container
+from codec.pipeline.decode import decompress_container
+from codec.pipeline.encode import compress_picture
 from tests.codec.models.vae.tiny import binary, bits_back, digits, sheet
 from training.generative.digits_export import posterior_arrays
 

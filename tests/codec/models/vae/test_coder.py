@@ -18,7 +18,8 @@ from codec.models.vae import sample_coders as vae_coders
 from codec.models.vae.coder import VaeCoder
 from codec.models.vae.sample_coders import Posterior
 from codec.pictures.picture import Picture
-from codec.pipeline.encode import compress_picture, decompress_container
+from codec.pipeline.decode import decompress_container
+from codec.pipeline.encode import compress_picture
 from tests.codec.models.vae.tiny import CODE, LOSSY, digits, lossy, sheet
 
 Pixels = npt.NDArray[np.uint8]

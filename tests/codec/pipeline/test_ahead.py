@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from codec.pipeline import lookahead
-from codec.pipeline.lookahead import ahead
+from codec.pipeline import stitch
+from codec.pipeline.stitch import ahead
 from codec.system.processors import compute_threads
 
 
 @pytest.fixture(autouse=True)
 def threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lookahead, "thread_count", lambda: 2)
+    monkeypatch.setattr(stitch, "thread_count", lambda: 2)
 
 
 def test_results_come_in_order() -> None:
@@ -87,7 +87,8 @@ def test_files_and_pixels_are_those_of_one_thread(monkeypatch: pytest.MonkeyPatc
     from bitstream.container import container_to_bytes
     from codec import loading
     from codec.pictures.picture import Picture
-    from codec.pipeline.encode import compress_picture, decompress_container
+    from codec.pipeline.decode import decompress_container
+    from codec.pipeline.encode import compress_picture
     from tests.codec.tiny import photographs
 
     model = loading.load_model("photo", device="cpu")
@@ -98,7 +99,7 @@ def test_files_and_pixels_are_those_of_one_thread(monkeypatch: pytest.MonkeyPatc
         return container_to_bytes(container), decompress_container(container, model).pixels
 
     two = both()
-    monkeypatch.setattr(lookahead, "thread_count", lambda: 1)
+    monkeypatch.setattr(stitch, "thread_count", lambda: 1)
     one = both()
     assert one[0] == two[0]
     np.testing.assert_array_equal(one[1], two[1])
