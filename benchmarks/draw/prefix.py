@@ -39,9 +39,9 @@ from codec.datasets.arrays import Images
 from codec.models.draw.coder import DrawCoder
 from codec.rate_distortion import find_codec
 from codec.rate_distortion.metrics import (
+    METRICS,
     frechet_distance,
     ms_ssim,
-    ms_ssim_available,
     psnr_from_mse_db,
 )
 from training.features.train import FeatureNetwork, extract, load_features
@@ -77,7 +77,7 @@ class Decoded:
         original, decoded = cut(sheet, side), cut(again, side)
         difference = original.astype(np.float64) - decoded
         self.errors.append((difference**2).mean(axis=(1, 2, 3)))
-        if ms_ssim_available():
+        if METRICS["ms-ssim"].missing() is None:
             self.similarities.append(similarity(original, decoded))
             whole = ms_ssim(sheet, again)
             self.of_sheets += [] if whole is None else [whole]

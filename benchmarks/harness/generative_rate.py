@@ -33,8 +33,8 @@ from codec.rate_distortion.errors import MeasurementError
 from codec.rate_distortion.ladder.ladder import Ladder
 from codec.rate_distortion.ladder.rung import Rung
 from codec.rate_distortion.model_curve import NATS_PER_BIT
-from codec.rate_distortion.report.lines import lines_of_results
-from codec.rate_distortion.report.model_plot import draw_models
+from codec.rate_distortion.report.figure import draw_picture
+from codec.rate_distortion.report.lines import picture_of_results
 
 SSE = SumSquaredError()
 NAME = "R_p by annealing"
@@ -121,7 +121,7 @@ def measure_generative_rate(
     rung, failures, why_none = curve_rung(samples)
     ladder = Ladder(name, f"{options.data.name}, test", len(pixels), (rung, *others()))
     for suffix in (".svg", ".png"):
-        draw_models(lines_of_results([ladder]), options.picture.with_suffix(suffix))
+        draw_picture(picture_of_results([ladder]), options.picture.with_suffix(suffix))
     gap = None if samples.gap is None else samples.gap.mean(0)
     rates = envelope(samples.beta, samples.log_partition.mean(0), samples.distortion.mean(0))
     return {

@@ -46,8 +46,8 @@ from codec.rate_distortion.ladder.model_file import ModelResult
 from codec.rate_distortion.ladder.result_schema import check_content
 from codec.rate_distortion.ladder.rung import Rung
 from codec.rate_distortion.model_curve import NATS_PER_BIT, RDCurve
-from codec.rate_distortion.report.lines import lines_of_results
-from codec.rate_distortion.report.model_plot import draw_models
+from codec.rate_distortion.report.figure import draw_picture
+from codec.rate_distortion.report.lines import picture_of_results
 
 SCHEMA, RESULT = LADDER_SCHEMA, "rate_distortion_ladder.json"
 QUALITIES = (30.0, 45.0, 60.0, 75.0, 90.0)
@@ -211,8 +211,8 @@ def _shared_name(group: Sequence[Rung]) -> str:
 def draw(ladder: Ladder, output: Path) -> None:
     """SVG, PNG and HTML beside the result file; in HTML every rung is a line of its own."""
     for suffix in (".svg", ".png"):
-        draw_models(lines_of_results([drawn(ladder)]), output.with_suffix(suffix))
-    draw_models(lines_of_results([ladder]), output.with_suffix(".html"))
+        draw_picture(picture_of_results([drawn(ladder)]), output.with_suffix(suffix))
+    draw_picture(picture_of_results([ladder]), output.with_suffix(".html"))
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -26,9 +26,8 @@ from benchmarks.measurement.mnist import read_samples
 from bitstream.errors import UsageError
 from codec.rate_distortion.annealing.summary import CurveSamples, summarize
 from codec.rate_distortion.ladder.model_file import ModelResult
-from codec.rate_distortion.report.figure import plot_available
-from codec.rate_distortion.report.lines import lines_of_results
-from codec.rate_distortion.report.model_plot import draw_models
+from codec.rate_distortion.report.figure import draw_picture, plot_available
+from codec.rate_distortion.report.lines import picture_of_results
 
 RATES_NATS = (2.0, 5.0, 10.0, 20.0, 25.0)
 BOOTSTRAP = 4000
@@ -122,8 +121,8 @@ def run(options: Namespace) -> Iterator[Measured]:
         results.append(result)
     compared = comparison({name: samples for name, (samples, _) in found.items()}, 0)
     if plot_available():
-        picture = lines_of_results(results, title="R_p(D) of generative models of MNIST")
-        draw_models(picture, options.output.with_suffix(".svg"))
+        picture = picture_of_results(results, title="R_p(D) of generative models of MNIST")
+        draw_picture(picture, options.output.with_suffix(".svg"))
     curves = [result.to_json() for result in results]
     lines = []
     for row in compared["rows"]:

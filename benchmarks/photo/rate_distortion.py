@@ -118,7 +118,7 @@ def run(options: Namespace) -> Iterator[Measured]:
                 find_codec(name),
                 images,
                 data_set=options.name,
-                ms_ssim=options.ms_ssim,
+                metrics=("psnr", "ms-ssim") if options.ms_ssim else ("psnr",),
                 executor=executor if options.jobs > 1 else None,
             )
             measured_by[name] = provenance()

@@ -25,7 +25,7 @@ from benchmarks.harness.small_images import Float64Array, Uint8Array, cut, round
 from bitstream.errors import UsageError
 from codec import loading
 from codec.rate_distortion import find_images, psnr_db
-from codec.rate_distortion.metrics import frechet_distance, ms_ssim, ms_ssim_available, mse
+from codec.rate_distortion.metrics import METRICS, frechet_distance, ms_ssim, mse
 from training.features.train import SIDE, FeatureNetwork, extract, load_features
 
 FEATURES = ROOT / "benchmarks" / "features" / "natural32.safetensors"
@@ -58,7 +58,7 @@ class Decoded:
         """One more picture, uint8 (h, w, 3)."""
         self.errors.append(mse(original, again))
         self.psnrs_db.append(psnr_db(original, again))
-        similarity = ms_ssim(original, again) if ms_ssim_available() else None
+        similarity = ms_ssim(original, again) if METRICS["ms-ssim"].missing() is None else None
         self.similarities += [] if similarity is None else [similarity]
         self.features.append(extract(network, patches(again)))
 

@@ -319,14 +319,14 @@ def _libraries() -> dict[str, str]:
 def _write(result: ModelResult, output: Path, drawings: list[Path]) -> None:
     from codec.rate_distortion.files.result_file import write_text
     from codec.rate_distortion.ladder.model_file import write_model_result
-    from codec.rate_distortion.report.lines import lines_of_results
-    from codec.rate_distortion.report.model_plot import draw_models
+    from codec.rate_distortion.report.figure import draw_picture
+    from codec.rate_distortion.report.lines import picture_of_results
 
     write_model_result(output / "bound.json", result)
     write_text(output / "bound.csv", result.curve.to_csv())
-    picture = lines_of_results([result])
+    picture = picture_of_results([result])
     for path in drawings:
-        draw_models(picture, path)
+        draw_picture(picture, path)
 
 
 def _print_table(result: ModelResult, written: list[Path]) -> None:

@@ -94,9 +94,7 @@ def compare(
 
 def _choose(metrics: str | None) -> tuple[list[str], list[str]]:
     """Return the measures to take, and why others of the default list are left out."""
-    from codec.rate_distortion.errors import MissingExtraError
-    from codec.rate_distortion.files.comparison import METRICS
-    from codec.rate_distortion.metrics import ms_ssim_available, ssimulacra2_available
+    from codec.rate_distortion.metrics import METRICS
 
     if metrics is not None:
         wanted = [name.strip() for name in metrics.split(",") if name.strip()]
@@ -104,12 +102,9 @@ def _choose(metrics: str | None) -> tuple[list[str], list[str]]:
         if unknown or not wanted:
             raise UsageError(f"metrics {metrics!r}: expected some of {', '.join(METRICS)}")
         return wanted, []
-    missing = {}
-    if not ms_ssim_available():
-        missing["ms-ssim"] = MissingExtraError("MS-SSIM", "pytorch-msssim", "metrics")
-    if not ssimulacra2_available():
-        missing["ssimulacra2"] = MissingExtraError("SSIMULACRA2", "ssimulacra2", "metrics")
-    return [name for name in METRICS if name not in missing], [str(e) for e in missing.values()]
+    missing = {name: metric.missing() for name, metric in METRICS.items()}
+    installed = [name for name, error in missing.items() if error is None]
+    return installed, [str(error) for error in missing.values() if error is not None]
 
 
 class _Input(io.BytesIO):

@@ -17,7 +17,7 @@ def plot(
     ],
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help="Picture: .svg, .png or .pdf; of models also .html."),
+        typer.Option("--output", "-o", help="Picture: .svg, .png, .pdf or .html."),
     ] = Path("curve.svg"),
     anchors: Annotated[
         Path | None,
@@ -37,6 +37,10 @@ def plot(
             help=f"Bits per pixel to show, for codecs; by default {DEFAULT_RATE_RANGE}.",
         ),
     ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(help="What to draw, for codecs: psnr, ssimulacra2 or ms-ssim."),
+    ] = None,
     title: Annotated[str, typer.Option(help="Title above the plot.")] = "",
     force: Annotated[
         bool, typer.Option("--force", "-f", help="Replace an existing picture.")
@@ -55,7 +59,10 @@ def plot(
     refuse_existing(output, force=force)
     of_models = [path for path in results if _is_of_model(path)]
     if len(of_models) == len(results):
-        codec_options = {"--anchors": anchors, "--codecs": codecs, "--rate-range": rate_range}
+        codec_options = {
+            "--anchors": anchors, "--codecs": codecs, "--rate-range": rate_range,
+            "--metric": metric,
+        }  # fmt: skip
         for option, value in codec_options.items():
             if value is not None:
                 raise UsageError(f"{option} is for curves of codecs, not of generative models")
@@ -68,8 +75,9 @@ def plot(
         )
     else:
         count = _plot_codecs(
-            results, output, anchors, anchor, codecs, rate_range or DEFAULT_RATE_RANGE, title
-        )
+            results, output, anchors, anchor, codecs, rate_range or DEFAULT_RATE_RANGE,
+            metric or "psnr", title,
+        )  # fmt: skip
     typer.echo(f"{output}: {count} curve{'s' if count > 1 else ''}")
 
 
@@ -81,11 +89,11 @@ def _is_of_model(path: Path) -> bool:
 
 def _plot_models(results: list[Path], output: Path, title: str) -> int:
     from codec.rate_distortion.ladder.model_file import read_model_result
-    from codec.rate_distortion.report.lines import lines_of_results
-    from codec.rate_distortion.report.model_plot import draw_models
+    from codec.rate_distortion.report.figure import draw_picture
+    from codec.rate_distortion.report.lines import picture_of_results
 
-    picture = lines_of_results([read_model_result(path) for path in results], title=title)
-    draw_models(picture, output)
+    picture = picture_of_results([read_model_result(path) for path in results], title=title)
+    draw_picture(picture, output)
     return len(picture.lines)
 
 
@@ -96,13 +104,18 @@ def _plot_codecs(
     anchor: list[str] | None,
     codecs: str | None,
     rate_range: str,
+    metric: str,
     title: str,
 ) -> int:
     from bitstream.errors import UsageError
     from codec.cli.rate_distortion import parse_rate_range
     from codec.rate_distortion import read_result
-    from codec.rate_distortion.report.figure import draw, lines_of_anchors, lines_of_curves
+    from codec.rate_distortion.metrics import METRICS
+    from codec.rate_distortion.report.figure import draw_picture
+    from codec.rate_distortion.report.lines import lines_of_anchors, picture_of_curves
 
+    if metric not in METRICS:
+        raise UsageError(f"metric {metric!r} is unknown; known are {', '.join(METRICS)}")
     curves = [curve for path in results for curve in read_result(path).curves]
     if codecs is not None:
         wanted = [part.strip() for part in codecs.split(",")]
@@ -111,8 +124,13 @@ def _plot_codecs(
             measured = ", ".join(sorted({curve.codec for curve in curves}))
             raise UsageError(f"no curve of {', '.join(missing)} in the files; there are {measured}")
         curves = [curve for curve in curves if curve.codec in wanted]
-    lines = lines_of_curves(curves)
-    if anchors is not None:
-        lines += lines_of_anchors(anchors, anchor)
-    draw(lines, output, title=title, rate_range_bpp=parse_rate_range(rate_range))
-    return len(lines)
+    published = [] if anchors is None else lines_of_anchors(anchors, anchor, metric=metric)
+    picture = picture_of_curves(
+        curves,
+        metric=metric,
+        anchors=published,
+        title=title,
+        rate_range_bpp=parse_rate_range(rate_range),
+    )
+    draw_picture(picture, output)
+    return len(curves) + len(published)

@@ -37,8 +37,15 @@ def rd(
         str | None, typer.Option(help="Name of the set of pictures; by default the first path's.")
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Pictures at a time.")] = 1,
+    metric: Annotated[
+        str,
+        typer.Option(
+            help="What to measure and to compare at, comma-separated: psnr, ssimulacra2, ms-ssim. "
+            "PSNR is always measured; the others are slow and need the extra metrics."
+        ),
+    ] = "psnr",
     ms_ssim: Annotated[
-        bool, typer.Option("--ms-ssim", help="Measure MS-SSIM too (slow; needs the extra metrics).")
+        bool, typer.Option("--ms-ssim", help="Measure MS-SSIM too, as --metric psnr,ms-ssim does.")
     ] = False,
     html: Annotated[
         bool,
@@ -54,13 +61,21 @@ def rd(
     """Code pictures with several codecs at many settings, and compare real file sizes.
 
     Every rate is the size of a file that was decoded again. Writes JSON, CSV and pictures of the
-    curves, and prints how many more or fewer bits each codec needs for the same PSNR.
+    curves, and prints how many more or fewer bits each codec needs for the same PSNR, and for the
+    same score of every other metric that was asked for.
     """
+    from codec.rate_distortion.metrics import find_metrics
     from codec.rate_distortion.report.figure import plot_available, plot_missing
     from codec.system.write_file import refuse_existing
 
     range_bpp = None if rate_range is None else parse_rate_range(rate_range)
-    drawings = [output / "rd.svg", output / "rd.png"] if plot_available() else []
+    asked = [part.strip() for part in metric.split(",") if part.strip()]
+    metrics = [one.name for one in find_metrics([*asked, "ms-ssim"] if ms_ssim else asked)]
+    drawings = {
+        output / f"rd{'' if name == 'psnr' else f'-{name}'}{suffix}": name
+        for name in (metrics if plot_available() else ())
+        for suffix in (".svg", ".png")
+    }
     written = [output / "rd.json", output / "rd.csv", *drawings]
     written += [output / "rd.html"] if html else []
     for path in written:
@@ -70,17 +85,18 @@ def rd(
     usable, failed = _readable(images)
     notices += [f"left out: {reason}" for reason in failed]
     data_set = name or (images[0].resolve().stem if len(images) == 1 else "pictures")
-    curves = _measure(chosen, usable, data_set, jobs=jobs, ms_ssim=ms_ssim)
-    deltas = _bd_rates(curves, reference, range_bpp, notices)
+    curves = _measure(chosen, usable, data_set, jobs=jobs, metrics=metrics)
+    deltas = _bd_rates(curves, reference, metrics, range_bpp, notices)
     _write(output, curves, deltas, drawings)
     if html:
-        _write_page(output / "rd.html", chosen, usable, curves, deltas, reference)
+        _write_page(output / "rd.html", chosen, usable, curves, deltas, reference, metrics)
     if not drawings:
         notices.append(f"no pictures of the curves: {plot_missing()}")
     if as_json:
-        print(json.dumps(_summary(curves, deltas, written, failed), indent=2, allow_nan=False))
+        summary = _summary(curves, deltas, metrics, written, failed)
+        print(json.dumps(summary, indent=2, allow_nan=False))
     else:
-        _print_table(curves, deltas, reference, written)
+        _print_table(curves, deltas, reference, metrics, written)
     for notice in notices:
         typer.echo(f"notice: {notice}", err=True)
     if failed:
@@ -149,77 +165,70 @@ def _measure(
     data_set: str,
     *,
     jobs: int,
-    ms_ssim: bool,
+    metrics: list[str],
 ) -> list[OperationalCurve]:
-    from rich.console import Console
-    from rich.progress import Progress
-
+    from codec.cli.progress import progress
     from codec.rate_distortion import measure_curve
 
-    terminal = Console(stderr=True)
-    curves: list[OperationalCurve] = []
     with (
         ThreadPoolExecutor(jobs) as executor,
-        Progress(console=terminal, disable=not terminal.is_terminal, transient=True) as progress,
+        progress(len(chosen) * len(sources), "measuring") as advance,
     ):
-        for one in chosen:
-            task = progress.add_task(one.name, total=len(sources))
-
-            def advance(_: str, task: Any = task) -> None:
-                progress.advance(task)
-
-            curves.append(
-                measure_curve(
-                    one,
-                    sources,
-                    data_set=data_set,
-                    ms_ssim=ms_ssim,
-                    executor=executor if jobs > 1 else None,
-                    progress=advance,
-                )
+        return [
+            measure_curve(
+                one,
+                sources,
+                data_set=data_set,
+                metrics=metrics,
+                executor=executor if jobs > 1 else None,
+                progress=lambda _: advance(),
             )
-    return curves
+            for one in chosen
+        ]
 
 
 def _bd_rates(
     curves: list[OperationalCurve],
     reference: str,
+    metrics: list[str],
     range_bpp: tuple[float, float] | None,
     notices: list[str],
-) -> dict[str, BdRate]:
-    """BD-rate of every other curve against the reference, by codec; what fails is a notice."""
-    from codec.rate_distortion import MissingExtraError, OverlapError, bd_rate
+) -> list[BdRate]:
+    """BD-rates of every other curve against the reference; what fails is a notice."""
+    from bitstream.errors import UsageError
+    from codec.rate_distortion import MissingExtraError, bd_rate
 
     base = next(curve for curve in curves if curve.codec == reference)
-    deltas: dict[str, BdRate] = {}
-    for curve in curves:
-        if curve is base:
-            continue
-        try:
-            deltas[curve.codec] = bd_rate(base, curve, rate_range_bpp=range_bpp)
-        except OverlapError as error:
-            notices.append(f"no BD-rate of {curve.codec}: {error}")
-        except MissingExtraError as error:
-            notices.append(str(error))
-            break
+    deltas: list[BdRate] = []
+    for metric in metrics:
+        for curve in curves:
+            if curve is base:
+                continue
+            try:
+                deltas.append(bd_rate(base, curve, metric=metric, rate_range_bpp=range_bpp))
+            except MissingExtraError as error:
+                notices.append(str(error))
+                return deltas
+            except UsageError as error:  # too little overlap, or pictures too small for a score
+                notices.append(f"no BD-rate of {curve.codec}: {error}")
     return deltas
 
 
 def _write(
     output: Path,
     curves: list[OperationalCurve],
-    deltas: dict[str, BdRate],
-    drawings: list[Path],
+    deltas: list[BdRate],
+    drawings: dict[Path, str],
 ) -> None:
     from codec.rate_distortion import curves_to_csv, write_result
     from codec.rate_distortion.files.result_file import write_text
-    from codec.rate_distortion.report.figure import draw, lines_of_curves
+    from codec.rate_distortion.report.figure import draw_picture
+    from codec.rate_distortion.report.lines import picture_of_curves
 
-    extra = {"bd_rates": [delta.to_json() for delta in deltas.values()]}
-    write_result(output / "rd.json", curves, extra)
+    write_result(output / "rd.json", curves, {"bd_rates": [one.to_json() for one in deltas]})
     write_text(output / "rd.csv", curves_to_csv(curves))
-    for path in drawings:
-        draw(lines_of_curves(curves), path, title=_title(curves))
+    for path, metric in drawings.items():
+        draw_picture(picture_of_curves(curves, metric=metric, title=_title(curves)), path)
 
 
 def _write_page(
@@ -227,15 +236,16 @@ def _write_page(
     chosen: list[OperationalCodec],
     sources: list[SourceImage],
     curves: list[OperationalCurve],
-    deltas: dict[str, BdRate],
+    deltas: list[BdRate],
     reference: str,
+    metrics: list[str],
 ) -> None:
     from codec.rate_distortion.files.result_file import write_text
     from codec.rate_distortion.report.page import report_page
     from codec.rate_distortion.report.pictures import show_pictures
 
     pictures = show_pictures(chosen, sources, curves)
-    write_text(path, report_page(_title(curves), curves, pictures, deltas, reference))
+    write_text(path, report_page(_title(curves), curves, pictures, deltas, reference, metrics))
 
 
 def _title(curves: list[OperationalCurve]) -> str:
@@ -245,11 +255,13 @@ def _title(curves: list[OperationalCurve]) -> str:
 
 def _summary(
     curves: list[OperationalCurve],
-    deltas: dict[str, BdRate],
+    deltas: list[BdRate],
+    metrics: list[str],
     written: list[Path],
     failed: list[str],
 ) -> dict[str, Any]:
-    means = ("setting", "mean_bpp", "mean_psnr_db", "psnr_of_mean_mse_db", "mean_ms_ssim")
+    means = ["setting", "mean_bpp", "mean_psnr_db", "psnr_of_mean_mse_db", "mean_ms_ssim"]
+    means += ["mean_ssimulacra2"] if "ssimulacra2" in metrics else []
     contents = [curve.to_json() for curve in curves]
     return {
         "schema": "calotype.rd_summary/1",
@@ -266,36 +278,47 @@ def _summary(
             }
             for content in contents
         ],
-        "bd_rates": [delta.to_json() for delta in deltas.values()],
+        "bd_rates": [delta.to_json() for delta in deltas],
     }
 
 
 def _print_table(
     curves: list[OperationalCurve],
-    deltas: dict[str, BdRate],
+    deltas: list[BdRate],
     reference: str,
+    metrics: list[str],
     written: list[Path],
 ) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{curves[0].data_set}: {len(curves[0].images)} pictures, real files")
-    table.add_column("codec")
-    table.add_column("rates in bpp", justify="right")
-    table.add_column("PSNR in dB", justify="right")
-    table.add_column(f"BD-rate against {reference}", justify="right")
-    table.add_column("over dB", justify="right")
-    for curve in curves:
-        rates = sorted(point.mean_bpp for point in curve.points)
-        decibels = sorted(point.mean_psnr_db for point in curve.points)
-        delta = deltas.get(curve.codec)
-        table.add_row(
-            curve.codec,
-            f"{rates[0]:.3f}–{rates[-1]:.3f}",
-            f"{decibels[0]:.1f}–{decibels[-1]:.1f}",
-            "—" if delta is None else f"{delta.bd_rate_percent:+.1f} %",
-            "—" if delta is None else f"{delta.low_db:.1f}–{delta.high_db:.1f}",
-        )
-    console = Console()
-    console.print(table)
-    console.print("written: " + ", ".join(map(str, written)), highlight=False, soft_wrap=True)
+    from codec.rate_distortion.metrics import METRICS
+
+    by_metric = {(delta.metric, delta.test): delta for delta in deltas}
+    for metric in metrics:
+        measure = METRICS[metric]
+        table = Table(title=f"{curves[0].data_set}: {len(curves[0].images)} pictures, real files")
+        table.add_column("codec")
+        for heading in (
+            "rates in bpp", measure.label, f"BD-rate against {reference}",
+            f"over {measure.unit or measure.title}",
+        ):  # fmt: skip
+            table.add_column(heading, justify="right")
+        for curve in curves:
+            rates = sorted(point.mean_bpp for point in curve.points)
+            scores = [point.mean_score(metric) for point in curve.points]
+            levels = sorted(score for score in scores if score is not None)
+            delta = by_metric.get((metric, curve.codec))
+            table.add_row(
+                curve.codec,
+                f"{rates[0]:.3f}–{rates[-1]:.3f}",
+                f"{levels[0]:.{measure.digits - 2}f}–{levels[-1]:.{measure.digits - 2}f}"
+                if levels
+                else "—",
+                "—" if delta is None else f"{delta.bd_rate_percent:+.1f} %",
+                "—"
+                if delta is None
+                else f"{delta.low:.{measure.digits - 2}f}–{delta.high:.{measure.digits - 2}f}",
+            )
+        Console().print(table)
+    Console().print("written: " + ", ".join(map(str, written)), highlight=False, soft_wrap=True)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from importlib.util import find_spec
 
 import numpy as np
@@ -18,7 +20,7 @@ from PIL import Image
 
 from bitstream.errors import UsageError
 from codec.rate_distortion.array_checks import FloatArray, finite_array
-from codec.rate_distortion.errors import MissingExtraError
+from codec.system.missing_extra import EXTRAS, MissingExtraError
 
 Pixels = NDArray[np.uint8]
 
@@ -76,11 +78,6 @@ def psnr_db(original: Pixels, decoded: Pixels) -> float:
     return psnr_from_mse_db(mse(original, decoded))
 
 
-def ms_ssim_available() -> bool:
-    """Whether the library that computes MS-SSIM is installed (extra `metrics`)."""
-    return find_spec("pytorch_msssim") is not None
-
-
 def ms_ssim(original: Pixels, decoded: Pixels) -> float | None:
     """Multi-scale structural similarity (Wang, Simoncelli, Bovik 2003), mean over R, G, B: 0..1.
 
@@ -89,8 +86,7 @@ def ms_ssim(original: Pixels, decoded: Pixels) -> float | None:
     Raises `UsageError` for other shapes, `MissingExtraError` without the library.
     """
     _check_pair(original, decoded)
-    if not ms_ssim_available():
-        raise MissingExtraError("MS-SSIM", "pytorch-msssim", "metrics")
+    METRICS["ms-ssim"].require()
     if min(original.shape[:2]) < MS_SSIM_SMALLEST_SIDE:
         return None
     import pytorch_msssim
@@ -104,11 +100,6 @@ def ms_ssim(original: Pixels, decoded: Pixels) -> float | None:
         return float(pytorch_msssim.ms_ssim(first, second, data_range=PEAK))
 
 
-def ssimulacra2_available() -> bool:
-    """Whether the library that computes SSIMULACRA2 is installed (extra `metrics`)."""
-    return find_spec("ssimulacra2") is not None
-
-
 def ssimulacra2(original: Pixels, decoded: Pixels) -> float | None:
     """SSIMULACRA2 of uint8 sRGB (h, w, 3) images: 100 for equal ones, 70 and more is high quality.
 
@@ -118,8 +109,7 @@ def ssimulacra2(original: Pixels, decoded: Pixels) -> float | None:
     `UsageError` for other shapes, `MissingExtraError` without the library.
     """
     _check_pair(original, decoded)
-    if not ssimulacra2_available():
-        raise MissingExtraError("SSIMULACRA2", "ssimulacra2", "metrics")
+    METRICS["ssimulacra2"].require()
     if min(original.shape[:2]) < SSIMULACRA2_SMALLEST_SIDE:
         return None
     from ssimulacra2 import compute_ssimulacra2
@@ -133,6 +123,74 @@ def _as_file(pixels: Pixels) -> io.BytesIO:
     Image.fromarray(pixels).save(file, "PPM")
     file.seek(0)
     return file
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A measure of two 8-bit RGB images that is larger the more alike they are.
+
+    name       of the measure, such as "ms-ssim"
+    title      for tables and axes, such as "MS-SSIM"
+    unit       such as "dB", or an empty text
+    digits     after the point, in tables
+    measure    original and decoded pixels, uint8 (h, w, 3), to a number; None where the images are
+               too small
+    modules    what it imports, of `EXTRAS`
+    """
+
+    name: str
+    title: str
+    unit: str
+    digits: int
+    measure: Callable[[Pixels, Pixels], float | None]
+    modules: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """The name as it stands in result files and CSV columns, such as "ms_ssim"."""
+        return self.name.replace("-", "_")
+
+    @property
+    def label(self) -> str:
+        """Title and unit, such as "PSNR in dB"."""
+        return f"{self.title} in {self.unit}" if self.unit else self.title
+
+    def missing(self) -> MissingExtraError | None:
+        """The error that names the first library that is not installed; None where all are."""
+        for module in self.modules:
+            if find_spec(module) is None:
+                return MissingExtraError(self.title, *EXTRAS[module])
+        return None
+
+    def require(self) -> None:
+        """Raise `MissingExtraError` where a library is not installed."""
+        error = self.missing()
+        if error is not None:
+            raise error
+
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("psnr", "PSNR", "dB", 3, psnr_db),
+        Metric("ms-ssim", "MS-SSIM", "", 5, ms_ssim, ("pytorch_msssim", "torch")),
+        Metric("ssimulacra2", "SSIMULACRA2", "", 3, ssimulacra2, ("ssimulacra2",)),
+    )
+}
+
+
+def find_metrics(names: Iterable[str]) -> tuple[Metric, ...]:
+    """The metrics of these names, ready to use: PSNR first, then the others as they are named.
+
+    Raises `UsageError` for an unknown name, `MissingExtraError` where a library is missing.
+    """
+    chosen = dict.fromkeys(("psnr", *names))
+    unknown = [name for name in chosen if name not in METRICS]
+    if unknown:
+        raise UsageError(f"metric {unknown[0]!r} is unknown; known are {', '.join(METRICS)}")
+    for name in chosen:
+        METRICS[name].require()
+    return tuple(METRICS[name] for name in chosen)
 
 
 def gaussian_wasserstein(first: npt.ArrayLike, second: npt.ArrayLike) -> float:

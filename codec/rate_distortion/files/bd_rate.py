@@ -1,4 +1,4 @@
-"""Bjøntegaard delta rate: how many percent more or fewer bits for the same PSNR.
+"""Bjøntegaard delta rate: how many percent more or fewer bits for the same PSNR or SSIMULACRA2.
 
       log R                           log rate of both curves as a function of dB, interpolated;
         │      reference ╱            the mean gap over the shared interval of dB, turned back
@@ -17,6 +17,8 @@ it was measured there), and the integral covers the dB that both cut curves reac
 
 The two can differ much between a codec that is set by quality and one that is set by rate: a mean
 of dB over pictures of equal rate is lifted by the easy ones.  Compare like with like.
+
+Everything holds for other metrics as well, with their scores in place of dB.
 """
 
 from __future__ import annotations
@@ -25,32 +27,36 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
 from bitstream.errors import UsageError
 from codec.rate_distortion.errors import MissingExtraError, OverlapError
 from codec.rate_distortion.files.curve import OperationalCurve
+from codec.rate_distortion.metrics import METRICS
 
 METHODS = ("akima", "pchip")
 FEWEST_POINTS = 4
 SMALLEST_OVERLAP = 0.3
 """Least share of the shorter curve's dB interval that both curves must cover."""
 
-RatePoints = Sequence[tuple[float, float]]
-"""Operating points as (bits per pixel, dB)."""
+RatePoints = Sequence[tuple[float, float | None]]
+"""Operating points as (bits per pixel, dB or score); None where the picture has no score."""
+
+Points = list[tuple[float, float]]
 
 
 @dataclass(frozen=True)
 class BdInterval:
-    """BD-rate of two sets of points, and the dB interval [low, high] that it was averaged over.
+    """BD-rate of two sets of points, and the interval [low, high] of dB that it was averaged over.
 
     `overlap` is that interval's share (0..1) of the shorter curve.
     """
 
     bd_rate_percent: float
-    low_db: float
-    high_db: float
+    low: float
+    high: float
     overlap: float
 
 
@@ -58,8 +64,9 @@ class BdInterval:
 class BdRate:
     """BD-rate of `test` against `reference` in percent; negative means fewer bits.
 
-    `bd_rate_percent` belongs to the mean curves, `per_image_mean_percent` is the mean over the
-    `per_image_count` pictures of `image_count` whose own curves overlap enough (None if none do).
+    `bd_rate_percent` belongs to the mean curves, over the interval [low, high] of the metric.
+    `per_image_mean_percent` is the mean over the `per_image_count` pictures of `image_count` whose
+    own curves overlap enough (None if none do).
     """
 
     reference: str
@@ -68,25 +75,29 @@ class BdRate:
     method: str
     rate_range_bpp: tuple[float, float] | None
     bd_rate_percent: float
-    low_db: float
-    high_db: float
+    low: float
+    high: float
     overlap: float
     per_image_mean_percent: float | None
     per_image_count: int
     image_count: int
+    metric: str = "psnr"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain dict for `json.dumps`, percentages to 3 digits."""
+        """Plain dict for `json.dumps`, numbers to 3 digits; without "metric" it is of PSNR."""
         mean = self.per_image_mean_percent
+        other = {} if self.metric == "psnr" else {"metric": self.metric}
+        unit = "" if other else "_db"
         return {
+            **other,
             "reference": self.reference,
             "test": self.test,
             "data_set": self.data_set,
             "method": self.method,
             "rate_range_bpp": None if self.rate_range_bpp is None else list(self.rate_range_bpp),
             "bd_rate_percent": round(self.bd_rate_percent, 3),
-            "low_db": round(self.low_db, 3),
-            "high_db": round(self.high_db, 3),
+            f"low{unit}": round(self.low, 3),
+            f"high{unit}": round(self.high, 3),
             "overlap": round(self.overlap, 3),
             "per_image_mean_percent": None if mean is None else round(mean, 3),
             "per_image_count": self.per_image_count,
@@ -99,23 +110,25 @@ def bd_rate_available() -> bool:
     return find_spec("bjontegaard") is not None
 
 
-def efficient_points(points: RatePoints) -> list[tuple[float, float]]:
+def efficient_points(points: RatePoints) -> Points:
     """The points that no other point beats in both rate and dB, by rising rate, all finite.
 
     A codec's lowest settings are sometimes worse than the next one; interpolation needs a rising
     curve.
     """
     finite = sorted(
-        (rate, -db) for rate, db in points if rate > 0 and math.isfinite(db) and math.isfinite(rate)
+        (rate, -db)
+        for rate, db in points
+        if db is not None and rate > 0 and math.isfinite(db) and math.isfinite(rate)
     )
-    kept: list[tuple[float, float]] = []
+    kept: Points = []
     for rate, negative_db in finite:
         if not kept or -negative_db > kept[-1][1]:
             kept.append((rate, -negative_db))
     return kept
 
 
-def _db_at_rate(log_rate: Callable[[float], Any], points: RatePoints, rate_bpp: float) -> float:
+def _db_at_rate(log_rate: Callable[[float], Any], points: Points, rate_bpp: float) -> float:
     """Invert the interpolated log₁₀ rate on the curve's own dB interval, clamped to its ends."""
     if rate_bpp <= points[0][0]:
         return points[0][1]
@@ -141,8 +154,11 @@ def bd_rate_of_points(
     rate_range_bpp: tuple[float, float] | None = None,
     smallest_overlap: float = SMALLEST_OVERLAP,
     names: tuple[str, str] = ("reference", "test"),
+    unit: str = " dB",
 ) -> BdInterval:
-    """BD-rate between two lists of (bits per pixel, dB), in percent.
+    """BD-rate between two lists of (bits per pixel, dB or score), in percent.
+
+    names, unit   of the curves and of the second number, for messages
 
     Raises `MissingExtraError` without the library, `OverlapError` when a curve has fewer than four
     efficient points, lies outside `rate_range_bpp`, or shares less than `smallest_overlap` of the
@@ -193,9 +209,9 @@ def bd_rate_of_points(
     if overlap <= 0 or overlap < smallest_overlap:
         lower, upper = sorted((0, 1), key=lambda index: spans[index])
         raise OverlapError(
-            f"{names[0]} covers {spans[0][0]:.2f}–{spans[0][1]:.2f} dB and {names[1]} "
-            f"{spans[1][0]:.2f}–{spans[1][1]:.2f} dB: {overlap:.0%} of the shorter in common, need "
-            f"{smallest_overlap:.0%}. Add settings of {names[lower]} at higher rates "
+            f"{names[0]} covers {spans[0][0]:.2f}–{spans[0][1]:.2f}{unit} and {names[1]} "
+            f"{spans[1][0]:.2f}–{spans[1][1]:.2f}{unit}: {overlap:.0%} of the shorter in common, "
+            f"need {smallest_overlap:.0%}. Add settings of {names[lower]} at higher rates "
             f"or of {names[upper]} at lower rates"
             + (", or widen the rate range" if rate_range_bpp else "")
         )
@@ -210,52 +226,53 @@ def bd_rate(
     reference: OperationalCurve,
     test: OperationalCurve,
     *,
+    metric: str = "psnr",
     method: str = "akima",
     rate_range_bpp: tuple[float, float] | None = None,
     smallest_overlap: float = SMALLEST_OVERLAP,
 ) -> BdRate:
-    """BD-rate of `test` against `reference` by PSNR on real bytes; −20 means 20 % fewer bits.
+    """BD-rate of `test` against `reference` by real bytes; −20 means 20 % fewer bits.
 
-    `method` is "akima" or "pchip"; `rate_range_bpp` restricts both curves to a range of rates.
-    Both must have been measured on the same pictures (name and size), else `UsageError`.
-    Raises `OverlapError` with what to add when the mean curves share too little, and
+    `metric` is what is held equal: "psnr", or "ssimulacra2" or "ms-ssim" where both curves were
+    measured with it.  `method` is "akima" or "pchip"; `rate_range_bpp` restricts both curves to a
+    range of rates.  Both must have been measured on the same pictures (name and size), else
+    `UsageError`.  Raises `OverlapError` with what to add when the mean curves share too little, and
     `MissingExtraError` without the library `bjontegaard`.
     """
+    if metric not in METRICS:
+        raise UsageError(f"metric {metric!r} is unknown; known are {', '.join(METRICS)}")
     if reference.images != test.images:
         raise UsageError(
             f"{reference.codec} was measured on {len(reference.images)} pictures of "
             f"{reference.data_set}, {test.codec} on {len(test.images)} of {test.data_set}: "
             "measure both on the same pictures"
         )
-    mean_points = [
-        [(point.mean_bpp, point.mean_psnr_db) for point in curve.points]
-        for curve in (reference, test)
-    ]
-    names = (reference.codec, test.codec)
-    mean = bd_rate_of_points(
-        *mean_points,
+    curves = (reference, test)
+    for curve in curves:
+        if all(point.mean_score(metric) is None for point in curve.points):
+            raise UsageError(f"{curve.codec} was not measured with {metric}: measure it again")
+    unit = METRICS[metric].unit
+    compare = partial(
+        bd_rate_of_points,
         method=method,
         rate_range_bpp=rate_range_bpp,
         smallest_overlap=smallest_overlap,
-        names=names,
+        names=(reference.codec, test.codec),
+        unit=f" {unit}" if unit else "",
+    )
+    mean = compare(
+        *([(point.mean_bpp, point.mean_score(metric)) for point in one.points] for one in curves)
     )
     per_image: list[float] = []
     for index in range(len(reference.images)):
         own_points = [
-            [(point.bpp[index], point.psnr_db[index]) for point in curve.points]
-            for curve in (reference, test)
+            [(point.bpp[index], point.scores(metric)[index]) for point in one.points]
+            for one in curves
         ]
         try:
-            own = bd_rate_of_points(
-                *own_points,
-                method=method,
-                rate_range_bpp=rate_range_bpp,
-                smallest_overlap=smallest_overlap,
-                names=names,
-            )
+            per_image.append(compare(*own_points).bd_rate_percent)
         except OverlapError:
             continue
-        per_image.append(own.bd_rate_percent)
     return BdRate(
         reference=reference.codec,
         test=test.codec,
@@ -263,10 +280,11 @@ def bd_rate(
         method=method,
         rate_range_bpp=rate_range_bpp,
         bd_rate_percent=mean.bd_rate_percent,
-        low_db=mean.low_db,
-        high_db=mean.high_db,
+        low=mean.low,
+        high=mean.high,
         overlap=mean.overlap,
         per_image_mean_percent=math.fsum(per_image) / len(per_image) if per_image else None,
         per_image_count=len(per_image),
         image_count=len(reference.images),
+        metric=metric,
     )

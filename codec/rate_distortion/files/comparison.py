@@ -10,10 +10,7 @@ import numpy.typing as npt
 
 from bitstream.errors import UsageError
 from codec.pictures.picture import Picture
-from codec.rate_distortion import metrics
-
-METRICS = ("psnr", "ms-ssim", "ssimulacra2")
-"""What `compare_pictures` can measure; PSNR is measured in any case."""
+from codec.rate_distortion.metrics import METRICS, find_metrics, psnr_db
 
 
 @dataclass(frozen=True)
@@ -42,14 +39,12 @@ def compare_pictures(
 ) -> Comparison:
     """Measure two pictures of one size; gray is compared with colours as equal R, G and B.
 
-    wanted   names in `METRICS`
+    wanted   names in `METRICS`; PSNR is measured in any case
 
     Raises `UsageError` for pictures of different sizes and for unknown names, `MissingExtraError`
     where a library is missing.
     """
-    unknown = [name for name in wanted if name not in METRICS]
-    if unknown:
-        raise UsageError(f"metric {unknown[0]!r} is unknown; known are {', '.join(METRICS)}")
+    metrics = find_metrics(wanted)
     if (original.width, original.height) != (other.width, other.height):
         raise UsageError(
             f"the images have {original.width}×{original.height} and "
@@ -58,17 +53,17 @@ def compare_pictures(
     first, second = (_rgb(picture.pixels) for picture in (original, other))
     alpha_psnr_db = None
     if original.alpha is not None or other.alpha is not None:
-        alpha_psnr_db = metrics.psnr_db(
-            *(_rgb(_alpha(one)[..., None]) for one in (original, other))
-        )
-    psnr_db = metrics.psnr_db(first, second)
+        alpha_psnr_db = psnr_db(*(_rgb(_alpha(one)[..., None]) for one in (original, other)))
+    measured = {metric.name: metric.measure(first, second) for metric in metrics}
+    psnr = measured["psnr"]
+    assert psnr is not None  # it has a value for pictures of every size
     return Comparison(
         width=original.width,
         height=original.height,
-        identical=psnr_db == np.inf and alpha_psnr_db in (None, np.inf),
-        psnr_db=psnr_db,
-        ms_ssim=metrics.ms_ssim(first, second) if "ms-ssim" in wanted else None,
-        ssimulacra2=metrics.ssimulacra2(first, second) if "ssimulacra2" in wanted else None,
+        identical=psnr == np.inf and alpha_psnr_db in (None, np.inf),
+        psnr_db=psnr,
+        ms_ssim=measured.get("ms-ssim"),
+        ssimulacra2=measured.get("ssimulacra2"),
         alpha_psnr_db=alpha_psnr_db,
     )
 

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from codec.rate_distortion.errors import ResultFileError
-from codec.rate_distortion.metrics import PEAK, psnr_from_mse_db
+from codec.rate_distortion.metrics import METRICS, PEAK, psnr_from_mse_db
 
 DISTORTION = "mean squared error over the R, G and B samples of 8-bit pixels"
 RATE = "bits of the whole file per pixel; each file was decoded again"
@@ -56,7 +56,8 @@ class OperatingPoint:
     """One setting of a codec on every picture; each tuple has one entry per picture.
 
     `coded_bytes` are lengths of real files, `squared_error` sums over the 3 · w · h samples.
-    `ms_ssim` (0..1) is None where it was not measured.  The seconds are wall time of one call
+    `ms_ssim` (0..1) and `ssimulacra2` (100 for an unchanged picture) are None where they were not
+    measured, and hold None for pictures that are too small.  The seconds are wall time of one call
     on a machine that may have been busy: informative only, and no part of equality.
     """
 
@@ -65,6 +66,7 @@ class OperatingPoint:
     coded_bytes: tuple[int, ...]
     squared_error: tuple[int, ...]
     ms_ssim: tuple[float | None, ...] | None = None
+    ssimulacra2: tuple[float | None, ...] | None = None
     encode_seconds: tuple[float, ...] | None = field(default=None, compare=False)
     decode_seconds: tuple[float, ...] | None = field(default=None, compare=False)
 
@@ -104,11 +106,21 @@ class OperatingPoint:
         """PSNR of the mean of the pictures' MSE; never above `mean_psnr_db`."""
         return psnr_from_mse_db(_mean(self.mse))
 
+    def scores(self, metric: str) -> tuple[float | None, ...]:
+        """What a metric of `METRICS` says of each picture; None where it was not measured."""
+        values: tuple[float | None, ...] | None
+        values = self.psnr_db if metric == "psnr" else getattr(self, METRICS[metric].key)
+        return (None,) * len(self.images) if values is None else values
+
+    def mean_score(self, metric: str) -> float | None:
+        """Mean of a metric over the pictures where it was measured, or None."""
+        values = [value for value in self.scores(metric) if value is not None]
+        return _mean(values) if values else None
+
     @property
     def mean_ms_ssim(self) -> float | None:
         """Mean MS-SSIM over the pictures where it exists, or None."""
-        values = [value for value in self.ms_ssim or () if value is not None]
-        return _mean(values) if values else None
+        return self.mean_score("ms-ssim")
 
 
 @dataclass(frozen=True)
@@ -175,7 +187,7 @@ def _finite(value: float, digits: int) -> float | None:
 
 
 def _point_to_json(point: OperatingPoint) -> dict[str, Any]:
-    mean_ms_ssim = point.mean_ms_ssim
+    mean_ms_ssim, mean_ssimulacra2 = point.mean_ms_ssim, point.mean_score("ssimulacra2")
     content: dict[str, Any] = {
         "setting": point.setting,
         "mean_bpp": round(point.mean_bpp, 6),
@@ -188,6 +200,11 @@ def _point_to_json(point: OperatingPoint) -> dict[str, Any]:
     }
     if point.ms_ssim is not None:
         content["ms_ssim"] = list(point.ms_ssim)
+    if point.ssimulacra2 is not None:
+        content["mean_ssimulacra2"] = (
+            None if mean_ssimulacra2 is None else round(mean_ssimulacra2, 4)
+        )
+        content["ssimulacra2"] = list(point.ssimulacra2)
     if point.encode_seconds is not None and point.decode_seconds is not None:
         content["encode_seconds"] = [round(value, 4) for value in point.encode_seconds]
         content["decode_seconds"] = [round(value, 4) for value in point.decode_seconds]
@@ -214,6 +231,7 @@ def _point_from_json(
         coded_bytes=tuple(int(value) for value in sizes),
         squared_error=tuple(int(value) for value in errors),
         ms_ssim=column("ms_ssim"),
+        ssimulacra2=column("ssimulacra2"),
         encode_seconds=column("encode_seconds"),
         decode_seconds=column("decode_seconds"),
     )
@@ -232,36 +250,45 @@ IMAGE_COLUMNS = (
 def curves_to_csv(curves: Iterable[OperationalCurve], *, per_image: bool = False) -> str:
     """CSV text with a header line: one row per setting, or per setting and picture.
 
-    Units are in the column names; an absent MS-SSIM is an empty cell, an unchanged picture `inf`.
+    Units are in the column names; what was not measured is an empty cell, an unchanged picture
+    `inf`.  A column for SSIMULACRA2 is added where a curve has it.
     """
+    curves = list(curves)
+    header: tuple[str, ...] = IMAGE_COLUMNS if per_image else MEAN_COLUMNS
+    if any(point.ssimulacra2 is not None for curve in curves for point in curve.points):
+        header += ("ssimulacra2",) if per_image else ("mean_ssimulacra2",)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(IMAGE_COLUMNS if per_image else MEAN_COLUMNS)
+    writer.writerow(header)
     for curve in curves:
         for point in curve.points:
-            writer.writerows(_image_rows(curve, point) if per_image else [_mean_row(curve, point)])
+            for row in _image_rows(curve, point) if per_image else [_mean_row(curve, point)]:
+                writer.writerow(row[: len(header)])
     return text.getvalue()
 
 
+def _cell(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
 def _mean_row(curve: OperationalCurve, point: OperatingPoint) -> list[str]:
-    mean_ms_ssim = point.mean_ms_ssim
     return [
         curve.codec, curve.data_set, str(len(curve.images)), curve.setting_name,
         f"{point.setting:g}", f"{point.mean_bpp:.6f}", f"{point.mean_psnr_db:.5f}",
-        f"{point.psnr_of_mean_mse_db:.5f}",
-        "" if mean_ms_ssim is None else f"{mean_ms_ssim:.6f}", str(sum(point.coded_bytes)),
+        f"{point.psnr_of_mean_mse_db:.5f}", _cell(point.mean_ms_ssim, 6),
+        str(sum(point.coded_bytes)), _cell(point.mean_score("ssimulacra2"), 4),
     ]  # fmt: skip
 
 
 def _image_rows(curve: OperationalCurve, point: OperatingPoint) -> list[list[str]]:
-    ms_ssim = point.ms_ssim or (None,) * len(curve.images)
     return [
         [
             curve.codec, curve.data_set, image.name, str(image.width), str(image.height),
             curve.setting_name, f"{point.setting:g}", str(size), f"{bpp:.6f}", f"{db:.5f}",
-            "" if similarity is None else f"{similarity:.6f}",
+            _cell(similarity, 6), _cell(score, 4),
         ]
-        for image, size, bpp, db, similarity in zip(
-            curve.images, point.coded_bytes, point.bpp, point.psnr_db, ms_ssim, strict=True
+        for image, size, bpp, db, similarity, score in zip(
+            curve.images, point.coded_bytes, point.bpp, point.psnr_db, point.scores("ms-ssim"),
+            point.scores("ssimulacra2"), strict=True,
         )
     ]  # fmt: skip

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from bitstream.errors import CalotypeError, UsageError
 from codec.datasets.pictures import SourceImage
-from codec.rate_distortion import metrics
 from codec.rate_distortion.errors import MeasurementError
 from codec.rate_distortion.files.curve import MeasuredImage, OperatingPoint, OperationalCurve
+from codec.rate_distortion.metrics import METRICS, find_metrics, squared_error
 
 Pixels = NDArray[np.uint8]
 
@@ -64,13 +64,13 @@ class OperationalCodec:
 
 @dataclass(frozen=True)
 class ImageMeasurement:
-    """One picture at one setting, as measured."""
+    """One picture at one setting; `scores` has what was measured besides PSNR, by metric."""
 
     image: MeasuredImage
     setting: float
     coded_bytes: int
     squared_error: int
-    ms_ssim: float | None
+    scores: Mapping[str, float | None]
     encode_seconds: float
     decode_seconds: float
 
@@ -80,9 +80,11 @@ def measure_image(
     name: str,
     pixels: Pixels,
     settings: Sequence[float],
-    ms_ssim: bool = False,
+    metrics: Sequence[str] = ("psnr",),
 ) -> list[ImageMeasurement]:
     """Code uint8 (h, w, 3) pixels at every setting and decode each file again.
+
+    metrics   names as of `measure_curve`
 
     Raises `MeasurementError` when the codec fails or gives back another shape or dtype.
     """
@@ -111,8 +113,12 @@ def measure_image(
                 image=image,
                 setting=float(setting),
                 coded_bytes=len(data),
-                squared_error=metrics.squared_error(pixels, decoded),
-                ms_ssim=metrics.ms_ssim(pixels, decoded) if ms_ssim else None,
+                squared_error=squared_error(pixels, decoded),
+                scores={
+                    name: METRICS[name].measure(pixels, decoded)
+                    for name in metrics
+                    if name != "psnr"
+                },
                 encode_seconds=encoded - started,
                 decode_seconds=finished - encoded,
             )
@@ -121,9 +127,9 @@ def measure_image(
 
 
 def _measure_source(
-    codec: OperationalCodec, source: SourceImage, settings: Sequence[float], ms_ssim: bool
+    codec: OperationalCodec, source: SourceImage, settings: Sequence[float], metrics: Sequence[str]
 ) -> list[ImageMeasurement]:
-    return measure_image(codec, source.name, source.pixels(), settings, ms_ssim)
+    return measure_image(codec, source.name, source.pixels(), settings, metrics)
 
 
 def measure_curve(
@@ -132,7 +138,7 @@ def measure_curve(
     *,
     data_set: str,
     settings: Sequence[float] | None = None,
-    ms_ssim: bool = False,
+    metrics: Sequence[str] = ("psnr",),
     executor: Executor | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> OperationalCurve:
@@ -141,7 +147,7 @@ def measure_curve(
     One task per picture goes to `executor` (anything with `submit(...).result()`: threads,
     processes, a cluster); without one the pictures are coded in turn.  The result does not depend
     on it, the informative seconds do.  `progress` is called with the name of each finished picture.
-    `ms_ssim=True` measures MS-SSIM too.
+    `metrics` names what is measured: "ms-ssim" and "ssimulacra2" besides "psnr", which always is.
 
     Raises `UsageError` without pictures or settings, `MissingExtraError` where a library is
     missing, `InputError` for a picture that is not 8-bit RGB, `MeasurementError` when a codec
@@ -151,23 +157,19 @@ def measure_curve(
     if not images or not swept:
         raise UsageError(f"{codec.name}: nothing to measure: give pictures and settings")
     codec.require()
+    names = [metric.name for metric in find_metrics(metrics)]
+    tasks = [
+        executor.submit(_measure_source, codec, source, swept, names) if executor else None
+        for source in images
+    ]
     columns: list[list[ImageMeasurement]] = []
-    if executor is None:
-        for source in images:
-            columns.append(_measure_source(codec, source, swept, ms_ssim))
-            if progress:
-                progress(source.name)
-    else:
-        tasks = [
-            executor.submit(_measure_source, codec, source, swept, ms_ssim) for source in images
-        ]
-        for source, task in zip(images, tasks, strict=True):
-            columns.append(task.result())
-            if progress:
-                progress(source.name)
+    for source, task in zip(images, tasks, strict=True):
+        columns.append(task.result() if task else _measure_source(codec, source, swept, names))
+        if progress:
+            progress(source.name)
     measured_images = tuple(column[0].image for column in columns)
     points = tuple(
-        _point([column[index] for column in columns], measured_images, ms_ssim)
+        _point([column[index] for column in columns], measured_images)
         for index in range(len(swept))
     )
     return OperationalCurve(
@@ -182,15 +184,16 @@ def measure_curve(
     )
 
 
-def _point(
-    row: Sequence[ImageMeasurement], images: tuple[MeasuredImage, ...], ms_ssim: bool
-) -> OperatingPoint:
+def _point(row: Sequence[ImageMeasurement], images: tuple[MeasuredImage, ...]) -> OperatingPoint:
+    scores = {
+        METRICS[name].key: tuple(entry.scores[name] for entry in row) for name in row[0].scores
+    }
     return OperatingPoint(
         setting=row[0].setting,
         images=images,
         coded_bytes=tuple(entry.coded_bytes for entry in row),
         squared_error=tuple(entry.squared_error for entry in row),
-        ms_ssim=tuple(entry.ms_ssim for entry in row) if ms_ssim else None,
+        **scores,
         encode_seconds=tuple(entry.encode_seconds for entry in row),
         decode_seconds=tuple(entry.decode_seconds for entry in row),
     )

@@ -1,17 +1,18 @@
 """Where the names of lines stand in a picture, so that they cover neither lines nor each other.
 
 The axes are a box of `width` × `height` units with y upwards; a character is taken as 0.68 of the
-font's size wide.  A line whose first point can be seen from the left edge has its name outside,
-at the left; any other has it in the least covered place around its first point.
+font's size wide.  Names at the right stand outside, beside the last points.  Where names stand at
+the left, a line whose first point can be seen from the left edge has its name outside; any other
+has it in the least covered place around its first point.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from codec.rate_distortion.report.figure import spread
-from codec.rate_distortion.report.lines import ModelLine, ModelPicture
+from codec.rate_distortion.report.lines import Line, Picture
 
 CHARACTER = 0.68
 SAMPLES = 60
@@ -30,32 +31,42 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Label:
-    """Place of a name: its vertical middle, and its left or right end (`align`), in units."""
+    """Place of a name: its vertical middle, and its left or right end (`align`), in units.
+
+    start     the point of the line that it belongs to, in units
+    outside   whether it stands outside the axes
+    """
 
     x: float
     y: float
     align: str
     outside: bool
+    start: tuple[float, float]
 
 
-def place_labels(picture: ModelPicture, width: float, height: float, font: float) -> list[Label]:
-    """One place for the name of each line, in the order of `picture.lines`."""
-    top = picture.rate_limit()
-
-    def at(distortion: float, rate_bits: float) -> tuple[float, float]:
-        return picture.position(distortion) * width, min(rate_bits / top, 1.0) * height
-
-    paths = [[at(p.distortion, p.rate_bits) for p in line.points] for line in picture.lines]
+def place_labels(picture: Picture, width: float, height: float, font: float) -> list[Label]:
+    """One place for the name of each line, in the order of `picture.lines`; all have points."""
+    paths = [
+        [(picture.across(p.x) * width, picture.up(p.y) * height) for p in line.points]
+        for line in picture.lines
+    ]
+    if not picture.names_at_left:
+        ends = [path[-1] for path in paths]
+        heights = spread([end[1] for end in ends], 1.25 * font)
+        return [
+            Label(width + 0.8 * font, y, "left", outside=True, start=end)
+            for y, end in zip(heights, ends, strict=True)
+        ]
     samples = [_along(path) for path in paths]
     outside = [i for i in range(len(paths)) if _is_seen_from_left(i, paths, samples, width, font)]
     heights = spread([paths[i][0][1] for i in outside], 1.25 * font)
     found = {
-        i: Label(-0.8 * font, y, "right", outside=True)
+        i: Label(-0.8 * font, y, "right", outside=True, start=paths[i][0])
         for i, y in zip(outside, heights, strict=True)
     }
     taken: list[Box] = []
     for ceiling in picture.ceilings:
-        y = ceiling.rate_bits / top * height
+        y = picture.up(ceiling.y) * height
         taken += [(0, y - 1, width, y + 1), (width - 16 * font, y, width, y + 1.2 * font)]
     covered = [place for line in samples for place in line]
     # From the top: the space above a line is what lines further down need least.
@@ -66,7 +77,7 @@ def place_labels(picture: ModelPicture, width: float, height: float, font: float
 
 
 def _inside(
-    line: ModelLine,
+    line: Line,
     start: tuple[float, float],
     covered: list[tuple[float, float]],
     taken: list[Box],
@@ -76,7 +87,9 @@ def _inside(
     margin = 0.3 * font  # half a marker
     best, least = None, float("inf")
     for right, up, align in _PLACES:
-        label = Label(start[0] + right * font, start[1] + up * font, align, outside=False)
+        label = Label(
+            start[0] + right * font, start[1] + up * font, align, outside=False, start=start
+        )
         box = _box(line, label, font)
         # Near its point, rather above than below, and rather to the right.
         cost = abs(up - 0.4) + (0.3 if align == "right" else 0.0)
@@ -90,7 +103,7 @@ def _inside(
     return best
 
 
-def _box(line: ModelLine, label: Label, font: float) -> Box:
+def _box(line: Line, label: Label, font: float) -> Box:
     length = CHARACTER * font * len(line.label)
     left = label.x if label.align == "left" else label.x - length
     return left, label.y - 0.6 * font, left + length, label.y + 0.6 * font
@@ -130,3 +143,28 @@ def _is_in(place: tuple[float, float], box: Box, margin: float) -> bool:
 
 def _meet(one: Box, other: Box) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def spread(positions: Sequence[float], gap: float) -> list[float]:
+    """Move positions apart until neighbours are `gap` away from each other, keeping their order.
+
+    Groups that would collide are centred on their common mean, so names stay near their lines.
+    """
+    order = sorted(range(len(positions)), key=lambda index: positions[index])
+    groups: list[tuple[float, list[int]]] = []
+    for index in order:
+        centre, members = positions[index], [index]
+        while groups and (
+            groups[-1][0] + gap * (len(groups[-1][1]) - 1) / 2 + gap
+            > centre - gap * (len(members) - 1) / 2
+        ):
+            previous_centre, previous = groups.pop()
+            total = len(previous) + len(members)
+            centre = (previous_centre * len(previous) + centre * len(members)) / total
+            members = previous + members
+        groups.append((centre, members))
+    placed = [0.0] * len(positions)
+    for centre, members in groups:
+        for rank, index in enumerate(members):
+            placed[index] = centre + gap * (rank - (len(members) - 1) / 2)
+    return placed

@@ -1,123 +1,242 @@
-"""Curves of generative models as lines to draw: distortion against bits per image.
+"""What is drawn: lines of curves on one pair of axes, in the same form for codecs and for models.
 
-lines_of_results([ModelResult | Ladder, …]) ──► ModelPicture ──► draw_models, write_page
+    picture_of_curves([OperationalCurve, …])       rate against a metric          ─┐
+    picture_of_results([ModelResult | Ladder, …])  distortion against rate        ─┴► Picture
+
+A `Picture` is complete: figure.py draws it by matplotlib, page.py writes it as SVG.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 from bitstream.errors import UsageError
+from codec.rate_distortion.errors import ResultFileError
+from codec.rate_distortion.files.curve import OperatingPoint, OperationalCurve
 from codec.rate_distortion.ladder.gap_table import GapTable
 from codec.rate_distortion.ladder.model_file import AnyModelResult, ModelResult
 from codec.rate_distortion.ladder.rung import Rung
+from codec.rate_distortion.metrics import METRICS, Metric
 from codec.rate_distortion.model_curve import NATS_PER_BIT
 
 LOG_SPAN = 8.0
 """From this ratio of the largest to the smallest distortion on, the axis is logarithmic."""
 
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MOST_LABELLED_CEILINGS = 4
+MOST_ANCHORS = 8
+"""More published curves than this on one picture can no longer be told apart."""
+
+RATE_RANGE_BPP = (0.0, 2.0)
 
 
 @dataclass(frozen=True)
-class ModelPoint:
-    """One point: distortion, rate and its 95 % interval in bits per image."""
+class Point:
+    """One point: where it stands, its 95 % interval, and the rest of what a reader wants to know.
 
-    distortion: float
-    rate_bits: float
-    low_bits: float
-    high_bits: float
+    low, high   ends of the interval of y, equal to y where there is none
+    certified   whether the point may be relied on
+    words       for reading out
+    cells       for a row of the table
+    """
+
+    x: float
+    y: float
+    low: float
+    high: float
     certified: bool
+    words: str
+    cells: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class ModelLine:
-    """Points of one curve or rung by rising distortion; `kind` as of `Rung`."""
+class Line:
+    """Points by rising x; the picture's own subject is bold, `published` lines are dashed."""
 
     label: str
-    kind: str
-    points: tuple[ModelPoint, ...]
+    points: tuple[Point, ...]
+    bold: bool = False
+    published: bool = False
 
     @property
-    def distortion(self) -> tuple[float, ...]:
-        """Distortion of each point."""
-        return tuple(point.distortion for point in self.points)
-
-    @property
-    def rate_bits(self) -> tuple[float, ...]:
-        """Rate of each point in bits per image."""
-        return tuple(point.rate_bits for point in self.points)
-
-    @property
-    def certified(self) -> tuple[bool, ...]:
-        """Whether each point may be relied on."""
-        return tuple(point.certified for point in self.points)
+    def has_intervals(self) -> bool:
+        """Whether any point has an interval."""
+        return any(point.low < point.high for point in self.points)
 
 
 @dataclass(frozen=True)
 class Ceiling:
-    """The largest rate that some method can report, bits per image."""
+    """The largest y that some method can report."""
 
     name: str
-    rate_bits: float
+    y: float
 
 
 @dataclass(frozen=True)
-class ModelPicture:
-    """Everything that is drawn on one pair of axes; distortions are all of one convention."""
+class Picture:
+    """Everything that is drawn on one pair of axes.
 
-    lines: tuple[ModelLine, ...]
-    ceilings: tuple[Ceiling, ...]
-    distortion_name: str
-    convention: str
+    names_at_left   where the lines part, and their names stand: at their first points, or at
+                    their last; the numbers of the y axis stand at the other side
+    columns         headings of the table, for `Point.cells`
+    """
+
+    lines: tuple[Line, ...]
     title: str
+    x_label: str
+    y_label: str
+    x_limits: tuple[float, float]
+    y_limits: tuple[float, float]
+    columns: tuple[str, ...]
+    ceilings: tuple[Ceiling, ...] = ()
+    is_logarithmic: bool = False
+    names_at_left: bool = False
 
-    @property
-    def distortion_label(self) -> str:
-        """Text of the distortion axis: the name, then sum or mean, then the range."""
-        return f"{self.distortion_name} ({self.convention})"
-
-    def distortion_span(self) -> tuple[float, float]:
-        """Smallest and largest distortion of all points."""
-        values = [value for line in self.lines for value in line.distortion]
-        return min(values), max(values)
-
-    @property
-    def is_logarithmic(self) -> bool:
-        """Whether the distortions cover so wide a range that their axis is logarithmic."""
-        low, high = self.distortion_span()
-        return low > 0 and high / low >= LOG_SPAN
-
-    def distortion_limits(self) -> tuple[float, float]:
-        """Ends of the distortion axis, a little outside the points."""
-        low, high = self.distortion_span()
+    def across(self, x: float) -> float:
+        """Where a point lies along the x axis: 0 at the left end, 1 at the right."""
+        low, high = self.x_limits
         if self.is_logarithmic:
-            margin = (high / low) ** 0.03
-            return low / margin, high * margin
-        margin = 0.04 * (high - low) or 0.05 * abs(high) or 1.0
-        return low - margin, high + margin
+            return math.log(x / low) / math.log(high / low)
+        return (x - low) / (high - low)
 
-    def position(self, distortion: float) -> float:
-        """Where a distortion lies on its axis: 0 at the left end, 1 at the right."""
-        low, high = self.distortion_limits()
-        if self.is_logarithmic:
-            return math.log(distortion / low) / math.log(high / low)
-        return (distortion - low) / (high - low)
-
-    def rate_limit(self) -> float:
-        """Upper end of the rate axis in bits per image: above every point, and above intervals
-        and ceilings that would not press the points flat."""
-        highest = max(point.rate_bits for line in self.lines for point in line.points)
-        tops = [point.high_bits for line in self.lines for point in line.points]
-        tops = [min(top, 1.3 * highest) for top in tops]
-        tops += [one.rate_bits for one in self.ceilings if one.rate_bits < 2 * highest]
-        return 1.1 * max(tops) or 1.0
+    def up(self, y: float) -> float:
+        """Where a point lies along the y axis: 0 at the lower end, 1 at the upper, not beyond."""
+        low, high = self.y_limits
+        return min(max((y - low) / (high - low), 0.0), 1.0)
 
 
-def lines_of_results(results: Sequence[AnyModelResult], *, title: str = "") -> ModelPicture:
-    """What to draw for curves and ladders together.
+def picture_of_curves(
+    curves: Sequence[OperationalCurve],
+    *,
+    metric: str = "psnr",
+    anchors: Sequence[Line] = (),
+    title: str = "",
+    rate_range_bpp: tuple[float, float] = RATE_RANGE_BPP,
+) -> Picture:
+    """Mean curves of codecs, and published ones, within a range of rates.
+
+    metric    of `METRICS`; points that were not measured with it are left out
+    anchors   published curves, see `lines_of_anchors`
+    """
+    low, high = rate_range_bpp
+    shown = [
+        replace(line, points=tuple(p for p in line.points if low <= p.x <= high and p.y < math.inf))
+        for line in (*lines_of_curves(curves, metric), *anchors)
+    ]
+    shown = [line for line in shown if line.points]
+    levels = [point.y for line in shown for point in line.points] or [0.0]
+    chosen = METRICS[metric]
+    return Picture(
+        lines=tuple(shown),
+        title=title,
+        x_label="rate in bits per pixel (whole files)",
+        y_label=f"{chosen.label} (RGB, mean of the pictures' {chosen.unit or 'scores'})",
+        x_limits=rate_range_bpp,
+        y_limits=(math.floor(min(levels)) - 0.5, max(levels) + 0.7),
+        columns=(
+            "codec", "setting", "bits per pixel", *(one.label for one in _measured_with(curves)),
+        ),
+    )  # fmt: skip
+
+
+def lines_of_curves(curves: Sequence[OperationalCurve], metric: str = "psnr") -> list[Line]:
+    """All points of mean curves: mean bpp against the mean of the pictures' dB or scores.
+
+    y is NaN where a point was not measured with the metric, and infinite for the PSNR of pictures
+    that came back unchanged.  The set's name is added to a codec's where there are several sets.
+    """
+    several = len({curve.data_set for curve in curves}) > 1
+    columns = _measured_with(curves)
+    lines: list[Line] = []
+    for curve in curves:
+        points = [_codec_point(curve, point, METRICS[metric], columns) for point in curve.points]
+        label = f"{curve.codec} · {curve.data_set}" if several else curve.codec
+        lines.append(Line(label, tuple(sorted(points, key=lambda p: p.x)), bold=not lines))
+    return lines
+
+
+def _measured_with(curves: Sequence[OperationalCurve]) -> list[Metric]:
+    points = [point for curve in curves for point in curve.points]
+    return [
+        metric
+        for metric in METRICS.values()
+        if any(point.mean_score(metric.name) is not None for point in points)
+    ]
+
+
+def _codec_point(
+    curve: OperationalCurve, point: OperatingPoint, metric: Metric, measured: Sequence[Metric]
+) -> Point:
+    scores = [point.mean_score(one.name) for one in measured]
+    cells = (
+        "" if score is None else f"{score:.{one.digits}f}"
+        for one, score in zip(measured, scores, strict=True)
+    )
+    setting = f"{curve.setting_name} {point.setting:g}"
+    shown = _measured_point(point.mean_bpp, point.mean_score(metric.name), metric)
+    return replace(shown, cells=(setting, f"{point.mean_bpp:.4f}", *cells))
+
+
+def _measured_point(bpp: float, score: float | None, metric: Metric) -> Point:
+    y = math.nan if score is None else score
+    words = f"{bpp:.3f} bpp, {y:.{metric.digits - 1}f} {metric.unit or metric.title}"
+    return Point(bpp, y, y, y, True, words, ())
+
+
+def lines_of_anchors(
+    path: Path, names: Sequence[str] | None = None, *, metric: str = "psnr"
+) -> list[Line]:
+    """Published curves from JSON {name: {"bpp": […], "psnr": […]}}, all of them or those named.
+
+    A name may be followed by `=` and a label to show; else the part after the last `/` is shown.
+    Raises `ResultFileError` for another kind of file, `UsageError` for an unknown name, or when
+    none were named and the file has more than 8.
+    """
+    try:
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ResultFileError(f"{path}: published curves cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise ResultFileError(f"{path}: expected a JSON object of published curves by name")
+    chosen_metric = METRICS[metric]
+    key = chosen_metric.key
+    usable = {
+        name: curve
+        for name, curve in content.items()
+        if isinstance(curve, dict) and "bpp" in curve and key in curve
+    }
+    if not names and len(usable) > MOST_ANCHORS:
+        raise UsageError(
+            f"{path}: has {len(usable)} published curves, too many for one picture; "
+            f"choose up to {MOST_ANCHORS} by name, such as {next(iter(usable))!r}"
+        )
+    chosen = [name.partition("=")[::2] for name in names or usable]
+    unknown = [name for name, _ in chosen if name not in usable]
+    if unknown:
+        raise UsageError(f"{path}: has no published curve named {', '.join(unknown)}")
+    try:
+        return [
+            Line(
+                label or name.rpartition("/")[2],
+                tuple(
+                    _measured_point(float(bpp), float(score), chosen_metric)
+                    for bpp, score in zip(usable[name]["bpp"], usable[name][key], strict=True)
+                ),
+                published=True,
+            )
+            for name, label in chosen
+        ]
+    except (TypeError, ValueError) as error:
+        raise ResultFileError(f"{path}: a published curve is malformed: {error}") from error
+
+
+def picture_of_results(results: Sequence[AnyModelResult], *, title: str = "") -> Picture:
+    """What to draw for curves and ladders of generative models together.
 
     Names of models are added to those of rungs where there are several models; equal names get a
     number.  Raises `UsageError` for no curve, a gap table, or results of several conventions.
@@ -139,29 +258,57 @@ def lines_of_results(results: Sequence[AnyModelResult], *, title: str = "") -> M
         listed = "; ".join(sorted(f"{name} ({rule})" for name, rule in conventions))
         raise UsageError(f"curves of several distortions cannot share an axis: {listed}")
     name, convention = conventions.pop()
-    return ModelPicture(
-        tuple(_distinct(_line(label, rung) for label, rung in named)),
-        tuple(_ceilings(rung for _, rung in named)),
-        name,
-        convention,
-        title or _title(results),
-    )
+    lines = _distinct(_model_line(label, rung) for label, rung in named)
+    points = [point for line in lines for point in line.points]
+    ceilings = _ceilings(rung for _, rung in named)
+    low, high = min(point.x for point in points), max(point.x for point in points)
+    is_logarithmic = low > 0 and high / low >= LOG_SPAN
+    if is_logarithmic:
+        margin = (high / low) ** 0.03
+        x_limits = (low / margin, high * margin)
+    else:
+        margin = 0.04 * (high - low) or 0.05 * abs(high) or 1.0
+        x_limits = (low - margin, high + margin)
+    # Above every point, and above intervals and ceilings that would not press the points flat.
+    highest = max(point.y for point in points)
+    tops = [min(point.high, 1.3 * highest) for point in points]
+    tops += [one.y for one in ceilings if one.y < 2 * highest]
+    return Picture(
+        lines=tuple(lines),
+        title=title or _title(results),
+        x_label=f"{name} ({convention})",
+        y_label=f"rate in bits per image (1 bit = {NATS_PER_BIT:.3f} nats)",
+        x_limits=x_limits,
+        y_limits=(0.0, 1.1 * max(tops) or 1.0),
+        columns=(
+            "curve", f"{name} ({convention})", "bits per image", "95 % interval", "nats per image",
+            "certified",
+        ),
+        ceilings=tuple(ceilings),
+        is_logarithmic=is_logarithmic,
+        names_at_left=True,
+    )  # fmt: skip
 
 
-def _line(label: str, rung: Rung) -> ModelLine:
-    columns = zip(
-        rung.distortion, rung.rate_nats, rung.rate_low_nats, rung.rate_high_nats, strict=True
-    )
-    points = [
-        ModelPoint(
-            distortion, rate / NATS_PER_BIT, low / NATS_PER_BIT, high / NATS_PER_BIT, certified
+def _model_line(label: str, rung: Rung) -> Line:
+    points = []
+    columns = (rung.rate_nats, rung.rate_low_nats, rung.rate_high_nats)
+    for index, x in enumerate(rung.distortion):
+        y, low, high = (column[index] / NATS_PER_BIT for column in columns)
+        certified = rung.certified[index]
+        words = (
+            f"distortion {x:.4g}, {y:.2f} bits per image (95 %: {low:.2f} to {high:.2f})"
+            f"{'' if certified else ', not certified'}"
         )
-        for (distortion, rate, low, high), certified in zip(columns, rung.certified, strict=True)
-    ]
-    return ModelLine(label, rung.kind, tuple(sorted(points, key=lambda p: p.distortion)))
+        cells = (
+            f"{x:.5g}", f"{y:.3f}", f"{low:.3f} to {high:.3f}", f"{y * NATS_PER_BIT:.3f}",
+            "yes" if certified else "no",
+        )  # fmt: skip
+        points.append(Point(x, y, low, high, certified, words, cells))
+    return Line(label, tuple(sorted(points, key=lambda p: p.x)), bold=rung.kind == "model")
 
 
-def _distinct(lines: Iterable[ModelLine]) -> list[ModelLine]:
+def _distinct(lines: Iterable[Line]) -> list[Line]:
     seen: dict[str, int] = {}
     found = []
     for line in lines:
@@ -179,8 +326,8 @@ def _ceilings(rungs: Iterable[Rung]) -> list[Ceiling]:
             bits = rung.ceiling_nats / NATS_PER_BIT
             name = rung.ceiling_name or f"ceiling of {rung.name}"
             found[name, round(bits, 6)] = Ceiling(name, bits)
-    ordered = sorted(found.values(), key=lambda one: one.rate_bits)
-    return [one for one in ordered if math.isfinite(one.rate_bits)][:MOST_LABELLED_CEILINGS]
+    ordered = sorted(found.values(), key=lambda one: one.y)
+    return [one for one in ordered if math.isfinite(one.y)][:MOST_LABELLED_CEILINGS]
 
 
 def _title(results: Sequence[AnyModelResult]) -> str:

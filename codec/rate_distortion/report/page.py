@@ -1,144 +1,276 @@
-"""One HTML file about several codecs: curves, pictures before and after, and all numbers.
+"""HTML pages with curves that one can point at, in one file without any network.
 
-    report_pictures ──► [ShownPicture, …] ─┐
-    curves ────────────────────────────────┴► report_page ──► text of the file
+    page_of(picture)    a picture of curves, and a table of its points
+    report_page(…)      several codecs: curves, pictures before and after, all numbers
 
-The file refers to nothing outside it, and says so to the browser.  It is complete without scripts;
-scripts move the border between two versions of a picture, and choose which two.
+The drawing is SVG that is complete without scripts.  A few lines of script show the nearest point
+under the pointer, hide a line when its name is clicked, move the border between two versions of a
+picture, and choose which two.  A file refers to nothing outside it, and says so to the browser.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Sequence
 from html import escape
 
 from codec.rate_distortion.files.bd_rate import BdRate
 from codec.rate_distortion.files.curve import OperationalCurve
-from codec.rate_distortion.report.figure import RATE_RANGE_BPP, Line, lines_of_curves, spread
-from codec.rate_distortion.report.page_parts import (
-    CURVE_SCRIPT,
-    PAGE_STYLE,
-    line_colour,
-    round_numbers,
+from codec.rate_distortion.metrics import METRICS
+from codec.rate_distortion.report.labels import Label, place_labels
+from codec.rate_distortion.report.lines import (
+    COLOURS,
+    Line,
+    Picture,
+    lines_of_curves,
+    picture_of_curves,
 )
 from codec.rate_distortion.report.pictures import ShownPicture
 
 WIDTH, HEIGHT = 900, 480
-LEFT, RIGHT, TOP, BOTTOM = 60, 130, 16, 56
-"""Margins around the axes, in units of the drawing; the names of the lines stand at the right."""
+TOP, BOTTOM = 16, 56
+NAMES_SIDE, NUMBERS_SIDE = 170, 70
+"""Margins around the axes, in units of the drawing."""
 
-_LABEL_GAP = 17.0
+FONT = 13
+LONGEST_LABEL = 24
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+
+
+def page_of(picture: Picture) -> str:
+    """The text of an HTML file with one picture of curves and a table of its points."""
+    return _page(
+        picture.title,
+        [
+            svg_of(picture),
+            _READOUT,
+            "<p>Bands are 95 % intervals over the images. Hollow points failed a gate and are not "
+            "certified. Click a name to hide its line.</p>"
+            if picture.names_at_left
+            else "<p>Click a name to hide its line.</p>",
+            _point_table(picture.columns, picture.lines),
+        ],
+    )
 
 
 def report_page(
     title: str,
     curves: Sequence[OperationalCurve],
     pictures: Sequence[ShownPicture],
-    deltas: Mapping[str, BdRate],
+    deltas: Iterable[BdRate],
     reference: str,
+    metrics: Sequence[str] = ("psnr",),
 ) -> str:
-    """The text of the HTML file.
+    """The text of an HTML file about several codecs.
 
-    deltas   BD-rates against the codec `reference`, by codec, where there are any
+    deltas    BD-rates against the codec `reference`, where there are any
+    metrics   of `METRICS`: a drawing and a column of BD-rates for each
     """
+    drawings = [picture_of_curves(curves, metric=metric, title=title) for metric in metrics]
+    return _page(
+        title,
+        [
+            *map(svg_of, drawings),
+            _READOUT,
+            "<p>Means over the pictures; every rate is that of real files, which were decoded "
+            "again. Click a name to hide its line.</p>",
+            _codec_table(curves, deltas, reference, metrics),
+            "<h2>Pictures</h2>\n<p>Drag the border, or choose other versions. Shown is the middle "
+            "of large pictures, as JPEG of high quality or PNG, whichever is smaller; bytes and "
+            "PSNR are those of the whole picture.</p>",
+            *(_pair(number, one) for number, one in enumerate(pictures)),
+            _point_table(drawings[0].columns, lines_of_curves(curves)),
+        ],
+    )
+
+
+def _page(title: str, body: Iterable[str]) -> str:
     text = escape(title)
-    figures = "\n".join(_figure(number, one) for number, one in enumerate(pictures))
     return (
         "<!DOCTYPE html>\n"
         f'<html lang="en"><head><meta charset="utf-8"><title>{text}</title>\n'
         f'<meta http-equiv="Content-Security-Policy" content="{escape(_POLICY)}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<style>{PAGE_STYLE}{_STYLE}</style></head>\n<body>\n<h1>{text}</h1>\n"
-        f'{_svg(title, lines_of_curves(curves))}\n<p id="readout" role="status">&nbsp;</p>\n'
-        "<p>Means over the pictures; every rate is that of real files, which were decoded again. "
-        "Click a name to hide its line.</p>\n"
-        f"{_codec_table(curves, deltas, reference)}\n"
-        "<h2>Pictures</h2>\n<p>Drag the border, or choose other versions. Shown is the middle of "
-        "large pictures, as JPEG of high quality or PNG, whichever is smaller; bytes and PSNR are "
-        f"those of the whole picture.</p>\n{figures}\n{_point_table(curves)}\n"
-        f"<script>{CURVE_SCRIPT}{_SLIDER_SCRIPT}</script>\n</body></html>\n"
+        f"<style>{_STYLE}</style></head>\n<body>\n<h1>{text}</h1>\n"
+        + "\n".join(body)
+        + f"\n<script>{_SCRIPT}</script>\n</body></html>\n"
     )
 
 
-def _svg(title: str, lines: Sequence[Line]) -> str:
-    low_bpp, high_bpp = RATE_RANGE_BPP
-    shown = [_within(line, low_bpp, high_bpp) for line in lines]
-    levels = [db for line in shown for db in line.db] or [0.0]
-    low_db, high_db = min(levels) - 0.5, max(levels) + 0.5
-    right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
+def line_colour(line: Line, rank: int) -> str:
+    """The colour of the line of that rank, as CSS."""
+    colour = COLOURS[rank % len(COLOURS)]
+    # Black would vanish on a dark page: take the colour of the text.
+    return "var(--soft)" if line.published else "var(--ink)" if colour == "#000000" else colour
 
-    def place(bpp: float, db: float) -> tuple[float, float]:
-        x = LEFT + (bpp - low_bpp) / (high_bpp - low_bpp) * (right - LEFT)
-        return x, bottom - (db - low_db) / (high_db - low_db) * (bottom - TOP)
 
+def round_numbers(low: float, high: float) -> list[float]:
+    """About six round numbers within an interval."""
+    raw = (high - low) / 6
+    unit = 10.0 ** math.floor(math.log10(raw))
+    step = next(factor * unit for factor in (1, 2, 5, 10) if factor * unit >= raw)
+    first = math.ceil(low / step)
+    return [step * n for n in range(first, math.floor(high / step) + 1)]
+
+
+class _Axes:
+    """Where the axes of a picture stand in the drawing, and where its points."""
+
+    def __init__(self, picture: Picture) -> None:
+        margins = (NAMES_SIDE, NUMBERS_SIDE)
+        before, after = margins if picture.names_at_left else margins[::-1]
+        self.picture, self.left, self.right = picture, before, WIDTH - after
+        self.top, self.bottom = TOP, HEIGHT - BOTTOM
+
+    def x(self, x: float) -> float:
+        return self.left + self.picture.across(x) * (self.right - self.left)
+
+    def y(self, y: float) -> float:
+        return self.bottom - self.picture.up(y) * (self.bottom - self.top)
+
+    def x_ticks(self) -> list[float]:
+        low, high = self.picture.x_limits
+        if not self.picture.is_logarithmic:
+            return round_numbers(low, high)
+        decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        factors = (1,) if high / low >= 300 else (1, 2, 5)
+        values = [factor * 10.0**n for n in decades for factor in factors]
+        return [value for value in values if low <= value <= high]
+
+
+def svg_of(picture: Picture) -> str:
+    """The picture as an SVG element for an HTML page."""
+    axes = _Axes(picture)
+    left, right, top, bottom = axes.left, axes.right, axes.top, axes.bottom
     parts = [
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'aria-label="{escape(title)}: PSNR against rate">'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="'
+        f'{escape(f"{picture.title}: {picture.y_label} against {picture.x_label}")}">'
     ]
-    for value in round_numbers(low_bpp, high_bpp):
-        x, _ = place(value, low_db)
+    for value in axes.x_ticks():
+        x = axes.x(value)
         parts.append(
-            f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{bottom}"/>'
-            f'<text class="tick" x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{value:g}'
-            "</text>"
+            f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{bottom}"/>'
+            + _text("tick", x, bottom + 18, f"{value:g}", "middle")
         )
-    for value in round_numbers(low_db, high_db):
-        _, y = place(low_bpp, value)
+    number_x, anchor = (right + 6, "start") if picture.names_at_left else (left - 6, "end")
+    for value in round_numbers(*picture.y_limits):
+        y = axes.y(value)
         parts.append(
-            f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>'
-            f'<text class="tick" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>'
+            f'<line class="grid" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            + _text("tick", number_x, y + 4, f"{value:g}", anchor)
         )
+    title_x = WIDTH - 12 if picture.names_at_left else 14
     parts.append(
-        f'<text class="axis" x="{(LEFT + right) / 2}" y="{HEIGHT - 12}" text-anchor="middle">'
-        "rate in bits per pixel (whole files)</text>"
-        f'<text class="axis" transform="translate(14 {(TOP + bottom) / 2}) rotate(-90)" '
-        'text-anchor="middle">PSNR in dB (RGB, mean of the pictures\' dB)</text>'
+        _text("axis", (left + right) / 2, HEIGHT - 12, picture.x_label, "middle")
+        + f'<text class="axis" transform="translate({title_x} {(top + bottom) / 2}) rotate(-90)" '
+        f'text-anchor="middle">{escape(picture.y_label)}</text>'
     )
-    ends = [place(line.bpp[-1], line.db[-1])[1] if line.bpp else bottom for line in shown]
-    names = spread(ends, _LABEL_GAP)
-    for rank, (line, name_y) in enumerate(zip(shown, names, strict=True)):
-        places = [place(bpp, db) for bpp, db in zip(line.bpp, line.db, strict=True)]
-        parts.append(_svg_line(line, rank, places, (right + 10.0, name_y)))
-    parts.append("</svg>")
-    return "\n".join(parts)
+    for ceiling in picture.ceilings:
+        if ceiling.y <= picture.y_limits[1]:
+            y = axes.y(ceiling.y)
+            words = f"{ceiling.name}: {ceiling.y:.1f} bits"
+            parts.append(
+                f'<line class="ceiling" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>'
+                + _text("tick", right - 4, y - 4, words, "end")
+            )
+    labels = place_labels(picture, right - left, bottom - top, FONT)
+    for rank, (line, label) in enumerate(zip(picture.lines, labels, strict=True)):
+        parts.append(_svg_line(line, line_colour(line, rank), axes, label))
+    return "\n".join([*parts, "</svg>"])
 
 
-def _svg_line(
-    line: Line, rank: int, places: Sequence[tuple[float, float]], name: tuple[float, float]
-) -> str:
+def _text(kind: str, x: float, y: float, words: str, anchor: str) -> str:
+    place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
+    return f'<text class="{kind}" {place}>{escape(words)}</text>'
+
+
+def _svg_line(line: Line, colour: str, axes: _Axes, label: Label) -> str:
+    places = [(axes.x(p.x), axes.y(p.y)) for p in line.points]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-    parts = [
-        f'<g class="line" style="color:{line_colour(rank)}"><g class="drawn">'
-        f'<polyline points="{path}" stroke-width="{2.6 if rank == 0 else 1.7}"/>'
-    ]
-    for (x, y), bpp, db in zip(places, line.bpp, line.db, strict=True):
-        words = escape(f"{line.label}: {bpp:.3f} bpp, {db:.2f} dB")
+    kind = "line published" if line.published else "line"
+    parts = [f'<g class="{kind}" style="color:{colour}"><g class="drawn">']
+    if line.has_intervals:
+        edge = [f"{axes.x(p.x):.1f},{axes.y(p.high):.1f}" for p in line.points]
+        edge += [f"{axes.x(p.x):.1f},{axes.y(p.low):.1f}" for p in reversed(line.points)]
+        # The outline shows the interval of a single point, where a band has no width.
+        alone = " alone" if len(line.points) == 1 else ""
+        parts.append(f'<polygon class="band{alone}" points="{" ".join(edge)}"/>')
+    parts.append(f'<polyline points="{path}" stroke-width="{2.6 if line.bold else 1.7}"/>')
+    for (x, y), point in zip(places, line.points, strict=True):
         parts.append(
-            f'<circle class="sure" cx="{x:.1f}" cy="{y:.1f}" r="3.2"><title>{words}</title>'
-            "</circle>"
+            f'<circle class="{"sure" if point.certified else "unsure"}" cx="{x:.1f}" '
+            f'cy="{y:.1f}" r="3.2"><title>{escape(f"{line.label}: {point.words}")}</title></circle>'
         )
-    if places:
-        x, y = places[-1]
+    name_x, name_y = axes.left + label.x, axes.bottom - label.y
+    if label.outside:
+        x, y = axes.left + label.start[0], axes.bottom - label.start[1]
+        side = 1 if name_x > x else -1
         parts.append(
-            f'<line class="leader" x1="{x + 4:.1f}" y1="{y:.1f}" x2="{name[0] - 3:.1f}" '
-            f'y2="{name[1]:.1f}"/>'
+            f'<line class="leader" x1="{x + 4 * side:.1f}" y1="{y:.1f}" '
+            f'x2="{name_x - 3 * side:.1f}" y2="{name_y:.1f}"/>'
         )
+    name = line.label if len(line.label) <= LONGEST_LABEL else line.label[:23] + "…"
+    anchor = "end" if label.align == "right" else "start"
     parts.append(
-        f'</g><text class="name" tabindex="0" x="{name[0]:.1f}" y="{name[1] + 4:.1f}">'
-        f"{escape(line.label)}</text></g>"
+        f'</g><text class="name" tabindex="0" x="{name_x:.1f}" y="{name_y + 4:.1f}" '
+        f'text-anchor="{anchor}">{escape(name)}</text></g>'
     )
     return "\n".join(parts)
 
 
-def _within(line: Line, low_bpp: float, high_bpp: float) -> Line:
-    kept = [
-        (bpp, db) for bpp, db in zip(line.bpp, line.db, strict=True) if low_bpp <= bpp <= high_bpp
+def _table(columns: Iterable[str], rows: Iterable[tuple[str, Iterable[str]]]) -> str:
+    """A table; each row is the colour of its line, and its cells, the first one the name."""
+    lines = []
+    for colour, cells in rows:
+        name, *others = map(escape, cells)
+        lines.append(
+            f'<tr style="--line:{colour}"><td class="name">{name}</td>'
+            + "".join(f"<td>{cell}</td>" for cell in others)
+            + "</tr>"
+        )
+    headings = "".join(f"<th>{escape(column)}</th>" for column in columns)
+    return (
+        f"<table><thead><tr>{headings}</tr></thead><tbody>\n"
+        + "\n".join(lines)
+        + "\n</tbody></table>"
+    )
+
+
+def _point_table(columns: Iterable[str], lines: Iterable[Line]) -> str:
+    rows = [
+        (line_colour(line, rank), (line.label, *point.cells))
+        for rank, line in enumerate(lines)
+        for point in line.points
+        if point.cells
     ]
-    return Line(line.label, tuple(bpp for bpp, _ in kept), tuple(db for _, db in kept))
+    return f"<details><summary>All points</summary>{_table(columns, rows)}</details>"
 
 
-def _figure(number: int, picture: ShownPicture) -> str:
+def _codec_table(
+    curves: Sequence[OperationalCurve],
+    deltas: Iterable[BdRate],
+    reference: str,
+    metrics: Sequence[str],
+) -> str:
+    percent = {(one.test, one.metric): f"{one.bd_rate_percent:+.1f} %" for one in deltas}
+    rows = [
+        (
+            line_colour(line, rank),
+            (
+                curve.codec,
+                curve.encoder,
+                str(len(curve.images)),
+                *(percent.get((curve.codec, metric), "") for metric in metrics),
+            ),
+        )
+        for rank, (curve, line) in enumerate(zip(curves, lines_of_curves(curves), strict=True))
+    ]
+    titles = [METRICS[metric].title for metric in metrics]
+    headings = (f"BD-rate against {reference} at equal {title}" for title in titles)
+    return _table(("codec", "encoder", "pictures", *headings), rows)
+
+
+def _pair(number: int, picture: ShownPicture) -> str:
     """Two versions on top of each other: the original at the left, the first codec at the right."""
     name = escape(picture.name)
     images, choices = [], {"left": 0, "right": min(1, len(picture.versions) - 1)}
@@ -170,44 +302,27 @@ def _figure(number: int, picture: ShownPicture) -> str:
     )
 
 
-def _codec_table(
-    curves: Sequence[OperationalCurve], deltas: Mapping[str, BdRate], reference: str
-) -> str:
-    rows = []
-    for rank, curve in enumerate(curves):
-        delta = deltas.get(curve.codec)
-        rows.append(
-            f'<tr style="--line:{line_colour(rank)}"><td class="name">{escape(curve.codec)}</td>'
-            f"<td>{escape(curve.encoder)}</td><td>{len(curve.images)}</td>"
-            f"<td>{'' if delta is None else f'{delta.bd_rate_percent:+.1f} %'}</td></tr>"
-        )
-    return (
-        "<table><thead><tr><th>codec</th><th>encoder</th><th>pictures</th>"
-        f"<th>BD-rate against {escape(reference)}</th></tr></thead><tbody>\n"
-        + "\n".join(rows)
-        + "\n</tbody></table>"
-    )
-
-
-def _point_table(curves: Sequence[OperationalCurve]) -> str:
-    rows = [
-        f'<tr style="--line:{line_colour(rank)}"><td class="name">{escape(curve.codec)}</td>'
-        f"<td>{escape(curve.setting_name)} {point.setting:g}</td><td>{point.mean_bpp:.4f}</td>"
-        f"<td>{point.mean_psnr_db:.3f}</td>"
-        f"<td>{'' if point.mean_ms_ssim is None else f'{point.mean_ms_ssim:.5f}'}</td></tr>"
-        for rank, curve in enumerate(curves)
-        for point in curve.points
-    ]
-    return (
-        "<details><summary>All points</summary><table><thead><tr><th>codec</th><th>setting</th>"
-        "<th>bits per pixel</th><th>PSNR in dB</th><th>MS-SSIM</th></tr></thead><tbody>\n"
-        + "\n".join(rows)
-        + "\n</tbody></table></details>"
-    )
-
+_READOUT = '<p id="readout" role="status">&nbsp;</p>'
 
 _STYLE = """
-h2{font-size:1.1em}figure{margin:1.5em 0}figcaption{font-weight:600}
+:root{color-scheme:light dark;--ink:#222;--soft:#777;--grid:#ddd;--paper:#fff}
+@media(prefers-color-scheme:dark){:root{--ink:#ddd;--soft:#999;--grid:#3a3a3a;--paper:#181818}}
+body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);
+max-width:960px;margin:2em auto;padding:0 1em}
+h1{font-size:1.25em}h2{font-size:1.1em}svg{width:100%;height:auto;font-size:13px}
+.grid{stroke:var(--grid)}.tick{fill:var(--soft)}.axis{fill:var(--ink)}
+.ceiling{stroke:var(--soft);stroke-dasharray:6 4}
+.line polyline{fill:none;stroke:currentColor}.band{fill:currentColor;opacity:.18;stroke:none}
+.band.alone{stroke:currentColor;stroke-width:1.5;opacity:1}
+.published polyline{stroke-dasharray:5 3}.published circle{opacity:.4}
+.line .sure{fill:currentColor}.line .unsure{fill:var(--paper);stroke:currentColor;stroke-width:1.5}
+.leader{stroke:currentColor;opacity:.4}svg .name{fill:currentColor;font-weight:600;cursor:pointer}
+.line.off{opacity:.35}.line.off .drawn{display:none}circle.near{r:6}
+#readout{min-height:1.5em;font-variant-numeric:tabular-nums}
+table{border-collapse:collapse;font-variant-numeric:tabular-nums}
+td,th{padding:.15em .8em;text-align:right;border-bottom:1px solid var(--grid)}
+td.name,th:first-child{text-align:left}td.name{border-left:4px solid var(--line)}
+figure{margin:1.5em 0}figcaption{font-weight:600}
 .frame{position:relative;max-width:100%;overflow:hidden;margin:.4em 0}
 .frame img{position:absolute;inset:0;width:100%;height:100%;visibility:hidden}
 .frame .right{visibility:visible}
@@ -223,7 +338,26 @@ cursor:ew-resize;-webkit-appearance:none;appearance:none;touch-action:pan-y}
 .pair label{display:block}.pair select{max-width:100%;font:inherit}
 """
 
-_SLIDER_SCRIPT = """
+_SCRIPT = """
+const readout=document.getElementById("readout");
+let near=null;
+for(const svg of document.querySelectorAll("svg"))svg.addEventListener("pointermove",event=>{
+  const at=new DOMPoint(event.clientX,event.clientY).matrixTransform(svg.getScreenCTM().inverse());
+  let best=null,least=900;
+  for(const one of svg.querySelectorAll(".line:not(.off) circle")){
+    const far=(one.cx.baseVal.value-at.x)**2+(one.cy.baseVal.value-at.y)**2;
+    if(far<least){least=far;best=one}
+  }
+  if(near)near.classList.remove("near");
+  near=best;
+  if(near)near.classList.add("near");
+  readout.textContent=near?near.querySelector("title").textContent:"\\u00a0";
+});
+for(const name of document.querySelectorAll("svg .name")){
+  const toggle=()=>name.parentNode.classList.toggle("off");
+  name.addEventListener("click",toggle);
+  name.addEventListener("keydown",event=>{if(event.key==="Enter")toggle()});
+}
 for(const pair of document.querySelectorAll(".pair")){
   const frame=pair.querySelector(".frame"),images=[...frame.querySelectorAll("img")];
   const slider=frame.querySelector("input");

@@ -14,7 +14,7 @@ from bitstream.errors import CalotypeError, OutputError, UsageError
 from codec.cli.demo import PICTURES, demo, load_picture, nearest_in_size
 from codec.cli.plot import plot
 from codec.cli.rate_distortion import parse_rate_range, rd
-from codec.rate_distortion import OperationalCodec, find_codec, read_result
+from codec.rate_distortion import MissingExtraError, OperationalCodec, find_codec, read_result
 from codec.rate_distortion.report import figure as drawing
 
 APP = typer.Typer()
@@ -82,6 +82,41 @@ def test_rd_leaves_out_what_it_cannot_measure_and_says_so(
     assert "left out: glass.png: has an alpha channel" in stderr
     assert "install the extra 'plot'" in stderr
     assert sorted(path.name for path in out.iterdir()) == ["rd.csv", "rd.json"]
+
+
+@pytest.mark.usefixtures("fake_photo")
+def test_rd_at_equal_ssimulacra2(
+    picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for library in ("matplotlib", "bjontegaard", "ssimulacra2"):
+        pytest.importorskip(library)
+    out = tmp_path / "out"
+    arguments = ("rd", picture_folder, "--codecs", "photo", "--metric", "ssimulacra2", "--html")
+    status, stdout, _ = call(*arguments, "-o", out)
+    assert status == 0
+    assert sorted(path.name for path in out.iterdir()) == [
+        "rd-ssimulacra2.png", "rd-ssimulacra2.svg", "rd.csv", "rd.html", "rd.json", "rd.png",
+        "rd.svg",
+    ]  # fmt: skip
+    assert "over SSIMULACRA2" in stdout
+    found = read_result(out / "rd.json")
+    scores = [point.mean_score("ssimulacra2") for point in found.curves[0].points]
+    assert None not in scores
+    assert scores == sorted(scores, key=lambda score: score or 0)
+    assert {one.get("metric", "psnr") for one in found.extra["bd_rates"]} == {
+        "psnr", "ssimulacra2",
+    }  # fmt: skip
+    assert "mean_ssimulacra2" in (out / "rd.csv").read_text().splitlines()[0]
+    page = (out / "rd.html").read_text("utf-8")
+    assert (page.count("<svg"), "BD-rate against jpeg at equal SSIMULACRA2" in page) == (2, True)
+    picture = tmp_path / "s.svg"
+    call("plot", out / "rd.json", "-o", picture, "--metric", "ssimulacra2", "--rate-range", "0,9")
+    assert ">SSIMULACRA2" in picture.read_text()
+    with pytest.raises(UsageError, match="metric 'vmaf' is unknown"):
+        call("rd", picture_folder, "--metric", "vmaf", "-o", out, "-f")
+    monkeypatch.setattr("codec.rate_distortion.metrics.find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match="install the extra 'metrics'"):
+        call("rd", picture_folder, "--metric", "psnr,ssimulacra2", "-o", out, "-f")
 
 
 @pytest.mark.parametrize("text", ["", "1", "1,2,3", "2,1", "a,b", "-1,2", "nan,1"])

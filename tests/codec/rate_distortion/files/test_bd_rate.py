@@ -55,7 +55,7 @@ def test_a_rate_range_cuts_both_curves_at_their_own_rates() -> None:
     # the bits, so its 0.2–0.8 bpp are 31–37 dB; both reach 31–34 dB.
     test = [(rate / 2, db) for rate, db in RISING]
     interval = bd_rate_of_points(RISING, test, rate_range_bpp=(0.2, 0.8))
-    assert (interval.low_db, interval.high_db) == pytest.approx((31, 34), abs=1e-6)
+    assert (interval.low, interval.high) == pytest.approx((31, 34), abs=1e-6)
     assert interval.overlap == pytest.approx(0.5)
     assert interval.bd_rate_percent == pytest.approx(-50, abs=1e-9)
 
@@ -123,3 +123,30 @@ def test_without_the_library_the_error_names_the_extra(monkeypatch: pytest.Monke
     monkeypatch.setattr(bjontegaard_delta, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match="install the extra 'bench'"):
         bd_rate_of_points(RISING, RISING)
+
+
+def test_curves_are_compared_at_equal_scores_of_another_metric() -> None:
+    reference, test = curve(), curve(0.8, codec="photo")
+    with pytest.raises(UsageError, match="jpeg was not measured with ssimulacra2"):
+        bd_rate(reference, test, metric="ssimulacra2")
+    with pytest.raises(UsageError, match="metric 'vmaf' is unknown"):
+        bd_rate(reference, test, metric="vmaf")
+    # The test's scores are one step further: at equal scores it has 0.8 / 1.5 of the bytes.
+    scored = [
+        replace(
+            one,
+            points=tuple(
+                replace(point, ssimulacra2=(20.0 + 5 * (step + ahead), None))
+                for step, point in enumerate(one.points)
+            ),
+        )
+        for one, ahead in ((reference, 0), (test, 1))
+    ]
+    delta = bd_rate(*scored, metric="ssimulacra2")
+    assert delta.bd_rate_percent == pytest.approx(100 * (0.8 / 1.5 - 1), abs=0.01)
+    assert (delta.low, delta.high) == pytest.approx((25, 75))
+    # The second picture has no scores.
+    assert (delta.per_image_count, delta.image_count) == (1, 2)
+    content = delta.to_json()
+    assert (content["metric"], content["low"], content["high"]) == ("ssimulacra2", 25, 75)
+    assert not {"metric", "low", "high"} & set(bd_rate(reference, test).to_json())

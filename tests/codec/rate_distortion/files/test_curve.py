@@ -18,6 +18,7 @@ from codec.rate_distortion import (
     read_result,
     write_result,
 )
+from codec.rate_distortion.files.curve import OperationalCurve
 from codec.rate_distortion.files.result_file import SCHEMA, format_json
 from tests.codec.rate_distortion.made_up_pictures import curve
 
@@ -51,7 +52,6 @@ def test_rates_and_distortions_of_one_point() -> None:
 def test_an_unchanged_picture_is_null_in_json() -> None:
     one = point(squared_error=(0, 0))
     assert one.mean_psnr_db == math.inf
-    from codec.rate_distortion.files.curve import OperationalCurve
 
     whole = OperationalCurve("png", "none", "level", "set", TWO, (one,))
     content = json.loads(format_json(whole.to_json()))
@@ -121,3 +121,22 @@ def test_csv_of_means_and_of_pictures() -> None:
     pictures = list(csv.DictReader(io.StringIO(curves_to_csv([one], per_image=True))))
     assert [row["image"] for row in pictures] == ["a.png", "b.png", "a.png", "b.png"]
     assert [int(row["bytes"]) for row in pictures[:2]] == list(one.points[0].coded_bytes)
+
+
+def test_other_scores_have_keys_and_columns_of_their_own_and_old_files_lack_them() -> None:
+    one = point(ssimulacra2=(80.5, None), ms_ssim=(0.5, 0.75))
+    assert one.scores("ssimulacra2") == (80.5, None)
+    assert (one.mean_score("ssimulacra2"), one.mean_score("ms-ssim")) == (80.5, 0.625)
+    assert point().scores("ssimulacra2") == (None, None)
+    whole = OperationalCurve("x", "none", "level", "set", TWO, (one,))
+    content = json.loads(format_json(whole.to_json()))
+    stored = content["points"][0]
+    assert (stored["ssimulacra2"], stored["mean_ssimulacra2"]) == ([80.5, None], 80.5)
+    assert OperationalCurve.from_json(content) == whole
+    del stored["ssimulacra2"], stored["mean_ssimulacra2"], stored["ms_ssim"]
+    assert OperationalCurve.from_json(content).points == (point(),)
+    means = list(csv.DictReader(io.StringIO(curves_to_csv([whole]))))
+    assert (means[0]["total_bytes"], means[0]["mean_ssimulacra2"]) == ("125", "80.5000")
+    pictures = list(csv.DictReader(io.StringIO(curves_to_csv([whole], per_image=True))))
+    assert [row["ssimulacra2"] for row in pictures] == ["80.5000", ""]
+    assert [row["ms_ssim"] for row in pictures] == ["0.500000", "0.750000"]

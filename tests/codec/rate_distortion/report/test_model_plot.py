@@ -11,29 +11,28 @@ from PIL import Image
 
 from bitstream.errors import UsageError
 from codec.rate_distortion import MissingExtraError
-from codec.rate_distortion.report import model_plot as drawing
-from codec.rate_distortion.report.figure import plot_available
+from codec.rate_distortion.report import figure as drawing
+from codec.rate_distortion.report.figure import draw_picture, plot_available
 from codec.rate_distortion.report.labels import place_labels
-from codec.rate_distortion.report.lines import ModelPicture, lines_of_results
-from codec.rate_distortion.report.model_plot import draw_models
+from codec.rate_distortion.report.lines import Picture, picture_of_results
 from tests.codec.rate_distortion.ladder.test_ladder import gap_table
 from tests.codec.rate_distortion.made_up_models import ladder, model_result
 
 NAMES = ("R_p by annealing", "dual bound", "plug-in", "amortised KL", "rounded code", "files")
 
 
-def models() -> ModelPicture:
-    return lines_of_results(
+def models() -> Picture:
+    return picture_of_results(
         [model_result("VAE"), model_result("GAN", floor=9.0, uncertified=(9, 10, 11))]
     )
 
 
 def test_svg_has_every_rung_ceiling_and_unit_as_text_and_is_repeatable(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    picture = lines_of_results([ladder()])
+    picture = picture_of_results([ladder()])
     first, second = tmp_path / "a.svg", tmp_path / "new" / "b.svg"
     for path in (first, second):
-        draw_models(picture, path)
+        draw_picture(picture, path)
     assert first.read_bytes() == second.read_bytes()
     text = first.read_text()
     ElementTree.fromstring(text)
@@ -52,7 +51,7 @@ def test_svg_has_every_rung_ceiling_and_unit_as_text_and_is_repeatable(tmp_path:
 def test_other_formats(tmp_path: Path, suffix: str, start: bytes) -> None:
     pytest.importorskip("matplotlib")
     path = tmp_path / f"a{suffix}"
-    draw_models(models(), path)
+    draw_picture(models(), path)
     assert path.read_bytes().startswith(start)
     if suffix == ".png":
         with Image.open(path) as image:
@@ -64,7 +63,7 @@ def test_html_is_whole_without_network_or_matplotlib(
 ) -> None:
     monkeypatch.setattr(drawing, "plot_available", lambda: False)
     path = tmp_path / "a.html"
-    draw_models(models(), path)
+    draw_picture(models(), path)
     text = path.read_text("utf-8")
     assert not re.search(r"https?:|src=|href=|@import|url\(", text)
     svg = re.search(r"<svg.*?</svg>", text, re.DOTALL)
@@ -76,12 +75,12 @@ def test_html_is_whole_without_network_or_matplotlib(
     assert sum("not certified" in words for words in titles) == 3
     assert text.count("<tr ") == 24
     with pytest.raises(MissingExtraError, match="install the extra 'plot'"):
-        draw_models(models(), tmp_path / "a.svg")
+        draw_picture(models(), tmp_path / "a.svg")
 
 
 def test_names_cannot_break_out_of_the_page(tmp_path: Path) -> None:
     path = tmp_path / "a.html"
-    draw_models(lines_of_results([model_result("<script>alert(1)</script>&")]), path)
+    draw_picture(picture_of_results([model_result("<script>alert(1)</script>&")]), path)
     text = path.read_text("utf-8")
     assert "<script>alert" not in text
     assert text.count("<script>") == 1
@@ -89,25 +88,25 @@ def test_names_cannot_break_out_of_the_page(tmp_path: Path) -> None:
 
 def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"use \.svg, \.png, \.pdf, \.html"):
-        draw_models(models(), tmp_path / "a.gif")
+        draw_picture(models(), tmp_path / "a.gif")
     with pytest.raises(UsageError, match="a gap table has no curve"):
-        lines_of_results([gap_table()])
+        picture_of_results([gap_table()])
     with pytest.raises(UsageError, match="nothing to draw"):
-        lines_of_results([])
+        picture_of_results([])
     mean = model_result("GAN", convention="mean over all samples of an image, pixels 0..1")
     with pytest.raises(UsageError, match="several distortions cannot share an axis"):
-        lines_of_results([model_result(), mean])
+        picture_of_results([model_result(), mean])
 
 
 def test_lines_rise_in_distortion_and_names_are_distinct() -> None:
-    picture = lines_of_results([model_result("VAE"), model_result("VAE"), ladder()])
+    picture = picture_of_results([model_result("VAE"), model_result("VAE"), ladder()])
     labels = [line.label for line in picture.lines]
     assert labels == ["VAE", "VAE (2)", *NAMES]
-    assert lines_of_results([ladder(), model_result("GAN")]).lines[0].label == f"VAE: {NAMES[0]}"
+    assert picture_of_results([ladder(), model_result("GAN")]).lines[0].label == f"VAE: {NAMES[0]}"
     for line in picture.lines:
-        assert list(line.distortion) == sorted(line.distortion)
+        assert [point.x for point in line.points] == sorted(point.x for point in line.points)
     assert picture.is_logarithmic
-    assert [ceiling.rate_bits for ceiling in picture.ceilings] == pytest.approx([9.97, 15.29], 1e-3)
+    assert [ceiling.y for ceiling in picture.ceilings] == pytest.approx([9.97, 15.29], 1e-3)
 
 
 def test_one_point_alone_can_be_drawn(tmp_path: Path) -> None:
@@ -115,22 +114,16 @@ def test_one_point_alone_can_be_drawn(tmp_path: Path) -> None:
     from tests.codec.rate_distortion.made_up_models import rung
 
     alone = Ladder("m", "d", 9, (rung("files", "bytes", [(0.0, 0.0)], half_width=0.0),))
-    draw_models(lines_of_results([alone]), tmp_path / "a.html")
+    draw_picture(picture_of_results([alone]), tmp_path / "a.html")
     if plot_available():
-        draw_models(lines_of_results([alone]), tmp_path / "a.svg")
+        draw_picture(picture_of_results([alone]), tmp_path / "a.svg")
 
 
 def test_names_cover_neither_each_other_nor_points() -> None:
     width, height, font = 450.0, 330.0, 11.0
-    for picture in (lines_of_results([ladder()]), models()):
+    for picture in (picture_of_results([ladder()]), models()):
         paths = [
-            [
-                (
-                    picture.position(p.distortion) * width,
-                    p.rate_bits / picture.rate_limit() * height,
-                )
-                for p in line.points
-            ]
+            [(picture.across(p.x) * width, picture.up(p.y) * height) for p in line.points]
             for line in picture.lines
         ]
         boxes = []

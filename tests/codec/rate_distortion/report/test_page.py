@@ -68,7 +68,7 @@ def flat_picture(name: str, *colours: tuple[int, int, int], side: int = 200) -> 
 
 
 def page_text(*pictures: ShownPicture) -> str:
-    return report_page("T", [curve(), curve(0.7, codec="photo")], pictures, {}, "jpeg")
+    return report_page("T", [curve(), curve(0.7, codec="photo")], pictures, [], "jpeg")
 
 
 def test_the_command_writes_it(
@@ -155,7 +155,7 @@ def test_no_more_than_some_pictures(
 def test_names_cannot_break_out_of_the_page() -> None:
     evil = '"><script>alert(1)</script>&'
     picture = flat_picture(evil, (1, 2, 3), (4, 5, 6))
-    text = report_page(evil, [curve(codec=evil)], [picture], {}, evil)
+    text = report_page(evil, [curve(codec=evil)], [picture], [], evil)
     assert text.count("<script>") == 1
     assert len(Outline(text).all("img")) == 2
 
