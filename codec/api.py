@@ -23,10 +23,9 @@ from codec.options import (
     PathName,
     takes_options,
 )
-from codec.pictures.forms import ReturnType, check_return_type, in_form
 from codec.pipeline.decode_file import read_bands
 from codec.results import Compression, Decompression, FileInfo, Verification, file_info
-from codec.system.source import Source, opened
+from codec.system.source import Source, opened, opened_seekable
 from codec.system.write_file import write_atomically
 
 if TYPE_CHECKING:
@@ -36,7 +35,8 @@ if TYPE_CHECKING:
     from PIL import Image
     from typing_extensions import Unpack
 
-    from codec.pictures.picture import ImageSource, Picture
+    from codec.pictures.picture import Picture, ReturnType
+    from codec.pictures.read import ImageSource
 
 _log = logging.getLogger("codec")
 
@@ -100,7 +100,7 @@ def compress_with(
     progress   called with the share of an effort's search that is done, 0 .. 1
     """
     from codec import loading
-    from codec.pictures.picture import picture_from
+    from codec.pictures.read import picture_from
     from codec.pipeline.quality_search import meet
 
     picture = picture_from(
@@ -166,6 +166,8 @@ def decompress(
     What ``region`` and ``layers`` leave out of a file is not read, and so not checked either.
     Raises UsageError, InputError, StreamError, ModelError.
     """
+    from codec.pictures.picture import check_return_type, in_form
+
     check_return_type(as_)
     return in_form(decompress_to_picture(data, **options), as_)
 
@@ -257,12 +259,11 @@ def verify(
     from codec.pipeline.decode import decode_bands
 
     options = DecompressOptions(device=device, checkpoint=checkpoint)
-    with opened(data) as fo:
-        content = fo if fo.seekable() else io.BytesIO(fo.read())
-        start = content.tell()
-        info = inspect(content)
-        content.seek(start)
-        container = read_container(content)
+    with opened_seekable(data) as fo:
+        start = fo.tell()
+        info = inspect(fo)
+        fo.seek(start)
+        container = read_container(fo)
     header = container.header
     model = loading.load_model_of(header, device=options.device, checkpoint=options.checkpoint)
     for _ in decode_bands(container, model).bands:

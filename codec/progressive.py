@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal, overload
 
 from bitstream import Container, read_layers
 from codec.options import DecompressOptions
-from codec.pictures.forms import ReturnType, check_return_type, in_form
 from codec.system.source import Source, opened
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
-    from codec.pictures.picture import Picture
+    from codec.pictures.picture import Picture, ReturnType
 
 
 @overload
@@ -47,6 +46,8 @@ def decompress_progressive(
     Raises UsageError for wrong arguments at once, and what ``decompress`` raises while the file
     is read: of a file that ends early, after the images of its complete layers.
     """
+    from codec.pictures.picture import check_return_type, in_form
+
     check_return_type(as_)
     options = DecompressOptions(seed=seed, device=device)
     return (in_form(picture, as_) for picture in _pictures(data, options))

@@ -30,7 +30,7 @@ from benchmarks.harness.results import Measured, load_average, provenance
 from bitstream.errors import UsageError
 from codec import api
 from codec.models.catalog import ARCHITECTURES, FOREIGN
-from codec.pictures.picture import picture_from
+from codec.pictures.read import picture_from
 from codec.rate_distortion import MissingExtraError
 
 SCHEMA, RESULT = "calotype.zoo/1", "zoo.json"

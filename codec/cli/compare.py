@@ -121,7 +121,7 @@ def _read(name: str, reduce_depth: bool, device: str) -> tuple[Picture, str, int
 
     from bitstream import limits
     from codec import api
-    from codec.pictures.picture import picture_from
+    from codec.pictures.read import picture_from
     from codec.system.source import opened
 
     with opened(read_input(Job(None if name == PIPE else Path(name), None))) as fo:

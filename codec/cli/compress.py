@@ -171,7 +171,7 @@ def _in_steps(advance: Advance, steps: int) -> Callable[[float], None]:
 
 
 def _is_image(path: Path) -> bool:
-    from codec.pictures.picture import has_image_suffix
+    from codec.pictures.read import has_image_suffix
 
     return path.suffix.lower() != SUFFIX and has_image_suffix(path)
 

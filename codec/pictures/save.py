@@ -14,10 +14,9 @@ from PIL import Image
 
 from bitstream import OutputError, UsageError, limits
 from codec.pictures.bands import Bands, bands_of
-from codec.pictures.picture import Picture, to_numpy
+from codec.pictures.picture import EXIF_PREFIX, Picture, to_numpy
 from codec.pictures.png_writer import write_png
 
-_EXIF_PREFIX = b"Exif\x00\x00"
 _XMP_TAG = 700  # in TIFF
 
 
@@ -174,7 +173,7 @@ def _metadata(bands: Bands, entry: _Format, name: str) -> tuple[dict[str, Any], 
         if value is None:
             continue
         if can:
-            options[key] = _EXIF_PREFIX + value if key == "exif" else value
+            options[key] = EXIF_PREFIX + value if key == "exif" else value
         else:
             notices.append(f"the {title} was left out: {name} cannot hold it")
     if "xmp" in options and name == "TIFF":

@@ -17,7 +17,7 @@ from __future__ import annotations
 import io
 import logging
 from dataclasses import fields, replace
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, Any, cast
 
 from PIL import Image, ImageFile
 
@@ -28,15 +28,12 @@ from bitstream import (
     UsageError,
     read_tiles,
 )
-
-if TYPE_CHECKING:
-    from codec.pictures.picture import Picture
+from codec.pictures.picture import EXIF_PREFIX, Picture, pillow_info, to_numpy
 
 FORMAT = "CALO"
 MIME = "image/x-calotype"
 
 _MODES = {(1, False): "L", (1, True): "LA", (3, False): "RGB", (3, True): "RGBA"}
-_EXIF_PREFIX = b"Exif\x00\x00"
 _log = logging.getLogger("codec")
 
 
@@ -62,12 +59,7 @@ class CaloImageFile(ImageFile.ImageFile):
         header = found.header
         self._size = header.width, header.height
         self._mode = _MODES[header.channels, found.alpha is not None]
-        if found.icc is not None:
-            self.info["icc_profile"] = found.icc
-        if found.exif is not None:
-            self.info["exif"] = _EXIF_PREFIX + found.exif
-        if found.xmp is not None:
-            self.info["xmp"] = found.xmp
+        self.info.update(pillow_info(found.icc, found.exif, found.xmp))
         self.tile = [ImageFile._Tile("calotype", (0, 0, *self.size), offset, None)]
 
 
@@ -79,7 +71,6 @@ class CaloDecoder(ImageFile.PyDecoder):
     def decode(self, buffer: Any) -> tuple[int, int]:
         """Read the file at its place and set all of the image; raises OSError."""
         from codec import api
-        from codec.pictures import picture as image
 
         fd = cast("Any", self.fd)
         try:
@@ -88,7 +79,7 @@ class CaloDecoder(ImageFile.PyDecoder):
             raise OSError(str(error)) from error
         for notice in picture.notices:
             _log.warning("%s", notice)
-        self.set_as_raw(image.to_numpy(picture).tobytes())
+        self.set_as_raw(to_numpy(picture).tobytes())
         return -1, 0  # done, without an error
 
 
@@ -106,7 +97,7 @@ def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     """
     from codec import api
     from codec.options import CompressOptions
-    from codec.pictures.picture import picture_from
+    from codec.pictures.read import picture_from
 
     given = im.encoderinfo
     known = {field.name for field in fields(CompressOptions)}
@@ -131,7 +122,7 @@ def _with_metadata(picture: Picture, given: dict[str, Any]) -> Picture:
     if "exif" in given:
         exif = given["exif"]
         data = exif.tobytes() if isinstance(exif, Image.Exif) else exif or b""
-        picture = replace(picture, exif=data.removeprefix(_EXIF_PREFIX) or None)
+        picture = replace(picture, exif=data.removeprefix(EXIF_PREFIX) or None)
     if "xmp" in given:
         xmp = given["xmp"]
         picture = replace(picture, xmp=(xmp.encode() if isinstance(xmp, str) else xmp) or None)

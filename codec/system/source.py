@@ -31,6 +31,21 @@ def opened(data: Source) -> Iterator[BinaryIO]:
         )
 
 
+@contextmanager
+def opened_seekable(data: Source) -> Iterator[BinaryIO]:
+    """As `opened`, but what has no places to go to, such as a pipe, is read into memory first."""
+    with opened(data) as fo:
+        if fo.seekable():
+            yield fo
+            return
+        try:
+            content = fo.read()
+        except OSError as error:
+            name = getattr(fo, "name", "the data")
+            raise InputError(f"cannot read {name}: {error.strerror or error}") from error
+        yield io.BytesIO(content)
+
+
 def _open(path: Path) -> BinaryIO:
     try:
         return path.open("rb")

@@ -13,7 +13,8 @@ from PIL import Image
 
 import codec
 from bitstream import container_from_bytes, container_to_bytes
-from codec.pictures.picture import Picture, picture_from
+from codec.pictures.picture import Picture
+from codec.pictures.read import picture_from
 
 pytestmark = pytest.mark.usefixtures("tiny_weights")
 

@@ -25,7 +25,7 @@ from bitstream import (
     container_to_bytes,
 )
 from codec.loading import load_model
-from codec.pictures.picture import picture_from
+from codec.pictures.read import picture_from
 from tests.codec.tiny_layers import (
     DATA,
     ENDS,

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from bitstream import InputError
-from codec.pictures.picture import picture_from
+from codec.pictures.read import picture_from
 
 DEEP = np.array([[0, 1, 128, 129], [256, 32768, 65406, 65535]], np.uint16)
 # The nearest of 256 levels: value · 255 / 65535.

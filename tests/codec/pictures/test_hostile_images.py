@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bitstream import CalotypeError
-from codec.pictures.picture import Picture, picture_from
+from codec.pictures.picture import Picture
+from codec.pictures.read import picture_from
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (9, 7, 3), dtype=np.uint8)
 

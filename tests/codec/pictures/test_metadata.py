@@ -10,7 +10,8 @@ from PIL import Image, ImageCms, ImageOps
 
 from bitstream import OutputError, UsageError
 from codec.pictures.orientation import apply_orientation, read_orientation, reset_orientation
-from codec.pictures.picture import Picture, picture_from, to_pil
+from codec.pictures.picture import Picture, to_pil
+from codec.pictures.read import picture_from
 from codec.pictures.save import format_of_suffix, save_picture
 
 RGB = np.random.default_rng(5).integers(0, 256, (4, 6, 3), dtype=np.uint8)

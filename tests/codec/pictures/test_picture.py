@@ -10,14 +10,8 @@ import pytest
 from PIL import Image, ImageCms
 
 from bitstream import InputError, UsageError, limits
-from codec.pictures.picture import (
-    Picture,
-    has_image_suffix,
-    picture_from,
-    to_numpy,
-    to_pil,
-    to_torch,
-)
+from codec.pictures.picture import Picture, to_numpy, to_pil, to_torch
+from codec.pictures.read import has_image_suffix, picture_from
 
 RNG = np.random.default_rng(3)
 RGB = RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)

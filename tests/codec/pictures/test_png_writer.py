@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from codec.pictures.bands import Band, Bands, bands_of
-from codec.pictures.picture import Picture, picture_from, to_numpy
+from codec.pictures.picture import Picture, to_numpy
 from codec.pictures.png_writer import write_png
+from codec.pictures.read import picture_from
 from tests.codec.tiny import photographs
 
 Uint8Array = npt.NDArray[np.uint8]

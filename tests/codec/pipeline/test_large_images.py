@@ -25,7 +25,8 @@ from codec.cli import app
 from codec.models.photo.coder import PhotoCoder
 from codec.pictures.alpha import AlphaReader, encode_alpha
 from codec.pictures.bands import bands_of
-from codec.pictures.picture import Picture, picture_from
+from codec.pictures.picture import Picture
+from codec.pictures.read import picture_from
 from codec.pictures.save import save_bands
 from codec.pipeline.decode import decode_bands, tiles_of_region
 from codec.pipeline.encode import compress_picture

@@ -17,7 +17,7 @@ from PIL import Image, ImageFile, ImageSequence, UnidentifiedImageError
 import codec
 import codec.plugins.pillow
 from bitstream import SIGNATURE
-from codec.pictures.picture import picture_from
+from codec.pictures.read import picture_from
 from tests.codec.tiny_layers import DATA, Blocks, pixels_of
 
 ROOT = Path(__file__).parents[3]
