@@ -31,7 +31,7 @@ from bitstream.errors import UsageError
 from codec.datasets.arrays import Images
 from codec.rate_distortion.ladder.rung import Rung
 from codec.rate_distortion.model_curve import NATS_PER_BIT
-from training.draw.data import evenly
+from training.data.small_images import evenly
 
 SCHEMA, RESULT = subject.SCHEMA, subject.RESULT
 LARGEST_STRIP = 4096

@@ -24,7 +24,7 @@ from benchmarks.harness.small_images import (
     read_file,
     write_file,
 )
-from training.draw.data import evenly
+from training.data.small_images import evenly
 
 SCHEMA, RESULT = subject.SCHEMA, subject.RESULT
 

@@ -33,7 +33,7 @@ from benchmarks.harness.small_images import DrawModel, as_picture, decode_prefix
 from codec.datasets.arrays import Images
 from codec.rate_distortion.ladder.rung import Rung
 from codec.rate_distortion.model_curve import NATS_PER_BIT
-from training.draw.data import evenly
+from training.data.small_images import evenly
 
 SCHEMA, RESULT = subject.SCHEMA, subject.RESULT
 

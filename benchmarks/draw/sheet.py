@@ -23,7 +23,7 @@ from benchmarks.harness.small_images import (
     write_file,
 )
 from codec.datasets.arrays import Images
-from training.draw.data import evenly
+from training.data.small_images import evenly
 
 SCHEMA, RESULT = subject.SCHEMA, subject.RESULT
 

@@ -29,7 +29,7 @@ from codec.models.sheets import blocks_of, sheet_of
 from codec.pictures.picture import Picture
 from codec.pipeline.decode import LayerDecoder, decompress_container
 from codec.pipeline.encode import compress_picture
-from training.draw.data import box_average
+from training.data.small_images import box_average
 from training.features.train import SIDE, FeatureNetwork, extract
 
 Array = npt.NDArray[np.generic]

@@ -26,7 +26,7 @@ from bitstream.errors import UsageError
 from codec.models.generative.weights_file import load_generative
 from codec.rate_distortion.ladder.ladder import Ladder
 from tests.benchmarks.tiny_dplc_set import run
-from training.draw.data import evenly
+from training.data.small_images import evenly
 
 
 def test_groups_of_runs() -> None:

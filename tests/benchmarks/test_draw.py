@@ -32,7 +32,7 @@ from codec.models.draw.exact import log_scale_levels
 from codec.pipeline.decode import decompress_container
 from tests.benchmarks.tiny_draw import DIGITS, FILES, as_picture, images_of, model, run, write_all
 from tests.codec.rate_distortion.made_up_pictures import photo_like
-from training.draw.data import evenly
+from training.data.small_images import evenly
 
 
 @pytest.fixture(scope="module")

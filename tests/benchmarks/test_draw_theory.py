@@ -26,8 +26,8 @@ from benchmarks.harness.small_images import (
 from bitstream.errors import UsageError
 from codec.rate_distortion.ladder.ladder import Ladder
 from tests.benchmarks.tiny_draw import CONFIGS, as_picture, images_of, model, run, write_all
+from training.data.small_images import evenly
 from training.draw.config import DRAW_PRESETS
-from training.draw.data import evenly
 from training.draw.learner import DrawLearner
 
 

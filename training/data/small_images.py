@@ -85,3 +85,20 @@ def centre_square(pixels: Images, crop: int, size: tuple[int, int], name: str) -
         return square
     reduced = Image.fromarray(square).resize(size[::-1], Image.Resampling.LANCZOS)
     return np.asarray(reduced, dtype=np.uint8)
+
+
+def box_average(images: Images, factor: int) -> Images:
+    """Averages of factor × factor pixels, halves to even, (n, C, h, w) to a smaller (n, C, …)."""
+    if factor == 1:
+        return images
+    count, channels, height, width = images.shape
+    boxes = images.reshape(count, channels, height // factor, factor, width // factor, factor)
+    sums = boxes.sum(axis=(3, 5), dtype=np.uint32)
+    found: Images = np.rint(sums / factor**2).astype(np.uint8)
+    return found
+
+
+def evenly(images: Images, count: int) -> Images:
+    """No more than `count` of the images, evenly spaced."""
+    places = np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int)
+    return np.ascontiguousarray(images[places])

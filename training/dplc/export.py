@@ -8,17 +8,15 @@ put into fixed point; all figures on the card are of the exported weights.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.numpy import save
 from torch import Tensor
 
 from bitstream.container import container_from_bytes, container_to_bytes
@@ -28,21 +26,19 @@ from codec.loading import HASH_BYTES
 from codec.models.dplc.coder import NAME, DplcCoder, dplc_arrays
 from codec.models.dplc.networks import DplcConfig, DplcNetworks
 from codec.models.dplc.prior import ExactBitPrior
-from codec.models.generative.weights_file import metadata_in_order
 from codec.models.sheets import sheet_of
 from codec.pictures.picture import Picture
 from codec.pipeline.decode import decompress_container
 from codec.pipeline.encode import compress_picture
-from training.data.small_images import preset_images
+from training.data.small_images import evenly, preset_images
 from training.dplc.config import DplcPreset
 from training.dplc.figures import rate_figures
 from training.dplc.learner import DplcLearner
 from training.dplc.prior_fit import fit_prior
-from training.draw.data import evenly
 from training.generative.command import named_device
 from training.generative.run import build_learner, load_generative_checkpoint, to_tensor
+from training.loop.export import write_weights_file
 from training.loop.origin import Origin, add_origin_options, card_head
-from training.loop.registry import register
 from training.photo.learner import CHECKPOINT
 
 TRAINING_IMAGES = 20_000
@@ -185,18 +181,17 @@ def export_run(
     device = device or torch.device("cpu")
     networks = exported_networks(run.learner).to(device)
     priors = fitted_priors(networks, training, held_out)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{run.name}.safetensors"
-    metadata = {"model": run.name, "config": json.dumps(asdict(networks.config))}
-    path.write_bytes(metadata_in_order(save(dplc_arrays(networks, priors), metadata)))
-    digest = register(path, [NAME])
+    arrays = dplc_arrays(networks, priors)
+    path, digest = write_weights_file(
+        folder, run.name, arrays, model=run.name, config=networks.config, models=[NAME]
+    )
     coder = DplcCoder(networks, priors, bytes.fromhex(digest)[:HASH_BYTES], device=device)
     measured = held_out if test is None else test
     figures = rate_figures(networks, to_tensor(measured))
     rows = measure_rates(coder, measured)
     part = f"{len(measured):,} {'held-out training' if test is None else 'test'} images"
     text = _card(run, path, digest, origin) + _table(rows, figures, part)
-    (folder / f"{run.name}.md").write_text(text, "utf-8")
+    path.with_suffix(".md").write_text(text, "utf-8")
     return path
 
 

@@ -21,9 +21,10 @@ from codec.models.dplc.networks import DplcNetworks, StochasticMap
 from codec.models.generative.networks import Decoder
 from training.dplc.config import DplcPreset
 from training.dplc.figures import draw_noise, rate_figures
-from training.dplc.quantizer import soft_to_hard
 from training.generative.learner import Draw
 from training.generative.wae import inverse_multiquadric_mmd, reconstruction_error
+
+SIGN_LEVELS = (-0.5, 0.5)
 
 
 class DplcLearner(nn.Module):
@@ -136,3 +137,21 @@ def fold_batch_norm(linear: nn.Linear, norm: nn.BatchNorm1d) -> None:
     scale = (norm.running_var + norm.eps).rsqrt()
     linear.weight.mul_(scale[:, None])
     linear.bias.sub_(norm.running_mean).mul_(scale)
+
+
+def soft_to_hard(
+    x: Tensor, levels: tuple[float, ...] = SIGN_LEVELS, *, softness: float = 1.0
+) -> Tensor:
+    """The level nearest to each value of x, the upper one where two are; any shape to the same.
+
+    Hard levels forward, the gradient of a soft choice back (Agustsson et al. 2017, "Soft-to-hard
+    vector quantization").
+
+    levels    ascending
+    softness  σ of the gradient, which is that of Σ_l l · softmax_l(−σ (x − l)²)
+    """
+    grid = x.new_tensor(levels)
+    hard = grid[torch.bucketize(x.detach().contiguous(), (grid[1:] + grid[:-1]) / 2, right=True)]
+    soft = ((-softness * (x[..., None] - grid).square()).softmax(-1) * grid).sum(-1)
+    # The bracket is exactly 0, so that the result is exactly a level.
+    return hard + (soft - soft.detach())

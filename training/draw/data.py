@@ -8,6 +8,7 @@ import numpy as np
 
 from codec.datasets.arrays import Images, read_images
 from training.data.crops import CropSampler, load_photographs
+from training.data.small_images import box_average
 from training.draw.config import DrawPreset
 
 
@@ -29,20 +30,3 @@ def draw_images(preset: DrawPreset, path: Path, *, part: str = "train") -> Image
         return np.ascontiguousarray(sampler(0).transpose(0, 3, 1, 2))
     images = read_images(path, shape=preset.image_shape, part=part)
     return box_average(images, preset.reduce)
-
-
-def box_average(images: Images, factor: int) -> Images:
-    """Averages of factor × factor pixels, halves to even, (n, C, h, w) to a smaller (n, C, …)."""
-    if factor == 1:
-        return images
-    count, channels, height, width = images.shape
-    boxes = images.reshape(count, channels, height // factor, factor, width // factor, factor)
-    sums = boxes.sum(axis=(3, 5), dtype=np.uint32)
-    found: Images = np.rint(sums / factor**2).astype(np.uint8)
-    return found
-
-
-def evenly(images: Images, count: int) -> Images:
-    """No more than `count` of the images, evenly spaced."""
-    places = np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int)
-    return np.ascontiguousarray(images[places])

@@ -9,17 +9,14 @@ fitted to training images.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from safetensors.numpy import save
 
 from bitstream.errors import CalotypeError, InputError, UsageError
 from bitstream.tables import TableSet, gaussian_tables
@@ -31,20 +28,17 @@ from codec.models.draw.coder import NAME, TABLE_PREFIX, DrawCoder
 from codec.models.draw.exact import ExactDraw, exact_arrays, log_scale_levels
 from codec.models.draw.network import network_from_arrays
 from codec.models.draw.recursion import DrawConfig
-from codec.models.generative.weights_file import metadata_in_order
+from training.data.small_images import evenly
 from training.draw.archive_bins import fitted_bits
 from training.draw.config import DrawPreset
-from training.draw.data import draw_images, evenly
+from training.draw.data import draw_images
 from training.draw.learner import DrawLearner
 from training.generative.run import build_learner, load_generative_checkpoint, to_tensor
 from training.generative.vae import binarize
+from training.loop.export import Array, measured_table, write_weights_file
 from training.loop.origin import Origin, add_origin_options, card_head
-from training.loop.registry import register
 from training.loop.table_fit import count_symbols, latent_tables, new_histogram
-from training.photo.export import measure, measured_table
 from training.photo.learner import CHECKPOINT
-
-Array = npt.NDArray[np.generic]
 
 QUALITIES = 12
 """Tables are fitted at so many qualities, 1 .. 100."""
@@ -163,15 +157,15 @@ def export_run(
     exact = exact_arrays(config, run.learner.network.state_dict())
     network = ExactDraw(config, exact)
     arrays = draw_arrays(network, exact, training)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{run.name}.safetensors"
-    metadata = {
-        "model": run.name,
-        "config": json.dumps(asdict(config)),
-        "side": str(run.preset.side),
-    }
-    path.write_bytes(metadata_in_order(save(arrays, metadata)))
-    digest = register(path, [NAME if run.learner.config.posterior == "uniform" else ARCHIVE_NAME])
+    path, digest = write_weights_file(
+        folder,
+        run.name,
+        arrays,
+        model=run.name,
+        config=config,
+        models=[NAME if config.posterior == "uniform" else ARCHIVE_NAME],
+        metadata={"side": str(run.preset.side)},
+    )
     # From here on the learner measures what was exported.
     run.learner.network.load_state_dict(network_from_arrays(config, exact).state_dict())
     figures = {} if test is None else run.learner.validate(to_tensor(test))
@@ -180,9 +174,8 @@ def export_run(
         tables = TableSet.from_arrays(arrays, TABLE_PREFIX)
         coder = DrawCoder(network, tables, bytes.fromhex(digest)[:HASH_BYTES])
         chosen = evenly(test, CARD_IMAGES)
-        rows = measure(coder, list(chosen.transpose(0, 2, 3, 1)))
-        text += measured_table(rows, len(chosen), part="test")
-    (folder / f"{run.name}.md").write_text(text, "utf-8")
+        text += measured_table(coder, list(chosen.transpose(0, 2, 3, 1)), part="test")
+    path.with_suffix(".md").write_text(text, "utf-8")
     return path
 
 

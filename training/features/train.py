@@ -35,7 +35,7 @@ from bitstream.errors import CalotypeError, InputError, UsageError, WeightsMisma
 from codec.datasets.arrays import Images, read_images
 from codec.datasets.pictures import find_images
 from codec.system.write_file import write_atomically
-from training.draw.data import box_average
+from training.data.small_images import box_average
 from training.features.labels import find_labels, read_labels
 
 FORMAT = "calotype-features-1"

@@ -12,16 +12,13 @@ posteriors of training images (steps, blocks, class tables). A Bernoulli VAE bec
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.numpy import save_file
 
 from bitstream.errors import CalotypeError, UsageError
 from bitstream.tables import TOTAL, TableSet, tables_from_pmfs
@@ -45,10 +42,9 @@ from codec.models.vae.coder import MODEL_IDS
 from codec.models.vae.exact_mlp import ExactLinear, mlp_to_arrays, to_fixed_point
 from codec.models.vae.sample_coders import Posterior, RelativeEntropyCoder
 from codec.priors import StandardNormal
+from training.loop.export import Array, write_weights_file
 from training.loop.origin import card_head
-from training.loop.registry import register
 
-Array = npt.NDArray[np.generic]
 Float64Array = npt.NDArray[np.float64]
 Int32Array = npt.NDArray[np.int32]
 Uint8Array = npt.NDArray[np.uint8]
@@ -155,13 +151,11 @@ def write_digits(
 
     codecs   names in the catalogue that run on this file
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.safetensors"
-    save_file(arrays, path, metadata={"model": name, "config": json.dumps(asdict(model.config))})
-    path.chmod(0o644)
-    digest = register(path, codecs)
+    path, digest = write_weights_file(
+        folder, name, arrays, model=name, config=model.config, models=codecs
+    )
     card = _card(name, path, digest, arrays, model, codecs)
-    (folder / f"{name}.md").write_text(card, "utf-8")
+    path.with_suffix(".md").write_text(card, "utf-8")
     return path
 
 

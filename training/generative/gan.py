@@ -1,4 +1,6 @@
-"""Wasserstein GAN with gradient penalty: Gulrajani et al. 2017, algorithm 1."""
+"""Wasserstein GAN with gradient penalty (Gulrajani et al. 2017, algorithm 1), and the regulariser
+BRE of its critic (Cao et al. 2018, "Improving GAN training via binarized representation entropy").
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,6 @@ from torch.nn import functional as F
 
 from codec.models.generative.networks import GenerativeModel
 from codec.priors import StandardNormal
-from training.generative.bre import binarized_representation_entropy
 from training.generative.config import GenerativePreset, PenaltyNorm
 from training.generative.learner import (
     Draw,
@@ -25,6 +26,8 @@ from training.generative.learner import (
 )
 
 LEAK = 0.2
+RELATIVE_SOFTNESS = 1e-3
+"""ε of the soft signs, relative to the mean size of a pre-activation."""
 
 
 class Critic(nn.Module):
@@ -186,3 +189,38 @@ class GanLearner(AdversarialLearner):
     def model(self) -> GenerativeModel:
         """The averaged generator, with a standard normal prior and no encoder."""
         return GenerativeModel(self.config, self.average, None, StandardNormal(self.config.code))
+
+
+def soft_signs(h: Tensor) -> Tensor:
+    """Activation pattern a = h / (|h| + ε), ε = 0.001·mean|h| without gradient; (n, d) to (n, d).
+
+    Close to the sign of every pre-activation, and with a gradient.
+    """
+    softness = RELATIVE_SOFTNESS * h.detach().abs().mean()
+    return h / (h.abs() + softness.clamp(min=torch.finfo(h.dtype).tiny))
+
+
+def marginal_entropy_penalty(a: Tensor) -> Tensor:
+    """R_ME = 1/d·Σ_k (mean_i a_ik)² of patterns a (n, d).
+
+    0 where every unit is active for half of the images, 1 where none ever changes.
+    """
+    return a.mean(0).square().mean()
+
+
+def correlation_penalty(a: Tensor) -> Tensor:
+    """R_AC = mean over pairs i ≠ j of max(0, |a_i·a_j|/d − 3/√d) of patterns a (n, d).
+
+    0 where the patterns of different images are unrelated (independent signs stay below three
+    standard deviations), 1 − 3/√d where all are equal or opposite.
+    """
+    count, units = a.shape
+    excess = ((a @ a.T).abs() / units - 3 / math.sqrt(units)).clamp(min=0)
+    return (excess.sum() - excess.diagonal().sum()) / (count * (count - 1))
+
+
+def binarized_representation_entropy(pre_activations: Sequence[Tensor]) -> Tensor:
+    """R_ME + R_AC, mean over layers of pre-activations (n, …)."""
+    patterns = [soft_signs(h.flatten(1).float()) for h in pre_activations]
+    penalties = [marginal_entropy_penalty(a) + correlation_penalty(a) for a in patterns]
+    return torch.stack(penalties).mean()

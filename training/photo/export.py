@@ -8,23 +8,18 @@ Beside the safetensors file stand a model card and `registry.json`, which names 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors.numpy import save_file
 
-from bitstream.container import container_from_bytes, container_to_bytes
 from bitstream.errors import CalotypeError
 from bitstream.tables import TableSet, gaussian_tables, tables_from_pmfs
 from codec.coding.exact_layers import to_arrays
 from codec.loading import HASH_BYTES
-from codec.models.base import LoadedModel
 from codec.models.photo.coder import PhotoCoder
 from codec.models.photo.exact_context import context_arrays
 from codec.models.photo.fixed_point import exact_context, exact_layers
@@ -35,20 +30,12 @@ from codec.models.photo.network import (
     PhotoConfig,
     PhotoModel,
 )
-from codec.pictures.picture import Picture
-from codec.pipeline.decode import decompress_container
-from codec.pipeline.encode import compress_picture
-from codec.rate_distortion import psnr_db
 from training.data.crops import Pixels, load_photographs
 from training.loop.checkpoint import load_checkpoint
+from training.loop.export import Array, measured_table, write_weights_file
 from training.loop.origin import Origin, add_origin_options, card_head
-from training.loop.registry import register
 from training.loop.table_fit import SymbolCounts, hyper_tables, made_certain
 from training.photo.learner import CHECKPOINT
-
-Array = npt.NDArray[np.generic]
-
-CARD_QUALITIES = (10, 25, 40, 55, 70, 85, 100)
 
 
 def network_arrays(model: PhotoModel) -> dict[str, Array]:
@@ -114,29 +101,6 @@ def _crops(photographs: Sequence[Pixels], crop: int) -> Iterator[Pixels]:
         yield photograph[top : top + height, left : left + width]
 
 
-@dataclass(frozen=True)
-class Measured:
-    """Means over a set of images at one quality: real bytes, and PSNR as the mean of dB."""
-
-    quality: float
-    rate_bpp: float
-    psnr_db: float
-
-
-def measure(coder: LoadedModel, images: Sequence[Pixels]) -> list[Measured]:
-    """Code whole files of uint8 images (h, w, 3) and decode them again."""
-    rows = []
-    for quality in CARD_QUALITIES:
-        rates, psnrs = [], []
-        for pixels in images:
-            data = container_to_bytes(compress_picture(Picture(pixels), coder, quality=quality))
-            decoded = decompress_container(container_from_bytes(data), coder).pixels
-            rates.append(8 * len(data) / (pixels.shape[0] * pixels.shape[1]))
-            psnrs.append(psnr_db(pixels, decoded))
-        rows.append(Measured(quality, float(np.mean(rates)), float(np.mean(psnrs))))
-    return rows
-
-
 def write_weights(
     folder: Path,
     name: str,
@@ -153,33 +117,14 @@ def write_weights(
 
     The card states what the written weights measure on the `validation` images.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.safetensors"
     model = model or name
-    metadata = {"model": model, "config": json.dumps(asdict(config))}
-    save_file(arrays, path, metadata=metadata)
-    path.chmod(0o644)
-    digest = register(path, [model])
+    path, digest = write_weights_file(
+        folder, name, arrays, model=model, config=config, models=[model]
+    )
     coder = PhotoCoder(arrays, config, bytes.fromhex(digest)[:HASH_BYTES])
-    rows = measure(coder, validation) if validation else []
-    card = _card(name, path, digest, arrays, config, origin) + measured_table(rows, len(validation))
-    (folder / f"{name}.md").write_text(card, "utf-8")
+    card = _card(name, path, digest, arrays, config, origin) + measured_table(coder, validation)
+    path.with_suffix(".md").write_text(card, "utf-8")
     return path
-
-
-def measured_table(rows: Sequence[Measured], images: int, *, part: str = "validation") -> str:
-    """What `measure` found of so many images, for a model card; nothing where it found nothing."""
-    if not rows:
-        return ""
-    lines = [
-        "",
-        f"Measured on {images} {part} images (whole files, 8-bit RGB, mean of dB):",
-        "",
-        "| quality | bits per pixel | PSNR, dB |",
-        "|---|---|---|",
-        *(f"| {row.quality:g} | {row.rate_bpp:.4f} | {row.psnr_db:.2f} |" for row in rows),
-    ]
-    return "\n".join(lines) + "\n"
 
 
 def _card(

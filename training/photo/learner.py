@@ -23,7 +23,6 @@ from training.loop.checkpoint import parse_checkpoint, read_checkpoint, save_che
 from training.loop.process_group import ALONE, ProcessGroup
 from training.photo.config import PhotoPreset
 from training.photo.losses import rate_distortion_loss, sample_positions
-from training.photo.sample_noise import SampleNoise
 from training.photo.warm_start import start_from_weights
 
 CHECKPOINT = "checkpoint.pt"
@@ -323,3 +322,32 @@ class Trainer:
             rounded = output.reconstruction.clamp(0, 1).mul(255).round().div(255)
             psnrs.append(float(-10 * torch.log10((rounded - pixels).square().mean())))
         return float(np.mean(rates)), float(np.mean(psnrs))
+
+
+class SampleNoise:
+    """Noise in [0, 1) that every sample of a batch has from a generator of its own.
+
+    It depends on the seed, the step, the sample's place in the whole batch and the number of the
+    call: not on the other samples that a process has. The costs are those of one draw of the
+    whole, and some microseconds a sample.
+
+    samples   places of the samples in the whole batch, in the order of the first dimension
+    """
+
+    def __init__(self, seed: int, step: int, samples: Sequence[int]) -> None:
+        self.seed, self.step, self.samples = seed, step, samples
+        self.draws = 0
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """Uniform noise, (samples, …) as `values`; other noise at every call."""
+        self.draws += 1
+        generator = torch.Generator(values.device)
+        noise = torch.empty_like(values)
+        for row, sample in zip(noise, self.samples, strict=True):
+            key = np.random.SeedSequence((self.seed, self.step, sample, self.draws))
+            generator.manual_seed(int(key.generate_state(1, np.uint64)[0]))
+            # Drawn in a layout of its own: that of a batch may depend on its size.
+            row.copy_(
+                torch.rand(row.shape, generator=generator, dtype=values.dtype, device=values.device)
+            )
+        return noise

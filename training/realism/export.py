@@ -14,10 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from safetensors.numpy import save_file
 from torch import Tensor
 
 from bitstream.errors import CalotypeError, UsageError
@@ -29,14 +26,11 @@ from codec.models.photo.realism import (
     load_realism,
 )
 from training.data.crops import Pixels, load_photographs
+from training.loop.export import Array, measured_table, write_weights_file
 from training.loop.origin import Origin, add_origin_options, card_head
-from training.loop.registry import register
-from training.photo.export import measure, measured_table
 from training.photo.learner import CHECKPOINT
 from training.realism.photo_weights import PhotoWeights, load_photo_weights
 from training.realism.run import check_photo, load_realism_checkpoint
-
-Array = npt.NDArray[np.generic]
 
 
 def realism_arrays(state: Mapping[str, Tensor]) -> dict[str, Array]:
@@ -64,18 +58,17 @@ def write_realism(
 
     The card states what the written weights measure on `validation` pictures, uint8 (h, w, 3).
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{NAME}.safetensors"
-    config = json.dumps(asdict(photo.coder.config))
-    metadata = {"model": NAME, "config": config, PHOTO_HASH_KEY: photo.sha256}
-    save_file(arrays, path, metadata=metadata)
-    path.chmod(0o644)
-    digest = register(path, [NAME])
+    config = photo.coder.config
+    extra = {PHOTO_HASH_KEY: photo.sha256}
+    path, digest = write_weights_file(
+        folder, NAME, arrays, model=NAME, config=config, models=[NAME], metadata=extra
+    )
     card = _card(path, digest, arrays, photo, origin)
     if validation:
-        realistic = load_realism(arrays, metadata, device=photo.coder.device)
-        rows = measure(RealisticPhoto(photo.coder, realistic, 1), validation)
-        card += measured_table(rows, len(validation))
+        networks = load_realism(
+            arrays, {"config": json.dumps(asdict(config)), **extra}, device=photo.coder.device
+        )
+        card += measured_table(RealisticPhoto(photo.coder, networks, 1), validation)
         card += "\nThe PSNR is that of realism 1; the card of the photo weights has that of 0.\n"
     path.with_suffix(".md").write_text(card, "utf-8")
     return path

@@ -22,8 +22,7 @@ from tests.training.generative.test_learners import strokes
 from training.dplc.config import DPLC_PRESETS, DplcPreset
 from training.dplc.figures import draw_noise, rate_figures
 from training.dplc.generator import load_generator
-from training.dplc.learner import DplcLearner, fold_batch_norm
-from training.dplc.quantizer import soft_to_hard
+from training.dplc.learner import DplcLearner, fold_batch_norm, soft_to_hard
 from training.draw.config import DRAW_PRESETS
 from training.generative.config import GENERATIVE_PRESETS
 from training.generative.run import GenerativeTrainer, build_learner, to_tensor

@@ -24,8 +24,8 @@ from tests.codec.models.draw import tiny as tiny_draw
 from tests.training.draw.test_learner import FILES, save_scenes
 from tests.training.generative.test_learners import save_idx, strokes
 from training.__main__ import main as train
+from training.data.small_images import evenly
 from training.draw.config import DRAW_PRESETS
-from training.draw.data import evenly
 from training.draw.export import main as export
 from training.draw.export import step_tables
 from training.draw.learner import DrawLearner

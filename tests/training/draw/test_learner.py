@@ -20,8 +20,9 @@ from codec.models.draw.network import DrawNetwork
 from codec.models.draw.recursion import DrawConfig, Prior
 from tests.codec.models.draw import tiny as tiny_draw
 from tests.training.generative.test_learners import strokes
+from training.data.small_images import box_average
 from training.draw.config import DRAW_PRESETS, DrawPreset
-from training.draw.data import box_average, draw_images
+from training.draw.data import draw_images
 from training.draw.learner import DrawLearner, Noise
 from training.generative.config import GENERATIVE_PRESETS
 from training.generative.run import GenerativeTrainer, build_learner, to_tensor

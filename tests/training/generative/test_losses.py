@@ -10,14 +10,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from training.generative.bre import (
+from training.generative.config import GENERATIVE_PRESETS
+from training.generative.gan import (
+    Critic,
     binarized_representation_entropy,
     correlation_penalty,
+    gradient_penalty,
     marginal_entropy_penalty,
     soft_signs,
 )
-from training.generative.config import GENERATIVE_PRESETS
-from training.generative.gan import Critic, gradient_penalty
 from training.generative.learner import nearest_figures, squared_error
 from training.generative.rae import RaeLearner, fit_mixture
 from training.generative.vae import VaeLearner, binarize, kl_to_standard_normal

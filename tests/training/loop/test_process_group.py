@@ -25,8 +25,7 @@ from training.__main__ import main as train
 from training.data.crops import CropSampler
 from training.loop.checkpoint import load_checkpoint
 from training.loop.process_group import ALONE, ProcessGroup, joined, require_alone
-from training.photo.learner import Budget
-from training.photo.sample_noise import SampleNoise
+from training.photo.learner import Budget, SampleNoise
 
 ROOT = Path(__file__).parents[3]
 CPU = torch.device("cpu")

@@ -17,7 +17,7 @@ from codec.models.dplc.networks import DplcConfig, DplcNetworks
 from codec.models.dplc.prior import ExactBitPrior
 from codec.models.sheets import blocks_of
 from tests.codec.tiny import photographs
-from training.loop.registry import register
+from training.loop.export import register
 
 COLOUR = DplcConfig(3, 32, 6, (4, 5, 6), (4, 4, 5, 6), 6, noise=2, rates=(0, 1, 3))
 GREY = DplcConfig(1, 16, 4, (4, 5), (4, 4, 4, 5), 4, noise=1, rates=(0, 2, 5))

@@ -17,9 +17,10 @@ from codec.models.draw.network import DrawNetwork
 from codec.models.draw.recursion import DrawConfig
 from tests.codec.tiny import photographs
 from training.draw.config import DrawPreset
-from training.draw.export import Array, Run, draw_arrays, export_run
+from training.draw.export import Run, draw_arrays, export_run
 from training.draw.learner import DrawLearner
 from training.generative.run import build_learner, to_tensor
+from training.loop.export import Array
 from training.loop.origin import Origin
 
 CONFIG = DrawConfig(3, "gaussian", "uniform", 3, 4, (8, 6), (3, 2), knots=3)

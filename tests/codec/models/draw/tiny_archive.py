@@ -24,7 +24,7 @@ from codec.models.draw.recursion import DrawConfig
 from training.draw.archive_bins import fitted_bits
 from training.draw.config import DrawPreset
 from training.generative.run import build_learner, to_tensor
-from training.loop.registry import register
+from training.loop.export import register
 
 SIDE = 8
 STEPS = 100

@@ -25,7 +25,7 @@ from bitstream.errors import (
 from codec import loading
 from codec.models.photo.coder import PhotoCoder, TileSymbols, hyper_indexes
 from tests.codec.tiny import photographs
-from training.loop.registry import register
+from training.loop.export import register
 
 QUALITIES = (1.0, 37.31, 75.0, 100.0)
 

@@ -36,7 +36,7 @@ from codec.pipeline.encode import compress_picture
 from tests.codec.models.photo.tiny_realism import write_tiny_realism
 from tests.codec.tiny import photographs
 from tests.codec.tiny_layers import Blocks
-from training.loop.registry import register
+from training.loop.export import register
 
 Pixels = npt.NDArray[np.uint8]
 SIDE = 160

@@ -16,6 +16,7 @@ from codec.models.vae.archive import BitsBackCoder, load_bits_back
 from codec.models.vae.coder import VaeCoder, vae_loader
 from codec.priors import StandardNormal
 from training.generative import digits_export
+from training.loop.export import Array
 
 LOSSY = ("vae-round", "vae-dither", "vae-rec", "vae-vbq")
 NAMES = (*LOSSY, "vae-bits-back")
@@ -71,7 +72,7 @@ def generative(likelihood: str) -> GenerativeModel:
 
 
 @functools.cache
-def lossy_arrays() -> dict[str, digits_export.Array]:
+def lossy_arrays() -> dict[str, Array]:
     """The arrays of the four lossy models, fitted with little effort."""
     images = digits(300, seed=6)
     return digits_export.lossy_arrays(

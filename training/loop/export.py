@@ -1,0 +1,112 @@
+"""What every export ends with: the weights file, its registry entry, and figures for its card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import save
+
+from bitstream.container import container_from_bytes, container_to_bytes
+from codec.loading import hash_weights
+from codec.models.base import LoadedModel
+from codec.models.generative.weights_file import metadata_in_order
+from codec.pictures.picture import Picture
+from codec.pipeline.decode import decompress_container
+from codec.pipeline.encode import compress_picture
+from codec.rate_distortion import psnr_db
+from codec.system.write_file import write_atomically
+from training.data.crops import Pixels
+
+Array = npt.NDArray[np.generic]
+
+CARD_QUALITIES = (10, 25, 40, 55, 70, 85, 100)
+
+
+def write_weights_file(
+    folder: Path,
+    name: str,
+    arrays: Mapping[str, Array],
+    *,
+    model: str,
+    config: Any,
+    models: Sequence[str],
+    metadata: Mapping[str, str] | None = None,
+) -> tuple[Path, str]:
+    """Write `<name>.safetensors` and register it; returns its path and its SHA-256.
+
+    model     the name that its metadata gives
+    config    dataclass of the sizes, which goes into the metadata as JSON
+    models    of the catalogue that load this file, see `register`
+    metadata  further entries
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.safetensors"
+    entries = {"model": model, "config": json.dumps(asdict(config)), **(metadata or {})}
+    data = metadata_in_order(save(dict(arrays), entries))
+    write_atomically(path, lambda file: file.write(data), force=True)
+    return path, register(path, models)
+
+
+def register(path: Path, models: Sequence[str]) -> str:
+    """Name a weights file for models of the catalogue in the `registry.json` beside it.
+
+    It becomes the default of these models, before those of other names that the folder holds.
+    Returns its SHA-256 in hexadecimal.
+    """
+    registry_path = path.with_name("registry.json")
+    registry = json.loads(registry_path.read_text("utf-8")) if registry_path.exists() else {}
+    digest = hash_weights(path).hex()
+    for model in models:
+        others = [entry for entry in registry.get(model, []) if entry["file"] != path.name]
+        registry[model] = [{"file": path.name, "sha256": digest}, *others]
+    registry_path.write_text(json.dumps(registry, indent=2) + "\n", "utf-8")
+    return digest
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Means over a set of images at one quality: real bytes, and PSNR as the mean of dB."""
+
+    quality: float
+    rate_bpp: float
+    psnr_db: float
+
+
+def measure(coder: LoadedModel, images: Sequence[Pixels]) -> list[Measured]:
+    """Code whole files of uint8 images (h, w, 3) and decode them again."""
+    rows = []
+    for quality in CARD_QUALITIES:
+        rates, psnrs = [], []
+        for pixels in images:
+            data = container_to_bytes(compress_picture(Picture(pixels), coder, quality=quality))
+            decoded = decompress_container(container_from_bytes(data), coder).pixels
+            rates.append(8 * len(data) / (pixels.shape[0] * pixels.shape[1]))
+            psnrs.append(psnr_db(pixels, decoded))
+        rows.append(Measured(quality, float(np.mean(rates)), float(np.mean(psnrs))))
+    return rows
+
+
+def measured_table(
+    coder: LoadedModel, images: Sequence[Pixels], *, part: str = "validation"
+) -> str:
+    """A table of what `measure` measures of images, for a model card; nothing without images."""
+    if not len(images):
+        return ""
+    lines = [
+        "",
+        f"Measured on {len(images)} {part} images (whole files, 8-bit RGB, mean of dB):",
+        "",
+        "| quality | bits per pixel | PSNR, dB |",
+        "|---|---|---|",
+        *(
+            f"| {row.quality:g} | {row.rate_bpp:.4f} | {row.psnr_db:.2f} |"
+            for row in measure(coder, images)
+        ),
+    ]
+    return "\n".join(lines) + "\n"
