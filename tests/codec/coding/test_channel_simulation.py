@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +11,7 @@ import pytest
 from bitstream.errors import UsageError
 from codec.coding import channel_simulation as rec
 from codec.coding.prior_tables import normal_distribution
+from tests.limits import cpu_limit
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -103,10 +103,9 @@ def test_the_index_costs_kl_and_a_little(mean: list[float], variance: list[float
 
 
 def test_time_is_bounded() -> None:
-    begin = time.perf_counter()
-    index = rec.select(np.array([60.0]), np.array([1e-6]), 0)
+    with cpu_limit(3):
+        index = rec.select(np.array([60.0]), np.array([1e-6]), 0)
     assert 0 <= index < rec.MAX_CANDIDATES
-    assert time.perf_counter() - begin < 1
     assert rec.candidate_count(0.0) == 32
     assert rec.candidate_count(6.0) == 2**11
     assert rec.candidate_count(1e9) == rec.MAX_CANDIDATES

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from bitstream.errors import (
 from codec import loading
 from codec.models.photo.coder import PhotoCoder, TileSymbols, hyper_indexes
 from tests.codec.tiny import photographs
+from tests.limits import cpu_limit
 from training.loop.export import register
 
 QUALITIES = (1.0, 37.31, 75.0, 100.0)
@@ -144,10 +144,8 @@ def test_damaged_payloads_are_refused(coder: PhotoCoder, cut: int) -> None:
 
 @pytest.mark.parametrize("payload", [b"", b"\x01", bytes(range(1, 200)), b"\xff" * 300])
 def test_a_large_tile_of_few_bytes_is_refused_at_once(coder: PhotoCoder, payload: bytes) -> None:
-    begin = time.perf_counter()
-    with pytest.raises(PayloadError):
+    with cpu_limit(2), pytest.raises(PayloadError):
         coder.decode_tile([payload], 256, 256, 50)
-    assert time.perf_counter() - begin < 0.5
 
 
 @settings(

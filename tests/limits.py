@@ -1,0 +1,46 @@
+"""Limits on what a call may cost, that hold on a busy machine as well: CPU time, and memory."""
+
+from __future__ import annotations
+
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+
+@contextmanager
+def cpu_limit(seconds: float) -> Iterator[None]:
+    """The block takes less CPU time than this, of all threads of the process."""
+    begin = time.process_time()
+    yield
+    assert time.process_time() - begin < seconds
+
+
+@contextmanager
+def memory_limit(peak_bytes: int) -> Iterator[None]:
+    """Python and NumPy allocate less than this in the block, beyond what was there before."""
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < peak_bytes
+    finally:
+        tracemalloc.stop()
+
+
+def check_refusal(
+    call: Callable[[], object],
+    error: type[Exception],
+    *,
+    cpu_seconds: float,
+    peak_bytes: int,
+) -> None:
+    """The call raises this error, in little CPU time and little memory.
+
+    It runs twice, since the memory is measured apart: to trace it takes time.
+    """
+    with cpu_limit(cpu_seconds), pytest.raises(error):
+        call()
+    with memory_limit(peak_bytes), pytest.raises(error):
+        call()
