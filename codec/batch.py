@@ -38,7 +38,7 @@ from codec.options import (
 from codec.results import Compression, Decompression
 from codec.system.processors import compute_threads
 from codec.system.workers import Outcome, run_each
-from codec.system.write_file import write_atomically
+from codec.system.write_file import make_folder, write_atomically
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -242,10 +242,7 @@ def _decompress_file(
 
 def _write(output: Path, write: Callable[[BinaryIO], object], overwrite: bool) -> None:
     """Write an output that was not there when the files were planned, unless to overwrite it."""
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make {output.parent}: {error.strerror or error}") from error
+    make_folder(output.parent)
     if overwrite or not output.is_file():
         write_atomically(output, write, force=overwrite)
         return

@@ -6,28 +6,19 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import typer
 
-from bitstream import CalotypeError
+from bitstream import UsageError
+from codec.cli.files import Job, check_targets
 from codec.cli.progress import progress
 from codec.cli.terminal import one_line, print_error
 from codec.system.processors import compute_threads, thread_count
-from codec.system.workers import run_each
+from codec.system.workers import Outcome, run_each
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Outcome(Generic[T]):
-    """What became of one file: a result or an error."""
-
-    name: str
-    result: T | None
-    error: CalotypeError | None
 
 
 def run_batch(
@@ -61,14 +52,60 @@ def run_batch(
         closing(run_each(task, range(len(names)), pool)) as every,
         progress(len(names), what, quiet=quiet) as advance,
     ):
-        for name, done in zip(names, every, strict=True):
-            outcome = Outcome(name, done.result, done.error)
+        for name, outcome in zip(names, every, strict=True):
             advance()
-            _report(outcome)
+            if outcome.error is not None:
+                _print_failure(name, str(outcome.error))
             if outcome.result is not None and not quiet:
                 typer.echo(one_line(show(len(outcomes), outcome.result)))
             outcomes.append(outcome)
     return outcomes
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    work: Callable[[Job], T],
+    *,
+    result_type: type[T],
+    force: bool,
+    threads: int,
+    what: str,
+    summary: Callable[[T], str],
+    as_json: bool,
+) -> None:
+    """Do all jobs of a command that writes files, report on each, and end the command.
+
+    result_type   dataclass that ``work`` returns: its fields are keys of the JSON output
+    force         replace existing outputs
+    threads       how many jobs at a time
+    what          for the progress bar, such as "compressing"
+    summary       the end of the line that is printed about a result
+    as_json       print results as JSON, and no lines
+    """
+    is_piped = any(job.target is None for job in jobs)
+    if as_json and is_piped:
+        raise UsageError("--json and the output cannot share standard output: give -o")
+    problems = check_targets(jobs, force=force)
+
+    def attempt(number: int) -> T:
+        problem = problems[number]
+        if problem is not None:
+            raise problem
+        return work(jobs[number])
+
+    outcomes = run_batch(
+        [job.name for job in jobs],
+        attempt,
+        threads=threads,
+        what=what,
+        show=lambda number, done: f"{jobs[number]}  {summary(done)}",
+        quiet=as_json or is_piped,
+    )
+    if as_json:
+        pairs = zip(jobs, outcomes, strict=True)
+        records = [as_record(j.name, o, result_type, output=j.output_name) for j, o in pairs]
+        print_json({"files": records})
+    end(outcomes)
 
 
 def _sharing_cores(work: Callable[[int], T], workers: int) -> Callable[[int], T]:
@@ -106,9 +143,12 @@ def print_json(value: object) -> None:
     sys.stdout.write(text + "\n")
 
 
-def as_record(outcome: Outcome[Any], result_type: type, **more: object) -> dict[str, object]:
+def as_record(
+    name: str, outcome: Outcome[Any], result_type: type, **more: object
+) -> dict[str, object]:
     """Return the JSON keys of one file: always the same ones, null where there is no result.
 
+    name          of the input
     result_type   dataclass of the results
     more          further keys
     """
@@ -117,7 +157,7 @@ def as_record(outcome: Outcome[Any], result_type: type, **more: object) -> dict[
     if outcome.result is not None:
         result = dataclasses.asdict(outcome.result)
     return {
-        "input": outcome.name,
+        "input": name,
         **more,
         "ok": error is None,
         "error": None if error is None else str(error),
@@ -132,13 +172,10 @@ def notice(name: str, texts: Sequence[str]) -> None:
         typer.echo(f"calotype: notice: {one_line(f'{name}: {text}')}", err=True)
 
 
-def _report(outcome: Outcome[Any]) -> None:
-    if outcome.error is not None:
-        message = str(outcome.error)
-        # Errors of the format do not know the file's name.  A short one may be there by chance.
-        is_named = len(outcome.name) >= 4 and outcome.name in message
-        prefix = "" if is_named else f"{outcome.name}: "
-        print_error(f"{prefix}{message}")
+def _print_failure(name: str, message: str) -> None:
+    # Errors of the format do not know the file's name.  A short one may be there by chance.
+    is_named = len(name) >= 4 and name in message
+    print_error(message if is_named else f"{name}: {message}")
 
 
 def _plain(value: object) -> str:

@@ -86,6 +86,7 @@ def bound(
     distortion D, by annealing (Huang et al. 2020): an upper bound on the rate-distortion function
     of the data. Points whose accuracy could not be certified are marked.
     """
+    from codec.cli.progress import progress
     from codec.rate_distortion.annealing.rd_curve import rd_curve
     from codec.rate_distortion.ladder.model_file import ModelResult
     from codec.rate_distortion.report.figure import plot_available, plot_missing
@@ -101,7 +102,7 @@ def bound(
     adapter, chosen, x, selection, notices = _prepare(
         model, data, part, images, distortion, device, prior_dim
     )
-    with _executor(jobs) as executor, _progress() as progress:
+    with _executor(jobs) as executor, progress(None, "annealing") as advance:
         curve = rd_curve(
             adapter.decode,
             adapter.prior,
@@ -114,7 +115,7 @@ def bound(
             device=_device(device),
             executor=executor,
             certify=not no_certify,
-            progress=progress,
+            progress=advance,
         )
     data_set = f"{data.resolve().stem} {part}" if data.is_dir() else data.resolve().stem
     extra = {
@@ -289,22 +290,6 @@ def _executor(jobs: int) -> Iterator[Executor | None]:
         jobs, mp_context=context, initializer=torch.set_num_threads, initargs=(threads,)
     ) as pool:
         yield pool
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None] | None]:
-    import sys
-
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("annealing", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _libraries() -> dict[str, str]:

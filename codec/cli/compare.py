@@ -6,14 +6,13 @@ import dataclasses
 import io
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bitstream import SIGNATURE, InputError, StreamError, UsageError
 from codec.cli.batch import notice, print_json
-from codec.cli.files import PIPE, Job, read_input
+from codec.cli.files import PIPE, allow_large_images, read_input, source_of
 from codec.cli.terminal import one_line
 
 if TYPE_CHECKING:
@@ -119,12 +118,11 @@ def _read(name: str, reduce_depth: bool, device: str) -> tuple[Picture, str, int
     """Return the upright picture of a file, its format, and its size in bytes."""
     from PIL import Image
 
-    from bitstream import limits
     from codec import api
     from codec.pictures.read import picture_from
     from codec.system.source import opened
 
-    with opened(read_input(Job(None if name == PIPE else Path(name), None))) as fo:
+    with opened(read_input(source_of(name))) as fo:
         try:
             data = fo.read()
         except OSError as error:
@@ -136,8 +134,7 @@ def _read(name: str, reduce_depth: bool, device: str) -> tuple[Picture, str, int
             # The format does not know the file's name.
             raise type(error)(f"{name}: {error}") from error
         return picture_from(picture, apply_orientation=True), "CALO", len(data)
-    # The codec's own cap is checked before anything is decoded; it is above Pillow's.
-    Image.MAX_IMAGE_PIXELS = limits.MAX_PIXELS
+    allow_large_images()
     picture = picture_from(_Input(data, name), reduce_depth=reduce_depth, apply_orientation=True)
     with Image.open(io.BytesIO(data)) as image:
         return picture, str(image.format), len(data)

@@ -1,17 +1,15 @@
 """``calotype compress``."""
 
-import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from bitstream import UsageError, limits
-from codec.cli.batch import as_record, end, notice, print_json, run_batch
+from codec.cli.arguments import AsJson, Device, Force, Jobs, ReduceDepth
+from codec.cli.batch import notice, run_jobs
 from codec.cli.completion import model_names
-from codec.cli.files import check_targets, plan, read_input, write_output
-from codec.cli.progress import Advance, progress
+from codec.cli.files import Job, allow_large_images, plan, read_input, write_output
+from codec.cli.progress import progress
 from codec.cli.values import parse_noise_seed, parse_size
 from codec.models.catalog import FOREIGN
 
@@ -74,26 +72,28 @@ def compress(
             help="Seed that the file keeps, for models that decode with noise; free: none is kept.",
         ),
     ] = "0",
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, openvino or cuda.")] = "auto",
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Files at a time.")] = 1,
+    device: Device = "auto",
+    jobs: Jobs = 1,
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Work on the images in folders.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", "-f", help="Replace existing files.")] = False,
+    force: Force = False,
     strip: Annotated[bool, typer.Option("--strip", help="Leave out ICC, EXIF and XMP.")] = False,
-    reduce_depth: Annotated[
-        bool, typer.Option("--reduce-depth", help="Accept more than 8 bits, rounded to 8.")
-    ] = False,
+    reduce_depth: ReduceDepth = False,
     apply_orientation: Annotated[
         bool, typer.Option("--apply-orientation", help="Turn the pixels as EXIF says.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print results as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compress images to .calo files.
 
     photo.png becomes photo.calo beside it; inputs are never changed.
+
+    Example: calotype compress -q 60 -o small.calo photo.png
     """
+    from codec import api
     from codec.options import CompressOptions
+    from codec.results import Compression
 
     options = CompressOptions(
         quality=quality,
@@ -110,64 +110,40 @@ def compress(
         checkpoint=checkpoint,
     )
     todo = plan(inputs, output, recursive=recursive, is_wanted=_is_image, suffix=SUFFIX)
-    quiet = as_json or any(job.target is None for job in todo)
-    if as_json and any(job.target is None for job in todo):
-        raise UsageError("--json and the compressed bytes cannot share standard output: give -o")
-    problems = check_targets(todo, force=force)
+    is_piped = any(job.target is None for job in todo)
+    # One file shows how far its search is, several how many are done.
+    steps = 100 if len(todo) == 1 and options.effort > 1 else 0
 
-    def work(number: int) -> "Compression":
-        job, problem = todo[number], problems[number]
-        if problem is not None:
-            raise problem
-        from PIL import Image
-
-        from codec import api
-
-        # The codec's own cap is checked before anything is decoded; it is above Pillow's.
-        Image.MAX_IMAGE_PIXELS = limits.MAX_PIXELS
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    def work(job: Job) -> Compression:
+        allow_large_images()
         done: list[Compression] = []
-        source = read_input(job)
-        # One file shows how far its search is, several how many are done.
-        steps = 100 if len(todo) == 1 and effort > 1 else 0
-        with progress(steps, "searching", quiet=quiet) as advance:
-            tell = _in_steps(advance, steps)
-            write_output(
-                job,
-                lambda fo: done.append(api.compress_with(options, source, fo, progress=tell)),
-                force=force,
-            )
+        source = read_input(job.source)
+        with progress(steps, "searching", quiet=as_json or is_piped) as advance:
+
+            def write(fo: BinaryIO) -> None:
+                done.append(
+                    api.compress_with(
+                        options,
+                        source,
+                        fo,
+                        progress=lambda share: advance(int(steps * share), steps),
+                    )
+                )
+
+            write_output(job, write, force=force)
         notice(job.name, done[0].notices)
         return done[0]
 
-    outcomes = run_batch(
-        [job.name for job in todo],
+    run_jobs(
+        todo,
         work,
+        result_type=Compression,
+        force=force,
         threads=jobs,
         what="compressing",
-        show=lambda number, done: f"{todo[number]}  {_summary(done)}",
-        quiet=quiet,
+        summary=_summary,
+        as_json=as_json,
     )
-    if as_json:
-        from codec import Compression as Result
-
-        pairs = zip(outcomes, todo, strict=True)
-        files = [as_record(outcome, Result, output=job.output_name) for outcome, job in pairs]
-        print_json({"files": files})
-    end(outcomes)
-
-
-def _in_steps(advance: Advance, steps: int) -> Callable[[float], None]:
-    """Advance a bar of so many steps to a share of them."""
-    shown = 0
-
-    def tell(share: float) -> None:
-        nonlocal shown
-        while shown < int(share * steps):
-            advance()
-            shown += 1
-
-    return tell
 
 
 def _is_image(path: Path) -> bool:

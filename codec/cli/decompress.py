@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from bitstream import UsageError
-from codec.cli.batch import as_record, end, notice, print_json, run_batch
-from codec.cli.files import check_targets, plan, read_input, write_output
+from codec.cli.arguments import AsJson, Device, FileCheckpoint, Force, Jobs
+from codec.cli.batch import notice, run_jobs
+from codec.cli.files import Job, plan, read_input, write_output
 from codec.cli.values import parse_region
 from codec.results import Decompression
 
@@ -52,29 +52,25 @@ def decompress(
             help="0 .. 1, for files of photo: from least squared error to most like a photograph.",
         ),
     ] = 0.0,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option(
-            "--checkpoint",
-            metavar="FILE",
-            help="Of files of compressai, the checkpoint that they were written with.",
-        ),
-    ] = None,
+    checkpoint: FileCheckpoint = None,
     region: Annotated[
         str | None, typer.Option("--region", metavar="X,Y,W,H", help="Decode only this part.")
     ] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, openvino or cuda.")] = "auto",
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Files at a time.")] = 1,
+    device: Device = "auto",
+    jobs: Jobs = 1,
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Work on the .calo files in folders.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", "-f", help="Replace existing files.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print results as JSON.")] = False,
+    force: Force = False,
+    as_json: AsJson = False,
 ) -> None:
     """Decompress .calo files to images.
 
     photo.calo becomes photo.png beside it; -o photo.jpg picks another format by its suffix.
+
+    Example: calotype decompress -o photo.jpg photo.calo
     """
+    from codec import api
     from codec.options import DecompressOptions
 
     options = DecompressOptions(
@@ -93,21 +89,13 @@ def decompress(
         is_wanted=lambda path: path.suffix.lower() == ".calo",
         suffix=SUFFIX,
     )
-    if as_json and any(job.target is None for job in todo):
-        raise UsageError("--json and the image cannot share standard output: give -o")
-    formats = [_format_of(job.target) for job in todo]
-    problems = check_targets(todo, force=force)
+    formats = {job: _format_of(job.target) for job in todo}
 
-    def work(number: int) -> Decompression:
-        job, problem, format_name = todo[number], problems[number], formats[number]
-        if problem is not None:
-            raise problem
-        from codec import api
-
+    def work(job: Job) -> Decompression:
         done = api.decompress_with(
             options,
-            read_input(job),
-            format_name,
+            read_input(job.source),
+            formats[job],
             lambda fill: write_output(job, fill, force=force),
             # Nothing of a damaged file shall go down a pipe.
             whole=job.target is None,
@@ -115,21 +103,16 @@ def decompress(
         notice(job.name, done.notices)
         return done
 
-    outcomes = run_batch(
-        [job.name for job in todo],
+    run_jobs(
+        todo,
         work,
+        result_type=Decompression,
+        force=force,
         threads=jobs,
         what="decompressing",
-        show=lambda number, done: f"{todo[number]}  {done.width}×{done.height}  {done.format}",
-        quiet=as_json or any(job.target is None for job in todo),
+        summary=lambda done: f"{done.width}×{done.height}  {done.format}",
+        as_json=as_json,
     )
-    if as_json:
-        pairs = zip(outcomes, todo, strict=True)
-        files = [
-            as_record(outcome, Decompression, output=job.output_name) for outcome, job in pairs
-        ]
-        print_json({"files": files})
-    end(outcomes)
 
 
 def _format_of(target: Path | None) -> str:

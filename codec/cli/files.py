@@ -2,13 +2,14 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from bitstream import CalotypeError, InputError, OutputError, UsageError
-from codec.system.write_file import is_device, refuse_existing, write_atomically
+from bitstream import CalotypeError, InputError, OutputError, UsageError, limits
+from codec.system.write_file import is_device, make_folder, refuse_existing, write_atomically
 
 PIPE = "-"
 
@@ -78,7 +79,14 @@ def plan(
             raise UsageError(f"{len(found)} inputs, but standard output can take one file")
         return [Job(found[0].source, None, found[0].problem)]
     if output is None:
-        return [Job(one.source, _beside(one.source, suffix), one.problem) for one in found]
+        return [
+            Job(
+                one.source,
+                None if one.source is None else _with_suffix(one.source, suffix),
+                one.problem,
+            )
+            for one in found
+        ]
     target = Path(output)
     is_folder = several or output.endswith(("/", "\\")) or _is_folder(target)
     if not is_folder:
@@ -119,18 +127,31 @@ def check_targets(jobs: Sequence[Job], *, force: bool) -> list[CalotypeError | N
     return problems
 
 
-def read_input(job: Job) -> bytes | Path:
-    """Return the path of a job, or the bytes of standard input.
+def source_of(name: str) -> Path | None:
+    """Return the path that a person named, None for standard input."""
+    return None if name == PIPE else Path(name)
+
+
+def read_input(source: Path | None) -> bytes | Path:
+    """Return the path of a source, or the bytes of standard input where it is None.
 
     Raises UsageError if standard input is a terminal.
     """
-    if job.source is not None:
-        return job.source
+    if source is not None:
+        return source
     if sys.stdin is None:
         raise InputError("standard input is closed: redirect a file into it, or name one")
     if sys.stdin.isatty():
         raise UsageError("standard input is a terminal: redirect a file into it, or name one")
     return sys.stdin.buffer.read()
+
+
+def allow_large_images() -> None:
+    """Let Pillow open what fits into a .calo file: that cap, above Pillow's own, is checked."""
+    from PIL import Image
+
+    Image.MAX_IMAGE_PIXELS = limits.MAX_PIXELS
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 
 def write_output(job: Job, write: Callable[[BinaryIO], object], *, force: bool) -> None:
@@ -147,10 +168,7 @@ def write_output(job: Job, write: Callable[[BinaryIO], object], *, force: bool) 
         except OSError as error:
             raise OutputError(f"cannot write to standard output: {error.strerror}") from error
         return
-    try:
-        job.target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make {job.target.parent}: {error.strerror}") from error
+    make_folder(job.target.parent)
     write_atomically(job.target, write, force=force)
 
 
@@ -175,10 +193,6 @@ def _expand(name: str, recursive: bool, is_wanted: Callable[[Path], bool]) -> li
             if is_wanted(file) and file.is_file():
                 found.append(_Found(file, file.relative_to(path)))
     return sorted(found, key=lambda one: one.relative)
-
-
-def _beside(source: Path | None, suffix: str) -> Path | None:
-    return None if source is None else _with_suffix(source, suffix)
 
 
 def _with_suffix(path: Path, suffix: str) -> Path:

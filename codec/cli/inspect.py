@@ -1,14 +1,13 @@
 """``calotype inspect``: what a file says about itself, without decoding it."""
 
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bitstream import StreamError
 from codec.cli.batch import print_json
-from codec.cli.files import Job, read_input
+from codec.cli.files import read_input, source_of
 from codec.models.catalog import FOREIGN, find_model
 
 if TYPE_CHECKING:
@@ -19,11 +18,14 @@ def inspect(
     file: Annotated[str, typer.Argument(metavar="FILE", help=".calo file, or - for a pipe.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """Show what a .calo file says about itself."""
+    """Show what a .calo file says about itself, without decoding it.
+
+    Example: calotype inspect photo.calo
+    """
     from codec import api
 
     try:
-        info = api.inspect(read_input(Job(None if file == "-" else Path(file), None)))
+        info = api.inspect(read_input(source_of(file)))
     except StreamError as error:
         # The format does not know the file's name.
         raise type(error)(f"{file}: {error}") from error

@@ -1,12 +1,12 @@
 """``calotype verify``."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from codec.cli.arguments import AsJson, Device, FileCheckpoint
 from codec.cli.batch import as_record, end, print_json, run_batch
-from codec.cli.files import Job, read_input
+from codec.cli.files import read_input, source_of
 
 if TYPE_CHECKING:
     from codec import Verification
@@ -14,30 +14,24 @@ if TYPE_CHECKING:
 
 def verify(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help=".calo files, or -.")],
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option(
-            "--checkpoint",
-            metavar="FILE",
-            help="Of files of compressai, the checkpoint that they were written with.",
-        ),
-    ] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, openvino or cuda.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print results as JSON.")] = False,
+    checkpoint: FileCheckpoint = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
 ) -> None:
     """Check files: every CRC, the weights, every symbol.
 
     Each file is read and decoded completely; nothing is written.
+
+    Example: calotype verify photo.calo
     """
+    from codec import api
     from codec.options import check_device
+    from codec.results import Verification
 
     check_device(device)
 
-    def work(number: int) -> "Verification":
-        from codec import api
-
-        name = files[number]
-        source = read_input(Job(None if name == "-" else Path(name), None))
+    def work(number: int) -> Verification:
+        source = read_input(source_of(files[number]))
         return api.verify(source, device=device, checkpoint=checkpoint)
 
     outcomes = run_batch(
@@ -48,9 +42,8 @@ def verify(
         quiet=as_json,
     )
     if as_json:
-        from codec import Verification as Result
-
-        print_json({"files": [as_record(outcome, Result) for outcome in outcomes]})
+        pairs = zip(files, outcomes, strict=True)
+        print_json({"files": [as_record(*pair, Verification) for pair in pairs]})
     end(outcomes)
 
 

@@ -37,6 +37,14 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object], *, force: 
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, where they are missing; raises OutputError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make {folder}: {error.strerror or error}") from error
+
+
 def refuse_existing(path: Path, *, force: bool) -> None:
     """Raise OutputError if ``path`` cannot take a new file."""
     try:
