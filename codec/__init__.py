@@ -8,8 +8,6 @@ Importing this package loads no torch: every name is fetched when it is first us
 """
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import bitstream
@@ -40,15 +38,12 @@ if TYPE_CHECKING:
         decompress,
         decompress_file,
         inspect,
-        models,
         verify,
     )
     from codec.batch import FileResult, compress_files, decompress_files
-    from codec.models.catalog import ModelEntry
+    from codec.models.catalog import ModelEntry, list_models
     from codec.progressive import decompress_progressive
     from codec.results import Compression, FileInfo, Verification
-else:
-    from codec import models
 
 __version__ = "0.2.0.dev0"
 
@@ -74,7 +69,7 @@ _HOMES = {
         "verify",
     ),
     "codec.batch": ("FileResult", "compress_files", "decompress_files"),
-    "codec.models.catalog": ("ModelEntry",),
+    "codec.models.catalog": ("ModelEntry", "list_models"),
     "codec.progressive": ("decompress_progressive",),
     "codec.results": ("Compression", "FileInfo", "Verification"),
 }
@@ -105,23 +100,9 @@ __all__ = [
     "decompress_files",
     "decompress_progressive",
     "inspect",
-    "models",
+    "list_models",
     "verify",
 ]
-
-
-class _CallablePackage(ModuleType):
-    """``codec.models`` is a package, and ``codec.models()`` is the catalogue in it.
-
-    The import system binds the package to that name whenever a part of it is loaded, so that a
-    function of the same name would come and go.
-    """
-
-    def __call__(self) -> "tuple[ModelEntry, ...]":
-        return importlib.import_module("codec.api").models()  # type: ignore[no-any-return]
-
-
-sys.modules["codec.models"].__class__ = _CallablePackage
 
 
 def __getattr__(name: str) -> object:

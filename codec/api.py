@@ -1,7 +1,7 @@
 """The library: images to files and back, without a command line.
 
 A function on bytes wraps one on a file object.  Torch, NumPy and Pillow are loaded by the
-functions that need them, so that ``inspect`` and ``models`` answer at once.
+functions that need them, so that ``inspect`` and ``list_models`` answer at once.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, overload
 
 from bitstream import UsageError, read_container, scan
-from codec.models.catalog import MODELS, ModelEntry
 from codec.options import (
     CompressArguments,
     CompressOptions,
@@ -52,8 +51,8 @@ def compress(image: ImageSource, **options: Unpack[CompressArguments]) -> bytes:
                         bytes, all of the file counted; or the smallest that reaches so many dB
                         on decoded 8-bit pixels.  At most 10 files are written to find it, and 4
                         more of an effort above 2
-    model               name in the catalogue, see ``models``; "NAME:WEIGHTS" for other weights of
-                        the model than the default ones, by the name of their file; "photo" by
+    model               name in the catalogue, see ``list_models``; "NAME:WEIGHTS" for other weights
+                        of the model than the default ones, by the name of their file; "photo" by
                         default
     effort              1 .. 9, how long the encoder of photo searches for fewer bytes at the same
                         PSNR: 1 (the default) and 2 are one pass, 3 weighs bits as it rounds, 4 to
@@ -280,8 +279,3 @@ def verify(
         tiles=header.tile_count,
         layers=header.layers,
     )
-
-
-def models() -> tuple[ModelEntry, ...]:
-    """Return the catalogue: numbers, names and weights of the models.  Imports no torch."""
-    return MODELS

@@ -9,7 +9,8 @@ from dataclasses import dataclass, fields
 from typing import Any, TypedDict, TypeVar
 
 from bitstream import UsageError, limits
-from codec.models.catalog import FOREIGN, find_model, find_variant, split_name
+from codec.models.catalog import find_family, split_name
+from codec.models.family import Family
 
 PathName = str | os.PathLike[str]
 Region = tuple[int, int, int, int]
@@ -65,24 +66,27 @@ class CompressOptions:
         if not isinstance(self.model, str):
             raise UsageError(f"model {_shown(self.model)} was given, expected a name: 'photo'")
         name, detail = split_name(self.model)
-        if find_model(name).name == FOREIGN:
-            self._check_foreign(detail, given)
+        family = find_family(name)
+        if family.variants:
+            self._check_foreign(family, detail, given)
         elif self.checkpoint is not None:
             raise UsageError(
                 f"a checkpoint was given for the model {name!r}, which has weights of its own: "
-                f"leave it out, or take the model {FOREIGN}:ARCHITECTURE"
+                "leave it out"
             )
 
-    def _check_foreign(self, architecture: str | None, targets: Sequence[str]) -> None:
-        find_variant(architecture)
+    def _check_foreign(
+        self, family: Family, architecture: str | None, targets: Sequence[str]
+    ) -> None:
+        family.variant(architecture)
         if targets:
             raise UsageError(
-                f"{targets[0]} was given, but a checkpoint of {FOREIGN} has one rate: leave it "
+                f"{targets[0]} was given, but a checkpoint of {family.name} has one rate: leave it "
                 "out, and choose the checkpoint that was trained for the rate you want"
             )
         if self.checkpoint is None:
             raise UsageError(
-                f"the model {FOREIGN!r} has no weights of its own: give a checkpoint of "
+                f"the model {family.name!r} has no weights of its own: give a checkpoint of "
                 f"{architecture} (checkpoint=PATH, or --checkpoint FILE)"
             )
 

@@ -5,7 +5,7 @@ from typing import Literal
 
 from bitstream import ChunkInfo, Header, Scan
 from bitstream.chunks import chunk_bytes
-from codec.models.catalog import ARCHITECTURES, FOREIGN, MODELS
+from codec.models.catalog import family_of
 
 NoisePolicy = Literal["none", "replay", "free"]
 
@@ -150,10 +150,12 @@ def file_info(found: Scan) -> FileInfo:
 
 
 def _model_name(header: Header) -> str | None:
-    name = next((entry.name for entry in MODELS if entry.model_id == header.model_id), None)
-    if name == FOREIGN and header.variant is not None and header.variant < len(ARCHITECTURES):
-        return f"{name}:{ARCHITECTURES[header.variant]}"
-    return name
+    family = family_of(header.model_id)
+    if family is None:
+        return None
+    if header.variant is not None and header.variant < len(family.variants):
+        return f"{family.name}:{family.variants[header.variant]}"
+    return family.name
 
 
 def _noise_policy(header: Header) -> NoisePolicy:

@@ -29,7 +29,7 @@ from benchmarks.harness.photographs import Pixels, shipped_photo
 from benchmarks.harness.results import Measured, load_average, provenance
 from bitstream.errors import UsageError
 from codec import api
-from codec.models.catalog import ARCHITECTURES, FOREIGN
+from codec.models.compressai import ARCHITECTURES, COMPRESSAI
 from codec.pictures.read import picture_from
 from codec.rate_distortion import MissingExtraError
 
@@ -139,7 +139,7 @@ def measure(
         pixels = padded(original)
         times: list[tuple[float, float, float, float]] = []
         for turn in range(-1, rounds):
-            ours = code_ours(f"{FOREIGN}:{architecture}", path, pixels)
+            ours = code_ours(f"{COMPRESSAI.name}:{architecture}", path, pixels)
             peer = code_peer(model, pixels)
             if turn >= 0:
                 times.append((*ours[:2], *peer[:2]))

@@ -24,6 +24,7 @@ from benchmarks.harness.results import ROOT, Measured, provenance
 from benchmarks.harness.small_images import Float64Array, Uint8Array, cut, rounded
 from bitstream.errors import UsageError
 from codec import loading
+from codec.models.photo.realism import find_realism
 from codec.rate_distortion import find_images, psnr_db
 from codec.rate_distortion.metrics import METRICS, frechet_distance, ms_ssim, mse
 from training.features.train import SIDE, FeatureNetwork, extract, load_features
@@ -108,7 +109,7 @@ def measure_realism(
     """All that the result file says of pictures uint8 (h, w, 3)."""
     original = np.concatenate([extract(network, patches(pixels)) for pixels in pictures])
     photo = loading.load_model("photo", device="cpu")
-    realism_path = loading.find_realism(photo.weights_hash)
+    realism_path = find_realism(photo.weights_hash).path
     found = []
     for quality in qualities:
         found.append(measure_quality(pictures, original, quality, realisms, network))

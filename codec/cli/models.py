@@ -7,22 +7,23 @@ from typing import Annotated
 import typer
 
 from codec.cli.batch import print_json
-from codec.models.catalog import WEIGHTS_FOLDER, ModelEntry, WeightsEntry
+from codec.models import catalog
+from codec.models.catalog import ModelEntry, WeightsEntry
+from codec.models.weights_files import WEIGHTS_FOLDER
 
 
 def models(
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """List the models that this version knows, and their weights."""
-    from codec import api
 
     def is_installed(weights: WeightsEntry) -> bool:
         return (WEIGHTS_FOLDER / weights.file).is_file()
 
+    entries = catalog.list_models()
     if as_json:
-        print_json({"models": [_record(entry, is_installed) for entry in api.models()]})
+        print_json({"models": [_record(entry, is_installed) for entry in entries]})
         return
-    entries = api.models()
     digits = max(3, *(len(str(entry.model_id)) for entry in entries))
     width = max(len(entry.name) for entry in entries)
     for entry in entries:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from codec.coding.tiling import TileGrid
 
 Float32Array = npt.NDArray[np.float32]
 Uint8Array = npt.NDArray[np.uint8]
@@ -73,6 +76,49 @@ class StochasticModel(Protocol):
         """Latents (C, h, w) of a whole tile to (C + k, h, w), with the noise of a seed.
 
         seed   0 .. 2⁶³ − 1. The noise of a column depends on the seed and its place alone
+        """
+
+
+@runtime_checkable
+class SearchingModel(Protocol):
+    """A model whose encoder can search for cheaper symbols than one pass through it gives.
+
+    What a `LoadedModel` may be besides.
+    """
+
+    def searches(self, effort: int) -> bool:
+        """Whether an effort, 1 .. 9, takes longer than one pass."""
+
+    def tile_encoder(
+        self,
+        grid: TileGrid,
+        pixels: Uint8Array,
+        quality: float,
+        effort: int,
+        *,
+        analyze: Callable[[int, float], Float32Array],
+        progress: Callable[[float], None],
+    ) -> Callable[[int], tuple[bytes, ...]]:
+        """A function from the number of a tile to its payloads, to be called in raster order.
+
+        pixels     of the picture, uint8 (height, width, 1 or 3)
+        effort     one that `searches`
+        analyze    latents float32 (C, h, w) of a tile, by its number, at a quality
+        progress   is called with the share of the picture that is done, up to 1
+        """
+
+
+@runtime_checkable
+class RealisticModel(Protocol):
+    """A model with a second decoder, whose pictures look more like photographs.
+
+    What a `LoadedModel` may be besides.
+    """
+
+    def with_realism(self, realism: float) -> LoadedModel:
+        """The same model, which draws (1 − realism) of its own picture and realism of the other.
+
+        realism   in (0, 1]. Raises `WeightsMissingError`, `WeightsMismatchError`
         """
 
 

@@ -12,8 +12,13 @@ from bitstream.container import Container
 from bitstream.header import Header
 from bitstream.limits import MAX_TILE_LOG2, MIN_TILE_LOG2
 from codec.coding.tiling import TileGrid, Window
-from codec.models.base import ForeignModel, LoadedModel, StochasticModel, WholePictureModel
-from codec.models.photo.coder import PhotoCoder
+from codec.models.base import (
+    ForeignModel,
+    LoadedModel,
+    SearchingModel,
+    StochasticModel,
+    WholePictureModel,
+)
 from codec.pictures.alpha import encode_alpha
 from codec.pictures.picture import Picture
 from codec.pipeline.stitch import ahead
@@ -23,8 +28,6 @@ Uint8Array = npt.NDArray[np.uint8]
 Float32Array = npt.NDArray[np.float32]
 
 DEFAULT_TILE_SIZE = 1024
-AMORTISED_EFFORT = 2
-"""The last effort that is one pass through the networks."""
 
 
 def compress_picture(
@@ -40,8 +43,7 @@ def compress_picture(
     """Code a picture at a quality in [1, 100], tile by tile.
 
     tile_size   pixels, a power of two, 64 .. 4096; None takes what the model is best at
-    effort      1..9; 1 and 2 are one pass, further levels search the symbols of photo for cheaper
-                ones (`codec.models.photo.effort`); other models have one level
+    effort      1..9: how long a `SearchingModel` searches for cheaper symbols; others ignore it
     noise_seed  0 .. 2⁶³ − 1, kept in the file where the model draws noise; None leaves it free
     progress    told the share of the search that is done, up to 1
 
@@ -83,20 +85,17 @@ def compress_picture(
     def encode_once(number: int) -> tuple[bytes, ...]:
         return model.encode_tile(analyze(number, header.quality), header.quality)
 
-    if isinstance(model, PhotoCoder) and searches(model, effort):
+    if isinstance(model, SearchingModel) and model.searches(effort):
         with extra_needed_by(f"Effort {effort}"):
-            from codec.models.photo.effort_tiles import EffortEncoder
-
-        encoder = EffortEncoder(
-            model,
-            grid,
-            picture.pixels,
-            header.quality,
-            effort,
-            analyze=analyze,
-            progress=progress,
-        )
-        tiles = [encoder.encode(number) for number in range(grid.count)]
+            encode = model.tile_encoder(
+                grid,
+                picture.pixels,
+                header.quality,
+                effort,
+                analyze=analyze,
+                progress=progress,
+            )
+        tiles = [encode(number) for number in range(grid.count)]
     else:
         tiles = list(ahead(encode_once, range(grid.count)))
     return Container(
@@ -111,7 +110,7 @@ def compress_picture(
 
 def searches(model: LoadedModel, effort: int) -> bool:
     """Whether an effort takes longer than one pass with this model."""
-    return effort > AMORTISED_EFFORT and isinstance(model, PhotoCoder)
+    return isinstance(model, SearchingModel) and model.searches(effort)
 
 
 def _covering(height: int, width: int) -> int:

@@ -18,7 +18,7 @@ def run_python(code: str) -> None:
 @pytest.mark.parametrize(
     ("statement", "absent"),
     [
-        ("import codec; dir(codec); codec.models()", "torch PIL safetensors typer rich"),
+        ("import codec; dir(codec); codec.list_models()", "torch PIL safetensors typer rich"),
         ("import codec.cli", "torch PIL safetensors rich"),
         ("import codec.api, codec.results, codec.options", "torch PIL safetensors typer"),
         ("import bitstream", "torch PIL safetensors typer rich codec"),

@@ -10,7 +10,7 @@ CODEC = {
     "ModelEntry", "ModelError", "OutputError", "StreamError", "UnknownModelError", "UsageError",
     "Verification", "WeightsMismatchError", "WeightsMissingError", "__version__", "compress",
     "compress_files", "compress_to_file", "decompress", "decompress_file", "decompress_files",
-    "decompress_progressive", "inspect", "models", "verify",
+    "decompress_progressive", "inspect", "list_models", "verify",
 }  # fmt: skip
 
 BITSTREAM = {
@@ -48,12 +48,6 @@ def test_unknown_names() -> None:
 def test_the_version_is_that_of_the_distribution() -> None:
     text = (Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8")
     assert f'\nversion = "{codec.__version__}"\n' in text
-
-
-def test_models_stays_callable_and_a_package() -> None:
-    import codec.models.catalog
-
-    assert codec.models() == codec.models.catalog.MODELS  # type: ignore[attr-defined]
 
 
 def test_errors_are_one_tree() -> None:

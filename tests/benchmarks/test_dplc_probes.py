@@ -21,8 +21,8 @@ from benchmarks.harness.probes import count_dots
 from benchmarks.harness.procedural_images import draw_dots, draw_pies
 from benchmarks.harness.small_images import load_dplc_model, read_file, sheets, write_file
 from bitstream.errors import UsageError
-from codec import loading
 from codec.loading import load_model
+from codec.models import weights_files
 from tests.benchmarks.tiny_dplc_set import run
 from tests.benchmarks.tiny_draw import FILES, write_weights
 
@@ -81,7 +81,7 @@ def test_installed_models_are_probed_and_missing_ones_left_out(
     monkeypatch: pytest.MonkeyPatch, tiny_weights: Path, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(dplc_probes.QUALITIES, "photo", (1, 50))
-    monkeypatch.setattr(loading, "WEIGHTS_FOLDER", tmp_path)
+    monkeypatch.setattr(weights_files, "WEIGHTS_FOLDER", tmp_path)
     found = measure_probes(["photo", "draw", "dplc"], {}, count=4, columns=2)
     assert set(found) == {"photo"}
     assert [one["setting"] for one in found["photo"]["found"]] == ["quality 1", "quality 50"]

@@ -271,7 +271,7 @@ def test_decompress_file(coded: bytes, tmp_path: Path) -> None:
 
 
 def test_models() -> None:
-    photo, *others = codec.models()
+    photo, *others = codec.list_models()
     assert (photo.model_id, photo.name, photo.layers) == (1, "photo", 1)
     # A number is never used for another model.
     assert {

@@ -14,8 +14,8 @@ from PIL import Image
 import codec
 from codec import loading
 from codec.cli.demo import load_picture
-from codec.models.catalog import MODELS, WEIGHTS_FOLDER
 from codec.models.photo.coder import PhotoCoder, coded_position
+from codec.models.weights_files import WEIGHTS_FOLDER
 from codec.rate_distortion.user_code.adapters import SHIPPED, load_decoder
 
 Pixels = npt.NDArray[np.uint8]
@@ -43,7 +43,7 @@ def psnr_db(one: Pixels, two: Pixels) -> float:
 
 
 def test_files_are_registered_small_and_described() -> None:
-    for model in MODELS:
+    for model in codec.list_models():
         assert model.weights or model.name in UNTRAINED, f"{model.name} has no weights"
         for entry in model.weights:
             path = WEIGHTS_FOLDER / entry.file
@@ -51,7 +51,7 @@ def test_files_are_registered_small_and_described() -> None:
             assert path.stat().st_size <= 16 * 2**20
             assert entry.sha256 in path.with_suffix(".md").read_text("utf-8")
     shipped = {path.name for path in WEIGHTS_FOLDER.glob("*.safetensors")}
-    registered = {entry.file for model in MODELS for entry in model.weights}
+    registered = {entry.file for model in codec.list_models() for entry in model.weights}
     assert shipped == registered | {f"{name}.safetensors" for name in SHIPPED}
 
 

@@ -23,7 +23,8 @@ from bitstream.container import container_from_bytes, container_to_bytes
 from bitstream.errors import CalotypeError, InputError, UsageError
 from codec.datasets.arrays import Images
 from codec.loading import HASH_BYTES
-from codec.models.dplc.coder import NAME, DplcCoder, dplc_arrays
+from codec.models.dplc import DPLC
+from codec.models.dplc.coder import DplcCoder, dplc_arrays
 from codec.models.dplc.networks import DplcConfig, DplcNetworks
 from codec.models.dplc.prior import ExactBitPrior
 from codec.models.sheets import sheet_of
@@ -72,7 +73,7 @@ def load_dplc_run(run: Path) -> Run:
     preset = DplcPreset(**{**values, "model": DplcConfig(**values["model"])})
     learner = build_learner(preset, autocast=False)
     learner.load_state_dict(state["learner"])
-    return Run(state["name"] or NAME, learner.eval(), state)
+    return Run(state["name"] or DPLC.name, learner.eval(), state)
 
 
 @torch.no_grad()
@@ -183,7 +184,7 @@ def export_run(
     priors = fitted_priors(networks, training, held_out)
     arrays = dplc_arrays(networks, priors)
     path, digest = write_weights_file(
-        folder, run.name, arrays, model=run.name, config=networks.config, models=[NAME]
+        folder, run.name, arrays, model=run.name, config=networks.config, models=[DPLC.name]
     )
     coder = DplcCoder(networks, priors, bytes.fromhex(digest)[:HASH_BYTES], device=device)
     measured = held_out if test is None else test

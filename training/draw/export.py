@@ -22,9 +22,9 @@ from bitstream.errors import CalotypeError, InputError, UsageError
 from bitstream.tables import TableSet, gaussian_tables
 from codec.datasets.arrays import Images
 from codec.loading import HASH_BYTES
-from codec.models.draw.archive import NAME as ARCHIVE_NAME
+from codec.models.draw import ARCHIVE, DRAW
 from codec.models.draw.archive import bits_back_arrays
-from codec.models.draw.coder import NAME, TABLE_PREFIX, DrawCoder
+from codec.models.draw.coder import TABLE_PREFIX, DrawCoder
 from codec.models.draw.exact import ExactDraw, exact_arrays, log_scale_levels
 from codec.models.draw.network import network_from_arrays
 from codec.models.draw.recursion import DrawConfig
@@ -89,7 +89,7 @@ def load_draw_run(run: Path, *, unfinished: bool = False) -> Run:
     preset = DrawPreset(**{**values, "model": DrawConfig(**values["model"])})
     learner = build_learner(preset, autocast=False)
     learner.load_state_dict(state["learner"])
-    return Run(state["name"] or NAME, learner.eval(), state)
+    return Run(state["name"] or DRAW.name, learner.eval(), state)
 
 
 def draw_arrays(
@@ -163,7 +163,7 @@ def export_run(
         arrays,
         model=run.name,
         config=config,
-        models=[NAME if config.posterior == "uniform" else ARCHIVE_NAME],
+        models=[(DRAW if config.posterior == "uniform" else ARCHIVE).name],
         metadata={"side": str(run.preset.side)},
     )
     # From here on the learner measures what was exported.

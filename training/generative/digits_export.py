@@ -36,9 +36,8 @@ from codec.coding.prior_tables import (
 from codec.datasets.arrays import read_images
 from codec.models.generative.networks import Decoder, Encoder, GenerativeModel
 from codec.models.generative.weights_file import load_generative
-from codec.models.vae import archive as vae_bits_back
+from codec.models.vae import ARCHIVE, LOSSY
 from codec.models.vae import sample_coders as vae_coders
-from codec.models.vae.coder import MODEL_IDS
 from codec.models.vae.exact_mlp import ExactLinear, mlp_to_arrays, to_fixed_point
 from codec.models.vae.sample_coders import Posterior, RelativeEntropyCoder
 from codec.priors import StandardNormal
@@ -166,12 +165,12 @@ def export(model: GenerativeModel, images: Uint8Array | None, folder: Path) -> P
     """
     if model.config.likelihood == "bernoulli":
         return write_digits(
-            folder, "digits-vae-binary", bits_back_arrays(model), model, [vae_bits_back.NAME]
+            folder, "digits-vae-binary", bits_back_arrays(model), model, [ARCHIVE.name]
         )
     if images is None:
         raise UsageError("a Gaussian VAE needs training images for its tables: give --data")
     arrays = lossy_arrays(model, images)
-    return write_digits(folder, "digits-vae", arrays, model, list(MODEL_IDS))
+    return write_digits(folder, "digits-vae", arrays, model, [model.name for model in LOSSY])
 
 
 def _require(model: GenerativeModel, likelihood: str) -> Encoder:

@@ -15,9 +15,10 @@ from torch import Tensor
 from bitstream.errors import InputError
 from codec.coding.quantize import dequantize
 from codec.loading import HASH_BYTES, hash_weights
-from codec.models.catalog import WEIGHTS_FOLDER, find_model
+from codec.models.photo import PHOTO
 from codec.models.photo.coder import PhotoCoder, load_photo, quality_hundredths
 from codec.models.photo.network import quality_position
+from codec.models.weights_files import WEIGHTS_FOLDER, registered
 from training.data.crops import Pixels
 from training.photo.learner import to_tensor
 
@@ -54,7 +55,7 @@ def load_photo_weights(path: Path | None, device: torch.device) -> PhotoWeights:
     Raises `InputError` for an unreadable file, `WeightsMismatchError` for another model's.
     """
     if path is None:
-        path = WEIGHTS_FOLDER / find_model("photo").weights[0].file
+        path = registered(WEIGHTS_FOLDER, PHOTO.name)[0].path
     try:
         with safe_open(path, framework="numpy") as file:
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118

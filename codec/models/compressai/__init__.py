@@ -1,1 +1,22 @@
-"""Checkpoints of CompressAI's zoo."""
+"""Checkpoints of CompressAI's zoo, which a person brings."""
+
+from codec.models.family import Family
+
+ARCHITECTURES = (
+    "bmshj2018-factorized",
+    "bmshj2018-factorized-relu",
+    "bmshj2018-hyperprior",
+    "mbt2018-mean",
+    "mbt2018",
+    "cheng2020-anchor",
+    "cheng2020-attn",
+)
+
+COMPRESSAI = Family(
+    10,
+    "compressai",
+    "photographs: a checkpoint of CompressAI's zoo that you bring",
+    "codec.models.compressai.checkpoint:load_zoo",
+    variants=ARCHITECTURES,
+)
+FAMILY = (COMPRESSAI,)

@@ -20,7 +20,7 @@ import torch
 from bitstream.errors import TableError, WeightsMismatchError
 from bitstream.limits import MAX_TABLE_ENTRIES
 from bitstream.tables import PRECISION, TableSet
-from codec.models.catalog import ARCHITECTURES, FOREIGN
+from codec.models.compressai import ARCHITECTURES, COMPRESSAI
 from codec.models.compressai.coder import FactorizedTables, HyperPrior, ZooCoder, ZooNetwork
 from codec.models.compressai.context import ContextModel
 from codec.system.missing_extra import extra_needed_by
@@ -34,7 +34,7 @@ _OF_MAGNITUDES = ("bmshj2018-hyperprior",)
 
 
 def load_zoo(
-    data: bytes, variant: int, weights_hash: bytes, *, source: str, device: torch.device
+    data: bytes, variant: int, weights_hash: bytes, *, source: str, device: torch.device | str
 ) -> ZooCoder:
     """Build a coder from the bytes of a checkpoint: of `torch.save`, or safetensors.
 
@@ -47,7 +47,7 @@ def load_zoo(
         network = network_of(ARCHITECTURES[variant], read_state(data))
     except (WeightsMismatchError, TableError) as error:
         raise type(error)(f"{source}: {error}") from error
-    return ZooCoder(variant, network, weights_hash, device=device)
+    return ZooCoder(variant, network, weights_hash, device=torch.device(device))
 
 
 def read_state(data: bytes) -> State:
@@ -102,7 +102,7 @@ def network_of(architecture: str, state: State) -> ZooNetwork:
 
     Raises `WeightsMismatchError`, `TableError`, `MissingExtraError`.
     """
-    with extra_needed_by(f"The model {FOREIGN!r}"), warnings.catch_warnings():
+    with extra_needed_by(f"The model {COMPRESSAI.name!r}"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of deprecated parts of torch that it uses
         from compressai.registry import MODELS
         from compressai.zoo import load_state_dict as with_new_names
@@ -114,7 +114,7 @@ def network_of(architecture: str, state: State) -> ZooNetwork:
     except (KeyError, IndexError, RuntimeError, ValueError, AttributeError) as error:
         raise WeightsMismatchError(
             f"it does not hold a {architecture} ({_first(error)}); "
-            f"name the architecture that it was trained as, {FOREIGN}:ARCHITECTURE"
+            f"name the architecture that it was trained as, {COMPRESSAI.name}:ARCHITECTURE"
         ) from error
     return take_apart(architecture, model)
 

@@ -24,7 +24,7 @@ from torch import nn
 from bitstream.errors import PayloadError
 from bitstream.symbols import SymbolDecoder, SymbolEncoder
 from bitstream.tables import TableSet
-from codec.models.catalog import ARCHITECTURES, FOREIGN, find_model
+from codec.models.compressai import ARCHITECTURES, COMPRESSAI
 from codec.models.compressai.context import ContextModel
 from codec.models.layers import to_levels
 
@@ -116,7 +116,7 @@ class ZooCoder:
     Latents are (M, h, w).  The quality has no meaning: a checkpoint has one rate.
     """
 
-    model_id = find_model(FOREIGN).model_id
+    model_id = COMPRESSAI.model_id
     layers = 1
     stride = STRIDE
 
@@ -129,7 +129,7 @@ class ZooCoder:
         device: torch.device | None = None,
     ) -> None:
         self.variant, self.weights_hash, self.network = variant, weights_hash, network
-        self.name = f"{FOREIGN}:{ARCHITECTURES[variant]}"
+        self.name = f"{COMPRESSAI.name}:{ARCHITECTURES[variant]}"
         self.context = _CONTEXT[variant]
         self.device = device or torch.device("cpu")
         self._analysis = network.analysis.to(self.device)

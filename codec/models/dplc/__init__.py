@@ -1,1 +1,16 @@
-"""The distribution-preserving codec."""
+"""The distribution-preserving codec: decoded images look like those it was trained on.
+
+A demonstration of Tschannen, Agustsson and Lucic 2018, "Deep generative models for
+distribution-preserving lossy compression"; not for photographs in daily use.
+"""
+
+from codec.models.family import Family
+
+DPLC = Family(
+    3,
+    "dplc",
+    "demonstration, not for daily use: distribution-preserving, decoded with noise",
+    "codec.models.dplc.coder:load_dplc",
+    exports=("dplc-digits",),
+)
+FAMILY = (DPLC,)

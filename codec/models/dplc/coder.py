@@ -26,6 +26,7 @@ from bitstream.symbols import SymbolDecoder, SymbolEncoder
 from bitstream.tables import TableSet
 from codec.coding.channel_simulation import open_unit, raw_numbers
 from codec.coding.prior_tables import normal_quantile
+from codec.models.dplc import DPLC
 from codec.models.dplc.networks import DplcConfig, DplcNetworks
 from codec.models.dplc.prior import BoolArray, ExactBitPrior, bit_tables
 from codec.models.sheets import (
@@ -40,7 +41,6 @@ Array = npt.NDArray[np.generic]
 Float32Array = npt.NDArray[np.float32]
 Uint8Array = npt.NDArray[np.uint8]
 
-MODEL_ID, NAME = 3, "dplc"
 TABLE_PREFIX = "bit_tables."
 NOISE_SEED = 0xCA14
 SEED_DISTANCE = 0x9E3779B97F4A7C15F39CC0605CEDC835
@@ -60,8 +60,7 @@ class DplcCoder:
     priors    of each rate; None at the rate of no symbols
     """
 
-    model_id = MODEL_ID
-    name = NAME
+    model_id, name = DPLC.model_id, DPLC.name
     layers = 1
     context = 0
 
@@ -188,7 +187,7 @@ def load_dplc(
     metadata: Mapping[str, str],
     weights_hash: bytes,
     *,
-    device: torch.device,
+    device: torch.device | str,
 ) -> DplcCoder:
     """Build the model from the contents of a weights file.
 
@@ -208,7 +207,7 @@ def load_dplc(
         raise WeightsMismatchError(
             f"weights file: {min(unknown)} is no array of a model with the rates {config.rates}"
         )
-    return DplcCoder(networks, priors, weights_hash, device=device)
+    return DplcCoder(networks, priors, weights_hash, device=torch.device(device))
 
 
 def dplc_arrays(networks: DplcNetworks, priors: Sequence[ExactBitPrior | None]) -> dict[str, Array]:

@@ -1,1 +1,24 @@
-"""Convolutional DRAW: every step is a layer of the file."""
+"""Convolutional DRAW: every step is a layer of the file, or an archive by bits-back coding.
+
+A demonstration of Gregor et al. 2016, "Towards conceptual compression"; not for photographs in
+daily use.
+"""
+
+from codec.models.family import Family
+
+DRAW = Family(
+    2,
+    "draw",
+    "demonstration, not for daily use: convolutional DRAW, a layer for every step",
+    "codec.models.draw.coder:load_draw",
+    layers=8,
+    exports=("draw-files",),
+)
+ARCHIVE = Family(
+    9,
+    "draw-bits-back",
+    "small images: DRAW, lossless archive by bits-back coding",
+    "codec.models.draw.archive:load_draw_bits_back",
+    exports=("draw-digits", "draw-colour"),
+)
+FAMILY = (DRAW, ARCHIVE)

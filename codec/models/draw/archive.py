@@ -36,6 +36,7 @@ from bitstream.errors import PayloadError, TruncatedError, WeightsMismatchError
 from bitstream.varint import read_varint, write_varint
 from codec.coding.bits_back_tables import LEAST_BITS
 from codec.coding.prior_tables import uniform_tables
+from codec.models.draw import ARCHIVE
 from codec.models.draw.bins import (
     LOG_VARIANCES,
     BinMap,
@@ -64,7 +65,6 @@ Float64Array = npt.NDArray[np.float64]
 Int32Array = npt.NDArray[np.int32]
 Uint8Array = npt.NDArray[np.uint8]
 
-MODEL_ID, NAME = 9, "draw-bits-back"
 _GROUP_BLOCKS, _GROUP_PIXELS = 64, 2**16
 _START = bytes(8) + b"\x01\0\0\0"  # 2⁶⁴: LEAST_BITS and no more
 _SPARE_BITS = 64  # a group rarely pops as many more than its bins have under the prior
@@ -76,8 +76,7 @@ class DrawBitsBack:
     Latents are the pixels: float32 (channels · side², h, w), 0 .. 255. The quality changes nothing.
     """
 
-    model_id = MODEL_ID
-    name = NAME
+    model_id, name = ARCHIVE.model_id, ARCHIVE.name
     layers = 1
     context = 0
 
@@ -248,7 +247,7 @@ def load_draw_bits_back(
     metadata: Mapping[str, str],
     weights_hash: bytes,
     *,
-    device: torch.device,
+    device: torch.device | str,
 ) -> DrawBitsBack:
     """Build the archive from the contents of a weights file; it runs on the CPU, whatever `device`.
 

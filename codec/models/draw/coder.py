@@ -30,6 +30,7 @@ from bitstream.errors import LimitError, PayloadError, UsageError, WeightsMismat
 from bitstream.limits import MIN_TILE_LOG2
 from bitstream.symbols import SymbolDecoder, SymbolEncoder
 from bitstream.tables import TOTAL, TableSet
+from codec.models.draw import DRAW
 from codec.models.draw.exact import (
     SCALE_LEVELS,
     UNIT_BITS,
@@ -47,7 +48,6 @@ Uint8Array = npt.NDArray[np.uint8]
 Message = tuple[Int32Array, Int32Array]
 """Symbols of a step and level, (codes, h, w) in row-major order, and their tables: int32 (n,)."""
 
-MODEL_ID, NAME = 2, "draw"
 SYMBOL_LIMIT = 2**15
 MAX_TILE_SIDE = 1024
 """Of a tile in pixels: what is held of it in memory is a kilobyte for every pixel."""
@@ -61,8 +61,7 @@ class DrawCoder:
     Tiles are coded by themselves, with zeros outside, so `context` is 0.
     """
 
-    model_id = MODEL_ID
-    name = NAME
+    model_id, name = DRAW.model_id, DRAW.name
     context = 0
 
     def __init__(self, network: ExactDraw, tables: TableSet, weights_hash: bytes) -> None:
@@ -256,7 +255,7 @@ def load_draw(
     metadata: Mapping[str, str],
     weights_hash: bytes,
     *,
-    device: torch.device,
+    device: torch.device | str,
 ) -> DrawCoder:
     """Build the model from the contents of a weights file. Raises `WeightsMismatchError`."""
     tables = TableSet.from_arrays(arrays, TABLE_PREFIX)

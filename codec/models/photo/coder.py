@@ -17,11 +17,11 @@ from bitstream.symbols import SymbolDecoder, SymbolEncoder
 from bitstream.tables import TableSet
 from codec.coding.exact_layers import ExactHyperSynthesis, layers_from_arrays, round_prediction
 from codec.coding.quantize import dequantize, quantize, residuals, round_hyper_latents
+from codec.models.photo import PHOTO
 from codec.models.photo.config import (
     CONTEXT_SIZES,
     HIDDEN,
     LATENT_STRIDE,
-    MODEL_ID,
     PhotoConfig,
     quality_position,
 )
@@ -32,7 +32,9 @@ from codec.system.processors import keep_freed_memory
 if TYPE_CHECKING:
     import torch
 
+    from codec.coding.tiling import TileGrid
     from codec.models.photo.network import PhotoModel, Synthesis
+    from codec.models.photo.realism import RealisticPhoto
     from codec.models.photo.torch_network import TorchTransforms
 
 Array = npt.NDArray[np.generic]
@@ -42,6 +44,9 @@ Uint8Array = npt.NDArray[np.uint8]
 
 OPENVINO = "openvino"
 """The processor, with networks that OpenVINO computes."""
+
+AMORTISED_EFFORT = 2
+"""The last effort that is one pass through the networks."""
 
 Choose = Callable[[Float32Array, Int32Array, slice], Int32Array]
 
@@ -100,8 +105,7 @@ class PhotoCoder:
     device      "cpu", "openvino", "cuda", or a device of torch
     """
 
-    model_id = MODEL_ID
-    name = "photo"
+    model_id, name = PHOTO.model_id, PHOTO.name
     layers = 1
     stride = LATENT_STRIDE
 
@@ -291,6 +295,35 @@ class PhotoCoder:
         if self.exact_context is not None:
             return self.exact_context.places(rows, columns)
         return [Place(slice(None))]
+
+    def searches(self, effort: int) -> bool:
+        """Whether an effort takes longer than one pass. See `codec.models.base.SearchingModel`."""
+        return effort > AMORTISED_EFFORT
+
+    def tile_encoder(
+        self,
+        grid: TileGrid,
+        pixels: Uint8Array,
+        quality: float,
+        effort: int,
+        *,
+        analyze: Callable[[int, float], Float32Array],
+        progress: Callable[[float], None] = lambda share: None,
+    ) -> Callable[[int], tuple[bytes, ...]]:
+        """See `codec.models.base.SearchingModel` and `codec.models.photo.effort_tiles`."""
+        from codec.models.photo.effort_tiles import EffortEncoder  # loads torch
+
+        encoder = EffortEncoder(
+            self, grid, pixels, quality, effort, analyze=analyze, progress=progress
+        )
+        return encoder.encode
+
+    def with_realism(self, realism: float) -> RealisticPhoto:
+        """See `codec.models.base.RealisticModel` and `codec.models.photo.realism`."""
+        from codec.models.photo.realism import RealisticPhoto, find_realism, realism_for
+
+        realistic = realism_for(find_realism(self.weights_hash), str(self.device))
+        return RealisticPhoto(self, realistic, realism)
 
     def trainable(self) -> PhotoModel:
         """The model with all networks in floating point, differentiable; its weights are frozen."""

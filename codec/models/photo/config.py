@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-MODEL_ID = 1
 LATENT_STRIDE = 16
 
 # Channels of the hyper-synthesis at 1/32 and 1/16.

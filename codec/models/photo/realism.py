@@ -17,15 +17,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from bitstream.errors import WeightsMismatchError
+from bitstream.errors import WeightsMismatchError, WeightsMissingError
 from codec.models.layers import to_levels
 from codec.models.photo.coder import PhotoCoder, read_photo_config
 from codec.models.photo.network import PhotoConfig, PhotoModel, Synthesis
+from codec.models.weights_files import (
+    ENVIRONMENT_VARIABLE,
+    HASH_BYTES,
+    WeightsFile,
+    cached_hash,
+    read_metadata,
+    read_weights,
+    weights_of,
+)
 
 NAME = "photo-realism"
 ARRAY_PREFIX = "synthesis."
@@ -95,6 +105,37 @@ class RealisticPhoto:
         if self.realism == 1:
             return to_levels(realistic)
         return to_levels(self.coder.render(latents, quality).lerp(realistic, self.realism))
+
+
+def find_realism(photo_hash: bytes) -> WeightsFile:
+    """The weights of the realistic decoder of photo weights, which their first 8 bytes name.
+
+    Raises `WeightsMissingError` where there are none, `WeightsMismatchError` for a damaged file.
+    """
+    wanted, found = photo_hash.hex(), []
+    for file in weights_of(NAME):
+        made_for = read_metadata(file.path).get(PHOTO_HASH_KEY, "")
+        found.append(f"one for {made_for[: 2 * HASH_BYTES]}")
+        if made_for.startswith(wanted):
+            return file
+    raise WeightsMissingError(
+        f"no realistic decoder for the photo weights {wanted} is installed (found: "
+        f"{', '.join(found) or 'none'}); train one: "
+        f"python -m training {NAME} --data DIR --weights PHOTO.safetensors, export it: "
+        f"python -m training.realism.export, and name its folder in {ENVIRONMENT_VARIABLE}; "
+        "or leave the realism at 0"
+    )
+
+
+def realism_for(file: WeightsFile, device: str) -> RealisticSynthesis:
+    """Read a realistic synthesis; kept in memory for the next call. Raises as `load_realism`."""
+    return _realism_at(file, cached_hash(file.path), device)
+
+
+@lru_cache(maxsize=8)
+def _realism_at(file: WeightsFile, digest: bytes, device: str) -> RealisticSynthesis:
+    arrays, metadata = read_weights(file)
+    return load_realism(arrays, metadata, device=torch.device(device))
 
 
 def load_realism(

@@ -1,1 +1,32 @@
-"""Variational autoencoders of digits, and four ways to code their posteriors."""
+"""A small VAE of handwritten digits with five ways to code its codes.
+
+What each way costs beside the theory is measured on them; they code grey digits and nothing else.
+"""
+
+from codec.models.family import Family
+
+_WAYS = (
+    (4, "vae-round", "means rounded to a grid"),
+    (5, "vae-dither", "universal (dithered) quantisation"),
+    (6, "vae-rec", "relative entropy coding of posterior samples"),
+    (7, "vae-vbq", "variational Bayesian quantisation"),
+)
+
+LOSSY = tuple(
+    Family(
+        number,
+        name,
+        f"grey digits: VAE, {way}",
+        f"codec.models.vae.coder:load_{name.replace('-', '_')}",
+        exports=("digits-vae",),
+    )
+    for number, name, way in _WAYS
+)
+ARCHIVE = Family(
+    8,
+    "vae-bits-back",
+    "black-and-white digits: VAE, lossless archive by bits-back coding",
+    "codec.models.vae.archive:load_bits_back",
+    exports=("digits-vae-binary",),
+)
+FAMILY = (*LOSSY, ARCHIVE)

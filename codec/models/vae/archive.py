@@ -46,6 +46,7 @@ from codec.models.sheets import (
     only_payload,
     sheet_of,
 )
+from codec.models.vae import ARCHIVE
 from codec.models.vae.coder import read_config
 from codec.models.vae.exact_mlp import ExactMlp, mlp_from_arrays
 
@@ -55,8 +56,6 @@ Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
 Uint8Array = npt.NDArray[np.uint8]
 
-MODEL_ID = 8
-NAME = "vae-bits-back"
 PIXELS = BLOCK * BLOCK
 SEED = 0xCA13
 FIRST_SEED_WORDS = 16
@@ -97,8 +96,7 @@ class BitsBackCoder:
     Latents are the images: float32 (784, h, w), 0 or 1. The quality changes nothing.
     """
 
-    model_id = MODEL_ID
-    name = NAME
+    model_id, name = ARCHIVE.model_id, ARCHIVE.name
     layers = 1
     stride = BLOCK
     context = 0
@@ -254,7 +252,7 @@ def load_bits_back(
     metadata: Mapping[str, str],
     weights_hash: bytes,
     *,
-    device: torch.device,
+    device: torch.device | str,
 ) -> BitsBackCoder:
     """Build the coder from the contents of a weights file; it runs on the CPU, whatever `device`.
 

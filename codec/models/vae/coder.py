@@ -27,6 +27,7 @@ from bitstream.errors import WeightsMismatchError
 from bitstream.symbols import SymbolDecoder, SymbolEncoder
 from codec.models.generative.networks import Decoder, Encoder, GenerativeConfig
 from codec.models.sheets import BLOCK, blocks_of, check_grey_blocks, only_payload, sheet_of
+from codec.models.vae import LOSSY
 from codec.models.vae.sample_coders import (
     Message,
     Posterior,
@@ -40,7 +41,7 @@ Float32Array = npt.NDArray[np.float32]
 Uint8Array = npt.NDArray[np.uint8]
 
 _BLOCKS_AT_ONCE = 1024  # that a network sees: a sheet may have 21,609
-MODEL_IDS = {"vae-round": 4, "vae-dither": 5, "vae-rec": 6, "vae-vbq": 7}
+_MODEL_IDS = {family.name: family.model_id for family in LOSSY}
 
 
 class VaeCoder:
@@ -63,7 +64,7 @@ class VaeCoder:
         *,
         device: torch.device | None = None,
     ) -> None:
-        self.name, self.model_id, self.weights_hash = name, MODEL_IDS[name], weights_hash
+        self.name, self.model_id, self.weights_hash = name, _MODEL_IDS[name], weights_hash
         self.device = device or torch.device("cpu")
         self.encoder, self.decoder = encoder.to(self.device), decoder.to(self.device)
         self.coder = coder
@@ -168,16 +169,19 @@ def vae_loader(name: str) -> Callable[..., VaeCoder]:
         metadata: Mapping[str, str],
         weights_hash: bytes,
         *,
-        device: torch.device,
+        device: torch.device | str,
     ) -> VaeCoder:
         config = read_config(metadata, "gaussian")
         encoder, decoder = Encoder(config), Decoder(config)
         _fill(encoder, "encoder.", arrays)
         _fill(decoder, "decoder.", arrays)
         coder = coder_from_arrays(name, arrays, config.code)
-        return VaeCoder(name, encoder, decoder, coder, weights_hash, device=device)
+        return VaeCoder(name, encoder, decoder, coder, weights_hash, device=torch.device(device))
 
     return load_vae
+
+
+load_vae_round, load_vae_dither, load_vae_rec, load_vae_vbq = (vae_loader(f.name) for f in LOSSY)
 
 
 def _fill(network: nn.Module, prefix: str, arrays: Mapping[str, Array]) -> None:

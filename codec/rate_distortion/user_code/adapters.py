@@ -24,7 +24,7 @@ import torch
 from torch import nn
 
 from bitstream.errors import UsageError
-from codec.models.catalog import WEIGHTS_FOLDER
+from codec.models.weights_files import WEIGHTS_FOLDER
 from codec.priors import GaussianMixture, LatentPrior, StandardNormal
 from codec.rate_distortion.user_code.load_file import (
     UserCodeError,

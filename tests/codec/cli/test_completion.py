@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from codec.cli.completion import model_names
-from codec.models.catalog import MODELS
+from codec.models.catalog import list_models
 
 ROOT = Path(__file__).parents[3]
 NO_HEAVY = (
@@ -52,11 +52,11 @@ def test_commands_and_options() -> None:
 
 
 def test_model_names() -> None:
-    assert model_names("pho") == [("photo", MODELS[0].description)]
-    assert [name for name, _ in model_names("")] == [model.name for model in MODELS]
+    assert model_names("pho") == [("photo", list_models()[0].description)]
+    assert [name for name, _ in model_names("")] == [model.name for model in list_models()]
     assert model_names("vapor") == []
     found = complete("calotype compress -m vae-")
-    assert found == [model.name for model in MODELS if model.name.startswith("vae-")]
+    assert found == [model.name for model in list_models() if model.name.startswith("vae-")]
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")

@@ -289,7 +289,7 @@ def test_arrays_must_fit_float16() -> None:
 def test_photo_weights_are_read_or_refused(weights_folder: Path, tmp_path: Path) -> None:
     cpu = torch.device("cpu")
     shipped = load_photo_weights(None, cpu)
-    assert shipped.sha256 == codec.models()[0].weights[0].sha256
+    assert shipped.sha256 == codec.list_models()[0].weights[0].sha256
     for path in (tmp_path / "none.safetensors", weights_folder / "photo.md"):
         with pytest.raises(InputError, match="--weights"):
             load_photo_weights(path, cpu)

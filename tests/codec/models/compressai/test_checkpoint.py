@@ -16,7 +16,7 @@ import safetensors.torch
 import torch
 
 from bitstream import TableError, UsageError, WeightsMismatchError
-from codec.models.catalog import ARCHITECTURES
+from codec.models.compressai import ARCHITECTURES
 from codec.models.compressai import checkpoint as zoo
 from codec.models.compressai.checkpoint import (
     load_zoo,

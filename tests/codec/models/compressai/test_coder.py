@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from bitstream import HeaderError, SymbolDecoder
-from codec.models.catalog import ARCHITECTURES
+from codec.models.compressai import ARCHITECTURES
 from codec.models.compressai.checkpoint import take_apart
 from codec.models.compressai.coder import ZooCoder, round_to_symbols
 from codec.pictures.picture import Picture

@@ -15,7 +15,7 @@ import codec
 from benchmarks.photo.compressai import code_peer, fit, library, load_peer, measure, zoo_model
 from bitstream import WeightsMismatchError
 from codec import loading
-from codec.models.catalog import ARCHITECTURES
+from codec.models.compressai import ARCHITECTURES
 from codec.models.compressai.checkpoint import load_zoo
 from codec.models.compressai.coder import ZooCoder
 from tests.codec.tiny import photographs

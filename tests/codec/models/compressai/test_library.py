@@ -19,7 +19,8 @@ import codec
 from bitstream import HeaderError, UnknownModelError, container_from_bytes, container_to_bytes
 from codec import loading
 from codec.cli import app
-from codec.models.catalog import ARCHITECTURES, architecture_name, find_variant
+from codec.models import weights_files
+from codec.models.compressai import ARCHITECTURES, COMPRESSAI
 from codec.models.compressai import checkpoint as zoo
 from tests.codec.models.compressai.tiny import stand_in_network, write_checkpoint
 
@@ -103,7 +104,7 @@ def test_a_checkpoint_is_found_by_its_hash(
     monkeypatch.setenv(loading.ENVIRONMENT_VARIABLE, os.pathsep.join([str(tmp_path), str(own)]))
     with pytest.raises(codec.WeightsMissingError, match="--checkpoint FILE"):
         codec.decompress(coded)
-    monkeypatch.setattr(loading, "MAX_CHECKPOINT_BYTES", checkpoint.stat().st_size)
+    monkeypatch.setattr(weights_files, "MAX_FILE_BYTES", checkpoint.stat().st_size)
     (own / "far too large.pt").write_bytes(checkpoint.read_bytes() + bytes(1))
     (own / "any name.PT").write_bytes(checkpoint.read_bytes())
     np.testing.assert_array_equal(codec.decompress(coded, as_="numpy"), expected)
@@ -126,7 +127,7 @@ def test_another_checkpoint_is_refused_by_its_hash(coded: bytes, tmp_path: Path)
 def test_a_checkpoint_that_is_too_large_is_not_read(
     coded: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "MAX_CHECKPOINT_BYTES", 1000)
+    monkeypatch.setattr(weights_files, "MAX_FILE_BYTES", 1000)
     large = tmp_path / "large.pth"
     large.write_bytes(bytes(1001))
     with pytest.raises(codec.WeightsMismatchError, match="1001 bytes, but the limit is 1000"):
@@ -192,10 +193,10 @@ def test_architectures_keep_their_numbers() -> None:
         "mbt2018-mean", "mbt2018", "cheng2020-anchor", "cheng2020-attn",
     )  # fmt: skip
     for variant, name in enumerate(ARCHITECTURES):
-        assert (find_variant(name), architecture_name(variant)) == (variant, name)
+        assert (COMPRESSAI.variant(name), COMPRESSAI.variant_name(variant)) == (variant, name)
     for wrong in (-1, None, 7):
         with pytest.raises(UnknownModelError):
-            architecture_name(wrong)
+            COMPRESSAI.variant_name(wrong)
 
 
 def test_the_command(

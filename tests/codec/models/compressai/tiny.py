@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from bitstream.tables import gaussian_tables
-from codec.models.catalog import ARCHITECTURES, find_variant
+from codec.models.compressai import ARCHITECTURES, COMPRESSAI
 from codec.models.compressai.checkpoint import take_apart
 from codec.models.compressai.coder import ZooCoder, ZooNetwork
 
@@ -107,7 +107,7 @@ def stand_in_network(architecture: str, state: Mapping[str, torch.Tensor]) -> Zo
 def coder(architecture: str, seed: int = 0) -> ZooCoder:
     """A stand-in, loaded."""
     network = take_apart(architecture, stand(architecture, seed))
-    return ZooCoder(find_variant(architecture), network, b"standing")
+    return ZooCoder(COMPRESSAI.variant(architecture), network, b"standing")
 
 
 def write_checkpoint(folder: Path, architecture: str, seed: int = 0) -> Path:

@@ -18,6 +18,7 @@ from bitstream import UsageError, WeightsMissingError, container_from_bytes, con
 from codec import loading
 from codec.cli import app
 from codec.loading import load_model
+from codec.models import weights_files
 from codec.models.dplc.coder import DplcCoder
 from tests.codec.models.dplc.tiny import PLAIN, scene, write_tiny_dplc
 
@@ -169,7 +170,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_weights_the_error_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "WEIGHTS_FOLDER", tmp_path)
+    monkeypatch.setattr(weights_files, "WEIGHTS_FOLDER", tmp_path)
     monkeypatch.delenv(loading.ENVIRONMENT_VARIABLE, raising=False)
     with pytest.raises(WeightsMissingError, match="'dplc' has no weights"):
         codec.compress(np.zeros((8, 8, 3), np.uint8), model="dplc")

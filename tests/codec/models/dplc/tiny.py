@@ -12,7 +12,8 @@ import numpy.typing as npt
 import torch
 from safetensors.numpy import save_file
 
-from codec.models.dplc.coder import NAME, DplcCoder, dplc_arrays, load_dplc
+from codec.models.dplc import DPLC
+from codec.models.dplc.coder import DplcCoder, dplc_arrays, load_dplc
 from codec.models.dplc.networks import DplcConfig, DplcNetworks
 from codec.models.dplc.prior import ExactBitPrior
 from codec.models.sheets import blocks_of
@@ -86,6 +87,6 @@ def load(config: DplcConfig, other: dict[str, Array]) -> DplcCoder:
 
 def write_tiny_dplc(folder: Path, config: DplcConfig = COLOUR) -> None:
     """Weights of the model, in a folder for CALOTYPE_WEIGHTS."""
-    path = folder / f"{NAME}.safetensors"
+    path = folder / f"{DPLC.name}.safetensors"
     save_file(arrays(config), path, metadata=metadata(config))
-    register(path, [NAME])
+    register(path, [DPLC.name])

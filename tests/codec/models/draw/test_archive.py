@@ -18,7 +18,8 @@ from bitstream.errors import TableError, WeightsMismatchError
 from codec.coding.bits_back_tables import LEAST_BITS, LOG_ODDS_REACH
 from codec.coding.prior_tables import interval_masses, normal_quantile
 from codec.loading import ENVIRONMENT_VARIABLE
-from codec.models.draw.archive import MODEL_ID, NAME, bits_back_arrays, nelbo_nats
+from codec.models.draw import ARCHIVE
+from codec.models.draw.archive import bits_back_arrays, nelbo_nats
 from codec.models.draw.bins import LOG_VARIANCES, BinnedDraw, NestedBins, bin_arrays
 from codec.models.draw.network import logistic_nats
 from codec.models.draw.pixels import LogisticPixels, pixels_from_arrays
@@ -63,9 +64,9 @@ def test_a_file_is_lossless(
     whole = sheet(config, 5, 8)
     for height, width in ((1, 1), (8, 8), (25, 9), (40, 64)):
         pixels = whole[:height, :width]
-        data = codec.compress(pixels, model=NAME, quality=30)
+        data = codec.compress(pixels, model=ARCHIVE.name, quality=30)
         info = codec.inspect(data)
-        assert (info.model_name, info.width, info.height) == (NAME, width, height)
+        assert (info.model_name, info.width, info.height) == (ARCHIVE.name, width, height)
         found = codec.decompress(data, as_="numpy")
         np.testing.assert_array_equal(found.reshape(pixels.shape), pixels)
     codec.verify(data)
@@ -239,8 +240,8 @@ class _Named:
 
 
 def test_the_entry_in_the_catalogue() -> None:
-    found = [model for model in codec.models() if model.name == NAME]
-    assert [(model.model_id, model.layers) for model in found] == [(MODEL_ID, 1)]
+    found = [model for model in codec.list_models() if model.name == ARCHIVE.name]
+    assert [(model.model_id, model.layers) for model in found] == [(ARCHIVE.model_id, 1)]
 
 
 def test_arrays_that_do_not_fit_are_refused() -> None:

@@ -16,7 +16,8 @@ import codec
 from bitstream import container_from_bytes
 from codec import loading
 from codec.cli import app
-from codec.models.catalog import find_model
+from codec.models import weights_files
+from codec.models.draw import DRAW
 from codec.models.draw.coder import DrawCoder
 from tests.codec.models.draw.tiny import CONFIG, arrays, write_tiny_draw
 from tests.codec.tiny import photographs
@@ -124,16 +125,15 @@ def test_the_command(tmp_path: Path) -> None:
 
 
 def test_without_weights_the_error_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "WEIGHTS_FOLDER", tmp_path)
+    monkeypatch.setattr(weights_files, "WEIGHTS_FOLDER", tmp_path)
     monkeypatch.delenv(loading.ENVIRONMENT_VARIABLE, raising=False)
     with pytest.raises(codec.WeightsMissingError, match="'draw' has no weights"):
         codec.compress(np.zeros((8, 8, 3), np.uint8), model="draw")
 
 
 def test_the_catalogue_has_it() -> None:
-    entry = find_model(2)
-    assert (entry.name, entry.model_id) == ("draw", 2)
-    assert entry in codec.models()
+    (entry,) = (model for model in codec.list_models() if model.name == "draw")
+    assert (entry.model_id, entry.description, entry.layers) == (2, DRAW.description, 8)
     result = CliRunner().invoke(app, ["models"])
     assert result.exit_code == 0
     assert "2  draw" in result.stdout

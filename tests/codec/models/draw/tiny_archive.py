@@ -12,8 +12,8 @@ import numpy.typing as npt
 import torch
 from safetensors.numpy import save_file
 
+from codec.models.draw import ARCHIVE
 from codec.models.draw.archive import (
-    NAME,
     DrawBitsBack,
     bits_back_arrays,
     load_draw_bits_back,
@@ -123,6 +123,6 @@ def load(config: DrawConfig, other: dict[str, Array], **data: str) -> DrawBitsBa
 
 def write_tiny_archive(folder: Path, config: DrawConfig) -> None:
     """Weights of the model, in a folder for CALOTYPE_WEIGHTS."""
-    path = folder / f"{NAME}.safetensors"
+    path = folder / f"{ARCHIVE.name}.safetensors"
     save_file(arrays(config), path, metadata=metadata(config))
-    register(path, [NAME])
+    register(path, [ARCHIVE.name])

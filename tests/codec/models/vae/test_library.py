@@ -19,11 +19,11 @@ import codec
 from bitstream import TableError, WeightsMismatchError
 from codec import loading
 from codec.cli import app
-from codec.models.catalog import WEIGHTS_FOLDER
 from codec.models.generative.networks import GenerativeConfig, GenerativeModel
 from codec.models.generative.weights_file import save_generative
 from codec.models.vae.archive import load_bits_back
 from codec.models.vae.coder import vae_loader
+from codec.models.weights_files import WEIGHTS_FOLDER
 from tests.codec.models.vae.tiny import (
     LOSSY,
     NAMES,

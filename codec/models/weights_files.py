@@ -1,0 +1,253 @@
+"""Weights files: found by the hash that a compressed file names, and read. Imports no torch.
+
+Weights are looked for in the folders of the environment variable CALOTYPE_WEIGHTS, then in the
+installation. A folder's `registry.json` may list the files of each model, the default first, with
+the SHA-256 of each. A folder without one works as well: there a file is known by the hash of its
+bytes, or by its name, and the default weights by `model` in their metadata.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bitstream.errors import WeightsMismatchError, WeightsMissingError
+
+if TYPE_CHECKING:
+    from codec.models.family import Family
+
+ENVIRONMENT_VARIABLE = "CALOTYPE_WEIGHTS"
+WEIGHTS_FOLDER = Path(__file__).resolve().parent.parent / "weights"
+HASH_BYTES = 8
+SUFFIX = ".safetensors"
+CHECKPOINT_SUFFIXES = (".pth", ".pt", ".tar", ".ckpt", SUFFIX)
+MAX_FILE_BYTES = 2**30  # it is read into memory; the largest of CompressAI's zoo have some 10⁸
+
+PathName = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """A file, and the SHA-256 in hexadecimal that its bytes must have."""
+
+    path: Path
+    sha256: str
+
+
+def folders() -> list[Path]:
+    """Where weights are looked for, in this order."""
+    own = os.environ.get(ENVIRONMENT_VARIABLE, "").split(os.pathsep)
+    return [*(Path(folder) for folder in own if folder), WEIGHTS_FOLDER]
+
+
+def registered(folder: Path, model: str) -> list[WeightsFile]:
+    """What the `registry.json` of a folder lists for a model, the default first.
+
+    Raises `WeightsMismatchError` for a file that is no registry.
+    """
+    registry = folder / "registry.json"
+    if not registry.exists():
+        return []
+    try:
+        entries = json.loads(registry.read_text("utf-8")).get(model, [])
+        return [WeightsFile(folder / str(e["file"]), str(e["sha256"])) for e in entries]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsMismatchError(f"{registry} is not a registry of weights: {error}") from error
+
+
+def weights_of(
+    model: str, exports: tuple[str, ...] = (), stem: str | None = None
+) -> Iterator[WeightsFile]:
+    """The weights files of a model, the default first.
+
+    Of each folder in turn: what its registry lists, then in the order of their names the files that
+    it does not list, if their metadata name the model or one of `exports`, or if `stem` is their
+    name.
+    """
+    for folder in folders():
+        listed = registered(folder, model)
+        yield from listed
+        names = {file.path.name for file in listed}
+        for path in _files(folder, (SUFFIX,)):
+            if path.name in names:
+                continue
+            if path.stem == stem or _named_model(path, modified_ns(path)) in (model, *exports):
+                yield WeightsFile(path, cached_hash(path).hex())
+
+
+def find_weights(family: Family, weights_hash: bytes | None, stem: str | None) -> WeightsFile:
+    """The weights of a model.
+
+    weights_hash  the first 8 bytes of their SHA-256; None takes the default weights
+    stem          the name of their file without its suffix; None takes any
+
+    Raises `WeightsMissingError`.
+    """
+    if weights_hash is None:
+        candidates = weights_of(family.name, family.exports, stem)
+    else:  # of registries alone: to find a hash no other file need be read
+        candidates = (file for folder in folders() for file in registered(folder, family.name))
+    found: list[str] = []
+    for file in candidates:
+        found.append(f"{file.sha256[: 2 * HASH_BYTES]} {file.path.stem}")
+        is_hash = weights_hash is None or file.sha256.startswith(weights_hash.hex())
+        if is_hash and stem in (None, file.path.stem) and file.path.exists():
+            return file
+    name, listed = family.name, ", ".join(found) or "none"
+    if weights_hash is not None:
+        path = find_by_hash(weights_hash, (SUFFIX,))
+        if path is not None:
+            return WeightsFile(path, cached_hash(path).hex())
+        raise WeightsMissingError(
+            f"weights {weights_hash.hex()} of model {name!r} are not installed (found: {listed}); "
+            "install the version of calotype that wrote the file, "
+            f"or name the folder that holds them in {ENVIRONMENT_VARIABLE}"
+        )
+    if stem is not None:
+        raise WeightsMissingError(
+            f"model {name!r} has no weights {stem!r} in this installation (found: {listed}); give "
+            f"one of these names, or name the folder that holds them in {ENVIRONMENT_VARIABLE}"
+        )
+    raise WeightsMissingError(
+        f"model {name!r} has no weights in this installation; install calotype again, or "
+        f"name a folder that holds weights in {ENVIRONMENT_VARIABLE}"
+    )
+
+
+def find_checkpoint(model: str, weights_hash: bytes | None, given: PathName | None) -> Path:
+    """The checkpoint that was given, or the one of that hash. See `find_weights`.
+
+    Raises `WeightsMissingError`, or `WeightsMismatchError` where the one given has another hash.
+    """
+    if given is not None:
+        path = Path(given)
+        found = cached_hash(path)[:HASH_BYTES]
+        if weights_hash not in (None, found):
+            raise WeightsMismatchError(
+                f"the file was written with the checkpoint {weights_hash.hex()}, but {path} is "
+                f"{found.hex()}: give the same checkpoint, unchanged to the byte"
+            )
+        return path
+    if weights_hash is None:
+        raise WeightsMissingError(
+            f"the model {model!r} has no weights of its own: give a checkpoint"
+        )
+    found_path = find_by_hash(weights_hash, CHECKPOINT_SUFFIXES)
+    if found_path is None:
+        raise WeightsMissingError(
+            f"the file was written with the checkpoint {weights_hash.hex()} of {model}, the first "
+            "bytes of its SHA-256: give it (--checkpoint FILE), or name its folder in "
+            f"{ENVIRONMENT_VARIABLE}"
+        )
+    return found_path
+
+
+def find_by_hash(weights_hash: bytes, suffixes: tuple[str, ...]) -> Path | None:
+    """The file whose SHA-256 begins with these bytes, among those that lie directly in a folder."""
+    start = weights_hash.hex()[:8]
+    for folder in folders():
+        # Files of CompressAI's zoo have the first digits of their hash in their names.
+        for path in sorted(_files(folder, suffixes), key=lambda path: start not in path.name):
+            if cached_hash(path).startswith(weights_hash):
+                return path
+    return None
+
+
+def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """Files of some kinds in a folder that are not too large, in the order of their names."""
+    return sorted(
+        path
+        for path in (folder.iterdir() if folder.is_dir() else ())
+        if path.suffix.lower() in suffixes
+        and path.is_file()
+        and path.stat().st_size <= MAX_FILE_BYTES
+    )
+
+
+def hash_weights(path: Path) -> bytes:
+    """SHA-256 of a weights file; the first 8 bytes stand in the header of every file.
+
+    Raises as `read_bytes`.
+    """
+    return hashlib.sha256(read_bytes(path)).digest()
+
+
+def cached_hash(path: Path) -> bytes:
+    """The same, computed again only when the file has changed."""
+    return _hash_at(path, modified_ns(path))
+
+
+@lru_cache(maxsize=1024)
+def _hash_at(path: Path, modified_ns: int) -> bytes:
+    return hash_weights(path)
+
+
+def modified_ns(path: Path) -> int:
+    """When a file was written; raises `WeightsMissingError`."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError as error:
+        raise WeightsMissingError(
+            f"cannot read the checkpoint {path}: {error.strerror or error}"
+        ) from error
+
+
+def read_bytes(path: Path) -> bytes:
+    """All of a file; raises `WeightsMissingError`, or `WeightsMismatchError` for one too large."""
+    try:
+        size_bytes = path.stat().st_size
+        if size_bytes > MAX_FILE_BYTES:
+            raise WeightsMismatchError(
+                f"{path} has {size_bytes} bytes, but the limit is {MAX_FILE_BYTES}: save the "
+                "state_dict of the model alone"
+            )
+        return path.read_bytes()
+    except OSError as error:
+        raise WeightsMissingError(
+            f"cannot read the checkpoint {path}: {error.strerror or error}"
+        ) from error
+
+
+def read_weights(file: WeightsFile) -> tuple[dict[str, Any], dict[str, str]]:
+    """Arrays and metadata of a weights file; raises `WeightsMismatchError` for other bytes."""
+    from safetensors import SafetensorError, safe_open
+
+    digest = cached_hash(file.path).hex()
+    if digest != file.sha256:
+        raise WeightsMismatchError(
+            f"{file.path} has the SHA-256 {digest}, expected {file.sha256}; install it again"
+        )
+    try:
+        with safe_open(file.path, framework="numpy") as content:
+            arrays = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118
+            return arrays, content.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise WeightsMismatchError(f"{file.path} is not a safetensors file: {error}") from error
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a weights file; raises `WeightsMismatchError`."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as content:
+            return content.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise WeightsMismatchError(
+            f"{path} is not a safetensors file ({error}), but registry.json beside it names it; "
+            "export it again"
+        ) from error
+
+
+@lru_cache(maxsize=1024)
+def _named_model(path: Path, modified_ns: int) -> str | None:
+    try:
+        return read_metadata(path).get("model")
+    except WeightsMismatchError:
+        return None

@@ -1,0 +1,111 @@
+"""Folders of weights, with and without a registry."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+import codec
+from codec.loading import ENVIRONMENT_VARIABLE
+from codec.models import weights_files
+from tests.codec.tiny import photographs
+from training.loop.export import register
+
+PIXELS = photographs(1, side=64)[0]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two sets of weights of one model, and nothing else that is of use."""
+    with safe_open(tiny_weights / "photo.safetensors", framework="numpy") as file:
+        arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        metadata = file.metadata()
+    for name, share in (("one", 1.0), ("two", 0.5)):
+        changed = {
+            key: (array * share).astype(array.dtype) if key.startswith("network.") else array
+            for key, array in arrays.items()
+        }
+        save_file(changed, tmp_path / f"{name}.safetensors", metadata)
+    (tmp_path / "broken.safetensors").write_bytes(b"nothing")
+    (tmp_path / "deeper").mkdir()
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, str(tmp_path))
+    return tmp_path
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_two_sets_of_weights_of_one_model_are_read_back(folder: Path) -> None:
+    files = {name: codec.compress(PIXELS, model=f"photo:{name}") for name in ("one", "two")}
+    pictures = {name: codec.decompress(data, as_="numpy") for name, data in files.items()}
+    for name, data in files.items():
+        assert codec.inspect(data).weights_hash == digest(folder / f"{name}.safetensors")[:16]
+    assert (pictures["one"] != pictures["two"]).any()
+    # Both are loaded now, and each file is decoded by its own whatever came before.
+    np.testing.assert_array_equal(codec.decompress(files["one"], as_="numpy"), pictures["one"])
+    np.testing.assert_array_equal(codec.decompress(files["two"], as_="numpy"), pictures["two"])
+
+
+@pytest.mark.parametrize("registry", ["none", "of the other", "of another model"])
+def test_a_file_is_found_by_its_hash_under_any_name(folder: Path, registry: str) -> None:
+    data = codec.compress(PIXELS, model="photo:two")
+    expected = codec.decompress(data, as_="numpy")
+    (folder / "two.safetensors").rename(folder / "any name.safetensors")
+    if registry != "none":
+        register(folder / "one.safetensors", ["photo" if registry == "of the other" else "draw"])
+    np.testing.assert_array_equal(codec.decompress(data, as_="numpy"), expected)
+    # Only what lies directly in the folder counts.
+    (folder / "any name.safetensors").rename(folder / "deeper" / "two.safetensors")
+    with pytest.raises(codec.WeightsMissingError, match=codec.inspect(data).weights_hash):
+        codec.decompress(data)
+
+
+def test_default_weights_are_those_whose_metadata_name_the_model(folder: Path) -> None:
+    data = codec.compress(PIXELS)
+    assert codec.inspect(data).weights_hash == digest(folder / "one.safetensors")[:16]
+    register(folder / "two.safetensors", ["photo"])
+    data = codec.compress(PIXELS)
+    assert codec.inspect(data).weights_hash == digest(folder / "two.safetensors")[:16]
+    # The others keep their names.
+    data = codec.compress(PIXELS, model="photo:one")
+    assert codec.inspect(data).weights_hash == digest(folder / "one.safetensors")[:16]
+
+
+def test_hashes_are_computed_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[str] = []
+    original = weights_files.hash_weights
+
+    def count(path: Path) -> bytes:
+        hashed.append(path.name)
+        return original(path)
+
+    monkeypatch.setattr(weights_files, "hash_weights", count)
+    data = codec.compress(PIXELS)
+    for _ in range(3):
+        codec.decompress(data)
+        codec.compress(PIXELS, model="photo:two")
+    assert sorted(hashed) == sorted(set(hashed))
+    # A file that was written again is another file.
+    (folder / "two.safetensors").write_bytes((folder / "one.safetensors").read_bytes())
+    assert codec.compress(PIXELS, model="photo:two") == data
+
+
+def test_large_files_are_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = codec.compress(PIXELS, model="photo:two")
+    monkeypatch.setattr(weights_files, "MAX_FILE_BYTES", 1000)
+    with pytest.raises(codec.WeightsMissingError, match="are not installed"):
+        codec.decompress(data)
+
+
+def test_a_registry_that_names_a_missing_file_hides_nothing(folder: Path) -> None:
+    register(folder / "one.safetensors", ["photo"])
+    data = codec.compress(PIXELS)
+    (folder / "one.safetensors").rename(folder / "moved.safetensors")
+    assert codec.compress(PIXELS, model="photo:moved") == data
+    assert codec.decompress(data).size == (64, 64)
