@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.dplc import subject
+from benchmarks.harness.command import named_path
 from benchmarks.harness.probes import count_dots, ink_area, pie_fraction
 from benchmarks.harness.procedural_images import (
     DotImages,
@@ -214,7 +215,7 @@ def measure_probes(
 def add_arguments(parser: ArgumentParser) -> None:
     subject.add_common(parser)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
-    parser.add_argument("--weights", type=subject.named_file, nargs="*", default=[],
+    parser.add_argument("--weights", type=named_path, nargs="*", default=[],
                         metavar="NAME=FILE",
                         help="of draw or dplc; installed ones where none is given")  # fmt: skip
     parser.add_argument("--count", type=int, default=400, help="images of each kind")

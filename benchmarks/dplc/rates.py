@@ -12,22 +12,24 @@ import math
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from benchmarks.dplc import subject
-from benchmarks.harness.peers import PeerSheets
+from benchmarks.harness.peers import (
+    DecodedSheets,
+    PeerSheets,
+    error_figures,
+    squared_errors,
+)
 from benchmarks.harness.results import Measured, Report
 from benchmarks.harness.small_images import (
     DplcModel,
     Float64Array,
-    LayeredFile,
     Uint8Array,
     as_picture,
-    cut,
     features_of,
     load_dplc_model,
     read_file,
@@ -37,7 +39,7 @@ from benchmarks.harness.small_images import (
 )
 from bitstream.errors import UsageError
 from codec.datasets.arrays import Images
-from codec.rate_distortion.metrics import frechet_distance, psnr_from_mse_db
+from codec.rate_distortion.metrics import frechet_distance
 from training.features.train import FeatureNetwork, load_features
 
 SCHEMA, RESULT = subject.SCHEMA, subject.RESULT
@@ -47,66 +49,33 @@ FLAT, HALF, NEAR_PLAIN = 0.2, 0.5, 1.15
 and at the highest rate no more than 1.15 times its squared error."""
 
 
-@dataclass
-class Decoded:
-    """What came back of the images, sheet by sheet."""
-
-    file_bytes: list[int] = field(default_factory=list)
-    payload_bytes: list[int] = field(default_factory=list)
-    errors: list[Float64Array] = field(default_factory=list)
-    features: list[Float64Array] = field(default_factory=list)
-
-    def add(
-        self, file: LayeredFile, original: Images, again: Images, network: FeatureNetwork
-    ) -> None:
-        """One more file: its images (n, C, side, side), and what was decoded."""
-        self.file_bytes.append(len(file.data))
-        self.payload_bytes.append(file.payload_bytes)
-        self.errors.append(squared_errors(original, again))
-        self.features.append(features_of(network, again))
-
-    def row(self, original_features: Float64Array) -> dict[str, Any]:
-        """Means over the images."""
-        count = sum(map(len, self.errors))
-        return {
-            "sheet_bytes": float(np.mean(self.file_bytes)),
-            "sheet_bytes_per_image": sum(self.file_bytes) / count,
-            "payload_bits_per_image": 8 * sum(self.payload_bytes) / count,
-            **figures(np.concatenate(self.errors)),
-            "frechet_distance": frechet_distance(original_features, np.concatenate(self.features)),
-        }
-
-
-def squared_errors(original: Images, again: Images) -> Float64Array:
-    """Mean squared error of each image, of levels 0..255: (n,)."""
-    found: Float64Array = ((original.astype(np.float64) - again) ** 2).mean((1, 2, 3))
-    return found
-
-
-def figures(errors: Float64Array) -> dict[str, float]:
-    """Squared error of a set from that of its images (n,)."""
-    mse = float(errors.mean())
-    return {
-        "mse": mse,
-        "mse_standard_error": float(errors.std(ddof=1)) / math.sqrt(len(errors)),
-        "psnr_db": psnr_from_mse_db(mse),
-    }
-
-
 def decode_sheets(
     model: DplcModel,
     rate: int,
     pictures: Sequence[Uint8Array],
     network: FeatureNetwork,
     seed: int,
-) -> Decoded:
-    """Code and decode all sheets at a rate, each with noise of a seed of its own."""
-    found, side = Decoded(), model.config.side
+) -> tuple[DecodedSheets, int]:
+    """Code and decode all sheets at a rate, and the bytes of the payloads together."""
+    found, payload_bytes = DecodedSheets(model.config.side, network), 0
     for number, sheet in enumerate(pictures):
         # With one seed for all, the same noise would stand at the same place of every sheet.
         file = write_file(model.coder, sheet, model.quality(rate), noise_seed=seed + number)
-        found.add(file, cut(sheet, side), cut(read_file(model.coder, file.data), side), network)
-    return found
+        found.add(len(file.data), sheet, read_file(model.coder, file.data))
+        payload_bytes += file.payload_bytes
+    return found, payload_bytes
+
+
+def sheets_row(
+    decoded: DecodedSheets, payload_bytes: int, original: Float64Array
+) -> dict[str, Any]:
+    row = decoded.row(original)
+    return {
+        "sheet_bytes": float(np.mean(decoded.file_bytes)),
+        "sheet_bytes_per_image": sum(decoded.file_bytes) / row["images"],
+        "payload_bits_per_image": 8 * payload_bytes / row["images"],
+        **row,
+    }
 
 
 def single_files(model: DplcModel, rate: int, images: Images, seed: int) -> dict[str, Any]:
@@ -160,7 +129,7 @@ def mean_image_row(
     features = features_of(network, np.stack([mean, mean]))
     return {
         "what": f"the mean of {len(training):,} training images, for every image; no file",
-        **figures(squared_errors(images, again)),
+        **error_figures(squared_errors(images, again)),
         "frechet_distance": frechet_distance(original, features),
     }
 
@@ -223,26 +192,31 @@ def measure_rates(
     few = used[np.linspace(0, len(used) - 1, min(settings.singles, len(used))).round().astype(int)]
     noisy = sheets(used, settings.variance_columns)[0]
     original = features_of(network, used)
-    known = PeerSheets(settings.peers, pictures[: settings.peer_sheets], model.config.side)
+    known = PeerSheets(settings.peers, pictures[: settings.peer_sheets])
     rows = []
     for rate, symbols in enumerate(model.config.rates):
-        decoded = decode_sheets(model, rate, pictures, network, seed)
+        decoded, payload_bytes = decode_sheets(model, rate, pictures, network, seed)
+        peers = known.within(decoded.file_bytes, lambda: DecodedSheets(model.config.side, network))
         row: dict[str, Any] = {
             "symbols_per_position": symbols,
             "fixed_bits_per_image": model.fixed_bits(rate),
             "fixed_bits_per_pixel": model.fixed_bits(rate) / model.config.side**2,
-            **decoded.row(original),
+            **sheets_row(decoded, payload_bytes, original),
             "single_images": single_files(model, rate, few, seed),
             "conditional": conditional_variance(model, rate, noisy, settings.decodes, seed),
             "plain": None,
-            "peers": known.rows(decoded.file_bytes, original, network),
-        }
-        row["on_the_peers_sheets"] = known.same_images(decoded.errors, decoded.features, original)
+            "peers": {
+                name: peer and {"sheet_bytes": float(np.mean(peer.file_bytes)),
+                                **peer.row(original)}
+                for name, peer in peers.items()
+            },
+            "on_the_peers_sheets": decoded.row(original, len(known.pictures)),
+        }  # fmt: skip
         if symbols in others:
             one = others[symbols]
             row["plain"] = {
                 "weights_sha256": one.weights_sha256,
-                **decode_sheets(one, 0, pictures, network, seed).row(original),
+                **sheets_row(*decode_sheets(one, 0, pictures, network, seed), original),
                 "single_images": single_files(one, 0, few, seed),
             }
         elif not symbols:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -39,14 +39,6 @@ def add_features(parser: ArgumentParser) -> None:
     """The classifier in whose features the Fréchet distance is taken."""
     parser.add_argument("--features", type=Path, required=True,
                         help="benchmarks/features/digits32.safetensors")  # fmt: skip
-
-
-def named_file(text: str) -> tuple[str, Path]:
-    """`NAME=FILE`, of an argument."""
-    name, equals, path = text.partition("=")
-    if not (name and equals and path):
-        raise ArgumentTypeError(f"{text!r}: expected NAME=FILE")
-    return name, Path(path)
 
 
 def images_for(options: Namespace, model: DplcModel, *, part: str = "test") -> Images:

@@ -21,12 +21,11 @@ import numpy as np
 import torch
 
 from benchmarks.draw import subject
-from benchmarks.harness.peers import peer_files
+from benchmarks.harness.peers import DecodedSheets, PeerSheets, peer_files
 from benchmarks.harness.results import Measured, Report
 from benchmarks.harness.small_images import (
     DrawModel,
     Float64Array,
-    LayeredFile,
     Uint8Array,
     as_picture,
     cut,
@@ -37,12 +36,10 @@ from benchmarks.harness.small_images import (
 )
 from codec.datasets.arrays import Images
 from codec.models.draw.coder import DrawCoder
-from codec.rate_distortion import find_codec
 from codec.rate_distortion.metrics import (
     METRICS,
     frechet_distance,
     ms_ssim,
-    psnr_from_mse_db,
 )
 from training.features.train import FeatureNetwork, extract, load_features
 
@@ -55,53 +52,28 @@ WANTED_SHARE = 0.1
 
 
 @dataclass
-class Decoded:
-    """What came back of the images, sheet by sheet, of one codec at one place of the file."""
+class DecodedPrefixes(DecodedSheets):
+    """What came back of the images at one place of the file, with similarities beside errors."""
 
-    bytes: int = 0
-    errors: list[Float64Array] = field(default_factory=list)
     similarities: list[Float64Array] = field(default_factory=list)
     of_sheets: list[float] = field(default_factory=list)
-    features: list[Float64Array] = field(default_factory=list)
 
-    def add(
-        self,
-        coded_bytes: int,
-        sheet: Uint8Array,
-        again: Uint8Array,
-        side: int,
-        network: FeatureNetwork | None,
-    ) -> None:
-        """One more file: its sheet of images (h, w, 3), and what was decoded."""
-        self.bytes += coded_bytes
-        original, decoded = cut(sheet, side), cut(again, side)
-        difference = original.astype(np.float64) - decoded
-        self.errors.append((difference**2).mean(axis=(1, 2, 3)))
+    def add(self, file_bytes: int, sheet: Uint8Array, again: Uint8Array) -> None:
+        """See `DecodedSheets`."""
+        super().add(file_bytes, sheet, again)
         if METRICS["ms-ssim"].missing() is None:
-            self.similarities.append(similarity(original, decoded))
+            self.similarities.append(similarity(cut(sheet, self.side), cut(again, self.side)))
             whole = ms_ssim(sheet, again)
             self.of_sheets += [] if whole is None else [whole]
-        if network is not None:
-            self.features.append(extract(network, decoded))
 
-    def row(self, original_features: Float64Array | None, files: int) -> dict[str, Any]:
-        """Means over the images."""
-        errors = np.concatenate(self.errors)
-        mse = float(errors.mean())
-        found: dict[str, Any] = {
-            "bytes_of_each_file": self.bytes / files,
-            "mse": mse,
-            "mse_standard_error": float(errors.std(ddof=1)) / math.sqrt(len(errors)),
-            "psnr_db": psnr_from_mse_db(mse),
-        }
+    def row(self, original: Float64Array | None, files: int | None = None) -> Report:
+        """See `DecodedSheets`."""
+        found = {"bytes_of_each_file": float(np.mean(self.file_bytes))}
         if self.similarities:
             found["ssim"] = float(np.concatenate(self.similarities).mean())
         if self.of_sheets:
             found["ms_ssim_of_sheets"] = float(np.mean(self.of_sheets))
-        if original_features is not None:
-            features = np.concatenate(self.features)
-            found["frechet_distance"] = frechet_distance(original_features, features)
-        return found
+        return found | super().row(original, files)
 
 
 def similarity(original: Images, again: Images) -> Float64Array:
@@ -115,49 +87,6 @@ def similarity(original: Images, again: Images) -> Float64Array:
         )
     found: Float64Array = values.double().numpy()
     return found
-
-
-@dataclass
-class Series:
-    """All that is decoded at one quality: lists with one entry for each number of layers."""
-
-    mean: list[Decoded]
-    sampled: list[Decoded]
-    peers: dict[str, list[Decoded | None]]
-
-    @classmethod
-    def empty(cls, layers: int, peers: Sequence[str]) -> Series:
-        """For files of so many layers."""
-        return cls(
-            [Decoded() for _ in range(layers)],
-            [Decoded() for _ in range(layers)],
-            {name: [Decoded() for _ in range(layers)] for name in peers},
-        )
-
-    def add(
-        self,
-        coder: DrawCoder,
-        sheet: Uint8Array,
-        file: LayeredFile,
-        side: int,
-        seed: int,
-        network: FeatureNetwork | None,
-    ) -> None:
-        """One more sheet: ours, with the mean and with a sample, and the peers."""
-        for rows, chosen in ((self.mean, None), (self.sampled, seed)):
-            for decoded, end, pixels in zip(
-                rows, file.layer_ends, decode_prefixes(coder, file, chosen), strict=True
-            ):
-                decoded.add(end, sheet, pixels, side, network)
-        for name, columns in self.peers.items():
-            files = peer_files(name, sheet)
-            for index, end in enumerate(file.layer_ends):
-                fitting = files.decoded_within(end)
-                decoded_peer = columns[index]
-                if fitting is None or decoded_peer is None:
-                    columns[index] = None
-                    continue
-                decoded_peer.add(fitting[0], sheet, fitting[1], side, network)
 
 
 def measure_prefix(
@@ -180,19 +109,36 @@ def measure_prefix(
     pictures = sheets(images, columns)
     used = images[: len(pictures) * columns**2]
     original = None if network is None else extract(network, used)
+    known = PeerSheets(peers, pictures)
+
+    def empty() -> DecodedPrefixes:
+        return DecodedPrefixes(side, network)
+
     found = []
     for quality in qualities:
-        series, whole = Series.empty(coder.layers, peers), 0
-        for number, sheet in enumerate(pictures):
-            file = write_file(coder, sheet, quality)
-            whole += len(file.data)
-            series.add(coder, sheet, file, side, seed + number, network)
-            print(
-                f"quality {quality:g}: sheet {number + 1} of {len(pictures)}, "
-                f"{len(file.data)} bytes",
-                file=sys.stderr,
+        files = [write_file(coder, sheet, quality) for sheet in pictures]
+        whole = sum(len(file.data) for file in files)
+        print(f"quality {quality:g}: {len(files)} sheets, {whole} bytes", file=sys.stderr)
+        mean, sampled = ([empty() for _ in range(coder.layers)] for _ in range(2))
+        for number, (sheet, file) in enumerate(zip(pictures, files, strict=True)):
+            for layers, chosen in ((mean, None), (sampled, seed + number)):
+                decoded = decode_prefixes(coder, file, chosen)
+                for one, end, pixels in zip(layers, file.layer_ends, decoded, strict=True):
+                    one.add(end, sheet, pixels)
+        rows = []
+        for index in range(coder.layers):
+            ends = [file.layer_ends[index] for file in files]
+            fitting = known.within(ends, empty)
+            rows.append(
+                {
+                    "layers": index + 1,
+                    "share_of_the_file": sum(ends) / whole,
+                    "bits_per_pixel": 8 * sum(ends) / (used[0, 0].size * len(used)),
+                    "mean": mean[index].row(original),
+                    "sampled": sampled[index].row(original),
+                    "peers": {name: peer and peer.row(original) for name, peer in fitting.items()},
+                }
             )
-        rows = prefix_rows(series, original, len(pictures), whole, used[0, 0].size * len(used))
         found.append(
             {
                 "quality": quality,
@@ -218,35 +164,12 @@ def measure_prefix(
         "frechet_between_halves_of_the_originals": rounded(halves),
         "peers": "the finest setting whose whole file is not above the bytes of the prefix, "
         "sheet by sheet; null where no file is that small",
-        "peer_encoders": {name: find_codec(name).encoder for name in peers},
+        "peer_encoders": known.encoders,
         "missing_layers": "mean: the prior's mean; sampled: a sample of the prior",
         "seed": seed,
         "tenth_of_the_finest_file": rounded(tenth_of_the_finest(found), 6),
         "found": rounded(found, 6),
     }
-
-
-def prefix_rows(
-    series: Series, original: Float64Array | None, files: int, whole: int, pixels: int
-) -> list[dict[str, Any]]:
-    """One row for each number of layers."""
-    rows = []
-    for index, (mean, sampled) in enumerate(zip(series.mean, series.sampled, strict=True)):
-        rows.append(
-            {
-                "layers": index + 1,
-                "share_of_the_file": mean.bytes / whole,
-                "bits_per_pixel": 8 * mean.bytes / pixels,
-                "mean": mean.row(original, files),
-                "sampled": sampled.row(original, files),
-                "peers": {
-                    name: None if peer is None else peer.row(original, files)
-                    for name, column in series.peers.items()
-                    for peer in [column[index]]
-                },
-            }
-        )
-    return rows
 
 
 def prefix_summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

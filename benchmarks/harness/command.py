@@ -7,7 +7,7 @@ A part is a module of the room. Its docstring says what it measures, `add_argume
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -89,3 +89,11 @@ def main(room: str, parts: Mapping[str, str], words: Sequence[str] | None = None
     except CalotypeError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+
+
+def named_path(text: str) -> tuple[str, Path]:
+    """The value `NAME=PATH` of an argument. Raises `ArgumentTypeError` for another form."""
+    name, equals, path = text.partition("=")
+    if not (name and equals and path):
+        raise ArgumentTypeError(f"{text!r}: expected NAME=PATH")
+    return name, Path(path)

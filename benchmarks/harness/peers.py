@@ -6,13 +6,16 @@ none, and that is what is reported.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
+from benchmarks.harness.results import Report
 from benchmarks.harness.small_images import Float64Array, Uint8Array, cut, features_of
+from codec.datasets.arrays import Images
 from codec.rate_distortion import find_codec
 from codec.rate_distortion.errors import MeasurementError
 from codec.rate_distortion.files.measure import OperationalCodec
@@ -26,6 +29,8 @@ SETTINGS: dict[str, tuple[float, ...]] = {
     "avif": tuple(range(101)),
 }
 """All settings of each peer, from the smallest files to the largest."""
+
+Sheets = TypeVar("Sheets", bound="DecodedSheets")
 
 LOOK_BEYOND = 2
 """A finer setting may give a smaller file: so many beyond the last that fits are tried."""
@@ -93,14 +98,62 @@ def _grey(encode: Callable[[Uint8Array, float], bytes]) -> Callable[[Uint8Array,
     return of_one_channel
 
 
-class PeerSheets:
-    """Files of some codecs of sheets uint8 (h, w, 1 or 3), each file made once.
+@dataclass
+class DecodedSheets:
+    """What came back of images that stand on sheets, file by file; arrays have one row an image.
 
-    side   of an image on the sheets
+    side        of an image on the sheets
+    network     classifier in whose features the Fréchet distance is taken; None leaves it out
     """
 
-    def __init__(self, names: Sequence[str], pictures: Sequence[Uint8Array], side: int) -> None:
-        self.pictures, self.side = list(pictures), side
+    side: int
+    network: FeatureNetwork | None
+    file_bytes: list[int] = field(default_factory=list)
+    errors: list[Float64Array] = field(default_factory=list)
+    features: list[Float64Array] = field(default_factory=list)
+
+    def add(self, file_bytes: int, sheet: Uint8Array, again: Uint8Array) -> None:
+        """One more file: its sheet (h, w, 1 or 3), and what was decoded."""
+        original, decoded = cut(sheet, self.side), cut(again, self.side)
+        self.file_bytes.append(file_bytes)
+        self.errors.append(squared_errors(original, decoded))
+        if self.network is not None:
+            self.features.append(features_of(self.network, decoded))
+
+    def row(self, original: Float64Array | None, files: int | None = None) -> Report:
+        """Means over the images of the first files.
+
+        original   features of the source images, None where there is no network
+        """
+        errors = np.concatenate(self.errors[:files])
+        found: Report = {"images": len(errors), **error_figures(errors)}
+        if original is not None:
+            together = np.concatenate(self.features[:files])
+            found["frechet_distance"] = frechet_distance(original, together)
+        return found
+
+
+def squared_errors(original: Images, again: Images) -> Float64Array:
+    """Mean squared error of each image, of levels 0..255: (n,)."""
+    found: Float64Array = ((original.astype(np.float64) - again) ** 2).mean((1, 2, 3))
+    return found
+
+
+def error_figures(errors: Float64Array) -> dict[str, float]:
+    """Squared error of a set from that of its images (n,)."""
+    mse = float(errors.mean())
+    return {
+        "mse": mse,
+        "mse_standard_error": float(errors.std(ddof=1)) / math.sqrt(len(errors)),
+        "psnr_db": psnr_from_mse_db(mse),
+    }
+
+
+class PeerSheets:
+    """Files of some codecs of sheets uint8 (h, w, 1 or 3), each file made once."""
+
+    def __init__(self, names: Sequence[str], pictures: Sequence[Uint8Array]) -> None:
+        self.pictures = list(pictures)
         self._files = {name: [peer_files(name, sheet) for sheet in pictures] for name in names}
 
     @property
@@ -108,53 +161,20 @@ class PeerSheets:
         """The fixed settings of each codec."""
         return {name: find_codec(name).encoder for name in self._files}
 
-    def rows(
-        self, limits_bytes: Sequence[int], original: Float64Array, network: FeatureNetwork
-    ) -> dict[str, Any]:
-        """The sheets as each codec gives them back within as many bytes; None without a file."""
-        return {
-            name: self._row(files, limits_bytes, original, network)
-            for name, files in self._files.items()
-        }
+    def within(
+        self, limits_bytes: Sequence[int], empty: Callable[[], Sheets]
+    ) -> dict[str, Sheets | None]:
+        """The sheets as each codec gives them back within as many bytes; None without a file.
 
-    def _row(
-        self,
-        files: Sequence[PeerFiles],
-        limits_bytes: Sequence[int],
-        original: Float64Array,
-        network: FeatureNetwork,
-    ) -> dict[str, Any] | None:
-        sizes, errors, features = [], [], []
-        for file, limit, sheet in zip(files, limits_bytes, self.pictures, strict=False):
-            fitting = file.decoded_within(limit)
-            if fitting is None:
-                return None
-            again = fitting[1][..., : sheet.shape[2]]
-            sizes.append(fitting[0])
-            errors.append(((sheet.astype(np.float64) - again) ** 2).mean())
-            features.append(features_of(network, cut(again, self.side)))
-        return {"sheet_bytes": float(np.mean(sizes)), **self._figures(errors, features, original)}
-
-    def same_images(
-        self,
-        errors: Sequence[Float64Array],
-        features: Sequence[Float64Array],
-        original: Float64Array,
-    ) -> dict[str, Any]:
-        """Ours, on the sheets that the codecs were given: errors and features sheet by sheet."""
-        count = len(self.pictures)
-        return self._figures([e.mean() for e in errors[:count]], features[:count], original)
-
-    def _figures(
-        self,
-        errors: Sequence[float],
-        features: Sequence[Float64Array],
-        original: Float64Array,
-    ) -> dict[str, Any]:
-        mse, together = float(np.mean(errors)), np.concatenate(features)
-        return {
-            "images": len(together),
-            "mse": mse,
-            "psnr_db": psnr_from_mse_db(mse),
-            "frechet_distance": frechet_distance(original, together),
-        }
+        empty   makes what the sheets are added to
+        """
+        found: dict[str, Sheets | None] = {}
+        for name, files in self._files.items():
+            decoded = empty()
+            for file, limit, sheet in zip(files, limits_bytes, self.pictures, strict=False):
+                fitting = file.decoded_within(limit)
+                if fitting is None:
+                    break
+                decoded.add(fitting[0], sheet, fitting[1][..., : sheet.shape[2]])
+            found[name] = decoded if len(decoded.errors) == len(files) else None
+        return found

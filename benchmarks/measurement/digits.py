@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +41,9 @@ Int32Array = npt.NDArray[np.int32]
 Uint8Array = npt.NDArray[np.uint8]
 
 REC_CONSTANT_BITS = 5.0
+ARRAYS = ("ideal_bits", "kl_nats", "sampled_kl_nats", "posterior_sse", "uniform_rate_bits",
+          "block_bound_bits", "negative_elbo_bits")  # fmt: skip
+"""What is measured without the file, where it is defined; see `DigitsMeasurement`."""
 _NOISES = 64  # places in a step at which the rate of the uniform channel is averaged
 _ELBO_SAMPLES = 8
 
@@ -119,26 +123,20 @@ def measure_digits(
     errors = ((pixels.astype(np.float64) - decoded) / 255) ** 2
     cells = errors.reshape(rows, BLOCK, columns, BLOCK)
     payload = container.payloads[0][0]
-    found = (
+    theory = (
         _archive(model, images, payload, seed)
         if isinstance(model, BitsBackCoder)
         else _lossy(model, images, container.header.quality, seed)
     )
+    undefined = np.full(len(images), np.nan)
+    found = dict.fromkeys(ARRAYS, undefined) | {"blocks": 0, "seed_bits": 0} | theory
     return DigitsMeasurement(
         model=model.name,
         quality=container.header.quality,
         sse=cells.sum(axis=(1, 3)).ravel(),
         file_bytes=len(data),
         payload_bytes=len(payload),
-        ideal_bits=found.ideal_bits,
-        kl_nats=found.kl_nats,
-        sampled_kl_nats=found.sampled_kl_nats,
-        posterior_sse=found.posterior_sse,
-        uniform_rate_bits=found.uniform_rate_bits,
-        block_bound_bits=found.block_bound_bits,
-        negative_elbo_bits=found.negative_elbo_bits,
-        blocks=found.blocks,
-        seed_bits=found.seed_bits,
+        **found,
     )
 
 
@@ -163,22 +161,7 @@ def posterior_of(model: VaeCoder, images: Uint8Array) -> Posterior:
     return model.posterior(model.analyze(column, 75))
 
 
-@dataclass(frozen=True)
-class _Theory:
-    """What is measured without the file; see `DigitsMeasurement`."""
-
-    ideal_bits: Float64Array
-    kl_nats: Float64Array
-    sampled_kl_nats: Float64Array
-    posterior_sse: Float64Array
-    uniform_rate_bits: Float64Array
-    block_bound_bits: Float64Array
-    negative_elbo_bits: Float64Array
-    blocks: int = 0
-    seed_bits: int = 0
-
-
-def _lossy(model: VaeCoder, images: Uint8Array, quality: float, seed: int) -> _Theory:
+def _lossy(model: VaeCoder, images: Uint8Array, quality: float, seed: int) -> dict[str, Any]:
     hundredths = round(quality * 100)
     posterior = posterior_of(model, images)
     coded = tempered(posterior, inverse_temperature(hundredths))
@@ -191,27 +174,22 @@ def _lossy(model: VaeCoder, images: Uint8Array, quality: float, seed: int) -> _T
     codes = coded.mean + np.sqrt(coded.variance) * noise
     with torch.inference_mode():
         drawn = model.decoder(torch.from_numpy(codes.astype(np.float32))).numpy()
-    undefined = np.full(count, np.nan)
-    uniform, bound, blocks = undefined, undefined, 0
+    found: dict[str, Any] = {
+        "ideal_bits": ideal,
+        "kl_nats": coded.kl_bits() * math.log(2),
+        "sampled_kl_nats": _log_ratio(codes, coded),
+        "posterior_sse": ((drawn - images / 255) ** 2).sum(axis=(1, 2, 3)),
+    }
     if isinstance(model.coder, (RoundingCoder, DitheringCoder)):
         steps = step_sizes()[rungs_at(hundredths, model.coder.offsets)]
-        uniform = uniform_channel_bits(posterior.mean, steps).sum(axis=1)
+        found["uniform_rate_bits"] = uniform_channel_bits(posterior.mean, steps).sum(axis=1)
     if isinstance(model.coder, RelativeEntropyCoder):
         layout, tables = model.coder.layout(hundredths)
-        blocks = len(tables)
         each = kl_bits(coded.mean, coded.variance)
-        totals = np.stack([each[:, layout == b].sum(axis=1) for b in range(blocks)])
-        bound = (totals + np.log2(totals + 1) + REC_CONSTANT_BITS).sum(axis=0)
-    return _Theory(
-        ideal_bits=ideal,
-        kl_nats=coded.kl_bits() * math.log(2),
-        sampled_kl_nats=_log_ratio(codes, coded),
-        posterior_sse=((drawn - images / 255) ** 2).sum(axis=(1, 2, 3)),
-        uniform_rate_bits=uniform,
-        block_bound_bits=bound,
-        negative_elbo_bits=undefined,
-        blocks=blocks,
-    )
+        totals = np.stack([each[:, layout == b].sum(axis=1) for b in range(len(tables))])
+        found["block_bound_bits"] = (totals + np.log2(totals + 1) + REC_CONSTANT_BITS).sum(axis=0)
+        found["blocks"] = len(tables)
+    return found
 
 
 def uniform_channel_bits(mean: Float64Array, steps: Float64Array) -> Float64Array:
@@ -229,7 +207,7 @@ def uniform_channel_bits(mean: Float64Array, steps: Float64Array) -> Float64Arra
     return bits
 
 
-def _archive(model: BitsBackCoder, images: Uint8Array, payload: bytes, seed: int) -> _Theory:
+def _archive(model: BitsBackCoder, images: Uint8Array, payload: bytes, seed: int) -> dict[str, Any]:
     count = len(images)
     flat = (images.reshape(count, PIXELS) >= 128).astype(np.int32)
     words, _ = read_varint(payload)
@@ -249,18 +227,13 @@ def _archive(model: BitsBackCoder, images: Uint8Array, payload: bytes, seed: int
 
     model.push_images(flat, words, watch)
     posterior, elbo, sample = integer_elbo(model, flat, seed)
-    kl = posterior.kl_bits()
-    undefined = np.full(count, np.nan)
-    return _Theory(
-        ideal_bits=net,
-        kl_nats=kl * math.log(2),
-        sampled_kl_nats=_log_ratio(sample, posterior),
-        posterior_sse=undefined,
-        uniform_rate_bits=undefined,
-        block_bound_bits=undefined,
-        negative_elbo_bits=elbo,
-        seed_bits=32 * words,
-    )
+    return {
+        "ideal_bits": net,
+        "kl_nats": posterior.kl_bits() * math.log(2),
+        "sampled_kl_nats": _log_ratio(sample, posterior),
+        "negative_elbo_bits": elbo,
+        "seed_bits": 32 * words,
+    }
 
 
 def integer_elbo(

@@ -15,15 +15,15 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
 
+from benchmarks.harness.command import named_path
 from benchmarks.harness.photographs import add_data
 from benchmarks.harness.results import Measured, provenance
+from benchmarks.harness.small_images import read_weights
 from bitstream.container import container_from_bytes, container_to_bytes
 from bitstream.tables import gaussian_tables, tables_from_pmfs
 from codec.coding.exact_layers import Array
@@ -40,12 +40,6 @@ QUALITIES = (10, 20, 30, 40, 50, 60, 70, 80)
 
 Weights = tuple[dict[str, Array], dict[str, str]]  # arrays, metadata
 Points = list[tuple[float, float]]  # bits per pixel, dB
-
-
-def read_weights(path: Path) -> Weights:
-    """Arrays and metadata of a weights file."""
-    with safe_open(path, framework="numpy") as file:
-        return {k: file.get_tensor(k) for k in file.keys()}, dict(file.metadata())  # noqa: SIM118
 
 
 def without_certain_tables(arrays: Mapping[str, Array], coder: PhotoCoder) -> dict[str, Array]:
@@ -109,16 +103,10 @@ def row(
     }
 
 
-def named(text: str) -> tuple[str, Path]:
-    """NAME=FILE."""
-    name, _, path = text.partition("=")
-    return name, Path(path)
-
-
 def add_arguments(parser: ArgumentParser) -> None:
     add_data(parser, name=False)
-    parser.add_argument("--baseline", type=named, required=True, metavar="NAME=FILE")
-    parser.add_argument("--variants", type=named, nargs="*", default=[], metavar="NAME=FILE")
+    parser.add_argument("--baseline", type=named_path, required=True, metavar="NAME=FILE")
+    parser.add_argument("--variants", type=named_path, nargs="*", default=[], metavar="NAME=FILE")
     parser.add_argument("--without", nargs="*", default=[], choices=sorted(WITHOUT))
     parser.add_argument("--qualities", type=float, nargs="+", default=QUALITIES)
     parser.add_argument("--set", default="", help="name of this comparison, such as its budget")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.harness.small_images import read_weights
 from benchmarks.photo import __main__ as photo
 from benchmarks.photo import ablations
 from tests.codec.tiny import photographs
@@ -47,7 +48,7 @@ def test_measures_variants_and_keeps_other_comparisons(
 
 
 def test_certain_tables_are_taken_out(weights_folder: Path) -> None:
-    arrays, metadata = ablations.read_weights(weights_folder / "photo.safetensors")
+    arrays, metadata = read_weights(weights_folder / "photo.safetensors")
     coder = ablations.coder_of((arrays, metadata))
     certain = coder.latent_tables.with_certain(np.arange(len(coder.latent_tables)) < 3)
     coder = ablations.coder_of(({**arrays, **tables_arrays(coder.hyper_tables, certain)}, metadata))

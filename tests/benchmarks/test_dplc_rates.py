@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.dplc.rates import conditional_variance, squared_errors, summary
-from benchmarks.harness.peers import PeerSheets, peer_files
+from benchmarks.dplc.rates import conditional_variance, summary
+from benchmarks.harness.peers import DecodedSheets, PeerSheets, peer_files, squared_errors
 from benchmarks.harness.small_images import (
     as_picture,
     features_of,
@@ -179,11 +179,14 @@ def test_grey_sheets_are_grey_files() -> None:
 def test_a_codec_without_so_small_a_file_is_left_out(dplc_folder: Path) -> None:
     network = load_features(dplc_folder / "features.safetensors")
     images = images_of_size(dplc_folder / "digits", 1, 32)[:4]
-    known = PeerSheets(("jpeg",), [paste(images, 2)], 32)
-    assert known.rows([30], features_of(network, images), network) == {"jpeg": None}
-    found = known.rows([5000], features_of(network, images), network)["jpeg"]
-    assert found["images"] == 4
-    assert found["sheet_bytes"] <= 5000
+    known = PeerSheets(("jpeg",), [paste(images, 2)])
+    assert known.within([30], lambda: DecodedSheets(32, network)) == {"jpeg": None}
+    found = known.within([5000], lambda: DecodedSheets(32, network))["jpeg"]
+    assert found is not None
+    assert found.file_bytes[0] <= 5000
+    row = found.row(features_of(network, images))
+    assert row["images"] == 4
+    assert row["frechet_distance"] >= 0
 
 
 def made_up(symbols: int, mse: float, frechet: float, variance: float) -> dict[str, Any]:
