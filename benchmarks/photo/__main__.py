@@ -7,6 +7,7 @@ from benchmarks.harness.command import main as run_room
 
 PARTS = {
     "rate-distortion": "curves of photo and its peers on a set of pictures, with BD-rates",
+    "visual": "what photo and its peers need for equal SSIMULACRA2, and for equal PSNR",
     "effort": "what higher efforts bring and cost",
     "ablations": "what each part of the model buys",
     "realism": "what --realism costs and brings",

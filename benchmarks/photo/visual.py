@@ -1,0 +1,130 @@
+"""What photo needs beside other codecs for equal SSIMULACRA2, and for equal PSNR, on whole files.
+
+    python -m benchmarks.photo visual --data gb82=gb82.tar kodak=kodak.tar [--limit 3]
+
+Every file is written and decoded again.  The rates are compared for each picture, as the logarithm
+of the rate over the scores that both codecs reach (BD-rate), and the mean is taken over the
+pictures: negative where photo needs fewer bytes.  Peers are set up as people use them: AVIF in
+4:4:4 at speed 6 with its default tuning, JPEG XL at effort 7, WebP by its slowest method.
+
+Sets that are not measured again stay in the result file.  A whole run, 49 pictures of gb82 and
+Kodak, takes about half an hour of one core, most of it for the scores.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+from PIL import Image
+
+from benchmarks.harness.command import named_path
+from benchmarks.harness.photographs import Pixels
+from benchmarks.harness.results import Measured, provenance
+from codec.rate_distortion import (
+    OperationalCodec,
+    OperationalCurve,
+    OverlapError,
+    bd_rate,
+    find_codec,
+    find_images,
+    measure_curve,
+)
+
+SCHEMA, RESULT = "calotype.visual/1", "visual.json"
+METRICS = ("ssimulacra2", "psnr")
+SETTINGS: dict[str, tuple[float, ...]] = {
+    "photo": (5, 15, 30, 45, 60, 75, 85, 92),
+    "jpeg": (8, 16, 30, 45, 60, 75, 85, 92),
+    "webp": (5, 20, 40, 55, 70, 80, 88, 94),
+    "jxl": (9, 6, 4.5, 3.5, 2.5, 1.8, 1.2, 0.8),
+    "avif": (20, 30, 40, 50, 60, 70, 80, 88),
+}
+"""From the lowest rate to the highest, about 0.1 to 2 bits per pixel."""
+
+
+def avif_encode(pixels: Pixels, quality: float) -> bytes:
+    data = io.BytesIO()
+    Image.fromarray(pixels).save(
+        data, "AVIF", quality=int(quality), subsampling="4:4:4", speed=6, codec="aom", max_threads=1
+    )
+    return data.getvalue()
+
+
+def visual_codec(name: str) -> OperationalCodec:
+    """A codec as people use it; the AVIF of the other curves is tuned for PSNR."""
+    known = find_codec(name)
+    if name != "avif":
+        return known
+    encoder = "Pillow, aom, 4:4:4, speed 6, default tuning, one thread"
+    return replace(known, encoder=encoder, encode=avif_encode)
+
+
+def compare(
+    curves: Mapping[str, OperationalCurve], metrics: Sequence[str] = METRICS
+) -> list[dict[str, Any]]:
+    """Photo against each peer: mean BD-rate over the pictures at equal scores, in percent."""
+    rows = []
+    for peer in curves:
+        if peer == "photo":
+            continue
+        row: dict[str, Any] = {"against": peer}
+        for metric in metrics:
+            try:
+                found = bd_rate(curves[peer], curves["photo"], metric=metric)
+            except OverlapError:
+                row |= {f"{metric}_percent": None, f"{metric}_pictures": 0}
+                continue
+            mean = found.per_image_mean_percent
+            row[f"{metric}_percent"] = None if mean is None else round(mean, 3)
+            row[f"{metric}_pictures"] = found.per_image_count
+            row[f"{metric}_percent_of_mean_curves"] = round(found.bd_rate_percent, 3)
+        rows.append(row)
+    return rows
+
+
+def line(name: str, row: Mapping[str, Any], metrics: Sequence[str] = METRICS) -> str:
+    return f"{name}, against {row['against']}: " + ", ".join(
+        f"{row[f'{metric}_percent']} % at equal {metric}" for metric in metrics
+    )
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--data", type=named_path, nargs="+", required=True, metavar="NAME=PATH",
+                        help="sets of pictures: folders or tar files")  # fmt: skip
+    parser.add_argument("--limit", type=int, help="only the first N pictures of each set")
+    parser.add_argument("-j", "--jobs", type=int, default=1, help="pictures at a time")
+
+
+def run(options: Namespace) -> Iterator[Measured]:
+    for name, path in options.data:
+        images = find_images([path])[: options.limit]
+        curves: dict[str, OperationalCurve] = {}
+        with ThreadPoolExecutor(options.jobs) as executor:
+            for codec, settings in SETTINGS.items():
+                print(f"{name}, {codec}: {len(images)} pictures", file=sys.stderr, flush=True)
+                curves[codec] = measure_curve(
+                    visual_codec(codec),
+                    images,
+                    data_set=name,
+                    settings=settings,
+                    metrics=METRICS,
+                    executor=executor if options.jobs > 1 else None,
+                )
+        rows = compare(curves)
+        content = {
+            **provenance(),
+            "pictures": [image.name for image in images],
+            "photo_weights": curves["photo"].weights,
+            "rate": "bits of the whole file per pixel",
+            "percent": "BD-rate of photo against a peer at equal scores, mean over pictures",
+            "found": rows,
+            "curves": [curve.to_json() for curve in curves.values()],
+        }
+        lines = [line(name, row) for row in rows]
+        yield Measured({"sets": {name: content}}, lines, keep_others=True)

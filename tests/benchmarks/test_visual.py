@@ -1,0 +1,64 @@
+"""The comparison at equal scores: which files, what is compared, what is kept."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from benchmarks.photo import __main__ as photo
+from benchmarks.photo import visual
+from codec.rate_distortion import find_codec
+from tests.codec.rate_distortion.made_up_pictures import curve
+from tests.codec.tiny import photographs
+
+
+def test_rows_are_means_over_pictures_where_curves_overlap() -> None:
+    pytest.importorskip("bjontegaard")
+    curves = {"photo": curve(0.6, codec="photo"), "jpeg": curve(codec="jpeg")}
+    curves["webp"] = curve(0.3, codec="webp")
+    (jpeg, webp) = visual.compare(curves, metrics=("psnr",))
+    assert (jpeg["against"], webp["against"]) == ("jpeg", "webp")
+    assert jpeg["psnr_percent"] == pytest.approx(-40, abs=0.01)
+    assert webp["psnr_percent"] == pytest.approx(100, abs=0.01)
+    assert jpeg["psnr_pictures"] == len(curves["photo"].images)
+    assert "against jpeg: -40.0 % at equal psnr" in visual.line("set", jpeg, metrics=("psnr",))
+
+
+def test_avif_is_tuned_as_by_default() -> None:
+    pytest.importorskip("PIL._avif")
+    pixels = photographs(1, side=64)[0]
+    data = visual.visual_codec("avif").encode(pixels, 60)
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.format == "AVIF"
+    assert data != find_codec("avif").encode(pixels, 60)
+    assert visual.visual_codec("jxl") is find_codec("jxl")
+
+
+@pytest.mark.usefixtures("tiny_weights")
+def test_sets_are_kept_beside_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for library in ("bjontegaard", "ssimulacra2"):
+        pytest.importorskip(library)
+    for number, pixels in enumerate(photographs(3, side=64)):
+        folder = tmp_path / ("one" if number < 2 else "two")
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    settings = {"photo": (5.0, 25.0, 50.0, 80.0), "jpeg": (5.0, 20.0, 50.0, 80.0)}
+    monkeypatch.setattr(visual, "SETTINGS", settings)
+    output = tmp_path / "visual.json"
+    for name in ("one", "two"):
+        words = ["--data", f"{name}={tmp_path / name}", "--limit", "1", "-o", str(output)]
+        assert photo.main(["visual", *words]) == 0
+    assert str(tmp_path) not in output.read_text("utf-8")
+    sets = json.loads(output.read_text("utf-8"))["sets"]
+    assert (sets["one"]["pictures"], sets["two"]["pictures"]) == (["0.png"], ["2.png"])
+    (row,) = sets["one"]["found"]
+    assert row["against"] == "jpeg"
+    assert {"ssimulacra2_percent", "psnr_percent"} <= set(row)
+    ours, theirs = sets["one"]["curves"]
+    assert (ours["codec"], theirs["codec"]) == ("photo", "jpeg")
+    scores = [point["mean_ssimulacra2"] for point in theirs["points"]]
+    assert scores == sorted(scores)
