@@ -87,9 +87,10 @@ def bound(
     of the data. Points whose accuracy could not be certified are marked.
     """
     from codec.cli.progress import progress
-    from codec.rate_distortion.annealing.rd_curve import rd_curve
+    from codec.rate_distortion.annealing.rd_curve import Settings, rd_curve
     from codec.rate_distortion.ladder.model_file import ModelResult
     from codec.rate_distortion.report.figure import plot_available, plot_missing
+    from codec.rate_distortion.user_code.adapters import usable_device
     from codec.system.write_file import refuse_existing
 
     values = None if betas is None else parse_betas(betas)
@@ -103,20 +104,18 @@ def bound(
         model, data, part, images, distortion, device, prior_dim
     )
     with _executor(jobs) as executor, progress(None, "annealing") as advance:
-        curve = rd_curve(
-            adapter.decode,
-            adapter.prior,
-            x,
+        settings = Settings(
             distortion=chosen,
             betas=values,
             temperatures=temperatures,
             chains=chains,
             seed=seed,
-            device=_device(device),
+            device=usable_device(device),
             executor=executor,
             certify=not no_certify,
             progress=advance,
         )
+        curve = rd_curve(adapter.decode, adapter.prior, x, settings)
     data_set = f"{data.resolve().stem} {part}" if data.is_dir() else data.resolve().stem
     extra = {
         "prior": repr(adapter.prior),
@@ -186,11 +185,11 @@ def _prepare(
     """Load everything and try it out, so that nothing fails after an hour."""
     import torch
 
-    from codec.rate_distortion.user_code.adapters import load_decoder
+    from codec.rate_distortion.user_code.adapters import load_decoder, usable_device
     from codec.rate_distortion.user_code.distortion import load_distortion
     from codec.rate_distortion.user_code.probe import probe_distortion
 
-    device = _device(device)
+    device = usable_device(device)
     adapter = load_decoder(model, device=device, prior_dim=prior_dim)
     chosen = load_distortion(distortion, variance=adapter.variance)
     _check_convention(chosen)
@@ -264,12 +263,6 @@ def _check_convention(distortion: Distortion) -> None:
             '"sum" or "mean" (or "nats", "dimensionless") and the range of pixels, such as '
             '"sum over all samples of an image, pixels 0..1"'
         )
-
-
-def _device(name: str) -> str:
-    from codec.rate_distortion.user_code.adapters import usable_device
-
-    return usable_device(name)
 
 
 @contextmanager

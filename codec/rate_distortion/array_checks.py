@@ -6,7 +6,9 @@ was expected: a NaN must never travel through a log-sum-exp and come out as a nu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -49,12 +51,20 @@ def positive_number(name: str, value: float) -> float:
     return number
 
 
-def rising_betas(betas: Iterable[float] | Sequence[float]) -> tuple[float, ...]:
-    """The multipliers β, each finite and at least 0, strictly rising and at least one."""
-    array = finite_array("betas", list(betas), 1)
-    if array[0] < 0 or bool((np.diff(array) <= 0).any()):
-        raise UsageError(f"betas {array.tolist()}: expected at least 0 and strictly rising")
-    return tuple(float(beta) for beta in array)
+def rising_betas(betas: Iterable[float], *, above_zero: bool = False) -> tuple[float, ...]:
+    """The multipliers β, each finite and at least 0, strictly rising and at least one.
+
+    above_zero   the last one has to be above 0
+    """
+    values = tuple(float(beta) for beta in betas)
+    fine = all(math.isfinite(beta) and beta >= 0 for beta in values)
+    rising = all(low < high for low, high in pairwise(values))
+    if not (values and fine and rising and (values[-1] > 0 or not above_zero)):
+        raise UsageError(
+            f"betas {list(values)}: expected rising finite numbers from 0 on, at least one"
+            f"{' above 0' if above_zero else ''}"
+        )
+    return values
 
 
 def whole_number(name: str, value: Any, *, at_least: int) -> int:

@@ -1,7 +1,7 @@
-"""What the bounds made with torch ask of their arguments.
+"""What annealing and the bounds that are made with torch ask of their arguments.
 
-Everything is checked before a long computation starts; errors are `UsageError` for arguments and
-`MeasurementError` for what a decoder returns.
+Everything is checked before a long computation starts.  Errors are `UsageError` for arguments,
+`InputError` for images and `MeasurementError` for what a decoder returns.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from bitstream.errors import UsageError
+from bitstream.errors import InputError, UsageError
+from codec.priors import LatentPrior
 from codec.rate_distortion.array_checks import finite_array, whole_number
 from codec.rate_distortion.distortions import Distortion
 from codec.rate_distortion.errors import MeasurementError
@@ -22,32 +23,40 @@ from codec.rate_distortion.errors import MeasurementError
 Decode = Callable[[torch.Tensor], torch.Tensor]
 """Codes (m, k) to images (m, …), differentiable; a torch module or a function."""
 
+PREPARED_AT_A_TIME = 256
+
 SampleSource = Callable[[int, int], Any]
 """(count, seed) to fresh independent samples (count, d), as the sources' method `sample`."""
 
 
-def image_tensor(name: str, images: Any, device: torch.device | str | None) -> torch.Tensor:
-    """`images` as float32 (n, …) with n ≥ 1 and every entry finite, on the device."""
+def image_tensor(name: str, images: Any, device: torch.device | str | None = None) -> torch.Tensor:
+    """`images` (n, …) with n ≥ 1 as float32 on the device; uint8 is divided by 255.
+
+    Raises `UsageError` for other shapes or types, `InputError` where a pixel is NaN or infinite.
+    """
     try:
         # NumPy's arrays are copied: torch warns of those that cannot be written to.
         tensor = images if isinstance(images, torch.Tensor) else torch.tensor(np.asarray(images))
     except (TypeError, ValueError, RuntimeError) as error:
         raise UsageError(f"{name}: not an array of numbers ({error})") from error
     if tensor.ndim < 2 or tensor.numel() == 0:
-        raise UsageError(f"{name} has shape {tuple(tensor.shape)}, expected (n, …) with n > 0")
+        raise UsageError(f"{name} has shape {tuple(tensor.shape)}, expected (n, …) with n ≥ 1")
     if tensor.is_complex():
         raise UsageError(f"{name} is complex, expected real numbers")
-    tensor = tensor.detach().to(device=device, dtype=torch.float32)
-    if not bool(torch.isfinite(tensor).all()):
-        odd = int((~torch.isfinite(tensor)).sum())
-        raise UsageError(f"{name}: {odd} of {tensor.numel()} entries are NaN or infinite")
+    scale = 255 if tensor.dtype == torch.uint8 else 1
+    tensor = tensor.detach().to(device=device, dtype=torch.float32) / scale
+    odd = int((~torch.isfinite(tensor.flatten(1)).all(1)).sum())
+    if odd:
+        raise InputError(f"{name}: {odd} of {len(tensor)} hold NaN or infinity")
     return tensor
 
 
 def target_tensor(distortion: Distortion, images: torch.Tensor) -> torch.Tensor:
     """What the distortion compares with: the images, or what its `prepare` makes of them."""
     prepare: Callable[[torch.Tensor], torch.Tensor] | None = getattr(distortion, "prepare", None)
-    return images if prepare is None else prepare(images)
+    if prepare is None:
+        return images
+    return torch.cat([prepare(part) for part in row_blocks(images, PREPARED_AT_A_TIME)])
 
 
 def source_tensor(
@@ -71,18 +80,51 @@ def row_blocks(tensor: torch.Tensor, rows: int) -> Iterator[torch.Tensor]:
         yield tensor[begin : begin + rows]
 
 
-def check_decoder(decode: Decode, codes: torch.Tensor, images: torch.Tensor) -> None:
-    """Decode two codes; raise `UsageError` unless they come back as finite images like ours."""
+def check_decoder(decode: Decode, codes: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """Decode two codes, and return their images if they are finite and like ours.
+
+    Raises `UsageError` for another shape or type, `MeasurementError` for NaN and infinity.
+    """
     with torch.no_grad():
         made: Any = decode(codes[:2].to(images))
-    if not isinstance(made, torch.Tensor) or made.shape != (len(codes[:2]), *images.shape[1:]):
-        shape = tuple(made.shape) if isinstance(made, torch.Tensor) else type(made).__name__
+    if not isinstance(made, torch.Tensor) or not made.is_floating_point():
+        raise UsageError("the decoder did not return a tensor of floats")
+    if made.shape != (len(codes[:2]), *images.shape[1:]):
         raise UsageError(
-            f"the decoder made {shape} of codes {tuple(codes[:2].shape)}, expected "
-            f"{(len(codes[:2]), *images.shape[1:])} as the images"
+            f"the decoder made {tuple(made.shape)} of {len(codes[:2])} codes, "
+            f"but the images have the shape {tuple(images.shape[1:])}"
         )
     if not bool(torch.isfinite(made).all()):
-        raise MeasurementError("the decoder returns NaN or infinite pixels for codes of the prior")
+        raise MeasurementError("the decoder gives NaN or infinity for codes of the prior")
+    return made
+
+
+def check_model(
+    decode: Decode,
+    prior: LatentPrior,
+    distortion: Distortion,
+    images: torch.Tensor,
+    generator: torch.Generator,
+) -> None:
+    """Decode two codes of the prior and compare them with an image.
+
+    Raises `UsageError` for a prior, a decoder or a distortion that does not fit, and
+    `MeasurementError` as `check_decoder` does.
+    """
+    if not (hasattr(prior, "sample") and hasattr(prior, "log_prob") and hasattr(prior, "dim")):
+        raise UsageError(f"{prior!r} is not a prior: expected dim, sample and log_prob")
+    codes = prior.sample(2, generator)
+    if codes.shape != (2, prior.dim):
+        raise UsageError(
+            f"two samples of the prior have the shape {tuple(codes.shape)}, "
+            f"expected (2, {prior.dim})"
+        )
+    decoded = check_decoder(decode, codes, images)
+    values = distortion(target_tensor(distortion, images[:1].expand_as(decoded)), decoded)
+    if values.shape != (2,):
+        raise UsageError(
+            f"{distortion.name} of two images has the shape {tuple(values.shape)}, expected (2,)"
+        )
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from bitstream.errors import UsageError
+from bitstream.errors import InputError, UsageError
 from codec.priors import GaussianMixture, StandardNormal
 from codec.rate_distortion.array_checks import FloatArray
 from codec.rate_distortion.bounds import amortized_bound, nerd_bound, train_generator
@@ -212,7 +212,7 @@ def _nerd(decode: object = None, images: object = TEST, **others: object) -> Non
 @pytest.mark.parametrize(
     ("wrong", "error"),
     [
-        (lambda: _nerd(images=np.full((3, 3), np.nan)), UsageError),
+        (lambda: _nerd(images=np.full((3, 3), np.nan)), InputError),
         (lambda: _nerd(images=np.zeros((0, 3))), UsageError),
         (lambda: _nerd(images=np.zeros((4, 2))), UsageError),
         (lambda: _nerd(images="zebra"), UsageError),
@@ -223,7 +223,7 @@ def _nerd(decode: object = None, images: object = TEST, **others: object) -> Non
         (lambda: _nerd(seed=-1), UsageError),
         (lambda: _nerd(decode=lambda z: z.new_full((len(z), 3), math.nan)), MeasurementError),
         (lambda: amortized(TEST[:, :2]), UsageError),
-        (lambda: amortized(np.full((2, 3), np.inf)), UsageError),
+        (lambda: amortized(np.full((2, 3), np.inf)), InputError),
         (lambda: amortized(steps=0), UsageError),
         (
             lambda: amortized_bound(
