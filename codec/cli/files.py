@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from bitstream import CalotypeError, InputError, OutputError, UsageError, limits
-from codec.system.write_file import is_device, make_folder, refuse_existing, write_atomically
+from codec.system.write_file import kind_of, make_folder, refuse_existing, write_atomically
 
 PIPE = "-"
 
@@ -88,10 +88,10 @@ def plan(
             for one in found
         ]
     target = Path(output)
-    is_folder = several or output.endswith(("/", "\\")) or _is_folder(target)
-    if not is_folder:
+    kind = kind_of(target)
+    if not (several or output.endswith(("/", "\\")) or kind == "folder"):
         return [Job(found[0].source, target, found[0].problem)]
-    if _is_there(target) and not _is_folder(target):
+    if kind in ("file", "device"):
         raise UsageError(f"several inputs, but the output {target} is a file, expected a folder")
     return [
         Job(one.source, target / _with_suffix(one.relative, suffix), one.problem) for one in found
@@ -176,7 +176,7 @@ def _expand(name: str, recursive: bool, is_wanted: Callable[[Path], bool]) -> li
     if name == PIPE:
         return [_Found(None, Path("stdin"))]
     path = Path(name)
-    if not _is_folder(path):
+    if kind_of(path) != "folder":
         return [_Found(path, Path(path.name))]
     if not recursive:
         problem = UsageError(f"{path} is a folder: give -r to work on the files in it")
@@ -200,23 +200,8 @@ def _with_suffix(path: Path, suffix: str) -> Path:
     return path.with_suffix(suffix) if path.name else path
 
 
-def _is_folder(path: Path) -> bool:
-    # A name that is too long, or below a folder that may not be entered, fails when it is opened.
-    try:
-        return path.is_dir()
-    except OSError:
-        return False
-
-
-def _is_there(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:
-        return False
-
-
 def _refused(target: Path, force: bool) -> OutputError | None:
-    if is_device(target):
+    if kind_of(target) == "device":
         return None
     try:
         refuse_existing(target, force=force)

@@ -131,41 +131,17 @@ def largest_within(
     UsageError if even quality 1 is too large.
     """
 
-    def attempt(hundredths: int, write: Callable[[float], bytes] = compress) -> _Point:
-        quality = hundredths / 100
-        data = write(quality)
-        return math.log(len(data) / limit_bytes), Trial(quality, data)
+    def gap(data: bytes) -> tuple[float, None]:
+        return math.log(len(data) / limit_bytes), None
 
-    low = attempt(_LOWEST)
-    if low[0] > 0:
-        if compress_best is not None:
-            best = attempt(_LOWEST, compress_best)
-            if best[0] <= 0:
-                return _counted(best[1], 2)
-        raise UsageError(
-            f"at quality 1 the file has {len(low[1].data)} bytes, but the target is "
+    def complaint(trial: Trial) -> str:
+        return (
+            f"at quality 1 the file has {len(trial.data)} bytes, but the target is "
             f"{limit_bytes}: give a larger target, or a smaller image; metadata count as well "
             "(--strip leaves them out)"
         )
-    points = [low, attempt(_HIGHEST)]
-    if points[1][0] > 0:
-        points = _narrow(
-            attempt, points, goes_low=lambda gap: gap <= 0, close=lambda gap, _: gap >= -_CLOSE_SIZE
-        )
-    fitting = max((p for p in points if p[0] <= 0), key=lambda p: p[1].quality)
-    if compress_best is None:
-        return _counted(fitting[1], len(points))
-    write_best = compress_best
-    best_points = _follow(
-        lambda hundredths: attempt(hundredths, write_best),
-        points,
-        fitting[1].quality,
-        aim=-_CLOSE_SIZE / 2,
-        close=lambda gap: -_CLOSE_SIZE <= gap <= 0,
-    )
-    # The largest of the files that fit: of two qualities the higher may be the smaller file.
-    fitting = max((p for p in best_points if p[0] <= 0), key=lambda p: p[0], default=fitting)
-    return _counted(fitting[1], len(points) + len(best_points))
+
+    return _search(compress, compress_best, gap, complaint, side=1, tolerance=_CLOSE_SIZE)
 
 
 def smallest_reaching(
@@ -184,62 +160,90 @@ def smallest_reaching(
     UsageError if quality 100 does not reach it.
     """
 
-    def attempt(hundredths: int, write: Callable[[float], bytes] = compress) -> _Point:
-        quality = hundredths / 100
-        data = write(quality)
+    def gap(data: bytes) -> tuple[float, float]:
         reached_db = psnr_db(data)
-        return reached_db - goal_db, Trial(quality, data, reached_db)
+        return reached_db - goal_db, reached_db
 
-    high = attempt(_HIGHEST)
-    if high[0] < 0:
-        if compress_best is not None:
-            best = attempt(_HIGHEST, compress_best)
-            if best[0] >= 0:
-                return _counted(best[1], 2)
-        raise UsageError(
-            f"at quality 100 the PSNR is {high[1].psnr_db:.2f} dB, but the target is "
+    def complaint(trial: Trial) -> str:
+        return (
+            f"at quality 100 the PSNR is {trial.psnr_db:.2f} dB, but the target is "
             f"{goal_db:g} dB: give a smaller target"
         )
-    points = [attempt(_LOWEST), high]
-    if points[0][0] < 0:
-        points = _narrow(
-            attempt, points, goes_low=lambda gap: gap < 0, close=lambda _, gap: gap <= _CLOSE_DB
-        )
-    reaching = min((p for p in points if p[0] >= 0), key=lambda p: p[1].quality)
-    if compress_best is None:
-        return _counted(reaching[1], len(points))
-    write_best = compress_best
-    best_points = _follow(
-        lambda hundredths: attempt(hundredths, write_best),
-        points,
-        reaching[1].quality,
-        aim=_CLOSE_DB / 2,
-        close=lambda gap: 0 <= gap <= _CLOSE_DB,
-    )
-    found = min((p for p in best_points if p[0] >= 0), key=lambda p: len(p[1].data), default=None)
-    if found is not None and len(found[1].data) <= len(reaching[1].data):
-        reaching = found
-    return _counted(reaching[1], len(points) + len(best_points))
+
+    return _search(compress, compress_best, gap, complaint, side=-1, tolerance=_CLOSE_DB)
 
 
 _Point = tuple[float, Trial]
 
 
-def _narrow(
-    attempt: Callable[[int], _Point],
-    points: list[_Point],
+def _search(
+    compress: Callable[[float], bytes],
+    compress_best: Callable[[float], bytes] | None,
+    gap: Callable[[bytes], tuple[float, float | None]],
+    complaint: Callable[[Trial], str],
     *,
-    goes_low: Callable[[float], bool],
-    close: Callable[[float, float], bool],
-) -> list[_Point]:
-    """Move both ends together; ``goes_low`` tells which end a trial replaces.  Returns all points.
+    side: int,
+    tolerance: float,
+) -> Trial:
+    """The file of the quality that just meets a target.
 
-    points   the lowest and the highest quality
+    gap         residual of a file, which rises with quality, and its PSNR where it was measured
+    complaint   message about the file at the end of the range, where that misses the target
+    side        1: residuals up to 0 meet the target, and the highest quality is wanted; −1:
+                residuals from 0 on, and the lowest quality
+    tolerance   how far from 0 a residual may be to end the search
+    """
+
+    def attempt(hundredths: int, write: Callable[[float], bytes] = compress) -> _Point:
+        quality = hundredths / 100
+        data = write(quality)
+        residual, reached_db = gap(data)
+        return residual, Trial(quality, data, reached_db)
+
+    def is_met(point: _Point) -> bool:
+        return side * point[0] <= 0
+
+    safe, other = (_LOWEST, _HIGHEST) if side > 0 else (_HIGHEST, _LOWEST)
+    first = attempt(safe)
+    if not is_met(first):
+        best = first if compress_best is None else attempt(safe, compress_best)
+        if is_met(best):
+            return replace(best[1], trials=2)
+        raise UsageError(complaint(first[1]))
+    points = [first, attempt(other)]
+    if not is_met(points[1]):
+        points = _narrow(attempt, points[::side], side, tolerance)
+    chosen = max(filter(is_met, points), key=lambda point: side * point[1].quality)[1]
+    if compress_best is None:
+        return replace(chosen, trials=len(points))
+    write_best = compress_best
+    best_points = _follow(
+        lambda hundredths: attempt(hundredths, write_best),
+        points,
+        chosen.quality,
+        aim=-side * tolerance / 2,
+        close=lambda residual: -tolerance <= side * residual <= 0,
+    )
+    # By their sizes: of two qualities the higher may be the smaller file.
+    found = [trial for residual, trial in best_points if is_met((residual, trial))]
+    best_trial = max(found, key=lambda trial: side * len(trial.data), default=chosen)
+    if side > 0 or len(best_trial.data) <= len(chosen.data):
+        chosen = best_trial
+    return replace(chosen, trials=len(points) + len(best_points))
+
+
+def _narrow(
+    attempt: Callable[[int], _Point], points: list[_Point], side: int, tolerance: float
+) -> list[_Point]:
+    """Move both ends together.  Returns all points.
+
+    points            the lowest and the highest quality
+    side, tolerance   as in `_search`
     """
     low, high = points
     low_gap, high_gap = low[0], high[0]  # residuals, which the Illinois rule may halve
     points, previous = [low, high], ""
-    while len(points) < MAX_TRIALS and not close(low[0], high[0]):
+    while len(points) < MAX_TRIALS and abs((low if side > 0 else high)[0]) > tolerance:
         left, right = round(low[1].quality * 100), round(high[1].quality * 100)
         if right - left <= 1:
             break
@@ -249,7 +253,8 @@ def _narrow(
         middle = min(max(left + round(share * (right - left)), left + 1), right - 1)
         point = attempt(middle)
         points.append(point)
-        if goes_low(point[0]):
+        # What meets the target, or misses it, stays on its side.
+        if (side * point[0] <= 0) == (side > 0):
             low, low_gap = point, point[0]
             high_gap = high_gap / 2 if previous == "low" else high_gap
             previous = "low"
@@ -282,9 +287,11 @@ def _follow(
         gap = found[-1][0]
         if close(gap) or not math.isfinite(gap):
             break
-        shift = gap - _interpolated(known, hundredths)
+        shift = gap - float(np.interp(hundredths, *_curve(known)))
         moved = [(value + shift, trial) for value, trial in known]
-        hundredths = _crossing([*moved, *found], aim)
+        # Where the moved curve has the residual `aim`, or its nearest end.
+        qualities, gaps = _curve([*moved, *found])
+        hundredths = round(float(np.interp(aim, gaps, qualities)))
     return found
 
 
@@ -293,17 +300,3 @@ def _curve(points: Sequence[_Point]) -> tuple[npt.NDArray[np.float64], npt.NDArr
     rising = sorted((round(p[1].quality * 100), p[0]) for p in points if math.isfinite(p[0]))
     qualities, gaps = np.array(rising, dtype=np.float64).T
     return qualities, np.maximum.accumulate(gaps)
-
-
-def _interpolated(points: Sequence[_Point], hundredths: int) -> float:
-    return float(np.interp(hundredths, *_curve(points)))
-
-
-def _crossing(points: Sequence[_Point], gap: float) -> int:
-    """The quality in hundredths where the residual is `gap`, or that of the nearest end."""
-    qualities, gaps = _curve(points)
-    return round(float(np.interp(gap, gaps, qualities)))
-
-
-def _counted(trial: Trial, trials: int) -> Trial:
-    return replace(trial, trials=trials)

@@ -1,4 +1,4 @@
-"""How many threads to compute with, who starts them, and what becomes of the memory they leave."""
+"""How many threads compute, who starts them, and what happens to the memory that they free."""
 
 from __future__ import annotations
 
@@ -21,64 +21,64 @@ _KEPT_ARRAY_BYTES = 2**25
 def thread_count() -> int:
     """Threads for one image: what torch would take, without loading it; at least 1.
 
-    That is what it was told, the environment variable OMP_NUM_THREADS (see `compute_threads`), or
-    the number of cores that this process may use.
+    That is the environment variable OMP_NUM_THREADS, which `compute_threads` sets, or the number of
+    cores that this process may use.
     """
     torch = sys.modules.get("torch")
     if torch is not None and hasattr(torch, "get_num_threads"):  # or it is being imported
         return int(torch.get_num_threads())
-    told = os.environ.get(VARIABLE, "")
-    if told.isdecimal() and int(told) > 0:
-        return int(told)
+    chosen = os.environ.get(VARIABLE, "")
+    if chosen.isdecimal() and int(chosen) > 0:
+        return int(chosen)
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
+class _Blocks:
+    """Blocks that change a number of the whole process: the first one on entry remembers it, the
+    last one on exit puts it back."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.count = 0
+        self.before: Any = None
+
+
+_thread_blocks, _blas_blocks = _Blocks(), _Blocks()
+
+
 @contextmanager
 def compute_threads(count: int) -> Iterator[None]:
-    """Let images be computed with so many threads in the block, in this thread.
+    """Compute images with so many threads in the block, in this thread.
 
     The number is one of the process, too, for threads that begin later: the last of several
-    blocks at a time puts that back. Torch takes it where it is loaded, and where it is loaded in
-    the block.
+    blocks at a time puts back what was there. Torch takes it where it is loaded, and where it is
+    loaded in the block.
     """
-    with _threads.lock:
-        if _threads.blocks == 0:
-            _threads.before = thread_count()
-            _threads.told = os.environ.get(VARIABLE)
-        _threads.blocks += 1
-        _tell(count)
+    with _thread_blocks.lock:
+        if _thread_blocks.count == 0:
+            _thread_blocks.before = thread_count(), os.environ.get(VARIABLE)
+        _thread_blocks.count += 1
+        _set_threads(count)
     try:
         yield
     finally:
-        with _threads.lock:
-            _threads.blocks -= 1
-            _tell(count if _threads.blocks else _threads.before)
-            if _threads.blocks == 0:
+        with _thread_blocks.lock:
+            _thread_blocks.count -= 1
+            before, variable = _thread_blocks.before
+            _set_threads(count if _thread_blocks.count else before)
+            if _thread_blocks.count == 0:
                 del os.environ[VARIABLE]
-                if _threads.told is not None:
-                    os.environ[VARIABLE] = _threads.told
+                if variable is not None:
+                    os.environ[VARIABLE] = variable
 
 
-def _tell(count: int) -> None:
+def _set_threads(count: int) -> None:
     os.environ[VARIABLE] = str(count)
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(count)
-
-
-class _Threads:
-    """Blocks of `compute_threads` in this process, and the number from before the first."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.blocks = 0
-        self.before = 0
-        self.told: str | None = None
-
-
-_threads = _Threads()
 
 
 @functools.cache
@@ -87,11 +87,10 @@ def keep_freed_memory() -> None:
 
     Arrays of megabytes go back to the system one by one, else, and come page by page again: that
     is a third of the time of parsing a tile. For the GNU C library on Linux, whose `mallopt` this
-    is; a process that was told about that in its environment (`MALLOC_…_`, `GLIBC_TUNABLES`) is
-    left as it is.
+    is; a process whose environment sets it (`MALLOC_…_`, `GLIBC_TUNABLES`) is left as it is.
     """
-    told = any(name.startswith("MALLOC_") for name in os.environ) or "GLIBC_TUNABLES" in os.environ
-    if told or not sys.platform.startswith("linux"):
+    is_set = any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ)
+    if is_set or not sys.platform.startswith("linux"):
         return
     library = ctypes.CDLL(None)
     if hasattr(library, "gnu_get_libc_version"):
@@ -107,29 +106,17 @@ def single_threaded_blas() -> Iterator[None]:
     next product, would take the cores from them. The number is one of the process: the last of
     several blocks at a time puts back what it was.
     """
-    with _blas.lock:
-        if _blas.blocks == 0:
-            _blas.limit = _controller().limit(limits=1, user_api="blas")
-        _blas.blocks += 1
+    with _blas_blocks.lock:
+        if _blas_blocks.count == 0:
+            _blas_blocks.before = _controller().limit(limits=1, user_api="blas")
+        _blas_blocks.count += 1
     try:
         yield
     finally:
-        with _blas.lock:
-            _blas.blocks -= 1
-            if _blas.blocks == 0:
-                _blas.limit.restore_original_limits()
-
-
-class _Blas:
-    """Blocks of `single_threaded_blas` in this process, and what ends the first one."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.blocks = 0
-        self.limit: Any = None
-
-
-_blas = _Blas()
+        with _blas_blocks.lock:
+            _blas_blocks.count -= 1
+            if _blas_blocks.count == 0:
+                _blas_blocks.before.restore_original_limits()
 
 
 @functools.cache

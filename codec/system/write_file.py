@@ -2,9 +2,10 @@
 
 import os
 import secrets
+import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from bitstream import OutputError
 
@@ -18,7 +19,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object], *, force: 
     Whatever goes wrong, the temporary file is removed and an existing output is as it was.
     Devices and pipes are written directly.  Raises OutputError, and what ``write`` raises.
     """
-    if is_device(path):
+    if kind_of(path) == "device":
         _write_device(path, write)
         return
     refuse_existing(path, force=force)
@@ -57,12 +58,18 @@ def refuse_existing(path: Path, *, force: bool) -> None:
         raise OutputError(f"{path} exists: give another name, or -f to replace it")
 
 
-def is_device(path: Path) -> bool:
-    """Whether ``path`` is there, and neither a file nor a folder: it is written in place."""
+def kind_of(path: Path) -> Literal["nothing", "file", "folder", "device"]:
+    """Return what stands at a path; a pipe is a device.
+
+    "nothing" as well where a name is too long or a folder may not be entered: to open it tells.
+    """
     try:
-        return path.exists() and not path.is_file() and not path.is_dir()
-    except OSError:
-        return False
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return "nothing"
+    if stat.S_ISDIR(mode):
+        return "folder"
+    return "file" if stat.S_ISREG(mode) else "device"
 
 
 def _rename(temporary: Path, path: Path, force: bool) -> None:
