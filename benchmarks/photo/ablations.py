@@ -24,9 +24,9 @@ from benchmarks.harness.command import named_path
 from benchmarks.harness.photographs import add_data
 from benchmarks.harness.results import Measured, provenance
 from benchmarks.harness.small_images import read_weights
+from bitstream.arrays import Array
 from bitstream.container import container_from_bytes, container_to_bytes
 from bitstream.tables import gaussian_tables, tables_from_pmfs
-from codec.coding.exact_layers import Array
 from codec.models.photo.coder import PhotoCoder, load_photo, read_photo_config
 from codec.pictures.picture import Picture
 from codec.pipeline.decode import decompress_container

@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from bitstream.arrays import Int32Array, Int64Array
 from bitstream.errors import WeightsMismatchError
 from bitstream.tables import TOTAL, TableSet
 from codec.coding.exact_layers import ACTIVATION_BITS
-
-Int32Array = npt.NDArray[np.int32]
-Int64Array = npt.NDArray[np.int64]
 
 LEAST_BITS = 64  # a stack below this has run out, and no longer pops what can be pushed back
 

@@ -26,8 +26,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 
+from bitstream.arrays import Float64Array, Int32Array, Int64Array, Uint64Array
 from bitstream.errors import UsageError
 from codec.coding.prior_tables import normal_quantile
 
@@ -38,9 +38,6 @@ INDEX_BITS = 16
 MAX_CANDIDATES = (1 << INDEX_BITS) - 1  # so that index + 1 is below 2¹⁶
 MAX_DIMENSIONS = 255  # of one stream: candidates × dimensions stay below 2²⁴
 
-Float64Array = npt.NDArray[np.float64]
-Int64Array = npt.NDArray[np.int64]
-UInt64Array = npt.NDArray[np.uint64]
 
 _STREAM_BITS = 24
 _LN2 = math.log(2)
@@ -133,7 +130,7 @@ def zipf_class_masses(exponent: float) -> Float64Array:
     return result
 
 
-def balanced_blocks(mean_bits: Float64Array, largest_bits: float) -> npt.NDArray[np.int32]:
+def balanced_blocks(mean_bits: Float64Array, largest_bits: float) -> Int32Array:
     """Block of each dimension, int32 (k,), so that mean KLs of blocks are about equal.
 
     As few blocks as `largest_bits` of KL for each allow on average; dimensions go, the largest
@@ -148,18 +145,18 @@ def balanced_blocks(mean_bits: Float64Array, largest_bits: float) -> npt.NDArray
     return blocks
 
 
-def raw_numbers(seed: int, offset: int, count: int) -> UInt64Array:
+def raw_numbers(seed: int, offset: int, count: int) -> Uint64Array:
     """uint64 (count,): outputs of PCG64 from a seed, after `offset` others (modulo 2¹²⁸).
 
     NumPy fixes them for good.
     """
     generator = np.random.PCG64(seed)
     generator.advance(offset % 2**128)
-    raw: UInt64Array = generator.random_raw(count)
+    raw: Uint64Array = generator.random_raw(count)
     return raw
 
 
-def open_unit(raw: UInt64Array) -> Float64Array:
+def open_unit(raw: Uint64Array) -> Float64Array:
     """52 bits of each raw number as a number in (0, 1), ends excluded, exactly."""
     unit: Float64Array = ((raw >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
     return unit

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bitstream.arrays import Array, BoolArray, Float64Array, Int16Array, Int32Array, Int64Array
 from bitstream.errors import WeightsMismatchError
 
 ACTIVATION_BITS = 10
@@ -36,12 +37,8 @@ ACCUMULATOR_LIMIT = 2**53
 SINGLE_LIMIT = 2**24  # of sums that float32 holds
 NINE = tuple(range(9))  # all places of a 3×3 kernel
 
-Array = npt.NDArray[np.generic]
-Float64Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.floating[Any]]
 """Integers held in float32 or float64."""
-Int32Array = npt.NDArray[np.int32]
-Int64Array = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -81,8 +78,8 @@ class ExactLayer:
     shuffle factor of the pixel shuffle behind the layer; 1 for none
     """
 
-    weight: npt.NDArray[np.int16]
-    bias: npt.NDArray[np.int32]
+    weight: Int16Array
+    bias: Int32Array
     shuffle: int
     units: Units = Units()
 
@@ -173,9 +170,7 @@ class ExactLayer:
         return sums
 
 
-def neighbours(
-    values: Integers, taps: Sequence[int], squares: npt.NDArray[np.bool_] | None = None
-) -> Integers:
+def neighbours(values: Integers, taps: Sequence[int], squares: BoolArray | None = None) -> Integers:
     """The values (in, h, w) around every square as columns, (in · taps, n); 0 outside.
 
     taps      0 .. 8, places of a 3×3 kernel in row-major order

@@ -18,8 +18,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from bitstream.arrays import Float64Array, Int32Array, Int64Array
 from bitstream.errors import UsageError
 from bitstream.tables import PRECISION, TOTAL, TableSet, tables_from_pmfs
 
@@ -31,9 +31,6 @@ TAIL_MASS = 2.0**-20
 DYADIC_BITS = 12
 _SMOOTHING = 1e-3
 _VALUES_AT_ONCE = 2**13  # that stay in the cache of a processor
-
-Float64Array = npt.NDArray[np.float64]
-Int32Array = npt.NDArray[np.int32]
 
 
 def step_sizes() -> Float64Array:
@@ -182,7 +179,7 @@ def dyadic_tables(steps: Sequence[float] | Float64Array, rounds: int) -> TableSe
     return tables_from_pmfs(pmfs)
 
 
-def _lowest_bit(numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _lowest_bit(numbers: Int64Array) -> Int64Array:
     return numbers & -numbers
 
 

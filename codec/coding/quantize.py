@@ -11,17 +11,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 
+from bitstream.arrays import Float32Array, Float64Array, Int32Array, Uint32Array
 from codec.coding.exact_layers import ACTIVATION_BITS
 from codec.coding.prior_tables import NOISE_LEVELS, dyadic_quantiles
 
 SYMBOL_LIMIT = 2**30
 
-Int32Array = npt.NDArray[np.int32]
-Float32Array = npt.NDArray[np.float32]
-Float64Array = npt.NDArray[np.float64]
-UInt32Array = npt.NDArray[np.uint32]
 
 DITHER_SEED = 0xCA12
 _ROWS = 256  # whose distances to all points are held at once
@@ -78,28 +74,28 @@ def multiples(symbols: Int32Array, steps: Float64Array) -> Float32Array:
     return (symbols * steps).astype(np.float32)
 
 
-def dither_noise(count: int, dimensions: int) -> UInt32Array:
+def dither_noise(count: int, dimensions: int) -> Uint32Array:
     """Shared noise, uint32 (count, dimensions): u' / Δ = (r + ½) / 2³² − ½, r uniform.
 
     The upper halves of raw PCG64 numbers from a fixed seed, which NumPy fixes for good.
     """
     raw = np.random.PCG64(DITHER_SEED).random_raw(count * dimensions)
-    noise: UInt32Array = (raw >> np.uint64(32)).astype(np.uint32)
+    noise: Uint32Array = (raw >> np.uint64(32)).astype(np.uint32)
     return noise.reshape(count, dimensions)
 
 
-def noise_levels(noise: UInt32Array) -> Int32Array:
+def noise_levels(noise: Uint32Array) -> Int32Array:
     """The level of the noise that selects a table, 0 .. NOISE_LEVELS − 1: its upper bits."""
     return ((noise.astype(np.int64) * NOISE_LEVELS) >> 32).astype(np.int32)
 
 
-def quantize_dithered(latents: Float32Array, steps: Float64Array, noise: UInt32Array) -> Int32Array:
+def quantize_dithered(latents: Float32Array, steps: Float64Array, noise: Uint32Array) -> Int32Array:
     """K = round((y + u') / Δ): latents and noise (n, k), steps (k,)."""
     return _to_symbols(latents / steps + _relative(noise))
 
 
 def dequantize_dithered(
-    symbols: Int32Array, steps: Float64Array, noise: UInt32Array
+    symbols: Int32Array, steps: Float64Array, noise: Uint32Array
 ) -> Float32Array:
     """ŷ = Δ K − u', which is distributed as y + U, U uniform on [−Δ/2, Δ/2] (Ziv 1985)."""
     return ((symbols - _relative(noise)) * steps).astype(np.float32)
@@ -129,7 +125,7 @@ def quantize_variational(
     return symbols
 
 
-def _relative(noise: UInt32Array) -> Float64Array:
+def _relative(noise: Uint32Array) -> Float64Array:
     relative: Float64Array = (noise.astype(np.float64) + 0.5) * 2.0**-32 - 0.5
     return relative
 

@@ -6,13 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
-import numpy.typing as npt
+
+from bitstream.arrays import Float32Array, Uint8Array
 
 if TYPE_CHECKING:
     from codec.coding.tiling import TileGrid
-
-Float32Array = npt.NDArray[np.float32]
-Uint8Array = npt.NDArray[np.uint8]
 
 
 class LoadedModel(Protocol):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from bitstream.arrays import Uint8Array
 
 
 class QualityTable(nn.Module):
@@ -89,8 +89,8 @@ def round_straight_through(values: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def to_levels(images: torch.Tensor) -> npt.NDArray[np.uint8]:
+def to_levels(images: torch.Tensor) -> Uint8Array:
     """Pixels float (1, 3, H, W) in [0, 1] to the nearest of uint8 (H, W, 3)."""
     levels = images.mul(255).round_()
-    pixels: npt.NDArray[np.uint8] = levels[0].permute(1, 2, 0).to(torch.uint8).cpu().numpy()
+    pixels: Uint8Array = levels[0].permute(1, 2, 0).to(torch.uint8).cpu().numpy()
     return pixels

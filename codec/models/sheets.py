@@ -12,11 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from bitstream.arrays import Uint8Array
 from bitstream.errors import PayloadError, UsageError
-
-Uint8Array = npt.NDArray[np.uint8]
 
 BLOCK = 28
 MAX_SIDE = 4096

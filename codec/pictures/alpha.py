@@ -11,9 +11,9 @@ predictions are PNG's first three (PNG specification, third edition, clause 9).
 import zlib
 
 import numpy as np
-import numpy.typing as npt
 
 from bitstream import LimitError, PayloadError, UsageError, limits
+from bitstream.arrays import Uint8Array
 
 _DEFLATE = 0
 _CONSTANT = 1
@@ -22,7 +22,7 @@ _BAND_ROWS = 256  # bounds the memory of the predictions
 _PIECE_BYTES = 2**16  # given to zlib at a time
 
 
-def encode_alpha(alpha: npt.NDArray[np.uint8]) -> bytes:
+def encode_alpha(alpha: Uint8Array) -> bytes:
     """Return the bytes of an alpha plane.
 
     alpha   uint8 (height, width), 0 transparent .. 255 opaque
@@ -44,7 +44,7 @@ def encode_alpha(alpha: npt.NDArray[np.uint8]) -> bytes:
     return b"".join(pieces) + deflater.flush()
 
 
-def decode_alpha(data: bytes, height: int, width: int) -> npt.NDArray[np.uint8]:
+def decode_alpha(data: bytes, height: int, width: int) -> Uint8Array:
     """Return the alpha plane, uint8 (height, width), that ``encode_alpha`` was given.
 
     Never inflates more than ``height * (width + 1)`` bytes, whatever ``data`` announces.  Raises
@@ -80,7 +80,7 @@ class AlphaReader:
         self._inflater = zlib.decompressobj()
         self._previous = np.zeros(width, np.uint8)
 
-    def read(self, rows: int) -> npt.NDArray[np.uint8]:
+    def read(self, rows: int) -> Uint8Array:
         """Return the next rows, uint8 (rows, width); rows that are left, 1 or more of them."""
         if self._constant is not None:
             return np.full((rows, self._width), self._constant, np.uint8)
@@ -132,7 +132,7 @@ class AlphaReader:
         return b""
 
 
-def _predict(alpha: npt.NDArray[np.uint8], top: int) -> npt.NDArray[np.uint8]:
+def _predict(alpha: Uint8Array, top: int) -> Uint8Array:
     """Return the rows of one band as they are deflated: prediction, then residuals."""
     band = alpha[top : top + _BAND_ROWS]
     left, above = band.copy(), band.copy()
@@ -150,15 +150,13 @@ def _predict(alpha: npt.NDArray[np.uint8], top: int) -> npt.NDArray[np.uint8]:
     return rows
 
 
-def _reconstruct(
-    rows: npt.NDArray[np.uint8], previous: npt.NDArray[np.uint8]
-) -> npt.NDArray[np.uint8]:
+def _reconstruct(rows: Uint8Array, previous: Uint8Array) -> Uint8Array:
     """Return the alpha of rows as ``_predict`` gives them, below a row ``previous`` (width,)."""
     kinds, residuals = rows[:, 0], rows[:, 1:]
     if kinds.max() > _ABOVE:
         raise PayloadError(f"alpha prediction {kinds.max()} read, expected 0 .. 2: damaged file")
     # uint8 sums wrap modulo 256, which is what inverts the residuals.
-    alpha: npt.NDArray[np.uint8] = residuals.copy()
+    alpha: Uint8Array = residuals.copy()
     is_left = kinds == _LEFT
     alpha[is_left] = np.add.accumulate(residuals[is_left], axis=1, dtype=np.uint8)
     if kinds[0] == _ABOVE:

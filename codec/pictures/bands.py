@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from bitstream.arrays import Uint8Array
 from codec.pictures.picture import Picture
 
-Uint8Array = npt.NDArray[np.uint8]
 Band = tuple[Uint8Array, Uint8Array | None]
 """Pixels uint8 (rows, width, channels), and alpha uint8 (rows, width) or None."""
 

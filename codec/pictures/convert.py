@@ -10,6 +10,7 @@ import numpy.typing as npt
 from PIL import Image, ImageCms
 
 from bitstream import InputError, UsageError
+from bitstream.arrays import Float64Array, Uint8Array
 
 # What is converted at once: a copy of a whole large image in another mode or type would not fit.
 _BAND_PIXELS = 2**20
@@ -25,8 +26,8 @@ class Planes:
     icc_is_void   whether the source's ICC profile does not describe these pixels any more
     """
 
-    pixels: npt.NDArray[np.uint8]
-    alpha: npt.NDArray[np.uint8] | None = None
+    pixels: Uint8Array
+    alpha: Uint8Array | None = None
     notices: tuple[str, ...] = ()
     icc_is_void: bool = False
 
@@ -133,7 +134,7 @@ def _deep(image: Image.Image, name: str, reduce_depth: bool) -> Planes:
     return Planes(pixels, alpha, (f"mode {image.mode} was reduced to 8 bits",))
 
 
-def _eight_bits(array: npt.NDArray[Any], name: str, reduce_depth: bool) -> npt.NDArray[np.uint8]:
+def _eight_bits(array: npt.NDArray[Any], name: str, reduce_depth: bool) -> Uint8Array:
     kind = array.dtype
     if kind == np.uint8:
         return array
@@ -156,7 +157,7 @@ def _eight_bits(array: npt.NDArray[Any], name: str, reduce_depth: bool) -> npt.N
     return reduced
 
 
-def _reduced(array: npt.NDArray[Any], name: str) -> npt.NDArray[np.uint8]:
+def _reduced(array: npt.NDArray[Any], name: str) -> Uint8Array:
     """Return uint16 or floats as the nearest of 256 levels."""
     if array.dtype.kind == "u":
         # 65535 = 257 · 255, so this rounds to the nearest.
@@ -164,13 +165,13 @@ def _reduced(array: npt.NDArray[Any], name: str) -> npt.NDArray[np.uint8]:
     # Written so that NaN fails as well.
     if not bool(((array >= 0) & (array <= 1)).all()):
         raise InputError(f"{name} has values outside 0 .. 1: scale them to that range first")
-    levels: npt.NDArray[np.float64] = array.astype(np.float64) * 255 + 0.5
+    levels: Float64Array = array.astype(np.float64) * 255 + 0.5
     return levels.astype(np.uint8)  # rounds towards zero
 
 
 def _in_bands(
     image: Image.Image, convert: Callable[[Image.Image], Image.Image]
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8] | None]:
+) -> tuple[Uint8Array, Uint8Array | None]:
     """Return colour and alpha of an image whose bands ``convert`` brings to L, LA, RGB or RGBA."""
     pixels, alpha = None, None
     for rows, band in _bands(image):
@@ -198,12 +199,12 @@ def _rows(height: int, width: int) -> Iterator[slice]:
         yield slice(top, min(top + step, height))
 
 
-def _array(image: Image.Image) -> npt.NDArray[np.uint8]:
+def _array(image: Image.Image) -> Uint8Array:
     array = np.asarray(image)
     return array[..., None] if array.ndim == 2 else array
 
 
-def _split(array: npt.NDArray[np.uint8]) -> Planes:
+def _split(array: Uint8Array) -> Planes:
     """Part (height, width, 1 .. 4) into colour and alpha."""
     colours = 3 if array.shape[2] >= 3 else 1
     alpha = array[..., colours] if array.shape[2] > colours else None

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from bitstream import UsageError
+from bitstream.arrays import Uint8Array
 from codec.system.missing_extra import extra_needed_by
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ class Picture:
     Raises UsageError for other shapes and types.
     """
 
-    pixels: npt.NDArray[np.uint8]
-    alpha: npt.NDArray[np.uint8] | None = None
+    pixels: Uint8Array
+    alpha: Uint8Array | None = None
     icc: bytes | None = None
     exif: bytes | None = None
     xmp: bytes | None = None
@@ -77,9 +77,7 @@ def check_return_type(as_: object) -> None:
             import torch  # noqa: F401 - before anything is decoded
 
 
-def in_form(
-    picture: Picture, as_: ReturnType
-) -> Image.Image | npt.NDArray[np.uint8] | torch.Tensor:
+def in_form(picture: Picture, as_: ReturnType) -> Image.Image | Uint8Array | torch.Tensor:
     """Return a picture as ``codec.decompress`` does."""
     if as_ == "numpy":
         return to_numpy(picture)
@@ -102,7 +100,7 @@ def pillow_info(icc: bytes | None, exif: bytes | None, xmp: bytes | None) -> dic
     return {name: value for name, value in held.items() if value is not None}
 
 
-def to_numpy(picture: Picture) -> npt.NDArray[np.uint8]:
+def to_numpy(picture: Picture) -> Uint8Array:
     """Return uint8 (height, width) for gray, else (height, width, 2 | 3 | 4), alpha last."""
     pixels = picture.pixels
     if picture.alpha is not None:

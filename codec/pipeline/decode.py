@@ -6,8 +6,8 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from bitstream.arrays import Float32Array, Uint8Array
 from bitstream.container import Container, TileSelection
 from bitstream.errors import HeaderError, PayloadError, UsageError
 from bitstream.header import Header
@@ -25,9 +25,6 @@ from codec.pictures.alpha import AlphaReader
 from codec.pictures.bands import Band, Bands
 from codec.pictures.picture import Picture
 from codec.pipeline.stitch import ahead, draw_bands, tiles_under
-
-Uint8Array = npt.NDArray[np.uint8]
-Float32Array = npt.NDArray[np.float32]
 
 
 def decode_bands(

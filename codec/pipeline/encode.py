@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
+from bitstream.arrays import Float32Array, Uint8Array
 from bitstream.container import Container
 from bitstream.header import Header
 from bitstream.limits import MAX_TILE_LOG2, MIN_TILE_LOG2
@@ -23,9 +23,6 @@ from codec.pictures.alpha import encode_alpha
 from codec.pictures.picture import Picture
 from codec.pipeline.stitch import ahead
 from codec.system.missing_extra import extra_needed_by
-
-Uint8Array = npt.NDArray[np.uint8]
-Float32Array = npt.NDArray[np.float32]
 
 DEFAULT_TILE_SIZE = 1024
 

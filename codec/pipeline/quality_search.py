@@ -16,9 +16,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from bitstream import UsageError, container_from_bytes, container_to_bytes
+from bitstream.arrays import Float64Array, Uint8Array
 from codec.models.base import LoadedModel
 from codec.options import CompressOptions
 from codec.pictures.picture import Picture
@@ -108,7 +108,7 @@ def _in_turn(progress: Callable[[float], None]) -> Callable[[float], None]:
     return tell
 
 
-def _psnr_db(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8]) -> float:
+def _psnr_db(a: Uint8Array, b: Uint8Array) -> float:
     """PSNR over all samples of all channels, peak 255."""
     squared_error, rows = 0, max(1, _SAMPLES_AT_ONCE // a[0].size)
     for top in range(0, len(a), rows):
@@ -295,7 +295,7 @@ def _follow(
     return found
 
 
-def _curve(points: Sequence[_Point]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _curve(points: Sequence[_Point]) -> tuple[Float64Array, Float64Array]:
     """Qualities in hundredths, rising, and residuals that do not fall."""
     rising = sorted((round(p[1].quality * 100), p[0]) for p in points if math.isfinite(p[0]))
     qualities, gaps = np.array(rising, dtype=np.float64).T

@@ -19,13 +19,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
+from bitstream.arrays import Float32Array, Uint8Array
 from codec.coding.tiling import TileGrid, Window
 from codec.system.processors import thread_count
 
-Uint8Array = npt.NDArray[np.uint8]
-Float32Array = npt.NDArray[np.float32]
 Result = TypeVar("Result")
 
 _AHEAD = 2

@@ -25,9 +25,9 @@ import math
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from bitstream import UsageError
+from bitstream.arrays import Uint8Array
 from codec.system.missing_extra import extra_needed_by
 
 with extra_needed_by("codec.plugins.numcodecs"):
@@ -67,16 +67,16 @@ class Calotype(Codec):  # type: ignore[misc]  # numcodecs has no types
             image_of_chunk(buf), quality=self.quality, model=self.model, effort=self.effort
         )
 
-    def decode(self, buf: Any, out: Any = None) -> npt.NDArray[np.uint8]:
+    def decode(self, buf: Any, out: Any = None) -> Uint8Array:
         """Return the pixels of a .calo file, uint8, in the order of the chunk; or fill ``out``."""
         from codec import api
 
         pixels = api.decompress(bytes(buf), as_="numpy")
-        filled: npt.NDArray[np.uint8] = ndarray_copy(pixels, out)
+        filled: Uint8Array = ndarray_copy(pixels, out)
         return filled
 
 
-def image_of_chunk(chunk: Any) -> npt.NDArray[np.uint8]:
+def image_of_chunk(chunk: Any) -> Uint8Array:
     """Return the image that a chunk is: uint8 (height, width[, channels]), sharing its memory.
 
     Raises UsageError for other types, shapes, and orders in memory.

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from bitstream.arrays import Int32Array
 from bitstream.errors import TableError, WeightsMismatchError
 from bitstream.limits import MAX_TABLE_ENTRIES
 from bitstream.tables import PRECISION, TableSet
@@ -176,7 +176,7 @@ def tables_from_cdfs(cdfs: torch.Tensor, lengths: torch.Tensor, offsets: torch.T
             f"cumulative frequencies {list(rows.shape)} with {len(sizes)} lengths and "
             f"{len(firsts)} offsets, expected one of each for a row"
         )
-    tables: list[npt.NDArray[np.int32]] = []
+    tables: list[Int32Array] = []
     for row, size in zip(rows, sizes, strict=True):
         used = row[: max(size, 0)]
         if len(used) != size or size < 3 or used[0] != 0 or used[-1] != 1 << _CDF_BITS:

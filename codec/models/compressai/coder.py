@@ -17,20 +17,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
+from bitstream.arrays import Float32Array, Int32Array, Uint8Array
 from bitstream.errors import PayloadError
 from bitstream.symbols import SymbolDecoder, SymbolEncoder
 from bitstream.tables import TableSet
 from codec.models.compressai import ARCHITECTURES, COMPRESSAI
 from codec.models.compressai.context import ContextModel
 from codec.models.layers import to_levels
-
-Float32Array = npt.NDArray[np.float32]
-Int32Array = npt.NDArray[np.int32]
-Uint8Array = npt.NDArray[np.uint8]
 
 STRIDE = 16
 HYPER_STRIDE = 4

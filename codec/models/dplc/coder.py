@@ -18,9 +18,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from bitstream.arrays import Array, BoolArray, Float32Array, Uint8Array
 from bitstream.errors import UsageError, WeightsMismatchError
 from bitstream.symbols import SymbolDecoder, SymbolEncoder
 from bitstream.tables import TableSet
@@ -28,7 +28,7 @@ from codec.coding.channel_simulation import open_unit, raw_numbers
 from codec.coding.prior_tables import normal_quantile
 from codec.models.dplc import DPLC
 from codec.models.dplc.networks import DplcConfig, DplcNetworks
-from codec.models.dplc.prior import BoolArray, ExactBitPrior, bit_tables
+from codec.models.dplc.prior import ExactBitPrior, bit_tables
 from codec.models.sheets import (
     blocks_of,
     check_grey_blocks,
@@ -36,10 +36,6 @@ from codec.models.sheets import (
     only_payload,
     sheet_of,
 )
-
-Array = npt.NDArray[np.generic]
-Float32Array = npt.NDArray[np.float32]
-Uint8Array = npt.NDArray[np.uint8]
 
 TABLE_PREFIX = "bit_tables."
 NOISE_SEED = 0xCA14

@@ -22,22 +22,15 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 
 import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
+from bitstream.arrays import Array, BoolArray, Float64Array, Int8Array, Int16Array, Int32Array
 from bitstream.errors import PayloadError, UsageError, WeightsMismatchError
 from bitstream.symbols import SymbolDecoder, SymbolEncoder
 from bitstream.tables import TableSet
 from codec.coding.bits_back_tables import LOG_ODDS_BITS, LOG_ODDS_REACH, log_odds_index
 from codec.coding.exact_layers import ACTIVATION_BITS, ACTIVATION_LIMIT
 from codec.coding.prior_tables import bernoulli_tables, symbol_bits
-
-Array = npt.NDArray[np.generic]
-BoolArray = npt.NDArray[np.bool_]
-Float64Array = npt.NDArray[np.float64]
-Int8Array = npt.NDArray[np.int8]
-Int16Array = npt.NDArray[np.int16]
-Int32Array = npt.NDArray[np.int32]
 
 MAX_BITS = 2**12
 """Of a block. With |b| up to 2²² and |W| up to 2¹⁵ the sums stay below 2²⁸: inside int32."""

@@ -27,11 +27,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from bitstream.ans_coder import AnsCoder
+from bitstream.arrays import Array, Float32Array, Float64Array, Uint8Array
 from bitstream.errors import PayloadError, TruncatedError, WeightsMismatchError
 from bitstream.varint import read_varint, write_varint
 from codec.coding.bits_back_tables import LEAST_BITS
@@ -58,12 +58,6 @@ from codec.models.sheets import (
     only_payload,
     sheet_of,
 )
-
-Array = npt.NDArray[np.generic]
-Float32Array = npt.NDArray[np.float32]
-Float64Array = npt.NDArray[np.float64]
-Int32Array = npt.NDArray[np.int32]
-Uint8Array = npt.NDArray[np.uint8]
 
 _GROUP_BLOCKS, _GROUP_PIXELS = 64, 2**16
 _START = bytes(8) + b"\x01\0\0\0"  # 2⁶⁴: LEAST_BITS and no more

@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from bitstream.ans_coder import AnsCoder
+from bitstream.arrays import Array, Int32Array, Int64Array, Uint8Array
 from bitstream.errors import WeightsMismatchError
 from codec.coding.bits_back_tables import EDGE_BITS, interpolated
 from codec.coding.prior_tables import normal_distribution, normal_quantile
@@ -38,11 +38,6 @@ from codec.models.draw.tables import (
     rounded,
     stored,
 )
-
-Array = npt.NDArray[np.generic]
-Int32Array = npt.NDArray[np.int32]
-Int64Array = npt.NDArray[np.int64]
-Uint8Array = npt.NDArray[np.uint8]
 
 LOG_VARIANCES = (-11, 2)  # of the posterior; training keeps it within these
 LARGEST_BITS = 10

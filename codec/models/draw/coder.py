@@ -21,11 +21,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from bitstream.arrays import Array, Float32Array, Int32Array, Uint8Array
 from bitstream.errors import LimitError, PayloadError, UsageError, WeightsMismatchError
 from bitstream.limits import MIN_TILE_LOG2
 from bitstream.symbols import SymbolDecoder, SymbolEncoder
@@ -39,11 +39,6 @@ from codec.models.draw.exact import (
     image_units,
 )
 from codec.models.draw.recursion import DrawConfig, DrawState, Prior
-
-Array = npt.NDArray[np.generic]
-Float32Array = npt.NDArray[np.float32]
-Int32Array = npt.NDArray[np.int32]
-Uint8Array = npt.NDArray[np.uint8]
 
 Message = tuple[Int32Array, Int32Array]
 """Symbols of a step and level, (codes, h, w) in row-major order, and their tables: int32 (n,)."""

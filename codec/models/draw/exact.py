@@ -18,17 +18,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from bitstream.arrays import Array, Float64Array, Int32Array
 from bitstream.errors import WeightsMismatchError
 from codec.coding.exact_layers import ACCUMULATOR_LIMIT, ACTIVATION_LIMIT, interpolate_knots
 from codec.models.draw.recursion import DrawConfig, Recursion
-
-Array = npt.NDArray[np.generic]
-Int32Array = npt.NDArray[np.int32]
 
 UNIT_BITS = 12
 MAX_WEIGHT_BITS = 14
@@ -206,7 +203,7 @@ def exact_arrays(config: DrawConfig, state: Mapping[str, Tensor]) -> dict[str, A
     return {f"exact.{name}": array for name, array in arrays.items()}
 
 
-def log_scale_levels(config: DrawConfig) -> npt.NDArray[np.float64]:
+def log_scale_levels(config: DrawConfig) -> Float64Array:
     """ln σ_p of each level."""
     lowest, highest = config.log_scales
     return np.linspace(lowest, highest, SCALE_LEVELS)

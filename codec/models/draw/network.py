@@ -10,16 +10,14 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bitstream.arrays import Array
 from codec.models.draw.exact import UNIT_BITS, ExactDraw
 from codec.models.draw.recursion import DrawConfig, Recursion
 from codec.models.layers import interpolate
-
-Array = npt.NDArray[np.generic]
 
 HALF_LEVEL = 1 / 256
 """Half the distance of two of the 256 levels of x, which lie in (−1, 1)."""

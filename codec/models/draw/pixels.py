@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from bitstream.ans_coder import AnsCoder
+from bitstream.arrays import Array, Int32Array, Int64Array, Uint8Array
 from bitstream.errors import PayloadError, WeightsMismatchError
 from bitstream.tables import TableSet
 from codec.coding.bits_back_tables import LOG_ODDS_REACH, interpolated
@@ -34,11 +34,6 @@ from codec.models.draw.tables import (
     rising,
     stored,
 )
-
-Array = npt.NDArray[np.generic]
-Int32Array = npt.NDArray[np.int32]
-Int64Array = npt.NDArray[np.int64]
-Uint8Array = npt.NDArray[np.uint8]
 
 LOG_SCALES = (-7, 2)  # of the logistic likelihood
 LEVELS = 256

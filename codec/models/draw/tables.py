@@ -11,20 +11,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
 from bitstream.ans_coder import AnsCoder
+from bitstream.arrays import Array, Float64Array, Int32Array, Int64Array
 from bitstream.errors import WeightsMismatchError
 from bitstream.tables import TOTAL
 from codec.coding.bits_back_tables import EDGE_BITS, GRID_BITS, RECIPROCAL_BITS
 from codec.coding.exact_layers import ACTIVATION_LIMIT
 from codec.models.draw.exact import UNIT_BITS
-
-Array = npt.NDArray[np.generic]
-Float64Array = npt.NDArray[np.float64]
-Int32Array = npt.NDArray[np.int32]
-Int64Array = npt.NDArray[np.int64]
 
 EDGE_SHIFT = EDGE_BITS - UNIT_BITS
 LEVEL_BITS = 8  # a level of a log-variance or log-scale is 2⁸ units of 2⁻¹², a sixteenth

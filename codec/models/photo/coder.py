@@ -10,8 +10,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from bitstream.arrays import Array, Float32Array, Int32Array, Uint8Array
 from bitstream.errors import WeightsMismatchError
 from bitstream.symbols import SymbolDecoder, SymbolEncoder
 from bitstream.tables import TableSet
@@ -37,10 +37,6 @@ if TYPE_CHECKING:
     from codec.models.photo.realism import RealisticPhoto
     from codec.models.photo.torch_network import TorchTransforms
 
-Array = npt.NDArray[np.generic]
-Float32Array = npt.NDArray[np.float32]
-Int32Array = npt.NDArray[np.int32]
-Uint8Array = npt.NDArray[np.uint8]
 
 OPENVINO = "openvino"
 """The processor, with networks that OpenVINO computes."""

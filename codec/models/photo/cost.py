@@ -7,19 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from bitstream.arrays import Float32Array, Uint8Array
 from codec.coding.quantize import dequantize
 from codec.models.photo.coder import coded_position, hyper_indexes
 from codec.models.photo.network import lagrange_multiplier
 
 if TYPE_CHECKING:
     from codec.models.photo.coder import PhotoCoder, TileSymbols
-
-Float32Array = npt.NDArray[np.float32]
-Uint8Array = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)

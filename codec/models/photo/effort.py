@@ -23,15 +23,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 
+from bitstream.arrays import Float32Array, Int32Array
 from bitstream.tables import PRECISION, TableSet
 from codec.models.photo.coder import Choose, PhotoCoder, TileSymbols
 from codec.models.photo.cost import Candidate, Surroundings, TileCost
 from codec.models.photo.refine import Annealing, anneal
 
-Float32Array = npt.NDArray[np.float32]
-Int32Array = npt.NDArray[np.int32]
 Progress = Callable[[float], None]
 
 

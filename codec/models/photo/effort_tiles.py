@@ -13,17 +13,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
+from bitstream.arrays import Float32Array, Uint8Array
 from codec.coding.quantize import dequantize
 from codec.coding.tiling import TileGrid, Window
 from codec.models.photo.coder import PhotoCoder
 from codec.models.photo.cost import Surroundings, TileCost, trained_exchange_rate
 from codec.models.photo.effort import search
-
-Float32Array = npt.NDArray[np.float32]
-Uint8Array = npt.NDArray[np.uint8]
-
 
 Analyze = Callable[[int, float], Float32Array]
 

@@ -18,12 +18,12 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from bitstream.arrays import Array, BoolArray, Int32Array
 from bitstream.errors import WeightsMismatchError
 from codec.coding.exact_layers import (
     ACTIVATION_BITS,
     ACTIVATION_LIMIT,
     NINE,
-    Array,
     ExactLayer,
     ExactOutput,
     Integers,
@@ -42,8 +42,6 @@ CROSS = (1, 3, 5, 7)
 # Of float32.
 _FRACTION_BITS, _EXPONENT_OF_ONE = 23, 127
 
-Int32Array = npt.NDArray[np.int32]
-BoolArray = npt.NDArray[np.bool_]
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from codec.coding.exact_layers import Array, ExactLayer, single_precision, to_fixed_point, to_floats
+from bitstream.arrays import Array
+from codec.coding.exact_layers import ExactLayer, single_precision, to_fixed_point, to_floats
 from codec.models.layers import QualityTable
 from codec.models.photo.context import ContextStep
 from codec.models.photo.exact_context import STEPS, ExactContext, ExactStep

@@ -19,11 +19,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from bitstream.arrays import Float32Array
 from codec.system.processors import single_threaded_blas
-
-Float32Array = npt.NDArray[np.float32]
 
 _SPAN_BYTES = 2**20  # of the widest array of a span
 _ROW_VALUES = 1024  # NumPy needs rows of some length; a vector of channels is repeated to this

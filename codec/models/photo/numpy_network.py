@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
+from bitstream.arrays import Array, Float32Array, Uint8Array
 from bitstream.errors import WeightsMismatchError
 from codec.models.photo.config import LATENT_STRIDE, PhotoConfig
 from codec.models.photo.numpy_layers import (
@@ -30,10 +30,6 @@ from codec.models.photo.numpy_layers import (
     upsample,
 )
 from codec.system.processors import thread_count
-
-Array = npt.NDArray[np.generic]
-Float32Array = npt.NDArray[np.float32]
-Uint8Array = npt.NDArray[np.uint8]
 
 PREFIX = "network."
 """Of the names of arrays in a weights file."""

@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from bitstream.arrays import Array, Float32Array
 from codec.models.photo.config import PhotoConfig
 from codec.models.photo.numpy_layers import Block, Crew, Dense, Plane
-from codec.models.photo.numpy_network import Array, Float32Array, NumpyTransforms
+from codec.models.photo.numpy_network import NumpyTransforms
 from codec.system.missing_extra import extra_needed_by
 from codec.system.processors import thread_count
 
@@ -218,5 +218,5 @@ def _imported() -> Any:
     return openvino
 
 
-def _constant(values: npt.NDArray[np.float32]) -> Float32Array:
+def _constant(values: Float32Array) -> Float32Array:
     return np.ascontiguousarray(values, dtype=np.float32)

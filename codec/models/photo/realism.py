@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from bitstream.arrays import Array, Float32Array, Uint8Array
 from bitstream.errors import WeightsMismatchError, WeightsMissingError
 from codec.models.layers import to_levels
 from codec.models.photo.coder import PhotoCoder, read_photo_config
@@ -41,10 +41,6 @@ NAME = "photo-realism"
 ARRAY_PREFIX = "synthesis."
 PHOTO_HASH_KEY = "photo_sha256"
 """In the metadata of the weights file: SHA-256 of the photo weights, 64 hexadecimal digits."""
-
-Array = npt.NDArray[np.generic]
-Float32Array = npt.NDArray[np.float32]
-Uint8Array = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)

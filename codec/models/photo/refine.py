@@ -13,17 +13,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from bitstream.arrays import Float32Array, Int32Array
 from codec.coding.quantize import round_hyper_latents
 from codec.models.photo.code_length import gaussian_bits, logistic_bits, lower_bound
 from codec.models.photo.cost import TileCost
 from codec.models.photo.network import LOG_SCALE_STEP, SCALE_COUNT, SCALE_MIN, PhotoModel
-
-Float32Array = npt.NDArray[np.float32]
-Int32Array = npt.NDArray[np.int32]
 
 _HOT, _COLD = 0.5, 0.1
 _MARGIN = 1e-4  # from the integers, where the gradient of the relaxation is infinite

@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from bitstream.arrays import Array, Float32Array, Uint8Array
 from bitstream.errors import WeightsMismatchError
 from codec.models.layers import to_levels
 from codec.models.photo.config import PhotoConfig
 from codec.models.photo.network import PhotoModel, Synthesis
-
-Array = npt.NDArray[np.generic]
-Float32Array = npt.NDArray[np.float32]
-Uint8Array = npt.NDArray[np.uint8]
 
 
 class TorchTransforms:

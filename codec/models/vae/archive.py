@@ -22,10 +22,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from bitstream.ans_coder import AnsCoder
+from bitstream.arrays import Array, Float32Array, Int32Array, Uint8Array
 from bitstream.errors import PayloadError, TruncatedError, WeightsMismatchError
 from bitstream.limits import MAX_TABLE_ENTRIES, MAX_TABLES
 from bitstream.tables import TableSet
@@ -49,12 +49,6 @@ from codec.models.sheets import (
 from codec.models.vae import ARCHIVE
 from codec.models.vae.coder import read_config
 from codec.models.vae.exact_mlp import ExactMlp, mlp_from_arrays
-
-Array = npt.NDArray[np.generic]
-Float32Array = npt.NDArray[np.float32]
-Int32Array = npt.NDArray[np.int32]
-Int64Array = npt.NDArray[np.int64]
-Uint8Array = npt.NDArray[np.uint8]
 
 PIXELS = BLOCK * BLOCK
 SEED = 0xCA13

@@ -19,10 +19,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
+from bitstream.arrays import Array, Float32Array, Uint8Array
 from bitstream.errors import WeightsMismatchError
 from bitstream.symbols import SymbolDecoder, SymbolEncoder
 from codec.models.generative.networks import Decoder, Encoder, GenerativeConfig
@@ -35,10 +35,6 @@ from codec.models.vae.sample_coders import (
     coder_from_arrays,
     posterior_from_network,
 )
-
-Array = npt.NDArray[np.generic]
-Float32Array = npt.NDArray[np.float32]
-Uint8Array = npt.NDArray[np.uint8]
 
 _BLOCKS_AT_ONCE = 1024  # that a network sees: a sheet may have 21,609
 _MODEL_IDS = {family.name: family.model_id for family in LOSSY}

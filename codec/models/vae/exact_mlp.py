@@ -18,17 +18,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from bitstream.arrays import Array, Int16Array, Int32Array
 from bitstream.errors import WeightsMismatchError
 from codec.coding.exact_layers import ACCUMULATOR_LIMIT, ACTIVATION_BITS, ACTIVATION_LIMIT
 
 MAX_WEIGHT_BITS = 12
-
-Array = npt.NDArray[np.generic]
-Int32Array = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ class ExactLinear:
     Raises `WeightsMismatchError` for other arrays, and where a sum could pass 2⁵³.
     """
 
-    weight: npt.NDArray[np.int16]
+    weight: Int16Array
     bias: Int32Array
     weight_bits: int
 

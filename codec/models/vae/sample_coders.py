@@ -29,8 +29,8 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from bitstream.arrays import Array, Float32Array, Float64Array, Int32Array
 from bitstream.errors import PayloadError, WeightsMismatchError
 from bitstream.symbols import SymbolDecoder
 from bitstream.tables import PRECISION, TableSet
@@ -45,11 +45,6 @@ from codec.coding.prior_tables import (
     step_sizes,
     uniform_tables,
 )
-
-Array = npt.NDArray[np.generic]
-Float32Array = npt.NDArray[np.float32]
-Float64Array = npt.NDArray[np.float64]
-Int32Array = npt.NDArray[np.int32]
 
 NEUTRAL_QUALITY = 75
 QUALITY_PER_OCTAVE = 6.25  # of β; a step halves over twice as much

@@ -22,7 +22,6 @@ from bitstream.container import container_from_bytes, container_to_bytes
 from bitstream.tables import TableSet, gaussian_tables
 from codec import loading
 from codec.cli import app
-from codec.cli.compress import _in_steps
 from codec.coding.quantize import dequantize
 from codec.coding.tiling import TileGrid
 from codec.models.photo import effort as photo_effort
@@ -329,16 +328,6 @@ def test_targets_are_met_with_effort() -> None:
     plain, better = (codec.compress(pixels, psnr=26.5, effort=e) for e in (1, 5))
     assert psnr_db(better) >= 26.5
     assert len(better) < len(plain)
-
-
-def test_a_bar_advances_to_the_share_that_is_done() -> None:
-    steps: list[None] = []
-    tell = _in_steps(lambda: steps.append(None), 100)
-    counts = []
-    for share in (0.001, 0.5, 0.505, 0.4, 1.0):
-        tell(share)
-        counts.append(len(steps))
-    assert counts == [0, 50, 50, 50, 100]
 
 
 @pytest.mark.usefixtures("tiny_weights")
