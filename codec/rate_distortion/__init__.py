@@ -12,17 +12,18 @@ generative models.
 
     curve = rd_curve(decode, StandardNormal(10), images, distortion="sse", chains=20, seed=0)
 
-Where things are:
+The folders, from the page down (README.md is the guide):
 
-    files       curve, operational, codecs, image_set, metrics, frechet, bjontegaard_delta
-    R_p(D)      annealed (the door), pilot, annealing, tempering, bdmc, summary, executors,
-                distortions, model_curve; reference_ais to compare with
-    bounds      bounds (the door), amortized, nerd, particles, sandwich
-    known       sources (the door), linear_decoder, deconvolution, perception,
-                dithered_normal, discrete_sources
-    made up     procedural_images
-    together    rung, ladder, gap_table, digits, prior_mismatch
-    in and out  adapters, image_arrays, model_file, schema, result_file, plot, model_plot
+    report/      figures by matplotlib, HTML pages
+    ladder/      several bounds of one model together, where the bits go, their result files
+    files/       real codecs on real files: measuring, curves, BD-rate, result files
+    annealing/   R_p(D) of a generative model
+    bounds/      bounds around it: encoders, plug-in, particles, a dual from below
+    known/       sources and decoders whose curve is known in closed form, Blahut-Arimoto
+    user_code/   a decoder or a distortion from a person's own file
+
+Below them stand metrics.py (of two 8-bit images), distortions.py (differentiable, of batches),
+estimates.py and model_curve.py (results), and the checks of arguments.
 
 Importing this package loads NumPy and Pillow only: names that need torch are fetched when they
 are first used.
@@ -54,8 +55,10 @@ from codec.rate_distortion.files.measure import measure_image as measure_image
 from codec.rate_distortion.files.result_file import ResultFile as ResultFile
 from codec.rate_distortion.files.result_file import read_result as read_result
 from codec.rate_distortion.files.result_file import write_result as write_result
+from codec.rate_distortion.metrics import METRICS as METRICS
 from codec.rate_distortion.metrics import ms_ssim as ms_ssim
 from codec.rate_distortion.metrics import psnr_db as psnr_db
+from codec.rate_distortion.metrics import ssimulacra2 as ssimulacra2
 from codec.rate_distortion.model_curve import RDCurve as RDCurve
 from codec.system.missing_extra import extra_needed_by
 
@@ -65,6 +68,7 @@ if TYPE_CHECKING:
     from codec.priors import LatentPrior as LatentPrior
     from codec.priors import StandardNormal as StandardNormal
     from codec.rate_distortion.annealing.pilot import MoveSettings as MoveSettings
+    from codec.rate_distortion.annealing.rd_curve import Settings as Settings
     from codec.rate_distortion.annealing.rd_curve import rd_curve as rd_curve
     from codec.rate_distortion.annealing.rd_curve import rd_samples as rd_samples
     from codec.rate_distortion.bounds import amortized_bound as amortized_bound
@@ -92,35 +96,24 @@ if TYPE_CHECKING:
     from codec.rate_distortion.user_code.adapters import load_decoder as load_decoder
 
 _HOMES = {
-    "codec.priors": ("GaussianMixture", "LatentPrior", "StandardNormal"),
-    "codec.rate_distortion.user_code.adapters": ("DecoderAdapter", "from_module", "load_decoder"),
-    "codec.rate_distortion.annealing.rd_curve": ("rd_curve", "rd_samples"),
-    "codec.rate_distortion.known.discrete_sources": ("blahut_arimoto", "empirical_rate_distortion"),
+    "codec.priors": "GaussianMixture LatentPrior StandardNormal",
+    "codec.datasets.arrays": "read_images",
+    "codec.rate_distortion.annealing.pilot": "MoveSettings",
+    "codec.rate_distortion.annealing.rd_curve": "Settings rd_curve rd_samples",
     "codec.rate_distortion.bounds": (
-        "amortized_bound",
-        "nerd_bound",
-        "particle_descent",
-        "source_lower_bound",
+        "amortized_bound nerd_bound particle_descent source_lower_bound"
     ),
     "codec.rate_distortion.distortions": (
-        "DeepFeatureDistance",
-        "GaussianNLL",
-        "MeanSquaredError",
-        "OneMinusMsSsim",
-        "SumSquaredError",
+        "DeepFeatureDistance GaussianNLL MeanSquaredError OneMinusMsSsim SumSquaredError"
     ),
-    "codec.rate_distortion.ladder.gap_table": ("GapMeasurements", "GapTable"),
-    "codec.datasets.arrays": ("read_images",),
-    "codec.rate_distortion.ladder.ladder": ("Ladder",),
-    "codec.rate_distortion.ladder.model_file": (
-        "ModelResult",
-        "read_model_result",
-        "write_model_result",
-    ),
-    "codec.rate_distortion.annealing.pilot": ("MoveSettings",),
-    "codec.rate_distortion.ladder.rung": ("Rung",),
+    "codec.rate_distortion.known.discrete_sources": "blahut_arimoto empirical_rate_distortion",
+    "codec.rate_distortion.ladder.gap_table": "GapMeasurements GapTable",
+    "codec.rate_distortion.ladder.ladder": "Ladder",
+    "codec.rate_distortion.ladder.model_file": "ModelResult read_model_result write_model_result",
+    "codec.rate_distortion.ladder.rung": "Rung",
+    "codec.rate_distortion.user_code.adapters": "DecoderAdapter from_module load_decoder",
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> object:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
@@ -31,87 +32,55 @@ def _decode_pillow(data: bytes) -> Pixels:
         return np.asarray(image.convert("RGB"), dtype=np.uint8)
 
 
+# Named functions and frozen objects, not lambdas: a codec travels to processes by pickling.
+@dataclass(frozen=True)
+class _PillowEncode:
+    """Saves by Pillow under fixed options, and the setting as `quality`."""
+
+    image_format: str
+    options: tuple[tuple[str, object], ...] = ()
+
+    def __call__(self, pixels: Pixels, setting: float) -> bytes:
+        return _save(pixels, self.image_format, quality=int(setting), **dict(self.options))
+
+
+@dataclass(frozen=True)
+class _PillowRequire:
+    """Raises `UsageError` where this build of Pillow lacks a library."""
+
+    name: str
+    feature: str
+
+    def __call__(self) -> None:
+        if not features.check(self.feature):
+            raise UsageError(
+                f"{self.name}: this build of Pillow was made without {self.feature}; "
+                "install a Pillow wheel from PyPI, or leave this codec out"
+            )
+
+
+@dataclass(frozen=True)
+class _PillowLibraries:
+    """The versions of Pillow and of the library below it."""
+
+    feature: str
+
+    def __call__(self) -> Mapping[str, str]:
+        below = features.version(self.feature)
+        return {"pillow": version("pillow"), **({self.feature: below} if below else {})}
+
+
 def _save(pixels: Pixels, image_format: str, **options: object) -> bytes:
     data = io.BytesIO()
     Image.fromarray(pixels).save(data, image_format, **options)
     return data.getvalue()
 
 
-def _require_pillow(feature: str, name: str) -> None:
-    if not features.check(feature):
-        raise UsageError(
-            f"{name}: this build of Pillow was made without {feature}; "
-            "install a Pillow wheel from PyPI, or leave this codec out"
-        )
-
-
-def _pillow_libraries(*names: str) -> Mapping[str, str]:
-    found = {"pillow": version("pillow")}
-    for name in names:
-        found_version = features.version(name)
-        if found_version:
-            found[name] = found_version
-    return found
-
-
-def _jpeg_encode(pixels: Pixels, setting: float) -> bytes:
-    return _save(pixels, "JPEG", quality=int(setting), optimize=True, subsampling="4:2:0")
-
-
-def _jpeg_libraries() -> Mapping[str, str]:
-    return _pillow_libraries("libjpeg_turbo")
-
-
-def _webp_encode(pixels: Pixels, setting: float) -> bytes:
-    return _save(pixels, "WEBP", quality=int(setting), method=6)
-
-
-def _webp_require() -> None:
-    _require_pillow("webp", "webp")
-
-
-def _webp_libraries() -> Mapping[str, str]:
-    return _pillow_libraries("webp")
-
-
 def _jpeg2000_encode(pixels: Pixels, setting: float) -> bytes:
+    layers = [BITS_PER_RAW_PIXEL / setting]
     return _save(
-        pixels,
-        "JPEG2000",
-        quality_mode="rates",
-        quality_layers=[BITS_PER_RAW_PIXEL / setting],
-        irreversible=True,
-        mct=1,
+        pixels, "JPEG2000", quality_mode="rates", quality_layers=layers, irreversible=True, mct=1
     )
-
-
-def _jpeg2000_require() -> None:
-    _require_pillow("jpg_2000", "jpeg2000")
-
-
-def _jpeg2000_libraries() -> Mapping[str, str]:
-    return _pillow_libraries("jpg_2000")
-
-
-def _avif_encode(pixels: Pixels, setting: float) -> bytes:
-    return _save(
-        pixels,
-        "AVIF",
-        quality=int(setting),
-        subsampling="4:4:4",
-        speed=4,
-        codec="aom",
-        max_threads=1,
-        advanced={"tune": "psnr"},
-    )
-
-
-def _avif_require() -> None:
-    _require_pillow("avif", "avif")
-
-
-def _avif_libraries() -> Mapping[str, str]:
-    return _pillow_libraries("avif")
 
 
 def _jxl_require() -> None:
@@ -201,7 +170,7 @@ def find_codec(name: str) -> OperationalCodec:
         raise UsageError(f"unknown codec {name!r}; known are {known}") from None
 
 
-register_codec(
+for _codec in (
     OperationalCodec(
         name="photo",
         encoder="Calotype photo model, default effort",
@@ -211,32 +180,26 @@ register_codec(
         decode=_photo_decode,
         libraries=_photo_libraries,
         weights=_photo_weights,
-    )
-)
-register_codec(
+    ),
     OperationalCodec(
         name="jpeg",
         encoder="Pillow, optimize, 4:2:0",
         setting_name="quality",
         settings=(1, 3, 5, 8, 12, 16, 20, 25, 30, 40, 50, 60, 70, 75, 80, 85, 90, 93, 95),
-        encode=_jpeg_encode,
+        encode=_PillowEncode("JPEG", (("optimize", True), ("subsampling", "4:2:0"))),
         decode=_decode_pillow,
-        libraries=_jpeg_libraries,
-    )
-)
-register_codec(
+        libraries=_PillowLibraries("libjpeg_turbo"),
+    ),
     OperationalCodec(
         name="webp",
         encoder="Pillow, method 6",
         setting_name="quality",
         settings=(0, 1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 75, 80, 85, 90, 93, 95, 98),
-        encode=_webp_encode,
+        encode=_PillowEncode("WEBP", (("method", 6),)),
         decode=_decode_pillow,
-        require=_webp_require,
-        libraries=_webp_libraries,
-    )
-)
-register_codec(
+        require=_PillowRequire("webp", "webp"),
+        libraries=_PillowLibraries("webp"),
+    ),
     OperationalCodec(
         name="jpeg2000",
         encoder="Pillow, 9/7 wavelet, YCbCr, one layer by rate",
@@ -244,23 +207,25 @@ register_codec(
         settings=(0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 1.0, 1.25, 1.6, 2.0, 2.5, 3.0),
         encode=_jpeg2000_encode,
         decode=_decode_pillow,
-        require=_jpeg2000_require,
-        libraries=_jpeg2000_libraries,
-    )
-)
-register_codec(
+        require=_PillowRequire("jpeg2000", "jpg_2000"),
+        libraries=_PillowLibraries("jpg_2000"),
+    ),
     OperationalCodec(
         name="avif",
         encoder="Pillow, aom, 4:4:4, speed 4, tune psnr, one thread",
         setting_name="quality",
         settings=(2, 10, 20, 30, 40, 50, 60, 70, 80, 90),
-        encode=_avif_encode,
+        encode=_PillowEncode(
+            "AVIF",
+            (
+                ("subsampling", "4:4:4"), ("speed", 4), ("codec", "aom"), ("max_threads", 1),
+                ("advanced", (("tune", "psnr"),)),
+            ),
+        ),
         decode=_decode_pillow,
-        require=_avif_require,
-        libraries=_avif_libraries,
-    )
-)
-register_codec(
+        require=_PillowRequire("avif", "avif"),
+        libraries=_PillowLibraries("avif"),
+    ),
     OperationalCodec(
         name="jxl",
         encoder="imagecodecs, effort 7, by distance",
@@ -270,5 +235,6 @@ register_codec(
         decode=_jxl_decode,
         require=_jxl_require,
         libraries=_jxl_libraries,
-    )
-)
+    ),
+):  # fmt: skip
+    register_codec(_codec)

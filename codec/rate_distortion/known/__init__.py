@@ -1,11 +1,9 @@
 """Sources and models whose rate-distortion functions are known: what everything is tested against.
 
     GaussianSource          independent Gaussians, squared error: reverse water-filling
-    BernoulliSource         biased bits, Hamming distortion
     DeconvolutionSource     a sphere in Gaussian noise: the optimal reproduction is the sphere
     GaussianPerception      rate, distortion and perception of one Gaussian number
     LinearGaussianDecoder   R_p(D) of a linear decoder with a standard normal prior
-    MixtureLinearDecoder    the same with a mixture of Gaussians as the prior
 
 Rates are nats.  R(D) is the rate-distortion function and  L(β) = min over D of R(D) + βD  its
 Lagrangian, concave, with L'(β) = D(β) and R(D) = sup over β of L(β) − βD.  Everything is NumPy in
@@ -18,7 +16,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from bitstream.errors import UsageError
 from codec.rate_distortion.array_checks import (
@@ -31,7 +28,6 @@ from codec.rate_distortion.known.deconvolution import DeconvolutionSource as Dec
 from codec.rate_distortion.known.linear_decoder import (
     LinearGaussianDecoder as LinearGaussianDecoder,
 )
-from codec.rate_distortion.known.linear_decoder import MixtureLinearDecoder as MixtureLinearDecoder
 from codec.rate_distortion.known.perception import GaussianPerception as GaussianPerception
 
 
@@ -124,77 +120,3 @@ class GaussianSource:
         noise = np.random.default_rng(seed).standard_normal((count, self.dim))
         samples: FloatArray = noise * np.sqrt(np.array(self.variances))
         return samples
-
-
-def binary_entropy(probability: npt.ArrayLike) -> FloatArray:
-    """h(p) = −p log p − (1−p) log(1−p) in nats, elementwise, with h(0) = h(1) = 0."""
-    p = np.asarray(probability, dtype=np.float64)
-    other = 1 - p
-    inside = np.where((p > 0) & (p < 1), p, 0.5)
-    entropy = -inside * np.log(inside) - (1 - inside) * np.log1p(-inside)
-    return np.where((p > 0) & (other > 0), entropy, 0.0)
-
-
-@dataclass(frozen=True)
-class BernoulliSource:
-    """Bits that are 1 with probability `probability`; distortion is the share of wrong bits.
-
-    R(D) = h(p) − h(D) for D < min(p, 1−p), else 0 (Cover and Thomas, theorem 10.3.1); nats per bit
-    of the source.  Raises `UsageError` unless 0 < probability < 1.
-    """
-
-    probability: float
-
-    def __post_init__(self) -> None:
-        """Check the probability."""
-        number = finite_number("probability", self.probability)
-        if not 0 < number < 1:
-            raise UsageError(f"probability is {number:g}, expected between 0 and 1, both excluded")
-        object.__setattr__(self, "probability", number)
-
-    @property
-    def max_distortion(self) -> float:
-        """min(p, 1−p): the distortion at rate 0."""
-        return min(self.probability, 1 - self.probability)
-
-    def distortion(self, beta: float) -> float:
-        """D(β) = min(1/(1+e^β), p, 1−p)."""
-        beta = finite_number("beta", beta, at_least=0)
-        return min(math.exp(-beta) / (1 + math.exp(-beta)), self.max_distortion)
-
-    def rate(self, beta: float) -> float:
-        """R at D(β), nats."""
-        return self.rate_at(self.distortion(beta))
-
-    def lagrangian(self, beta: float) -> float:
-        """L(β) = min over D of R(D) + βD, nats."""
-        return self.rate(beta) + beta * self.distortion(beta)
-
-    def rate_at(self, distortion: float) -> float:
-        """R(D) in nats for D of at least 0."""
-        distortion = finite_number("distortion", distortion, at_least=0)
-        if distortion >= self.max_distortion:
-            return 0.0
-        return float(binary_entropy(self.probability) - binary_entropy(distortion))
-
-    def distortion_at(self, rate_nats: float) -> float:
-        """D(R), the inverse of `rate_at`: 0 from the source's entropy on."""
-        rate_nats = finite_number("rate_nats", rate_nats, at_least=0)
-        target = float(binary_entropy(self.probability)) - rate_nats
-        if target <= 0:
-            return 0.0
-        low, high = 0.0, self.max_distortion
-        # h rises on [0, ½]; two hundred halvings reach the smallest number there is.
-        for _ in range(200):
-            middle = (low + high) / 2
-            if float(binary_entropy(middle)) < target:
-                low = middle
-            else:
-                high = middle
-        return (low + high) / 2
-
-    def sample(self, count: int, seed: int) -> npt.NDArray[np.int64]:
-        """Draw `count` bits, int64 (count,)."""
-        count = whole_number("count", count, at_least=1)
-        draws = np.random.default_rng(seed).random(count)
-        return (draws < self.probability).astype(np.int64)

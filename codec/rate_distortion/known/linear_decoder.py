@@ -53,7 +53,7 @@ class _ExactModel(Protocol):
     def smallest_distortion(self, images: npt.ArrayLike) -> float: ...
 
 
-def _legendre_rate(model: _ExactModel, images: npt.ArrayLike, distortion: float) -> float:
+def legendre_rate(model: _ExactModel, images: npt.ArrayLike, distortion: float) -> float:
     """sup over β of L(β) − β D, found where D(β) = D by halving in log β."""
     distortion = finite_number("distortion", distortion)
     if distortion >= model.distortion(images, 0.0):
@@ -205,7 +205,7 @@ class LinearGaussianDecoder:
 
     def rate_at(self, images: npt.ArrayLike, distortion: float) -> float:
         """R_p(D) = sup over β of L(β) − βD for these images, nats; ∞ where no code reaches D."""
-        return _legendre_rate(self, images, distortion)
+        return legendre_rate(self, images, distortion)
 
     def posterior(self, images: npt.ArrayLike, beta: float) -> tuple[FloatArray, FloatArray]:
         """Mean (m, k) of q_β ∝ p(z) exp(−βd) for each image, and the covariance (k, k) of all."""
@@ -225,134 +225,3 @@ class LinearGaussianDecoder:
         rng = np.random.default_rng(seed)
         images = self.decode(rng.standard_normal((count, self.dim)))
         return images + noise * rng.standard_normal(images.shape)
-
-
-@dataclass(frozen=True, eq=False)
-class MixtureLinearDecoder:
-    """f(z) = Wz + b with z from Σ_m w_m N(μ_m, Σ_m); d is the SUM of squared errors.
-
-    In the coordinates of a component, z = μ_m + C_m ε with Σ_m = C_m C_mᵀ, the model is a
-    `LinearGaussianDecoder`; the components' partition functions add.
-
-    weight, offset   W (n, k) and b (n,)
-    mixture_weights  w, (m,), positive, normalised here
-    means            μ, (m, k)
-    covariances      Σ, (m, k, k), positive definite
-    Raises `UsageError` for other values.
-    """
-
-    weight: FloatArray
-    offset: FloatArray
-    mixture_weights: FloatArray
-    means: FloatArray
-    covariances: FloatArray
-    _parts: tuple[LinearGaussianDecoder, ...] = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        """Check the parameters and build the decoder of each component."""
-        weight = finite_array("weight", self.weight, 2)
-        offset = finite_array("offset", self.offset, 1)
-        mixture = finite_array("mixture_weights", self.mixture_weights, 1)
-        means = finite_array("means", self.means, 2)
-        covariances = finite_array("covariances", self.covariances, 3)
-        count, dim = len(mixture), weight.shape[1]
-        if means.shape != (count, dim) or covariances.shape != (count, dim, dim):
-            raise UsageError(
-                f"means {means.shape} and covariances {covariances.shape}: expected "
-                f"{(count, dim)} and {(count, dim, dim)} for {count} components"
-            )
-        if bool((mixture <= 0).any()):
-            raise UsageError(f"mixture_weights {mixture.tolist()}: expected positive numbers")
-        try:
-            factors = np.linalg.cholesky(covariances)
-        except np.linalg.LinAlgError as error:
-            raise UsageError("a covariance of the mixture is not positive definite") from error
-        parts = tuple(
-            LinearGaussianDecoder(weight @ factor, offset + weight @ mean)
-            for factor, mean in zip(factors, means, strict=True)
-        )
-        values = {
-            "weight": weight, "offset": offset, "mixture_weights": mixture / mixture.sum(),
-            "means": means, "covariances": covariances, "_parts": parts,
-        }  # fmt: skip
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
-
-    def _log_joint(self, images: npt.ArrayLike, beta: float) -> FloatArray:
-        """log w_m + log Z_β of component m but for the common −βe, (images, m)."""
-        logs = [part._log_reached(part._projected(images)[0], beta) for part in self._parts]
-        joint: FloatArray = np.stack(logs, axis=1) + np.log(self.mixture_weights)
-        return joint
-
-    def log_partition(self, images: npt.ArrayLike, beta: float) -> FloatArray:
-        """log Z_β(x) in nats for each image, in closed form, (images,)."""
-        # The components reach the same pixels: what W cannot reach, e, is one for all.
-        _, rest = self._parts[0]._projected(images)
-        reached = np.logaddexp.reduce(self._log_joint(images, beta), axis=1)
-        return np.asarray(reached - beta * rest)
-
-    def responsibilities(self, images: npt.ArrayLike, beta: float) -> FloatArray:
-        """Posterior probability of each component, (images, m)."""
-        joint = self._log_joint(images, beta)
-        shares: FloatArray = np.exp(joint - np.logaddexp.reduce(joint, axis=1, keepdims=True))
-        return shares
-
-    def lagrangian(self, images: npt.ArrayLike, beta: float) -> float:
-        """L(β) = mean over the images of −log Z_β, nats."""
-        return -float(self.log_partition(images, beta).mean())
-
-    def distortion(self, images: npt.ArrayLike, beta: float) -> float:
-        """D(β) = L'(β), mean over the images."""
-        parts = [part.image_distortions(images, beta) for part in self._parts]
-        shares = self.responsibilities(images, beta)
-        return float((shares * np.stack(parts, axis=1)).sum(axis=1).mean())
-
-    def rate(self, images: npt.ArrayLike, beta: float) -> float:
-        """R(β) = L − βD, nats: the components' rates plus the cost of choosing the component."""
-        parts = [part.image_rates(images, beta) for part in self._parts]
-        shares = self.responsibilities(images, beta)
-        inside = np.where(shares > 0, shares, 1.0)
-        choice = shares * (np.log(inside) - np.log(self.mixture_weights))
-        return float((shares * np.stack(parts, axis=1) + choice).sum(axis=1).mean())
-
-    def smallest_distortion(self, images: npt.ArrayLike) -> float:
-        """The limit of D(β) as β grows: what W cannot reach."""
-        return self._parts[0].smallest_distortion(images)
-
-    def rate_at(self, images: npt.ArrayLike, distortion: float) -> float:
-        """R_p(D) = sup over β of L(β) − βD for these images, nats; ∞ where no code reaches D."""
-        return _legendre_rate(self, images, distortion)
-
-    def log_partition_by_quadrature(self, images: npt.ArrayLike, beta: float) -> FloatArray:
-        """log Z_β(x) for codes of ONE dimension by Gauss-Legendre panels, (images,).
-
-        It shares no algebra with `log_partition`: the prior's density times exp(−βd) is summed
-        as it stands.  Raises `UsageError` for codes of more dimensions.
-        """
-        if self.weight.shape[1] != 1:
-            raise UsageError(
-                f"quadrature is for k = 1, this decoder has k = {self.weight.shape[1]}"
-            )
-        beta = finite_number("beta", beta, at_least=0)
-        array = finite_array("images", images, 2)
-        self._parts[0]._projected(array)
-        return np.array([self._integrate(image, beta) for image in array])
-
-    def _integrate(self, image: FloatArray, beta: float) -> float:
-        means, variances = self.means[:, 0], self.covariances[:, 0, 0]
-        slope = self.weight[:, 0]
-        precisions = 1 / variances + 2 * beta * float(slope @ slope)
-        pull = means / variances + 2 * beta * float(slope @ (image - self.offset))
-        # Where the product of a component and the likelihood lies only places the panels.
-        centres, widths = pull / precisions, 1 / np.sqrt(precisions)
-        steps = np.arange(-14, 15)
-        edges = np.unique((centres[:, None] + widths[:, None] * steps).ravel())
-        z, weights = panel_rule(edges, 32)
-        log_prior = np.logaddexp.reduce(
-            np.log(self.mixture_weights)
-            - 0.5 * np.log(2 * math.pi * variances)
-            - 0.5 * (z[:, None] - means) ** 2 / variances,
-            axis=1,
-        )
-        errors = ((image - self.offset - z[:, None] * slope) ** 2).sum(axis=1)
-        return float(np.logaddexp.reduce(np.log(weights) + log_prior - beta * errors))

@@ -10,10 +10,10 @@ import codec.rate_distortion as package
 
 
 def test_every_name_is_found_and_is_no_module() -> None:
-    for home, names in package._HOMES.items():
-        for name in names:
-            value = getattr(package, name)
-            assert not isinstance(value, types.ModuleType), f"{home} shadows {name}"
+    assert len(package._HOME_OF) > 20
+    for name, home in package._HOME_OF.items():
+        value = getattr(package, name)
+        assert not isinstance(value, types.ModuleType), f"{home} shadows {name}"
     with pytest.raises(AttributeError, match="no attribute 'rate'"):
         package.rate  # noqa: B018
 

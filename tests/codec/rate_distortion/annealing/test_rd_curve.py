@@ -19,8 +19,9 @@ from codec.rate_distortion.annealing.pilot import MoveSettings
 from codec.rate_distortion.annealing.rd_curve import rd_curve
 from codec.rate_distortion.distortions import DeepFeatureDistance, GaussianNLL, SumSquaredError
 from codec.rate_distortion.errors import MeasurementError, ResultFileError
-from codec.rate_distortion.known.linear_decoder import LinearGaussianDecoder, MixtureLinearDecoder
+from codec.rate_distortion.known.linear_decoder import LinearGaussianDecoder
 from codec.rate_distortion.model_curve import RDCurve
+from tests.codec.rate_distortion.known.exact_references import MixtureLinearDecoder
 
 BETAS = tuple(float(beta) for beta in np.geomspace(0.05, 50, 8))
 Array = npt.NDArray[np.float64]

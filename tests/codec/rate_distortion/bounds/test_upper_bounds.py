@@ -24,8 +24,8 @@ from codec.rate_distortion.estimates import (
 from codec.rate_distortion.known import (
     GaussianSource,
     LinearGaussianDecoder,
-    MixtureLinearDecoder,
 )
+from tests.codec.rate_distortion.known.exact_references import MixtureLinearDecoder
 
 BETAS = (0.5, 3.0)
 # Orthogonal columns: the exact posterior is a diagonal Gaussian, which the encoder can reach.

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from bitstream.errors import UsageError
-from codec.rate_distortion.known import BernoulliSource, GaussianSource
+from codec.rate_distortion.known import GaussianSource
 from codec.rate_distortion.known import discrete_sources as module
 from codec.rate_distortion.known.discrete_sources import blahut_arimoto, empirical_rate_distortion
+from tests.codec.rate_distortion.known.exact_references import BernoulliSource
 
 HAMMING = 1 - np.eye(2)
 

@@ -12,8 +12,8 @@ from codec.rate_distortion.array_checks import FloatArray
 from codec.rate_distortion.known import (
     GaussianSource,
     LinearGaussianDecoder,
-    MixtureLinearDecoder,
 )
+from tests.codec.rate_distortion.known.exact_references import MixtureLinearDecoder
 
 
 def decoder(

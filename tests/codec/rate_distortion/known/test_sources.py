@@ -13,12 +13,11 @@ import pytest
 
 from bitstream.errors import UsageError
 from codec.rate_distortion.known import (
-    BernoulliSource,
     DeconvolutionSource,
     GaussianPerception,
     GaussianSource,
-    binary_entropy,
 )
+from tests.codec.rate_distortion.known.exact_references import BernoulliSource, binary_entropy
 
 LN2 = math.log(2)
 NERD_GAUSSIAN = GaussianSource(tuple(4 * math.exp(-k) for k in range(40)))
