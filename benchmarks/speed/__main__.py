@@ -9,6 +9,7 @@ PARTS = {
     "wall-time": "encoding and decoding a photograph, beside AVIF and CompressAI",
     "runtimes": "what draws a photograph fastest: NumPy, torch, ONNX Runtime, OpenVINO",
     "start-up": "whole commands in new processes",
+    "install": "seconds and disk of the README's demonstration on a fresh machine",
     "entropy-coding": "size and speed of the entropy coder",
     "large-images": "memory, seams, and what decoding a region reads",
     "round-trip": "every picture of a set through the command line and back",

@@ -86,6 +86,10 @@ def bound(
     distortion D, by annealing (Huang et al. 2020): an upper bound on the rate-distortion function
     of the data. Points whose accuracy could not be certified are marked.
     """
+    from codec.system.missing_extra import extra_needed_by
+
+    with extra_needed_by("calotype bound"):
+        import torch  # noqa: F401 - before anything is read
     from codec.cli.progress import progress
     from codec.rate_distortion.annealing.rd_curve import Settings, rd_curve
     from codec.rate_distortion.ladder.model_file import ModelResult

@@ -9,7 +9,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bitstream.errors import UsageError
 from codec.models.draw.network import (
     DrawNetwork,
     bernoulli_nats,
@@ -19,6 +18,7 @@ from codec.models.draw.network import (
 )
 from codec.models.draw.recursion import DrawState, Prior
 from codec.models.layers import round_straight_through
+from codec.system.missing_extra import extra_needed_by
 from training.draw.config import DrawPreset
 from training.generative.learner import Draw
 from training.generative.vae import binarize
@@ -255,13 +255,8 @@ def _optimizer(network: DrawNetwork, preset: DrawPreset) -> torch.optim.Optimize
     parameters = list(network.parameters())
     if preset.optimizer == "adam":
         return torch.optim.Adam(parameters, lr=preset.learning_rate)
-    try:
+    with extra_needed_by("The optimizer 'soap'"):
         from pytorch_optimizer import SOAP
-    except ImportError as error:
-        raise UsageError(
-            "optimizer 'soap' needs the distribution pytorch-optimizer: "
-            "pip install 'calotype[train]', or take another optimizer"
-        ) from error
     optimizer: torch.optim.Optimizer = SOAP(
         parameters, lr=preset.learning_rate, weight_decay=0.0, precondition_frequency=10
     )

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bitstream.errors import UsageError
 from codec.models.generative.networks import GenerativeModel
 from codec.priors import GaussianMixture, LatentPrior, StandardNormal
+from codec.system.missing_extra import extra_needed_by
 from training.generative.config import GenerativePreset
 from training.generative.learner import (
     Draw,
@@ -29,14 +29,10 @@ COVARIANCE_FLOOR = 1e-4
 def fit_mixture(codes: Tensor, components: int, *, seed: int = 0) -> GaussianMixture:
     """Full-covariance Gaussian mixture of codes (n, k), in their own coordinates, by EM.
 
-    Needs scikit-learn; raises `UsageError` where it is missing.
+    Raises `MissingExtraError` without scikit-learn.
     """
-    try:
+    with extra_needed_by("The prior of a rae"):
         from sklearn.mixture import GaussianMixture as Fit
-    except ImportError as error:
-        raise UsageError(
-            "the prior of a rae is fitted with scikit-learn: pip install 'calotype[train]'"
-        ) from error
     values = codes.double().numpy()
     floor = COVARIANCE_FLOOR * float(np.mean(np.var(values, axis=0)))
     fit = Fit(components, reg_covar=floor, max_iter=200, tol=1e-3, random_state=seed).fit(values)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from bitstream.errors import UsageError
 from codec.models.photo.network import PhotoModel, quality_position
+from codec.system.missing_extra import extra_needed_by
 from training.data.crops import CropSampler, Pixels
 from training.loop.checkpoint import parse_checkpoint, read_checkpoint, save_checkpoint
 from training.loop.process_group import ALONE, ProcessGroup
@@ -67,13 +68,8 @@ def build_optimizer(model: torch.nn.Module, preset: PhotoPreset) -> torch.optim.
             parameters, lr=preset.learning_rate, betas=(0.9, 0.98), weight_decay=0.0
         )
     if preset.optimizer == "soap":
-        try:
+        with extra_needed_by("The optimizer 'soap' (the preset 'photo-adamw' takes another)"):
             from pytorch_optimizer import SOAP
-        except ImportError as error:
-            raise UsageError(
-                "optimizer 'soap' needs the distribution pytorch-optimizer: "
-                "pip install 'calotype[train]', or take the preset 'photo-adamw'"
-            ) from error
         # Preconditioners pay for dense matrices; for biases, tables and depthwise filters
         # they cost as much as the step itself, so these get plain Adam (dimension 1).
         dense = [p for p in parameters if p.ndim == 4 and p.shape[1] > 1]
