@@ -40,7 +40,6 @@ class DitheredNormal:
     step: float
 
     def __post_init__(self) -> None:
-        """Check the step."""
         object.__setattr__(self, "step", positive_number("step", self.step))
         if not SMALLEST_STEP <= self.step <= LARGEST_STEP:
             raise UsageError(f"step {self.step:g}: expected {SMALLEST_STEP:g} .. {LARGEST_STEP:g}")
@@ -74,12 +73,10 @@ class DitheredNormal:
 
     @property
     def random_distortion(self) -> float:
-        """Squared error of the decoder `random`."""
         return 2 * self.least_distortion
 
     @property
     def transport_distortion(self) -> float:
-        """Squared error of the decoder `transport`."""
         centre, _, weight = self._grid()
         moved = (self.mean(centre) - self.transport(centre)) ** 2
         return self.least_distortion + float((weight * moved).sum())

@@ -20,12 +20,7 @@ import numpy as np
 from benchmarks.dplc import subject
 from benchmarks.harness.command import named_path
 from benchmarks.harness.probes import count_dots, ink_area, pie_fraction
-from benchmarks.harness.procedural_images import (
-    DotImages,
-    PieImages,
-    draw_dots,
-    draw_pies,
-)
+from benchmarks.harness.procedural_images import DotImages, PieImages, draw_dots, draw_pies
 from benchmarks.harness.results import Measured
 from benchmarks.harness.small_images import (
     Float64Array,

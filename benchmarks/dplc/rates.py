@@ -18,12 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.dplc import subject
-from benchmarks.harness.peers import (
-    DecodedSheets,
-    PeerSheets,
-    error_figures,
-    squared_errors,
-)
+from benchmarks.harness.peers import DecodedSheets, PeerSheets, error_figures, squared_errors
 from benchmarks.harness.results import Measured, Report
 from benchmarks.harness.small_images import (
     DplcModel,
@@ -50,11 +45,7 @@ and at the highest rate no more than 1.15 times its squared error."""
 
 
 def decode_sheets(
-    model: DplcModel,
-    rate: int,
-    pictures: Sequence[Uint8Array],
-    network: FeatureNetwork,
-    seed: int,
+    model: DplcModel, rate: int, pictures: Sequence[Uint8Array], network: FeatureNetwork, seed: int
 ) -> tuple[DecodedSheets, int]:
     """Code and decode all sheets at a rate, and the bytes of the payloads together."""
     found, payload_bytes = DecodedSheets(model.config.side, network), 0
@@ -290,7 +281,6 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _at_most_half(ratios: Sequence[float | None]) -> bool | None:
-    """None where one was not measured."""
     known = [ratio for ratio in ratios if ratio is not None]
     return all(ratio <= HALF for ratio in known) if len(known) == len(ratios) else None
 

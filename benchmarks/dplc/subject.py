@@ -16,7 +16,6 @@ SCHEMA, RESULT = "calotype.dplc/1", "dplc.json"
 
 
 def add_common(parser: ArgumentParser) -> None:
-    """The arguments that all parts take."""
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
 
@@ -28,7 +27,6 @@ def add_data(parser: ArgumentParser) -> None:
 
 
 def add_weights(parser: ArgumentParser, *, plain: bool = False) -> None:
-    """The weights, and those of plain autoencoders."""
     parser.add_argument("--weights", type=Path, required=True, help="of the model dplc")
     if plain:
         parser.add_argument("--plain", type=Path, nargs="*", default=[],
@@ -51,7 +49,6 @@ def images_for(options: Namespace, model: DplcModel, *, part: str = "test") -> I
 def measured(
     options: Namespace, part: str, measure: Callable[[], Mapping[str, Report]]
 ) -> Iterator[Measured]:
-    """What `measure` finds, by name."""
     torch.set_num_threads(options.threads)
     about = {"data": options.data.name} if hasattr(options, "data") else {}
     yield from timed(part, measure, **about)

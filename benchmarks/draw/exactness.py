@@ -68,7 +68,6 @@ class ReorderedDraw(ExactDraw):
         }
 
     def convolve(self, name: str, values: Tensor) -> Tensor:
-        """See `Operations`."""
         return super().convolve(name, values[:, self._orders[name]])
 
 
@@ -79,7 +78,6 @@ class IntegerDraw(ExactDraw):
         self.__dict__.update(network.__dict__)
 
     def convolve(self, name: str, values: Tensor) -> Tensor:
-        """See `Operations`."""
         one = self._convolutions[name]
         whole, bits = F.pad(values, (1, 1, 1, 1)).long(), one.weight_bits
         height, width = values.shape[2:]
@@ -99,7 +97,6 @@ class NoisyDraw(DrawNetwork):
     relative_error: float
 
     def convolve(self, name: str, values: Tensor) -> Tensor:
-        """See `Operations`."""
         found = super().convolve(name, values)
         noise = torch.randn(found.shape, generator=self.generator)
         return found * (1 + self.relative_error * noise)
@@ -155,7 +152,6 @@ def control(
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Computation on so many threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -165,7 +161,6 @@ def threads(count: int) -> Iterator[None]:
 
 
 def with_network(coder: DrawCoder, network: ExactDraw) -> DrawCoder:
-    """The coder, with another implementation of its network."""
     other = copy.copy(coder)
     other.network = network
     return other

@@ -36,11 +36,7 @@ from benchmarks.harness.small_images import (
 )
 from codec.datasets.arrays import Images
 from codec.models.draw.coder import DrawCoder
-from codec.rate_distortion.metrics import (
-    METRICS,
-    frechet_distance,
-    ms_ssim,
-)
+from codec.rate_distortion.metrics import METRICS, frechet_distance, ms_ssim
 from training.features.train import FeatureNetwork, extract, load_features
 
 SCHEMA, RESULT = subject.SCHEMA, subject.RESULT
@@ -59,7 +55,6 @@ class DecodedPrefixes(DecodedSheets):
     of_sheets: list[float] = field(default_factory=list)
 
     def add(self, file_bytes: int, sheet: Uint8Array, again: Uint8Array) -> None:
-        """See `DecodedSheets`."""
         super().add(file_bytes, sheet, again)
         if METRICS["ms-ssim"].missing() is None:
             self.similarities.append(similarity(cut(sheet, self.side), cut(again, self.side)))
@@ -67,7 +62,6 @@ class DecodedPrefixes(DecodedSheets):
             self.of_sheets += [] if whole is None else [whole]
 
     def row(self, original: Float64Array | None, files: int | None = None) -> Report:
-        """See `DecodedSheets`."""
         found = {"bytes_of_each_file": float(np.mean(self.file_bytes))}
         if self.similarities:
             found["ssim"] = float(np.concatenate(self.similarities).mean())

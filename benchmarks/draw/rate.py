@@ -22,12 +22,7 @@ from benchmarks.draw.decoder import DrawDecoder, picture
 from benchmarks.draw.files import ideal_bits
 from benchmarks.draw.likelihood import posterior_pass, targets
 from benchmarks.harness import generative_rate
-from benchmarks.harness.generative_rate import (
-    SSE,
-    joined,
-    measure_generative_rate,
-    rung_of_images,
-)
+from benchmarks.harness.generative_rate import SSE, joined, measure_generative_rate, rung_of_images
 from benchmarks.harness.results import Measured, Report
 from benchmarks.harness.small_images import DrawModel, as_picture, decode_prefixes, write_file
 from codec.datasets.arrays import Images

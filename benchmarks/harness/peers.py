@@ -46,13 +46,11 @@ class PeerFiles:
     made: dict[int, bytes] = field(default_factory=dict)
 
     def file(self, index: int) -> bytes:
-        """The file at a setting of this number."""
         if index not in self.made:
             self.made[index] = self.codec.encode(self.pixels, self.settings[index])
         return self.made[index]
 
     def smallest_bytes(self) -> int:
-        """Bytes of the file at the first setting."""
         return len(self.file(0))
 
     def within(self, limit_bytes: int) -> bytes | None:
@@ -158,7 +156,6 @@ class PeerSheets:
 
     @property
     def encoders(self) -> dict[str, str]:
-        """The fixed settings of each codec."""
         return {name: find_codec(name).encoder for name in self._files}
 
     def within(

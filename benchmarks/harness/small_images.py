@@ -82,7 +82,6 @@ class DplcModel:
 
     @property
     def config(self) -> DplcConfig:
-        """Sizes of the networks."""
         return self.coder.config
 
     def quality(self, rate: int) -> float:

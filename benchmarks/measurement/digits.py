@@ -87,12 +87,10 @@ class DigitsMeasurement:
 
     @property
     def images(self) -> int:
-        """How many."""
         return len(self.ideal_bits)
 
     @property
     def header_bytes(self) -> int:
-        """Bytes of the file that are not payload."""
         return self.file_bytes - self.payload_bytes
 
     @property

@@ -31,13 +31,7 @@ import numpy as np
 from benchmarks.harness.generative_rate import SSE, joined, rung_of_images
 from benchmarks.harness.results import Measured, provenance
 from benchmarks.measurement.digits import DigitsMeasurement
-from benchmarks.measurement.ladder_parts import (
-    WAYS,
-    Posteriors,
-    Settings,
-    Uint8Array,
-    Workshop,
-)
+from benchmarks.measurement.ladder_parts import WAYS, Posteriors, Settings, Uint8Array, Workshop
 from codec.datasets.arrays import read_images
 from codec.rate_distortion.annealing.summary import summarize
 from codec.rate_distortion.ladder.gap_table import GapMeasurements, GapTable, rates_for_gap_bits

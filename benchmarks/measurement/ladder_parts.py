@@ -107,7 +107,6 @@ class Workshop:
         return (self.images / 255).astype(np.float32)
 
     def report(self, what: str) -> None:
-        """Print a line of progress."""
         print(f"{time.perf_counter() - self.begin:6.0f} s  {what}", file=sys.stderr, flush=True)
 
     def kept(self, name: str, make: Callable[[], dict[str, Any]], **about: Any) -> dict[str, Any]:
@@ -127,7 +126,6 @@ class Workshop:
         return found
 
     def annealed(self) -> CurveSamples:
-        """The samples of R_p(D) by annealing."""
         settings, path = self.settings, self.work / "annealed.npz"
         names = ("low_beta", "high_beta", "betas", "temperatures", "chains", "simulations",
                  "precision", "seed")  # fmt: skip

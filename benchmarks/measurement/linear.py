@@ -134,9 +134,7 @@ def gap_row(dim: int, temperatures: int, instances: int, **options: Any) -> dict
 
 
 def _envelope_error(
-    model: LinearGaussianDecoder,
-    images: np.ndarray[Any, np.dtype[np.float64]],
-    curve: RDCurve,
+    model: LinearGaussianDecoder, images: np.ndarray[Any, np.dtype[np.float64]], curve: RDCurve
 ) -> float:
     """Largest error of the envelope's rate where the distortion is not below what can be."""
     floor = model.smallest_distortion(images)

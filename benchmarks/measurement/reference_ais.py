@@ -32,12 +32,7 @@ def sigmoid_schedule(largest_beta: float, temperatures: int) -> npt.NDArray[np.f
 
 
 def reference_ais(
-    target: TemperedTarget,
-    betas: Sequence[float],
-    *,
-    temperatures: int,
-    chains: int,
-    seed: int,
+    target: TemperedTarget, betas: Sequence[float], *, temperatures: int, chains: int, seed: int
 ) -> AnnealingResult:
     """Tune, then measure, on the rows of `target` (images × chains).
 

@@ -200,8 +200,7 @@ def measure(data: Path, count: int, float_model: Path | None) -> dict[str, Any]:
     pixels = (binary.reshape(len(binary), -1) // 255).astype(np.float64)
     archive["lossless"] = archive["sse"] == 0
     archive["float_negative_elbo_bits_per_image"] = round(
-        float_elbo_bits(without_rounding(coder.encoder), without_rounding(coder.decoder), pixels),
-        4,
+        float_elbo_bits(without_rounding(coder.encoder), without_rounding(coder.decoder), pixels), 4
     )
     if float_model is not None:
         archive["trained_negative_elbo_bits_per_image"] = round(

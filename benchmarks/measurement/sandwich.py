@@ -36,11 +36,7 @@ from codec.rate_distortion.bounds import (
     train_generator,
 )
 from codec.rate_distortion.distortions import MeanSquaredError, SumSquaredError
-from codec.rate_distortion.known import (
-    DeconvolutionSource,
-    GaussianSource,
-    LinearGaussianDecoder,
-)
+from codec.rate_distortion.known import DeconvolutionSource, GaussianSource, LinearGaussianDecoder
 from codec.rate_distortion.known.discrete_sources import empirical_rate_distortion
 
 SCHEMA, RESULT = "calotype.sandwich/1", "rate_distortion_sandwich.json"

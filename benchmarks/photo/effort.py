@@ -49,7 +49,6 @@ class CentredImage(SourceImage):
     side: int = 0
 
     def pixels(self) -> Pixels:
-        """Read it: uint8 (h, w, 3)."""
         whole = super().pixels()
         height, width = (min(self.side or s, s) for s in whole.shape[:2])
         top, left = (whole.shape[0] - height) // 2, (whole.shape[1] - width) // 2
@@ -65,7 +64,6 @@ def choose_images(data: Sequence[Path], limit: int | None, side: int) -> list[Ce
 
 
 def codec_at(effort: int, device: str) -> OperationalCodec:
-    """The photo model at an effort."""
 
     def encode(pixels: Pixels, quality: float) -> bytes:
         return codec.compress(pixels, quality=quality, effort=effort, device=device)
@@ -142,7 +140,6 @@ def _bd_rate_percent(
     curve: OperationalCurve,
     rate_range_bpp: tuple[float, float] | None = None,
 ) -> float | None:
-    """None where the curves share too little."""
     try:
         delta = bd_rate(reference, curve, rate_range_bpp=rate_range_bpp)
     except OverlapError:
@@ -177,7 +174,6 @@ def measure(
 
 
 def line(found: dict[str, Any]) -> str:
-    """One line to print about an effort."""
     rate = found.get("bd_rate_percent")
     return (
         f"effort {found['effort']}: BD-rate {'—' if rate is None else f'{rate:+.2f} %'}, "

@@ -43,7 +43,6 @@ def filled(text: str, sections: Sections, folder: Path = RESULTS) -> str:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Exit status of the command."""
     parser = ArgumentParser(
         prog="python -m benchmarks.readme",
         description=__doc__,

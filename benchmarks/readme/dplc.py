@@ -8,16 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks.readme.tables import (
-    CLAIMS,
-    Content,
-    Row,
-    load,
-    quality,
-    section,
-    table,
-    verdict,
-)
+from benchmarks.readme.tables import CLAIMS, Content, Row, load, quality, section, table, verdict
 
 DECODERS = {"random": "sampling", "transport": "optimal transport"}
 
@@ -64,7 +55,6 @@ RATE_CLAIMS: list[tuple[str, Callable[[Content], str], str, str]] = [
 
 
 def claim_rows(content: Content) -> Iterator[Row]:
-    """What is claimed of each model's rates."""
     for name, part in content.get("rates", {}).items():
         found = part["found"]["summary"]
         for what, value, wanted, key in RATE_CLAIMS:
@@ -141,7 +131,6 @@ def rate_table(content: Content) -> str:
 
 
 def sample_rows(content: Content) -> Iterator[Row]:
-    """Fréchet distances of generators."""
     for part in content.get("samples", {}).values():
         for row in part["found"]:
             half = row["half_of_95_percent_interval"]
@@ -150,7 +139,6 @@ def sample_rows(content: Content) -> Iterator[Row]:
 
 
 def dplc_section(folder: Path) -> str:
-    """All tables on the codec."""
     content = load(folder, "dplc")
     rows = [row for rows in (claim_rows, gaussian_rows, probe_rows) for row in rows(content)]
     columns = "generator", "runs", "Fréchet distance of samples, 95 % over runs"

@@ -20,7 +20,6 @@ from benchmarks.readme.tables import (
 
 
 def likelihood_rows(content: Content) -> Iterator[Row]:
-    """Bounds on −log p(x) of the test images."""
     for name, part in content.get("likelihood", {}).items():
         found = part["found"]
         is_lossless = part["binarisation"].startswith("none")
@@ -42,7 +41,6 @@ def likelihood_rows(content: Content) -> Iterator[Row]:
 
 
 def file_rows(content: Content) -> Iterator[Row]:
-    """Bytes against the bound, and archives."""
     for name, part in content.get("files", {}).items():
         worst = max(part["found"], key=lambda row: row["sheet"]["payload_above_bound_percent"])
         sets = [row[kind] for row in part["found"] for kind in ("images", "sheet")]
@@ -65,7 +63,6 @@ def file_rows(content: Content) -> Iterator[Row]:
 
 
 def prefix_rows(content: Content) -> Iterator[Row]:
-    """The claims on files that break off."""
     for name, part in content.get("prefix", {}).items():
         for found in part["found"]:
             what = f"`{name}` at quality {found['quality']:g}"
@@ -98,7 +95,6 @@ def _realism_row(what: str, share: float, whose: str, tenth: Content) -> Row:
 
 
 def exactness_rows(content: Content) -> Iterator[Row]:
-    """Whether files were the same everywhere."""
     for name, part in content.get("exactness", {}).items():
         yield (
             f"`{name}`: {part['pictures']} files coded again on two threads, with sums in another "
@@ -134,7 +130,6 @@ def prefix_table(content: Content) -> str:
 
 
 def draw_section(folder: Path) -> str:
-    """All tables on DRAW."""
     content = load(folder, "draw")
     rows = [
         row

@@ -194,7 +194,6 @@ def sizes_table(found: Content) -> str:
 
 
 def measurement_section(folder: Path) -> str:
-    """All tables on the measurement."""
     linear, sandwich, ladder, mnist, sizes = (
         load(folder, f"rate_distortion_{name}")
         for name in ("linear", "sandwich", "ladder", "mnist", "mnist_sizes")

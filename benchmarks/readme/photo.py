@@ -117,7 +117,6 @@ VISUAL_METRICS = {"ssimulacra2": "SSIMULACRA2", "psnr": "PSNR"}
 
 
 def visual_table(visual: Content) -> str:
-    """The comparison at equal SSIMULACRA2."""
     sets = visual.get("sets", {})
     columns = [
         f"equal {title}, {SETS.get(name, name)}, {len(part['pictures'])} images"
@@ -149,7 +148,6 @@ def speed_rows(speed: Content) -> Iterator[Row]:
 
 
 def coding_rows(coding: Content) -> Iterator[Row]:
-    """Size and speed of the entropy coder."""
     ours, *peers = coding["results"]
     encode, decode = ours["encode_ns_per_symbol"], ours["decode_ns_per_symbol"]
     over = ours["overhead_bytes"] - (coding["ideal_bits"] / 8 * 0.001 + 8)
@@ -171,7 +169,6 @@ def coding_rows(coding: Content) -> Iterator[Row]:
 
 
 def start_up_rows(start: Content) -> Iterator[Row]:
-    """Wall time of whole commands in new processes."""
     wanted, met = start["target_seconds"], start["met"]
     yield claim(
         start,
@@ -234,7 +231,6 @@ def exactness_row(exact: Content) -> Row:
 
 
 def ablation_table(ablations: Content) -> str:
-    """What files cost more without a part."""
     rows = [
         (title, percent(part["rows"][variant]["bd_rate_percent"]), name)
         for name, part in ablations.get("comparisons", {}).items()
@@ -270,7 +266,6 @@ def realism_section(folder: Path) -> str:
 
 
 def photo_section(folder: Path) -> str:
-    """The tables on the photo codec and the entropy coder."""
     results = {title: load(folder, f"rate_distortion_{name}") for name, title in SETS.items()}
     low, high = results["Kodak"]["rate_range_bpp"]
     claims = [

@@ -7,7 +7,7 @@ from benchmarks.harness.command import main as run_room
 
 PARTS = {
     "wall-time": "encoding and decoding a photograph, beside AVIF and CompressAI",
-    "runtimes": "what draws a photograph fastest: NumPy, torch, ONNX Runtime, OpenVINO",
+    "runtimes": "what draws a photograph fastest: NumPy, torch or OpenVINO",
     "start-up": "whole commands in new processes",
     "install": "seconds and disk of the README's demonstration on a fresh machine",
     "entropy-coding": "size and speed of the entropy coder",

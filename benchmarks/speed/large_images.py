@@ -116,7 +116,6 @@ def measured(*command: str) -> Run:
 
 
 def codec_run(*arguments: str | Path) -> Run:
-    """Run `python -m codec`."""
     return measured(sys.executable, "-m", "codec", *map(str, arguments))
 
 

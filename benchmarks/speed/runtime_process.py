@@ -38,12 +38,6 @@ class Clock:
         return time.perf_counter(), time.process_time()
 
 
-def _levels(images: Any) -> Any:
-    import numpy as np
-
-    return np.rint(images[0].transpose(1, 2, 0) * 255).astype(np.uint8)
-
-
 def import_runtime(name: str) -> None:
     """Import what the runtime needs to read weights and to draw an image."""
     import numpy as np
@@ -53,35 +47,25 @@ def import_runtime(name: str) -> None:
         import codec.models.photo.coder
     elif name.startswith("torch"):
         import codec.models.photo.torch_network  # noqa: F401
-    elif name == "onnxruntime":
-        import onnxruntime  # noqa: F401
     else:
         from codec.models.photo.openvino_network import load_library
 
         load_library()
 
 
-def load(name: str, quality: float, graph: Path | None, threads: int) -> Synthesis:
+def load(name: str, quality: float, threads: int) -> Synthesis:
     """The synthesis of the default weights at a quality, ready to run."""
+    from codec import loading
+
     kind, _, dtype = name.partition("-")
-    if kind != "onnxruntime":
-        from codec import loading
+    coder: Any = loading.load_model("photo", device="openvino" if kind == "openvino" else "cpu")
+    if kind == "torch":
+        import torch
 
-        device = "openvino" if kind == "openvino" else "cpu"
-        coder: Any = loading.load_model("photo", device=device)
-        if kind == "torch":
-            import torch
-
-            torch.set_num_threads(threads)
-            coder.transforms = coder.torch_transforms
-            coder.transforms.dtype = getattr(torch, dtype or "float32")
-        return lambda latents: coder.synthesize(latents, quality)
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
-    return lambda latents: _levels(session.run(None, {"latents": latents[None]})[0])
+        torch.set_num_threads(threads)
+        coder.transforms = coder.torch_transforms
+        coder.transforms.dtype = getattr(torch, dtype or "float32")
+    return lambda latents: coder.synthesize(latents, quality)
 
 
 def main() -> int:
@@ -90,14 +74,13 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--quality", type=float, default=75)
     parser.add_argument("--latents", type=Path, required=True)
-    parser.add_argument("--graph", type=Path)
     parser.add_argument("--pixels", type=Path, help="where to leave what was drawn")
     parser.add_argument("--runs", type=int, default=9)
     options = parser.parse_args()
     clock = Clock()
     import_runtime(options.runtime)
     imported = clock.lap()
-    draw = load(options.runtime, options.quality, options.graph, options.threads)
+    draw = load(options.runtime, options.quality, options.threads)
     loaded = clock.lap()
 
     import numpy as np

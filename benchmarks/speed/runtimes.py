@@ -1,6 +1,5 @@
-"""What draws a photograph fastest: NumPy, torch, ONNX Runtime or OpenVINO; cold and warm.
+"""What draws a photograph fastest: NumPy, torch or OpenVINO; cold and warm.
 
-    pip install onnx onnxruntime openvino
     python -m benchmarks.speed runtimes --threads 2
 
 The synthesis of the photo model, in a process of its own for each runtime and round; the runtimes
@@ -33,32 +32,20 @@ from PIL import Image
 from benchmarks.harness.photographs import shipped_photo
 from benchmarks.harness.results import ROOT, Measured, load_average, provenance
 from codec import api, loading
-from codec.models.photo.coder import PhotoCoder, coded_position
+from codec.models.photo.coder import PhotoCoder
 from codec.rate_distortion import psnr_db
 
 SCHEMA, RESULT = "calotype.runtimes/3", "runtimes.json"
 WIDTH, HEIGHT = 768, 512
 TARGET_COLD_SECONDS = 0.5
 TARGET_TIMES_AVIF = 12.0
-RUNTIMES = {
-    "numpy": None,
-    "torch": "torch",
-    "torch-bfloat16": "torch",
-    "onnxruntime": "onnxruntime",
-    "openvino": "openvino",
-}
+RUNTIMES = {"numpy": None, "torch": "torch", "torch-bfloat16": "torch", "openvino": "openvino"}
 """The distribution that each needs beside NumPy. In float32 unless the name says otherwise, and for
 `openvino`: that is the device of the codec, in bfloat16 where the processor has it."""
 
 
 def installed(runtimes: Sequence[str]) -> list[str]:
-    """Those of the runtimes that can run here."""
-    has_graph = find_spec("onnx") is not None
-    return [
-        name
-        for name in runtimes
-        if find_spec(RUNTIMES[name] or name) is not None and (has_graph or name != "onnxruntime")
-    ]
+    return [name for name in runtimes if find_spec(RUNTIMES[name] or name) is not None]
 
 
 def size_mib(name: str | None) -> float | None:
@@ -74,7 +61,6 @@ def size_mib(name: str | None) -> float | None:
 
 
 def medians(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The median of every key."""
     return {key: round(statistics.median(row[key] for row in rows), 5) for key in rows[0]}
 
 
@@ -89,7 +75,7 @@ def measure_runtimes(
 ) -> dict[str, dict[str, Any]]:
     """Each runtime in `rounds` processes, `runs` times in each; pixels compared with torch's.
 
-    `folder` has latents.npy, graph.onnx, and pixels.npy, the picture that was coded.
+    `folder` has latents.npy, and pixels.npy, the picture that was coded.
     """
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     script = Path(__file__).with_name("runtime_process.py")
@@ -97,7 +83,6 @@ def measure_runtimes(
         for name in names:
             words = [name, "--threads", str(threads), "--quality", str(quality)]
             words += ["--runs", str(runs), "--latents", str(folder / "latents.npy")]
-            words += ["--graph", str(folder / "graph.onnx")]
             words += ["--pixels", str(folder / f"{name}.npy")]
             done = subprocess.run(
                 [sys.executable, str(script), *words],
@@ -208,12 +193,6 @@ def run(options: Namespace) -> Iterator[Measured]:
         latents = coder.analyze(pixels, options.quality)
         np.save(folder / "latents.npy", np.rint(latents))
         np.save(folder / "pixels.npy", pixels)
-        if "onnxruntime" in names:
-            from benchmarks.speed.onnx_graph import synthesis_graph
-
-            position = coded_position(options.quality)
-            graph = synthesis_graph(coder.arrays, coder.config, position)
-            (folder / "graph.onnx").write_bytes(graph)
         runtimes = measure_runtimes(
             names,
             folder,

@@ -125,7 +125,6 @@ def compressai_coder(name: str, quality: int, device: str) -> Coder:
 
 
 def _all_bytes(strings: Any) -> list[bytes]:
-    """Of nested lists."""
     return [strings] if isinstance(strings, bytes) else [b for s in strings for b in _all_bytes(s)]
 
 
@@ -238,7 +237,6 @@ def run(options: Namespace) -> Iterator[Measured]:
 
 
 def lines_of(picture: dict[str, Any]) -> list[str]:
-    """What is printed of a picture."""
     lines = [f"{picture['width']}×{picture['height']}:"]
     for name, row in picture["measured"].items():
         lines.append(

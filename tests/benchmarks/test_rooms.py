@@ -25,8 +25,6 @@ PARTS = [(r, p) for r in ROOMS for p in import_module(f"benchmarks.{r}.__main__"
 
 @pytest.mark.parametrize("name", MODULES)
 def test_modules_can_be_imported(name: str) -> None:
-    if name == "benchmarks.speed.onnx_graph":
-        pytest.importorskip("onnx")
     assert import_module(name).__doc__
 
 
