@@ -15,7 +15,7 @@ PARTS = {
     "samples": "how real samples of generators look",
     "sheet": "contact sheets of the rates, and of several decodings of one file",
     "rate": "R_p(D) of the generator beside the files",
-    "probes": "what codecs make up at low rates: dots and pies",
+    "probes": "content that codecs invent at low rates: dots and pies",
 }
 main = partial(run_room, "dplc", PARTS)
 

@@ -19,15 +19,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from benchmarks.dplc import subject
 from benchmarks.dplc.dithered_normal import DitheredNormal
 from benchmarks.harness.results import Measured, Report
-from benchmarks.harness.small_images import Float64Array, rounded
+from benchmarks.harness.small_images import rounded
 from bitstream import SymbolDecoder, SymbolEncoder, TableSet
+from bitstream.arrays import Float64Array, Int32Array
 from codec.coding.prior_tables import dither_tables, normal_quantile
 from codec.rate_distortion.errors import MeasurementError
 from codec.rate_distortion.known.perception import (
@@ -43,8 +43,6 @@ ALLOWED = 0.05
 NOISE_LEVELS = 64
 WARM_UP = 0.25
 RATES_BITS = (0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
-
-Int32Array = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -135,7 +133,7 @@ def _cosine(fraction: float) -> float:
 def linear_row(
     codec: LinearCodec, rate_bits: float, settings: LinearTraining, seed: int
 ) -> dict[str, Any]:
-    """What a trained codec comes to, for each number; D is measured on fresh samples."""
+    """Rate and distortion of a trained codec per number; D is measured on fresh samples."""
     size, deviation = settings.dimensions, math.sqrt(codec.variance)
     generator = torch.Generator().manual_seed(seed + 1)
     x = deviation * torch.randn(settings.samples, size, generator=generator)

@@ -1,4 +1,4 @@
-"""What codecs make up at low rates: dots that appear or vanish, slices that change their size.
+"""Content that codecs invent at low rates: dots that appear or vanish, slices that grow or shrink.
 
 Drawn images stand on sheets, each a real file, decoded again. DRAW's files are also read as far as
 each of their layers, with what is missing drawn from the prior; the noise of the
@@ -23,8 +23,6 @@ from benchmarks.harness.probes import count_dots, ink_area, pie_fraction
 from benchmarks.harness.procedural_images import DotImages, PieImages, draw_dots, draw_pies
 from benchmarks.harness.results import Measured
 from benchmarks.harness.small_images import (
-    Float64Array,
-    Uint8Array,
     cut,
     decode_prefixes,
     load_dplc_model,
@@ -34,6 +32,7 @@ from benchmarks.harness.small_images import (
     sheets,
     write_file,
 )
+from bitstream.arrays import Float64Array, Uint8Array
 from bitstream.errors import UsageError, WeightsMissingError
 from codec.datasets.arrays import Images
 from codec.loading import load_model

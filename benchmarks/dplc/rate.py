@@ -17,16 +17,8 @@ from benchmarks.dplc import subject
 from benchmarks.harness import generative_rate
 from benchmarks.harness.generative_rate import joined, measure_generative_rate, rung_of_images
 from benchmarks.harness.results import Measured, Report
-from benchmarks.harness.small_images import (
-    DplcModel,
-    Float64Array,
-    as_picture,
-    cut,
-    load_dplc_model,
-    paste,
-    read_file,
-    write_file,
-)
+from benchmarks.harness.small_images import DplcModel, as_picture, cut, paste, read_file, write_file
+from bitstream.arrays import Float64Array
 from bitstream.errors import UsageError
 from codec.datasets.arrays import Images
 from codec.rate_distortion.ladder.rung import Rung
@@ -92,8 +84,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> Iterator[Measured]:
-    def measure() -> dict[str, Report]:
-        model = load_dplc_model(options.weights)
+    def measure(model: DplcModel) -> Report:
         most = LARGEST_STRIP // model.config.side
         if options.count > most:
             raise UsageError(f"{options.count} images, expected at most {most}")
@@ -104,13 +95,6 @@ def run(options: Namespace) -> Iterator[Measured]:
             images.astype(np.float32) / np.float32(255),
             lambda: file_rungs(model, images, options.seed),
         )  # fmt: skip
-        return {
-            model.name: {
-                "model": model.name,
-                "weights_sha256": model.weights_sha256,
-                "code_dimensions": model.config.code,
-                **found,
-            }
-        }
+        return {"code_dimensions": model.config.code, **found}
 
-    yield from subject.measured(options, "rate", measure)
+    return subject.measured_model(options, "rate", measure)

@@ -22,8 +22,6 @@ from benchmarks.harness.peers import DecodedSheets, PeerSheets, error_figures, s
 from benchmarks.harness.results import Measured, Report
 from benchmarks.harness.small_images import (
     DplcModel,
-    Float64Array,
-    Uint8Array,
     as_picture,
     features_of,
     load_dplc_model,
@@ -32,6 +30,7 @@ from benchmarks.harness.small_images import (
     sheets,
     write_file,
 )
+from bitstream.arrays import Float64Array, Uint8Array
 from bitstream.errors import UsageError
 from codec.datasets.arrays import Images
 from codec.rate_distortion.metrics import frechet_distance
@@ -156,16 +155,16 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> Iterator[Measured]:
-    def measure() -> dict[str, Report]:
-        model, network = load_dplc_model(options.weights), load_features(options.features)
+    def measure(model: DplcModel) -> Report:
         plain = [load_dplc_model(path) for path in options.plain]
-        found = measure_rates(
-            model, plain, subject.images_for(options, model),
-            subject.images_for(options, model, part="train"), network, options,
-        )  # fmt: skip
-        return {model.name: {**found, "features": options.features.name}}
+        images, training = (
+            subject.images_for(options, model, part=part) for part in ("test", "train")
+        )
+        network = load_features(options.features)
+        found = measure_rates(model, plain, images, training, network, options)
+        return {**found, "features": options.features.name}
 
-    yield from subject.measured(options, "rates", measure)
+    return subject.measured_model(options, "rates", measure)
 
 
 def measure_rates(
@@ -221,8 +220,6 @@ def measure_rates(
         )
     side, columns = model.config.side, settings.columns
     return {
-        "model": model.name,
-        "weights_sha256": model.weights_sha256,
         "images": len(used),
         "sheets": f"{len(pictures)} of {columns}×{columns} images, "
         f"{side * columns}×{side * columns} pixels each, a file each, noise of a seed of its own",
@@ -247,7 +244,7 @@ def measure_rates(
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The claims, each with what it came to."""
+    """The claims, each with the measured value and whether it holds."""
     variances = [row["conditional"]["variance"] for row in rows]
     distances = [row["frechet_distance"] for row in rows]
     errors = [row["mse"] for row in rows]

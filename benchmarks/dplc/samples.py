@@ -19,7 +19,8 @@ import torch
 
 from benchmarks.dplc import subject
 from benchmarks.harness.results import Measured, Report
-from benchmarks.harness.small_images import Float64Array, features_of, images_of_size, rounded
+from benchmarks.harness.small_images import features_of, images_of_size, rounded
+from bitstream.arrays import Float64Array
 from bitstream.errors import UsageError
 from codec.datasets.arrays import Images
 from codec.loading import hash_weights

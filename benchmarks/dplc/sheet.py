@@ -18,12 +18,12 @@ from benchmarks.harness.results import Measured, Report
 from benchmarks.harness.small_images import (
     DplcModel,
     LayeredFile,
-    Uint8Array,
     as_picture,
     load_dplc_model,
     read_file,
     write_file,
 )
+from bitstream.arrays import Uint8Array
 from training.data.small_images import evenly
 
 SCHEMA, RESULT = subject.SCHEMA, subject.RESULT
@@ -52,8 +52,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> Iterator[Measured]:
-    def measure() -> dict[str, Report]:
-        model = load_dplc_model(options.weights)
+    def measure(model: DplcModel) -> Report:
         plain, seed = [load_dplc_model(path) for path in options.plain], options.seed
         images = evenly(subject.images_for(options, model), options.rows)
         pictures = [as_picture(image) for image in images]
@@ -79,16 +78,12 @@ def run(options: Namespace) -> Iterator[Measured]:
             texts.append([f"{model.config.rates[rate]}: seed {one}" for one in seeds])
         contact_sheet([originals[0]] * len(again), again, texts).save(paths[1], optimize=True)
         return {
-            model.name: {
-                "model": model.name,
-                "weights_sha256": model.weights_sha256,
-                "plain": [one.name for one in plain],
-                "images": len(images),
-                "seed": seed,
-                "labels": "symbols per position: bytes of the image's file",
-                "files": [path.name for path in paths],
-                "found": {"columns": len(labels[0]), "samples": options.samples},
-            }
+            "plain": [one.name for one in plain],
+            "images": len(images),
+            "seed": seed,
+            "labels": "symbols per position: bytes of the image's file",
+            "files": [path.name for path in paths],
+            "found": {"columns": len(labels[0]), "samples": options.samples},
         }
 
-    yield from subject.measured(options, "sheet", measure)
+    return subject.measured_model(options, "sheet", measure)

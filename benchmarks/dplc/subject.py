@@ -1,4 +1,4 @@
-"""What the parts of this room measure: exported weights, test images, and how it is kept."""
+"""Arguments of the parts of this room, and the weights and images that they name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.harness.results import Measured, Report, timed
-from benchmarks.harness.small_images import DplcModel, images_of_size
+from benchmarks.harness.small_images import DplcModel, images_of_size, load_dplc_model
 from codec.datasets.arrays import Images
 
 SCHEMA, RESULT = "calotype.dplc/1", "dplc.json"
@@ -52,3 +52,16 @@ def measured(
     torch.set_num_threads(options.threads)
     about = {"data": options.data.name} if hasattr(options, "data") else {}
     yield from timed(part, measure, **about)
+
+
+def measured_model(
+    options: Namespace, part: str, measure: Callable[[DplcModel], Report]
+) -> Iterator[Measured]:
+    """What `measure` makes of the model of the weights that the options name."""
+
+    def by_name() -> dict[str, Report]:
+        model = load_dplc_model(options.weights)
+        about = {"model": model.name, "weights_sha256": model.weights_sha256}
+        return {model.name: about | measure(model)}
+
+    return measured(options, part, by_name)

@@ -32,12 +32,12 @@ from benchmarks.harness.results import Measured, Report
 from benchmarks.harness.small_images import (
     DrawModel,
     LayeredFile,
-    Uint8Array,
     as_picture,
     decode_prefixes,
     sheets,
     write_file,
 )
+from bitstream.arrays import Uint8Array
 from bitstream.errors import PayloadError
 from codec.coding.exact_layers import ACTIVATION_LIMIT
 from codec.datasets.arrays import Images

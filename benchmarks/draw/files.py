@@ -16,20 +16,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from benchmarks.draw import subject
 from benchmarks.harness.results import Measured, Report
-from benchmarks.harness.small_images import (
-    DrawModel,
-    Uint8Array,
-    as_picture,
-    rounded,
-    sheets,
-    write_file,
-)
+from benchmarks.harness.small_images import DrawModel, as_picture, rounded, sheets, write_file
+from bitstream.arrays import Float32Array, Uint8Array
 from bitstream.errors import UsageError
 from codec.datasets.arrays import Images
 from codec.models.draw.coder import DrawCoder
@@ -38,15 +31,13 @@ from codec.models.draw.network import bin_bits
 from codec.models.draw.recursion import Prior
 from codec.pipeline.encode import DEFAULT_TILE_SIZE
 
-Float32Array = npt.NDArray[np.float32]
-
 SCHEMA, RESULT = subject.SCHEMA, subject.RESULT
 ALLOWED_PERCENT, ALLOWED_BYTES = 1.0, 16.0
-"""What the payload may be above the bound."""
+"""How far the payload may be above the bound."""
 
 
 def padded_latents(coder: DrawCoder, pixels: Uint8Array, quality: float) -> Float32Array:
-    """What the only tile of a picture is coded from. Raises `UsageError` for more tiles."""
+    """Latents of a picture of one tile. Raises `UsageError` for more tiles."""
     height, width = pixels.shape[:2]
     if max(height, width) > DEFAULT_TILE_SIZE:
         raise UsageError(f"a picture of {width}×{height} has several tiles; take a smaller sheet")

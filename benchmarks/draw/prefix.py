@@ -25,8 +25,6 @@ from benchmarks.harness.peers import DecodedSheets, PeerSheets, peer_files
 from benchmarks.harness.results import Measured, Report
 from benchmarks.harness.small_images import (
     DrawModel,
-    Float64Array,
-    Uint8Array,
     as_picture,
     cut,
     decode_prefixes,
@@ -34,6 +32,7 @@ from benchmarks.harness.small_images import (
     sheets,
     write_file,
 )
+from bitstream.arrays import Float64Array, Uint8Array
 from codec.datasets.arrays import Images
 from codec.models.draw.coder import DrawCoder
 from codec.rate_distortion.metrics import METRICS, frechet_distance, ms_ssim

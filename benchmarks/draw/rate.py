@@ -14,7 +14,6 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from benchmarks.draw import subject
@@ -25,6 +24,7 @@ from benchmarks.harness import generative_rate
 from benchmarks.harness.generative_rate import SSE, joined, measure_generative_rate, rung_of_images
 from benchmarks.harness.results import Measured, Report
 from benchmarks.harness.small_images import DrawModel, as_picture, decode_prefixes, write_file
+from bitstream.arrays import Float32Array
 from codec.datasets.arrays import Images
 from codec.rate_distortion.ladder.rung import Rung
 from codec.rate_distortion.model_curve import NATS_PER_BIT
@@ -32,11 +32,9 @@ from training.data.small_images import evenly
 
 SCHEMA, RESULT = subject.SCHEMA, subject.RESULT
 
-Float32Array = npt.NDArray[np.float32]
-
 
 def pixels_of(model: DrawModel, images: Images) -> Float32Array:
-    """What is to be described, float32 (n, C, h, w) in 0..1: digits are binarised."""
+    """The target images, float32 (n, C, h, w) in 0..1: digits are binarised."""
     if model.config.likelihood == "bernoulli":
         binary: Float32Array = targets(model, images).numpy()
         return binary

@@ -1,4 +1,4 @@
-"""What the parts of this room measure: exported weights, and test images."""
+"""Arguments of the parts of this room, and the weights and images that they name."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PIL import Image, ImageDraw, ImageFont
 
-from benchmarks.harness.small_images import Uint8Array
+from bitstream.arrays import Uint8Array
 
 ENLARGE = 4
 GAP, LABEL = 4, 12

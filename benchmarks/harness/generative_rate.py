@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from torch import nn
 
 from benchmarks.harness.results import Report
-from benchmarks.harness.small_images import Float64Array, rounded
+from benchmarks.harness.small_images import rounded
+from bitstream.arrays import Float32Array, Float64Array
 from codec.priors import StandardNormal
 from codec.rate_distortion.annealing.pilot import MoveSettings
 from codec.rate_distortion.annealing.rd_curve import rd_samples
@@ -94,7 +94,7 @@ def measure_generative_rate(
     name: str,
     decoder: nn.Module,
     dim: int,
-    pixels: npt.NDArray[np.float32],
+    pixels: Float32Array,
     others: Callable[[], Sequence[Rung]],
 ) -> Report:
     """Anneal, and draw the ladder of the curve and the other rungs.

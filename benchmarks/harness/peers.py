@@ -1,4 +1,4 @@
-"""What a known codec makes of a picture within a number of bytes: its best file that fits.
+"""Known codecs within a number of bytes: the best file of a picture that fits.
 
 Every file is complete, with all of its headers.  Where even the smallest is too large there is
 none, and that is what is reported.
@@ -14,7 +14,8 @@ from typing import TypeVar
 import numpy as np
 
 from benchmarks.harness.results import Report
-from benchmarks.harness.small_images import Float64Array, Uint8Array, cut, features_of
+from benchmarks.harness.small_images import cut, features_of
+from bitstream.arrays import Float64Array, Uint8Array
 from codec.datasets.arrays import Images
 from codec.rate_distortion import find_codec
 from codec.rate_distortion.errors import MeasurementError

@@ -10,13 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.harness.results import ROOT
+from bitstream.arrays import Uint8Array
 from bitstream.errors import InputError
-
-Pixels = NDArray[np.uint8]
 
 PHOTOGRAPHS = ROOT / "codec" / "photographs"
 
@@ -29,7 +27,7 @@ def add_data(parser: ArgumentParser, *, name: bool = True) -> None:
         parser.add_argument("--name", required=True, help="name of the set, said in the result")
 
 
-def load_photograph(name: str = "coffee") -> Pixels:
+def load_photograph(name: str = "coffee") -> Uint8Array:
     """A photograph of the package, uint8 (h, w, 3). Raises `InputError` for another name."""
     path = PHOTOGRAPHS / f"{name}.webp"
     if not path.exists():
@@ -39,13 +37,13 @@ def load_photograph(name: str = "coffee") -> Pixels:
         return np.asarray(image.convert("RGB"))
 
 
-def shipped_photo(width: int, height: int) -> Pixels:
+def shipped_photo(width: int, height: int) -> Uint8Array:
     """A photograph of `width` × `height` pixels: uint8 (height, width, 3), Lanczos-resampled."""
     image = Image.fromarray(load_photograph())
     return np.asarray(image.resize((width, height), Image.Resampling.LANCZOS))
 
 
-def tiled_photo(width: int, height: int) -> Pixels:
+def tiled_photo(width: int, height: int) -> Uint8Array:
     """The photograph repeated, mirrored at each seam, and cut to uint8 (height, width, 3).
 
     Unlike a magnified photograph this keeps the detail of a sharp one at any size.

@@ -1,15 +1,12 @@
-"""What is on images of `benchmarks.harness.procedural_images`, as drawn or as decoded."""
+"""Count dots and measure slices on images of `benchmarks.harness.procedural_images`."""
 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from benchmarks.harness.procedural_images import INK, PIE_INK
-from benchmarks.harness.small_images import Float64Array
+from bitstream.arrays import Float64Array, Int64Array
 from codec.datasets.arrays import Images
-
-Int64Array = npt.NDArray[np.int64]
 
 SMALLEST_SHARE = 0.25
 """Of a disc's area: smaller spots are no dots."""

@@ -13,8 +13,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from bitstream.arrays import BoolArray, Float64Array, Int64Array
 from bitstream.errors import UsageError
 from codec.datasets.arrays import Images
 
@@ -24,10 +24,6 @@ PIE_INK = 128
 FINER = 8
 ATTEMPTS, ATTEMPTS_AT_ONCE = 10_000, 250
 MAX_SIDE = 512
-
-BoolArray = npt.NDArray[np.bool_]
-Float64Array = npt.NDArray[np.float64]
-Int64Array = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

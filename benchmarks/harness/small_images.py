@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from safetensors import safe_open
 
+from bitstream.arrays import Array, Float64Array, Uint8Array
 from bitstream.chunks import chunk_bytes
 from bitstream.container import container_from_bytes, container_to_bytes, read_container, scan
 from bitstream.errors import UsageError
@@ -31,10 +31,6 @@ from codec.pipeline.decode import LayerDecoder, decompress_container
 from codec.pipeline.encode import compress_picture
 from training.data.small_images import box_average
 from training.features.train import SIDE, FeatureNetwork, extract
-
-Array = npt.NDArray[np.generic]
-Float64Array = npt.NDArray[np.float64]
-Uint8Array = npt.NDArray[np.uint8]
 
 COLOUR_SIDE = 32
 DIGITS_SIDE = 28
@@ -165,7 +161,7 @@ def paste(images: Images, columns: int) -> Uint8Array:
     count, channels = images.shape[:2]
     if count % columns:
         raise UsageError(f"{count} images do not fill rows of {columns}")
-    # A sheet of one channel comes with it thrice.
+    # `sheet_of` repeats a single channel three times.
     return np.ascontiguousarray(sheet_of(images, count // columns, columns)[..., :channels])
 
 

@@ -1,4 +1,4 @@
-"""What the VAE models of the catalogue measure on digits: real files beside the theory.
+"""The VAE models of the catalogue on digits: real files beside the theory.
 
 The images of a set stand on one sheet, which is one file with one header; the file is decoded
 again, and everything is counted per image.
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from bitstream.arrays import Float64Array, Int32Array, Uint8Array
 from bitstream.container import container_from_bytes, container_to_bytes
 from bitstream.errors import UsageError
 from bitstream.varint import read_varint
@@ -36,14 +36,10 @@ from codec.pictures.picture import Picture
 from codec.pipeline.decode import decompress_container
 from codec.pipeline.encode import compress_picture
 
-Float64Array = npt.NDArray[np.float64]
-Int32Array = npt.NDArray[np.int32]
-Uint8Array = npt.NDArray[np.uint8]
-
 REC_CONSTANT_BITS = 5.0
 ARRAYS = ("ideal_bits", "kl_nats", "sampled_kl_nats", "posterior_sse", "uniform_rate_bits",
           "block_bound_bits", "negative_elbo_bits")  # fmt: skip
-"""What is measured without the file, where it is defined; see `DigitsMeasurement`."""
+"""Measured without the file, each where it is defined; see `DigitsMeasurement`."""
 _NOISES = 64  # places in a step at which the rate of the uniform channel is averaged
 _ELBO_SAMPLES = 8
 

@@ -31,7 +31,8 @@ import numpy as np
 from benchmarks.harness.generative_rate import SSE, joined, rung_of_images
 from benchmarks.harness.results import Measured, provenance
 from benchmarks.measurement.digits import DigitsMeasurement
-from benchmarks.measurement.ladder_parts import WAYS, Posteriors, Settings, Uint8Array, Workshop
+from benchmarks.measurement.ladder_parts import WAYS, Posteriors, Settings, Workshop
+from bitstream.arrays import Uint8Array
 from codec.datasets.arrays import read_images
 from codec.rate_distortion.annealing.summary import summarize
 from codec.rate_distortion.ladder.gap_table import GapMeasurements, GapTable, rates_for_gap_bits
@@ -102,10 +103,10 @@ def lower_bound_rung(
         distortion_name=SSE.name,
         convention=SSE.convention,
     )
-    told = [value for value, low in zip(distortion, rung.rate_low_nats, strict=True) if low > 0]
-    if not told:
+    reached = [value for value, low in zip(distortion, rung.rate_low_nats, strict=True) if low > 0]
+    if not reached:
         return None
-    kept = [index for index, value in enumerate(distortion) if value <= max(told)]
+    kept = [index for index, value in enumerate(distortion) if value <= max(reached)]
     names = ("distortion", "rate_nats", "rate_low_nats", "rate_high_nats", "certified", "beta")
     columns: dict[str, Any] = {name: tuple(getattr(rung, name)[i] for i in kept) for name in names}
     # The source draws one of the images, so that naming it is enough.

@@ -1,4 +1,4 @@
-"""What the ladder of the shipped VAE of digits is made of, measured once and kept in a folder.
+"""The rungs of the ladder of the shipped VAE of digits, measured once and kept in a folder.
 
 Squared errors are sums over an image's pixels in [0, 1].
 """
@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from benchmarks.harness.generative_rate import SSE
 from benchmarks.measurement.digits import DigitsMeasurement, measure_digits, posterior_of
 from benchmarks.measurement.mnist import read_samples, write_samples
 from benchmarks.measurement.prior_mismatch import prior_mismatch
+from bitstream.arrays import Float32Array, Float64Array, Uint8Array
 from bitstream.errors import UsageError
 from codec import loading
 from codec.models.vae.coder import VaeCoder
@@ -39,9 +39,6 @@ DUAL_POWERS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
 WAYS = ("vae-round", "vae-dither", "vae-rec", "vae-vbq")
 POSTERIOR_SAMPLES = 16
 """Codes of each image for what is sampled of the posteriors: one would leave 1 % of noise."""
-
-Uint8Array = npt.NDArray[np.uint8]
-Float64Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -102,7 +99,7 @@ class Workshop:
         self.begin = time.perf_counter()
 
     @property
-    def pixels(self) -> npt.NDArray[np.float32]:
+    def pixels(self) -> Float32Array:
         """The images in the decoder's units."""
         return (self.images / 255).astype(np.float32)
 
@@ -229,7 +226,7 @@ class Workshop:
         """What `source_lower_bound` says, whose Gaussian has to be fitted in all dimensions."""
         flat, beta = self.pixels.reshape(len(self.images), -1), self.settings.dual_beta
 
-        def sample(count: int, seed: int) -> npt.NDArray[np.float32]:
+        def sample(count: int, seed: int) -> Float32Array:
             drawn = np.random.default_rng(seed).integers(len(flat), size=count)
             return np.ascontiguousarray(flat[drawn])
 

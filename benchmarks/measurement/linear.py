@@ -25,6 +25,7 @@ import torch
 
 from benchmarks.harness.results import Measured, provenance
 from benchmarks.measurement.reference_ais import reference_ais
+from bitstream.arrays import Float64Array
 from bitstream.errors import UsageError
 from codec.datasets.arrays import read_images
 from codec.models.generative.weights_file import load_generative
@@ -45,7 +46,7 @@ FIRST_INSTANCE = 100
 class LinearDecoder(torch.nn.Module):
     """z (r, k) to W z (r, n)."""
 
-    def __init__(self, weight: np.ndarray[Any, np.dtype[np.float64]]) -> None:
+    def __init__(self, weight: Float64Array) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.tensor(weight, dtype=torch.float32))
 
@@ -56,7 +57,7 @@ class LinearDecoder(torch.nn.Module):
 class SeveralDecoders(torch.nn.Module):
     """Several linear decoders at once, each for its own equal share of the rows."""
 
-    def __init__(self, weights: Sequence[np.ndarray[Any, np.dtype[np.float64]]]) -> None:
+    def __init__(self, weights: Sequence[Float64Array]) -> None:
         super().__init__()
         stacked = np.stack([weight.T for weight in weights])
         self.weights = torch.nn.Parameter(torch.tensor(stacked, dtype=torch.float32))
@@ -74,7 +75,7 @@ def model_of(instance: int, dim: int) -> LinearGaussianDecoder:
 
 def curve_of(
     model: LinearGaussianDecoder,
-    images: np.ndarray[Any, np.dtype[np.float64]],
+    images: Float64Array,
     *,
     temperatures: int,
     seed: int,
@@ -93,12 +94,10 @@ def curve_of(
 
 
 def gap_of(
-    model: LinearGaussianDecoder,
-    images: np.ndarray[Any, np.dtype[np.float64]],
-    log_partition: Sequence[float],
-) -> np.ndarray[Any, np.dtype[np.float64]]:
+    model: LinearGaussianDecoder, images: Float64Array, log_partition: Sequence[float]
+) -> Float64Array:
     exact = [model.lagrangian(images, beta) for beta in BETAS]
-    gap: np.ndarray[Any, np.dtype[np.float64]] = np.subtract(log_partition, exact)
+    gap: Float64Array = np.subtract(log_partition, exact)
     return gap
 
 
@@ -133,9 +132,7 @@ def gap_row(dim: int, temperatures: int, instances: int, **options: Any) -> dict
     return row
 
 
-def _envelope_error(
-    model: LinearGaussianDecoder, images: np.ndarray[Any, np.dtype[np.float64]], curve: RDCurve
-) -> float:
+def _envelope_error(model: LinearGaussianDecoder, images: Float64Array, curve: RDCurve) -> float:
     """Largest error of the envelope's rate where the distortion is not below what can be."""
     floor = model.smallest_distortion(images)
     return max(

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from benchmarks.harness.results import Measured, provenance
 from benchmarks.measurement.mnist import RESULT as RESULT
 from benchmarks.measurement.mnist import SCHEMA as SCHEMA
 from benchmarks.measurement.mnist import read_samples
+from bitstream.arrays import Float64Array
 from bitstream.errors import UsageError
 from codec.rate_distortion.annealing.summary import CurveSamples, summarize
 from codec.rate_distortion.ladder.model_file import ModelResult
@@ -31,8 +31,6 @@ from codec.rate_distortion.report.lines import picture_of_results
 
 RATES_NATS = (2.0, 5.0, 10.0, 20.0, 25.0)
 BOOTSTRAP = 4000
-
-Float64Array = npt.NDArray[np.float64]
 
 
 def distortion_at(beta: Float64Array, log_partition: Float64Array, rate: float) -> Float64Array:

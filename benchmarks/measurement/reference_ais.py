@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from bitstream.arrays import Float64Array
 from codec.rate_distortion.annealing.sampler import AnnealingResult, ChainWeights
 from codec.rate_distortion.annealing.tempering import TemperedTarget, hamiltonian_move
 
@@ -24,10 +24,10 @@ STEP_RANGE = (1e-4, 0.5)
 SIGMOID_RANGE = 10.0
 
 
-def sigmoid_schedule(largest_beta: float, temperatures: int) -> npt.NDArray[np.float64]:
+def sigmoid_schedule(largest_beta: float, temperatures: int) -> Float64Array:
     """β_0 = 0 … β_K = `largest_beta` along a sigmoid over [−10, 10]; float64 (K + 1,)."""
     curve = 1 / (1 + np.exp(-np.linspace(-SIGMOID_RANGE, SIGMOID_RANGE, temperatures + 1)))
-    schedule: npt.NDArray[np.float64] = largest_beta * (curve - curve[0]) / (curve[-1] - curve[0])
+    schedule: Float64Array = largest_beta * (curve - curve[0]) / (curve[-1] - curve[0])
     return schedule
 
 
@@ -56,7 +56,7 @@ def reference_ais(
 
 def _round(
     target: TemperedTarget,
-    schedule: npt.NDArray[np.float64],
+    schedule: Float64Array,
     reported: set[int],
     steps: torch.Tensor,
     chains: int,

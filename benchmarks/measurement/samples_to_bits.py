@@ -25,12 +25,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from benchmarks.harness.results import Measured, load_average, provenance
 from benchmarks.measurement.digits import DigitsMeasurement, measure_digits, posterior_of
 from benchmarks.measurement.prior_mismatch import prior_mismatch
+from bitstream.arrays import Float64Array, Uint8Array
 from codec import loading
 from codec.datasets.arrays import read_images
 from codec.models.generative.weights_file import load_generative
@@ -46,7 +46,6 @@ MAX_DITHER_PERCENT = 3.0
 MAX_ARCHIVE_PERCENT = 2.0
 ELBO_SAMPLES = 8
 
-Float64Array = npt.NDArray[np.float64]
 Forward = Callable[[Float64Array], Float64Array]
 
 
@@ -78,7 +77,7 @@ def as_row(found: DigitsMeasurement, seconds: float) -> dict[str, Any]:
     }
 
 
-def measured(name: str, images: npt.NDArray[np.uint8], quality: float) -> dict[str, Any]:
+def measured(name: str, images: Uint8Array, quality: float) -> dict[str, Any]:
     begin = time.perf_counter()
     found = measure_digits(name, images, quality)
     row = as_row(found, time.perf_counter() - begin)
@@ -139,7 +138,7 @@ def trained_elbo_bits(path: Path, pixels: Float64Array) -> float:
 
 
 def checks(rows: list[dict[str, Any]], archive: dict[str, Any]) -> list[dict[str, Any]]:
-    """What is claimed, with the number that was found and the number it must not exceed."""
+    """The claims, each with the measured number and the number that it must not exceed."""
     found = []
     for row in rows:
         name = f"{row['model']} at quality {row['quality']:g}: "

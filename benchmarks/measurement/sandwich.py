@@ -25,6 +25,7 @@ import torch
 from torch import nn
 
 from benchmarks.harness.results import Measured, load_average, provenance
+from bitstream.arrays import Float64Array
 from codec.priors import StandardNormal
 from codec.rate_distortion.bounds import (
     BoundPoint,
@@ -53,7 +54,7 @@ PUBLISHED_NERD_GAPS = {20.0: 0.239, 10.0: 0.078, 6.0: 0.031, 3.0: 0.015, 1.0: 0.
 class LinearDecoder(nn.Module):
     """x̂ = W z + b, from W = diag(scales)."""
 
-    def __init__(self, scales: np.ndarray[Any, np.dtype[np.float64]]) -> None:
+    def __init__(self, scales: Float64Array) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.diag(torch.tensor(scales, dtype=torch.float32)))
         self.offset = nn.Parameter(torch.zeros(len(scales)))

@@ -7,10 +7,10 @@ from benchmarks.harness.command import main as run_room
 
 PARTS = {
     "rate-distortion": "curves of photo and its peers on a set of pictures, with BD-rates",
-    "visual": "what photo and its peers need for equal SSIMULACRA2, and for equal PSNR",
-    "effort": "what higher efforts bring and cost",
-    "ablations": "what each part of the model buys",
-    "realism": "what --realism costs and brings",
+    "visual": "rate against other codecs at equal SSIMULACRA2, and at equal PSNR",
+    "effort": "rate saved and time spent by higher efforts",
+    "ablations": "rate saved by each part of the model",
+    "realism": "error and realism with several --realism",
     "exactness": "whether files parse alike in other versions, threads and arithmetic",
     "compressai": "checkpoints of CompressAI in .calo files beside its own files",
     "side-by-side": "a picture of the original, AVIF and photo at equal bytes",

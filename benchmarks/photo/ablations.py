@@ -1,4 +1,4 @@
-"""What each part of the photo model buys: BD-rates of weights with and without it.
+"""Rate saved by each part of the photo model: BD-rates of weights with and without it.
 
     python -m benchmarks.photo ablations --data gb82.tar \\
         --baseline control=control/photo.safetensors --variants context=context/photo.safetensors
@@ -24,7 +24,7 @@ from benchmarks.harness.command import named_path
 from benchmarks.harness.photographs import add_data
 from benchmarks.harness.results import Measured, provenance
 from benchmarks.harness.small_images import read_weights
-from bitstream.arrays import Array
+from bitstream.arrays import Array, Uint8Array
 from bitstream.container import container_from_bytes, container_to_bytes
 from bitstream.tables import gaussian_tables, tables_from_pmfs
 from codec.models.photo.coder import PhotoCoder, load_photo, read_photo_config
@@ -32,7 +32,7 @@ from codec.pictures.picture import Picture
 from codec.pipeline.decode import decompress_container
 from codec.pipeline.encode import compress_picture
 from codec.rate_distortion import bd_rate_of_points, psnr_db
-from training.data.crops import Pixels, load_photographs
+from training.data.crops import load_photographs
 from training.photo.export import gaussian_scales, tables_arrays
 
 SCHEMA, RESULT = "calotype.ablations/1", "ablations.json"
@@ -69,7 +69,7 @@ def coder_of(weights: Weights) -> PhotoCoder:
     return load_photo(arrays, metadata, bytes(8), device=torch.device("cpu"))
 
 
-def measure(coder: PhotoCoder, images: Sequence[Pixels], qualities: Sequence[float]) -> Points:
+def measure(coder: PhotoCoder, images: Sequence[Uint8Array], qualities: Sequence[float]) -> Points:
     """Mean bits per pixel of whole files, and mean dB, at each quality."""
     points = []
     for quality in qualities:

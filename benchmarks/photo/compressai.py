@@ -25,8 +25,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.harness.photographs import Pixels, shipped_photo
+from benchmarks.harness.photographs import shipped_photo
 from benchmarks.harness.results import Measured, load_average, provenance
+from bitstream.arrays import Uint8Array
 from bitstream.errors import UsageError
 from codec import api
 from codec.models.compressai import ARCHITECTURES, COMPRESSAI
@@ -65,7 +66,7 @@ def zoo_channels(architecture: str, quality: int) -> tuple[int, ...]:
 
 
 @torch.inference_mode()
-def fit(architecture: str, model: Any, pixels: Pixels) -> None:
+def fit(architecture: str, model: Any, pixels: Uint8Array) -> None:
     """Make a random model's latents as wide as those of a trained one, and its scales fit them.
 
     pixels   uint8 (H, W, 3), multiples of 64, to fit to
@@ -98,18 +99,18 @@ def _last(network: nn.Module) -> Any:
     return [module for module in network.children() if isinstance(module, nn.Conv2d)][-1]
 
 
-def _tensor(pixels: Pixels) -> torch.Tensor:
+def _tensor(pixels: Uint8Array) -> torch.Tensor:
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float().div(255)
 
 
-def padded(pixels: Pixels) -> Pixels:
-    """Pixels (H, W, 3) with the last rows and columns repeated up to multiples of 64."""
+def padded(pixels: Uint8Array) -> Uint8Array:
+    """Uint8Array (H, W, 3) with the last rows and columns repeated up to multiples of 64."""
     height, width = pixels.shape[:2]
     return np.pad(pixels, ((0, -height % 64), (0, -width % 64), (0, 0)), mode="edge")
 
 
 @torch.inference_mode()
-def code_peer(model: Any, pixels: Pixels) -> tuple[float, float, int, Pixels]:
+def code_peer(model: Any, pixels: Uint8Array) -> tuple[float, float, int, Uint8Array]:
     """CompressAI: CPU seconds to encode, and to decode, bytes of its strings, decoded pixels."""
     started = time.process_time()
     coded = model.compress(_tensor(pixels))
@@ -121,7 +122,7 @@ def code_peer(model: Any, pixels: Pixels) -> tuple[float, float, int, Pixels]:
     return encoded - started, finished - encoded, size_bytes, decoded
 
 
-def code_ours(name: str, path: Path, pixels: Pixels) -> tuple[float, float, bytes, Pixels]:
+def code_ours(name: str, path: Path, pixels: Uint8Array) -> tuple[float, float, bytes, Uint8Array]:
     """The library: CPU seconds to encode, and to decode, the file, decoded pixels."""
     started = time.process_time()
     data = api.compress(pixels, model=name, checkpoint=path, device="cpu")
@@ -131,7 +132,7 @@ def code_ours(name: str, path: Path, pixels: Pixels) -> tuple[float, float, byte
 
 
 def measure(
-    architecture: str, model: Any, path: Path, pictures: dict[str, Pixels], rounds: int
+    architecture: str, model: Any, path: Path, pictures: dict[str, Uint8Array], rounds: int
 ) -> dict[str, Any]:
     """Code every picture with both, in turns, after one round that is not counted."""
     rows = []

@@ -1,4 +1,4 @@
-"""What effort brings and costs: files of photo at each effort and quality, decoded again.
+"""Rate saved and time spent by higher efforts of photo: real files, decoded again.
 
     python -m benchmarks.photo effort --data gb82.tar --name gb82 --limit 6
 
@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 
 import codec
-from benchmarks.harness.photographs import Pixels, add_data
+from benchmarks.harness.photographs import add_data
 from benchmarks.harness.results import Measured, load_average, provenance
 from benchmarks.photo.rate_distortion import RATE_RANGE_BPP
+from bitstream.arrays import Uint8Array
 from codec.datasets.pictures import SourceImage
 from codec.rate_distortion import (
     OperationalCodec,
@@ -48,7 +49,7 @@ class CentredImage(SourceImage):
 
     side: int = 0
 
-    def pixels(self) -> Pixels:
+    def pixels(self) -> Uint8Array:
         whole = super().pixels()
         height, width = (min(self.side or s, s) for s in whole.shape[:2])
         top, left = (whole.shape[0] - height) // 2, (whole.shape[1] - width) // 2
@@ -65,7 +66,7 @@ def choose_images(data: Sequence[Path], limit: int | None, side: int) -> list[Ce
 
 def codec_at(effort: int, device: str) -> OperationalCodec:
 
-    def encode(pixels: Pixels, quality: float) -> bytes:
+    def encode(pixels: Uint8Array, quality: float) -> bytes:
         return codec.compress(pixels, quality=quality, effort=effort, device=device)
 
     photo = find_codec("photo")
@@ -104,7 +105,7 @@ def row(
     one: OperationalCurve,
     peer: OperationalCurve,
 ) -> dict[str, Any]:
-    """What the result file says of an effort.
+    """The entry of an effort in the result file.
 
     reference  the curve of effort 1, at more qualities than `one`, its files at those of `curve`
     """

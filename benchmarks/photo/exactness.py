@@ -24,8 +24,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness.photographs import Pixels, tiled_photo
+from benchmarks.harness.photographs import tiled_photo
 from benchmarks.harness.results import ROOT, Measured, library_versions, provenance
+from bitstream.arrays import Uint8Array
 from bitstream.container import container_from_bytes, container_to_bytes
 from bitstream.errors import CalotypeError
 from codec import loading
@@ -40,7 +41,7 @@ QUALITIES = (5.0, 35.0, 62.5, 85.0, 100.0)
 ARITHMETIC = ("numpy float32", "torch float32", "torch bfloat16", "openvino bfloat16")
 
 
-def scenes() -> dict[str, Pixels]:
+def scenes() -> dict[str, Uint8Array]:
     """A photograph on four tiles, and noise, which no model foresees."""
     noise = np.random.default_rng(0).integers(0, 256, (200, 300, 3))
     return {"photograph": tiled_photo(700, 600), "noise": noise.astype(np.uint8)}
@@ -84,7 +85,7 @@ def write_files(folder: Path, coder: PhotoCoder) -> dict[str, str]:
     return found
 
 
-def read_files(folder: Path, coder: PhotoCoder) -> tuple[dict[str, str], dict[str, Pixels]]:
+def read_files(folder: Path, coder: PhotoCoder) -> tuple[dict[str, str], dict[str, Uint8Array]]:
     """Digest and pixels of the files in a folder."""
     contents = {path.name: path.read_bytes() for path in sorted(folder.glob("*.calo"))}
     pixels = {
@@ -95,7 +96,7 @@ def read_files(folder: Path, coder: PhotoCoder) -> tuple[dict[str, str], dict[st
 
 
 def elsewhere(theirs: Path, ours: Path, arithmetic: str) -> None:
-    """What a process of its own does: read `theirs`, write `ours`, and print what it found."""
+    """Run in another process: read the files of `theirs`, write `ours`, print the digests."""
     coder = load_coder(arithmetic)
     digests, pixels = read_files(theirs, coder)
     for name, drawn in pixels.items():

@@ -1,4 +1,4 @@
-"""What realism costs and what it brings: one file of photo at each quality, decoded several ways.
+"""Error and realism of one file of photo at each quality, decoded with several `--realism`.
 
     python -m benchmarks.photo realism --data kodak.tar --name kodak
 
@@ -21,7 +21,8 @@ import numpy as np
 import codec
 from benchmarks.harness.photographs import add_data
 from benchmarks.harness.results import ROOT, Measured, provenance
-from benchmarks.harness.small_images import Float64Array, Uint8Array, cut, rounded
+from benchmarks.harness.small_images import cut, rounded
+from bitstream.arrays import Float64Array, Uint8Array
 from bitstream.errors import UsageError
 from codec import loading
 from codec.models.photo.realism import find_realism

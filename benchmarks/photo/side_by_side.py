@@ -14,15 +14,16 @@ from collections.abc import Iterator
 from PIL import Image, ImageDraw, ImageFont
 
 import codec
-from benchmarks.harness.photographs import Pixels, load_photograph, nearest_quality
+from benchmarks.harness.photographs import load_photograph, nearest_quality
 from benchmarks.harness.results import Measured, provenance
+from bitstream.arrays import Uint8Array
 from codec.rate_distortion import find_codec, psnr_db
 
 SCHEMA, RESULT = "calotype.side_by_side/1", "side_by_side.json"
 ENLARGE, GAP, LABEL = 2, 8, 22
 
 
-def panels(pictures: list[tuple[str, Pixels]], crop: tuple[int, int, int, int]) -> Image.Image:
+def panels(pictures: list[tuple[str, Uint8Array]], crop: tuple[int, int, int, int]) -> Image.Image:
     """Pictures uint8 (h, w, 3) beside each other, cut to (left, top, right, bottom), enlarged."""
     width, height = ((crop[2] - crop[0]) * ENLARGE, (crop[3] - crop[1]) * ENLARGE)
     sheet = Image.new("RGB", (len(pictures) * (width + GAP) - GAP, height + LABEL), "white")

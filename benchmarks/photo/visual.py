@@ -1,4 +1,4 @@
-"""What photo needs beside other codecs for equal SSIMULACRA2, and for equal PSNR, on whole files.
+"""Rate of photo against other codecs at equal SSIMULACRA2, and at equal PSNR, on whole files.
 
     python -m benchmarks.photo visual --data gb82=gb82.tar kodak=kodak.tar [--limit 3]
 
@@ -24,8 +24,8 @@ from typing import Any
 from PIL import Image
 
 from benchmarks.harness.command import named_path
-from benchmarks.harness.photographs import Pixels
 from benchmarks.harness.results import Measured, provenance
+from bitstream.arrays import Uint8Array
 from codec.rate_distortion import (
     OperationalCodec,
     OperationalCurve,
@@ -48,7 +48,7 @@ SETTINGS: dict[str, tuple[float, ...]] = {
 """From the lowest rate to the highest, about 0.1 to 2 bits per pixel."""
 
 
-def avif_encode(pixels: Pixels, quality: float) -> bytes:
+def avif_encode(pixels: Uint8Array, quality: float) -> bytes:
     data = io.BytesIO()
     Image.fromarray(pixels).save(
         data, "AVIF", quality=int(quality), subsampling="4:4:4", speed=6, codec="aom", max_threads=1

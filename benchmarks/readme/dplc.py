@@ -51,7 +51,7 @@ RATE_CLAIMS: list[tuple[str, Callable[[Content], str], str, str]] = [
         "payload_below_fixed_rate",
     ),
 ]
-"""What is claimed of the rates, its value, what is wanted, and the key of whether that is met."""
+"""Claims on the rates: what, its value, the target, and the key that says if it is met."""
 
 
 def claim_rows(content: Content) -> Iterator[Row]:

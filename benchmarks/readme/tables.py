@@ -28,7 +28,7 @@ TARGETS: dict[str, tuple[str, float]] = {
     "vae-dither": ("≤ 3 %", 3),
     "vae-rec": ("≤ 100 %", 100),
 }
-"""What is wanted of the figures whose result files do not say it: the text and the limit."""
+"""Targets of figures whose result files do not state one: the text and the limit."""
 
 
 def load(folder: Path, name: str) -> Content:

@@ -7,11 +7,11 @@ from benchmarks.harness.command import main as run_room
 
 PARTS = {
     "wall-time": "encoding and decoding a photograph, beside AVIF and CompressAI",
-    "runtimes": "what draws a photograph fastest: NumPy, torch or OpenVINO",
+    "runtimes": "synthesis in NumPy, torch and OpenVINO, cold and warm",
     "start-up": "whole commands in new processes",
     "install": "seconds and disk of the README's demonstration on a fresh machine",
     "entropy-coding": "size and speed of the entropy coder",
-    "large-images": "memory, seams, and what decoding a region reads",
+    "large-images": "memory, seams, and bytes read for a region",
     "round-trip": "every picture of a set through the command line and back",
 }
 main = partial(run_room, "speed", PARTS)

@@ -21,17 +21,16 @@ from dataclasses import asdict, dataclass
 
 import constriction
 import numpy as np
-import numpy.typing as npt
 
 from benchmarks.harness.results import Measured, load_average, provenance
 from bitstream import SymbolDecoder, SymbolEncoder, TableSet, gaussian_tables
+from bitstream.arrays import Int32Array
 
 SCHEMA, RESULT = "calotype.entropy_coding/1", "entropy_coding.json"
 SCALES = np.geomspace(0.11, 256, 64)
 ESCAPES_PER_MILLION = 20
 MAX_OVERHEAD_PERCENT, MAX_OVERHEAD_BYTES = 0.1, 8
 
-Int32Array = npt.NDArray[np.int32]
 Decode = Callable[[], Int32Array]
 Code = Callable[[], tuple[int, Decode]]
 """Codes the message once: its bytes, and the decoder of them."""

@@ -24,9 +24,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from benchmarks.harness.photographs import Pixels, tiled_photo
+from benchmarks.harness.photographs import tiled_photo
 from benchmarks.harness.results import ROOT, Measured, provenance
 from bitstream import Header, read_container, read_tiles
+from bitstream.arrays import Uint8Array
 from codec import loading
 from codec.coding.tiling import TileGrid
 from codec.models.base import LoadedModel
@@ -77,7 +78,7 @@ class MeasuredPicture:
     decompress_time_ratio: float
 
 
-def photo_bands(width: int, height: int, seed: int = SEED, rows: int = 500) -> Iterator[Pixels]:
+def photo_bands(width: int, height: int, seed: int = SEED, rows: int = 500) -> Iterator[Uint8Array]:
     """A made-up photograph in bands uint8 (≤ rows, width, 3): the same for the same arguments.
 
     A shipped photograph, repeated and mirrored, under light that changes slowly and with the grain
@@ -119,14 +120,16 @@ def codec_run(*arguments: str | Path) -> Run:
     return measured(sys.executable, "-m", "codec", *map(str, arguments))
 
 
-def jump_ratio(original: Pixels, decoded: Pixels, tile: int, cell: int, shift: int) -> float:
+def jump_ratio(
+    original: Uint8Array, decoded: Uint8Array, tile: int, cell: int, shift: int
+) -> float:
     """Mean jump of the error across borders of tiles over that across other borders of cells.
 
     original, decoded   uint8 (height, width, 3)
     tile, cell          sides in pixels; a tile is several cells
     shift               by how many pixels the borders lie above and left of multiples of `tile`
 
-    1 where the borders of tiles cannot be told from those between two latents of one tile.
+    1 where borders of tiles look like those between two latents of one tile.
     """
     errors = decoded.astype(np.int16) - original
     inside: list[float] = []

@@ -49,7 +49,7 @@ def installed(runtimes: Sequence[str]) -> list[str]:
 
 
 def size_mib(name: str | None) -> float | None:
-    """What the files of a distribution take on the disk, those that it needs not counted."""
+    """Size of the installed files of a distribution, without those of its dependencies."""
     if name is None:
         return 0.0
     try:
@@ -65,7 +65,7 @@ def medians(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def environment(threads: int) -> dict[str, str]:
-    """That of the processes that are timed: so many threads, this source tree first."""
+    """Environment of the timed processes: a number of threads, this source tree first."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": path}
 
@@ -110,7 +110,7 @@ def measure_runtimes(
 
 
 def measure_command(words: Sequence[str], threads: int, runs: int) -> dict[str, float]:
-    """Seconds of the wall and of the processor of a command in a new process; one run is free."""
+    """Median wall and processor seconds of a command in new processes, after one uncounted run."""
     rows = []
     for _ in range(runs + 1):
         before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()

@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from benchmarks.harness.photographs import Pixels, nearest_quality, shipped_photo, tiled_photo
+from benchmarks.harness.photographs import nearest_quality, shipped_photo, tiled_photo
 from benchmarks.harness.results import Measured, load_average, provenance
+from bitstream.arrays import Uint8Array
 from bitstream.errors import CalotypeError, UsageError
 from codec.rate_distortion import find_codec
 from codec.rate_distortion.errors import MissingExtraError
@@ -41,7 +42,7 @@ TARGETS = {
     "times_faster_than_cheng2020_anchor": ("at least", 10.0),
 }
 
-Coder = Callable[[Pixels], tuple[float, float, int]]
+Coder = Callable[[Uint8Array], tuple[float, float, int]]
 """Codes pixels once: seconds to encode, seconds to decode, bytes in between."""
 Times = dict[str, dict[str, Any]]
 
@@ -50,7 +51,7 @@ def photo_coder(quality: float, device: str) -> Coder:
     """The photo model through the library, from pixels to a file and back."""
     from codec import api
 
-    def code(pixels: Pixels) -> tuple[float, float, int]:
+    def code(pixels: Uint8Array) -> tuple[float, float, int]:
         started = time.perf_counter()
         data = api.compress(pixels, quality=quality, model="photo", device=device)
         encoded = time.perf_counter()
@@ -63,10 +64,10 @@ def photo_coder(quality: float, device: str) -> Coder:
     return code
 
 
-def avif_coder(pixels: Pixels, size_bytes: int, threads: int) -> Coder:
+def avif_coder(pixels: Uint8Array, size_bytes: int, threads: int) -> Coder:
     """Pillow's AVIF at the whole quality whose file of these pixels is nearest in size."""
 
-    def encode(pixels: Pixels, quality: int) -> bytes:
+    def encode(pixels: Uint8Array, quality: int) -> bytes:
         data = io.BytesIO()
         settings = {"subsampling": "4:4:4", "speed": 4, "codec": "aom", "max_threads": threads}
         Image.fromarray(pixels).save(data, "AVIF", quality=quality, **settings)
@@ -74,7 +75,7 @@ def avif_coder(pixels: Pixels, size_bytes: int, threads: int) -> Coder:
 
     quality = nearest_quality(lambda quality: encode(pixels, quality), size_bytes)
 
-    def code(pixels: Pixels) -> tuple[float, float, int]:
+    def code(pixels: Uint8Array) -> tuple[float, float, int]:
         started = time.perf_counter()
         data = encode(pixels, quality)
         encoded = time.perf_counter()
@@ -102,7 +103,7 @@ def compressai_coder(name: str, quality: int, device: str) -> Coder:
     model = architecture(quality=quality, metric="mse", pretrained=False).eval().to(device)
     model.update()
 
-    def code(pixels: Pixels) -> tuple[float, float, int]:
+    def code(pixels: Uint8Array) -> tuple[float, float, int]:
         height, width = pixels.shape[:2]
         with torch.inference_mode():
             started = time.perf_counter()
@@ -128,7 +129,9 @@ def _all_bytes(strings: Any) -> list[bytes]:
     return [strings] if isinstance(strings, bytes) else [b for s in strings for b in _all_bytes(s)]
 
 
-def measure(coders: Mapping[str, Coder], pixels: Pixels, rounds: int, warm_up: int = 2) -> Times:
+def measure(
+    coders: Mapping[str, Coder], pixels: Uint8Array, rounds: int, warm_up: int = 2
+) -> Times:
     """Let the coders take turns for `rounds` rounds, after some that are not counted."""
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in coders}
     sizes: dict[str, int] = {}
@@ -175,7 +178,7 @@ def ratios(measured: Times, photo: str = PHOTO) -> dict[str, dict[str, Any]]:
 
 
 def measure_picture(
-    pixels: Pixels, options: Namespace, rounds: int, warm_up: int, peers: list[str]
+    pixels: Uint8Array, options: Namespace, rounds: int, warm_up: int, peers: list[str]
 ) -> dict[str, Any]:
     """The entry of one picture in the result."""
     device = options.device

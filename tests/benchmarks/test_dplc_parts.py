@@ -14,7 +14,6 @@ from PIL import Image
 from benchmarks.dplc import __main__ as dplc
 from benchmarks.dplc.samples import interval, read_group, sample_images
 from benchmarks.harness.small_images import (
-    Uint8Array,
     as_picture,
     images_of_size,
     load_dplc_model,
@@ -22,6 +21,7 @@ from benchmarks.harness.small_images import (
     write_file,
 )
 from benchmarks.readme.dplc import dplc_section
+from bitstream.arrays import Uint8Array
 from bitstream.errors import UsageError
 from codec.models.generative.weights_file import load_generative
 from codec.rate_distortion.ladder.ladder import Ladder

@@ -19,10 +19,8 @@ import codec
 from benchmarks.draw.archive import ARCHIVE
 from benchmarks.draw.decoder import DrawDecoder, picture
 from benchmarks.draw.likelihood import importance_bound, posterior_pass, targets
-from benchmarks.harness.small_images import (
-    Uint8Array,
-    write_file,
-)
+from benchmarks.harness.small_images import write_file
+from bitstream.arrays import Uint8Array
 from bitstream.errors import UsageError
 from codec.rate_distortion.ladder.ladder import Ladder
 from tests.benchmarks.tiny_draw import CONFIGS, as_picture, images_of, model, run, write_all

@@ -15,13 +15,8 @@ from benchmarks.harness.generative_rate import SSE
 from benchmarks.harness.results import RESULTS
 from benchmarks.measurement import ladder as script
 from benchmarks.measurement import ladder_parts as ladder_measurements
-from benchmarks.measurement.ladder_parts import (
-    WAYS,
-    Settings,
-    Uint8Array,
-    Workshop,
-    finite_source_line,
-)
+from benchmarks.measurement.ladder_parts import WAYS, Settings, Workshop, finite_source_line
+from bitstream.arrays import Uint8Array
 from codec.rate_distortion.errors import MeasurementError
 from codec.rate_distortion.ladder.gap_table import GapTable
 from codec.rate_distortion.ladder.ladder import Ladder

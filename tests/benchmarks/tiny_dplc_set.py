@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 
 from benchmarks.dplc.__main__ import PARTS
 from benchmarks.harness.command import measure
+from bitstream.arrays import Uint8Array
 from codec.models.dplc.networks import DplcConfig
 from codec.models.generative.networks import Decoder, GenerativeModel
 from codec.models.generative.weights_file import save_generative
@@ -30,7 +31,7 @@ COUNT = 24
 Report = dict[str, Any]
 
 
-def digit_like(count: int, seed: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def digit_like(count: int, seed: int) -> Uint8Array:
     """Light strokes on black, uint8 (count, 28, 28)."""
     rng = np.random.default_rng(seed)
     ink = np.zeros((count, 28, 28), dtype=np.uint8)
@@ -41,7 +42,7 @@ def digit_like(count: int, seed: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return ink
 
 
-def write_idx(path: Path, values: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
+def write_idx(path: Path, values: Uint8Array) -> None:
     """A gzipped IDX file of unsigned bytes."""
     head = bytes([0, 0, 8, values.ndim]) + np.array(values.shape, ">u4").tobytes()
     path.write_bytes(gzip.compress(head + values.tobytes()))

@@ -13,8 +13,9 @@ from safetensors.numpy import save_file
 
 from benchmarks.draw.__main__ import PARTS
 from benchmarks.harness.command import measure
-from benchmarks.harness.small_images import DrawModel, Uint8Array, held_out_images, load_draw_model
+from benchmarks.harness.small_images import DrawModel, held_out_images, load_draw_model
 from bitstream import gaussian_tables
+from bitstream.arrays import Uint8Array
 from codec.models.draw.exact import exact_arrays, log_scale_levels
 from codec.models.draw.network import DrawNetwork
 from codec.models.draw.recursion import DrawConfig
