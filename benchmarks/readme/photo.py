@@ -184,6 +184,19 @@ def start_up_rows(start: Content) -> Iterator[Row]:
     )
 
 
+def install_rows(install: Content) -> Iterator[Row]:
+    """Time and disk of the demonstration in a new environment, where it was measured."""
+    if install:
+        met = install["met"]
+        yield (
+            "a new environment, the base installation and `calotype demo`, with downloads: time / "
+            "disk",
+            f"{install['total_seconds']:.0f} s / {install['environment_bytes'] / 1e6:.0f} MB",
+            f"≤ {install['target_seconds']} s / ≤ {install['target_bytes'] / 1e6:.0f} MB: "
+            f"{verdict(met['seconds'], met['bytes'])}",
+        )
+
+
 def large_image_rows(large: Content) -> Iterator[Row]:
     """Memory for a large picture, its seams, and what is read for a part of it."""
     picture, region = large["pictures"][-1], large["region"]
@@ -272,6 +285,7 @@ def photo_section(folder: Path) -> str:
         *speed_rows(load(folder, "speed")),
         *coding_rows(load(folder, "entropy_coding")),
         *start_up_rows(load(folder, "start_up")),
+        *install_rows(load(folder, "install")),
         *large_image_rows(load(folder, "large_images")),
         exactness_row(load(folder, "photo_exactness")),
     ]
@@ -304,10 +318,10 @@ def headline_section(folder: Path) -> str:
             rows.append((title.partition(" (")[0], *cells))
     metrics = ["PSNR", "SSIMULACRA2"] if visual else ["PSNR"]
     columns = [f"equal {metric}, {title}" for metric in metrics for title in SETS.values()]
-    decode = next(speed_rows(load(folder, "speed")), None)
+    claims = [*list(speed_rows(load(folder, "speed")))[:1], *install_rows(load(folder, "install"))]
     return section(
         "What `photo` needs more or fewer bytes than others (BD-rate, whole files; negative: "
         "fewer):",
         table(["against", *columns], rows),
-        table(CLAIMS, [] if decode is None else [decode]),
+        table(CLAIMS, claims),
     )

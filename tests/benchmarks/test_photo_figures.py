@@ -66,6 +66,17 @@ def test_speed_is_a_row_for_each_runtime() -> None:
     assert not list(photo.speed_rows({}))
 
 
+def test_the_installation_has_a_row_where_it_was_measured() -> None:
+    assert not list(photo.install_rows({}))
+    found = {
+        "total_seconds": 71.4, "target_seconds": 60, "environment_bytes": 312_000_000,
+        "target_bytes": 350_000_000, "met": {"seconds": False, "bytes": True},
+    }  # fmt: skip
+    ((_, measured, wanted),) = photo.install_rows(found)
+    assert measured == "71 s / 312 MB"
+    assert wanted == "≤ 60 s / ≤ 350 MB: **missed** / met"
+
+
 def test_ablations_are_a_row_each() -> None:
     assert photo.ablation_table({}) == ""
     rows = {name: {"bd_rate_percent": rate} for name, rate in (("photo", 0), ("photo-adamw", 1.2))}
