@@ -22,9 +22,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bitstream.arrays import Float64Array
 from bitstream.errors import UsageError
 from codec.coding.prior_tables import normal_distribution, normal_quantile
-from codec.rate_distortion.array_checks import FloatArray, positive_number
+from codec.rate_distortion.array_checks import positive_number
 
 REACH = 9.0
 """Deviations beyond which a normal number is not looked for: 10⁻¹⁸ of its mass."""
@@ -81,22 +82,22 @@ class DitheredNormal:
         moved = (self.mean(centre) - self.transport(centre)) ** 2
         return self.least_distortion + float((weight * moved).sum())
 
-    def mean(self, centre: FloatArray) -> FloatArray:
+    def mean(self, centre: Float64Array) -> Float64Array:
         """E[X | Y] at centres of any shape."""
         # On one side only: the differences of distribution functions keep their digits there.
         side = -np.abs(centre)
         low, high = side - self.step / 2, side + self.step / 2
-        found: FloatArray = (_density(low) - _density(high)) / self._mass(centre)
+        found: Float64Array = (_density(low) - _density(high)) / self._mass(centre)
         return np.where(centre > 0, -found, found)
 
-    def random(self, centre: FloatArray, uniform: FloatArray) -> FloatArray:
+    def random(self, centre: Float64Array, uniform: Float64Array) -> Float64Array:
         """A sample of X given Y; uniform numbers in (0, 1), of the centres' shape."""
         side = -np.abs(centre)
         low = normal_distribution(side - self.step / 2)
         found = normal_quantile(low + uniform * self._mass(centre))
         return np.where(centre > 0, -found, found)
 
-    def transport(self, centre: FloatArray) -> FloatArray:
+    def transport(self, centre: Float64Array) -> Float64Array:
         """Φ⁻¹(F_Y(Y)) at centres of any shape."""
         # F_Y is Φ averaged over the cell; the integral of Φ is tΦ(t) + φ(t).
         side = -np.abs(centre)
@@ -105,16 +106,16 @@ class DitheredNormal:
         found = normal_quantile(inside)
         return np.where(centre > 0, -found, found)
 
-    def _mass(self, centre: FloatArray) -> FloatArray:
+    def _mass(self, centre: Float64Array) -> Float64Array:
         """P(X within Δ/2 of the centre)."""
         side = -np.abs(centre)
         found = normal_distribution(side + self.step / 2) - normal_distribution(
             side - self.step / 2
         )
-        masses: FloatArray = np.maximum(found, np.finfo(float).tiny)
+        masses: Float64Array = np.maximum(found, np.finfo(float).tiny)
         return masses
 
-    def _grid(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+    def _grid(self) -> tuple[Float64Array, Float64Array, Float64Array]:
         """Centres, masses of their cells, and P(Y near the centre), which add up to 1."""
         reach = REACH + self.step / 2
         centre = np.linspace(-reach, reach, GRID)
@@ -122,11 +123,11 @@ class DitheredNormal:
         return centre, mass, mass * (centre[1] - centre[0]) / self.step
 
 
-def _density(values: FloatArray) -> FloatArray:
-    found: FloatArray = np.exp(-(values**2) / 2) / math.sqrt(2 * math.pi)
+def _density(values: Float64Array) -> Float64Array:
+    found: Float64Array = np.exp(-(values**2) / 2) / math.sqrt(2 * math.pi)
     return found
 
 
-def _integral(values: FloatArray) -> FloatArray:
-    found: FloatArray = values * normal_distribution(values) + _density(values)
+def _integral(values: Float64Array) -> Float64Array:
+    found: Float64Array = values * normal_distribution(values) + _density(values)
     return found

@@ -13,17 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from bitstream.arrays import Uint8Array
 from bitstream.errors import InputError
 
 SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".ppm", ".jp2"}
 )
 """File names that count as pictures inside folders and archives."""
-
-Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class SourceImage:
             archive.seek(offset)
             return archive.read(size)
 
-    def pixels(self) -> Pixels:
+    def pixels(self) -> Uint8Array:
         """Read the picture: uint8 (h, w, 3), orientation applied.
 
         Raises `InputError` when it cannot be read or is not an 8-bit RGB or gray picture.
@@ -58,7 +56,7 @@ class SourceImage:
         return _rgb_pixels(data, self.name)
 
 
-def _rgb_pixels(data: bytes, name: str) -> Pixels:
+def _rgb_pixels(data: bytes, name: str) -> Uint8Array:
     try:
         with Image.open(io.BytesIO(data)) as opened:
             image = ImageOps.exif_transpose(opened)

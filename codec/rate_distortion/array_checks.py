@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bitstream.arrays import Float64Array
 from bitstream.errors import UsageError
 
-FloatArray = npt.NDArray[np.float64]
 
-
-def finite_array(name: str, values: npt.ArrayLike, ndim: int) -> FloatArray:
+def finite_array(name: str, values: npt.ArrayLike, ndim: int) -> Float64Array:
     """`values` as a float64 array of `ndim` dimensions, not empty, every entry finite."""
     try:
         array = np.asarray(values, dtype=np.float64)

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from bitstream.arrays import Float64Array
 from bitstream.errors import UsageError
-from codec.rate_distortion.array_checks import FloatArray
 from codec.rate_distortion.errors import MeasurementError
 
 REPLICATES = 1000
@@ -51,8 +51,8 @@ class BoundPoint:
 
 
 def bootstrap_intervals(
-    columns: FloatArray, *, seed: int, replicates: int = REPLICATES
-) -> FloatArray:
+    columns: Float64Array, *, seed: int, replicates: int = REPLICATES
+) -> Float64Array:
     """95 % percentile intervals of the column means of (n, c), by resampling rows: (2, c).
 
     All columns share the resampled rows.  NaN for a single row, which shows no spread.
@@ -67,12 +67,12 @@ def bootstrap_intervals(
         rows = min(step, replicates - begin)
         counts = rng.multinomial(count, np.full(count, 1 / count), size=rows)
         means[begin : begin + rows] = counts @ columns / count
-    intervals: FloatArray = np.percentile(means, [LOW_PERCENT, HIGH_PERCENT], axis=0)
+    intervals: Float64Array = np.percentile(means, [LOW_PERCENT, HIGH_PERCENT], axis=0)
     return intervals
 
 
 def bound_point(
-    beta: float, rates_nats: FloatArray, distortions: FloatArray, *, seed: int
+    beta: float, rates_nats: Float64Array, distortions: Float64Array, *, seed: int
 ) -> BoundPoint:
     """The point of per-image rates and distortions, (n,) each.
 

@@ -15,14 +15,12 @@ from importlib.util import find_spec
 
 import numpy as np
 import numpy.typing as npt
-from numpy.typing import NDArray
 from PIL import Image
 
+from bitstream.arrays import Float64Array, Uint8Array
 from bitstream.errors import UsageError
-from codec.rate_distortion.array_checks import FloatArray, finite_array
+from codec.rate_distortion.array_checks import finite_array
 from codec.system.missing_extra import EXTRAS, MissingExtraError
-
-Pixels = NDArray[np.uint8]
 
 PEAK = 255
 """Largest sample value: the peak in PSNR."""
@@ -34,7 +32,7 @@ SSIMULACRA2_SMALLEST_SIDE = 8
 """Smaller pictures have not even the first of its scales."""
 
 
-def _check_pair(original: Pixels, decoded: Pixels) -> None:
+def _check_pair(original: Uint8Array, decoded: Uint8Array) -> None:
     for name, pixels in (("original", original), ("decoded", decoded)):
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
             raise UsageError(
@@ -47,7 +45,7 @@ def _check_pair(original: Pixels, decoded: Pixels) -> None:
         )
 
 
-def squared_error(original: Pixels, decoded: Pixels) -> int:
+def squared_error(original: Uint8Array, decoded: Uint8Array) -> int:
     """Sum of squared differences over all samples of two uint8 (h, w, 3) images: an exact integer.
 
     Raises `UsageError` when shape or dtype differ from that.
@@ -58,7 +56,7 @@ def squared_error(original: Pixels, decoded: Pixels) -> int:
     return int(np.sum(difference * difference, dtype=np.int64))
 
 
-def mse(original: Pixels, decoded: Pixels) -> float:
+def mse(original: Uint8Array, decoded: Uint8Array) -> float:
     """Mean squared error over all samples, in squared 8-bit steps (0..255²)."""
     return squared_error(original, decoded) / original.size
 
@@ -70,7 +68,7 @@ def psnr_from_mse_db(mean_squared_error: float) -> float:
     return 10 * math.log10(PEAK * PEAK / mean_squared_error)
 
 
-def psnr_db(original: Pixels, decoded: Pixels) -> float:
+def psnr_db(original: Uint8Array, decoded: Uint8Array) -> float:
     """PSNR in dB of two uint8 (h, w, 3) images, over R, G and B together.
 
     Raises `UsageError` when shape or dtype differ from that.
@@ -78,7 +76,7 @@ def psnr_db(original: Pixels, decoded: Pixels) -> float:
     return psnr_from_mse_db(mse(original, decoded))
 
 
-def ms_ssim(original: Pixels, decoded: Pixels) -> float | None:
+def ms_ssim(original: Uint8Array, decoded: Uint8Array) -> float | None:
     """Multi-scale structural similarity (Wang, Simoncelli, Bovik 2003), mean over R, G, B: 0..1.
 
     Computed by `pytorch-msssim` on uint8 (h, w, 3) images with its default five scales.  Returns
@@ -100,7 +98,7 @@ def ms_ssim(original: Pixels, decoded: Pixels) -> float | None:
         return float(pytorch_msssim.ms_ssim(first, second, data_range=PEAK))
 
 
-def ssimulacra2(original: Pixels, decoded: Pixels) -> float | None:
+def ssimulacra2(original: Uint8Array, decoded: Uint8Array) -> float | None:
     """SSIMULACRA2 of uint8 sRGB (h, w, 3) images: 100 for equal ones, 70 and more is high quality.
 
     Computed by the library of that name, which follows libjxl's tool (Sneyers 2022) but for the
@@ -117,7 +115,7 @@ def ssimulacra2(original: Pixels, decoded: Pixels) -> float | None:
     return float(compute_ssimulacra2(*(_as_file(pixels) for pixels in (original, decoded))))
 
 
-def _as_file(pixels: Pixels) -> io.BytesIO:
+def _as_file(pixels: Uint8Array) -> io.BytesIO:
     # The library opens files by Pillow; this format costs no compression.
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PPM")
@@ -142,7 +140,7 @@ class Metric:
     title: str
     unit: str
     digits: int
-    measure: Callable[[Pixels, Pixels], float | None]
+    measure: Callable[[Uint8Array, Uint8Array], float | None]
     modules: tuple[str, ...] = ()
 
     @property
@@ -212,13 +210,13 @@ def gaussian_wasserstein(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
     return max(0.0, float(np.trace(own) + np.trace(other) - 2 * shared))
 
 
-def _square_root(covariance: FloatArray) -> FloatArray:
+def _square_root(covariance: Float64Array) -> Float64Array:
     values, vectors = np.linalg.eigh(covariance)
-    root: FloatArray = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    root: Float64Array = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
     return root
 
 
-def frechet_distance(first: FloatArray, second: FloatArray) -> float:
+def frechet_distance(first: Float64Array, second: Float64Array) -> float:
     """Squared 2-Wasserstein distance of Gaussians fitted to features (n, k) and (m, k).
 
     Few samples make it too large, because the covariances are estimates.  Raises `UsageError` for

@@ -8,8 +8,9 @@ import pytest
 from benchmarks.harness.results import RESULTS, command_line, provenance
 from benchmarks.photo import rate_distortion
 from benchmarks.speed import wall_time as speed
+from bitstream.arrays import Uint8Array
 from codec.rate_distortion import read_result
-from tests.codec.rate_distortion.made_up_pictures import Pixels, curve, photo_like
+from tests.codec.rate_distortion.made_up_pictures import curve, photo_like
 
 
 def test_bd_rates_are_judged_against_their_targets(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,7 +55,7 @@ def test_coders_take_turns_and_medians_are_reported() -> None:
     turns: list[str] = []
 
     def coder(name: str, seconds: float) -> speed.Coder:
-        def code(pixels: Pixels) -> tuple[float, float, int]:
+        def code(pixels: Uint8Array) -> tuple[float, float, int]:
             turns.append(name)
             return seconds, 2 * seconds, pixels.size
 

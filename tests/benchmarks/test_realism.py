@@ -13,12 +13,13 @@ from PIL import Image
 import codec
 from benchmarks.photo import __main__ as photo
 from benchmarks.photo import realism
+from bitstream.arrays import Uint8Array
 from bitstream.errors import UsageError
 from codec import loading
 from codec.rate_distortion import psnr_db
 from codec.rate_distortion.metrics import frechet_distance
 from tests.codec.models.photo.tiny_realism import write_tiny_realism
-from tests.codec.rate_distortion.made_up_pictures import Pixels, photo_like
+from tests.codec.rate_distortion.made_up_pictures import photo_like
 from tests.codec.tiny import photographs
 from training.features.train import FeatureConfig, FeatureNetwork, extract, save_features
 
@@ -47,7 +48,7 @@ def test_patches_are_whole_and_in_order() -> None:
 
 
 def test_rows_are_those_of_the_pictures(folder: Path, network: FeatureNetwork) -> None:
-    pictures: list[Pixels] = [photographs(2, side=96)[0], photographs(2, side=176)[1]]
+    pictures: list[Uint8Array] = [photographs(2, side=96)[0], photographs(2, side=176)[1]]
     result = realism.measure_realism(pictures, [30.0], [0.0, 1.0], network)
     (found,) = result["found"]
     files = [codec.compress(pixels, quality=30) for pixels in pictures]

@@ -14,15 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from bitstream.arrays import Float64Array
 from bitstream.errors import UsageError
 from codec.rate_distortion.annealing.sampler import AnnealingPlan, ChainWeights
 from codec.rate_distortion.annealing.tempering import Particles, TemperedTarget, hamiltonian_move
 from codec.rate_distortion.errors import MeasurementError
-
-Float64Array = npt.NDArray[np.float64]
 
 ESS_PER_STEP = 0.9
 """The pilot's temperatures rise so far that this share of the chains stays effective."""

@@ -6,13 +6,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from bitstream.arrays import Float64Array
 from codec.rate_distortion.errors import MeasurementError
 from codec.rate_distortion.estimates import student_quantile_975
 from codec.rate_distortion.model_curve import RDCurve
-
-Float64Array = npt.NDArray[np.float64]
 
 LARGEST_GAP_NATS = 0.5
 SMALLEST_ESS = 0.2

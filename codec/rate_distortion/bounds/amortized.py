@@ -20,14 +20,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from bitstream.arrays import Float64Array
 from bitstream.errors import UsageError
 from codec.priors import LatentPrior, StandardNormal
-from codec.rate_distortion.array_checks import (
-    FloatArray,
-    positive_number,
-    rising_betas,
-    whole_number,
-)
+from codec.rate_distortion.array_checks import positive_number, rising_betas, whole_number
 from codec.rate_distortion.bounds.mode_search import seeded_linear
 from codec.rate_distortion.distortions import Distortion
 from codec.rate_distortion.errors import MeasurementError
@@ -87,7 +83,7 @@ class GaussianEncoder(nn.Module):
         flat = images.flatten(1)
         self.register_buffer("centre", flat.mean(dim=0))
         variances = (flat - flat.mean(dim=0)).square().mean(dim=0)
-        # Pixels of a border that hardly vary must not be blown up.
+        # Uint8Array of a border that hardly vary must not be blown up.
         floor = 1e-2 * float(variances.mean()) + 1e-12
         self.register_buffer("scale", variances.clamp_min(floor).sqrt())
         generator = torch.Generator().manual_seed(seed)
@@ -254,7 +250,7 @@ class _Sweep:
     @torch.no_grad()
     def measure(
         self, images: torch.Tensor, targets: torch.Tensor, samples: int
-    ) -> tuple[FloatArray, FloatArray]:
+    ) -> tuple[Float64Array, Float64Array]:
         """Rate in nats and distortion of each image, float64 (n,) each."""
         rates, distortions = [], []
         rows = max(1, DECODED_AT_A_TIME // samples)

@@ -30,13 +30,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from bitstream.arrays import Float64Array
 from bitstream.errors import UsageError
-from codec.rate_distortion.array_checks import (
-    FloatArray,
-    finite_array,
-    positive_number,
-    whole_number,
-)
+from codec.rate_distortion.array_checks import finite_array, positive_number, whole_number
 from codec.rate_distortion.bounds.mode_search import SearchEffort, highest_modes
 from codec.rate_distortion.bounds.sandwich import SquaredErrorUnits, squared_error_scale
 from codec.rate_distortion.errors import MeasurementError
@@ -63,8 +59,8 @@ class ParticleSolution:
     ceiling_nats                     log min(samples, particles): no rate can be larger
     """
 
-    particles: FloatArray = field(repr=False)
-    weights: FloatArray = field(repr=False)
+    particles: Float64Array = field(repr=False)
+    weights: Float64Array = field(repr=False)
     beta: float
     loss_nats: float
     rate_nats: float

@@ -15,19 +15,17 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, features
 
+from bitstream.arrays import Uint8Array
 from bitstream.errors import UsageError
 from codec.rate_distortion.errors import MissingExtraError
 from codec.rate_distortion.files.measure import OperationalCodec
 
-Pixels = NDArray[np.uint8]
-
 BITS_PER_RAW_PIXEL = 24
 
 
-def _decode_pillow(data: bytes) -> Pixels:
+def _decode_pillow(data: bytes) -> Uint8Array:
     with Image.open(io.BytesIO(data)) as image:
         return np.asarray(image.convert("RGB"), dtype=np.uint8)
 
@@ -40,7 +38,7 @@ class _PillowEncode:
     image_format: str
     options: tuple[tuple[str, object], ...] = ()
 
-    def __call__(self, pixels: Pixels, setting: float) -> bytes:
+    def __call__(self, pixels: Uint8Array, setting: float) -> bytes:
         return _save(pixels, self.image_format, quality=int(setting), **dict(self.options))
 
 
@@ -70,13 +68,13 @@ class _PillowLibraries:
         return {"pillow": version("pillow"), **({self.feature: below} if below else {})}
 
 
-def _save(pixels: Pixels, image_format: str, **options: object) -> bytes:
+def _save(pixels: Uint8Array, image_format: str, **options: object) -> bytes:
     data = io.BytesIO()
     Image.fromarray(pixels).save(data, image_format, **options)
     return data.getvalue()
 
 
-def _jpeg2000_encode(pixels: Pixels, setting: float) -> bytes:
+def _jpeg2000_encode(pixels: Uint8Array, setting: float) -> bytes:
     layers = [BITS_PER_RAW_PIXEL / setting]
     return _save(
         pixels, "JPEG2000", quality_mode="rates", quality_layers=layers, irreversible=True, mct=1
@@ -95,7 +93,7 @@ def _jxl_require() -> None:
         )
 
 
-def _jxl_encode(pixels: Pixels, setting: float) -> bytes:
+def _jxl_encode(pixels: Uint8Array, setting: float) -> bytes:
     import imagecodecs
 
     data = imagecodecs.jpegxl_encode(
@@ -104,7 +102,7 @@ def _jxl_encode(pixels: Pixels, setting: float) -> bytes:
     return bytes(data)
 
 
-def _jxl_decode(data: bytes) -> Pixels:
+def _jxl_decode(data: bytes) -> Uint8Array:
     import imagecodecs
 
     return np.asarray(imagecodecs.jpegxl_decode(data, numthreads=1))
@@ -119,13 +117,13 @@ def _jxl_libraries() -> Mapping[str, str]:
 PHOTO_MODEL = "photo"
 
 
-def _photo_encode(pixels: Pixels, setting: float) -> bytes:
+def _photo_encode(pixels: Uint8Array, setting: float) -> bytes:
     from codec import api
 
     return api.compress(pixels, quality=setting, model=PHOTO_MODEL)
 
 
-def _photo_decode(data: bytes) -> Pixels:
+def _photo_decode(data: bytes) -> Uint8Array:
     from codec import api
 
     return api.decompress(data, as_="numpy")

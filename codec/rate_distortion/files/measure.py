@@ -17,15 +17,13 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from bitstream.arrays import Uint8Array
 from bitstream.errors import CalotypeError, UsageError
 from codec.datasets.pictures import SourceImage
 from codec.rate_distortion.errors import MeasurementError
 from codec.rate_distortion.files.curve import MeasuredImage, OperatingPoint, OperationalCurve
 from codec.rate_distortion.metrics import METRICS, find_metrics, squared_error
-
-Pixels = NDArray[np.uint8]
 
 
 # Named functions, not lambdas: a codec travels to the processes of an executor by pickling.
@@ -55,8 +53,8 @@ class OperationalCodec:
     encoder: str
     setting_name: str
     settings: tuple[float, ...]
-    encode: Callable[[Pixels, float], bytes]
-    decode: Callable[[bytes], Pixels]
+    encode: Callable[[Uint8Array, float], bytes]
+    decode: Callable[[bytes], Uint8Array]
     require: Callable[[], None] = _nothing_required
     libraries: Callable[[], Mapping[str, str]] = _no_libraries
     weights: Callable[[], str | None] = _no_weights
@@ -78,7 +76,7 @@ class ImageMeasurement:
 def measure_image(
     codec: OperationalCodec,
     name: str,
-    pixels: Pixels,
+    pixels: Uint8Array,
     settings: Sequence[float],
     metrics: Sequence[str] = ("psnr",),
 ) -> list[ImageMeasurement]:

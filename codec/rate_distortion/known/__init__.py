@@ -17,13 +17,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bitstream.arrays import Float64Array
 from bitstream.errors import UsageError
-from codec.rate_distortion.array_checks import (
-    FloatArray,
-    finite_array,
-    finite_number,
-    whole_number,
-)
+from codec.rate_distortion.array_checks import finite_array, finite_number, whole_number
 from codec.rate_distortion.known.deconvolution import DeconvolutionSource as DeconvolutionSource
 from codec.rate_distortion.known.linear_decoder import (
     LinearGaussianDecoder as LinearGaussianDecoder,
@@ -62,10 +58,10 @@ class GaussianSource:
         """Σ σ²: the distortion at rate 0."""
         return math.fsum(self.variances)
 
-    def _errors(self, beta: float) -> FloatArray:
+    def _errors(self, beta: float) -> Float64Array:
         beta = finite_number("beta", beta, at_least=0)
         level = math.inf if beta == 0 else 0.5 / beta
-        errors: FloatArray = np.minimum(level, np.array(self.variances))
+        errors: Float64Array = np.minimum(level, np.array(self.variances))
         return errors
 
     def distortion(self, beta: float) -> float:
@@ -114,9 +110,9 @@ class GaussianSource:
         log_level = (logs[wet - 1] - 2 * rate_nats) / wet
         return math.fsum(np.minimum(math.exp(log_level), np.array(self.variances)))
 
-    def sample(self, count: int, seed: int) -> FloatArray:
+    def sample(self, count: int, seed: int) -> Float64Array:
         """Draw `count` vectors, float64 (count, d)."""
         count = whole_number("count", count, at_least=1)
         noise = np.random.default_rng(seed).standard_normal((count, self.dim))
-        samples: FloatArray = noise * np.sqrt(np.array(self.variances))
+        samples: Float64Array = noise * np.sqrt(np.array(self.variances))
         return samples

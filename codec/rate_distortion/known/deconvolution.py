@@ -15,12 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from codec.rate_distortion.array_checks import (
-    FloatArray,
-    finite_array,
-    positive_number,
-    whole_number,
-)
+from bitstream.arrays import Float64Array
+from codec.rate_distortion.array_checks import finite_array, positive_number, whole_number
 from codec.rate_distortion.known.linear_decoder import gauss_legendre, panel_rule
 
 NODES = 256
@@ -30,7 +26,7 @@ REACH = 12.0
 """Standard deviations of the noise beyond which the radius is not integrated."""
 
 
-def log_sphere_moment(dim: int, concentration: FloatArray) -> FloatArray:
+def log_sphere_moment(dim: int, concentration: Float64Array) -> Float64Array:
     """log E exp(κ u₁) for u uniform on the unit sphere of R^dim, at each κ ≥ 0 of an array (m,).
 
     This is the normaliser of the von Mises-Fisher law, Γ(d/2) (2/κ)^{d/2−1} I_{d/2−1}(κ), as the
@@ -48,7 +44,7 @@ def log_sphere_moment(dim: int, concentration: FloatArray) -> FloatArray:
     peak = terms.max(axis=1, keepdims=True)
     integral = (0.5 * upper * weights * np.exp(terms - peak)).sum(axis=1)
     log_whole = 0.5 * math.log(math.pi) + math.lgamma((dim - 1) / 2) - math.lgamma(dim / 2)
-    moment: FloatArray = kappa + peak[:, 0] + np.log(integral) - log_whole
+    moment: Float64Array = kappa + peak[:, 0] + np.log(integral) - log_whole
     return moment
 
 
@@ -77,14 +73,14 @@ class DeconvolutionSource:
         """λ = 1/s², the multiplier at which the optimum is known."""
         return 1 / self.noise_variance
 
-    def _shifted_surprise(self, norms: FloatArray) -> FloatArray:
+    def _shifted_surprise(self, norms: Float64Array) -> Float64Array:
         """−log p(x) − (d/2) log(2π s²) at points with these norms, (m,) to (m,)."""
         variance = self.noise_variance
         return (norms**2 + self.radius**2) / (2 * variance) - log_sphere_moment(
             self.dim, self.radius * norms / variance
         )
 
-    def log_density(self, points: FloatArray) -> FloatArray:
+    def log_density(self, points: Float64Array) -> Float64Array:
         """log p(x) in nats, (m, dim) to (m,)."""
         norms = np.linalg.norm(finite_array("points", points, 2), axis=1)
         return -self._shifted_surprise(norms) - 0.5 * self.dim * self._log_two_pi_variance
@@ -93,7 +89,7 @@ class DeconvolutionSource:
     def _log_two_pi_variance(self) -> float:
         return math.log(2 * math.pi * self.noise_variance)
 
-    def radial_quadrature(self) -> tuple[FloatArray, FloatArray]:
+    def radial_quadrature(self) -> tuple[Float64Array, Float64Array]:
         """Radii t and weights, (m,) each, whose weighted sum of g(t) is E g(‖X‖)."""
         noise = math.sqrt(self.noise_variance)
         low = max(0.0, self.radius - REACH * noise)
@@ -123,7 +119,7 @@ class DeconvolutionSource:
         """R at `optimal_distortion`, nats: the mutual information of X and Y."""
         return self.optimal_loss() - 0.5 * self.dim
 
-    def sample(self, count: int, seed: int) -> FloatArray:
+    def sample(self, count: int, seed: int) -> Float64Array:
         """Draw `count` points x, float64 (count, dim)."""
         count = whole_number("count", count, at_least=1)
         rng = np.random.default_rng(seed)

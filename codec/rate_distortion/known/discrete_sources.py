@@ -22,9 +22,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from bitstream.arrays import Float64Array
 from bitstream.errors import UsageError
 from codec.rate_distortion.array_checks import (
-    FloatArray,
     finite_array,
     finite_number,
     positive_number,
@@ -66,7 +66,7 @@ class BlahutArimotoPoint:
     gap_nats: float
     iterations: int
     converged: bool
-    reproduction_probabilities: FloatArray = field(repr=False)
+    reproduction_probabilities: Float64Array = field(repr=False)
 
     @property
     def rate_bits(self) -> float:
@@ -92,9 +92,9 @@ class _Distortions:
 
     def __init__(
         self,
-        matrix: FloatArray | None = None,
-        samples: FloatArray | None = None,
-        reproductions: FloatArray | None = None,
+        matrix: Float64Array | None = None,
+        samples: Float64Array | None = None,
+        reproductions: Float64Array | None = None,
         scale: float = 1.0,
     ) -> None:
         self._matrix, self._samples, self._reproductions = matrix, samples, reproductions
@@ -104,13 +104,13 @@ class _Distortions:
         elif samples is not None and reproductions is not None:
             self.shape = (len(samples), len(reproductions))
 
-    def blocks(self) -> Iterator[tuple[slice, FloatArray]]:
+    def blocks(self) -> Iterator[tuple[slice, Float64Array]]:
         rows = max(1, BLOCK_ENTRIES // self.shape[1])
         for begin in range(0, self.shape[0], rows):
             part = slice(begin, min(begin + rows, self.shape[0]))
             yield part, self._block(part)
 
-    def _block(self, part: slice) -> FloatArray:
+    def _block(self, part: slice) -> Float64Array:
         if self._matrix is not None:
             return self._matrix[part]
         assert self._samples is not None  # the constructor's other way
@@ -118,7 +118,7 @@ class _Distortions:
         left, right = self._samples[part], self._reproductions
         squares = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1)
         # The expanded square may fall below 0 by rounding where two points coincide.
-        block: FloatArray = self._scale * np.maximum(0.0, squares - 2 * left @ right.T)
+        block: Float64Array = self._scale * np.maximum(0.0, squares - 2 * left @ right.T)
         return block
 
 
@@ -128,25 +128,25 @@ class _Kernel:
     def __init__(self, distortions: _Distortions, beta: float) -> None:
         self._distortions, self._beta = distortions, beta
         self.smallest = np.empty(distortions.shape[0])
-        self._kept: list[tuple[slice, FloatArray]] | None = None
+        self._kept: list[tuple[slice, Float64Array]] | None = None
         for part, block in distortions.blocks():
             self.smallest[part] = block.min(axis=1)
         if math.prod(distortions.shape) <= KERNEL_ENTRIES:
             self._kept = list(self._compute())
 
-    def _compute(self) -> Iterator[tuple[slice, FloatArray]]:
+    def _compute(self) -> Iterator[tuple[slice, Float64Array]]:
         for part, block in self._distortions.blocks():
             yield part, np.exp(-self._beta * (block - self.smallest[part, None]))
 
-    def __iter__(self) -> Iterator[tuple[slice, FloatArray]]:
+    def __iter__(self) -> Iterator[tuple[slice, Float64Array]]:
         return iter(self._kept) if self._kept is not None else self._compute()
 
 
 def _iterate(
-    p: FloatArray,
+    p: Float64Array,
     distortions: _Distortions,
     beta: float,
-    q: FloatArray,
+    q: Float64Array,
     tolerance_nats: float,
     max_iterations: int,
 ) -> BlahutArimotoPoint:

@@ -23,20 +23,20 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from bitstream.arrays import Float64Array
 from bitstream.errors import UsageError
 from codec.rate_distortion.array_checks import (
-    FloatArray,
     finite_array,
     finite_number,
     positive_number,
     whole_number,
 )
 
-gauss_legendre: Callable[[int], tuple[FloatArray, FloatArray]] = np.polynomial.legendre.leggauss
+gauss_legendre: Callable[[int], tuple[Float64Array, Float64Array]] = np.polynomial.legendre.leggauss
 """Nodes and weights on [−1, 1], float64 (count,) each."""
 
 
-def panel_rule(edges: FloatArray, count: int) -> tuple[FloatArray, FloatArray]:
+def panel_rule(edges: Float64Array, count: int) -> tuple[Float64Array, Float64Array]:
     """Nodes and weights of `count` nodes on each panel between rising `edges` (panels + 1,)."""
     nodes, weights = gauss_legendre(count)
     half = 0.5 * np.diff(edges)[:, None]
@@ -89,12 +89,12 @@ class LinearGaussianDecoder:
     Images are (m, n).  Raises `UsageError` for shapes that do not fit or values not finite.
     """
 
-    weight: FloatArray
-    offset: FloatArray
+    weight: Float64Array
+    offset: Float64Array
     noise_variance: float | None = None
-    _left: FloatArray = field(init=False, repr=False)
-    _singular: FloatArray = field(init=False, repr=False)
-    _right: FloatArray = field(init=False, repr=False)
+    _left: Float64Array = field(init=False, repr=False)
+    _singular: Float64Array = field(init=False, repr=False)
+    _right: Float64Array = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check the parameters and decompose W."""
@@ -125,12 +125,12 @@ class LinearGaussianDecoder:
         """k, the dimensions of a code."""
         return int(self.weight.shape[1])
 
-    def decode(self, codes: npt.ArrayLike) -> FloatArray:
+    def decode(self, codes: npt.ArrayLike) -> Float64Array:
         """f(z): (m, k) to (m, n)."""
         array = finite_array("codes", codes, 2)
         if array.shape[1] != self.dim:
             raise UsageError(f"codes have shape {array.shape}, expected (m, {self.dim})")
-        images: FloatArray = array @ self.weight.T + self.offset
+        images: Float64Array = array @ self.weight.T + self.offset
         return images
 
     def _units(self) -> tuple[float, float]:
@@ -140,7 +140,7 @@ class LinearGaussianDecoder:
         shift = 0.5 * self.pixels * math.log(2 * math.pi * self.noise_variance)
         return 0.5 / self.noise_variance, shift
 
-    def _projected(self, images: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
+    def _projected(self, images: npt.ArrayLike) -> tuple[Float64Array, Float64Array]:
         """u² of each image (m, r) and what W cannot reach, e (m,)."""
         array = finite_array("images", images, 2)
         if array.shape[1] != self.pixels:
@@ -150,39 +150,39 @@ class LinearGaussianDecoder:
         rest = residual - projections @ self._left.T
         return projections**2, (rest**2).sum(axis=1)
 
-    def _shrinkage(self, beta: float) -> tuple[float, FloatArray]:
+    def _shrinkage(self, beta: float) -> tuple[float, Float64Array]:
         """β for the sum of squared errors and a = 2βs²."""
         beta = finite_number("beta", beta, at_least=0) * self._units()[0]
         return beta, 2 * beta * self._singular**2
 
-    def _log_reached(self, squares: FloatArray, beta: float) -> FloatArray:
+    def _log_reached(self, squares: Float64Array, beta: float) -> Float64Array:
         """log Z_β but for what W cannot reach, which alone grows with β: (m, r) to (m,)."""
         sse_beta, a = self._shrinkage(beta)
-        logs: FloatArray = -0.5 * np.log1p(a).sum() - sse_beta * (squares / (1 + a)).sum(axis=1)
+        logs: Float64Array = -0.5 * np.log1p(a).sum() - sse_beta * (squares / (1 + a)).sum(axis=1)
         return logs
 
-    def log_partition(self, images: npt.ArrayLike, beta: float) -> FloatArray:
+    def log_partition(self, images: npt.ArrayLike, beta: float) -> Float64Array:
         """log Z_β(x) in nats for each image, (m,)."""
         squares, rest = self._projected(images)
         scale, shift = self._units()
-        logs: FloatArray = self._log_reached(squares, beta) - beta * (scale * rest + shift)
+        logs: Float64Array = self._log_reached(squares, beta) - beta * (scale * rest + shift)
         return logs
 
-    def image_distortions(self, images: npt.ArrayLike, beta: float) -> FloatArray:
+    def image_distortions(self, images: npt.ArrayLike, beta: float) -> Float64Array:
         """E d(x, f(z)) under the posterior of each image, (m,)."""
         squares, rest = self._projected(images)
         _, a = self._shrinkage(beta)
         errors = (self._singular**2 / (1 + a)).sum() + (squares / (1 + a) ** 2).sum(axis=1) + rest
         scale, shift = self._units()
-        distortions: FloatArray = scale * errors + shift
+        distortions: Float64Array = scale * errors + shift
         return distortions
 
-    def image_rates(self, images: npt.ArrayLike, beta: float) -> FloatArray:
+    def image_rates(self, images: npt.ArrayLike, beta: float) -> Float64Array:
         """KL(posterior ‖ prior) of each image in nats, (m,)."""
         squares, _ = self._projected(images)
         beta, a = self._shrinkage(beta)
         shared = 0.5 * (np.log1p(a) - a / (1 + a)).sum()
-        rates: FloatArray = shared + beta * (squares * (a / (1 + a) ** 2)).sum(axis=1)
+        rates: Float64Array = shared + beta * (squares * (a / (1 + a) ** 2)).sum(axis=1)
         return rates
 
     def lagrangian(self, images: npt.ArrayLike, beta: float) -> float:
@@ -207,7 +207,7 @@ class LinearGaussianDecoder:
         """R_p(D) = sup over β of L(β) − βD for these images, nats; ∞ where no code reaches D."""
         return legendre_rate(self, images, distortion)
 
-    def posterior(self, images: npt.ArrayLike, beta: float) -> tuple[FloatArray, FloatArray]:
+    def posterior(self, images: npt.ArrayLike, beta: float) -> tuple[Float64Array, Float64Array]:
         """Mean (m, k) of q_β ∝ p(z) exp(−βd) for each image, and the covariance (k, k) of all."""
         array = finite_array("images", images, 2)
         self._projected(array)
@@ -218,7 +218,7 @@ class LinearGaussianDecoder:
         covariance = np.eye(self.dim) - (self._right.T * (a / (1 + a))) @ self._right
         return means, covariance
 
-    def sample(self, count: int, noise_variance: float, seed: int) -> FloatArray:
+    def sample(self, count: int, noise_variance: float, seed: int) -> Float64Array:
         """Draw images f(z) + N(0, noise_variance · I), float64 (count, n)."""
         count = whole_number("count", count, at_least=1)
         noise = math.sqrt(finite_number("noise_variance", noise_variance, at_least=0))

@@ -19,13 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from bitstream.arrays import Float64Array
 from bitstream.errors import UsageError
-from codec.rate_distortion.array_checks import (
-    FloatArray,
-    finite_array,
-    finite_number,
-    positive_number,
-)
+from codec.rate_distortion.array_checks import finite_array, finite_number, positive_number
 
 
 @dataclass(frozen=True)
@@ -118,7 +114,7 @@ def linear_distortion(first: npt.ArrayLike, second: npt.ArrayLike, cross: npt.Ar
 _NAMES = ("first", "second", "cross")
 
 
-def _covariance(name: str, values: npt.ArrayLike) -> FloatArray:
+def _covariance(name: str, values: npt.ArrayLike) -> Float64Array:
     matrix = finite_array(name, values, 2)
     if matrix.shape[0] != matrix.shape[1] or not np.allclose(matrix, matrix.T):
         raise UsageError(f"{name} has shape {matrix.shape}, expected a symmetric matrix")

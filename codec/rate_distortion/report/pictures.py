@@ -12,15 +12,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from bitstream.arrays import Uint8Array
 from codec.datasets.pictures import SourceImage
 from codec.rate_distortion.files.curve import OperationalCurve
 from codec.rate_distortion.files.measure import OperationalCodec
-
-Pixels = NDArray[np.uint8]
 
 MOST_PICTURES = 8
 LARGEST_SIDE = 384
@@ -93,13 +90,13 @@ def _show(
     return ShownPicture(image.name, shown.shape[1], shown.shape[0], tuple(versions))
 
 
-def _middle(pixels: Pixels) -> Pixels:
+def _middle(pixels: Uint8Array) -> Uint8Array:
     height, width = (min(side, LARGEST_SIDE) for side in pixels.shape[:2])
     top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
     return pixels[top : top + height, left : left + width]
 
 
-def _data_uri(pixels: Pixels) -> str:
+def _data_uri(pixels: Uint8Array) -> str:
     """A file for display: PNG where it is the smaller one, else JPEG of high quality."""
     files = {}
     for kind, options in (

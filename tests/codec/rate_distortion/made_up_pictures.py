@@ -5,24 +5,22 @@ from __future__ import annotations
 import io
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from bitstream.arrays import Uint8Array
 from codec.rate_distortion.files.curve import MeasuredImage, OperatingPoint, OperationalCurve
-
-Pixels = NDArray[np.uint8]
 
 SIZE = 48
 CURVE_IMAGES = (MeasuredImage("a.png", 1000, 1000), MeasuredImage("b.png", 500, 800))
 
 
-def photo_like(seed: int = 0, height: int = SIZE, width: int = SIZE) -> Pixels:
+def photo_like(seed: int = 0, height: int = SIZE, width: int = SIZE) -> Uint8Array:
     """Smooth waves with a little noise: compresses like a photograph, costs nothing to make."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width] / 16
     waves = np.stack([np.sin(x + seed) + np.cos(y), np.sin(x * y / 3), np.cos(x - y)], axis=-1)
     noisy = 128 + 45 * waves + rng.normal(0, 4, waves.shape)
-    pixels: Pixels = np.clip(noisy, 0, 255).astype(np.uint8)
+    pixels: Uint8Array = np.clip(noisy, 0, 255).astype(np.uint8)
     return pixels
 
 
@@ -57,12 +55,12 @@ def curve(
     )
 
 
-def encode_jpeg(pixels: Pixels, setting: float) -> bytes:
+def encode_jpeg(pixels: Uint8Array, setting: float) -> bytes:
     data = io.BytesIO()
     Image.fromarray(pixels).save(data, "JPEG", quality=int(setting), subsampling="4:4:4")
     return data.getvalue()
 
 
-def decode_jpeg(data: bytes) -> Pixels:
+def decode_jpeg(data: bytes) -> Uint8Array:
     with Image.open(io.BytesIO(data)) as image:
         return np.asarray(image.convert("RGB"), dtype=np.uint8)

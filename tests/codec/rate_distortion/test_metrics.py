@@ -7,12 +7,13 @@ import math
 import numpy as np
 import pytest
 
+from bitstream.arrays import Uint8Array
 from bitstream.errors import UsageError
 from codec.rate_distortion import MissingExtraError, metrics
 from tests.codec.rate_distortion.made_up_pictures import photo_like
 
 
-def flat(value: int, side: int = 4) -> metrics.Pixels:
+def flat(value: int, side: int = 4) -> Uint8Array:
     return np.full((side, side, 3), value, dtype=np.uint8)
 
 
@@ -38,7 +39,7 @@ def test_squared_error_is_exact() -> None:
     "other",
     [np.zeros((4, 5, 3), np.uint8), np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)],
 )
-def test_other_shapes_and_types_are_refused(other: metrics.Pixels) -> None:
+def test_other_shapes_and_types_are_refused(other: Uint8Array) -> None:
     with pytest.raises(UsageError):
         metrics.psnr_db(flat(0), other)
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
+from bitstream.arrays import Float64Array
 from bitstream.errors import InputError, UsageError
 from codec.priors import GaussianMixture, StandardNormal
-from codec.rate_distortion.array_checks import FloatArray
 from codec.rate_distortion.bounds import amortized_bound, nerd_bound, train_generator
 from codec.rate_distortion.distortions import MeanSquaredError, SumSquaredError
 from codec.rate_distortion.errors import MeasurementError
@@ -56,7 +56,7 @@ class LargestSquare:
         return (targets - reconstructions).square().flatten(1).amax(1)
 
 
-def amortized(images: FloatArray = TEST, seed: int = 0, steps: int = 250) -> object:
+def amortized(images: Float64Array = TEST, seed: int = 0, steps: int = 250) -> object:
     return amortized_bound(
         Linear(EXACT), StandardNormal(2), TRAIN, images, betas=BETAS,
         distortion=SumSquaredError(), hidden=(16,), steps=steps, learning_rate=2e-2,

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bitstream.arrays import Uint8Array
 from bitstream.errors import InputError, UsageError
 from codec.rate_distortion import (
     MeasurementError,
@@ -110,7 +111,7 @@ def test_curve_holds_lengths_of_files_and_does_not_depend_on_the_executor(
 
 
 def test_a_codec_that_fails_or_changes_the_size_is_an_error(fake_photo: OperationalCodec) -> None:
-    def broken(data: bytes) -> codecs.Pixels:
+    def broken(data: bytes) -> Uint8Array:
         raise ValueError("bad marker")
 
     picture = photo_like()

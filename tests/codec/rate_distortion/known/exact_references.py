@@ -8,13 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from bitstream.arrays import Float64Array
 from bitstream.errors import UsageError
-from codec.rate_distortion.array_checks import (
-    FloatArray,
-    finite_array,
-    finite_number,
-    whole_number,
-)
+from codec.rate_distortion.array_checks import finite_array, finite_number, whole_number
 from codec.rate_distortion.known.linear_decoder import (
     LinearGaussianDecoder,
     legendre_rate,
@@ -22,7 +18,7 @@ from codec.rate_distortion.known.linear_decoder import (
 )
 
 
-def binary_entropy(probability: npt.ArrayLike) -> FloatArray:
+def binary_entropy(probability: npt.ArrayLike) -> Float64Array:
     """h(p) = −p log p − (1−p) log(1−p) in nats, elementwise, with h(0) = h(1) = 0."""
     p = np.asarray(probability, dtype=np.float64)
     other = 1 - p
@@ -110,11 +106,11 @@ class MixtureLinearDecoder:
     Raises `UsageError` for other values.
     """
 
-    weight: FloatArray
-    offset: FloatArray
-    mixture_weights: FloatArray
-    means: FloatArray
-    covariances: FloatArray
+    weight: Float64Array
+    offset: Float64Array
+    mixture_weights: Float64Array
+    means: Float64Array
+    covariances: Float64Array
     _parts: tuple[LinearGaussianDecoder, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -147,23 +143,23 @@ class MixtureLinearDecoder:
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
-    def _log_joint(self, images: npt.ArrayLike, beta: float) -> FloatArray:
+    def _log_joint(self, images: npt.ArrayLike, beta: float) -> Float64Array:
         """log w_m + log Z_β of component m but for the common −βe, (images, m)."""
         logs = [part._log_reached(part._projected(images)[0], beta) for part in self._parts]
-        joint: FloatArray = np.stack(logs, axis=1) + np.log(self.mixture_weights)
+        joint: Float64Array = np.stack(logs, axis=1) + np.log(self.mixture_weights)
         return joint
 
-    def log_partition(self, images: npt.ArrayLike, beta: float) -> FloatArray:
+    def log_partition(self, images: npt.ArrayLike, beta: float) -> Float64Array:
         """log Z_β(x) in nats for each image, in closed form, (images,)."""
         # The components reach the same pixels: what W cannot reach, e, is one for all.
         _, rest = self._parts[0]._projected(images)
         reached = np.logaddexp.reduce(self._log_joint(images, beta), axis=1)
         return np.asarray(reached - beta * rest)
 
-    def responsibilities(self, images: npt.ArrayLike, beta: float) -> FloatArray:
+    def responsibilities(self, images: npt.ArrayLike, beta: float) -> Float64Array:
         """Posterior probability of each component, (images, m)."""
         joint = self._log_joint(images, beta)
-        shares: FloatArray = np.exp(joint - np.logaddexp.reduce(joint, axis=1, keepdims=True))
+        shares: Float64Array = np.exp(joint - np.logaddexp.reduce(joint, axis=1, keepdims=True))
         return shares
 
     def lagrangian(self, images: npt.ArrayLike, beta: float) -> float:
@@ -192,7 +188,7 @@ class MixtureLinearDecoder:
         """R_p(D) = sup over β of L(β) − βD for these images, nats; ∞ where no code reaches D."""
         return legendre_rate(self, images, distortion)
 
-    def log_partition_by_quadrature(self, images: npt.ArrayLike, beta: float) -> FloatArray:
+    def log_partition_by_quadrature(self, images: npt.ArrayLike, beta: float) -> Float64Array:
         """log Z_β(x) for codes of ONE dimension by Gauss-Legendre panels, (images,).
 
         It shares no algebra with `log_partition`: the prior's density times exp(−βd) is summed
@@ -207,7 +203,7 @@ class MixtureLinearDecoder:
         self._parts[0]._projected(array)
         return np.array([self._integrate(image, beta) for image in array])
 
-    def _integrate(self, image: FloatArray, beta: float) -> float:
+    def _integrate(self, image: Float64Array, beta: float) -> float:
         means, variances = self.means[:, 0], self.covariances[:, 0, 0]
         slope = self.weight[:, 0]
         precisions = 1 / variances + 2 * beta * float(slope @ slope)

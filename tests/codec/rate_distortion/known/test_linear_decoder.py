@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
+from bitstream.arrays import Float64Array
 from bitstream.errors import UsageError
-from codec.rate_distortion.array_checks import FloatArray
 from codec.rate_distortion.known import (
     GaussianSource,
     LinearGaussianDecoder,
@@ -27,7 +27,7 @@ def decoder(
 
 def mixture(dim: int) -> MixtureLinearDecoder:
     rng = np.random.default_rng(5)
-    factors: FloatArray = rng.normal(size=(3, dim, dim)) + 2 * np.eye(dim)
+    factors: Float64Array = rng.normal(size=(3, dim, dim)) + 2 * np.eye(dim)
     return MixtureLinearDecoder(
         rng.normal(size=(4, dim)),
         rng.normal(size=4),
@@ -216,7 +216,7 @@ def test_decoder_with_a_direction_that_does_nothing() -> None:
     assert nothing.posterior(IMAGES[:, :3], 5.0)[1] == pytest.approx(np.eye(2))
 
 
-def _mixture_of(weights: list[float], covariances: FloatArray) -> MixtureLinearDecoder:
+def _mixture_of(weights: list[float], covariances: Float64Array) -> MixtureLinearDecoder:
     return MixtureLinearDecoder(
         np.ones((2, 1)), np.zeros(2), np.array(weights), np.zeros((2, 1)), covariances
     )

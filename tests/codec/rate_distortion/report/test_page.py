@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bitstream.arrays import Uint8Array
 from codec.rate_distortion import OperationalCodec, SourceImage, find_images, measure_curve
 from codec.rate_distortion.report import pictures as pictures_module
 from codec.rate_distortion.report.page import report_page
@@ -25,7 +26,7 @@ from codec.rate_distortion.report.pictures import (
     show_pictures,
 )
 from tests.codec.cli.test_rate_distortion import call
-from tests.codec.rate_distortion.made_up_pictures import Pixels, curve
+from tests.codec.rate_distortion.made_up_pictures import curve
 from tests.codec.rate_distortion.report.browser import Page, browser_page, find_browser
 
 VOID = {"meta", "img", "input", "br"}
@@ -114,7 +115,7 @@ def test_versions_are_the_decoded_files_nearest_to_the_rate(
     assert (first.name, first.width, first.height) == ("wave-0.png", 48, 48)
 
 
-def shown(version: ShownVersion) -> Pixels:
+def shown(version: ShownVersion) -> Uint8Array:
     with Image.open(io.BytesIO(base64.b64decode(version.uri.partition(",")[2]))) as image:
         return np.asarray(image.convert("RGB"))
 
