@@ -82,7 +82,8 @@ def plot(
 
 
 def _is_of_model(path: Path) -> bool:
-    from codec.rate_distortion.ladder.model_file import MODEL_SCHEMAS, read_json
+    from codec.rate_distortion.files.result_file import read_json
+    from codec.rate_distortion.ladder.model_file import MODEL_SCHEMAS
 
     return read_json(path).get("schema") in MODEL_SCHEMAS
 

@@ -13,6 +13,9 @@ CalotypeError
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from bitstream.errors import CalotypeError, InputError, UsageError
 from codec.system.missing_extra import MissingExtraError as MissingExtraError
 
@@ -27,3 +30,15 @@ class ResultFileError(InputError):
 
 class MeasurementError(CalotypeError):
     """A codec under measurement failed, or its file did not come back as the same picture."""
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Turn what goes wrong while parsed JSON is taken apart into a `ResultFileError`.
+
+    what   is read, such as "the ladder"
+    """
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
+        raise ResultFileError(f"{what} is not complete: {type(error).__name__}: {error}") from error

@@ -17,7 +17,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from bitstream.errors import UsageError
-from codec.rate_distortion.errors import ResultFileError
+from codec.rate_distortion.errors import ResultFileError, reading
 
 CURVE_SCHEMA = "calotype.model_curve/1"
 NATS_PER_BIT = math.log(2)
@@ -109,7 +109,7 @@ class RDCurve:
                 f"schema {content.get('schema')!r}, expected {CURVE_SCHEMA!r}: "
                 "not the curve of a generative model"
             )
-        try:
+        with reading("a curve in the result file"):
             values: dict[str, Any] = {
                 name: tuple(math.nan if v is None else float(v) for v in content[name])
                 for name in ROW_FIELDS
@@ -121,10 +121,6 @@ class RDCurve:
             for name in ("images", "chains", "temperatures", "seed", "gradients"):
                 values[name] = int(content[name])
             return cls(**values)
-        except (KeyError, TypeError, ValueError, UsageError) as error:
-            raise ResultFileError(
-                f"a curve in the result file is not complete: {type(error).__name__}: {error}"
-            ) from error
 
     def to_csv(self) -> str:
         """CSV text with a header line, one row for each β; what was not measured is empty."""

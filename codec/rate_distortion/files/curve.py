@@ -25,7 +25,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from codec.rate_distortion.errors import ResultFileError
+from codec.rate_distortion.errors import reading
 from codec.rate_distortion.metrics import METRICS, PEAK, psnr_from_mse_db
 
 DISTORTION = "mean squared error over the R, G and B samples of 8-bit pixels"
@@ -161,7 +161,7 @@ class OperationalCurve:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> OperationalCurve:
         """Rebuild a curve from `to_json`; raises `ResultFileError` on missing or odd fields."""
-        try:
+        with reading("a curve in the result file"):
             images = tuple(MeasuredImage(str(n), int(w), int(h)) for n, w, h in content["images"])
             low, high = content["pixel_range"]
             return cls(
@@ -175,10 +175,6 @@ class OperationalCurve:
                 weights=content.get("weights"),
                 pixel_range=(int(low), int(high)),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ResultFileError(
-                f"a curve in the result file is not complete: {type(error).__name__}: {error}"
-            ) from error
 
 
 def _finite(value: float, digits: int) -> float | None:

@@ -88,15 +88,23 @@ def make_folder(path: Path) -> None:
         raise OutputError(f"cannot make the folder {path}: {error.strerror or error}") from error
 
 
-def read_result(path: Path) -> ResultFile:
-    """Read a result file; raises `ResultFileError` when it is not one of this schema."""
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; raises `ResultFileError`."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ResultFileError(f"{path}: cannot be read: {error}") from error
-    except ValueError as error:
+        raise ResultFileError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
         raise ResultFileError(f"{path}: not JSON: {error}") from error
-    schema = content.get("schema") if isinstance(content, dict) else None
+    if not isinstance(content, dict):
+        raise ResultFileError(f"{path}: holds {type(content).__name__}, expected a JSON object")
+    return content
+
+
+def read_result(path: Path) -> ResultFile:
+    """Read a result file; raises `ResultFileError` when it is not one of this schema."""
+    content = read_json(path)
+    schema = content.pop("schema", None)
     if schema != SCHEMA:
         raise ResultFileError(
             f"{path}: schema {schema!r}, expected {SCHEMA!r}; "
@@ -105,5 +113,4 @@ def read_result(path: Path) -> ResultFile:
     curves = content.pop("curves", None)
     if not isinstance(curves, list):
         raise ResultFileError(f"{path}: has no list of curves")
-    content.pop("schema")
     return ResultFile(tuple(OperationalCurve.from_json(curve) for curve in curves), content)

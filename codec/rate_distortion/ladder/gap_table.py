@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from bitstream.errors import UsageError
-from codec.rate_distortion.errors import ResultFileError
+from codec.rate_distortion.errors import ResultFileError, reading
 from codec.rate_distortion.model_curve import NATS_PER_BIT, RDCurve
 
 GAP_SCHEMA = "calotype.gap_table/1"
@@ -175,7 +175,7 @@ class GapTable:
         """Rebuild a table from what was measured; raises `ResultFileError` for anything else."""
         if content.get("schema") != GAP_SCHEMA:
             raise ResultFileError(f"schema {content.get('schema')!r}, expected {GAP_SCHEMA!r}")
-        try:
+        with reading("the gap table"):
             if content["rate_unit"] != RATE_UNIT:
                 raise ValueError(f"rate_unit {content['rate_unit']!r}, expected {RATE_UNIT!r}")
             names = [item.name for item in fields(GapMeasurements)]
@@ -187,10 +187,6 @@ class GapTable:
                 convention=str(content["convention"]),
                 measured=GapMeasurements(**{n: float(content["measured"][n]) for n in names}),
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise ResultFileError(
-                f"the gap table is not complete: {type(error).__name__}: {error}"
-            ) from error
 
 
 def rate_change_nats(curve: RDCurve, start: float, end: float) -> float:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bitstream.errors import UsageError
-from codec.rate_distortion.errors import ResultFileError
+from codec.rate_distortion.errors import ResultFileError, reading
 from codec.rate_distortion.ladder.rung import Rung, rung_from_json, rung_to_json
 
 LADDER_SCHEMA = "calotype.ladder/1"
@@ -151,7 +151,7 @@ class Ladder:
         """Rebuild a ladder from `to_json`; raises `ResultFileError` for anything else."""
         if content.get("schema") != LADDER_SCHEMA:
             raise ResultFileError(f"schema {content.get('schema')!r}, expected {LADDER_SCHEMA!r}")
-        try:
+        with reading("the ladder"):
             if content["rate_unit"] != RATE_UNIT:
                 raise ValueError(f"rate_unit {content['rate_unit']!r}, expected {RATE_UNIT!r}")
             conventions = (str(content["distortion_name"]), str(content["convention"]))
@@ -159,7 +159,3 @@ class Ladder:
             return cls(
                 str(content["model"]), str(content["data_set"]), int(content["images"]), rungs
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ResultFileError(
-                f"the ladder is not complete: {type(error).__name__}: {error}"
-            ) from error

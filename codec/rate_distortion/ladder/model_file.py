@@ -5,7 +5,6 @@ write_model_result(path, result)   and   read_model_result(path)   are inverse
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 from bitstream.errors import UsageError
 from codec.rate_distortion.errors import ResultFileError
-from codec.rate_distortion.files.result_file import format_json, write_text
+from codec.rate_distortion.files.result_file import format_json, read_json, write_text
 from codec.rate_distortion.ladder.gap_table import GAP_SCHEMA, GapTable
 from codec.rate_distortion.ladder.ladder import LADDER_SCHEMA, RATE_UNIT, Ladder
 from codec.rate_distortion.ladder.result_schema import check_content, pixel_range_of, reduction_of
@@ -90,19 +89,6 @@ def write_model_result(path: Path, result: AnyModelResult) -> None:
     content = result.to_json()
     check_content(content)
     write_text(path, format_json(content) + "\n")
-
-
-def read_json(path: Path) -> Mapping[str, Any]:
-    """A JSON object from a file; raises `ResultFileError`."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ResultFileError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise ResultFileError(f"{path}: not JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ResultFileError(f"{path}: holds {type(content).__name__}, expected a JSON object")
-    return content
 
 
 def read_model_result(path: Path) -> AnyModelResult:

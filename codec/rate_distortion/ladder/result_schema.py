@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from codec.rate_distortion.errors import ResultFileError
@@ -29,7 +30,7 @@ REDUCTIONS = ("sum", "mean", "nats", "dimensionless")
 _REDUCTION = re.compile(rf"\b({'|'.join(REDUCTIONS)})\b")
 _RANGE = re.compile(r"\bpixels (-?\d+(?:\.\d+)?)\.\.(-?\d+(?:\.\d+)?)")
 
-Check = Callable[[Any], bool]
+_Kinds = Mapping[str, str]
 
 
 def reduction_of(convention: str) -> str | None:
@@ -52,139 +53,104 @@ def check_content(content: object) -> str:
     if not isinstance(content, Mapping):
         raise ResultFileError(f"holds {type(content).__name__}, expected a JSON object")
     schema = content.get("schema")
-    if schema not in _CHECKS:
-        raise ResultFileError(f"schema {schema!r}, expected one of {', '.join(_CHECKS)}")
-    problems = _problems(content, _CHECKS[schema], "")
-    if not problems:
-        problems = _columns(content, "") if schema == CURVE_SCHEMA else []
-        for index, rung in enumerate(content["rungs"] if schema == LADDER_SCHEMA else ()):
-            where = f"rungs[{index}]."
-            problems += _problems(rung, _RUNG, where) if isinstance(rung, Mapping) else [where]
-        if schema == GAP_SCHEMA:
-            problems += _problems(content["measured"], _MEASURED, "measured.")
+    if not isinstance(schema, str) or schema not in _FIELDS:
+        raise ResultFileError(f"schema {schema!r}, expected one of {', '.join(_FIELDS)}")
+    problems = _problems(content, _FIELDS[schema])
+    if not problems and schema == CURVE_SCHEMA:
+        count = len(content["beta"])
+        problems = [
+            f"{name} ({len(content[name])} entries for {count} of beta)"
+            for name in (*ROW_FIELDS, "failures")
+            if len(content[name]) != count
+        ]
+    if not problems and schema == LADDER_SCHEMA:
+        for index, rung in enumerate(content["rungs"]):
+            problems += _problems(rung, _RUNG, f"rungs[{index}].")
+    if not problems and schema == GAP_SCHEMA:
+        problems = _problems(content["measured"], _MEASURED, "measured.")
     if problems:
         raise ResultFileError(f"{schema}: missing or unusable: {', '.join(problems[:5])}")
-    return str(schema)
+    return schema
 
 
-def _problems(content: Mapping[str, Any], checks: Mapping[str, Check], where: str) -> list[str]:
+def _problems(content: object, kinds: _Kinds, where: str = "") -> list[str]:
+    if not isinstance(content, Mapping):
+        return [where]
     return [
         where + name
-        for name, is_good in checks.items()
-        if name not in content or not is_good(content[name])
+        for name, kind in kinds.items()
+        if name not in content or not _is(kind, content[name])
     ]
 
 
-def _columns(content: Mapping[str, Any], where: str) -> list[str]:
-    count = len(content["beta"])
-    return [
-        f"{where}{name} ({len(content[name])} entries for {count} of beta)"
-        for name in (*ROW_FIELDS, "failures")
-        if len(content[name]) != count
-    ]
+def _is(kind: str, value: Any) -> bool:
+    """Whether a value is of a kind; "A?" is null or an A, "A*" a list of it, "A+" a full list.
+
+    A kind that is none of those here is a text that the value has to equal; "|" divides several.
+    """
+    if kind.endswith("?"):
+        return value is None or _is(kind[:-1], value)
+    if kind.endswith(("*", "+")):
+        is_list = isinstance(value, list) and (bool(value) or kind[-1] == "*")
+        return is_list and all(_is(kind[:-1], item) for item in value)
+    if kind == "number":
+        return type(value) in (int, float) and math.isfinite(value)
+    if kind == "count":
+        return type(value) is int and value >= 0
+    if kind == "flag":
+        return isinstance(value, bool)
+    if kind == "anything":
+        return True
+    if kind == "object":
+        return isinstance(value, Mapping)
+    if kind == "range":
+        return _is("number+", value) and len(value) == 2 and value[0] < value[1]
+    if not isinstance(value, str):
+        return False
+    if kind == "convention":
+        return None not in (reduction_of(value), pixel_range_of(value))
+    return kind == "text" or (kind == "name" and bool(value.strip())) or value in kind.split("|")
 
 
-def _is_number(value: object) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and bool(value.strip())
-
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and value >= 0
-
-
-def _is_column(value: object) -> bool:
-    return isinstance(value, list) and all(v is None or _is_number(v) for v in value)
-
-
-def _is_full_column(value: object) -> bool:
-    return isinstance(value, list) and bool(value) and all(map(_is_number, value))
-
-
-def _are_flags(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(v, bool) for v in value)
-
-
-def _are_reasons(value: object) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(row, list) and all(isinstance(v, str) for v in row) for row in value
-    )
-
-
-def _is_convention(value: object) -> bool:
-    return isinstance(value, str) and None not in (reduction_of(value), pixel_range_of(value))
-
-
-def _is_range(value: object) -> bool:
-    return _is_full_column(value) and len(value) == 2 and value[0] < value[1]  # type: ignore[arg-type,index]
-
-
-def _is(*allowed: str) -> Check:
-    return lambda value: value in allowed
-
-
-def _or_null(check: Check) -> Check:
-    return lambda value: value is None or check(value)
-
-
-_COMMON: dict[str, Check] = {
-    "distortion_name": _is_text,
-    "convention": _is_convention,
-    "model": _is_text,
-    "data_set": _is_text,
-    "images": _is_count,
+_COMMON: _Kinds = {
+    **dict.fromkeys(("distortion_name", "model", "data_set"), "name"),
+    "convention": "convention",
+    "images": "count",
 }
-
-_CURVE: dict[str, Check] = {
-    **_COMMON,
-    "rate_unit": _is(ladder.RATE_UNIT),
-    "distortion_reduction": _is(*REDUCTIONS),
-    "pixel_range": _is_range,
-    "selection": _is_text,
-    **dict.fromkeys(ROW_FIELDS, _is_column),
-    "beta": _is_full_column,
-    "certified": _are_flags,
-    "failures": _are_reasons,
-    **dict.fromkeys(("chains", "temperatures", "seed", "gradients"), _is_count),
+_FIELDS: Mapping[str, _Kinds] = {
+    CURVE_SCHEMA: {
+        **_COMMON,
+        "rate_unit": ladder.RATE_UNIT,
+        "distortion_reduction": "|".join(REDUCTIONS),
+        "pixel_range": "range",
+        "selection": "name",
+        **dict.fromkeys(ROW_FIELDS, "number?*"),
+        "beta": "number+",
+        "certified": "flag*",
+        "failures": "text**",
+        **dict.fromkeys(("chains", "temperatures", "seed", "gradients"), "count"),
+    },
+    LADDER_SCHEMA: {
+        **_COMMON,
+        "rate_unit": ladder.RATE_UNIT,
+        "violations": "anything*",
+        "rungs": "anything+",
+    },
+    GAP_SCHEMA: {
+        **_COMMON,
+        "rate_unit": gap_table.RATE_UNIT,
+        "total_bits": "number",
+        **dict.fromkeys(("terms_bits", "residual_parts_bits", "measured"), "object"),
+        "residual_percent": "number?",
+    },
 }
-
-_LADDER: dict[str, Check] = {
-    **_COMMON,
-    "rate_unit": _is(ladder.RATE_UNIT),
-    "violations": lambda value: isinstance(value, list),
-    "rungs": lambda value: isinstance(value, list) and bool(value),
+_RUNG: _Kinds = {
+    "name": "name",
+    "kind": "|".join(KINDS),
+    **dict.fromkeys(("distortion", "rate_nats", "rate_low_nats", "rate_high_nats"), "number+"),
+    "certified": "flag*",
+    **dict.fromkeys(("beta", "distortion_high"), "number+?"),
+    "ceiling_nats": "number?",
+    "ceiling_name": "text",
 }
-
-_RUNG: dict[str, Check] = {
-    "name": _is_text,
-    "kind": _is(*KINDS),
-    **dict.fromkeys(
-        ("distortion", "rate_nats", "rate_low_nats", "rate_high_nats"), _is_full_column
-    ),
-    "certified": _are_flags,
-    "beta": _or_null(_is_full_column),
-    "distortion_high": _or_null(_is_full_column),
-    "ceiling_nats": _or_null(_is_number),
-    "ceiling_name": lambda value: isinstance(value, str),
-}
-
-_GAP: dict[str, Check] = {
-    **_COMMON,
-    "rate_unit": _is(gap_table.RATE_UNIT),
-    "total_bits": _is_number,
-    "terms_bits": lambda value: isinstance(value, Mapping),
-    "residual_parts_bits": lambda value: isinstance(value, Mapping),
-    "residual_percent": _or_null(_is_number),
-    "measured": lambda value: isinstance(value, Mapping),
-}
-
-_MEASURED: dict[str, Check] = dict.fromkeys(GapMeasurements.__dataclass_fields__, _is_number)
-
-_CHECKS: dict[str, dict[str, Check]] = {
-    CURVE_SCHEMA: _CURVE,
-    LADDER_SCHEMA: _LADDER,
-    GAP_SCHEMA: _GAP,
-}
+_MEASURED: _Kinds = dict.fromkeys((item.name for item in fields(GapMeasurements)), "number")

@@ -252,26 +252,11 @@ def rung_to_json(rung: Rung) -> dict[str, Any]:
 
 
 def rung_from_json(content: Mapping[str, Any], distortion_name: str, convention: str) -> Rung:
-    """Rebuild a rung; raises `KeyError`, `TypeError` or `ValueError` for anything else."""
-
-    def column(name: str) -> tuple[float, ...]:
-        return tuple(float(value) for value in content[name])
-
-    ceiling = content.get("ceiling_nats")
-    return Rung(
-        name=str(content["name"]),
-        kind=str(content["kind"]),
-        distortion=column("distortion"),
-        rate_nats=column("rate_nats"),
-        rate_low_nats=column("rate_low_nats"),
-        rate_high_nats=column("rate_high_nats"),
-        certified=tuple(bool(value) for value in content["certified"]),
-        distortion_name=distortion_name,
-        convention=convention,
-        beta=None if content.get("beta") is None else column("beta"),
-        ceiling_nats=None if ceiling is None else float(ceiling),
-        ceiling_name=str(content.get("ceiling_name", "")),
-        distortion_high=(
-            None if content.get("distortion_high") is None else column("distortion_high")
-        ),
-    )
+    """Rebuild a rung; raises `TypeError` or `UsageError` for anything else."""
+    names = {item.name for item in fields(Rung)}
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in content.items()
+        if name in names
+    }
+    return Rung(**{**values, "distortion_name": distortion_name, "convention": convention})

@@ -82,7 +82,8 @@ def test_result_file_round_trip(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("{", "not JSON"),
-        ("[]", "schema None"),
+        ("[]", "holds list"),
+        ("{}", "schema None"),
         ('{"schema": "calotype.rate_distortion/99"}', "expected 'calotype.rate_distortion/1'"),
         (f'{{"schema": "{SCHEMA}"}}', "no list of curves"),
         (f'{{"schema": "{SCHEMA}", "curves": [{{"codec": "x"}}]}}', "not complete"),
