@@ -44,7 +44,7 @@ def test_the_likelihood_is_that_of_training(folder: Path, tmp_path: Path) -> Non
         learner = DrawLearner(changed, autocast=False)
         learner.network = model(folder, name).network
         images = images_of(folder, name)
-        expected = learner.eval().validate(torch.from_numpy(images.astype(np.float32) / 255))
+        expected = learner.eval().measure(torch.from_numpy(images.astype(np.float32) / 255))
         assert found["nelbo_nats"] == pytest.approx(expected["nelbo_nats"], rel=1e-5)
         assert found["kl_nats"] == pytest.approx(expected["kl_nats"], rel=1e-5)
         assert sum(found["kl_nats_of_each_step"]) == pytest.approx(found["kl_nats"], rel=1e-5)

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from torch import Tensor
 
 from bitstream.errors import InputError
 
@@ -78,6 +80,12 @@ def load_photographs(
             + ", ".join(map(str, paths))
         )
     return photographs
+
+
+def to_tensor(pixels: Pixels, device: torch.device) -> Tensor:
+    """uint8 (batch, h, w, 3) to float32 (batch, 3, h, w) in [0, 1], channels last."""
+    tensor = torch.from_numpy(np.array(pixels)).to(device, non_blocking=True)
+    return tensor.permute(0, 3, 1, 2).float().div_(255)
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 
 from bitstream.errors import InputError
 from codec.datasets.arrays import Images, read_images
@@ -16,36 +17,30 @@ MEMORY_BYTES = 2**33
 """Pictures are read until so many bytes of pixels are there."""
 
 
-class ImagePreset(Protocol):
-    """What a preset says of its images; `GenerativePreset` tells what `pad` and `crop` mean."""
+def read_small_images(
+    path: Path,
+    shape: tuple[int, int, int],
+    *,
+    pad: int = 0,
+    crop: int | None = None,
+    part: str = "train",
+) -> Images:
+    """The images of a data set: uint8 (n, C, H, W).
 
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) as the networks see them."""
-
-    @property
-    def pad(self) -> int:
-        """Black pixels on each side."""
-
-    @property
-    def crop(self) -> int | None:
-        """Side of the centre square of pictures, 0 for the largest."""
-
-
-def preset_images(preset: ImagePreset, path: Path, *, part: str = "train") -> Images:
-    """The images of a data set as a preset sees them: uint8 (n, C, H, W).
-
-    path  what `read_images` takes; where the preset crops, a folder or `.tar` of pictures of any
-          size, perhaps in `train/` and `test/`, of which no more than 8 GiB are kept
-    part  "train" or "test", where the path holds both
+    path   what `read_images` takes; with a crop, a folder or `.tar` of pictures of any size,
+           perhaps in `train/` and `test/`, of which no more than 8 GiB are kept
+    shape  (C, H, W) of the result
+    pad    black pixels that are added on each side
+    crop   side of the centre square of pictures that is reduced to the shape, 0 for the largest;
+           None takes images as they are
+    part   "train" or "test", where the path holds both
 
     Raises `InputError` for what cannot be read or does not fit.
     """
-    channels, height, width = preset.image_shape
-    pad, path = preset.pad, Path(path)
+    channels, height, width = shape
     inner = (channels, height - 2 * pad, width - 2 * pad)
-    if preset.crop is not None and (path.is_dir() or path.suffix.lower() == ".tar"):
-        images = _cut_pictures(path, inner, preset.crop, part)
+    if crop is not None and (path.is_dir() or path.suffix.lower() == ".tar"):
+        images = _cut_pictures(path, inner, crop, part)
     else:
         images = read_images(path, shape=inner, part=part)
     return np.pad(images, ((0, 0), (0, 0), (pad, pad), (pad, pad))) if pad else images
@@ -102,3 +97,25 @@ def evenly(images: Images, count: int) -> Images:
     """No more than `count` of the images, evenly spaced."""
     places = np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int)
     return np.ascontiguousarray(images[places])
+
+
+def to_tensor(images: Images) -> Tensor:
+    """uint8 (n, C, H, W) to float32 in [0, 1]."""
+    return torch.from_numpy(images.astype(np.float32) / 255)
+
+
+class BatchSampler:
+    """Every image once in an epoch, in an order that the seed and the epoch's number fix."""
+
+    def __init__(self, images: Images, *, batch: int, seed: int) -> None:
+        self.images, self.batch, self.seed = images, min(batch, len(images)), seed
+        self._epoch, self._order = -1, np.arange(0)
+
+    def __call__(self, number: int) -> Tensor:
+        """Batch `number`: float32 (batch, C, H, W) in [0, 1]."""
+        epoch, place = divmod(number, len(self.images) // self.batch)
+        if epoch != self._epoch:
+            rng = np.random.default_rng((self.seed, epoch))
+            self._epoch, self._order = epoch, rng.permutation(len(self.images))
+        chosen = self._order[place * self.batch : (place + 1) * self.batch]
+        return to_tensor(self.images[chosen])

@@ -2,39 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 from codec.models.dplc.networks import DplcConfig
+from training.generative.config import FramedPreset
 
 PLAIN_RATES = (2, 8, 32, 128)
 
 
 @dataclass(frozen=True)
-class DplcPreset:
+class DplcPreset(FramedPreset):
     """A training run of E and B at all rates, or of a plain autoencoder (`model.noise` of 0).
 
-    The losses are those of `training.dplc.learner`. The learning rate follows a linear warm-up and
-    a cosine over the run's budget (steps or minutes).
+    The losses are those of `training.dplc.learner`.
 
     mmd_weights  λ of each rate: what the maximum mean discrepancy of B(E(X)) and N(0, I) weighs
                  beside the root of the mean squared error; empty for a plain autoencoder.
                  Published is 300 at 8 symbols per position, "adapt to rate" for others
     softness     σ of the quantiser's gradient
-    pad, crop    as those of `training.generative.config.GenerativePreset`
-    validation   images held out of the training part, its last ones
     """
 
     model: DplcConfig
     mmd_weights: tuple[float, ...] = ()
+    _: KW_ONLY
     softness: float = 1.0
-    pad: int = 0
-    crop: int | None = None
     batch: int = 256
-    learning_rate: float = 1e-3
-    final_learning_rate: float = 1e-5
-    warmup_steps: int = 200
-    validation: int = 5000
-    seed: int = 0
 
     @property
     def is_plain(self) -> bool:

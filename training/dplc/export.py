@@ -1,4 +1,4 @@
-"""`python -m training.dplc.export --run RUN --data DATA -o FOLDER`: weights file and card.
+"""A training run of the distribution-preserving codec becomes a weights file and its card.
 
 Batch norms are folded into the last layers of the maps B, and the networks rounded to float16.
 With what they have become, a prior of the symbols is fitted to training images at each rate, and
@@ -7,40 +7,34 @@ put into fixed point; all figures on the card are of the exported weights.
 
 from __future__ import annotations
 
-import argparse
 import math
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from bitstream.container import container_from_bytes, container_to_bytes
-from bitstream.errors import CalotypeError, InputError, UsageError
+from bitstream.errors import UsageError
 from codec.datasets.arrays import Images
 from codec.loading import HASH_BYTES
 from codec.models.dplc import DPLC
 from codec.models.dplc.coder import DplcCoder, dplc_arrays
-from codec.models.dplc.networks import DplcConfig, DplcNetworks
+from codec.models.dplc.networks import DplcNetworks
 from codec.models.dplc.prior import ExactBitPrior
 from codec.models.sheets import sheet_of
 from codec.pictures.picture import Picture
 from codec.pipeline.decode import decompress_container
 from codec.pipeline.encode import compress_picture
-from training.data.small_images import evenly, preset_images
+from training.data.small_images import evenly, to_tensor
 from training.dplc.config import DplcPreset
 from training.dplc.figures import rate_figures
 from training.dplc.learner import DplcLearner
 from training.dplc.prior_fit import fit_prior
-from training.generative.command import named_device
-from training.generative.run import build_learner, load_generative_checkpoint, to_tensor
-from training.loop.export import write_weights_file
-from training.loop.origin import Origin, add_origin_options, card_head
-from training.photo.learner import CHECKPOINT
+from training.loop.export import ExportOptions, Run, write_weights_file
+from training.loop.origin import Origin, card_head
 
 TRAINING_IMAGES = 20_000
 """So many training images the priors are fitted to."""
@@ -49,31 +43,11 @@ SHEET = 32
 _AT_ONCE = 1000
 
 
-@dataclass(frozen=True)
-class Run:
-    """What a training run has come to: the learner in evaluation mode, in float32."""
-
-    name: str
-    learner: DplcLearner
-    state: dict[str, Any]
-
-
-def load_dplc_run(run: Path) -> Run:
-    """Read the checkpoint of a finished run. Raises `InputError`."""
-    state = load_generative_checkpoint(run / CHECKPOINT)
-    if "rates" not in state["preset"]["model"]:
-        raise InputError(
-            f"{run}: not a distribution-preserving codec; export it with "
-            "python -m training.generative.export or training.draw.export"
-        )
-    if not state["finished"]:
-        raise InputError(f"{run}: the run has not ended; go on with it: --resume")
-    known = {f.name for f in fields(DplcPreset)}
-    values = {key: value for key, value in state["preset"].items() if key in known}
-    preset = DplcPreset(**{**values, "model": DplcConfig(**values["model"])})
-    learner = build_learner(preset, autocast=False)
-    learner.load_state_dict(state["learner"])
-    return Run(state["name"] or DPLC.name, learner.eval(), state)
+def trained_learner(run: Run[DplcPreset]) -> DplcLearner:
+    """The learner of a run, in evaluation mode and float32."""
+    learner = DplcLearner(run.preset, autocast=False)
+    learner.load_state_dict(run.networks())
+    return learner.eval()
 
 
 @torch.no_grad()
@@ -162,36 +136,33 @@ def measure_rates(coder: DplcCoder, images: Images) -> list[MeasuredRate]:
     return rows
 
 
-def export_run(
-    run: Run,
-    folder: Path,
-    origin: Origin,
-    *,
-    training: Images,
-    held_out: Images,
-    test: Images | None = None,
-    device: torch.device | None = None,
-) -> Path:
-    """Write `<preset>.safetensors`, `<preset>.md` and the registry; returns the weights file.
+def export_dplc(run: Run[DplcPreset], options: ExportOptions) -> Path:
+    """Write `<preset>.safetensors`, its card and the registry entry; returns the weights file.
 
-    training, held_out  uint8 (n, C, s, s), what priors are fitted to and chosen by
-    test                what the card's figures are measured on, the held-out images if None
+    Priors are fitted to the training images of `data`, and chosen by those held out. The card's
+    figures are measured on the test part, on the images held out where there is none.
 
     Raises `UsageError` or `WeightsMismatchError` for weights that the file cannot hold.
     """
-    device = device or torch.device("cpu")
-    networks = exported_networks(run.learner).to(device)
-    priors = fitted_priors(networks, training, held_out)
+    if not options.data:
+        raise UsageError("the priors of dplc are fitted to training images: give --data")
+    images = run.preset.read(options.data[0])
+    training, held_out = run.preset.split(images)
+    test = run.preset.read_test(options.data[0], images, options.test)
+    networks = exported_networks(trained_learner(run)).to(options.device)
+    fitted_to = evenly(training, options.images or TRAINING_IMAGES)
+    priors = fitted_priors(networks, fitted_to, held_out)
     arrays = dplc_arrays(networks, priors)
     path, digest = write_weights_file(
-        folder, run.name, arrays, model=run.name, config=networks.config, models=[DPLC.name]
+        options.output, run.name, arrays, model=run.name, config=networks.config, models=[DPLC.name]
     )
-    coder = DplcCoder(networks, priors, bytes.fromhex(digest)[:HASH_BYTES], device=device)
+    hash_bytes = bytes.fromhex(digest)[:HASH_BYTES]
+    coder = DplcCoder(networks, priors, hash_bytes, device=options.device)
     measured = held_out if test is None else test
     figures = rate_figures(networks, to_tensor(measured))
     rows = measure_rates(coder, measured)
     part = f"{len(measured):,} {'held-out training' if test is None else 'test'} images"
-    text = _card(run, path, digest, origin) + _table(rows, figures, part)
+    text = _card(run, path, digest, networks, options.origin) + _table(rows, figures, part)
     path.with_suffix(".md").write_text(text, "utf-8")
     return path
 
@@ -217,79 +188,21 @@ def _table(rows: Sequence[MeasuredRate], figures: dict[str, float], part: str) -
     return "\n".join([*lines, ""])
 
 
-def _card(run: Run, path: Path, digest: str, origin: Origin) -> str:
-    parameters = sum(p.numel() for p in run.learner.networks.parameters())
+def _card(
+    run: Run[DplcPreset], path: Path, digest: str, networks: DplcNetworks, origin: Origin
+) -> str:
+    parameters = sum(p.numel() for p in networks.parameters())
     head = card_head(
         f"Weights of the distribution-preserving codec `{run.name}`",
         path,
         digest,
         parameters=f"{parameters:,}",
-        sizes=run.learner.config,
+        sizes=networks.config,
         licence=origin.licence,
-        rows=origin.after(run.state["step"], run.state["seconds"]).rows(),
+        rows=origin.rows(),
         tags=("image-compression", "generative-model"),
     )
     return f"""{head}
 Arrays `generator.*`, `encoders.*` and `maps.*` are float16, `prior.*` the priors of the symbols in
 fixed point, fitted to training images, `bit_tables.*` integer probability tables.
 """
-
-
-def _test_images(preset: DplcPreset, data: Path, training: Images) -> Images | None:
-    """The test part of a data set, None where it has none of its own."""
-    found = preset_images(preset, data, part="test")
-    count = min(len(found), len(training))
-    return None if np.array_equal(found[:count], training[:count]) else found
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m training.dplc.export")
-    parser.add_argument("--run", type=Path, required=True, help="folder of the training run")
-    parser.add_argument("-o", "--output", type=Path, default=Path("weights"))
-    parser.add_argument(
-        "--data",
-        type=Path,
-        required=True,
-        help="training data, for the priors; its test part is measured, if any",
-    )
-    parser.add_argument("--test", type=Path, help="data set whose test part is measured instead")
-    parser.add_argument(
-        "--images", type=int, default=TRAINING_IMAGES, help="how many training images to fit to"
-    )
-    add_origin_options(parser)
-    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
-    options = parser.parse_args(arguments)
-    origin = Origin.of(options)
-    try:
-        run = load_dplc_run(options.run)
-        preset = run.learner.preset
-        images = preset_images(preset, options.data)
-        split = len(images) - preset.validation
-        if split < 2:
-            raise InputError(
-                f"{options.data}: {len(images)} images, of which {preset.validation} are held out; "
-                "give the data of the training run"
-            )
-        if options.test is not None:
-            test: Images | None = preset_images(preset, options.test, part="test")
-        else:
-            test = _test_images(preset, options.data, images)
-        path = export_run(
-            run,
-            options.output,
-            origin,
-            training=evenly(images[:split], options.images),
-            held_out=images[split:],
-            test=test,
-            device=named_device(options.device),
-        )
-    except CalotypeError as error:
-        print(f"export: {error}", file=sys.stderr)
-        return error.exit_code
-    print(path)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -13,7 +13,7 @@ from codec.priors import StandardNormal
 
 
 def load_generator(path: Path, config: DplcConfig) -> Decoder:
-    """G of a file that `training.generative.export` wrote, of whatever family.
+    """G of a file that the export of a generative model wrote, of whatever family.
 
     Raises `WeightsMismatchError` for another file, `UsageError` for a generator of other sizes, or
     of codes that are not distributed as N(0, I).

@@ -13,26 +13,32 @@ A plain autoencoder has no noise and no MMD, and trains G with the rest.
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from bitstream.errors import UsageError
 from codec.models.dplc.networks import DplcNetworks, StochasticMap
 from codec.models.generative.networks import Decoder
 from training.dplc.config import DplcPreset
 from training.dplc.figures import draw_noise, rate_figures
-from training.generative.learner import Draw
+from training.generative.learner import Draw, ImageLearner
 from training.generative.wae import inverse_multiquadric_mmd, reconstruction_error
+from training.loop.optimise import descend
 
 SIGN_LEVELS = (-0.5, 0.5)
 
 
-class DplcLearner(nn.Module):
+class DplcLearner(ImageLearner):
     """The networks of all rates and how they learn; images come as float32 (n, C, s, s) in [0, 1].
 
     generator   G, whose weights are copied; without one G is untrained, which is for a plain
                 autoencoder, or a state that is loaded later
     """
+
+    family = "dplc"
 
     def __init__(
         self,
@@ -42,9 +48,10 @@ class DplcLearner(nn.Module):
         device: torch.device | None = None,
         generator: Decoder | None = None,
     ) -> None:
-        super().__init__()
-        self.preset, self.config, self.autocast = preset, preset.model, autocast
-        self.device = device or torch.device("cpu")
+        super().__init__(preset, autocast=autocast, device=device)
+        self.preset: DplcPreset = preset
+        self.config = preset.model
+        self.generator_is_given = generator is not None
         self.networks = DplcNetworks(preset.model)
         if generator is not None:
             self.networks.generator.load_state_dict(generator.state_dict())
@@ -57,37 +64,40 @@ class DplcLearner(nn.Module):
         parameters = [p for p in self.networks.parameters() if p.requires_grad]
         self._adam = torch.optim.Adam(parameters, lr=preset.learning_rate, fused=True)
 
-    def optimizers(self) -> dict[str, torch.optim.Adam]:
+    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
         """One, of everything that is trained."""
         return {"adam": self._adam}
 
-    def start(self, images: Tensor) -> None:
-        """Nothing is set before training."""
-
-    def finish(self, images: Tensor) -> None:
-        """Nothing is fitted after training."""
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state. Raises `UsageError` where another generator than its own is given."""
+        prefix = "networks.generator."
+        if self.generator_is_given and any(
+            not torch.equal(state["networks"][prefix + name].to(value.device), value)
+            for name, value in self.networks.generator.state_dict().items()
+        ):
+            raise UsageError(
+                "the file of --weights is not the generator of the run: go on without --weights, "
+                "or begin another run"
+            )
+        super().load_state(state)
 
     def forward(self, x: Tensor, rate: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Images at a rate that has symbols to x̂ (n, C, s, s) in [0, 1] and z (n, code)."""
         networks = self.networks
-        mixed = torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast)
         noise = draw_noise(networks, len(x), rate, generator).to(self.device)
-        with mixed:
+        with self.mixed():
             values = networks.encoders[rate](x)
             symbols = soft_to_hard(values.float(), softness=self.preset.softness)
             z = networks.maps[rate](symbols, noise)
         z = self.norms[rate](z.float())
-        with mixed:
+        with self.mixed():
             logits = networks.generator.logits(z)
         return logits.float().sigmoid(), z
 
     def train_step(
         self, draw: Draw, generator: torch.Generator, fraction: float
     ) -> dict[str, float]:
-        """One step of all rates; the figures of its batch.
-
-        A step whose loss is not finite changes no weights.
-        """
+        """One step of all rates."""
         x, preset = draw().to(self.device), self.preset
         normalized = copy.deepcopy(self.norms.state_dict())
         terms: list[Tensor] = []
@@ -105,16 +115,12 @@ class DplcLearner(nn.Module):
                 figures[f"mmd_s{symbols}"] = mmd.detach()
                 terms.append(preset.mmd_weights[rate] * mmd)
         loss = torch.stack(terms).sum()
-        if torch.isfinite(loss):
-            self._adam.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            self._adam.step()
-        else:
+        if not descend(loss, self._adam):
             self.norms.load_state_dict(normalized)
         return {"loss": float(loss.detach()), **{k: float(v) for k, v in figures.items()}}
 
     @torch.no_grad()
-    def validate(self, images: Tensor) -> dict[str, float]:
+    def measure(self, images: Tensor) -> dict[str, float]:
         """`rate_figures` of held-out images, float32 (n, C, s, s) in [0, 1]."""
         return rate_figures(self.folded(), images)
 

@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from training.loop.optimise import Schedule, set_learning_rate
+
 WEIGHT_PENALTIES = (10.0, 100.0)
 STEPS = 600
 BATCH = 512
@@ -56,6 +58,7 @@ def fit_prior(
     """
     known, unseen = _signs(bits), _signs(held_out)
     best: FittedPrior | None = None
+    schedule = Schedule(LEARNING_RATE)
     for penalty in weight_penalties:
         network = _VisibleBeliefNetwork(known)
         adam = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE, fused=True)
@@ -66,8 +69,7 @@ def fit_prior(
                 length = network.code_length_bits(unseen)
                 if best is None or length < best.held_out_bits:
                     best = network.fitted(length, penalty)
-            for group in adam.param_groups:
-                group["lr"] = LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * step / steps))
+            set_learning_rate(adam, schedule(step, step / steps))
             chosen = torch.randint(len(known), (BATCH,), generator=generator)
             nats = network.nats(known[chosen.to(known.device)]).mean()
             decay = penalty / (2 * len(known)) * network.weight.tril(-1).square().sum()

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
 
+import numpy as np
+
+from codec.datasets.arrays import Images, read_images
 from codec.models.draw.recursion import DrawConfig
+from training.data.crops import CropSampler, load_photographs
+from training.data.small_images import box_average
+from training.generative.config import ImagePreset
 
 
 @dataclass(frozen=True)
-class DrawPreset:
+class DrawPreset(ImagePreset):
     """A training run of a DRAW model. Losses are means over images.
-
-    The learning rate follows a linear warm-up and a cosine over the run's budget (steps or
-    minutes).
 
     side         of the square training images in pixels
     reduce       images are averaged over so many pixels in each direction before training
@@ -27,18 +31,16 @@ class DrawPreset:
                  and at quality 100; geometric between them
     cut          uniform posteriors: share of the images that are trained with their last steps
                  missing, so that every prefix is a good file
-    validation   images held out of the training part, its last ones
     """
 
     model: DrawConfig
+    _: KW_ONLY
     side: int = 28
     reduce: int = 1
     crops: int = 0
     mirror: bool = False
-    batch: int = 64
     optimizer: str = "soap"
     learning_rate: float = 6e-3
-    final_learning_rate: float = 1e-5
     warmup_steps: int = 100
     gradient_clip: float = 100.0
     cost_scale: float = 1.0
@@ -46,14 +48,26 @@ class DrawPreset:
     free_nats: float = 0.0
     trade_offs: tuple[float, float] = (1e-4, 3e-2)
     cut: float = 0.0
-    validation: int = 5000
-    seed: int = 0
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(channels, height, width) of the images in the data set."""
         side = self.side * self.reduce
         return self.model.channels, side, side
+
+    def read(self, path: Path, *, part: str = "train") -> Images:
+        """The images, reduced; where crops are cut, of a folder or `.tar` of photographs.
+
+        Of "test" as many crops are cut as a run holds out for validation.
+        """
+        if self.crops:
+            folder = path / part if (path / part).is_dir() else path
+            photographs = load_photographs([folder], smallest_side=self.side)
+            count = self.crops if part == "train" else self.validation
+            sampler = CropSampler(photographs, crop=self.side, batch=count, seed=self.seed)
+            return np.ascontiguousarray(sampler(0).transpose(0, 3, 1, 2))
+        images = read_images(path, shape=self.image_shape, part=part)
+        return box_average(images, self.reduce)
 
 
 def _digits(steps: int, hidden: int) -> DrawPreset:

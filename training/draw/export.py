@@ -1,4 +1,4 @@
-"""`python -m training.draw.export --run RUN -o FOLDER`: weights file and card of a DRAW model.
+"""A training run of DRAW becomes a weights file and its card.
 
 The weights are rounded to fixed point, and all figures but those of training are measured with
 what they became. Uniform posteriors get probability tables, fitted to the symbols that the exact
@@ -8,17 +8,12 @@ fitted to training images.
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from bitstream.errors import CalotypeError, InputError, UsageError
+from bitstream.errors import UsageError
 from bitstream.tables import TableSet, gaussian_tables
 from codec.datasets.arrays import Images
 from codec.loading import HASH_BYTES
@@ -26,19 +21,15 @@ from codec.models.draw import ARCHIVE, DRAW
 from codec.models.draw.archive import bits_back_arrays
 from codec.models.draw.coder import TABLE_PREFIX, DrawCoder
 from codec.models.draw.exact import ExactDraw, exact_arrays, log_scale_levels
-from codec.models.draw.network import network_from_arrays
-from codec.models.draw.recursion import DrawConfig
-from training.data.small_images import evenly
+from codec.models.draw.network import DrawNetwork, network_from_arrays
+from training.data.small_images import evenly, to_tensor
 from training.draw.archive_bins import fitted_bits
 from training.draw.config import DrawPreset
-from training.draw.data import draw_images
 from training.draw.learner import DrawLearner
-from training.generative.run import build_learner, load_generative_checkpoint, to_tensor
 from training.generative.vae import binarize
-from training.loop.export import Array, measured_table, write_weights_file
-from training.loop.origin import Origin, add_origin_options, card_head
+from training.loop.export import Array, ExportOptions, Run, measured_table, write_weights_file
+from training.loop.origin import Origin, card_head
 from training.loop.table_fit import count_symbols, latent_tables, new_histogram
-from training.photo.learner import CHECKPOINT
 
 QUALITIES = 12
 """Tables are fitted at so many qualities, 1 .. 100."""
@@ -57,39 +48,11 @@ UNITS = {
 }
 
 
-@dataclass(frozen=True)
-class Run:
-    """What a training run has come to: the learner in evaluation mode, in float32."""
-
-    name: str
-    learner: DrawLearner
-    state: dict[str, Any]
-
-    @property
-    def preset(self) -> DrawPreset:
-        """How it was trained."""
-        return self.learner.preset
-
-
-def load_draw_run(run: Path, *, unfinished: bool = False) -> Run:
-    """Read the checkpoint of a run.
-
-    unfinished  take a run that has not ended as well
-    Raises `InputError`.
-    """
-    state = load_generative_checkpoint(run / CHECKPOINT)
-    if "posterior" not in state["preset"]["model"]:
-        raise InputError(
-            f"{run}: not a DRAW model; export it with python -m training.generative.export"
-        )
-    if not (state["finished"] or unfinished):
-        raise InputError(f"{run}: the run has not ended; go on with it (--resume), or --unfinished")
-    known = {f.name for f in fields(DrawPreset)}
-    values = {key: value for key, value in state["preset"].items() if key in known}
-    preset = DrawPreset(**{**values, "model": DrawConfig(**values["model"])})
-    learner = build_learner(preset, autocast=False)
-    learner.load_state_dict(state["learner"])
-    return Run(state["name"] or DRAW.name, learner.eval(), state)
+def trained_learner(run: Run[DrawPreset]) -> DrawLearner:
+    """The learner of a run, in evaluation mode and float32."""
+    learner = DrawLearner(run.preset, autocast=False)
+    learner.load_state_dict(run.networks())
+    return learner.eval()
 
 
 def draw_arrays(
@@ -137,8 +100,25 @@ def step_tables(network: ExactDraw, images: Images) -> TableSet:
     return latent_tables(histogram, scales)
 
 
-def export_run(
-    run: Run,
+def export_draw(run: Run[DrawPreset], options: ExportOptions) -> Path:
+    """Write the weights file of a run, what is fitted to `data` in it; measure it on a test part.
+
+    Raises what `write_draw` raises.
+    """
+    preset = run.preset
+    training = test = None
+    if options.data:
+        images = preset.read(options.data[0])
+        test = preset.read_test(options.data[0], images, options.test)
+        count = options.images or TRAINING_IMAGES[preset.model.posterior]
+        training = evenly(preset.split(images)[0], count)
+    elif options.test is not None:
+        test = preset.read(options.test, part="test")
+    return write_draw(run, options.output, options.origin, training=training, test=test)
+
+
+def write_draw(
+    run: Run[DrawPreset],
     folder: Path,
     origin: Origin,
     *,
@@ -153,8 +133,9 @@ def export_run(
     Raises `UsageError` where uniform posteriors come without training images,
     `WeightsMismatchError` for weights that do not fit fixed point.
     """
-    config = run.learner.config
-    exact = exact_arrays(config, run.learner.network.state_dict())
+    learner = trained_learner(run)
+    config = learner.config
+    exact = exact_arrays(config, learner.network.state_dict())
     network = ExactDraw(config, exact)
     arrays = draw_arrays(network, exact, training)
     path, digest = write_weights_file(
@@ -167,9 +148,9 @@ def export_run(
         metadata={"side": str(run.preset.side)},
     )
     # From here on the learner measures what was exported.
-    run.learner.network.load_state_dict(network_from_arrays(config, exact).state_dict())
-    figures = {} if test is None else run.learner.validate(to_tensor(test))
-    text = _card(run, path, digest, exact, origin, figures)
+    learner.network.load_state_dict(network_from_arrays(config, exact).state_dict())
+    figures = {} if test is None else learner.measure(to_tensor(test))
+    text = _card(run, path, digest, learner.network, origin, figures)
     if test is not None and config.posterior == "uniform":
         tables = TableSet.from_arrays(arrays, TABLE_PREFIX)
         coder = DrawCoder(network, tables, bytes.fromhex(digest)[:HASH_BYTES])
@@ -185,87 +166,37 @@ def _unit(figure: str) -> str:
 
 
 def _card(
-    run: Run,
+    run: Run[DrawPreset],
     path: Path,
     digest: str,
-    exact: dict[str, Array],
+    network: DrawNetwork,
     origin: Origin,
     test: dict[str, float],
 ) -> str:
-    state = run.state
-    parameters = sum(p.numel() for p in run.learner.network.parameters())
+    parameters = sum(p.numel() for p in network.parameters())
     rows = []
-    if state["figures"]:
+    if run.figures:
         held_out = f"{run.preset.validation:,} held-out training images"
         rows = ["", f"| figure | validation ({held_out}), as trained | test, as exported |"]
         rows.append("|---|---|---|")
-    for key, value in state["figures"].items():
+    for key, value in run.figures.items():
         measured = f"{test[key]:.4f}" if key in test else "–"
         rows.append(f"| {_unit(key)} | {value:.4f} | {measured} |")
     kind = (
         "`step_tables.*` integer probability tables, fitted to training images."
-        if run.learner.config.posterior == "uniform"
+        if run.preset.model.posterior == "uniform"
         else "the others what an archive is coded with."
     )
-    note = "" if state["finished"] else ", the run had not ended"
     head = card_head(
         f"Weights of the DRAW model `{run.name}`",
         path,
         digest,
         parameters=f"{parameters:,}",
-        sizes=run.learner.config,
+        sizes=run.preset.model,
         licence=origin.licence,
-        rows=origin.after(state["step"], state["seconds"], note=note).rows(),
+        rows=origin.rows(),
         tags=("image-compression", "generative-model"),
     )
     return f"""{head}
 Arrays `exact.*` are the network in fixed point, {kind}
 """ + "\n".join([*rows, ""])
-
-
-def _test_images(preset: DrawPreset, data: Path, training: Images) -> Images | None:
-    """The test part of a data set, None where it has none of its own."""
-    found = draw_images(preset, data, part="test")
-    count = min(len(found), len(training))
-    return None if np.array_equal(found[:count], training[:count]) else found
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m training.draw.export")
-    parser.add_argument("--run", type=Path, required=True, help="folder of the training run")
-    parser.add_argument("-o", "--output", type=Path, default=Path("weights"))
-    parser.add_argument(
-        "--data", type=Path, help="training data, for fitting; its test part is measured, if any"
-    )
-    parser.add_argument("--test", type=Path, help="data set whose test part is measured instead")
-    parser.add_argument(
-        "--images", type=int, help="how many training images to fit to (300, or 1000 of an archive)"
-    )
-    add_origin_options(parser)
-    parser.add_argument(
-        "--unfinished", action="store_true", help="export a run that has not ended as well"
-    )
-    options = parser.parse_args(arguments)
-    origin = Origin.of(options)
-    try:
-        run = load_draw_run(options.run, unfinished=options.unfinished)
-        training = test = None
-        if options.data is not None:
-            training = draw_images(run.preset, options.data)
-            if options.test is None:
-                test = _test_images(run.preset, options.data, training)
-            count = options.images or TRAINING_IMAGES[run.preset.model.posterior]
-            training = evenly(training[: len(training) - run.preset.validation], count)
-        if options.test is not None:
-            test = draw_images(run.preset, options.test, part="test")
-        path = export_run(run, options.output, origin, training=training, test=test)
-    except CalotypeError as error:
-        print(f"export: {error}", file=sys.stderr)
-        return error.exit_code
-    print(path)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

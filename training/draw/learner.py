@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from codec.models.draw.network import (
     DrawNetwork,
@@ -18,10 +18,10 @@ from codec.models.draw.network import (
 )
 from codec.models.draw.recursion import DrawState, Prior
 from codec.models.layers import round_straight_through
-from codec.system.missing_extra import extra_needed_by
 from training.draw.config import DrawPreset
-from training.generative.learner import Draw
+from training.generative.learner import Draw, ImageLearner
 from training.generative.vae import binarize
+from training.loop.optimise import build_optimizer, descend
 
 LOWEST_LOG_VARIANCE, HIGHEST_LOG_VARIANCE = -11.0, 2.0
 LEVELS_PER_UNIT = 128
@@ -38,28 +38,26 @@ class Passed(NamedTuple):
     rates: Tensor
 
 
-class DrawLearner(nn.Module):
+class DrawLearner(ImageLearner):
     """A `DrawNetwork` and how it learns; images come as float32 (batch, C, H, W) in [0, 1]."""
+
+    family = "draw"
 
     def __init__(
         self, preset: DrawPreset, *, autocast: bool = True, device: torch.device | None = None
     ) -> None:
-        super().__init__()
-        self.preset, self.config, self.autocast = preset, preset.model, autocast
-        self.device = device or torch.device("cpu")
+        super().__init__(preset, autocast=autocast, device=device)
+        self.preset: DrawPreset = preset
+        self.config = preset.model
         self.network = DrawNetwork(preset.model)
         self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._optimizer = _optimizer(self.network, preset)
+        self._optimizer = build_optimizer(
+            preset.optimizer, list(self.network.parameters()), preset.learning_rate
+        )
 
-    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
         """One, of everything."""
         return {self.preset.optimizer: self._optimizer}
-
-    def start(self, images: Tensor) -> None:
-        """Nothing is set before training."""
-
-    def finish(self, images: Tensor) -> None:
-        """Nothing is fitted after training."""
 
     def prepare(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
         """x of images in [0, 1]: binarised at random, or levels in (−1, 1)."""
@@ -77,7 +75,7 @@ class DrawLearner(nn.Module):
         """Run all steps on x; kept (batch,) is how many steps have a code, None for all."""
         recursion, config = self.network.recursion, self.config
         rates: list[Tensor] = []
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+        with self.mixed():
             state = recursion.begin(len(image), *image.shape[2:])
             part = recursion.image_part(image)
             for step in range(config.steps):
@@ -139,20 +137,14 @@ class DrawLearner(nn.Module):
     def train_step(
         self, draw: Draw, generator: torch.Generator, fraction: float
     ) -> dict[str, float]:
-        """One step at this fraction of the budget; the figures of its batch.
-
-        A step whose loss is not finite changes no weights.
-        """
+        """One step on the bound, or on bits and squared error."""
         image, noise = self.prepare(draw(), generator), Noise(generator)
         if self.config.posterior == "gaussian":
             loss, figures = self._likelihood_loss(image, noise, fraction)
         else:
             loss, figures = self._file_loss(image, noise, generator)
-        if torch.isfinite(loss):
-            self._optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.preset.gradient_clip)
-            self._optimizer.step()
+        if not descend(loss, self._optimizer, clip=self.preset.gradient_clip):
+            loss = torch.full_like(loss, torch.nan)
         return {"loss": float(loss.detach()), **{k: float(v) for k, v in figures.items()}}
 
     def _likelihood_loss(
@@ -193,7 +185,7 @@ class DrawLearner(nn.Module):
         return loss, figures
 
     @torch.no_grad()
-    def validate(self, images: Tensor) -> dict[str, float]:
+    def measure(self, images: Tensor) -> dict[str, float]:
         """Figures of held-out images, float32 (n, C, H, W) in [0, 1]; the same ones every time."""
         if self.config.posterior == "gaussian":
             return self._validate_likelihood(images)
@@ -249,15 +241,3 @@ class Noise:
     def uniform(self, like: Tensor) -> Tensor:
         """Uniform on [−½, ½) in the shape of a tensor."""
         return torch.rand(like.shape, generator=self.generator).to(like.device) - 0.5
-
-
-def _optimizer(network: DrawNetwork, preset: DrawPreset) -> torch.optim.Optimizer:
-    parameters = list(network.parameters())
-    if preset.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr=preset.learning_rate)
-    with extra_needed_by("The optimizer 'soap'"):
-        from pytorch_optimizer import SOAP
-    optimizer: torch.optim.Optimizer = SOAP(
-        parameters, lr=preset.learning_rate, weight_decay=0.0, precondition_frequency=10
-    )
-    return optimizer

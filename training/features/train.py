@@ -1,7 +1,7 @@
 """A small classifier of 32×32 images, whose last hidden layer measures how real images look.
 
-    python -m training.features.train --data TRAIN.tar --minutes 10 -o features.safetensors
-    python -m training.features.train --data MNIST     --minutes 10 -o digits.safetensors
+    python -m training features --data TRAIN.tar --minutes 10 -o features.safetensors
+    python -m training features --data MNIST     --minutes 10 -o digits.safetensors
 
 The class of a picture is what its file's name says before the first underscore; of digits, what
 their label file says. Larger pictures are averaged down to 32×32; MNIST's get a black border, and
@@ -15,11 +15,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
-import sys
-import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +28,14 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bitstream.errors import CalotypeError, InputError, UsageError, WeightsMismatchError
+from bitstream.errors import InputError, UsageError, WeightsMismatchError
 from codec.datasets.arrays import Images, read_images
 from codec.datasets.pictures import find_images
 from codec.system.write_file import write_atomically
 from training.data.small_images import box_average
 from training.features.labels import find_labels, read_labels
+from training.loop.optimise import descend
+from training.loop.trainer import Budget, Learner, Preset, Trainer, check_folder, show
 
 FORMAT = "calotype-features-1"
 SIDE = 32
@@ -194,77 +193,75 @@ def _read_digits(folder: Path, labels_file: Path) -> tuple[Images, Int64Array, l
 
 
 @dataclass(frozen=True)
-class FeatureTraining:
-    """A finished training: the network, and accuracies on held-out images, 0..1."""
+class FeaturePreset(Preset):
+    """A training run of the classifier.
 
-    network: FeatureNetwork
-    steps: int
-    top_1: float
-    top_5: float
-
-
-def train_features(
-    images: Images,
-    labels: Int64Array,
-    config: FeatureConfig,
-    *,
-    minutes: float | None = None,
-    steps: int | None = None,
-    held_out: int = 2000,
-    batch: int = 128,
-    learning_rate: float = 3e-3,
-    mirror: bool = True,
-    seed: int = 0,
-) -> FeatureTraining:
-    """Train a classifier for a time or a number of steps; the cosine ends with the budget.
-
-    mirror   show half of the images mirrored: not of characters, which become others
-
-    Raises `UsageError` without a budget, or with too few images.
+    held_out   images that accuracies are measured on
+    mirror     show half of the images mirrored: not of characters, which become others
     """
-    if (minutes is None) == (steps is None):
-        raise UsageError("give minutes or steps, one of them")
-    if len(images) < held_out + batch:
-        raise UsageError(f"{len(images)} images, expected at least {held_out + batch}")
-    torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    order = rng.permutation(len(images))
-    x, y = to_input(images), torch.from_numpy(labels)
-    held, kept = torch.from_numpy(order[:held_out]), order[held_out:]
-    network = FeatureNetwork(config).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=0.05)
-    begin, step, queue = time.monotonic(), 0, np.empty(0, dtype=np.int64)
-    while True:
-        done = (time.monotonic() - begin) / 60 / minutes if minutes else step / (steps or 1)
-        if done >= 1:
-            break
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate * min(1, (step + 1) / 100) * _cosine(done)
-        if len(queue) < batch:
-            queue = rng.permutation(kept)
-        chosen, queue = torch.from_numpy(queue[:batch]), queue[batch:]
-        with torch.autocast("cpu", torch.bfloat16):
-            scores = network(_varied(x[chosen], rng, mirror))
-        loss = F.cross_entropy(scores.float(), y[chosen], label_smoothing=0.1)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        step += 1
-        if step % 100 == 0:
-            print(
-                f"step {step}  {done:.1%}  loss {float(loss.detach()):.3f}",
-                file=sys.stderr,
-                flush=True,
+
+    model: FeatureConfig
+    _: KW_ONLY
+    batch: int = 128
+    learning_rate: float = 3e-3
+    final_learning_rate: float = 0.0
+    warmup_steps: int = 100
+    held_out: int = 2000
+    mirror: bool = True
+
+
+class FeatureLearner(Learner):
+    """The classifier and its images, uint8 (n, 3, 32, 32), with the number of each one's class."""
+
+    family = "features"
+
+    def __init__(
+        self, preset: FeaturePreset, images: Images, labels: Int64Array, *, autocast: bool = True
+    ) -> None:
+        if len(images) < preset.held_out + preset.batch:
+            raise UsageError(
+                f"{len(images)} images, expected at least {preset.held_out + preset.batch}"
             )
-    return FeatureTraining(network, step, *_accuracies(network.eval(), x[held], y[held]))
+        super().__init__(preset, autocast=autocast, device=None)
+        self.preset: FeaturePreset = preset
+        order = np.random.default_rng(preset.seed).permutation(len(images))
+        self.held, self.kept = torch.from_numpy(order[: preset.held_out]), order[preset.held_out :]
+        self.x, self.y = to_input(images), torch.from_numpy(labels)
+        self.network = FeatureNetwork(preset.model)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._optimizer = torch.optim.AdamW(self.network.parameters(), weight_decay=0.05)
 
+    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
+        """One, of everything."""
+        return {"adamw": self._optimizer}
 
-def _cosine(fraction: float) -> float:
-    return 0.5 * (1 + math.cos(math.pi * fraction))
+    def learn(self, step: int, fraction: float) -> dict[str, float]:
+        """One step on the cross-entropy, labels smoothed by a tenth."""
+        preset = self.preset
+        epoch, place = divmod(step, len(self.kept) // preset.batch)
+        order = np.random.default_rng((preset.seed, epoch)).permutation(self.kept)
+        chosen = torch.from_numpy(order[place * preset.batch : (place + 1) * preset.batch])
+        rng = np.random.default_rng((preset.seed, epoch, place))
+        with self.mixed():
+            scores = self.network(_varied(self.x[chosen], rng, preset.mirror))
+        loss = F.cross_entropy(scores.float(), self.y[chosen], label_smoothing=0.1)
+        descend(loss, self._optimizer)
+        return {"loss": float(loss.detach())}
+
+    @torch.no_grad()
+    def validate(self) -> list[dict[str, float]]:
+        """Shares of the held-out images whose class is the first, or among the first five."""
+        self.eval()
+        parts = torch.split(self.x[self.held], 250)
+        scores = torch.cat([self.network(part) for part in parts])
+        self.train()
+        first = scores.topk(min(5, scores.shape[1]), 1).indices
+        right = (first == self.y[self.held][:, None]).double()
+        return [{"top_1": float(right[:, 0].mean()), "top_5": float(right.sum(1).mean())}]
 
 
 def _varied(images: Tensor, rng: np.random.Generator, mirror: bool) -> Tensor:
-    """Each image moved by up to four pixels, half of them mirrored if told so."""
+    """Each image moved by up to four pixels, half of them mirrored where `mirror` says so."""
     padded = F.pad(images, (PAD,) * 4, mode="reflect")
     moves = rng.integers(0, 2 * PAD + 1, (len(images), 2)).tolist()
     moved = [p[:, y : y + SIDE, x : x + SIDE] for p, (y, x) in zip(padded, moves, strict=True)]
@@ -274,14 +271,7 @@ def _varied(images: Tensor, rng: np.random.Generator, mirror: bool) -> Tensor:
     return torch.where(mirrored, found.flip(3), found).contiguous(memory_format=torch.channels_last)
 
 
-@torch.inference_mode()
-def _accuracies(network: FeatureNetwork, images: Tensor, labels: Tensor) -> tuple[float, float]:
-    scores = torch.cat([network(part) for part in torch.split(images, 250)])
-    ranked = scores.topk(min(5, scores.shape[1]), 1).indices == labels[:, None]
-    return float(ranked[:, 0].double().mean()), float(ranked.any(1).double().mean())
-
-
-def card_text(path: Path, config: FeatureConfig, told: dict[str, Any]) -> str:
+def card_text(path: Path, config: FeatureConfig, facts: dict[str, Any]) -> str:
     """The card that lies beside a weights file, in Markdown."""
     return f"""# Features of 32×32 images
 
@@ -291,21 +281,20 @@ comparable with the FID, which uses another network.
 
 | | |
 |---|---|
-| trained on | {told["data"]} |
-| licence | {told["licence"]} |
+| trained on | {facts["data"]} |
+| licence | {facts["licence"]} |
 | network | {len(config.widths)} convolutions 3×3 ({", ".join(map(str, config.widths))}), \
-{told["parameters"]:,} parameters in float16 |
+{facts["parameters"]:,} parameters in float16 |
 | classes | {config.classes} |
-| accuracy on {told["held_out"]:,} held-out images | {100 * told["top_1"]:.1f} % first, \
-{100 * told["top_5"]:.1f} % among the first five |
-| steps | {told["steps"]:,} of {told["batch"]} images |
-| command | `{told["command"]}` |
+| accuracy on {facts["held_out"]:,} held-out images | {100 * facts["top_1"]:.1f} % first, \
+{100 * facts["top_5"]:.1f} % among the first five |
+| steps | {facts["steps"]:,} of {facts["batch"]} images |
+| command | `{facts["command"]}` |
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m training.features.train")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
     parser.add_argument(
         "--data",
         type=Path,
@@ -313,41 +302,55 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="folder or .tar of CLASS_N files, or MNIST's folder",
     )
     parser.add_argument("-o", "--output", type=Path, required=True, help="weights file to write")
+    parser.add_argument("--run", type=Path, help="folder of the run (OUTPUT.run)")
+    parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
     parser.add_argument("--minutes", type=float)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--held-out", type=int, default=2000)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--data-description", default="not stated")
     parser.add_argument("--licence", default="not stated")
-    options = parser.parse_args(arguments)
-    try:
-        images, labels, names = read_classes(options.data)
-        config = FeatureConfig(len(names))
-        done = train_features(
-            images, labels, config, minutes=options.minutes, steps=options.steps,
-            held_out=options.held_out, batch=options.batch,
-            mirror=find_labels(options.data) is None,
-        )  # fmt: skip
-        budget = f"--minutes {options.minutes:g}" if options.minutes else f"--steps {options.steps}"
-        told = {
-            "data": options.data_description,
-            "licence": options.licence,
-            "command": f"python -m training.features.train --data {options.data.name} {budget}",
-            "parameters": sum(p.numel() for p in done.network.parameters()),
-            "held_out": options.held_out, "batch": options.batch, "steps": done.steps,
-            "top_1": done.top_1, "top_5": done.top_5,
-        }  # fmt: skip
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        save_features(options.output, done.network, {k: str(v) for k, v in told.items()})
-        options.output.with_suffix(".md").write_text(
-            card_text(options.output, config, told), "utf-8"
-        )
-    except CalotypeError as error:
-        print(f"features: {error}", file=sys.stderr)
-        return error.exit_code
-    print(f"{options.output}: {100 * done.top_1:.1f} % / {100 * done.top_5:.1f} %")
-    return 0
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def run(options: argparse.Namespace) -> None:
+    """Train the classifier that the command line asks for, and write its weights and card.
+
+    Raises `InputError` for images that cannot be read, `UsageError` without a budget, for too few
+    images, and where a run is there and --resume is not given.
+    """
+    if (options.minutes is None) == (options.steps is None):
+        raise UsageError("give --minutes or --steps, one of them")
+    folder = options.run or options.output.with_suffix(".run")
+    check_folder(folder, resume=options.resume)
+    images, labels, names = read_classes(options.data)
+    preset = FeaturePreset(
+        FeatureConfig(len(names)),
+        batch=options.batch,
+        held_out=options.held_out,
+        mirror=find_labels(options.data) is None,
+    )
+    trainer = Trainer(
+        FeatureLearner(preset, images, labels),
+        folder,
+        budget=Budget(options.minutes, options.steps),
+    )
+    if options.resume:
+        trainer.resume()
+    (accuracies,) = trainer.run(report=show)
+    network = trainer.learner.network
+    assert isinstance(network, FeatureNetwork)
+    budget = f"--minutes {options.minutes:g}" if options.minutes else f"--steps {options.steps}"
+    facts = {
+        "data": options.data_description,
+        "licence": options.licence,
+        "command": f"python -m training features --data {options.data.name} {budget}",
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "held_out": options.held_out,
+        "batch": options.batch,
+        "steps": trainer.step,
+        **accuracies,
+    }
+    save_features(options.output, network, {k: str(v) for k, v in facts.items()})
+    card = card_text(options.output, preset.model, facts)
+    options.output.with_suffix(".md").write_text(card, "utf-8")
+    print("{}: {top_1:.1%} / {top_5:.1%}".format(options.output, **accuracies))

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from abc import ABC, abstractmethod
+from dataclasses import KW_ONLY, dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
+from bitstream.errors import InputError
+from codec.datasets.arrays import Images
 from codec.models.generative.networks import GenerativeConfig
+from training.data.small_images import read_small_images
+from training.loop.trainer import Preset
 
 MNIST = (1, 28, 28)
 PADDED_MNIST = (1, 32, 32)
@@ -16,17 +24,72 @@ WIDE_RATE = 5e-4
 PenaltyNorm = Literal["image", "channels"]
 
 
+@dataclass(frozen=True, kw_only=True)
+class ImagePreset(Preset, ABC):
+    """A training run on small images of one size.
+
+    validation  images held out of the training part, its last ones
+    """
+
+    validation: int = 5000
+
+    @property
+    @abstractmethod
+    def image_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of the images in the data set, or as the networks see them."""
+
+    @abstractmethod
+    def read(self, path: Path, *, part: str = "train") -> Images:
+        """The images of a data set as the networks see them: uint8 (n, C, H, W).
+
+        part  "train" or "test", where the path holds both
+
+        Raises `InputError` for what cannot be read or does not fit.
+        """
+
+    def read_test(self, data: Path, training: Images, test: Path | None) -> Images | None:
+        """The test part of `test`, or of the training data; None where that has none of its own."""
+        if test is not None:
+            return self.read(test, part="test")
+        found = self.read(data, part="test")
+        count = min(len(found), len(training))
+        return None if np.array_equal(found[:count], training[:count]) else found
+
+    def split(self, images: Images) -> tuple[Images, Images]:
+        """Images to train on, and those held out. Raises `InputError` where there are too few."""
+        if len(images) < self.validation + 2:
+            raise InputError(
+                f"training data: {len(images)} images, of which {self.validation} are held out "
+                f"for validation; give at least {self.validation + 2}"
+            )
+        place = len(images) - self.validation
+        return images[:place], images[place:]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FramedPreset(ImagePreset):
+    """A training run on images with a border, or cut from larger pictures.
+
+    pad   black pixels that are added on each side of the data set's images
+    crop  None takes images as they are. Else pictures may have any size: their centre square of so
+          many pixels, 0 for the largest, is reduced to the image's size
+    """
+
+    pad: int = 0
+    crop: int | None = None
+
+    def read(self, path: Path, *, part: str = "train") -> Images:
+        """The images with their border, or reduced."""
+        return read_small_images(path, self.image_shape, pad=self.pad, crop=self.crop, part=part)
+
+
 @dataclass(frozen=True)
-class GenerativePreset:
+class GenerativePreset(FramedPreset):
     """A training run of a generative model.
 
     Losses are sums over pixels and means over images, pixels in [0, 1], where nothing else is said.
-    The learning rate follows a linear warm-up and a cosine over the run's budget (steps or
-    minutes). A wae with a critic is trained as Wasserstein++ (`training.generative.wpp`).
+    A wae with a critic is trained as Wasserstein++ (`training.generative.wpp`).
 
-    pad               black pixels that are added on each side of the data set's images
-    crop              None takes images as they are. Else pictures may have any size: their centre
-                      square of so many pixels, 0 for the largest, is reduced to the image's size
     xavier            start of linear layers: Glorot & Bengio 2010, equation 16, as deep tanh
                       networks need it; else torch's own
     kl_warmup         vae: fraction of the budget in which the weight of the KL divergence rises
@@ -45,18 +108,13 @@ class GenerativePreset:
     bre_weight        gan: weight of the binarised-representation-entropy regulariser
     critic_weight     wpp: λ of the critic's values in the generator's loss
     ema_decay         gan: of the exponential moving average of the weights that are exported
-    validation        images held out of the training part, its last ones
     """
 
     model: GenerativeConfig
+    _: KW_ONLY
     batch: int = 128
-    learning_rate: float = 1e-3
-    final_learning_rate: float = 1e-5
-    warmup_steps: int = 200
     betas: tuple[float, float] = (0.9, 0.999)
     gradient_clip: float | None = None
-    pad: int = 0
-    crop: int | None = None
     xavier: bool = False
     kl_warmup: float = 0.0
     mmd_weight: float = 0.0
@@ -72,8 +130,6 @@ class GenerativePreset:
     bre_weight: float = 0.0
     critic_weight: float = 0.0
     ema_decay: float = 0.999
-    validation: int = 5000
-    seed: int = 0
 
     @property
     def method(self) -> str:

@@ -1,7 +1,4 @@
-"""Freeze a VAE of digits into a codec's weights file: `python -m
-training.generative.digits_export`.
-
-    python -m training.generative.digits_export MODEL.safetensors --data MNIST -o WEIGHTS
+"""A trained VAE of digits becomes a codec's weights file.
 
 A Gaussian VAE becomes `digits-vae.safetensors`, which the models vae-round, vae-dither, vae-rec
 and vae-vbq share: both networks in float16, the integer tables of the prior, and what is fitted to
@@ -11,8 +8,6 @@ posteriors of training images (steps, blocks, class tables). A Bernoulli VAE bec
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from bitstream.errors import CalotypeError, UsageError
+from bitstream.errors import UsageError
 from bitstream.tables import TOTAL, TableSet, tables_from_pmfs
 from codec.coding import bits_back_tables, channel_simulation
 from codec.coding.exact_layers import ACTIVATION_BITS
@@ -41,7 +36,7 @@ from codec.models.vae import sample_coders as vae_coders
 from codec.models.vae.exact_mlp import ExactLinear, mlp_to_arrays, to_fixed_point
 from codec.models.vae.sample_coders import Posterior, RelativeEntropyCoder
 from codec.priors import StandardNormal
-from training.loop.export import Array, write_weights_file
+from training.loop.export import Array, ExportOptions, write_weights_file
 from training.loop.origin import card_head
 
 Float64Array = npt.NDArray[np.float64]
@@ -51,6 +46,7 @@ Uint8Array = npt.NDArray[np.uint8]
 QUALITY_SETS = 25
 BINS = 2**10
 DYADIC_ROUNDS = 12
+TABLE_IMAGES = 10_000  # whose posteriors set steps and tables
 REC_IMAGES = 300  # of the statistics, for the index tables
 PRIOR_COUNT = 20.0  # weight of the theoretical law in a fitted table, in symbols
 
@@ -158,18 +154,21 @@ def write_digits(
     return path
 
 
-def export(model: GenerativeModel, images: Uint8Array | None, folder: Path) -> Path:
-    """Write the weights file that a model's likelihood calls for; returns it.
+def export_digits(path: Path, options: ExportOptions) -> Path:
+    """Write the codec's weights file that the likelihood of a trained VAE calls for; returns it.
 
-    images   training images uint8 (n, 1, 28, 28), which a Gaussian VAE needs
+    path   weights file of the VAE; a Gaussian one needs training images, `data`
+
+    Raises `WeightsMismatchError` for another file, `UsageError` for another kind of model.
     """
+    model, folder = load_generative(path), options.output
     if model.config.likelihood == "bernoulli":
-        return write_digits(
-            folder, "digits-vae-binary", bits_back_arrays(model), model, [ARCHIVE.name]
-        )
-    if images is None:
+        arrays = bits_back_arrays(model)
+        return write_digits(folder, "digits-vae-binary", arrays, model, [ARCHIVE.name])
+    if not options.data:
         raise UsageError("a Gaussian VAE needs training images for its tables: give --data")
-    arrays = lossy_arrays(model, images)
+    images = read_images(options.data[0], shape=model.config.image_shape, part="train")
+    arrays = lossy_arrays(model, images[: options.images or TABLE_IMAGES])
     return write_digits(folder, "digits-vae", arrays, model, [model.name for model in LOSSY])
 
 
@@ -275,31 +274,3 @@ def _card(
 {kind}
 What they measure on MNIST is in `benchmarks/results/samples_to_bits.json`.
 """
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.generative.digits_export", description=__doc__
-    )
-    parser.add_argument("model", type=Path, help="weights of a trained generative model")
-    parser.add_argument("--data", type=Path, help="training images: MNIST's folder, IDX or .npz")
-    parser.add_argument("--images", type=int, default=10_000, help="how many of them")
-    parser.add_argument("-o", "--output", type=Path, default=Path("weights"))
-    options = parser.parse_args(arguments)
-    try:
-        model = load_generative(options.model)
-        images = None
-        if options.data is not None:
-            found = read_images(options.data, shape=model.config.image_shape, part="train")
-            images = found[: options.images]
-        path = export(model, images, options.output)
-    except CalotypeError as error:
-        print(f"export: {error}", file=sys.stderr)
-        return error.exit_code
-    print(path)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,27 +1,23 @@
-"""`python -m training.generative.export --run RUN -o FOLDER`: weights file and model card."""
+"""A training run of a generative model becomes a weights file and its card."""
 
 from __future__ import annotations
 
-import argparse
-import hashlib
 import json
-import sys
-from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import torch
+from torch import nn
 
-from bitstream.errors import CalotypeError, InputError
-from codec.models.generative.networks import GenerativeConfig, GenerativeModel
+from codec.loading import hash_weights
+from codec.models.generative.networks import GenerativeModel
 from codec.models.generative.weights_file import load_generative, save_generative
-from training.data.small_images import preset_images
+from training.data.small_images import to_tensor
 from training.generative.config import GenerativePreset
-from training.generative.learner import Learner
-from training.generative.run import build_learner, load_generative_checkpoint, to_tensor
-from training.loop.origin import Origin, add_origin_options, card_head
-from training.photo.learner import CHECKPOINT
+from training.generative.learner import GenerativeLearner
+from training.generative.methods import generative_learner
+from training.loop.export import ExportOptions, Run
+from training.loop.optimise import MovingAverage
+from training.loop.origin import Origin, card_head
 
 UNITS = {
     "nelbo_nats": "negative ELBO, nats per image",
@@ -38,124 +34,74 @@ UNITS = {
 }
 
 
-def load_run(run: Path) -> tuple[Learner, dict[str, Any]]:
-    """The learner of a finished run's checkpoint, and the checkpoint."""
-    state = load_generative_checkpoint(run / CHECKPOINT)
-    if "posterior" in state["preset"]["model"]:
-        raise InputError(f"{run}: a DRAW model; export it with python -m training.draw.export")
-    if "rates" in state["preset"]["model"]:
-        raise InputError(f"{run}: a dplc model; export it with python -m training.dplc.export")
-    known = {f.name for f in fields(GenerativePreset)}
-    values = {key: value for key, value in state["preset"].items() if key in known}
-    preset = GenerativePreset(**{**values, "model": GenerativeConfig(**values["model"])})
-    if not state["finished"]:
-        raise InputError(f"{run}: the run has not ended; go on with it: --resume")
-    learner = build_learner(preset, autocast=False)
-    learner.load_state_dict(state["learner"])
-    return learner.eval(), state
+def export_generative(run: Run[GenerativePreset], options: ExportOptions) -> Path:
+    """Write `<preset>.safetensors` and its card; the figures of the card's last column are those
+    of the exported weights on the test part of `data`.
+    """
+    learner = generative_learner(run.preset, autocast=False)
+    learner.load_state_dict(run.networks())
+    learner.eval()
+    options.output.mkdir(parents=True, exist_ok=True)
+    path = options.output / f"{run.name}.safetensors"
+    figures = {key: round(value, 4) for key, value in run.figures.items()}
+    card = {
+        "model": run.name,
+        "data": options.origin.data,
+        "licence": options.origin.licence,
+        "command": options.origin.command,
+        "steps": str(run.state["step"]),
+        "minutes": f"{run.state['seconds'] / 60:.1f}",
+        "validation": json.dumps(figures),
+    }
+    save_generative(path, replace(learner.model(), card=card), half=options.half)
+    exported = load_generative(path)
+    test: dict[str, float] = {}
+    if options.data:
+        test = measure_exported(learner, exported, options.data[0])
+    path.with_suffix(".md").write_text(_card(run, path, exported, options.origin, test), "utf-8")
+    return path
 
 
-def measure_test(learner: Learner, exported: GenerativeModel, data: Path) -> dict[str, float]:
+def measure_exported(
+    learner: GenerativeLearner, exported: GenerativeModel, data: Path
+) -> dict[str, float]:
     """Figures on the test part of `data`, with the weights as they were exported."""
     for name in ("decoder", "average", "encoder", "encoder_average"):
         network = exported.encoder if name.startswith("encoder") else exported.decoder
         target = getattr(learner, name, None)
-        if isinstance(target, torch.nn.Module) and network is not None:
+        if isinstance(target, MovingAverage):
+            target = target.module
+        if isinstance(target, nn.Module) and network is not None:
             target.load_state_dict(network.state_dict())
-    images = preset_images(learner.preset, data, part="test")
-    return learner.validate(to_tensor(images))
-
-
-def export_run(
-    run: Path, folder: Path, *, card: dict[str, str], data: Path | None = None, half: bool = True
-) -> Path:
-    """Write `<preset>.safetensors` and `<preset>.md` of a finished run; the weights file.
-
-    card  data, licence and command, as they stand in the card
-    data  where the test part is read that the exported weights are measured on
-    """
-    learner, state = load_run(run)
-    name = state["name"] or learner.config.family
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.safetensors"
-    told = {
-        "model": name,
-        **card,
-        "steps": str(state["step"]),
-        "minutes": f"{state['seconds'] / 60:.1f}",
-        "validation": json.dumps({k: round(v, 4) for k, v in state["figures"].items()}),
-    }
-    model = replace(learner.model(), card=told)
-    save_generative(path, model, half=half)
-    exported = load_generative(path)
-    test = measure_test(learner, exported, data) if data is not None else {}
-    text = _card(path, exported, state["figures"], test, len_validation=learner.preset.validation)
-    (folder / f"{name}.md").write_text(text, "utf-8")
-    return path
+    return learner.measure(to_tensor(learner.preset.read(data, part="test")))
 
 
 def _card(
+    run: Run[GenerativePreset],
     path: Path,
     model: GenerativeModel,
-    validation: dict[str, float],
+    origin: Origin,
     test: dict[str, float],
-    *,
-    len_validation: int,
 ) -> str:
-    told = model.card
     networks = [n for n in (model.decoder, model.encoder) if n is not None]
     parameters = [sum(p.numel() for p in network.parameters()) for network in networks]
     counts = " + ".join(f"{count:,}" for count in parameters)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
     rows = [
         f"| {UNITS.get(key, key)} | {value:.4f} | "
         + (f"{test[key]:.4f} |" if key in test else "– |")
-        for key, value in validation.items()
+        for key, value in run.figures.items()
     ]
-    origin = Origin(told["data"], told["licence"], told["command"])
     head = card_head(
-        f"Weights of the generative model `{told['model']}`",
+        f"Weights of the generative model `{run.name}`",
         path,
-        digest,
+        hash_weights(path).hex(),
         parameters=f"{counts} (decoder{' + encoder' if model.encoder is not None else ''})",
         sizes=model.config,
         licence=origin.licence,
-        rows={
-            "prior": repr(model.prior),
-            **origin.after(int(told["steps"]), 60 * float(told["minutes"])).rows(),
-        },
+        rows={"prior": repr(model.prior), **origin.rows()},
         tags=("generative-model", "rate-distortion"),
     )
     return f"""{head}
-| figure | validation ({len_validation:,} held-out training images) | test |
+| figure | validation ({run.preset.validation:,} held-out training images) | test |
 |---|---|---|
 """ + "\n".join([*rows, ""])
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m training.generative.export")
-    parser.add_argument("--run", type=Path, required=True, help="folder of the training run")
-    parser.add_argument("-o", "--output", type=Path, default=Path("weights"))
-    parser.add_argument("--data", type=Path, help="data set whose test part is measured")
-    add_origin_options(parser)
-    parser.add_argument("--full", action="store_true", help="float32 weights instead of float16")
-    options = parser.parse_args(arguments)
-    card = {
-        "data": options.data_description,
-        "licence": options.licence,
-        "command": options.command,
-    }
-    try:
-        path = export_run(
-            options.run, options.output, card=card, data=options.data, half=not options.full
-        )
-    except CalotypeError as error:
-        print(f"export: {error}", file=sys.stderr)
-        return error.exit_code
-    print(path)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

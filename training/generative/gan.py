@@ -4,10 +4,9 @@ BRE of its critic (Cao et al. 2018, "Improving GAN training via binarized repres
 
 from __future__ import annotations
 
-import copy
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -18,12 +17,12 @@ from codec.priors import StandardNormal
 from training.generative.config import GenerativePreset, PenaltyNorm
 from training.generative.learner import (
     Draw,
-    Learner,
-    follow,
+    GenerativeLearner,
     in_batches,
     nearest_figures,
     new_decoder,
 )
+from training.loop.optimise import MovingAverage
 
 LEAK = 0.2
 RELATIVE_SOFTNESS = 1e-3
@@ -82,7 +81,7 @@ def gradient_penalty(
     return (torch.linalg.vector_norm(vectors, dim=1) - 1).square().mean(), hidden
 
 
-class AdversarialLearner(Learner):
+class AdversarialLearner(GenerativeLearner):
     """A generator, its moving average, and the critic that it learns from."""
 
     def __init__(
@@ -94,11 +93,14 @@ class AdversarialLearner(Learner):
     ) -> None:
         super().__init__(preset, autocast=autocast, device=device)
         self.decoder, self.critic = new_decoder(preset), Critic(preset)
-        self.average = copy.deepcopy(self.decoder).requires_grad_(False)
+        self.average = MovingAverage(self.decoder, preset.ema_decay)
         self._critic_adam = self.adam(self.critic)
         self._critic_adam.param_groups[0]["rate_factor"] = preset.critic_rate
-        self.updates: Tensor
-        self.register_buffer("updates", torch.zeros((), dtype=torch.long))
+
+    @property
+    def batches_per_step(self) -> int:
+        """One for each step of the critic."""
+        return self.preset.critic_steps
 
     def decode(self, codes: Tensor) -> Tensor:
         """Images float32 (n, C, H, W) in [0, 1] of codes (n, k)."""
@@ -133,12 +135,6 @@ class AdversarialLearner(Learner):
         self.critic.requires_grad_(True)
         return values.mean()
 
-    def update_averages(self, pairs: Sequence[tuple[nn.Module, nn.Module]]) -> None:
-        """One update of moving averages, each with the network that it follows."""
-        self.updates += 1
-        for average, network in pairs:
-            follow(average, network, updates=int(self.updates), decay=self.preset.ema_decay)
-
 
 class GanLearner(AdversarialLearner):
     """Critic and generator in turn; the generator's moving average is what is exported."""
@@ -153,7 +149,7 @@ class GanLearner(AdversarialLearner):
         super().__init__(preset, autocast=autocast, device=device)
         self._generator_adam = self.adam(self.decoder)
 
-    def optimizers(self) -> dict[str, torch.optim.Adam]:
+    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
         """One for each player."""
         return {"generator": self._generator_adam, "critic": self._critic_adam}
 
@@ -169,12 +165,12 @@ class GanLearner(AdversarialLearner):
             self.descend(critic_loss, self._critic_adam)
         loss = -self.critic_value(self.decode(self.normal(batch, generator)))
         if self.descend(loss, self._generator_adam):
-            self.update_averages([(self.average, self.decoder)])
+            self.average.update_parameters(self.decoder)
         finite = loss.item() + 0 * critic_loss.item()
         return {"loss": finite, "critic_loss": critic_loss.item()}
 
     @torch.no_grad()
-    def validate(self, images: Tensor) -> dict[str, float]:
+    def measure(self, images: Tensor) -> dict[str, float]:
         """The critic's estimate of the distance, E D(x) − E D(f(z)), and the nearest figures."""
         codes = torch.randn(
             len(images), self.config.code, generator=torch.Generator().manual_seed(1)
@@ -188,7 +184,8 @@ class GanLearner(AdversarialLearner):
 
     def model(self) -> GenerativeModel:
         """The averaged generator, with a standard normal prior and no encoder."""
-        return GenerativeModel(self.config, self.average, None, StandardNormal(self.config.code))
+        prior = StandardNormal(self.config.code)
+        return GenerativeModel(self.config, self.average.module, None, prior)
 
 
 def soft_signs(h: Tensor) -> Tensor:

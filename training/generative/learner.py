@@ -1,16 +1,23 @@
-"""What every family has in common: networks, optimisers, and the figures that it reports."""
+"""What all learners of small images have in common, and those of generative models among them."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+import itertools
+from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from codec.datasets.arrays import Images
 from codec.models.generative.networks import Decoder, Encoder, GenerativeModel
-from training.generative.config import GenerativePreset
+from training.data.small_images import BatchSampler, to_tensor
+from training.generative.config import GenerativePreset, ImagePreset
+from training.loop.optimise import descend
+from training.loop.trainer import Learner
 
 Draw = Callable[[], Tensor]
 """Gives the next training batch, float32 (batch, C, H, W) in [0, 1]."""
@@ -19,13 +26,57 @@ SAMPLES = 5000
 """Decoded prior samples that the nearest-neighbour figures look at."""
 
 
-class Learner(nn.Module, ABC):
-    """The networks of one run, and how they learn.
+class ImageLearner(Learner):
+    """Learns from images of one size, of which the last are held out."""
 
-    Forward passes may run under bfloat16 autocast; every loss is computed in float32. Images come
-    on the CPU and go to the device; random numbers are drawn on the CPU, so that every device sees
-    the same.
-    """
+    preset: ImagePreset
+
+    def take(self, images: Images) -> None:
+        """Train on these images, uint8 (n, C, H, W).
+
+        Raises `InputError` where there are not enough for training and validation.
+        """
+        images = np.require(images, requirements="W")  # torch takes no others
+        self.images, self.held_out = self.preset.split(images)
+        self.sampler = BatchSampler(self.images, batch=self.preset.batch, seed=self.preset.seed)
+
+    @property
+    def batches_per_step(self) -> int:
+        """Batches that a step draws."""
+        return 1
+
+    @abstractmethod
+    def train_step(
+        self, draw: Draw, generator: torch.Generator, fraction: float
+    ) -> dict[str, float]:
+        """What `learn` does, with its batches and its noise."""
+
+    @abstractmethod
+    def measure(self, images: Tensor) -> dict[str, float]:
+        """Figures of held-out images, float32 (n, C, H, W) in [0, 1]; the same ones every time."""
+
+    def learn(self, step: int, fraction: float) -> dict[str, float]:
+        """One step on the next batches of the images taken."""
+        numbers = itertools.count(step * self.batches_per_step)
+        return self.train_step(lambda: self.sampler(next(numbers)), self.noise_of(step), fraction)
+
+    def validate(self) -> list[dict[str, float]]:
+        """One row: `measure` of the images that are held out."""
+        self.eval()
+        figures = self.measure(to_tensor(self.held_out))
+        self.train()
+        return [figures]
+
+    def fixed(self) -> dict[str, Any]:
+        """The sizes, and what decides in which way the images come."""
+        preset = asdict(self.preset)
+        return {name: preset.get(name) for name in ("model", "crop", "seed")}
+
+
+class GenerativeLearner(ImageLearner):
+    """The networks of a generative model, with fused Adam on the device."""
+
+    family = "generative"
 
     def __init__(
         self,
@@ -34,13 +85,9 @@ class Learner(nn.Module, ABC):
         autocast: bool = True,
         device: torch.device | None = None,
     ) -> None:
-        super().__init__()
-        self.preset, self.config, self.autocast = preset, preset.model, autocast
-        self.device = device or torch.device("cpu")
-
-    def mixed(self) -> torch.autocast:
-        """The context in which networks run."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast)
+        super().__init__(preset, autocast=autocast, device=device)
+        self.preset: GenerativePreset = preset
+        self.config = preset.model
 
     def normal(self, count: int, generator: torch.Generator) -> Tensor:
         """Samples of N(0, I) in the space of codes, (count, code)."""
@@ -54,43 +101,12 @@ class Learner(nn.Module, ABC):
         return torch.optim.Adam(parameters, lr=rate, betas=betas, fused=True)
 
     @abstractmethod
-    def optimizers(self) -> dict[str, torch.optim.Adam]:
-        """The optimisers by name."""
-
-    @abstractmethod
-    def train_step(
-        self, draw: Draw, generator: torch.Generator, fraction: float
-    ) -> dict[str, float]:
-        """One step at this fraction of the budget; the figures of its batch, `loss` among them.
-
-        A step whose loss is not finite changes no weights.
-        """
-
-    @abstractmethod
-    def validate(self, images: Tensor) -> dict[str, float]:
-        """Figures of held-out images, float32 (n, C, H, W) in [0, 1]; the same ones every time."""
-
-    def start(self, images: Tensor) -> None:
-        """What is set before training, from the training images, uint8 (n, C, H, W)."""
-
-    def finish(self, images: Tensor) -> None:
-        """What is fitted after training, to the training images, uint8 (n, C, H, W)."""
-
-    @abstractmethod
     def model(self) -> GenerativeModel:
         """The model as it is exported; shares its networks with this object."""
 
-    def descend(self, loss: Tensor, optimizer: torch.optim.Adam) -> bool:
+    def descend(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> bool:
         """One optimiser step on `loss`; False, and no change, where it is not finite."""
-        if not torch.isfinite(loss):
-            return False
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if self.preset.gradient_clip is not None:
-            parameters = [p for group in optimizer.param_groups for p in group["params"]]
-            torch.nn.utils.clip_grad_norm_(parameters, self.preset.gradient_clip)
-        optimizer.step()
-        return True
+        return descend(loss, optimizer, clip=self.preset.gradient_clip)
 
 
 def new_decoder(preset: GenerativePreset) -> Decoder:
@@ -127,15 +143,6 @@ def in_batches(
 ) -> Tensor:
     """`call` of every batch of `values`, which goes to the device; joined on the CPU."""
     return torch.cat([call(batch.to(device)).cpu() for batch in torch.split(values, size)])
-
-
-@torch.no_grad()
-def follow(average: nn.Module, network: nn.Module, *, updates: int, decay: float) -> None:
-    """One update, after `updates` of them, of the exponential moving average of weights."""
-    # A short memory at first: the average must not remember the untrained weights.
-    decay = min(decay, (1 + updates) / (10 + updates))
-    for kept, current in zip(average.parameters(), network.parameters(), strict=True):
-        kept.lerp_(current, 1 - decay)
 
 
 @torch.no_grad()

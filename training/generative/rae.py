@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from bitstream.errors import UsageError
 from codec.models.generative.networks import GenerativeModel
-from codec.priors import GaussianMixture, LatentPrior, StandardNormal
+from codec.priors import GaussianMixture
 from codec.system.missing_extra import extra_needed_by
 from training.generative.config import GenerativePreset
 from training.generative.learner import (
     Draw,
-    Learner,
+    GenerativeLearner,
     in_batches,
     nearest_figures,
     new_decoder,
@@ -39,7 +42,7 @@ def fit_mixture(codes: Tensor, components: int, *, seed: int = 0) -> GaussianMix
     return GaussianMixture(*map(torch.from_numpy, (fit.weights_, fit.means_, fit.covariances_)))
 
 
-class RaeLearner(Learner):
+class RaeLearner(GenerativeLearner):
     """Squared error + β/2·‖z‖² + λ·‖θ‖² over the decoder's weights."""
 
     def __init__(
@@ -54,7 +57,7 @@ class RaeLearner(Learner):
         self.mixture: GaussianMixture | None = None
         self._adam = self.adam(self)
 
-    def optimizers(self) -> dict[str, torch.optim.Adam]:
+    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
         """One, of everything."""
         return {"adam": self._adam}
 
@@ -74,30 +77,33 @@ class RaeLearner(Learner):
         self.descend(loss, self._adam)
         return {"loss": loss.item(), "sse": error.item(), "code_square": size.item()}
 
-    def finish(self, images: Tensor) -> None:
+    def finish(self) -> None:
         """Fit the prior to the codes of the training images."""
+        images = torch.from_numpy(self.images)
         codes = in_batches(lambda x: self.encoder(x.float() / 255)[0], images, self.device)
         components = min(self.preset.components, len(codes))
         self.mixture = fit_mixture(codes, components, seed=self.preset.seed)
 
     @torch.no_grad()
-    def validate(self, images: Tensor) -> dict[str, float]:
-        """Squared error, and once the prior is fitted the mean −log p(z) in nats."""
+    def measure(self, images: Tensor) -> dict[str, float]:
+        """Squared error; −log p(z) in nats and nearest figures, NaN until the prior is fitted."""
         codes = in_batches(lambda x: self.encoder(x)[0], images, self.device)
         decoded = in_batches(self.decoder, codes, self.device)
         figures = {
             "sse": float(squared_error(images, decoded).mean()),
             "code_mean_square": float(codes.square().mean()),
         }
-        if self.mixture is not None:
-            figures["code_nll_nats"] = -float(self.mixture.log_prob(codes.double()).mean())
-            figures.update(nearest_figures(self.model(), images))
-        return figures
+        if self.mixture is None:
+            fitted = ("code_nll_nats", "nearest_sample_sse", "nearest_data_sse")
+            return {**figures, **dict.fromkeys(fitted, math.nan)}
+        figures["code_nll_nats"] = -float(self.mixture.log_prob(codes.double()).mean())
+        return {**figures, **nearest_figures(self.model(), images)}
 
     def model(self) -> GenerativeModel:
-        """With the fitted mixture as its prior, a standard normal until there is one."""
-        prior: LatentPrior = self.mixture or StandardNormal(self.config.code)
-        return GenerativeModel(self.config, self.decoder, self.encoder, prior)
+        """With the fitted mixture as its prior. Raises `UsageError` before there is one."""
+        if self.mixture is None:
+            raise UsageError("the prior of a rae is fitted when its run ends: go on with it")
+        return GenerativeModel(self.config, self.decoder, self.encoder, self.mixture)
 
     def get_extra_state(self) -> dict[str, Any]:
         """The fitted prior travels in the checkpoint."""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from codec.datasets.arrays import Images
 from codec.models.generative.networks import GenerativeModel
 from codec.priors import StandardNormal
 from training.generative.config import GenerativePreset
 from training.generative.learner import (
     Draw,
-    Learner,
+    GenerativeLearner,
     nearest_figures,
     new_decoder,
     new_encoder,
@@ -36,7 +38,7 @@ def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)
 
 
-class VaeLearner(Learner):
+class VaeLearner(GenerativeLearner):
     """Negative ELBO, with a Bernoulli or a Gaussian likelihood of one learned variance."""
 
     def __init__(
@@ -54,21 +56,22 @@ class VaeLearner(Learner):
         scalar = {"params": [self.log_variance], "rate_factor": VARIANCE_RATE_FACTOR}
         self._adam.add_param_group(scalar)
 
-    def optimizers(self) -> dict[str, torch.optim.Adam]:
+    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
         """One, of everything."""
         return {"adam": self._adam}
 
     @torch.no_grad()
-    def start(self, images: Tensor) -> None:
-        """Let the untrained decoder show the mean image.
+    def take(self, images: Images) -> None:
+        """Train on these images, and let the untrained decoder show their mean.
 
         A tanh network without biases is odd: f(−z) is the negative of f(z). Held at a light
         mean, half of the codes would stay negatives, which the posterior merely avoids.
         """
+        super().take(images)
         if self.preset.xavier and self.config.architecture == "mlp":
             bias = self.decoder.layers[-1].bias
             assert isinstance(bias, Tensor)
-            mean = images.float().mean(0) / 255
+            mean = torch.from_numpy(self.images).float().mean(0) / 255
             bias.copy_(mean.flatten().clamp(0.01, 0.99).logit())
 
     def terms(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -107,7 +110,7 @@ class VaeLearner(Learner):
         return {"loss": loss.item(), "kl_nats": kl.item(), "sse": error.item()}
 
     @torch.no_grad()
-    def validate(self, images: Tensor) -> dict[str, float]:
+    def measure(self, images: Tensor) -> dict[str, float]:
         """Negative ELBO and its parts in nats, squared error at a posterior sample and its mean."""
         x = binarize(images) if self.config.likelihood == "bernoulli" else images
         generator = torch.Generator().manual_seed(0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -10,7 +12,7 @@ from codec.priors import StandardNormal
 from training.generative.config import GenerativePreset
 from training.generative.learner import (
     Draw,
-    Learner,
+    GenerativeLearner,
     in_batches,
     nearest_figures,
     new_decoder,
@@ -75,7 +77,7 @@ def code_figures(encoder: Encoder, decoder: Decoder, images: Tensor) -> dict[str
     }
 
 
-class WaeLearner(Learner):
+class WaeLearner(GenerativeLearner):
     """Reconstruction error + λ·MMD²(aggregated codes, prior)."""
 
     def __init__(
@@ -89,7 +91,7 @@ class WaeLearner(Learner):
         self.encoder, self.decoder = new_encoder(preset), new_decoder(preset)
         self._adam = self.adam(self)
 
-    def optimizers(self) -> dict[str, torch.optim.Adam]:
+    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
         """One, of everything."""
         return {"adam": self._adam}
 
@@ -108,7 +110,7 @@ class WaeLearner(Learner):
         self.descend(loss, self._adam)
         return {"loss": loss.item(), kind: error.item(), "mmd": mmd.item()}
 
-    def validate(self, images: Tensor) -> dict[str, float]:
+    def measure(self, images: Tensor) -> dict[str, float]:
         """Squared error, discrepancy from the prior, mean square of the codes, nearest figures."""
         figures = code_figures(self.encoder, self.decoder, images)
         return {**figures, **nearest_figures(self.model(), images)}

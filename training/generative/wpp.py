@@ -16,7 +16,7 @@ is 2.5·10⁻⁵: a ratio L·√N·λ of 0.18, which for 32×32×1 and L = 1 is 
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ from training.generative.config import GenerativePreset
 from training.generative.gan import AdversarialLearner
 from training.generative.learner import Draw, in_batches, nearest_figures, new_encoder
 from training.generative.wae import code_figures, inverse_multiquadric_mmd, reconstruction_error
+from training.loop.optimise import MovingAverage
 
 
 class WppLearner(AdversarialLearner):
@@ -41,10 +42,15 @@ class WppLearner(AdversarialLearner):
     ) -> None:
         super().__init__(preset, autocast=autocast, device=device)
         self.encoder = new_encoder(preset)
-        self.encoder_average = copy.deepcopy(self.encoder).requires_grad_(False)
+        self.encoder_average = MovingAverage(self.encoder, preset.ema_decay)
         self._adam = self.adam(self.encoder, self.decoder)
 
-    def optimizers(self) -> dict[str, torch.optim.Adam]:
+    @property
+    def batches_per_step(self) -> int:
+        """One for each step of the critic, and one for encoder and generator."""
+        return self.preset.critic_steps + 1
+
+    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
         """One of encoder and generator, one of the critic."""
         return {"adam": self._adam, "critic": self._critic_adam}
 
@@ -79,9 +85,8 @@ class WppLearner(AdversarialLearner):
         value = self.critic_value(2 * fake - 1)
         loss = error + preset.mmd_weight * mmd - preset.critic_weight * value
         if self.descend(loss, self._adam):
-            self.update_averages(
-                [(self.average, self.decoder), (self.encoder_average, self.encoder)]
-            )
+            self.average.update_parameters(self.decoder)
+            self.encoder_average.update_parameters(self.encoder)
         return {
             "loss": loss.item() + 0 * critic_loss.item(),
             "critic_loss": critic_loss.item(),
@@ -90,7 +95,7 @@ class WppLearner(AdversarialLearner):
         }
 
     @torch.no_grad()
-    def validate(self, images: Tensor) -> dict[str, float]:
+    def measure(self, images: Tensor) -> dict[str, float]:
         """The figures of a wae and of a gan, of the averaged networks."""
         codes = torch.randn(
             len(images), self.config.code, generator=torch.Generator().manual_seed(1)
@@ -98,7 +103,7 @@ class WppLearner(AdversarialLearner):
         real = in_batches(lambda x: self.critic(2 * x - 1)[0], images, self.device)
         fake = in_batches(lambda z: self.critic(2 * self.average(z) - 1)[0], codes, self.device)
         return {
-            **code_figures(self.encoder_average, self.average, images),
+            **code_figures(self.encoder_average.module, self.average.module, images),
             "critic_estimate": float(real.mean() - fake.mean()),
             **nearest_figures(self.model(), images),
         }
@@ -106,4 +111,4 @@ class WppLearner(AdversarialLearner):
     def model(self) -> GenerativeModel:
         """The averaged networks, with a standard normal prior."""
         prior = StandardNormal(self.config.code)
-        return GenerativeModel(self.config, self.average, self.encoder_average, prior)
+        return GenerativeModel(self.config, self.average.module, self.encoder_average.module, prior)

@@ -5,26 +5,36 @@ from __future__ import annotations
 import io
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
 from bitstream.errors import InputError
+from codec.system.write_file import write_atomically
+
+CHECKPOINT = "checkpoint.pt"
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write `state` (tensors, numbers, strings, containers of them) atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("wb") as file:
+    """Write `state` (tensors, numbers, strings, containers of them) atomically.
+
+    Raises `OutputError` where the file cannot be written.
+    """
+
+    def write(file: BinaryIO) -> None:
         torch.save(state, file)
         file.flush()
         os.fsync(file.fileno())
-    temporary.replace(path)
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, write, force=True)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint; tensors and plain containers only, never arbitrary objects."""
+    """Read a checkpoint; tensors and plain containers only, never arbitrary objects.
+
+    Raises `InputError` for a file that is not there, damaged, or not a checkpoint.
+    """
     return parse_checkpoint(read_checkpoint(path), path)
 
 
@@ -42,8 +52,10 @@ def parse_checkpoint(data: bytes, path: Path) -> dict[str, Any]:
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:
         raise _unreadable(path, error) from error
-    if not isinstance(state, dict) or "step" not in state:
-        raise InputError(f"checkpoint {path} is not one of this trainer's; drop --resume")
+    if not isinstance(state, dict) or not {"family", "step", "learner"} <= state.keys():
+        raise InputError(
+            f"{path} is not a checkpoint of this version: begin another run, in another folder"
+        )
     return state
 
 

@@ -1,4 +1,4 @@
-"""What every export ends with: the weights file, its registry entry, and figures for its card."""
+"""What exports have in common: a run to read; a weights file, its registry entry and figures."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from safetensors.numpy import save
+from torch import Tensor
 
 from bitstream.container import container_from_bytes, container_to_bytes
 from codec.loading import hash_weights
@@ -22,10 +24,63 @@ from codec.pipeline.encode import compress_picture
 from codec.rate_distortion import psnr_db
 from codec.system.write_file import write_atomically
 from training.data.crops import Pixels
+from training.loop.origin import Origin
+from training.loop.trainer import CPU, Preset
 
 Array = npt.NDArray[np.generic]
 
+P = TypeVar("P", bound=Preset)
+
 CARD_QUALITIES = (10, 25, 40, 55, 70, 85, 100)
+
+
+@dataclass(frozen=True)
+class Run(Generic[P]):
+    """What a training run has come to.
+
+    name    of the preset
+    state   the checkpoint, as `training.loop.trainer` writes it
+    """
+
+    name: str
+    preset: P
+    state: Mapping[str, Any]
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """The last row of validation, empty where there was none."""
+        rows: list[dict[str, float]] = self.state["validation"]
+        return rows[-1] if rows else {}
+
+    def networks(self, prefix: str = "") -> dict[str, Tensor]:
+        """The tensors whose names begin with a prefix, by the rest of their names."""
+        networks: Mapping[str, Tensor] = self.state["learner"]["networks"]
+        return {k.removeprefix(prefix): v for k, v in networks.items() if k.startswith(prefix)}
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What the command line says of an export; paths are not checked yet.
+
+    output      folder that gets the weights file, its card and its registry entry
+    origin      for the card
+    data        training data: what is fitted is fitted to it
+    test        data set whose test part is measured instead of that of `data`
+    validation  photographs that the exported weights are measured on
+    weights     photo weights that a realistic decoder belongs to
+    images      how many training images are fitted to, None for as many as the family takes
+    half        float16 instead of float32, where the family stores floats
+    """
+
+    output: Path
+    origin: Origin
+    data: Sequence[Path] = ()
+    test: Path | None = None
+    validation: Sequence[Path] = ()
+    weights: Path | None = None
+    images: int | None = None
+    half: bool = True
+    device: torch.device = CPU
 
 
 def write_weights_file(

@@ -1,104 +1,401 @@
-"""The loop that trainers of a step at a time share: budget, log, reports, checkpoints."""
+"""The loop in which every family trains: budget, reports, log, checkpoints, recovery.
+
+It knows no family. What is trained, on which images, is a `Learner`; what a run depends on besides
+its data is a `Preset`.
+"""
 
 from __future__ import annotations
 
-import json
+import csv
 import math
+import sys
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
 from bitstream.errors import UsageError
-from training.photo.learner import Budget
+from training.loop.checkpoint import CHECKPOINT, parse_checkpoint, read_checkpoint, save_checkpoint
+from training.loop.optimise import Schedule, set_learning_rate
+from training.loop.process_group import ALONE, ProcessGroup
 
-LOG = "log.jsonl"
+LOG, VALIDATION_LOG = "log.csv", "validation.csv"
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
-class StepProgress:
+class Budget:
+    """When a run ends: after `minutes` of training in all, or after `steps`; the first of both."""
+
+    minutes: float | None = None
+    steps: int | None = None
+
+    def progress(self, seconds: float, step: int) -> float:
+        """Fraction of the budget used, in [0, 1]."""
+        by_time = seconds / (60 * self.minutes) if self.minutes else 0.0
+        by_steps = step / self.steps if self.steps else 0.0
+        return min(1.0, max(by_time, by_steps))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """What a run of any family depends on besides its data.
+
+    The learning rate rises linearly in the first steps, then follows half a cosine over the run's
+    budget (steps or minutes) down to `final_learning_rate`.
+
+    batch   images of a step
+    seed    of the untrained weights, the batches and the noise
+    """
+
+    batch: int = 64
+    learning_rate: float = 1e-3
+    final_learning_rate: float = 1e-5
+    warmup_steps: int = 200
+    seed: int = 0
+
+    def schedule(self) -> Schedule:
+        """The learning rate of a step."""
+        return Schedule(self.learning_rate, self.final_learning_rate, self.warmup_steps)
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What the command line says of a run besides its preset; paths are not checked yet.
+
+    data        folders and files of the images to train on
+    validation  the same, of images that are held out
+    weights     a weights file to start from, or to train around
+    resumed     whether the run goes on from a checkpoint
+    """
+
+    data: Sequence[Path]
+    validation: Sequence[Path] = ()
+    weights: Path | None = None
+    autocast: bool = True
+    resumed: bool = False
+    group: ProcessGroup = ALONE
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return self.group.device
+
+
+class Learner(nn.Module, ABC):
+    """The networks of one run, the images that they see, and how they learn.
+
+    Forward passes may run under bfloat16 autocast; every loss is computed in float32. Images come
+    on the CPU and go to the device; random numbers are drawn on the CPU, so that every device sees
+    the same. Making a learner seeds torch's global generator: the same preset has the same
+    untrained weights every time.
+
+    loss_must_fall   whether a loss that doubles shows weights that are lost
+    """
+
+    family: ClassVar[str]
+    loss_must_fall: ClassVar[bool] = False
+
+    def __init__(self, preset: Preset, *, autocast: bool, device: torch.device | None) -> None:
+        super().__init__()
+        torch.manual_seed(preset.seed)
+        self.autocast, self.device = autocast, device or CPU
+
+    preset: Preset
+
+    @abstractmethod
+    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
+        """The optimisers by name."""
+
+    def schedules(self) -> Mapping[str, Schedule]:
+        """The learning rate of each optimiser, by the same names."""
+        return dict.fromkeys(self.optimizers(), self.preset.schedule())
+
+    @abstractmethod
+    def learn(self, step: int, fraction: float) -> dict[str, float]:
+        """Take one step, counted from 0, at a fraction of the budget; the figures of its batch.
+
+        `loss` is one of them. Where it is not finite, the step has changed no weights. Batch and
+        noise depend on the seed and the step alone.
+        """
+
+    def validate(self) -> list[dict[str, float]]:
+        """Rows of figures of held-out images, all with the same names; the same ones every time."""
+        return []
+
+    def finish(self) -> None:
+        """Fit what is fitted to the training images when the weights are trained."""
+
+    def fixed(self) -> dict[str, Any]:
+        """What a checkpoint must have in common with a run that goes on from it."""
+        return {"model": asdict(self.preset)["model"]}
+
+    def state(self) -> dict[str, Any]:
+        """All that `load_state` needs to go on as if never stopped."""
+        optimizers = {name: each.state_dict() for name, each in self.optimizers().items()}
+        return {"networks": self.state_dict(), "optimizers": optimizers}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """The inverse of `state`."""
+        self.load_state_dict(state["networks"])
+        for name, optimizer in self.optimizers().items():
+            optimizer.load_state_dict(state["optimizers"][name])
+
+    def mixed(self) -> torch.autocast:
+        """The context in which networks run."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast)
+
+    def noise_of(self, step: int) -> torch.Generator:
+        """The random numbers of a step."""
+        return torch.Generator().manual_seed(self.preset.seed * 1_000_003 + step)
+
+
+@dataclass(frozen=True)
+class Progress:
     """What the loop reports now and then; `figures` are means over the last steps."""
 
     step: int
     seconds: float
     fraction: float
     learning_rate: float
+    dropped: int
     figures: dict[str, float]
 
+    def row(self) -> dict[str, float]:
+        """A line of the log."""
+        row = asdict(self)
+        return {**row, **row.pop("figures")}
 
-class StepTrainer(ABC):
-    """Runs `train_step` until a budget is used.
 
-    Where `patience` steps in a row have a loss that is not finite, the run ends with `UsageError`.
+class Trainer:
+    """Trains a learner until a budget is used, in a folder of its own.
 
-    step, seconds   of training so far, resumed parts too
+    A step whose loss or gradient is not finite is dropped. After `patience` of them in a row, or
+    when the running loss of a learner whose loss must fall doubles, the last checkpoint is loaded
+    again at half the learning rate; after `last_patience` of them in a row the run ends.
+
+    name    of the preset, for the checkpoint
+    group   the processes that train together. All have the same state, and take every decision
+            from the same numbers. The first one writes and validates, while the others wait in
+            the next step
     """
 
-    patience = 20
+    patience, last_patience = 5, 20
+    memory = 500
 
-    def __init__(self, directory: Path, budget: Budget) -> None:
-        self.directory, self.budget = directory, budget
-        self.step, self.seconds = 0, 0.0
-
-    @abstractmethod
-    def train_step(self, fraction: float) -> dict[str, float]:
-        """One step at this fraction of the budget, counted in `step`; figures with `loss`."""
-
-    @abstractmethod
-    def learning_rate(self, fraction: float) -> float:
-        """The rate that reports and the log name."""
-
-    @abstractmethod
-    def save(self) -> None:
-        """Write the checkpoint."""
-
-    @abstractmethod
-    def look(self) -> None:
-        """Put figures of what is held out into the log, before a checkpoint."""
-
-    def run_steps(
+    def __init__(
         self,
-        checkpoint_minutes: float,
-        report: Callable[[StepProgress], None] | None,
-        report_seconds: float,
+        learner: Learner,
+        directory: Path,
+        *,
+        budget: Budget,
+        name: str = "",
+        group: ProcessGroup = ALONE,
     ) -> None:
-        """Train until the budget is used; the log is `log.jsonl` in the run's directory."""
+        self.learner, self.directory, self.budget = learner, directory, budget
+        self.name, self.group = name, group
+        self.step, self.seconds, self.rate_factor = 0, 0.0, 1.0
+        self.dropped_in_a_row, self.dropped = 0, 0
+        self.validation: list[dict[str, float]] = []
+        self.finished = False
+        values = learner.state_dict().values()
+        group.copy_from_first([value for value in values if isinstance(value, Tensor)])
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """The file that a killed run goes on from."""
+        return self.directory / CHECKPOINT
+
+    def save(self) -> None:
+        """Write the checkpoint, in the first process."""
+        if not self.group.is_first:
+            return
+        state = {
+            "family": self.learner.family,
+            "name": self.name,
+            "step": self.step,
+            "seconds": self.seconds,
+            "rate_factor": self.rate_factor,
+            "finished": self.finished,
+            "validation": self.validation,
+            "preset": asdict(self.learner.preset),
+            "fixed": self.learner.fixed(),
+            "learner": self.learner.state(),
+        }
+        save_checkpoint(self.checkpoint_path, state)
+
+    def resume(self) -> None:
+        """Continue from the checkpoint in the run's folder, which the first process reads.
+
+        Raises `InputError` for a file that is no checkpoint, `UsageError` for one of another
+        family or of a run with other sizes or images.
+        """
+        path = self.checkpoint_path
+        data = read_checkpoint(path) if self.group.is_first else b""
+        state = parse_checkpoint(self.group.bytes_of_first(data), path)
+        before = {"family": state["family"], **state["fixed"]}
+        now = {"family": self.learner.family, **self.learner.fixed()}
+        for name in now:
+            if before.get(name) != now[name]:
+                raise UsageError(
+                    f"{path} was made with {name} {before.get(name)}, but this run has "
+                    f"{now[name]}: give what it was made with, or begin in another folder"
+                )
+        self.learner.load_state(state["learner"])
+        self.step, self.seconds = state["step"], state["seconds"]
+        if self.group.is_first:
+            for part in self.directory.glob(f".{CHECKPOINT}.*.part"):
+                part.unlink(missing_ok=True)  # of a run that was killed while it wrote
+        self.rate_factor, self.validation = state["rate_factor"], state["validation"]
+
+    def learning_rates(self, fraction: float) -> dict[str, float]:
+        """The learning rate of each optimiser in the next step."""
+        schedules = self.learner.schedules()
+        return {k: self.rate_factor * each(self.step, fraction) for k, each in schedules.items()}
+
+    def train_step(self, fraction: float) -> dict[str, float]:
+        """One step of the learner at a fraction of the budget; the figures of its batch."""
+        optimizers = self.learner.optimizers()
+        for name, rate in self.learning_rates(fraction).items():
+            set_learning_rate(optimizers[name], rate)
+        figures = self.learner.learn(self.step, fraction)
+        self.step += 1
+        return figures
+
+    def run(
+        self,
+        *,
+        checkpoint_minutes: float = 5.0,
+        report: Callable[[Progress], None] | None = None,
+        report_seconds: float = 10.0,
+    ) -> list[dict[str, float]]:
+        """Train until the budget is used, fit what is fitted last; the rows of validation.
+
+        The logs are `log.csv` and `validation.csv` in the run's folder. `report` is called by the
+        first process. Raises `UsageError` where the loss stays infinite or not a number.
+        """
+        if self.group.is_first and not self.checkpoint_path.exists():
+            self.save()  # there is a state to return to from the first step on
         begin = last_save = last_report = time.monotonic()
-        earlier, dropped = self.seconds, 0
-        recent: deque[dict[str, float]] = deque(maxlen=200)
+        earlier = self.seconds
+        recent: deque[dict[str, float]] = deque(maxlen=self.memory)
+        best = math.inf
         while (fraction := self.budget.progress(self.seconds, self.step)) < 1:
             figures = self.train_step(fraction)
             now = time.monotonic()
-            self.seconds = earlier + now - begin
-            finite = math.isfinite(figures["loss"])
-            dropped = 0 if finite else dropped + 1
-            if finite:
+            self.seconds = self.group.number_of_first(earlier + now - begin)
+            if math.isfinite(figures["loss"]):
+                self.dropped_in_a_row = 0
                 recent.append(figures)
-            if dropped >= self.patience:
-                raise UsageError(
-                    f"the loss of {dropped} steps in a row was not finite at step {self.step}; "
-                    "try a lower learning rate, or --no-autocast"
-                )
-            if now - last_report >= report_seconds and recent:
+            else:
+                self.dropped += 1
+                self.dropped_in_a_row += 1
+            running = float(np.mean([one["loss"] for one in recent])) if recent else math.inf
+            if len(recent) == recent.maxlen:
+                best = min(best, running)
+            if self.must_roll_back(running, best):
+                self.roll_back()
+                recent.clear()
+                best = math.inf
+            if now - last_report >= report_seconds and recent and self.group.is_first:
                 last_report = now
-                means = {k: float(np.mean([r[k] for r in recent])) for k in recent[0]}
-                rate = self.learning_rate(fraction)
-                progress = StepProgress(self.step, self.seconds, fraction, rate, means)
-                self.log("train", asdict(progress))
+                means = {k: float(np.mean([one[k] for one in recent])) for k in recent[0]}
+                rate = next(iter(self.learning_rates(fraction).values()))
+                progress = Progress(self.step, self.seconds, fraction, rate, self.dropped, means)
+                self.log(LOG, progress.row())
                 if report is not None:
                     report(progress)
-            if now - last_save >= 60 * checkpoint_minutes and not dropped:
+            # Not in the middle of dropped steps: weights that make them are not worth keeping.
+            if now - last_save >= 60 * checkpoint_minutes and not self.dropped_in_a_row:
                 last_save = now
-                self.look()
-                self.save()
+                self.keep()
+        self.learner.finish()
+        self.finished = True
+        self.keep()
+        return self.validation
 
-    def log(self, kind: str, row: dict[str, Any]) -> None:
-        """One line of JSON."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        with (self.directory / LOG).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"kind": kind, **row}) + "\n")
+    def keep(self) -> None:
+        """Validate, in the first process, and write the checkpoint."""
+        if not self.group.is_first:
+            return
+        self.validation = self.learner.validate()
+        self.save()
+        for row in self.validation:
+            self.log(VALIDATION_LOG, {"step": self.step, "seconds": self.seconds, **row})
+
+    def must_roll_back(self, running: float, best: float) -> bool:
+        """Whether the weights are lost, by the running loss, its best so far, and dropped steps.
+
+        Raises `UsageError` where going back has not helped.
+        """
+        if self.dropped_in_a_row >= self.last_patience:
+            raise UsageError(
+                f"the loss of {self.dropped_in_a_row} steps in a row was not finite at step "
+                f"{self.step}; try a lower learning rate, or --no-autocast"
+            )
+        if self.learner.loss_must_fall and running > 2 * best:
+            return True
+        return self.dropped_in_a_row > 0 and self.dropped_in_a_row % self.patience == 0
+
+    def roll_back(self) -> None:
+        """Return to the last checkpoint, at half the learning rate from there on."""
+        step, seconds, factor = self.step, self.seconds, self.rate_factor
+        self.resume()
+        # The schedule goes on from now: a rolled-back run still ends within its budget, and
+        # does not meet the same batches again.
+        self.step, self.seconds, self.rate_factor = step, seconds, factor / 2
+
+    def log(self, name: str, row: Mapping[str, float]) -> None:
+        """Append a row to a CSV file of the run; the first one has the names before it."""
+        path = self.directory / name
+        new = not path.exists()
+        with path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, fieldnames=list(row))
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+
+
+def check_folder(directory: Path, *, resume: bool, group: ProcessGroup = ALONE) -> None:
+    """Raise `UsageError` where a run would overwrite a checkpoint, or has none to go on from."""
+    # The first process makes a checkpoint at once: the others must not look for themselves.
+    found = bool(group.number_of_first((directory / CHECKPOINT).exists()))
+    if found and not resume:
+        raise UsageError(
+            f"{directory} holds a checkpoint of an earlier run: "
+            "go on from it with --resume, or name another folder with --run"
+        )
+    if resume and not found:
+        raise UsageError(f"{directory} holds no checkpoint: drop --resume, or name its --run")
+
+
+def named_device(name: str) -> torch.device:
+    """The device of a name, cuda for "auto" where there is one.
+
+    Raises `UsageError` for cuda where there is none.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: torch sees no such device; use 'cpu' or 'auto'")
+    return torch.device(name)
+
+
+def show(progress: Progress) -> None:
+    """Report on standard error: one line that renews itself on a terminal, else many."""
+    figures = "  ".join(f"{key} {value:.4g}" for key, value in progress.figures.items())
+    line = (
+        f"step {progress.step:7d}  {progress.fraction:6.1%}  "
+        f"lr {progress.learning_rate:.2e}  {figures}"
+    )
+    if progress.dropped:
+        line += f"  {progress.dropped} steps dropped"
+    end = "" if sys.stderr.isatty() else "\n"
+    print(("\r\x1b[K" if not end else "") + line, end=end, file=sys.stderr, flush=True)

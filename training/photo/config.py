@@ -2,31 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from codec.models.photo.network import PhotoConfig
+from training.data.crops import CropSampler, load_photographs
+from training.loop.trainer import Preset
 
 
-@dataclass(frozen=True)
-class PhotoPreset:
+@dataclass(frozen=True, kw_only=True)
+class CropPreset(Preset):
+    """A training run on random crops of photographs.
+
+    crop                   side of the crops in pixels
+    downscale_probability  of a crop that is reduced to half its size
+    """
+
+    crop: int = 192
+    downscale_probability: float = 0.2
+
+    def sampler(self, data: Sequence[Path]) -> CropSampler:
+        """The crops of the photographs in folders and files. Raises `InputError`."""
+        return CropSampler(
+            load_photographs(data, smallest_side=self.crop),
+            crop=self.crop,
+            batch=self.batch,
+            seed=self.seed,
+            downscale_probability=self.downscale_probability,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoPreset(CropPreset):
     """A training run of the photo model.
 
-    The learning rate follows a linear warm-up and a cosine over the run's budget (steps or
-    minutes). `soap` needs the `pytorch-optimizer` distribution.
+    optimizer      "soap" or "adamw"
+    gradient_clip  longest gradient of all weights together
+    ema_decay      of the exponential moving average of the weights, which is exported
+    hard_tail      last fraction of the budget, in which latents are rounded as in a file
     """
 
     model: PhotoConfig = field(default_factory=PhotoConfig)
     batch: int = 12
-    crop: int = 192
     optimizer: str = "soap"
     learning_rate: float = 1.5e-3
-    final_learning_rate: float = 1e-5
-    warmup_steps: int = 200
     gradient_clip: float = 1.0
     ema_decay: float = 0.999
     hard_tail: float = 0.1
-    downscale_probability: float = 0.2
-    seed: int = 0
 
 
 PRESETS: dict[str, PhotoPreset] = {

@@ -1,4 +1,4 @@
-"""Freeze a training run into a weights file: `python -m training.photo.export --run DIR --data …`.
+"""A training run of photo becomes a weights file.
 
 The averaged weights are rounded to float16, the hyper-synthesis to fixed point, and the
 probability tables are fitted to the symbols that these rounded weights produce on photographs.
@@ -7,16 +7,13 @@ Beside the safetensors file stand a model card and `registry.json`, which names 
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from bitstream.errors import CalotypeError
+from bitstream.errors import UsageError
 from bitstream.tables import TableSet, gaussian_tables, tables_from_pmfs
 from codec.coding.exact_layers import to_arrays
 from codec.loading import HASH_BYTES
@@ -31,11 +28,13 @@ from codec.models.photo.network import (
     PhotoModel,
 )
 from training.data.crops import Pixels, load_photographs
-from training.loop.checkpoint import load_checkpoint
-from training.loop.export import Array, measured_table, write_weights_file
-from training.loop.origin import Origin, add_origin_options, card_head
+from training.loop.export import Array, ExportOptions, Run, measured_table, write_weights_file
+from training.loop.origin import Origin, card_head
 from training.loop.table_fit import SymbolCounts, hyper_tables, made_certain
-from training.photo.learner import CHECKPOINT
+from training.photo.config import PhotoPreset
+
+TABLE_IMAGES = 600
+"""So many photographs the tables are fitted to."""
 
 
 def network_arrays(model: PhotoModel) -> dict[str, Array]:
@@ -154,53 +153,22 @@ the integer probability tables.
 """
 
 
-def load_run(run: Path) -> tuple[PhotoModel, dict[str, Any]]:
-    """The averaged model of a run's checkpoint, and the checkpoint."""
-    state = load_checkpoint(run / CHECKPOINT)
-    model = PhotoModel(PhotoConfig(**state["preset"]["model"]))
-    model.load_state_dict(state["average"])
-    return model.eval(), state
+def trained_model(run: Run[PhotoPreset]) -> PhotoModel:
+    """The averaged model of a run."""
+    model = PhotoModel(run.preset.model)
+    model.load_state_dict(run.networks("average.module."))
+    return model.eval()
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m training.photo.export", description=__doc__)
-    parser.add_argument("--run", type=Path, required=True, help="folder of the training run")
-    parser.add_argument(
-        "--data",
-        type=Path,
-        nargs="+",
-        required=True,
-        metavar="DIR|TAR",
-        help="photographs to fit the tables on: training data",
-    )
-    parser.add_argument(
-        "--validation",
-        type=Path,
-        nargs="*",
-        default=[],
-        metavar="DIR|TAR",
-        help="images to measure the weights on, for the card",
-    )
-    parser.add_argument("--images", type=int, default=600, help="how many of them")
-    parser.add_argument("-o", "--output", type=Path, default=Path("weights"))
-    add_origin_options(parser)
-    options = parser.parse_args(arguments)
-    try:
-        model, state = load_run(options.run)
-        photographs = load_photographs(options.data)
-        # Spread over all of the data, whatever order it comes in.
-        chosen = np.linspace(0, len(photographs) - 1, min(options.images, len(photographs)))
-        arrays = export_arrays(model, [photographs[int(k)] for k in chosen])
-        origin = Origin.of(options).after(state["step"], state["seconds"])
-        validation = load_photographs(options.validation) if options.validation else []
-        path = write_weights(options.output, "photo", arrays, model.config, origin, validation)
-    except CalotypeError as error:
-        print(f"export: {error}", file=sys.stderr)
-        return error.exit_code
-    print(path)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def export_photo(run: Run[PhotoPreset], options: ExportOptions) -> Path:
+    """Write the weights file of a run as `photo.safetensors`, with tables fitted to `data`."""
+    model = trained_model(run)
+    if not options.data:
+        raise UsageError("the tables of photo are fitted to photographs: name them with --data")
+    photographs = load_photographs(options.data)
+    # Spread over all of the data, whatever order it comes in.
+    count = min(options.images or TABLE_IMAGES, len(photographs))
+    chosen = np.linspace(0, len(photographs) - 1, count)
+    arrays = export_arrays(model, [photographs[int(k)] for k in chosen])
+    validation = load_photographs(options.validation) if options.validation else []
+    return write_weights(options.output, "photo", arrays, model.config, options.origin, validation)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from training.loop.optimise import Schedule
+from training.photo.config import CropPreset
 
-@dataclass(frozen=True)
-class RealismPreset:
+
+@dataclass(frozen=True, kw_only=True)
+class RealismPreset(CropPreset):
     """A training run of the realistic decoder; the sizes of the decoder are those of photo.
 
-    Both learning rates follow a cosine over the run's budget (steps or minutes) down to
-    `final_share` of their start; the decoder's is small, begins later and has a linear warm-up. On
-    a pilot a decoder that learned from the first step, or at 1e-4, soon left the critic behind: it
-    drew what the critic valued above photographs.
+    The learning rate is that of the decoder: it is small, and begins later. On a pilot a decoder
+    that learned from the first step, or at 1e-4, soon left the critic behind: it drew what the
+    critic valued above photographs. That of the critic falls with it, and has no warm-up.
 
     critic_lead       first steps, in which the decoder stays as it is
     critic            channels of the critic's 4×4 convolutions of stride 2
@@ -32,8 +34,8 @@ class RealismPreset:
     batch: int = 8
     crop: int = 128
     learning_rate: float = 3e-5
+    final_learning_rate: float = 3e-7
     critic_learning_rate: float = 3e-4
-    final_share: float = 0.01
     critic_lead: int = 200
     warmup_steps: int = 100
     betas: tuple[float, float] = (0.5, 0.9)
@@ -43,8 +45,16 @@ class RealismPreset:
     gradient_penalty: float = 10.0
     error_weight: float = 0.25
     ema_decay: float = 0.999
-    downscale_probability: float = 0.2
-    seed: int = 0
+
+    def schedule(self) -> Schedule:
+        """The learning rate of the decoder."""
+        rates = self.learning_rate, self.final_learning_rate
+        return Schedule(*rates, self.warmup_steps, self.critic_lead)
+
+    def critic_schedule(self) -> Schedule:
+        """The learning rate of the critic."""
+        rate = self.critic_learning_rate
+        return Schedule(rate, rate * self.final_learning_rate / self.learning_rate)
 
 
 REALISM_PRESETS: dict[str, RealismPreset] = {
@@ -55,6 +65,7 @@ REALISM_PRESETS: dict[str, RealismPreset] = {
         batch=2,
         crop=64,
         learning_rate=1e-3,
+        final_learning_rate=1e-5,
         critic_lead=0,
         warmup_steps=5,
         critic=(8, 16),

@@ -1,4 +1,4 @@
-"""`python -m training.realism.export --run RUN -o FOLDER`: weights file, card and registry entry.
+"""A training run of the realistic decoder becomes a weights file, its card and a registry entry.
 
 The averaged decoder is rounded to float16, its quality tables stay float32. The file names the
 photo weights that it belongs to by their SHA-256; the folder is one for CALOTYPE_WEIGHTS.
@@ -6,18 +6,15 @@ photo weights that it belongs to by their SHA-256; the folder is one for CALOTYP
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from bitstream.errors import CalotypeError, UsageError
+from bitstream.errors import UsageError
 from codec.models.photo.realism import (
     ARRAY_PREFIX,
     NAME,
@@ -26,11 +23,10 @@ from codec.models.photo.realism import (
     load_realism,
 )
 from training.data.crops import Pixels, load_photographs
-from training.loop.export import Array, measured_table, write_weights_file
-from training.loop.origin import Origin, add_origin_options, card_head
-from training.photo.learner import CHECKPOINT
+from training.loop.export import Array, ExportOptions, Run, measured_table, write_weights_file
+from training.loop.origin import Origin, card_head
+from training.realism.config import RealismPreset
 from training.realism.photo_weights import PhotoWeights, load_photo_weights
-from training.realism.run import check_photo, load_realism_checkpoint
 
 
 def realism_arrays(state: Mapping[str, Tensor]) -> dict[str, Array]:
@@ -92,62 +88,15 @@ Arrays `{ARRAY_PREFIX}*` are float16 (quality tables float32).
 """
 
 
-def export_run(
-    run: Path,
-    folder: Path,
-    photo: PhotoWeights,
-    origin: Origin,
-    validation: Sequence[Pixels] = (),
-) -> Path:
-    """Write what `write_realism` does of a run's last checkpoint; returns the weights file.
-
-    Raises `InputError` without such a checkpoint, `UsageError` for other photo weights.
-    """
-    checkpoint = run / CHECKPOINT
-    state: dict[str, Any] = load_realism_checkpoint(checkpoint)
-    check_photo(state, photo, checkpoint)
-    prefix = "average."
-    average = {
-        name.removeprefix(prefix): tensor
-        for name, tensor in state["learner"].items()
-        if name.startswith(prefix)
-    }
-    origin = origin.after(state["step"], state["seconds"])
-    return write_realism(folder, realism_arrays(average), photo, origin, validation)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m training.realism.export")
-    parser.add_argument("--run", type=Path, required=True, help="folder of the training run")
-    parser.add_argument("-o", "--output", type=Path, default=Path("weights"))
-    parser.add_argument(
-        "--weights", type=Path, help="photo weights of the run; those that ship with the codec"
-    )
-    parser.add_argument(
-        "--validation",
-        type=Path,
-        nargs="*",
-        default=[],
-        metavar="DIR|TAR",
-        help="images to measure the weights on, for the card",
-    )
-    add_origin_options(parser)
-    options = parser.parse_args(arguments)
-    try:
-        path = export_run(
-            options.run,
-            options.output,
-            load_photo_weights(options.weights, torch.device("cpu")),
-            Origin.of(options),
-            load_photographs(options.validation) if options.validation else [],
+def export_realism(run: Run[RealismPreset], options: ExportOptions) -> Path:
+    """Write the weights file of a run. Raises `UsageError` for other photo weights than its own."""
+    photo = load_photo_weights(options.weights, options.device)
+    sha256 = run.state["fixed"]["photo_sha256"]
+    if sha256 != photo.sha256:
+        raise UsageError(
+            f"the run was made for the photo weights {sha256[:16]}, but these are "
+            f"{photo.sha256[:16]}: name the others with --weights"
         )
-    except CalotypeError as error:
-        print(f"training.realism.export: {error}", file=sys.stderr)
-        return error.exit_code
-    print(path)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    validation = load_photographs(options.validation) if options.validation else []
+    arrays = realism_arrays(run.networks("average.module."))
+    return write_realism(options.output, arrays, photo, options.origin, validation)

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from codec.models.photo.coder import PhotoCoder
+from codec.models.photo.realism import RealisticPhoto, RealisticSynthesis
+from codec.rate_distortion import psnr_db
+from training.data.crops import CropSampler, Pixels, load_photographs
 from training.generative.gan import gradient_penalty
+from training.loop.optimise import MovingAverage, Schedule, descend
+from training.loop.trainer import Learner, TrainOptions
+from training.photo.losses import sample_positions
 from training.realism.config import RealismPreset
 from training.realism.critic import PatchCritic
-from training.realism.photo_weights import DecodedCrops
+from training.realism.photo_weights import (
+    DecodedCrops,
+    PhotoWeights,
+    decode_crops,
+    decoded_latents,
+    load_photo_weights,
+)
 
+VALIDATION_QUALITIES = (5, 20, 40, 60, 80)
 ROUNDING_ERROR = 1 / (255 * math.sqrt(12))
 """Root mean squared error of pixels in [0, 1] that are rounded to 8 bits."""
-
-Draw = Callable[[], DecodedCrops]
-"""Gives the next training batch."""
 
 
 def relative_error(pixels: Tensor, drawn: Tensor, photo: Tensor) -> Tensor:
@@ -37,26 +48,48 @@ def relative_error(pixels: Tensor, drawn: Tensor, photo: Tensor) -> Tensor:
     return relative
 
 
-class RealismLearner(nn.Module):
+class RealismLearner(Learner):
     """Critic and decoder in turn; the decoder's moving average is what is exported.
 
     The decoder starts as the synthesis of the photo model. Everything else of that model stays:
     its analysis, its exact path and its tables make the latents that the decoder learns from.
-    Forward passes may run under bfloat16 autocast; every loss is computed in float32.
+
+    validation  pictures uint8 (h, w, 3), sides of 16 pixels at least
     """
 
-    def __init__(self, preset: RealismPreset, coder: PhotoCoder, *, autocast: bool) -> None:
-        super().__init__()
-        self.preset, self.device, self.autocast = preset, coder.device, autocast
+    family = "realism"
+
+    def __init__(
+        self,
+        preset: RealismPreset,
+        sampler: CropSampler,
+        photo: PhotoWeights,
+        *,
+        autocast: bool = True,
+        validation: Sequence[Pixels] = (),
+    ) -> None:
+        super().__init__(preset, autocast=autocast, device=photo.coder.device)
+        self.preset: RealismPreset = preset
+        self.sampler, self.photo, self.validation = sampler, photo, validation
+        coder = photo.coder
         self.decoder = copy.deepcopy(coder.network.synthesis).requires_grad_(True)
-        self.average = copy.deepcopy(coder.network.synthesis)
+        self.average = MovingAverage(self.decoder, preset.ema_decay, starts_trained=True)
         self.critic = PatchCritic(preset, coder.config.latent_channels).to(self.device)
         self.decoder_adam = torch.optim.Adam(self.decoder.parameters(), betas=preset.betas)
         self.critic_adam = torch.optim.Adam(self.critic.parameters(), betas=preset.betas)
 
-    def mixed(self) -> torch.autocast:
-        """The context in which networks run."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast)
+    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
+        """One for each player."""
+        return {"decoder": self.decoder_adam, "critic": self.critic_adam}
+
+    def schedules(self) -> Mapping[str, Schedule]:
+        """The critic's begins at once."""
+        return {"decoder": self.preset.schedule(), "critic": self.preset.critic_schedule()}
+
+    def fixed(self) -> dict[str, Any]:
+        """The sizes of the critic, and the photo weights."""
+        sizes = {"critic": self.preset.critic, "condition": self.preset.condition}
+        return {**sizes, "photo_sha256": self.photo.sha256}
 
     def synthesize(self, crops: DecodedCrops) -> Tensor:
         """The decoder's pictures (n, 3, h, w), not clamped."""
@@ -92,26 +125,33 @@ class RealismLearner(nn.Module):
         error = relative_error(crops.pixels, drawn, crops.photo).mean()
         return self.preset.error_weight * error - self.judge(drawn, crops).mean()
 
-    def train_step(
-        self, draw: Draw, generator: torch.Generator, *, decoder_rate: float, critic_rate: float
-    ) -> dict[str, float]:
-        """Some steps of the critic, one of the decoder, at these learning rates.
+    def learn(self, step: int, fraction: float) -> dict[str, float]:
+        """Some steps of the critic, one of the decoder.
 
         Figures of the last batch: losses; the critic's distance; mean of PSNR in dB of what the
-        decoder and the photo model draw. A step whose loss is not finite changes no weights.
+        decoder and the photo model draw.
         """
-        for _ in range(self.preset.critic_steps):
+        preset, generator = self.preset, self.noise_of(step)
+        batches = itertools.count(step * (preset.critic_steps + 1))
+
+        def draw() -> DecodedCrops:
+            # Qualities as often as in the training of photo.
+            position = sample_positions(preset.batch, generator)
+            crops = self.sampler(next(batches))
+            return decode_crops(self.photo.coder, crops, (1 + 99 * position).tolist())
+
+        for _ in range(preset.critic_steps):
             crops = draw()
             with torch.no_grad():
                 drawn = self.synthesize(crops)
             critic_loss, distance = self.critic_loss(crops, drawn, generator)
-            _descend(critic_loss, self.critic_adam, critic_rate)
+            descend(critic_loss, self.critic_adam)
         crops = draw()
         self.critic.requires_grad_(False)
         drawn = self.synthesize(crops)
         loss = self.decoder_loss(crops, drawn)
-        if _descend(loss, self.decoder_adam, decoder_rate):
-            self._update_average()
+        if descend(loss, self.decoder_adam):
+            self.average.update_parameters(self.decoder)
         self.critic.requires_grad_(True)
         return {
             "loss": loss.item() + 0 * critic_loss.item(),
@@ -121,23 +161,36 @@ class RealismLearner(nn.Module):
             "photo_psnr_db": _mean_psnr_db(crops.pixels, crops.photo),
         }
 
-    @torch.no_grad()
-    def _update_average(self) -> None:
-        pairs = zip(self.average.parameters(), self.decoder.parameters(), strict=True)
-        for average, current in pairs:
-            average.lerp_(current, 1 - self.preset.ema_decay)
+    def validate(self) -> list[dict[str, float]]:
+        """Mean PSNR in dB of 8-bit pictures by the averaged decoder, and by the photo model."""
+        coder = self.photo.coder
+        realistic = RealisticSynthesis(self.average.module, coder.config, self.photo.sha256)
+        second = RealisticPhoto(coder, realistic, 1)
+        rows = []
+        for quality in VALIDATION_QUALITIES if self.validation else ():
+            psnrs = []
+            for picture in self.validation:
+                height, width = (side // coder.stride * coder.stride for side in picture.shape[:2])
+                pixels = np.ascontiguousarray(picture[:height, :width])
+                latents = decoded_latents(coder, pixels, quality)
+                drawn = (model.synthesize(latents, quality) for model in (second, coder))
+                psnrs.append([psnr_db(pixels, one) for one in drawn])
+            mean_db, photo_db = np.mean(psnrs, axis=0).tolist()
+            rows.append({"quality": quality, "psnr_db": mean_db, "photo_psnr_db": photo_db})
+        return rows
 
 
-def _descend(loss: Tensor, optimizer: torch.optim.Adam, rate: float) -> bool:
-    """One optimiser step on `loss`; False, and no change, where it is not finite."""
-    if not torch.isfinite(loss):
-        return False
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
-    return True
+def realism_learner(preset: RealismPreset, options: TrainOptions) -> RealismLearner:
+    """The learner that a command line asks for. Raises `InputError` and `WeightsMismatchError`."""
+    photo = load_photo_weights(options.weights, options.device)
+    validation = load_photographs(options.validation) if options.validation else []
+    return RealismLearner(
+        preset,
+        preset.sampler(options.data),
+        photo,
+        autocast=options.autocast,
+        validation=validation,
+    )
 
 
 def _mean_psnr_db(pixels: Tensor, drawn: Tensor) -> float:

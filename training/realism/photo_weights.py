@@ -19,8 +19,7 @@ from codec.models.photo import PHOTO
 from codec.models.photo.coder import PhotoCoder, load_photo, quality_hundredths
 from codec.models.photo.network import quality_position
 from codec.models.weights_files import WEIGHTS_FOLDER, registered
-from training.data.crops import Pixels
-from training.photo.learner import to_tensor
+from training.data.crops import Pixels, to_tensor
 
 Float32Array = npt.NDArray[np.float32]
 
@@ -39,7 +38,8 @@ class DecodedCrops:
 
     pixels    (n, 3, h, w) in [0, 1]
     latents   (n, C, h/16, w/16) in pixel units, as `codec.models.photo.network.Synthesis` takes
-    them position  (n,) in [0, 1], of the quality
+              them
+    position  (n,) in [0, 1], of the quality
     photo     (n, 3, h, w), what the photo model makes of the latents, not clamped
     """
 

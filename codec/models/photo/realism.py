@@ -118,7 +118,7 @@ def find_realism(photo_hash: bytes) -> WeightsFile:
         f"no realistic decoder for the photo weights {wanted} is installed (found: "
         f"{', '.join(found) or 'none'}); train one: "
         f"python -m training {NAME} --data DIR --weights PHOTO.safetensors, export it: "
-        f"python -m training.realism.export, and name its folder in {ENVIRONMENT_VARIABLE}; "
+        f"python -m training export RUN, and name its folder in {ENVIRONMENT_VARIABLE}; "
         "or leave the realism at 0"
     )
 

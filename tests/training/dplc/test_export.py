@@ -18,16 +18,19 @@ from codec.models.dplc.coder import DplcCoder
 from codec.models.generative.weights_file import load_generative, save_generative
 from tests.training.draw.test_export import TOLD, cells
 from tests.training.generative.test_learners import save_idx, strokes
-from training.__main__ import main as train
-from training.data.small_images import preset_images
+from training.commands import main as train
+from training.data.small_images import to_tensor
 from training.dplc.config import DPLC_PRESETS
-from training.dplc.export import exported_networks, load_dplc_run, measure_rates, symbol_bits
-from training.dplc.export import main as export
+from training.dplc.export import (
+    exported_networks,
+    measure_rates,
+    symbol_bits,
+    trained_learner,
+)
 from training.dplc.figures import rate_figures
 from training.dplc.prior_fit import fit_prior
 from training.generative.config import GENERATIVE_PRESETS, GenerativePreset
-from training.generative.export import main as export_generator
-from training.generative.run import to_tensor
+from training.presets import read_run
 
 TINY = DPLC_PRESETS["dplc-tiny"]
 GENERATOR = GenerativePreset(
@@ -56,7 +59,7 @@ def generator(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         patch.setitem(GENERATIVE_PRESETS, "g", GENERATOR)
         run = ["--run", str(folder / "run")]
         assert train(["g", "--data", str(data), *run, "--steps", "30"]) == 0
-        assert export_generator([*run, "-o", str(folder), "--data", str(data)]) == 0
+        assert train(["export", str(folder / "run"), "-o", str(folder), "--data", str(data)]) == 0
     return data, folder / "g.safetensors"
 
 
@@ -68,14 +71,14 @@ def test_from_a_generator_to_files(
     common = ["dplc-tiny", "--data", str(data), "--run", str(run), "--device", "cpu"]
     assert train([*common, "--steps", "5", "--weights", str(weights_file)]) == 0
     assert train([*common, "--steps", "40", "--resume"]) == 0
-    arguments = ["--run", str(run), "-o", str(output), "--data", str(data), *TOLD]
-    assert export(arguments) == 0
+    arguments = ["export", str(run), "-o", str(output), "--data", str(data), *TOLD]
+    assert train(arguments) == 0
     path, card = output / "dplc-tiny.safetensors", (output / "dplc-tiny.md").read_text("utf-8")
     for word in ("made up", "CC0-1.0", "as tested", "| 40 (0.", loading.hash_weights(path).hex()):
         assert word in card
     assert "Measured on 50 test images" in card
     first = path.read_bytes()
-    assert export(arguments) == 0
+    assert train(arguments) == 0
     assert path.read_bytes() == first
 
     monkeypatch.setenv(loading.ENVIRONMENT_VARIABLE, str(output))
@@ -87,7 +90,7 @@ def test_from_a_generator_to_files(
     for name, value in coder.networks.generator.state_dict().items():
         assert torch.equal(value, trained[name])
     # The card has what the file measures.
-    test = preset_images(TINY, data, part="test")
+    test = TINY.read(data, part="test")
     figures = rate_figures(coder.networks, to_tensor(test))
     for row in measure_rates(coder, test):
         found = cells(card, f"{row.symbols} | ")
@@ -114,10 +117,10 @@ def test_the_priors_are_of_the_exported_networks(
     run = tmp_path / "run"
     common = ["dplc-tiny", "--data", str(data), "--run", str(run), "--steps", "10"]
     assert train([*common, "--weights", str(weights_file)]) == 0
-    networks = exported_networks(load_dplc_run(run).learner)
+    networks = exported_networks(trained_learner(read_run(run)[1]))
     for value in networks.state_dict().values():
         assert torch.equal(value, value.half().float())
-    images = preset_images(TINY, data)[:5]
+    images = TINY.read(data)[:5]
     bits = symbol_bits(networks, images, 2)
     assert bits.shape == (5, 16)
     values = networks.analyze(to_tensor(images), 2)
@@ -134,7 +137,7 @@ def test_a_plain_autoencoder_needs_no_generator(
     data, _ = generator
     run, output = tmp_path / "run", tmp_path / "out"
     assert train(["plain", "--data", str(data), "--run", str(run), "--steps", "5"]) == 0
-    assert export(["--run", str(run), "-o", str(output), "--data", str(data)]) == 0
+    assert train(["export", str(run), "-o", str(output), "--data", str(data)]) == 0
     card = (output / "plain.md").read_text("utf-8")
     assert cells(card, "2 | ")[-2:] == ["–", "–"]  # neither noise nor MMD
     assert "maps.0.last.weight" in load_file(output / "plain.safetensors")
@@ -181,25 +184,22 @@ def test_a_run_does_not_go_on_with_another_generator(
     assert train([*resume, str(weights_file)]) == 0
 
 
-def test_each_export_knows_its_own_runs(
+def test_an_export_needs_a_run_that_has_ended_and_its_data(
     tmp_path: Path, generator: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, weights_file = generator
-    run = str(tmp_path / "run")
+    run, checkpoint = str(tmp_path / "run"), tmp_path / "run" / "checkpoint.pt"
     given = ["--data", str(data), "--run", run, "--steps", "1", "--weights", str(weights_file)]
     assert train(["dplc-tiny", *given]) == 0
     output = ["-o", str(tmp_path / "out")]
-    assert export_generator(["--run", run, *output]) == InputError.exit_code
-    assert "training.dplc.export" in capsys.readouterr().err
-    other = str(weights_file.parent / "run")
-    assert export(["--run", other, "--data", str(data), *output]) == InputError.exit_code
-    assert "training.generative.export" in capsys.readouterr().err
-    state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
-    torch.save({**state, "finished": False}, tmp_path / "run" / "checkpoint.pt")
-    assert export(["--run", run, "--data", str(data), *output]) == InputError.exit_code
+    assert train(["export", run, *output]) == UsageError.exit_code
+    assert "--data" in capsys.readouterr().err
+    state = torch.load(checkpoint, weights_only=True)
+    torch.save({**state, "finished": False}, checkpoint)
+    assert train(["export", run, "--data", str(data), *output]) == InputError.exit_code
     assert "--resume" in capsys.readouterr().err
     few = tmp_path / "few.npz"
     np.savez(few, images=strokes(20)[:, 0])
-    torch.save({**state, "finished": True}, tmp_path / "run" / "checkpoint.pt")
-    assert export(["--run", run, "--data", str(few), *output]) == InputError.exit_code
+    torch.save({**state, "finished": True}, checkpoint)
+    assert train(["export", run, "--data", str(few), *output]) == InputError.exit_code
     assert "32 are held out" in capsys.readouterr().err

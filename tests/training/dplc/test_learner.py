@@ -19,16 +19,13 @@ from codec.models.generative.networks import Decoder, Encoder, GenerativeConfig,
 from codec.models.generative.weights_file import save_generative
 from codec.priors import GaussianMixture, StandardNormal
 from tests.training.generative.test_learners import strokes
+from training.data.small_images import to_tensor
 from training.dplc.config import DPLC_PRESETS, DplcPreset
 from training.dplc.figures import draw_noise, rate_figures
 from training.dplc.generator import load_generator
 from training.dplc.learner import DplcLearner, fold_batch_norm, soft_to_hard
-from training.draw.config import DRAW_PRESETS
-from training.generative.config import GENERATIVE_PRESETS
-from training.generative.run import GenerativeTrainer, build_learner, to_tensor
 from training.generative.wae import inverse_multiquadric_mmd
-from training.photo.config import PRESETS
-from training.photo.learner import Budget
+from training.loop.trainer import Budget, Trainer
 
 TINY = DPLC_PRESETS["dplc-tiny"]
 PLAIN = dataclasses.replace(
@@ -65,7 +62,7 @@ def save_generator(path: Path, config: GenerativeConfig, decoder: Decoder | None
 def learner_of(preset: DplcPreset = TINY, **changes: Any) -> DplcLearner:
     preset = dataclasses.replace(preset, **changes)
     given = None if preset.is_plain else generator()
-    return build_learner(preset, autocast=False, generator=given)
+    return DplcLearner(preset, autocast=False, generator=given)
 
 
 @torch.no_grad()
@@ -78,10 +75,12 @@ def generated(count: int) -> Images:
 
 def trainer(
     folder: Path, preset: DplcPreset = TINY, steps: int = 20, *, with_generator: bool = True
-) -> GenerativeTrainer:
+) -> Trainer:
     data = images(256) if preset.is_plain else generated(256)
     given = generator() if with_generator and not preset.is_plain else None
-    return GenerativeTrainer(preset, data, folder, budget=Budget(steps=steps), generator=given)
+    learner = DplcLearner(preset, generator=given)
+    learner.take(data)
+    return Trainer(learner, folder, budget=Budget(steps=steps))
 
 
 @pytest.mark.parametrize("name", sorted(DPLC_PRESETS))
@@ -106,11 +105,6 @@ def test_plain_autoencoders_have_the_same_sizes() -> None:
             whole = DPLC_PRESETS[start].model
             assert preset.model == dataclasses.replace(whole, noise=0, rates=(int(symbols),))
             assert int(symbols) in whole.rates
-
-
-def test_names_of_presets_are_of_one_kind() -> None:
-    names = [*PRESETS, *GENERATIVE_PRESETS, *DRAW_PRESETS, *DPLC_PRESETS]
-    assert len(set(names)) == len(names)
 
 
 def test_the_quantiser_takes_the_nearest_level_and_the_upper_of_two() -> None:
@@ -223,10 +217,10 @@ def test_a_loss_that_is_not_finite_changes_nothing() -> None:
 @pytest.mark.parametrize("preset", [TINY, PLAIN], ids=["codec", "plain"])
 def test_it_learns(tmp_path: Path, preset: DplcPreset) -> None:
     run = trainer(tmp_path, preset, 40 if preset.is_plain else 80)
-    before = run.validate()
-    after = run.run()
+    (before,) = run.learner.validate()
+    (after,) = run.run()
     assert all(math.isfinite(value) for value in after.values())
-    assert run.validate() == after  # the same noise every time
+    assert run.learner.validate() == [after]  # the same noise every time
     if preset.is_plain:
         assert after.keys() == {"mse_s4"}
         assert after["mse_s4"] < 0.5 * before["mse_s4"]
@@ -240,13 +234,13 @@ def test_it_learns(tmp_path: Path, preset: DplcPreset) -> None:
 
 @pytest.mark.parametrize("preset", [TINY, PLAIN], ids=["codec", "plain"])
 def test_a_resumed_run_goes_on_as_if_never_stopped(tmp_path: Path, preset: DplcPreset) -> None:
-    def losses(run: GenerativeTrainer, count: int) -> list[float]:
+    def losses(run: Trainer, count: int) -> list[float]:
         return [run.train_step(0.5)["loss"] for _ in range(count)]
 
     whole, first = (trainer(tmp_path / name, preset) for name in ("whole", "cut"))
     losses(whole, 5)
     losses(first, 5)
-    first.validate()
+    first.learner.validate()
     first.save()
     torch.manual_seed(77)
     # Without its generator: it is in the checkpoint.

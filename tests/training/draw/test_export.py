@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import math
@@ -23,14 +24,11 @@ from codec.models.draw.network import network_from_arrays
 from tests.codec.models.draw import tiny as tiny_draw
 from tests.training.draw.test_learner import FILES, save_scenes
 from tests.training.generative.test_learners import save_idx, strokes
-from training.__main__ import main as train
-from training.data.small_images import evenly
+from training.commands import main as train
+from training.data.small_images import evenly, to_tensor
 from training.draw.config import DRAW_PRESETS
-from training.draw.export import main as export
 from training.draw.export import step_tables
 from training.draw.learner import DrawLearner
-from training.generative.export import main as generative_export
-from training.generative.run import build_learner, to_tensor
 
 TOLD = ["--data-description", "made up", "--licence", "CC0-1.0", "--command", "as tested"]
 
@@ -47,7 +45,7 @@ def test_command_trains_resumes_and_exports_an_archive(
     common = ["draw-tiny", "--data", str(data), "--run", str(run), "--no-autocast"]
     assert train([*common, "--steps", "3"]) == 0
     assert train([*common, "--steps", "6", "--resume"]) == 0
-    assert export(["--run", str(run), "-o", str(output), "--data", str(data), *TOLD]) == 0
+    assert train(["export", str(run), "-o", str(output), "--data", str(data), *TOLD]) == 0
     path, card = output / "draw-tiny.safetensors", (output / "draw-tiny.md").read_text("utf-8")
     for word in ("made up", "CC0-1.0", "as tested", "| 6 (0.", loading.hash_weights(path).hex()):
         assert word in card
@@ -58,12 +56,13 @@ def test_command_trains_resumes_and_exports_an_archive(
     assert config == DRAW_PRESETS["draw-tiny"].model
     # The test column is what the file measures.
     network = network_from_arrays(config, load_file(path))
-    learner = build_learner(DRAW_PRESETS["draw-tiny"], autocast=False)
+    learner = DrawLearner(DRAW_PRESETS["draw-tiny"], autocast=False)
     learner.network.load_state_dict(network.state_dict())
-    figures = learner.eval().validate(to_tensor(strokes(50, seed=1)))
+    figures = learner.eval().measure(to_tensor(strokes(50, seed=1)))
     assert cells(card, "negative ELBO, nats")[2] == f"{figures['nelbo_nats']:.4f}"
-    log = [json.loads(line) for line in (run / "log.jsonl").read_text("utf-8").splitlines()]
-    assert cells(card, "negative ELBO, nats")[1] == f"{log[-1]['nelbo_nats']:.4f}"
+    with (run / "validation.csv").open() as file:
+        *_, last = csv.DictReader(file)
+    assert cells(card, "negative ELBO, nats")[1] == f"{float(last['nelbo_nats']):.4f}"
     registry = json.loads((output / "registry.json").read_text("utf-8"))
     assert registry["draw-bits-back"][0]["file"] == path.name
     monkeypatch.setenv(loading.ENVIRONMENT_VARIABLE, str(output))
@@ -80,8 +79,8 @@ def test_export_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     save_scenes(data / "test", 5, 16, 2)
     common = ["x", "--data", str(data), "--run", str(run)]
     assert train([*common, "--steps", "4", "--device", "cpu"]) == 0
-    arguments = ["--run", str(run), "-o", str(output), "--data", str(data)]
-    assert export([*arguments, "--images", "3"]) == 0
+    arguments = ["export", str(run), "-o", str(output), "--data", str(data)]
+    assert train([*arguments, "--images", "3"]) == 0
     monkeypatch.setenv(loading.ENVIRONMENT_VARIABLE, str(output))
     coder = loading.load_model("draw", device="cpu")
     assert isinstance(coder, DrawCoder)
@@ -91,7 +90,7 @@ def test_export_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert cells(card, "PSNR of the mean squared error, dB, quality 75")[2] != "–"
     # The same again, and the same as by hand.
     first = (output / "x.safetensors").read_bytes()
-    assert export([*arguments, "--images", "3"]) == 0
+    assert train([*arguments, "--images", "3"]) == 0
     assert (output / "x.safetensors").read_bytes() == first
     images = evenly(tiny_draw.scenes(12, 1, 16)[:8], 3)
     tables = step_tables(coder.network, images)
@@ -105,13 +104,13 @@ def test_a_data_set_without_a_test_part_of_its_own_measures_nothing(
     data, run, output = tmp_path / "data", tmp_path / "run", tmp_path / "out"
     save_scenes(data, 8, 16, 1)
     assert train(["x", "--data", str(data), "--run", str(run), "--steps", "1"]) == 0
-    arguments = ["--run", str(run), "-o", str(output), "--images", "2"]
-    assert export([*arguments, "--data", str(data)]) == 0
+    arguments = ["export", str(run), "-o", str(output), "--images", "2"]
+    assert train([*arguments, "--data", str(data)]) == 0
     name = "PSNR of the mean squared error, dB, quality 75"
     assert cells((output / "x.md").read_text("utf-8"), name)[2] == "–"
-    assert export([*arguments, "--data", str(data), "--test", str(data)]) == 0
+    assert train([*arguments, "--data", str(data), "--test", str(data)]) == 0
     assert cells((output / "x.md").read_text("utf-8"), name)[2] != "–"
-    assert export(arguments) == UsageError.exit_code
+    assert train(arguments) == UsageError.exit_code
 
 
 def test_tables_are_gaussians_where_nothing_was_seen_and_histograms_where_much_was() -> None:
@@ -150,34 +149,21 @@ def test_unfinished_runs_need_a_word(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert train(["draw-tiny", "--data", str(data), "--run", str(run), "--steps", "1"]) == 0
     state = torch.load(run / "checkpoint.pt", weights_only=True)
     torch.save({**state, "finished": False}, run / "checkpoint.pt")
-    arguments = ["--run", str(run), "-o", str(output)]
-    assert export(arguments) == InputError.exit_code
+    arguments = ["export", str(run), "-o", str(output)]
+    assert train(arguments) == InputError.exit_code
     assert "--unfinished" in capsys.readouterr().err
     assert not output.exists()
-    assert export([*arguments, "--unfinished"]) == 0
+    assert train([*arguments, "--unfinished"]) == 0
     assert "the run had not ended" in (output / "draw-tiny.md").read_text("utf-8")
 
 
-def test_each_export_knows_its_own_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data = save_idx(tmp_path / "data")
-    for name in ("draw-tiny", "digits-tiny"):
-        run = str(tmp_path / name)
-        assert train([name, "--data", str(data), "--run", run, "--steps", "1"]) == 0
-    output = ["-o", str(tmp_path / "out")]
-    assert generative_export(["--run", str(tmp_path / "draw-tiny"), *output]) == 3
-    assert "training.draw.export" in capsys.readouterr().err
-    assert export(["--run", str(tmp_path / "digits-tiny"), *output]) == 3
-    assert "training.generative.export" in capsys.readouterr().err
-
-
 def test_exported_weights_measure_as_the_trained_ones_do() -> None:
-    learner = build_learner(tiny_draw.PRESET, autocast=False).eval()
+    learner = DrawLearner(tiny_draw.PRESET, autocast=False).eval()
     images = to_tensor(tiny_draw.scenes(8, seed=70))
-    trained = tiny_draw.trained().validate(images)
+    trained = tiny_draw.trained().measure(images)
     rounded = network_from_arrays(tiny_draw.CONFIG, tiny_draw.arrays())
-    assert isinstance(learner, DrawLearner)
     learner.network.load_state_dict(rounded.state_dict())
-    found = learner.validate(images)
+    found = learner.measure(images)
     assert found.keys() == trained.keys()
     for name, value in trained.items():
         assert math.isclose(found[name], value, rel_tol=0.02)

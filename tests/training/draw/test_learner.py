@@ -20,14 +20,10 @@ from codec.models.draw.network import DrawNetwork
 from codec.models.draw.recursion import DrawConfig, Prior
 from tests.codec.models.draw import tiny as tiny_draw
 from tests.training.generative.test_learners import strokes
-from training.data.small_images import box_average
+from training.data.small_images import box_average, to_tensor
 from training.draw.config import DRAW_PRESETS, DrawPreset
-from training.draw.data import draw_images
 from training.draw.learner import DrawLearner, Noise
-from training.generative.config import GENERATIVE_PRESETS
-from training.generative.run import GenerativeTrainer, build_learner, to_tensor
-from training.photo.config import PRESETS
-from training.photo.learner import Budget
+from training.loop.trainer import Budget, Trainer
 
 TINY = DRAW_PRESETS["draw-tiny"]
 FILES = dataclasses.replace(tiny_draw.PRESET, side=16, batch=16)
@@ -41,15 +37,17 @@ def seeded(seed: int) -> torch.Generator:
 
 
 def learner_of(preset: DrawPreset) -> DrawLearner:
-    return build_learner(preset, autocast=False)
+    return DrawLearner(preset, autocast=False)
 
 
 def images_of(preset: DrawPreset) -> Images:
     return strokes(160) if preset.model.channels == 1 else tiny_draw.scenes(120, seed=3, side=16)
 
 
-def trainer(folder: Path, preset: DrawPreset, steps: int = 20) -> GenerativeTrainer:
-    return GenerativeTrainer(preset, images_of(preset), folder, budget=Budget(steps=steps))
+def trainer(folder: Path, preset: DrawPreset, steps: int = 20) -> Trainer:
+    learner = DrawLearner(preset)
+    learner.take(images_of(preset))
+    return Trainer(learner, folder, budget=Budget(steps=steps))
 
 
 @pytest.mark.parametrize("name", sorted(DRAW_PRESETS))
@@ -68,11 +66,6 @@ def test_presets_fit_their_images(name: str) -> None:
     assert state.canvas.shape == (2, preset.model.canvas_channels, preset.side, preset.side)
 
 
-def test_names_of_presets_are_of_one_kind() -> None:
-    names = [*PRESETS, *GENERATIVE_PRESETS, *DRAW_PRESETS]
-    assert len(set(names)) == len(names)
-
-
 @pytest.mark.parametrize(
     ("preset", "figure"),
     [(TINY, "nelbo_nats"), (COLOUR, "nelbo_nats"), (FILES, "psnr_db_q75")],
@@ -80,14 +73,14 @@ def test_names_of_presets_are_of_one_kind() -> None:
 )
 def test_every_kind_learns(tmp_path: Path, preset: DrawPreset, figure: str) -> None:
     run = trainer(tmp_path, preset, 60)
-    before = run.validate()
-    after = run.run()
+    (before,) = run.learner.validate()
+    (after,) = run.run()
     assert all(math.isfinite(value) for value in after.values())
     if figure.startswith("psnr"):
         assert after[figure] > before[figure] + 0.5
     else:
         assert after[figure] < 0.96 * before[figure]
-    assert run.validate() == after  # the same noise every time
+    assert run.learner.validate() == [after]  # the same noise every time
 
 
 @pytest.mark.parametrize(
@@ -96,13 +89,13 @@ def test_every_kind_learns(tmp_path: Path, preset: DrawPreset, figure: str) -> N
     ids=["adam", "soap", "files"],
 )
 def test_a_resumed_run_goes_on_as_if_never_stopped(tmp_path: Path, preset: DrawPreset) -> None:
-    def losses(run: GenerativeTrainer, count: int) -> list[float]:
+    def losses(run: Trainer, count: int) -> list[float]:
         return [run.train_step(0.5)["loss"] for _ in range(count)]
 
     whole, first = (trainer(tmp_path / name, preset) for name in ("whole", "cut"))
     losses(whole, 5)
     losses(first, 5)
-    first.validate()
+    first.learner.validate()
     first.save()
     torch.manual_seed(77)
     second = trainer(tmp_path / "cut", preset)
@@ -289,26 +282,26 @@ def test_images_of_a_preset(tmp_path: Path) -> None:
     save_scenes(tmp_path / "test", 2, 32, 2)
     reduced = dataclasses.replace(FILES, reduce=2)
     for part, seed, count in (("train", 1, 3), ("test", 2, 2)):
-        found = draw_images(reduced, tmp_path, part=part)
+        found = reduced.read(tmp_path, part=part)
         np.testing.assert_array_equal(found, box_average(tiny_draw.scenes(count, seed, 32), 2))
     with pytest.raises(InputError, match="expected 16×16"):
-        draw_images(dataclasses.replace(FILES, reduce=1), tmp_path)
+        dataclasses.replace(FILES, reduce=1).read(tmp_path)
 
 
 def test_crops_of_photographs(tmp_path: Path) -> None:
     save_scenes(tmp_path / "train", 3, 40, 1)
     save_scenes(tmp_path / "test", 2, 24, 2)
     preset = dataclasses.replace(FILES, crops=7, validation=4)
-    crops = draw_images(preset, tmp_path)
+    crops = preset.read(tmp_path)
     assert crops.shape == (7, 3, 16, 16)
-    np.testing.assert_array_equal(crops, draw_images(preset, tmp_path))
+    np.testing.assert_array_equal(crops, preset.read(tmp_path))
     assert len(np.unique(crops.reshape(7, -1), axis=0)) == 7
     assert _is_a_crop(crops[0], tiny_draw.scenes(3, 1, 40))
-    test = draw_images(preset, tmp_path, part="test")
+    test = preset.read(tmp_path, part="test")
     assert test.shape == (4, 3, 16, 16)
     assert _is_a_crop(test[0], tiny_draw.scenes(2, 2, 24))
     with pytest.raises(InputError):
-        draw_images(dataclasses.replace(preset, side=48), tmp_path)
+        dataclasses.replace(preset, side=48).read(tmp_path)
 
 
 def _is_a_crop(crop: Images, photographs: Images) -> bool:

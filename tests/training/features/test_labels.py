@@ -10,8 +10,9 @@ import pytest
 
 from bitstream.errors import InputError
 from tests.benchmarks.tiny_dplc_set import write_idx
+from training.commands import main
 from training.features.labels import find_labels, read_labels
-from training.features.train import load_features, main, read_classes
+from training.features.train import load_features, read_classes
 
 
 def digits(folder: Path, count: int = 40, labels: int | None = None) -> Path:
@@ -69,7 +70,7 @@ def test_labels_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 def test_a_classifier_of_digits(tmp_path: Path) -> None:
     folder = digits(tmp_path / "digits")
     output = tmp_path / "digits.safetensors"
-    assert main(["--data", str(folder), "-o", str(output), "--steps", "3", "--held-out", "8",
-                 "--batch", "8"]) == 0  # fmt: skip
+    arguments = ["features", "--data", str(folder), "-o", str(output), "--steps", "3"]
+    assert main([*arguments, "--held-out", "8", "--batch", "8"]) == 0
     assert load_features(output).config.classes == 2
     assert "--data digits --steps 3" in output.with_suffix(".md").read_text("utf-8")

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from bitstream.errors import InputError, UsageError, WeightsMismatchError
 from codec.rate_distortion.metrics import frechet_distance
+from training.commands import main
 from training.features.train import (
     FeatureConfig,
+    FeatureLearner,
     FeatureNetwork,
+    FeaturePreset,
     Float64Array,
     extract,
     load_features,
-    main,
     read_classes,
     save_features,
-    train_features,
 )
+from training.loop.trainer import Budget, Trainer
 
 SHIPPED = Path(__file__).parents[3] / "benchmarks" / "features" / "natural32.safetensors"
 CONFIG = FeatureConfig(classes=2, widths=(4, 6), features=5)
@@ -111,18 +115,29 @@ def test_one_class_or_another_size_is_refused(tmp_path: Path) -> None:
         read_classes(tmp_path / "broken.tar")
 
 
-def test_training_tells_dark_from_light() -> None:
+def test_training_tells_dark_from_light_and_resumes(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     labels = np.arange(64) % 2
     images = rng.integers(0, 60, (64, 3, 32, 32)).astype(np.uint8)
     images += (190 * labels[:, None, None, None]).astype(np.uint8)
-    done = train_features(images, labels, CONFIG, steps=60, held_out=16, batch=16,
-                          learning_rate=0.03)  # fmt: skip
-    assert (done.steps, done.top_1, done.top_5) == (60, 1.0, 1.0)
-    with pytest.raises(UsageError, match="one of them"):
-        train_features(images, labels, CONFIG)
+    preset = FeaturePreset(CONFIG, batch=16, held_out=16, learning_rate=0.03)
+
+    def trainer(folder: str, steps: int) -> Trainer:
+        learner = FeatureLearner(preset, images, labels)
+        return Trainer(learner, tmp_path / folder, budget=Budget(steps=steps))
+
+    whole, first, second = trainer("whole", 60), trainer("cut", 60), trainer("cut", 60)
+    assert whole.run() == [{"top_1": 1.0, "top_5": 1.0}]
+    for step in range(30):
+        first.train_step(step / 60)
+    first.save()
+    second.resume()
+    for step in range(30, 60):
+        second.train_step(step / 60)
+    for name, value in second.learner.state_dict().items():
+        torch.testing.assert_close(value, whole.learner.state_dict()[name])
     with pytest.raises(UsageError, match="at least"):
-        train_features(images, labels, CONFIG, steps=1, held_out=60, batch=16)
+        FeatureLearner(dataclasses.replace(preset, held_out=60), images, labels)
 
 
 def test_weights_files_come_back(tmp_path: Path) -> None:
@@ -150,7 +165,7 @@ def test_the_command_writes_weights_and_a_card(tmp_path: Path) -> None:
     folder = pictures(tmp_path / "pictures")
     output = tmp_path / "features" / "small.safetensors"
     code = main([
-        "--data", str(folder), "-o", str(output), "--steps", "2", "--held-out", "4",
+        "features", "--data", str(folder), "-o", str(output), "--steps", "2", "--held-out", "4",
         "--batch", "8", "--licence", "CC0-1.0",
     ])  # fmt: skip
     assert code == 0
@@ -159,7 +174,12 @@ def test_the_command_writes_weights_and_a_card(tmp_path: Path) -> None:
     assert "not\ncomparable with the FID" in card
     assert "CC0-1.0" in card
     assert str(tmp_path) not in card
-    assert main(["--data", str(folder), "-o", str(output)]) == UsageError("").exit_code
+    arguments = ["features", "--data", str(folder), "-o", str(output)]
+    assert main(arguments) == UsageError.exit_code  # no budget
+    again = [*arguments, "--steps", "3", "--held-out", "4", "--batch", "8"]
+    assert main(again) == UsageError.exit_code  # the run would be overwritten
+    assert main([*again, "--resume"]) == 0
+    assert "| steps | 3 of 8 images |" in output.with_suffix(".md").read_text("utf-8")
 
 
 @pytest.mark.skipif(not SHIPPED.exists(), reason="no classifier is shipped")

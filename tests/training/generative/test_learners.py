@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import math
@@ -17,16 +18,17 @@ from codec.datasets.arrays import Images
 from codec.models.generative.networks import Decoder
 from codec.models.generative.weights_file import load_generative
 from codec.priors import GaussianMixture, StandardNormal
-from training.__main__ import main as train
-from training.__main__ import parse
+from training.commands import main as export
+from training.commands import main as train
+from training.data.small_images import BatchSampler, to_tensor
 from training.dplc.config import DPLC_PRESETS
 from training.generative.config import GENERATIVE_PRESETS, GenerativePreset
-from training.generative.export import main as export
-from training.generative.learner import Learner, new_encoder
-from training.generative.run import BatchSampler, GenerativeTrainer, to_tensor
+from training.generative.gan import AdversarialLearner
+from training.generative.learner import GenerativeLearner, new_encoder
+from training.generative.methods import generative_learner
 from training.generative.vae import VaeLearner
-from training.photo.config import PRESETS
-from training.photo.learner import Budget
+from training.loop.checkpoint import load_checkpoint
+from training.loop.trainer import Budget, Trainer
 
 TINY = GENERATIVE_PRESETS["digits-tiny"]
 
@@ -68,9 +70,19 @@ def preset(family: str, **changes: Any) -> GenerativePreset:
     return dataclasses.replace(TINY, model=model, **changes)
 
 
-def trainer(folder: Path, family: str, steps: int, **changes: Any) -> GenerativeTrainer:
-    budget = Budget(steps=steps)
-    return GenerativeTrainer(preset(family, **changes), strokes(256), folder, budget=budget)
+def trainer_of(folder: Path, preset: GenerativePreset, steps: int) -> Trainer:
+    learner = generative_learner(preset)
+    learner.take(strokes(256))
+    return Trainer(learner, folder, budget=Budget(steps=steps))
+
+
+def trainer(folder: Path, family: str, steps: int, **changes: Any) -> Trainer:
+    return trainer_of(folder, preset(family, **changes), steps)
+
+
+def validate(run: Trainer) -> dict[str, float]:
+    (figures,) = run.learner.validate()
+    return figures
 
 
 FAMILIES = ("vae", "binary", "wae", "rmse", "wpp", "rae", "gan", "conv")
@@ -86,27 +98,28 @@ def test_every_family_learns(tmp_path: Path, family: str) -> None:
     run = trainer(tmp_path, family, steps)
     # A rae compares samples only when its prior is fitted.
     figure = FIGURE.get(family, "nearest_sample_sse")
-    before = run.validate()[figure]
-    after = run.run()
+    assert math.isnan(validate(run)["nearest_sample_sse"]) == (family == "rae")
+    before = validate(run)[figure]
+    (after,) = run.run()
     assert run.finished
     assert all(math.isfinite(value) for value in after.values())
     gain = 20.0 if family == "vae" else 0.1 * before
     assert after[figure] < before - gain
-    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert lines[-1]["kind"] == "validation"
-    assert lines[-1]["step"] == steps
-    assert lines[-1][figure] == after[figure]
+    with (tmp_path / "validation.csv").open() as file:
+        *_, last = csv.DictReader(file)
+    assert int(last["step"]) == steps
+    assert float(last[figure]) == after[figure]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_resumed_run_goes_on_as_if_never_stopped(tmp_path: Path, family: str) -> None:
-    def losses(run: GenerativeTrainer, count: int) -> list[float]:
+    def losses(run: Trainer, count: int) -> list[float]:
         return [run.train_step(0.5)["loss"] for _ in range(count)]
 
     whole, first = (trainer(tmp_path / n, family, 20) for n in ("whole", "cut"))
     losses(whole, 6)
     losses(first, 6)
-    first.validate()
+    first.learner.validate()
     first.save()
     torch.manual_seed(77)
     second = trainer(tmp_path / "cut", family, 20)
@@ -120,23 +133,23 @@ def test_a_resumed_run_goes_on_as_if_never_stopped(tmp_path: Path, family: str) 
 def test_the_averaged_generator_is_what_a_gan_exports(tmp_path: Path) -> None:
     run = trainer(tmp_path, "gan", 20, ema_decay=0.9)
     run.run()
-    assert isinstance(run.learner, Learner)
+    assert isinstance(run.learner, GenerativeLearner)
     exported, state = run.learner.model().decoder, run.learner.state_dict()
     for key, value in exported.state_dict().items():
-        assert torch.equal(value, state[f"average.{key}"])
+        assert torch.equal(value, state[f"average.module.{key}"])
         assert not torch.equal(value, state[f"decoder.{key}"])
 
 
 def test_wasserstein_plus_plus_exports_both_averages(tmp_path: Path) -> None:
     run = trainer(tmp_path, "wpp", 6, ema_decay=0.9)
     run.run()
-    assert isinstance(run.learner, Learner)
+    assert isinstance(run.learner, GenerativeLearner)
     model, state = run.learner.model(), run.learner.state_dict()
     assert model.config.family == "wae"
     assert model.encoder is not None
     for network, average, current in (
-        (model.decoder, "average", "decoder"),
-        (model.encoder, "encoder_average", "encoder"),
+        (model.decoder, "average.module", "decoder"),
+        (model.encoder, "encoder_average.module", "encoder"),
     ):
         for key, value in network.state_dict().items():
             assert torch.equal(value, state[f"{average}.{key}"])
@@ -165,14 +178,14 @@ def test_deep_tanh_networks_pass_their_input_on() -> None:
 def test_a_deep_vae_starts_at_the_mean_image_and_not_its_negative(tmp_path: Path) -> None:
     model = dataclasses.replace(TINY.model, hidden=(64, 64, 64))
     deep = dataclasses.replace(TINY, model=model, xavier=True)
-    run = GenerativeTrainer(deep, strokes(256), tmp_path, budget=Budget(steps=1))
+    learner = generative_learner(deep)
+    learner.take(strokes(256))
     codes = torch.randn(500, TINY.model.code, generator=torch.Generator().manual_seed(0))
-    assert isinstance(run.learner, Learner)
-    decoder = run.learner.model().decoder
+    decoder = learner.model().decoder
     with torch.no_grad():
         brightness = decoder(codes).flatten(1).mean(1)
         centre = decoder(torch.zeros(1, TINY.model.code))[0]
-    mean = to_tensor(run.training).mean(0)
+    mean = to_tensor(learner.images).mean(0)
     torch.testing.assert_close(centre, mean.clamp(0.01, 0.99))
     assert brightness.max() < 0.4  # a negative of these dark images is at 0.9
 
@@ -210,32 +223,49 @@ def test_batches_are_epochs() -> None:
 
 
 def test_held_out_images_are_the_last_and_never_trained_on(tmp_path: Path) -> None:
-    run = trainer(tmp_path, "vae", 5)
-    np.testing.assert_array_equal(run.held_out, strokes(256)[-64:])
-    assert len(run.training) == 192
+    learner = generative_learner(TINY)
+    learner.take(strokes(256))
+    np.testing.assert_array_equal(learner.held_out, strokes(256)[-64:])
+    assert len(learner.images) == 192
     with pytest.raises(InputError, match="64 are held out"):
-        GenerativeTrainer(TINY, strokes(64), tmp_path, budget=Budget(steps=1))
+        learner.take(strokes(64))
 
 
-def test_a_loss_that_is_not_finite_changes_no_weights_and_ends_the_run(tmp_path: Path) -> None:
+def test_a_loss_that_stays_not_finite_changes_no_weights_and_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = trainer(tmp_path, "vae", 100)
-    with torch.no_grad():
-        next(run.learner.encoder.parameters()).fill_(math.nan)  # type: ignore[union-attr]
-    before = {k: v.clone() for k, v in run.learner.decoder.state_dict().items()}  # type: ignore[union-attr]
-    with pytest.raises(UsageError, match="20 steps in a row"):
+    assert isinstance(run.learner, VaeLearner)
+    terms = run.learner.terms
+    monkeypatch.setattr(
+        run.learner, "terms", lambda *given: tuple(math.nan * term for term in terms(*given))
+    )
+    before = {k: v.clone() for k, v in run.learner.state_dict().items()}
+    with pytest.raises(UsageError, match="20 steps in a row was not finite at step 20"):
         run.run()
-    for key, value in run.learner.decoder.state_dict().items():  # type: ignore[union-attr]
+    for key, value in run.learner.state_dict().items():
         assert torch.equal(value, before[key])
-    assert not run.checkpoint_path.exists()
+    assert load_checkpoint(run.checkpoint_path)["step"] == 0
+
+
+@pytest.mark.parametrize("family", ["vae", "gan"])
+def test_weights_that_are_lost_come_back_from_the_checkpoint(tmp_path: Path, family: str) -> None:
+    run = trainer(tmp_path, family, 20)
+    run.train_step(0.0)
+    run.save()
+    assert isinstance(run.learner, VaeLearner | AdversarialLearner)
+    with torch.no_grad():
+        next(run.learner.decoder.parameters()).fill_(math.nan)
+    run.run()
+    assert (run.step, run.dropped, run.rate_factor) == (20, run.patience, 0.5)
+    assert all(torch.isfinite(value).all() for value in run.learner.state_dict().values())
 
 
 def test_other_sizes_do_not_resume(tmp_path: Path) -> None:
     run = trainer(tmp_path, "vae", 5)
     run.save()
     model = dataclasses.replace(TINY.model, code=7)
-    other = GenerativeTrainer(
-        dataclasses.replace(TINY, model=model), strokes(256), tmp_path, budget=Budget(steps=5)
-    )
+    other = trainer_of(tmp_path, dataclasses.replace(TINY, model=model), 5)
     with pytest.raises(UsageError, match="'code': 7"):
         other.resume()
 
@@ -268,7 +298,7 @@ def test_generators_of_the_codec_are_of_its_sizes() -> None:
 def test_runs_do_not_go_on_with_other_images(tmp_path: Path, option: str) -> None:
     trainer(tmp_path, "wae", 5, **{option: 20}).save()
     trainer(tmp_path, "wae", 5, **{option: 20}).resume()
-    with pytest.raises(UsageError, match=f"made with --{option} 20, expected 0"):
+    with pytest.raises(UsageError, match=f"made with {option} 20, but this run has 0"):
         trainer(tmp_path, "wae", 5, **{option: 0}).resume()
 
 
@@ -290,7 +320,7 @@ def test_command_trains_resumes_and_exports(tmp_path: Path) -> None:
     assert train([*common, "--steps", "9", "--resume"]) == 0
     assert torch.load(run / "checkpoint.pt", weights_only=True)["step"] == 9
     told = ["--data-description", "strokes", "--licence", "CC0-1.0", "--command", "as tested"]
-    arguments = ["--run", str(run), "-o", str(output), *told]
+    arguments = ["export", str(run), "-o", str(output), *told]
     assert export([*arguments, "--data", str(data)]) == 0
     card = (output / "digits-tiny.md").read_text("utf-8")
     for word in ("strokes", "CC0-1.0", "as tested", "| steps | 9 ", "StandardNormal(4)"):
@@ -320,7 +350,7 @@ def test_export_of_other_families(
     data, run, output = save_idx(tmp_path / "data"), tmp_path / "run", tmp_path / "weights"
     steps = ["--steps", "5" if family == "wpp" else "30"]
     assert train(["x", "--data", str(data), "--run", str(run), *steps]) == 0
-    arguments = ["--run", str(run), "-o", str(output), "--data", str(data), "--full"]
+    arguments = ["export", str(run), "-o", str(output), "--data", str(data), "--full"]
     assert export(arguments) == 0
     model = load_generative(output / "x.safetensors")
     assert isinstance(model.prior, GaussianMixture) == (family == "rae")
@@ -336,7 +366,7 @@ def test_another_seed_is_another_run_of_the_preset(tmp_path: Path) -> None:
         run = tmp_path / str(number)
         common = ["digits-tiny", "--data", str(data), "--run", str(run), "--steps", "1"]
         assert train([*common, *seed]) == 0
-        states.append(torch.load(run / "checkpoint.pt", weights_only=True)["learner"])
+        states.append(torch.load(run / "checkpoint.pt", weights_only=True)["learner"]["networks"])
     first, again, other = (state["decoder.layers.0.weight"] for state in states)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
@@ -347,10 +377,10 @@ def test_an_unfinished_run_is_not_exported(
 ) -> None:
     run = trainer(tmp_path / "run", "vae", 5)
     run.save()
-    arguments = ["--run", str(tmp_path / "run"), "-o", str(tmp_path / "out")]
+    arguments = ["export", str(tmp_path / "run"), "-o", str(tmp_path / "out")]
     assert export(arguments) == InputError.exit_code
     assert "has not ended" in capsys.readouterr().err
-    assert export(["--run", str(tmp_path)]) == InputError.exit_code
+    assert export(["export", str(tmp_path)]) == InputError.exit_code
 
 
 @pytest.mark.parametrize(
@@ -374,11 +404,3 @@ def test_command_reports_missing_data(tmp_path: Path, capsys: pytest.CaptureFixt
     common = ["digits-tiny", "--run", str(tmp_path / "run"), "--steps", "1", "--data"]
     assert train([*common, str(tmp_path / "none")]) == InputError.exit_code
     assert "does not exist" in capsys.readouterr().err
-
-
-def test_each_kind_of_preset_has_its_folder() -> None:
-    assert not set(PRESETS) & set(GENERATIVE_PRESETS)
-    photo, digits = (
-        parse([name, "--data", "x", "--steps", "1"]).run for name in ("photo-gpu", "digits-vae")
-    )
-    assert (photo, digits) == (Path("runs/photo"), Path("runs/digits-vae"))

@@ -20,9 +20,14 @@ from training.generative.gan import (
     soft_signs,
 )
 from training.generative.learner import nearest_figures, squared_error
-from training.generative.rae import RaeLearner, fit_mixture
+from training.generative.rae import fit_mixture
 from training.generative.vae import VaeLearner, binarize, kl_to_standard_normal
-from training.generative.wae import SCALES, inverse_multiquadric_mmd, reconstruction_error
+from training.generative.wae import (
+    SCALES,
+    WaeLearner,
+    inverse_multiquadric_mmd,
+    reconstruction_error,
+)
 
 TINY = GENERATIVE_PRESETS["digits-tiny"]
 
@@ -251,9 +256,9 @@ def test_the_mixture_is_in_the_codes_own_coordinates() -> None:
 
 
 def test_nearest_figures_see_dropped_modes_and_strange_samples() -> None:
-    model = dataclasses.replace(TINY.model, family="rae", likelihood=None)
+    model = dataclasses.replace(TINY.model, family="wae", likelihood=None)
     torch.manual_seed(0)
-    learner = RaeLearner(dataclasses.replace(TINY, model=model), autocast=False)
+    learner = WaeLearner(dataclasses.replace(TINY, model=model), autocast=False)
     with torch.no_grad():
         for layer in learner.decoder.layers:
             assert isinstance(layer.weight, Tensor)

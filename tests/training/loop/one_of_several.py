@@ -21,8 +21,9 @@ import torch
 from tests.codec.tiny import photographs
 from training.data.crops import CropSampler
 from training.loop.process_group import ALONE, ProcessGroup, ProcessLostError, joined
+from training.loop.trainer import Budget, Trainer
 from training.photo.config import PRESETS
-from training.photo.learner import Budget, Trainer
+from training.photo.learner import PhotoLearner
 
 STEPS = 6
 PRESET = dataclasses.replace(PRESETS["photo-tiny"], batch=4, hard_tail=0.0)
@@ -31,29 +32,22 @@ PRESET = dataclasses.replace(PRESETS["photo-tiny"], batch=4, hard_tail=0.0)
 def trainer(folder: Path, budget: Budget, group: ProcessGroup = ALONE) -> Trainer:
     """A run in float32 on scenes that are the same everywhere."""
     sampler = CropSampler(photographs(4), crop=PRESET.crop, batch=PRESET.batch, seed=PRESET.seed)
-    return Trainer(
-        PRESET,
-        sampler,
-        folder,
-        budget=budget,
-        device=group.device,
-        autocast=False,
-        validation=photographs(1, seed=9),
-        group=group,
+    learner = PhotoLearner(
+        PRESET, sampler, autocast=False, validation=photographs(1, seed=9), group=group
     )
+    return Trainer(learner, folder, budget=budget, group=group)
 
 
 def first_losses(run: Trainer) -> list[float]:
     """Losses of the first steps, on the whole batch."""
-    values = [run.train_step(step / STEPS) for step in range(STEPS)]
-    return [value[0] for value in values if value is not None]
+    return [run.train_step(step / STEPS)["loss"] for step in range(STEPS)]
 
 
 def digest(run: Trainer) -> str:
     """Of weights, averages and the optimiser's state, to the bit."""
-    state, found = run.state(), hashlib.sha256()
-    tensors: list[Any] = [*state["model"].values(), *state["average"].values()]
-    for values in state["optimizer"]["state"].values():
+    state, found = run.learner.state(), hashlib.sha256()
+    tensors: list[Any] = [*state["networks"].values()]
+    for values in state["optimizers"]["adamw"]["state"].values():
         tensors += [value for value in values.values() if isinstance(value, torch.Tensor)]
     for tensor in tensors:
         found.update(tensor.contiguous().numpy().tobytes())
@@ -77,10 +71,11 @@ def main(arguments: Sequence[str]) -> None:
         run.save()
         run.budget = Budget(steps=STEPS + 8)
         if not group.is_first:
+            assert isinstance(run.learner, PhotoLearner)
             with torch.no_grad():
-                run.model.analysis.linear.weight.fill_(float("nan"))
+                run.learner.model.analysis.linear.weight.fill_(float("nan"))
         run.run()
-        seen["dropped"] = [run.step, run.skipped, run.rate_factor, digest(run)]
+        seen["dropped"] = [run.step, run.dropped, run.rate_factor, digest(run)]
 
         begin = time.monotonic()
         if not group.is_first:

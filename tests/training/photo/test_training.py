@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import json
+import math
 import tarfile
 from pathlib import Path
 
@@ -23,14 +24,15 @@ from codec.models.photo.coder import PhotoCoder
 from codec.models.photo.fixed_point import exact_layers
 from codec.models.photo.network import PhotoModel
 from tests.codec.tiny import photographs, write_tiny_weights
-from training.__main__ import main as train
-from training.data.crops import CropSampler, load_photographs
+from training.commands import main
+from training.commands import main as train
+from training.data.crops import CropSampler, load_photographs, to_tensor
 from training.loop.origin import Origin
 from training.loop.table_fit import HISTOGRAM_LIMIT, latent_tables, made_certain, new_histogram
+from training.loop.trainer import Budget, Trainer
 from training.photo.config import PRESETS
 from training.photo.export import export_arrays, gaussian_scales, network_arrays, write_weights
-from training.photo.export import main as export
-from training.photo.learner import Budget, Trainer, build_optimizer, to_tensor
+from training.photo.learner import PhotoLearner, photo_optimizer
 from training.photo.losses import rate_distortion_loss
 from training.photo.warm_start import start_from_weights
 
@@ -60,20 +62,19 @@ def data(tmp_path: Path) -> Path:
 def trainer(folder: Path, steps: int, **changes: object) -> Trainer:
     preset = dataclasses.replace(PRESET, **changes)  # type: ignore[arg-type]
     sampler = CropSampler(photographs(4), crop=preset.crop, batch=preset.batch, seed=preset.seed)
-    return Trainer(
-        preset,
-        sampler,
-        folder,
-        budget=Budget(steps=steps),
-        device=torch.device("cpu"),
-        validation=photographs(1, seed=9),
-    )
+    learner = PhotoLearner(preset, sampler, validation=photographs(1, seed=9))
+    return Trainer(learner, folder, budget=Budget(steps=steps))
+
+
+def model_of(run: Trainer) -> PhotoModel:
+    assert isinstance(run.learner, PhotoLearner)
+    return run.learner.model
 
 
 def losses(run: Trainer, count: int) -> list[float]:
-    values = [run.train_step(0.5) for _ in range(count)]
-    assert all(value is not None for value in values)
-    return [value[0] for value in values if value is not None]
+    values = [run.train_step(0.5)["loss"] for _ in range(count)]
+    assert all(math.isfinite(value) for value in values)
+    return values
 
 
 def test_reads_folders_and_shards_and_skips_the_rest(data: Path) -> None:
@@ -103,12 +104,12 @@ def test_batches_depend_on_seed_and_number_alone() -> None:
 @pytest.mark.parametrize("optimizer", ["adamw", "soap"])
 def test_the_loss_falls(tmp_path: Path, optimizer: str) -> None:
     run = trainer(tmp_path, 80, optimizer=optimizer, batch=4)
-    pixels = to_tensor(np.stack(photographs(4, seed=5)), run.device)
+    pixels = to_tensor(np.stack(photographs(4, seed=5)), torch.device("cpu"))
     position = torch.tensor([0.2, 0.4, 0.6, 0.8])
 
     @torch.no_grad()
     def loss() -> float:
-        output = run.model(pixels, position, hard=True)
+        output = model_of(run)(pixels, position, hard=True)
         return float(rate_distortion_loss(output, pixels, position)[0])
 
     before = loss()
@@ -118,7 +119,7 @@ def test_the_loss_falls(tmp_path: Path, optimizer: str) -> None:
 
 def test_an_unknown_optimizer_is_refused() -> None:
     with pytest.raises(UsageError, match="sgd"):
-        build_optimizer(torch.nn.Linear(1, 1), dataclasses.replace(PRESET, optimizer="sgd"))
+        photo_optimizer(torch.nn.Linear(1, 1), dataclasses.replace(PRESET, optimizer="sgd"))
 
 
 def test_a_resumed_run_goes_on_as_if_never_stopped(tmp_path: Path) -> None:
@@ -144,10 +145,12 @@ def test_a_kill_while_writing_leaves_the_last_checkpoint(tmp_path: Path) -> None
     losses(run, 2)
     run.save()
     good = run.checkpoint_path.read_bytes()
-    run.checkpoint_path.with_name("checkpoint.pt.part").write_bytes(good[:100])
+    part = run.checkpoint_path.with_name(".checkpoint.pt.00000000.part")
+    part.write_bytes(good[:100])
     again = trainer(tmp_path, 3)
     again.resume()
     assert again.step == 2
+    assert not part.exists()
     run.checkpoint_path.write_bytes(good[:100])
     with pytest.raises(InputError, match="unreadable"):
         again.resume()
@@ -165,12 +168,11 @@ def test_a_burst_of_nan_rolls_back_to_finite_weights(tmp_path: Path) -> None:
     losses(run, 3)
     run.save()
     with torch.no_grad():
-        run.model.analysis.linear.weight.fill_(float("nan"))
+        model_of(run).analysis.linear.weight.fill_(float("nan"))
     run.run()
-    assert run.skipped == run.patience
+    assert run.dropped == run.patience
     assert run.rate_factor == 0.5
-    assert all(torch.isfinite(p).all() for p in run.model.parameters())
-    assert all(torch.isfinite(p).all() for p in run.average.parameters())
+    assert all(torch.isfinite(p).all() for p in run.learner.parameters())
     assert run.step == 30
 
 
@@ -180,17 +182,17 @@ def test_nan_before_the_first_checkpoint_rolls_back_to_the_start(
     run = trainer(tmp_path, 20)
     step = run.train_step
 
-    def spoil(fraction: float) -> tuple[float, float, float] | None:
+    def spoil(fraction: float) -> dict[str, float]:
         if run.step == 3:
             with torch.no_grad():
-                run.model.analysis.linear.weight.fill_(float("nan"))
+                model_of(run).analysis.linear.weight.fill_(float("nan"))
         return step(fraction)
 
     monkeypatch.setattr(run, "train_step", spoil)
     run.run()
-    assert run.skipped == run.patience
+    assert run.dropped == run.patience
     assert run.step == 20
-    assert all(torch.isfinite(p).all() for p in run.average.parameters())
+    assert all(torch.isfinite(p).all() for p in run.learner.parameters())
 
 
 def test_command_trains_resumes_and_exports_a_working_codec(
@@ -209,8 +211,8 @@ def test_command_trains_resumes_and_exports_a_working_codec(
         rows = list(csv.DictReader(file))
     assert all(float(row["psnr_db"]) > 15 and float(row["estimated_bpp"]) > 0 for row in rows)
     told = ["--data-description", "scenes", "--licence", "CC0-1.0", "--command", "as tested"]
-    paths = ["--run", str(run), "--data", str(data), "-o", str(output)]
-    assert export([*paths, "--validation", str(data / "two.png"), *told]) == 0
+    paths = ["export", str(run), "--data", str(data), "-o", str(output)]
+    assert main([*paths, "--validation", str(data / "two.png"), *told]) == 0
     card = (output / "photo.md").read_text("utf-8")
     digest = loading.hash_weights(output / "photo.safetensors").hex()
     for word in (digest, "scenes", "CC0-1.0", "as tested", "| steps | 8 ", "on 1 validation"):
@@ -231,21 +233,21 @@ def test_command_trains_resumes_and_exports_a_working_codec(
 def test_training_starts_from_exported_weights(tiny_weights: Path, tmp_path: Path) -> None:
     path = tiny_weights / "photo.safetensors"
     run = trainer(tmp_path, 1, seed=5)
-    before = [p.clone() for p in run.model.parameters()]
-    start_from_weights(run.model, path)
-    assert any((p != b).any() for p, b in zip(run.model.parameters(), before, strict=True))
+    before = [p.clone() for p in model_of(run).parameters()]
+    start_from_weights(model_of(run), path)
+    assert any((p != b).any() for p, b in zip(model_of(run).parameters(), before, strict=True))
     # Exported again, the same file: nothing but the rounding that it had already.
     with safe_open(path, framework="numpy") as file:
         for name, array in {
-            **network_arrays(run.model),
-            **to_arrays(exact_layers(run.model)),
+            **network_arrays(model_of(run)),
+            **to_arrays(exact_layers(model_of(run))),
         }.items():
             np.testing.assert_array_equal(file.get_tensor(name), array, err_msg=name)
     other = trainer(tmp_path, 1, model=dataclasses.replace(PRESET.model, hyper_width=24))
     with pytest.raises(UsageError, match="sizes"):
-        start_from_weights(other.model, path)
+        start_from_weights(model_of(other), path)
     with pytest.raises(InputError, match="not a weights file"):
-        start_from_weights(run.model, tiny_weights / "photo.md")
+        start_from_weights(model_of(run), tiny_weights / "photo.md")
 
 
 def test_a_context_starts_silent_from_weights_without_one(tmp_path: Path) -> None:
@@ -304,7 +306,7 @@ def test_the_seed_of_a_run_is_one_of_its_own(data: Path, tmp_path: Path) -> None
         assert train([*common, "--steps", "1", *seed]) == 0
         state = torch.load(run / "checkpoint.pt", weights_only=True)
         assert state["preset"]["seed"] == (5 if number == 2 else 0)
-        means.append(state["model"]["analysis.stem.weight"].mean().item())
+        means.append(state["learner"]["networks"]["model.analysis.stem.weight"].mean().item())
     assert means[0] == means[1] != means[2]
 
 

@@ -16,11 +16,11 @@ from codec.models.draw.exact import ExactDraw, exact_arrays
 from codec.models.draw.network import DrawNetwork
 from codec.models.draw.recursion import DrawConfig
 from tests.codec.tiny import photographs
+from training.data.small_images import to_tensor
 from training.draw.config import DrawPreset
-from training.draw.export import Run, draw_arrays, export_run
+from training.draw.export import draw_arrays, write_draw
 from training.draw.learner import DrawLearner
-from training.generative.run import build_learner, to_tensor
-from training.loop.export import Array
+from training.loop.export import Array, Run
 from training.loop.origin import Origin
 
 CONFIG = DrawConfig(3, "gaussian", "uniform", 3, 4, (8, 6), (3, 2), knots=3)
@@ -49,7 +49,7 @@ def scenes(count: int, seed: int = 0, side: int = 32) -> Uint8Array:
 @torch.enable_grad()
 def trained() -> DrawLearner:
     """The learner after some seconds; the same one every time on one machine."""
-    learner = build_learner(PRESET, autocast=False)
+    learner = DrawLearner(PRESET, autocast=False)
     images = to_tensor(scenes(120, seed=3))
     optimizer = learner.optimizers()["adam"]
     for step in range(STEPS):
@@ -86,9 +86,6 @@ def coder() -> DrawCoder:
 
 def write_tiny_draw(folder: Path, name: str = "draw") -> Path:
     """Weights of the model, in a folder for CALOTYPE_WEIGHTS; returns the file."""
-    state = {"step": STEPS, "seconds": 0.0, "finished": True, "figures": {}}
-    learner = build_learner(PRESET, autocast=False)
-    learner.load_state_dict(trained().state_dict())
+    state = {"validation": [], "learner": {"networks": trained().state_dict()}}
     origin = Origin("synthetic scenes", "Apache-2.0", "none: a test")
-    run = Run(name, learner.eval(), state)
-    return export_run(run, folder, origin, training=scenes(6, seed=4))
+    return write_draw(Run(name, PRESET, state), folder, origin, training=scenes(6, seed=4))

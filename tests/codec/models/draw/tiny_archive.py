@@ -21,9 +21,10 @@ from codec.models.draw.archive import (
 from codec.models.draw.exact import ExactDraw, exact_arrays
 from codec.models.draw.network import DrawNetwork
 from codec.models.draw.recursion import DrawConfig
+from training.data.small_images import to_tensor
 from training.draw.archive_bins import fitted_bits
 from training.draw.config import DrawPreset
-from training.generative.run import build_learner, to_tensor
+from training.draw.learner import DrawLearner
 from training.loop.export import register
 
 SIDE = 8
@@ -71,7 +72,7 @@ def images(config: DrawConfig, count: int, seed: int = 0) -> Uint8Array:
 def trained() -> DrawNetwork:
     """Of strokes, after some seconds: what is popped is as random as a bits-back archive needs."""
     preset = DrawPreset(BINARY, side=SIDE, batch=16, optimizer="adam", learning_rate=1e-2)
-    learner = build_learner(preset, autocast=False)
+    learner = DrawLearner(preset, autocast=False)
     pictures = to_tensor(strokes(600, seed=2))
     for step in range(STEPS):
         generator = torch.Generator().manual_seed(step)

@@ -33,6 +33,7 @@ from tests.codec.models.vae.tiny import (
     lossy_arrays,
     sheet,
 )
+from training.commands import main as train
 from training.generative import digits_export
 
 CPU = torch.device("cpu")
@@ -149,19 +150,25 @@ def test_the_exporter_refuses_what_it_cannot_freeze() -> None:
         digits_export.lossy_arrays(generative("bernoulli"), digits(4))
     with pytest.raises(codec.UsageError, match="expected a vae"):
         digits_export.bits_back_arrays(generative("gaussian"))
-    with pytest.raises(codec.UsageError, match="training images"):
-        digits_export.export(generative("gaussian"), None, Path("nowhere"))
 
 
 def test_the_exporter_is_a_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = tmp_path / "trained.safetensors"
     save_generative(source, generative("bernoulli"))
     out = tmp_path / "weights"
-    assert digits_export.main([str(source), "-o", str(out)]) == 0
+    assert train(["export", str(source), "-o", str(out)]) == 0
     assert capsys.readouterr().out.strip().endswith("digits-vae-binary.safetensors")
     assert "encoder.0.weight" in load_file(out / "digits-vae-binary.safetensors")
-    assert digits_export.main([str(tmp_path / "none"), "-o", str(out)]) == 5
-    assert "export:" in capsys.readouterr().err
+    assert train(["export", str(tmp_path / "none"), "-o", str(out)]) == 3
+    assert "does not exist" in capsys.readouterr().err
+    (tmp_path / "none").write_bytes(b"no weights")
+    assert train(["export", str(tmp_path / "none"), "-o", str(out)]) == 5
+    assert "not a weights file" in capsys.readouterr().err
+    save_generative(source, generative("gaussian"))
+    assert train(["export", str(source), "-o", str(out)]) == 2
+    assert "training images" in capsys.readouterr().err
+    assert train(["export", str(source), "-o", str(out), "--full"]) == 2
+    assert "--full" in capsys.readouterr().err
 
 
 def test_another_prior_is_refused() -> None:

@@ -1,0 +1,261 @@
+"""`python -m training`: train a preset, export a run, train the features of distances."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+
+from bitstream.errors import CalotypeError, InputError, UsageError
+from training.features import train as features
+from training.generative.digits_export import export_digits
+from training.loop.export import ExportOptions
+from training.loop.origin import Origin, add_origin_options
+from training.loop.process_group import ProcessGroup, joined, require_alone
+from training.loop.trainer import Budget, Trainer, TrainOptions, check_folder, named_device, show
+from training.photo.config import PhotoPreset
+from training.presets import FAMILIES, Family, find_preset, read_run
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are those of every other command."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; its errors are `UsageError`."""
+    parser = _Parser(
+        prog="python -m training", description="Train Calotype's models on your own images."
+    )
+    commands = parser.add_subparsers(dest="verb", required=True, metavar="train|export|features")
+    _add_train(commands.add_parser(
+        "train",
+        help="train a preset, or go on training it",
+        description="Train a preset until --minutes or --steps are used up.",
+        epilog=_preset_list(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ))  # fmt: skip
+    _add_export(commands.add_parser(
+        "export",
+        help="make a weights file and its card of a finished run",
+        description="Make a weights file, its model card and its registry entry of a finished run, "
+        "or of the weights file of a VAE of digits.",
+    ))  # fmt: skip
+    features.add_options(commands.add_parser(
+        "features",
+        help="train the small classifier whose features Fréchet distances are taken in",
+    ))  # fmt: skip
+    return parser
+
+
+def _preset_list() -> str:
+    parts = []
+    for family in FAMILIES.values():
+        names = textwrap.fill(
+            " ".join(family.presets), 78, initial_indent="    ", subsequent_indent="    ",
+            break_on_hyphens=False,
+        )  # fmt: skip
+        parts.append(f"  {family.title}:\n{names}")
+    return "presets:\n" + "\n".join(parts)
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("preset", help="one of those below")
+    parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="DIR|FILE")
+    parser.add_argument("--validation", type=Path, nargs="*", default=[], metavar="DIR|TAR")
+    parser.add_argument(
+        "--run", type=Path, help="folder of the run (runs/photo, or runs/PRESET of another family)"
+    )
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="photo: weights to start from; dplc: the generator; realism: the photo weights that "
+        "it is for (those that ship with the codec)",
+    )
+    parser.add_argument(
+        "--crop",
+        type=int,
+        metavar="PIXELS",
+        help="presets of 64×64 pixels: centre square that is cut from pictures (the largest)",
+    )
+    parser.add_argument("--seed", type=int, help="of another run of the same preset (0)")
+    parser.add_argument(
+        "--learning-rate",
+        type=float,
+        help="photo: the highest one, another than the preset's (lower, for weights that are "
+        "trained already)",
+    )
+    parser.add_argument("--minutes", type=float, help="training time in all, resumed parts too")
+    parser.add_argument("--steps", type=int, help="steps in all, resumed parts too")
+    parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
+    _add_device(parser)
+    parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--no-autocast", action="store_true", help="train in float32")
+    parser.add_argument("--checkpoint-minutes", type=float, default=5.0)
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "source", type=Path, metavar="RUN|FILE",
+        help="folder of a finished run, of any family; or the weights file of a trained VAE of "
+        "digits, which becomes that of the vae codecs",
+    )  # fmt: skip
+    parser.add_argument("-o", "--output", type=Path, default=Path("weights"), metavar="DIR")
+    parser.add_argument(
+        "--data", type=Path, nargs="+", default=[], metavar="DIR|FILE",
+        help="training data: tables and priors are fitted to it, and its test part is measured",
+    )  # fmt: skip
+    parser.add_argument(
+        "--validation", type=Path, nargs="*", default=[], metavar="DIR|TAR",
+        help="photo, realism: photographs to measure the weights on, for the card",
+    )  # fmt: skip
+    parser.add_argument(
+        "--test", type=Path, help="draw, dplc: data set whose test part is measured instead"
+    )
+    parser.add_argument(
+        "--weights", type=Path, metavar="FILE",
+        help="realism: photo weights of the run (those that ship with the codec)",
+    )  # fmt: skip
+    parser.add_argument("--images", type=int, help="how many training images to fit to")
+    parser.add_argument(
+        "--full", action="store_true", help="generative models: float32 weights, not float16"
+    )
+    parser.add_argument(
+        "--unfinished", action="store_true", help="export a run that has not ended as well"
+    )
+    _add_device(parser)
+    add_origin_options(parser)
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code. A preset without a command before it is trained."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words and words[0] not in _COMMANDS and not words[0].startswith("-"):
+        words.insert(0, "train")
+    try:
+        options = build_parser().parse_args(words)
+        _COMMANDS[options.verb](options)
+    except CalotypeError as error:
+        rank = os.environ.get("RANK", "0")
+        name = "training" if rank == "0" else f"training, process {rank}"
+        print(f"{name}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def train(options: argparse.Namespace) -> None:
+    """Train the preset that the command line names, in all processes that were started together.
+
+    Raises `UsageError` for options that the preset does not take, where the run's folder holds a
+    checkpoint and --resume is not given, or the reverse; for several processes that do not train
+    a photo preset.
+    """
+    if options.minutes is None and options.steps is None:
+        raise UsageError("give --minutes or --steps")
+    family, preset = find_preset(options.preset)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    with joined(named_device(options.device)) as group:
+        _train(options, family, preset, group)
+
+
+def _train(options: argparse.Namespace, family: Family, preset: Any, group: ProcessGroup) -> None:
+    if "several processes" not in family.takes:
+        require_alone(group, options.preset)
+    takes = set(family.takes)
+    if getattr(preset, "crop", None) is None:
+        takes.discard("--crop")
+    if getattr(preset, "is_plain", False):
+        takes.discard("--weights")
+    changes = {
+        name: getattr(options, name)
+        for name in ("seed", "crop", "learning_rate")
+        if getattr(options, name) is not None
+    }
+    given = {
+        **{"--" + name.replace("_", "-"): True for name in changes},
+        "--validation": options.validation,
+        "--weights": options.weights,
+        "several --data": len(options.data) > 1,
+    }
+    _refuse(given, takes, f"the preset {options.preset!r} does not take it")
+    preset = replace(preset, **changes)
+    run = options.run or Path("runs", "photo" if family.kind is PhotoPreset else options.preset)
+    check_folder(run, resume=options.resume, group=group)
+    learner = family.learner(preset, TrainOptions(
+        options.data,
+        options.validation,
+        options.weights,
+        autocast=not options.no_autocast,
+        resumed=options.resume,
+        group=group,
+    ))  # fmt: skip
+    budget = Budget(options.minutes, options.steps)
+    trainer = Trainer(learner, run, budget=budget, name=options.preset, group=group)
+    if options.resume:
+        trainer.resume()
+    trainer.run(checkpoint_minutes=options.checkpoint_minutes, report=show)
+
+
+def export(options: argparse.Namespace) -> None:
+    """Write the weights file of the run, or of the VAE of digits, that the command line names.
+
+    Raises `UsageError` for options that its family does not take.
+    """
+    origin = Origin.of(options)
+    given = {
+        "--validation": options.validation,
+        "--weights": options.weights,
+        "--test": options.test,
+        "--images": options.images,
+        "--full": options.full,
+        "several --data": len(options.data) > 1,
+    }
+    family = None
+    if options.source.is_file():
+        _refuse(given, {"--images"}, "the export of a weights file does not take it")
+    else:
+        if not options.source.is_dir():
+            raise InputError(f"{options.source} does not exist: name the folder of a run")
+        family, run = read_run(options.source, unfinished=options.unfinished)
+        _refuse(given, family.takes, f"the export of {run.name!r} does not take it")
+        note = "" if run.state["finished"] else ", the run had not ended"
+        origin = origin.after(run.state["step"], run.state["seconds"], note=note)
+    chosen = ExportOptions(
+        options.output,
+        origin,
+        data=options.data,
+        test=options.test,
+        validation=options.validation,
+        weights=options.weights,
+        images=options.images,
+        half=not options.full,
+        device=named_device(options.device),
+    )
+    path = family.export(run, chosen) if family else export_digits(options.source, chosen)
+    print(path)
+
+
+def _refuse(given: Mapping[str, Any], takes: set[str] | frozenset[str], reason: str) -> None:
+    for flag, value in given.items():
+        if value and flag not in takes:
+            raise UsageError(f"{flag}: {reason}")
+
+
+_COMMANDS = {"train": train, "export": export, "features": features.run}

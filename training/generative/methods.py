@@ -1,0 +1,28 @@
+"""How each generative model is trained: the learner of its family."""
+
+from __future__ import annotations
+
+import torch
+
+from training.generative.config import GenerativePreset
+from training.generative.gan import GanLearner
+from training.generative.learner import GenerativeLearner
+from training.generative.rae import RaeLearner
+from training.generative.vae import VaeLearner
+from training.generative.wae import WaeLearner
+from training.generative.wpp import WppLearner
+
+LEARNERS: dict[str, type[VaeLearner | WaeLearner | RaeLearner | GanLearner | WppLearner]] = {
+    "vae": VaeLearner,
+    "wae": WaeLearner,
+    "rae": RaeLearner,
+    "gan": GanLearner,
+    "wpp": WppLearner,
+}
+
+
+def generative_learner(
+    preset: GenerativePreset, *, autocast: bool = True, device: torch.device | None = None
+) -> GenerativeLearner:
+    """The untrained networks of a preset; the same ones every time."""
+    return LEARNERS[preset.method](preset, autocast=autocast, device=device)

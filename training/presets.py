@@ -1,0 +1,170 @@
+"""Every preset that can be trained: its settings, who learns with them, who exports the run."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from bitstream.errors import InputError, UsageError
+from training.dplc.config import DPLC_PRESETS, DplcPreset
+from training.dplc.export import export_dplc
+from training.dplc.generator import load_generator
+from training.dplc.learner import DplcLearner
+from training.draw.config import DRAW_PRESETS, DrawPreset
+from training.draw.export import export_draw
+from training.draw.learner import DrawLearner
+from training.generative.config import GENERATIVE_PRESETS, GenerativePreset
+from training.generative.export import export_generative
+from training.generative.learner import ImageLearner
+from training.generative.methods import generative_learner
+from training.loop.checkpoint import CHECKPOINT, load_checkpoint
+from training.loop.export import ExportOptions, Run
+from training.loop.trainer import Learner, Preset, TrainOptions
+from training.photo.config import PRESETS, PhotoPreset
+from training.photo.export import export_photo
+from training.photo.learner import photo_learner
+from training.realism.config import REALISM_PRESETS, RealismPreset
+from training.realism.export import export_realism
+from training.realism.learner import realism_learner
+
+
+@dataclass(frozen=True)
+class Family:
+    """What one command needs to know of a model family.
+
+    title    for the help text
+    presets  by name
+    kind     of its presets
+    learner  made from a preset and the options of the command line
+    export   writes a run's weights file; returns it
+    takes    options of training and of export that not every family takes
+    """
+
+    title: str
+    presets: Mapping[str, Preset]
+    kind: type[Preset]
+    learner: Callable[[Any, TrainOptions], Learner]
+    export: Callable[[Run[Any], ExportOptions], Path]
+    takes: frozenset[str]
+
+
+def _generative(preset: GenerativePreset, options: TrainOptions) -> Learner:
+    learner = generative_learner(preset, autocast=options.autocast, device=options.device)
+    return _on_images(learner, options)
+
+
+def _draw(preset: DrawPreset, options: TrainOptions) -> Learner:
+    return _on_images(
+        DrawLearner(preset, autocast=options.autocast, device=options.device), options
+    )
+
+
+def _dplc(preset: DplcPreset, options: TrainOptions) -> Learner:
+    generator = None
+    if options.weights is not None:
+        generator = load_generator(options.weights, preset.model)
+    elif not preset.is_plain and not options.resumed:
+        raise UsageError(
+            "this preset is trained around a generator: name its file with --weights, "
+            "as python -m training export wrote it"
+        )
+    learner = DplcLearner(
+        preset, autocast=options.autocast, device=options.device, generator=generator
+    )
+    return _on_images(learner, options)
+
+
+def _on_images(learner: ImageLearner, options: TrainOptions) -> Learner:
+    learner.take(learner.preset.read(options.data[0]))
+    return learner
+
+
+FAMILIES = {
+    "photo": Family(
+        "the codec of photographs (any number of processes)",
+        PRESETS,
+        PhotoPreset,
+        photo_learner,
+        export_photo,
+        frozenset({
+            "several --data", "--validation", "--weights", "--seed", "--learning-rate",
+            "several processes", "--images",
+        }),
+    ),
+    "realism": Family(
+        "the second decoder of photo files, for --realism",
+        REALISM_PRESETS,
+        RealismPreset,
+        realism_learner,
+        export_realism,
+        frozenset({"several --data", "--validation", "--weights"}),
+    ),
+    "draw": Family(
+        "the codecs draw and draw-bits-back",
+        DRAW_PRESETS,
+        DrawPreset,
+        _draw,
+        export_draw,
+        frozenset({"--seed", "--test", "--images"}),
+    ),
+    "dplc": Family(
+        "the codec dplc, trained around a generator (--weights) unless it is plain",
+        DPLC_PRESETS,
+        DplcPreset,
+        _dplc,
+        export_dplc,
+        frozenset({"--seed", "--crop", "--weights", "--test", "--images"}),
+    ),
+    "generative": Family(
+        "generative models, to be measured, and generators for dplc",
+        GENERATIVE_PRESETS,
+        GenerativePreset,
+        _generative,
+        export_generative,
+        frozenset({"--seed", "--crop", "--full"}),
+    ),
+}  # fmt: skip
+
+
+def find_preset(name: str) -> tuple[Family, Any]:
+    """The family and the settings of a preset. Raises `UsageError` for an unknown name."""
+    for family in FAMILIES.values():
+        if name in family.presets:
+            return family, family.presets[name]
+    names = [known for family in FAMILIES.values() for known in family.presets]
+    near = difflib.get_close_matches(name, names, 3)
+    raise UsageError(
+        f"the preset {name!r} is unknown"
+        + (f"; did you mean {' or '.join(near)}?" if near else "")
+        + " python -m training train --help lists all of them"
+    )
+
+
+def read_run(folder: Path, *, unfinished: bool = False) -> tuple[Family, Run[Any]]:
+    """The run in a folder, and its family. Raises `InputError`.
+
+    unfinished   take a run that has not ended as well
+    """
+    state = load_checkpoint(folder / CHECKPOINT)
+    family = FAMILIES.get(state["family"])
+    if family is None:
+        raise InputError(f"{folder}: a run of the family {state['family']!r} is not exported")
+    if not (state["finished"] or unfinished):
+        raise InputError(
+            f"{folder}: the run has not ended; go on with it (--resume), or give --unfinished"
+        )
+    return family, Run(state["name"], _rebuilt(family.kind, state["preset"]), state)
+
+
+def _rebuilt(kind: Any, values: Mapping[str, Any]) -> Any:
+    """The dataclass that `dataclasses.asdict` made these values of."""
+    kinds = get_type_hints(kind)
+    return kind(**{
+        field.name: _rebuilt(kinds[field.name], values[field.name])
+        if is_dataclass(kinds[field.name])
+        else values[field.name]
+        for field in fields(kind)
+    })  # fmt: skip
