@@ -47,28 +47,27 @@ def compress(image: ImageSource, **options: Unpack[CompressArguments]) -> bytes:
     image               Pillow image of any mode, array (height, width[, 1..4]) of uint8, path,
                         bytes of an image file, or binary file object
     quality             1 .. 100, larger is better; 75 where no other target is given
-    bpp, size, psnr     instead of a quality: the largest that fits into so many bits per pixel or
-                        bytes, all of the file counted; or the smallest that reaches so many dB
-                        on decoded 8-bit pixels.  At most 10 files are written to find it, and 4
-                        more of an effort above 2
-    model               name in the catalogue, see ``list_models``; "NAME:WEIGHTS" for other weights
-                        of the model than the default ones, by the name of their file; "photo" by
-                        default
+    bpp, size, psnr     a target instead of a quality.  bpp (bits per pixel) and size (bytes) choose
+                        the largest quality whose whole file fits; psnr (dB) the smallest quality
+                        whose decoded 8-bit pixels reach it.  The search writes up to 10 files, and
+                        with an effort above 2 up to 4 more
+    model               name in the catalogue, see ``list_models``; "photo" by default.
+                        "NAME:WEIGHTS" chooses other weights of a model by the name of their file
     effort              1 .. 9, how long the encoder of photo searches for fewer bytes at the same
-                        PSNR: 1 (the default) and 2 are one pass, 3 weighs bits as it rounds, 4 to
-                        7 improve on that step by step, 8 and 9 are for when time does not matter.
-                        Other models have one level
-    strip               leave ICC, EXIF and XMP out
-    reduce_depth        allow more than 8 bits per channel, rounded to 8
-    apply_orientation   turn the pixels as the EXIF orientation says, and mark it as applied
-    device              "auto" (the default), "cpu", "openvino" (the processor too, for photo, in
-                        bfloat16 where it has that: needs the extra of this name) or "cuda"
-    noise_seed          0 .. 2⁶³ − 1, for models that draw noise to decode with: kept in the file,
-                        so that every decoding shows the same image; 0 by default.  None leaves it
-                        out, and each decoding draws its own.  Other models ignore it
+                        PSNR: 1 (the default) and 2 make one pass, 3 counts bits while it rounds, 4
+                        to 7 refine that step by step, 8 and 9 are for when time does not matter.
+                        Other models ignore it
+    strip               leave out ICC, EXIF and XMP
+    reduce_depth        accept more than 8 bits per channel, and round them to 8
+    apply_orientation   turn the pixels as the EXIF orientation says, and set it to upright
+    device              "auto" (the default), "cpu", "cuda", or "openvino": the model photo on the
+                        CPU, in bfloat16 where the CPU supports it; needs the extra "openvino"
+    noise_seed          0 .. 2⁶³ − 1, 0 by default, for models that decode with random noise.  The
+                        file keeps it, so that every decoding gives the same image.  With None the
+                        file keeps no seed, and every decoding gives another image
     checkpoint          weights file of the model "compressai:ARCHITECTURE", a checkpoint of that
-                        library.  It has one rate, so no target can be given; the file is bound to
-                        this machine, see ``FileInfo.portable``
+                        library.  It has one rate, so it takes no quality and no target; other
+                        machines may fail to decode the file, see ``FileInfo.portable``
 
     What was converted or left out (CMYK, further frames) is logged as a warning on the logger
     ``codec``.  Raises UsageError, InputError, ModelError.
@@ -147,22 +146,22 @@ def decompress(
     as_       "pil" (the default): Pillow image L, LA, RGB or RGBA, with ICC, EXIF and XMP in
               ``info``; "numpy": uint8 (height, width[, 2..4]); "torch": uint8 (channels, height,
               width)
-    region    (x, y, width, height) in pixels: decode only the tiles that this part needs
-    layers    decode only the first so many quality layers, 1 .. the file's own number; None (the
-              default) decodes all of them
-    partial   accept a file that was cut: decode the layers that are complete, at least one
-    seed      0 .. 2⁶³ − 1: draw what missing layers would say from the model's prior, the same
-              for the same seed; None (the default) takes the prior's mean.  Nothing is drawn for a
-              whole file, except by models that draw noise: theirs comes from this seed; with None
-              from that of the file, and afresh each time where the file has none
+    region    (x, y, width, height) in pixels: decode only this part of the image
+    layers    number of quality layers to decode, 1 .. the file's own number; None (the default)
+              decodes all of them
+    partial   accept a file that was cut, and decode its complete layers; at least one is needed
+    seed      0 .. 2⁶³ − 1.  Missing layers are replaced by a random sample of the model's prior,
+              the same for the same seed; None (the default) takes the prior's mean instead.
+              Models that decode with random noise draw it from this seed; with None they use the
+              seed in the file, or fresh noise where the file has none
     realism   0 .. 1, for files of photo: 0 (the default) has the least squared error, 1 looks most
-              like a photograph, between them their weighted mean.  Above 0 it needs weights of
-              its own
+              like a photograph, and values between them mix the two.  Above 0 it needs additional
+              weights
     device    "auto" (the default), "cpu", "openvino" or "cuda"
-    checkpoint    of a file of compressai, the one it was written with; None looks for its hash in
-              the folders of the environment variable CALOTYPE_WEIGHTS
+    checkpoint    for a file of compressai: the checkpoint that it was written with; None searches
+              the folders of the environment variable CALOTYPE_WEIGHTS for it
 
-    What ``region`` and ``layers`` leave out of a file is not read, and so not checked either.
+    Parts of a file that ``region`` and ``layers`` leave out are neither read nor checked.
     Raises UsageError, InputError, StreamError, ModelError.
     """
     from codec.pictures.picture import check_return_type, in_form
@@ -239,7 +238,7 @@ def decompress_with(
 
 
 def inspect(data: Source) -> FileInfo:
-    """Return what a .calo file says about itself; checks every chunk's CRC, imports no torch.
+    """Return the description of a .calo file; checks every chunk's CRC, imports no torch.
 
     data   bytes, path, or binary file object.  Raises InputError or a StreamError.
     """

@@ -50,7 +50,7 @@ SUFFIX = ".calo"
 
 @dataclass(frozen=True)
 class FileResult(Generic[T]):
-    """What became of one file.
+    """The outcome of one file.
 
     source   as it was given
     output   the file that was or would have been written
@@ -84,26 +84,26 @@ def compress_files(
     threads: int = 1,
     **options: Unpack[CompressArguments],
 ) -> Generator[FileResult[Compression], None, None]:
-    """Compress image files into a folder; yield what became of each, in the order of ``paths``.
+    """Compress image files into a folder; yield one result each, in the order of ``paths``.
 
     paths       of image files.  photo.png becomes photo.calo
     folder      of the outputs; it and those below it are made
     root        a folder that holds all inputs: its folders are mirrored in the output folder
     overwrite   replace existing outputs; without it they are errors
-    executor    any `concurrent.futures.Executor`, or what has its submit(...).result(): threads,
-                processes (start them by spawn or forkserver: torch may hang in a forked one), or
-                ``Client.get_executor()`` of dask.distributed.  None works here, file by file
-    threads     CPU threads for each file of an executor.  Executors have one worker for each core
-                by default, so that one thread is enough; without an executor the process keeps its
-                own number
+    executor    any `concurrent.futures.Executor`, or an object with its submit(...).result():
+                threads, processes (start them by spawn or forkserver: torch may hang in a forked
+                one), or ``Client.get_executor()`` of dask.distributed.  None works in this thread,
+                file by file
+    threads     CPU threads for each file of an executor.  Executors usually have one worker for
+                each core, so that one thread is enough; without an executor this has no effect
     options     those of `codec.compress`
 
-    Work begins when the first result is asked for, and what has not begun is cancelled when the
-    iterator is closed.  The error of a file is in its result and stops no other: what
+    Work begins when the first result is requested; closing the iterator cancels the files that
+    have not begun.  An error of one file is in its result and stops no other file: what
     `codec.compress` raises, OutputError, `codec.system.workers.WorkerError` where a worker died,
-    and CalotypeError where the machine failed otherwise.  An output appears when it is complete.
-    An executor may do a file twice, as dask does when it has lost the result with a worker: the
-    second time finds its own bytes.
+    and CalotypeError for other failures of the machine.  An output appears when it is complete.
+    An executor may repeat a file, as dask does after it lost a worker: the same bytes that are
+    there already are no error.
 
     Raises UsageError for options and paths that cannot be used, UnknownModelError.
     """
@@ -125,7 +125,7 @@ def decompress_files(
     threads: int = 1,
     **options: Unpack[DecompressArguments],
 ) -> Generator[FileResult[Decompression], None, None]:
-    """Decompress .calo files into a folder; yield what became of each, in the order of ``paths``.
+    """Decompress .calo files into a folder; yield one result each, in the order of ``paths``.
 
     suffix      of the outputs, such as ".png" or ".jpg": it picks their format
     options     those of `codec.decompress` but its ``as_``

@@ -101,7 +101,7 @@ class DecompressOptions:
     """The keyword arguments of ``codec.decompress`` but its ``as_``, which describes them.
 
     NumPy's scalars become Python's numbers.  Raises UsageError for values out of range.  Whether a
-    region lies inside the image, and whether the file has so many layers, only the file can tell.
+    region lies inside the image and the file has enough layers is checked when the file is read.
     """
 
     region: Region | None = None

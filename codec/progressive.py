@@ -1,4 +1,4 @@
-"""Pictures from a file that is still on its way: one for each quality layer, as it arrives."""
+"""Images from a file that is still arriving: one for each quality layer."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def decompress_progressive(
 def decompress_progressive(
     data: Source, *, as_: ReturnType = "pil", seed: int | None = None, device: str = "auto"
 ) -> Iterator[Image.Image | npt.NDArray[np.uint8] | torch.Tensor]:
-    """Give the image of a .calo file after each of its layers, the last one whole.
+    """Yield the image of a .calo file after each of its layers; the last one is complete.
 
-    data      bytes, path, or binary file object, which need not be seekable: no byte beyond a
-              layer is read before its image was given
+    data      bytes, path, or binary file object, which need not be seekable: the image of a
+              layer is yielded before any byte after that layer is read
     as_, seed, device    as ``decompress`` takes them
 
     Image number k, from 1, is that of ``decompress(data, layers=k, seed=seed)``, with alpha and

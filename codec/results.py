@@ -109,7 +109,7 @@ class Verification:
 
 
 def file_info(found: Scan) -> FileInfo:
-    """Return the description of a file whose chunks were listed and checked."""
+    """Return the description of a file from its header and the list of its chunks."""
     header, chunks = found.header, found.chunks
     data_bytes = [chunk.length for chunk in chunks if chunk.type == b"DATA"]
     sizes: dict[bytes, int] = {}

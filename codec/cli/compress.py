@@ -49,14 +49,15 @@ def compress(
         typer.Option("--quality", "-q", help="1 .. 100, larger is better; 75 by default."),
     ] = None,
     bpp: Annotated[
-        float | None, typer.Option("--bpp", help="Best quality within so many bits per pixel.")
+        float | None,
+        typer.Option("--bpp", help="Best quality within this number of bits per pixel."),
     ] = None,
     size: Annotated[
         str | None,
-        typer.Option("--size", help="Best quality within a file size: 50KiB, 20kB, 12345."),
+        typer.Option("--size", help="Best quality within this file size: 50KiB, 20kB, 12345."),
     ] = None,
     psnr: Annotated[
-        float | None, typer.Option("--psnr", help="Smallest file that reaches so many dB.")
+        float | None, typer.Option("--psnr", help="Smallest file that reaches this PSNR in dB.")
     ] = None,
     effort: Annotated[
         int,
@@ -69,7 +70,7 @@ def compress(
         typer.Option(
             "--noise-seed",
             metavar="N|free",
-            help="Seed that the file keeps, for models that decode with noise; free: none is kept.",
+            help="For models that decode with noise: the seed to keep in the file, or free.",
         ),
     ] = "0",
     device: Device = "auto",

@@ -40,8 +40,8 @@ def decompress(
         typer.Option(
             "--seed",
             metavar="N",
-            help="Draw what missing layers would say from the model's prior, instead of its mean; "
-            "and for models that decode with noise, that noise, instead of the file's.",
+            help="Replace missing layers by a random sample, instead of the mean; for models that "
+            "decode with noise: draw it from this seed, instead of the file's.",
         ),
     ] = None,
     realism: Annotated[
@@ -49,7 +49,7 @@ def decompress(
         typer.Option(
             "--realism",
             metavar="R",
-            help="0 .. 1, for files of photo: from least squared error to most like a photograph.",
+            help="0 .. 1, for files of photo: from the least error to the most natural look.",
         ),
     ] = 0.0,
     checkpoint: FileCheckpoint = None,
@@ -97,7 +97,7 @@ def decompress(
             read_input(job.source),
             formats[job],
             lambda fill: write_output(job, fill, force=force),
-            # Nothing of a damaged file shall go down a pipe.
+            # A damaged file must not send half an image down a pipe.
             whole=job.target is None,
         )
         notice(job.name, done.notices)

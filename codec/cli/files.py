@@ -99,7 +99,7 @@ def plan(
 
 
 def check_targets(jobs: Sequence[Job], *, force: bool) -> list[CalotypeError | None]:
-    """Return for each job why it cannot be done, as far as names and places tell, or None.
+    """Return for each job why its output cannot be written, or None; looks at paths only.
 
     Raises UsageError for a single binary output to a terminal.
     """

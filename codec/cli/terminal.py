@@ -9,8 +9,8 @@ import typer
 def one_line(text: str) -> str:
     """Return ``text`` with its control characters written out, such as a newline as ``\\n``.
 
-    Names of files may hold them; a terminal would obey, and a program that reads lines would be
-    led astray.
+    Names of files may hold them: a terminal would obey them, and a program that reads lines would
+    take one name for two.
     """
     return "".join(_written_out(c) if unicodedata.category(c) == "Cc" else c for c in text)
 
@@ -23,7 +23,7 @@ def print_error(text: str) -> None:
 def accept_all_names() -> None:
     """Let standard output print names that its encoding has no characters for, escaped.
 
-    Names of files on POSIX are bytes; those that are no UTF-8 would else end the command.
+    Names of files on POSIX are bytes; those that are no UTF-8 would otherwise end the command.
     """
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:

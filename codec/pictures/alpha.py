@@ -27,7 +27,7 @@ def encode_alpha(alpha: Uint8Array) -> bytes:
 
     alpha   uint8 (height, width), 0 transparent .. 255 opaque
 
-    Raises UsageError for another shape or type.  ``decode_alpha`` is the inverse.
+    Raises UsageError for another shape or type.  `AlphaReader` is the inverse.
     """
     if alpha.ndim != 2 or alpha.dtype != np.uint8 or alpha.size == 0:
         raise UsageError(
@@ -44,23 +44,12 @@ def encode_alpha(alpha: Uint8Array) -> bytes:
     return b"".join(pieces) + deflater.flush()
 
 
-def decode_alpha(data: bytes, height: int, width: int) -> Uint8Array:
-    """Return the alpha plane, uint8 (height, width), that ``encode_alpha`` was given.
+class AlphaReader:
+    """Reads the alpha plane that ``encode_alpha`` was given from the top, some rows at a time.
 
     Never inflates more than ``height * (width + 1)`` bytes, whatever ``data`` announces.  Raises
     PayloadError for bytes that no encoder writes, LimitError for a size above the caps.
     """
-    reader = AlphaReader(data, height, width)
-    # Bands that follow what is there: a short stream costs little memory even when the header
-    # announces a large image.
-    tops = range(0, height, _BAND_ROWS)
-    bands = [reader.read(min(_BAND_ROWS, height - top)) for top in tops]
-    reader.finish()
-    return np.concatenate(bands)
-
-
-class AlphaReader:
-    """Reads an alpha plane from the top, some rows at a time; ``decode_alpha`` has the errors."""
 
     def __init__(self, data: bytes, height: int, width: int) -> None:
         if width < 1 or height < 1 or max(width, height) > limits.MAX_SIDE:

@@ -1,7 +1,7 @@
-"""Bits per channel of a source file, which Pillow does not tell.
+"""Bits per channel of a source file, which Pillow does not report.
 
 Pillow opens 16-bit colour of PNG, TIFF, PPM, SGI, JPEG 2000 and AVIF as 8-bit modes and keeps
-the upper bits without a word.  The file itself says how deep it is.
+only the upper bits, without a warning.  The depth is read from the file itself.
 """
 
 import re
@@ -19,7 +19,7 @@ _PIECE_BYTES = 2**20  # searched at a time
 def source_bit_depth(image: Image.Image, file: BinaryIO | None) -> int:
     """Return the bits per channel of what ``image`` was opened from; 8 where nothing says more.
 
-    image   as ``PIL.Image.open`` returned it; once loaded it tells less
+    image   as ``PIL.Image.open`` returned it; a loaded image has less information
     file    its file, seekable, if it is known; left at the place where it is
     """
     place = 0 if file is None else file.tell()

@@ -200,7 +200,7 @@ def _from_pillow(
 
 @contextmanager
 def _file_of(image: Image.Image) -> Iterator[BinaryIO | None]:
-    """Give the file that an image was opened from, where it can still be had."""
+    """Give the file that an image was opened from, where it can still be opened."""
     with ExitStack() as stack:
         file: BinaryIO | None = None
         path = getattr(image, "filename", None)
@@ -249,7 +249,7 @@ def _too_large_for_pillow(name: str, error: BaseException) -> InputError:
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and 2 * limit < limits.MAX_PIXELS:
         return InputError(
-            f"{name} is larger than Pillow opens without being told to ({error}): if you trust the "
+            f"{name} is larger than Pillow opens by default ({error}): if you trust the "
             f"file, set PIL.Image.MAX_IMAGE_PIXELS, up to the {limits.MAX_PIXELS} pixels that a "
             ".calo file may have"
         )

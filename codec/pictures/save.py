@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from bitstream import OutputError, UsageError, limits
-from codec.pictures.bands import Bands, bands_of
+from codec.pictures.bands import Bands
 from codec.pictures.picture import EXIF_PREFIX, Picture, to_numpy
 from codec.pictures.png_writer import write_png
 
@@ -79,20 +79,12 @@ def format_of_suffix(suffix: str) -> str:
     raise UsageError(f"an output with the suffix {suffix!r}, expected one of {known}")
 
 
-def save_picture(picture: Picture, fo: BinaryIO, format: str) -> tuple[str, ...]:  # noqa: A002
+def save_bands(bands: Bands, fo: BinaryIO, format: str) -> tuple[str, ...]:  # noqa: A002
     """Save a picture in Pillow's format of that name; return notices on what was left out.
 
-    Raises UsageError for a format without alpha where the picture has some, and for unknown
-    formats; OutputError where the format cannot hold the picture.
-    """
-    return save_bands(bands_of(picture), fo, format)
-
-
-def save_bands(bands: Bands, fo: BinaryIO, format: str) -> tuple[str, ...]:  # noqa: A002
-    """Save a picture that comes in bands, as ``save_picture`` does.
-
-    Raises what reading the bands raises as well: PNG and PPM are partly written by then, of other
-    formats nothing is.
+    Raises UsageError for unknown formats, and for one without alpha where the picture has some;
+    OutputError where the format cannot hold the picture.  Also raises what reading the bands
+    raises: PNG and PPM are partly written by then, of other formats nothing is.
     """
     entry = _FORMATS.get(format)
     if entry is None:

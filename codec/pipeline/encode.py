@@ -42,7 +42,7 @@ def compress_picture(
     tile_size   pixels, a power of two, 64 .. 4096; None takes what the model is best at
     effort      1..9: how long a `SearchingModel` searches for cheaper symbols; others ignore it
     noise_seed  0 .. 2⁶³ − 1, kept in the file where the model draws noise; None leaves it free
-    progress    told the share of the search that is done, up to 1
+    progress    called with the share of the search that is done, up to 1
 
     Raises `LimitError` for a picture larger than the format allows, `UsageError` for one that
     the model does not code. A model for whole pictures takes one tile of its own size.

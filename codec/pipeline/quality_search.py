@@ -8,7 +8,7 @@ ends move.
 A model that searches its symbols at an effort takes many times as long for a file.  The quality is
 then found with files of one pass, and a few files of the whole effort follow: what the effort
 changes, in the logarithm of the size or in decibels, hardly depends on the quality, so that the
-curve of the first files, moved by it, tells where the next one belongs.
+curve of the first files, moved by it, predicts where the next one belongs.
 """
 
 import math
@@ -58,7 +58,7 @@ def meet(
 ) -> Trial:
     """Return the file that the options ask for.
 
-    progress   told the share of an effort's search that is done, up to 1
+    progress   called with the share of an effort's search that is done, up to 1
     """
 
     def writer(effort: int, progress: Callable[[float], None]) -> Callable[[float], bytes]:
@@ -100,12 +100,12 @@ def _in_turn(progress: Callable[[float], None]) -> Callable[[float], None]:
     """Shares of up to `MAX_EFFORT_TRIALS` searches in turn, as shares of all of them."""
     finished = 0
 
-    def tell(share: float) -> None:
+    def report(share: float) -> None:
         nonlocal finished
         progress((finished + share) / MAX_EFFORT_TRIALS)
         finished += share >= 1
 
-    return tell
+    return report
 
 
 def _psnr_db(a: Uint8Array, b: Uint8Array) -> float:

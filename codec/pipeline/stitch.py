@@ -96,8 +96,8 @@ def draw_bands(
 def ahead(work: Callable[[int], Result], numbers: Sequence[int]) -> Generator[Result, None, None]:
     """The results of `work` for all numbers, in their order.
 
-    Where there are threads for it, two are in the making while another is used. What a call raises
-    is raised in its turn, and nothing that comes after it.
+    With more than one thread, two results are computed while another is used. An error of a call is
+    raised in place of its result, and ends the results.
     """
     if len(numbers) == 1 or thread_count() == 1:
         yield from map(work, numbers)

@@ -85,7 +85,7 @@ def _set_threads(count: int) -> None:
 def keep_freed_memory() -> None:
     """Have the C library keep some of the memory that arrays leave, for those that follow.
 
-    Arrays of megabytes go back to the system one by one, else, and come page by page again: that
+    Otherwise arrays of megabytes return to the system one by one, and come back page by page: that
     is a third of the time of parsing a tile. For the GNU C library on Linux, whose `mallopt` this
     is; a process whose environment sets it (`MALLOC_…_`, `GLIBC_TUNABLES`) is left as it is.
     """
@@ -102,9 +102,9 @@ def keep_freed_memory() -> None:
 def single_threaded_blas() -> Iterator[None]:
     """Have NumPy multiply matrices in the thread that asks for it, within the block.
 
-    For threads that share the work already: others, which the library keeps busy waiting for the
-    next product, would take the cores from them. The number is one of the process: the last of
-    several blocks at a time puts back what it was.
+    For threads that share the work already: the library's own threads, which wait for the next
+    product in a busy loop, would take the cores from them. The number is one of the process: the
+    last of several blocks at a time puts back what it was.
     """
     with _blas_blocks.lock:
         if _blas_blocks.count == 0:

@@ -27,7 +27,7 @@ class WorkerError(CalotypeError):
 
 @dataclass(frozen=True)
 class Outcome(Generic[T]):
-    """What became of one piece of work: a result or an error."""
+    """The outcome of one piece of work: a result or an error."""
 
     result: T | None
     error: CalotypeError | None
@@ -44,14 +44,14 @@ class _DefectError(Exception):
 def run_each(
     work: Callable[[Item], T], items: Iterable[Item], executor: Executor | None = None
 ) -> Generator[Outcome[T], None, None]:
-    """Call ``work`` on every item; yield what became of each, in the order of the items.
+    """Call ``work`` on every item; yield one outcome each, in the order of the items.
 
-    An error of one item stops no other, if it is one of the project's, or what a machine that is
-    short of memory or loses a disk raises (torch tells of memory by a RuntimeError), or one of the
-    executor's, which becomes a `WorkerError`.  Other exceptions are defects and are raised.
+    These errors of one item stop no other: the project's own; MemoryError, OSError and RuntimeError
+    (which torch raises where memory runs out); and those of the executor, which become a
+    `WorkerError`.  Other exceptions are defects and are raised.
 
-    Work begins when the first outcome is asked for.  What has not begun is cancelled when the
-    iterator is closed or raises.
+    Work begins when the first outcome is requested.  Closing the iterator cancels the items that
+    have not begun.
     """
     if executor is None:
         for item in items:
@@ -96,7 +96,7 @@ def _submitted(
 ) -> Future[Outcome[T]]:
     try:
         return executor.submit(_attempt_there, work, item, call)
-    except RuntimeError as error:  # it was shut down, or has broken: the others are not told
+    except RuntimeError as error:  # it was shut down or is broken: the other futures still end
         failed: Future[Outcome[T]] = Future()
         failed.set_exception(error)
         return failed

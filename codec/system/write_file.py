@@ -61,7 +61,7 @@ def refuse_existing(path: Path, *, force: bool) -> None:
 def kind_of(path: Path) -> Literal["nothing", "file", "folder", "device"]:
     """Return what stands at a path; a pipe is a device.
 
-    "nothing" as well where a name is too long or a folder may not be entered: to open it tells.
+    Also "nothing" where a name is too long or a folder may not be entered: opening it says why.
     """
     try:
         mode = path.stat().st_mode

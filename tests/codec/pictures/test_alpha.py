@@ -11,9 +11,17 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from bitstream import CalotypeError, LimitError, PayloadError, UsageError
-from codec.pictures.alpha import decode_alpha, encode_alpha
+from codec.pictures.alpha import AlphaReader, encode_alpha
 
 Plane = npt.NDArray[np.uint8]
+
+
+def decode_alpha(data: bytes, height: int, width: int) -> Plane:
+    """The whole plane, in bands of 256 rows."""
+    reader = AlphaReader(data, height, width)
+    bands = [reader.read(min(256, height - top)) for top in range(0, height, 256)]
+    reader.finish()
+    return np.concatenate(bands)
 
 
 def check_round_trip(alpha: Plane) -> bytes:

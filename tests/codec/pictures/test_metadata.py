@@ -9,10 +9,11 @@ import pytest
 from PIL import Image, ImageCms, ImageOps
 
 from bitstream import OutputError, UsageError
+from codec.pictures.bands import bands_of
 from codec.pictures.orientation import apply_orientation, read_orientation, reset_orientation
 from codec.pictures.picture import Picture, to_pil
 from codec.pictures.read import picture_from
-from codec.pictures.save import format_of_suffix, save_picture
+from codec.pictures.save import format_of_suffix, save_bands
 
 RGB = np.random.default_rng(5).integers(0, 256, (4, 6, 3), dtype=np.uint8)
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -58,7 +59,7 @@ def test_metadata_are_read_byte_for_byte(format_name: str, order: str) -> None:
 def test_metadata_are_written_byte_for_byte(format_name: str) -> None:
     picture = Picture(RGB, icc=ICC, exif=exif_bytes(3), xmp=XMP)
     buffer = io.BytesIO()
-    assert save_picture(picture, buffer, format_name) == ()
+    assert save_bands(bands_of(picture), buffer, format_name) == ()
     again = picture_from(buffer.getvalue())
     assert (again.icc, again.exif, again.xmp) == (picture.icc, picture.exif, picture.xmp)
 
@@ -67,7 +68,7 @@ def test_metadata_are_written_byte_for_byte(format_name: str) -> None:
 def test_metadata_survive_in_formats_that_rewrite_them(format_name: str) -> None:
     picture = Picture(RGB, icc=ICC, exif=exif_bytes(3), xmp=XMP)
     buffer = io.BytesIO()
-    assert save_picture(picture, buffer, format_name) == ()
+    assert save_bands(bands_of(picture), buffer, format_name) == ()
     with Image.open(buffer) as image:
         assert image.info["icc_profile"] == ICC
         assert image.info["xmp"] == XMP
@@ -77,20 +78,20 @@ def test_metadata_survive_in_formats_that_rewrite_them(format_name: str) -> None
 
 def test_formats_without_metadata_say_so() -> None:
     picture = Picture(RGB, icc=ICC, exif=exif_bytes(3), xmp=XMP)
-    notices = save_picture(picture, io.BytesIO(), "BMP")
+    notices = save_bands(bands_of(picture), io.BytesIO(), "BMP")
     assert [n.split(" was")[0] for n in notices] == ["the ICC profile", "the EXIF", "the XMP"]
 
 
 def test_oversized_exif_for_jpeg_is_an_output_error() -> None:
     with pytest.raises(OutputError, match="as JPEG"):
-        save_picture(Picture(RGB, exif=exif_bytes(1) + bytes(70_000)), io.BytesIO(), "JPEG")
+        save_bands(bands_of(Picture(RGB, exif=exif_bytes(1) + bytes(70_000))), io.BytesIO(), "JPEG")
 
 
 @pytest.mark.parametrize("format_name", ["JPEG", "PPM", "BMP"])
 def test_alpha_into_formats_without_it(format_name: str) -> None:
     buffer = io.BytesIO()
     with pytest.raises(UsageError, match=r"transparency.*\.png"):
-        save_picture(Picture(RGB, RGB[..., 0]), buffer, format_name)
+        save_bands(bands_of(Picture(RGB, RGB[..., 0])), buffer, format_name)
     assert buffer.getvalue() == b""
 
 
@@ -100,7 +101,7 @@ def test_alpha_into_formats_without_it(format_name: str) -> None:
 def test_lossless_outputs(format_name: str, channels: int, has_alpha: bool) -> None:
     picture = Picture(RGB[..., :channels].copy(), RGB[..., 1].copy() if has_alpha else None)
     buffer = io.BytesIO()
-    save_picture(picture, buffer, format_name)
+    save_bands(bands_of(picture), buffer, format_name)
     with Image.open(buffer) as image:
         expected = to_pil(picture).convert("RGBA")
         assert np.array_equal(np.asarray(image.convert("RGBA")), np.asarray(expected))
@@ -113,7 +114,7 @@ def test_suffixes() -> None:
         with pytest.raises(UsageError, match=r"expected one of \.png"):
             format_of_suffix(suffix)
     with pytest.raises(UsageError):
-        save_picture(Picture(RGB), io.BytesIO(), "GIF")
+        save_bands(bands_of(Picture(RGB)), io.BytesIO(), "GIF")
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

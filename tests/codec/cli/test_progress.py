@@ -1,0 +1,53 @@
+"""Bars on standard error: on a terminal only, by steps or to a place that is known."""
+
+import io
+import re
+import sys
+
+import pytest
+
+from codec.cli.progress import progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    fake = Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys, "stderr", fake)
+    return fake
+
+
+def counts(terminal: Terminal) -> list[str]:
+    return re.findall(r"\d+/\d+", terminal.getvalue())
+
+
+def test_steps_and_places(terminal: Terminal) -> None:
+    with progress(4, "compressing") as advance:
+        advance()
+        advance()
+    assert "compressing" in terminal.getvalue()
+    assert counts(terminal)[-1] == "2/4"
+    with progress(None, "annealing") as advance:
+        advance(30, 100)
+    assert counts(terminal)[-1] == "30/100"
+
+
+def test_one_step_quiet_and_pipes_show_nothing(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for total, quiet in ((1, False), (5, True)):
+        with progress(total, "compressing", quiet=quiet) as advance:
+            advance()
+            advance(1, 2)
+    assert terminal.getvalue() == ""
+    pipe = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", pipe)
+    with progress(5, "compressing") as advance:
+        advance()
+    assert pipe.getvalue() == ""
