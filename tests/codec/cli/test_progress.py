@@ -14,8 +14,8 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+def terminal_of(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """Put a terminal in place of standard error.  No fixture: capturing begins after these."""
     fake = Terminal()
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "80")
@@ -27,7 +27,8 @@ def counts(terminal: Terminal) -> list[str]:
     return re.findall(r"\d+/\d+", terminal.getvalue())
 
 
-def test_steps_and_places(terminal: Terminal) -> None:
+def test_steps_and_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = terminal_of(monkeypatch)
     with progress(4, "compressing") as advance:
         advance()
         advance()
@@ -38,9 +39,8 @@ def test_steps_and_places(terminal: Terminal) -> None:
     assert counts(terminal)[-1] == "30/100"
 
 
-def test_one_step_quiet_and_pipes_show_nothing(
-    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_step_quiet_and_pipes_show_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = terminal_of(monkeypatch)
     for total, quiet in ((1, False), (5, True)):
         with progress(total, "compressing", quiet=quiet) as advance:
             advance()
