@@ -17,10 +17,10 @@ from codec.models.weights_files import (
     HASH_BYTES,
     PathName,
     WeightsFile,
+    cached_hash,
     find_checkpoint,
     find_weights,
     hash_weights,
-    modified_ns,
     read_bytes,
     read_weights,
 )
@@ -68,14 +68,14 @@ def load_model(
             variant = family.variant(detail)
             path = find_checkpoint(family.name, weights_hash, checkpoint)
             chosen = _device(family, device)
-            return _load_checkpoint(family, variant, path, modified_ns(path), chosen)
+            return _load_checkpoint(family, variant, path, cached_hash(path), chosen)
         if checkpoint is not None:
             raise UsageError(
                 f"a checkpoint was given, but the model is {family.name!r}, which has weights of "
                 "its own: leave it out"
             )
         file = find_weights(family, weights_hash, detail)
-        return _load(family, file, modified_ns(file.path), _device(family, device))
+        return _load(family, file, cached_hash(file.path), _device(family, device))
 
 
 def load_model_of(
@@ -126,15 +126,15 @@ def _device(family: Family, name: str) -> str:
 
 
 @lru_cache(maxsize=8)
-def _load(family: Family, file: WeightsFile, modified_ns: int, device: str) -> LoadedModel:
+def _load(family: Family, file: WeightsFile, digest: bytes, device: str) -> LoadedModel:
     arrays, metadata = read_weights(file)
-    return family.load(arrays, metadata, bytes.fromhex(file.sha256)[:HASH_BYTES], device=device)
+    return family.load(arrays, metadata, digest[:HASH_BYTES], device=device)
 
 
 @lru_cache(maxsize=2)
 def _load_checkpoint(
-    family: Family, variant: int, path: Path, modified_ns: int, device: str
+    family: Family, variant: int, path: Path, digest: bytes, device: str
 ) -> LoadedModel:
     data = read_bytes(path)
-    digest = hashlib.sha256(data).digest()[:HASH_BYTES]
-    return family.load(data, variant, digest, source=str(path), device=device)
+    digest = hashlib.sha256(data).digest()  # of what was read, if the file has changed since
+    return family.load(data, variant, digest[:HASH_BYTES], source=str(path), device=device)

@@ -21,11 +21,12 @@ from codec.loading import HASH_BYTES, hash_weights
 from codec.models.base import LoadedModel
 from codec.models.dplc.coder import DplcCoder, load_dplc
 from codec.models.dplc.networks import DplcConfig
-from codec.models.draw.coder import DrawCoder, load_draw, read_draw_config
+from codec.models.draw.coder import DrawCoder, load_draw
 from codec.models.draw.exact import ExactDraw
 from codec.models.draw.network import DrawNetwork, network_from_arrays
 from codec.models.draw.recursion import DrawConfig
 from codec.models.sheets import blocks_of, sheet_of
+from codec.models.weights_files import read_config
 from codec.pictures.picture import Picture
 from codec.pipeline.decode import LayerDecoder, decompress_container
 from codec.pipeline.encode import compress_picture
@@ -99,7 +100,7 @@ def read_weights(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
 def load_draw_model(path: Path) -> DrawModel:
     """Read a weights file. Raises `WeightsMismatchError`."""
     arrays, metadata = read_weights(path)
-    digest, config = hash_weights(path), read_draw_config(metadata)
+    digest, config = hash_weights(path), read_config(metadata, DrawConfig)
     coder = None
     if config.posterior == "uniform":
         coder = load_draw(arrays, metadata, digest[:HASH_BYTES], device=torch.device("cpu"))

@@ -11,15 +11,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bitstream.errors import WeightsMismatchError, WeightsMissingError
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
     from codec.models.family import Family
 
 ENVIRONMENT_VARIABLE = "CALOTYPE_WEIGHTS"
@@ -30,6 +33,7 @@ CHECKPOINT_SUFFIXES = (".pth", ".pt", ".tar", ".ckpt", SUFFIX)
 MAX_FILE_BYTES = 2**30  # it is read into memory; the largest of CompressAI's zoo have some 10⁸
 
 PathName = str | os.PathLike[str]
+Config = TypeVar("Config", bound="DataclassInstance")
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ def weights_of(
         for path in _files(folder, (SUFFIX,)):
             if path.name in names:
                 continue
-            if path.stem == stem or _named_model(path, modified_ns(path)) in (model, *exports):
+            if path.stem == stem or _named_model(path, _modified_ns(path)) in (model, *exports):
                 yield WeightsFile(path, cached_hash(path).hex())
 
 
@@ -180,7 +184,7 @@ def hash_weights(path: Path) -> bytes:
 
 def cached_hash(path: Path) -> bytes:
     """The same, computed again only when the file has changed."""
-    return _hash_at(path, modified_ns(path))
+    return _hash_at(path, _modified_ns(path))
 
 
 @lru_cache(maxsize=1024)
@@ -188,19 +192,24 @@ def _hash_at(path: Path, modified_ns: int) -> bytes:
     return hash_weights(path)
 
 
-def modified_ns(path: Path) -> int:
-    """When a file was written; raises `WeightsMissingError`."""
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
     try:
-        return path.stat().st_mtime_ns
+        yield
     except OSError as error:
         raise WeightsMissingError(
             f"cannot read the checkpoint {path}: {error.strerror or error}"
         ) from error
 
 
+def _modified_ns(path: Path) -> int:
+    with _readable(path):
+        return path.stat().st_mtime_ns
+
+
 def read_bytes(path: Path) -> bytes:
     """All of a file; raises `WeightsMissingError`, or `WeightsMismatchError` for one too large."""
-    try:
+    with _readable(path):
         size_bytes = path.stat().st_size
         if size_bytes > MAX_FILE_BYTES:
             raise WeightsMismatchError(
@@ -208,40 +217,55 @@ def read_bytes(path: Path) -> bytes:
                 "state_dict of the model alone"
             )
         return path.read_bytes()
-    except OSError as error:
-        raise WeightsMissingError(
-            f"cannot read the checkpoint {path}: {error.strerror or error}"
-        ) from error
 
 
 def read_weights(file: WeightsFile) -> tuple[dict[str, Any], dict[str, str]]:
     """Arrays and metadata of a weights file; raises `WeightsMismatchError` for other bytes."""
-    from safetensors import SafetensorError, safe_open
-
     digest = cached_hash(file.path).hex()
     if digest != file.sha256:
         raise WeightsMismatchError(
             f"{file.path} has the SHA-256 {digest}, expected {file.sha256}; install it again"
         )
-    try:
-        with safe_open(file.path, framework="numpy") as content:
-            arrays = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118
-            return arrays, content.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise WeightsMismatchError(f"{file.path} is not a safetensors file: {error}") from error
+    with _opened(file.path) as content:
+        arrays = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118
+        return arrays, content.metadata() or {}
 
 
 def read_metadata(path: Path) -> dict[str, str]:
     """The metadata of a weights file; raises `WeightsMismatchError`."""
+    with _opened(path) as content:
+        return content.metadata() or {}
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="numpy") as content:
-            return content.metadata() or {}
+            yield content
     except (SafetensorError, OSError) as error:
         raise WeightsMismatchError(
-            f"{path} is not a safetensors file ({error}), but registry.json beside it names it; "
-            "export it again"
+            f"{path} is not a safetensors file ({error}); export it again"
+        ) from error
+
+
+def read_config(metadata: Mapping[str, str], kind: type[Config], **defaults: object) -> Config:
+    """The sizes in the metadata of a weights file: the JSON object `config`, lists as tuples.
+
+    kind       a dataclass, each of whose fields the object has to hold
+    defaults   of fields that older files do not hold
+
+    Raises `WeightsMismatchError`.
+    """
+    try:
+        values = {**defaults, **json.loads(metadata["config"])}
+        if values.keys() != {field.name for field in fields(kind)}:
+            raise KeyError(*sorted(values.keys() ^ {field.name for field in fields(kind)}))
+        return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise WeightsMismatchError(
+            f"weights file: its configuration is unreadable ({error!r}); export it again"
         ) from error
 
 

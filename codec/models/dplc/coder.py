@@ -13,9 +13,7 @@ every decoding shows the same picture.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +27,7 @@ from codec.coding.prior_tables import normal_quantile
 from codec.models.dplc import DPLC
 from codec.models.dplc.networks import DplcConfig, DplcNetworks
 from codec.models.dplc.prior import ExactBitPrior, bit_tables
+from codec.models.layers import fill
 from codec.models.sheets import (
     blocks_of,
     check_grey_blocks,
@@ -36,6 +35,7 @@ from codec.models.sheets import (
     only_payload,
     sheet_of,
 )
+from codec.models.weights_files import read_config
 
 TABLE_PREFIX = "bit_tables."
 NOISE_SEED = 0xCA14
@@ -191,7 +191,7 @@ def load_dplc(
     `prior.{rate}.…` and `bit_tables.…`, integers, of `ExactBitPrior`. The metadata hold its
     "config". Raises `WeightsMismatchError` or `TableError` for anything else.
     """
-    config = read_dplc_config(metadata)
+    config = read_config(metadata, DplcConfig)
     tables = TableSet.from_arrays(arrays, TABLE_PREFIX)
     priors = [
         ExactBitPrior.from_arrays(arrays, f"prior.{rate}.", tables) if symbols else None
@@ -218,35 +218,9 @@ def dplc_arrays(networks: DplcNetworks, priors: Sequence[ExactBitPrior | None]) 
     return {**arrays, **{TABLE_PREFIX + name: array for name, array in tables.items()}}
 
 
-def read_dplc_config(metadata: Mapping[str, str]) -> DplcConfig:
-    """Sizes of the networks of a weights file. Raises `WeightsMismatchError`."""
-    try:
-        values: dict[str, Any] = json.loads(metadata["config"])
-        for name in ("hidden", "encoder", "rates"):
-            values[name] = tuple(values[name])
-        return DplcConfig(**values)
-    except (KeyError, TypeError, ValueError) as error:
-        raise WeightsMismatchError(
-            f"weights file: its configuration is unreadable ({error!r}); export it again"
-        ) from error
-
-
 def _networks(config: DplcConfig, arrays: Mapping[str, Array]) -> DplcNetworks:
     # Without memory at first: the sizes are compared before anything is allocated.
     with torch.device("meta"):
         networks = DplcNetworks(config)
-    state = {}
-    for name, expected in networks.state_dict().items():
-        shape = tuple(expected.shape)
-        array = arrays.get(name)
-        if array is None or array.shape != shape or array.dtype.kind != "f":
-            found = "missing" if array is None else f"{array.dtype}{list(array.shape)}"
-            raise WeightsMismatchError(
-                f"weights file: {name} is {found}, expected floating point of {list(shape)}"
-            )
-        values = array.astype(np.float32)
-        if not np.isfinite(values).all():
-            raise WeightsMismatchError(f"weights file: {name} has values that are not finite")
-        state[name] = torch.from_numpy(values)
-    networks.load_state_dict(state, assign=True)
-    return networks.eval().requires_grad_(False)
+    fill(networks, arrays)
+    return networks

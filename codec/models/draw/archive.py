@@ -45,7 +45,6 @@ from codec.models.draw.bins import (
     bin_arrays,
     binned_from_arrays,
 )
-from codec.models.draw.coder import read_draw_config
 from codec.models.draw.exact import UNIT_BITS, ExactDraw, image_units
 from codec.models.draw.network import bernoulli_nats, gaussian_kl, logistic_nats
 from codec.models.draw.pixels import Pixels, pixel_arrays, pixels_from_arrays
@@ -58,6 +57,7 @@ from codec.models.sheets import (
     only_payload,
     sheet_of,
 )
+from codec.models.weights_files import read_config
 
 _GROUP_BLOCKS, _GROUP_PIXELS = 64, 2**16
 _START = bytes(8) + b"\x01\0\0\0"  # 2⁶⁴: LEAST_BITS and no more
@@ -248,7 +248,7 @@ def load_draw_bits_back(
     The metadata are the network's "config" and "side", of a block in pixels.
     Raises `WeightsMismatchError` when the file does not hold such a model.
     """
-    config = read_draw_config(metadata)
+    config = read_config(metadata, DrawConfig)
     side = metadata.get("side", "")
     if not (side.isascii() and side.isdigit() and len(side) < 5):
         raise WeightsMismatchError(f"weights file: its side is {side!r}, expected a number")

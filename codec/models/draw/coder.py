@@ -16,9 +16,7 @@ that is the one implementation of it. All of it runs on the CPU.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -39,6 +37,7 @@ from codec.models.draw.exact import (
     image_units,
 )
 from codec.models.draw.recursion import DrawConfig, DrawState, Prior
+from codec.models.weights_files import read_config
 
 Message = tuple[Int32Array, Int32Array]
 """Symbols of a step and level, (codes, h, w) in row-major order, and their tables: int32 (n,)."""
@@ -254,19 +253,7 @@ def load_draw(
 ) -> DrawCoder:
     """Build the model from the contents of a weights file. Raises `WeightsMismatchError`."""
     tables = TableSet.from_arrays(arrays, TABLE_PREFIX)
-    return DrawCoder(ExactDraw(read_draw_config(metadata), arrays), tables, weights_hash)
-
-
-def read_draw_config(metadata: Mapping[str, str]) -> DrawConfig:
-    """Sizes of the network of a weights file. Raises `WeightsMismatchError`."""
-    try:
-        values: dict[str, Any] = json.loads(metadata["config"])
-        values["hidden"], values["codes"] = tuple(values["hidden"]), tuple(values["codes"])
-        return DrawConfig(**values)
-    except (KeyError, TypeError, ValueError) as error:
-        raise WeightsMismatchError(
-            f"weights file: its configuration is unreadable ({error!r}); export it again"
-        ) from error
+    return DrawCoder(ExactDraw(read_config(metadata, DrawConfig), arrays), tables, weights_hash)
 
 
 def _flat(values: Tensor) -> Int32Array:

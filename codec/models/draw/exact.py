@@ -53,7 +53,7 @@ class ExactConvolution:
 
 
 class ExactDraw:
-    """Fixed-point `Operations`, from the arrays of a weights file.
+    """Fixed-point `Operations`, which says what the methods do, from the arrays of a weights file.
 
     exact.<convolution>.weight       int16 (out, in, 3, 3), units of 2⁻ᵇ
     exact.<convolution>.bias         int32 (knots, out), units of 2⁻¹²
@@ -103,29 +103,25 @@ class ExactDraw:
         self._steps_now = [chosen(steps) for steps in self._steps]
 
     def convolve(self, name: str, values: Tensor) -> Tensor:
-        """See `codec.models.draw.recursion.Operations`."""
         found = convolve_exactly(values, self._convolutions[name].taps)
         _shift_(found, self._convolutions[name].weight_bits)
         return found.add_(self._bias_now[name]).clamp_(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
 
     def sigmoid(self, values: Tensor) -> Tensor:
-        """See `Operations`."""
         return _look_up(self._sigmoid, values)
 
     def tanh(self, values: Tensor) -> Tensor:
-        """See `Operations`."""
         return _look_up(self._tanh, values)
 
     def sum(self, left: Tensor, right: Tensor) -> Tensor:
-        """See `Operations`; within the bounds of an activation."""
+        """Within the bounds of an activation."""
         return (left + right).clamp_(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
 
     def product(self, left: Tensor, right: Tensor) -> Tensor:
-        """See `Operations`."""
         return _shift_(left * right, UNIT_BITS)
 
     def code(self, level: int, mean: Tensor, scale: Tensor, coordinate: Tensor) -> Tensor:
-        """See `Operations`. u is in units of 2⁻¹² for gaussian posteriors, of one for uniform."""
+        """u is in units of 2⁻¹² for gaussian posteriors, of one for uniform."""
         if self.config.posterior == "gaussian":
             deviation = self._scales[self.scale_levels(scale)]
             moved = _shift_(deviation * coordinate, SCALE_BITS)
@@ -134,15 +130,12 @@ class ExactDraw:
         return self.sum(mean, moved)
 
     def pool(self, values: Tensor) -> Tensor:
-        """See `Operations`."""
         return _shift_(F.avg_pool2d(values, 2, divisor_override=1), 2)
 
     def canvas(self, batch: int, height: int, width: int) -> Tensor:
-        """See `Operations`."""
         return self._start[:, None, None].expand(batch, -1, height, width)
 
     def zeros(self, batch: int, channels: int, height: int, width: int) -> Tensor:
-        """See `Operations`."""
         return torch.zeros((), dtype=torch.float64).expand(batch, channels, height, width)
 
     def scale_levels(self, said: Tensor) -> Tensor:

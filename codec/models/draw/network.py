@@ -60,45 +60,36 @@ class DrawNetwork(nn.Module):
         self.recursion = Recursion(config, self)
         self._position: Tensor | None = None
 
-    # Operations
+    # Operations, which says what these do.
 
     def convolve(self, name: str, values: Tensor) -> Tensor:
-        """See `codec.models.draw.recursion.Operations`."""
         found = F.conv2d(values, self.weights[name], padding=1)
         return found + self._at_quality(self.biases[name])
 
     def sigmoid(self, values: Tensor) -> Tensor:
-        """See `Operations`."""
         return torch.sigmoid(values)
 
     def tanh(self, values: Tensor) -> Tensor:
-        """See `Operations`."""
         return torch.tanh(values)
 
     def sum(self, left: Tensor, right: Tensor) -> Tensor:
-        """See `Operations`."""
         return left + right
 
     def product(self, left: Tensor, right: Tensor) -> Tensor:
-        """See `Operations`."""
         return left * right
 
     def code(self, level: int, mean: Tensor, scale: Tensor, coordinate: Tensor) -> Tensor:
-        """See `Operations`."""
         if self.config.posterior == "gaussian":
             return mean + self.log_scale(scale).exp() * coordinate
         return mean + coordinate * self.step(level)
 
     def pool(self, values: Tensor) -> Tensor:
-        """See `Operations`."""
         return F.avg_pool2d(values, 2)
 
     def canvas(self, batch: int, height: int, width: int) -> Tensor:
-        """See `Operations`."""
         return self.start[:, None, None].expand(batch, -1, height, width)
 
     def zeros(self, batch: int, channels: int, height: int, width: int) -> Tensor:
-        """See `Operations`."""
         return self.start.new_zeros(batch, channels, height, width)
 
     # Quality

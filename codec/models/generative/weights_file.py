@@ -15,17 +15,22 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
+from bitstream.arrays import Array
 from bitstream.errors import UsageError, WeightsMismatchError
 from codec.models.generative.networks import Decoder, Encoder, GenerativeConfig, GenerativeModel
+from codec.models.layers import fill
+from codec.models.weights_files import read_config
 from codec.priors import GaussianMixture, LatentPrior, StandardNormal
 from codec.system.write_file import write_atomically
 
@@ -87,24 +92,22 @@ def load_generative(path: Path) -> GenerativeModel:
     Raises `WeightsMismatchError` when the file is not there, is no weights file, or holds other
     arrays than its sizes ask for.
     """
-    path = Path(path)
     try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise ValueError(f"its format is {metadata.get('format')!r}, expected {FORMAT!r}")
-            return _read(file, metadata)
+        with safe_open(path, framework="numpy") as file:
+            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            return _model(arrays, file.metadata() or {})
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise WeightsMismatchError(
             f"{path} is not a weights file of a generative model: {error}"
         ) from error
+    except WeightsMismatchError as error:
+        raise WeightsMismatchError(f"{path}: {error}") from error
 
 
-def _read(file: Any, metadata: dict[str, str]) -> GenerativeModel:
-    fields = json.loads(metadata["config"])
-    for name in ("image_shape", "hidden"):
-        fields[name] = tuple(fields[name])
-    config = GenerativeConfig(**fields)
+def _model(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> GenerativeModel:
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"its format is {metadata.get('format')!r}, expected {FORMAT!r}")
+    config = read_config(metadata, GenerativeConfig)
     variance = json.loads(metadata["variance"])
     card = json.loads(metadata["card"])
     if not isinstance(card, dict) or not all(isinstance(v, str) for v in card.values()):
@@ -115,55 +118,35 @@ def _read(file: Any, metadata: dict[str, str]) -> GenerativeModel:
         isinstance(variance, float) and math.isfinite(variance) and variance > 0
     ):
         raise ValueError(f"variance {variance!r}: expected a positive number")
-    names = set(file.keys())
     # Without memory at first: the sizes are compared before anything is allocated.
     with torch.device("meta"):
         decoder = Decoder(config)
-        encoder = Encoder(config) if any(n.startswith("encoder.") for n in names) else None
+        encoder = Encoder(config) if any(n.startswith("encoder.") for n in arrays) else None
     if encoder is not None and not config.has_encoder:
         raise ValueError(f"a {config.family} has no encoder")
-    _fill(decoder, "decoder.", file, names)
+    fill(decoder, arrays, "decoder.")
+    decoder.requires_grad_(True)
     if encoder is not None:
-        _fill(encoder, "encoder.", file, names)
-    prior = _read_prior(json.loads(metadata["prior"]), config.code, file, names)
-    if names:
-        raise ValueError(f"unknown arrays: {', '.join(sorted(names)[:5])}")
+        fill(encoder, arrays, "encoder.")
+        encoder.requires_grad_(True)
+    prior = _prior(json.loads(metadata["prior"]), config.code, arrays)
+    of_prior = _MIXTURE_ARRAYS if isinstance(prior, GaussianMixture) else ()
+    others = (name for name in arrays if not name.startswith(("decoder.", "encoder.")))
+    unknown = sorted(name for name in others if name not in of_prior)
+    if unknown:
+        raise ValueError(f"unknown arrays: {', '.join(unknown[:5])}")
     return GenerativeModel(config, decoder, encoder, prior, variance, card)
 
 
-def _fill(network: nn.Module, prefix: str, file: Any, names: set[str]) -> None:
-    state = {}
-    for key, expected in network.state_dict().items():
-        state[key] = _array(file, prefix + key, tuple(expected.shape), names).float()
-        if not torch.isfinite(state[key]).all():
-            raise ValueError(f"{prefix}{key} has values that are not finite")
-    network.load_state_dict(state, assign=True)
-    network.eval().requires_grad_(True)
-
-
-def _array(file: Any, name: str, shape: tuple[int, ...], names: set[str]) -> Tensor:
-    if name not in names:
-        raise KeyError(f"array {name} is missing")
-    found = tuple(file.get_slice(name).get_shape())
-    if found != shape:
-        raise ValueError(f"array {name} has the shape {found}, expected {shape}")
-    names.discard(name)
-    array: Tensor = file.get_tensor(name)
-    if not array.is_floating_point():
-        raise ValueError(f"array {name} has the type {array.dtype}, expected floating point")
-    return array
-
-
-def _read_prior(description: Any, code: int, file: Any, names: set[str]) -> LatentPrior:
+def _prior(description: Any, code: int, arrays: Mapping[str, Array]) -> LatentPrior:
     kind = description.get("kind") if isinstance(description, dict) else None
     if kind == "standard-normal":
         return StandardNormal(code)
     if kind != "gaussian-mixture":
         raise ValueError(f"prior {kind!r} is unknown")
-    count = file.get_slice("prior.weights").get_shape()
-    shapes = ((*count[:1],), (*count[:1], code), (*count[:1], code, code))
-    weights, means, covariances = (
-        _array(file, name, shape, names)
-        for name, shape in zip(_MIXTURE_ARRAYS, shapes, strict=True)
+    prior = GaussianMixture(
+        *(torch.from_numpy(arrays[name].astype(np.float64)) for name in _MIXTURE_ARRAYS)
     )
-    return GaussianMixture(weights, means, covariances)
+    if prior.dim != code:
+        raise ValueError(f"a prior of {prior.dim} dimensions, expected {code}")
+    return prior

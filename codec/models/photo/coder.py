@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -27,6 +26,7 @@ from codec.models.photo.config import (
 )
 from codec.models.photo.exact_context import Part, Place, context_from_arrays
 from codec.models.photo.numpy_network import NumpyTransforms
+from codec.models.weights_files import read_config
 from codec.system.processors import keep_freed_memory
 
 if TYPE_CHECKING:
@@ -351,16 +351,8 @@ def load_photo(
 
 def read_photo_config(metadata: Mapping[str, str]) -> PhotoConfig:
     """The sizes in the metadata of a weights file; raises `WeightsMismatchError`."""
-    try:
-        values: dict[str, Any] = json.loads(metadata["config"])
-        # Weights without a context of latents do not tell its sizes.
-        values = dict.fromkeys(CONTEXT_SIZES, 0) | values
-        known = {field.name for field in fields(PhotoConfig)}
-        return PhotoConfig(**{name: int(values[name]) for name in known})
-    except (KeyError, TypeError, ValueError) as error:
-        raise WeightsMismatchError(
-            f"weights file: its configuration is unreadable ({error!r}); export it again"
-        ) from error
+    # Weights without a context of latents do not tell its sizes.
+    return read_config(metadata, PhotoConfig, **dict.fromkeys(CONTEXT_SIZES, 0))
 
 
 def _context_sizes(config: PhotoConfig) -> tuple[int, ...] | None:

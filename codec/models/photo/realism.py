@@ -19,12 +19,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-import numpy as np
 import torch
 
 from bitstream.arrays import Array, Float32Array, Uint8Array
 from bitstream.errors import WeightsMismatchError, WeightsMissingError
-from codec.models.layers import to_levels
+from codec.models.layers import fill, to_levels
 from codec.models.photo.coder import PhotoCoder, read_photo_config
 from codec.models.photo.network import PhotoConfig, PhotoModel, Synthesis
 from codec.models.weights_files import (
@@ -148,19 +147,7 @@ def load_realism(
             f"expected a SHA-256 under {PHOTO_HASH_KEY!r} in the metadata; export them again"
         )
     config = read_photo_config(metadata)
-    state = {}
-    for name, array in arrays.items():
-        values = array.astype(np.float32)
-        if not np.isfinite(values).all():
-            raise WeightsMismatchError(f"realism weights: {name} has values that are not finite")
-        state[name.removeprefix(ARRAY_PREFIX)] = torch.from_numpy(values)
     synthesis = PhotoModel(config).synthesis
-    try:
-        synthesis.load_state_dict(state)
-    except RuntimeError as error:
-        raise WeightsMismatchError(
-            f"realism weights: they do not fit their own sizes: {error}"
-        ) from error
-    synthesis = synthesis.eval().requires_grad_(False)
+    fill(synthesis, arrays, ARRAY_PREFIX)
     synthesis = synthesis.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return RealisticSynthesis(synthesis, config, digest)

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from bitstream.arrays import Array, Float32Array, Uint8Array
-from bitstream.errors import WeightsMismatchError
-from codec.models.layers import to_levels
+from codec.models.layers import fill, to_levels
 from codec.models.photo.config import PhotoConfig
 from codec.models.photo.network import PhotoModel, Synthesis
+from codec.models.photo.numpy_network import PREFIX
 
 
 class TorchTransforms:
@@ -85,18 +85,8 @@ def _network(arrays: Mapping[str, Array], config: PhotoConfig) -> PhotoModel:
     # The exact path stands in for these, which the file does not hold in floating point.
     del network.hyper_synthesis
     network.context = None
-    state = {
-        name[len("network.") :]: torch.from_numpy(array.astype(np.float32))
-        for name, array in arrays.items()
-        if name.startswith("network.")
-    }
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        raise WeightsMismatchError(
-            f"weights file: it does not fit its own sizes: {error}"
-        ) from error
-    return network.eval().requires_grad_(False)
+    fill(network, arrays, PREFIX)
+    return network
 
 
 def _array(tensor: torch.Tensor) -> Float32Array:

@@ -47,7 +47,7 @@ from codec.models.sheets import (
     sheet_of,
 )
 from codec.models.vae import ARCHIVE
-from codec.models.vae.coder import read_config
+from codec.models.vae.coder import read_vae_config
 from codec.models.vae.exact_mlp import ExactMlp, mlp_from_arrays
 
 PIXELS = BLOCK * BLOCK
@@ -252,7 +252,7 @@ def load_bits_back(
 
     Raises `WeightsMismatchError` when the file does not hold such a model.
     """
-    read_config(metadata, "bernoulli")
+    read_vae_config(metadata, "bernoulli")
     names = ("edges", "centres", "reciprocals", "distribution")
     missing = [name for name in names if f"posterior.{name}" not in arrays]
     if missing:

@@ -14,18 +14,16 @@ The four models differ in `codec.models.vae.sample_coders` only and share one we
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from bitstream.arrays import Array, Float32Array, Uint8Array
 from bitstream.errors import WeightsMismatchError
 from bitstream.symbols import SymbolDecoder, SymbolEncoder
 from codec.models.generative.networks import Decoder, Encoder, GenerativeConfig
+from codec.models.layers import fill
 from codec.models.sheets import BLOCK, blocks_of, check_grey_blocks, only_payload, sheet_of
 from codec.models.vae import LOSSY
 from codec.models.vae.sample_coders import (
@@ -35,6 +33,7 @@ from codec.models.vae.sample_coders import (
     coder_from_arrays,
     posterior_from_network,
 )
+from codec.models.weights_files import read_config
 
 _BLOCKS_AT_ONCE = 1024  # that a network sees: a sheet may have 21,609
 _MODEL_IDS = {family.name: family.model_id for family in LOSSY}
@@ -134,22 +133,12 @@ def _rows(latents: Float32Array) -> Float32Array:
     return rows
 
 
-def read_config(metadata: Mapping[str, str], likelihood: str) -> GenerativeConfig:
+def read_vae_config(metadata: Mapping[str, str], likelihood: str) -> GenerativeConfig:
     """Sizes of the VAE of a weights file.
 
     Raises `WeightsMismatchError` where it is none for 28×28 blocks with this likelihood.
     """
-    try:
-        values: dict[str, Any] = json.loads(metadata["config"])
-        values["image_shape"], values["hidden"] = (
-            tuple(values["image_shape"]),
-            tuple(values["hidden"]),
-        )
-        config = GenerativeConfig(**values)
-    except (KeyError, TypeError, ValueError) as error:
-        raise WeightsMismatchError(
-            f"weights file: its configuration is unreadable ({error!r}); export it again"
-        ) from error
+    config = read_config(metadata, GenerativeConfig)
     expected = ("vae", likelihood, (1, BLOCK, BLOCK))
     found = (config.family, config.likelihood, config.image_shape)
     if found != expected:
@@ -167,10 +156,10 @@ def vae_loader(name: str) -> Callable[..., VaeCoder]:
         *,
         device: torch.device | str,
     ) -> VaeCoder:
-        config = read_config(metadata, "gaussian")
+        config = read_vae_config(metadata, "gaussian")
         encoder, decoder = Encoder(config), Decoder(config)
-        _fill(encoder, "encoder.", arrays)
-        _fill(decoder, "decoder.", arrays)
+        fill(encoder, arrays, "encoder.")
+        fill(decoder, arrays, "decoder.")
         coder = coder_from_arrays(name, arrays, config.code)
         return VaeCoder(name, encoder, decoder, coder, weights_hash, device=torch.device(device))
 
@@ -178,18 +167,3 @@ def vae_loader(name: str) -> Callable[..., VaeCoder]:
 
 
 load_vae_round, load_vae_dither, load_vae_rec, load_vae_vbq = (vae_loader(f.name) for f in LOSSY)
-
-
-def _fill(network: nn.Module, prefix: str, arrays: Mapping[str, Array]) -> None:
-    state = {
-        name[len(prefix) :]: torch.from_numpy(array.astype(np.float32))
-        for name, array in arrays.items()
-        if name.startswith(prefix)
-    }
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        raise WeightsMismatchError(
-            f"weights file: it does not fit its own sizes: {error}"
-        ) from error
-    network.eval().requires_grad_(False)

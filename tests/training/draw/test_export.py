@@ -18,9 +18,11 @@ import codec
 from bitstream.errors import InputError, UsageError
 from bitstream.tables import gaussian_tables
 from codec import loading
-from codec.models.draw.coder import DrawCoder, read_draw_config
+from codec.models.draw.coder import DrawCoder
 from codec.models.draw.exact import ExactDraw, log_scale_levels
 from codec.models.draw.network import network_from_arrays
+from codec.models.draw.recursion import DrawConfig
+from codec.models.weights_files import read_config
 from tests.codec.models.draw import tiny as tiny_draw
 from tests.training.draw.test_learner import FILES, save_scenes
 from tests.training.generative.test_learners import save_idx, strokes
@@ -52,7 +54,7 @@ def test_command_trains_resumes_and_exports_an_archive(
     with safe_open(path, framework="numpy") as file:
         metadata = file.metadata()
     assert (metadata["model"], metadata["side"]) == ("draw-tiny", "28")
-    config = read_draw_config(metadata)
+    config = read_config(metadata, DrawConfig)
     assert config == DRAW_PRESETS["draw-tiny"].model
     # The test column is what the file measures.
     network = network_from_arrays(config, load_file(path))
