@@ -69,6 +69,35 @@ class Units:
 _USUAL_UNITS = np.array(astuple(Units()), dtype=np.int32)
 
 
+def check_sums(name: str, weight: Array, limit: int, margin: int = 0) -> None:
+    """Raise `WeightsMismatchError` unless all sums of weight (out, …) · input stay below 2⁵³.
+
+    limit   of the magnitude of inputs
+    margin  what is added to a sum besides, in units of `limit`
+    """
+    largest = int(np.abs(weight.astype(np.int64)).reshape(len(weight), -1).sum(axis=1).max())
+    if (largest + margin) * limit >= ACCUMULATOR_LIMIT:
+        raise WeightsMismatchError(
+            f"{name}: weights of one output sum to {largest}, "
+            f"expected less than {ACCUMULATOR_LIMIT // limit - margin}"
+        )
+
+
+def finest_bits(name: str, weight: Array, bias: Array, most: int) -> int:
+    """The most bits of fraction, 1 .. `most`, that weights can have in int16.
+
+    Raises `WeightsMismatchError` where there are none, or where a number is not finite.
+    """
+    largest = float(np.abs(weight).max())
+    fitting = [bits for bits in range(1, most + 1) if largest * 2**bits <= 2**15 - 1]
+    if not fitting or not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+        raise WeightsMismatchError(
+            f"{name}: a weight of {largest:g} does not fit the fixed-point range of int16; "
+            "train with a smaller learning rate or a weight penalty"
+        )
+    return fitting[-1]
+
+
 @dataclass(frozen=True)
 class ExactLayer:
     """One convolution in fixed point.
@@ -95,11 +124,7 @@ class ExactLayer:
                 f"exact layer: bias is {bias.dtype}{list(bias.shape)}, "
                 f"expected int32[knots, {weight.shape[0]}]"
             )
-        if self.largest_sum >= ACCUMULATOR_LIMIT:
-            raise WeightsMismatchError(
-                f"exact layer: weights of one output sum to {self.largest_sum // limit}, "
-                f"expected less than {ACCUMULATOR_LIMIT // limit}"
-            )
+        check_sums("exact layer", weight, limit)
 
     @cached_property
     def largest_sum(self) -> int:

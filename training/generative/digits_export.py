@@ -233,7 +233,7 @@ def _placeholder_rec(layout: Int32Array) -> RelativeEntropyCoder:
 
 
 def _exact_layers(network: Encoder | Decoder) -> list[ExactLinear]:
-    state = network.state_dict()
+    state = {name: value.cpu().double().numpy() for name, value in network.state_dict().items()}
     return [
         to_fixed_point(state[f"layers.{k}.weight"], state[f"layers.{k}.bias"])
         for k in range(len(network.layers))

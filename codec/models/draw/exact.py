@@ -24,7 +24,12 @@ from torch.nn import functional as F
 
 from bitstream.arrays import Array, Float64Array, Int32Array
 from bitstream.errors import WeightsMismatchError
-from codec.coding.exact_layers import ACCUMULATOR_LIMIT, ACTIVATION_LIMIT, interpolate_knots
+from codec.coding.exact_layers import (
+    ACTIVATION_LIMIT,
+    check_sums,
+    finest_bits,
+    interpolate_knots,
+)
 from codec.models.draw.recursion import DrawConfig, Recursion
 
 UNIT_BITS = 12
@@ -170,19 +175,13 @@ def exact_arrays(config: DrawConfig, state: Mapping[str, Tensor]) -> dict[str, A
     """
     arrays: dict[str, Any] = {}
     for name in config.convolutions():
-        weight, bias = state[f"weights.{name}"].double(), state[f"biases.{name}"].double()
-        largest = float(weight.abs().max())
-        fitting = [b for b in range(1, MAX_WEIGHT_BITS + 1) if largest * 2**b <= 2**15 - 1]
-        if not fitting or not bool(torch.isfinite(weight).all() and torch.isfinite(bias).all()):
-            raise WeightsMismatchError(
-                f"a weight of {largest:g} in {name} does not fit the fixed-point range of int16; "
-                "train with a smaller learning rate or a weight penalty"
-            )
-        scaled = torch.round(weight * 2 ** fitting[-1])
+        weight = state[f"weights.{name}"].double().numpy()
+        bias = state[f"biases.{name}"].double()
+        bits = finest_bits(name, weight, bias.numpy(), MAX_WEIGHT_BITS)
         # In row-major order, whatever the network's: safetensors does not look at strides.
-        arrays[f"{name}.weight"] = np.ascontiguousarray(scaled.to(torch.int16).numpy())
+        arrays[f"{name}.weight"] = np.ascontiguousarray(np.rint(weight * 2**bits), np.int16)
         arrays[f"{name}.bias"] = _integers(bias)
-        arrays[f"{name}.weight_bits"] = np.array(fitting[-1], dtype=np.int32)
+        arrays[f"{name}.weight_bits"] = np.array(bits, dtype=np.int32)
     arrays["start"] = _integers(state["start"].double())
     points = torch.arange(CURVE_POINTS, dtype=torch.float64) - CURVE_POINTS // 2
     points = points * 2.0 ** (CURVE_STEP_BITS - UNIT_BITS)
@@ -234,13 +233,8 @@ def _convolution(
         raise WeightsMismatchError(
             f"weights file: exact.{name}.weight_bits is {bits}, expected 1 .. {MAX_WEIGHT_BITS}"
         )
-    largest = int(np.abs(weight.astype(np.int64)).sum(axis=(1, 2, 3)).max())
     # The half that is added for rounding counts as well.
-    if (largest + 1) * ACTIVATION_LIMIT >= ACCUMULATOR_LIMIT:
-        raise WeightsMismatchError(
-            f"weights file: exact.{name}.weight sums to {largest} for one output, expected less "
-            f"than {ACCUMULATOR_LIMIT // ACTIVATION_LIMIT - 1}"
-        )
+    check_sums(f"weights file: exact.{name}", weight, ACTIVATION_LIMIT, margin=1)
     return ExactConvolution(_tensor(weight).permute(2, 3, 0, 1).contiguous(), bits, bias)
 
 

@@ -15,7 +15,7 @@ The symbols, and so the file, are those of the photo model whatever R is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -51,8 +51,8 @@ class RealisticSynthesis:
     photo_sha256: str
 
 
-class RealisticPhoto:
-    """A `PhotoCoder` that draws other pixels. See `codec.models.base.LoadedModel`.
+class RealisticPhoto(PhotoCoder):
+    """A `PhotoCoder` that draws other pixels; all the rest is that of `coder`.
 
     coder      the photo model; its symbols and its latents are this model's
     realistic  what was trained on the latents of the coder's weights, on the coder's device
@@ -75,31 +75,17 @@ class RealisticPhoto:
                 f"realism weights: they have the sizes {realistic.config}, "
                 f"expected those of the photo model, {coder.config}; export them again"
             )
-        self.coder, self.synthesis, self.realism = coder, realistic.synthesis, realism
-        self.model_id, self.name, self.weights_hash = coder.model_id, coder.name, coder.weights_hash
-        self.layers, self.stride, self.context = coder.layers, coder.stride, coder.context
-
-    def analyze(self, pixels: Uint8Array, quality: float) -> Float32Array:
-        """As the photo model."""
-        return self.coder.analyze(pixels, quality)
-
-    def encode_tile(self, latents: Float32Array, quality: float) -> tuple[bytes, ...]:
-        """As the photo model."""
-        return self.coder.encode_tile(latents, quality)
-
-    def decode_tile(
-        self, payloads: Sequence[bytes], height: int, width: int, quality: float
-    ) -> Float32Array:
-        """As the photo model."""
-        return self.coder.decode_tile(payloads, height, width, quality)
+        _ = coder.torch_transforms  # loaded once for both
+        vars(self).update(vars(coder))
+        self.synthesis, self.realism = realistic.synthesis, realism
 
     @torch.inference_mode()
     def synthesize(self, latents: Float32Array, quality: float) -> Uint8Array:
         """Dequantised latents (C, h, w) to pixels uint8 (16·h, 16·w, 3)."""
-        realistic = self.coder.render(latents, quality, self.synthesis)
+        realistic = self.render(latents, quality, self.synthesis)
         if self.realism == 1:
             return to_levels(realistic)
-        return to_levels(self.coder.render(latents, quality).lerp(realistic, self.realism))
+        return to_levels(self.render(latents, quality).lerp(realistic, self.realism))
 
 
 def find_realism(photo_hash: bytes) -> WeightsFile:

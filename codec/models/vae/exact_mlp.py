@@ -18,12 +18,15 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from bitstream.arrays import Array, Int16Array, Int32Array
+from bitstream.arrays import Array, Float64Array, Int16Array, Int32Array
 from bitstream.errors import WeightsMismatchError
-from codec.coding.exact_layers import ACCUMULATOR_LIMIT, ACTIVATION_BITS, ACTIVATION_LIMIT
+from codec.coding.exact_layers import (
+    ACTIVATION_BITS,
+    ACTIVATION_LIMIT,
+    check_sums,
+    finest_bits,
+)
 
 MAX_WEIGHT_BITS = 12
 
@@ -60,13 +63,8 @@ class ExactLinear:
                 f"exact layer: weights in units of 2^-{self.weight_bits}, "
                 f"expected 1 .. {MAX_WEIGHT_BITS} bits"
             )
-        largest = int(np.abs(weight.astype(np.int64)).sum(axis=1).max())
         # The half that is added for rounding counts as well.
-        if (largest + 1) * ACTIVATION_LIMIT >= ACCUMULATOR_LIMIT:
-            raise WeightsMismatchError(
-                f"exact layer: weights of one output sum to {largest}, "
-                f"expected less than {ACCUMULATOR_LIMIT // ACTIVATION_LIMIT - 1}"
-            )
+        check_sums("exact layer", weight, ACTIVATION_LIMIT, margin=1)
 
 
 class ExactMlp:
@@ -82,11 +80,7 @@ class ExactMlp:
                     f"one of {second.weight.shape[1]} inputs"
                 )
         self.layers = tuple(layers)
-        self._weights = [
-            torch.from_numpy(layer.weight.astype(np.float64)).t().contiguous()
-            for layer in self.layers
-        ]
-        self._biases = [torch.from_numpy(layer.bias.astype(np.float64)) for layer in self.layers]
+        self._matrices = [layer.weight.T.astype(np.float64) for layer in self.layers]
 
     @property
     def inputs(self) -> int:
@@ -100,36 +94,27 @@ class ExactMlp:
 
     def __call__(self, values: Int32Array) -> Int32Array:
         """int32 (n, inputs) to int32 (n, outputs), both in units of 2⁻¹⁰, within ±2²²."""
-        bounded = np.clip(values, -ACTIVATION_LIMIT, ACTIVATION_LIMIT).astype(np.float64)
-        current = torch.from_numpy(bounded)
+        current = np.clip(values, -ACTIVATION_LIMIT, ACTIVATION_LIMIT).astype(np.float64)
         last = len(self.layers) - 1
-        for number, layer in enumerate(self.layers):
-            current = current @ self._weights[number]
-            current.add_(2.0 ** (layer.weight_bits - 1)).mul_(2.0**-layer.weight_bits).floor_()
-            current.add_(self._biases[number])
-            current.clamp_(0 if number < last else -ACTIVATION_LIMIT, ACTIVATION_LIMIT)
-        return current.to(torch.int32).numpy()
+        for number, (layer, matrix) in enumerate(zip(self.layers, self._matrices, strict=True)):
+            current = current @ matrix
+            current += 2.0 ** (layer.weight_bits - 1)
+            current *= 2.0**-layer.weight_bits
+            np.floor(current, out=current)
+            current += layer.bias
+            lowest = 0 if number < last else -ACTIVATION_LIMIT
+            np.clip(current, lowest, ACTIVATION_LIMIT, out=current)
+        return current.astype(np.int32)
 
 
-def to_fixed_point(weight: Tensor, bias: Tensor) -> ExactLinear:
+def to_fixed_point(weight: Float64Array, bias: Float64Array) -> ExactLinear:
     """Round a float layer, weight (out, in) and bias (out,), to the finest units that hold it.
 
     Raises `WeightsMismatchError` for values that are not finite or beyond ±16,000.
     """
-    weight, bias = weight.detach(), bias.detach()
-    largest = float(weight.abs().max())
-    fitting = [b for b in range(1, MAX_WEIGHT_BITS + 1) if largest * 2**b <= 2**15 - 1]
-    if not fitting or not bool(torch.isfinite(weight).all() and torch.isfinite(bias).all()):
-        raise WeightsMismatchError(
-            f"a weight of {largest:g} does not fit the fixed-point range of int16; "
-            "train with a smaller learning rate or a weight penalty"
-        )
-    scaled = torch.round(weight.double() * 2.0 ** fitting[-1])
-    offsets = torch.round(bias.double() * 2**ACTIVATION_BITS)
-    offsets = offsets.clamp(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
-    return ExactLinear(
-        scaled.to(torch.int16).cpu().numpy(), offsets.to(torch.int32).cpu().numpy(), fitting[-1]
-    )
+    bits = finest_bits("exact layer", weight, bias, MAX_WEIGHT_BITS)
+    offsets = np.clip(np.rint(bias * 2**ACTIVATION_BITS), -ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+    return ExactLinear(np.rint(weight * 2**bits).astype(np.int16), offsets.astype(np.int32), bits)
 
 
 def mlp_to_arrays(prefix: str, layers: Sequence[ExactLinear]) -> dict[str, Array]:

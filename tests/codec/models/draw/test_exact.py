@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from bitstream.errors import WeightsMismatchError
+from codec.coding import exact_layers
 from codec.coding.exact_layers import ACTIVATION_LIMIT, interpolate_knots
-from codec.models.draw import exact as draw_exact
 from codec.models.draw.exact import (
     CURVE_POINTS,
     SCALE_LEVELS,
@@ -296,8 +296,8 @@ def test_sums_that_could_pass_the_exact_range_are_refused(monkeypatch: pytest.Mo
         for name, array in arrays().items()
         if name.startswith("exact.") and name.endswith(".weight")
     )
-    monkeypatch.setattr(draw_exact, "ACCUMULATOR_LIMIT", (largest + 1) * ACTIVATION_LIMIT + 1)
+    monkeypatch.setattr(exact_layers, "ACCUMULATOR_LIMIT", (largest + 1) * ACTIVATION_LIMIT + 1)
     exact()
-    monkeypatch.setattr(draw_exact, "ACCUMULATOR_LIMIT", (largest + 1) * ACTIVATION_LIMIT)
-    with pytest.raises(WeightsMismatchError, match=f"sums to {largest}"):
+    monkeypatch.setattr(exact_layers, "ACCUMULATOR_LIMIT", (largest + 1) * ACTIVATION_LIMIT)
+    with pytest.raises(WeightsMismatchError, match=f"sum to {largest}"):
         exact()
