@@ -6,6 +6,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import settings
+
+# Examples have no limit on the clock, which a busy machine would break; see tests/limits.py.
+settings.register_profile("calotype", deadline=None)
+settings.load_profile("calotype")
 
 # Two cores are common where tests run, and threads that wait for each other cost more than they
 # bring on images of this size.

@@ -14,8 +14,10 @@ import pytest
 def cpu_limit(seconds: float) -> Iterator[None]:
     """The block takes less CPU time than this, of all threads of the process."""
     begin = time.process_time()
-    yield
-    assert time.process_time() - begin < seconds
+    try:
+        yield
+    finally:
+        assert time.process_time() - begin < seconds
 
 
 @contextmanager

@@ -150,7 +150,6 @@ def test_a_large_tile_of_few_bytes_is_refused_at_once(coder: PhotoCoder, payload
 
 @settings(
     max_examples=150,
-    deadline=1000,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -169,7 +168,8 @@ def test_any_payload_is_refused_or_decodes_to_pixels(
         good[start : start + data.draw(st.integers(0, 4))] = data.draw(st.binary(max_size=4))
         payload, height, width = bytes(good), 8, 8
     try:
-        latents = coder.decode_tile([payload], height, width, quality)
+        with cpu_limit(2):
+            latents = coder.decode_tile([payload], height, width, quality)
     except PayloadError:
         return
     pixels = coder.synthesize(latents, quality)
