@@ -19,17 +19,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from bitstream.arrays import Float64Array, Uint8Array
 from codec.coding.prior_tables import normal_distribution, normal_quantile
 from codec.models.draw.bins import LARGEST_BITS, LOG_VARIANCES
 from codec.models.draw.exact import UNIT_BITS, ExactDraw, image_units
 from codec.models.draw.recursion import Prior
-
-Float64Array = npt.NDArray[np.float64]
-Uint8Array = npt.NDArray[np.uint8]
 
 LADDER = (0, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000)
 """N of each map; the first one has no bins at all."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from bitstream.arrays import Array
 from bitstream.errors import UsageError
 from bitstream.tables import TableSet, gaussian_tables
 from codec.datasets.arrays import Images
@@ -27,7 +28,7 @@ from training.draw.archive_bins import fitted_bits
 from training.draw.config import DrawPreset
 from training.draw.learner import DrawLearner
 from training.generative.vae import binarize
-from training.loop.export import Array, ExportOptions, Run, measured_table, write_weights_file
+from training.loop.export import ExportOptions, Run, measured_table, write_weights_file
 from training.loop.origin import Origin, card_head
 from training.loop.table_fit import count_symbols, latent_tables, new_histogram
 

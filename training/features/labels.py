@@ -6,11 +6,9 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from bitstream.arrays import Int64Array
 from bitstream.errors import InputError
-
-Int64Array = npt.NDArray[np.int64]
 
 NAMES = tuple(
     f"train-labels{suffix}{ending}"

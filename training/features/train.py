@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bitstream.arrays import Float64Array, Int64Array
 from bitstream.errors import InputError, UsageError, WeightsMismatchError
 from codec.datasets.arrays import Images, read_images
 from codec.datasets.pictures import find_images
@@ -40,9 +40,6 @@ from training.loop.trainer import Budget, Learner, Preset, Trainer, check_folder
 FORMAT = "calotype-features-1"
 SIDE = 32
 PAD = 4
-
-Float64Array = npt.NDArray[np.float64]
-Int64Array = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from bitstream.arrays import Array, Float64Array, Int32Array, Uint8Array
 from bitstream.errors import UsageError
 from bitstream.tables import TOTAL, TableSet, tables_from_pmfs
 from codec.coding import bits_back_tables, channel_simulation
@@ -36,12 +36,8 @@ from codec.models.vae import sample_coders as vae_coders
 from codec.models.vae.exact_mlp import ExactLinear, mlp_to_arrays, to_fixed_point
 from codec.models.vae.sample_coders import Posterior, RelativeEntropyCoder
 from codec.priors import StandardNormal
-from training.loop.export import Array, ExportOptions, write_weights_file
+from training.loop.export import ExportOptions, write_weights_file
 from training.loop.origin import card_head
-
-Float64Array = npt.NDArray[np.float64]
-Int32Array = npt.NDArray[np.int32]
-Uint8Array = npt.NDArray[np.uint8]
 
 QUALITY_SETS = 25
 BINS = 2**10

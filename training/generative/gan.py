@@ -84,18 +84,11 @@ def gradient_penalty(
 class AdversarialLearner(GenerativeLearner):
     """A generator, its moving average, and the critic that it learns from."""
 
-    def __init__(
-        self,
-        preset: GenerativePreset,
-        *,
-        autocast: bool = True,
-        device: torch.device | None = None,
-    ) -> None:
-        super().__init__(preset, autocast=autocast, device=device)
-        self.decoder, self.critic = new_decoder(preset), Critic(preset)
-        self.average = MovingAverage(self.decoder, preset.ema_decay)
+    def build(self) -> None:
+        self.decoder, self.critic = new_decoder(self.preset), Critic(self.preset)
+        self.average = MovingAverage(self.decoder, self.preset.ema_decay)
         self._critic_adam = self.adam(self.critic)
-        self._critic_adam.param_groups[0]["rate_factor"] = preset.critic_rate
+        self._critic_adam.param_groups[0]["rate_factor"] = self.preset.critic_rate
 
     @property
     def batches_per_step(self) -> int:
@@ -139,14 +132,8 @@ class AdversarialLearner(GenerativeLearner):
 class GanLearner(AdversarialLearner):
     """Critic and generator in turn; the generator's moving average is what is exported."""
 
-    def __init__(
-        self,
-        preset: GenerativePreset,
-        *,
-        autocast: bool = True,
-        device: torch.device | None = None,
-    ) -> None:
-        super().__init__(preset, autocast=autocast, device=device)
+    def build(self) -> None:
+        super().build()
         self._generator_adam = self.adam(self.decoder)
 
     def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -88,6 +88,17 @@ class GenerativeLearner(ImageLearner):
         super().__init__(preset, autocast=autocast, device=device)
         self.preset: GenerativePreset = preset
         self.config = preset.model
+        self.build()
+
+    @abstractmethod
+    def build(self) -> None:
+        """Make the untrained networks and their optimisers."""
+
+    _adam: torch.optim.Adam
+
+    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
+        """One, of everything."""
+        return {"adam": self._adam}
 
     def normal(self, count: int, generator: torch.Generator) -> Tensor:
         """Samples of N(0, I) in the space of codes, (count, code)."""

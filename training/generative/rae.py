@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ from bitstream.errors import UsageError
 from codec.models.generative.networks import GenerativeModel
 from codec.priors import GaussianMixture
 from codec.system.missing_extra import extra_needed_by
-from training.generative.config import GenerativePreset
 from training.generative.learner import (
     Draw,
     GenerativeLearner,
@@ -45,21 +43,10 @@ def fit_mixture(codes: Tensor, components: int, *, seed: int = 0) -> GaussianMix
 class RaeLearner(GenerativeLearner):
     """Squared error + β/2·‖z‖² + λ·‖θ‖² over the decoder's weights."""
 
-    def __init__(
-        self,
-        preset: GenerativePreset,
-        *,
-        autocast: bool = True,
-        device: torch.device | None = None,
-    ) -> None:
-        super().__init__(preset, autocast=autocast, device=device)
-        self.encoder, self.decoder = new_encoder(preset), new_decoder(preset)
+    def build(self) -> None:
+        self.encoder, self.decoder = new_encoder(self.preset), new_decoder(self.preset)
         self.mixture: GaussianMixture | None = None
         self._adam = self.adam(self)
-
-    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
-        """One, of everything."""
-        return {"adam": self._adam}
 
     def train_step(
         self, draw: Draw, generator: torch.Generator, fraction: float

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +11,6 @@ from torch.nn import functional as F
 from codec.datasets.arrays import Images
 from codec.models.generative.networks import GenerativeModel
 from codec.priors import StandardNormal
-from training.generative.config import GenerativePreset
 from training.generative.learner import (
     Draw,
     GenerativeLearner,
@@ -41,24 +39,13 @@ def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
 class VaeLearner(GenerativeLearner):
     """Negative ELBO, with a Bernoulli or a Gaussian likelihood of one learned variance."""
 
-    def __init__(
-        self,
-        preset: GenerativePreset,
-        *,
-        autocast: bool = True,
-        device: torch.device | None = None,
-    ) -> None:
-        super().__init__(preset, autocast=autocast, device=device)
-        self.encoder, self.decoder = new_encoder(preset), new_decoder(preset)
+    def build(self) -> None:
+        self.encoder, self.decoder = new_encoder(self.preset), new_decoder(self.preset)
         self.log_variance = nn.Parameter(torch.tensor(math.log(INITIAL_VARIANCE)))
         self._adam = self.adam(self.encoder, self.decoder)
         # One number among millions: at their rate it would not arrive within a short run.
         scalar = {"params": [self.log_variance], "rate_factor": VARIANCE_RATE_FACTOR}
         self._adam.add_param_group(scalar)
-
-    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
-        """One, of everything."""
-        return {"adam": self._adam}
 
     @torch.no_grad()
     def take(self, images: Images) -> None:

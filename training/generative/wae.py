@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
 from codec.models.generative.networks import Decoder, Encoder, GenerativeModel
 from codec.priors import StandardNormal
-from training.generative.config import GenerativePreset
 from training.generative.learner import (
     Draw,
     GenerativeLearner,
@@ -80,20 +77,9 @@ def code_figures(encoder: Encoder, decoder: Decoder, images: Tensor) -> dict[str
 class WaeLearner(GenerativeLearner):
     """Reconstruction error + λ·MMD²(aggregated codes, prior)."""
 
-    def __init__(
-        self,
-        preset: GenerativePreset,
-        *,
-        autocast: bool = True,
-        device: torch.device | None = None,
-    ) -> None:
-        super().__init__(preset, autocast=autocast, device=device)
-        self.encoder, self.decoder = new_encoder(preset), new_decoder(preset)
+    def build(self) -> None:
+        self.encoder, self.decoder = new_encoder(self.preset), new_decoder(self.preset)
         self._adam = self.adam(self)
-
-    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
-        """One, of everything."""
-        return {"adam": self._adam}
 
     def train_step(
         self, draw: Draw, generator: torch.Generator, fraction: float

@@ -23,7 +23,6 @@ from torch import Tensor
 
 from codec.models.generative.networks import GenerativeModel
 from codec.priors import StandardNormal
-from training.generative.config import GenerativePreset
 from training.generative.gan import AdversarialLearner
 from training.generative.learner import Draw, in_batches, nearest_figures, new_encoder
 from training.generative.wae import code_figures, inverse_multiquadric_mmd, reconstruction_error
@@ -33,16 +32,10 @@ from training.loop.optimise import MovingAverage
 class WppLearner(AdversarialLearner):
     """Critic, then encoder and generator; the moving averages of both are what is exported."""
 
-    def __init__(
-        self,
-        preset: GenerativePreset,
-        *,
-        autocast: bool = True,
-        device: torch.device | None = None,
-    ) -> None:
-        super().__init__(preset, autocast=autocast, device=device)
-        self.encoder = new_encoder(preset)
-        self.encoder_average = MovingAverage(self.encoder, preset.ema_decay)
+    def build(self) -> None:
+        super().build()
+        self.encoder = new_encoder(self.preset)
+        self.encoder_average = MovingAverage(self.encoder, self.preset.ema_decay)
         self._adam = self.adam(self.encoder, self.decoder)
 
     @property

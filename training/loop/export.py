@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from safetensors.numpy import save
 from torch import Tensor
 
+from bitstream.arrays import Array
 from bitstream.container import container_from_bytes, container_to_bytes
 from codec.loading import hash_weights
 from codec.models.base import LoadedModel
@@ -26,8 +26,6 @@ from codec.system.write_file import write_atomically
 from training.data.crops import Pixels
 from training.loop.origin import Origin
 from training.loop.trainer import CPU, Preset
-
-Array = npt.NDArray[np.generic]
 
 P = TypeVar("P", bound=Preset)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from bitstream.arrays import Float64Array, Int64Array
 from bitstream.tables import TableSet, gaussian_tables, tables_from_pmfs
 from codec.models.photo.coder import TileSymbols, hyper_indexes
 
@@ -14,9 +15,6 @@ LATENT_PRIOR_COUNT = 3000.0
 HYPER_PRIOR_COUNT = 30.0
 # Of other symbols than 0, below which a table of residuals codes nothing else.
 CERTAIN_SHARE = 2.0**-13
-
-Int64Array = npt.NDArray[np.int64]
-Float64Array = npt.NDArray[np.float64]
 
 
 class SymbolCounts:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from bitstream.arrays import Array
 from bitstream.errors import UsageError
 from bitstream.tables import TableSet, gaussian_tables, tables_from_pmfs
 from codec.coding.exact_layers import to_arrays
@@ -28,7 +29,7 @@ from codec.models.photo.network import (
     PhotoModel,
 )
 from training.data.crops import Pixels, load_photographs
-from training.loop.export import Array, ExportOptions, Run, measured_table, write_weights_file
+from training.loop.export import ExportOptions, Run, measured_table, write_weights_file
 from training.loop.origin import Origin, card_head
 from training.loop.table_fit import SymbolCounts, hyper_tables, made_certain
 from training.photo.config import PhotoPreset

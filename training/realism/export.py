@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from bitstream.arrays import Array
 from bitstream.errors import UsageError
 from codec.models.photo.realism import (
     ARRAY_PREFIX,
@@ -23,7 +24,7 @@ from codec.models.photo.realism import (
     load_realism,
 )
 from training.data.crops import Pixels, load_photographs
-from training.loop.export import Array, ExportOptions, Run, measured_table, write_weights_file
+from training.loop.export import ExportOptions, Run, measured_table, write_weights_file
 from training.loop.origin import Origin, card_head
 from training.realism.config import RealismPreset
 from training.realism.photo_weights import PhotoWeights, load_photo_weights

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from bitstream.arrays import Float32Array
 from bitstream.errors import InputError
 from codec.coding.quantize import dequantize
 from codec.loading import HASH_BYTES, hash_weights
@@ -20,8 +20,6 @@ from codec.models.photo.coder import PhotoCoder, load_photo, quality_hundredths
 from codec.models.photo.network import quality_position
 from codec.models.weights_files import WEIGHTS_FOLDER, registered
 from training.data.crops import Pixels, to_tensor
-
-Float32Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

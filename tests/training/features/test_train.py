@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from bitstream.arrays import Float64Array
 from bitstream.errors import InputError, UsageError, WeightsMismatchError
 from codec.rate_distortion.metrics import frechet_distance
 from training.commands import main
@@ -20,7 +21,6 @@ from training.features.train import (
     FeatureLearner,
     FeatureNetwork,
     FeaturePreset,
-    Float64Array,
     extract,
     load_features,
     read_classes,

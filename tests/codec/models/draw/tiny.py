@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from bitstream.arrays import Array
 from codec.models.draw.coder import DrawCoder, load_draw
 from codec.models.draw.exact import ExactDraw, exact_arrays
 from codec.models.draw.network import DrawNetwork
@@ -20,7 +21,7 @@ from training.data.small_images import to_tensor
 from training.draw.config import DrawPreset
 from training.draw.export import draw_arrays, write_draw
 from training.draw.learner import DrawLearner
-from training.loop.export import Array, Run
+from training.loop.export import Run
 from training.loop.origin import Origin
 
 CONFIG = DrawConfig(3, "gaussian", "uniform", 3, 4, (8, 6), (3, 2), knots=3)

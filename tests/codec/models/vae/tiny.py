@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from bitstream.arrays import Array
 from codec.models.generative.networks import Decoder, Encoder, GenerativeConfig, GenerativeModel
 from codec.models.vae.archive import BitsBackCoder, load_bits_back
 from codec.models.vae.coder import VaeCoder, vae_loader
 from codec.priors import StandardNormal
 from training.generative import digits_export
-from training.loop.export import Array
 
 LOSSY = ("vae-round", "vae-dither", "vae-rec", "vae-vbq")
 NAMES = (*LOSSY, "vae-bits-back")
