@@ -104,6 +104,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> Iterator[Measured]:
     found = {path.stem: read_samples(path) for path in sorted(options.work.glob("*.npz"))}
+    if not found:
+        raise UsageError(f"{options.work}: has no samples (*.npz); run the part mnist first")
     if options.models:
         found = {name: found[name] for name in options.models}
     results = []
