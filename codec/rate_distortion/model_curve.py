@@ -4,7 +4,7 @@
     L(β)   = E_x −log ∫ p(z) exp(−β d(x, f(z))) dz
 
 after Huang, Makhzani, Cao and Grosse (ICML 2020).  One record holds one run: a row for each β,
-and what was set.  Rates are nats per image, to be divided by ln 2 for bits.
+and the settings.  Rates are nats per image, to be divided by ln 2 for bits.
 """
 
 from __future__ import annotations
@@ -70,7 +70,6 @@ class RDCurve:
     gradients: int
 
     def __post_init__(self) -> None:
-        """Refuse columns of unequal length."""
         for name in (*ROW_FIELDS, "failures"):
             if len(getattr(self, name)) != len(self.beta):
                 raise UsageError(

@@ -1,6 +1,7 @@
-"""The pilot round: it finds the temperatures, the step sizes and the range of β, and measures
-nothing.  What it learns from some of the images is then fixed, so that the measuring round, with
-other random numbers, has no adaptation that could bias Ẑ.
+"""The pilot round chooses the temperatures, the step sizes and the range of β.
+
+It measures nothing.  What it learns from some of the images is then fixed, and the measuring round
+uses other random numbers, so that no adaptation can bias Ẑ.
 
 Temperatures are placed at equal increments of thermodynamic length, ∫ √(E_x Var_β[d]) dβ, on which
 the variance of the log weights depends (Gelman and Meng 1998; Grosse, Maddison and Salakhutdinov
@@ -91,7 +92,7 @@ def run_pilot(
 ) -> PilotTrace:
     """Anneal the rows of `target` adaptively, up to `largest_beta` or until D is flat (None).
 
-    Raises `MeasurementError` when the images do not tell codes apart (d does not vary).
+    Raises `MeasurementError` when the distortion is the same for all codes.
     """
     rows = len(target.targets)
     images = rows // chains

@@ -62,7 +62,7 @@ def envelope(
 def bootstrap_interval(samples: CurveSamples) -> tuple[Float64Array, Float64Array]:
     """95 % interval of the rate at each β, images drawn with replacement.
 
-    L, D and the envelope are found anew for each draw, so that a point moves along the curve as
+    L, D and the envelope are computed again for each draw, so that a point moves along the curve as
     well as across it: the interval is that of the rate where the slope is −β.  (At a fixed
     distortion near the smallest that the model reaches, no finite interval holds.)  Each image has
     its own chains with their own random numbers, so the spread of the images and that of the

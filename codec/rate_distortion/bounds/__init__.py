@@ -1,4 +1,4 @@
-"""Bounds on rate and distortion other than annealing: the door to their modules.
+"""Bounds on rate and distortion other than annealing.
 
     lower    source_lower_bound      Csiszár's dual, of a source that can be sampled  (sandwich)
     upper    amortized_bound         β-VAE sweep of an encoder, frozen decoder

@@ -43,7 +43,6 @@ class MeasuredImage:
 
     @property
     def pixels(self) -> int:
-        """Number of pixels."""
         return self.width * self.height
 
 
@@ -143,7 +142,7 @@ class OperationalCurve:
     pixel_range: tuple[int, int] = (0, PEAK)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain dict for `json.dumps`; means and per-picture dB are there for the reader's eye."""
+        """Plain dict for `json.dumps`; means and per-picture dB are added for human readers."""
         return {
             "codec": self.codec,
             "encoder": self.encoder,
@@ -160,7 +159,7 @@ class OperationalCurve:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> OperationalCurve:
-        """Rebuild a curve from `to_json`; raises `ResultFileError` on missing or odd fields."""
+        """Rebuild a curve from `to_json`; raises `ResultFileError` for unusable fields."""
         with reading("a curve in the result file"):
             images = tuple(MeasuredImage(str(n), int(w), int(h)) for n, w, h in content["images"])
             low, high = content["pixel_range"]

@@ -42,7 +42,6 @@ class GaussianSource:
     variances: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        """Check the variances and keep them as a tuple of floats."""
         array = finite_array("variances", self.variances, 1)
         if bool((array < 0).any()) or not bool((array > 0).any()):
             raise UsageError(f"variances {array.tolist()}: expected at least 0 and not all 0")

@@ -63,7 +63,6 @@ class DeconvolutionSource:
     radius: float = 1.0
 
     def __post_init__(self) -> None:
-        """Check the parameters."""
         object.__setattr__(self, "dim", whole_number("dim", self.dim, at_least=2))
         for name in ("noise_variance", "radius"):
             object.__setattr__(self, name, positive_number(name, getattr(self, name)))

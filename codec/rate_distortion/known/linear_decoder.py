@@ -97,7 +97,6 @@ class LinearGaussianDecoder:
     _right: Float64Array = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Check the parameters and decompose W."""
         weight = finite_array("weight", self.weight, 2)
         offset = finite_array("offset", self.offset, 1)
         if offset.shape != (weight.shape[0],):
@@ -117,7 +116,6 @@ class LinearGaussianDecoder:
 
     @property
     def pixels(self) -> int:
-        """n."""
         return int(self.weight.shape[0])
 
     @property

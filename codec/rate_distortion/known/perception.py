@@ -36,7 +36,6 @@ class GaussianPerception:
     variance: float = 1.0
 
     def __post_init__(self) -> None:
-        """Check the variance."""
         object.__setattr__(self, "variance", positive_number("variance", self.variance))
 
     def rate_at(self, distortion: float, perception: float = 0.0) -> float:

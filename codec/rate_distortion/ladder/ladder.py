@@ -133,7 +133,7 @@ class Ladder:
         return [rung for rung in self.rungs if rung.kind == kind]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain dict for `json.dumps`, with the units and the violations for the reader's eye."""
+        """Plain dict for `json.dumps`, with units and violations for human readers."""
         return {
             "schema": LADDER_SCHEMA,
             "model": self.model,

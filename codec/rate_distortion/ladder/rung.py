@@ -134,7 +134,7 @@ class Rung:
         ceiling_name: str = "",
         certified: Sequence[bool] | None = None,
     ) -> Rung:
-        """The rung of upper bounds with intervals; all are certified unless told otherwise.
+        """The rung of upper bounds with intervals; all are certified by default.
 
         The slopes are not taken over: a point of a bound that is not tight lies on no tangent.
         """

@@ -40,7 +40,7 @@ Decode = Callable[[torch.Tensor], torch.Tensor]
 
 SCRIPT_SUFFIXES = (".pt", ".ts", ".pth")
 TRIED_BATCHES = (8, 1, 16, 20, 32, 64, 100, 128, 256, 512)
-"""Batch sizes tried on a TorchScript file, which does not tell which ones it takes."""
+"""Batch sizes tried on a TorchScript file, which does not say which sizes it accepts."""
 
 FORMS = "FILE.py:FACTORY, a .safetensors of this project, a .pt2 of torch.export, or TorchScript"
 
@@ -57,7 +57,7 @@ class DecoderAdapter:
     image_shape   of one image, as `decode` gives it
     name          for labels
     variance      of a pixel given z (pixels 0..1) where the model has a Gaussian likelihood
-    notices       sentences about what was odd but usable
+    notices       sentences about behaviour that is unusual but usable
     """
 
     decode: Decode

@@ -22,7 +22,7 @@ MODULE_PREFIX = "calotype_user_file_"
 
 
 class UserCodeError(ModelError):
-    """A file, a factory or a decoder of the person's own is missing, fails, or breaks its terms.
+    """A user's own file, factory or decoder is missing, fails, or does not meet the requirements.
 
     The exit code is that of a model that cannot be used.
     """

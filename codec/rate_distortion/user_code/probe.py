@@ -21,11 +21,11 @@ TOLERANCE = 1e-3
 """Largest difference of one decoding to the next, relative to the largest value: rounding only."""
 
 RANGE_SLACK = 0.05
-"""How far outside 0..1 the decoder's values may lie before the person is told."""
+"""How far outside 0..1 the decoder's values may lie before a notice says so."""
 
 
 def probe_prior(prior: LatentPrior, *, device: str = "cpu") -> torch.Tensor:
-    """Codes drawn from the prior, float32 (8, k) on `device`, if the prior keeps its terms.
+    """Codes drawn from the prior, float32 (8, k) on `device`, if the prior meets its requirements.
 
     Raises `UserCodeError` unless `dim` is a positive whole number, `sample(n, generator)` gives
     finite (n, dim), and `log_prob` gives finite (n,) with a finite gradient.
@@ -59,7 +59,7 @@ def probe_prior(prior: LatentPrior, *, device: str = "cpu") -> torch.Tensor:
 def probe_decoder(
     decode: Callable[[torch.Tensor], torch.Tensor], z: torch.Tensor
 ) -> tuple[tuple[int, ...], list[str]]:
-    """Shape of one decoded image, and notices, if `decode` keeps its terms.
+    """Shape of one decoded image, and notices, if `decode` meets its requirements.
 
     z   float32 (n, k) with n ≥ 2, as `probe_prior` returns it
 
