@@ -19,7 +19,7 @@ from torch import Tensor
 from bitstream.container import container_from_bytes, container_to_bytes
 from bitstream.errors import UsageError
 from codec.datasets.arrays import Images
-from codec.loading import HASH_BYTES
+from codec.loading import HASH_BYTES, hash_weights
 from codec.models.dplc import DPLC
 from codec.models.dplc.coder import DplcCoder, dplc_arrays
 from codec.models.dplc.networks import DplcNetworks
@@ -34,13 +34,17 @@ from training.dplc.figures import rate_figures
 from training.dplc.learner import DplcLearner
 from training.dplc.prior_fit import fit_prior
 from training.loop.export import ExportOptions, Run, write_weights_file
-from training.loop.origin import Origin, card_head
+from training.loop.origin import write_card
 
 TRAINING_IMAGES = 20_000
 """So many training images the priors are fitted to."""
 SHEET = 32
 """The files that are measured are sheets of up to SHEET × SHEET images."""
 _AT_ONCE = 1000
+ABOUT = """\
+Arrays `generator.*`, `encoders.*` and `maps.*` are float16, `prior.*` the priors of the symbols in
+fixed point, fitted to training images, `bit_tables.*` integer probability tables.
+"""
 
 
 def trained_learner(run: Run[DplcPreset]) -> DplcLearner:
@@ -153,17 +157,24 @@ def export_dplc(run: Run[DplcPreset], options: ExportOptions) -> Path:
     fitted_to = evenly(training, options.images or TRAINING_IMAGES)
     priors = fitted_priors(networks, fitted_to, held_out)
     arrays = dplc_arrays(networks, priors)
-    path, digest = write_weights_file(
-        options.output, run.name, arrays, model=run.name, config=networks.config, models=[DPLC.name]
+    path = write_weights_file(
+        options.output, run.name, arrays, config=networks.config, models=[DPLC.name]
     )
-    hash_bytes = bytes.fromhex(digest)[:HASH_BYTES]
-    coder = DplcCoder(networks, priors, hash_bytes, device=options.device)
+    coder = DplcCoder(networks, priors, hash_weights(path)[:HASH_BYTES], device=options.device)
     measured = held_out if test is None else test
     figures = rate_figures(networks, to_tensor(measured))
     rows = measure_rates(coder, measured)
     part = f"{len(measured):,} {'held-out training' if test is None else 'test'} images"
-    text = _card(run, path, digest, networks, options.origin) + _table(rows, figures, part)
-    path.with_suffix(".md").write_text(text, "utf-8")
+    write_card(
+        path,
+        f"Weights of the distribution-preserving codec `{run.name}`",
+        ABOUT + _table(rows, figures, part),
+        parameters=sum(p.numel() for p in networks.parameters()),
+        sizes=networks.config,
+        licence=options.origin.licence,
+        rows=options.origin.rows(),
+        tags=("image-compression", "generative-model"),
+    )
     return path
 
 
@@ -186,23 +197,3 @@ def _table(rows: Sequence[MeasuredRate], figures: dict[str, float], part: str) -
         cells = (*(f"{v:.4f}" for v in rates), f"{row.psnr_db:.2f}", *values)
         lines.append(f"| {row.symbols} | {row.quality:g} | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
-
-
-def _card(
-    run: Run[DplcPreset], path: Path, digest: str, networks: DplcNetworks, origin: Origin
-) -> str:
-    parameters = sum(p.numel() for p in networks.parameters())
-    head = card_head(
-        f"Weights of the distribution-preserving codec `{run.name}`",
-        path,
-        digest,
-        parameters=f"{parameters:,}",
-        sizes=networks.config,
-        licence=origin.licence,
-        rows=origin.rows(),
-        tags=("image-compression", "generative-model"),
-    )
-    return f"""{head}
-Arrays `generator.*`, `encoders.*` and `maps.*` are float16, `prior.*` the priors of the symbols in
-fixed point, fitted to training images, `bit_tables.*` integer probability tables.
-"""

@@ -17,19 +17,20 @@ from bitstream.arrays import Array
 from bitstream.errors import UsageError
 from bitstream.tables import TableSet, gaussian_tables
 from codec.datasets.arrays import Images
-from codec.loading import HASH_BYTES
+from codec.loading import HASH_BYTES, hash_weights
 from codec.models.draw import ARCHIVE, DRAW
 from codec.models.draw.archive import bits_back_arrays
 from codec.models.draw.coder import TABLE_PREFIX, DrawCoder
 from codec.models.draw.exact import ExactDraw, exact_arrays, log_scale_levels
-from codec.models.draw.network import DrawNetwork, network_from_arrays
+from codec.models.draw.network import network_from_arrays
 from training.data.small_images import evenly, to_tensor
 from training.draw.archive_bins import fitted_bits
 from training.draw.config import DrawPreset
 from training.draw.learner import DrawLearner
+from training.generative.export import figures_table
 from training.generative.vae import binarize
 from training.loop.export import ExportOptions, Run, measured_table, write_weights_file
-from training.loop.origin import Origin, card_head
+from training.loop.origin import Origin, write_card
 from training.loop.table_fit import count_symbols, latent_tables, new_histogram
 
 QUALITIES = 12
@@ -38,15 +39,6 @@ TRAINING_IMAGES = {"uniform": 300, "gaussian": 1000}
 """So many training images tables and bins are fitted to."""
 CARD_IMAGES = 24
 """So many test images become files for the card."""
-
-UNITS = {
-    "nelbo_nats": "negative ELBO, nats per image",
-    "distortion_nats": "−log p(x\\|z) at a posterior sample, nats per image",
-    "kl_nats": "KL(q(z\\|x) ‖ p(z)), nats per image",
-    "bits_per_dimension": "negative ELBO, bits per value of an image",
-    "bits_per_dimension_q": "estimated bits per value of an image, quality",
-    "psnr_db_q": "PSNR of the mean squared error, dB, quality",
-}
 
 
 def trained_learner(run: Run[DrawPreset]) -> DrawLearner:
@@ -139,65 +131,39 @@ def write_draw(
     exact = exact_arrays(config, learner.network.state_dict())
     network = ExactDraw(config, exact)
     arrays = draw_arrays(network, exact, training)
-    path, digest = write_weights_file(
+    is_archive = config.posterior != "uniform"
+    path = write_weights_file(
         folder,
         run.name,
         arrays,
-        model=run.name,
         config=config,
-        models=[(DRAW if config.posterior == "uniform" else ARCHIVE).name],
+        models=[(ARCHIVE if is_archive else DRAW).name],
         metadata={"side": str(run.preset.side)},
     )
     # From here on the learner measures what was exported.
     learner.network.load_state_dict(network_from_arrays(config, exact).state_dict())
     figures = {} if test is None else learner.measure(to_tensor(test))
-    text = _card(run, path, digest, learner.network, origin, figures)
-    if test is not None and config.posterior == "uniform":
+    kind = (
+        "the others what an archive is coded with."
+        if is_archive
+        else "`step_tables.*` integer probability tables, fitted to training images."
+    )
+    text = f"Arrays `exact.*` are the network in fixed point, {kind}\n"
+    if run.figures:
+        text += "\n" + figures_table(run, figures)
+    if test is not None and not is_archive:
         tables = TableSet.from_arrays(arrays, TABLE_PREFIX)
-        coder = DrawCoder(network, tables, bytes.fromhex(digest)[:HASH_BYTES])
+        coder = DrawCoder(network, tables, hash_weights(path)[:HASH_BYTES])
         chosen = evenly(test, CARD_IMAGES)
         text += measured_table(coder, list(chosen.transpose(0, 2, 3, 1)), part="test")
-    path.with_suffix(".md").write_text(text, "utf-8")
-    return path
-
-
-def _unit(figure: str) -> str:
-    name, mark, quality = figure.rpartition("_q")
-    return f"{UNITS[name + mark]} {quality}" if mark else UNITS.get(figure, figure)
-
-
-def _card(
-    run: Run[DrawPreset],
-    path: Path,
-    digest: str,
-    network: DrawNetwork,
-    origin: Origin,
-    test: dict[str, float],
-) -> str:
-    parameters = sum(p.numel() for p in network.parameters())
-    rows = []
-    if run.figures:
-        held_out = f"{run.preset.validation:,} held-out training images"
-        rows = ["", f"| figure | validation ({held_out}), as trained | test, as exported |"]
-        rows.append("|---|---|---|")
-    for key, value in run.figures.items():
-        measured = f"{test[key]:.4f}" if key in test else "–"
-        rows.append(f"| {_unit(key)} | {value:.4f} | {measured} |")
-    kind = (
-        "`step_tables.*` integer probability tables, fitted to training images."
-        if run.preset.model.posterior == "uniform"
-        else "the others what an archive is coded with."
-    )
-    head = card_head(
-        f"Weights of the DRAW model `{run.name}`",
+    write_card(
         path,
-        digest,
-        parameters=f"{parameters:,}",
-        sizes=run.preset.model,
+        f"Weights of the DRAW model `{run.name}`",
+        text,
+        parameters=sum(p.numel() for p in learner.network.parameters()),
+        sizes=config,
         licence=origin.licence,
         rows=origin.rows(),
         tags=("image-compression", "generative-model"),
     )
-    return f"""{head}
-Arrays `exact.*` are the network in fixed point, {kind}
-""" + "\n".join([*rows, ""])
+    return path

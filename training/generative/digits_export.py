@@ -37,7 +37,7 @@ from codec.models.vae.exact_mlp import ExactLinear, mlp_to_arrays, to_fixed_poin
 from codec.models.vae.sample_coders import Posterior, RelativeEntropyCoder
 from codec.priors import StandardNormal
 from training.loop.export import ExportOptions, write_weights_file
-from training.loop.origin import card_head
+from training.loop.origin import write_card
 
 QUALITY_SETS = 25
 BINS = 2**10
@@ -142,11 +142,24 @@ def write_digits(
 
     codecs   names in the catalogue that run on this file
     """
-    path, digest = write_weights_file(
-        folder, name, arrays, model=name, config=model.config, models=codecs
+    path = write_weights_file(folder, name, arrays, config=model.config, models=codecs)
+    networks = ("encoder.", "decoder.")
+    kind = (
+        "Arrays `encoder.*` and `decoder.*` are fixed-point networks, `posterior.*` and "
+        "`pixel_tables.*` what turns their outputs into integer frequencies."
+        if model.config.likelihood == "bernoulli"
+        else "Arrays `encoder.*` and `decoder.*` are float16, `*_tables.*` integer probability "
+        "tables; steps, blocks and class tables are fitted to training images."
     )
-    card = _card(name, path, digest, arrays, model, codecs)
-    path.with_suffix(".md").write_text(card, "utf-8")
+    write_card(
+        path,
+        f"Weights of the models {', '.join(f'`{codec}`' for codec in codecs)}",
+        f"{kind}\nWhat they measure on MNIST is in `benchmarks/results/samples_to_bits.json`.\n",
+        parameters=sum(a.size for key, a in arrays.items() if key.startswith(networks) and a.ndim),
+        sizes=model.config,
+        licence="apache-2.0",
+        rows=model.card,
+    )
     return path
 
 
@@ -238,35 +251,3 @@ def _exact_layers(network: Encoder | Decoder) -> list[ExactLinear]:
 
 def _integers(values: Float64Array) -> Int32Array:
     return np.rint(values).astype(np.int32)
-
-
-def _card(
-    name: str,
-    path: Path,
-    digest: str,
-    arrays: dict[str, Array],
-    model: GenerativeModel,
-    codecs: Sequence[str],
-) -> str:
-    networks = ("encoder.", "decoder.")
-    parameters = sum(a.size for key, a in arrays.items() if key.startswith(networks) and a.ndim)
-    kind = (
-        "Arrays `encoder.*` and `decoder.*` are fixed-point networks, `posterior.*` and "
-        "`pixel_tables.*` what turns their outputs into integer frequencies."
-        if model.config.likelihood == "bernoulli"
-        else "Arrays `encoder.*` and `decoder.*` are float16, `*_tables.*` integer probability "
-        "tables; steps, blocks and class tables are fitted to training images."
-    )
-    head = card_head(
-        f"Weights of the models {', '.join(f'`{codec}`' for codec in codecs)}",
-        path,
-        digest,
-        parameters=f"{parameters:,}",
-        sizes=model.config,
-        licence="apache-2.0",
-        rows=model.card,
-    )
-    return f"""{head}
-{kind}
-What they measure on MNIST is in `benchmarks/results/samples_to_bits.json`.
-"""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
-from codec.loading import hash_weights
 from codec.models.generative.networks import GenerativeModel
 from codec.models.generative.weights_file import load_generative, save_generative
 from training.data.small_images import to_tensor
@@ -17,12 +18,15 @@ from training.generative.learner import GenerativeLearner
 from training.generative.methods import generative_learner
 from training.loop.export import ExportOptions, Run
 from training.loop.optimise import MovingAverage
-from training.loop.origin import Origin, card_head
+from training.loop.origin import write_card
 
 UNITS = {
     "nelbo_nats": "negative ELBO, nats per image",
     "distortion_nats": "−log p(x\\|z) at a posterior sample, nats per image",
     "kl_nats": "KL(q(z\\|x) ‖ p(z)), nats per image",
+    "bits_per_dimension": "negative ELBO, bits per value of an image",
+    "bits_per_dimension_q": "estimated bits per value of an image, quality",
+    "psnr_db_q": "PSNR of the mean squared error, dB, quality",
     "sse": "squared error of the reconstruction, sum over pixels in [0, 1], mean over images",
     "variance": "variance of the Gaussian likelihood",
     "mmd": "squared maximum mean discrepancy of codes and prior",
@@ -58,7 +62,18 @@ def export_generative(run: Run[GenerativePreset], options: ExportOptions) -> Pat
     test: dict[str, float] = {}
     if options.data:
         test = measure_exported(learner, exported, options.data[0])
-    path.with_suffix(".md").write_text(_card(run, path, exported, options.origin, test), "utf-8")
+    networks = [n for n in (exported.decoder, exported.encoder) if n is not None]
+    counts = " + ".join(f"{sum(p.numel() for p in n.parameters()):,}" for n in networks)
+    write_card(
+        path,
+        f"Weights of the generative model `{run.name}`",
+        figures_table(run, test),
+        parameters=f"{counts} (decoder{' + encoder' if exported.encoder is not None else ''})",
+        sizes=exported.config,
+        licence=options.origin.licence,
+        rows={"prior": repr(exported.prior), **options.origin.rows()},
+        tags=("generative-model", "rate-distortion"),
+    )
     return path
 
 
@@ -76,32 +91,18 @@ def measure_exported(
     return learner.measure(to_tensor(learner.preset.read(data, part="test")))
 
 
-def _card(
-    run: Run[GenerativePreset],
-    path: Path,
-    model: GenerativeModel,
-    origin: Origin,
-    test: dict[str, float],
-) -> str:
-    networks = [n for n in (model.decoder, model.encoder) if n is not None]
-    parameters = [sum(p.numel() for p in network.parameters()) for network in networks]
-    counts = " + ".join(f"{count:,}" for count in parameters)
+def figures_table(run: Run[Any], test: Mapping[str, float]) -> str:
+    """The figures of validation and of a test part, for a model card; nothing without the first."""
+    if not run.figures:
+        return ""
+    held_out = f"{run.preset.validation:,} held-out training images"
     rows = [
-        f"| {UNITS.get(key, key)} | {value:.4f} | "
-        + (f"{test[key]:.4f} |" if key in test else "– |")
-        for key, value in run.figures.items()
+        f"| figure | validation ({held_out}), as trained | test, as exported |",
+        "|---|---|---|",
     ]
-    head = card_head(
-        f"Weights of the generative model `{run.name}`",
-        path,
-        hash_weights(path).hex(),
-        parameters=f"{counts} (decoder{' + encoder' if model.encoder is not None else ''})",
-        sizes=model.config,
-        licence=origin.licence,
-        rows={"prior": repr(model.prior), **origin.rows()},
-        tags=("generative-model", "rate-distortion"),
-    )
-    return f"""{head}
-| figure | validation ({run.preset.validation:,} held-out training images) | test |
-|---|---|---|
-""" + "\n".join([*rows, ""])
+    for key, value in run.figures.items():
+        name, mark, quality = key.rpartition("_q")
+        unit = f"{UNITS[name + mark]} {quality}" if mark else UNITS.get(key, key)
+        measured = f"{test[key]:.4f}" if key in test else "–"
+        rows.append(f"| {unit} | {value:.4f} | {measured} |")
+    return "\n".join([*rows, ""])

@@ -86,24 +86,23 @@ def write_weights_file(
     name: str,
     arrays: Mapping[str, Array],
     *,
-    model: str,
     config: Any,
     models: Sequence[str],
     metadata: Mapping[str, str] | None = None,
-) -> tuple[Path, str]:
-    """Write `<name>.safetensors` and register it; returns its path and its SHA-256.
+) -> Path:
+    """Write `<name>.safetensors` and register it; returns its path.
 
-    model     the name that its metadata gives
     config    dataclass of the sizes, which goes into the metadata as JSON
     models    of the catalogue that load this file, see `register`
-    metadata  further entries
+    metadata  further entries, or another "model" than the name
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.safetensors"
-    entries = {"model": model, "config": json.dumps(asdict(config)), **(metadata or {})}
+    entries = {"model": name, "config": json.dumps(asdict(config)), **(metadata or {})}
     data = metadata_in_order(save(dict(arrays), entries))
     write_atomically(path, lambda file: file.write(data), force=True)
-    return path, register(path, models)
+    register(path, models)
+    return path
 
 
 def register(path: Path, models: Sequence[str]) -> str:

@@ -10,6 +10,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from codec.loading import hash_weights
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -51,29 +53,28 @@ def add_origin_options(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(flag, default="not stated", help=meaning)
 
 
-def card_head(
-    title: str,
+def write_card(
     path: Path,
-    digest: str,
+    title: str,
+    text: str,
     *,
-    parameters: str,
+    parameters: int | str,
     sizes: Any,
     licence: str,
     rows: Mapping[str, str],
     tags: Sequence[str] = ("image-compression",),
-) -> str:
-    """The front matter, title and table that a model card begins with.
+) -> None:
+    """Write the model card beside a weights file: front matter, title, table, and the text.
 
     path     of the weights file, which is there
-    digest   its SHA-256 in hexadecimal
     sizes    the dataclass of the model's sizes
     rows     of the table, after those on the file
     """
     table = {
         "file": f"`{path.name}`, {path.stat().st_size:,} bytes",
-        "SHA-256": f"`{digest}`",
+        "SHA-256": f"`{hash_weights(path).hex()}`",
         "exported": date.today().isoformat(),
-        "parameters": parameters,
+        "parameters": f"{parameters:,}" if isinstance(parameters, int) else parameters,
         "sizes": f"`{json.dumps(asdict(sizes))}`",
         **rows,
     }
@@ -87,5 +88,7 @@ def card_head(
         "| | |",
         "|---|---|",
         *(f"| {key} | {value} |" for key, value in table.items()),
+        "",
+        text,
     ]
-    return "\n".join(lines) + "\n"
+    path.with_suffix(".md").write_text("\n".join(lines), "utf-8")

@@ -17,7 +17,7 @@ from bitstream.arrays import Array
 from bitstream.errors import UsageError
 from bitstream.tables import TableSet, gaussian_tables, tables_from_pmfs
 from codec.coding.exact_layers import to_arrays
-from codec.loading import HASH_BYTES
+from codec.loading import HASH_BYTES, hash_weights
 from codec.models.photo.coder import PhotoCoder
 from codec.models.photo.exact_context import context_arrays
 from codec.models.photo.fixed_point import exact_context, exact_layers
@@ -30,12 +30,17 @@ from codec.models.photo.network import (
 )
 from training.data.crops import Pixels, load_photographs
 from training.loop.export import ExportOptions, Run, measured_table, write_weights_file
-from training.loop.origin import Origin, card_head
+from training.loop.origin import Origin, write_card
 from training.loop.table_fit import SymbolCounts, hyper_tables, made_certain
 from training.photo.config import PhotoPreset
 
 TABLE_IMAGES = 600
 """So many photographs the tables are fitted to."""
+ABOUT = """\
+Arrays `network.*` are float16 (quality tables float32), `exact.*` the fixed-point
+hyper-synthesis, `context.*` (if there are any) the fixed-point context of latents, `*_tables.*`
+the integer probability tables.
+"""
 
 
 def network_arrays(model: PhotoModel) -> dict[str, Array]:
@@ -118,40 +123,21 @@ def write_weights(
     The card states what the written weights measure on the `validation` images.
     """
     model = model or name
-    path, digest = write_weights_file(
-        folder, name, arrays, model=model, config=config, models=[model]
+    path = write_weights_file(
+        folder, name, arrays, config=config, models=[model], metadata={"model": model}
     )
-    coder = PhotoCoder(arrays, config, bytes.fromhex(digest)[:HASH_BYTES])
-    card = _card(name, path, digest, arrays, config, origin) + measured_table(coder, validation)
-    path.with_suffix(".md").write_text(card, "utf-8")
-    return path
-
-
-def _card(
-    name: str,
-    path: Path,
-    digest: str,
-    arrays: dict[str, Array],
-    config: PhotoConfig,
-    origin: Origin,
-) -> str:
-    parameters = sum(
-        a.size for key, a in arrays.items() if key.startswith(("network", "exact", "context"))
-    )
-    head = card_head(
-        f"Weights of the model `{name}`",
+    coder = PhotoCoder(arrays, config, hash_weights(path)[:HASH_BYTES])
+    networks = ("network", "exact", "context")
+    write_card(
         path,
-        digest,
-        parameters=f"{parameters:,}",
+        f"Weights of the model `{name}`",
+        ABOUT + measured_table(coder, validation),
+        parameters=sum(a.size for key, a in arrays.items() if key.startswith(networks)),
         sizes=config,
         licence=origin.licence,
         rows=origin.rows(),
     )
-    return f"""{head}
-Arrays `network.*` are float16 (quality tables float32), `exact.*` the fixed-point
-hyper-synthesis, `context.*` (if there are any) the fixed-point context of latents, `*_tables.*`
-the integer probability tables.
-"""
+    return path
 
 
 def trained_model(run: Run[PhotoPreset]) -> PhotoModel:

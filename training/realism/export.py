@@ -25,9 +25,14 @@ from codec.models.photo.realism import (
 )
 from training.data.crops import Pixels, load_photographs
 from training.loop.export import ExportOptions, Run, measured_table, write_weights_file
-from training.loop.origin import Origin, card_head
+from training.loop.origin import Origin, write_card
 from training.realism.config import RealismPreset
 from training.realism.photo_weights import PhotoWeights, load_photo_weights
+
+ABOUT = f"""\
+A second decoder of photo files, for `calotype decompress --realism R`, trained by a critic.
+Arrays `{ARRAY_PREFIX}*` are float16 (quality tables float32).
+"""
 
 
 def realism_arrays(state: Mapping[str, Tensor]) -> dict[str, Array]:
@@ -57,36 +62,24 @@ def write_realism(
     """
     config = photo.coder.config
     extra = {PHOTO_HASH_KEY: photo.sha256}
-    path, digest = write_weights_file(
-        folder, NAME, arrays, model=NAME, config=config, models=[NAME], metadata=extra
-    )
-    card = _card(path, digest, arrays, photo, origin)
+    path = write_weights_file(folder, NAME, arrays, config=config, models=[NAME], metadata=extra)
+    text = ABOUT
     if validation:
         networks = load_realism(
             arrays, {"config": json.dumps(asdict(config)), **extra}, device=photo.coder.device
         )
-        card += measured_table(RealisticPhoto(photo.coder, networks, 1), validation)
-        card += "\nThe PSNR is that of realism 1; the card of the photo weights has that of 0.\n"
-    path.with_suffix(".md").write_text(card, "utf-8")
-    return path
-
-
-def _card(
-    path: Path, digest: str, arrays: dict[str, Array], photo: PhotoWeights, origin: Origin
-) -> str:
-    head = card_head(
-        f"Weights of the realistic decoder `{NAME}`",
+        text += measured_table(RealisticPhoto(photo.coder, networks, 1), validation)
+        text += "\nThe PSNR is that of realism 1; the card of the photo weights has that of 0.\n"
+    write_card(
         path,
-        digest,
-        parameters=f"{sum(array.size for array in arrays.values()):,}",
-        sizes=photo.coder.config,
+        f"Weights of the realistic decoder `{NAME}`",
+        text,
+        parameters=sum(array.size for array in arrays.values()),
+        sizes=config,
         licence=origin.licence,
         rows={"for the photo weights": f"`{photo.sha256}`", **origin.rows()},
     )
-    return f"""{head}
-A second decoder of photo files, for `calotype decompress --realism R`, trained by a critic.
-Arrays `{ARRAY_PREFIX}*` are float16 (quality tables float32).
-"""
+    return path
 
 
 def export_realism(run: Run[RealismPreset], options: ExportOptions) -> Path:
