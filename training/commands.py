@@ -18,8 +18,8 @@ from training.features import train as features
 from training.generative.digits_export import export_digits
 from training.loop.export import ExportOptions
 from training.loop.origin import Origin, add_origin_options
-from training.loop.process_group import ProcessGroup, joined, require_alone
-from training.loop.trainer import Budget, Trainer, TrainOptions, check_folder, named_device, show
+from training.loop.process_group import ProcessGroup, joined, named_device, require_alone
+from training.loop.trainer import Budget, Trainer, TrainOptions, check_folder, show
 from training.photo.config import PhotoPreset
 from training.presets import FAMILIES, Family, find_preset, read_run
 

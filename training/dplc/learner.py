@@ -62,11 +62,8 @@ class DplcLearner(ImageLearner):
         )
         self.to(self.device)
         parameters = [p for p in self.networks.parameters() if p.requires_grad]
-        self._adam = torch.optim.Adam(parameters, lr=preset.learning_rate, fused=True)
-
-    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
-        """One, of everything that is trained."""
-        return {"adam": self._adam}
+        adam = torch.optim.Adam(parameters, lr=preset.learning_rate, fused=True)
+        self.optimizers = {"adam": adam}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from a state. Raises `UsageError` where another generator than its own is given."""
@@ -115,7 +112,7 @@ class DplcLearner(ImageLearner):
                 figures[f"mmd_s{symbols}"] = mmd.detach()
                 terms.append(preset.mmd_weights[rate] * mmd)
         loss = torch.stack(terms).sum()
-        if not descend(loss, self._adam):
+        if not descend(loss, self.optimizers["adam"]):
             self.norms.load_state_dict(normalized)
         return {"loss": float(loss.detach()), **{k: float(v) for k, v in figures.items()}}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -51,13 +51,10 @@ class DrawLearner(ImageLearner):
         self.config = preset.model
         self.network = DrawNetwork(preset.model)
         self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._optimizer = build_optimizer(
+        optimizer = build_optimizer(
             preset.optimizer, list(self.network.parameters()), preset.learning_rate
         )
-
-    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
-        """One, of everything."""
-        return {self.preset.optimizer: self._optimizer}
+        self.optimizers = {preset.optimizer: optimizer}
 
     def prepare(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
         """x of images in [0, 1]: binarised at random, or levels in (−1, 1)."""
@@ -143,7 +140,9 @@ class DrawLearner(ImageLearner):
             loss, figures = self._likelihood_loss(image, noise, fraction)
         else:
             loss, figures = self._file_loss(image, noise, generator)
-        if not descend(loss, self._optimizer, clip=self.preset.gradient_clip):
+        if not descend(
+            loss, self.optimizers[self.preset.optimizer], clip=self.preset.gradient_clip
+        ):
             loss = torch.full_like(loss, torch.nan)
         return {"loss": float(loss.detach()), **{k: float(v) for k, v in figures.items()}}
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
 from dataclasses import KW_ONLY, asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -226,11 +225,8 @@ class FeatureLearner(Learner):
         self.x, self.y = to_input(images), torch.from_numpy(labels)
         self.network = FeatureNetwork(preset.model)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._optimizer = torch.optim.AdamW(self.network.parameters(), weight_decay=0.05)
-
-    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
-        """One, of everything."""
-        return {"adamw": self._optimizer}
+        optimizer = torch.optim.AdamW(self.network.parameters(), weight_decay=0.05)
+        self.optimizers = {"adamw": optimizer}
 
     def learn(self, step: int, fraction: float) -> dict[str, float]:
         """One step on the cross-entropy, labels smoothed by a tenth."""
@@ -242,7 +238,7 @@ class FeatureLearner(Learner):
         with self.mixed():
             scores = self.network(_varied(self.x[chosen], rng, preset.mirror))
         loss = F.cross_entropy(scores.float(), self.y[chosen], label_smoothing=0.1)
-        descend(loss, self._optimizer)
+        descend(loss, self.optimizers["adamw"])
         return {"loss": float(loss.detach())}
 
     @torch.no_grad()

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -87,8 +87,9 @@ class AdversarialLearner(GenerativeLearner):
     def build(self) -> None:
         self.decoder, self.critic = new_decoder(self.preset), Critic(self.preset)
         self.average = MovingAverage(self.decoder, self.preset.ema_decay)
-        self._critic_adam = self.adam(self.critic)
-        self._critic_adam.param_groups[0]["rate_factor"] = self.preset.critic_rate
+        critic = self.adam(self.critic)
+        critic.param_groups[0]["rate_factor"] = self.preset.critic_rate
+        self.optimizers = {"critic": critic}
 
     @property
     def batches_per_step(self) -> int:
@@ -134,11 +135,7 @@ class GanLearner(AdversarialLearner):
 
     def build(self) -> None:
         super().build()
-        self._generator_adam = self.adam(self.decoder)
-
-    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
-        """One for each player."""
-        return {"generator": self._generator_adam, "critic": self._critic_adam}
+        self.optimizers = {"generator": self.adam(self.decoder), **self.optimizers}
 
     def train_step(
         self, draw: Draw, generator: torch.Generator, fraction: float
@@ -149,9 +146,9 @@ class GanLearner(AdversarialLearner):
             with torch.no_grad():
                 fake = self.decode(self.normal(batch, generator))
             critic_loss = self.critic_loss(draw().to(self.device), fake, generator)
-            self.descend(critic_loss, self._critic_adam)
+            self.descend(critic_loss, self.optimizers["critic"])
         loss = -self.critic_value(self.decode(self.normal(batch, generator)))
-        if self.descend(loss, self._generator_adam):
+        if self.descend(loss, self.optimizers["generator"]):
             self.average.update_parameters(self.decoder)
         finite = loss.item() + 0 * critic_loss.item()
         return {"loss": finite, "critic_loss": critic_loss.item()}

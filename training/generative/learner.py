@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -93,12 +93,6 @@ class GenerativeLearner(ImageLearner):
     @abstractmethod
     def build(self) -> None:
         """Make the untrained networks and their optimisers."""
-
-    _adam: torch.optim.Adam
-
-    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
-        """One, of everything."""
-        return {"adam": self._adam}
 
     def normal(self, count: int, generator: torch.Generator) -> Tensor:
         """Samples of N(0, I) in the space of codes, (count, code)."""

@@ -46,7 +46,7 @@ class RaeLearner(GenerativeLearner):
     def build(self) -> None:
         self.encoder, self.decoder = new_encoder(self.preset), new_decoder(self.preset)
         self.mixture: GaussianMixture | None = None
-        self._adam = self.adam(self)
+        self.optimizers = {"adam": self.adam(self)}
 
     def train_step(
         self, draw: Draw, generator: torch.Generator, fraction: float
@@ -61,7 +61,7 @@ class RaeLearner(GenerativeLearner):
         weights = torch.stack([p.square().sum() for p in self.decoder.parameters()]).sum()
         penalty = 0.5 * self.preset.code_penalty * size + self.preset.decoder_penalty * weights
         loss = error + penalty
-        self.descend(loss, self._adam)
+        self.descend(loss, self.optimizers["adam"])
         return {"loss": loss.item(), "sse": error.item(), "code_square": size.item()}
 
     def finish(self) -> None:

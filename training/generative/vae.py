@@ -42,10 +42,10 @@ class VaeLearner(GenerativeLearner):
     def build(self) -> None:
         self.encoder, self.decoder = new_encoder(self.preset), new_decoder(self.preset)
         self.log_variance = nn.Parameter(torch.tensor(math.log(INITIAL_VARIANCE)))
-        self._adam = self.adam(self.encoder, self.decoder)
+        self.optimizers = {"adam": self.adam(self.encoder, self.decoder)}
         # One number among millions: at their rate it would not arrive within a short run.
         scalar = {"params": [self.log_variance], "rate_factor": VARIANCE_RATE_FACTOR}
-        self._adam.add_param_group(scalar)
+        self.optimizers["adam"].add_param_group(scalar)
 
     @torch.no_grad()
     def take(self, images: Images) -> None:
@@ -93,7 +93,7 @@ class VaeLearner(GenerativeLearner):
         nll, kl, error = (term.mean() for term in self.terms(x, generator))
         warmup = self.preset.kl_warmup
         loss = nll + kl * (min(1.0, fraction / warmup) if warmup else 1.0)
-        self.descend(loss, self._adam)
+        self.descend(loss, self.optimizers["adam"])
         return {"loss": loss.item(), "kl_nats": kl.item(), "sse": error.item()}
 
     @torch.no_grad()

@@ -79,7 +79,7 @@ class WaeLearner(GenerativeLearner):
 
     def build(self) -> None:
         self.encoder, self.decoder = new_encoder(self.preset), new_decoder(self.preset)
-        self._adam = self.adam(self)
+        self.optimizers = {"adam": self.adam(self)}
 
     def train_step(
         self, draw: Draw, generator: torch.Generator, fraction: float
@@ -93,7 +93,7 @@ class WaeLearner(GenerativeLearner):
         error = reconstruction_error(x, decoded.float().sigmoid(), kind)
         mmd = inverse_multiquadric_mmd(codes.float(), self.normal(len(x), generator))
         loss = error + self.preset.mmd_weight * mmd
-        self.descend(loss, self._adam)
+        self.descend(loss, self.optimizers["adam"])
         return {"loss": loss.item(), kind: error.item(), "mmd": mmd.item()}
 
     def measure(self, images: Tensor) -> dict[str, float]:

@@ -16,8 +16,6 @@ is 2.5·10⁻⁵: a ratio L·√N·λ of 0.18, which for 32×32×1 and L = 1 is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
@@ -36,16 +34,12 @@ class WppLearner(AdversarialLearner):
         super().build()
         self.encoder = new_encoder(self.preset)
         self.encoder_average = MovingAverage(self.encoder, self.preset.ema_decay)
-        self._adam = self.adam(self.encoder, self.decoder)
+        self.optimizers = {"adam": self.adam(self.encoder, self.decoder), **self.optimizers}
 
     @property
     def batches_per_step(self) -> int:
         """One for each step of the critic, and one for encoder and generator."""
         return self.preset.critic_steps + 1
-
-    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
-        """One of encoder and generator, one of the critic."""
-        return {"adam": self._adam, "critic": self._critic_adam}
 
     def encode(self, x: Tensor) -> Tensor:
         """Codes float32 (n, k) of images (n, C, H, W) in [0, 1]."""
@@ -69,7 +63,7 @@ class WppLearner(AdversarialLearner):
             with torch.no_grad():
                 fake = self.decode(self.between(self.encode(x), generator))
             critic_loss = self.critic_loss(2 * x - 1, 2 * fake - 1, generator)
-            self.descend(critic_loss, self._critic_adam)
+            self.descend(critic_loss, self.optimizers["critic"])
         x = draw().to(self.device)
         codes = self.encode(x)
         decoded, fake = self.decode(torch.cat([codes, self.between(codes, generator)])).chunk(2)
@@ -77,7 +71,7 @@ class WppLearner(AdversarialLearner):
         mmd = inverse_multiquadric_mmd(codes, self.normal(len(x), generator))
         value = self.critic_value(2 * fake - 1)
         loss = error + preset.mmd_weight * mmd - preset.critic_weight * value
-        if self.descend(loss, self._adam):
+        if self.descend(loss, self.optimizers["adam"]):
             self.average.update_parameters(self.decoder)
             self.encoder_average.update_parameters(self.encoder)
         return {

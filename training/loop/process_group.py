@@ -138,6 +138,18 @@ def require_alone(group: ProcessGroup, preset: str) -> None:
         )
 
 
+def named_device(name: str) -> torch.device:
+    """The device of a name, cuda for "auto" where there is one.
+
+    Raises `UsageError` for cuda where there is none.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: torch sees no such device; use 'cpu' or 'auto'")
+    return torch.device(name)
+
+
 @contextmanager
 def joined(device: torch.device) -> Iterator[ProcessGroup]:
     """Join the processes that the environment tells of, in the variables that torchrun sets.

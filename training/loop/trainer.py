@@ -98,6 +98,7 @@ class Learner(nn.Module, ABC):
     untrained weights every time.
 
     loss_must_fall   whether a loss that doubles shows weights that are lost
+    optimizers       by name
     """
 
     family: ClassVar[str]
@@ -109,14 +110,11 @@ class Learner(nn.Module, ABC):
         self.autocast, self.device = autocast, device or CPU
 
     preset: Preset
-
-    @abstractmethod
-    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
-        """The optimisers by name."""
+    optimizers: dict[str, torch.optim.Optimizer]
 
     def schedules(self) -> Mapping[str, Schedule]:
         """The learning rate of each optimiser, by the same names."""
-        return dict.fromkeys(self.optimizers(), self.preset.schedule())
+        return dict.fromkeys(self.optimizers, self.preset.schedule())
 
     @abstractmethod
     def learn(self, step: int, fraction: float) -> dict[str, float]:
@@ -139,13 +137,13 @@ class Learner(nn.Module, ABC):
 
     def state(self) -> dict[str, Any]:
         """All that `load_state` needs to go on as if never stopped."""
-        optimizers = {name: each.state_dict() for name, each in self.optimizers().items()}
+        optimizers = {name: each.state_dict() for name, each in self.optimizers.items()}
         return {"networks": self.state_dict(), "optimizers": optimizers}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """The inverse of `state`."""
         self.load_state_dict(state["networks"])
-        for name, optimizer in self.optimizers().items():
+        for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
 
     def mixed(self) -> torch.autocast:
@@ -262,7 +260,7 @@ class Trainer:
 
     def train_step(self, fraction: float) -> dict[str, float]:
         """One step of the learner at a fraction of the budget; the figures of its batch."""
-        optimizers = self.learner.optimizers()
+        optimizers = self.learner.optimizers
         for name, rate in self.learning_rates(fraction).items():
             set_learning_rate(optimizers[name], rate)
         figures = self.learner.learn(self.step, fraction)
@@ -374,18 +372,6 @@ def check_folder(directory: Path, *, resume: bool, group: ProcessGroup = ALONE) 
         )
     if resume and not found:
         raise UsageError(f"{directory} holds no checkpoint: drop --resume, or name its --run")
-
-
-def named_device(name: str) -> torch.device:
-    """The device of a name, cuda for "auto" where there is one.
-
-    Raises `UsageError` for cuda where there is none.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: torch sees no such device; use 'cpu' or 'auto'")
-    return torch.device(name)
 
 
 def show(progress: Progress) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -59,11 +59,7 @@ class PhotoLearner(Learner):
             self.model.fit_scales(torch.cat(samples))
         self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = MovingAverage(self.model, preset.ema_decay)
-        self._optimizer = photo_optimizer(self.model, preset)
-
-    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
-        """One, of everything."""
-        return {self.preset.optimizer: self._optimizer}
+        self.optimizers = {preset.optimizer: photo_optimizer(self.model, preset)}
 
     def learn(self, step: int, fraction: float) -> dict[str, float]:
         """One step; `psnr_db` is that of the batch's mean squared error.
@@ -75,7 +71,8 @@ class PhotoLearner(Learner):
         pixels = to_tensor(self.sampler(step, self.share), self.device)
         noise = SampleNoise(preset.seed, step, range(preset.batch)[self.share])
         hard = fraction > 1 - preset.hard_tail
-        self._optimizer.zero_grad(set_to_none=True)
+        optimizer = self.optimizers[preset.optimizer]
+        optimizer.zero_grad(set_to_none=True)
         with self.mixed():
             output = self.model(pixels, position, hard=hard, noise=noise)
         loss, bpp, mse = rate_distortion_loss(output, pixels, position)
@@ -85,7 +82,7 @@ class PhotoLearner(Learner):
         self.group.average([*gradients, means])
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), preset.gradient_clip)
         if torch.isfinite(means[0]) and torch.isfinite(norm):
-            self._optimizer.step()
+            optimizer.step()
             self.average.update_parameters(self.model)
         else:
             means[0] = torch.nan

@@ -77,10 +77,7 @@ class RealismLearner(Learner):
         self.critic = PatchCritic(preset, coder.config.latent_channels).to(self.device)
         self.decoder_adam = torch.optim.Adam(self.decoder.parameters(), betas=preset.betas)
         self.critic_adam = torch.optim.Adam(self.critic.parameters(), betas=preset.betas)
-
-    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
-        """One for each player."""
-        return {"decoder": self.decoder_adam, "critic": self.critic_adam}
+        self.optimizers = {"decoder": self.decoder_adam, "critic": self.critic_adam}
 
     def schedules(self) -> Mapping[str, Schedule]:
         """The critic's begins at once."""

@@ -159,7 +159,7 @@ def test_wasserstein_plus_plus_exports_both_averages(tmp_path: Path) -> None:
 def test_the_critic_has_a_rate_of_its_own(tmp_path: Path) -> None:
     run = trainer(tmp_path, "wpp", 6)
     run.train_step(0.5)
-    rates = {k: o.param_groups[0]["lr"] for k, o in run.learner.optimizers().items()}
+    rates = {k: o.param_groups[0]["lr"] for k, o in run.learner.optimizers.items()}
     assert rates["critic"] == pytest.approx(0.5 * rates["adam"])
 
 

@@ -52,7 +52,7 @@ def trained() -> DrawLearner:
     """The learner after some seconds; the same one every time on one machine."""
     learner = DrawLearner(PRESET, autocast=False)
     images = to_tensor(scenes(120, seed=3))
-    optimizer = learner.optimizers()["adam"]
+    optimizer = learner.optimizers["adam"]
     for step in range(STEPS):
         for group in optimizer.param_groups:
             group["lr"] = PRESET.learning_rate * (1 - step / STEPS)
