@@ -58,7 +58,9 @@ def compress(image: ImageSource, **options: Unpack[CompressArguments]) -> bytes:
                         to 7 refine that step by step, 8 and 9 are for when time does not matter.
                         Other models ignore it
     strip               leave out ICC, EXIF and XMP
-    reduce_depth        accept more than 8 bits per channel, and round them to 8
+    reduce_depth        accept more than 8 bits per channel.  Arrays and gray files are rounded
+                        to 8 bits.  Pillow reduces colour files, and gray files with alpha, when
+                        it reads them: of PNG and TIFF it cuts off the lowest bits
     apply_orientation   turn the pixels as the EXIF orientation says, and set it to upright
     device              "auto" (the default), "cpu", "cuda", or "openvino": the model photo on the
                         CPU, in bfloat16 where the CPU supports it; needs the extra "openvino"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
+import functools
 import inspect
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, TypedDict, TypeVar
+from typing import Any, TypedDict, TypeVar, cast
 
 from bitstream import UsageError, limits
 from codec.models.catalog import find_family, split_name
@@ -159,7 +161,8 @@ class DecompressArguments(TypedDict, total=False):
 def takes_options(options: type) -> Callable[[Function], Function]:
     """Show the fields of an options class in the signature of a function of ``**options``.
 
-    ``help``, notebooks and documentation then list every option with its default.
+    ``help``, notebooks and documentation then list every option with its default, and a name that
+    is none of them raises a TypeError with the nearest one.
     """
 
     def decorate(function: Function) -> Function:
@@ -174,8 +177,18 @@ def takes_options(options: type) -> Callable[[Function], Function]:
                     annotation=field.type,
                 )
             )
-        function.__signature__ = own.replace(parameters=shown)  # type: ignore[attr-defined]
-        return function
+        keywords = [one.name for one in shown if one.kind is not one.POSITIONAL_ONLY]
+
+        @functools.wraps(function)
+        def checked(*arguments: Any, **given: Any) -> Any:
+            for name in given.keys() - keywords:
+                nearest = difflib.get_close_matches(name, keywords, 1)
+                hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+                raise TypeError(f"{function.__name__}() has no option {name!r}{hint}")
+            return function(*arguments, **given)
+
+        checked.__signature__ = own.replace(parameters=shown)  # type: ignore[attr-defined]
+        return cast(Function, checked)
 
     return decorate
 

@@ -10,7 +10,12 @@ Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Files at a time.
 Force = Annotated[bool, typer.Option("--force", "-f", help="Replace existing files.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print results as JSON.")]
 ReduceDepth = Annotated[
-    bool, typer.Option("--reduce-depth", help="Accept more than 8 bits, rounded to 8.")
+    bool,
+    typer.Option(
+        "--reduce-depth",
+        help="Accept more than 8 bits per channel. Gray is rounded to 8 bits. Colour, and gray "
+        "with alpha, is reduced by Pillow, which cuts off the lowest bits of PNG and TIFF.",
+    ),
 ]
 FileCheckpoint = Annotated[
     Path | None,

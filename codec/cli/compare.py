@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bitstream import SIGNATURE, InputError, StreamError, UsageError
+from codec.cli.arguments import Device, ReduceDepth
 from codec.cli.batch import notice, print_json
 from codec.cli.files import PIPE, allow_large_images, read_input, source_of
 from codec.cli.terminal import one_line
@@ -47,10 +48,8 @@ def compare(
             "installed. PSNR is always there."
         ),
     ] = None,
-    reduce_depth: Annotated[
-        bool, typer.Option("--reduce-depth", help="Accept more than 8 bits, rounded to 8.")
-    ] = False,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, openvino or cuda.")] = "auto",
+    reduce_depth: ReduceDepth = False,
+    device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Compare two images: PSNR, MS-SSIM, SSIMULACRA2, and the sizes of their files.

@@ -20,10 +20,10 @@ from PIL import Image, UnidentifiedImageError
 
 from bitstream import CalotypeError, InputError, UsageError, limits
 from codec.pictures.convert import planes_from_array, planes_from_image
-from codec.pictures.depth import source_bit_depth
 from codec.pictures.orientation import apply_orientation as turn
 from codec.pictures.orientation import read_orientation, reset_orientation
 from codec.pictures.picture import EXIF_PREFIX, Picture
+from codec.pictures.source_depth import source_bit_depth
 from codec.system.source import opened_seekable
 
 # Pillow decodes these by other programs, or not at all.
@@ -77,7 +77,9 @@ def picture_from(
     image               Pillow image of any mode; array (height, width[, 1..4]) of uint8, or with
                         ``reduce_depth`` of uint16 (0 .. 65535) or floats (0 .. 1); path; bytes of
                         an image file; or binary file object
-    reduce_depth        allow more than 8 bits per channel, rounded to 8
+    reduce_depth        allow more than 8 bits per channel.  Arrays and gray files are rounded
+                        to 8 bits (`convert.py`).  Pillow reduces colour files, and gray files
+                        with alpha, when it reads them: of PNG and TIFF it cuts off the lowest bits
     strip               leave ICC, EXIF and XMP out
     apply_orientation   turn the pixels as EXIF or XMP say, and set the tag to upright.  Otherwise
                         pixels and tag stay as they are

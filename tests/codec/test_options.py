@@ -147,3 +147,10 @@ def test_a_target_beyond_every_file(photograph: Any) -> None:
     for options in ({"bpp": 1e308}, {"size": 10**300}):
         done = codec.compress_to_file(photograph, io.BytesIO(), **options)
         assert done.quality == 100
+
+
+def test_a_misspelt_option_names_the_function_and_the_nearest_option(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"compress\(\) has no option 'qualty'; did you mean 'qual"):
+        codec.compress(Path("missing.png"), qualty=3)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"decompress_file\(\) has no option 'zzz'$"):
+        codec.decompress_file("missing.calo", tmp_path / "x.png", zzz=3)  # type: ignore[call-arg]

@@ -1,7 +1,8 @@
 """Bits per channel of a source file, which Pillow does not report.
 
-Pillow opens 16-bit colour of PNG, TIFF, PPM, SGI, JPEG 2000 and AVIF as 8-bit modes and keeps
-only the upper bits, without a warning.  The depth is read from the file itself.
+Pillow opens 16-bit colour of PNG, TIFF, PPM, SGI, JPEG 2000 and AVIF as 8-bit modes, without a
+warning; of PNG and TIFF it keeps the upper bits.  The depth is read from the file itself.  The
+reduction of deep arrays and gray images to 8 bits is in `convert.py`.
 """
 
 import re

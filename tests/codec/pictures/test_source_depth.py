@@ -94,7 +94,7 @@ def test_deep_files_need_the_flag(name: str, tmp_path: Path) -> None:
     ],
 )
 def test_headers_of_other_formats(extension: str, codestream: bytes) -> None:
-    from codec.pictures.depth import source_bit_depth
+    from codec.pictures.source_depth import source_bit_depth
 
     image = Image.new("RGB", (1, 1))
     image.format = extension
