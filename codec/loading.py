@@ -1,4 +1,4 @@
-"""Models, loaded: from a name, or from what a file says that it was written with."""
+"""Loading models: by name, or the one that a file was written with."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def load_model(
     checkpoint    the weights file of a model without weights of its own, "NAME:VARIANT"; None looks
                   for one with that hash
 
-    `codec.models.weights_files` says where weights are looked for. Raises `UnknownModelError`,
+    `codec.models.weights_files` describes where weights are looked for. Raises `UnknownModelError`,
     `WeightsMissingError`, `WeightsMismatchError`, `TableError`, or `UsageError` for an unknown
     device, a checkpoint of another model, or an extra that is not installed.
     """

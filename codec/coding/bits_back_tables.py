@@ -1,4 +1,4 @@
-"""Integer tables of bits-back coding: from what the exact networks say to frequencies."""
+"""Integer tables of bits-back coding: from outputs of the exact networks to frequencies."""
 
 from __future__ import annotations
 

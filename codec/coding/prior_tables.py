@@ -1,4 +1,4 @@
-"""Integer tables of a standard-normal prior: what a sample z ~ N(0, 1) costs on a grid.
+"""Integer tables of a standard-normal prior: code lengths of a sample z ~ N(0, 1) on a grid.
 
 The steps of all quantisers form one ladder, so that one set of tables serves every dimension and
 every quality; a dimension picks its rung by integer arithmetic::

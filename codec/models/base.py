@@ -1,4 +1,4 @@
-"""What the pipeline asks of a model that is loaded and ready to code."""
+"""The interface between the pipeline and a loaded model."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class LoadedModel(Protocol):
     """A model with its weights. Latents are float32 (C, h, w), one column per `stride` pixels.
 
-    `context` is how many latents beyond a tile its pixels depend on, in either direction:
-    with that margin a tile comes out as if the image had been transformed whole.
+    `context` is the number of latents beyond a tile on which its pixels depend, in either
+    direction: with that margin a tile is the same as if the whole image had been transformed.
     """
 
     model_id: int
@@ -34,7 +34,7 @@ class LoadedModel(Protocol):
         """Latents (C, h, w) to pixels uint8 (h·stride, w·stride, 3)."""
 
     def encode_tile(self, latents: Float32Array, quality: float) -> tuple[bytes, ...]:
-        """Code the latents of one tile by themselves: one payload for each layer."""
+        """Code the latents of one tile, independently of others: one payload for each layer."""
 
     def decode_tile(
         self, payloads: Sequence[bytes], height: int, width: int, quality: float
@@ -49,13 +49,13 @@ class LoadedModel(Protocol):
 class WholePictureModel(Protocol):
     """A model that codes a picture as one tile, and perhaps not every picture.
 
-    What a `LoadedModel` may be besides; the pipeline asks before it does any work.
+    An option of a `LoadedModel`. The pipeline calls the check before it does any work.
     """
 
     def check_picture(self, pixels: Uint8Array) -> None:
         """Raise `UsageError` for pixels uint8 (H, W, 1 or 3) that the model does not code.
 
-        What passes is at most 4096 pixels wide and high: the largest tile of the format.
+        No side may have more than 4096 pixels, which is the largest tile of the format.
         """
 
 
@@ -63,8 +63,8 @@ class WholePictureModel(Protocol):
 class StochasticModel(Protocol):
     """A model that draws noise to decode with: a file stands for a distribution of pictures.
 
-    What a `LoadedModel` may be besides. `synthesize` then takes latents that went through
-    `add_noise`, or a window of them, wherever noise is drawn at all.
+    An option of a `LoadedModel`. Where noise is drawn, `synthesize` takes latents that `add_noise`
+    returned, or a window of them.
     """
 
     def draws_noise(self, quality: float) -> bool:
@@ -81,7 +81,7 @@ class StochasticModel(Protocol):
 class SearchingModel(Protocol):
     """A model whose encoder can search for cheaper symbols than one pass through it gives.
 
-    What a `LoadedModel` may be besides.
+    An option of a `LoadedModel`.
     """
 
     def searches(self, effort: int) -> bool:
@@ -110,7 +110,7 @@ class SearchingModel(Protocol):
 class RealisticModel(Protocol):
     """A model with a second decoder, whose pictures look more like photographs.
 
-    What a `LoadedModel` may be besides.
+    An option of a `LoadedModel`.
     """
 
     def with_realism(self, realism: float) -> LoadedModel:
@@ -124,9 +124,9 @@ class RealisticModel(Protocol):
 class ForeignModel(Protocol):
     """A model of another library, whose networks select probability tables in floating point.
 
-    What a `LoadedModel` may be besides. Its files are marked as bound to a machine, and say which
-    network of the library the weights are for. A picture is one tile, as that library codes it,
-    or where it is larger several of the largest tiles.
+    An option of a `LoadedModel`. Its files are marked as bound to a machine, and name the network
+    of the library that the weights are for. A picture is one tile, as in that library, or several
+    of the largest tiles if it is larger than these.
     """
 
     variant: int
@@ -141,9 +141,9 @@ class TileDecoder(Protocol):
     def latents(self, generator: np.random.Generator | None = None) -> Float32Array:
         """Latents float32 (C, h, w) of the layers read so far.
 
-        What was not sent is the prior's mean, or a sample of the prior if a generator is given.
-        May be called between reads and does not change the decoder. After the last layer nothing
-        is missing, and these are the latents that `decode_tile` returns.
+        Missing layers are replaced by the prior's mean, or by a sample of the prior if a generator
+        is given. The call does not change the decoder, so that it may come between two reads.
+        After the last layer the latents are those that `decode_tile` returns.
         """
 
 
@@ -151,7 +151,7 @@ class TileDecoder(Protocol):
 class LayeredModel(Protocol):
     """A model whose payloads are layers that can be decoded before the later ones are there.
 
-    What a `LoadedModel` may be besides; without it all layers are needed for any picture.
+    An option of a `LoadedModel`. Other models need all layers for any picture.
     """
 
     def tile_decoder(self, height: int, width: int, quality: float) -> TileDecoder:

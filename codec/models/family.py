@@ -1,8 +1,8 @@
-"""What a family's folder says about each of its models before any of it is loaded.
+"""The entry of a model in the catalogue: what is known of it before it is loaded.
 
-A family is one folder. Its `__init__` gives `FAMILY`, an entry for each model, and one line of
-`codec.models.catalog` names the folder. What a loaded model can do besides coding, it says by the
-protocols of `codec.models.base`. Imports neither torch nor NumPy.
+A family is one folder. Its `__init__` defines `FAMILY`, an entry for each of its models, and one
+line of `codec.models.catalog` names the folder. A loaded model shows by the protocols of
+`codec.models.base` what it can do besides coding. This module imports neither torch nor NumPy.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Family:
-    """One model of a family.
+    """A model of a family.
 
     model_id     its number in the file format, which never changes and is never used again
-    name         what a person calls it
+    name         by which it is chosen
     description  one line: what the model is for
     loader       "module:function" that builds it, imported when the model is first loaded.
                  function(arrays, metadata, weights_hash, *, device) takes the contents of a weights
@@ -48,7 +48,7 @@ class Family:
     variants: tuple[str, ...] = ()
 
     def load(self, *arguments: Any, **options: Any) -> LoadedModel:
-        """Call `loader`."""
+        """Import `loader`, and call it."""
         module, _, function = self.loader.partition(":")
         model: LoadedModel = getattr(importlib.import_module(module), function)(
             *arguments, **options

@@ -195,7 +195,7 @@ def tables_from_cdfs(cdfs: torch.Tensor, lengths: torch.Tensor, offsets: torch.T
 
 
 def _first(error: Exception) -> str:
-    """The first line of what an error says."""
+    """The type of an error and the first line of its message."""
     return f"{type(error).__name__}: {error}".partition("\n")[0]
 
 

@@ -1,4 +1,4 @@
-"""A checkpoint of CompressAI at work: its networks and its tables, our range coder and container.
+"""The coder of a CompressAI checkpoint: its networks and tables, our range coder and container.
 
 Symbols are the integers that CompressAI codes: latents rounded around their means, hyper-latents
 around the medians of their channels.  Their tables are its own, found as it finds them::
@@ -94,7 +94,7 @@ class HyperPrior:
 
 @dataclass(frozen=True)
 class ZooNetwork:
-    """What a checkpoint holds, taken apart.
+    """The parts of a checkpoint.
 
     analysis, synthesis   g_a and g_s: pixels (1, 3, H, W) in [0, 1], latents (1, M, H/16, W/16)
     factorized            prior of the latents, or of the hyper-latents where `hyper` is there
@@ -134,7 +134,7 @@ class ZooCoder:
     @torch.inference_mode()
     def analyze(self, pixels: Uint8Array, quality: float) -> Float32Array:
         """Pixels uint8 (H, W, 3), multiples of 16, to latents (M, H/16, W/16)."""
-        # A copy: torch warns of read-only arrays, which Pillow hands out.
+        # A copy, because torch warns of read-only arrays, and Pillow returns such arrays.
         images = torch.from_numpy(np.array(pixels)).to(self.device).permute(2, 0, 1)[None]
         latents: Float32Array = self._analysis(images.float().div(255))[0].cpu().numpy()
         return latents
@@ -225,7 +225,7 @@ class ZooCoder:
         return factorized.values(symbols)
 
     def _parameters(self, hyper_latents: torch.Tensor, height: int, width: int) -> torch.Tensor:
-        """What h_s says about latents of `height` × `width`, float64 (M or 2M, height, width)."""
+        """The output of h_s for latents of `height` × `width`, float64 (M or 2M, height, width)."""
         assert self.network.hyper is not None
         found: torch.Tensor = self.network.hyper.synthesis(hyper_latents.double()[None])[0]
         return found[:, :height, :width]

@@ -1,4 +1,4 @@
-"""The distribution-preserving codec of `codec.models.dplc.networks` at work (catalogue id 3).
+"""The coder of the distribution-preserving networks `codec.models.dplc.networks` (model 3).
 
 An image of any size up to 4096×4096 is a sheet of blocks of side × side pixels, its last rows and
 columns repeated, and is coded as one tile::
@@ -81,7 +81,7 @@ class DplcCoder:
             )
 
     def check_picture(self, pixels: Uint8Array) -> None:
-        """Raise `UsageError` for a picture (H, W, C) that is too large, or not grey as it must."""
+        """Raise `UsageError` for a picture (H, W, C) that is too large, or coloured for grey."""
         check = check_grey_blocks if self.config.channels == 1 else check_sheet_size
         check(pixels, self.name)
 

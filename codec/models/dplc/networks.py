@@ -85,7 +85,7 @@ class DplcConfig:
             raise UsageError(f"rates {self.rates}: expected 1 .. {MAX_RATES} ascending numbers")
         if self.rates[0] < 0 or self.rates[-1] * self.positions > MAX_SYMBOLS:
             raise UsageError(f"rates {self.rates}: expected at most {MAX_SYMBOLS} symbols a block")
-        # What is wrong with the generator's sizes it says itself.
+        # Constructing the generator's configuration checks its sizes.
         _ = self.generator
 
     @property

@@ -243,7 +243,7 @@ def load_draw_bits_back(
     *,
     device: torch.device | str,
 ) -> DrawBitsBack:
-    """Build the archive from the contents of a weights file; it runs on the CPU, whatever `device`.
+    """Build the archive from the contents of a weights file; it runs on the CPU for every `device`.
 
     The metadata are the network's "config" and "side", of a block in pixels.
     Raises `WeightsMismatchError` when the file does not hold such a model.

@@ -1,8 +1,8 @@
-"""Coordinates of a DRAW network as bins of their prior: what draw-bits-back pops and pushes.
+"""Coordinates of a DRAW network as bins of their prior, which draw-bits-back pops and pushes.
 
 The posterior of a coordinate u is stated relative to its prior N(0, 1), and bins have equal masses
 of that: the number of a bin is b bits, whatever the coordinate. b is stored for each step, channel
-and position, since most coordinates of a network say next to nothing, and since a bit that the
+and position, since most coordinates of a network carry next to nothing, and since a bit that the
 posterior pops must be on the stack before. With one bin u is 0, and nothing is coded.
 """
 
@@ -79,7 +79,6 @@ class NestedBins:
 
     @property
     def largest_bits(self) -> int:
-        """B."""
         return self.quantiles.size.bit_length() - 1
 
     def centres(self, bins: Int32Array, bits: int) -> Int64Array:
@@ -175,7 +174,7 @@ class BinMap:
 
 @dataclass(frozen=True)
 class Posterior:
-    """What the network says of a step and level: m and l in units of 2⁻¹², (n, codes, h, w)."""
+    """Outputs of the network for a step and level: m and l in units of 2⁻¹², (n, codes, h, w)."""
 
     mean: Int64Array
     log_variance: Int64Array

@@ -6,7 +6,7 @@
     payloads of the first k steps ─► exact recursion ─► canvas; later steps take the prior's
     mean (K = 0) or draw K from its tables
 
-A step without any K but 0 has an empty payload: late steps have little to say of small or simple
+A step without any K but 0 has an empty payload: late steps add little to small or simple
 images, and the coder's end would cost them two bytes each.
 
 Encoder and decoder run the recursion in fixed point, so that symbols, tables and pixels are the
@@ -51,8 +51,8 @@ TABLE_PREFIX = "step_tables."
 class DrawCoder:
     """A DRAW network with uniform posteriors, loaded. See `codec.models.base` for the methods.
 
-    Latents are 8-bit levels as float32, (3 · stride², h, w): what a shuffle makes of the pixels.
-    Tiles are coded by themselves, with zeros outside, so `context` is 0.
+    Latents are 8-bit levels as float32, (3 · stride², h, w): the pixels, shuffled. Tiles are coded
+    independently, with zeros outside, so `context` is 0.
     """
 
     model_id, name = DRAW.model_id, DRAW.name

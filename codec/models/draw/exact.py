@@ -3,7 +3,7 @@
 As in `codec.coding.exact_layers`, integers are held in float64, where a matrix product is exact in
 any order of summation as long as every partial sum stays below 2⁵³. Activations are in units of
 2⁻¹² and bounded by 2²²; weights are int16 in units of 2⁻ᵇ. What is not a sum of products is looked
-up in integer tables that the weights file holds, so that no library's exponential has a say.
+up in integer tables of the weights file, so that no result depends on a library's exponential.
 
 All of it is an `Operations` of `codec.models.draw.recursion`: images, states, codes and canvas are
 float64 tensors of integers.
@@ -58,7 +58,7 @@ class ExactConvolution:
 
 
 class ExactDraw:
-    """Fixed-point `Operations`, which says what the methods do, from the arrays of a weights file.
+    """The `Operations` in fixed point, from the arrays of a weights file.
 
     exact.<convolution>.weight       int16 (out, in, 3, 3), units of 2⁻ᵇ
     exact.<convolution>.bias         int32 (knots, out), units of 2⁻¹²
@@ -178,7 +178,7 @@ def exact_arrays(config: DrawConfig, state: Mapping[str, Tensor]) -> dict[str, A
         weight = state[f"weights.{name}"].double().numpy()
         bias = state[f"biases.{name}"].double()
         bits = finest_bits(name, weight, bias.numpy(), MAX_WEIGHT_BITS)
-        # In row-major order, whatever the network's: safetensors does not look at strides.
+        # In row-major order, because safetensors ignores strides.
         arrays[f"{name}.weight"] = np.ascontiguousarray(np.rint(weight * 2**bits), np.int16)
         arrays[f"{name}.bias"] = _integers(bias)
         arrays[f"{name}.weight_bits"] = np.array(bits, dtype=np.int32)

@@ -60,7 +60,7 @@ class DrawNetwork(nn.Module):
         self.recursion = Recursion(config, self)
         self._position: Tensor | None = None
 
-    # Operations, which says what these do.
+    # The methods of `Operations`.
 
     def convolve(self, name: str, values: Tensor) -> Tensor:
         found = F.conv2d(values, self.weights[name], padding=1)
@@ -108,7 +108,7 @@ class DrawNetwork(nn.Module):
         return interpolate(knots, self._position)
 
     def log_scale(self, said: Tensor) -> Tensor:
-        """ln σ_p from what a head said, within its bounds."""
+        """ln σ_p from the output of a head, within its bounds."""
         return said.clamp(*self.config.log_scales)
 
 

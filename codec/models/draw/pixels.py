@@ -62,11 +62,9 @@ class BernoulliPixels:
         self.tables = tables
 
     def push(self, stack: AnsCoder, canvas: Tensor, blocks: Uint8Array) -> None:
-        """See `Pixels`."""
         stack.push((blocks > 0).astype(np.int32).ravel(), self._indexes(canvas), self.tables)
 
     def pop(self, stack: AnsCoder, canvas: Tensor) -> Uint8Array:
-        """See `Pixels`."""
         symbols = stack.pop(self._indexes(canvas), self.tables)
         if ((symbols < 0) | (symbols > 1)).any():
             raise PayloadError("a pixel that is neither 0 nor 1: the payload is damaged")
@@ -110,7 +108,6 @@ class LogisticPixels:
                 push_known(stack, own, below, LEVELS)
 
     def pop(self, stack: AnsCoder, canvas: Tensor) -> Uint8Array:
-        """See `Pixels`."""
         channels = self.network.config.channels
         blocks = np.zeros((len(canvas), channels, *canvas.shape[2:]), dtype=np.uint8)
         edges = np.arange(LEVELS - 1)

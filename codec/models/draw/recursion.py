@@ -140,7 +140,7 @@ class Operations(Protocol):
         """Elementwise product."""
 
     def code(self, level: int, mean: Tensor, scale: Tensor, coordinate: Tensor) -> Tensor:
-        """z of a coordinate u, by the prior's mean and what it says of its scale."""
+        """z of a coordinate u, from the prior's mean and scale as `Prior` has them."""
 
     def pool(self, values: Tensor) -> Tensor:
         """Means of 2×2 positions."""
@@ -153,7 +153,7 @@ class Operations(Protocol):
 
 
 class Prior(NamedTuple):
-    """What the prior says of a level: mean of z and ln σ_p of z or of u, (batch, codes, h, w) each.
+    """The prior of a level: mean of z, and ln σ_p of z or of u, (batch, codes, h, w) each.
 
     σ_p is in units of z for gaussian posteriors, in quantiser steps for uniform ones. What is said
     of the scale is bounded only where it is used: see `DrawConfig.log_scales`.

@@ -48,7 +48,7 @@ def stored(arrays: Mapping[str, Array], name: str) -> Any:
 def push_known(stack: AnsCoder, own: Int64Array, below: Int64Array, entries: int) -> None:
     """Push entry `own` (m,) of `entries`, at least 4, as `pop_rows` finds it in `frequencies`.
 
-    below   int64 (m, 2), F at its left and its right edge, whatever it says at the outer ones
+    below   int64 (m, 2), F at its left and its right edge; the outermost edges are ignored
 
     A push needs no more than where the entry begins and ends: what is below it becomes one entry
     and what is above it another. Where one of them is empty, the other, which has at least three
@@ -71,7 +71,7 @@ def parts(rows: int, entries: int) -> list[slice]:
 
 
 def integers(values: Tensor) -> Int64Array:
-    """What the fixed-point network computed, as integers within its bounds."""
+    """Values of the fixed-point network as integers within its bounds."""
     found: Int64Array = values.clamp(-ACTIVATION_LIMIT, ACTIVATION_LIMIT).long().numpy()
     return found
 

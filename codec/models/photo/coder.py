@@ -1,4 +1,4 @@
-"""The photo model at work: frozen weights, integer tables, the exact path."""
+"""The coder of the photo model: frozen weights, integer tables, the exact path."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ Choose = Callable[[Float32Array, Int32Array, slice], Int32Array]
 
 
 def quality_hundredths(quality: float) -> int:
-    """The quality as the header stores it: all that the decoder knows."""
+    """The quality in hundredths, as the header stores it: the decoder knows no more."""
     return round(quality * 100)
 
 
@@ -68,7 +68,7 @@ def hyper_indexes(
 
 @dataclass(frozen=True)
 class TileSymbols:
-    """What is coded of one tile, int32 each: (Z, ⌈h/4⌉, ⌈w/4⌉), then (C, h, w) three times.
+    """The coded numbers of one tile, int32: (Z, ⌈h/4⌉, ⌈w/4⌉), then (C, h, w) three times.
 
     means are in units of 2⁻¹⁰ quantiser steps.
     """
@@ -80,7 +80,7 @@ class TileSymbols:
 
 
 class Transforms(Protocol):
-    """The networks of the photo model at work; the position is that of a quality, in [0, 1]."""
+    """The networks of the photo model for coding; the position is that of a quality, in [0, 1]."""
 
     def analyze(self, pixels: Uint8Array, position: float) -> Float32Array:
         """Pixels uint8 (16·h, 16·w, 3) to latents float32 (C, h, w) in quantiser steps."""
@@ -95,8 +95,8 @@ class Transforms(Protocol):
 class PhotoCoder:
     """The photo model, loaded. See `codec.models.base.LoadedModel` for the methods.
 
-    transforms  what codes on the device: NumPy or OpenVINO on processors, for which torch is loaded
-                only where another attribute needs it, and torch elsewhere. Symbols decode alike
+    transforms  the networks on the device: in NumPy or OpenVINO on a processor, where torch is
+                loaded only if another attribute needs it; else in torch. All decode alike
     arrays      those of the weights file
     device      "cpu", "openvino", "cuda", or a device of torch
     """
@@ -198,7 +198,7 @@ class PhotoCoder:
         return self.encode_symbols(self.symbols(latents, quality), quality)
 
     def encode_symbols(self, tile: TileSymbols, quality: float) -> tuple[bytes, ...]:
-        """Code what `symbols` gave."""
+        """Code the result of `symbols`."""
         encoder = SymbolEncoder()
         hyper_latents = tile.hyper_latents
         indexes = self._hyper_indexes(hyper_latents, quality)
@@ -287,7 +287,7 @@ class PhotoCoder:
         return TileSymbols(hyper_latents, symbols, output.indexes, output.means)
 
     def _places(self, rows: int, columns: int) -> list[Place]:
-        """What is coded together, in the order of coding."""
+        """The parts that are coded together, in the order of coding."""
         if self.exact_context is not None:
             return self.exact_context.places(rows, columns)
         return [Place(slice(None))]
@@ -351,7 +351,7 @@ def load_photo(
 
 def read_photo_config(metadata: Mapping[str, str]) -> PhotoConfig:
     """The sizes in the metadata of a weights file; raises `WeightsMismatchError`."""
-    # Weights without a context of latents do not tell its sizes.
+    # Weights without a context of latents do not hold its sizes.
     return read_config(metadata, PhotoConfig, **dict.fromkeys(CONTEXT_SIZES, 0))
 
 

@@ -35,7 +35,7 @@ Progress = Callable[[float], None]
 
 @dataclass(frozen=True)
 class Level:
-    """What an effort does beyond optimised quantisation: passes of descent, and annealing."""
+    """The work of an effort beyond optimised quantisation: passes of descent, and annealing."""
 
     descent: int = 0
     annealing: Annealing | None = None
@@ -51,7 +51,7 @@ LEVELS = {
     9: Level(32, Annealing(1000, 3e-3)),
 }
 
-# Errors towards zero add up: one is dearer than the theory of independent errors says.
+# Errors towards zero add up, so that each costs more than the theory of independent errors gives.
 _FIRST_STIFFNESS = 6.0
 _STIFFNESS, _SHARE = 1.0, 0.7  # at the first pass of descent
 _SEED = 1841
@@ -70,7 +70,7 @@ def search(
     """The cheapest symbols that an effort of 3 .. 9 finds for a tile.
 
     exchange_rate   as `TileCost` takes it
-    progress        told the share of the work that is done, up to 1
+    progress        is called with the share of the work that is done, up to 1
     """
     level = LEVELS[effort]
     annealed = level.annealing.steps if level.annealing else 0

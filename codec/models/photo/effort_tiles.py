@@ -34,7 +34,7 @@ class EffortEncoder:
     pixels     uint8 (height, width, 1 or 3)
     effort     3 .. 9, see `codec.models.photo.effort`
     analyze    latents float32 (C, h, w) of a tile, by its number, at a quality
-    progress   told the share of the picture that is done, up to 1
+    progress   is called with the share of the picture that is done, up to 1
     """
 
     def __init__(
@@ -55,7 +55,6 @@ class EffortEncoder:
         self._exchange_rate = exchange_rate(coder, grid, pixels, quality, analyze)
 
     def encode(self, number: int) -> tuple[bytes, ...]:
-        """The payloads of a tile."""
         around = self._around(number)
         count = self._grid.count
         tile = search(

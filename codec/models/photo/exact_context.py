@@ -98,7 +98,6 @@ class ExactStep:
 
     @property
     def layers(self) -> list[ExactLayer]:
-        """All that it has."""
         found = (self.here, self.out, self.near, self.linear)
         return [layer for layer in found if layer is not None]
 

@@ -60,7 +60,7 @@ def uniform_step(lagrange: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Forward:
-    """What one training step needs. Rates are estimates in bits, one per sample (batch,)."""
+    """The outputs of one training step. Rates are estimates in bits, one per sample (batch,)."""
 
     reconstruction: Tensor
     latent_bits: Tensor

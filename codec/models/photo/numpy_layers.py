@@ -1,4 +1,4 @@
-"""Layers in NumPy, for processors: no slower than torch's, and there without seconds of imports.
+"""Layers in NumPy for processors: as fast as those of torch, without its import time of seconds.
 
 The features of an image lie in one flat array, row after row, with a position of zeros behind
 every row and more of them before and after all (2×3 positions, a .. f)::
@@ -41,15 +41,15 @@ class Crew:
         self._threads, self._pool = threads, pool
 
     def cut(self, rows: int, values: int) -> list[slice]:
-        """Cut rows of so many values each: as many pieces for every thread, for the cache."""
+        """Cut rows of so many values each into pieces that fit the cache, equally many a thread."""
         pieces = self._threads * -(-4 * rows * values // (self._threads * _SPAN_BYTES))
         step = -(-rows // pieces)
         return [slice(i, min(i + step, rows)) for i in range(0, rows, step)]
 
     def run(self, work: Callable[[Iterable[slice]], None], spans: Sequence[slice]) -> None:
-        """Have all spans worked on: `work` is called once in every thread, with its spans.
+        """Process all spans: every thread calls `work` once, with the spans that it takes.
 
-        Overflows on the way give no warnings: a hostile file may be full of them.
+        Overflows give no warnings, because a hostile file may cause many.
         """
 
         def quietly(shared: Iterable[slice]) -> None:
@@ -99,12 +99,12 @@ class Plane:
         self._flat[self._end :] = 0
 
     def spans(self, channels: int, crew: Crew) -> list[slice]:
-        """All positions, cut for a layer that makes so many channels of each."""
+        """All positions, cut for a layer with so many output channels."""
         pieces = crew.cut(self._count // self.repeats, self.repeats * channels)
         return [slice(p.start * self.repeats, p.stop * self.repeats) for p in pieces]
 
     def bands(self, channels: int, crew: Crew) -> list[slice]:
-        """All rows, cut for a layer that makes so many channels of each position."""
+        """All rows, cut for a layer with so many output channels."""
         return crew.cut(self.height, (self.width + 1) * channels)
 
 
@@ -212,7 +212,7 @@ class ModulatedBlock:
 
 
 def stage(plane: Plane, blocks: Sequence[Block], crew: Crew) -> Plane:
-    """Apply blocks one after another; `plane` is used up."""
+    """Apply blocks one after another; the contents of `plane` are overwritten."""
     other = Plane(plane.height, plane.width, plane.channels)
     for block in blocks:
         block(plane, other, crew)

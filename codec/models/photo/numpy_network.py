@@ -1,8 +1,8 @@
 """The transforms of the photo model in NumPy: what codes an image on a processor.
 
 The same networks as those of `codec.models.photo.network`, with the same weights, at one quality at
-a time: what the quality modulates is folded into weights and biases. Pixels differ from torch's by
-rounding alone. No torch is loaded.
+a time: the modulation by the quality is folded into weights and biases. Pixels differ from those
+of torch by rounding alone. Torch is not loaded.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ class NumpyTransforms:
             return _levels(features, linear, layers.out, crew)
 
     def _correct_latents(self, linear: Plane, features: Plane, position: float, crew: Crew) -> None:
-        """Add to linear latents what the networks make of them and of the stem's features."""
+        """Add the output of the networks to the linear latents."""
         layers = self._analysis
         features = stage(features, layers.stage_8.at(position), crew)
         features = downsample(features, layers.down, 2, crew)
@@ -277,7 +277,7 @@ def _levels(features: Plane, linear: Plane, layer: Dense, crew: Crew) -> Uint8Ar
         for band in spans:
             values = layer(features.grid[band])
             values += linear.grid[band].reshape(values.shape)
-            # These two let no NaN through: the pixels of a hostile file stay defined.
+            # fmax and fmin remove NaN, so that the pixels of a hostile file are defined.
             np.fmax(values, 0, out=values)
             np.fmin(values, 1, out=values)
             values *= 255

@@ -2,7 +2,8 @@
 
 What the networks make comes on top of a linear transform in both directions. That one stays in
 float32 NumPy (`codec.models.photo.numpy_network`), since its sums reach hundreds of quantiser
-steps, and what is left is a correction for which bfloat16 does. Needs the distribution `openvino`.
+steps; the networks add a correction, for which bfloat16 is precise enough. The distribution
+`openvino` is needed.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ Run = Callable[[Sequence[Float32Array]], Float32Array]
 class OpenVinoTransforms(NumpyTransforms):
     """`NumpyTransforms` with networks that OpenVINO computes; the same arguments and methods.
 
-    Each network is compiled once for a quality and a number of threads, which takes about as long
-    as NumPy does for a photograph of 0.4 megapixels.
+    Each network is compiled once for a quality and a number of threads. Compiling costs about as
+    much as decoding one photograph of 0.4 megapixels with NumPy.
 
     Raises `MissingExtraError` without OpenVINO, and what `NumpyTransforms` raises.
     """
@@ -66,9 +67,9 @@ class OpenVinoTransforms(NumpyTransforms):
 
     @contextmanager
     def _network(self, name: str, position: float) -> Iterator[Run]:
-        """A network of its own for the block: others run at the same time in other threads.
+        """A network for this block alone, since other threads run networks at the same time.
 
-        What it returns is overwritten by its next call.
+        Its output is overwritten by its next call.
         """
         key = name, position, thread_count()
         with self._lock:
@@ -159,11 +160,9 @@ class _Graph:
         return load_library().Model([last], self._inputs)
 
     def dense(self, values: Any, layer: Dense) -> Any:
-        """A 1×1 convolution."""
         return self._dense(values, layer.weight, layer.bias)
 
     def stage(self, values: Any, blocks: Sequence[Block]) -> Any:
-        """Blocks one after another."""
         for block in blocks:
             # As `Block` has it, with the bias back in front of the ReLU.
             kernel = block.taps.T.reshape(-1, 1, 1, 3, 3)
@@ -176,7 +175,6 @@ class _Graph:
         return values
 
     def add(self, left: Any, right: Any) -> Any:
-        """The sum."""
         return self._operations.add(left, right)
 
     def shuffle(self, values: Any, factor: int) -> Any:
@@ -197,15 +195,15 @@ def load_library() -> Any:
     """The library, ready for several threads; raises `MissingExtraError` without it."""
     with _first_use:
         library = _imported()
-        # It looks up NumPy's interface when it first needs it, and two threads that do so at once
-        # wait for each other for ever.
+        # The library looks up NumPy's interface on first use. Two threads that do so at the same
+        # time block each other for ever.
         library.Tensor(np.zeros(1, dtype=np.float32))
         return library
 
 
 def _imported() -> Any:
-    # It tells its makers of every process that imports it, with a number for the user, unless the
-    # module that does so is missing. Nobody who decodes a picture asked for that.
+    # On import the library reports the process and an identifier of the user to its makers, unless
+    # its reporting module is missing. Decoding a picture must not report anything.
     is_silenced = not sys.modules.keys() & {"openvino", REPORTS}
     if is_silenced:
         sys.modules[REPORTS] = None  # type: ignore[assignment]

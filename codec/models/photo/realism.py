@@ -10,7 +10,7 @@ of least error and the best one without any distance to the source are their lin
 interpolations. A trained x̂₁ comes near that second estimator at best.
 
 Both networks have the same architecture, so that a tile depends on the same latents around it.
-The symbols, and so the file, are those of the photo model whatever R is.
+The symbols, and therefore the file, are those of the photo model for every R.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ PHOTO_HASH_KEY = "photo_sha256"
 
 @dataclass(frozen=True)
 class RealisticSynthesis:
-    """What a weights file of realism holds: a synthesis, and which photo weights it belongs to."""
+    """The contents of a realism weights file: a synthesis, and the photo weights it belongs to."""
 
     synthesis: Synthesis
     config: PhotoConfig

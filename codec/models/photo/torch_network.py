@@ -34,7 +34,7 @@ class TorchTransforms:
     @torch.inference_mode()
     def analyze(self, pixels: Uint8Array, position: float) -> Float32Array:
         """Pixels uint8 (16·h, 16·w, 3) to latents float32 (C, h, w) in quantiser steps."""
-        # A copy: torch warns of read-only arrays, which Pillow hands out.
+        # A copy, because torch warns of read-only arrays, and Pillow returns such arrays.
         tensor = torch.from_numpy(np.array(pixels)).to(self.device)
         images = tensor.permute(2, 0, 1)[None].to(torch.float32).div_(255)
         with self._arithmetic():

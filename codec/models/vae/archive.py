@@ -9,7 +9,7 @@ and pushes x and z with the model; the decoder goes the other way and gets the b
 
 The net cost of an image is its negative evidence lower bound. The first images need bits to pop
 before any are there: the stack starts from a fixed pseudo-random seed, whose bits are the price of
-an archive, whatever its size.
+an archive of any size.
 
 Everything that selects a probability is an integer, on both sides: the networks are
 `codec.models.vae.exact_mlp`; z is the number of one of `bins` intervals of equal mass of N(0, 1); a
@@ -179,7 +179,7 @@ class BitsBackCoder:
     ) -> AnsCoder | None:
         """The stack that holds images int32 (n, 784) of 0 and 1; None if the seed ran out.
 
-        watch   is told the images of every group and the codes, int32 (m · k,), chosen for them
+        watch   is called with the images of each group and its codes, int32 (m · k,)
         """
         stack = AnsCoder.seeded(seed_words, SEED)
         for begin, end in groups(len(images), self.largest_group):
@@ -248,7 +248,7 @@ def load_bits_back(
     *,
     device: torch.device | str,
 ) -> BitsBackCoder:
-    """Build the coder from the contents of a weights file; it runs on the CPU, whatever `device`.
+    """Build the coder from the contents of a weights file; it runs on the CPU for every `device`.
 
     Raises `WeightsMismatchError` when the file does not hold such a model.
     """

@@ -84,12 +84,10 @@ class ExactMlp:
 
     @property
     def inputs(self) -> int:
-        """Width of the input."""
         return int(self.layers[0].weight.shape[1])
 
     @property
     def outputs(self) -> int:
-        """Width of the output."""
         return int(self.layers[-1].weight.shape[0])
 
     def __call__(self, values: Int32Array) -> Int32Array:

@@ -19,7 +19,7 @@ precision 1/σ² − 1, so that
                  evidence. The same rungs select the tables of vae-vbq
 
 Floating point chooses symbols, integers choose tables: a last-bit difference never moves a parse.
-Encoding with vae-rec takes about ten milliseconds for each block of an image, all else far less.
+Encoding with vae-rec takes about ten milliseconds for each block of an image, the others far less.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Posterior:
 
 
 def posterior_from_network(mean: Float32Array, log_variance: Float32Array) -> Posterior:
-    """Bring what an encoder network said, (n, k) each, inside what can be coded."""
+    """Clip the outputs of an encoder network, (n, k) each, to the range that can be coded."""
     bounded = np.clip(np.nan_to_num(mean.astype(np.float64), nan=0.0), -1e6, 1e6)
     logs = np.clip(np.nan_to_num(log_variance.astype(np.float64), nan=0.0), -20.0, 20.0)
     return Posterior(bounded, np.exp(logs))
@@ -142,7 +142,6 @@ class RoundingCoder:
         return [Message(symbols.ravel(), np.tile(rungs, len(symbols)), self.tables)]
 
     def codes(self, decoder: SymbolDecoder, count: int, hundredths: int) -> Float32Array:
-        """Multiples of the steps."""
         rungs = rungs_at(hundredths, self.offsets)
         symbols = decoder.get(np.tile(rungs, count), self.tables).reshape(count, -1)
         return quantize.multiples(symbols, step_sizes()[rungs])
@@ -235,7 +234,6 @@ class RelativeEntropyCoder:
         ]
 
     def codes(self, decoder: SymbolDecoder, count: int, hundredths: int) -> Float32Array:
-        """The candidates that the indexes name."""
         layout, tables = self.layout(hundredths)
         indexes = np.tile(tables, count)
         classes = decoder.get(indexes, self.tables)
@@ -277,7 +275,6 @@ class VariationalBayesianCoder:
         return [Message(symbols.ravel(), np.tile(rungs, len(symbols)), self.tables)]
 
     def codes(self, decoder: SymbolDecoder, count: int, hundredths: int) -> Float32Array:
-        """The prior's quantiles."""
         rungs = rungs_at(hundredths, self.offsets)
         symbols = decoder.get(np.tile(rungs, count), self.tables).reshape(count, -1)
         if symbols.size and not 1 <= symbols.min() <= symbols.max() < 2**DYADIC_BITS:
