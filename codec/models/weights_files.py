@@ -23,6 +23,7 @@ from bitstream.errors import WeightsMismatchError, WeightsMissingError
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+    from bitstream.arrays import Array
     from codec.models.family import Family
 
 ENVIRONMENT_VARIABLE = "CALOTYPE_WEIGHTS"
@@ -267,6 +268,19 @@ def read_config(metadata: Mapping[str, str], kind: type[Config], **defaults: obj
         raise WeightsMismatchError(
             f"weights file: its configuration is unreadable ({error!r}); export it again"
         ) from error
+
+
+def stored(arrays: Mapping[str, Array], name: str, dtype: str | None = None, *shape: int) -> Any:
+    """An array of a weights file; raises `WeightsMismatchError` for one of another kind.
+
+    dtype, shape   that it has to have; without a dtype it only has to be there
+    """
+    array = arrays.get(name)
+    if array is None or (dtype is not None and (array.dtype != dtype or array.shape != shape)):
+        found = "missing" if array is None else f"{array.dtype}{list(array.shape)}"
+        expected = "" if dtype is None else f", expected {dtype}{list(shape)}"
+        raise WeightsMismatchError(f"weights file: {name} is {found}{expected}")
+    return array
 
 
 @lru_cache(maxsize=1024)

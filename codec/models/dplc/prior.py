@@ -31,6 +31,7 @@ from bitstream.tables import TableSet
 from codec.coding.bits_back_tables import LOG_ODDS_BITS, LOG_ODDS_REACH, log_odds_index
 from codec.coding.exact_layers import ACTIVATION_BITS, ACTIVATION_LIMIT
 from codec.coding.prior_tables import bernoulli_tables, symbol_bits
+from codec.models.weights_files import stored
 
 MAX_BITS = 2**12
 """Of a block. With |b| up to 2²² and |W| up to 2¹⁵ the sums stay below 2²⁸: inside int32."""
@@ -123,12 +124,9 @@ class ExactBitPrior:
         cls, arrays: Mapping[str, Array], prefix: str, tables: TableSet
     ) -> ExactBitPrior:
         """The inverse of `to_arrays`. Raises `WeightsMismatchError`."""
-        weight, bias = (arrays.get(prefix + name) for name in ("weight", "bias"))
-        if weight is None or bias is None:
-            missing = prefix + ("weight" if weight is None else "bias")
-            raise WeightsMismatchError(f"weights file: it holds no array {missing}")
+        weight, bias = (stored(arrays, prefix + name) for name in ("weight", "bias"))
         # The constructor checks dtypes and shapes.
-        return cls(weight, bias, tables)  # type: ignore[arg-type]
+        return cls(weight, bias, tables)
 
     def encode(self, bits: BoolArray, encoder: SymbolEncoder) -> None:
         """Append the n messages of bits (blocks, n)."""

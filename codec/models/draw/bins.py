@@ -36,8 +36,8 @@ from codec.models.draw.tables import (
     reciprocals,
     rising,
     rounded,
-    stored,
 )
+from codec.models.weights_files import stored
 
 LOG_VARIANCES = (-11, 2)  # of the posterior; training keeps it within these
 LARGEST_BITS = 10

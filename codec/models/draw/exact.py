@@ -31,6 +31,7 @@ from codec.coding.exact_layers import (
     interpolate_knots,
 )
 from codec.models.draw.recursion import DrawConfig, Recursion
+from codec.models.weights_files import stored
 
 UNIT_BITS = 12
 MAX_WEIGHT_BITS = 14
@@ -80,14 +81,14 @@ class ExactDraw:
         }
         limit, one = ACTIVATION_LIMIT, 2**UNIT_BITS
         # What bounds the activations, and with them every sum of products.
-        self._start = _tensor(_take(arrays, "start", np.int32, config.canvas_channels, limit=limit))
-        self._sigmoid = _tensor(_take(arrays, "sigmoid", np.int16, CURVE_POINTS, limit=one))
-        self._tanh = _tensor(_take(arrays, "tanh", np.int16, CURVE_POINTS, limit=one))
-        self._scales = _tensor(_take(arrays, "scales", np.int32, SCALE_LEVELS))
+        self._start = _tensor(_take(arrays, "start", "int32", config.canvas_channels, limit=limit))
+        self._sigmoid = _tensor(_take(arrays, "sigmoid", "int16", CURVE_POINTS, limit=one))
+        self._tanh = _tensor(_take(arrays, "tanh", "int16", CURVE_POINTS, limit=one))
+        self._scales = _tensor(_take(arrays, "scales", "int32", SCALE_LEVELS))
         self._steps: list[Int32Array] = []
         if config.posterior == "uniform":
             self._steps = [
-                _take(arrays, f"steps{level}", np.int32, config.knots, codes, limit=limit)
+                _take(arrays, f"steps{level}", "int32", config.knots, codes, limit=limit)
                 for level, codes in enumerate(config.codes)
             ]
         self._set_quality(10_000)
@@ -204,17 +205,12 @@ def log_scale_levels(config: DrawConfig) -> Float64Array:
 def _take(
     arrays: Mapping[str, Array],
     name: str,
-    dtype: type[np.generic],
+    dtype: str,
     *shape: int,
     limit: int | None = None,
 ) -> Any:
     """An array of a weights file, checked; `limit` is the largest magnitude."""
-    array = arrays.get(f"exact.{name}")
-    if array is None or array.dtype != dtype or array.shape != shape:
-        found = "missing" if array is None else f"{array.dtype}{list(array.shape)}"
-        raise WeightsMismatchError(
-            f"weights file: exact.{name} is {found}, expected {np.dtype(dtype)}{list(shape)}"
-        )
+    array = stored(arrays, f"exact.{name}", dtype, *shape)
     largest = int(np.abs(array.astype(np.int64)).max())
     if limit is not None and largest > limit:
         raise WeightsMismatchError(
@@ -226,9 +222,9 @@ def _take(
 def _convolution(
     arrays: Mapping[str, Array], name: str, knots: int, inputs: int, outputs: int
 ) -> ExactConvolution:
-    weight = _take(arrays, f"{name}.weight", np.int16, outputs, inputs, 3, 3)
-    bias = _take(arrays, f"{name}.bias", np.int32, knots, outputs)
-    bits = int(_take(arrays, f"{name}.weight_bits", np.int32))
+    weight = _take(arrays, f"{name}.weight", "int16", outputs, inputs, 3, 3)
+    bias = _take(arrays, f"{name}.bias", "int32", knots, outputs)
+    bits = int(_take(arrays, f"{name}.weight_bits", "int32"))
     if not 1 <= bits <= MAX_WEIGHT_BITS:
         raise WeightsMismatchError(
             f"weights file: exact.{name}.weight_bits is {bits}, expected 1 .. {MAX_WEIGHT_BITS}"

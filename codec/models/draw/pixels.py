@@ -32,8 +32,8 @@ from codec.models.draw.tables import (
     push_known,
     reciprocals,
     rising,
-    stored,
 )
+from codec.models.weights_files import stored
 
 LOG_SCALES = (-7, 2)  # of the logistic likelihood
 LEVELS = 256

@@ -7,9 +7,6 @@ of the network are in units of 2⁻¹².
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 from torch import Tensor
 
@@ -36,13 +33,6 @@ def log_levels(said: Int64Array, bounds: tuple[int, int]) -> Int64Array:
     offset = (-bounds[0] << UNIT_BITS) + (1 << (LEVEL_BITS - 1))
     found: Int64Array = np.clip((said + offset) >> LEVEL_BITS, 0, level_count(bounds) - 1)
     return found
-
-
-def stored(arrays: Mapping[str, Array], name: str) -> Any:
-    """An array of a weights file. Raises `WeightsMismatchError` where it is missing."""
-    if name not in arrays:
-        raise WeightsMismatchError(f"weights file: it holds no {name}")
-    return arrays[name]
 
 
 def push_known(stack: AnsCoder, own: Int64Array, below: Int64Array, entries: int) -> None:

@@ -49,6 +49,7 @@ from codec.models.sheets import (
 from codec.models.vae import ARCHIVE
 from codec.models.vae.coder import read_vae_config
 from codec.models.vae.exact_mlp import ExactMlp, mlp_from_arrays
+from codec.models.weights_files import stored
 
 PIXELS = BLOCK * BLOCK
 SEED = 0xCA13
@@ -254,13 +255,11 @@ def load_bits_back(
     """
     read_vae_config(metadata, "bernoulli")
     names = ("edges", "centres", "reciprocals", "distribution")
-    missing = [name for name in names if f"posterior.{name}" not in arrays]
-    if missing:
-        raise WeightsMismatchError(f"weights file: it holds no posterior.{missing[0]}")
+    posterior = PosteriorTables(*(stored(arrays, f"posterior.{name}") for name in names))
     return BitsBackCoder(
         mlp_from_arrays("encoder", arrays),
         mlp_from_arrays("decoder", arrays),
-        PosteriorTables(*(arrays[f"posterior.{name}"] for name in names)),  # type: ignore[arg-type]
+        posterior,
         TableSet.from_arrays(arrays, "pixel_tables."),
         weights_hash,
     )

@@ -27,6 +27,7 @@ from codec.coding.exact_layers import (
     check_sums,
     finest_bits,
 )
+from codec.models.weights_files import stored
 
 MAX_WEIGHT_BITS = 12
 
@@ -130,17 +131,9 @@ def mlp_from_arrays(prefix: str, arrays: Mapping[str, Array]) -> ExactMlp:
     layers: list[ExactLinear] = []
     while f"{prefix}.{len(layers)}.weight" in arrays:
         name = f"{prefix}.{len(layers)}"
-        try:
-            weight, bias = arrays[name + ".weight"], arrays[name + ".bias"]
-            bits = arrays[name + ".weight_bits"]
-        except KeyError as error:
-            raise WeightsMismatchError(f"weights file: layer {name} is incomplete") from error
-        if bits.dtype != np.int32 or bits.shape != ():
-            raise WeightsMismatchError(
-                f"weights file: {name}.weight_bits is {bits.dtype}{list(bits.shape)}, "
-                "expected one int32"
-            )
-        layers.append(ExactLinear(weight, bias, int(bits)))  # type: ignore[arg-type]
+        weight, bias = (stored(arrays, f"{name}.{part}") for part in ("weight", "bias"))
+        bits = stored(arrays, f"{name}.weight_bits", "int32")
+        layers.append(ExactLinear(weight, bias, int(bits)))
     if not layers:
         raise WeightsMismatchError(f"weights file: it holds no exact network {prefix!r}")
     return ExactMlp(layers)

@@ -45,6 +45,7 @@ from codec.coding.prior_tables import (
     step_sizes,
     uniform_tables,
 )
+from codec.models.weights_files import stored
 
 NEUTRAL_QUALITY = 75
 QUALITY_PER_OCTAVE = 6.25  # of β; a step halves over twice as much
@@ -288,30 +289,19 @@ _INDEX_TABLES = uniform_tables(channel_simulation.INDEX_BITS - 1)
 def coder_from_arrays(name: str, arrays: Mapping[str, Array], dimensions: int) -> SampleCoder:
     """The coder of a model's name, with its tables. Raises `WeightsMismatchError`."""
     if name == "vae-rec":
-        layouts = _ints(arrays, "rec_layouts")
+        layouts = stored(arrays, "rec_layouts")
         if layouts.shape[1:] != (dimensions,):
             raise WeightsMismatchError(
                 f"weights file: rec_layouts is {layouts.dtype}{list(layouts.shape)}, "
                 f"expected int32[sets, {dimensions}]"
             )
         return RelativeEntropyCoder(TableSet.from_arrays(arrays, "rec_tables."), layouts)
-    offsets = _ints(arrays, "rung_offsets")
-    if offsets.shape != (dimensions,) or offsets.dtype != np.int32:
-        raise WeightsMismatchError(
-            f"weights file: rung_offsets is {offsets.dtype}{list(offsets.shape)}, "
-            f"expected int32[{dimensions}]"
-        )
+    offsets = stored(arrays, "rung_offsets", "int32", dimensions)
     if name == "vae-vbq":
         return VariationalBayesianCoder(TableSet.from_arrays(arrays, "vbq_tables."), offsets)
     if name == "vae-dither":
         return DitheringCoder(TableSet.from_arrays(arrays, "dither_tables."), offsets)
     return RoundingCoder(TableSet.from_arrays(arrays, "round_tables."), offsets)
-
-
-def _ints(arrays: Mapping[str, Array], name: str) -> Int32Array:
-    if name not in arrays or arrays[name].dtype != np.int32:
-        raise WeightsMismatchError(f"weights file: it holds no int32 array {name!r}")
-    return arrays[name]  # type: ignore[return-value]
 
 
 def _require_tables(name: str, tables: TableSet, count: int) -> None:
