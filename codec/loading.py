@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from bitstream.errors import UsageError
 from codec.models.base import RealisticModel
-from codec.models.catalog import family_of, find_family, split_name
-from codec.models.family import Family
+from codec.models.catalog import find_model, model_numbered, split_name
+from codec.models.spec import ModelSpec
 from codec.models.weights_files import (
     ENVIRONMENT_VARIABLE,
     HASH_BYTES,
@@ -61,21 +61,21 @@ def load_model(
     device, a checkpoint of another model, or an extra that is not installed.
     """
     name, detail = split_name(str(model_id))
-    family = find_family(name)
-    purpose = "The device 'cuda'" if device == "cuda" else f"The model {family.name!r}"
+    spec = find_model(name)
+    purpose = "The device 'cuda'" if device == "cuda" else f"The model {spec.name!r}"
     with extra_needed_by(purpose):
-        if family.variants:
-            variant = family.variant(detail)
-            path = find_checkpoint(family.name, weights_hash, checkpoint)
-            chosen = _device(family, device)
-            return _load_checkpoint(family, variant, path, cached_hash(path), chosen)
+        if spec.variants:
+            variant = spec.variant(detail)
+            path = find_checkpoint(spec.name, weights_hash, checkpoint)
+            chosen = _device(spec, device)
+            return _load_checkpoint(spec, variant, path, cached_hash(path), chosen)
         if checkpoint is not None:
             raise UsageError(
-                f"a checkpoint was given, but the model is {family.name!r}, which has weights of "
+                f"a checkpoint was given, but the model is {spec.name!r}, which has weights of "
                 "its own: leave it out"
             )
-        file = find_weights(family, weights_hash, detail)
-        return _load(family, file, cached_hash(file.path), _device(family, device))
+        file = find_weights(spec, weights_hash, detail)
+        return _load(spec, file, cached_hash(file.path), _device(spec, device))
 
 
 def load_model_of(
@@ -83,9 +83,9 @@ def load_model_of(
 ) -> LoadedModel:
     """Load the model that a file was written with; otherwise as `load_model`."""
     name: int | str = header.model_id
-    family = family_of(header.model_id)
-    if family is not None and family.variants:
-        name = f"{family.name}:{family.variant_name(header.variant)}"
+    spec = model_numbered(header.model_id)
+    if spec is not None and spec.variants:
+        name = f"{spec.name}:{spec.variant_name(header.variant)}"
     return load_model(name, weights_hash=header.weights_hash, device=device, checkpoint=checkpoint)
 
 
@@ -106,15 +106,15 @@ def with_realism(model: LoadedModel, realism: float) -> LoadedModel:
         return model.with_realism(realism)
 
 
-def _device(family: Family, name: str) -> str:
-    if not family.needs_torch and name == "auto" and "torch" not in sys.modules:
+def _device(spec: ModelSpec, name: str) -> str:
+    if not spec.needs_torch and name == "auto" and "torch" not in sys.modules:
         return "cpu"  # to look for a GPU takes longer than to code most photographs
-    if name == "cpu" or name in family.devices:
+    if name == "cpu" or name in spec.devices:
         return name
     if name not in ("auto", "cuda"):
-        known = ", ".join(("auto", "cpu", *family.devices, "cuda"))
+        known = ", ".join(("auto", "cpu", *spec.devices, "cuda"))
         raise UsageError(
-            f"device {name!r} was given, but the model {family.name!r} computes on one of {known}"
+            f"device {name!r} was given, but the model {spec.name!r} computes on one of {known}"
         )
     import torch
 
@@ -126,15 +126,15 @@ def _device(family: Family, name: str) -> str:
 
 
 @lru_cache(maxsize=8)
-def _load(family: Family, file: WeightsFile, digest: bytes, device: str) -> LoadedModel:
+def _load(spec: ModelSpec, file: WeightsFile, digest: bytes, device: str) -> LoadedModel:
     arrays, metadata = read_weights(file)
-    return family.load(arrays, metadata, digest[:HASH_BYTES], device=device)
+    return spec.load(arrays, metadata, digest[:HASH_BYTES], device=device)
 
 
 @lru_cache(maxsize=2)
 def _load_checkpoint(
-    family: Family, variant: int, path: Path, digest: bytes, device: str
+    spec: ModelSpec, variant: int, path: Path, digest: bytes, device: str
 ) -> LoadedModel:
     data = read_bytes(path)
     digest = hashlib.sha256(data).digest()  # of what was read, if the file has changed since
-    return family.load(data, variant, digest[:HASH_BYTES], source=str(path), device=device)
+    return spec.load(data, variant, digest[:HASH_BYTES], source=str(path), device=device)

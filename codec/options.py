@@ -11,8 +11,8 @@ from dataclasses import dataclass, fields
 from typing import Any, TypedDict, TypeVar, cast
 
 from bitstream import UsageError, limits
-from codec.models.catalog import find_family, split_name
-from codec.models.family import Family
+from codec.models.catalog import find_model, split_name
+from codec.models.spec import ModelSpec
 
 PathName = str | os.PathLike[str]
 Region = tuple[int, int, int, int]
@@ -68,9 +68,9 @@ class CompressOptions:
         if not isinstance(self.model, str):
             raise UsageError(f"model {_shown(self.model)} was given, expected a name: 'photo'")
         name, detail = split_name(self.model)
-        family = find_family(name)
-        if family.variants:
-            self._check_foreign(family, detail, given)
+        spec = find_model(name)
+        if spec.variants:
+            self._check_foreign(spec, detail, given)
         elif self.checkpoint is not None:
             raise UsageError(
                 f"a checkpoint was given for the model {name!r}, which has weights of its own: "
@@ -78,17 +78,17 @@ class CompressOptions:
             )
 
     def _check_foreign(
-        self, family: Family, architecture: str | None, targets: Sequence[str]
+        self, spec: ModelSpec, architecture: str | None, targets: Sequence[str]
     ) -> None:
-        family.variant(architecture)
+        spec.variant(architecture)
         if targets:
             raise UsageError(
-                f"{targets[0]} was given, but a checkpoint of {family.name} has one rate: leave it "
+                f"{targets[0]} was given, but a checkpoint of {spec.name} has one rate: leave it "
                 "out, and choose the checkpoint that was trained for the rate you want"
             )
         if self.checkpoint is None:
             raise UsageError(
-                f"the model {family.name!r} has no weights of its own: give a checkpoint of "
+                f"the model {spec.name!r} has no weights of its own: give a checkpoint of "
                 f"{architecture} (checkpoint=PATH, or --checkpoint FILE)"
             )
 

@@ -5,7 +5,7 @@ from typing import Literal
 
 from bitstream import ChunkInfo, Header, Scan
 from bitstream.chunks import chunk_bytes
-from codec.models.catalog import family_of
+from codec.models.catalog import model_numbered
 
 NoisePolicy = Literal["none", "replay", "free"]
 
@@ -150,12 +150,12 @@ def file_info(found: Scan) -> FileInfo:
 
 
 def _model_name(header: Header) -> str | None:
-    family = family_of(header.model_id)
-    if family is None:
+    spec = model_numbered(header.model_id)
+    if spec is None:
         return None
-    if header.variant is not None and header.variant < len(family.variants):
-        return f"{family.name}:{family.variants[header.variant]}"
-    return family.name
+    if header.variant is not None and header.variant < len(spec.variants):
+        return f"{spec.name}:{spec.variants[header.variant]}"
+    return spec.name
 
 
 def _noise_policy(header: Header) -> NoisePolicy:

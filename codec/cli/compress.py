@@ -11,7 +11,7 @@ from codec.cli.completion import model_names
 from codec.cli.files import Job, allow_large_images, plan, read_input, write_output
 from codec.cli.progress import progress
 from codec.cli.values import parse_noise_seed, parse_size
-from codec.models.catalog import find_family, split_name
+from codec.models.catalog import find_model, split_name
 
 if TYPE_CHECKING:
     from codec import Compression
@@ -155,7 +155,7 @@ def _is_image(path: Path) -> bool:
 
 def _summary(done: "Compression") -> str:
     text = f"{done.width}×{done.height}  {done.size_bytes:,} bytes  {done.rate_bpp:.3f} bpp  "
-    if find_family(split_name(done.model_name)[0]).variants:
+    if find_model(split_name(done.model_name)[0]).variants:
         return f"{text}{done.model_name}, bound to this machine"
     text += f"quality {done.quality:g}"
     return text if done.psnr_db is None else f"{text}  {done.psnr_db:.2f} dB"

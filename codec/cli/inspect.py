@@ -8,7 +8,7 @@ import typer
 from bitstream import StreamError
 from codec.cli.batch import print_json
 from codec.cli.files import read_input, source_of
-from codec.models.catalog import family_of
+from codec.models.catalog import model_numbered
 
 if TYPE_CHECKING:
     from codec import FileInfo
@@ -39,8 +39,8 @@ def _lines(file: str, info: "FileInfo") -> list[str]:
     kind = {1: "gray", 3: "RGB"}[info.channels] + (" with alpha" if info.has_alpha else "")
     model = info.model_name or "unknown to this version"
     quality = f"{info.quality:g}"
-    family = family_of(info.model_id)
-    if family is not None and family.variants:
+    spec = model_numbered(info.model_id)
+    if spec is not None and spec.variants:
         quality = "one rate, that of the checkpoint"
     rows = {
         "file": f"{file}, {info.size_bytes:,} bytes, format version {info.format_version}",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from bitstream.errors import UnknownModelError
-from codec.models.family import Family
+from codec.models.spec import ModelSpec
 from codec.models.weights_files import WEIGHTS_FOLDER, registered
 
 FAMILIES = (
@@ -46,12 +46,12 @@ class ModelEntry:
 
 
 @lru_cache(maxsize=2)
-def _entries(modules: tuple[str, ...]) -> tuple[Family, ...]:
-    found = [entry for module in modules for entry in importlib.import_module(module).FAMILY]
+def _entries(modules: tuple[str, ...]) -> tuple[ModelSpec, ...]:
+    found = [entry for module in modules for entry in importlib.import_module(module).MODELS]
     return tuple(sorted(found, key=lambda entry: entry.model_id))
 
 
-def families() -> tuple[Family, ...]:
+def all_models() -> tuple[ModelSpec, ...]:
     """All models, in the order of their numbers."""
     return _entries(FAMILIES)
 
@@ -60,16 +60,16 @@ def list_models() -> tuple[ModelEntry, ...]:
     """Return the catalogue: numbers, names and weights of the models.  Imports no torch."""
     return tuple(
         ModelEntry(
-            family.model_id,
-            family.name,
-            family.description,
-            family.layers,
+            spec.model_id,
+            spec.name,
+            spec.description,
+            spec.layers,
             tuple(
                 WeightsEntry(file.path.name, file.sha256)
-                for file in registered(WEIGHTS_FOLDER, family.name)
+                for file in registered(WEIGHTS_FOLDER, spec.name)
             ),
         )
-        for family in families()
+        for spec in all_models()
     )
 
 
@@ -79,17 +79,17 @@ def split_name(text: str) -> tuple[str, str | None]:
     return name, detail if colon else None
 
 
-def family_of(model_id: int) -> Family | None:
+def model_numbered(model_id: int) -> ModelSpec | None:
     """The model of this number, if this version knows it."""
-    return next((family for family in families() if family.model_id == model_id), None)
+    return next((spec for spec in all_models() if spec.model_id == model_id), None)
 
 
-def find_family(name_or_id: str | int) -> Family:
+def find_model(name_or_id: str | int) -> ModelSpec:
     """The model of this name or number; raises `UnknownModelError`."""
-    for family in families():
-        if name_or_id in (family.name, family.model_id, str(family.model_id)):
-            return family
-    known = ", ".join(f"{family.name} ({family.model_id})" for family in families())
+    for spec in all_models():
+        if name_or_id in (spec.name, spec.model_id, str(spec.model_id)):
+            return spec
+    known = ", ".join(f"{spec.name} ({spec.model_id})" for spec in all_models())
     raise UnknownModelError(
         f"model {name_or_id!r} is unknown; this version knows {known}. "
         "A newer version of calotype may know more"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
     from bitstream.arrays import Array
-    from codec.models.family import Family
+    from codec.models.spec import ModelSpec
 
 ENVIRONMENT_VARIABLE = "CALOTYPE_WEIGHTS"
 WEIGHTS_FOLDER = Path(__file__).resolve().parent.parent / "weights"
@@ -86,7 +86,7 @@ def weights_of(
                 yield WeightsFile(path, cached_hash(path).hex())
 
 
-def find_weights(family: Family, weights_hash: bytes | None, stem: str | None) -> WeightsFile:
+def find_weights(spec: ModelSpec, weights_hash: bytes | None, stem: str | None) -> WeightsFile:
     """The weights of a model.
 
     weights_hash  the first 8 bytes of their SHA-256; None takes the default weights
@@ -95,16 +95,16 @@ def find_weights(family: Family, weights_hash: bytes | None, stem: str | None) -
     Raises `WeightsMissingError`.
     """
     if weights_hash is None:
-        candidates = weights_of(family.name, family.exports, stem)
+        candidates = weights_of(spec.name, spec.exports, stem)
     else:  # of registries alone: to find a hash no other file need be read
-        candidates = (file for folder in folders() for file in registered(folder, family.name))
+        candidates = (file for folder in folders() for file in registered(folder, spec.name))
     found: list[str] = []
     for file in candidates:
         found.append(f"{file.sha256[: 2 * HASH_BYTES]} {file.path.stem}")
         is_hash = weights_hash is None or file.sha256.startswith(weights_hash.hex())
         if is_hash and stem in (None, file.path.stem) and file.path.exists():
             return file
-    name, listed = family.name, ", ".join(found) or "none"
+    name, listed = spec.name, ", ".join(found) or "none"
     if weights_hash is not None:
         path = find_by_hash(weights_hash, (SUFFIX,))
         if path is not None:

@@ -1,6 +1,6 @@
 """Checkpoints of CompressAI's zoo, which a person brings."""
 
-from codec.models.family import Family
+from codec.models.spec import ModelSpec
 
 ARCHITECTURES = (
     "bmshj2018-factorized",
@@ -12,11 +12,11 @@ ARCHITECTURES = (
     "cheng2020-attn",
 )
 
-COMPRESSAI = Family(
+COMPRESSAI = ModelSpec(
     10,
     "compressai",
     "photographs: a checkpoint of CompressAI's zoo that you bring",
     "codec.models.compressai.checkpoint:load_zoo",
     variants=ARCHITECTURES,
 )
-FAMILY = (COMPRESSAI,)
+MODELS = (COMPRESSAI,)

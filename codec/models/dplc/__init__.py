@@ -4,13 +4,13 @@ A demonstration of Tschannen, Agustsson and Lucic 2018, "Deep generative models 
 distribution-preserving lossy compression"; not for photographs in daily use.
 """
 
-from codec.models.family import Family
+from codec.models.spec import ModelSpec
 
-DPLC = Family(
+DPLC = ModelSpec(
     3,
     "dplc",
     "demonstration, not for daily use: distribution-preserving, decoded with noise",
     "codec.models.dplc.coder:load_dplc",
     exports=("dplc-digits",),
 )
-FAMILY = (DPLC,)
+MODELS = (DPLC,)

@@ -4,9 +4,9 @@ A demonstration of Gregor et al. 2016, "Towards conceptual compression"; not for
 daily use.
 """
 
-from codec.models.family import Family
+from codec.models.spec import ModelSpec
 
-DRAW = Family(
+DRAW = ModelSpec(
     2,
     "draw",
     "demonstration, not for daily use: convolutional DRAW, a layer for every step",
@@ -14,11 +14,11 @@ DRAW = Family(
     layers=8,
     exports=("draw-files",),
 )
-ARCHIVE = Family(
+ARCHIVE = ModelSpec(
     9,
     "draw-bits-back",
     "small images: DRAW, lossless archive by bits-back coding",
     "codec.models.draw.archive:load_draw_bits_back",
     exports=("draw-digits", "draw-colour"),
 )
-FAMILY = (DRAW, ARCHIVE)
+MODELS = (DRAW, ARCHIVE)

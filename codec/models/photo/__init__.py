@@ -1,8 +1,8 @@
 """Photographs: a variational autoencoder with a hyperprior. The model for daily use."""
 
-from codec.models.family import Family
+from codec.models.spec import ModelSpec
 
-PHOTO = Family(
+PHOTO = ModelSpec(
     1,
     "photo",
     "photographs: variational autoencoder with a hyperprior",
@@ -10,4 +10,4 @@ PHOTO = Family(
     needs_torch=False,
     devices=("openvino",),
 )
-FAMILY = (PHOTO,)
+MODELS = (PHOTO,)

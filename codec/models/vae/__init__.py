@@ -3,7 +3,7 @@
 What each way costs beside the theory is measured on them; they code grey digits and nothing else.
 """
 
-from codec.models.family import Family
+from codec.models.spec import ModelSpec
 
 _WAYS = (
     (4, "vae-round", "means rounded to a grid"),
@@ -13,7 +13,7 @@ _WAYS = (
 )
 
 LOSSY = tuple(
-    Family(
+    ModelSpec(
         number,
         name,
         f"grey digits: VAE, {way}",
@@ -22,11 +22,11 @@ LOSSY = tuple(
     )
     for number, name, way in _WAYS
 )
-ARCHIVE = Family(
+ARCHIVE = ModelSpec(
     8,
     "vae-bits-back",
     "black-and-white digits: VAE, lossless archive by bits-back coding",
     "codec.models.vae.archive:load_bits_back",
     exports=("digits-vae-binary",),
 )
-FAMILY = (*LOSSY, ARCHIVE)
+MODELS = (*LOSSY, ARCHIVE)

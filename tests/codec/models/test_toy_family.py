@@ -62,9 +62,9 @@ def test_the_command_knows_it(weights: Path, tmp_path: Path) -> None:
 
 
 def test_numbers_and_names_are_of_one_model_each() -> None:
-    families = catalog.families()
-    for values in ({f.model_id for f in families}, {f.name for f in families}):
-        assert len(values) == len(families)
+    models = catalog.all_models()
+    for values in ({one.model_id for one in models}, {one.name for one in models}):
+        assert len(values) == len(models)
 
 
 @pytest.mark.usefixtures("weights")

@@ -1,11 +1,11 @@
 """A family for tests: the mean colour of each block."""
 
-from codec.models.family import Family
+from codec.models.spec import ModelSpec
 
-TOY = Family(
+TOY = ModelSpec(
     64999,
     "toy",
     "tests: the mean colour of each block",
     "tests.codec.models.toy.coder:load_toy",
 )
-FAMILY = (TOY,)
+MODELS = (TOY,)

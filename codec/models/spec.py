@@ -1,6 +1,6 @@
 """The entry of a model in the catalogue: what is known of it before it is loaded.
 
-A family is one folder. Its `__init__` defines `FAMILY`, an entry for each of its models, and one
+A family is one folder. Its `__init__` defines `MODELS`, a `ModelSpec` for each of its models, and one
 line of `codec.models.catalog` names the folder. A loaded model shows by the protocols of
 `codec.models.base` what it can do besides coding. This module imports neither torch nor NumPy.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Family:
+class ModelSpec:
     """A model of a family.
 
     model_id     its number in the file format, which never changes and is never used again
