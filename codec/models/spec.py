@@ -1,6 +1,6 @@
 """The entry of a model in the catalogue: what is known of it before it is loaded.
 
-A family is one folder. Its `__init__` defines `MODELS`, a `ModelSpec` for each of its models, and one
+A family is one folder. Its `__init__` defines `MODELS`, a `ModelSpec` for each model, and one
 line of `codec.models.catalog` names the folder. A loaded model shows by the protocols of
 `codec.models.base` what it can do besides coding. This module imports neither torch nor NumPy.
 """

@@ -134,5 +134,7 @@ def test_wrong_arrays_are_refused() -> None:
 @pytest.mark.parametrize("bits", [np.array([12], np.int32), np.array(12.0), np.array(np.inf)])
 def test_weight_bits_are_one_integer(bits: npt.NDArray[np.generic]) -> None:
     arrays = {**mlp_to_arrays("net", random_layers(6, 5, 3)), "net.0.weight_bits": bits}
-    with pytest.raises(WeightsMismatchError, match=r"net\.0\.weight_bits is .*, expected int32\[\]"):
+    with pytest.raises(
+        WeightsMismatchError, match=r"net\.0\.weight_bits is .*, expected int32\[\]"
+    ):
         mlp_from_arrays("net", arrays)
