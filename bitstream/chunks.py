@@ -3,7 +3,8 @@
     file:   | signature, 8 bytes | version, 1 byte | chunk | chunk | ...
     chunk:  | length, varint | type, 4 bytes | payload, ``length`` bytes | CRC-32, 4 bytes |
 
-FORMAT.md has the details.
+FORMAT.md has the details.  The kinds of chunks and their order are in `grammar.py`, those of
+metadata in its `METADATA`.
 """
 
 import zlib

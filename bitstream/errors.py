@@ -1,4 +1,4 @@
-"""Every exception of the project, in one tree.
+"""The root of the project's exceptions, their exit codes, and those of files and models.
 
     CalotypeError                       exit code 1
     ├── UsageError (and ValueError)     2   an argument has an unusable value
@@ -25,6 +25,15 @@
     │   ├── WeightsMismatchError            the weights are not those the file was written with
     │   └── TableError                      probability tables that break a rule
     └── OutputError                     6   the output cannot be written
+
+Other packages add subclasses beside the code that raises them, with the exit code of their parent:
+
+    MissingExtraError (UsageError)      codec/system/missing_extra.py
+    WorkerError (CalotypeError)         codec/system/workers.py
+    OverlapError (UsageError), ResultFileError (InputError), MeasurementError (CalotypeError)
+                                        codec/rate_distortion/errors.py
+    UserCodeError (ModelError)          codec/rate_distortion/user_code/load_file.py
+    ProcessLostError (CalotypeError)    training/loop/process_group.py
 
 ``exit_code`` is what the command returns when the error ends it.  A message says what was read,
 what was expected, and what to do.

@@ -20,8 +20,8 @@ from benchmarks.harness.results import Report
 from benchmarks.harness.small_images import rounded
 from bitstream.arrays import Float32Array, Float64Array
 from codec.priors import StandardNormal
-from codec.rate_distortion.annealing.pilot import MoveSettings
 from codec.rate_distortion.annealing.rd_curve import rd_samples
+from codec.rate_distortion.annealing.settings import MoveSettings
 from codec.rate_distortion.annealing.summary import (
     CurveSamples,
     bootstrap_interval,

@@ -30,7 +30,8 @@ from bitstream.errors import UsageError
 from codec.datasets.arrays import read_images
 from codec.models.generative.weights_file import load_generative
 from codec.priors import LatentPrior, StandardNormal
-from codec.rate_distortion.annealing.rd_curve import ROWS_PER_BLOCK, rd_curve
+from codec.rate_distortion.annealing.rd_curve import rd_curve
+from codec.rate_distortion.annealing.settings import ROWS_PER_BLOCK
 from codec.rate_distortion.annealing.tempering import TemperedTarget
 from codec.rate_distortion.distortions import SumSquaredError
 from codec.rate_distortion.known.linear_decoder import LinearGaussianDecoder

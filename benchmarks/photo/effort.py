@@ -5,7 +5,7 @@
 The result file has a part for each set, and in it for each effort the rate and PSNR at each
 quality, the BD-rates against effort 1 and against AVIF, how long encoding takes beside effort 1,
 and how many more or fewer bits each file has than effort 1 needs for the same picture at the same
-PSNR (the encoder promises not more).
+PSNR. The encoder is built so that no file has more.
 """
 
 from __future__ import annotations

@@ -320,8 +320,8 @@ def headline_section(folder: Path) -> str:
     columns = [f"equal {metric}, {title}" for metric in metrics for title in SETS.values()]
     claims = [*list(speed_rows(load(folder, "speed")))[:1], *install_rows(load(folder, "install"))]
     return section(
-        "What `photo` needs more or fewer bytes than others (BD-rate, whole files; negative: "
-        "fewer):",
+        "How many more or fewer bytes `photo` needs than other codecs at equal quality (BD-rate of "
+        "whole files; negative: fewer):",
         table(["against", *columns], rows),
         table(CLAIMS, claims),
     )

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from codec.rate_distortion.annealing.settings import Settings
+
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
@@ -57,9 +59,11 @@ def bound(
             help="Slopes to report, in geometric steps; found automatically by default.",
         ),
     ] = None,
-    temperatures: Annotated[int, typer.Option(min=1, help="Steps of the annealing.")] = 1000,
-    chains: Annotated[int, typer.Option(min=2, help="Chains for each image.")] = 20,
-    seed: Annotated[int, typer.Option(min=0, help="Of all random numbers.")] = 0,
+    temperatures: Annotated[
+        int, typer.Option(min=1, help="Steps of the annealing.")
+    ] = Settings.temperatures,
+    chains: Annotated[int, typer.Option(min=2, help="Chains for each image.")] = Settings.chains,
+    seed: Annotated[int, typer.Option(min=0, help="Of all random numbers.")] = Settings.seed,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     prior_dim: Annotated[
         int | None,
@@ -91,7 +95,7 @@ def bound(
     with extra_needed_by("calotype bound"):
         import torch  # noqa: F401 - before anything is read
     from codec.cli.progress import progress
-    from codec.rate_distortion.annealing.rd_curve import Settings, rd_curve
+    from codec.rate_distortion.annealing.rd_curve import rd_curve
     from codec.rate_distortion.ladder.model_file import ModelResult
     from codec.rate_distortion.report.figure import plot_available, plot_missing
     from codec.rate_distortion.user_code.adapters import usable_device

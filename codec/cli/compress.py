@@ -12,6 +12,7 @@ from codec.cli.files import Job, allow_large_images, plan, read_input, write_out
 from codec.cli.progress import progress
 from codec.cli.values import parse_noise_seed, parse_size
 from codec.models.catalog import find_model, split_name
+from codec.options import DEFAULT_QUALITY
 
 if TYPE_CHECKING:
     from codec import Compression
@@ -46,7 +47,9 @@ def compress(
     ] = None,
     quality: Annotated[
         float | None,
-        typer.Option("--quality", "-q", help="1 .. 100, larger is better; 75 by default."),
+        typer.Option(
+            "--quality", "-q", help=f"1 .. 100, larger is better; {DEFAULT_QUALITY:g} by default."
+        ),
     ] = None,
     bpp: Annotated[
         float | None,

@@ -28,6 +28,7 @@ import numpy as np
 
 from bitstream import UsageError
 from bitstream.arrays import Uint8Array
+from codec.options import DEFAULT_QUALITY, CompressOptions
 from codec.system.missing_extra import extra_needed_by
 
 with extra_needed_by("codec.plugins.numcodecs"):
@@ -43,9 +44,9 @@ class Calotype(Codec):  # type: ignore[misc]  # numcodecs has no types
 
     codec_id = "calotype"
 
-    def __init__(self, quality: float = 75.0, model: str = "photo", effort: int = 1) -> None:
-        from codec.options import CompressOptions
-
+    def __init__(
+        self, quality: float = DEFAULT_QUALITY, model: str = "photo", effort: int = 1
+    ) -> None:
         # Checked here, where the array is made, and not when its first chunk is written.
         options = CompressOptions(quality=quality, model=model, effort=effort)
         self.quality, self.model, self.effort = options.quality, options.model, options.effort

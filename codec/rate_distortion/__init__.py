@@ -67,10 +67,10 @@ if TYPE_CHECKING:
     from codec.priors import GaussianMixture as GaussianMixture
     from codec.priors import LatentPrior as LatentPrior
     from codec.priors import StandardNormal as StandardNormal
-    from codec.rate_distortion.annealing.pilot import MoveSettings as MoveSettings
-    from codec.rate_distortion.annealing.rd_curve import Settings as Settings
     from codec.rate_distortion.annealing.rd_curve import rd_curve as rd_curve
     from codec.rate_distortion.annealing.rd_curve import rd_samples as rd_samples
+    from codec.rate_distortion.annealing.settings import MoveSettings as MoveSettings
+    from codec.rate_distortion.annealing.settings import Settings as Settings
     from codec.rate_distortion.bounds import amortized_bound as amortized_bound
     from codec.rate_distortion.bounds import nerd_bound as nerd_bound
     from codec.rate_distortion.bounds import particle_descent as particle_descent
@@ -98,8 +98,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "codec.priors": "GaussianMixture LatentPrior StandardNormal",
     "codec.datasets.arrays": "read_images",
-    "codec.rate_distortion.annealing.pilot": "MoveSettings",
-    "codec.rate_distortion.annealing.rd_curve": "Settings rd_curve rd_samples",
+    "codec.rate_distortion.annealing.settings": "MoveSettings Settings",
+    "codec.rate_distortion.annealing.rd_curve": "rd_curve rd_samples",
     "codec.rate_distortion.bounds": (
         "amortized_bound nerd_bound particle_descent source_lower_bound"
     ),

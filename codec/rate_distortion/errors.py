@@ -7,7 +7,8 @@ CalotypeError
 ├── InputError
 │   └── ResultFileError         a result file cannot be read or has another schema
 ├── ModelError
-│   └── UserCodeError           a user's own decoder, prior or distortion failed (user_file.py)
+│   └── UserCodeError           a user's own decoder, prior or distortion failed;
+│                               see user_code/load_file.py
 └── MeasurementError            a codec failed, or its file did not decode to the same size
 """
 

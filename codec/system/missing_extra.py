@@ -1,4 +1,4 @@
-"""The error of a library that comes with an extra of this package and is not installed.
+"""The error for an optional library that is not installed: it names the extra that installs it.
 
     with extra_needed_by("The model 'draw'"):
         import torch

@@ -1,4 +1,4 @@
-"""How weights move: learning rates, optimisers, one careful step, and moving averages."""
+"""Updates of the weights: learning-rate schedule, optimisers, gradient steps, moving averages."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The loop in which every family trains: budget, reports, log, checkpoints, recovery.
+"""The training loop of all families: budget, reports, log, checkpoints, recovery.
 
-It knows no family. What is trained, on which images, is a `Learner`; what a run depends on besides
-its data is a `Preset`.
+The loop names no family. A `Learner` gives the networks, the images and the loss of a step; a
+`Preset` gives the settings of a run.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Objectives of the model families."""
+"""The loss in which `photo` trains, and how often it sees each quality."""
 
 from __future__ import annotations
 

@@ -11,9 +11,9 @@ rate-distortion curve of one pass. The levels:
       follow the gradient of the distortion
 8, 9  annealing of latents and hyper-latents (`codec.models.photo.refine`), then descent
 
-Each level keeps the cheapest symbols that it has seen. Levels 3 to 7 continue one another, and 8
-and 9 see all that 7 sees: J falls from each to the next, but perhaps from 8 to 9. Random numbers
-come from seeds: the same machine writes the same file again.
+Each level keeps the cheapest symbols that it has seen. Levels 3 to 7 continue one another, and
+8 and 9 also try all that 7 tries. So no level has a larger J than a lower one, except that 9 may
+have a larger J than 8. Random numbers come from seeds: the same machine writes the same file again.
 """
 
 from __future__ import annotations

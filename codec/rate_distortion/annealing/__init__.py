@@ -1,6 +1,4 @@
-"""R_p(D) of a generative model by annealed importance sampling."""
+"""R_p(D) of a generative model by annealed importance sampling.
 
-from codec.system.missing_extra import extra_needed_by
-
-with extra_needed_by("codec.rate_distortion.annealing"):
-    import torch  # noqa: F401 - every module here does
+`rd_curve.py` is where it starts. Every module but `settings.py` and `executors.py` imports torch.
+"""

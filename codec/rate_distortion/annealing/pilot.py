@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 from bitstream.arrays import Float64Array
-from bitstream.errors import UsageError
 from codec.rate_distortion.annealing.sampler import AnnealingPlan, ChainWeights
+from codec.rate_distortion.annealing.settings import MoveSettings
 from codec.rate_distortion.annealing.tempering import Particles, TemperedTarget, hamiltonian_move
 from codec.rate_distortion.errors import MeasurementError
 
@@ -32,33 +32,6 @@ FLAT_BELOW = 0.004
 
 LARGEST_RANGE = 1e7
 LARGEST_STEPS = 2000
-
-
-@dataclass(frozen=True)
-class MoveSettings:
-    """How the moves are made.
-
-    leapfrog           most leapfrog steps of a trajectory
-    trajectory         its length, in standard deviations of the target
-    target_acceptance  what the pilot tunes the step size to
-    jitter             interval of the random factor on each trajectory's step
-    precondition       "dense" shapes the moves by the covariance that the pilot saw within the
-                       images, "diagonal" by its diagonal, "none" by its mean variance
-
-    Raises `UsageError` for another `precondition`.
-    """
-
-    leapfrog: int = 10
-    trajectory: float = 1.5
-    target_acceptance: float = 0.9
-    jitter: tuple[float, float] = (0.7, 1.3)
-    precondition: str = "dense"
-
-    def __post_init__(self) -> None:
-        if self.precondition not in ("dense", "diagonal", "none"):
-            raise UsageError(
-                f"precondition {self.precondition!r}: expected 'dense', 'diagonal' or 'none'"
-            )
 
 
 @dataclass

@@ -16,36 +16,30 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from bitstream.errors import UsageError
 from codec.priors import LatentPrior
 from codec.rate_distortion.annealing.bdmc import bidirectional_bounds, can_simulate
-from codec.rate_distortion.annealing.executors import Progress, run_tasks
-from codec.rate_distortion.annealing.pilot import (
-    MoveSettings,
-    automatic_betas,
-    make_plan,
-    run_pilot,
-)
+from codec.rate_distortion.annealing.executors import run_tasks
+from codec.rate_distortion.annealing.pilot import automatic_betas, make_plan, run_pilot
 from codec.rate_distortion.annealing.sampler import AnnealingPlan, anneal
+from codec.rate_distortion.annealing.settings import ROWS_PER_BLOCK, MoveSettings, Settings
 from codec.rate_distortion.annealing.summary import CurveSamples, summarize
 from codec.rate_distortion.annealing.tempering import Decode, TemperedTarget
-from codec.rate_distortion.array_checks import rising_betas, whole_number
 from codec.rate_distortion.distortions import Distortion, find_distortion
 from codec.rate_distortion.model_curve import RDCurve
 from codec.rate_distortion.tensor_checks import check_model, image_tensor, target_tensor
+from codec.system.missing_extra import extra_needed_by
+
+with extra_needed_by("codec.rate_distortion.annealing"):
+    import torch
 
 PILOT_IMAGES = 50
 AUTOMATIC_BETAS = 40
-ROWS_PER_BLOCK = {"cpu": 1000, "cuda": 40_000}
-"""Images × chains of one block: what keeps the caches of a CPU, or a GPU, filled."""
 
 NOT_ASKED = "no certificate was asked for"
 NOT_SIMULATED = "no certificate: exp(-beta d) of this distortion cannot be simulated"
@@ -86,62 +80,6 @@ class Task:
             chains=self.chains,
             generator=generator,
         )
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How R_p(D) is measured.
-
-    distortion    "sse", "mse", "ms-ssim", or an object of `distortions`
-    betas         rising β to report; β = 0 is exact.  None takes 40, from a rate of about
-                  0.05 nats to where the distortion no longer falls
-    temperatures  of the annealing, spread over the range by the pilot
-    chains        for each image
-    device        "cpu" or "cuda"
-    executor      any `concurrent.futures.Executor`; None computes here.  Same seed, same curve
-    certify       bidirectional Monte Carlo with `simulations` simulated images at each β
-    method        "smc", or "ais" for annealed importance sampling without resampling
-    moves         settings of the Hamiltonian moves; None takes the defaults
-    precision     "float32", or "bfloat16" for the forces inside a trajectory; energies and
-                  weights are exact in either case
-    progress      called with (blocks done, blocks in all)
-
-    Raises `UsageError` for values that do not fit.
-    """
-
-    distortion: str | Distortion = "sse"
-    betas: Sequence[float] | None = None
-    temperatures: int = 1000
-    chains: int = 20
-    seed: int = 0
-    device: str = "cpu"
-    executor: Executor | None = None
-    certify: bool = True
-    simulations: int = 10
-    method: str = "smc"
-    moves: MoveSettings | None = None
-    precision: str = "float32"
-    progress: Progress | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "distortion", find_distortion(self.distortion))
-        if self.betas is not None:
-            object.__setattr__(self, "betas", rising_betas(self.betas, above_zero=True))
-        for name, least in (("chains", 2), ("temperatures", 1), ("simulations", 1), ("seed", 0)):
-            whole_number(name, getattr(self, name), at_least=least)
-        for name, known in (("method", ("smc", "ais")), ("precision", ("float32", "bfloat16"))):
-            if getattr(self, name) not in known:
-                raise UsageError(
-                    f"{name} {getattr(self, name)!r} is unknown; expected {known[0]!r} or "
-                    f"{known[1]!r}"
-                )
-        kind = torch.device(self.device).type
-        if kind not in ROWS_PER_BLOCK:
-            raise UsageError(f"device {self.device!r} is unknown; expected 'cpu' or 'cuda'")
-        if kind == "cuda" and not torch.cuda.is_available():
-            raise UsageError(
-                f"device {self.device!r} was asked for, but torch sees none; use 'cpu'"
-            )
 
 
 def rd_curve(

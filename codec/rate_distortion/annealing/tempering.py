@@ -1,4 +1,4 @@
-"""The tempered target p(z) · exp(−β d(x, f(z))) and the moves that leave it invariant.
+"""One step of the annealing: the target p(z) · exp(−β d(x, f(z))) at a slope β, and its moves.
 
 Rows are image × chain, image-major: row i · chains + m is chain m of image i.  What is costly, the
 decoder and its gradient, is called once for all rows.

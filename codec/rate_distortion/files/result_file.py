@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bitstream.errors import OutputError
 from codec.rate_distortion.errors import ResultFileError
 from codec.rate_distortion.files.curve import OperationalCurve
-from codec.system.write_file import write_atomically
+from codec.system.write_file import make_folder, write_atomically
 
 SCHEMA = "calotype.rate_distortion/1"
 
@@ -78,14 +77,6 @@ def write_bytes(path: Path, data: bytes) -> None:
     """
     make_folder(path.parent)
     write_atomically(path, lambda fo: fo.write(data), force=True)
-
-
-def make_folder(path: Path) -> None:
-    """Make a folder and those above it; raises `OutputError` when that fails."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make the folder {path}: {error.strerror or error}") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from bitstream.errors import UsageError
 from codec.rate_distortion.errors import MissingExtraError
-from codec.rate_distortion.files.result_file import make_folder, write_text
+from codec.rate_distortion.files.result_file import write_text
 from codec.rate_distortion.report.labels import place_labels
 from codec.rate_distortion.report.lines import COLOURS, Line, Picture
 from codec.rate_distortion.report.page import page_of
-from codec.system.write_file import write_atomically
+from codec.system.write_file import make_folder, write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,8 +15,8 @@ import torch
 
 from codec import CalotypeError, InputError, UsageError
 from codec.priors import GaussianMixture, StandardNormal
-from codec.rate_distortion.annealing.pilot import MoveSettings
 from codec.rate_distortion.annealing.rd_curve import rd_curve
+from codec.rate_distortion.annealing.settings import MoveSettings
 from codec.rate_distortion.distortions import DeepFeatureDistance, GaussianNLL, SumSquaredError
 from codec.rate_distortion.errors import MeasurementError, ResultFileError
 from codec.rate_distortion.known.linear_decoder import LinearGaussianDecoder

@@ -10,12 +10,8 @@ import numpy as np
 import pytest
 
 from benchmarks.measurement.reference_ais import sigmoid_schedule
-from codec.rate_distortion.annealing.pilot import (
-    MoveSettings,
-    PilotTrace,
-    automatic_betas,
-    make_plan,
-)
+from codec.rate_distortion.annealing.pilot import PilotTrace, automatic_betas, make_plan
+from codec.rate_distortion.annealing.settings import MoveSettings
 from codec.rate_distortion.annealing.summary import (
     CurveSamples,
     bootstrap_interval,

@@ -1,0 +1,108 @@
+"""The settings of R_p(D) and their defaults, which `calotype bound` shares.
+
+Imports no torch until `Settings` are made: the help of the command needs the defaults alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bitstream.errors import UsageError
+from codec.rate_distortion.array_checks import rising_betas, whole_number
+
+if TYPE_CHECKING:
+    from codec.rate_distortion.annealing.executors import Progress
+    from codec.rate_distortion.distortions import Distortion
+
+ROWS_PER_BLOCK = {"cpu": 1000, "cuda": 40_000}
+"""Images × chains of one block: what keeps the caches of a CPU, or a GPU, filled."""
+
+
+@dataclass(frozen=True)
+class MoveSettings:
+    """How the moves are made.
+
+    leapfrog           most leapfrog steps of a trajectory
+    trajectory         its length, in standard deviations of the target
+    target_acceptance  what the pilot tunes the step size to
+    jitter             interval of the random factor on each trajectory's step
+    precondition       "dense" shapes the moves by the covariance that the pilot saw within the
+                       images, "diagonal" by its diagonal, "none" by its mean variance
+
+    Raises `UsageError` for another `precondition`.
+    """
+
+    leapfrog: int = 10
+    trajectory: float = 1.5
+    target_acceptance: float = 0.9
+    jitter: tuple[float, float] = (0.7, 1.3)
+    precondition: str = "dense"
+
+    def __post_init__(self) -> None:
+        if self.precondition not in ("dense", "diagonal", "none"):
+            raise UsageError(
+                f"precondition {self.precondition!r}: expected 'dense', 'diagonal' or 'none'"
+            )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How R_p(D) is measured.
+
+    distortion    "sse", "mse", "ms-ssim", or an object of `distortions`
+    betas         rising β to report; β = 0 is exact.  None takes 40, from a rate of about
+                  0.05 nats to where the distortion no longer falls
+    temperatures  of the annealing, spread over the range by the pilot
+    chains        for each image
+    device        "cpu" or "cuda"
+    executor      any `concurrent.futures.Executor`; None computes here.  Same seed, same curve
+    certify       bidirectional Monte Carlo with `simulations` simulated images at each β
+    method        "smc", or "ais" for annealed importance sampling without resampling
+    moves         settings of the Hamiltonian moves; None takes the defaults
+    precision     "float32", or "bfloat16" for the forces inside a trajectory; energies and
+                  weights are exact in either case
+    progress      called with (blocks done, blocks in all)
+
+    Raises `UsageError` for values that do not fit.
+    """
+
+    distortion: str | Distortion = "sse"
+    betas: Sequence[float] | None = None
+    temperatures: int = 1000
+    chains: int = 20
+    seed: int = 0
+    device: str = "cpu"
+    executor: Executor | None = None
+    certify: bool = True
+    simulations: int = 10
+    method: str = "smc"
+    moves: MoveSettings | None = None
+    precision: str = "float32"
+    progress: Progress | None = None
+
+    def __post_init__(self) -> None:
+        import torch
+
+        from codec.rate_distortion.distortions import find_distortion
+
+        object.__setattr__(self, "distortion", find_distortion(self.distortion))
+        if self.betas is not None:
+            object.__setattr__(self, "betas", rising_betas(self.betas, above_zero=True))
+        for name, least in (("chains", 2), ("temperatures", 1), ("simulations", 1), ("seed", 0)):
+            whole_number(name, getattr(self, name), at_least=least)
+        for name, known in (("method", ("smc", "ais")), ("precision", ("float32", "bfloat16"))):
+            if getattr(self, name) not in known:
+                raise UsageError(
+                    f"{name} {getattr(self, name)!r} is unknown; expected {known[0]!r} or "
+                    f"{known[1]!r}"
+                )
+        kind = torch.device(self.device).type
+        if kind not in ROWS_PER_BLOCK:
+            raise UsageError(f"device {self.device!r} is unknown; expected 'cpu' or 'cuda'")
+        if kind == "cuda" and not torch.cuda.is_available():
+            raise UsageError(
+                f"device {self.device!r} was asked for, but torch sees none; use 'cpu'"
+            )
