@@ -30,6 +30,11 @@ from benchmarks.harness.small_images import (
     sheets,
     write_file,
 )
+from benchmarks.harness.targets import (
+    DPLC_FRECHET_OVER_PLAIN,
+    DPLC_FRECHET_SPREAD,
+    DPLC_MSE_OVER_PLAIN,
+)
 from bitstream.arrays import Float64Array, Uint8Array
 from bitstream.errors import UsageError
 from codec.datasets.arrays import Images
@@ -38,9 +43,6 @@ from training.features.train import FeatureNetwork, load_features
 
 SCHEMA, RESULT = subject.SCHEMA, subject.RESULT
 PEERS = ("jpeg", "jpeg2000", "avif")
-FLAT, HALF, NEAR_PLAIN = 0.2, 0.5, 1.15
-"""What is claimed: realism within 20 % at all rates, half the plain one's distance at the lowest,
-and at the highest rate no more than 1.15 times its squared error."""
 
 
 def decode_sheets(
@@ -260,7 +262,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "variance_positive_and_falling": variances[0] > 0
         and all(a > b for a, b in pairwise(variances)),
         "frechet_largest_share_off_the_mean": spread,
-        "frechet_flat": spread <= FLAT,
+        "frechet_flat": spread <= DPLC_FRECHET_SPREAD,
         "frechet_over_plain": ratios,
         "frechet_at_most_half_of_plain_at_the_two_lowest": _at_most_half(ratios[:2]),
         "frechet_at_most_half_of_plain_at_the_two_lowest_with_symbols": _at_most_half(
@@ -268,7 +270,9 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         ),
         "mse_falls": all(a > b for a, b in pairwise(errors)),
         "mse_over_plain_at_the_highest": at_the_end,
-        "mse_near_plain_at_the_highest": None if at_the_end is None else at_the_end <= NEAR_PLAIN,
+        "mse_near_plain_at_the_highest": None
+        if at_the_end is None
+        else at_the_end <= DPLC_MSE_OVER_PLAIN,
         "payload_over_fixed_rate": bits,
         "payload_below_fixed_rate": all(share < 1 for share in bits),
         "zero_rate_file_bytes": rows[0]["single_images"]["file_bytes"]
@@ -279,7 +283,11 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def _at_most_half(ratios: Sequence[float | None]) -> bool | None:
     known = [ratio for ratio in ratios if ratio is not None]
-    return all(ratio <= HALF for ratio in known) if len(known) == len(ratios) else None
+    return (
+        all(ratio <= DPLC_FRECHET_OVER_PLAIN for ratio in known)
+        if len(known) == len(ratios)
+        else None
+    )
 
 
 def _over_plain(row: dict[str, Any], name: str) -> float | None:

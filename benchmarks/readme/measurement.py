@@ -16,6 +16,7 @@ from benchmarks.readme.tables import (
     table,
     verdict,
 )
+from codec.rate_distortion.ladder.gap_table import AGREEMENT_PERCENT
 
 NAMES = {
     "mnist-vae-10": "VAE",
@@ -120,8 +121,8 @@ def ladder_table(found: Content, quality: int = 75) -> str:
         "bits), bits per digit:",
         table(["", *(f"`{t['model'].partition(' ')[0]}`" for t in tables)], rows),
         f"The measurements behind the terms agree within {worst:.2f} % in all "
-        f"{len(found['gap_tables'])} tables (wanted: 1 %); {sum(certified)} of the "
-        f"{len(certified)} points of R_p are certified.",
+        f"{len(found['gap_tables'])} tables (wanted: {AGREEMENT_PERCENT:g} %); {sum(certified)} "
+        f"of the {len(certified)} points of R_p are certified.",
     )
 
 

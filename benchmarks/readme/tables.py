@@ -1,4 +1,7 @@
-"""Tables of Markdown from the JSON of `benchmarks/results`, and the targets of the figures."""
+"""Tables of Markdown from the JSON of `benchmarks/results`.
+
+The targets are in `benchmarks/harness/targets.py`, or in the result files.
+"""
 
 from __future__ import annotations
 
@@ -7,28 +10,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.harness.targets import TARGETS, target_text
+
 Content = dict[str, Any]
 Row = Sequence[str]
 
 CLAIMS = ("what", "measured", "wanted")
 """The columns of most tables."""
-
-TARGETS: dict[str, tuple[str, float]] = {
-    "coded size": ("≤ 0.1 % + 8 bytes", 0),  # bytes above that
-    "encode symbol": ("≤ 15", 15),
-    "decode symbol": ("≤ 40", 40),
-    "peak memory": ("≤ 2 GiB", 2048),
-    "draw-digits": ("≤ 88", 88.0),
-    "draw-colour": ("≤ 4.8", 4.8),
-    "archive": ("≤ 2 %", 2),
-    "gap, 10 dimensions, 1000 temperatures": ("≤ 0.20", 0.20),
-    "gap": ("≤ 0.5 aimed at", 0.5),
-    "coverage": ("≥ 90", 90),
-    "fewer gradients": ("≥ 8×", 8),
-    "vae-dither": ("≤ 3 %", 3),
-    "vae-rec": ("≤ 100 %", 100),
-}
-"""Targets of figures whose result files do not state one: the text and the limit."""
 
 
 def load(folder: Path, name: str) -> Content:
@@ -47,7 +35,7 @@ def judged(name: str, *values: float) -> str:
     """The target of that name, and whether the values meet it; nothing where there is none."""
     if name not in TARGETS:
         return ""
-    text, limit = TARGETS[name]
+    text, limit = target_text(name), TARGETS[name][1]
     signed = [value - limit if text[0] == "≤" else limit - value for value in values]
     return f"{text}: {verdict(*(one <= 0 for one in signed))}"
 

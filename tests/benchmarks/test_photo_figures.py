@@ -24,6 +24,7 @@ def effort_part(against_avif: float) -> dict[str, Any]:
         "bd_rate_against_avif_percent": against_avif,
         "bd_rate_percent": -8.0,
         "encode_seconds_over_effort_1": 801.4,
+        "target_percent": 0.0,
         "met": against_avif <= 0,
     }
     return {"pictures": ["x.png", "y.png"], "part": "whole pictures", "found": [one, three, nine]}
