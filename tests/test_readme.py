@@ -108,3 +108,11 @@ def test_links_lead_somewhere(name: str) -> None:
     targets = re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", page.read_text("utf-8"))
     for target in targets:
         assert (page.parent / target).exists(), target
+
+
+def test_paths_that_contributors_read_of_exist() -> None:
+    spans = re.findall(r"`([\w./-]+)`", (ROOT / "CONTRIBUTING.md").read_text("utf-8"))
+    paths = [one for one in spans if "/" in one or one.endswith((".py", ".md", ".toml"))]
+    assert len(paths) > 40
+    for path in set(paths) - {"__init__.py", "config.py", "learner.py"}:  # of each family's folder
+        assert (ROOT / path).exists(), path
