@@ -25,45 +25,22 @@ The folders, from the page down (README.md is the guide):
 Below them stand metrics.py (of two 8-bit images), distortions.py (differentiable, of batches),
 estimates.py and model_curve.py (results), and the checks of arguments.
 
-Importing this package loads NumPy and Pillow only: names that need torch are fetched when they
-are first used.
+Importing this package loads no library: each name is imported when it is first used.
 """
 
 import importlib
 from typing import TYPE_CHECKING
 
-from codec.datasets.pictures import SourceImage as SourceImage
-from codec.datasets.pictures import find_images as find_images
 from codec.rate_distortion.errors import MeasurementError as MeasurementError
 from codec.rate_distortion.errors import MissingExtraError as MissingExtraError
 from codec.rate_distortion.errors import OverlapError as OverlapError
 from codec.rate_distortion.errors import ResultFileError as ResultFileError
-from codec.rate_distortion.files.bd_rate import BdRate as BdRate
-from codec.rate_distortion.files.bd_rate import bd_rate as bd_rate
-from codec.rate_distortion.files.bd_rate import bd_rate_available as bd_rate_available
-from codec.rate_distortion.files.bd_rate import bd_rate_of_points as bd_rate_of_points
-from codec.rate_distortion.files.codecs import codec_names as codec_names
-from codec.rate_distortion.files.codecs import find_codec as find_codec
-from codec.rate_distortion.files.codecs import register_codec as register_codec
-from codec.rate_distortion.files.curve import MeasuredImage as MeasuredImage
-from codec.rate_distortion.files.curve import OperatingPoint as OperatingPoint
-from codec.rate_distortion.files.curve import OperationalCurve as OperationalCurve
-from codec.rate_distortion.files.curve import curves_to_csv as curves_to_csv
-from codec.rate_distortion.files.measure import OperationalCodec as OperationalCodec
-from codec.rate_distortion.files.measure import measure_curve as measure_curve
-from codec.rate_distortion.files.measure import measure_image as measure_image
-from codec.rate_distortion.files.result_file import ResultFile as ResultFile
-from codec.rate_distortion.files.result_file import read_result as read_result
-from codec.rate_distortion.files.result_file import write_result as write_result
-from codec.rate_distortion.metrics import METRICS as METRICS
-from codec.rate_distortion.metrics import ms_ssim as ms_ssim
-from codec.rate_distortion.metrics import psnr_db as psnr_db
-from codec.rate_distortion.metrics import ssimulacra2 as ssimulacra2
-from codec.rate_distortion.model_curve import RDCurve as RDCurve
 from codec.system.missing_extra import extra_needed_by
 
 if TYPE_CHECKING:
     from codec.datasets.arrays import read_images as read_images
+    from codec.datasets.pictures import SourceImage as SourceImage
+    from codec.datasets.pictures import find_images as find_images
     from codec.priors import GaussianMixture as GaussianMixture
     from codec.priors import LatentPrior as LatentPrior
     from codec.priors import StandardNormal as StandardNormal
@@ -80,6 +57,23 @@ if TYPE_CHECKING:
     from codec.rate_distortion.distortions import MeanSquaredError as MeanSquaredError
     from codec.rate_distortion.distortions import OneMinusMsSsim as OneMinusMsSsim
     from codec.rate_distortion.distortions import SumSquaredError as SumSquaredError
+    from codec.rate_distortion.files.bd_rate import BdRate as BdRate
+    from codec.rate_distortion.files.bd_rate import bd_rate as bd_rate
+    from codec.rate_distortion.files.bd_rate import bd_rate_available as bd_rate_available
+    from codec.rate_distortion.files.bd_rate import bd_rate_of_points as bd_rate_of_points
+    from codec.rate_distortion.files.codecs import codec_names as codec_names
+    from codec.rate_distortion.files.codecs import find_codec as find_codec
+    from codec.rate_distortion.files.codecs import register_codec as register_codec
+    from codec.rate_distortion.files.curve import MeasuredImage as MeasuredImage
+    from codec.rate_distortion.files.curve import OperatingPoint as OperatingPoint
+    from codec.rate_distortion.files.curve import OperationalCurve as OperationalCurve
+    from codec.rate_distortion.files.curve import curves_to_csv as curves_to_csv
+    from codec.rate_distortion.files.measure import OperationalCodec as OperationalCodec
+    from codec.rate_distortion.files.measure import measure_curve as measure_curve
+    from codec.rate_distortion.files.measure import measure_image as measure_image
+    from codec.rate_distortion.files.result_file import ResultFile as ResultFile
+    from codec.rate_distortion.files.result_file import read_result as read_result
+    from codec.rate_distortion.files.result_file import write_result as write_result
     from codec.rate_distortion.known.discrete_sources import blahut_arimoto as blahut_arimoto
     from codec.rate_distortion.known.discrete_sources import (
         empirical_rate_distortion as empirical_rate_distortion,
@@ -91,11 +85,26 @@ if TYPE_CHECKING:
     from codec.rate_distortion.ladder.model_file import read_model_result as read_model_result
     from codec.rate_distortion.ladder.model_file import write_model_result as write_model_result
     from codec.rate_distortion.ladder.rung import Rung as Rung
+    from codec.rate_distortion.metrics import METRICS as METRICS
+    from codec.rate_distortion.metrics import ms_ssim as ms_ssim
+    from codec.rate_distortion.metrics import psnr_db as psnr_db
+    from codec.rate_distortion.metrics import ssimulacra2 as ssimulacra2
+    from codec.rate_distortion.model_curve import RDCurve as RDCurve
     from codec.rate_distortion.user_code.adapters import DecoderAdapter as DecoderAdapter
     from codec.rate_distortion.user_code.adapters import from_module as from_module
     from codec.rate_distortion.user_code.adapters import load_decoder as load_decoder
 
 _HOMES = {
+    "codec.datasets.pictures": "SourceImage find_images",
+    "codec.rate_distortion.files.bd_rate": "BdRate bd_rate bd_rate_available bd_rate_of_points",
+    "codec.rate_distortion.files.codecs": "codec_names find_codec register_codec",
+    "codec.rate_distortion.files.curve": (
+        "MeasuredImage OperatingPoint OperationalCurve curves_to_csv"
+    ),
+    "codec.rate_distortion.files.measure": "OperationalCodec measure_curve measure_image",
+    "codec.rate_distortion.files.result_file": "ResultFile read_result write_result",
+    "codec.rate_distortion.metrics": "METRICS ms_ssim psnr_db ssimulacra2",
+    "codec.rate_distortion.model_curve": "RDCurve",
     "codec.priors": "GaussianMixture LatentPrior StandardNormal",
     "codec.datasets.arrays": "read_images",
     "codec.rate_distortion.annealing.settings": "MoveSettings Settings",

@@ -1,6 +1,6 @@
 """The settings of R_p(D) and their defaults, which `calotype bound` shares.
 
-Imports no torch until `Settings` are made: the help of the command needs the defaults alone.
+Imports neither NumPy nor torch until `Settings` are made: `calotype --help` imports this module.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bitstream.errors import UsageError
-from codec.rate_distortion.array_checks import rising_betas, whole_number
 
 if TYPE_CHECKING:
     from codec.rate_distortion.annealing.executors import Progress
@@ -86,6 +85,7 @@ class Settings:
     def __post_init__(self) -> None:
         import torch
 
+        from codec.rate_distortion.array_checks import rising_betas, whole_number
         from codec.rate_distortion.distortions import find_distortion
 
         object.__setattr__(self, "distortion", find_distortion(self.distortion))
