@@ -216,7 +216,8 @@ def test_a_loss_that_is_not_finite_changes_nothing() -> None:
 
 @pytest.mark.parametrize("preset", [TINY, PLAIN], ids=["codec", "plain"])
 def test_it_learns(tmp_path: Path, preset: DplcPreset) -> None:
-    run = trainer(tmp_path, preset, 40 if preset.is_plain else 80)
+    # After 80 steps four symbols are hardly better than one, and which is depends on the processor.
+    run = trainer(tmp_path, preset, 40 if preset.is_plain else 120)
     (before,) = run.learner.validate()
     (after,) = run.run()
     assert all(math.isfinite(value) for value in after.values())
