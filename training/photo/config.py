@@ -41,6 +41,7 @@ class PhotoPreset(CropPreset):
     gradient_clip  longest gradient of all weights together
     ema_decay      of the exponential moving average of the weights, which is exported
     hard_tail      last fraction of the budget, in which latents are rounded as in a file
+    visual         share of the distortion that is the visual error instead of squared error
     """
 
     model: PhotoConfig = field(default_factory=PhotoConfig)
@@ -50,10 +51,13 @@ class PhotoPreset(CropPreset):
     gradient_clip: float = 1.0
     ema_decay: float = 0.999
     hard_tail: float = 0.1
+    visual: float = 0.0
 
 
 PRESETS: dict[str, PhotoPreset] = {
     "photo": PhotoPreset(),
+    # For eyes rather than for PSNR.
+    "photo-visual": PhotoPreset(visual=0.75, learning_rate=6e-4),
     "photo-adamw": PhotoPreset(optimizer="adamw", learning_rate=1e-3),
     # What the context is measured against.
     "photo-without-context": PhotoPreset(

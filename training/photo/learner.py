@@ -75,7 +75,7 @@ class PhotoLearner(Learner):
         optimizer.zero_grad(set_to_none=True)
         with self.mixed():
             output = self.model(pixels, position, hard=hard, noise=noise)
-        loss, bpp, mse = rate_distortion_loss(output, pixels, position)
+        loss, bpp, mse = rate_distortion_loss(output, pixels, position, visual=preset.visual)
         loss.backward()  # type: ignore[no-untyped-call]
         means = torch.stack([loss.detach(), bpp.mean(), mse.mean()])
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]

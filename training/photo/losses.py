@@ -1,4 +1,4 @@
-"""The loss in which `photo` trains, and how often it sees each quality."""
+"""What the photo model minimises: rate and distortion, at a quality drawn for each crop."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import torch
 from torch import Tensor
 
 from codec.models.photo.network import Forward, lagrange_multiplier
+from training.photo.visual_error import visual_error
 
 # Bits per pixel of photographs at λ = 0.013, and how they grow with λ (measured on a pilot).
 _REFERENCE_LAMBDA, _REFERENCE_BPP, _RATE_EXPONENT = 0.013, 0.5, 0.5
+# Brings the visual error to the scale of 255²·MSE, so that λ keeps its meaning: JPEG files of
+# qualities 20 to 85 have 6.7 to 10.7 times as much of the latter.
+_VISUAL_SCALE = 8.0
 
 
 def sample_positions(batch: int, generator: torch.Generator) -> Tensor:
@@ -19,9 +23,12 @@ def sample_positions(batch: int, generator: torch.Generator) -> Tensor:
 
 
 def rate_distortion_loss(
-    output: Forward, pixels: Tensor, position: Tensor
+    output: Forward, pixels: Tensor, position: Tensor, *, visual: float = 0.0
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """λ·255²·MSE + bits per pixel, weighted so that every quality counts alike.
+    """λ·distortion + bits per pixel, weighted so that every quality counts alike.
+
+    The distortion is 255²·MSE, of which the share `visual`, 0 .. 1, is replaced by the scaled
+    `visual_error`.
 
     The high qualities cost tens of times the bits of the low ones; dividing by the rate
     expected at λ makes a relative saving worth the same everywhere, which is what a
@@ -32,5 +39,9 @@ def rate_distortion_loss(
     bpp = (output.latent_bits + output.hyper_bits) / area
     mse = (output.reconstruction - pixels).square().flatten(1).mean(1)
     expected = _REFERENCE_BPP * (lagrange / _REFERENCE_LAMBDA) ** _RATE_EXPONENT
-    loss = (lagrange * 255**2 * mse + bpp) / (expected + 0.1)
+    distortion = 255**2 * mse
+    if visual:
+        seen = visual_error(pixels, output.reconstruction)
+        distortion = (1 - visual) * distortion + visual * _VISUAL_SCALE * seen
+    loss = (lagrange * distortion + bpp) / (expected + 0.1)
     return loss.mean(), bpp.detach(), mse.detach()

@@ -1,0 +1,108 @@
+"""The error that eyes see: the maps of SSIMULACRA2, differentiable.
+
+SSIMULACRA2 (J. Sneyers, Cloudinary; published with libjxl) compares two pictures in a perceptual
+colour space at six scales. At each scale and in each channel it takes three maps: structural
+dissimilarity, edges that were added ("artifacts") and edges that were lost; of each map the mean
+and the 4-norm. Their weighted sum E is 0 for equal pictures and grows with what is seen; the
+published score is 100 − 10·p(E)^0.6276 with a cubic p. Training minimises E itself.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from codec.system.missing_extra import extra_needed_by
+
+SCALES = 6
+SMALLEST_SIDE = 8  # a smaller scale says nothing of a crop
+
+_OPSIN = ((0.30, 0.622, 0.078), (0.23, 0.692, 0.078), (0.24342269, 0.20476744, 0.55180987))
+_OPSIN_BIAS = 0.0037930732552754493
+_C2 = 0.0009
+_BLUR_SIGMA, _BLUR_RADIUS = 1.5, 5
+
+
+def visual_error(original: Tensor, decoded: Tensor) -> Tensor:
+    """E of each picture: (n,), at least 0.
+
+    original, decoded   sRGB (n, 3, h, w) in [0, 1]; values outside are brought into that range.
+                        The gradient goes to `decoded` alone
+
+    Raises `MissingExtraError` without the library ssimulacra2, which has the published weights.
+    """
+    weights = _weights().to(original.device)
+    a, b = _linear(original.float().detach()), _linear(decoded.float())
+    total = torch.zeros(len(a), device=a.device)
+    for scale in range(SCALES):
+        if scale:
+            a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
+        if min(a.shape[2:]) < SMALLEST_SIDE:
+            break
+        for map_, weight in zip(_maps(_xyb(a), _xyb(b)), weights[:, scale].unbind(1), strict=True):
+            mean = map_.mean((2, 3))
+            # Without a constant under the root its slope is infinite where nothing differs; one
+            # larger than this moves the score by points.
+            norm = (map_.square().square().mean((2, 3)) + 1e-16) ** 0.25
+            total = total + mean @ weight[:, 0] + norm @ weight[:, 1]
+    return total
+
+
+def score(error: Tensor) -> Tensor:
+    """The SSIMULACRA2 score of errors E: 100 for equal pictures, 90 visually lossless."""
+    e = 0.9562382616834844 * error
+    p = 2.326765642916932 * e - 0.020884521182843837 * e**2 + 6.248496625763138e-05 * e**3
+    return 100 - 10 * p.clamp(min=0) ** 0.6276336467831387
+
+
+@lru_cache(maxsize=1)
+def _weights() -> Tensor:
+    """(channel, scale, map, norm), as the library that publishes them orders them otherwise."""
+    with extra_needed_by("Training with the visual error", "train"):
+        from ssimulacra2.ssimulacra2 import weights
+    return torch.tensor(weights, dtype=torch.float32).view(3, SCALES, 2, 3).transpose(2, 3)
+
+
+def _linear(srgb: Tensor) -> Tensor:
+    srgb = srgb.clamp(0, 1)
+    # The power's branch is kept away from 0, where its slope would be infinite.
+    curved = ((srgb.clamp(min=0.04045) + 0.055) / 1.055) ** 2.4
+    return torch.where(srgb <= 0.04045, srgb / 12.92, curved)
+
+
+def _xyb(linear: Tensor) -> Tensor:
+    """The opponent colours of JPEG XL, shifted so that all are positive."""
+    mix = torch.tensor(_OPSIN, device=linear.device)
+    cones = torch.einsum("ij,njhw->nihw", mix, linear) + _OPSIN_BIAS
+    long, medium, short = (cones ** (1 / 3) - _OPSIN_BIAS ** (1 / 3)).unbind(1)
+    x, y = (long - medium) / 2, (long + medium) / 2
+    return torch.stack([14 * x + 0.42, y + 0.01, short - y + 0.55], 1)
+
+
+def _maps(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Structural dissimilarity, added edges and lost edges, each (n, 3, h, w), at least 0."""
+    mean_a, mean_b = _blurred(a), _blurred(b)
+    var_a = _blurred(a * a) - mean_a * mean_a
+    var_b = _blurred(b * b) - mean_b * mean_b
+    covariance = _blurred(a * b) - mean_a * mean_b
+    shift = mean_a - mean_b
+    structure = (1 - shift * shift) * (2 * covariance + _C2) / (var_a + var_b + _C2)
+    edges = (1 + (b - mean_b).abs()) / (1 + (a - mean_a).abs()) - 1
+    return (1 - structure).clamp(min=0), edges.clamp(min=0), (-edges).clamp(min=0)
+
+
+def _blurred(x: Tensor) -> Tensor:
+    """A Gaussian, as two products with band matrices: faster on a CPU than convolutions."""
+    height, width = x.shape[2:]
+    return _blur_matrix(height).to(x.device) @ (x @ _blur_matrix(width).to(x.device).T)
+
+
+@lru_cache(maxsize=32)
+def _blur_matrix(size: int) -> Tensor:
+    offsets = torch.arange(-_BLUR_RADIUS, _BLUR_RADIUS + 1)
+    kernel = torch.exp(-0.5 * (offsets / _BLUR_SIGMA) ** 2)
+    rows = F.pad(torch.eye(size)[:, None], (_BLUR_RADIUS, _BLUR_RADIUS), mode="reflect")
+    return F.conv1d(rows, (kernel / kernel.sum()).view(1, 1, -1))[:, 0].T.contiguous()
