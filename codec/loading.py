@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bitstream.errors import UsageError
+from bitstream.errors import TableError, UsageError, WeightsMismatchError
 from codec.models.base import RealisticModel
 from codec.models.catalog import find_model, model_numbered, split_name
 from codec.models.spec import ModelSpec
@@ -128,7 +128,12 @@ def _device(spec: ModelSpec, name: str) -> str:
 @lru_cache(maxsize=8)
 def _load(spec: ModelSpec, file: WeightsFile, digest: bytes, device: str) -> LoadedModel:
     arrays, metadata = read_weights(file)
-    return spec.load(arrays, metadata, digest[:HASH_BYTES], device=device)
+    try:
+        return spec.load(arrays, metadata, digest[:HASH_BYTES], device=device)
+    except (TableError, WeightsMismatchError) as error:
+        raise WeightsMismatchError(
+            f"{file.path} was taken for weights of {spec.name!r}: {error}"
+        ) from error
 
 
 @lru_cache(maxsize=2)

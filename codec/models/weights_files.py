@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
@@ -54,15 +54,28 @@ def folders() -> list[Path]:
 def registered(folder: Path, model: str) -> list[WeightsFile]:
     """What the `registry.json` of a folder lists for a model, the default first.
 
-    Raises `WeightsMismatchError` for a file that is no registry.
+    Raises as `_registry`.
+    """
+    return _registry(folder).get(model, [])
+
+
+def _registry(folder: Path) -> dict[str, list[WeightsFile]]:
+    """The files of every model that the `registry.json` of a folder lists; none without one.
+
+    Raises `WeightsMismatchError` for a file that is no registry, `WeightsMissingError` for one that
+    cannot be read.
     """
     registry = folder / "registry.json"
-    if not registry.exists():
-        return []
     try:
-        entries = json.loads(registry.read_text("utf-8")).get(model, [])
-        return [WeightsFile(folder / str(e["file"]), str(e["sha256"])) for e in entries]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        with _readable(registry):
+            if not registry.exists():
+                return {}
+            content = registry.read_text("utf-8")
+        return {
+            model: [WeightsFile(folder / str(e["file"]), str(e["sha256"])) for e in entries]
+            for model, entries in json.loads(content).items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsMismatchError(f"{registry} is not a registry of weights: {error}") from error
 
 
@@ -71,14 +84,14 @@ def weights_of(
 ) -> Iterator[WeightsFile]:
     """The weights files of a model, the default first.
 
-    Of each folder in turn: what its registry lists, then in the order of their names the files that
-    it does not list, if their metadata name the model or one of `exports`, or if `stem` is their
-    name.
+    Of each folder in turn: what its registry lists for the model, then in the order of their names
+    the files that it lists for no model, if their metadata name the model or one of `exports`, or
+    if `stem` is their name.
     """
     for folder in folders():
-        listed = registered(folder, model)
-        yield from listed
-        names = {file.path.name for file in listed}
+        registry = _registry(folder)
+        yield from registry.get(model, [])
+        names = {file.path.name for files in registry.values() for file in files}
         for path in _files(folder, (SUFFIX,)):
             if path.name in names:
                 continue
@@ -102,8 +115,10 @@ def find_weights(spec: ModelSpec, weights_hash: bytes | None, stem: str | None) 
     for file in candidates:
         found.append(f"{file.sha256[: 2 * HASH_BYTES]} {file.path.stem}")
         is_hash = weights_hash is None or file.sha256.startswith(weights_hash.hex())
-        if is_hash and stem in (None, file.path.stem) and file.path.exists():
-            return file
+        if is_hash and stem in (None, file.path.stem):
+            with _readable(file.path):
+                if file.path.exists():
+                    return file
     name, listed = spec.name, ", ".join(found) or "none"
     if weights_hash is not None:
         path = find_by_hash(weights_hash, (SUFFIX,))
@@ -159,20 +174,25 @@ def find_by_hash(weights_hash: bytes, suffixes: tuple[str, ...]) -> Path | None:
     for folder in folders():
         # Files of CompressAI's zoo have the first digits of their hash in their names.
         for path in sorted(_files(folder, suffixes), key=lambda path: start not in path.name):
-            if cached_hash(path).startswith(weights_hash):
-                return path
+            with suppress(WeightsMissingError):  # files beside it may be unreadable
+                if cached_hash(path).startswith(weights_hash):
+                    return path
     return None
 
 
 def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """Files of some kinds in a folder that are not too large, in the order of their names."""
-    return sorted(
-        path
-        for path in (folder.iterdir() if folder.is_dir() else ())
-        if path.suffix.lower() in suffixes
-        and path.is_file()
-        and path.stat().st_size <= MAX_FILE_BYTES
-    )
+    """Files of some kinds in a folder that are not too large, in the order of their names.
+
+    Raises `WeightsMissingError` for a folder that cannot be read.
+    """
+    with _readable(folder):
+        return sorted(
+            path
+            for path in (folder.iterdir() if folder.is_dir() else ())
+            if path.suffix.lower() in suffixes
+            and path.is_file()
+            and path.stat().st_size <= MAX_FILE_BYTES
+        )
 
 
 def hash_weights(path: Path) -> bytes:
@@ -198,9 +218,7 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise WeightsMissingError(
-            f"cannot read the checkpoint {path}: {error.strerror or error}"
-        ) from error
+        raise WeightsMissingError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def _modified_ns(path: Path) -> int:

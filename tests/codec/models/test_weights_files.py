@@ -109,3 +109,52 @@ def test_a_registry_that_names_a_missing_file_hides_nothing(folder: Path) -> Non
     (folder / "one.safetensors").rename(folder / "moved.safetensors")
     assert codec.compress(PIXELS, model="photo:moved") == data
     assert codec.decompress(data).size == (64, 64)
+
+
+def test_weights_of_another_model_are_not_found_by_their_name(folder: Path) -> None:
+    register(folder / "one.safetensors", ["draw"])
+    with pytest.raises(codec.WeightsMissingError, match="no weights 'one'"):
+        codec.compress(PIXELS, model="photo:one")
+    with pytest.raises(codec.WeightsMissingError, match="no weights 'photo'"):
+        codec.compress(PIXELS, model="vae-round:photo")
+
+
+def test_weights_that_do_not_fit_are_named(folder: Path) -> None:
+    with pytest.raises(codec.WeightsMismatchError, match=r"one\.safetensors .* of 'vae-round'"):
+        codec.compress(PIXELS, model="vae-round:one")
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"photo": 3}', '{"draw": [{}]}', "[" * 200_000])
+def test_what_is_no_registry_is_a_typed_error(folder: Path, text: str) -> None:
+    (folder / "registry.json").write_text(text)
+    with pytest.raises(codec.WeightsMismatchError, match=r"registry\.json is not a registry"):
+        codec.compress(PIXELS)
+
+
+def test_what_cannot_be_read_is_a_typed_error(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def deny(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "iterdir", deny)
+        with pytest.raises(codec.WeightsMissingError, match=f"cannot read {folder}: Permission"):
+            codec.compress(PIXELS)
+    (folder / "registry.json").mkdir()
+    with pytest.raises(codec.WeightsMissingError, match=r"cannot read .*registry\.json: Is a dir"):
+        codec.compress(PIXELS)
+
+
+def test_an_unreadable_file_hides_no_other(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = codec.compress(PIXELS, model="photo:two")
+    expected = codec.decompress(data, as_="numpy")
+    original = Path.read_bytes
+
+    def read(path: Path) -> bytes:
+        if path.stem == "broken":
+            raise PermissionError(13, "Permission denied", str(path))
+        return original(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read)
+    np.testing.assert_array_equal(codec.decompress(data, as_="numpy"), expected)

@@ -118,9 +118,9 @@ def test_another_checkpoint_is_refused_by_its_hash(coded: bytes, tmp_path: Path)
     for use in (codec.decompress, codec.verify):
         with pytest.raises(codec.WeightsMismatchError, match="the same checkpoint, unchanged"):
             use(coded, checkpoint=other)
-    with pytest.raises(codec.WeightsMissingError, match="cannot read the checkpoint"):
+    with pytest.raises(codec.WeightsMissingError, match="cannot read "):
         codec.decompress(coded, checkpoint=tmp_path / "gone.pth")
-    with pytest.raises(codec.WeightsMissingError, match="cannot read the checkpoint"):
+    with pytest.raises(codec.WeightsMissingError, match="cannot read "):
         codec.decompress(coded, checkpoint=tmp_path)
 
 
@@ -220,7 +220,7 @@ def test_the_command(
     for arguments, code, message in (
         (["-m", MEAN], 2, "--checkpoint FILE"),
         (["-m", MEAN, "--checkpoint", checkpoint, "-q", "50"], 2, "one rate"),
-        (["-m", MEAN, "--checkpoint", "gone.pth"], 5, "cannot read the checkpoint"),
+        (["-m", MEAN, "--checkpoint", "gone.pth"], 5, "cannot read gone.pth: No such file"),
         (["-m", "compressai:x", "--checkpoint", checkpoint], 5, "'x' is unknown"),
         (["--checkpoint", checkpoint], 2, "weights of its own"),
     ):
