@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import torch
 
 from bitstream.errors import CalotypeError, InputError, UsageError
+from codec.options import MAX_SEED, check_integer, check_number
 from training.features import train as features
 from training.generative.digits_export import export_digits
 from training.loop.export import ExportOptions
@@ -144,7 +145,7 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code. A preset without a command before it is trained."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if words and words[0] not in _COMMANDS and not words[0].startswith("-"):
+    if words and words[0] not in (*_COMMANDS, "-h", "--help"):
         words.insert(0, "train")
     try:
         options = build_parser().parse_args(words)
@@ -168,6 +169,7 @@ def train(options: argparse.Namespace) -> None:
     """
     if options.minutes is None and options.steps is None:
         raise UsageError("give --minutes or --steps")
+    _check_numbers(options)
     family, preset = find_preset(options.preset)
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -250,6 +252,19 @@ def export(options: argparse.Namespace) -> None:
     )
     path = family.export(run, chosen) if family else export_digits(options.source, chosen)
     print(path)
+
+
+def _check_numbers(options: argparse.Namespace) -> None:
+    if check_number("--checkpoint-minutes", options.checkpoint_minutes) < 0:
+        raise UsageError(f"--checkpoint-minutes {options.checkpoint_minutes:g}: expected 0 or more")
+    for name in ("minutes", "learning_rate"):
+        value, flag = getattr(options, name), "--" + name.replace("_", "-")
+        if value is not None and check_number(flag, value) <= 0:
+            raise UsageError(f"{flag} {value:g} was given, expected a positive number")
+    for name, low, high in (("steps", 1, MAX_SEED), ("threads", 1, 2**16), ("seed", 0, MAX_SEED)):
+        value = getattr(options, name)
+        if value is not None:
+            check_integer("--" + name, value, low, high)
 
 
 def _refuse(given: Mapping[str, Any], takes: set[str] | frozenset[str], reason: str) -> None:

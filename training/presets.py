@@ -138,8 +138,8 @@ def find_preset(name: str) -> tuple[Family, Any]:
     near = difflib.get_close_matches(name, names, 3)
     raise UsageError(
         f"the preset {name!r} is unknown"
-        + (f"; did you mean {' or '.join(near)}?" if near else "")
-        + " python -m training train --help lists all of them"
+        + (f", did you mean {' or '.join(near)}?" if near else "")
+        + "; python -m training train --help lists all of them"
     )
 
 
@@ -148,6 +148,8 @@ def read_run(folder: Path, *, unfinished: bool = False) -> tuple[Family, Run[Any
 
     unfinished   take a run that has not ended as well
     """
+    if not (folder / CHECKPOINT).exists():
+        raise InputError(f"{folder} holds no {CHECKPOINT}: name the folder of a run")
     state = load_checkpoint(folder / CHECKPOINT)
     family = FAMILIES.get(state["family"])
     if family is None:

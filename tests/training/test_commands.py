@@ -31,13 +31,22 @@ def test_a_preset_has_one_name_and_one_family() -> None:
     [
         (
             ["train", "foto", "--data", "x", "--steps", "1"],
-            "'foto' is unknown; did you mean",
+            "'foto' is unknown, did you mean",
         ),
         (["foto", "--data", "x", "--steps", "1"], "'foto' is unknown"),
         (["photo-tiny", "--data", "x"], "give --minutes or --steps"),
         (["photo-tiny", "--steps", "1"], "required: --data"),
         (["photo-tiny", "--data", "x", "--steps", "one"], "--steps: invalid int value: 'one'"),
         (["photo-tiny", "--data", "x", "--steps", "1", "--frobnicate"], "--frobnicate"),
+        (["photo-tiny", "--data", "x", "--steps", "0"], "--steps 0 was given"),
+        (["photo-tiny", "--data", "x", "--steps", "-1"], "--steps -1 was given"),
+        (["photo-tiny", "--data", "x", "--minutes", "nan"], "--minutes nan was given"),
+        (["photo-tiny", "--data", "x", "--minutes", "0"], "--minutes 0 was given"),
+        (["photo-tiny", "--data", "x", "--steps", "1", "--threads", "-1"], "--threads -1 was"),
+        (["photo-tiny", "--data", "x", "--steps", "1", "--seed", "-1"], "--seed -1 was given"),
+        (["photo-tiny", "--data", "x", "--steps", "1", "--learning-rate", "nan"], "nan was given"),
+        (["photo-tiny", "--data", "x", "--steps", "1", "--checkpoint-minutes", "-1"], "0 or more"),
+        (["--data", "x", "--steps", "1", "foto"], "'foto' is unknown"),
         (["train"], "required: preset"),
         ([], "train|export|features"),
         (["export", "--data", "x"], "RUN|FILE"),
@@ -104,3 +113,15 @@ def test_an_export_refuses_options_of_other_families(
     assert main(["export", run, "-o", str(tmp_path / "out"), *two]) == UsageError.exit_code
     assert "several --data" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_or_file_that_is_no_run_is_a_typed_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(tmp_path)]) == InputError.exit_code
+    assert "holds no checkpoint.pt: name the folder of a run" in capsys.readouterr().err
+    file = tmp_path / "file"
+    file.touch()
+    words = ["digits-tiny", "--data", str(tmp_path), "--steps", "1", "--run", str(file)]
+    assert main(words) == UsageError.exit_code
+    assert f"{file} is a file" in capsys.readouterr().err

@@ -363,6 +363,8 @@ class Trainer:
 
 def check_folder(directory: Path, *, resume: bool, group: ProcessGroup = ALONE) -> None:
     """Raise `UsageError` where a run would overwrite a checkpoint, or has none to go on from."""
+    if directory.exists() and not directory.is_dir():
+        raise UsageError(f"{directory} is a file: name the folder of a run")
     # The first process makes a checkpoint at once: the others must not look for themselves.
     found = bool(group.number_of_first((directory / CHECKPOINT).exists()))
     if found and not resume:
