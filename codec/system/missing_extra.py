@@ -9,6 +9,7 @@ The base installation codes photographs and needs none of these libraries.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
@@ -37,14 +38,18 @@ EXTRAS = {
 }
 """Module to the distribution that holds it, and the extra that installs this."""
 
+WITH_PYTORCH = frozenset({"bench", "metrics", "test", "torch", "train", "zoo"})
+"""Extras that install PyTorch, which is large."""
+
 
 class MissingExtraError(UsageError, ImportError):
     """An optional library is needed and not installed; the message names the extra."""
 
     def __init__(self, purpose: str, library: str, extra: str) -> None:
+        brings = " (it brings PyTorch)" if extra in WITH_PYTORCH else ""
         super().__init__(
             f"{purpose} needs the library {library}, which is not installed; "
-            f"install the extra {extra!r}: {install_command(extra)}"
+            f"install the extra {extra!r}{brings}: {install_command(extra)}"
         )
         self._parts = purpose, library, extra
 
@@ -77,17 +82,34 @@ def install_command(extra: str) -> str:
     """
     origin = _origin()
     url = origin.get("url", "")
-    name = Path(unquote(urlsplit(url).path)).name
+    path = Path(unquote(urlsplit(url).path))
     if "dir_info" in origin:
         editable = "-e " if origin["dir_info"].get("editable") else ""
-        return f'pip install {editable}".[{extra}]" (in the folder {name})'
+        return f'{_pip(path)} install {editable}".[{extra}]" (in the folder {path.name})'
     if "vcs_info" in origin:
-        return f'pip install "{DISTRIBUTION}[{extra}] @ {origin["vcs_info"]["vcs"]}+{url}"'
+        return f'{_pip()} install "{DISTRIBUTION}[{extra}] @ {origin["vcs_info"]["vcs"]}+{url}"'
     if url.startswith("file:"):
-        return f'pip install "./{name}[{extra}]" (in the folder that holds this file)'
+        pip = _pip(path.parent)
+        return f'{pip} install "./{path.name}[{extra}]" (in the folder that holds this file)'
     if "archive_info" in origin:
-        return f'pip install "{DISTRIBUTION}[{extra}] @ {url}"'
-    return f'pip install "{DISTRIBUTION}[{extra}]"'
+        return f'{_pip()} install "{DISTRIBUTION}[{extra}] @ {url}"'
+    return f'{_pip()} install "{DISTRIBUTION}[{extra}]"'
+
+
+def _pip(folder: Path | None = None) -> str:
+    """pip of the Python that runs, as it is called in a folder; in the current one by default.
+
+    Only a virtual environment below that folder is named by its path: no message names a folder
+    outside of it.
+    """
+    # The interpreter of a virtual environment is a link to another one, and is not followed.
+    executable = Path(sys.executable)
+    executable = executable.parent.resolve() / executable.name
+    folder = (folder or Path()).resolve()
+    if sys.prefix == sys.base_prefix or not executable.is_relative_to(folder):
+        return "python -m pip"
+    python = str(executable.relative_to(folder))
+    return f'"{python}" -m pip' if " " in python else f"{python} -m pip"
 
 
 def _origin() -> dict[str, Any]:

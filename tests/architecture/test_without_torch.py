@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from codec.system.missing_extra import EXTRAS, extra_needed_by, install_command
+from codec.system.missing_extra import EXTRAS, WITH_PYTORCH, extra_needed_by, install_command
 from tests.codec.tiny import photographs
 
 if sys.version_info >= (3, 11):
@@ -182,7 +182,9 @@ def test_what_names_the_extra_that_it_needs(
     assert code == 2, (output, error)
     extra = NEEDS_AN_EXTRA[name][1]
     text = " ".join(output.split())
-    assert f"is not installed; install the extra '{extra}': {install_command(extra)}" in text
+    brings = " (it brings PyTorch)" if extra in WITH_PYTORCH else ""
+    assert f"not installed; install the extra '{extra}'{brings}: " in text
+    assert install_command(extra).partition("install ")[2] in text
     assert "Traceback" not in output
 
 
@@ -196,7 +198,7 @@ def test_training_names_its_extra() -> None:
     )
     assert done.returncode == 2
     assert done.stderr.startswith("training: Training needs the library torch")
-    assert "install the extra 'train'" in done.stderr
+    assert "install the extra 'train' (it brings PyTorch): " in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -207,6 +209,9 @@ def test_the_extras_are_those_of_the_distribution() -> None:
     for library, extra in EXTRAS.values():
         assert any(line.startswith(library) for line in extras[extra]), (library, extra)
     assert not any(line.startswith("torch") for line in project["dependencies"])
+    for extra, lines in extras.items():
+        brings = any(line.startswith(("torch", "pytorch")) for line in lines)
+        assert brings == (extra in WITH_PYTORCH), extra
 
 
 class Origin:
@@ -223,35 +228,65 @@ class Origin:
 @pytest.mark.parametrize(
     ("record", "command"),
     [
-        (None, 'pip install "calotype[torch]"'),
+        (None, 'python -m pip install "calotype[torch]"'),
         (
             {"url": "file:///home/me/cal%20otype", "dir_info": {"editable": True}},
-            'pip install -e ".[torch]" (in the folder cal otype)',
+            'python -m pip install -e ".[torch]" (in the folder cal otype)',
         ),
         (
             {"url": "file:///home/me/calotype", "dir_info": {}},
-            'pip install ".[torch]" (in the folder calotype)',
+            'python -m pip install ".[torch]" (in the folder calotype)',
         ),
         (
             {"url": "https://x.org/c", "vcs_info": {"vcs": "git", "commit_id": "1"}},
-            'pip install "calotype[torch] @ git+https://x.org/c"',
+            'python -m pip install "calotype[torch] @ git+https://x.org/c"',
         ),
         (
             {"url": "https://x.org/c.whl", "archive_info": {}},
-            'pip install "calotype[torch] @ https://x.org/c.whl"',
+            'python -m pip install "calotype[torch] @ https://x.org/c.whl"',
         ),
         (
             {"url": "file:///tmp/calotype-1-py3-none-any.whl", "archive_info": {}},
-            'pip install "./calotype-1-py3-none-any.whl[torch]" (in the folder that holds this '
-            "file)",
+            'python -m pip install "./calotype-1-py3-none-any.whl[torch]" (in the folder that '
+            "holds this file)",
         ),
     ],
 )
 def test_the_command_fits_where_the_package_came_from(
     monkeypatch: pytest.MonkeyPatch, record: object, command: str
 ) -> None:
+    monkeypatch.setattr(sys, "prefix", sys.base_prefix)
     monkeypatch.setattr(metadata, "distribution", lambda name: Origin(record))
     assert install_command("torch") == command
+
+
+@pytest.mark.parametrize(
+    ("environment", "command"),
+    [
+        ("checkout/.venv", '.venv/bin/python -m pip install ".[torch]"'),
+        ("checkout/my env", '"my env/bin/python" -m pip install ".[torch]"'),
+        ("elsewhere/.venv", 'python -m pip install ".[torch]"'),
+    ],
+)
+def test_the_command_names_a_virtual_environment_of_the_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: str, command: str
+) -> None:
+    checkout, prefix = tmp_path / "checkout", tmp_path / environment
+    record = {"url": checkout.as_uri(), "dir_info": {}}
+    monkeypatch.setattr(metadata, "distribution", lambda name: Origin(record))
+    monkeypatch.setattr(sys, "prefix", str(prefix))
+    monkeypatch.setattr(sys, "executable", str(prefix / "bin" / "python"))
+    assert install_command("torch") == f"{command} (in the folder checkout)"
+
+
+def test_the_command_names_a_virtual_environment_below_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(metadata, "distribution", lambda name: Origin(None))
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "env"))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "env" / "bin" / "python"))
+    assert install_command("torch") == 'env/bin/python -m pip install "calotype[torch]"'
 
 
 def test_the_command_where_nothing_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,7 +294,8 @@ def test_the_command_where_nothing_is_installed(monkeypatch: pytest.MonkeyPatch)
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, "distribution", missing)
-    expected = f'pip install -e ".[torch]" (in the folder {ROOT.name})'
+    monkeypatch.setattr(sys, "prefix", sys.base_prefix)
+    expected = f'python -m pip install -e ".[torch]" (in the folder {ROOT.name})'
     assert install_command("torch") == expected
 
 
