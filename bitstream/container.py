@@ -112,9 +112,14 @@ def read_container(fo: BinaryIO, *, partial: bool = False, layers: int | None = 
         wanted = None if layers is None else _readable(layers, header) * header.tile_count
         while not walk.done and len(walk.data) != wanted:
             walk.step()
-    except TruncatedError:
-        if not partial or walk.header is None or len(walk.data) < walk.header.tile_count:
+    except TruncatedError as error:
+        if not partial:
             raise
+        if walk.header is None or len(walk.data) < walk.header.tile_count:
+            where = str(error).partition(";")[0]
+            raise TruncatedError(
+                f"{where}; no layer is complete, so nothing can be decoded"
+            ) from error
     return _container(walk)
 
 
