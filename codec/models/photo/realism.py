@@ -102,9 +102,10 @@ def find_realism(photo_hash: bytes) -> WeightsFile:
     raise WeightsMissingError(
         f"no realistic decoder for the photo weights {wanted} is installed (found: "
         f"{', '.join(found) or 'none'}); train one: "
-        f"python -m training {NAME} --data DIR --weights PHOTO.safetensors, export it: "
-        f"python -m training export RUN, and name its folder in {ENVIRONMENT_VARIABLE}; "
-        "or leave the realism at 0"
+        f"`python -m training train {NAME} --data DIR --minutes 120`, then export it: "
+        f"`python -m training export runs/{NAME} -o FOLDER` (both with --weights FILE for photo "
+        f"weights of your own), and name FOLDER in {ENVIRONMENT_VARIABLE}; or leave the realism "
+        "at 0"
     )
 
 
