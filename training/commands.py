@@ -21,7 +21,6 @@ from training.loop.export import ExportOptions
 from training.loop.origin import Origin, add_origin_options
 from training.loop.process_group import ProcessGroup, joined, named_device, require_alone
 from training.loop.trainer import Budget, Trainer, TrainOptions, check_folder, show
-from training.photo.config import PhotoPreset
 from training.presets import FAMILIES, Family, find_preset, read_run
 
 
@@ -73,9 +72,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("preset", help="one of those below")
     parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="DIR|FILE")
     parser.add_argument("--validation", type=Path, nargs="*", default=[], metavar="DIR|TAR")
-    parser.add_argument(
-        "--run", type=Path, help="folder of the run (runs/photo, or runs/PRESET of another family)"
-    )
+    parser.add_argument("--run", type=Path, help="folder of the run (runs/PRESET)")
     parser.add_argument(
         "--weights",
         type=Path,
@@ -198,7 +195,7 @@ def _train(options: argparse.Namespace, family: Family, preset: Any, group: Proc
     }
     _refuse(given, takes, f"the preset {options.preset!r} does not take it")
     preset = replace(preset, **changes)
-    run = options.run or Path("runs", "photo" if family.kind is PhotoPreset else options.preset)
+    run = options.run or Path("runs", options.preset)
     check_folder(run, resume=options.resume, group=group)
     learner = family.learner(preset, TrainOptions(
         options.data,
@@ -209,7 +206,8 @@ def _train(options: argparse.Namespace, family: Family, preset: Any, group: Proc
         group=group,
     ))  # fmt: skip
     budget = Budget(options.minutes, options.steps)
-    trainer = Trainer(learner, run, budget=budget, name=options.preset, group=group)
+    data = [path.absolute().name for path in options.data]
+    trainer = Trainer(learner, run, budget=budget, name=options.preset, data=data, group=group)
     if options.resume:
         trainer.resume()
     trainer.run(checkpoint_minutes=options.checkpoint_minutes, report=show)
@@ -238,7 +236,8 @@ def export(options: argparse.Namespace) -> None:
         family, run = read_run(options.source, unfinished=options.unfinished)
         _refuse(given, family.takes, f"the export of {run.name!r} does not take it")
         note = "" if run.state["finished"] else ", the run had not ended"
-        origin = origin.after(run.state["step"], run.state["seconds"], note=note)
+        data = run.state.get("data", [])
+        origin = origin.after(run.state["step"], run.state["seconds"], data=data, note=note)
     chosen = ExportOptions(
         options.output,
         origin,

@@ -83,6 +83,12 @@ def test_train_is_what_a_preset_alone_asks_for(
         found, run = read_run(Path("runs", name))
         assert found is FAMILIES[family]
         assert (run.name, run.preset) == (name, FAMILIES[family].presets[name])
+        assert run.state["data"] == ["data"]
+        header, *rows = (Path("runs", name) / "log.csv").read_text("utf-8").splitlines()
+        assert header.startswith("step,seconds,")
+        assert [row.partition(",")[0] for row in rows] == ["1"]
+    assert main(["export", str(Path("runs", "digits-tiny")), "-o", "weights"]) == 0
+    assert "| trained on | data |" in Path("weights", "digits-tiny.md").read_text("utf-8")
 
 
 def test_presets_come_back_from_their_checkpoints(tmp_path: Path) -> None:

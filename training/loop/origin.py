@@ -12,6 +12,8 @@ from typing import Any
 
 from codec.loading import hash_weights
 
+NOT_STATED = "not stated"
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -27,11 +29,17 @@ class Origin:
         """From a command line with the options of `add_origin_options`."""
         return cls(options.data_description, options.licence, options.command)
 
-    def after(self, steps: int, seconds: float, *, note: str = "") -> Origin:
-        """The same with what a run's checkpoint says of its length."""
+    def after(
+        self, steps: int, seconds: float, *, data: Sequence[str] = (), note: str = ""
+    ) -> Origin:
+        """The same with what a run's checkpoint says of its length, and of data not described.
+
+        data   names of the folders and files that the run learned from
+        """
         hours = seconds / 3600
         time = f"{hours:.1f} hours" if hours >= 2 else f"{60 * hours:.1f} minutes"
-        return replace(self, steps=f"{steps:,} ({time}{note})")
+        trained_on = ", ".join(data) if data and self.data == NOT_STATED else self.data
+        return replace(self, data=trained_on, steps=f"{steps:,} ({time}{note})")
 
     def rows(self) -> dict[str, str]:
         """Rows of a model card."""
@@ -46,11 +54,11 @@ class Origin:
 def add_origin_options(parser: argparse.ArgumentParser) -> None:
     """Add --data-description, --licence and --command."""
     for flag, meaning in (
-        ("--data-description", "what it was trained on, for the card"),
+        ("--data-description", "what it was trained on, for the card (the names of its --data)"),
         ("--licence", "of the weights, for the card"),
         ("--command", "the training command, for the card"),
     ):
-        parser.add_argument(flag, default="not stated", help=meaning)
+        parser.add_argument(flag, default=NOT_STATED, help=meaning)
 
 
 def write_card(

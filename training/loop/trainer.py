@@ -180,6 +180,7 @@ class Trainer:
     again at half the learning rate; after `last_patience` of them in a row the run ends.
 
     name    of the preset, for the checkpoint
+    data    names of what it learns from, for the card of an export
     group   the processes that train together. All have the same state, and take every decision
             from the same numbers. The first one writes and validates, while the others wait in
             the next step
@@ -195,10 +196,11 @@ class Trainer:
         *,
         budget: Budget,
         name: str = "",
+        data: Sequence[str] = (),
         group: ProcessGroup = ALONE,
     ) -> None:
         self.learner, self.directory, self.budget = learner, directory, budget
-        self.name, self.group = name, group
+        self.name, self.data, self.group = name, list(data), group
         self.step, self.seconds, self.rate_factor = 0, 0.0, 1.0
         self.dropped_in_a_row, self.dropped = 0, 0
         self.validation: list[dict[str, float]] = []
@@ -218,6 +220,7 @@ class Trainer:
         state = {
             "family": self.learner.family,
             "name": self.name,
+            "data": self.data,
             "step": self.step,
             "seconds": self.seconds,
             "rate_factor": self.rate_factor,
@@ -277,12 +280,13 @@ class Trainer:
         """Train until the budget is used, fit what is fitted last; the rows of validation.
 
         The logs are `log.csv` and `validation.csv` in the run's folder. `report` is called by the
-        first process. Raises `UsageError` where the loss stays infinite or not a number.
+        first process, and always after the last step. Raises `UsageError` where the loss stays
+        infinite or not a number.
         """
         if self.group.is_first and not self.checkpoint_path.exists():
             self.save()  # there is a state to return to from the first step on
         begin = last_save = last_report = time.monotonic()
-        earlier = self.seconds
+        earlier, reported_step = self.seconds, self.step
         recent: deque[dict[str, float]] = deque(maxlen=self.memory)
         best = math.inf
         while (fraction := self.budget.progress(self.seconds, self.step)) < 1:
@@ -302,22 +306,35 @@ class Trainer:
                 self.roll_back()
                 recent.clear()
                 best = math.inf
-            if now - last_report >= report_seconds and recent and self.group.is_first:
-                last_report = now
-                means = {k: float(np.mean([one[k] for one in recent])) for k in recent[0]}
-                rate = next(iter(self.learning_rates(fraction).values()))
-                progress = Progress(self.step, self.seconds, fraction, rate, self.dropped, means)
-                self.log(LOG, progress.row())
-                if report is not None:
-                    report(progress)
+            if now - last_report >= report_seconds and recent:
+                last_report, reported_step = now, self.step
+                self.report(fraction, recent, report)
             # Not in the middle of dropped steps: weights that make them are not worth keeping.
             if now - last_save >= 60 * checkpoint_minutes and not self.dropped_in_a_row:
                 last_save = now
                 self.keep()
+        if recent and reported_step != self.step:
+            self.report(fraction, recent, report)
         self.learner.finish()
         self.finished = True
         self.keep()
         return self.validation
+
+    def report(
+        self,
+        fraction: float,
+        recent: Sequence[Mapping[str, float]],
+        show: Callable[[Progress], None] | None,
+    ) -> None:
+        """Log the means of the last steps' figures, in the first process, and show them."""
+        if not self.group.is_first:
+            return
+        means = {k: float(np.mean([one[k] for one in recent])) for k in recent[0]}
+        rate = next(iter(self.learning_rates(fraction).values()))
+        progress = Progress(self.step, self.seconds, fraction, rate, self.dropped, means)
+        self.log(LOG, progress.row())
+        if show is not None:
+            show(progress)
 
     def keep(self) -> None:
         """Validate, in the first process, and write the checkpoint."""
