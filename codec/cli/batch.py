@@ -14,7 +14,7 @@ import typer
 from bitstream import UsageError
 from codec.cli.files import Job, check_targets
 from codec.cli.progress import progress
-from codec.cli.terminal import one_line, print_error
+from codec.cli.terminal import one_line, print_error, print_notice
 from codec.system.processors import compute_threads, thread_count
 from codec.system.workers import Outcome, run_each
 
@@ -169,7 +169,7 @@ def as_record(
 def notice(name: str, texts: Sequence[str]) -> None:
     """Print notices about one file on standard error."""
     for text in texts:
-        typer.echo(f"calotype: notice: {one_line(f'{name}: {text}')}", err=True)
+        print_notice(f"{name}: {text}")
 
 
 def _print_failure(name: str, message: str) -> None:

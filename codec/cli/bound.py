@@ -63,7 +63,7 @@ def bound(
         int, typer.Option(min=1, help="Steps of the annealing.")
     ] = Settings.temperatures,
     chains: Annotated[int, typer.Option(min=2, help="Chains for each image.")] = Settings.chains,
-    seed: Annotated[int, typer.Option(min=0, help="Of all random numbers.")] = Settings.seed,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")] = Settings.seed,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     prior_dim: Annotated[
         int | None,
@@ -71,7 +71,9 @@ def bound(
     ] = None,
     no_certify: Annotated[
         bool,
-        typer.Option("--no-certify", help="Skip the bidirectional check; points stay hollow."),
+        typer.Option(
+            "--no-certify", help="Skip the bidirectional check; points are marked as not certified."
+        ),
     ] = False,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes to use.")] = 1,
     name: Annotated[
@@ -84,23 +86,26 @@ def bound(
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace existing results.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Measure the least rate at which a generative model can describe your images.
+    """Measure R_p(D) of a generative model on your images.
 
-    R_p(D) is the smallest E KL(q(z|x) ‖ p(z)) of any encoder q whose reconstructions have the
-    distortion D, by annealing (Huang et al. 2020): an upper bound on the rate-distortion function
-    of the data. Points whose accuracy could not be certified are marked.
+    This is the least rate at which the model can describe them at each distortion. R_p(D) is the
+    smallest E KL(q(z|x) ‖ p(z)) of any encoder q whose reconstructions have the distortion D, by
+    annealing (Huang et al. 2020): an upper bound on the rate-distortion function of the data.
+    Points whose accuracy could not be certified are marked.
     """
     from codec.system.missing_extra import extra_needed_by
 
     with extra_needed_by("calotype bound"):
         import torch  # noqa: F401 - before anything is read
     from codec.cli.progress import progress
+    from codec.cli.terminal import print_notice
     from codec.rate_distortion.annealing.rd_curve import rd_curve
     from codec.rate_distortion.ladder.model_file import ModelResult
     from codec.rate_distortion.report.figure import plot_available, plot_missing
     from codec.rate_distortion.user_code.adapters import usable_device
     from codec.system.write_file import refuse_existing
 
+    early = [] if plot_available() else [f"no .svg and .png: {plot_missing()}"]
     values = None if betas is None else parse_betas(betas)
     drawings = [output / "bound.svg", output / "bound.png"] if plot_available() else []
     drawings.append(output / "bound.html")
@@ -108,6 +113,8 @@ def bound(
     _refuse_output(output)
     for path in written:
         refuse_existing(path, force=force)
+    for notice in early:
+        print_notice(notice)
     adapter, chosen, x, selection, notices = _prepare(
         model, data, part, images, distortion, device, prior_dim
     )
@@ -133,8 +140,7 @@ def bound(
     }
     result = ModelResult(curve, name or adapter.name, data_set, selection, extra)
     _write(result, output, drawings)
-    if len(drawings) == 1:
-        notices.append(f"no .svg and .png: {plot_missing()}")
+    notices += early
     failed = sum(not one for one in curve.certified)
     if failed:
         reasons = sorted({reason for row in curve.failures for reason in row})
@@ -152,7 +158,7 @@ def bound(
     else:
         _print_table(result, written)
     for notice in notices:
-        typer.echo(f"notice: {notice}", err=True)
+        print_notice(notice)
 
 
 def parse_betas(text: str) -> tuple[float, ...]:

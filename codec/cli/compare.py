@@ -14,7 +14,7 @@ from bitstream import SIGNATURE, InputError, StreamError, UsageError
 from codec.cli.arguments import Device, ReduceDepth
 from codec.cli.batch import notice, print_json
 from codec.cli.files import PIPE, allow_large_images, read_input, source_of
-from codec.cli.terminal import one_line
+from codec.cli.terminal import one_line, print_notice
 
 if TYPE_CHECKING:
     from codec.pictures.picture import Picture
@@ -52,10 +52,11 @@ def compare(
     device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """Compare two images: PSNR, MS-SSIM, SSIMULACRA2, and the sizes of their files.
+    """Measure how much two images differ.
 
-    Any format that Pillow reads, and .calo. Both are turned upright as their EXIF says; colours are
-    compared as they are stored, without regard to ICC profiles; alpha apart from them.
+    Prints PSNR, MS-SSIM, SSIMULACRA2 and the sizes of the files. Reads .calo and any format that
+    Pillow reads. Both images are turned upright as their EXIF says; colours are compared as they
+    are stored, without regard to ICC profiles; transparency is compared separately.
     """
     from codec.options import check_device
     from codec.rate_distortion.files.comparison import compare_pictures
@@ -87,7 +88,7 @@ def compare(
     for file in files:
         notice(file.file, file.notices)
     for reason in missing:
-        typer.echo(f"calotype: notice: {reason}", err=True)
+        print_notice(reason)
 
 
 def _choose(metrics: str | None) -> tuple[list[str], list[str]]:

@@ -73,7 +73,8 @@ def compress(
         typer.Option(
             "--noise-seed",
             metavar="N|free",
-            help="For models that decode with noise: the seed to keep in the file, or free.",
+            help="For models that decode with noise: the seed to store in the file; free: store "
+            "no seed, so that every decoding differs.",
         ),
     ] = "0",
     device: Device = "auto",

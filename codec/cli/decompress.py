@@ -40,8 +40,8 @@ def decompress(
         typer.Option(
             "--seed",
             metavar="N",
-            help="Replace missing layers by a random sample, instead of the mean; for models that "
-            "decode with noise: draw it from this seed, instead of the file's.",
+            help="Files in layers: replaces missing layers by a random sample instead of the mean. "
+            "Models that decode with noise: draws the noise from this seed instead of the file's.",
         ),
     ] = None,
     realism: Annotated[

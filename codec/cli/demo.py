@@ -42,10 +42,11 @@ def demo(
         bool, typer.Option("--force", "-f", help="Replace pictures of an earlier run.")
     ] = False,
 ) -> None:
-    """Compress a photograph at four qualities, decode it, and show what it costs.
+    """Compress a photograph and show what it costs.
 
-    Each file stands beside the JPEG and the WebP whose size is nearest. The photograph comes with
-    the package, so this works offline; nothing but the output folder is written.
+    It is compressed at four qualities and decoded again. Each file stands beside the JPEG and the
+    WebP whose size is nearest. The photograph comes with the package, so this works offline;
+    nothing but the output folder is written.
     """
     from codec.rate_distortion import find_codec
     from codec.rate_distortion.files.result_file import write_bytes

@@ -46,10 +46,10 @@ def plot(
         bool, typer.Option("--force", "-f", help="Replace an existing picture.")
     ] = False,
 ) -> None:
-    """Draw rate-distortion curves from result files: of codecs, or of generative models.
+    """Draw rate-distortion curves from result files.
 
-    The files say themselves which of the two they hold. Published curves and a range of rates
-    belong to codecs only.
+    They are curves of codecs, or of generative models. The files say themselves which of the two
+    they hold. Published curves and a range of rates belong to codecs only.
     """
     from bitstream.errors import UsageError
     from codec.system.write_file import refuse_existing

@@ -58,12 +58,15 @@ def rd(
         bool, typer.Option("--json", help="Print means and BD-rates as JSON.")
     ] = False,
 ) -> None:
-    """Code pictures with several codecs at many settings, and compare real file sizes.
+    """Compare codecs by the sizes of their files.
 
-    Every rate is the size of a file that was decoded again. Writes JSON, CSV and pictures of the
-    curves, and prints how many more or fewer bits each codec needs for the same PSNR, and for the
-    same score of every other metric that was asked for.
+    Codes the pictures with every codec at many settings. Every rate is the size of a file that was
+    decoded again. Writes JSON, CSV and pictures of the curves, and prints how many more or fewer
+    bits each codec needs for the same PSNR, and for the same score of every other metric that was
+    asked for.
     """
+    from codec.cli.terminal import print_notice
+    from codec.rate_distortion.files.bd_rate import bd_rate_available, bd_rate_missing
     from codec.rate_distortion.metrics import find_metrics
     from codec.rate_distortion.report.figure import plot_available, plot_missing
     from codec.system.write_file import refuse_existing
@@ -82,6 +85,10 @@ def rd(
         refuse_existing(path, force=force)
     notices: list[str] = []
     chosen = _choose_codecs(codecs, reference, notices)
+    early = [] if plot_available() else [f"no pictures of the curves: {plot_missing()}"]
+    early += [] if bd_rate_available() or len(chosen) == 1 else [str(bd_rate_missing())]
+    for notice in [*notices, *early]:
+        print_notice(notice)
     usable, failed = _readable(images)
     notices += [f"left out: {reason}" for reason in failed]
     data_set = name or (images[0].resolve().stem if len(images) == 1 else "pictures")
@@ -90,15 +97,14 @@ def rd(
     _write(output, curves, deltas, drawings)
     if html:
         _write_page(output / "rd.html", chosen, usable, curves, deltas, reference, metrics)
-    if not drawings:
-        notices.append(f"no pictures of the curves: {plot_missing()}")
+    notices += early
     if as_json:
         summary = _summary(curves, deltas, metrics, written, failed)
         print(json.dumps(summary, indent=2, allow_nan=False))
     else:
         _print_table(curves, deltas, reference, metrics, written)
     for notice in notices:
-        typer.echo(f"notice: {notice}", err=True)
+        print_notice(notice)
     if failed:
         raise typer.Exit(1)
 
@@ -196,8 +202,11 @@ def _bd_rates(
 ) -> list[BdRate]:
     """BD-rates of every other curve against the reference; what fails is a notice."""
     from bitstream.errors import UsageError
-    from codec.rate_distortion import MissingExtraError, bd_rate
+    from codec.rate_distortion import bd_rate
+    from codec.rate_distortion.files.bd_rate import bd_rate_available
 
+    if not bd_rate_available():
+        return []
     base = next(curve for curve in curves if curve.codec == reference)
     deltas: list[BdRate] = []
     for metric in metrics:
@@ -206,9 +215,6 @@ def _bd_rates(
                 continue
             try:
                 deltas.append(bd_rate(base, curve, metric=metric, rate_range_bpp=range_bpp))
-            except MissingExtraError as error:
-                notices.append(str(error))
-                return deltas
             except UsageError as error:  # too little overlap, or pictures too small for a score
                 notices.append(f"no BD-rate of {curve.codec}: {error}")
     return deltas

@@ -20,6 +20,11 @@ def print_error(text: str) -> None:
     typer.echo(f"calotype: error: {one_line(text)}", err=True)
 
 
+def print_notice(text: str) -> None:
+    """Print a notice on standard error."""
+    typer.echo(f"calotype: notice: {one_line(text)}", err=True)
+
+
 def accept_all_names() -> None:
     """Let standard output print names that its encoding has no characters for, escaped.
 

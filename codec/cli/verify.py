@@ -18,9 +18,10 @@ def verify(
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Check files: every CRC, the weights, every symbol.
+    """Check that files are undamaged and can be decoded.
 
-    Each file is read and decoded completely; nothing is written.
+    Each file is read and decoded completely, and nothing is written. This checks the CRC of every
+    chunk, the weights, and every symbol.
 
     Example: calotype verify photo.calo
     """

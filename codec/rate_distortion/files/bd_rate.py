@@ -110,6 +110,11 @@ def bd_rate_available() -> bool:
     return find_spec("bjontegaard") is not None
 
 
+def bd_rate_missing() -> MissingExtraError:
+    """The error that says how to install this library."""
+    return MissingExtraError("The BD-rate", "bjontegaard", "bench")
+
+
 def efficient_points(points: RatePoints) -> Points:
     """The points that no other point beats in both rate and dB, by rising rate, all finite.
 
@@ -167,7 +172,7 @@ def bd_rate_of_points(
     if method not in METHODS:
         raise UsageError(f"unknown interpolation {method!r}; known are {', '.join(METHODS)}")
     if not bd_rate_available():
-        raise MissingExtraError("The BD-rate", "bjontegaard", "bench")
+        raise bd_rate_missing()
     if rate_range_bpp is not None and not 0 < rate_range_bpp[0] < rate_range_bpp[1]:
         raise UsageError(f"rate range {rate_range_bpp} bpp: expected 0 < low < high")
     import bjontegaard

@@ -249,6 +249,7 @@ def test_devices_are_written_in_place(folder: Path) -> None:
 def test_version_and_help() -> None:
     assert run("--version").stdout == f"calotype {codec.__version__}\n"
     text = run("--help").stdout
+    assert "..." not in text.partition("Commands:")[2]  # no description is cut
     for name in ("compress", "decompress", "inspect", "verify", "models", "rd", "plot", "demo"):
         assert f"  {name} " in text
         assert "Usage: " in run(name, "--help").stdout

@@ -15,6 +15,7 @@ from codec.cli.demo import PICTURES, demo, load_picture, nearest_in_size
 from codec.cli.plot import plot
 from codec.cli.rate_distortion import parse_rate_range, rd
 from codec.rate_distortion import MissingExtraError, OperationalCodec, find_codec, read_result
+from codec.rate_distortion.files import bd_rate as bd_rates
 from codec.rate_distortion.report import figure as drawing
 
 APP = typer.Typer()
@@ -75,12 +76,16 @@ def test_rd_leaves_out_what_it_cannot_measure_and_says_so(
     picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Image.new("RGBA", (8, 8), (1, 2, 3, 4)).save(picture_folder / "glass.png")
-    monkeypatch.setattr(drawing, "find_spec", lambda name: None)
+    for module in (drawing, bd_rates):
+        monkeypatch.setattr(module, "find_spec", lambda name: None)
     out = tmp_path / "out"
     status, _, stderr = call("rd", picture_folder, "--codecs", "photo", "-o", out)
     assert status == 1
     assert "left out: glass.png: has an alpha channel" in stderr
-    assert "install the extra 'plot'" in stderr
+    # At the start and at the end.
+    assert stderr.count("calotype: notice: no pictures of the curves: ") == 2
+    assert stderr.count("install the extra 'plot'") == 2
+    assert stderr.count("install the extra 'bench'") == 2
     assert sorted(path.name for path in out.iterdir()) == ["rd.csv", "rd.json"]
 
 
