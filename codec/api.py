@@ -200,7 +200,7 @@ def decompress_file(
     checked = DecompressOptions(**options)
     if isinstance(output, (str, os.PathLike)):
         target = Path(output)
-        format = format or format_of_suffix(target.suffix)  # noqa: A001
+        format = format_of_suffix(target.suffix) if format is None else format  # noqa: A001
 
         def write(fill: Callable[[BinaryIO], object]) -> None:
             write_atomically(target, fill, force=True)

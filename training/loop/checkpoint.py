@@ -21,8 +21,12 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     Raises `OutputError` where the file cannot be written.
     """
 
+    # In memory first: torch turns the error of a full disk into a RuntimeError.
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+
     def write(file: BinaryIO) -> None:
-        torch.save(state, file)
+        file.write(buffer.getbuffer())
         file.flush()
         os.fsync(file.fileno())
 
