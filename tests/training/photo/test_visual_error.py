@@ -40,7 +40,7 @@ def test_equal_pictures_have_no_error_and_a_finite_slope() -> None:
     pixels = as_tensor(photo_like(seed=1, height=64, width=64))
     decoded = pixels.clone().requires_grad_()
     error = visual_error(pixels, decoded)
-    error.sum().backward()
+    error.sum().backward()  # type: ignore[no-untyped-call]
     assert 0 <= error.item() < 0.1
     assert decoded.grad is not None
     assert torch.isfinite(decoded.grad).all()
