@@ -323,8 +323,11 @@ def headline_section(folder: Path) -> str:
         cells += [percent(value) for value in seen] or [""] * (len(SETS) if visual else 0)
         if peer != "jpeg2000":
             rows.append((title.partition(" (")[0], *cells))
-    metrics = ["PSNR", "SSIMULACRA2"] if visual else ["PSNR"]
-    columns = [f"equal {metric}, {title}" for metric in metrics for title in SETS.values()]
+    columns = [f"equal PSNR, {title}" for title in SETS.values()]
+    columns += [
+        f"equal SSIMULACRA2, {SETS[name]}, {len(part['pictures'])} pictures"
+        for name, part in visual.items()
+    ]
     claims = [*list(speed_rows(load(folder, "speed")))[:1], *install_rows(load(folder, "install"))]
     return section(
         "How many more or fewer bytes `photo` needs than other codecs at equal quality (BD-rate of "
