@@ -97,8 +97,10 @@ def test_threads_draw_at_the_same_time(
 
     def draw(number: int) -> bool:
         start.wait()
-        same = (transforms.synthesize(sets[number], 0.6) == expected[number]).all()
-        return bool(same)
+        drawn = transforms.synthesize(sets[number], 0.6).astype(np.int16)
+        # The runtime may split its sums in another way where threads compete for the cores, which
+        # moves a pixel over a rounding; the picture of another thread would differ by far more.
+        return bool(np.abs(drawn - expected[number]).max() <= 1)
 
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(draw, range(4)))
