@@ -124,7 +124,8 @@ def test_the_comparison_at_equal_scores_is_a_column_for_each_set(tmp_path: Path)
     assert "SSIMULACRA2" not in without
     (tmp_path / "visual.json").write_text(json.dumps(visual), "utf-8")
     text = photo.headline_section(tmp_path)
-    assert "| equal PSNR, gb82 | equal PSNR, Kodak | equal SSIMULACRA2, gb82 | equal" in text
+    columns = "| equal PSNR, gb82 | equal PSNR, Kodak | equal SSIMULACRA2, gb82, 25 pictures |"
+    assert columns in text
     assert re.search(r"\| AVIF \| [^|]+ \| [^|]+ \| -12.3 % \| \+1.5 % \|", text)
     assert re.search(r"\| JPEG \| [^|]+ \| [^|]+ \|  \|  \|", text)
     assert "decoding, in units of AVIF's decoder" in text
