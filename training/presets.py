@@ -26,6 +26,9 @@ from training.loop.trainer import Learner, Preset, TrainOptions
 from training.photo.config import PRESETS, PhotoPreset
 from training.photo.export import export_photo
 from training.photo.learner import photo_learner
+from training.photo_next.config import PRESETS as NEXT_PRESETS
+from training.photo_next.config import PhotoPreset as NextPreset
+from training.photo_next.learner import photo_learner as next_learner
 from training.realism.config import REALISM_PRESETS, RealismPreset
 from training.realism.export import export_realism
 from training.realism.learner import realism_learner
@@ -91,6 +94,17 @@ FAMILIES = {
         export_photo,
         frozenset({
             "several --data", "--validation", "--weights", "--seed", "--learning-rate",
+            "several processes", "--images",
+        }),
+    ),
+    "photo-next": Family(
+        "the second model of photographs (any number of processes)",
+        NEXT_PRESETS,
+        NextPreset,
+        next_learner,
+        export_photo,
+        frozenset({
+            "several --data", "--validation", "--seed", "--learning-rate",
             "several processes", "--images",
         }),
     ),

@@ -1,0 +1,1 @@
+"""The second photo model, which is being trained."""

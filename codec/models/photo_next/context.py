@@ -1,0 +1,161 @@
+"""Context of the photo model: latents predicted from those that were coded before them.
+
+The channels are in the order of their frequency. They are coded in four groups, low frequencies
+first, and the first group in two passes over a checkerboard (He et al. 2021), so that there are
+five steps, each of which is one parallel pass over its latents::
+
+    1  group 1, white squares   from the hyper-latents alone
+    2  group 1, black squares   from the white ones beside them
+    3  group 2                  from group 1, at the same place and around it
+    4  group 3                  from groups 1 and 2
+    5  group 4                  from how large group 3 is
+
+Each step but the last corrects the mean and the table index that the hyper-synthesis predicts; the
+last one, whose latents have the mean 0, the index alone. What a step sees of the latents that are
+known: how far the hyper-synthesis missed them, and how large they are, both on a logarithmic scale
+that integer arithmetic computes exactly (`octaves`).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from codec.models.layers import in_full_precision, round_straight_through
+from codec.models.photo_next.config import COEFFICIENTS, PhotoConfig
+from codec.models.photo_next.quantised import ConditionTable
+
+
+def octaves(values: Tensor) -> Tensor:
+    """log₂(1 + |v|), linear between the powers of two: 0, 1, 2 … at |v| = 0, 1, 3 …
+
+    A power of two and a subtraction give it, so that fixed point computes the same.
+    """
+    shifted = 1 + values.abs()
+    exponent = torch.floor(torch.log2(shifted)).detach()
+    return exponent - 1 + shifted * torch.exp2(-exponent)
+
+
+def features(errors: Tensor, values: Tensor) -> Tensor:
+    """What a step sees of known latents: (batch, C, h, w) twice to (batch, 2·C, h, w).
+
+    errors   ŷ − μ, how far the hyper-synthesis missed them
+    values   ŷ, in quantiser steps both
+    """
+    return torch.cat([errors.sign() * octaves(errors), octaves(values)], dim=1)
+
+
+class ContextStep(nn.Module):
+    """What one step adds to predictions.
+
+    here      channels of what it sees at the same place
+    around    latents that it sees there and at the eight places around; 0 for none
+    outputs   numbers that it corrects: means, if any, then indexes
+    """
+
+    def __init__(self, here: int, around: int, width: int, outputs: int, knots: int) -> None:
+        super().__init__()
+        self.here = nn.Conv2d(here, width, 1, bias=False)
+        self.bias = ConditionTable(knots, width)
+        self.out = _silent(nn.Conv2d(width, outputs, 1, bias=False))
+        self.bias_out = ConditionTable(knots, outputs)
+        self.near: nn.Conv2d | None = None
+        self.linear: nn.Conv2d | None = None
+        if around:
+            self.near = nn.Conv2d(2 * around, width, 3, padding=1, bias=False)
+            self.linear = _silent(nn.Conv2d(around, outputs // 2, 3, padding=1, bias=False))
+
+    def forward(
+        self,
+        here: Tensor,
+        mix: Tensor,
+        near: Tensor | None = None,
+        errors: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Corrections (batch, outputs, h, w), and hidden features (batch, width, h, w).
+
+        near     features of the latents around (batch, 2·around, h, w)
+        errors   of the same latents (batch, around, h, w), which correct the means linearly
+        """
+        hidden = self.here(here) + self.bias(mix)
+        if self.near is not None:
+            hidden = hidden + self.near(near)
+        hidden = F.relu(hidden)
+        out = self.out(hidden).float() + self.bias_out(mix)
+        if self.linear is not None and errors is not None:
+            # Errors are up to hundreds of steps, and means are wanted to a fraction of one.
+            linear = in_full_precision(self.linear, errors)
+            means, indexes = out.chunk(2, dim=1)
+            out = torch.cat([means + linear, indexes], dim=1)
+        return out, hidden
+
+
+def _silent(layer: nn.Conv2d) -> nn.Conv2d:
+    nn.init.zeros_(layer.weight)
+    return layer
+
+
+def white_squares(height: int, width: int, device: torch.device) -> Tensor:
+    """1 where row + column is even, else 0: (height, width)."""
+    rows = torch.arange(height, device=device)[:, None]
+    columns = torch.arange(width, device=device)[None]
+    return ((rows + columns + 1) % 2).float()
+
+
+class LatentContext(nn.Module):
+    """All steps: predictions of the hyper-synthesis corrected by what was coded before."""
+
+    def __init__(self, config: PhotoConfig) -> None:
+        super().__init__()
+        first, second, third = config.groups
+        hidden, width, knots = config.hidden, config.context_width, config.knots
+        self.groups = (first, second, third, COEFFICIENTS - first - second - third)
+        self.black = ContextStep(hidden, first, width, 2 * first, knots)
+        self.second = ContextStep(hidden, first, width, 2 * second, knots)
+        # What is around is known to the features of the step before.
+        self.third = ContextStep(2 * second + hidden + width, 0, width, 2 * third, knots)
+        self.fourth = ContextStep(third + hidden + width, 0, width, self.groups[3], knots)
+
+    def forward(
+        self, latents: Tensor, means: Tensor, indexes: Tensor, hidden: Tensor, mix: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Means and indexes of latents (batch, 768, h, w) that are rounded step by step.
+
+        means, indexes   what the hyper-synthesis predicts, in steps and as real numbers; the means
+                         of the fourth group are zeros
+        hidden           its last features (batch, hidden, h, w)
+        """
+        sizes = list(self.groups)
+        y_1, y_2, y_3, _ = torch.split(latents, sizes, dim=1)
+        mean_1, mean_2, mean_3, mean_4 = torch.split(means, sizes, dim=1)
+        index_1, index_2, index_3, index_4 = torch.split(indexes, sizes, dim=1)
+        white = white_squares(latents.shape[2], latents.shape[3], latents.device)
+
+        known = _rounded(y_1, mean_1) * white
+        error = known - mean_1 * white
+        out, _ = self.black(hidden, mix, features(error, known), error)
+        out = (1 - white) * out
+        new_mean_1 = mean_1 + out[:, : sizes[0]]
+        new_index_1 = index_1 + out[:, sizes[0] :]
+
+        known_1 = _rounded(y_1, new_mean_1)
+        error_1 = known_1 - mean_1
+        out, seen = self.second(hidden, mix, features(error_1, known_1), error_1)
+        new_mean_2, new_index_2 = mean_2 + out[:, : sizes[1]], index_2 + out[:, sizes[1] :]
+
+        known_2 = _rounded(y_2, new_mean_2)
+        here = torch.cat([features(known_2 - mean_2, known_2), hidden, seen], dim=1)
+        out, seen = self.third(here, mix)
+        new_mean_3, new_index_3 = mean_3 + out[:, : sizes[2]], index_3 + out[:, sizes[2] :]
+
+        here = torch.cat([octaves(_rounded(y_3, new_mean_3)), hidden, seen], dim=1)
+        out, _ = self.fourth(here, mix)
+        return (
+            torch.cat([new_mean_1, new_mean_2, new_mean_3, mean_4], dim=1),
+            torch.cat([new_index_1, new_index_2, new_index_3, index_4 + out], dim=1),
+        )
+
+
+def _rounded(latents: Tensor, means: Tensor) -> Tensor:
+    return round_straight_through(latents - means) + means

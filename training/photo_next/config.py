@@ -1,0 +1,62 @@
+"""Presets of the second photo model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from codec.models.photo_next.config import PhotoConfig
+from training.photo.config import CropPreset
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoPreset(CropPreset):
+    """A training run of the second photo model.
+
+    optimizer      "soap" or "adamw"
+    gradient_clip  longest gradient of all weights together
+    ema_decay      of the exponential moving average of the weights, which is exported
+    rounded_tail   last fraction of the budget, in which the synthesis computes with the integers
+                   that a decoder has
+    hard_tail      last fraction of the budget, in which latents are rounded as in a file
+    visual         share of the distortion that is the visual error where the tune is "visual"
+    """
+
+    model: PhotoConfig = field(default_factory=PhotoConfig)
+    batch: int = 12
+    optimizer: str = "soap"
+    learning_rate: float = 1.5e-3
+    gradient_clip: float = 1.0
+    ema_decay: float = 0.999
+    rounded_tail: float = 0.2
+    hard_tail: float = 0.1
+    visual: float = 0.75
+
+
+PRESETS: dict[str, PhotoPreset] = {
+    "photo-next": PhotoPreset(),
+    # Small enough for a test: seconds on one core.
+    "photo-next-tiny": PhotoPreset(
+        model=PhotoConfig(
+            hyper_channels=8,
+            hyper_width=16,
+            hidden=16,
+            context_width=8,
+            encoder_width_16=16,
+            encoder_blocks_16=1,
+            encoder_width_8=16,
+            encoder_blocks_8=1,
+            width_16=16,
+            blocks_16=1,
+            width_8=16,
+            blocks_8=1,
+            width_4=16,
+            blocks_4=1,
+            knots=3,
+        ),
+        batch=2,
+        crop=64,
+        optimizer="adamw",
+        learning_rate=1e-3,
+        warmup_steps=5,
+    ),
+}

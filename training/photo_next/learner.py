@@ -1,0 +1,187 @@
+"""What the second photo model learns: rate and distortion at every quality, for both tunes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from codec.models.photo_next.config import TUNES, quality_position
+from codec.models.photo_next.network import Forward, PhotoModel, lagrange_multiplier
+from training.data.crops import CropSampler, Pixels, load_photographs, to_tensor
+from training.loop.optimise import MovingAverage
+from training.loop.process_group import ALONE, ProcessGroup
+from training.loop.trainer import Learner, TrainOptions
+from training.photo.learner import FIT_BATCH, SampleNoise, photo_optimizer
+from training.photo.losses import sample_positions
+from training.photo.visual_error import visual_error
+from training.photo_next.config import PhotoPreset
+
+VALIDATION_QUALITIES = (15, 30, 45, 60, 80, 95)
+VISUAL = TUNES.index("visual")
+
+# Bits per pixel of photographs at λ = 0.013, and how they grow with λ (measured on a pilot).
+_REFERENCE_LAMBDA, _REFERENCE_BPP, _RATE_EXPONENT = 0.013, 0.5, 0.5
+# Brings the visual error to the scale of 255²·MSE, so that λ keeps its meaning: JPEG files of
+# qualities 20 to 85 have 6.7 to 10.7 times as much of the latter.
+_VISUAL_SCALE = 8.0
+
+
+def tunes(batch: int) -> Tensor:
+    """The tune of each sample of a batch: all in turn, int64 (batch,)."""
+    return torch.arange(batch) % len(TUNES)
+
+
+def rate_distortion_loss(
+    output: Forward, pixels: Tensor, position: Tensor, tune: Tensor, *, visual: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """λ·distortion + bits per pixel, weighted so that every quality counts alike.
+
+    The distortion is 255²·MSE; where the tune is "visual", the scaled `visual_error` replaces the
+    share `visual` of it, 0 .. 1.
+
+    The high qualities cost tens of times the bits of the low ones; dividing by the rate
+    expected at λ makes a relative saving worth the same everywhere, which is what a
+    Bjøntegaard difference measures. Returns (loss, bpp, mse) per sample, the last two detached.
+    """
+    lagrange = lagrange_multiplier(position)
+    bpp = (output.latent_bits + output.hyper_bits) / (pixels.shape[2] * pixels.shape[3])
+    mse = (output.reconstruction - pixels).square().flatten(1).mean(1)
+    distortion = 255**2 * mse
+    seen = tune == VISUAL
+    if visual and seen.any():
+        error = visual_error(pixels[seen], output.reconstruction[seen])
+        mixed = (1 - visual) * distortion[seen] + visual * _VISUAL_SCALE * error
+        distortion = distortion.masked_scatter(seen, mixed)
+    expected = _REFERENCE_BPP * (lagrange / _REFERENCE_LAMBDA) ** _RATE_EXPONENT
+    loss = (lagrange * distortion + bpp) / (expected + 0.1)
+    return loss, bpp.detach(), mse.detach()
+
+
+class PhotoLearner(Learner):
+    """A `PhotoModel`, and the moving average of its weights that is exported.
+
+    validation  pictures uint8 (h, w, 3), sides of 64 pixels at least
+    group       the processes that train together: each takes its share of every batch
+
+    Raises `UsageError` where a batch cannot be divided.
+    """
+
+    family = "photo-next"
+    loss_must_fall = True
+
+    def __init__(
+        self,
+        preset: PhotoPreset,
+        sampler: CropSampler,
+        *,
+        autocast: bool = True,
+        validation: Sequence[Pixels] = (),
+        group: ProcessGroup = ALONE,
+    ) -> None:
+        share = group.share(preset.batch)
+        super().__init__(preset, autocast=autocast, device=group.device)
+        self.preset: PhotoPreset = preset
+        self.sampler, self.validation = sampler, validation
+        self.group, self.share = group, share
+        self.model = PhotoModel(preset.model)
+        samples = [to_tensor(sampler(FIT_BATCH + k), torch.device("cpu")) for k in range(4)]
+        self.model.fit_scales(torch.cat(samples))
+        self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = MovingAverage(self.model, preset.ema_decay)
+        self.optimizers = {preset.optimizer: photo_optimizer(self.model, preset)}
+
+    def learn(self, step: int, fraction: float) -> dict[str, float]:
+        """One step; `psnr_db` is that of the batch's mean squared error.
+
+        The figures are those of the whole batch, whatever the number of processes.
+        """
+        preset = self.preset
+        position = sample_positions(preset.batch, self.noise_of(step))[self.share].to(self.device)
+        tune = tunes(preset.batch)[self.share].to(self.device)
+        pixels = to_tensor(self.sampler(step, self.share), self.device)
+        noise = SampleNoise(preset.seed, step, range(preset.batch)[self.share])
+        optimizer = self.optimizers[preset.optimizer]
+        optimizer.zero_grad(set_to_none=True)
+        with self.mixed():
+            output = self.model(
+                pixels,
+                position,
+                tune,
+                hard=fraction > 1 - preset.hard_tail,
+                rounded=fraction > 1 - preset.rounded_tail,
+                noise=noise,
+            )
+        losses, bpp, mse = rate_distortion_loss(
+            output, pixels, position, tune, visual=preset.visual
+        )
+        loss = losses.mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        # Of the whole batch a tune has its share, of one process perhaps no sample.
+        share = len(losses) / len(TUNES)
+        shares = [losses.detach()[tune == number].sum() / share for number in range(len(TUNES))]
+        means = torch.stack([loss.detach(), *shares, bpp.mean(), mse.mean()])
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        self.group.average([*gradients, means])
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), preset.gradient_clip)
+        if torch.isfinite(means[0]) and torch.isfinite(norm):
+            optimizer.step()
+            self.average.update_parameters(self.model)
+        else:
+            means[0] = torch.nan
+        loss_mean, *by_tune, bpp_mean, mse_mean = means.tolist()
+        return {
+            "loss": loss_mean,
+            **{f"loss_{name}": value for name, value in zip(TUNES, by_tune, strict=True)},
+            "bpp": bpp_mean,
+            "psnr_db": float(-10 * np.log10(mse_mean)),
+        }
+
+    @torch.no_grad()
+    def validate(self) -> list[dict[str, float]]:
+        """Estimated bpp, mean PSNR in dB and mean loss of the averaged weights, as in a file."""
+        rows = []
+        for quality in VALIDATION_QUALITIES if self.validation else ():
+            for number in range(len(TUNES)):
+                position = torch.tensor([quality_position(quality)], device=self.device)
+                tune = torch.tensor([number], device=self.device)
+                rates, psnrs, losses = [], [], []
+                for image in self.validation:
+                    height, width = (side // 64 * 64 for side in image.shape[:2])
+                    pixels = to_tensor(image[None, :height, :width], self.device)
+                    with self.mixed():
+                        output = self.average(pixels, position, tune, hard=True, rounded=True)
+                    rounded = output.reconstruction.clamp(0, 1).mul(255).round().div(255)
+                    output = Forward(rounded, output.latent_bits, output.hyper_bits)
+                    loss, bpp, mse = rate_distortion_loss(
+                        output, pixels, position, tune, visual=self.preset.visual
+                    )
+                    rates.append(float(bpp))
+                    losses.append(float(loss))
+                    psnrs.append(float(-10 * torch.log10(mse)))
+                rows.append(
+                    {
+                        "quality": quality,
+                        "tune": number,
+                        "estimated_bpp": float(np.mean(rates)),
+                        "psnr_db": float(np.mean(psnrs)),
+                        "loss": float(np.mean(losses)),
+                    }
+                )
+        return rows
+
+
+def photo_learner(preset: PhotoPreset, options: TrainOptions) -> PhotoLearner:
+    """The learner that a command line asks for. Raises `InputError` and what the learner raises."""
+    # Only the first process validates.
+    held_out = options.validation if options.group.is_first else []
+    return PhotoLearner(
+        preset,
+        preset.sampler(options.data),
+        autocast=options.autocast,
+        validation=load_photographs(held_out) if held_out else [],
+        group=options.group,
+    )
