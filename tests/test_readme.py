@@ -78,7 +78,8 @@ def test_the_two_commands_are_where_they_are_looked_for(name: str) -> None:
     first, install, last = block.splitlines()
     assert first == "python3 -m venv .venv"
     assert install.startswith(".venv/bin/pip install ")
-    assert last == {"demo": ".venv/bin/calotype demo", "test": ".venv/bin/pytest"}[name]
+    expected = {"demo": "calotype demo", "test": "pytest -n auto --dist worksteal"}
+    assert last == f".venv/bin/{expected[name]}"
 
 
 def test_figures_are_those_of_the_results() -> None:

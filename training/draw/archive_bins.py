@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from bitstream.arrays import Float64Array, Uint8Array
-from codec.coding.prior_tables import normal_distribution, normal_quantile
+from codec.coding.prior_tables import normal_quantile
 from codec.models.draw.bins import LARGEST_BITS, LOG_VARIANCES
 from codec.models.draw.exact import UNIT_BITS, ExactDraw, image_units
 from codec.models.draw.recursion import Prior
@@ -70,7 +70,8 @@ def _maps(loss: Float64Array, popped: Float64Array) -> Uint8Array:
 def costs() -> Float64Array:
     """Loss and popped nats: (2, bits, means, log-variances), means 0 .. 5, all l of posteriors."""
     mean, log_variance = np.meshgrid(_mean_grid(), _log_variance_grid(), indexing="ij")
-    variance, deviation = np.exp(log_variance), np.exp(log_variance / 2)
+    variance, deviation = np.exp(log_variance), torch.from_numpy(np.exp(log_variance / 2))
+    mean_tensor = torch.from_numpy(mean)
     curvature = np.maximum(1 / variance - 1, 0)
     whole = 0.5 * (mean**2 + variance - 1 - log_variance) + 0.5 * curvature * variance
     found = []
@@ -81,7 +82,7 @@ def costs() -> Float64Array:
         below, divergence, first, second = np.zeros((4, *mean.shape))
         for number in range(count):
             above = (
-                normal_distribution((edges[number] - mean) / deviation)
+                torch.special.ndtr((edges[number] - mean_tensor) / deviation).numpy()
                 if number < count - 1
                 else np.ones_like(mean)
             )

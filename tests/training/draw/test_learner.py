@@ -67,12 +67,12 @@ def test_presets_fit_their_images(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("preset", "figure"),
-    [(TINY, "nelbo_nats"), (COLOUR, "nelbo_nats"), (FILES, "psnr_db_q75")],
+    ("preset", "steps", "figure"),
+    [(TINY, 20, "nelbo_nats"), (COLOUR, 60, "nelbo_nats"), (FILES, 30, "psnr_db_q75")],
     ids=["black-and-white", "colour", "files"],
 )
-def test_every_kind_learns(tmp_path: Path, preset: DrawPreset, figure: str) -> None:
-    run = trainer(tmp_path, preset, 60)
+def test_every_kind_learns(tmp_path: Path, preset: DrawPreset, steps: int, figure: str) -> None:
+    run = trainer(tmp_path, preset, steps)
     (before,) = run.learner.validate()
     (after,) = run.run()
     assert all(math.isfinite(value) for value in after.values())

@@ -98,8 +98,9 @@ def test_every_family_learns(tmp_path: Path, family: str) -> None:
     run = trainer(tmp_path, family, steps)
     # A rae compares samples only when its prior is fitted.
     figure = FIGURE.get(family, "nearest_sample_sse")
-    assert math.isnan(validate(run)["nearest_sample_sse"]) == (family == "rae")
-    before = validate(run)[figure]
+    start = validate(run)
+    assert math.isnan(start["nearest_sample_sse"]) == (family == "rae")
+    before = start[figure]
     (after,) = run.run()
     assert run.finished
     assert all(math.isfinite(value) for value in after.values())

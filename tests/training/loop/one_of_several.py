@@ -68,6 +68,12 @@ def main(arguments: Sequence[str]) -> None:
         timed.run(report_seconds=0.0)
         seen["timed"] = [timed.step, timed.seconds, digest(timed)]
 
+        again = trainer(folder / "minutes", Budget(minutes=1), group)
+        again.resume()
+        again.train_step(0.5)
+        timed.train_step(0.5)
+        seen["resumed"] = [again.step - 1, digest(again), digest(timed)]
+
         run.save()
         run.budget = Budget(steps=STEPS + 8)
         if not group.is_first:

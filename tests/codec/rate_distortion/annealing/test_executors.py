@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,9 @@ class Decoder(torch.nn.Module):
         return torch.tanh(codes @ self.weight.T)
 
 
-def curve_of(executor: Executor | None = None, slow: float = 0.0) -> dict[str, Any]:
+def curve_of(
+    executor: Executor | None = None, slow: float = 0.0, *, certify: bool = False, seed: int = 0
+) -> dict[str, Any]:
     curve = rd_curve(
         Decoder(slow),
         StandardNormal(2),
@@ -45,13 +47,14 @@ def curve_of(executor: Executor | None = None, slow: float = 0.0) -> dict[str, A
         betas=[0.3, 1.0, 3.0],
         temperatures=20,
         chains=100,
-        certify=False,
+        certify=certify,
+        seed=seed,
         executor=executor,
     )
     return curve.to_json()  # what was not measured is NaN, which equals nothing
 
 
-def kill_self(path: Path) -> int:
+def kill_self() -> int:
     os.kill(os.getpid(), signal.SIGKILL)
     return 0
 
@@ -63,20 +66,21 @@ def test_results_keep_their_order() -> None:
     assert seen == [(1, 3), (2, 3), (3, 3)]
 
 
-def test_an_error_of_a_task_arrives() -> None:
-    with (
-        ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool,
-        pytest.raises(ZeroDivisionError),
-    ):
-        run_tasks([partial(divmod, 1, 0), partial(divmod, 1, 1)], pool)
+def test_same_seed_same_curve_on_threads() -> None:
+    expected = curve_of(certify=True)
+    assert curve_of(certify=True) == expected
+    assert curve_of(certify=True, seed=1) != expected
+    with ThreadPoolExecutor(2) as threads:
+        assert curve_of(threads, certify=True) == expected
 
 
-def test_a_broken_pool_is_said(tmp_path: Path) -> None:
-    with (
-        ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool,
-        pytest.raises(MeasurementError, match="a worker of the executor died after 0 of 1"),
-    ):
-        run_tasks([partial(kill_self, tmp_path)], pool)
+def test_processes_give_the_same_curve_errors_arrive_and_a_broken_pool_is_said() -> None:
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        assert curve_of(pool, certify=True) == curve_of(certify=True)
+        with pytest.raises(ZeroDivisionError):
+            run_tasks([partial(divmod, 1, 0), partial(divmod, 1, 1)], pool)
+        with pytest.raises(MeasurementError, match="a worker of the executor died after 0 of 1"):
+            run_tasks([kill_self], pool)
 
 
 @pytest.mark.filterwarnings("ignore")  # of a worker that is killed
@@ -95,18 +99,12 @@ def test_dask_distributed_survives_a_killed_worker() -> None:
     ):
         executor = client.get_executor(pure=False)
         assert curve_of(executor) == expected
-        # Six blocks of seconds each: the worker dies with one of them half done.
-        pids = client.run(os.getpid)
-        victim = next(iter(pids.values()))
-        killer = get_context("spawn").Process(target=_kill_after, args=(victim, 1.5))
+        # Six blocks of 0.7 seconds each: the worker dies with one of them half done.
+        victim = next(iter(client.run(os.getpid).values()))
+        killer = threading.Timer(0.4, os.kill, (victim, signal.SIGKILL))
         killer.start()
         try:
             assert curve_of(executor, slow=0.01) == expected
         finally:
             killer.join()
         assert victim not in client.run(os.getpid).values()
-
-
-def _kill_after(pid: int, seconds: float) -> None:
-    time.sleep(seconds)
-    os.kill(pid, signal.SIGKILL)

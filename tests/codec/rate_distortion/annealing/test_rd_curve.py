@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import tracemalloc
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from multiprocessing import get_context
 
 import numpy as np
 import numpy.typing as npt
@@ -89,17 +87,6 @@ def test_shape_of_the_curve(curve: RDCurve) -> None:
     assert curve.rate_at(curve.distortion[3]) == pytest.approx(curve.rate_nats[3])
     assert curve.rate_at(1e9) == 0.0
     assert curve.rate_bits[2] == pytest.approx(curve.rate_nats[2] / math.log(2))
-
-
-def test_same_seed_same_curve_on_any_executor(
-    curve: RDCurve, model: LinearGaussianDecoder, images: Array
-) -> None:
-    assert measure(model, images) == curve
-    assert measure(model, images, seed=1) != curve
-    with ThreadPoolExecutor(2) as threads:
-        assert measure(model, images, executor=threads) == curve
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as processes:
-        assert measure(model, images, executor=processes) == curve
 
 
 def test_plain_annealed_importance_sampling(model: LinearGaussianDecoder, images: Array) -> None:
@@ -190,6 +177,9 @@ def test_one_image_has_no_interval(model: LinearGaussianDecoder, images: Array) 
     assert all(math.isnan(low) for low in curve.rate_low_nats)
     assert not any(curve.certified)
     assert "no interval from one image" in curve.failures[0]
+    again = RDCurve.from_json(curve.to_json())
+    assert again.to_json() == curve.to_json()
+    assert math.isnan(again.rate_low_nats[0])
 
 
 def test_progress(model: LinearGaussianDecoder, images: Array) -> None:
@@ -199,12 +189,8 @@ def test_progress(model: LinearGaussianDecoder, images: Array) -> None:
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
-def test_json_and_csv(curve: RDCurve, model: LinearGaussianDecoder, images: Array) -> None:
+def test_json_and_csv(curve: RDCurve) -> None:
     assert RDCurve.from_json(curve.to_json()) == curve
-    one = measure(model, images[:1])
-    again = RDCurve.from_json(one.to_json())
-    assert again.to_json() == one.to_json()
-    assert math.isnan(again.rate_low_nats[0])
     lines = curve.to_csv().splitlines()
     assert lines[0].startswith("beta,log_partition_nats,distortion,rate_nats")
     assert len(lines) == 1 + len(BETAS)
