@@ -49,31 +49,16 @@ __version__ = "0.2.0.dev0"
 
 _HOMES = {
     "bitstream": (
-        "CalotypeError",
-        "InputError",
-        "LimitError",
-        "ModelError",
-        "OutputError",
-        "StreamError",
-        "UnknownModelError",
-        "UsageError",
-        "WeightsMismatchError",
-        "WeightsMissingError",
+        "CalotypeError InputError LimitError ModelError OutputError StreamError UnknownModelError "
+        "UsageError WeightsMismatchError WeightsMissingError"
     ),
-    "codec.api": (
-        "compress",
-        "compress_to_file",
-        "decompress",
-        "decompress_file",
-        "inspect",
-        "verify",
-    ),
-    "codec.batch": ("FileResult", "compress_files", "decompress_files"),
-    "codec.models.catalog": ("ModelEntry", "list_models"),
-    "codec.progressive": ("decompress_progressive",),
-    "codec.results": ("Compression", "FileInfo", "Verification"),
+    "codec.api": "compress compress_to_file decompress decompress_file inspect verify",
+    "codec.batch": "FileResult compress_files decompress_files",
+    "codec.models.catalog": "ModelEntry list_models",
+    "codec.progressive": "decompress_progressive",
+    "codec.results": "Compression FileInfo Verification",
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
     "CalotypeError",

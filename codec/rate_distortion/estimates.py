@@ -86,20 +86,9 @@ def bound_point(
             f"at beta {beta:g} the rate or distortion of {odd} of {len(columns)} images is not "
             "finite: check what the decoder returns there, or lower beta"
         )
-    low, high = bootstrap_intervals(columns, seed=seed)
-    rate, distortion, lagrangian = (float(mean) for mean in columns.mean(axis=0))
-    return BoundPoint(
-        beta=beta,
-        rate_nats=rate,
-        rate_low_nats=float(low[0]),
-        rate_high_nats=float(high[0]),
-        distortion=distortion,
-        distortion_low=float(low[1]),
-        distortion_high=float(high[1]),
-        lagrangian_nats=lagrangian,
-        lagrangian_low_nats=float(low[2]),
-        lagrangian_high_nats=float(high[2]),
-    )
+    # Of the rate, the distortion and the Lagrangian: mean, low and high.
+    figures = np.stack([columns.mean(axis=0), *bootstrap_intervals(columns, seed=seed)], axis=1)
+    return BoundPoint(beta, *figures.ravel().tolist())
 
 
 def student_quantile_975(degrees: int) -> float:
@@ -118,6 +107,15 @@ def student_quantile_975(degrees: int) -> float:
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
     )
     return math.fsum(term / float(degrees) ** power for power, term in enumerate(terms))
+
+
+class PlainResult:
+    """A dataclass whose fields are its JSON."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dict for `json.dumps`."""
+        content: dict[str, Any] = plain_json(self)
+        return content
 
 
 def plain_json(value: Any) -> Any:

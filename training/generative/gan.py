@@ -6,14 +6,15 @@ from __future__ import annotations
 
 import itertools
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from codec.models.generative.networks import GenerativeModel
-from codec.priors import StandardNormal
 from training.generative.config import GenerativePreset, PenaltyNorm
 from training.generative.learner import (
     Draw,
@@ -82,7 +83,12 @@ def gradient_penalty(
 
 
 class AdversarialLearner(GenerativeLearner):
-    """A generator, its moving average, and the critic that it learns from."""
+    """A generator, its moving average, and the critic that it learns from.
+
+    signed   whether the critic sees pixels in [−1, 1], not [0, 1]
+    """
+
+    signed = False
 
     def build(self) -> None:
         self.decoder, self.critic = new_decoder(self.preset), Critic(self.preset)
@@ -121,6 +127,37 @@ class AdversarialLearner(GenerativeLearner):
             loss = loss + preset.bre_weight * entropy
         return loss
 
+    @abstractmethod
+    def fake_codes(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Codes (n, k) of the generated images that stand against images x."""
+
+    def train_critic(self, draw: Draw, generator: torch.Generator) -> Tensor:
+        """Some steps of the critic; its last loss."""
+        for _ in range(self.preset.critic_steps):
+            x = draw().to(self.device)
+            with torch.no_grad():
+                fake = self.decode(self.fake_codes(x, generator))
+            loss = self.critic_loss(self.seen(x), self.seen(fake), generator)
+            self.descend(loss, self.optimizers["critic"])
+        return loss
+
+    def seen(self, x: Tensor) -> Tensor:
+        """Images in [0, 1] as the critic sees them."""
+        return 2 * x - 1 if self.signed else x
+
+    def critic_estimate(self, images: Tensor) -> float:
+        """The critic's estimate of the distance, E D(x) − E D(f(z)), of the averaged generator."""
+        codes = torch.randn(
+            len(images), self.config.code, generator=torch.Generator().manual_seed(1)
+        )
+        real = in_batches(lambda x: self.critic(self.seen(x))[0], images, self.device)
+        fake = in_batches(lambda z: self.critic(self.seen(self.average(z)))[0], codes, self.device)
+        return float(real.mean() - fake.mean())
+
+    def model(self) -> GenerativeModel:
+        """With the averaged generator."""
+        return replace(super().model(), decoder=self.average.module)
+
     def critic_value(self, fake: Tensor) -> Tensor:
         """Mean of D(fake), whose gradient goes to what made the images, not to the critic."""
         self.critic.requires_grad_(False)
@@ -135,19 +172,19 @@ class GanLearner(AdversarialLearner):
 
     def build(self) -> None:
         super().build()
+        self.encoder = None
         self.optimizers = {"generator": self.adam(self.decoder), **self.optimizers}
+
+    def fake_codes(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Samples of the prior."""
+        return self.normal(self.preset.batch, generator)
 
     def train_step(
         self, draw: Draw, generator: torch.Generator, fraction: float
     ) -> dict[str, float]:
         """Some steps of the critic, one of the generator."""
-        batch = self.preset.batch
-        for _ in range(self.preset.critic_steps):
-            with torch.no_grad():
-                fake = self.decode(self.normal(batch, generator))
-            critic_loss = self.critic_loss(draw().to(self.device), fake, generator)
-            self.descend(critic_loss, self.optimizers["critic"])
-        loss = -self.critic_value(self.decode(self.normal(batch, generator)))
+        critic_loss = self.train_critic(draw, generator)
+        loss = -self.critic_value(self.decode(self.normal(self.preset.batch, generator)))
         if self.descend(loss, self.optimizers["generator"]):
             self.average.update_parameters(self.decoder)
         finite = loss.item() + 0 * critic_loss.item()
@@ -155,21 +192,9 @@ class GanLearner(AdversarialLearner):
 
     @torch.no_grad()
     def measure(self, images: Tensor) -> dict[str, float]:
-        """The critic's estimate of the distance, E D(x) − E D(f(z)), and the nearest figures."""
-        codes = torch.randn(
-            len(images), self.config.code, generator=torch.Generator().manual_seed(1)
-        )
-        real = in_batches(lambda x: self.critic(x)[0], images, self.device)
-        fake = in_batches(lambda z: self.critic(self.average(z))[0], codes, self.device)
-        return {
-            "critic_estimate": float(real.mean() - fake.mean()),
-            **nearest_figures(self.model(), images),
-        }
-
-    def model(self) -> GenerativeModel:
-        """The averaged generator, with a standard normal prior and no encoder."""
-        prior = StandardNormal(self.config.code)
-        return GenerativeModel(self.config, self.average.module, None, prior)
+        """The critic's estimate of the distance, and the nearest figures."""
+        estimate = self.critic_estimate(images)
+        return {"critic_estimate": estimate, **nearest_figures(self.model(), images)}
 
 
 def soft_signs(h: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from codec.datasets.arrays import Images
 from codec.models.generative.networks import Decoder, Encoder, GenerativeModel
+from codec.priors import StandardNormal
 from training.data.small_images import BatchSampler, to_tensor
 from training.generative.config import GenerativePreset, ImagePreset
 from training.loop.optimise import descend
@@ -77,6 +78,8 @@ class GenerativeLearner(ImageLearner):
     """The networks of a generative model, with fused Adam on the device."""
 
     family = "generative"
+    decoder: Decoder
+    encoder: Encoder | None
 
     def __init__(
         self,
@@ -105,9 +108,12 @@ class GenerativeLearner(ImageLearner):
         rate, betas = self.preset.learning_rate, self.preset.betas
         return torch.optim.Adam(parameters, lr=rate, betas=betas, fused=True)
 
-    @abstractmethod
     def model(self) -> GenerativeModel:
-        """The model as it is exported; shares its networks with this object."""
+        """The model as it is exported, with a standard normal prior where nothing else is said;
+        shares its networks with this object.
+        """
+        prior = StandardNormal(self.config.code)
+        return GenerativeModel(self.config, self.decoder, self.encoder, prior)
 
     def descend(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> bool:
         """One optimiser step on `loss`; False, and no change, where it is not finite."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bitstream.errors import UsageError
-from codec.models.generative.networks import GenerativeModel
+from codec.models.generative.networks import Encoder, GenerativeModel
 from codec.priors import GaussianMixture
 from codec.system.missing_extra import extra_needed_by
 from training.generative.learner import (
@@ -42,6 +43,8 @@ def fit_mixture(codes: Tensor, components: int, *, seed: int = 0) -> GaussianMix
 
 class RaeLearner(GenerativeLearner):
     """Squared error + β/2·‖z‖² + λ·‖θ‖² over the decoder's weights."""
+
+    encoder: Encoder
 
     def build(self) -> None:
         self.encoder, self.decoder = new_encoder(self.preset), new_decoder(self.preset)
@@ -90,7 +93,7 @@ class RaeLearner(GenerativeLearner):
         """With the fitted mixture as its prior. Raises `UsageError` before there is one."""
         if self.mixture is None:
             raise UsageError("the prior of a rae is fitted when its run ends: go on with it")
-        return GenerativeModel(self.config, self.decoder, self.encoder, self.mixture)
+        return replace(super().model(), prior=self.mixture)
 
     def get_extra_state(self) -> dict[str, Any]:
         """The fitted prior travels in the checkpoint."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from codec.datasets.arrays import Images
-from codec.models.generative.networks import GenerativeModel
-from codec.priors import StandardNormal
+from codec.models.generative.networks import Encoder, GenerativeModel
 from training.generative.learner import (
     Draw,
     GenerativeLearner,
@@ -38,6 +38,8 @@ def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 class VaeLearner(GenerativeLearner):
     """Negative ELBO, with a Bernoulli or a Gaussian likelihood of one learned variance."""
+
+    encoder: Encoder
 
     def build(self) -> None:
         self.encoder, self.decoder = new_encoder(self.preset), new_decoder(self.preset)
@@ -101,13 +103,8 @@ class VaeLearner(GenerativeLearner):
         """Negative ELBO and its parts in nats, squared error at a posterior sample and its mean."""
         x = binarize(images) if self.config.likelihood == "bernoulli" else images
         generator = torch.Generator().manual_seed(0)
-        nll, kl, error = map(
-            torch.cat,
-            zip(
-                *(self.terms(b.to(self.device), generator) for b in torch.split(x, 1000)),
-                strict=True,
-            ),
-        )
+        parts = [self.terms(b.to(self.device), generator) for b in torch.split(x, 1000)]
+        nll, kl, error = map(torch.cat, zip(*parts, strict=True))
         figures = {
             "nelbo_nats": float((nll + kl).mean()),
             "distortion_nats": float(nll.mean()),
@@ -119,8 +116,7 @@ class VaeLearner(GenerativeLearner):
         return {**figures, **nearest_figures(self.model(), x)}
 
     def model(self) -> GenerativeModel:
-        """With a standard normal prior."""
+        """With the variance of its likelihood where that is Gaussian."""
         gaussian = self.config.likelihood == "gaussian"
         variance = float(self.log_variance.detach().exp()) if gaussian else None
-        prior = StandardNormal(self.config.code)
-        return GenerativeModel(self.config, self.decoder, self.encoder, prior, variance)
+        return replace(super().model(), variance=variance)

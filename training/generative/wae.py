@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from codec.models.generative.networks import Decoder, Encoder, GenerativeModel
-from codec.priors import StandardNormal
+from codec.models.generative.networks import Decoder, Encoder
 from training.generative.learner import (
     Draw,
     GenerativeLearner,
@@ -77,6 +76,8 @@ def code_figures(encoder: Encoder, decoder: Decoder, images: Tensor) -> dict[str
 class WaeLearner(GenerativeLearner):
     """Reconstruction error + λ·MMD²(aggregated codes, prior)."""
 
+    encoder: Encoder
+
     def build(self) -> None:
         self.encoder, self.decoder = new_encoder(self.preset), new_decoder(self.preset)
         self.optimizers = {"adam": self.adam(self)}
@@ -100,8 +101,3 @@ class WaeLearner(GenerativeLearner):
         """Squared error, discrepancy from the prior, mean square of the codes, nearest figures."""
         figures = code_figures(self.encoder, self.decoder, images)
         return {**figures, **nearest_figures(self.model(), images)}
-
-    def model(self) -> GenerativeModel:
-        """With a standard normal prior."""
-        prior = StandardNormal(self.config.code)
-        return GenerativeModel(self.config, self.decoder, self.encoder, prior)

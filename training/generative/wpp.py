@@ -16,19 +16,23 @@ is 2.5·10⁻⁵: a ratio L·√N·λ of 0.18, which for 32×32×1 and L = 1 is 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
-from codec.models.generative.networks import GenerativeModel
-from codec.priors import StandardNormal
+from codec.models.generative.networks import Encoder, GenerativeModel
 from training.generative.gan import AdversarialLearner
-from training.generative.learner import Draw, in_batches, nearest_figures, new_encoder
+from training.generative.learner import Draw, nearest_figures, new_encoder
 from training.generative.wae import code_figures, inverse_multiquadric_mmd, reconstruction_error
 from training.loop.optimise import MovingAverage
 
 
 class WppLearner(AdversarialLearner):
     """Critic, then encoder and generator; the moving averages of both are what is exported."""
+
+    encoder: Encoder
+    signed = True
 
     def build(self) -> None:
         super().build()
@@ -47,6 +51,10 @@ class WppLearner(AdversarialLearner):
             codes: Tensor = self.encoder(x)[0]
         return codes.float()
 
+    def fake_codes(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """c of the images."""
+        return self.between(self.encode(x), generator)
+
     def between(self, codes: Tensor, generator: torch.Generator) -> Tensor:
         """c of codes (n, k), which it takes as constants."""
         z = self.normal(len(codes), generator)
@@ -58,18 +66,13 @@ class WppLearner(AdversarialLearner):
     ) -> dict[str, float]:
         """Some steps of the critic, one of encoder and generator."""
         preset = self.preset
-        for _ in range(preset.critic_steps):
-            x = draw().to(self.device)
-            with torch.no_grad():
-                fake = self.decode(self.between(self.encode(x), generator))
-            critic_loss = self.critic_loss(2 * x - 1, 2 * fake - 1, generator)
-            self.descend(critic_loss, self.optimizers["critic"])
+        critic_loss = self.train_critic(draw, generator)
         x = draw().to(self.device)
         codes = self.encode(x)
         decoded, fake = self.decode(torch.cat([codes, self.between(codes, generator)])).chunk(2)
         error = reconstruction_error(x, decoded, preset.reconstruction)
         mmd = inverse_multiquadric_mmd(codes, self.normal(len(x), generator))
-        value = self.critic_value(2 * fake - 1)
+        value = self.critic_value(self.seen(fake))
         loss = error + preset.mmd_weight * mmd - preset.critic_weight * value
         if self.descend(loss, self.optimizers["adam"]):
             self.average.update_parameters(self.decoder)
@@ -84,18 +87,12 @@ class WppLearner(AdversarialLearner):
     @torch.no_grad()
     def measure(self, images: Tensor) -> dict[str, float]:
         """The figures of a wae and of a gan, of the averaged networks."""
-        codes = torch.randn(
-            len(images), self.config.code, generator=torch.Generator().manual_seed(1)
-        )
-        real = in_batches(lambda x: self.critic(2 * x - 1)[0], images, self.device)
-        fake = in_batches(lambda z: self.critic(2 * self.average(z) - 1)[0], codes, self.device)
         return {
             **code_figures(self.encoder_average.module, self.average.module, images),
-            "critic_estimate": float(real.mean() - fake.mean()),
+            "critic_estimate": self.critic_estimate(images),
             **nearest_figures(self.model(), images),
         }
 
     def model(self) -> GenerativeModel:
-        """The averaged networks, with a standard normal prior."""
-        prior = StandardNormal(self.config.code)
-        return GenerativeModel(self.config, self.average.module, self.encoder_average.module, prior)
+        """The averaged networks."""
+        return replace(super().model(), encoder=self.encoder_average.module)

@@ -27,7 +27,7 @@ from codec.rate_distortion.array_checks import positive_number, rising_betas, wh
 from codec.rate_distortion.bounds.mode_search import seeded_linear
 from codec.rate_distortion.distortions import Distortion
 from codec.rate_distortion.errors import MeasurementError
-from codec.rate_distortion.estimates import BoundPoint, bound_point, plain_json
+from codec.rate_distortion.estimates import BoundPoint, PlainResult, bound_point
 from codec.rate_distortion.tensor_checks import (
     Decode,
     check_decoder,
@@ -44,7 +44,7 @@ _LOG_TWO_PI = math.log(2 * math.pi)
 
 
 @dataclass(frozen=True)
-class AmortizedCurve:
+class AmortizedCurve(PlainResult):
     """Upper bounds on R_p(D), one for each β, rising, measured on the test images.
 
     kl            "analytic" for a standard normal prior, else "monte carlo": log q − log p,
@@ -61,11 +61,6 @@ class AmortizedCurve:
     samples: int
     steps: int
     seed: int
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain dict for `json.dumps`."""
-        content: dict[str, Any] = plain_json(self)
-        return content
 
 
 class GaussianEncoder(nn.Module):

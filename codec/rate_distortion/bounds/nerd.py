@@ -33,7 +33,7 @@ from codec.rate_distortion.array_checks import (
 )
 from codec.rate_distortion.distortions import Distortion, MeanSquaredError, SumSquaredError
 from codec.rate_distortion.errors import MeasurementError
-from codec.rate_distortion.estimates import BoundPoint, bound_point, plain_json
+from codec.rate_distortion.estimates import BoundPoint, PlainResult, bound_point
 from codec.rate_distortion.tensor_checks import (
     Decode,
     check_decoder,
@@ -51,7 +51,7 @@ Generator = TypeVar("Generator", bound=nn.Module)
 
 
 @dataclass(frozen=True)
-class NerdCurve:
+class NerdCurve(PlainResult):
     """Plug-in bounds, one for each β, rising.
 
     samples        M, codes drawn from the prior
@@ -69,11 +69,6 @@ class NerdCurve:
     convention: str
     prior: str
     seed: int
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain dict for `json.dumps`."""
-        content: dict[str, Any] = plain_json(self)
-        return content
 
 
 def pairwise_distortions(

@@ -27,7 +27,7 @@ import copy
 import itertools
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -42,7 +42,7 @@ from codec.rate_distortion.bounds.mode_search import (
     seeded_linear,
 )
 from codec.rate_distortion.errors import MeasurementError
-from codec.rate_distortion.estimates import plain_json, student_quantile_975
+from codec.rate_distortion.estimates import PlainResult, student_quantile_975
 from codec.rate_distortion.tensor_checks import SampleSource, seeded_generator, source_tensor
 
 SquaredErrorUnits = Literal["sum", "mean", "half_sum"]
@@ -69,7 +69,7 @@ def squared_error_scale(units: str, dim: int) -> float:
 
 
 @dataclass(frozen=True)
-class SourceLowerBound:
+class SourceLowerBound(PlainResult):
     """R(D) ≥ intercept_nats − beta · D for every D: a stochastic lower bound, on fresh samples.
 
     intercept_nats                mean of ξ over the repeats, nats
@@ -98,11 +98,6 @@ class SourceLowerBound:
         """The bound on R(D) in nats, at least 0."""
         distortion = finite_number("distortion", distortion, at_least=0)
         return max(0.0, self.intercept_nats - self.beta * distortion)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain dict for `json.dumps`."""
-        content: dict[str, Any] = plain_json(self)
-        return content
 
 
 class DualFunction(nn.Module):

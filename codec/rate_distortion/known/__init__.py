@@ -52,11 +52,6 @@ class GaussianSource:
         """Number of dimensions d."""
         return len(self.variances)
 
-    @property
-    def max_distortion(self) -> float:
-        """Σ σ²: the distortion at rate 0."""
-        return math.fsum(self.variances)
-
     def _errors(self, beta: float) -> Float64Array:
         beta = finite_number("beta", beta, at_least=0)
         level = math.inf if beta == 0 else 0.5 / beta
@@ -77,37 +72,6 @@ class GaussianSource:
     def lagrangian(self, beta: float) -> float:
         """L(β) = min over D of R(D) + βD, nats."""
         return self.rate(beta) + beta * self.distortion(beta)
-
-    def beta_at(self, distortion: float) -> float:
-        """The slope −R'(D): 1/(2θ) for 0 < D < `max_distortion`, 0 above and ∞ at 0."""
-        distortion = finite_number("distortion", distortion, at_least=0)
-        if distortion == 0:
-            return math.inf
-        if distortion >= self.max_distortion:
-            return 0.0
-        ascending = np.sort(np.array(self.variances))
-        dry = np.concatenate([[0.0], np.cumsum(ascending)[:-1]])
-        wet = np.arange(self.dim, 0, -1)
-        # D rises in θ; below variance number i, D = (sum of the smaller ones) + (the rest) θ.
-        index = int(np.searchsorted(dry + wet * ascending, distortion))
-        return float(0.5 * wet[index] / (distortion - dry[index]))
-
-    def rate_at(self, distortion: float) -> float:
-        """R(D) in nats; ∞ at D = 0, 0 from `max_distortion` on."""
-        beta = self.beta_at(distortion)
-        return math.inf if math.isinf(beta) else self.rate(beta)
-
-    def distortion_at(self, rate_nats: float) -> float:
-        """D(R), the inverse of `rate_at`; `rate_nats` is at least 0."""
-        rate_nats = finite_number("rate_nats", rate_nats, at_least=0)
-        descending = np.sort(np.array([v for v in self.variances if v > 0]))[::-1]
-        logs = np.cumsum(np.log(descending))
-        count = np.arange(1, len(descending) + 1)
-        # With the i largest wet down to the i-th variance the rate is ½ (Σ log σ² − i log σᵢ²).
-        at_variance = 0.5 * (logs - count * np.log(descending))
-        wet = int(np.searchsorted(at_variance, rate_nats, side="right"))
-        log_level = (logs[wet - 1] - 2 * rate_nats) / wet
-        return math.fsum(np.minimum(math.exp(log_level), np.array(self.variances)))
 
     def sample(self, count: int, seed: int) -> Float64Array:
         """Draw `count` vectors, float64 (count, d)."""

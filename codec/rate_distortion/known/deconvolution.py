@@ -79,15 +79,6 @@ class DeconvolutionSource:
             self.dim, self.radius * norms / variance
         )
 
-    def log_density(self, points: Float64Array) -> Float64Array:
-        """log p(x) in nats, (m, dim) to (m,)."""
-        norms = np.linalg.norm(finite_array("points", points, 2), axis=1)
-        return -self._shifted_surprise(norms) - 0.5 * self.dim * self._log_two_pi_variance
-
-    @property
-    def _log_two_pi_variance(self) -> float:
-        return math.log(2 * math.pi * self.noise_variance)
-
     def radial_quadrature(self) -> tuple[Float64Array, Float64Array]:
         """Radii t and weights, (m,) each, whose weighted sum of g(t) is E g(‖X‖)."""
         noise = math.sqrt(self.noise_variance)
@@ -98,25 +89,14 @@ class DeconvolutionSource:
         log_area = (
             math.log(2) + 0.5 * self.dim * math.log(math.pi) - math.lgamma(self.dim / 2)
         ) + (self.dim - 1) * np.log(radii)
-        log_density = -self._shifted_surprise(radii) - 0.5 * self.dim * self._log_two_pi_variance
+        log_scale = 0.5 * self.dim * math.log(2 * math.pi * self.noise_variance)
+        log_density = -self._shifted_surprise(radii) - log_scale
         return radii, weights * np.exp(log_area + log_density)
 
     def optimal_loss(self) -> float:
         """L(1/s²) = h(X) − (d/2) log(2π s²), nats, by quadrature over the radius."""
         radii, weights = self.radial_quadrature()
         return math.fsum(weights * self._shifted_surprise(radii))
-
-    def entropy(self) -> float:
-        """Differential entropy h(X), nats."""
-        return self.optimal_loss() + 0.5 * self.dim * self._log_two_pi_variance
-
-    def optimal_distortion(self) -> float:
-        """D at the optimum in the units of ρ: d s²/2."""
-        return 0.5 * self.dim * self.noise_variance
-
-    def optimal_rate(self) -> float:
-        """R at `optimal_distortion`, nats: the mutual information of X and Y."""
-        return self.optimal_loss() - 0.5 * self.dim
 
     def sample(self, count: int, seed: int) -> Float64Array:
         """Draw `count` points x, float64 (count, dim)."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -75,16 +75,8 @@ class BlahutArimotoPoint:
 
     def to_json(self) -> dict[str, Any]:
         """Plain dict for `json.dumps`, without the probabilities."""
-        return {
-            "beta": self.beta,
-            "rate_nats": self.rate_nats,
-            "distortion": self.distortion,
-            "lagrangian_nats": self.lagrangian_nats,
-            "lagrangian_low_nats": self.lagrangian_low_nats,
-            "gap_nats": self.gap_nats,
-            "iterations": self.iterations,
-            "converged": self.converged,
-        }
+        names = (item.name for item in fields(self) if item.name != "reproduction_probabilities")
+        return {name: getattr(self, name) for name in names}
 
 
 class _Distortions:

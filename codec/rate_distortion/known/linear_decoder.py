@@ -25,12 +25,7 @@ import numpy.typing as npt
 
 from bitstream.arrays import Float64Array
 from bitstream.errors import UsageError
-from codec.rate_distortion.array_checks import (
-    finite_array,
-    finite_number,
-    positive_number,
-    whole_number,
-)
+from codec.rate_distortion.array_checks import finite_array, finite_number, whole_number
 
 gauss_legendre: Callable[[int], tuple[Float64Array, Float64Array]] = np.polynomial.legendre.leggauss
 """Nodes and weights on [−1, 1], float64 (count,) each."""
@@ -80,18 +75,15 @@ def legendre_rate(model: _ExactModel, images: npt.ArrayLike, distortion: float) 
 class LinearGaussianDecoder:
     """f(z) = Wz + b with z ~ N(0, I).
 
-    weight          W, (n, k)
-    offset          b, (n,)
-    noise_variance  None: d is the SUM of squared errors over the n pixels.  A number σ²: d is the
-                    Gaussian negative log-likelihood ½‖x − f‖²/σ² + (n/2) log(2πσ²), whose β is
-                    2σ² times that of squared error and whose rates are the same.
+    weight   W, (n, k)
+    offset   b, (n,)
 
-    Images are (m, n).  Raises `UsageError` for shapes that do not fit or values not finite.
+    Images are (m, n); d is the SUM of squared errors over the n pixels.  Raises `UsageError` for
+    shapes that do not fit or values not finite.
     """
 
     weight: Float64Array
     offset: Float64Array
-    noise_variance: float | None = None
     _left: Float64Array = field(init=False, repr=False)
     _singular: Float64Array = field(init=False, repr=False)
     _right: Float64Array = field(init=False, repr=False)
@@ -101,8 +93,6 @@ class LinearGaussianDecoder:
         offset = finite_array("offset", self.offset, 1)
         if offset.shape != (weight.shape[0],):
             raise UsageError(f"offset has shape {offset.shape}, expected ({weight.shape[0]},)")
-        if self.noise_variance is not None:
-            positive_number("noise_variance", self.noise_variance)
         left, singular, right = np.linalg.svd(weight, full_matrices=False)
         # A direction that W reaches by rounding alone is not reached.
         reached = singular > max(weight.shape) * np.finfo(np.float64).eps * singular.max()
@@ -131,13 +121,6 @@ class LinearGaussianDecoder:
         images: Float64Array = array @ self.weight.T + self.offset
         return images
 
-    def _units(self) -> tuple[float, float]:
-        """Scale and shift of d = scale · (sum of squared errors) + shift."""
-        if self.noise_variance is None:
-            return 1.0, 0.0
-        shift = 0.5 * self.pixels * math.log(2 * math.pi * self.noise_variance)
-        return 0.5 / self.noise_variance, shift
-
     def _projected(self, images: npt.ArrayLike) -> tuple[Float64Array, Float64Array]:
         """u² of each image (m, r) and what W cannot reach, e (m,)."""
         array = finite_array("images", images, 2)
@@ -149,30 +132,27 @@ class LinearGaussianDecoder:
         return projections**2, (rest**2).sum(axis=1)
 
     def _shrinkage(self, beta: float) -> tuple[float, Float64Array]:
-        """β for the sum of squared errors and a = 2βs²."""
-        beta = finite_number("beta", beta, at_least=0) * self._units()[0]
+        """β, checked, and a = 2βs²."""
+        beta = finite_number("beta", beta, at_least=0)
         return beta, 2 * beta * self._singular**2
 
     def _log_reached(self, squares: Float64Array, beta: float) -> Float64Array:
         """log Z_β but for what W cannot reach, which alone grows with β: (m, r) to (m,)."""
-        sse_beta, a = self._shrinkage(beta)
-        logs: Float64Array = -0.5 * np.log1p(a).sum() - sse_beta * (squares / (1 + a)).sum(axis=1)
+        beta, a = self._shrinkage(beta)
+        logs: Float64Array = -0.5 * np.log1p(a).sum() - beta * (squares / (1 + a)).sum(axis=1)
         return logs
 
     def log_partition(self, images: npt.ArrayLike, beta: float) -> Float64Array:
         """log Z_β(x) in nats for each image, (m,)."""
         squares, rest = self._projected(images)
-        scale, shift = self._units()
-        logs: Float64Array = self._log_reached(squares, beta) - beta * (scale * rest + shift)
-        return logs
+        return self._log_reached(squares, beta) - beta * rest
 
     def image_distortions(self, images: npt.ArrayLike, beta: float) -> Float64Array:
         """E d(x, f(z)) under the posterior of each image, (m,)."""
         squares, rest = self._projected(images)
         _, a = self._shrinkage(beta)
-        errors = (self._singular**2 / (1 + a)).sum() + (squares / (1 + a) ** 2).sum(axis=1) + rest
-        scale, shift = self._units()
-        distortions: Float64Array = scale * errors + shift
+        spread = (self._singular**2 / (1 + a)).sum()
+        distortions: Float64Array = spread + (squares / (1 + a) ** 2).sum(axis=1) + rest
         return distortions
 
     def image_rates(self, images: npt.ArrayLike, beta: float) -> Float64Array:
@@ -197,24 +177,11 @@ class LinearGaussianDecoder:
 
     def smallest_distortion(self, images: npt.ArrayLike) -> float:
         """The limit of D(β) as β grows: what W cannot reach."""
-        scale, shift = self._units()
-        _, rest = self._projected(images)
-        return scale * float(rest.mean()) + shift
+        return float(self._projected(images)[1].mean())
 
     def rate_at(self, images: npt.ArrayLike, distortion: float) -> float:
         """R_p(D) = sup over β of L(β) − βD for these images, nats; ∞ where no code reaches D."""
         return legendre_rate(self, images, distortion)
-
-    def posterior(self, images: npt.ArrayLike, beta: float) -> tuple[Float64Array, Float64Array]:
-        """Mean (m, k) of q_β ∝ p(z) exp(−βd) for each image, and the covariance (k, k) of all."""
-        array = finite_array("images", images, 2)
-        self._projected(array)
-        sse_beta, a = self._shrinkage(beta)
-        gain = 2 * sse_beta * self._singular / (1 + a)
-        means = ((array - self.offset) @ self._left * gain) @ self._right
-        # Directions that W does not see keep the prior's variance 1.
-        covariance = np.eye(self.dim) - (self._right.T * (a / (1 + a))) @ self._right
-        return means, covariance
 
     def sample(self, count: int, noise_variance: float, seed: int) -> Float64Array:
         """Draw images f(z) + N(0, noise_variance · I), float64 (count, n)."""
