@@ -51,6 +51,8 @@ def compress(image: ImageSource, **options: Unpack[CompressArguments]) -> bytes:
                         the largest quality whose whole file fits; psnr (dB) the smallest quality
                         whose decoded 8-bit pixels reach it.  The search writes up to 10 files, and
                         with an effort above 2 up to 4 more
+    tune                what the file is to be good for, of models that can tell: "visual", for
+                        eyes, or "psnr"; None (the default) takes the model's default
     model               name in the catalogue, see ``list_models``; "photo" by default.
                         "NAME:WEIGHTS" chooses other weights of a model by the name of their file
     effort              1 .. 9, how long the encoder of photo searches for fewer bytes at the same
@@ -110,6 +112,7 @@ def compress_with(
         apply_orientation=options.apply_orientation,
     )
     model = loading.load_model(options.model, device=options.device, checkpoint=options.checkpoint)
+    model = loading.with_tune(model, options.tune)
     trial = meet(options, picture, model, progress)
     fo.write(trial.data)
     size_bytes = len(trial.data)

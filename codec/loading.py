@@ -8,8 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bitstream.errors import TableError, UsageError, WeightsMismatchError
-from codec.models.base import RealisticModel
+from bitstream.errors import HeaderError, TableError, UsageError, WeightsMismatchError
+from codec.models.base import RealisticModel, TunedModel
 from codec.models.catalog import find_model, model_numbered, split_name
 from codec.models.spec import ModelSpec
 from codec.models.weights_files import (
@@ -37,6 +37,7 @@ __all__ = [
     "load_model",
     "load_model_of",
     "with_realism",
+    "with_tune",
 ]
 
 
@@ -81,12 +82,38 @@ def load_model(
 def load_model_of(
     header: Header, *, device: str = "auto", checkpoint: PathName | None = None
 ) -> LoadedModel:
-    """Load the model that a file was written with; otherwise as `load_model`."""
+    """Load the model that a file was written with; otherwise as `load_model`.
+
+    Raises `HeaderError` for a tune that the model has not.
+    """
     name: int | str = header.model_id
     spec = model_numbered(header.model_id)
     if spec is not None and spec.variants:
         name = f"{spec.name}:{spec.variant_name(header.variant)}"
-    return load_model(name, weights_hash=header.weights_hash, device=device, checkpoint=checkpoint)
+    model = load_model(name, weights_hash=header.weights_hash, device=device, checkpoint=checkpoint)
+    if isinstance(model, TunedModel):
+        number = header.variant
+        if number is None or number >= len(model.tunes):
+            raise HeaderError(
+                f"variant {number} in the header, expected 0 .. {len(model.tunes) - 1}, the tunes "
+                f"of {model.name}: the file was not written by a conforming encoder"
+            )
+        return model.with_tune(model.tunes[number])
+    return model
+
+
+def with_tune(model: LoadedModel, tune: str | None) -> LoadedModel:
+    """The model with a tune by name: see `TunedModel`. None for the model as it is.
+
+    Raises `UsageError` for a tune that the model has not.
+    """
+    if tune is None:
+        return model
+    tunes = model.tunes if isinstance(model, TunedModel) else ()
+    if not isinstance(model, TunedModel) or tune not in tunes:
+        known = f"expected {' or '.join(tunes)}" if tunes else "which has none: leave it out"
+        raise UsageError(f"the tune {tune!r} was given for the model {model.name!r}, {known}")
+    return model.with_tune(tune)
 
 
 def with_realism(model: LoadedModel, realism: float) -> LoadedModel:

@@ -37,6 +37,7 @@ class CompressOptions:
     bpp: float | None = None
     size: int | None = None
     psnr: float | None = None
+    tune: str | None = None
     strip: bool = False
     reduce_depth: bool = False
     apply_orientation: bool = False
@@ -69,6 +70,13 @@ class CompressOptions:
             raise UsageError(f"model {_shown(self.model)} was given, expected a name: 'photo'")
         name, detail = split_name(self.model)
         spec = find_model(name)
+        if self.tune is not None and self.tune not in spec.tunes:
+            expected = f"expected {' or '.join(spec.tunes)}"
+            if not spec.tunes:
+                expected = "which has no tunes: leave it out"
+            raise UsageError(
+                f"tune {_shown(self.tune)} was given for the model {name!r}, {expected}"
+            )
         if spec.variants:
             self._check_foreign(spec, detail, given)
         elif self.checkpoint is not None:
@@ -138,6 +146,7 @@ class CompressArguments(TypedDict, total=False):
     bpp: float | None
     size: int | None
     psnr: float | None
+    tune: str | None
     strip: bool
     reduce_depth: bool
     apply_orientation: bool

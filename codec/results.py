@@ -54,6 +54,8 @@ class FileInfo:
 
     model_name     None if this version does not know the number; "compressai:ARCHITECTURE"
     weights_hash   first 8 bytes of the weights' SHA-256, in hexadecimal
+    tune           what the file was tuned for, such as "visual"; None of a model without tunes, or
+                   where this version does not know it
     noise          what decoding draws besides reading: "none"; "replay", the noise of the file's
                    seed; or "free", fresh noise each time
     noise_seed     of "replay", else None
@@ -75,6 +77,7 @@ class FileInfo:
     model_id: int
     model_name: str | None
     weights_hash: str
+    tune: str | None
     tile_size: int
     tiles_x: int
     tiles_y: int
@@ -128,6 +131,7 @@ def file_info(found: Scan) -> FileInfo:
         model_id=header.model_id,
         model_name=_model_name(header),
         weights_hash=header.weights_hash.hex(),
+        tune=_tune(header),
         tile_size=header.tile_size,
         tiles_x=header.tiles_x,
         tiles_y=header.tiles_y,
@@ -156,6 +160,13 @@ def _model_name(header: Header) -> str | None:
     if header.variant is not None and header.variant < len(spec.variants):
         return f"{spec.name}:{spec.variants[header.variant]}"
     return spec.name
+
+
+def _tune(header: Header) -> str | None:
+    spec, number = model_numbered(header.model_id), header.variant
+    if spec is None or number is None or number >= len(spec.tunes):
+        return None
+    return spec.tunes[number]
 
 
 def _noise_policy(header: Header) -> NoisePolicy:

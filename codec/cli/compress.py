@@ -62,6 +62,14 @@ def compress(
     psnr: Annotated[
         float | None, typer.Option("--psnr", help="Smallest file that reaches this PSNR in dB.")
     ] = None,
+    tune: Annotated[
+        str | None,
+        typer.Option(
+            "--tune",
+            metavar="visual|psnr",
+            help="What the file is to be good for, of models that can tell; visual by default.",
+        ),
+    ] = None,
     effort: Annotated[
         int,
         typer.Option(
@@ -107,6 +115,7 @@ def compress(
         bpp=bpp,
         size=None if size is None else parse_size(size),
         psnr=psnr,
+        tune=tune,
         strip=strip,
         reduce_depth=reduce_depth,
         apply_orientation=apply_orientation,

@@ -53,6 +53,8 @@ def _lines(file: str, info: "FileInfo") -> list[str]:
         "metadata": f"ICC {info.icc_bytes}, EXIF {info.exif_bytes}, XMP {info.xmp_bytes} bytes",
         "payload": f"{info.payload_bytes:,} bytes, alpha {info.alpha_bytes:,} bytes",
     }
+    if info.tune is not None:
+        rows["tune"] = info.tune
     if info.noise != "none":
         drawn = "free: drawn afresh each time"
         if info.noise_seed is not None:

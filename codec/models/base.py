@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
+import numpy.typing as npt
 
 from bitstream.arrays import Float32Array, Uint8Array
 
 if TYPE_CHECKING:
     from codec.coding.tiling import TileGrid
 
+DecodedLatents = npt.NDArray[Any]
+"""What a model decodes and synthesizes, (C, h, w): numbers of the model's own type."""
+
 
 class LoadedModel(Protocol):
-    """A model with its weights. Latents are float32 (C, h, w), one column per `stride` pixels.
+    """A model with its weights. Latents are (C, h, w), one column per `stride` pixels.
+
+    An encoder's latents are float32. A decoder may have others, even of other types and numbers of
+    channels: what `decode_tile` returns, `synthesize` takes, or a window of it.
 
     `context` is the number of latents beyond a tile on which its pixels depend, in either
     direction: with that margin a tile is the same as if the whole image had been transformed.
@@ -30,15 +37,15 @@ class LoadedModel(Protocol):
     def analyze(self, pixels: Uint8Array, quality: float) -> Float32Array:
         """Pixels uint8 (H, W, 3), multiples of `stride`, to latents in quantiser steps."""
 
-    def synthesize(self, latents: Float32Array, quality: float) -> Uint8Array:
-        """Latents (C, h, w) to pixels uint8 (h·stride, w·stride, 3)."""
+    def synthesize(self, latents: DecodedLatents, quality: float) -> Uint8Array:
+        """Latents of a decoder (C, h, w) to pixels uint8 (h·stride, w·stride, 3)."""
 
     def encode_tile(self, latents: Float32Array, quality: float) -> tuple[bytes, ...]:
         """Code the latents of one tile, independently of others: one payload for each layer."""
 
     def decode_tile(
         self, payloads: Sequence[bytes], height: int, width: int, quality: float
-    ) -> Float32Array:
+    ) -> DecodedLatents:
         """Read a tile of `height` × `width` latents back, dequantised.
 
         Raises `PayloadError` when a payload is not what an encoder writes.
@@ -75,6 +82,23 @@ class StochasticModel(Protocol):
 
         seed   0 .. 2⁶³ − 1. The noise of a column depends on the seed and its place alone
         """
+
+
+@runtime_checkable
+class TunedModel(Protocol):
+    """A model that can be tuned for one thing or another, such as for eyes or for PSNR.
+
+    An option of a `LoadedModel`. The header of a file has the number of its tune, as the variant.
+
+    tunes   names, the same and in the same order as those of its `ModelSpec`
+    tune    the one that this model has
+    """
+
+    tunes: tuple[str, ...]
+    tune: str
+
+    def with_tune(self, tune: str) -> LoadedModel:
+        """The same model with a tune, one of `tunes`."""
 
 
 @runtime_checkable
@@ -130,6 +154,15 @@ class ForeignModel(Protocol):
     """
 
     variant: int
+
+
+def variant_of(model: LoadedModel) -> int | None:
+    """The variant in the headers of a model's files; None for a model that has none."""
+    if isinstance(model, ForeignModel):
+        return model.variant
+    if isinstance(model, TunedModel):
+        return model.tunes.index(model.tune)
+    return None
 
 
 class TileDecoder(Protocol):

@@ -35,6 +35,8 @@ class ModelSpec:
     devices      what it computes on besides "cpu" and "cuda"
     variants     networks of another library, for whose weights a person brings a checkpoint:
                  "NAME:VARIANT" chooses one. Its place in this list is written into files
+    tunes        what the encoder and the decoder can be tuned for, see
+                 `codec.models.base.TunedModel`. The place in this list is written into files
     """
 
     model_id: int
@@ -46,6 +48,7 @@ class ModelSpec:
     needs_torch: bool = True
     devices: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()
+    tunes: tuple[str, ...] = ()
 
     def load(self, *arguments: Any, **options: Any) -> LoadedModel:
         """Import `loader`, and call it."""

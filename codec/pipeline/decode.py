@@ -7,18 +7,20 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from bitstream.arrays import Float32Array, Uint8Array
+from bitstream.arrays import Uint8Array
 from bitstream.container import Container, TileSelection
 from bitstream.errors import HeaderError, PayloadError, UsageError
 from bitstream.header import Header
 from codec.coding.tiling import TileGrid, Window
 from codec.models.base import (
+    DecodedLatents,
     ForeignModel,
     LayeredModel,
     LoadedModel,
     StochasticModel,
     TileDecoder,
     WholePictureModel,
+    variant_of,
 )
 from codec.options import Region
 from codec.pictures.alpha import AlphaReader
@@ -47,7 +49,7 @@ def decode_bands(
     for damaged payloads, once the bands are read.
     """
 
-    def latents(tile: int) -> Float32Array:
+    def latents(tile: int) -> DecodedLatents:
         if isinstance(file, TileSelection):
             payloads: Sequence[bytes] = file.payloads[tile]
         else:
@@ -102,14 +104,14 @@ class LayerDecoder:
             self._layers_read += 1
         return _draw(container, self._latents, self._model, None, self._seed).picture()
 
-    def _latents(self, tile: int) -> Float32Array:
+    def _latents(self, tile: int) -> DecodedLatents:
         is_whole = self._layers_read == self._header.layers
         return self._tiles[tile].latents(None if is_whole else _tile_generator(self._seed, tile))
 
 
 def _decode_tile(
     header: Header, tile: int, payloads: Sequence[bytes], model: LoadedModel, seed: int | None
-) -> Float32Array:
+) -> DecodedLatents:
     """Latents (C, h, w) of a tile from the layers that are there."""
     if len(payloads) == header.layers:
         window = TileGrid(header, model.stride).tile(tile)
@@ -154,8 +156,7 @@ def _check_header(header: Header, model: LoadedModel) -> None:
             f"the file has {header.tile_count} tiles, expected one tile of {model.name}: the file "
             "was not written by a conforming encoder"
         )
-    is_foreign = isinstance(model, ForeignModel)
-    expected = (is_foreign, model.variant if isinstance(model, ForeignModel) else None)
+    expected = (isinstance(model, ForeignModel), variant_of(model))
     if (header.machine_bound, header.variant) != expected:
         raise HeaderError(
             f"machine-bound {header.machine_bound} and variant {header.variant} in the header, "
@@ -178,7 +179,7 @@ def _check_header(header: Header, model: LoadedModel) -> None:
 
 def _draw(
     file: Container | TileSelection,
-    latents_of: Callable[[int], Float32Array],
+    latents_of: Callable[[int], DecodedLatents],
     model: LoadedModel,
     region: Region | None,
     seed: int | None,
@@ -193,7 +194,7 @@ def _draw(
     grid = TileGrid(header, model.stride)
     wanted = grid.pixels if region is None else _window(header, region)
 
-    def with_noise(tile: int) -> Float32Array:
+    def with_noise(tile: int) -> DecodedLatents:
         latents = latents_of(tile)
         if stochastic is None:
             return latents

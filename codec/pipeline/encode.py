@@ -18,6 +18,7 @@ from codec.models.base import (
     SearchingModel,
     StochasticModel,
     WholePictureModel,
+    variant_of,
 )
 from codec.pictures.alpha import encode_alpha
 from codec.pictures.picture import Picture
@@ -66,7 +67,7 @@ def compress_picture(
         tile_size=tile_size,
         layers=model.layers,
         machine_bound=isinstance(model, ForeignModel),
-        variant=model.variant if isinstance(model, ForeignModel) else None,
+        variant=variant_of(model),
     )
     if isinstance(model, StochasticModel) and model.draws_noise(header.quality):
         header = replace(header, noise_seed=noise_seed, free_noise=noise_seed is None)

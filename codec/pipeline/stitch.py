@@ -20,8 +20,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from bitstream.arrays import Float32Array, Uint8Array
+from bitstream.arrays import Uint8Array
 from codec.coding.tiling import TileGrid, Window
+from codec.models.base import DecodedLatents
 from codec.system.processors import thread_count
 
 Result = TypeVar("Result")
@@ -44,14 +45,14 @@ def draw_bands(
     *,
     stride: int,
     context: int,
-    latents_of: Callable[[int], Float32Array],
-    synthesize: Callable[[Float32Array], Uint8Array],
+    latents_of: Callable[[int], DecodedLatents],
+    synthesize: Callable[[DecodedLatents], Uint8Array],
 ) -> Iterator[Uint8Array]:
     """Draw a window of pixels: uint8 (rows, wanted.width, channels) from the top.
 
     wanted            pixels inside the image
     stride, context   as `tiles_under` takes them
-    latents_of        latents float32 (C, h, w) of a tile; called once for each, in raster order
+    latents_of        latents (C, h, w) of a tile; called once for each, in raster order
     synthesize        latents (C, h, w) to pixels (h·stride, w·stride, channels)
 
     Every pixel is taken from a window of latents that holds `context` latents around it, or ends
@@ -120,14 +121,14 @@ class _Margins:
 
     def __init__(self, keep: int) -> None:
         self._keep = keep
-        self._above: dict[int, Float32Array] = {}  # by the column of their tile
-        self._left: Float32Array | None = None
+        self._above: dict[int, DecodedLatents] = {}  # by the column of their tile
+        self._left: DecodedLatents | None = None
 
     def start_row(self) -> None:
         """The next tile is the first of its row."""
         self._left = None
 
-    def add(self, tile: Window, latents: Float32Array) -> tuple[Window, Float32Array]:
+    def add(self, tile: Window, latents: DecodedLatents) -> tuple[Window, DecodedLatents]:
         """A window that ends with the tile, and the latents (C, h, w) under it."""
         block = latents
         if tile.left in self._above:

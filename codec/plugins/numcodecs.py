@@ -45,27 +45,37 @@ class Calotype(Codec):  # type: ignore[misc]  # numcodecs has no types
     codec_id = "calotype"
 
     def __init__(
-        self, quality: float = DEFAULT_QUALITY, model: str = "photo", effort: int = 1
+        self,
+        quality: float = DEFAULT_QUALITY,
+        model: str = "photo",
+        effort: int = 1,
+        tune: str | None = None,
     ) -> None:
         # Checked here, where the array is made, and not when its first chunk is written.
-        options = CompressOptions(quality=quality, model=model, effort=effort)
+        options = CompressOptions(quality=quality, model=model, effort=effort, tune=tune)
         self.quality, self.model, self.effort = options.quality, options.model, options.effort
+        self.tune = options.tune
 
     def get_config(self) -> dict[str, Any]:
         """Return the JSON form that zarr stores with an array."""
-        return {
+        config = {
             "id": self.codec_id,
             "quality": self.quality,
             "model": self.model,
             "effort": self.effort,
         }
+        return config if self.tune is None else {**config, "tune": self.tune}
 
     def encode(self, buf: Any) -> bytes:
         """Return a .calo file for one chunk: uint8, of a shape that the module describes."""
         from codec import api
 
         return api.compress(
-            image_of_chunk(buf), quality=self.quality, model=self.model, effort=self.effort
+            image_of_chunk(buf),
+            quality=self.quality,
+            model=self.model,
+            effort=self.effort,
+            tune=self.tune,
         )
 
     def decode(self, buf: Any, out: Any = None) -> Uint8Array:
