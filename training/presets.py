@@ -28,6 +28,7 @@ from training.photo.export import export_photo
 from training.photo.learner import photo_learner
 from training.photo_next.config import PRESETS as NEXT_PRESETS
 from training.photo_next.config import PhotoPreset as NextPreset
+from training.photo_next.export import export_photo as export_next
 from training.photo_next.learner import photo_learner as next_learner
 from training.realism.config import REALISM_PRESETS, RealismPreset
 from training.realism.export import export_realism
@@ -102,9 +103,9 @@ FAMILIES = {
         NEXT_PRESETS,
         NextPreset,
         next_learner,
-        export_photo,
+        export_next,
         frozenset({
-            "several --data", "--validation", "--seed", "--learning-rate",
+            "several --data", "--validation", "--weights", "--seed", "--learning-rate",
             "several processes", "--images",
         }),
     ),

@@ -178,19 +178,25 @@ class ExactLayer:
         return self.apply(columns, quality_hundredths).reshape(-1, height, width)
 
     def apply(
-        self, columns: Integers, quality_hundredths: int, taps: Sequence[int] | None = None
+        self,
+        columns: Integers,
+        quality_hundredths: int,
+        taps: Sequence[int] | None = None,
+        outputs: slice = slice(None),
     ) -> Integers:
         """The layer on columns of `inputs`, (in · taps, n) to (out, n); all taps or some of them.
 
+        outputs   those that are wanted
+
         The outputs are in units of 2⁻¹⁰.
         """
-        rows = self.matrix
+        rows = self.matrix[outputs]
         if taps is not None:
             kernel = rows.reshape(len(rows), -1, self.weight.shape[-1] ** 2)
             rows = kernel[:, :, taps].reshape(len(rows), -1)
         sums: Integers = rows @ columns
         np.floor(sums, out=sums)
-        bias: Integers = interpolate_knots(self.bias, quality_hundredths).astype(self.dtype)
+        bias = interpolate_knots(self.bias[:, outputs], quality_hundredths).astype(self.dtype)
         sums += bias[:, None]
         return sums
 

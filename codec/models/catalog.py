@@ -15,6 +15,7 @@ from codec.models.weights_files import WEIGHTS_FOLDER, registered
 
 FAMILIES = (
     "codec.models.photo",
+    "codec.models.photo_next",
     "codec.models.draw",
     "codec.models.dplc",
     "codec.models.vae",

@@ -17,6 +17,7 @@ from training.loop.trainer import Learner, TrainOptions
 from training.photo.config import PhotoPreset
 from training.photo.losses import rate_distortion_loss, sample_positions
 from training.photo.warm_start import start_from_weights
+from training.photo_next.config import PhotoPreset as NextPreset
 
 VALIDATION_QUALITIES = (15, 30, 45, 60, 80)
 # Batches for the data-dependent start, far from those that training will see.
@@ -124,7 +125,9 @@ def photo_learner(preset: PhotoPreset, options: TrainOptions) -> PhotoLearner:
     )
 
 
-def photo_optimizer(model: torch.nn.Module, preset: PhotoPreset) -> torch.optim.Optimizer:
+def photo_optimizer(
+    model: torch.nn.Module, preset: PhotoPreset | NextPreset
+) -> torch.optim.Optimizer:
     """The preset's optimiser; raises `UsageError` for an unknown or missing one."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     # Preconditioners pay for dense matrices; for biases, tables and depthwise filters

@@ -19,6 +19,7 @@ from training.photo.learner import FIT_BATCH, SampleNoise, photo_optimizer
 from training.photo.losses import sample_positions
 from training.photo.visual_error import visual_error
 from training.photo_next.config import PhotoPreset
+from training.photo_next.warm_start import start_from_weights
 
 VALIDATION_QUALITIES = (15, 30, 45, 60, 80, 95)
 VISUAL = TUNES.index("visual")
@@ -64,10 +65,11 @@ def rate_distortion_loss(
 class PhotoLearner(Learner):
     """A `PhotoModel`, and the moving average of its weights that is exported.
 
+    weights     an exported weights file to start from, instead of the untrained transform
     validation  pictures uint8 (h, w, 3), sides of 64 pixels at least
     group       the processes that train together: each takes its share of every batch
 
-    Raises `UsageError` where a batch cannot be divided.
+    Raises what `start_from_weights` raises, and `UsageError` where a batch cannot be divided.
     """
 
     family = "photo-next"
@@ -79,6 +81,7 @@ class PhotoLearner(Learner):
         sampler: CropSampler,
         *,
         autocast: bool = True,
+        weights: Path | None = None,
         validation: Sequence[Pixels] = (),
         group: ProcessGroup = ALONE,
     ) -> None:
@@ -88,8 +91,11 @@ class PhotoLearner(Learner):
         self.sampler, self.validation = sampler, validation
         self.group, self.share = group, share
         self.model = PhotoModel(preset.model)
-        samples = [to_tensor(sampler(FIT_BATCH + k), torch.device("cpu")) for k in range(4)]
-        self.model.fit_scales(torch.cat(samples))
+        if weights is not None:
+            start_from_weights(self.model, weights)
+        else:
+            samples = [to_tensor(sampler(FIT_BATCH + k), torch.device("cpu")) for k in range(4)]
+            self.model.fit_scales(torch.cat(samples))
         self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = MovingAverage(self.model, preset.ema_decay)
         self.optimizers = {preset.optimizer: photo_optimizer(self.model, preset)}
@@ -182,6 +188,7 @@ def photo_learner(preset: PhotoPreset, options: TrainOptions) -> PhotoLearner:
         preset,
         preset.sampler(options.data),
         autocast=options.autocast,
+        weights=options.weights,
         validation=load_photographs(held_out) if held_out else [],
         group=options.group,
     )

@@ -90,7 +90,7 @@ def _zeroed(layer: _Layer) -> _Layer:
 
 
 class LinearTransform(nn.Module):
-    """The cosine transform of `codec.models.photo_next.transform`, in float32; it learns nothing."""
+    """The cosine transform of `transform.filters`, in float32; it learns nothing."""
 
     matrix: Tensor
 
@@ -351,8 +351,9 @@ class PhotoModel(nn.Module):
         """Pixels, sides multiples of 16, to latents in units of the quantiser step."""
         centred = pixels - 0.5
         linear = self.transform.analyze(centred)
-        latents = linear + self.analysis(centred, linear, mix).float()
-        return latents * self.log_gain(mix).exp()
+        correction: Tensor = self.analysis(centred, linear, mix).float()
+        gain: Tensor = self.log_gain(mix).exp()
+        return (linear + correction) * gain
 
     def hyper_analyze(self, latents: Tensor, mix: Tensor) -> Tensor:
         """Scaled latents (batch, 768, h, w) to unrounded hyper-latents of ⌈h/4⌉×⌈w/4⌉ positions.
@@ -374,7 +375,8 @@ class PhotoModel(nn.Module):
         rounded  whether the network computes with the integers that a decoder has
         """
         linear = self.transform.synthesize(latents * self.log_step(mix).exp()) * LEVELS
-        return (linear + self.synthesis(linear, hidden, mix, rounded=rounded)) / LEVELS + 0.5
+        correction: Tensor = self.synthesis(linear, hidden, mix, rounded=rounded)
+        return (linear + correction) / LEVELS + 0.5
 
     def forward(
         self,

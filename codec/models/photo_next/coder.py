@@ -1,0 +1,339 @@
+"""The coder of the second photo model: integer weights, integer tables, the exact path."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from bitstream.arrays import Array, Float32Array, Int32Array, Uint8Array
+from bitstream.errors import PayloadError, TruncatedError, UsageError, WeightsMismatchError
+from bitstream.symbols import SymbolDecoder, SymbolEncoder
+from bitstream.tables import TableSet
+from bitstream.varint import read_varint, write_varint
+from codec.coding.quantize import quantize, residuals, round_hyper_latents, table_set
+from codec.models.photo_next import PHOTO
+from codec.models.photo_next.config import COEFFICIENTS, LATENT_STRIDE, TUNES, PhotoConfig
+from codec.models.photo_next.exact_context import (
+    CodedLatents,
+    Part,
+    context_from_arrays,
+    dequantized,
+    hyper_synthesis_from_arrays,
+)
+from codec.models.photo_next.quality_map import checked_map, position_at
+from codec.models.weights_files import read_config
+from codec.system.processors import keep_freed_memory
+
+if TYPE_CHECKING:
+    import torch
+
+    from codec.models.photo_next.network import PhotoModel
+    from codec.models.photo_next.torch_network import TorchTransforms
+
+DEFAULT_TUNE = "visual"
+
+Choose = Callable[[Float32Array, Int32Array, slice], Int32Array]
+
+
+def hyper_indexes(
+    position: int, table_sets: int, channels: int, height: int, width: int
+) -> Int32Array:
+    """Table of every hyper-latent: the set fitted nearest to the position, one table a channel.
+
+    position   in hundredths, 100 .. 10000
+    """
+    chosen = table_set(position, table_sets)
+    tables = np.arange(chosen * channels, (chosen + 1) * channels, dtype=np.int32)
+    return np.repeat(tables, height * width)
+
+
+@dataclass(frozen=True)
+class TileSymbols:
+    """The coded numbers of one tile, int32.
+
+    hyper_latents             (Z, ⌈h/4⌉, ⌈w/4⌉)
+    hidden                    (hidden, h, w): the last features of the hyper-synthesis, in units of
+                              2⁻¹⁰
+    symbols, indexes, means   (c, h, w), of the first channels: those that are coded, or all. Means
+                              are in units of 2⁻¹⁰ quantiser steps
+    """
+
+    hyper_latents: Int32Array
+    hidden: Int32Array
+    symbols: Int32Array
+    indexes: Int32Array
+    means: Int32Array
+
+    def first(self, channels: int) -> TileSymbols:
+        """The same tile with no more than so many channels."""
+        cut = (self.symbols[:channels], self.indexes[:channels], self.means[:channels])
+        return TileSymbols(self.hyper_latents, self.hidden, *cut)
+
+    def decoded(self) -> Int32Array:
+        """What the synthesis takes, int32 (768 + hidden, h, w), in units of 2⁻¹⁰.
+
+        The latents in steps, which are 0 where they are not coded; then the hidden features.
+        """
+        channels, rows, columns = self.symbols.shape
+        decoded = np.zeros((COEFFICIENTS + len(self.hidden), rows, columns), dtype=np.int32)
+        decoded[:channels] = dequantized(self.symbols, self.means)
+        decoded[COEFFICIENTS:] = self.hidden
+        return decoded
+
+
+class Transforms(Protocol):
+    """The networks of the photo model that a decoder's parsing does not need.
+
+    hundredths   of the position on the networks' scale of conditions, 100 .. 10000
+    tune         the number of the tune
+    """
+
+    def analyze(self, pixels: Uint8Array, hundredths: int, tune: int) -> Float32Array:
+        """Pixels uint8 (16·h, 16·w, 3) to latents float32 (768, h, w) in quantiser steps."""
+
+    def hyper_analyze(self, latents: Float32Array, hundredths: int, tune: int) -> Float32Array:
+        """Latents (768, h, w) to unrounded hyper-latents (Z, ⌈h/4⌉, ⌈w/4⌉)."""
+
+    def synthesize(self, decoded: Int32Array, hundredths: int, tune: int) -> Uint8Array:
+        """The result of `TileSymbols.decoded` to pixels uint8 (16·h, 16·w, 3)."""
+
+
+class PhotoCoder:
+    """The photo model, loaded. See `codec.models.base.LoadedModel` for the methods.
+
+    arrays      those of the weights file
+    device      "cpu", "cuda", or a device of torch
+    tune        what it codes for, see `TUNES`
+
+    Raises `WeightsMismatchError` for arrays that do not fit the sizes.
+    """
+
+    model_id, name = PHOTO.model_id, PHOTO.name
+    layers = 1
+    stride = LATENT_STRIDE
+    tunes: tuple[str, ...] = TUNES
+
+    def __init__(
+        self,
+        arrays: Mapping[str, Array],
+        config: PhotoConfig,
+        weights_hash: bytes,
+        *,
+        device: torch.device | str = "cpu",
+        tune: str = DEFAULT_TUNE,
+    ) -> None:
+        self.arrays, self.config, self.weights_hash = arrays, config, weights_hash
+        self.hyper_tables = TableSet.from_arrays(arrays, "hyper_tables.")
+        self.latent_tables = TableSet.from_arrays(arrays, "latent_tables.")
+        self.hyper_sets = len(self.hyper_tables) // config.hyper_channels
+        self.quality_map = checked_map(arrays.get("quality_map"))
+        self._check_tables()
+        # How far a block sees: one position at 1/16, 1/8 or 1/4. Encoder and decoder differ.
+        self.context = max(
+            math.ceil(config.blocks_16 + config.blocks_8 / 2 + config.blocks_4 / 4),
+            math.ceil(config.encoder_blocks_16 + config.encoder_blocks_8 / 2),
+        )
+        self._device = str(device)
+        keep_freed_memory()
+        self.transforms: Transforms = self.torch_transforms
+        self._by_tune = {tune: self}  # which all of them share
+        self._take(tune)
+
+    def _take(self, tune: str) -> None:
+        self.tune, self.tune_number = tune, TUNES.index(tune)
+        arrays, config, number = self.arrays, self.config, self.tune_number
+        self.exact = hyper_synthesis_from_arrays(arrays, number, config)
+        self.exact_context = context_from_arrays(arrays, number, config, len(self.latent_tables))
+
+    def with_tune(self, tune: str) -> PhotoCoder:
+        """The same model with another tune. See `codec.models.base.TunedModel`."""
+        if tune not in TUNES:
+            raise UsageError(f"tune {tune!r} was given, expected one of {', '.join(TUNES)}")
+        if tune not in self._by_tune:
+            other = copy.copy(self)
+            other._take(tune)
+            self._by_tune[tune] = other
+        return self._by_tune[tune]
+
+    @cached_property
+    def torch_transforms(self) -> TorchTransforms:
+        """The networks in torch, on the coder's device."""
+        import torch
+
+        from codec.models.photo_next.torch_network import TorchTransforms
+
+        return TorchTransforms(self.arrays, self.config, torch.device(self._device))
+
+    def trainable(self) -> PhotoModel:
+        """The model with all networks in floating point, differentiable; its weights are frozen."""
+        from codec.models.photo_next.torch_network import read_model
+
+        model = read_model(self.arrays, self.config)
+        return model.to(self._device).eval().requires_grad_(False)
+
+    def _check_tables(self) -> None:
+        latent_tables = self.latent_tables
+        if self.hyper_tables.certain.any() or latent_tables.minimums[latent_tables.certain].any():
+            raise WeightsMismatchError(
+                "weights file: only tables of latents can be certain, and of zero alone"
+            )
+        if self.hyper_sets < 1 or len(self.hyper_tables) % self.config.hyper_channels:
+            raise WeightsMismatchError(
+                f"weights file: {len(self.hyper_tables)} hyper-latent tables, "
+                f"expected a multiple of {self.config.hyper_channels}"
+            )
+
+    def position(self, quality: float) -> int:
+        """The position in hundredths, 100 .. 10000, of the quality as the header stores it."""
+        return position_at(self.quality_map[self.tune_number], round(quality * 100))
+
+    def analyze(self, pixels: Uint8Array, quality: float) -> Float32Array:
+        """Pixels uint8 (H, W, 3), multiples of 16, to latents (768, H/16, W/16)."""
+        return self.transforms.analyze(pixels, self.position(quality), self.tune_number)
+
+    def synthesize(self, latents: Int32Array, quality: float) -> Uint8Array:
+        """What `decode_tile` returns, or a window of it, to pixels uint8 (16·h, 16·w, 3)."""
+        return self.transforms.synthesize(latents, self.position(quality), self.tune_number)
+
+    def encode_tile(self, latents: Float32Array, quality: float) -> tuple[bytes, ...]:
+        """Code latents (768, h, w), float32 in quantiser steps."""
+        return self.encode_symbols(self.symbols(latents, quality), quality)
+
+    def encode_symbols(self, tile: TileSymbols, quality: float) -> tuple[bytes, ...]:
+        """Code the result of `symbols`: the number of channels, hyper-latents, residuals.
+
+        Channels behind the last symbol that is not 0 are left out.
+        """
+        channels = self.coded_channels(tile.symbols)
+        encoder = SymbolEncoder()
+        hyper_latents = tile.hyper_latents
+        indexes = self._hyper_indexes(hyper_latents.shape, quality)
+        encoder.put(hyper_latents.ravel(), indexes, self.hyper_tables)
+        _, rows, columns = tile.symbols.shape
+        for place in self.exact_context.places(rows, columns, channels):
+            symbols, indexes = (place.take(a).ravel() for a in (tile.symbols, tile.indexes))
+            encoder.put(symbols, indexes, self.latent_tables)
+        return (write_varint(channels) + encoder.finish(),)
+
+    def coded_channels(self, symbols: Int32Array) -> int:
+        """The smallest number of channels that holds all symbols (c, h, w) but zeros."""
+        used = np.flatnonzero(symbols.reshape(len(symbols), -1).any(axis=1))
+        return max(int(used[-1]) + 1 if used.size else 0, self.exact_context.fewest)
+
+    def decode_tile(
+        self, payloads: Sequence[bytes], height: int, width: int, quality: float
+    ) -> Int32Array:
+        """Read back a tile, int32 (768 + hidden, height, width): see `TileSymbols.decoded`."""
+        return self.decode_symbols(payloads, height, width, quality).decoded()
+
+    def decode_symbols(
+        self, payloads: Sequence[bytes], height: int, width: int, quality: float
+    ) -> TileSymbols:
+        """Parse a tile; integers all the way, so alike on every machine. Raises `PayloadError`."""
+        channels, data = self._read_channels(payloads[0])
+        decoder = SymbolDecoder(data)
+        shape = (self.config.hyper_channels, -(-height // 4), -(-width // 4))
+        indexes = self._hyper_indexes(shape, quality)
+        hyper_latents = decoder.get(indexes, self.hyper_tables).reshape(shape)
+
+        def code(part: Part) -> Int32Array:
+            return decoder.get(part.indexes.ravel(), self.latent_tables).reshape(part.indexes.shape)
+
+        tile = self._code(hyper_latents, (height, width), quality, channels, code)
+        decoder.finish()
+        return tile
+
+    def _read_channels(self, payload: bytes) -> tuple[int, bytes]:
+        fewest = self.exact_context.fewest
+        try:
+            channels, offset = read_varint(payload)
+        except TruncatedError as error:
+            raise PayloadError(
+                f"a payload of {len(payload)} bytes ends inside its number of channels: it is cut "
+                "short"
+            ) from error
+        if not fewest <= channels <= COEFFICIENTS:
+            raise PayloadError(
+                f"the payload codes {channels} channels, expected {fewest} .. {COEFFICIENTS}: it "
+                "is damaged, or was written with another model"
+            )
+        return channels, payload[offset:]
+
+    def symbols(
+        self,
+        latents: Float32Array,
+        quality: float,
+        *,
+        hyper_latents: Int32Array | None = None,
+        choose: Choose | None = None,
+    ) -> TileSymbols:
+        """Quantise the latents of a tile (768, h, w), all channels.
+
+        hyper_latents  int32 (Z, ⌈h/4⌉, ⌈w/4⌉) to code instead of those of the network
+        choose         takes the place of rounding: the symbols int32 (c, n) of residuals y − μ,
+                       float32 (c, n), the tables that they are coded with, int32 (c, n), and their
+                       channels. Called for every part in the order of coding
+        """
+        if hyper_latents is None:
+            hyper_latents = self.hyper_latents(latents, quality)
+
+        def code(part: Part) -> Int32Array:
+            own = part.place.take(latents)
+            if choose is None:
+                symbols = quantize(own, part.means)
+            else:
+                symbols = choose(residuals(own, part.means), part.indexes, part.place.channels)
+            # Certain tables are of zero alone (`_check_tables`).
+            return symbols * ~self.latent_tables.certain[part.indexes]
+
+        return self._code(hyper_latents, latents.shape[1:], quality, COEFFICIENTS, code)
+
+    def hyper_latents(self, latents: Float32Array, quality: float) -> Int32Array:
+        """The rounded hyper-latents (Z, ⌈h/4⌉, ⌈w/4⌉) of latents (768, h, w)."""
+        return round_hyper_latents(
+            self.transforms.hyper_analyze(latents, self.position(quality), self.tune_number)
+        )
+
+    def _code(
+        self,
+        hyper_latents: Int32Array,
+        size: tuple[int, ...],
+        quality: float,
+        channels: int,
+        code: Callable[[Part], Int32Array],
+    ) -> TileSymbols:
+        """The symbols of a tile of (rows, columns), which `code` gives part by part."""
+        rows, columns = size
+        position = self.position(quality)
+        features = self.exact.features(hyper_latents, position)
+        hidden = np.ascontiguousarray(features[:, :rows, :columns])
+        flat = hidden.reshape(len(hidden), -1)
+        predicted = self.exact.predict(flat, position, channels)
+        coded: CodedLatents = self.exact_context(predicted, hidden, position, code)
+        return TileSymbols(
+            hyper_latents, hidden.astype(np.int32), coded.symbols, coded.indexes, coded.means
+        )
+
+    def _hyper_indexes(self, shape: tuple[int, ...], quality: float) -> Int32Array:
+        channels, height, width = shape
+        return hyper_indexes(self.position(quality), self.hyper_sets, channels, height, width)
+
+
+def load_photo(
+    arrays: Mapping[str, Array],
+    metadata: Mapping[str, str],
+    weights_hash: bytes,
+    *,
+    device: torch.device | str,
+) -> PhotoCoder:
+    """Build a `PhotoCoder` from the contents of a weights file.
+
+    Raises `WeightsMismatchError` when the file does not hold a photo model.
+    """
+    return PhotoCoder(arrays, read_config(metadata, PhotoConfig), weights_hash, device=device)

@@ -1,0 +1,477 @@
+"""The exact path of the second photo model: hyper-latents to predictions, in integer arithmetic.
+
+The twin of `HyperSynthesis` and `codec.models.photo_next.context` by the rules of
+`codec.coding.exact_layers`: activations are integers in units of 2⁻¹⁰, held in float32, and so are
+weights and sums wherever the units of a layer let float32 hold these. A step of the context is up
+to four layers::
+
+    around ─ 3×3 (near) ─┐
+    at the place ─ 1×1 (here) ─┴─ +bias ─ ReLU ─ 1×1 (out) ─► +Δμ, +Δindex
+    errors around ─ 3×3 (linear) ─► +Δμ
+
+A tile may code its first channels alone. Nothing is computed then of the others, which are 0, nor
+of the steps that correct them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from bitstream.arrays import Array, BoolArray, Int32Array
+from bitstream.errors import WeightsMismatchError
+from codec.coding.exact_layers import (
+    ACTIVATION_BITS,
+    ACTIVATION_LIMIT,
+    NINE,
+    ExactLayer,
+    Integers,
+    clamp,
+    layer_arrays,
+    nearest_tables,
+    neighbours,
+    pixel_shuffle,
+    read_layer,
+    rectify,
+)
+from codec.models.photo_next.config import COEFFICIENTS, TUNES, PhotoConfig
+
+STEPS = ("black", "second", "third", "fourth")
+# Of the squares around a black one only those across its edges are white, and known.
+CROSS = (1, 3, 5, 7)
+VALUE_LIMIT = 2**24
+"""Of dequantised latents, in units of 2⁻¹⁰ steps: float32 holds these, and every photograph has
+smaller ones."""
+
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+# Of float32.
+_FRACTION_BITS, _EXPONENT_OF_ONE = 23, 127
+
+
+def exact_octaves(values: Integers) -> Integers:
+    """log₂(1 + |v|), linear between powers of two, rounded down; in and out in units of 2⁻¹⁰."""
+    shifted = np.abs(values).astype(np.float32) + np.float32(2**ACTIVATION_BITS)
+    # The bits of a float32 are its exponent and what it has above that power of two: octaves.
+    units = shifted.view(np.int32) >> (_FRACTION_BITS - ACTIVATION_BITS)
+    units -= (_EXPONENT_OF_ONE + ACTIVATION_BITS) << ACTIVATION_BITS
+    octaves: Integers = units.astype(values.dtype)
+    return octaves
+
+
+def exact_features(errors: Integers, values: Integers) -> Integers:
+    """The twin of `context.features`: (C, …) twice to (2·C, …)."""
+    return np.concatenate([np.copysign(exact_octaves(errors), errors), exact_octaves(values)])
+
+
+def dequantized(symbols: Int32Array, means: Int32Array) -> Int32Array:
+    """ŷ = symbol + μ, int32 in units of 2⁻¹⁰ steps like the means, within `VALUE_LIMIT`."""
+    # More symbols than these would take the values to their limit alike.
+    largest = 2 * VALUE_LIMIT >> ACTIVATION_BITS
+    values = np.clip(symbols, -largest, largest) << ACTIVATION_BITS
+    values += means
+    bounded: Int32Array = np.clip(values, -VALUE_LIMIT, VALUE_LIMIT, out=values)
+    return bounded
+
+
+class ExactHyperSynthesis:
+    """Maps integer hyper-latents to features, and these to means and table indexes.
+
+    layers      of one tune, the last one without a pixel shuffle
+    corrected   how many of its outputs are means; the others are indexes
+    """
+
+    def __init__(self, layers: Sequence[ExactLayer], corrected: int) -> None:
+        self.layers = tuple(layers)
+        self.corrected = corrected
+
+    def features(self, hyper_latents: Int32Array, hundredths: int) -> Integers:
+        """Hyper-latents int32 (Z, h, w) to the input of the last layer (hidden, 4·h, 4·w).
+
+        Integers 0 .. 2²² in float32, in units of 2⁻¹⁰.
+        """
+        limit = ACTIVATION_LIMIT >> ACTIVATION_BITS
+        bounded = np.clip(hyper_latents, -limit, limit)
+        values: Integers = bounded.astype(np.float32) * np.float32(2**ACTIVATION_BITS)
+        for layer in self.layers[:-1]:
+            values = layer(values, hundredths)
+            rectify(values)  # after which float32 holds what float64 did
+            values = pixel_shuffle(values.astype(np.float32, copy=False), layer.shuffle)
+        return values
+
+    def predict(
+        self, features: Integers, hundredths: int, channels: int
+    ) -> tuple[Integers, Integers]:
+        """Columns of features (hidden, n) to those of means and indexes of the first channels.
+
+        Integers in float32, in units of 2⁻¹⁰: (c, n) where c is `channels`, but of the means no
+        more than the network predicts.
+        """
+        last, corrected = self.layers[-1], self.corrected
+        inputs = last.inputs(features)
+        means = last.apply(inputs, hundredths, outputs=slice(0, min(channels, corrected)))
+        indexes = last.apply(inputs, hundredths, outputs=slice(corrected, corrected + channels))
+        means, indexes = (v.astype(np.float32, copy=False) for v in (means, indexes))
+        # What float32 cannot hold is beyond the limit, and stays there.
+        clamp(means)
+        clamp(indexes)
+        return means, indexes
+
+
+@dataclass(frozen=True)
+class Around:
+    """Latents that are known around the squares that a step corrects.
+
+    errors, values   (c, h, w), see `exact_features`
+    squares          bool (h, w), those that are corrected; None for all
+    taps             where latents around them are known, see `neighbours`
+    """
+
+    errors: Integers
+    values: Integers
+    squares: BoolArray | None = None
+    taps: Sequence[int] = NINE
+
+    def columns(self, values: Integers) -> Integers:
+        """What is around the squares, of an array like those: (c · taps, n)."""
+        return neighbours(values, self.taps, self.squares)
+
+
+@dataclass(frozen=True)
+class ExactStep:
+    """The layers of one step; `near` and `linear` where it sees latents around.
+
+    The bias of `here` is that of the sum of `near` and `here`.
+    """
+
+    here: ExactLayer
+    out: ExactLayer
+    near: ExactLayer | None = None
+    linear: ExactLayer | None = None
+
+    @property
+    def layers(self) -> list[ExactLayer]:
+        found = (self.here, self.out, self.near, self.linear)
+        return [layer for layer in found if layer is not None]
+
+    def check(self, name: str, around: int, here: int, width: int, outputs: int) -> None:
+        """Raise `WeightsMismatchError` unless the layers have these sizes.
+
+        around   latents around, 0 for a step that sees none
+        here     channels at the place
+        """
+        expected: list[object] = [(width, here, 1, 1), (outputs, width, 1, 1), None, None]
+        if around:
+            expected[2:] = [(width, 2 * around, 3, 3), (outputs // 2, around, 3, 3)]
+        layers = (self.here, self.out, self.near, self.linear)
+        found = [None if layer is None else layer.weight.shape for layer in layers]
+        if found != expected or any(layer.shuffle != 1 for layer in self.layers):
+            raise WeightsMismatchError(
+                f"context step {name!r}: its layers have the sizes {found}, expected {expected}"
+            )
+
+    def hidden(self, here: Integers, hundredths: int, around: Around | None = None) -> Integers:
+        """Columns of features at the places (in, n) to hidden features (width, n)."""
+        values = self.here.apply(self.here.inputs(here), hundredths)
+        if self.near is not None and around is not None:
+            features = exact_features(around.errors, around.values)
+            columns = around.columns(self.near.inputs(features))
+            values = values + self.near.apply(columns, hundredths, around.taps)
+        rectify(values)
+        return values.astype(np.float32, copy=False)
+
+    def corrections(
+        self,
+        hidden: Integers,
+        hundredths: int,
+        outputs: slice,
+        around: Around | None = None,
+    ) -> Integers:
+        """Hidden features (width, n) to some of the corrections, (outputs, n).
+
+        around   where the outputs are means: the latents whose errors correct them linearly
+        """
+        corrections = self.out.apply(self.out.inputs(hidden), hundredths, outputs=outputs)
+        if self.linear is not None and around is not None:
+            columns = around.columns(self.linear.inputs(around.errors))
+            extra = self.linear.apply(columns, hundredths, around.taps, outputs)
+            corrections = corrections + extra
+        return corrections
+
+
+@dataclass(frozen=True)
+class Place:
+    """Latents that are coded together: channels, at some of the squares of a tile or at all.
+
+    squares   bool (h, w), or None for all
+    """
+
+    channels: slice
+    squares: BoolArray | None = None
+
+    def take(self, values: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
+        """What an array (C, h, w) holds there: (c, n)."""
+        own = values[self.channels]
+        return own.reshape(len(own), -1) if self.squares is None else own[:, self.squares]
+
+    def put(self, values: npt.NDArray[Scalar], parts: npt.NDArray[Scalar]) -> None:
+        """Let an array (C, h, w) hold (c, n) there."""
+        own = values[self.channels]
+        if self.squares is None:
+            own[...] = parts.reshape(own.shape)
+        else:
+            own[:, self.squares] = parts
+
+
+@dataclass(frozen=True)
+class Part:
+    """Latents that are coded together, n squares of c channels, with what they are coded by.
+
+    means     int32 (c, n), in units of 2⁻¹⁰ quantiser steps
+    indexes   int32 (c, n), the table of each
+    """
+
+    place: Place
+    means: Int32Array
+    indexes: Int32Array
+
+
+@dataclass(frozen=True)
+class CodedLatents:
+    """The first channels of a tile, int32 (c, h, w) each, as `Part` has them."""
+
+    symbols: Int32Array
+    means: Int32Array
+    indexes: Int32Array
+
+
+class ExactContext:
+    """Latents of a tile, coded part by part, each with means and tables from those before.
+
+    steps         by the names of `STEPS`, of one tune
+    table_count   of the latents
+
+    Raises `WeightsMismatchError` for steps of other sizes than those of the model.
+    """
+
+    def __init__(
+        self, steps: Mapping[str, ExactStep], config: PhotoConfig, table_count: int
+    ) -> None:
+        self.black, self.second, self.third, self.fourth = (steps[name] for name in STEPS)
+        first, second, third = sizes = config.groups
+        if config.corrected != sum(sizes) or not 0 < config.corrected < COEFFICIENTS:
+            raise WeightsMismatchError(
+                f"weights file: groups of {sizes} channels, of which {config.corrected} have "
+                f"means, expected all of these, and less than {COEFFICIENTS}"
+            )
+        fourth = COEFFICIENTS - config.corrected
+        ends = list(accumulate((0, first, second, third, fourth)))
+        self.groups = tuple(slice(*pair) for pair in pairwise(ends))
+        self.table_count = table_count
+        hidden, width = config.hidden, config.context_width
+        self.black.check("black", first, hidden, width, 2 * first)
+        self.second.check("second", first, hidden, width, 2 * second)
+        self.third.check("third", 0, 2 * second + hidden + width, width, 2 * third)
+        self.fourth.check("fourth", 0, third + hidden + width, width, fourth)
+
+    @property
+    def fewest(self) -> int:
+        """How many channels every tile codes at least: the first group."""
+        return int(self.groups[0].stop)
+
+    def places(self, height: int, width: int, channels: int) -> list[Place]:
+        """What is coded together, in the order of coding, of the first channels of a tile."""
+        white = np.add.outer(np.arange(height), np.arange(width)) % 2 == 0
+        first, *others = self.groups
+        return [
+            Place(first, white),
+            Place(first, ~white),
+            *(Place(slice(g.start, min(g.stop, channels))) for g in others if g.start < channels),
+        ]
+
+    def __call__(
+        self,
+        predicted: tuple[Integers, Integers],
+        hidden: Integers,
+        hundredths: int,
+        code: Callable[[Part], Int32Array],
+    ) -> CodedLatents:
+        """The first channels of a tile, which are as many as the predicted indexes.
+
+        predicted   means and indexes of the hyper-synthesis, columns (c, h · w), see
+                    `ExactHyperSynthesis.predict`
+        hidden      its last features (hidden, h, w)
+        code        gives the symbols int32 (c, n) of a part; called once for each part, in order
+        """
+        _, height, width = hidden.shape
+        tile = _Tile(predicted, (height, width), self.table_count, code)
+        white, black, *others = self.places(height, width, len(predicted[1]))
+        first, second, third = self.groups[:3]
+        tile.code(white)
+        around = Around(*tile.known(white), black.squares, CROSS)
+        seen = self.black.hidden(hidden[:, black.squares], hundredths, around)
+        tile.code(black, *self._both(self.black, black, first, seen, hundredths, around))
+
+        # What follows a group that is not coded whole is not coded.
+        here = hidden.reshape(len(hidden), -1)
+        if others:
+            around = Around(*tile.known(Place(first)))
+            seen = self.second.hidden(here, hundredths, around)
+            place = others[0]
+            tile.code(place, *self._both(self.second, place, second, seen, hundredths, around))
+        if len(others) > 1:
+            features = exact_features(*tile.known(Place(second))).reshape(-1, here.shape[1])
+            seen = self.third.hidden(np.concatenate([features, here, seen]), hundredths)
+            place = others[1]
+            tile.code(place, *self._both(self.third, place, third, seen, hundredths))
+        if len(others) > 2:
+            features = exact_octaves(tile.known(Place(third))[1]).reshape(-1, here.shape[1])
+            seen = self.fourth.hidden(np.concatenate([features, here, seen]), hundredths)
+            wanted = _count(others[2].channels)
+            tile.code(others[2], None, self.fourth.corrections(seen, hundredths, slice(wanted)))
+        return tile.coded()
+
+    def _both(
+        self,
+        step: ExactStep,
+        place: Place,
+        group: slice,
+        seen: Integers,
+        hundredths: int,
+        around: Around | None = None,
+    ) -> tuple[Integers, Integers]:
+        """Corrections of means and indexes of the channels of a group that are coded."""
+        wanted, first_index = _count(place.channels), _count(group)
+        indexes = slice(first_index, first_index + wanted)
+        return (
+            step.corrections(seen, hundredths, slice(wanted), around),
+            step.corrections(seen, hundredths, indexes),
+        )
+
+
+def _count(channels: slice) -> int:
+    return int(channels.stop - channels.start)
+
+
+class _Tile:
+    """What is known of a tile while it is coded. Real arrays hold integers in units of 2⁻¹⁰."""
+
+    def __init__(
+        self,
+        predicted: tuple[Integers, Integers],
+        size: Sequence[int],
+        table_count: int,
+        code: Callable[[Part], Int32Array],
+    ) -> None:
+        self._means, self._indexes = (values.reshape(-1, *size) for values in predicted)
+        shape = self._indexes.shape
+        self.symbols, self.means, self.indexes = (np.zeros(shape, dtype=np.int32) for _ in range(3))
+        self._table_count, self._code = table_count, code
+
+    def code(
+        self,
+        place: Place,
+        means_by: Integers | None = None,
+        indexes_by: Integers | None = None,
+    ) -> None:
+        """Have the latents of a place coded, with corrections (c, n) of what was predicted.
+
+        Without a prediction of their means these are 0.
+        """
+        indexes = place.take(self._indexes)
+        if indexes_by is not None:
+            indexes = indexes + indexes_by
+        tables = nearest_tables(indexes, self._table_count)
+        if place.channels.start < len(self._means):
+            means = place.take(self._means)
+            if means_by is not None:
+                means = means + means_by
+                clamp(means)
+            place.put(self.means, means.astype(np.int32))
+        part = Part(place, place.take(self.means), tables)
+        place.put(self.indexes, tables)
+        place.put(self.symbols, self._code(part))
+
+    def known(self, place: Place) -> tuple[Integers, Integers]:
+        """Errors of the hyper-synthesis and values of a group, (c, h, w); 0 at other squares."""
+        predicted = self._means[place.channels]
+        values = dequantized(self.symbols[place.channels], self.means[place.channels])
+        bounded = np.clip(values, -ACTIVATION_LIMIT, ACTIVATION_LIMIT).astype(predicted.dtype)
+        errors: Integers = bounded - predicted
+        clamp(errors)
+        if place.squares is not None:
+            errors *= place.squares
+            bounded *= place.squares
+        return errors, bounded
+
+    def coded(self) -> CodedLatents:
+        return CodedLatents(self.symbols, self.means, self.indexes)
+
+
+def of_tune(arrays: Mapping[str, Array], name: str, tune: int) -> ExactLayer:
+    """A layer for one tune: its bias is stored for both, int32 (2, knots, out).
+
+    Raises `WeightsMismatchError`.
+    """
+    bias = arrays.get(f"{name}.bias")
+    if bias is None or bias.ndim != 3 or len(bias) != len(TUNES):
+        found = "missing" if bias is None else f"{bias.dtype}{list(bias.shape)}"
+        raise WeightsMismatchError(
+            f"weights file: {name}.bias is {found}, expected int32[{len(TUNES)}, knots, outputs]"
+        )
+    own = {key: array for key, array in arrays.items() if key.startswith(f"{name}.")}
+    return read_layer(own | {f"{name}.bias": bias[tune]}, name)
+
+
+def exact_layer_arrays(layers: Sequence[ExactLayer], name: str) -> dict[str, Array]:
+    """Arrays of a layer, given for each tune in turn; the inverse of `of_tune`."""
+    bias = np.stack([layer.bias for layer in layers])
+    return layer_arrays(layers[0], name) | {f"{name}.bias": bias}
+
+
+def hyper_synthesis_from_arrays(
+    arrays: Mapping[str, Array], tune: int, config: PhotoConfig
+) -> ExactHyperSynthesis:
+    """The layers `exact.0`, `exact.1`, … of a weights file. Raises `WeightsMismatchError`."""
+    layers: list[ExactLayer] = []
+    while f"exact.{len(layers)}.weight" in arrays:
+        layers.append(of_tune(arrays, f"exact.{len(layers)}", tune))
+    width, hidden = config.hyper_width, config.hidden
+    expected = [
+        ((width, config.hyper_channels, 3, 3), 1),
+        ((4 * hidden, width, 1, 1), 2),
+        ((width, hidden, 3, 3), 1),
+        ((4 * hidden, width, 1, 1), 2),
+        ((config.corrected + COEFFICIENTS, hidden, 1, 1), 1),
+    ]
+    found = [(layer.weight.shape, layer.shuffle) for layer in layers]
+    if found != expected:
+        raise WeightsMismatchError(
+            f"weights file: the exact path has layers of {found}, expected {expected}"
+        )
+    return ExactHyperSynthesis(layers, config.corrected)
+
+
+def context_from_arrays(
+    arrays: Mapping[str, Array], tune: int, config: PhotoConfig, table_count: int
+) -> ExactContext:
+    """The context of a weights file, `context.<step>.<layer>.…`. Raises `WeightsMismatchError`."""
+
+    def layer(name: str) -> ExactLayer | None:
+        return of_tune(arrays, name, tune) if f"{name}.weight" in arrays else None
+
+    steps = {
+        step: ExactStep(
+            here=of_tune(arrays, f"context.{step}.here", tune),
+            out=of_tune(arrays, f"context.{step}.out", tune),
+            near=layer(f"context.{step}.near"),
+            linear=layer(f"context.{step}.linear"),
+        )
+        for step in STEPS
+    }
+    return ExactContext(steps, config, table_count)

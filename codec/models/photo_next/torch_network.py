@@ -1,0 +1,92 @@
+"""The transforms of the photo model in torch: for GPUs, and for an encoder that refines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import nn
+
+from bitstream.arrays import Array, Float32Array, Int32Array, Uint8Array
+from codec.coding.exact_layers import ACTIVATION_BITS
+from codec.models.layers import fill, to_levels
+from codec.models.photo_next.config import COEFFICIENTS, PhotoConfig
+from codec.models.photo_next.fixed_point import restore
+from codec.models.photo_next.network import PhotoModel
+from codec.models.photo_next.synthesis_arrays import restore_synthesis
+
+PREFIX = "network."
+EXACT = ("synthesis", "hyper_synthesis", "context", "log_step")
+"""What a weights file holds as integers; the rest of the model stands there in floating point."""
+
+
+def read_model(arrays: Mapping[str, Array], config: PhotoConfig) -> PhotoModel:
+    """All networks of a weights file in floating point, their parameters frozen.
+
+    Raises `WeightsMismatchError` for arrays that do not fit the sizes.
+    """
+    model = PhotoModel(config)
+    floats = nn.Module()
+    for name, module in model.named_children():
+        if name not in EXACT:
+            floats.add_module(name, module)
+    fill(floats, arrays, PREFIX)
+    restore_synthesis(model, arrays)
+    restore(model, arrays)
+    return model.eval().requires_grad_(False)
+
+
+class TorchTransforms:
+    """See `codec.models.photo_next.coder.Transforms`.
+
+    Symbols do not depend on it. Its pixels may differ by a level from those of integers: the
+    inverse transform computes in float32.
+
+    Raises `WeightsMismatchError` for arrays that do not fit the sizes.
+    """
+
+    def __init__(
+        self, arrays: Mapping[str, Array], config: PhotoConfig, device: torch.device
+    ) -> None:
+        self.device = device
+        model = read_model(arrays, config)
+        self.network: PhotoModel = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @torch.inference_mode()
+    def analyze(self, pixels: Uint8Array, hundredths: int, tune: int) -> Float32Array:
+        """Pixels uint8 (16·h, 16·w, 3) to latents float32 (768, h, w) in quantiser steps."""
+        # A copy, because torch warns of read-only arrays, and Pillow returns such arrays.
+        tensor = torch.from_numpy(np.array(pixels)).to(self.device)
+        images = tensor.permute(2, 0, 1)[None].to(torch.float32).div_(255)
+        return _array(self.network.analyze(images, self._mix(hundredths, tune)))
+
+    @torch.inference_mode()
+    def hyper_analyze(self, latents: Float32Array, hundredths: int, tune: int) -> Float32Array:
+        """Latents (768, h, w) in quantiser steps to unrounded hyper-latents (Z, ⌈h/4⌉, ⌈w/4⌉)."""
+        return _array(
+            self.network.hyper_analyze(self._tensor(latents), self._mix(hundredths, tune))
+        )
+
+    @torch.inference_mode()
+    def synthesize(self, decoded: Int32Array, hundredths: int, tune: int) -> Uint8Array:
+        """Decoded latents and hidden features (768 + hidden, h, w) to uint8 (16·h, 16·w, 3)."""
+        values = self._tensor(decoded).float() * 2.0**-ACTIVATION_BITS
+        values = values.contiguous(memory_format=torch.channels_last)
+        latents, hidden = values[:, :COEFFICIENTS], values[:, COEFFICIENTS:]
+        mix = self._mix(hundredths, tune)
+        images = self.network.synthesize(latents, hidden, mix, rounded=True)
+        # nan_to_num: a hostile but well-formed file may overflow; its pixels stay defined.
+        return to_levels(images.nan_to_num_(0, 1, 0).clamp_(0, 1))
+
+    def _tensor(self, array: Float32Array | Int32Array) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)[None]
+
+    def _mix(self, hundredths: int, tune: int) -> torch.Tensor:
+        position = torch.tensor([(hundredths - 100) / 9900], device=self.device)
+        return self.network.mix(position, torch.tensor([tune], device=self.device))
+
+
+def _array(tensor: torch.Tensor) -> Float32Array:
+    array: Float32Array = tensor[0].float().cpu().contiguous().numpy()
+    return array

@@ -1,0 +1,231 @@
+"""The second photo model at work: what is coded is decoded, and nothing else is accepted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bitstream.errors import PayloadError, UsageError, WeightsMismatchError
+from bitstream.varint import read_varint, write_varint
+from codec.models.photo_next.coder import PhotoCoder, TileSymbols, hyper_indexes
+from codec.models.photo_next.config import COEFFICIENTS, TUNES
+from codec.models.photo_next.exact_context import VALUE_LIMIT
+from codec.models.photo_next.quality_map import checked_map, identity_map, position_at
+from tests.codec.models.photo_next.tiny import TINY, tiny_arrays, tiny_coder
+from tests.codec.tiny import photographs
+from tests.limits import cpu_limit
+
+QUALITIES = (1.0, 37.31, 75.0, 100.0)
+
+
+@pytest.fixture(params=TUNES)
+def coder(request: pytest.FixtureRequest) -> PhotoCoder:
+    return tiny_coder().with_tune(request.param)
+
+
+def encode(coder: PhotoCoder, quality: float) -> tuple[tuple[bytes, ...], TileSymbols]:
+    latents = coder.analyze(photographs(1)[0], quality)
+    return coder.encode_tile(latents, quality), coder.symbols(latents, quality)
+
+
+def assert_same(one: TileSymbols, two: TileSymbols) -> None:
+    for name in ("hyper_latents", "hidden", "symbols", "indexes", "means"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(two, name), err_msg=name)
+
+
+@pytest.mark.parametrize("quality", QUALITIES)
+def test_decodes_the_symbols_that_were_coded(coder: PhotoCoder, quality: float) -> None:
+    payloads, written = encode(coder, quality)
+    read = coder.decode_symbols(payloads, 8, 8, quality)
+    channels = len(read.symbols)
+    assert_same(written.first(channels), read)
+    assert not written.symbols[channels:].any()
+    assert len(np.unique(read.symbols)) > 5
+    assert len(np.unique(read.indexes)) > 5
+
+
+def test_low_qualities_code_few_channels(coder: PhotoCoder) -> None:
+    counts = []
+    for quality in (5, 30, 100):
+        (payload,), tile = encode(coder, quality)
+        channels, _ = read_varint(payload)
+        used = np.flatnonzero(tile.symbols.any(axis=(1, 2)))
+        assert channels == max(used.max() + 1, TINY.groups[0])
+        counts.append(channels)
+    assert counts[0] < counts[1] <= counts[2]
+
+
+def test_what_is_decoded_is_latents_and_hidden_features(coder: PhotoCoder) -> None:
+    payloads, _ = encode(coder, 10)
+    read = coder.decode_symbols(payloads, 8, 8, 10)
+    channels = len(read.symbols)
+    assert channels < COEFFICIENTS
+    decoded = coder.decode_tile(payloads, 8, 8, 10)
+    assert decoded.dtype == np.int32
+    assert decoded.shape == (COEFFICIENTS + TINY.hidden, 8, 8)
+    np.testing.assert_array_equal(decoded[:channels], (read.symbols << 10) + read.means)
+    assert not decoded[channels:COEFFICIENTS].any()
+    np.testing.assert_array_equal(decoded[COEFFICIENTS:], read.hidden)
+
+
+def test_more_channels_than_needed_may_be_coded(coder: PhotoCoder) -> None:
+    _, tile = encode(coder, 10)
+    wider = TileSymbols(
+        tile.hyper_latents, tile.hidden, tile.symbols.copy(), tile.indexes, tile.means
+    )
+    place = np.unravel_index(int((tile.indexes[500] > 0).argmax()), tile.indexes[500].shape)
+    wider.symbols[500][place] = 1
+    (payload,) = coder.encode_symbols(wider, 10)
+    read = coder.decode_symbols([payload], 8, 8, 10)
+    assert_same(wider.first(501), read)
+
+
+def test_an_empty_tile_codes_the_first_group(coder: PhotoCoder) -> None:
+    zeros = np.zeros((COEFFICIENTS, 3, 5), dtype=np.float32)
+    payloads = coder.encode_symbols(
+        coder.symbols(zeros, 50, choose=lambda residuals, indexes, _: np.zeros_like(indexes)), 50
+    )
+    assert read_varint(payloads[0])[0] == TINY.groups[0]
+    read = coder.decode_symbols(payloads, 3, 5, 50)
+    assert read.symbols.shape == (TINY.groups[0], 3, 5)
+    assert not read.symbols.any()
+
+
+def test_coarse_latents_of_any_value_have_symbols(coder: PhotoCoder) -> None:
+    for value in (np.nan, np.inf, -np.inf, 1e30):
+        latents = np.full((COEFFICIENTS, 3, 5), value, dtype=np.float32)
+        payloads = coder.encode_tile(latents, 50)
+        read = coder.decode_tile(payloads, 3, 5, 50)
+        assert np.abs(read[:COEFFICIENTS]).max() <= VALUE_LIMIT
+        assert coder.synthesize(read, 50).shape == (48, 80, 3)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 5, -4])
+def test_damaged_payloads_are_refused(coder: PhotoCoder, cut: int) -> None:
+    (payload,), _ = encode(coder, 75)
+    with pytest.raises(PayloadError):
+        coder.decode_tile([payload[:cut]], 8, 8, 75)
+    with pytest.raises(PayloadError):
+        coder.decode_tile([payload + b"\x01\x02\x03\x04\x05"], 8, 8, 75)
+
+
+@pytest.mark.parametrize(
+    "number", [b"", b"\x00", b"\x1f", b"\x81\x06", b"\xff\xff\x7f", b"\x80\x00", b"\xff" * 10]
+)
+def test_impossible_numbers_of_channels_are_refused(coder: PhotoCoder, number: bytes) -> None:
+    (payload,), _ = encode(coder, 10)
+    _, offset = read_varint(payload)
+    rest = payload[offset:] if number else b""
+    with cpu_limit(2), pytest.raises(PayloadError):
+        coder.decode_tile([number + rest], 8, 8, 10)
+
+
+@pytest.mark.parametrize("change", [-1, 1, 200])
+def test_another_number_of_channels_is_refused(coder: PhotoCoder, change: int) -> None:
+    (payload,), _ = encode(coder, 40)
+    channels, offset = read_varint(payload)
+    other = min(channels + change, COEFFICIENTS)
+    if other == channels:
+        other -= 100
+    # Where all symbols of these channels are certain, it is another spelling of the same tile.
+    try:
+        read = coder.decode_symbols([write_varint(other) + payload[offset:]], 8, 8, 40)
+    except PayloadError:
+        return
+    assert other > channels
+    assert not read.symbols[channels:].any()
+
+
+@pytest.mark.parametrize("payload", [b"", b"\x01", bytes(range(32, 200)), b"\x80\x06" * 150])
+def test_a_large_tile_of_few_bytes_is_refused_at_once(payload: bytes) -> None:
+    with cpu_limit(2), pytest.raises(PayloadError):
+        tiny_coder().decode_tile([payload], 256, 256, 50)
+
+
+@settings(
+    max_examples=100,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(data=st.data())
+def test_any_payload_is_refused_or_decodes_to_pixels(
+    coder: PhotoCoder, data: st.DataObject
+) -> None:
+    height, width = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 9))
+    quality = data.draw(st.integers(100, 10000)) / 100
+    if data.draw(st.booleans()):
+        channels = data.draw(st.integers(0, COEFFICIENTS + 1))
+        payload = write_varint(channels) + data.draw(st.binary(max_size=400))
+    else:
+        good = bytearray(encode(coder, quality)[0][0])
+        start = data.draw(st.integers(0, len(good)))
+        good[start : start + data.draw(st.integers(0, 4))] = data.draw(st.binary(max_size=4))
+        payload, height, width = bytes(good), 8, 8
+    try:
+        with cpu_limit(2):
+            decoded = coder.decode_tile([payload], height, width, quality)
+    except PayloadError:
+        return
+    pixels = coder.synthesize(decoded, quality)
+    assert pixels.shape == (16 * height, 16 * width, 3)
+
+
+def test_tunes_differ_and_are_the_same_object_each_time() -> None:
+    coder = tiny_coder()
+    assert coder.tune == "visual"
+    psnr = coder.with_tune("psnr")
+    assert psnr.with_tune("visual") is coder
+    assert coder.with_tune("psnr") is psnr
+    payloads, _ = encode(psnr, 50)
+    assert payloads != encode(coder, 50)[0]
+    with pytest.raises(UsageError, match="psnr, visual"):
+        coder.with_tune("loud")
+
+
+def test_hyper_indexes_pick_the_nearest_set() -> None:
+    sets = [int(hyper_indexes(p, 12, 8, 1, 1)[0]) // 8 for p in (100, 540, 560, 1000, 9990, 10000)]
+    assert sets == [0, 0, 1, 1, 11, 11]
+    np.testing.assert_array_equal(hyper_indexes(100, 12, 2, 1, 2), [0, 0, 1, 1])
+
+
+def test_the_quality_map_is_interpolated_with_integers_and_rises() -> None:
+    identity = identity_map()[0]
+    assert [position_at(identity, h) for h in (100, 101, 5050, 9999, 10000)] == [
+        100, 101, 5050, 9999, 10000,
+    ]  # fmt: skip
+    rng = np.random.default_rng(0)
+    row = np.sort(rng.choice(np.arange(100, 10001), 100, replace=False)).astype(np.int32)
+    found = [position_at(row, hundredths) for hundredths in range(100, 10001)]
+    assert found[::100] == row.tolist()
+    assert all(type(position) is int for position in found)
+    assert (np.diff(found) >= 0).all()
+
+
+def test_the_quality_map_of_a_tune_moves_its_qualities() -> None:
+    table = identity_map()
+    table[1] = 100 + (table[1] - 100) // 2
+    arrays = {**tiny_arrays(), "quality_map": table}
+    coder = PhotoCoder(arrays, TINY, bytes(8))
+    assert (coder.position(100), coder.with_tune("psnr").position(100)) == (5050, 10000)
+    pixels = photographs(1)[0]
+    moved = coder.encode_tile(coder.analyze(pixels, 100), 100)
+    plain = tiny_coder()
+    assert moved == plain.encode_tile(plain.analyze(pixels, 50.5), 50.5)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        None,
+        identity_map()[0],
+        identity_map().astype(np.int64),
+        identity_map()[:, ::-1].copy(),
+        identity_map() - 1,
+        np.minimum(identity_map(), 9900),
+    ],
+)
+def test_other_quality_maps_are_refused(table: object) -> None:
+    with pytest.raises(WeightsMismatchError, match="quality_map"):
+        checked_map(table)  # type: ignore[arg-type]

@@ -1,0 +1,301 @@
+"""The exact path: the same integers on every machine, and those that the float network predicts."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from bitstream.errors import WeightsMismatchError
+from codec.coding.exact_layers import ACTIVATION_BITS, interpolate_knots
+from codec.models.photo_next.config import COEFFICIENTS
+from codec.models.photo_next.context import octaves
+from codec.models.photo_next.exact_context import (
+    VALUE_LIMIT,
+    CodedLatents,
+    ExactContext,
+    ExactHyperSynthesis,
+    Part,
+    context_from_arrays,
+    dequantized,
+    exact_octaves,
+    hyper_synthesis_from_arrays,
+)
+from codec.models.photo_next.fixed_point import exact_arrays, restore
+from codec.models.photo_next.network import PhotoModel
+from tests.codec.models.photo_next.tiny import TINY, lively_model
+
+Array = npt.NDArray[Any]
+
+UNIT = 2.0**-ACTIVATION_BITS
+POSITION = 4321
+ROWS, COLUMNS = 6, 5
+TUNE = 1
+
+
+@pytest.fixture(scope="module")
+def arrays() -> dict[str, Array]:
+    return exact_arrays(lively_model())
+
+
+def paths(arrays: dict[str, Array], tune: int = TUNE) -> tuple[ExactHyperSynthesis, ExactContext]:
+    return (
+        hyper_synthesis_from_arrays(arrays, tune, TINY),
+        context_from_arrays(arrays, tune, TINY, 64),
+    )
+
+
+def hyper_latents(seed: int = 0) -> Array:
+    rng = np.random.default_rng(seed)
+    return rng.integers(-20, 21, (TINY.hyper_channels, 2, 2)).astype(np.int32)
+
+
+def coded(
+    arrays: dict[str, Array], channels: int, symbols: Array, tune: int = TUNE
+) -> tuple[CodedLatents, Array, list[Part]]:
+    """A tile whose symbols are given, its hidden features and the parts that were asked for."""
+    hyper, context = paths(arrays, tune)
+    hidden = np.ascontiguousarray(hyper.features(hyper_latents(), POSITION)[:, :ROWS, :COLUMNS])
+    predicted = hyper.predict(hidden.reshape(len(hidden), -1), POSITION, channels)
+    parts: list[Part] = []
+
+    def code(part: Part) -> Array:
+        parts.append(part)
+        return part.place.take(symbols)
+
+    return context(predicted, hidden, POSITION, code), hidden, parts
+
+
+def some_symbols(seed: int = 0) -> Array:
+    rng = np.random.default_rng(seed)
+    symbols = np.rint(rng.laplace(0, 4, (COEFFICIENTS, ROWS, COLUMNS))).astype(np.int32)
+    symbols[2, 1, 0], symbols[3, 0, 0], symbols[40, 2, 2] = 2**31 - 1, -5000, -(2**31)
+    return symbols
+
+
+def test_every_latent_is_coded_once_low_frequencies_first(arrays: dict[str, Array]) -> None:
+    tile, _, parts = coded(arrays, COEFFICIENTS, some_symbols())
+    count = np.zeros(tile.symbols.shape, dtype=int)
+    for part in parts:
+        part.place.put(count, part.place.take(count) + 1)
+        np.testing.assert_array_equal(part.place.take(tile.means), part.means)
+        np.testing.assert_array_equal(part.place.take(tile.indexes), part.indexes)
+    assert (count == 1).all()
+    assert [part.place.channels.start for part in parts] == [0, 0, 32, 128, 384]
+    assert [part.means.shape[1] for part in parts] == [15, 15, 30, 30, 30]
+    np.testing.assert_array_equal(tile.symbols, some_symbols())
+    assert not tile.means[TINY.corrected :].any()
+    assert len(np.unique(tile.indexes)) > 10
+
+
+@pytest.mark.parametrize("channels", [32, 33, 127, 128, 129, 384, 385, 767])
+def test_the_first_channels_do_not_depend_on_how_many_are_coded(
+    arrays: dict[str, Array], channels: int
+) -> None:
+    whole, _, all_parts = coded(arrays, COEFFICIENTS, some_symbols())
+    some, _, parts = coded(arrays, channels, some_symbols())
+    for name in ("symbols", "means", "indexes"):
+        found = getattr(some, name)
+        assert found.shape == (channels, ROWS, COLUMNS)
+        np.testing.assert_array_equal(found, getattr(whole, name)[:channels])
+    starts = [part.place.channels.start for part in all_parts]
+    assert len(parts) == sum(start < channels for start in starts)
+
+
+class Unbounded:
+    """A second decoder: all of the exact path in int64 and in the order of the documentation."""
+
+    def __init__(self, arrays: dict[str, Array], tune: int) -> None:
+        self.arrays, self.tune = arrays, tune
+
+    def layer(self, name: str, values: Array) -> Array:
+        """A layer on int64 (in, h, w), zeros outside."""
+        weight = self.arrays[f"{name}.weight"].astype(np.int64)
+        bias = interpolate_knots(self.arrays[f"{name}.bias"][self.tune], POSITION)
+        input_bits, weight_bits, limit = self.arrays[f"{name}.units"].tolist()
+        values = (2 * values + 2 ** (10 - input_bits)) >> (11 - input_bits)
+        values = np.clip(values, -limit, limit)
+        reach = weight.shape[2] // 2
+        _, height, width = values.shape
+        padded = np.pad(values, ((0, 0), (reach, reach), (reach, reach)))
+        sums = np.zeros((len(weight), height, width), dtype=np.int64)
+        for i in range(weight.shape[2]):
+            for j in range(weight.shape[3]):
+                part = padded[:, i : i + height, j : j + width]
+                sums += np.einsum("oc,chw->ohw", weight[:, :, i, j], part)
+        found: Array = (sums << 10 >> (input_bits + weight_bits)) + bias[:, None, None]
+        return found
+
+    def hyper(self, values: Array) -> tuple[Array, Array]:
+        """Hyper-latents to hidden features, and to means and indexes of all channels."""
+        values = values.astype(np.int64) << 10
+        for number in range(4):
+            values = np.clip(self.layer(f"exact.{number}", values), 0, 2**22)
+            factor = int(self.arrays[f"exact.{number}.shuffle"])
+            _, height, width = values.shape
+            values = values.reshape(-1, factor, factor, height, width).transpose(0, 3, 1, 4, 2)
+            values = values.reshape(-1, height * factor, width * factor)
+        hidden = values[:, :ROWS, :COLUMNS]
+        return hidden, np.clip(self.layer("exact.4", hidden), -(2**22), 2**22)
+
+    def step(
+        self, name: str, here: Array, around: tuple[Array, Array] | None = None
+    ) -> tuple[Array, Array]:
+        """Corrections, and hidden features."""
+        values = self.layer(f"context.{name}.here", here)
+        if around is not None:
+            values = values + self.layer(f"context.{name}.near", self.features(*around))
+        hidden = np.clip(values, 0, 2**22)
+        out = self.layer(f"context.{name}.out", hidden)
+        if around is not None:
+            out[: len(out) // 2] += self.layer(f"context.{name}.linear", around[0])
+        return out, hidden
+
+    def octaves(self, values: Array) -> Array:
+        def one(value: int) -> int:
+            exponent = (abs(value) + 1024).bit_length()
+            return 1024 * (exponent - 12) + ((2048 * (abs(value) + 1024)) >> exponent)
+
+        found: Array = np.vectorize(one, otypes=[np.int64])(values)
+        return found
+
+    def features(self, errors: Array, values: Array) -> Array:
+        return np.concatenate([np.sign(errors) * self.octaves(errors), self.octaves(values)])
+
+    def decode(self, symbols: Array) -> tuple[Array, Array, Array]:
+        """Hidden features, means and indexes of a tile, int64."""
+        hidden, out = self.hyper(hyper_latents())
+        first = [slice(0, 32), slice(32, 128), slice(128, 384), slice(384, 768)]
+        base, indexes = out[:384], out[384:].copy()
+        means = np.zeros((COEFFICIENTS, ROWS, COLUMNS), dtype=np.int64)
+        means[:384] = base
+
+        def known(group: slice) -> tuple[Array, Array]:
+            values = (symbols[group].astype(np.int64) << 10) + means[group]
+            values = np.clip(values, -(2**22), 2**22)
+            return np.clip(values - base[group], -(2**22), 2**22), values
+
+        def correct(group: slice, by: Array, squares: Array | bool = True) -> None:
+            count = len(by) // 2
+            means[group] = np.where(
+                squares, np.clip(means[group] + by[:count], -(2**22), 2**22), means[group]
+            )
+            indexes[group] = np.where(squares, indexes[group] + by[count:], indexes[group])
+
+        white = (np.add.outer(np.arange(ROWS), np.arange(COLUMNS)) + 1) % 2
+        errors, values = known(first[0])
+        by, _ = self.step("black", hidden, (errors * white, values * white))
+        correct(first[0], by, white == 0)
+        by, seen = self.step("second", hidden, known(first[0]))
+        correct(first[1], by)
+        here = np.concatenate([self.features(*known(first[1])), hidden, seen])
+        by, seen = self.step("third", here)
+        correct(first[2], by)
+        here = np.concatenate([self.octaves(known(first[2])[1]), hidden, seen])
+        by, _ = self.step("fourth", here)
+        indexes[first[3]] += by
+        return hidden, means, np.clip((indexes + 512) >> 10, 0, 63)
+
+
+@pytest.mark.parametrize("tune", [0, 1])
+def test_matches_a_second_decoder_in_int64(arrays: dict[str, Array], tune: int) -> None:
+    symbols = some_symbols(5)
+    tile, hidden, _ = coded(arrays, COEFFICIENTS, symbols, tune)
+    expected_hidden, means, indexes = Unbounded(arrays, tune).decode(symbols)
+    np.testing.assert_array_equal(hidden, expected_hidden)
+    np.testing.assert_array_equal(tile.means, means)
+    np.testing.assert_array_equal(tile.indexes, indexes)
+
+
+def test_all_layers_are_in_single_precision_and_double_gives_the_same(
+    arrays: dict[str, Array], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hyper, context = paths(arrays)
+    steps = (context.black, context.second, context.third, context.fourth)
+    layers = [*hyper.layers, *(layer for step in steps for layer in step.layers)]
+    assert {layer.dtype for layer in layers} == {np.float32}
+    single, hidden, _ = coded(arrays, COEFFICIENTS, some_symbols())
+    monkeypatch.setattr("codec.coding.exact_layers.SINGLE_LIMIT", 0)
+    double, same, _ = coded(arrays, COEFFICIENTS, some_symbols())
+    np.testing.assert_array_equal(hidden, same)
+    np.testing.assert_array_equal(single.means, double.means)
+    np.testing.assert_array_equal(single.indexes, double.indexes)
+
+
+@pytest.mark.parametrize("tune", [0, 1])
+def test_follows_the_float_network(arrays: dict[str, Array], tune: int) -> None:
+    model = lively_model()
+    symbols = np.clip(some_symbols(3), -50, 50)
+    tile, hidden, _ = coded(arrays, COEFFICIENTS, symbols, tune)
+    # Where these latents are, halfway between two borders, both round to the same symbols.
+    latents = torch.from_numpy((symbols + tile.means * UNIT).astype(np.float32))[None]
+    with torch.no_grad():
+        mix = model.mix(torch.tensor([(POSITION - 100) / 9900]), torch.tensor([tune]))
+        floats = model.hyper_synthesis.features(
+            torch.from_numpy(hyper_latents().astype(np.float32))[None], mix
+        )[:, :, :ROWS, :COLUMNS]
+        means, indexes = model.hyper_synthesis.predict(floats, mix)
+        means, indexes = model.context(latents, means, indexes, floats, mix)
+    np.testing.assert_allclose(hidden * UNIT, floats[0].numpy(), atol=0.05)
+    np.testing.assert_allclose(tile.means * UNIT, means[0].numpy(), atol=0.15)
+    nearest = np.clip(np.floor(indexes[0].numpy() + 0.5), 0, 63)
+    assert (tile.indexes == nearest).mean() > 0.95
+    assert np.abs(tile.indexes - nearest).max() <= 1
+
+
+def test_tunes_have_weights_in_common_and_biases_of_their_own(arrays: dict[str, Array]) -> None:
+    (psnr, _), (visual, _) = (paths(arrays, tune) for tune in (0, 1))
+    for one, two in zip(psnr.layers, visual.layers, strict=True):
+        np.testing.assert_array_equal(one.weight, two.weight)
+        assert (one.bias != two.bias).any()
+
+
+def test_arrays_and_floats_round_trip(arrays: dict[str, Array]) -> None:
+    other = PhotoModel(TINY)
+    restore(other, arrays)
+    again = exact_arrays(other)
+    assert again.keys() == arrays.keys()
+    for key, array in arrays.items():
+        np.testing.assert_array_equal(array, again[key], err_msg=key)
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["exact.1.weight", "context.second.near.weight", "context.fourth.out.weight"],
+)
+def test_refuses_layers_of_other_sizes(arrays: dict[str, Array], key: str) -> None:
+    with pytest.raises(WeightsMismatchError, match="expected"):
+        paths(arrays | {key: arrays[key][:, :-1]})
+    missing = {name: array for name, array in arrays.items() if name != key}
+    with pytest.raises(WeightsMismatchError):
+        paths(missing)
+
+
+def test_refuses_biases_for_one_tune(arrays: dict[str, Array]) -> None:
+    key = "exact.0.bias"
+    with pytest.raises(WeightsMismatchError, match=r"exact\.0\.bias"):
+        paths(arrays | {key: arrays[key][0]})
+
+
+def test_octaves_are_exact_and_those_of_training() -> None:
+    values = np.array([0, 1, 511, 1023, 1024, 1025, 3 * 1024, -3 * 1024, 2**22, 2**23 - 1])
+    found = exact_octaves(values.astype(np.float32))
+    for value, result in zip(values.tolist(), found.tolist(), strict=True):
+        shifted = Fraction(abs(value) + 1024, 1024)
+        exponent = 0
+        while shifted >= 2 ** (exponent + 1):
+            exponent += 1
+        assert result == ((exponent - 1 + shifted / 2**exponent) * 1024).__floor__()
+    expected = octaves(torch.from_numpy(values * UNIT)).numpy()
+    np.testing.assert_allclose(expected, found * UNIT, atol=1.1 * UNIT)
+
+
+def test_dequantized_values_have_a_limit() -> None:
+    symbols = np.array([0, 3, -3, 2**31 - 1, -(2**31)], dtype=np.int32)
+    means = np.array([5, -1024, 1, 2**22, -(2**22)], dtype=np.int32)
+    expected = [5, 2048, -3071, VALUE_LIMIT, -VALUE_LIMIT]
+    assert dequantized(symbols, means).tolist() == expected

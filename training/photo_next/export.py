@@ -1,0 +1,166 @@
+"""A training run of the second photo model becomes a weights file.
+
+Of the averaged weights, those that only an encoder needs are rounded to float16; the
+hyper-synthesis and the context become fixed point, the synthesis integers of 8 bits. The
+probability tables are fitted to the symbols that these rounded weights produce on photographs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from bitstream.arrays import Array, Float64Array, Int32Array
+from bitstream.errors import UsageError
+from bitstream.tables import TableSet, gaussian_tables, tables_from_pmfs
+from codec.loading import HASH_BYTES, hash_weights
+from codec.models.photo_next.coder import PhotoCoder, TileSymbols, hyper_indexes
+from codec.models.photo_next.config import TUNES, PhotoConfig
+from codec.models.photo_next.fixed_point import exact_arrays
+from codec.models.photo_next.network import LOG_SCALE_STEP, SCALE_COUNT, SCALE_MIN, PhotoModel
+from codec.models.photo_next.quality_map import identity_map
+from codec.models.photo_next.synthesis_arrays import synthesis_arrays
+from codec.models.photo_next.torch_network import EXACT, PREFIX
+from training.data.crops import Pixels, load_photographs
+from training.loop.export import ExportOptions, Run, measured_table, write_weights_file
+from training.loop.origin import Origin, write_card
+from training.loop.table_fit import SymbolCounts, count_symbols, hyper_tables, made_certain
+from training.photo_next.config import PhotoPreset
+
+NAME = "photo-next"
+TABLE_IMAGES = 600
+"""So many photographs the tables are fitted to."""
+ABOUT = """\
+Arrays `network.*` serve the encoder: float16, their tables of knots float32. What a decoder needs
+is integers: `exact.*` the hyper-synthesis, `context.*` the context of latents, `synthesis.*` and
+`log_step` what draws the pixels, `*_tables.*` the probability tables, `quality_map` the position
+on the networks' scale of each quality.
+"""
+
+
+def network_arrays(model: PhotoModel) -> dict[str, Array]:
+    """Weights by name, without what has an exact twin: float16, tables of knots float32."""
+    arrays: dict[str, Array] = {}
+    for name, tensor in model.state_dict().items():
+        if name.partition(".")[0] not in EXACT:
+            dtype = np.float32 if name.endswith(".knots") else np.float16
+            arrays[PREFIX + name] = tensor.cpu().contiguous().numpy().astype(dtype)
+    return arrays
+
+
+def gaussian_scales() -> Float64Array:
+    """Standard deviation of each table of the latents."""
+    scales: Float64Array = SCALE_MIN * np.exp(LOG_SCALE_STEP * np.arange(SCALE_COUNT))
+    return scales
+
+
+def tables_arrays(hyper: TableSet, latent: TableSet) -> dict[str, Array]:
+    """Both table sets, under the names that the coder reads."""
+    named = {"hyper_tables.": hyper, "latent_tables.": latent}
+    return {
+        prefix + name: array
+        for prefix, set_ in named.items()
+        for name, array in set_.to_arrays().items()
+    }
+
+
+def measured_quality_map() -> Int32Array:
+    """Positions in hundredths of the qualities 1 .. 100 for each tune, int32 (tunes, 100).
+
+    Every quality is its own position: nothing is measured yet.
+    """
+    return identity_map()
+
+
+def export_arrays(
+    model: PhotoModel, photographs: Sequence[Pixels], *, crop: int = 512
+) -> dict[str, Array]:
+    """All arrays of the weights file of a trained model, tables fitted on `photographs`."""
+    config = model.config
+    arrays = {**network_arrays(model), **exact_arrays(model), **synthesis_arrays(model)}
+    arrays["quality_map"] = measured_quality_map()
+    sets = config.knots
+    # The symbols to be counted do not depend on the tables, but a coder is not one without.
+    flat = (-1, np.full(3, 1 / 3))
+    placeholders = tables_arrays(
+        tables_from_pmfs([flat] * (sets * config.hyper_channels)),
+        tables_from_pmfs([flat] * SCALE_COUNT),
+    )
+    coder = PhotoCoder({**arrays, **placeholders}, config, bytes(8))
+    counts = SymbolCounts(sets, config.hyper_channels, SCALE_COUNT)
+    for number, pixels in enumerate(_crops(photographs, crop)):
+        # Every photograph is coded at a few qualities, all qualities and tunes in turn.
+        for turn, offset in enumerate((0, sets / 2)):
+            chosen = (number + offset) % sets
+            quality = float(np.clip(1 + 99 * chosen / (sets - 1), 1, 100))
+            tuned = coder.with_tune(TUNES[(number // sets + turn) % len(TUNES)])
+            tile = tuned.symbols(tuned.analyze(pixels, quality), quality)
+            _count(counts, tile, tuned.position(quality))
+    # Gaussians, under which the residuals were trained: what is counted over all qualities alike
+    # fits none of them better, and the low ones worse.
+    latent = made_certain(gaussian_tables(gaussian_scales()), counts.latent)
+    return {**arrays, **tables_arrays(hyper_tables(counts), latent)}
+
+
+def _count(counts: SymbolCounts, tile: TileSymbols, position: int) -> None:
+    indexes = hyper_indexes(position, counts.hyper_sets, *tile.hyper_latents.shape)
+    count_symbols(counts.hyper, indexes, tile.hyper_latents.ravel())
+    count_symbols(counts.latent, tile.indexes.ravel(), tile.symbols.ravel())
+
+
+def _crops(photographs: Sequence[Pixels], crop: int) -> Iterator[Pixels]:
+    for photograph in photographs:
+        height, width = (min(side, crop) // 16 * 16 for side in photograph.shape[:2])
+        top, left = (photograph.shape[0] - height) // 2, (photograph.shape[1] - width) // 2
+        yield photograph[top : top + height, left : left + width]
+
+
+def write_weights(
+    folder: Path,
+    arrays: dict[str, Array],
+    config: PhotoConfig,
+    origin: Origin,
+    validation: Sequence[Pixels] = (),
+) -> Path:
+    """Write `photo-next.safetensors`, its card and the registry; returns the weights file.
+
+    The card states what the written weights measure on the `validation` images.
+    """
+    path = write_weights_file(folder, NAME, arrays, config=config, models=[NAME])
+    coder = PhotoCoder(arrays, config, hash_weights(path)[:HASH_BYTES])
+    measured = [measured_table(coder.with_tune(tune), validation) for tune in TUNES]
+    tables = [f"\nTune `{t}`:\n{rows}" for t, rows in zip(TUNES, measured, strict=True) if rows]
+    networks = ("network", "exact", "context", "synthesis")
+    write_card(
+        path,
+        f"Weights of the model `{NAME}`",
+        ABOUT + "".join(tables),
+        parameters=sum(a.size for key, a in arrays.items() if key.startswith(networks)),
+        sizes=config,
+        licence=origin.licence,
+        rows=origin.rows(),
+    )
+    return path
+
+
+def trained_model(run: Run[PhotoPreset]) -> PhotoModel:
+    """The averaged model of a run."""
+    model = PhotoModel(run.preset.model)
+    model.load_state_dict(run.networks("average.module."))
+    return model.eval()
+
+
+def export_photo(run: Run[PhotoPreset], options: ExportOptions) -> Path:
+    """Write the weights file of a run, with tables fitted to `data`."""
+    model = trained_model(run)
+    if not options.data:
+        raise UsageError("the tables of photo are fitted to photographs: name them with --data")
+    photographs = load_photographs(options.data)
+    # Spread over all of the data, whatever order it comes in.
+    count = min(options.images or TABLE_IMAGES, len(photographs))
+    chosen = np.linspace(0, len(photographs) - 1, count)
+    arrays = export_arrays(model, [photographs[int(k)] for k in chosen])
+    validation = load_photographs(options.validation) if options.validation else []
+    return write_weights(options.output, arrays, model.config, options.origin, validation)
