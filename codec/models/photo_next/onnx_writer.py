@@ -1,0 +1,127 @@
+"""Writes the graphs that ONNX Runtime takes, without the library `onnx`.
+
+The subset of the format (protocol buffers, https://onnx.ai/onnx/repo-docs/IR.html) that a graph of
+a few kinds of nodes needs. Weights are not written: they are declared as external data, and given
+to the session as arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bitstream.arrays import Array
+
+IR_VERSION, OPSET = 9, 17
+CONTRIBUTED = "com.microsoft"
+
+# Types of elements, as the format numbers them.
+_TYPES = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6, "int64": 7}
+_INT, _STRING, _INTS = 2, 3, 7  # types of attributes
+_EXTERNAL = 1
+
+Attribute = int | str | Sequence[int]
+
+
+def _varint(number: int) -> bytes:
+    number &= 2**64 - 1  # negative ones in two's complement
+    out = bytearray()
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*out, number])
+
+
+def _number(tag: int, value: int) -> bytes:
+    return _varint(tag << 3) + _varint(value)
+
+
+def _bytes(tag: int, value: bytes | str) -> bytes:
+    data = value.encode() if isinstance(value, str) else value
+    return _varint(tag << 3 | 2) + _varint(len(data)) + data
+
+
+def _attribute(name: str, value: Attribute) -> bytes:
+    if isinstance(value, int):
+        return _bytes(1, name) + _number(3, value) + _number(20, _INT)
+    if isinstance(value, str):
+        return _bytes(1, name) + _bytes(4, value) + _number(20, _STRING)
+    numbers = b"".join(_number(8, number) for number in value)
+    return _bytes(1, name) + numbers + _number(20, _INTS)
+
+
+def _value(name: str, dtype: str, shape: Iterable[int | str]) -> bytes:
+    """A ValueInfoProto: an input or output; a dimension may be a name."""
+    dimensions = b"".join(
+        _bytes(1, _bytes(2, side) if isinstance(side, str) else _number(1, side)) for side in shape
+    )
+    tensor = _number(1, _TYPES[dtype]) + _bytes(2, dimensions)
+    return _bytes(1, name) + _bytes(2, _bytes(1, tensor))
+
+
+@dataclass
+class Graph:
+    """A graph that is put together node by node."""
+
+    _nodes: list[bytes] = field(default_factory=list)
+    _inputs: list[bytes] = field(default_factory=list)
+    _outputs: list[bytes] = field(default_factory=list)
+    _constants: list[bytes] = field(default_factory=list)
+    weights: dict[str, Array] = field(default_factory=dict)
+    """Arrays by name that a session must be given as external initialisers."""
+
+    def input(self, name: str, dtype: str, shape: Iterable[int | str]) -> str:
+        """Declare an input, and return its name."""
+        self._inputs.append(_value(name, dtype, shape))
+        return name
+
+    def output(self, name: str, dtype: str, shape: Iterable[int | str]) -> None:
+        """Declare the result of this name an output."""
+        self._outputs.append(_value(name, dtype, shape))
+
+    def constant(self, array: Array) -> str:
+        """A small array, written into the graph; returns its name."""
+        name = f"constant_{len(self._constants)}"
+        tensor = b"".join(_number(1, side) for side in array.shape)
+        tensor += _number(2, _TYPES[array.dtype.name]) + _bytes(8, name)
+        self._constants.append(tensor + _bytes(9, np.ascontiguousarray(array).tobytes()))
+        return name
+
+    def weight(self, array: Array) -> str:
+        """An array that the session is given beside the graph; returns its name."""
+        name = f"weight_{len(self.weights)}"
+        self.weights[name] = np.ascontiguousarray(array)
+        where = {"location": name, "offset": "0", "length": str(array.nbytes)}
+        tensor = b"".join(_number(1, side) for side in array.shape)
+        tensor += _number(2, _TYPES[array.dtype.name]) + _bytes(8, name)
+        tensor += b"".join(_bytes(13, _bytes(1, k) + _bytes(2, v)) for k, v in where.items())
+        self._constants.append(tensor + _number(14, _EXTERNAL))
+        return name
+
+    def node(
+        self,
+        operator: str,
+        inputs: Sequence[str],
+        *,
+        domain: str = "",
+        attributes: Mapping[str, Attribute] | None = None,
+    ) -> str:
+        """Add a node of one output; returns the name of that."""
+        name = f"value_{len(self._nodes)}"
+        node = b"".join(_bytes(1, each) for each in inputs) + _bytes(2, name)
+        node += _bytes(4, operator) + _bytes(7, domain)
+        node += b"".join(_bytes(5, _attribute(k, v)) for k, v in (attributes or {}).items())
+        self._nodes.append(node)
+        return name
+
+    def model(self) -> bytes:
+        """The whole as a ModelProto."""
+        graph = b"".join(_bytes(1, node) for node in self._nodes) + _bytes(2, "graph")
+        graph += b"".join(_bytes(5, constant) for constant in self._constants)
+        graph += b"".join(_bytes(11, each) for each in self._inputs)
+        graph += b"".join(_bytes(12, each) for each in self._outputs)
+        opsets = ((OPSET, ""), (1, CONTRIBUTED))
+        imports = b"".join(_bytes(8, _bytes(1, name) + _number(2, v)) for v, name in opsets)
+        return _number(1, IR_VERSION) + _bytes(7, graph) + imports

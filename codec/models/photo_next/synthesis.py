@@ -1,0 +1,302 @@
+"""The decoder's last step in integers: latents and texture to pixels, alike on every machine.
+
+First the inverse transform, exact in float64: coefficients are whole numbers of 2⁻⁶ levels, the
+cosines of 2⁻¹², and no sum reaches 2⁵³. Then the network of `codec.models.photo_next.network`, whose
+activations have 8 bits (`codec.models.photo_next.quantised`). It is described here once, as calls of
+a `Backend`; NumPy computes it as products of matrices in float32, in which all sums are exact, and
+ONNX Runtime with its kernels for 8 bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+from bitstream.arrays import (
+    Array,
+    Float32Array,
+    Float64Array,
+    Int8Array,
+    Int16Array,
+    Int32Array,
+    Int64Array,
+    Uint8Array,
+)
+from bitstream.errors import WeightsMismatchError
+from codec.coding.exact_layers import ACTIVATION_BITS, interpolate_knots
+from codec.models.photo_next.config import COEFFICIENTS, LATENT_STRIDE, PhotoConfig
+from codec.models.photo_next.transform import channel_order, cosine_basis
+
+WEIGHT_LIMIT, GAIN_LIMIT, SHIFT_LIMIT = 63, 127, 2**16 - 2**13
+"""With these every sum is below 2²⁴, and so is a depthwise one times its gain."""
+IMAGE_BITS, RECTIFIED_BITS, STREAM_BITS = 5, 5, 4
+"""Fraction of pixels (in 32 levels), of what a ReLU leaves, and of all other activations."""
+GAIN_BITS = 6
+OCTAVE_BITS = 10
+"""Of the logarithms of steps."""
+LEVEL_BITS = 6
+"""Of coefficients and of the image of the inverse transform."""
+RENDERED_BITS = 5
+"""A unit of the network's output is 2⁵ units of the image: half a level."""
+
+_BASIS_BITS = 12
+_LARGEST_COEFFICIENT = 2.0**20  # no picture has more than 2¹⁹
+_LARGEST_LEVEL = 2.0**14 - 1  # 256 levels, beyond which pixels are clipped whatever is added
+_BAND_COLUMNS = 256  # of blocks that are transformed at once, so that they stay in the cache
+_MANTISSA_BITS = 14
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a layer reads and writes.
+
+    inputs      fraction bits of the activations that it reads
+    signed      whether these are −128 .. 127, and not 0 .. 255
+    rectified   whether it writes 0 .. 255 in units of 2⁻⁵, and not −128 .. 127 in units of 2⁻⁴
+    """
+
+    inputs: int = STREAM_BITS
+    signed: bool = True
+    rectified: bool = False
+
+    @property
+    def outputs(self) -> int:
+        """Fraction bits of the activations that it writes."""
+        return RECTIFIED_BITS if self.rectified else STREAM_BITS
+
+
+_KINDS = {
+    "in_8": Kind(IMAGE_BITS),
+    "in_4": Kind(IMAGE_BITS),
+    "texture": Kind(RECTIFIED_BITS, signed=False),
+    "expand": Kind(rectified=True),
+    "project": Kind(RECTIFIED_BITS, signed=False),
+}
+
+
+def kind_of(name: str) -> Kind:
+    """The kind of the layer of this name."""
+    return _KINDS.get(name.rpartition(".")[2], Kind())
+
+
+def is_conditioned(name: str) -> bool:
+    """Whether bias and multiplier of the layer of this name depend on tune and quality."""
+    return name.endswith(".spatial")
+
+
+class Backend(Protocol[Value]):
+    """What computes the network: activations of (channels, h, w), as it likes to hold them."""
+
+    def image(self, factor: int) -> Value:
+        """The pixels, unshuffled by a factor: (3 · factor², h, w)."""
+
+    def texture(self) -> Value:
+        """The last features of the hyper-synthesis."""
+
+    def layer(self, name: str, values: Value) -> Value:
+        """The convolution of this name; its sums are rounded to units, halves to even."""
+
+    def add(self, one: Value, other: Value) -> Value:
+        """The sum of signed activations, brought into their range."""
+
+    def shuffle(self, values: Value) -> Value:
+        """Four channels to 2×2 places, as torch orders them."""
+
+    def unshuffle(self, values: Value) -> Value:
+        """The inverse of `shuffle`."""
+
+
+def network(backend: Backend[Value], config: PhotoConfig) -> Value:
+    """The whole network: its last activations (48, 4·h, 4·w), in units of half a level."""
+
+    def stage(name: str, blocks: int, stream: Value) -> Value:
+        for block in (f"{name}.blocks.{number}" for number in range(blocks)):
+            hidden = stream
+            for part in ("spatial", "expand", "project"):
+                hidden = backend.layer(f"{block}.{part}", hidden)
+            stream = backend.add(stream, hidden)
+        return stream
+
+    seen_8 = backend.layer("in_8", backend.image(8))
+    stream = backend.layer("down", backend.unshuffle(seen_8))
+    stream = backend.add(stream, backend.layer("texture", backend.texture()))
+    stream = stage("stage_16", config.blocks_16, stream)
+    stream = backend.add(backend.shuffle(backend.layer("up_16", stream)), seen_8)
+    stream = stage("stage_8", config.blocks_8, stream)
+    seen_4 = backend.layer("in_4", backend.image(4))
+    stream = backend.add(backend.shuffle(backend.layer("up_8", stream)), seen_4)
+    return backend.layer("out", stage("stage_4", config.blocks_4, stream))
+
+
+class SynthesisWeights:
+    """The integers of the synthesis in a weights file: `synthesis.*` and `log_step`.
+
+    Raises `WeightsMismatchError` where they do not fit the sizes.
+    """
+
+    def __init__(self, arrays: Mapping[str, Array], config: PhotoConfig) -> None:
+        self.config = config
+        self._arrays: dict[str, Array] = {}
+        for name, (shape, dtype) in _expected(config).items():
+            found = arrays.get(name)
+            if found is None or found.shape != shape or found.dtype != dtype:
+                what = "missing" if found is None else f"{found.dtype}{list(found.shape)}"
+                raise WeightsMismatchError(
+                    f"weights file: {name} is {what}, expected {dtype}{list(shape)}"
+                )
+            self._arrays[name.removeprefix("synthesis.")] = found
+        for name, limit in (("weight", WEIGHT_LIMIT), ("gain", GAIN_LIMIT), ("shift", SHIFT_LIMIT)):
+            for key, array in self._arrays.items():
+                if key.endswith(f".{name}") and np.abs(array.astype(np.int64)).max() > limit:
+                    raise WeightsMismatchError(
+                        f"weights file: synthesis.{key} has numbers beyond ±{limit}"
+                    )
+
+    def weight(self, name: str) -> Array:
+        """Weights of a layer, int8 (out, in, k, k), −63 .. 63: k = 3 for a depthwise one, else 1."""
+        return self._arrays[f"{name}.weight"]
+
+    def condition(self, name: str, hundredths: int, tune: int) -> tuple[Int32Array, Float32Array]:
+        """Bias and multiplier of a layer, int32 and float32 (out,).
+
+        The bias is in units of the sums; a sum times the multiplier, which is exact, is in units of
+        the outputs.
+        """
+        kind = kind_of(name)
+        exponent = self._arrays[f"{name}.exponent"].astype(np.float64)
+        multiplier = np.exp2(exponent - kind.inputs + kind.outputs).astype(np.float32)
+        if not is_conditioned(name):
+            return self._arrays[f"{name}.bias"], multiplier
+        block = name.rpartition(".")[0]
+        shift, gain = (
+            interpolate_knots(self._arrays[f"{block}.{part}"][tune].astype(np.int32), hundredths)
+            for part in ("shift", "gain")
+        )
+        multiplier *= gain.astype(np.float32) * np.float32(2.0**-GAIN_BITS)
+        return shift.astype(np.int32), multiplier
+
+    def steps(self, hundredths: int, tune: int) -> Float64Array:
+        """What takes latents in 2⁻¹⁰ quantiser steps to coefficients in 2⁻⁶ levels: (768,)."""
+        octaves = interpolate_knots(self._arrays["log_step"][tune], hundredths)
+        mantissa = _mantissas()[octaves & (2**OCTAVE_BITS - 1)]
+        exponent = (octaves >> OCTAVE_BITS) - _MANTISSA_BITS - ACTIVATION_BITS + LEVEL_BITS
+        steps: Float64Array = mantissa * np.exp2(exponent.astype(np.float64))
+        return steps
+
+
+def _expected(config: PhotoConfig) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and dtype of every array of the synthesis, by its name in a weights file."""
+    found: dict[str, tuple[tuple[int, ...], str]] = {}
+
+    def layer(name: str, outputs: int, inputs: int, size: int = 1) -> None:
+        found[f"synthesis.{name}.weight"] = ((outputs, inputs, size, size), "int8")
+        found[f"synthesis.{name}.exponent"] = ((outputs,), "int8")
+        if not is_conditioned(name):
+            found[f"synthesis.{name}.bias"] = ((outputs,), "int32")
+
+    def blocks(name: str, width: int, count: int) -> None:
+        for block in (f"{name}.blocks.{number}" for number in range(count)):
+            layer(f"{block}.spatial", width, 1, 3)
+            layer(f"{block}.expand", 2 * width, width)
+            layer(f"{block}.project", width, 2 * width)
+            found[f"synthesis.{block}.shift"] = ((2, config.knots, width), "int32")
+            found[f"synthesis.{block}.gain"] = ((2, config.knots, width), "int16")
+
+    width_16, width_8, width_4 = config.width_16, config.width_8, config.width_4
+    layer("in_8", width_8, 3 * 64)
+    layer("down", width_16, 4 * width_8)
+    layer("texture", width_16, config.hidden)
+    blocks("stage_16", width_16, config.blocks_16)
+    layer("up_16", 4 * width_8, width_16)
+    blocks("stage_8", width_8, config.blocks_8)
+    layer("up_8", 4 * width_4, width_8)
+    layer("in_4", width_4, 3 * 16)
+    blocks("stage_4", width_4, config.blocks_4)
+    layer("out", 3 * 16, width_4)
+    found["log_step"] = ((2, config.knots, COEFFICIENTS), "int32")
+    return found
+
+
+@lru_cache(maxsize=1)
+def _mantissas() -> Float64Array:
+    """2¹⁴ · 2^(i / 1024) to the nearest integer."""
+    fractions = np.arange(2**OCTAVE_BITS) / 2**OCTAVE_BITS
+    return np.asarray(np.rint(np.exp2(_MANTISSA_BITS + fractions)))
+
+
+@lru_cache(maxsize=1)
+def _bases() -> tuple[Float64Array, Float64Array]:
+    """The inverse transform of rows and colours together, (48, 48), and of columns, (16, 16)."""
+    space, colour = cosine_basis(LATENT_STRIDE), cosine_basis(3)
+    both = np.einsum("ui,wc->icuw", space, colour).reshape(3 * LATENT_STRIDE, -1)
+    unit = 2.0**_BASIS_BITS
+    return np.rint(both * unit), np.ascontiguousarray(np.rint(space * unit).T)
+
+
+@lru_cache(maxsize=1)
+def _places() -> Int64Array:
+    """The latent channel at each place (row frequency, colour, column frequency): (768,)."""
+    channels = np.empty(COEFFICIENTS, dtype=np.int64)
+    channels[channel_order()] = np.arange(COEFFICIENTS)
+    return channels.reshape(16, 16, 3).transpose(0, 2, 1).ravel()
+
+
+def inverse_transform(latents: Int32Array, steps: Float64Array) -> Int16Array:
+    """Latents (768, h, w) in 2⁻¹⁰ quantiser steps to levels in units of 2⁻⁶: (16·h, 16·w, 3).
+
+    Levels are centred on 127.5, and kept within ±256. Exact, whatever order sums are taken in.
+    """
+    _, height, width = latents.shape
+    rows, columns = _bases()
+    image = np.empty((height, 16, width, 16, 3), dtype=np.int16)
+    order, scale = _places(), steps[_places(), None, None]
+    band = max(1, _BAND_COLUMNS // width)
+    for top in range(0, height, band):
+        values = latents[order, top : top + band] * scale
+        _round(values)
+        np.clip(values, -_LARGEST_COEFFICIENT, _LARGEST_COEFFICIENT, out=values)
+        count = values.shape[1] * width
+        pixels = columns @ (rows @ values.reshape(48, -1)).reshape(48, 16, count)
+        pixels *= 2.0 ** (-2 * _BASIS_BITS)
+        _round(pixels)
+        np.clip(pixels, -_LARGEST_LEVEL, _LARGEST_LEVEL, out=pixels)
+        blocks = pixels.reshape(16, 3, 16, -1, width)
+        image[top : top + band] = blocks.transpose(3, 0, 4, 2, 1)
+    return image.reshape(16 * height, 16 * width, 3)
+
+
+def _round(values: Float64Array) -> None:
+    """To the nearest integer, halves up, in place."""
+    values += 0.5
+    np.floor(values, out=values)
+
+
+def seen_pixels(image: Int16Array) -> Uint8Array:
+    """The image of `inverse_transform` in whole levels, as the network sees it: 128 is zero."""
+    half = 1 << (LEVEL_BITS - 1)
+    levels = (image + np.int16(half)) >> LEVEL_BITS
+    return np.clip(levels + np.int16(128), 0, 255).astype(np.uint8)
+
+
+def seen_texture(hidden: Int32Array) -> Uint8Array:
+    """Features of the hyper-synthesis in 2⁻¹⁰ as the network sees them, in units of 2⁻⁵."""
+    shift = ACTIVATION_BITS - RECTIFIED_BITS
+    nearest = (np.minimum(hidden, 2**20) + (1 << (shift - 1))) >> shift
+    return np.clip(nearest, 0, 255).astype(np.uint8)
+
+
+def pixels_of(image: Int16Array, rendered: Int8Array) -> Uint8Array:
+    """The image of `inverse_transform`, corrected by the network's output (H, W, 3): uint8."""
+    middle = (255 << (LEVEL_BITS - 1)) + (1 << (LEVEL_BITS - 1))
+    levels = rendered.astype(np.int16) << RENDERED_BITS
+    levels += image  # of 16 bits: 256 + 64 + 128 levels are less than 512
+    levels += np.int16(middle)
+    np.maximum(levels, 0, out=levels)
+    levels >>= LEVEL_BITS
+    return np.minimum(levels, 255).astype(np.uint8)
