@@ -26,8 +26,7 @@ def fold(values: Int64Array, minimums: Int64Array, maximums: Int64Array) -> Int6
     """Return v = u + 1 >= 1 for each value; every value must lie outside its support."""
     above = values > maximums
     distance = np.where(above, values - maximums - 1, minimums - 1 - values)
-    folded: Int64Array = 2 * distance + np.where(above, 1, 2)
-    return folded
+    return 2 * distance + np.where(above, 1, 2)
 
 
 def unfold(folded: Int64Array, minimums: Int64Array, maximums: Int64Array) -> Int32Array:

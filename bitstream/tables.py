@@ -286,8 +286,7 @@ def _integers(pmf: Float64Array) -> Int32Array:
         entries[by_remainder[:left_over]] += 1
     else:  # rounding in ``shares`` lifted one of them to the next integer
         entries[entries.argmax()] += left_over
-    integers: Int32Array = entries.astype(np.int32)
-    return integers
+    return entries.astype(np.int32)
 
 
 def _require(good: npt.NDArray[np.bool_], what: str, values: npt.NDArray[np.generic]) -> None:

@@ -112,8 +112,7 @@ class DitheredNormal:
         found = normal_distribution(side + self.step / 2) - normal_distribution(
             side - self.step / 2
         )
-        masses: Float64Array = np.maximum(found, np.finfo(float).tiny)
-        return masses
+        return np.maximum(found, np.finfo(float).tiny)
 
     def _grid(self) -> tuple[Float64Array, Float64Array, Float64Array]:
         """Centres, masses of their cells, and P(Y near the centre), which add up to 1."""
@@ -124,10 +123,8 @@ class DitheredNormal:
 
 
 def _density(values: Float64Array) -> Float64Array:
-    found: Float64Array = np.exp(-(values**2) / 2) / math.sqrt(2 * math.pi)
-    return found
+    return np.exp(-(values**2) / 2) / math.sqrt(2 * math.pi)
 
 
 def _integral(values: Float64Array) -> Float64Array:
-    found: Float64Array = values * normal_distribution(values) + _density(values)
-    return found
+    return values * normal_distribution(values) + _density(values)

@@ -58,8 +58,7 @@ def sample_images(model: GenerativeModel, count: int, seed: int) -> Images:
     """Samples uint8 (count, C, H, W) of a model: codes of its prior, decoded."""
     codes = model.prior.sample(count, torch.Generator().manual_seed(seed))
     parts = [model.decoder(part) for part in torch.split(codes, BATCH)]
-    images: Images = torch.cat(parts).mul(255).round().to(torch.uint8).numpy()
-    return images
+    return torch.cat(parts).mul(255).round().to(torch.uint8).numpy()
 
 
 def interval(values: Sequence[float]) -> dict[str, float | None]:

@@ -158,8 +158,7 @@ def _grid(side: int) -> Float64Array:
 
 
 def _within(grid: Float64Array, y: float, x: float, radius: float) -> BoolArray:
-    found: BoolArray = (grid[:, None] - y) ** 2 + (grid[None, :] - x) ** 2 <= radius**2
-    return found
+    return (grid[:, None] - y) ** 2 + (grid[None, :] - x) ** 2 <= radius**2
 
 
 def _coverage(levels: Float64Array) -> Images:

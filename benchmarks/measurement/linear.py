@@ -98,8 +98,7 @@ def gap_of(
     model: LinearGaussianDecoder, images: Float64Array, log_partition: Sequence[float]
 ) -> Float64Array:
     exact = [model.lagrangian(images, beta) for beta in BETAS]
-    gap: Float64Array = np.subtract(log_partition, exact)
-    return gap
+    return np.subtract(log_partition, exact)
 
 
 def gap_row(dim: int, temperatures: int, instances: int, **options: Any) -> dict[str, Any]:

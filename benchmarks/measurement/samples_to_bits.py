@@ -125,13 +125,11 @@ def trained_elbo_bits(path: Path, pixels: Float64Array) -> float:
         images = torch.from_numpy(values.astype(np.float32)).reshape(-1, 1, 28, 28)
         mean, log_variance = encoder(images)
         assert log_variance is not None
-        joined: Float64Array = torch.cat([mean, log_variance], 1).double().numpy()
-        return joined
+        return torch.cat([mean, log_variance], 1).double().numpy()
 
     def decode(values: Float64Array) -> Float64Array:
         logits = decoder.logits(torch.from_numpy(values.astype(np.float32)))
-        flat: Float64Array = logits.flatten(1).double().numpy()
-        return flat
+        return logits.flatten(1).double().numpy()
 
     with torch.inference_mode():
         return float_elbo_bits(encode, decode, pixels)

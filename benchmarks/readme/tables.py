@@ -22,8 +22,7 @@ CLAIMS = ("what", "measured", "wanted")
 def load(folder: Path, name: str) -> Content:
     """The result file of a name; empty where nothing was measured."""
     path = folder / f"{name}.json"
-    content: Content = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    return content
+    return json.loads(path.read_text("utf-8")) if path.exists() else {}
 
 
 def verdict(*met: bool) -> str:

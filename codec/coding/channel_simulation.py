@@ -152,8 +152,7 @@ def raw_numbers(seed: int, offset: int, count: int) -> Uint64Array:
     """
     generator = np.random.PCG64(seed)
     generator.advance(offset % 2**128)
-    raw: Uint64Array = generator.random_raw(count)
-    return raw
+    return generator.random_raw(count)
 
 
 def open_unit(raw: Uint64Array) -> Float64Array:

@@ -212,8 +212,7 @@ def neighbours(values: Integers, taps: Sequence[int], squares: BoolArray | None 
     shifted = [padded[:, tap // 3 :, tap % 3 :][:, :height, :width] for tap in taps]
     if squares is not None:
         shifted = [part[:, squares] for part in shifted]
-    columns: Integers = np.stack(shifted, 1).reshape(channels * len(taps), -1)
-    return columns
+    return np.stack(shifted, 1).reshape(channels * len(taps), -1)
 
 
 def interpolate_knots(knots: Int32Array, hundredths: int) -> Int64Array:

@@ -35,8 +35,7 @@ _VALUES_AT_ONCE = 2**13  # that stay in the cache of a processor
 
 def step_sizes() -> Float64Array:
     """float64 (RUNGS,): the step of each rung, in units of the prior's standard deviation."""
-    sizes: Float64Array = LARGEST_STEP * 2.0 ** (-np.arange(RUNGS) / RUNGS_PER_OCTAVE)
-    return sizes
+    return LARGEST_STEP * 2.0 ** (-np.arange(RUNGS) / RUNGS_PER_OCTAVE)
 
 
 def normal_distribution(values: Float64Array) -> Float64Array:
@@ -207,8 +206,7 @@ def _cell_bounds(points: Float64Array, costs: Float64Array, variance: float) -> 
     bounds = np.full(len(points) + 1, np.inf)
     bounds[kept] = starts
     # From the right: a point that was dropped begins where the next one does.
-    result: Float64Array = np.minimum.accumulate(bounds[::-1])[::-1]
-    return result
+    return np.minimum.accumulate(bounds[::-1])[::-1]
 
 
 @functools.cache

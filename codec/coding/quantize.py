@@ -30,8 +30,7 @@ def quantize(latents: Float32Array, means: Int32Array) -> Int32Array:
 
     Values that are not finite, or beyond ±2³⁰, are brought inside: any input has symbols.
     """
-    symbols: Int32Array = np.rint(residuals(latents, means)).astype(np.int32)
-    return symbols
+    return np.rint(residuals(latents, means)).astype(np.int32)
 
 
 def residuals(latents: Float32Array, means: Int32Array) -> Float32Array:
@@ -39,8 +38,7 @@ def residuals(latents: Float32Array, means: Int32Array) -> Float32Array:
     values: Float32Array = latents - means.astype(np.float32) * _UNIT
     if values.size and max(-values.min(), values.max()) <= SYMBOL_LIMIT:  # not so with NaN
         return values
-    bounded: Float32Array = np.clip(np.nan_to_num(values, nan=0.0), -SYMBOL_LIMIT, SYMBOL_LIMIT)
-    return bounded
+    return np.clip(np.nan_to_num(values, nan=0.0), -SYMBOL_LIMIT, SYMBOL_LIMIT)
 
 
 def dequantize(symbols: Int32Array, means: Int32Array) -> Float32Array:
@@ -52,8 +50,7 @@ def dequantize(symbols: Int32Array, means: Int32Array) -> Float32Array:
 def round_hyper_latents(hyper_latents: Float32Array) -> Int32Array:
     """Round to integers within the range of the exact path."""
     bounded = np.clip(np.nan_to_num(hyper_latents, nan=0.0), -4096, 4096)
-    integers: Int32Array = np.rint(bounded).astype(np.int32)
-    return integers
+    return np.rint(bounded).astype(np.int32)
 
 
 def table_set(hundredths: int, sets: int) -> int:
@@ -126,8 +123,7 @@ def quantize_variational(
 
 
 def _relative(noise: Uint32Array) -> Float64Array:
-    relative: Float64Array = (noise.astype(np.float64) + 0.5) * 2.0**-32 - 0.5
-    return relative
+    return (noise.astype(np.float64) + 0.5) * 2.0**-32 - 0.5
 
 
 def _to_symbols(scaled: Float64Array) -> Int32Array:

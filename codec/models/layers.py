@@ -127,5 +127,4 @@ def fill(network: nn.Module, arrays: Mapping[str, Array], prefix: str = "") -> N
 def to_levels(images: torch.Tensor) -> Uint8Array:
     """Pixels float (1, 3, H, W) in [0, 1] to the nearest of uint8 (H, W, 3)."""
     levels = images.mul(255).round_()
-    pixels: Uint8Array = levels[0].permute(1, 2, 0).to(torch.uint8).cpu().numpy()
-    return pixels
+    return levels[0].permute(1, 2, 0).to(torch.uint8).cpu().numpy()

@@ -67,8 +67,7 @@ def bootstrap_intervals(
         rows = min(step, replicates - begin)
         counts = rng.multinomial(count, np.full(count, 1 / count), size=rows)
         means[begin : begin + rows] = counts @ columns / count
-    intervals: Float64Array = np.percentile(means, [LOW_PERCENT, HIGH_PERCENT], axis=0)
-    return intervals
+    return np.percentile(means, [LOW_PERCENT, HIGH_PERCENT], axis=0)
 
 
 def bound_point(

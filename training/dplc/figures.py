@@ -65,5 +65,4 @@ def rate_figures(networks: DplcNetworks, images: Tensor) -> dict[str, float]:
 
 def _codes(networks: DplcNetworks, signs: Tensor, rate: int, generator: torch.Generator) -> Tensor:
     noise = draw_noise(networks, len(signs), rate, generator).to(signs.device)
-    z: Tensor = networks.maps[rate](signs, noise) if networks.config.rates[rate] else noise
-    return z
+    return networks.maps[rate](signs, noise) if networks.config.rates[rate] else noise

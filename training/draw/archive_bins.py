@@ -63,8 +63,7 @@ def _maps(loss: Float64Array, popped: Float64Array) -> Uint8Array:
     """Bits (maps, …) of the ladder, from mean costs in nats (bits, …)."""
     maps = [(count * loss + popped).argmin(axis=0) for count in LADDER]
     maps[0][:] = 0
-    bits: Uint8Array = np.stack(maps).astype(np.uint8)
-    return bits
+    return np.stack(maps).astype(np.uint8)
 
 
 def costs() -> Float64Array:
@@ -103,8 +102,7 @@ def costs() -> Float64Array:
 
 def _mean_grid() -> Float64Array:
     """Dense where most coordinates are, at 0."""
-    places: Float64Array = _MEAN_REACH * np.linspace(0, 1, _MEANS) ** 2
-    return places
+    return _MEAN_REACH * np.linspace(0, 1, _MEANS) ** 2
 
 
 def _log_variance_grid() -> Float64Array:

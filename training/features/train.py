@@ -84,8 +84,7 @@ class FeatureNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (n, 3, 32, 32) in [−1, 1] to scores of the classes (n, classes)."""
-        scores: Tensor = self.head(self.features(images))
-        return scores
+        return self.head(self.features(images))
 
 
 def to_input(images: Images) -> Tensor:
@@ -103,8 +102,7 @@ def extract(network: FeatureNetwork, images: Images, *, batch: int = 250) -> Flo
     """Features of images uint8 (n, 3, 32, 32): float64 (n, features)."""
     network.eval()
     parts = [network.features(part) for part in torch.split(to_input(images), batch)]
-    found: Float64Array = torch.cat(parts).double().numpy()
-    return found
+    return torch.cat(parts).double().numpy()
 
 
 def save_features(path: Path, network: FeatureNetwork, card: dict[str, str]) -> None:

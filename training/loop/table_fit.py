@@ -100,8 +100,6 @@ def hyper_tables(counts: SymbolCounts) -> TableSet:
 
 def _logistic(distance: Float64Array, scale: float) -> Float64Array:
     def distribution(value: Float64Array) -> Float64Array:
-        half: Float64Array = 0.5 * (1 + np.tanh(value / (2 * scale)))
-        return half
+        return 0.5 * (1 + np.tanh(value / (2 * scale)))
 
-    mass: Float64Array = distribution(distance + 0.5) - distribution(distance - 0.5)
-    return mass
+    return distribution(distance + 0.5) - distribution(distance - 0.5)

@@ -88,8 +88,7 @@ class HyperPrior:
         """
         bounds = self.scale_table[:-1]
         found = torch.bucketize(scales.clamp(min=self.scale_bound).contiguous(), bounds)
-        indexes: Int32Array = found.flatten().to(torch.int32).numpy()
-        return indexes
+        return found.flatten().to(torch.int32).numpy()
 
 
 @dataclass(frozen=True)
@@ -188,8 +187,7 @@ class ZooCoder:
         decoder = SymbolDecoder(payloads[0])
         values = self._get(decoder, height, width)
         decoder.finish()
-        latents: Float32Array = values.float().contiguous().numpy()
-        return latents
+        return values.float().contiguous().numpy()
 
     def _get(self, decoder: SymbolDecoder, height: int, width: int) -> torch.Tensor:
         factorized, hyper = self.network.factorized, self.network.hyper

@@ -84,10 +84,7 @@ class NestedBins:
     def centres(self, bins: Int32Array, bits: int) -> Int64Array:
         """Medians of bins 0 .. 2ᵇ − 1, in units of 2⁻¹²."""
         medians = self.quantiles[(1 << (self.largest_bits - bits)) - 1 :: self._stride(bits)]
-        found: Int64Array = (medians[bins].astype(np.int64) + (1 << (EDGE_SHIFT - 1))) >> (
-            EDGE_SHIFT
-        )
-        return found
+        return (medians[bins].astype(np.int64) + (1 << (EDGE_SHIFT - 1))) >> (EDGE_SHIFT)
 
     def pop(self, stack: AnsCoder, mean: Int64Array, level: Int64Array, bits: int) -> Int32Array:
         """Pop one of 2ᵇ bins for each mean and level of l, (m,): int32 (m,)."""

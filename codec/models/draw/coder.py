@@ -81,14 +81,12 @@ class DrawCoder:
     def analyze(self, pixels: Uint8Array, quality: float) -> Float32Array:
         """Pixels uint8 (H, W, 3) to levels (3 · stride², h, w)."""
         levels = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-        shuffled: Float32Array = F.pixel_unshuffle(levels.float(), self.stride).numpy()
-        return shuffled
+        return F.pixel_unshuffle(levels.float(), self.stride).numpy()
 
     def synthesize(self, latents: Float32Array, quality: float) -> Uint8Array:
         """Levels (3 · stride², h, w) to pixels uint8 (H, W, 3)."""
         levels = F.pixel_shuffle(torch.from_numpy(np.ascontiguousarray(latents)), self.stride)
-        pixels: Uint8Array = levels.to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
-        return pixels
+        return levels.to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
 
     def encode_tile(self, latents: Float32Array, quality: float) -> tuple[bytes, ...]:
         """Code levels (3 · stride², h, w): one payload for each step. Raises `UsageError`."""
@@ -207,8 +205,7 @@ class DrawTileDecoder:
         for _ in range(self._left):
             recursion.step(state, choose)
         levels = image_levels(recursion.shown(state))[0].float()
-        shuffled: Float32Array = F.pixel_unshuffle(levels, self._network.config.block).numpy()
-        return shuffled
+        return F.pixel_unshuffle(levels, self._network.config.block).numpy()
 
     def _indexes(self, prior: Prior) -> Int32Array:
         return _flat(self._network.scale_levels(prior.scale))
@@ -257,8 +254,7 @@ def load_draw(
 
 
 def _flat(values: Tensor) -> Int32Array:
-    found: Int32Array = values.to(torch.int32).flatten().numpy()
-    return found
+    return values.to(torch.int32).flatten().numpy()
 
 
 def _like(symbols: Int32Array, shape: Tensor) -> Tensor:

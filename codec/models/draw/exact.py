@@ -240,8 +240,7 @@ def _tensor(array: Array) -> Tensor:
 
 def _integers(values: Tensor) -> Int32Array:
     scaled = torch.round(values * 2**UNIT_BITS).clamp(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
-    found: Int32Array = scaled.to(torch.int32).numpy()
-    return found
+    return scaled.to(torch.int32).numpy()
 
 
 def _shift_(values: Tensor, bits: int) -> Tensor:

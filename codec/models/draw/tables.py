@@ -62,8 +62,7 @@ def parts(rows: int, entries: int) -> list[slice]:
 
 def integers(values: Tensor) -> Int64Array:
     """Values of the fixed-point network as integers within its bounds."""
-    found: Int64Array = values.clamp(-ACTIVATION_LIMIT, ACTIVATION_LIMIT).long().numpy()
-    return found
+    return values.clamp(-ACTIVATION_LIMIT, ACTIVATION_LIMIT).long().numpy()
 
 
 def frequencies(below: Int64Array) -> Int32Array:

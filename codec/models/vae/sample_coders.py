@@ -112,8 +112,7 @@ def rungs_at(hundredths: int, offsets: Int32Array) -> Int32Array:
     """Rung of each dimension at a quality in hundredths, by integer arithmetic: int32 (k,)."""
     # A step halves over 12.5 of quality, that is, over 1250 hundredths.
     change = (2 * RUNGS_PER_OCTAVE * (hundredths - 100 * NEUTRAL_QUALITY) + 1250) // 2500
-    rungs: Int32Array = np.clip(offsets.astype(np.int64) + change, 0, RUNGS - 1).astype(np.int32)
-    return rungs
+    return np.clip(offsets.astype(np.int64) + change, 0, RUNGS - 1).astype(np.int32)
 
 
 class SampleCoder(Protocol):

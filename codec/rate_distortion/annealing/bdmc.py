@@ -160,5 +160,4 @@ def _forward(
             particles = moved
         else:
             particles.put(now, moved)
-    log_sum: torch.Tensor = torch.logsumexp(weights.log, 1) - math.log(chains)
-    return log_sum
+    return torch.logsumexp(weights.log, 1) - math.log(chains)

@@ -209,5 +209,4 @@ def _generator(seed: tuple[int, ...], device: str) -> torch.Generator:
 
 
 def _stack(parts: Sequence[torch.Tensor]) -> npt.NDArray[np.float64]:
-    stacked: npt.NDArray[np.float64] = torch.cat([p.cpu() for p in parts]).numpy()
-    return stacked
+    return torch.cat([p.cpu() for p in parts]).numpy()

@@ -70,8 +70,7 @@ def load_object(path: Path, name: str) -> object:
     if not hasattr(module, name):
         known = ", ".join(key for key in vars(module) if not key.startswith("_")) or "nothing"
         raise UserCodeError(f"{path}: has no {name!r}; it defines {known}")
-    value: object = getattr(module, name)
-    return value
+    return getattr(module, name)
 
 
 def call_factory(path: Path, name: str, factory: object) -> object:
