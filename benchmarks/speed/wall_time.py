@@ -51,14 +51,24 @@ def photo_coder(quality: float, device: str) -> Coder:
     """The photo model through the library, from pixels to a file and back."""
     from codec import api
 
+    return _timed(
+        "photo",
+        lambda pixels: api.compress(pixels, quality=quality, model="photo", device=device),
+        lambda data: api.decompress(data, as_="numpy", device=device),
+    )
+
+
+def _timed(
+    name: str, encode: Callable[[Uint8Array], bytes], decode: Callable[[bytes], Uint8Array]
+) -> Coder:
     def code(pixels: Uint8Array) -> tuple[float, float, int]:
         started = time.perf_counter()
-        data = api.compress(pixels, quality=quality, model="photo", device=device)
+        data = encode(pixels)
         encoded = time.perf_counter()
-        decoded = api.decompress(data, as_="numpy", device=device)
+        decoded = decode(data)
         finished = time.perf_counter()
         if decoded.shape != pixels.shape:
-            raise CalotypeError(f"photo gave back {decoded.shape}, expected {pixels.shape}")
+            raise CalotypeError(f"{name} gave back {decoded.shape}, expected {pixels.shape}")
         return encoded - started, finished - encoded, len(data)
 
     return code
@@ -75,18 +85,11 @@ def avif_coder(pixels: Uint8Array, size_bytes: int, threads: int) -> Coder:
 
     quality = nearest_quality(lambda quality: encode(pixels, quality), size_bytes)
 
-    def code(pixels: Uint8Array) -> tuple[float, float, int]:
-        started = time.perf_counter()
-        data = encode(pixels, quality)
-        encoded = time.perf_counter()
+    def decode(data: bytes) -> Uint8Array:
         with Image.open(io.BytesIO(data)) as image:
-            decoded = np.asarray(image)
-        finished = time.perf_counter()
-        if decoded.shape != pixels.shape:
-            raise CalotypeError(f"AVIF gave back {decoded.shape}, expected {pixels.shape}")
-        return encoded - started, finished - encoded, len(data)
+            return np.asarray(image)
 
-    return code
+    return _timed("AVIF", lambda pixels: encode(pixels, quality), decode)
 
 
 def compressai_coder(name: str, quality: int, device: str) -> Coder:

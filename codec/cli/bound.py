@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bitstream.errors import InputError, OutputError, UsageError
+from codec.cli.progress import progress
+from codec.cli.terminal import print_notice
 from codec.rate_distortion.annealing.settings import Settings
+from codec.system.missing_extra import extra_needed_by
+from codec.system.write_file import refuse_existing
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -93,17 +99,13 @@ def bound(
     annealing (Huang et al. 2020): an upper bound on the rate-distortion function of the data.
     Points whose accuracy could not be certified are marked.
     """
-    from codec.system.missing_extra import extra_needed_by
 
     with extra_needed_by("calotype bound"):
         import torch  # noqa: F401 - before anything is read
-    from codec.cli.progress import progress
-    from codec.cli.terminal import print_notice
     from codec.rate_distortion.annealing.rd_curve import rd_curve
     from codec.rate_distortion.ladder.model_file import ModelResult
     from codec.rate_distortion.report.figure import plot_available, plot_missing
     from codec.rate_distortion.user_code.adapters import usable_device
-    from codec.system.write_file import refuse_existing
 
     early = [] if plot_available() else [f"no .svg and .png: {plot_missing()}"]
     values = None if betas is None else parse_betas(betas)
@@ -166,8 +168,6 @@ def parse_betas(text: str) -> tuple[float, ...]:
 
     Raises `UsageError` unless 0 < LOW < HIGH and 2 ≤ COUNT ≤ 10,000.
     """
-    from bitstream.errors import UsageError
-
     try:
         low_text, high_text, count_text = text.split(":")
         low, high, count = float(low_text), float(high_text), int(count_text)
@@ -236,7 +236,6 @@ def read_data(
     import numpy as np
     import torch
 
-    from bitstream.errors import InputError, UsageError
     from codec.datasets.arrays import read_images
 
     wanted = (shape[0], shape[1], shape[2]) if shape is not None and len(shape) == 3 else None
@@ -255,9 +254,6 @@ def read_data(
 
 def _refuse_output(folder: Path) -> None:
     """Raise `OutputError` where a folder cannot be made: better now than after the measurement."""
-    import os
-
-    from bitstream.errors import OutputError
 
     nearest = next((one for one in (folder, *folder.parents) if one.exists()), Path())
     if not nearest.is_dir():
@@ -267,7 +263,6 @@ def _refuse_output(folder: Path) -> None:
 
 
 def _check_convention(distortion: Distortion) -> None:
-    from bitstream.errors import UsageError
     from codec.rate_distortion.ladder.result_schema import pixel_range_of, reduction_of
 
     convention = str(distortion.convention)
@@ -285,7 +280,6 @@ def _executor(jobs: int) -> Iterator[Executor | None]:
         yield None
         return
     import multiprocessing
-    import os
     from concurrent.futures import ProcessPoolExecutor
 
     import torch

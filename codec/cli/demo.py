@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from bitstream.errors import UsageError
+from codec.system.write_file import refuse_existing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,7 +54,6 @@ def demo(
     """
     from codec.rate_distortion import find_codec
     from codec.rate_distortion.files.result_file import write_bytes
-    from codec.system.write_file import refuse_existing
 
     pixels = load_picture(picture)
     original = output / f"{picture}.png"
@@ -84,8 +87,6 @@ def load_picture(name: str) -> NDArray[np.uint8]:
     import numpy as np
     from PIL import Image
 
-    from bitstream.errors import UsageError
-
     if name not in PICTURES:
         raise UsageError(f"unknown photograph {name!r}; choose one of {', '.join(PICTURES)}")
     with Image.open(FOLDER / f"{name}.webp") as image:
@@ -111,7 +112,6 @@ def nearest_in_size(
 
 
 def _png(pixels: NDArray[np.uint8]) -> bytes:
-    import io
 
     from PIL import Image
 

@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from bitstream.errors import UsageError
+from codec.system.write_file import refuse_existing
+
 DEFAULT_RATE_RANGE = "0,2"
 
 
@@ -51,9 +54,6 @@ def plot(
     They are curves of codecs, or of generative models. The files say themselves which of the two
     they hold. Published curves and a range of rates belong to codecs only.
     """
-    from bitstream.errors import UsageError
-    from codec.system.write_file import refuse_existing
-
     if anchor and anchors is None:
         raise UsageError("--anchor chooses from a file of published curves: give --anchors FILE")
     refuse_existing(output, force=force)
@@ -108,7 +108,6 @@ def _plot_codecs(
     metric: str,
     title: str,
 ) -> int:
-    from bitstream.errors import UsageError
     from codec.cli.rate_distortion import parse_rate_range
     from codec.rate_distortion import read_result
     from codec.rate_distortion.metrics import METRICS

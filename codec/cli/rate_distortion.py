@@ -9,6 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bitstream.errors import InputError, UsageError
+from codec.cli.progress import progress
+from codec.cli.terminal import print_notice
+from codec.system.write_file import refuse_existing
+
 if TYPE_CHECKING:
     from codec.rate_distortion import BdRate, OperationalCodec, OperationalCurve, SourceImage
 
@@ -65,11 +70,9 @@ def rd(
     bits each codec needs for the same PSNR, and for the same score of every other metric that was
     asked for.
     """
-    from codec.cli.terminal import print_notice
     from codec.rate_distortion.files.bd_rate import bd_rate_available, bd_rate_missing
     from codec.rate_distortion.metrics import find_metrics
     from codec.rate_distortion.report.figure import plot_available, plot_missing
-    from codec.system.write_file import refuse_existing
 
     range_bpp = None if rate_range is None else parse_rate_range(rate_range)
     asked = [part.strip() for part in metric.split(",") if part.strip()]
@@ -111,8 +114,6 @@ def rd(
 
 def parse_rate_range(text: str) -> tuple[float, float]:
     """Read "LOW,HIGH" in bits per pixel; raises `UsageError` unless 0 ≤ LOW < HIGH."""
-    from bitstream.errors import UsageError
-
     try:
         low, high = (float(part) for part in text.split(","))
     except ValueError:
@@ -125,7 +126,6 @@ def parse_rate_range(text: str) -> tuple[float, float]:
 def _choose_codecs(
     codecs: str | None, reference: str, notices: list[str]
 ) -> list[OperationalCodec]:
-    from bitstream.errors import UsageError
     from codec.rate_distortion import codec_names, find_codec
 
     names = [part.strip() for part in (codecs or DEFAULT_CODECS).split(",") if part.strip()]
@@ -148,7 +148,6 @@ def _choose_codecs(
 
 def _readable(paths: list[Path]) -> tuple[list[SourceImage], list[str]]:
     """Pictures that can be measured, and one sentence for each that cannot."""
-    from bitstream.errors import InputError
     from codec.rate_distortion import find_images
 
     usable: list[SourceImage] = []
@@ -173,7 +172,6 @@ def _measure(
     jobs: int,
     metrics: list[str],
 ) -> list[OperationalCurve]:
-    from codec.cli.progress import progress
     from codec.rate_distortion import measure_curve
 
     with (
@@ -201,7 +199,6 @@ def _bd_rates(
     notices: list[str],
 ) -> list[BdRate]:
     """BD-rates of every other curve against the reference; what fails is a notice."""
-    from bitstream.errors import UsageError
     from codec.rate_distortion import bd_rate
     from codec.rate_distortion.files.bd_rate import bd_rate_available
 

@@ -39,6 +39,9 @@ AGREEMENT_PERCENT = 1.0
 """Largest residual, as a share of the total, of a table whose measurements agree."""
 
 _PIECES = 512
+_TITLES = {
+    "model": str, "data_set": str, "images": int, "distortion_name": str, "convention": str,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -157,11 +160,7 @@ class GapTable:
         percent = self.residual_percent
         return {
             "schema": GAP_SCHEMA,
-            "model": self.model,
-            "data_set": self.data_set,
-            "images": self.images,
-            "distortion_name": self.distortion_name,
-            "convention": self.convention,
+            **{name: getattr(self, name) for name in _TITLES},
             "rate_unit": RATE_UNIT,
             "total_bits": self.total_bits,
             "terms_bits": self.terms_bits,
@@ -179,14 +178,9 @@ class GapTable:
             if content["rate_unit"] != RATE_UNIT:
                 raise ValueError(f"rate_unit {content['rate_unit']!r}, expected {RATE_UNIT!r}")
             names = [item.name for item in fields(GapMeasurements)]
-            return cls(
-                model=str(content["model"]),
-                data_set=str(content["data_set"]),
-                images=int(content["images"]),
-                distortion_name=str(content["distortion_name"]),
-                convention=str(content["convention"]),
-                measured=GapMeasurements(**{n: float(content["measured"][n]) for n in names}),
-            )
+            titles: dict[str, Any] = {name: kind(content[name]) for name, kind in _TITLES.items()}
+            measured = {name: float(content["measured"][name]) for name in names}
+            return cls(**titles, measured=GapMeasurements(**measured))
 
 
 def rate_change_nats(curve: RDCurve, start: float, end: float) -> float:
