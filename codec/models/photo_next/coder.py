@@ -20,10 +20,9 @@ from codec.coding.quantize import quantize, residuals, round_hyper_latents, tabl
 from codec.models.photo_next import PHOTO
 from codec.models.photo_next.config import COEFFICIENTS, LATENT_STRIDE, TUNES, PhotoConfig
 from codec.models.photo_next.exact_context import (
-    CodedLatents,
+    CodedPart,
     Part,
     context_from_arrays,
-    dequantized,
     hyper_synthesis_from_arrays,
 )
 from codec.models.photo_next.quality_map import checked_map, position_at
@@ -55,36 +54,44 @@ def hyper_indexes(
 
 @dataclass(frozen=True)
 class TileSymbols:
-    """The coded numbers of one tile, int32.
+    """The coded numbers of one tile.
 
-    hyper_latents             (Z, ⌈h/4⌉, ⌈w/4⌉)
-    hidden                    (hidden, h, w): the last features of the hyper-synthesis, in units of
-                              2⁻¹⁰
-    symbols, indexes, means   (c, h, w), of the first channels: those that are coded, or all. Means
-                              are in units of 2⁻¹⁰ quantiser steps
+    hyper_latents   int32 (Z, ⌈h/4⌉, ⌈w/4⌉)
+    parts           the latents of its first channels: those that are coded, or all
+    decoded         int32 (768 + hidden, h, w), what the synthesis takes, in units of 2⁻¹⁰: latents
+                    in quantiser steps, 0 where they are not coded, and then the last features of
+                    the hyper-synthesis
     """
 
     hyper_latents: Int32Array
-    hidden: Int32Array
-    symbols: Int32Array
-    indexes: Int32Array
-    means: Int32Array
+    parts: Sequence[CodedPart]
+    decoded: Int32Array
 
-    def first(self, channels: int) -> TileSymbols:
-        """The same tile with no more than so many channels."""
-        cut = (self.symbols[:channels], self.indexes[:channels], self.means[:channels])
-        return TileSymbols(self.hyper_latents, self.hidden, *cut)
+    @property
+    def channels(self) -> int:
+        """How many channels the parts have together."""
+        return int(self.parts[-1].place.channels.stop)
 
-    def decoded(self) -> Int32Array:
-        """What the synthesis takes, int32 (768 + hidden, h, w), in units of 2⁻¹⁰.
+    @cached_property
+    def symbols(self) -> Int32Array:
+        """int32 (channels, h, w)."""
+        return self._whole([part.symbols for part in self.parts])
 
-        The latents in steps, which are 0 where they are not coded; then the hidden features.
-        """
-        channels, rows, columns = self.symbols.shape
-        decoded = np.zeros((COEFFICIENTS + len(self.hidden), rows, columns), dtype=np.int32)
-        decoded[:channels] = dequantized(self.symbols, self.means)
-        decoded[COEFFICIENTS:] = self.hidden
-        return decoded
+    @cached_property
+    def indexes(self) -> Int32Array:
+        """The table of each symbol, int32 (channels, h, w)."""
+        return self._whole([part.indexes for part in self.parts])
+
+    @cached_property
+    def means(self) -> Int32Array:
+        """int32 (channels, h, w), in units of 2⁻¹⁰ quantiser steps."""
+        return self._whole([part.means for part in self.parts])
+
+    def _whole(self, arrays: Sequence[Int32Array]) -> Int32Array:
+        whole = np.empty((self.channels, *self.decoded.shape[1:]), dtype=np.int32)
+        for part, array in zip(self.parts, arrays, strict=True):
+            part.place.put(whole, array)
+        return whole
 
 
 class Transforms(Protocol):
@@ -101,7 +108,7 @@ class Transforms(Protocol):
         """Latents (768, h, w) to unrounded hyper-latents (Z, ⌈h/4⌉, ⌈w/4⌉)."""
 
     def synthesize(self, decoded: Int32Array, hundredths: int, tune: int) -> Uint8Array:
-        """The result of `TileSymbols.decoded` to pixels uint8 (16·h, 16·w, 3)."""
+        """What `TileSymbols` has decoded to pixels uint8 (16·h, 16·w, 3)."""
 
 
 class PhotoCoder:
@@ -210,27 +217,30 @@ class PhotoCoder:
 
         Channels behind the last symbol that is not 0 are left out.
         """
-        channels = self.coded_channels(tile.symbols)
+        channels = self.coded_channels(tile)
         encoder = SymbolEncoder()
         hyper_latents = tile.hyper_latents
         indexes = self._hyper_indexes(hyper_latents.shape, quality)
         encoder.put(hyper_latents.ravel(), indexes, self.hyper_tables)
-        _, rows, columns = tile.symbols.shape
-        for place in self.exact_context.places(rows, columns, channels):
-            symbols, indexes = (place.take(a).ravel() for a in (tile.symbols, tile.indexes))
-            encoder.put(symbols, indexes, self.latent_tables)
+        for whole in tile.parts:
+            if whole.place.channels.start < channels:
+                part = whole.first(channels)
+                encoder.put(part.symbols.ravel(), part.indexes.ravel(), self.latent_tables)
         return (write_varint(channels) + encoder.finish(),)
 
-    def coded_channels(self, symbols: Int32Array) -> int:
-        """The smallest number of channels that holds all symbols (c, h, w) but zeros."""
-        used = np.flatnonzero(symbols.reshape(len(symbols), -1).any(axis=1))
-        return max(int(used[-1]) + 1 if used.size else 0, self.exact_context.fewest)
+    def coded_channels(self, tile: TileSymbols) -> int:
+        """The smallest number of channels that holds all symbols of a tile but zeros."""
+        for part in reversed(tile.parts):
+            used = np.flatnonzero(part.symbols.any(axis=1))
+            if used.size and part.place.channels.start >= self.exact_context.fewest:
+                return int(part.place.channels.start + used[-1]) + 1
+        return self.exact_context.fewest
 
     def decode_tile(
         self, payloads: Sequence[bytes], height: int, width: int, quality: float
     ) -> Int32Array:
-        """Read back a tile, int32 (768 + hidden, height, width): see `TileSymbols.decoded`."""
-        return self.decode_symbols(payloads, height, width, quality).decoded()
+        """Read back a tile, int32 (768 + hidden, height, width): see `TileSymbols`."""
+        return self.decode_symbols(payloads, height, width, quality).decoded
 
     def decode_symbols(
         self, payloads: Sequence[bytes], height: int, width: int, quality: float
@@ -313,12 +323,11 @@ class PhotoCoder:
         position = self.position(quality)
         features = self.exact.features(hyper_latents, position)
         hidden = np.ascontiguousarray(features[:, :rows, :columns])
-        flat = hidden.reshape(len(hidden), -1)
-        predicted = self.exact.predict(flat, position, channels)
-        coded: CodedLatents = self.exact_context(predicted, hidden, position, code)
-        return TileSymbols(
-            hyper_latents, hidden.astype(np.int32), coded.symbols, coded.indexes, coded.means
-        )
+        predicted = self.exact.predict(hidden.reshape(len(hidden), -1), position, channels)
+        decoded = np.zeros((COEFFICIENTS + len(hidden), rows, columns), dtype=np.int32)
+        decoded[COEFFICIENTS:] = hidden
+        parts = self.exact_context(predicted, hidden, position, code, decoded[:channels])
+        return TileSymbols(hyper_latents, parts, decoded)
 
     def _hyper_indexes(self, shape: tuple[int, ...], quality: float) -> Int32Array:
         channels, height, width = shape

@@ -73,10 +73,16 @@ def dequantized(symbols: Int32Array, means: Int32Array) -> Int32Array:
     """ŷ = symbol + μ, int32 in units of 2⁻¹⁰ steps like the means, within `VALUE_LIMIT`."""
     # More symbols than these would take the values to their limit alike.
     largest = 2 * VALUE_LIMIT >> ACTIVATION_BITS
-    values = np.clip(symbols, -largest, largest) << ACTIVATION_BITS
+    values: Int32Array = _within(symbols, largest) << ACTIVATION_BITS
     values += means
-    bounded: Int32Array = np.clip(values, -VALUE_LIMIT, VALUE_LIMIT, out=values)
-    return bounded
+    return _within(values, VALUE_LIMIT)
+
+
+def _within(values: Int32Array, limit: int) -> Int32Array:
+    # Hardly ever is one outside, and to find that out is faster than `np.clip`.
+    if values.size and (values.max() > limit or values.min() < -limit):
+        return np.clip(values, -limit, limit)
+    return values
 
 
 class ExactHyperSynthesis:
@@ -186,22 +192,29 @@ class ExactStep:
         return values.astype(np.float32, copy=False)
 
     def corrections(
-        self,
-        hidden: Integers,
-        hundredths: int,
-        outputs: slice,
-        around: Around | None = None,
-    ) -> Integers:
-        """Hidden features (width, n) to some of the corrections, (outputs, n).
+        self, hidden: Integers, hundredths: int, channels: int, around: Around | None = None
+    ) -> tuple[Integers, Integers]:
+        """Hidden features (width, n) to corrections of means and indexes, (channels, n) each.
 
-        around   where the outputs are means: the latents whose errors correct them linearly
+        channels   the first ones of the group
         """
-        corrections = self.out.apply(self.out.inputs(hidden), hundredths, outputs=outputs)
+        inputs, group = self.out.inputs(hidden), len(self.out.weight) // 2
+        if channels == group:
+            out = self.out.apply(inputs, hundredths)
+            means, indexes = out[:group], out[group:]
+        else:
+            means, indexes = (
+                self.out.apply(inputs, hundredths, outputs=slice(start, start + channels))
+                for start in (0, group)
+            )
         if self.linear is not None and around is not None:
             columns = around.columns(self.linear.inputs(around.errors))
-            extra = self.linear.apply(columns, hundredths, around.taps, outputs)
-            corrections = corrections + extra
-        return corrections
+            means = means + self.linear.apply(columns, hundredths, around.taps, slice(channels))
+        return means, indexes
+
+    def index_corrections(self, hidden: Integers, hundredths: int, channels: int) -> Integers:
+        """The same of a step that corrects indexes alone: (channels, n)."""
+        return self.out.apply(self.out.inputs(hidden), hundredths, outputs=slice(channels))
 
 
 @dataclass(frozen=True)
@@ -242,12 +255,17 @@ class Part:
 
 
 @dataclass(frozen=True)
-class CodedLatents:
-    """The first channels of a tile, int32 (c, h, w) each, as `Part` has them."""
+class CodedPart(Part):
+    """The same with its symbols, int32 (c, n)."""
 
     symbols: Int32Array
-    means: Int32Array
-    indexes: Int32Array
+
+    def first(self, channels: int) -> CodedPart:
+        """What it has of the first channels of a tile."""
+        own = self.place.channels
+        count = min(own.stop, channels) - own.start
+        place = Place(slice(own.start, own.start + count), self.place.squares)
+        return CodedPart(place, self.means[:count], self.indexes[:count], self.symbols[:count])
 
 
 class ExactContext:
@@ -300,58 +318,43 @@ class ExactContext:
         hidden: Integers,
         hundredths: int,
         code: Callable[[Part], Int32Array],
-    ) -> CodedLatents:
-        """The first channels of a tile, which are as many as the predicted indexes.
+        values: Int32Array,
+    ) -> list[CodedPart]:
+        """Code the first channels of a tile, which are as many as the predicted indexes.
 
         predicted   means and indexes of the hyper-synthesis, columns (c, h · w), see
                     `ExactHyperSynthesis.predict`
         hidden      its last features (hidden, h, w)
         code        gives the symbols int32 (c, n) of a part; called once for each part, in order
+        values      int32 (c, h, w), gets the dequantised latents, in units of 2⁻¹⁰ steps
         """
         _, height, width = hidden.shape
-        tile = _Tile(predicted, (height, width), self.table_count, code)
-        white, black, *others = self.places(height, width, len(predicted[1]))
+        tile = _Tile(predicted, self.table_count, code, values)
+        white, black, *others = self.places(height, width, len(values))
         first, second, third = self.groups[:3]
         tile.code(white)
         around = Around(*tile.known(white), black.squares, CROSS)
         seen = self.black.hidden(hidden[:, black.squares], hundredths, around)
-        tile.code(black, *self._both(self.black, black, first, seen, hundredths, around))
+        tile.code(black, *self.black.corrections(seen, hundredths, _count(first), around))
 
         # What follows a group that is not coded whole is not coded.
         here = hidden.reshape(len(hidden), -1)
         if others:
-            around = Around(*tile.known(Place(first)))
+            place, around = others[0], Around(*tile.known(Place(first)))
             seen = self.second.hidden(here, hundredths, around)
-            place = others[0]
-            tile.code(place, *self._both(self.second, place, second, seen, hundredths, around))
+            count = _count(place.channels)
+            tile.code(place, *self.second.corrections(seen, hundredths, count, around))
         if len(others) > 1:
             features = exact_features(*tile.known(Place(second))).reshape(-1, here.shape[1])
             seen = self.third.hidden(np.concatenate([features, here, seen]), hundredths)
-            place = others[1]
-            tile.code(place, *self._both(self.third, place, third, seen, hundredths))
+            place, count = others[1], _count(others[1].channels)
+            tile.code(place, *self.third.corrections(seen, hundredths, count))
         if len(others) > 2:
             features = exact_octaves(tile.known(Place(third))[1]).reshape(-1, here.shape[1])
             seen = self.fourth.hidden(np.concatenate([features, here, seen]), hundredths)
-            wanted = _count(others[2].channels)
-            tile.code(others[2], None, self.fourth.corrections(seen, hundredths, slice(wanted)))
-        return tile.coded()
-
-    def _both(
-        self,
-        step: ExactStep,
-        place: Place,
-        group: slice,
-        seen: Integers,
-        hundredths: int,
-        around: Around | None = None,
-    ) -> tuple[Integers, Integers]:
-        """Corrections of means and indexes of the channels of a group that are coded."""
-        wanted, first_index = _count(place.channels), _count(group)
-        indexes = slice(first_index, first_index + wanted)
-        return (
-            step.corrections(seen, hundredths, slice(wanted), around),
-            step.corrections(seen, hundredths, indexes),
-        )
+            place, count = others[2], _count(others[2].channels)
+            tile.code(place, None, self.fourth.index_corrections(seen, hundredths, count))
+        return tile.parts
 
 
 def _count(channels: slice) -> int:
@@ -364,14 +367,14 @@ class _Tile:
     def __init__(
         self,
         predicted: tuple[Integers, Integers],
-        size: Sequence[int],
         table_count: int,
         code: Callable[[Part], Int32Array],
+        values: Int32Array,
     ) -> None:
-        self._means, self._indexes = (values.reshape(-1, *size) for values in predicted)
-        shape = self._indexes.shape
-        self.symbols, self.means, self.indexes = (np.zeros(shape, dtype=np.int32) for _ in range(3))
-        self._table_count, self._code = table_count, code
+        size = values.shape[1:]
+        self._means, self._indexes = (own.reshape(-1, *size) for own in predicted)
+        self._table_count, self._code, self._values = table_count, code, values
+        self.parts: list[CodedPart] = []
 
     def code(
         self,
@@ -387,30 +390,27 @@ class _Tile:
         if indexes_by is not None:
             indexes = indexes + indexes_by
         tables = nearest_tables(indexes, self._table_count)
+        means: Int32Array = np.broadcast_to(np.int32(0), tables.shape)
         if place.channels.start < len(self._means):
-            means = place.take(self._means)
+            predicted = place.take(self._means)
             if means_by is not None:
-                means = means + means_by
-                clamp(means)
-            place.put(self.means, means.astype(np.int32))
-        part = Part(place, place.take(self.means), tables)
-        place.put(self.indexes, tables)
-        place.put(self.symbols, self._code(part))
+                predicted = predicted + means_by
+                clamp(predicted)
+            means = predicted.astype(np.int32)
+        symbols = self._code(Part(place, means, tables))
+        self.parts.append(CodedPart(place, means, tables, symbols))
+        place.put(self._values, dequantized(symbols, means))
 
     def known(self, place: Place) -> tuple[Integers, Integers]:
         """Errors of the hyper-synthesis and values of a group, (c, h, w); 0 at other squares."""
         predicted = self._means[place.channels]
-        values = dequantized(self.symbols[place.channels], self.means[place.channels])
-        bounded = np.clip(values, -ACTIVATION_LIMIT, ACTIVATION_LIMIT).astype(predicted.dtype)
-        errors: Integers = bounded - predicted
+        values = _within(self._values[place.channels], ACTIVATION_LIMIT).astype(predicted.dtype)
+        errors: Integers = values - predicted
         clamp(errors)
         if place.squares is not None:
             errors *= place.squares
-            bounded *= place.squares
-        return errors, bounded
-
-    def coded(self) -> CodedLatents:
-        return CodedLatents(self.symbols, self.means, self.indexes)
+            values *= place.squares
+        return errors, values
 
 
 def of_tune(arrays: Mapping[str, Array], name: str, tune: int) -> ExactLayer:

@@ -12,11 +12,11 @@ import torch
 
 from bitstream.errors import WeightsMismatchError
 from codec.coding.exact_layers import ACTIVATION_BITS, interpolate_knots
+from codec.models.photo_next.coder import TileSymbols
 from codec.models.photo_next.config import COEFFICIENTS
 from codec.models.photo_next.context import octaves
 from codec.models.photo_next.exact_context import (
     VALUE_LIMIT,
-    CodedLatents,
     ExactContext,
     ExactHyperSynthesis,
     Part,
@@ -54,20 +54,19 @@ def hyper_latents(seed: int = 0) -> Array:
     return rng.integers(-20, 21, (TINY.hyper_channels, 2, 2)).astype(np.int32)
 
 
-def coded(
-    arrays: dict[str, Array], channels: int, symbols: Array, tune: int = TUNE
-) -> tuple[CodedLatents, Array, list[Part]]:
-    """A tile whose symbols are given, its hidden features and the parts that were asked for."""
+def coded(arrays: dict[str, Array], channels: int, symbols: Array, tune: int = TUNE) -> TileSymbols:
+    """The first channels of a tile whose symbols are given."""
     hyper, context = paths(arrays, tune)
     hidden = np.ascontiguousarray(hyper.features(hyper_latents(), POSITION)[:, :ROWS, :COLUMNS])
     predicted = hyper.predict(hidden.reshape(len(hidden), -1), POSITION, channels)
-    parts: list[Part] = []
+    decoded = np.zeros((COEFFICIENTS + TINY.hidden, ROWS, COLUMNS), dtype=np.int32)
+    decoded[COEFFICIENTS:] = hidden
 
     def code(part: Part) -> Array:
-        parts.append(part)
         return part.place.take(symbols)
 
-    return context(predicted, hidden, POSITION, code), hidden, parts
+    parts = context(predicted, hidden, POSITION, code, decoded[:channels])
+    return TileSymbols(hyper_latents(), parts, decoded)
 
 
 def some_symbols(seed: int = 0) -> Array:
@@ -78,12 +77,15 @@ def some_symbols(seed: int = 0) -> Array:
 
 
 def test_every_latent_is_coded_once_low_frequencies_first(arrays: dict[str, Array]) -> None:
-    tile, _, parts = coded(arrays, COEFFICIENTS, some_symbols())
+    tile = coded(arrays, COEFFICIENTS, some_symbols())
     count = np.zeros(tile.symbols.shape, dtype=int)
-    for part in parts:
+    for part in tile.parts:
         part.place.put(count, part.place.take(count) + 1)
         np.testing.assert_array_equal(part.place.take(tile.means), part.means)
         np.testing.assert_array_equal(part.place.take(tile.indexes), part.indexes)
+    values = dequantized(tile.symbols, tile.means)
+    np.testing.assert_array_equal(tile.decoded[:COEFFICIENTS], values)
+    parts = tile.parts
     assert (count == 1).all()
     assert [part.place.channels.start for part in parts] == [0, 0, 32, 128, 384]
     assert [part.means.shape[1] for part in parts] == [15, 15, 30, 30, 30]
@@ -96,14 +98,16 @@ def test_every_latent_is_coded_once_low_frequencies_first(arrays: dict[str, Arra
 def test_the_first_channels_do_not_depend_on_how_many_are_coded(
     arrays: dict[str, Array], channels: int
 ) -> None:
-    whole, _, all_parts = coded(arrays, COEFFICIENTS, some_symbols())
-    some, _, parts = coded(arrays, channels, some_symbols())
+    whole = coded(arrays, COEFFICIENTS, some_symbols())
+    some = coded(arrays, channels, some_symbols())
     for name in ("symbols", "means", "indexes"):
         found = getattr(some, name)
         assert found.shape == (channels, ROWS, COLUMNS)
         np.testing.assert_array_equal(found, getattr(whole, name)[:channels])
-    starts = [part.place.channels.start for part in all_parts]
-    assert len(parts) == sum(start < channels for start in starts)
+    starts = [part.place.channels.start for part in whole.parts]
+    assert len(some.parts) == sum(start < channels for start in starts)
+    np.testing.assert_array_equal(some.decoded[:channels], whole.decoded[:channels])
+    assert not some.decoded[channels:COEFFICIENTS].any()
 
 
 class Unbounded:
@@ -204,9 +208,9 @@ class Unbounded:
 @pytest.mark.parametrize("tune", [0, 1])
 def test_matches_a_second_decoder_in_int64(arrays: dict[str, Array], tune: int) -> None:
     symbols = some_symbols(5)
-    tile, hidden, _ = coded(arrays, COEFFICIENTS, symbols, tune)
-    expected_hidden, means, indexes = Unbounded(arrays, tune).decode(symbols)
-    np.testing.assert_array_equal(hidden, expected_hidden)
+    tile = coded(arrays, COEFFICIENTS, symbols, tune)
+    hidden, means, indexes = Unbounded(arrays, tune).decode(symbols)
+    np.testing.assert_array_equal(tile.decoded[COEFFICIENTS:], hidden)
     np.testing.assert_array_equal(tile.means, means)
     np.testing.assert_array_equal(tile.indexes, indexes)
 
@@ -218,10 +222,10 @@ def test_all_layers_are_in_single_precision_and_double_gives_the_same(
     steps = (context.black, context.second, context.third, context.fourth)
     layers = [*hyper.layers, *(layer for step in steps for layer in step.layers)]
     assert {layer.dtype for layer in layers} == {np.float32}
-    single, hidden, _ = coded(arrays, COEFFICIENTS, some_symbols())
+    single = coded(arrays, COEFFICIENTS, some_symbols())
     monkeypatch.setattr("codec.coding.exact_layers.SINGLE_LIMIT", 0)
-    double, same, _ = coded(arrays, COEFFICIENTS, some_symbols())
-    np.testing.assert_array_equal(hidden, same)
+    double = coded(arrays, COEFFICIENTS, some_symbols())
+    np.testing.assert_array_equal(single.decoded, double.decoded)
     np.testing.assert_array_equal(single.means, double.means)
     np.testing.assert_array_equal(single.indexes, double.indexes)
 
@@ -230,7 +234,7 @@ def test_all_layers_are_in_single_precision_and_double_gives_the_same(
 def test_follows_the_float_network(arrays: dict[str, Array], tune: int) -> None:
     model = lively_model()
     symbols = np.clip(some_symbols(3), -50, 50)
-    tile, hidden, _ = coded(arrays, COEFFICIENTS, symbols, tune)
+    tile = coded(arrays, COEFFICIENTS, symbols, tune)
     # Where these latents are, halfway between two borders, both round to the same symbols.
     latents = torch.from_numpy((symbols + tile.means * UNIT).astype(np.float32))[None]
     with torch.no_grad():
@@ -240,6 +244,7 @@ def test_follows_the_float_network(arrays: dict[str, Array], tune: int) -> None:
         )[:, :, :ROWS, :COLUMNS]
         means, indexes = model.hyper_synthesis.predict(floats, mix)
         means, indexes = model.context(latents, means, indexes, floats, mix)
+    hidden = tile.decoded[COEFFICIENTS:]
     np.testing.assert_allclose(hidden * UNIT, floats[0].numpy(), atol=0.05)
     np.testing.assert_allclose(tile.means * UNIT, means[0].numpy(), atol=0.15)
     nearest = np.clip(np.floor(indexes[0].numpy() + 0.5), 0, 63)
