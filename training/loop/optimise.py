@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import shutil
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -15,6 +16,7 @@ from bitstream.errors import UsageError
 from codec.system.missing_extra import extra_needed_by
 
 Network = TypeVar("Network", bound=nn.Module)
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -104,3 +106,10 @@ class MovingAverage(AveragedModel, Generic[Network]):
         # It begins with the network's weights: torch would replace these at the first update.
         self.n_averaged += 1
         self.requires_grad_(False)
+
+
+def compiled(function: Function) -> Function:
+    """The function, compiled for the sizes that it meets, where there is a C++ compiler."""
+    if not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
+        return function
+    return torch.compile(function, dynamic=False)

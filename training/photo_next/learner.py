@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor
 from codec.models.photo_next.config import TUNES, quality_position
 from codec.models.photo_next.network import Forward, PhotoModel, lagrange_multiplier
 from training.data.crops import CropSampler, Pixels, load_photographs, to_tensor
-from training.loop.optimise import MovingAverage
+from training.loop.optimise import MovingAverage, compiled
 from training.loop.process_group import ALONE, ProcessGroup
 from training.loop.trainer import Learner, TrainOptions
 from training.photo.learner import FIT_BATCH, SampleNoise, photo_optimizer
@@ -37,12 +37,18 @@ def tunes(batch: int) -> Tensor:
 
 
 def rate_distortion_loss(
-    output: Forward, pixels: Tensor, position: Tensor, tune: Tensor, *, visual: float
+    output: Forward,
+    pixels: Tensor,
+    position: Tensor,
+    tune: Tensor,
+    *,
+    visual: float,
+    error_of: Callable[[Tensor, Tensor], Tensor] = visual_error,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """λ·distortion + bits per pixel, weighted so that every quality counts alike.
 
     The distortion is 255²·MSE; where the tune is "visual", the scaled `visual_error` replaces the
-    share `visual` of it, 0 .. 1.
+    share `visual` of it, 0 .. 1. `error_of` computes it.
 
     The high qualities cost tens of times the bits of the low ones; dividing by the rate
     expected at λ makes a relative saving worth the same everywhere, which is what a
@@ -54,7 +60,7 @@ def rate_distortion_loss(
     distortion = 255**2 * mse
     seen = tune == VISUAL
     if visual and seen.any():
-        error = visual_error(pixels[seen], output.reconstruction[seen])
+        error = error_of(pixels[seen], output.reconstruction[seen])
         mixed = (1 - visual) * distortion[seen] + visual * _VISUAL_SCALE * error
         distortion = distortion.masked_scatter(seen, mixed)
     expected = _REFERENCE_BPP * (lagrange / _REFERENCE_LAMBDA) ** _RATE_EXPONENT
@@ -98,6 +104,10 @@ class PhotoLearner(Learner):
             self.model.fit_scales(torch.cat(samples))
         self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = MovingAverage(self.model, preset.ema_decay)
+        self.error_of = visual_error
+        if preset.compiled:
+            self.error_of = compiled(visual_error)
+            self.model.latent_bits = compiled(self.model.latent_bits)
         self.optimizers = {preset.optimizer: photo_optimizer(self.model, preset)}
 
     def learn(self, step: int, fraction: float) -> dict[str, float]:
@@ -122,7 +132,7 @@ class PhotoLearner(Learner):
                 noise=noise,
             )
         losses, bpp, mse = rate_distortion_loss(
-            output, pixels, position, tune, visual=preset.visual
+            output, pixels, position, tune, visual=preset.visual, error_of=self.error_of
         )
         loss = losses.mean()
         loss.backward()  # type: ignore[no-untyped-call]

@@ -321,6 +321,8 @@ class PhotoModel(nn.Module):
     def __init__(self, config: PhotoConfig = PhotoConfig()) -> None:
         super().__init__()
         self.config = config
+        # Training may put a compiled one in its place.
+        self.latent_bits: Callable[[Tensor, Tensor], Tensor] = gaussian_bits
         position = torch.linspace(0, 1, config.knots)
         log_gains = -torch.log(uniform_step(lagrange_multiplier(position)))
         log_gains = log_gains[:, None].expand(config.knots, COEFFICIENTS)
@@ -428,6 +430,6 @@ class PhotoModel(nn.Module):
         noisy_hyper = round_straight_through(hyper) if hard else hyper + noise(hyper) - 0.5
         return Forward(
             reconstruction,
-            gaussian_bits(noisy, scales),
+            self.latent_bits(noisy, scales),
             logistic_bits(noisy_hyper - location, self.hyper_log_scale(mix).exp()),
         )
