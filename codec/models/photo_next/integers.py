@@ -35,8 +35,8 @@ WEIGHT_LIMIT = 63
 GAIN_BITS, GAIN_LIMIT = 6, 127
 STEP_BITS = 10
 LEVELS = 255
-BIAS_LIMIT = 2**22
-"""Of biases and shifts: with them all sums stay below 2²⁴."""
+BIAS_LIMIT, SHIFT_LIMIT = 2**22, 2**16 - 2**13
+"""With these all sums stay below 2²⁴, and those of a depthwise layer times its gain as well."""
 
 # Bits of fraction of what a layer reads.
 IMAGE_BITS, RECTIFIED_BITS, STREAM_BITS = 5, 5, 4
@@ -71,18 +71,21 @@ def block_names(config: PhotoConfig) -> list[str]:
     return [name[: -len(ending)] for name in layer_inputs(config) if name.endswith(ending)]
 
 
-def weight_exponents(weight: Floats, offsets: Floats, input_bits: int) -> Int8Array:
+def weight_exponents(
+    weight: Floats, offsets: Floats, input_bits: int, limit: int = BIAS_LIMIT
+) -> Int8Array:
     """The exponent of each output's weights, int8 (out,).
 
     weight    float (out, in, k, k)
     offsets   float (out, n), biases or shifts of each output
+    limit     of the magnitude of these as integers
 
     The smallest in which the weights fit −63 .. 63, as in training. Where weights are all but zero
-    and the offset is not, the smallest in which the offset fits `BIAS_LIMIT`.
+    and the offset is not, the smallest in which the offset fits.
     """
     largest = np.abs(weight.astype(np.float64)).max(axis=(1, 2, 3))
     offset = np.abs(offsets).max(axis=1) * 2.0**input_bits
-    exponents = np.maximum(_exponent(largest / WEIGHT_LIMIT), _exponent(offset / BIAS_LIMIT))
+    exponents = np.maximum(_exponent(largest / WEIGHT_LIMIT), _exponent(offset / limit))
     clipped: Int8Array = np.clip(exponents, LEAST_EXPONENT, LARGEST_EXPONENT).astype(np.int8)
     return clipped
 
@@ -101,10 +104,12 @@ def integer_weights(weight: Floats, exponents: Int8Array) -> Int8Array:
     return integers
 
 
-def integer_offsets(offsets: Floats, exponents: Int8Array, input_bits: int) -> Int32Array:
-    """Biases or shifts (…, out) in units of the sums, int32 of the same shape."""
+def integer_offsets(
+    offsets: Floats, exponents: Int8Array, input_bits: int, limit: int = BIAS_LIMIT
+) -> Int32Array:
+    """Biases or shifts (…, out) in units of the sums, int32 of the same shape, within ±limit."""
     units = np.exp2(exponents.astype(np.float64) - input_bits)
-    integers: Float64Array = np.clip(np.rint(offsets / units), -BIAS_LIMIT, BIAS_LIMIT)
+    integers: Float64Array = np.clip(np.rint(offsets / units), -limit, limit)
     return integers.astype(np.int32)
 
 

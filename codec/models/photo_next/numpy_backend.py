@@ -65,27 +65,32 @@ class NumpyBackend:
         return _unshuffled(values, 2)
 
 
-def render(
-    weights: SynthesisWeights,
-    pixels: Uint8Array,
-    texture: Uint8Array,
-    hundredths: int,
-    tune: int,
-) -> Int8Array:
-    """The network's output for pixels uint8 (H, W, 3): (H, W, 3), in units of half a level."""
-    backend = NumpyBackend(weights, pixels, texture, hundredths, tune)
-    rendered: Int8Array = shuffled(network(backend, weights.config), 4).transpose(1, 2, 0)
-    return rendered.astype(np.int8)
+class NumpyRenderer:
+    """See `codec.models.photo_next.synthesis.Renderer`."""
+
+    def __init__(self, weights: SynthesisWeights) -> None:
+        self._weights = weights
+
+    def __call__(
+        self, pixels: Uint8Array, texture: Uint8Array, hundredths: int, tune: int
+    ) -> Int8Array:
+        backend = NumpyBackend(self._weights, pixels, texture, hundredths, tune)
+        rendered = shuffled(network(backend, self._weights.config), 4)
+        levels: Int8Array = rendered.transpose(1, 2, 0).astype(np.int8)
+        return levels
 
 
 def shuffled(values: Float32Array, factor: int) -> Float32Array:
     """Channels (C · factor², h, w) to (C, h · factor, w · factor), as torch orders them."""
     _, height, width = values.shape
     blocks = values.reshape(-1, factor, factor, height, width).transpose(0, 3, 1, 4, 2)
-    return blocks.reshape(-1, height * factor, width * factor)
+    places: Float32Array = blocks.reshape(-1, height * factor, width * factor)
+    return places
 
 
 def _unshuffled(values: Float32Array, factor: int) -> Float32Array:
     channels, height, width = values.shape
     blocks = values.reshape(channels, height // factor, factor, width // factor, factor)
-    return blocks.transpose(0, 2, 4, 1, 3).reshape(-1, height // factor, width // factor)
+    channels_first = blocks.transpose(0, 2, 4, 1, 3)
+    merged: Float32Array = channels_first.reshape(-1, height // factor, width // factor)
+    return merged

@@ -31,7 +31,7 @@ class OnnxBackend:
 
     def image(self, factor: int) -> str:
         graph = self._graph
-        shape = [f"height_{factor}", factor, f"width_{factor}", factor, 3]
+        shape: list[int | str] = [f"height_{factor}", factor, f"width_{factor}", factor, 3]
         blocks = graph.input(f"pixels_{factor}", "uint8", shape)
         blocks = graph.node("Transpose", [blocks], attributes={"perm": (0, 2, 4, 1, 3)})
         merged = graph.constant(np.array([0, 0, 3 * factor**2], np.int64))
@@ -45,7 +45,7 @@ class OnnxBackend:
     def layer(self, name: str, values: str) -> str:
         graph, kind = self._graph, kind_of(name)
         weight = self._weights.weight(name)
-        outputs, inputs, size, _ = weight.shape
+        outputs, size = weight.shape[0], weight.shape[-1]
         if values in self._unshuffled:
             # The operator has the places before the channels, torch has them behind.
             weight = weight.reshape(outputs, -1, 4, 1, 1).swapaxes(1, 2).reshape(weight.shape)
@@ -59,8 +59,11 @@ class OnnxBackend:
         zeros = graph.constant(np.zeros(outputs, np.int8))
         return graph.node(
             "QLinearConv",
-            [values, self._one, zero_in, graph.weight(weight), scale, zeros]
-            + [self._one, zero_out, bias],
+            [
+                *(values, self._one, zero_in),
+                *(graph.weight(weight), scale, zeros),
+                *(self._one, zero_out, bias),
+            ],
             attributes={
                 "kernel_shape": (size, size),
                 "pads": (size // 2,) * 4,
@@ -85,8 +88,8 @@ class OnnxBackend:
         return name
 
 
-class OnnxSynthesis:
-    """The network as a session of ONNX Runtime."""
+class OnnxRenderer:
+    """See `codec.models.photo_next.synthesis.Renderer`: a session of ONNX Runtime."""
 
     def __init__(self, weights: SynthesisWeights) -> None:
         self._weights = weights
@@ -102,10 +105,9 @@ class OnnxSynthesis:
             if each.name.endswith(".bias")
         ]
 
-    def render(
+    def __call__(
         self, pixels: Uint8Array, texture: Uint8Array, hundredths: int, tune: int
     ) -> Int8Array:
-        """As `codec.models.photo_next.numpy_backend.render`."""
         height, width, _ = pixels.shape
         feeds: dict[str, Array] = {"texture": texture[None]}
         for factor in (4, 8):
@@ -127,6 +129,4 @@ def session(graph: Graph) -> onnxruntime.InferenceSession:
     options.log_severity_level = 3
     values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in graph.weights.values()]
     options.add_external_initializers(list(graph.weights), values)
-    return onnxruntime.InferenceSession(
-        graph.model(), options, providers=["CPUExecutionProvider"]
-    )
+    return onnxruntime.InferenceSession(graph.model(), options, providers=["CPUExecutionProvider"])

@@ -149,7 +149,7 @@ class OnnxEncoder:
 
 def _blocks(graph: Graph, size: int) -> str:
     """The pixels of blocks as float32 (h, w, size² · 3) of whole numbers."""
-    shape = [f"height_{size}", size, f"width_{size}", size, 3]
+    shape: list[int | str] = [f"height_{size}", size, f"width_{size}", size, 3]
     blocks = graph.input(f"pixels_{size}", "uint8", shape)
     blocks = graph.node("Transpose", [blocks], attributes={"perm": (0, 2, 1, 3, 4)})
     merged = graph.constant(np.array([0, 0, 3 * size**2], np.int64))
@@ -163,7 +163,7 @@ def _channels_first(graph: Graph, values: str) -> str:
 
 
 def _convolution(graph: Graph, features: str, weight: Array, bias: Array) -> str:
-    outputs, inputs, size, _ = weight.shape
+    outputs, size = weight.shape[0], weight.shape[-1]
     return graph.node(
         "Conv",
         [

@@ -5,17 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 
-from bitstream.arrays import Array, Float32Array, Int32Array, Uint8Array
-from codec.models.photo_next.config import COEFFICIENTS, PhotoConfig
-from codec.models.photo_next.onnx_backend import OnnxSynthesis
+from bitstream.arrays import Array, Int32Array, Uint8Array
+from codec.models.photo_next.config import PhotoConfig
+from codec.models.photo_next.onnx_backend import OnnxRenderer
 from codec.models.photo_next.onnx_encoder import OnnxEncoder
-from codec.models.photo_next.synthesis import (
-    SynthesisWeights,
-    inverse_transform,
-    pixels_of,
-    seen_pixels,
-    seen_texture,
-)
+from codec.models.photo_next.synthesis import SynthesisWeights, synthesize
 
 
 class Transforms:
@@ -33,18 +27,9 @@ class Transforms:
         self.analyze, self.hyper_analyze = encoder.analyze, encoder.hyper_analyze
 
     @cached_property
-    def _network(self) -> OnnxSynthesis:
-        return OnnxSynthesis(self.weights)
+    def _renderer(self) -> OnnxRenderer:
+        return OnnxRenderer(self.weights)
 
     def synthesize(self, decoded: Int32Array, hundredths: int, tune: int) -> Uint8Array:
-        """What a decoder has read, int32 (768 + hidden, h, w), to pixels uint8 (16·h, 16·w, 3).
-
-        decoded   latents in 2⁻¹⁰ quantiser steps, then the last features of the hyper-synthesis
-                  in units of 2⁻¹⁰
-        """
-        latents, hidden = decoded[:COEFFICIENTS], decoded[COEFFICIENTS:]
-        image = inverse_transform(latents, self.weights.steps(hundredths, tune))
-        texture = seen_texture(hidden)
-        return pixels_of(
-            image, self._network.render(seen_pixels(image), texture, hundredths, tune)
-        )
+        """See `codec.models.photo_next.synthesis.synthesize`."""
+        return synthesize(self.weights, self._renderer, decoded, hundredths, tune)

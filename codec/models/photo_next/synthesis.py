@@ -1,10 +1,10 @@
 """The decoder's last step in integers: latents and texture to pixels, alike on every machine.
 
 First the inverse transform, exact in float64: coefficients are whole numbers of 2⁻⁶ levels, the
-cosines of 2⁻¹², and no sum reaches 2⁵³. Then the network of `codec.models.photo_next.network`, whose
-activations have 8 bits (`codec.models.photo_next.quantised`). It is described here once, as calls of
-a `Backend`; NumPy computes it as products of matrices in float32, in which all sums are exact, and
-ONNX Runtime with its kernels for 8 bits.
+cosines of 2⁻¹², and no sum reaches 2⁵³. Then the network of `codec.models.photo_next.network`,
+whose activations have 8 bits (`codec.models.photo_next.quantised`). It is described here once, as
+calls of a `Backend`: ONNX Runtime computes it with kernels for 8 bits, NumPy and torch in float32,
+in which all sums are exact.
 """
 
 from __future__ import annotations
@@ -29,20 +29,30 @@ from bitstream.arrays import (
 from bitstream.errors import WeightsMismatchError
 from codec.coding.exact_layers import ACTIVATION_BITS, interpolate_knots
 from codec.models.photo_next.config import COEFFICIENTS, LATENT_STRIDE, PhotoConfig
+from codec.models.photo_next.integers import (
+    BIAS_LIMIT,
+    GAIN_BITS,
+    GAIN_LIMIT,
+    IMAGE_BITS,
+    RECTIFIED_BITS,
+    SHIFT_LIMIT,
+    STEP_BITS,
+    STREAM_BITS,
+    WEIGHT_LIMIT,
+)
 from codec.models.photo_next.transform import channel_order, cosine_basis
 
-WEIGHT_LIMIT, GAIN_LIMIT, SHIFT_LIMIT = 63, 127, 2**16 - 2**13
-"""With these every sum is below 2²⁴, and so is a depthwise one times its gain."""
-IMAGE_BITS, RECTIFIED_BITS, STREAM_BITS = 5, 5, 4
-"""Fraction of pixels (in 32 levels), of what a ReLU leaves, and of all other activations."""
-GAIN_BITS = 6
-OCTAVE_BITS = 10
-"""Of the logarithms of steps."""
 LEVEL_BITS = 6
 """Of coefficients and of the image of the inverse transform."""
 RENDERED_BITS = 5
 """A unit of the network's output is 2⁵ units of the image: half a level."""
 
+_LIMITS = {
+    "weight": WEIGHT_LIMIT,
+    "bias": BIAS_LIMIT,
+    "gain": GAIN_LIMIT,
+    "shift": SHIFT_LIMIT,
+}
 _BASIS_BITS = 12
 _LARGEST_COEFFICIENT = 2.0**20  # no picture has more than 2¹⁹
 _LARGEST_LEVEL = 2.0**14 - 1  # 256 levels, beyond which pixels are clipped whatever is added
@@ -134,6 +144,33 @@ def network(backend: Backend[Value], config: PhotoConfig) -> Value:
     return backend.layer("out", stage("stage_4", config.blocks_4, stream))
 
 
+class Renderer(Protocol):
+    """Computes `network` by a backend."""
+
+    def __call__(
+        self, pixels: Uint8Array, texture: Uint8Array, hundredths: int, tune: int
+    ) -> Int8Array:
+        """The correction of pixels (H, W, 3), in units of half a level: int8 (H, W, 3).
+
+        pixels    uint8 (H, W, 3), in levels: 128 is zero
+        texture   uint8 (hidden, H / 16, W / 16), in units of 2⁻⁵
+        """
+
+
+def synthesize(
+    weights: SynthesisWeights, render: Renderer, decoded: Int32Array, hundredths: int, tune: int
+) -> Uint8Array:
+    """What a decoder has read, int32 (768 + hidden, h, w), to pixels uint8 (16·h, 16·w, 3).
+
+    decoded      latents in 2⁻¹⁰ quantiser steps, then the last features of the hyper-synthesis in
+                 units of 2⁻¹⁰
+    hundredths   of the position, 100 .. 10000
+    """
+    latents, hidden = decoded[:COEFFICIENTS], decoded[COEFFICIENTS:]
+    image = inverse_transform(latents, weights.steps(hundredths, tune))
+    return pixels_of(image, render(seen_pixels(image), seen_texture(hidden), hundredths, tune))
+
+
 class SynthesisWeights:
     """The integers of the synthesis in a weights file: `synthesis.*` and `log_step`.
 
@@ -151,15 +188,15 @@ class SynthesisWeights:
                     f"weights file: {name} is {what}, expected {dtype}{list(shape)}"
                 )
             self._arrays[name.removeprefix("synthesis.")] = found
-        for name, limit in (("weight", WEIGHT_LIMIT), ("gain", GAIN_LIMIT), ("shift", SHIFT_LIMIT)):
-            for key, array in self._arrays.items():
-                if key.endswith(f".{name}") and np.abs(array.astype(np.int64)).max() > limit:
-                    raise WeightsMismatchError(
-                        f"weights file: synthesis.{key} has numbers beyond ±{limit}"
-                    )
+        for name, array in self._arrays.items():
+            limit = _LIMITS.get(name.rpartition(".")[2])
+            if limit is not None and np.abs(array.astype(np.int64)).max() > limit:
+                raise WeightsMismatchError(
+                    f"weights file: synthesis.{name} has numbers beyond ±{limit}"
+                )
 
     def weight(self, name: str) -> Array:
-        """Weights of a layer, int8 (out, in, k, k), −63 .. 63: k = 3 for a depthwise one, else 1."""
+        """Weights of a layer, int8 (out, in, k, k), −63 .. 63; k is 3 for a depthwise one."""
         return self._arrays[f"{name}.weight"]
 
     def condition(self, name: str, hundredths: int, tune: int) -> tuple[Int32Array, Float32Array]:
@@ -172,7 +209,8 @@ class SynthesisWeights:
         exponent = self._arrays[f"{name}.exponent"].astype(np.float64)
         multiplier = np.exp2(exponent - kind.inputs + kind.outputs).astype(np.float32)
         if not is_conditioned(name):
-            return self._arrays[f"{name}.bias"], multiplier
+            bias: Int32Array = self._arrays[f"{name}.bias"]  # type: ignore[assignment]
+            return bias, multiplier
         block = name.rpartition(".")[0]
         shift, gain = (
             interpolate_knots(self._arrays[f"{block}.{part}"][tune].astype(np.int32), hundredths)
@@ -184,8 +222,8 @@ class SynthesisWeights:
     def steps(self, hundredths: int, tune: int) -> Float64Array:
         """What takes latents in 2⁻¹⁰ quantiser steps to coefficients in 2⁻⁶ levels: (768,)."""
         octaves = interpolate_knots(self._arrays["log_step"][tune], hundredths)
-        mantissa = _mantissas()[octaves & (2**OCTAVE_BITS - 1)]
-        exponent = (octaves >> OCTAVE_BITS) - _MANTISSA_BITS - ACTIVATION_BITS + LEVEL_BITS
+        mantissa = _mantissas()[octaves & (2**STEP_BITS - 1)]
+        exponent = (octaves >> STEP_BITS) - _MANTISSA_BITS - ACTIVATION_BITS + LEVEL_BITS
         steps: Float64Array = mantissa * np.exp2(exponent.astype(np.float64))
         return steps
 
@@ -226,7 +264,7 @@ def _expected(config: PhotoConfig) -> dict[str, tuple[tuple[int, ...], str]]:
 @lru_cache(maxsize=1)
 def _mantissas() -> Float64Array:
     """2¹⁴ · 2^(i / 1024) to the nearest integer."""
-    fractions = np.arange(2**OCTAVE_BITS) / 2**OCTAVE_BITS
+    fractions = np.arange(2**STEP_BITS) / 2**STEP_BITS
     return np.asarray(np.rint(np.exp2(_MANTISSA_BITS + fractions)))
 
 
@@ -244,7 +282,8 @@ def _places() -> Int64Array:
     """The latent channel at each place (row frequency, colour, column frequency): (768,)."""
     channels = np.empty(COEFFICIENTS, dtype=np.int64)
     channels[channel_order()] = np.arange(COEFFICIENTS)
-    return channels.reshape(16, 16, 3).transpose(0, 2, 1).ravel()
+    places: Int64Array = channels.reshape(16, 16, 3).transpose(0, 2, 1).ravel()
+    return places
 
 
 def inverse_transform(latents: Int32Array, steps: Float64Array) -> Int16Array:
@@ -281,14 +320,16 @@ def seen_pixels(image: Int16Array) -> Uint8Array:
     """The image of `inverse_transform` in whole levels, as the network sees it: 128 is zero."""
     half = 1 << (LEVEL_BITS - 1)
     levels = (image + np.int16(half)) >> LEVEL_BITS
-    return np.clip(levels + np.int16(128), 0, 255).astype(np.uint8)
+    seen: Uint8Array = np.clip(levels + np.int16(128), 0, 255).astype(np.uint8)
+    return seen
 
 
 def seen_texture(hidden: Int32Array) -> Uint8Array:
     """Features of the hyper-synthesis in 2⁻¹⁰ as the network sees them, in units of 2⁻⁵."""
     shift = ACTIVATION_BITS - RECTIFIED_BITS
     nearest = (np.minimum(hidden, 2**20) + (1 << (shift - 1))) >> shift
-    return np.clip(nearest, 0, 255).astype(np.uint8)
+    seen: Uint8Array = np.clip(nearest, 0, 255).astype(np.uint8)
+    return seen
 
 
 def pixels_of(image: Int16Array, rendered: Int8Array) -> Uint8Array:
@@ -299,4 +340,5 @@ def pixels_of(image: Int16Array, rendered: Int8Array) -> Uint8Array:
     levels += np.int16(middle)
     np.maximum(levels, 0, out=levels)
     levels >>= LEVEL_BITS
-    return np.minimum(levels, 255).astype(np.uint8)
+    pixels: Uint8Array = np.minimum(levels, 255).astype(np.uint8)
+    return pixels

@@ -12,8 +12,10 @@ from bitstream.arrays import Array, Float32Array, Int8Array
 from bitstream.errors import WeightsMismatchError
 from codec.models.photo_next.config import COEFFICIENTS, TUNES
 from codec.models.photo_next.integers import (
+    BIAS_LIMIT,
     LARGEST_EXPONENT,
     LEAST_EXPONENT,
+    SHIFT_LIMIT,
     STREAM_BITS,
     block_names,
     float_gains,
@@ -41,14 +43,15 @@ def synthesis_arrays(model: PhotoModel) -> dict[str, Array]:
         weight, bias = _array(layer.weight), _array(layer.bias)
         offsets = bias
         block = name.removesuffix(".spatial")
+        limit = BIAS_LIMIT if block == name else SHIFT_LIMIT
         if block != name:
             # The block adds its shift to the sums anyway.
             offsets = _array(_block(model, block).shift.knots) + bias
-        exponents = weight_exponents(weight, offsets.reshape(-1, len(weight)).T, bits)
+        exponents = weight_exponents(weight, offsets.reshape(-1, len(weight)).T, bits, limit)
         arrays[f"{name}.weight"] = integer_weights(weight, exponents)
         arrays[f"{name}.exponent"] = exponents
         key = f"{name}.bias" if block == name else f"{block}.shift"
-        arrays[key] = integer_offsets(offsets, exponents, bits)
+        arrays[key] = integer_offsets(offsets, exponents, bits, limit)
     for block in block_names(model.config):
         arrays[f"{block}.gain"] = integer_gains(_array(_block(model, block).gain.knots))
     return arrays
