@@ -120,7 +120,8 @@ class Unbounded:
         """A layer on int64 (in, h, w), zeros outside."""
         weight = self.arrays[f"{name}.weight"].astype(np.int64)
         bias = interpolate_knots(self.arrays[f"{name}.bias"][self.tune], POSITION)
-        input_bits, weight_bits, limit = self.arrays[f"{name}.units"].tolist()
+        usual = np.array([10, 12, 2**22])
+        input_bits, weight_bits, limit = self.arrays.get(f"{name}.units", usual).tolist()
         values = (2 * values + 2 ** (10 - input_bits)) >> (11 - input_bits)
         values = np.clip(values, -limit, limit)
         reach = weight.shape[2] // 2
@@ -215,13 +216,17 @@ def test_matches_a_second_decoder_in_int64(arrays: dict[str, Array], tune: int) 
     np.testing.assert_array_equal(tile.indexes, indexes)
 
 
-def test_all_layers_are_in_single_precision_and_double_gives_the_same(
+def test_layers_are_in_single_precision_and_double_gives_the_same(
     arrays: dict[str, Array], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hyper, context = paths(arrays)
     steps = (context.black, context.second, context.third, context.fourth)
     layers = [*hyper.layers, *(layer for step in steps for layer in step.layers)]
-    assert {layer.dtype for layer in layers} == {np.float32}
+    linear = [id(step.linear) for step in steps if step.linear is not None]
+    assert len(linear) == 2
+    for layer in layers:
+        # Errors of latents want more than float32 holds.
+        assert layer.dtype == (np.float64 if id(layer) in linear else np.float32)
     single = coded(arrays, COEFFICIENTS, some_symbols())
     monkeypatch.setattr("codec.coding.exact_layers.SINGLE_LIMIT", 0)
     double = coded(arrays, COEFFICIENTS, some_symbols())
