@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, overload
@@ -47,10 +48,13 @@ def compress(image: ImageSource, **options: Unpack[CompressArguments]) -> bytes:
     image               Pillow image of any mode, array (height, width[, 1..4]) of uint8, path,
                         bytes of an image file, or binary file object
     quality             1 .. 100, larger is better; 75 where no other target is given
-    bpp, size, psnr     a target instead of a quality.  bpp (bits per pixel) and size (bytes) choose
-                        the largest quality whose whole file fits; psnr (dB) the smallest quality
-                        whose decoded 8-bit pixels reach it.  The search writes up to 10 files, and
-                        with an effort above 2 up to 4 more
+    bpp, size           a target instead of a quality: bits per pixel, or bytes.  It takes the
+                        largest quality whose whole file fits
+    psnr, ssimulacra2   another kind of target: dB above 0, or a score of −50 .. 100.  It takes the
+                        smallest quality whose decoded 8-bit colours reach it, gray as equal R, G
+                        and B.  The search writes up to 10 files, and with an effort above 2 up to 4
+                        more, for every target.  ssimulacra2 needs the extra "metrics", 8 pixels or
+                        more on each side, and seconds for each million pixels of every such file
     tune                what the file is to be good for, of models that can tell: "visual", for
                         eyes, or "psnr"; None (the default) takes the model's default
     model               name in the catalogue, see ``list_models``; "photo" by default.
@@ -74,7 +78,8 @@ def compress(image: ImageSource, **options: Unpack[CompressArguments]) -> bytes:
                         machines may fail to decode the file, see ``FileInfo.portable``
 
     What was converted or left out (CMYK, further frames) is logged as a warning on the logger
-    ``codec``.  Raises UsageError, InputError, ModelError.
+    ``codec``.  Raises UsageError, also where no quality meets the target, and as MissingExtraError
+    where a library is missing; InputError, ModelError.
     """
     fo = io.BytesIO()
     for notice in compress_with(CompressOptions(**options), image, fo).notices:
@@ -105,6 +110,7 @@ def compress_with(
     from codec.pictures.read import picture_from
     from codec.pipeline.quality_search import meet
 
+    started = time.perf_counter()
     picture = picture_from(
         image,
         reduce_depth=options.reduce_depth,
@@ -123,8 +129,10 @@ def compress_with(
         rate_bpp=8 * size_bytes / (picture.width * picture.height),
         quality=trial.quality,
         model_name=model.name,
-        psnr_db=trial.psnr_db,
+        psnr_db=trial.score if options.psnr is not None else None,
+        ssimulacra2=trial.score if options.ssimulacra2 is not None else None,
         trials=trial.trials,
+        elapsed_seconds=time.perf_counter() - started,
         notices=picture.notices,
     )
 

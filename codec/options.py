@@ -13,6 +13,7 @@ from typing import Any, TypedDict, TypeVar, cast
 from bitstream import UsageError, limits
 from codec.models.catalog import find_model, split_name
 from codec.models.spec import ModelSpec
+from codec.system.missing_extra import missing
 
 PathName = str | os.PathLike[str]
 Region = tuple[int, int, int, int]
@@ -21,6 +22,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 DEFAULT_QUALITY = 75.0
 DEVICES = ("auto", "cpu", "openvino", "cuda")
 MAX_SEED = 2**63 - 1
+SSIMULACRA2_RANGE = (-50, 100)
+"""Targets: 100 is an unchanged picture, and below −50 scores say nothing."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,8 @@ class CompressOptions:
     """The keyword arguments of ``codec.compress``, which describes them.
 
     NumPy's scalars become Python's numbers.  Raises UsageError for values out of range or two
-    targets at once, UnknownModelError.
+    targets at once, MissingExtraError for a target whose library is not installed,
+    UnknownModelError.
     """
 
     quality: float | None = None
@@ -37,6 +41,7 @@ class CompressOptions:
     bpp: float | None = None
     size: int | None = None
     psnr: float | None = None
+    ssimulacra2: float | None = None
     tune: str | None = None
     strip: bool = False
     reduce_depth: bool = False
@@ -46,7 +51,7 @@ class CompressOptions:
     checkpoint: PathName | None = None
 
     def __post_init__(self) -> None:
-        targets = ("quality", "bpp", "size", "psnr")
+        targets = ("quality", "bpp", "size", "psnr", "ssimulacra2")
         given = [name for name in targets if getattr(self, name) is not None]
         if len(given) > 1:
             raise UsageError(f"{' and '.join(given)} were given, expected only one of them")
@@ -55,10 +60,19 @@ class CompressOptions:
         if self.quality is not None and not 1 <= self.quality <= 100:
             raise UsageError(f"quality {self.quality:g} was given, expected 1 .. 100")
         for name in given:
-            if getattr(self, name) <= 0:
+            if name != "ssimulacra2" and getattr(self, name) <= 0:
                 raise UsageError(
                     f"{name} {getattr(self, name):g} was given, expected a positive number"
                 )
+        if self.ssimulacra2 is not None:
+            low, high = SSIMULACRA2_RANGE
+            if not low <= self.ssimulacra2 <= high:
+                raise UsageError(
+                    f"ssimulacra2 {self.ssimulacra2:g} was given, expected {low} .. {high}"
+                )
+            error = missing("The target ssimulacra2", "ssimulacra2")
+            if error is not None:
+                raise error
         _replace(self, "effort", check_integer("effort", self.effort, 1, 9))
         for name in ("strip", "reduce_depth", "apply_orientation"):
             _replace(self, name, _check_switch(name, getattr(self, name)))
@@ -146,6 +160,7 @@ class CompressArguments(TypedDict, total=False):
     bpp: float | None
     size: int | None
     psnr: float | None
+    ssimulacra2: float | None
     tune: str | None
     strip: bool
     reduce_depth: bool

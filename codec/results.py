@@ -1,6 +1,6 @@
 """What the library returns beside bytes and images: frozen dataclasses.  Imports no torch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from bitstream import ChunkInfo, Header, Scan
@@ -18,7 +18,10 @@ class Compression:
     rate_bpp     bits of the whole file per pixel
     quality      1 .. 100, asked for or found
     psnr_db      of the decoded 8-bit colours, if a target PSNR was asked for
+    ssimulacra2  of the same, up to 100, if a target of it was asked for
     trials       files that were written to meet a target
+    elapsed_seconds   of wall time, from reading the image to writing the file, with loading the
+                 model and every trial; informative only, and no part of equality
     notices      sentences on what was converted or left out
     """
 
@@ -29,7 +32,9 @@ class Compression:
     quality: float
     model_name: str
     psnr_db: float | None
+    ssimulacra2: float | None
     trials: int
+    elapsed_seconds: float = field(compare=False)
     notices: tuple[str, ...]
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -155,7 +156,11 @@ def as_record(
     error = outcome.error
     result = {field.name: None for field in dataclasses.fields(result_type)}
     if outcome.result is not None:
-        result = dataclasses.asdict(outcome.result)
+        # JSON has no infinity: the PSNR of a file that gives back its picture unchanged is null.
+        result = {
+            key: None if isinstance(value, float) and math.isinf(value) else value
+            for key, value in dataclasses.asdict(outcome.result).items()
+        }
     return {
         "input": name,
         **more,

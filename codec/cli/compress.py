@@ -62,6 +62,14 @@ def compress(
     psnr: Annotated[
         float | None, typer.Option("--psnr", help="Smallest file that reaches this PSNR in dB.")
     ] = None,
+    ssimulacra2: Annotated[
+        float | None,
+        typer.Option(
+            "--ssimulacra2",
+            help="Smallest file that reaches this SSIMULACRA2, -50 .. 100; needs the extra "
+            "metrics.",
+        ),
+    ] = None,
     tune: Annotated[
         str | None,
         typer.Option(
@@ -115,6 +123,7 @@ def compress(
         bpp=bpp,
         size=None if size is None else parse_size(size),
         psnr=psnr,
+        ssimulacra2=ssimulacra2,
         tune=tune,
         strip=strip,
         reduce_depth=reduce_depth,
@@ -169,6 +178,12 @@ def _is_image(path: Path) -> bool:
 def _summary(done: "Compression") -> str:
     text = f"{done.width}×{done.height}  {done.size_bytes:,} bytes  {done.rate_bpp:.3f} bpp  "
     if find_model(split_name(done.model_name)[0]).variants:
-        return f"{text}{done.model_name}, bound to this machine"
-    text += f"quality {done.quality:g}"
-    return text if done.psnr_db is None else f"{text}  {done.psnr_db:.2f} dB"
+        text += f"{done.model_name}, bound to this machine"
+    else:
+        text += f"quality {done.quality:g}"
+    text += f"  {done.elapsed_seconds:.2f} s"
+    if done.psnr_db is not None:
+        text += f"  {done.psnr_db:.2f} dB"
+    if done.ssimulacra2 is not None:
+        text += f"  SSIMULACRA2 {done.ssimulacra2:.2f}"
+    return text

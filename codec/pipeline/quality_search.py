@@ -1,13 +1,13 @@
 """The quality that meets a target, found on real bytes.
 
-Size and PSNR both grow with quality, so the answer is where one of them crosses the target.  The
-search keeps a bracket and places the next trial by false position; when the same end stays twice,
-its residual is halved (the Illinois algorithm: Dowell and Jarratt, BIT 11, 1971), so that both
-ends move.
+Sizes and scores, which are PSNR and SSIMULACRA2, grow with quality, so the answer is where one of
+them crosses the target.  The search keeps a bracket and places the next trial by false position;
+when the same end stays twice, its residual is halved (the Illinois algorithm: Dowell and Jarratt,
+BIT 11, 1971), so that both ends move.
 
 A model that searches its symbols at an effort takes many times as long for a file.  The quality is
 then found with files of one pass, and a few files of the whole effort follow: what the effort
-changes, in the logarithm of the size or in decibels, hardly depends on the quality, so that the
+changes, in the logarithm of the size or in the score, hardly depends on the quality, so that the
 curve of the first files, moved by it, predicts where the next one belongs.
 """
 
@@ -21,17 +21,79 @@ from bitstream import UsageError, container_from_bytes, container_to_bytes
 from bitstream.arrays import Float64Array, Uint8Array
 from codec.models.base import LoadedModel
 from codec.options import CompressOptions
+from codec.pictures import similarity
 from codec.pictures.picture import Picture
 from codec.pipeline import encode
 from codec.pipeline.decode import decompress_container
+from codec.system.missing_extra import missing
 
 MAX_TRIALS = 10
 MAX_EFFORT_TRIALS = 4
 _LOWEST, _HIGHEST = 100, 10_000  # quality in hundredths, as the header stores it
 _MAX_BYTES = 2**62
 _CLOSE_SIZE = 0.001  # stop when this share of the budget, or less, is left over
-_CLOSE_DB = 0.005
-_SAMPLES_AT_ONCE = 2**22  # of a picture, for its error
+
+
+@dataclass(frozen=True)
+class Score:
+    """What the decoded picture of a file can be asked to reach.
+
+    title           for messages
+    unit            for messages: " dB", or nothing
+    measure         original and decoded pixels, uint8 (h, w, 1 or 3) of one shape, to a number that
+                    is larger the more alike they are
+    residual        from the score of a file and the target to a number, near to a straight line of
+                    the quality, that is 0 at the target and rises with the score
+    close           a file whose residual is less than this above 0 ends the search
+    smallest_side   in pixels: smaller pictures have no score
+    modules         of `EXTRAS` that it imports
+    """
+
+    title: str
+    unit: str
+    measure: Callable[[Uint8Array, Uint8Array], float]
+    residual: Callable[[float, float], float]
+    close: float
+    smallest_side: int = 1
+    modules: tuple[str, ...] = ()
+
+    def check(self, picture: Picture) -> None:
+        """Raise UsageError for a picture without this score, MissingExtraError without a library.
+
+        Options are checked where they are made, which may be on another machine.
+        """
+        for module in self.modules:
+            error = missing(self.title, module)
+            if error is not None:
+                raise error
+        if min(picture.height, picture.width) < self.smallest_side:
+            raise UsageError(
+                f"the image has {picture.width}×{picture.height} pixels, but {self.title} needs "
+                f"{self.smallest_side} on each side: give another target, or a quality"
+            )
+
+
+def _decibels_above(reached: float, goal: float) -> float:
+    return reached - goal
+
+
+def _share_of_loss_above(reached: float, goal: float) -> float:
+    # A quality more takes away about 3 % of what lacks to 100.  The score flattens out towards it,
+    # its logarithm hardly does; counted from 101, that of 100 is finite.
+    return math.log((101 - goal) / (101 - reached))
+
+
+# At usual qualities, either margin is about a thousandth of the bytes.
+PSNR = Score("PSNR", " dB", similarity.psnr_db, _decibels_above, close=0.005)
+SSIMULACRA2 = Score(
+    "SSIMULACRA2",
+    "",
+    similarity.ssimulacra2,
+    _share_of_loss_above,
+    close=0.001,
+    smallest_side=similarity.SSIMULACRA2_SMALLEST_SIDE,
+    modules=("ssimulacra2",),
+)
 
 
 @dataclass(frozen=True)
@@ -40,13 +102,13 @@ class Trial:
 
     quality   1 .. 100
     data      all of its bytes
-    psnr_db   of its decoded 8-bit colours, where it was measured
+    score     of its decoded 8-bit colours, where a score was the target; PSNR in dB
     trials    how many files were written to find this one
     """
 
     quality: float
     data: bytes
-    psnr_db: float | None = None
+    score: float | None = None
     trials: int = 1
 
 
@@ -59,7 +121,13 @@ def meet(
     """Return the file that the options ask for.
 
     progress   called with the share of an effort's search that is done, up to 1
+
+    Raises UsageError where no quality meets the target, and for a picture too small for its score.
     """
+    score, goal = (SSIMULACRA2, options.ssimulacra2)
+    if goal is None:
+        score, goal = (PSNR, options.psnr)
+    score.check(picture)
 
     def writer(effort: int, progress: Callable[[float], None]) -> Callable[[float], bytes]:
         def write(quality: float) -> bytes:
@@ -76,23 +144,23 @@ def meet(
 
         return write
 
-    def psnr_db(data: bytes) -> float:
+    def reached(data: bytes) -> float:
         # Decoded from the bytes, so that the figure is that of the file.
         decoded = decompress_container(container_from_bytes(data), model)
-        return _psnr_db(picture.pixels, decoded.pixels)
+        return score.measure(picture.pixels, decoded.pixels)
 
     limit_bytes = options.size
     if options.bpp is not None:
         # No file has as many bytes as the cap, which a large number of bits would exceed.
         limit_bytes = int(min(options.bpp * picture.width * picture.height / 8, _MAX_BYTES))
-    if limit_bytes is None and options.psnr is None:
+    if limit_bytes is None and goal is None:
         quality = round(options.asked_quality, 2)
         return Trial(quality, writer(options.effort, progress)(quality))
     write_fast, write_best = writer(1, lambda share: None), None
     if encode.searches(model, options.effort):
         write_best = writer(options.effort, _in_turn(progress))
-    if options.psnr is not None:
-        return smallest_reaching(write_fast, psnr_db, options.psnr, write_best)
+    if goal is not None:
+        return smallest_reaching(write_fast, score, reached, goal, write_best)
     return largest_within(write_fast, max(limit_bytes or 1, 1), write_best)
 
 
@@ -106,15 +174,6 @@ def _in_turn(progress: Callable[[float], None]) -> Callable[[float], None]:
         finished += share >= 1
 
     return report
-
-
-def _psnr_db(a: Uint8Array, b: Uint8Array) -> float:
-    """PSNR over all samples of all channels, peak 255."""
-    squared_error, rows = 0, max(1, _SAMPLES_AT_ONCE // a[0].size)
-    for top in range(0, len(a), rows):
-        difference = a[top : top + rows].astype(np.int32) - b[top : top + rows]
-        squared_error += int(np.square(difference, out=difference).sum(dtype=np.int64))
-    return 10 * math.log10(255**2 * a.size / squared_error) if squared_error else math.inf
 
 
 def largest_within(
@@ -146,14 +205,16 @@ def largest_within(
 
 def smallest_reaching(
     compress: Callable[[float], bytes],
-    psnr_db: Callable[[bytes], float],
-    goal_db: float,
+    score: Score,
+    reached: Callable[[bytes], float],
+    goal: float,
     compress_best: Callable[[float], bytes] | None = None,
 ) -> Trial:
-    """Return the file of the smallest quality found whose PSNR is at least ``goal_db``.
+    """Return the file of the smallest quality found whose score is at least ``goal``.
 
     compress        from a quality to a complete file
-    psnr_db         of the decoded 8-bit pixels of a file, in decibels
+    score           which one it is
+    reached         the score of a file's decoded 8-bit pixels
     compress_best   the same as ``compress`` with more effort: files are its, if one reaches it
 
     Writes at most ``MAX_TRIALS`` files, and ``MAX_EFFORT_TRIALS`` with more effort.  Raises
@@ -161,16 +222,16 @@ def smallest_reaching(
     """
 
     def gap(data: bytes) -> tuple[float, float]:
-        reached_db = psnr_db(data)
-        return reached_db - goal_db, reached_db
+        found = reached(data)
+        return score.residual(found, goal), found
 
     def complaint(trial: Trial) -> str:
         return (
-            f"at quality 100 the PSNR is {trial.psnr_db:.2f} dB, but the target is "
-            f"{goal_db:g} dB: give a smaller target"
+            f"at quality 100 the {score.title} is {trial.score:.2f}{score.unit}, but the target "
+            f"is {goal:g}{score.unit}: give a smaller target"
         )
 
-    return _search(compress, compress_best, gap, complaint, side=-1, tolerance=_CLOSE_DB)
+    return _search(compress, compress_best, gap, complaint, side=-1, tolerance=score.close)
 
 
 _Point = tuple[float, Trial]
@@ -187,7 +248,7 @@ def _search(
 ) -> Trial:
     """The file of the quality that just meets a target.
 
-    gap         residual of a file, which rises with quality, and its PSNR where it was measured
+    gap         residual of a file, which rises with quality, and its score where it was measured
     complaint   message about the file at the end of the range, where that misses the target
     side        1: residuals up to 0 meet the target, and the highest quality is wanted; −1:
                 residuals from 0 on, and the lowest quality
@@ -197,8 +258,8 @@ def _search(
     def attempt(hundredths: int, write: Callable[[float], bytes] = compress) -> _Point:
         quality = hundredths / 100
         data = write(quality)
-        residual, reached_db = gap(data)
-        return residual, Trial(quality, data, reached_db)
+        residual, score = gap(data)
+        return residual, Trial(quality, data, score)
 
     def is_met(point: _Point) -> bool:
         return side * point[0] <= 0

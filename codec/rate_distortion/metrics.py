@@ -7,29 +7,22 @@ back the PSNR exactly, on any machine.  Sets are compared by the features of the
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from importlib.util import find_spec
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from bitstream.arrays import Float64Array, Uint8Array
 from bitstream.errors import UsageError
+from codec.pictures import similarity
+from codec.pictures.similarity import PEAK, SSIMULACRA2_SMALLEST_SIDE
 from codec.rate_distortion.array_checks import finite_array
-from codec.system.missing_extra import EXTRAS, MissingExtraError
-
-PEAK = 255
-"""Largest sample value: the peak in PSNR."""
+from codec.system.missing_extra import MissingExtraError, missing
 
 MS_SSIM_SMALLEST_SIDE = 161
 """Five scales with an 11-sample window: (11 − 1) · 2⁴ + 1 samples on the shorter side."""
-
-SSIMULACRA2_SMALLEST_SIDE = 8
-"""Smaller pictures have not even the first of its scales."""
 
 
 def _check_pair(original: Uint8Array, decoded: Uint8Array) -> None:
@@ -51,9 +44,7 @@ def squared_error(original: Uint8Array, decoded: Uint8Array) -> int:
     Raises `UsageError` when shape or dtype differ from that.
     """
     _check_pair(original, decoded)
-    # 255² · 3 samples fit int32 for any one row of up to 11,000 pixels; the sum runs in int64.
-    difference = original.astype(np.int32) - decoded
-    return int(np.sum(difference * difference, dtype=np.int64))
+    return similarity.squared_error(original, decoded)
 
 
 def mse(original: Uint8Array, decoded: Uint8Array) -> float:
@@ -110,17 +101,7 @@ def ssimulacra2(original: Uint8Array, decoded: Uint8Array) -> float | None:
     METRICS["ssimulacra2"].require()
     if min(original.shape[:2]) < SSIMULACRA2_SMALLEST_SIDE:
         return None
-    from ssimulacra2 import compute_ssimulacra2
-
-    return float(compute_ssimulacra2(*(_as_file(pixels) for pixels in (original, decoded))))
-
-
-def _as_file(pixels: Uint8Array) -> io.BytesIO:
-    # The library opens files by Pillow; this format costs no compression.
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PPM")
-    file.seek(0)
-    return file
+    return similarity.ssimulacra2(original, decoded)
 
 
 @dataclass(frozen=True)
@@ -156,8 +137,9 @@ class Metric:
     def missing(self) -> MissingExtraError | None:
         """The error that names the first library that is not installed; None where all are."""
         for module in self.modules:
-            if find_spec(module) is None:
-                return MissingExtraError(self.title, *EXTRAS[module])
+            error = missing(self.title, module)
+            if error is not None:
+                return error
         return None
 
     def require(self) -> None:

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -73,6 +74,16 @@ def extra_needed_by(purpose: str, extra: str | None = None) -> Iterator[None]:
             raise
         library, usual = EXTRAS[module]
         raise MissingExtraError(purpose, library, extra or usual) from error
+
+
+def missing(purpose: str, module: str) -> MissingExtraError | None:
+    """The error for a module of `EXTRAS` that is not installed; None where it is.
+
+    purpose   as of `extra_needed_by`
+
+    Nothing is imported, so that an option can be refused at once, before the library is needed.
+    """
+    return None if find_spec(module) else MissingExtraError(purpose, *EXTRAS[module])
 
 
 def install_command(extra: str) -> str:

@@ -114,6 +114,16 @@ NEEDS_AN_EXTRA: dict[str, tuple[list[str] | str, str]] = {
     "rd with MS-SSIM": (
         ["rd", "photo.png", "--codecs", "jpeg", "--ms-ssim", "-o", "y"], "metrics",
     ),
+    "rd with SSIMULACRA2": (
+        ["rd", "photo.png", "--codecs", "jpeg", "--metric", "psnr,ssimulacra2", "-o", "y"],
+        "metrics",
+    ),
+    "compress to an SSIMULACRA2": (
+        ["compress", "photo.png", "--ssimulacra2", "60", "-o", "x.calo"], "metrics",
+    ),
+    "compress to an SSIMULACRA2, from Python": (
+        "import codec; codec.compress('photo.png', ssimulacra2=60)", "metrics",
+    ),
     "rd with JPEG XL": (["rd", "photo.png", "--codecs", "jxl", "-o", "z"], "bench"),
     "plot": (["plot", "ladder.json", "-o", "ladder.svg"], "plot"),
     "a checkpoint of CompressAI": (

@@ -13,8 +13,12 @@ from PIL import Image
 
 import codec
 from bitstream import container_from_bytes, container_to_bytes
+from codec.api import compress_with
+from codec.options import CompressOptions
 from codec.pictures.picture import Picture
 from codec.pictures.read import picture_from
+from codec.rate_distortion import ssimulacra2
+from codec.system.missing_extra import MissingExtraError
 
 pytestmark = pytest.mark.usefixtures("tiny_weights")
 
@@ -44,9 +48,12 @@ def test_bytes_and_file_object_agree(photograph: Pixels, coded: bytes, tmp_path:
         quality=90.0,
         model_name="photo",
         psnr_db=None,
+        ssimulacra2=None,
         trials=1,
+        elapsed_seconds=done.elapsed_seconds,
         notices=(),
     )
+    assert 0 < done.elapsed_seconds < 600
     path = tmp_path / "x.calo"
     path.write_bytes(coded)
     for source in (coded, bytearray(coded), memoryview(coded), path, str(path), io.BytesIO(coded)):
@@ -168,6 +175,64 @@ def test_psnr_target_holds_on_decoded_pixels(photograph: Pixels) -> None:
     assert done.quality < 100
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+def test_ssimulacra2_target_holds_on_decoded_pixels(photograph: Pixels, mode: str) -> None:
+    pytest.importorskip("ssimulacra2")
+    image = Image.fromarray(photograph).convert(mode)
+    colours = image.convert("RGB")
+    if mode == "RGBA":
+        image.putalpha(Image.linear_gradient("L").resize(image.size))
+
+    def score(data: bytes) -> float:
+        # Alpha is lossless and is left out, as it is for PSNR; gray counts as three equal channels.
+        decoded = codec.decompress(data).convert("RGB")
+        found = ssimulacra2(np.asarray(colours), np.asarray(decoded))
+        assert found is not None
+        return found
+
+    worst, best = (score(codec.compress(image, quality=quality)) for quality in (1, 100))
+    goal = (best + worst) / 2
+    buffer = io.BytesIO()
+    done = codec.compress_to_file(image, buffer, ssimulacra2=goal)
+    assert done.ssimulacra2 == pytest.approx(score(buffer.getvalue()), abs=1e-9)
+    assert goal <= score(buffer.getvalue())
+    assert 1 < done.quality < 100
+    assert done.psnr_db is None
+    assert score(codec.compress(image, quality=max(1, done.quality - 3))) < goal
+    assert codec.compress(image, ssimulacra2=goal) == buffer.getvalue()
+    with pytest.raises(
+        codec.UsageError, match=r"at quality 100 the SSIMULACRA2 is .* target is 99"
+    ):
+        codec.compress(image, ssimulacra2=99)
+
+
+def test_a_picture_without_a_score_is_refused_before_it_is_coded(
+    photograph: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ssimulacra2")
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise AssertionError("a file was written")
+
+    monkeypatch.setattr("codec.pipeline.encode.compress_picture", refuse)
+    for pixels in (photograph[:7], photograph[:, :7], photograph[:1, :1]):
+        with pytest.raises(codec.UsageError, match="SSIMULACRA2 needs 8 on each side"):
+            codec.compress(pixels, ssimulacra2=10)
+    # A worker may lack the library although the machine that made the options has it.
+    options = CompressOptions(ssimulacra2=10)
+    monkeypatch.setattr("codec.system.missing_extra.find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match="SSIMULACRA2 needs the library ssimulacra2"):
+        compress_with(options, photograph, io.BytesIO())
+
+
+def test_ssimulacra2_target_names_its_extra_before_the_image_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("codec.system.missing_extra.find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"The target ssimulacra2 .* 'metrics'"):
+        codec.compress("/does/not/exist.png", ssimulacra2=80)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -180,6 +245,11 @@ def test_psnr_target_holds_on_decoded_pixels(photograph: Pixels) -> None:
         ({"bpp": 0}, "bpp 0"),
         ({"size": -1}, "size -1"),
         ({"psnr": float("inf")}, "finite"),
+        ({"ssimulacra2": float("nan")}, "finite"),
+        ({"ssimulacra2": "80"}, "finite"),
+        ({"ssimulacra2": 100.5}, r"ssimulacra2 100\.5 was given, expected -50 \.\. 100"),
+        ({"ssimulacra2": -51}, "ssimulacra2 -51"),
+        ({"psnr": 30, "ssimulacra2": 80}, "psnr and ssimulacra2"),
         ({"effort": 0}, "effort 0"),
         ({"effort": 10}, "effort 10"),
         ({"effort": 1.0}, "effort 1.0"),

@@ -83,6 +83,18 @@ def test_there_and_back(folder: Path) -> None:
             assert np.array_equal(np.asarray(image), codec.decompress(source, as_="numpy"))
 
 
+def test_a_score_as_target(folder: Path) -> None:
+    pytest.importorskip("ssimulacra2")
+    with Image.open("photos/a.png") as image:
+        image.convert("L").save("gray.png")  # which the untrained model codes well
+    done, failed = compress_files(["gray.png", "photos/a.png"], "packed", ssimulacra2=80)
+    assert done.result is not None
+    assert done.result.ssimulacra2 is not None
+    assert done.result.ssimulacra2 >= 80
+    assert isinstance(failed.error, UsageError)
+    assert "give a smaller target" in str(failed.error)
+
+
 @pytest.mark.parametrize("kind", ["threads", "processes"])
 def test_executors_write_the_same_files(folder: Path, kind: str) -> None:
     paths = [*sorted(Path("photos").glob("*.png")), Path("photos/gone.png")]

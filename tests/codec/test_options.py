@@ -71,7 +71,7 @@ def test_numbers_of_numpy_and_torch_become_pythons() -> None:
     values = (options.quality, options.effort, options.noise_seed, options.strip)
     assert values == (30.5, 2, 2**63 - 1, True)
     assert [type(value) for value in values] == [float, int, int, bool]
-    for name in ("bpp", "size", "psnr"):
+    for name in ("bpp", "size", "psnr", "ssimulacra2"):
         value = getattr(CompressOptions(**{name: np.int16(40)}), name)
         assert (value, type(value)) == (40, int)
     again = DecompressOptions(
@@ -89,7 +89,7 @@ def test_numbers_of_numpy_and_torch_become_pythons() -> None:
 
 @pytest.mark.parametrize("value", NO_NUMBERS, ids=lambda value: type(value).__name__)
 def test_what_is_no_finite_number_is_a_usage_error(value: Any) -> None:
-    for name in ("quality", "bpp", "size", "psnr", "effort", "noise_seed"):
+    for name in ("quality", "bpp", "size", "psnr", "ssimulacra2", "effort", "noise_seed"):
         if value is None and name != "effort":
             continue  # which is how to ask for none
         with pytest.raises(UsageError, match=name):

@@ -16,6 +16,7 @@ from codec import loading
 from codec.cli.demo import load_picture
 from codec.models.photo.coder import PhotoCoder, coded_position
 from codec.models.weights_files import WEIGHTS_FOLDER
+from codec.rate_distortion import ssimulacra2
 from codec.rate_distortion.user_code.adapters import SHIPPED, load_decoder
 
 Pixels = npt.NDArray[np.uint8]
@@ -80,6 +81,25 @@ def test_quality_is_monotone_in_bytes_and_psnr(photo: Pixels) -> None:
     assert errors[-1] > 38
     # The lowest quality is for thumbnails, the highest for the eye's last doubt.
     assert 8 * sizes[0] / photo[:, :, 0].size < 0.2
+
+
+@pytest.mark.usefixtures("coder")
+@pytest.mark.parametrize("goal", [60, 80])
+def test_a_score_is_reached_and_a_lower_quality_misses_it(photo: Pixels, goal: float) -> None:
+    pytest.importorskip("ssimulacra2")
+    part = np.ascontiguousarray(photo[:128, :160])
+    data = io.BytesIO()
+    done = codec.compress_to_file(part, data, ssimulacra2=goal)
+    decoded = codec.decompress(data.getvalue(), as_="numpy")
+    found = ssimulacra2(part, decoded)
+    assert found is not None
+    assert found == done.ssimulacra2
+    assert goal <= found < goal + 0.5
+    # On so small a picture a step of quality may move the score by half a point either way.
+    lower = codec.compress(part, quality=done.quality - 3)
+    missed = ssimulacra2(part, codec.decompress(lower, as_="numpy"))
+    assert missed is not None
+    assert missed < goal
 
 
 @pytest.mark.usefixtures("coder")

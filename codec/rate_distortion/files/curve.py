@@ -25,8 +25,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from codec.pictures.similarity import PEAK
 from codec.rate_distortion.errors import reading
-from codec.rate_distortion.metrics import METRICS, PEAK, psnr_from_mse_db
+from codec.rate_distortion.metrics import METRICS, psnr_from_mse_db
 
 DISTORTION = "mean squared error over the R, G and B samples of 8-bit pixels"
 RATE = "bits of the whole file per pixel; each file was decoded again"

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import signal
 import stat
 import sys
@@ -45,7 +46,7 @@ def test_there_and_back_with_default_names(folder: Path) -> None:
     result = run("compress", "photo.png")
     size = Path("photo.calo").stat().st_size
     assert result.stdout.startswith("photo.png -> photo.calo  64×48  ")
-    assert f"{size:,} bytes" in result.stdout
+    assert re.search(rf"  {size:,} bytes  [\d.]+ bpp  quality 75  [\d.]+ s\n$", result.stdout)
     assert result.stderr == ""
     Path("photo.png").rename("kept.png")
     run("decompress", "photo.calo")
@@ -214,7 +215,8 @@ def test_options_reach_the_codec(folder: Path) -> None:
     assert codec.inspect("a.calo").rate_bpp <= 4
     run("compress", "photo.png", "--size", "1.5KiB", "-o", "b.calo")
     assert Path("b.calo").stat().st_size <= 1536
-    assert " dB" in run("compress", "photo.png", "--psnr", "15", "-o", "c.calo").stdout
+    stdout = run("compress", "photo.png", "--psnr", "15", "-o", "c.calo").stdout
+    assert re.search(r" s  [\d.]+ dB\n$", stdout)
     run("decompress", "a.calo", "-o", "part.png", "--region", "1,2,10,20")
     with Image.open("part.png") as image:
         assert image.size == (10, 20)
@@ -230,6 +232,23 @@ def test_options_reach_the_codec(folder: Path) -> None:
     assert "--reduce-depth" in run("compress", "deep.png", code=3).stderr
     result = run("compress", "deep.png", "--reduce-depth")
     assert "notice: deep.png: mode I;16 was reduced to 8 bits" in result.stderr
+
+
+def test_a_score_is_printed_where_it_was_the_target(folder: Path) -> None:
+    pytest.importorskip("ssimulacra2")
+    stdout = run("compress", "photo.png", "--ssimulacra2", "-3.5", "-o", "f.calo").stdout
+    assert re.search(r" s  SSIMULACRA2 -?[\d.]+\n$", stdout)
+    result = run("compress", "photo.png", "--ssimulacra2", "99", "-o", "g.calo", code=2)
+    assert "at quality 100 the SSIMULACRA2 is" in result.stderr
+    result = run("compress", "sub/small.png", "--ssimulacra2", "9", "-o", "g.calo", code=2)
+    assert "5×9 pixels, but SSIMULACRA2 needs 8 on each side" in result.stderr
+    result = run("compress", "photo.png", "--ssimulacra2", "101", "-o", "g.calo", code=2)
+    assert "ssimulacra2 101 was given, expected -50 .. 100" in result.stderr
+    assert not Path("g.calo").exists()
+    # Of several files, those that are too small fail alone.
+    result = run("compress", "photo.png", "sub/small.png", "--ssimulacra2", "0", code=1)
+    assert "1 of 2 files failed" in result.stderr
+    assert Path("photo.calo").exists()
 
 
 def test_alpha_needs_a_format_that_has_it(folder: Path) -> None:

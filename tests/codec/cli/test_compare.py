@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 import codec
 from codec.cli import app
 from codec.rate_distortion import metrics
+from codec.system import missing_extra
 
 pytestmark = pytest.mark.usefixtures("tiny_weights")
 
@@ -93,7 +94,7 @@ def test_perceptual_measures(folder: Path, photograph: Any) -> None:
 
 
 def test_measures_that_are_not_installed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "find_spec", lambda name: None)
+    monkeypatch.setattr(missing_extra, "find_spec", lambda name: None)
     result = run("a.png", "a.calo")
     assert "PSNR" in result.stdout
     assert result.stderr.count("install the extra 'metrics'") == 2

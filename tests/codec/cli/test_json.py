@@ -1,6 +1,8 @@
 """The keys of --json: programs depend on them, so that they change with a release only."""
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from codec.cli import app
+from codec.pipeline import quality_search
+from codec.pipeline.quality_search import PSNR
 
 pytestmark = pytest.mark.usefixtures("tiny_weights")
 
@@ -32,17 +36,19 @@ def test_compress_and_decompress(folder: Path) -> None:
     (good, bad) = run("compress", "photo.png", "gone.png", "--json", code=1)["files"]
     keys = [
         *FILE_KEYS, "size_bytes", "width", "height", "rate_bpp", "quality", "model_name",
-        "psnr_db", "trials", "notices",
+        "psnr_db", "ssimulacra2", "trials", "elapsed_seconds", "notices",
     ]  # fmt: skip
     assert list(good) == list(bad) == keys
     size = Path("photo.calo").stat().st_size
+    assert good.pop("elapsed_seconds") > 0
     assert good == {
         "input": "photo.png", "output": "photo.calo", "ok": True, "error": None,
         "error_type": None, "size_bytes": size, "width": 64, "height": 48,
         "rate_bpp": 8 * size / (64 * 48), "quality": 75.0, "model_name": "photo",
-        "psnr_db": None, "trials": 1, "notices": [],
+        "psnr_db": None, "ssimulacra2": None, "trials": 1, "notices": [],
     }  # fmt: skip
     assert (bad["ok"], bad["error_type"], bad["size_bytes"]) == (False, "InputError", None)
+    assert bad["elapsed_seconds"] is None
 
     (done,) = run("decompress", "photo.calo", "-o", "x.png", "--json")["files"]
     assert done == {
@@ -50,6 +56,27 @@ def test_compress_and_decompress(folder: Path) -> None:
         "width": 64, "height": 48, "channels": 3, "has_alpha": False, "format": "PNG",
         "notices": [],
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("option", "goal", "key"), [("--psnr", 26, "psnr_db"), ("--ssimulacra2", 2, "ssimulacra2")]
+)
+def test_a_target_is_in_the_output(folder: Path, option: str, goal: float, key: str) -> None:
+    if key == "ssimulacra2":
+        pytest.importorskip("ssimulacra2")
+    (done,) = run("compress", "photo.png", option, str(goal), "--json")["files"]
+    (other,) = {"psnr_db", "ssimulacra2"} - {key}
+    assert goal <= done[key] < goal + 3
+    assert done[other] is None
+    found = run("compare", "photo.png", "photo.calo", "--metrics", "psnr,ssimulacra2", "--json")
+    assert found[key] == pytest.approx(done[key], abs=1e-9)
+
+
+def test_a_perfect_file_has_no_psnr_in_json(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    perfect = replace(PSNR, measure=lambda original, decoded: math.inf)
+    monkeypatch.setattr(quality_search, "PSNR", perfect)
+    (done,) = run("compress", "photo.png", "--psnr", "90", "--json")["files"]
+    assert (done["ok"], done["quality"], done["psnr_db"]) == (True, 1, None)
 
 
 def test_inspect_verify_and_models(folder: Path) -> None:

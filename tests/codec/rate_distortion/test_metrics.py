@@ -10,6 +10,7 @@ import pytest
 from bitstream.arrays import Uint8Array
 from bitstream.errors import UsageError
 from codec.rate_distortion import MissingExtraError, metrics
+from codec.system import missing_extra
 from tests.codec.rate_distortion.made_up_pictures import photo_like
 
 
@@ -45,7 +46,7 @@ def test_other_shapes_and_types_are_refused(other: Uint8Array) -> None:
 
 
 def test_ms_ssim_without_the_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "find_spec", lambda name: None)
+    monkeypatch.setattr(missing_extra, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match="pytorch-msssim"):
         metrics.ms_ssim(flat(0), flat(0))
 

@@ -1,0 +1,66 @@
+"""How alike two pictures are, as a viewer gets them: 8-bit values of the colours, without alpha.
+
+Both scores are larger the more alike the pictures are.  The search for a target asks for them, and
+so does the measurement of other codecs (`codec.rate_distortion.metrics`).
+"""
+
+from __future__ import annotations
+
+import io
+import math
+
+import numpy as np
+from PIL import Image
+
+from bitstream.arrays import Uint8Array
+from codec.system.missing_extra import extra_needed_by
+
+PEAK = 255
+"""Largest sample value: the peak in PSNR."""
+
+SSIMULACRA2_SMALLEST_SIDE = 8
+"""Smaller pictures have not even the first of its scales."""
+
+_SAMPLES_AT_ONCE = 2**22  # of a picture, for its error
+
+
+def squared_error(original: Uint8Array, decoded: Uint8Array) -> int:
+    """Sum of squared differences over all samples of two uint8 (h, w, c): an exact integer.
+
+    Both are of one shape, which is not checked.
+    """
+    total, rows = 0, max(1, _SAMPLES_AT_ONCE // original[0].size)
+    for top in range(0, len(original), rows):
+        difference = original[top : top + rows].astype(np.int32) - decoded[top : top + rows]
+        total += int(np.square(difference, out=difference).sum(dtype=np.int64))
+    return total
+
+
+def psnr_db(original: Uint8Array, decoded: Uint8Array) -> float:
+    """PSNR over all samples of two uint8 (h, w, c), peak 255, in dB; infinite for equal ones.
+
+    Both are of one shape, which is not checked.
+    """
+    error = squared_error(original, decoded)
+    return 10 * math.log10(PEAK**2 * original.size / error) if error else math.inf
+
+
+def ssimulacra2(original: Uint8Array, decoded: Uint8Array) -> float:
+    """SSIMULACRA2 of two uint8 (h, w, 1 or 3) in sRGB, gray as equal R, G and B: at most 100.
+
+    Equal pictures have 100.  Computed by the library of that name, which takes seconds for each
+    million pixels.  Both are of one shape, with 8 pixels or more on each side, which is not
+    checked.  Raises MissingExtraError without the library.
+    """
+    with extra_needed_by("SSIMULACRA2"):
+        from ssimulacra2 import compute_ssimulacra2
+
+    return float(compute_ssimulacra2(*(_as_file(pixels) for pixels in (original, decoded))))
+
+
+def _as_file(pixels: Uint8Array) -> io.BytesIO:
+    # The library opens files by Pillow, and repeats gray; this format costs no compression.
+    file = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(file, "PPM")
+    file.seek(0)
+    return file
