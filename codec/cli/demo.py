@@ -49,7 +49,8 @@ def demo(
     """Compress a photograph and show what it costs.
 
     It is compressed at four qualities and decoded again. Each file stands beside the JPEG and the
-    WebP whose size is nearest. The photograph comes with the package, so this works offline;
+    WebP whose size is nearest, with its PSNR, and its SSIMULACRA2 where the extra metrics is
+    installed. The photograph comes with the package, so this works offline;
     nothing but the output folder is written.
     """
     from codec.rate_distortion import find_codec
@@ -124,12 +125,15 @@ def _print_table(picture: str, original: NDArray[np.uint8], groups: list[list[De
     from rich.console import Console
     from rich.table import Table
 
-    from codec.rate_distortion import psnr_db
+    from codec.rate_distortion.metrics import METRICS
 
+    # Without the extra metrics, SSIMULACRA2 is left out: the demonstration needs no extra.
+    measures = [METRICS[name] for name in ("psnr", "ssimulacra2")]
+    measures = [measure for measure in measures if measure.missing() is None]
     height, width = original.shape[:2]
     table = Table(title=f"{picture}, {width}×{height}, {original.size:,} bytes of pixels")
     table.add_column("codec")
-    for heading in ("setting", "bytes", "bpp", "PSNR in dB"):
+    for heading in ("setting", "bytes", "bpp", *(measure.label for measure in measures)):
         table.add_column(heading, justify="right")
     for group in groups:
         for rank, file in enumerate(group):
@@ -138,7 +142,7 @@ def _print_table(picture: str, original: NDArray[np.uint8], groups: list[list[De
                 file.setting,
                 f"{len(file.data):,}",
                 f"{8 * len(file.data) / (width * height):.3f}",
-                f"{psnr_db(original, file.pixels):.2f}",
+                *(f"{measure.measure(original, file.pixels):.2f}" for measure in measures),
                 style="bold" if rank == 0 else None,
                 end_section=rank == len(group) - 1,
             )

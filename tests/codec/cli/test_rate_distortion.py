@@ -72,6 +72,43 @@ def test_rd_json_has_stable_keys(picture_folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("fake_photo")
+def test_rd_json_of_two_metrics_has_both(picture_folder: Path, tmp_path: Path) -> None:
+    for library in ("bjontegaard", "ssimulacra2"):
+        pytest.importorskip(library)
+    out = tmp_path / "o"
+    _, stdout, _ = call(
+        "rd", picture_folder, "--codecs", "photo,webp", "--metric", "psnr,ssimulacra2", "-o", out,
+        "--json",
+    )  # fmt: skip
+    summary = json.loads(stdout)
+    points = [point for curve in summary["curves"] for point in curve["points"]]
+    assert all(set(point) == {
+        "setting", "mean_bpp", "mean_psnr_db", "psnr_of_mean_mse_db", "mean_ms_ssim",
+        "mean_ssimulacra2",
+    } for point in points)  # fmt: skip
+    shared = {
+        "reference", "test", "data_set", "method", "rate_range_bpp", "bd_rate_percent", "overlap",
+        "per_image_mean_percent", "per_image_count", "image_count",
+    }  # fmt: skip
+    of_psnr, of_score = summary["bd_rates"][:2], summary["bd_rates"][2:]
+    assert [delta["test"] for delta in of_psnr] == [delta["test"] for delta in of_score]
+    assert all(set(delta) == shared | {"low_db", "high_db"} for delta in of_psnr)
+    assert all(set(delta) == shared | {"metric", "low", "high"} for delta in of_score)
+    assert all(delta["per_image_count"] == 2 for delta in of_score)
+    # The files hold every picture's own scores, and the columns of the table their means.
+    content = json.loads((out / "rd.json").read_text())
+    assert all(
+        len(point["ssimulacra2"]) == len(point["psnr_db"]) == 2
+        for curve in content["curves"]
+        for point in curve["points"]
+    )
+    header, first, *_ = (out / "rd.csv").read_text().splitlines()
+    row = dict(zip(header.split(","), first.split(","), strict=True))
+    assert float(row["mean_ssimulacra2"]) == points[0]["mean_ssimulacra2"]
+    assert float(row["mean_psnr_db"]) == points[0]["mean_psnr_db"]
+
+
+@pytest.mark.usefixtures("fake_photo")
 def test_rd_leaves_out_what_it_cannot_measure_and_says_so(
     picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,7 +156,7 @@ def test_rd_at_equal_ssimulacra2(
     assert ">SSIMULACRA2" in picture.read_text()
     with pytest.raises(UsageError, match="metric 'vmaf' is unknown"):
         call("rd", picture_folder, "--metric", "vmaf", "-o", out, "-f")
-    monkeypatch.setattr("codec.rate_distortion.metrics.find_spec", lambda name: None)
+    monkeypatch.setattr("codec.system.missing_extra.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match="install the extra 'metrics'"):
         call("rd", picture_folder, "--metric", "psnr,ssimulacra2", "-o", out, "-f")
 
@@ -145,6 +182,7 @@ def test_demo_writes_pictures_and_a_table(tmp_path: Path) -> None:
     status, stdout, _ = call("demo", "-o", out, "--picture", "chelsea")
     assert status == 0
     assert "PSNR in dB" in stdout
+    assert "SSIMULACRA2" in stdout
     names = {path.name for path in out.iterdir()}
     assert {"chelsea.png", "chelsea-q75.calo", "chelsea-q75.png"} <= names
     assert {"chelsea-q75-nearest.jpg", "chelsea-q75-nearest.webp"} <= names
@@ -152,6 +190,17 @@ def test_demo_writes_pictures_and_a_table(tmp_path: Path) -> None:
         assert (back.size, back.mode) == (original.size, original.mode)
     with pytest.raises(OutputError, match="-f"):
         call("demo", "-o", out, "--picture", "chelsea")
+
+
+@pytest.mark.usefixtures("fake_photo")
+def test_demo_without_the_extra_shows_psnr_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("codec.system.missing_extra.find_spec", lambda name: None)
+    status, stdout, stderr = call("demo", "-o", tmp_path, "--picture", "chelsea")
+    assert (status, stderr) == (0, "")
+    assert "PSNR in dB" in stdout
+    assert "SSIMULACRA2" not in stdout
 
 
 def test_photographs_of_the_demo() -> None:
