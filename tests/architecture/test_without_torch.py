@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from codec.system.missing_extra import EXTRAS, WITH_PYTORCH, extra_needed_by, install_command
+from tests.codec.models.photo_next.tiny import write_tiny_weights
 from tests.codec.tiny import photographs
 
 if sys.version_info >= (3, 11):
@@ -74,6 +75,17 @@ WORKS: dict[str, list[str] | str] = {
     "compress to a size": ["compress", "photo.png", "--size", "2KiB", "-o", "d.calo"],
     "compress to a rate": ["compress", "photo.png", "--bpp", "3", "-o", "e.calo"],
     "decompress": ["decompress", "a.calo", "-o", "back.png"],
+    "compress with the second photo model": [
+        "compress",
+        "-m",
+        "photo-next",
+        "--tune",
+        "psnr",
+        "photo.png",
+        "-o",
+        "g.calo",
+    ],
+    "decompress a file of it": ["decompress", "g.calo", "-o", "g.png"],
     "inspect": ["inspect", "a.calo"],
     "verify": ["verify", "a.calo"],
     "compare": ["compare", "photo.png", "a.calo"],
@@ -148,7 +160,7 @@ def run_without_extras(folder: Path, cases: list[list[str] | str]) -> list[Any]:
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
-        "CALOTYPE_WEIGHTS": str(ROOT / "tests" / "golden"),
+        "CALOTYPE_WEIGHTS": os.pathsep.join(map(str, (ROOT / "tests" / "golden", folder / "next"))),
     }
     done = subprocess.run(
         [sys.executable, "-c", WORK],
@@ -168,6 +180,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, s
     """Exit code, output and error of every case."""
     folder = tmp_path_factory.mktemp("base")
     Image.fromarray(photographs(count=1, side=64)[0]).save(folder / "photo.png")
+    write_tiny_weights(folder / "next")
     golden = ROOT / "tests" / "golden"
     (folder / "draw.calo").write_bytes((golden / "draw-v1.calo").read_bytes())
     (folder / "photo.calo").write_bytes((golden / "photo-v1.calo").read_bytes())

@@ -8,6 +8,7 @@ PHOTO = ModelSpec(
     "photo-next",
     "photographs: the successor of photo, which is being trained",
     "codec.models.photo_next.coder:load_photo",
+    needs_torch=False,
     tunes=TUNES,
 )
 MODELS = (PHOTO,)

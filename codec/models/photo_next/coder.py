@@ -114,6 +114,8 @@ class Transforms(Protocol):
 class PhotoCoder:
     """The photo model, loaded. See `codec.models.base.LoadedModel` for the methods.
 
+    transforms  the networks on the device: in ONNX Runtime on a processor, else in torch. All draw
+                the same pixels
     arrays      those of the weights file
     device      "cpu", "cuda", or a device of torch
     tune        what it codes for, see `TUNES`
@@ -148,7 +150,7 @@ class PhotoCoder:
         )
         self._device = str(device)
         keep_freed_memory()
-        self.transforms: Transforms = self.torch_transforms
+        self.transforms: Transforms = self._transforms()
         self._by_tune = {tune: self}  # which all of them share
         self._take(tune)
 
@@ -167,6 +169,13 @@ class PhotoCoder:
             other._take(tune)
             self._by_tune[tune] = other
         return self._by_tune[tune]
+
+    def _transforms(self) -> Transforms:
+        if self._device == "cpu":
+            from codec.models.photo_next import runtime
+
+            return runtime.Transforms(self.arrays, self.config)
+        return self.torch_transforms
 
     @cached_property
     def torch_transforms(self) -> TorchTransforms:

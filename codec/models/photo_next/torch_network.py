@@ -9,12 +9,13 @@ import torch
 from torch import nn
 
 from bitstream.arrays import Array, Float32Array, Int32Array, Uint8Array
-from codec.coding.exact_layers import ACTIVATION_BITS
-from codec.models.layers import fill, to_levels
-from codec.models.photo_next.config import COEFFICIENTS, PhotoConfig
+from codec.models.layers import fill
+from codec.models.photo_next.config import PhotoConfig
 from codec.models.photo_next.fixed_point import restore
 from codec.models.photo_next.network import PhotoModel
+from codec.models.photo_next.synthesis import SynthesisWeights, synthesize
 from codec.models.photo_next.synthesis_arrays import restore_synthesis
+from codec.models.photo_next.torch_backend import TorchRenderer
 
 PREFIX = "network."
 EXACT = ("synthesis", "hyper_synthesis", "context", "log_step")
@@ -38,10 +39,7 @@ def read_model(arrays: Mapping[str, Array], config: PhotoConfig) -> PhotoModel:
 
 
 class TorchTransforms:
-    """See `codec.models.photo_next.coder.Transforms`.
-
-    Symbols do not depend on it. Its pixels may differ by a level from those of integers: the
-    inverse transform computes in float32.
+    """See `codec.models.photo_next.coder.Transforms`. Pixels are those of every other device.
 
     Raises `WeightsMismatchError` for arrays that do not fit the sizes.
     """
@@ -50,6 +48,8 @@ class TorchTransforms:
         self, arrays: Mapping[str, Array], config: PhotoConfig, device: torch.device
     ) -> None:
         self.device = device
+        self._weights = SynthesisWeights(arrays, config)
+        self._render = TorchRenderer(self._weights, device)
         model = read_model(arrays, config)
         self.network: PhotoModel = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -68,18 +68,11 @@ class TorchTransforms:
             self.network.hyper_analyze(self._tensor(latents), self._mix(hundredths, tune))
         )
 
-    @torch.inference_mode()
     def synthesize(self, decoded: Int32Array, hundredths: int, tune: int) -> Uint8Array:
         """Decoded latents and hidden features (768 + hidden, h, w) to uint8 (16·h, 16·w, 3)."""
-        values = self._tensor(decoded).float() * 2.0**-ACTIVATION_BITS
-        values = values.contiguous(memory_format=torch.channels_last)
-        latents, hidden = values[:, :COEFFICIENTS], values[:, COEFFICIENTS:]
-        mix = self._mix(hundredths, tune)
-        images = self.network.synthesize(latents, hidden, mix, rounded=True)
-        # nan_to_num: a hostile but well-formed file may overflow; its pixels stay defined.
-        return to_levels(images.nan_to_num_(0, 1, 0).clamp_(0, 1))
+        return synthesize(self._weights, self._render, decoded, hundredths, tune)
 
-    def _tensor(self, array: Float32Array | Int32Array) -> torch.Tensor:
+    def _tensor(self, array: Float32Array) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)[None]
 
     def _mix(self, hundredths: int, tune: int) -> torch.Tensor:

@@ -188,6 +188,22 @@ def test_any_payload_is_refused_or_decodes_to_pixels(
     assert pixels.shape == (16 * height, 16 * width, 3)
 
 
+def test_torch_draws_the_same_pixels_of_the_same_file(coder: PhotoCoder) -> None:
+    latents = coder.analyze(photographs(1)[0], 60)
+    payloads = coder.encode_tile(latents, 60)
+    decoded = coder.decode_tile(payloads, 8, 8, 60)
+    torch_transforms = coder.torch_transforms
+    position = coder.position(60)
+    drawn = torch_transforms.synthesize(decoded, position, coder.tune_number)
+    np.testing.assert_array_equal(drawn, coder.synthesize(decoded, 60))
+    found = torch_transforms.analyze(photographs(1)[0], position, coder.tune_number)
+    np.testing.assert_allclose(found, latents, atol=2e-3, rtol=1e-4)
+    hyper = torch_transforms.hyper_analyze(latents, position, coder.tune_number)
+    np.testing.assert_array_equal(
+        np.rint(hyper), coder.decode_symbols(payloads, 8, 8, 60).hyper_latents
+    )
+
+
 def test_tunes_differ_and_are_the_same_object_each_time() -> None:
     coder = tiny_coder()
     assert coder.tune == "visual"
