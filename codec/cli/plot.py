@@ -124,6 +124,10 @@ def _plot_codecs(
             measured = ", ".join(sorted({curve.codec for curve in curves}))
             raise UsageError(f"no curve of {', '.join(missing)} in the files; there are {measured}")
         curves = [curve for curve in curves if curve.codec in wanted]
+    if all(point.mean_score(metric) is None for curve in curves for point in curve.points):
+        raise UsageError(
+            f"no curve was measured with {metric}: measure again by calotype rd --metric {metric}"
+        )
     published = [] if anchors is None else lines_of_anchors(anchors, anchor, metric=metric)
     picture = picture_of_curves(
         curves,

@@ -97,7 +97,8 @@ def rd(
     data_set = name or (images[0].resolve().stem if len(images) == 1 else "pictures")
     curves = _measure(chosen, usable, data_set, jobs=jobs, metrics=metrics)
     deltas = _bd_rates(curves, reference, metrics, range_bpp, notices)
-    _write(output, curves, deltas, drawings)
+    left_out = _write(output, curves, deltas, drawings, notices)
+    written = [path for path in written if path not in left_out]
     if html:
         _write_page(output / "rd.html", chosen, usable, curves, deltas, reference, metrics)
     notices += early
@@ -222,16 +223,27 @@ def _write(
     curves: list[OperationalCurve],
     deltas: list[BdRate],
     drawings: dict[Path, str],
-) -> None:
+    notices: list[str],
+) -> list[Path]:
+    """Write all results but the page; return the drawings that would be empty, with a notice."""
     from codec.rate_distortion import curves_to_csv, write_result
     from codec.rate_distortion.files.result_file import write_text
+    from codec.rate_distortion.metrics import METRICS
     from codec.rate_distortion.report.figure import draw_picture
     from codec.rate_distortion.report.lines import picture_of_curves
 
     write_result(output / "rd.json", curves, {"bd_rates": [one.to_json() for one in deltas]})
     write_text(output / "rd.csv", curves_to_csv(curves))
+    left_out: list[Path] = []
     for path, metric in drawings.items():
-        draw_picture(picture_of_curves(curves, metric=metric, title=_title(curves)), path)
+        picture = picture_of_curves(curves, metric=metric, title=_title(curves))
+        if picture.lines:
+            draw_picture(picture, path)
+            continue
+        left_out.append(path)
+        low, high = picture.x_limits
+        notices.append(f"no {path.name}: no {METRICS[metric].title} within {low:g}–{high:g} bpp")
+    return left_out
 
 
 def _write_page(

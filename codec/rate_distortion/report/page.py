@@ -70,7 +70,7 @@ def report_page(
     return _page(
         title,
         [
-            *map(svg_of, drawings),
+            *(svg_of(drawing) for drawing in drawings if drawing.lines),
             _READOUT,
             "<p>Means over the pictures; every rate is that of real files, which were decoded "
             "again. Click a name to hide its line.</p>",

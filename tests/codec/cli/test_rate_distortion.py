@@ -72,6 +72,24 @@ def test_rd_json_has_stable_keys(picture_folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("fake_photo")
+def test_rd_keeps_what_it_measured_where_there_is_nothing_to_draw(tmp_path: Path) -> None:
+    for library in ("matplotlib", "ssimulacra2"):
+        pytest.importorskip(library)
+    # Too small for a score, and every file has more than 2 bits per pixel.
+    Image.new("RGB", (6, 6), (9, 99, 199)).save(tmp_path / "small.png")
+    out = tmp_path / "out"
+    arguments = ("rd", tmp_path / "small.png", "--codecs", "photo", "--html", "-o", out)
+    status, stdout, stderr = call(*arguments, "--metric", "psnr,ssimulacra2")
+    assert status == 0
+    assert sorted(path.name for path in out.iterdir()) == ["rd.csv", "rd.html", "rd.json"]
+    assert ".svg" not in stdout
+    assert "notice: no rd-ssimulacra2.svg: no SSIMULACRA2 within 0–2 bpp" in stderr
+    assert "<svg" not in (out / "rd.html").read_text("utf-8")
+    with pytest.raises(UsageError, match="measured with ms-ssim: measure again by calotype rd"):
+        call("plot", out / "rd.json", "-o", tmp_path / "x.svg", "--metric", "ms-ssim")
+
+
+@pytest.mark.usefixtures("fake_photo")
 def test_rd_json_of_two_metrics_has_both(picture_folder: Path, tmp_path: Path) -> None:
     for library in ("bjontegaard", "ssimulacra2"):
         pytest.importorskip(library)
