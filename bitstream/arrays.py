@@ -6,6 +6,7 @@ import numpy.typing as npt
 Array = npt.NDArray[np.generic]
 BoolArray = npt.NDArray[np.bool_]
 Uint8Array = npt.NDArray[np.uint8]
+Uint16Array = npt.NDArray[np.uint16]
 Uint32Array = npt.NDArray[np.uint32]
 Uint64Array = npt.NDArray[np.uint64]
 Int8Array = npt.NDArray[np.int8]

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import onnxruntime
 
-from bitstream.arrays import Array, Float32Array, Uint8Array
+from bitstream.arrays import Array, Float32Array, Uint8Array, Uint16Array
 from codec.models.photo_next.config import COEFFICIENTS, LATENT_STRIDE, PhotoConfig
 from codec.models.photo_next.onnx_backend import session
 from codec.models.photo_next.onnx_writer import Graph
@@ -31,16 +31,22 @@ class OnnxEncoder:
             for name, array in arrays.items()
             if name.startswith("network.")
         }
+        self._analyses: dict[str, onnxruntime.InferenceSession] = {}
 
-    def analyze(self, pixels: Uint8Array, hundredths: int, tune: int) -> Float32Array:
-        """Pixels uint8 (16·h, 16·w, 3) to latents float32 (768, h, w) in quantiser steps."""
+    def analyze(self, pixels: Uint8Array | Uint16Array, hundredths: int, tune: int) -> Float32Array:
+        """Pixels (16·h, 16·w, 3) to latents float32 (768, h, w) in quantiser steps.
+
+        pixels   uint8, or uint16 of which 65535 is white
+        """
         height, width, _ = pixels.shape
         gain = np.exp(self._vector("log_gain", hundredths, tune))
         feeds: dict[str, Array] = {"gain": gain[None, :, None, None]}
         for size in (8, LATENT_STRIDE):
             feeds[f"pixels_{size}"] = pixels.reshape(height // size, size, width // size, size, 3)
-        latents: Float32Array = self._run(self._analysis, feeds, hundredths, tune)
-        return latents
+        kind = pixels.dtype.name
+        if kind not in self._analyses:
+            self._analyses[kind] = self._analysis(kind, int(np.iinfo(pixels.dtype).max))
+        return self._run(self._analyses[kind], feeds, hundredths, tune)
 
     def hyper_analyze(self, latents: Float32Array, hundredths: int, tune: int) -> Float32Array:
         """Latents (768, h, w) in quantiser steps to unrounded hyper-latents (Z, ⌈h/4⌉, ⌈w/4⌉)."""
@@ -76,14 +82,14 @@ class OnnxEncoder:
     def _values(self, name: str) -> Float32Array:
         return self._arrays[name].astype(np.float32)
 
-    @cached_property
-    def _analysis(self) -> onnxruntime.InferenceSession:
+    def _analysis(self, kind: str, white: int) -> onnxruntime.InferenceSession:
+        """The analysis of pixels of a type, whose largest number is `white`."""
         graph, config = Graph(), self.config
-        # Pixels come as whole numbers 0 .. 255, and the networks take them as x / 255 − 1/2.
+        # Pixels come as whole numbers, and the networks take them as x / white − 1/2.
         coefficients = filters()
-        matrix = np.ascontiguousarray(coefficients.T / 255).astype(np.float32)
+        matrix = np.ascontiguousarray(coefficients.T / white).astype(np.float32)
         offset = (-0.5 * coefficients.sum(axis=1)).astype(np.float32)
-        blocks = _blocks(graph, LATENT_STRIDE)
+        blocks = _blocks(graph, kind, LATENT_STRIDE)
         linear = graph.node("MatMul", [blocks, graph.weight(matrix)])
         linear = graph.node("Add", [linear, graph.constant(offset)])
         linear = _channels_first(graph, linear)
@@ -92,8 +98,8 @@ class OnnxEncoder:
         # Of a block the places come first and the channels last, of torch the other way round.
         places = stem.reshape(-1, 3, 64).swapaxes(1, 2).reshape(stem.shape)
         bias = self._values("analysis.stem.bias") - 0.5 * stem.sum(axis=(1, 2, 3))
-        pixels = _channels_first(graph, _blocks(graph, 8))
-        features = _convolution(graph, pixels, places / 255, bias)
+        pixels = _channels_first(graph, _blocks(graph, kind, 8))
+        features = _convolution(graph, pixels, places / white, bias)
         features = self._stage(graph, "analysis.stage_8", config.encoder_blocks_8, features)
         features = self._down(graph, "analysis.down", features)
         merged = self._layer(graph, "analysis.merge", linear)
@@ -147,10 +153,10 @@ class OnnxEncoder:
         return _convolution(graph, features, places, self._values(f"{name}.bias"))
 
 
-def _blocks(graph: Graph, size: int) -> str:
+def _blocks(graph: Graph, kind: str, size: int) -> str:
     """The pixels of blocks as float32 (h, w, size² · 3) of whole numbers."""
     shape: list[int | str] = [f"height_{size}", size, f"width_{size}", size, 3]
-    blocks = graph.input(f"pixels_{size}", "uint8", shape)
+    blocks = graph.input(f"pixels_{size}", kind, shape)
     blocks = graph.node("Transpose", [blocks], attributes={"perm": (0, 2, 1, 3, 4)})
     merged = graph.constant(np.array([0, 0, 3 * size**2], np.int64))
     return graph.node("Cast", [graph.node("Reshape", [blocks, merged])], attributes={"to": 1})

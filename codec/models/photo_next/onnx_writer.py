@@ -18,7 +18,7 @@ IR_VERSION, OPSET = 9, 17
 CONTRIBUTED = "com.microsoft"
 
 # Types of elements, as the format numbers them.
-_TYPES = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6, "int64": 7}
+_TYPES = {"float32": 1, "uint8": 2, "int8": 3, "uint16": 4, "int32": 6, "int64": 7}
 _INT, _STRING, _INTS = 2, 3, 7  # types of attributes
 _EXTERNAL = 1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 
-from bitstream.arrays import Array, Int32Array, Uint8Array
+from bitstream.arrays import Array, Int32Array, Uint8Array, Uint16Array
 from codec.models.photo_next.config import PhotoConfig
 from codec.models.photo_next.onnx_backend import OnnxRenderer
 from codec.models.photo_next.onnx_encoder import OnnxEncoder
@@ -30,6 +30,8 @@ class Transforms:
     def _renderer(self) -> OnnxRenderer:
         return OnnxRenderer(self.weights)
 
-    def synthesize(self, decoded: Int32Array, hundredths: int, tune: int) -> Uint8Array:
+    def synthesize(
+        self, decoded: Int32Array, hundredths: int, tune: int, *, deep: bool = False
+    ) -> Uint8Array | Uint16Array:
         """See `codec.models.photo_next.synthesis.synthesize`."""
-        return synthesize(self.weights, self._renderer, decoded, hundredths, tune)
+        return synthesize(self.weights, self._renderer, decoded, hundredths, tune, deep=deep)

@@ -25,6 +25,7 @@ from bitstream.arrays import (
     Int32Array,
     Int64Array,
     Uint8Array,
+    Uint16Array,
 )
 from bitstream.errors import WeightsMismatchError
 from codec.coding.exact_layers import ACTIVATION_BITS, interpolate_knots
@@ -158,17 +159,25 @@ class Renderer(Protocol):
 
 
 def synthesize(
-    weights: SynthesisWeights, render: Renderer, decoded: Int32Array, hundredths: int, tune: int
-) -> Uint8Array:
-    """What a decoder has read, int32 (768 + hidden, h, w), to pixels uint8 (16·h, 16·w, 3).
+    weights: SynthesisWeights,
+    render: Renderer,
+    decoded: Int32Array,
+    hundredths: int,
+    tune: int,
+    *,
+    deep: bool = False,
+) -> Uint8Array | Uint16Array:
+    """What a decoder has read, int32 (768 + hidden, h, w), to pixels (16·h, 16·w, 3).
 
     decoded      latents in 2⁻¹⁰ quantiser steps, then the last features of the hyper-synthesis in
                  units of 2⁻¹⁰
     hundredths   of the position, 100 .. 10000
+    deep         whether pixels are uint16, 0 .. 65535, instead of uint8
     """
     latents, hidden = decoded[:COEFFICIENTS], decoded[COEFFICIENTS:]
     image = inverse_transform(latents, weights.steps(hundredths, tune))
-    return pixels_of(image, render(seen_pixels(image), seen_texture(hidden), hundredths, tune))
+    rendered = render(seen_pixels(image), seen_texture(hidden), hundredths, tune)
+    return deep_pixels_of(image, rendered) if deep else pixels_of(image, rendered)
 
 
 class SynthesisWeights:
@@ -334,11 +343,27 @@ def seen_texture(hidden: Int32Array) -> Uint8Array:
 
 def pixels_of(image: Int16Array, rendered: Int8Array) -> Uint8Array:
     """The image of `inverse_transform`, corrected by the network's output (H, W, 3): uint8."""
-    middle = (255 << (LEVEL_BITS - 1)) + (1 << (LEVEL_BITS - 1))
-    levels = rendered.astype(np.int16) << RENDERED_BITS
-    levels += image  # of 16 bits: 256 + 64 + 128 levels are less than 512
-    levels += np.int16(middle)
-    np.maximum(levels, 0, out=levels)
+    levels = _corrected(image, rendered)
+    levels += np.int16(1 << (LEVEL_BITS - 1))
     levels >>= LEVEL_BITS
     pixels: Uint8Array = np.minimum(levels, 255).astype(np.uint8)
     return pixels
+
+
+def deep_pixels_of(image: Int16Array, rendered: Int8Array) -> Uint16Array:
+    """As `pixels_of`, of 16 bits: 257 to a level."""
+    white = 255 << LEVEL_BITS
+    levels = np.minimum(_corrected(image, rendered), white).astype(np.int32)
+    levels *= 65535
+    levels += white // 2
+    levels //= white
+    return levels.astype(np.uint16)
+
+
+def _corrected(image: Int16Array, rendered: Int8Array) -> Int16Array:
+    """The sum of both in units of 2⁻⁶ levels, not centred, at least 0."""
+    levels = rendered.astype(np.int16) << RENDERED_BITS
+    levels += image  # of 16 bits: 256 + 64 + 128 levels are less than 512
+    levels += np.int16(255 << (LEVEL_BITS - 1))
+    corrected: Int16Array = np.maximum(levels, 0, out=levels)
+    return corrected

@@ -18,6 +18,7 @@ from codec.models.photo_next.onnx_backend import OnnxRenderer
 from codec.models.photo_next.synthesis import (
     Renderer,
     SynthesisWeights,
+    deep_pixels_of,
     inverse_transform,
     kind_of,
     network,
@@ -45,7 +46,8 @@ def random_arrays(config: PhotoConfig, *, extreme: bool = False) -> dict[str, Ar
     for name in layer_inputs(config):
         shape = arrays[f"{name}.weight"].shape
         weight = rng.integers(-63, 64, shape)
-        arrays[f"{name}.weight"] = (63 * np.sign(weight) if extreme else weight).astype(np.int8)
+        chosen = np.sign(weight) * 63 if extreme else weight
+        arrays[f"{name}.weight"] = np.asarray(chosen, np.int8)
         fan_in = shape[1] * shape[2] * shape[3]
         # Sums of so many products keep the spread of what they are sums of.
         spread = -5 - round(np.log2(fan_in) / 2)
@@ -207,6 +209,16 @@ def test_the_correction_is_added_and_clipped() -> None:
     image = np.array([-16383, -8160, 0, 0, 8160, 16383], dtype=np.int16).reshape(1, -1, 1)
     rendered = np.array([-128, 0, 0, 3, 0, 127], dtype=np.int8).reshape(1, -1, 1)
     assert pixels_of(image, rendered).ravel().tolist() == [0, 0, 128, 129, 255, 255]
+
+
+def test_deep_pixels_are_the_same_levels_with_more_bits() -> None:
+    rng = np.random.default_rng(6)
+    image = rng.integers(-9000, 9000, (40, 50, 3)).astype(np.int16)
+    rendered = rng.integers(-128, 128, (40, 50, 3)).astype(np.int8)
+    exact = (image / 64 + rendered / 2 + 127.5).clip(0, 255) * 257
+    assert np.abs(deep_pixels_of(image, rendered) - exact).max() <= 0.5
+    coarse = np.abs(pixels_of(image, rendered) * 257.0 - exact)
+    assert coarse.max() <= 128.5
 
 
 @pytest.mark.parametrize(
