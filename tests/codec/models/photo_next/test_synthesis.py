@@ -46,15 +46,15 @@ def random_arrays(config: PhotoConfig, *, extreme: bool = False) -> dict[str, Ar
     for name in layer_inputs(config):
         shape = arrays[f"{name}.weight"].shape
         weight = rng.integers(-63, 64, shape)
-        chosen = np.sign(weight) * 63 if extreme else weight
+        chosen = 63 * np.sign(weight) if extreme else weight
         arrays[f"{name}.weight"] = np.asarray(chosen, np.int8)
         fan_in = shape[1] * shape[2] * shape[3]
         # Sums of so many products keep the spread of what they are sums of.
         spread = -5 - round(np.log2(fan_in) / 2)
-        exponent = rng.integers(spread - 1, spread + 1, shape[0])
+        exponent = rng.integers(spread - 1, spread + 1, shape[:1])
         arrays[f"{name}.exponent"] = exponent.astype(np.int8)
         if f"{name}.bias" in arrays:
-            arrays[f"{name}.bias"] = rng.integers(-3000, 3000, shape[0]).astype(np.int32)
+            arrays[f"{name}.bias"] = rng.integers(-3000, 3000, shape[:1]).astype(np.int32)
     for name in block_names(config):
         shape = arrays[f"{name}.gain"].shape
         arrays[f"{name}.gain"] = rng.integers(0, 128, shape).astype(np.int16)
