@@ -9,14 +9,12 @@ import sys
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from bitstream._constriction import model_of_each_row, payload_errors, stack
+from bitstream.arrays import Int32Array
 from bitstream.errors import PayloadError, TableError, UsageError
 from bitstream.grouping import collect, runs
 from bitstream.tables import TOTAL, TableSet
-
-Int32Array = npt.NDArray[np.int32]
 
 
 class AnsCoder:

@@ -10,12 +10,9 @@ leading one.  The class costs about k + 1 bits, as the unary prefix of an Exp-Go
 """
 
 import numpy as np
-import numpy.typing as npt
 
+from bitstream.arrays import Int32Array, Int64Array
 from bitstream.errors import PayloadError
-
-Int32Array = npt.NDArray[np.int32]
-Int64Array = npt.NDArray[np.int64]
 
 CLASSES = 34  # two int32 are at most 2**32 - 1 apart, so v <= 2**33
 

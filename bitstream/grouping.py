@@ -14,13 +14,10 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
 from bitstream import escape
+from bitstream.arrays import Int32Array, Int64Array
 from bitstream.tables import TableSet, check_indexes, check_message
-
-Int32Array = npt.NDArray[np.int32]
-Int64Array = npt.NDArray[np.int64]
 
 Run = tuple[Int32Array, TableSet, int]  # entries, and the table that they are entries of
 Decode = Callable[[TableSet, int, int], Int32Array]  # set, table, count -> entries

@@ -16,13 +16,11 @@ import sys
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from bitstream._constriction import model_from_frequencies, payload_errors, queue
+from bitstream.arrays import Int32Array
 from bitstream.errors import PayloadError
 from bitstream.tables import TableSet
-
-Int32Array = npt.NDArray[np.int32]
 
 _WORD_BITS = 32
 _STATE_WORDS = 2

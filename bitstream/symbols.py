@@ -14,14 +14,10 @@ array([    0,     3,    -7,     1, 90000], dtype=int32)
 >>> decoder.finish()
 """
 
-import numpy as np
-import numpy.typing as npt
-
+from bitstream.arrays import Int32Array
 from bitstream.grouping import collect, runs
 from bitstream.range_coder import RangeDecoder, RangeEncoder
 from bitstream.tables import TableSet
-
-Int32Array = npt.NDArray[np.int32]
 
 
 class SymbolEncoder:

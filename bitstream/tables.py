@@ -19,17 +19,15 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
 from bitstream import escape, limits
 from bitstream._constriction import Model, model_from_frequencies
+from bitstream.arrays import Array, BoolArray, Float64Array, Int32Array, Int64Array
 from bitstream.errors import TableError, UsageError
 
 PRECISION = 24
 TOTAL = 1 << PRECISION
 
-Int32Array = npt.NDArray[np.int32]
-Float64Array = npt.NDArray[np.float64]
 
 _INT32_MAX = 2**31 - 1
 
@@ -71,12 +69,12 @@ class TableSet:
         return sizes
 
     @cached_property
-    def certain(self) -> npt.NDArray[np.bool_]:
+    def certain(self) -> BoolArray:
         """bool[tables]: those with one symbol and no escape."""
-        certain: npt.NDArray[np.bool_] = self.frequencies[self.starts[:-1]] == TOTAL
+        certain: BoolArray = self.frequencies[self.starts[:-1]] == TOTAL
         return certain
 
-    def coded(self, indexes: Int32Array) -> npt.NDArray[np.int64]:
+    def coded(self, indexes: Int32Array) -> Int64Array:
         """Return the places of a message that are coded: those whose table is not certain."""
         return np.flatnonzero(~self.certain.take(indexes))
 
@@ -103,7 +101,7 @@ class TableSet:
         last = self.minimums + sizes - 2
         _require(last <= _INT32_MAX, "reaches past int32, its last symbol is", last)
 
-    def to_arrays(self) -> dict[str, npt.NDArray[np.generic]]:
+    def to_arrays(self) -> dict[str, Array]:
         """Return the three arrays by name, to be stored; ``from_arrays`` is the inverse."""
         return {
             "frequencies": self.frequencies,
@@ -112,9 +110,7 @@ class TableSet:
         }
 
     @classmethod
-    def from_arrays(
-        cls, arrays: Mapping[str, npt.NDArray[np.generic]], prefix: str = ""
-    ) -> "TableSet":
+    def from_arrays(cls, arrays: Mapping[str, Array], prefix: str = "") -> "TableSet":
         """Rebuild a set from stored arrays, whose names begin with ``prefix``.
 
         Raises TableError if one is missing or wrong.
@@ -126,7 +122,7 @@ class TableSet:
         # The constructor checks dtypes and shapes.
         return cls(*(arrays[name] for name in names))  # type: ignore[arg-type]
 
-    def with_certain(self, tables: npt.NDArray[np.bool_], symbol: int = 0) -> "TableSet":
+    def with_certain(self, tables: BoolArray, symbol: int = 0) -> "TableSet":
         """Return the set with some tables, bool[tables], replaced by one that is certain."""
         pieces = [
             np.array([TOTAL, 0], dtype=np.int32) if certain else entries
@@ -155,9 +151,7 @@ class TableSet:
     def _models(self) -> dict[int, Model]:
         return {}
 
-    def code_length_bits(
-        self, symbols: npt.NDArray[np.int32], indexes: npt.NDArray[np.int32]
-    ) -> float:
+    def code_length_bits(self, symbols: Int32Array, indexes: Int32Array) -> float:
         """Return the ideal code length of the message, escapes included, in bits.
 
         symbols, indexes: int32[n], as for ``SymbolEncoder.put``.  Raises UsageError.
@@ -182,7 +176,7 @@ class TableSet:
         return bits
 
 
-def check_indexes(indexes: npt.NDArray[np.int32], tables: TableSet) -> None:
+def check_indexes(indexes: Int32Array, tables: TableSet) -> None:
     """Raise UsageError unless ``indexes`` is int32[n] with values 0 .. tables - 1."""
     if indexes.dtype != np.int32 or indexes.ndim != 1:
         raise UsageError(
@@ -194,9 +188,7 @@ def check_indexes(indexes: npt.NDArray[np.int32], tables: TableSet) -> None:
         )
 
 
-def check_message(
-    symbols: npt.NDArray[np.int32], indexes: npt.NDArray[np.int32], tables: TableSet
-) -> None:
+def check_message(symbols: Int32Array, indexes: Int32Array, tables: TableSet) -> None:
     """Raise UsageError unless ``symbols`` and ``indexes`` are int32[n] that fit ``tables``.
 
     Any symbol fits a table, but for a certain one.
@@ -289,7 +281,7 @@ def _integers(pmf: Float64Array) -> Int32Array:
     return entries.astype(np.int32)
 
 
-def _require(good: npt.NDArray[np.bool_], what: str, values: npt.NDArray[np.generic]) -> None:
+def _require(good: BoolArray, what: str, values: Array) -> None:
     if not good.all():
         table = int(np.argmin(good))
         raise TableError(

@@ -39,6 +39,7 @@ from bitstream.arrays import Float64Array, Uint8Array
 from bitstream.errors import UsageError
 from codec.datasets.arrays import Images
 from codec.rate_distortion.metrics import frechet_distance
+from training.data.small_images import evenly
 from training.features.train import FeatureNetwork, load_features
 
 SCHEMA, RESULT = subject.SCHEMA, subject.RESULT
@@ -181,7 +182,7 @@ def measure_rates(
     others, seed = check_plain(model, plain), settings.seed
     pictures = sheets(images, settings.columns)
     used = images[: len(pictures) * settings.columns**2]
-    few = used[np.linspace(0, len(used) - 1, min(settings.singles, len(used))).round().astype(int)]
+    few = evenly(used, settings.singles)
     noisy = sheets(used, settings.variance_columns)[0]
     original = features_of(network, used)
     known = PeerSheets(settings.peers, pictures[: settings.peer_sheets])

@@ -43,6 +43,7 @@ from codec.rate_distortion.ladder.rung import Rung
 from codec.rate_distortion.model_curve import NATS_PER_BIT, RDCurve
 from codec.rate_distortion.report.figure import draw_picture
 from codec.rate_distortion.report.lines import picture_of_results
+from training.data.small_images import evenly
 
 SCHEMA, RESULT = LADDER_SCHEMA, "rate_distortion_ladder.json"
 QUALITIES = (30.0, 45.0, 60.0, 75.0, 90.0)
@@ -220,8 +221,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> Iterator[Measured]:
-    every = read_images(options.data, shape=(1, 28, 28), part="test")
-    images = every[np.linspace(0, len(every) - 1, options.images).round().astype(int)]
+    images = evenly(read_images(options.data, shape=(1, 28, 28), part="test"), options.images)
     train = read_images(options.data, shape=(1, 28, 28), part="train")[: options.train]
     settings = Settings(temperatures=options.temperatures, chains=options.chains)
     workshop = Workshop(images, settings, options.work)

@@ -23,6 +23,7 @@ from codec.datasets.arrays import read_images
 from codec.models.generative.weights_file import load_generative
 from codec.rate_distortion.annealing.rd_curve import rd_samples
 from codec.rate_distortion.annealing.summary import CurveSamples
+from training.data.small_images import evenly
 
 SCHEMA, RESULT = "calotype.rate_distortion_mnist/1", "rate_distortion_mnist.json"
 
@@ -50,8 +51,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> Iterator[Measured]:
     torch.set_num_threads(options.threads)
     model = load_generative(options.model)
-    every = read_images(options.data, part="test")
-    images = every[np.linspace(0, len(every) - 1, options.images).round().astype(int)]
+    images = evenly(read_images(options.data, part="test"), options.images)
     betas = np.geomspace(options.low_beta, options.high_beta, options.betas)
     begin = time.perf_counter()
     samples = rd_samples(

@@ -61,13 +61,13 @@ def read_images(
     path = Path(path)
     if path.is_dir():
         file = _mnist_file(path, part)
-        images = _read_idx(file) if file is not None else _read_pictures(path, shape, part)
+        images = _idx_images(file) if file is not None else _read_pictures(path, shape, part)
     elif not path.exists():
         raise InputError(f"{path}: does not exist; give an IDX or .npz file, or a folder of images")
     elif path.suffix.lower() == ".npz":
         images = _read_npz(path, shape, part)
     elif _looks_like_idx(path):
-        images = _read_idx(path)
+        images = _idx_images(path)
     else:
         images = _read_pictures(path, shape, part)
     if not images.size:
@@ -114,27 +114,38 @@ def _looks_like_idx(path: Path) -> bool:
     return len(head) < 4 or head[:2] == b"\0\0"
 
 
-def _read_idx(path: Path) -> Images:
-    """The format of MNIST: 0, 0, type, number of dimensions, sizes (big-endian), values."""
+def _idx_images(path: Path) -> Images:
+    values = read_idx(path, "images", (3, 4))
+    return values if values.ndim == 4 else values[:, None]
+
+
+def read_idx(path: Path, what: str, dimensions: tuple[int, ...]) -> Images:
+    """The format of MNIST: 0, 0, type, number of dimensions, sizes (big-endian), values.
+
+    what, dimensions   such as "images", and how many dimensions they may have
+
+    Raises `InputError` for what is no such file of unsigned bytes.
+    """
     try:
         with _open_idx(path) as file:
             head = file.read(4)
             if len(head) < 4 or head[:2] != b"\0\0":
                 raise InputError(f"{path}: not an IDX file")
-            if head[2] != _UNSIGNED_BYTE or head[3] not in (3, 4):
+            if head[2] != _UNSIGNED_BYTE or head[3] not in dimensions:
                 raise InputError(
                     f"{path}: an IDX file of type 0x{head[2]:02x} with {head[3]} dimensions; "
-                    "expected images: type 0x08 (unsigned bytes) with 3 or 4 dimensions"
+                    f"expected {what}: type 0x08 (unsigned bytes) with "
+                    f"{' or '.join(map(str, dimensions))} dimensions"
                 )
             sizes = np.frombuffer(_exactly(file, 4 * head[3], path), ">u4")
             shape = tuple(int(size) for size in sizes)
             expected = _checked_size(shape, path)
             values = np.frombuffer(_exactly(file, expected, path), np.uint8)
             if file.read(1):
-                raise InputError(f"{path}: has bytes after its {shape[0]} images")
+                raise InputError(f"{path}: has bytes after its {shape[0]} {what}")
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
-    return values.reshape(shape if len(shape) == 4 else (shape[0], 1, *shape[1:]))
+    return values.reshape(shape)
 
 
 def _exactly(file: IO[bytes], count: int, path: Path) -> bytes:

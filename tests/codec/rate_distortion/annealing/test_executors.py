@@ -45,7 +45,7 @@ def curve_of(
         StandardNormal(2),
         IMAGES,
         betas=[0.3, 1.0, 3.0],
-        temperatures=20,
+        temperatures=5 if certify else 20,
         chains=100,
         certify=certify,
         seed=seed,
