@@ -1,4 +1,7 @@
-"""Every cap on a size that is read from a file.  A reader checks them before it allocates."""
+"""Every cap on a size that is read from a file; `chunks`, `grammar` and `header` check them.
+
+A reader checks them before it allocates.
+"""
 
 MAX_SIDE = 2**20  # pixels, width or height
 MAX_PIXELS = 2**28  # width times height

@@ -12,8 +12,8 @@ import typer
 
 from bitstream import SIGNATURE, InputError, StreamError, UsageError
 from codec.cli.arguments import Device, ReduceDepth
-from codec.cli.batch import notice, print_json
 from codec.cli.files import PIPE, allow_large_images, read_input, source_of
+from codec.cli.run_jobs import notice, print_json
 from codec.cli.terminal import one_line, print_notice
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from codec.cli.arguments import AsJson, Device, Force, Jobs, ReduceDepth
-from codec.cli.batch import notice, run_jobs
 from codec.cli.completion import model_names
 from codec.cli.files import Job, allow_large_images, plan, read_input, write_output
 from codec.cli.progress import progress
+from codec.cli.run_jobs import notice, run_jobs
 from codec.cli.values import parse_noise_seed, parse_size
 from codec.models.catalog import find_model, split_name
 from codec.options import DEFAULT_QUALITY

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from codec.cli.arguments import AsJson, Device, FileCheckpoint, Force, Jobs
-from codec.cli.batch import notice, run_jobs
 from codec.cli.files import Job, plan, read_input, write_output
+from codec.cli.run_jobs import notice, run_jobs
 from codec.cli.values import parse_region
 from codec.results import Decompression
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bitstream import StreamError
-from codec.cli.batch import print_json
 from codec.cli.files import read_input, source_of
+from codec.cli.run_jobs import print_json
 from codec.models.catalog import model_numbered
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from codec.cli.batch import print_json
+from codec.cli.run_jobs import print_json
 from codec.models import catalog
 from codec.models.catalog import ModelEntry, WeightsEntry
 from codec.models.weights_files import WEIGHTS_FOLDER

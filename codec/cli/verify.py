@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from codec.cli.arguments import AsJson, Device, FileCheckpoint
-from codec.cli.batch import as_record, end, print_json, run_batch
 from codec.cli.files import read_input, source_of
+from codec.cli.run_jobs import as_record, end, print_json, run_batch
 
 if TYPE_CHECKING:
     from codec import Verification

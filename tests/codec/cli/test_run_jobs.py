@@ -13,8 +13,8 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from codec.cli import app
-from codec.cli.batch import end, run_batch
 from codec.cli.files import Job, check_targets, plan
+from codec.cli.run_jobs import end, run_batch
 from codec.cli.terminal import one_line
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX names and links")
