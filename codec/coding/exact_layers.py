@@ -159,9 +159,10 @@ class ExactLayer:
         """Activations in units of 2⁻¹⁰, of any shape, to the units of the layer."""
         units = self.units
         if units.input_bits < ACTIVATION_BITS:
-            values = values * 2.0 ** (units.input_bits - ACTIVATION_BITS) + 0.5
+            values = values * 2.0 ** (units.input_bits - ACTIVATION_BITS)
+            values += 0.5
             np.floor(values, out=values)
-        if units.limit < ACTIVATION_LIMIT:
+        if units.limit < ACTIVATION_LIMIT and _largest(values) > units.limit:
             values = np.clip(values, -units.limit, units.limit)
         return values.astype(self.dtype, copy=False)
 
@@ -191,7 +192,7 @@ class ExactLayer:
         The outputs are in units of 2⁻¹⁰.
         """
         rows = self.matrix[outputs]
-        if taps is not None:
+        if taps is not None and len(taps) < len(NINE):
             kernel = rows.reshape(len(rows), -1, self.weight.shape[-1] ** 2)
             rows = kernel[:, :, taps].reshape(len(rows), -1)
         sums: Integers = rows @ columns
@@ -285,8 +286,13 @@ def nearest_tables(indexes: Integers, table_count: int) -> Int32Array:
 def clamp(values: Integers) -> None:
     """Bring values within the limit of activations, in place."""
     # Hardly ever is one outside, and to find that out is several times as fast as `np.clip`.
-    if values.size and max(-values.min(), values.max()) > ACTIVATION_LIMIT:
+    if _largest(values) > ACTIVATION_LIMIT:
         np.clip(values, -ACTIVATION_LIMIT, ACTIVATION_LIMIT, out=values)
+
+
+def _largest(values: Integers) -> float:
+    """The largest magnitude of values, 0 of none."""
+    return float(max(-values.min(), values.max())) if values.size else 0.0
 
 
 def rectify(values: Integers) -> None:

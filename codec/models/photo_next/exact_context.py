@@ -56,7 +56,8 @@ _FRACTION_BITS, _EXPONENT_OF_ONE = 23, 127
 
 def exact_octaves(values: Integers) -> Integers:
     """log₂(1 + |v|), linear between powers of two, rounded down; in and out in units of 2⁻¹⁰."""
-    shifted = np.abs(values).astype(np.float32) + np.float32(2**ACTIVATION_BITS)
+    shifted = np.abs(values).astype(np.float32, copy=False)
+    shifted += np.float32(2**ACTIVATION_BITS)
     # The bits of a float32 are its exponent and what it has above that power of two: octaves.
     units = shifted.view(np.int32) >> (_FRACTION_BITS - ACTIVATION_BITS)
     units -= (_EXPONENT_OF_ONE + ACTIVATION_BITS) << ACTIVATION_BITS
@@ -69,20 +70,22 @@ def exact_features(errors: Integers, values: Integers) -> Integers:
     return np.concatenate([np.copysign(exact_octaves(errors), errors), exact_octaves(values)])
 
 
-def dequantized(symbols: Int32Array, means: Int32Array) -> Int32Array:
-    """ŷ = symbol + μ, int32 in units of 2⁻¹⁰ steps like the means, within `VALUE_LIMIT`."""
+def dequantize(symbols: Int32Array, means: Int32Array | None, values: Int32Array) -> None:
+    """Let `values` hold ŷ = symbol + μ in units of 2⁻¹⁰ steps like the means, within `VALUE_LIMIT`.
+
+    symbols, means, values   int32 of one shape; without means these are 0
+    """
     # More symbols than these would take the values to their limit alike.
-    largest = 2 * VALUE_LIMIT >> ACTIVATION_BITS
-    values: Int32Array = _within(symbols, largest) << ACTIVATION_BITS
-    values += means
-    return _within(values, VALUE_LIMIT)
-
-
-def _within(values: Int32Array, limit: int) -> Int32Array:
-    # Hardly ever is one outside, and to find that out is faster than `np.clip`.
-    if values.size and (values.max() > limit or values.min() < -limit):
-        return np.clip(values, -limit, limit)
-    return values
+    limit = 2 * VALUE_LIMIT >> ACTIVATION_BITS
+    # Hardly ever is one large, and to find that out is faster than `np.clip`.
+    largest = max(-int(symbols.min()), int(symbols.max())) if symbols.size else 0
+    if largest > limit:
+        symbols = np.clip(symbols, -limit, limit)
+    np.left_shift(symbols, ACTIVATION_BITS, out=values)
+    if means is not None:
+        values += means
+    if largest > limit // 4:
+        np.clip(values, -VALUE_LIMIT, VALUE_LIMIT, out=values)
 
 
 class ExactHyperSynthesis:
@@ -122,11 +125,10 @@ class ExactHyperSynthesis:
         inputs = last.inputs(features)
         means = last.apply(inputs, hundredths, outputs=slice(0, min(channels, corrected)))
         indexes = last.apply(inputs, hundredths, outputs=slice(corrected, corrected + channels))
-        means, indexes = (v.astype(np.float32, copy=False) for v in (means, indexes))
-        # What float32 cannot hold is beyond the limit, and stays there.
-        clamp(means)
-        clamp(indexes)
-        return means, indexes
+        if last.dtype != np.float32:  # of which no output is beyond the limit
+            clamp(means)
+        # Indexes that float32 cannot hold are far beyond the last table.
+        return means.astype(np.float32, copy=False), indexes.astype(np.float32, copy=False)
 
 
 @dataclass(frozen=True)
@@ -350,7 +352,7 @@ class ExactContext:
             place, count = others[1], _count(others[1].channels)
             tile.code(place, *self.third.corrections(seen, hundredths, count))
         if len(others) > 2:
-            features = exact_octaves(tile.known(Place(third))[1]).reshape(-1, here.shape[1])
+            features = exact_octaves(tile.values(Place(third))).reshape(-1, here.shape[1])
             seen = self.fourth.hidden(np.concatenate([features, here, seen]), hundredths)
             place, count = others[2], _count(others[2].channels)
             tile.code(place, None, self.fourth.index_corrections(seen, hundredths, count))
@@ -390,26 +392,38 @@ class _Tile:
         if indexes_by is not None:
             indexes = indexes + indexes_by
         tables = nearest_tables(indexes, self._table_count)
-        means: Int32Array = np.broadcast_to(np.int32(0), tables.shape)
+        means: Int32Array | None = None
         if place.channels.start < len(self._means):
             predicted = place.take(self._means)
             if means_by is not None:
                 predicted = predicted + means_by
                 clamp(predicted)
             means = predicted.astype(np.int32)
-        symbols = self._code(Part(place, means, tables))
-        self.parts.append(CodedPart(place, means, tables, symbols))
-        place.put(self._values, dequantized(symbols, means))
+        known: Int32Array = np.broadcast_to(np.int32(0), tables.shape) if means is None else means
+        symbols = self._code(Part(place, known, tables))
+        self.parts.append(CodedPart(place, known, tables, symbols))
+        if place.squares is None:
+            dequantize(symbols, means, self._values[place.channels].reshape(symbols.shape))
+        else:
+            values = np.empty_like(symbols)
+            dequantize(symbols, means, values)
+            place.put(self._values, values)
+
+    def values(self, place: Place) -> Integers:
+        """Values of a group, (c, h, w); 0 at other squares."""
+        values = self._values[place.channels].astype(np.float32)
+        clamp(values)
+        if place.squares is not None:
+            values *= place.squares
+        return values
 
     def known(self, place: Place) -> tuple[Integers, Integers]:
         """Errors of the hyper-synthesis and values of a group, (c, h, w); 0 at other squares."""
-        predicted = self._means[place.channels]
-        values = _within(self._values[place.channels], ACTIVATION_LIMIT).astype(predicted.dtype)
-        errors: Integers = values - predicted
+        values = self.values(place)
+        errors = values - self._means[place.channels]
         clamp(errors)
         if place.squares is not None:
             errors *= place.squares
-            values *= place.squares
         return errors, values
 
 

@@ -18,7 +18,7 @@ from codec.models.photo_next.quantised import ConditionTable
 
 # Bits of fraction of the inputs, and their limit, of layers that float32 is to hold. Bits of the
 # weights are worth more: with these numbers files grow by less than 0.1 % against float64.
-_FEATURES, _HYPER = (3, 96), (0, 96)
+_FEATURES = (3, 96)
 
 
 def exact_arrays(model: PhotoModel) -> dict[str, Array]:
@@ -50,11 +50,11 @@ def _layers(model: PhotoModel) -> list[_Layer]:
 
     Without units a layer has those of float64. Errors of latents need them: they are up to hundreds
     of steps, and means are wanted to a fraction of one. In float32 files would grow by 1 % at high
-    qualities.
+    qualities. Hyper-latents would be cut at 48, and their layer takes hardly any time.
     """
     found: list[_Layer] = []
     for number, (layer, bias, shuffle) in enumerate(model.hyper_synthesis.layers()):
-        found.append((f"exact.{number}", layer, bias, shuffle, _FEATURES if number else _HYPER))
+        found.append((f"exact.{number}", layer, bias, shuffle, _FEATURES if number else None))
     for step_name in STEPS:
         step: ContextStep = getattr(model.context, step_name)
         name = f"context.{step_name}"
