@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from bitstream.arrays import Array, Float32Array, Int32Array, Uint8Array
+from bitstream.arrays import Array, Float32Array, Int32Array, Uint8Array, Uint16Array
 from codec.models.layers import fill
 from codec.models.photo_next.config import PhotoConfig
 from codec.models.photo_next.fixed_point import restore
@@ -54,11 +54,14 @@ class TorchTransforms:
         self.network: PhotoModel = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.inference_mode()
-    def analyze(self, pixels: Uint8Array, hundredths: int, tune: int) -> Float32Array:
-        """Pixels uint8 (16·h, 16·w, 3) to latents float32 (768, h, w) in quantiser steps."""
-        # A copy, because torch warns of read-only arrays, and Pillow returns such arrays.
-        tensor = torch.from_numpy(np.array(pixels)).to(self.device)
-        images = tensor.permute(2, 0, 1)[None].to(torch.float32).div_(255)
+    def analyze(self, pixels: Uint8Array | Uint16Array, hundredths: int, tune: int) -> Float32Array:
+        """Pixels (16·h, 16·w, 3) to latents float32 (768, h, w) in quantiser steps.
+
+        pixels   uint8, or uint16 of which 65535 is white
+        """
+        white = np.iinfo(pixels.dtype).max
+        tensor = torch.from_numpy(pixels.astype(np.float32)).to(self.device)
+        images = tensor.permute(2, 0, 1)[None].div_(float(white))
         return _array(self.network.analyze(images, self._mix(hundredths, tune)))
 
     @torch.inference_mode()
@@ -68,9 +71,11 @@ class TorchTransforms:
             self.network.hyper_analyze(self._tensor(latents), self._mix(hundredths, tune))
         )
 
-    def synthesize(self, decoded: Int32Array, hundredths: int, tune: int) -> Uint8Array:
-        """Decoded latents and hidden features (768 + hidden, h, w) to uint8 (16·h, 16·w, 3)."""
-        return synthesize(self._weights, self._render, decoded, hundredths, tune)
+    def synthesize(
+        self, decoded: Int32Array, hundredths: int, tune: int, *, deep: bool = False
+    ) -> Uint8Array | Uint16Array:
+        """See `codec.models.photo_next.synthesis.synthesize`."""
+        return synthesize(self._weights, self._render, decoded, hundredths, tune, deep=deep)
 
     def _tensor(self, array: Float32Array) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)[None]

@@ -28,8 +28,9 @@ def coder(request: pytest.FixtureRequest) -> PhotoCoder:
 
 
 def encode(coder: PhotoCoder, quality: float) -> tuple[tuple[bytes, ...], TileSymbols]:
-    latents = coder.analyze(photographs(1)[0], quality)
-    return coder.encode_tile(latents, quality), coder.symbols(latents, quality)
+    """Payloads, and the symbols of all channels."""
+    tile = coder.symbols(coder.analyze(photographs(1)[0], quality), quality)
+    return coder.encode_symbols(tile, quality), tile
 
 
 def assert_same(one: TileSymbols, two: TileSymbols) -> None:
@@ -37,19 +38,11 @@ def assert_same(one: TileSymbols, two: TileSymbols) -> None:
         np.testing.assert_array_equal(getattr(one, name), getattr(two, name), err_msg=name)
 
 
-def first(tile: TileSymbols, channels: int) -> TileSymbols:
-    """A tile as it is if it codes so many channels."""
-    parts = [p.first(channels) for p in tile.parts if p.place.channels.start < channels]
-    decoded = tile.decoded.copy()
-    decoded[channels:COEFFICIENTS] = 0
-    return TileSymbols(tile.hyper_latents, parts, decoded)
-
-
 @pytest.mark.parametrize("quality", QUALITIES)
 def test_decodes_the_symbols_that_were_coded(coder: PhotoCoder, quality: float) -> None:
     payloads, written = encode(coder, quality)
     read = coder.decode_symbols(payloads, 8, 8, quality)
-    assert_same(first(written, read.channels), read)
+    assert_same(written.first(read.channels), read)
     assert not written.symbols[read.channels :].any()
     assert len(np.unique(read.symbols)) > 5
     assert len(np.unique(read.indexes)) > 5
@@ -64,6 +57,27 @@ def test_low_qualities_code_few_channels(coder: PhotoCoder) -> None:
         assert channels == max(used.max() + 1, TINY.groups[0])
         counts.append(channels)
     assert counts[0] < counts[1] <= counts[2]
+
+
+def test_channels_that_cost_more_than_they_bring_are_left_out(coder: PhotoCoder) -> None:
+    latents = coder.analyze(photographs(1)[0], 30)
+    tile = coder.symbols(latents, 30)
+    payloads = coder.encode_tile(latents, 30)
+    read = coder.decode_symbols(payloads, 8, 8, 30)
+    assert TINY.groups[0] < read.channels <= coder.coded_channels(tile)
+    assert_same(tile.first(read.channels), read)
+    assert len(payloads[0]) <= len(coder.encode_symbols(tile, 30)[0])
+
+    kept = []
+    for value in (0.6, 30.0):
+        other = np.zeros_like(latents)
+        other[:100] = latents[:100]
+        other[700, 3, 3] = value
+        kept.append(coder.useful_channels(coder.symbols(other, 30), other))
+    assert kept[0] <= 100
+    assert kept[1] == 701
+    silent = np.zeros_like(latents)
+    assert coder.useful_channels(coder.symbols(silent, 30), silent) < COEFFICIENTS
 
 
 def test_what_is_decoded_is_latents_and_hidden_features(coder: PhotoCoder) -> None:
@@ -95,7 +109,7 @@ def test_more_channels_than_needed_may_be_coded(coder: PhotoCoder) -> None:
     wider = TileSymbols(tile.hyper_latents, parts, decoded)
     (payload,) = coder.encode_symbols(wider, 10)
     read = coder.decode_symbols([payload], 8, 8, 10)
-    assert_same(first(wider, 501), read)
+    assert_same(wider.first(501), read)
 
 
 def test_an_empty_tile_codes_the_first_group(coder: PhotoCoder) -> None:
