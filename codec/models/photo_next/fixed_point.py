@@ -18,7 +18,7 @@ from codec.models.photo_next.quantised import ConditionTable
 
 # Bits of fraction of the inputs, and their limit, of layers that float32 is to hold. Bits of the
 # weights are worth more: with these numbers files grow by less than 0.1 % against float64.
-_FEATURES = (3, 96)
+_FEATURES = (3, 64)
 
 
 def exact_arrays(model: PhotoModel) -> dict[str, Array]:
