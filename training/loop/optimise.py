@@ -112,4 +112,5 @@ def compiled(function: Function) -> Function:
     """The function, compiled for the sizes that it meets, where there is a C++ compiler."""
     if not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
         return function
-    return torch.compile(function, dynamic=False)
+    quick: Function = torch.compile(function, dynamic=False)
+    return quick
