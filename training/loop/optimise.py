@@ -6,7 +6,7 @@ import math
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -112,5 +112,4 @@ def compiled(function: Function) -> Function:
     """The function, compiled for the sizes that it meets, where there is a C++ compiler."""
     if not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
         return function
-    quick: Function = torch.compile(function, dynamic=False)
-    return quick
+    return cast(Function, torch.compile(function, dynamic=False))
