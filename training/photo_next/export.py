@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bitstream.arrays import Array, Float64Array, Int32Array
+from bitstream.arrays import Array, Float64Array
 from bitstream.errors import UsageError
 from bitstream.tables import TableSet, gaussian_tables, tables_from_pmfs
 from codec.loading import HASH_BYTES, hash_weights
@@ -28,6 +28,7 @@ from training.loop.export import ExportOptions, Run, measured_table, write_weigh
 from training.loop.origin import Origin, write_card
 from training.loop.table_fit import SymbolCounts, count_symbols, hyper_tables, made_certain
 from training.photo_next.config import PhotoPreset
+from training.photo_next.quality import measured_quality_map
 
 NAME = "photo-next"
 TABLE_IMAGES = 600
@@ -66,21 +67,21 @@ def tables_arrays(hyper: TableSet, latent: TableSet) -> dict[str, Array]:
     }
 
 
-def measured_quality_map() -> Int32Array:
-    """Positions in hundredths of the qualities 1 .. 100 for each tune, int32 (tunes, 100).
-
-    Every quality is its own position: nothing is measured yet.
-    """
-    return identity_map()
-
-
 def export_arrays(
-    model: PhotoModel, photographs: Sequence[Pixels], *, crop: int = 512
+    model: PhotoModel,
+    photographs: Sequence[Pixels],
+    validation: Sequence[Pixels] = (),
+    *,
+    crop: int = 512,
 ) -> dict[str, Array]:
-    """All arrays of the weights file of a trained model, tables fitted on `photographs`."""
+    """All arrays of the weights file of a trained model.
+
+    The tables are fitted on `photographs`, what the qualities mean is measured on `validation`, of
+    all of them the middle `crop` pixels.
+    """
     config = model.config
     arrays = {**network_arrays(model), **exact_arrays(model), **synthesis_arrays(model)}
-    arrays["quality_map"] = measured_quality_map()
+    arrays["quality_map"] = identity_map()
     sets = config.knots
     # The symbols to be counted do not depend on the tables, but a coder is not one without.
     flat = (-1, np.full(3, 1 / 3))
@@ -101,7 +102,10 @@ def export_arrays(
     # Gaussians, under which the residuals were trained: what is counted over all qualities alike
     # fits none of them better, and the low ones worse.
     latent = made_certain(gaussian_tables(gaussian_scales()), counts.latent)
-    return {**arrays, **tables_arrays(hyper_tables(counts), latent)}
+    arrays |= tables_arrays(hyper_tables(counts), latent)
+    held_out = list(_crops(validation, crop))
+    qualities = measured_quality_map(PhotoCoder(arrays, config, bytes(8)), held_out)
+    return {**arrays, "quality_map": qualities}
 
 
 def _count(counts: SymbolCounts, tile: TileSymbols, position: int) -> None:
@@ -161,6 +165,6 @@ def export_photo(run: Run[PhotoPreset], options: ExportOptions) -> Path:
     # Spread over all of the data, whatever order it comes in.
     count = min(options.images or TABLE_IMAGES, len(photographs))
     chosen = np.linspace(0, len(photographs) - 1, count)
-    arrays = export_arrays(model, [photographs[int(k)] for k in chosen])
     validation = load_photographs(options.validation) if options.validation else []
+    arrays = export_arrays(model, [photographs[int(k)] for k in chosen], validation)
     return write_weights(options.output, arrays, model.config, options.origin, validation)
