@@ -6,13 +6,10 @@ import torch
 from torch import Tensor
 
 from codec.models.photo.network import Forward, lagrange_multiplier
-from training.photo.visual_error import visual_error
+from codec.models.photo_next.visual_error import VISUAL_SCALE, visual_error
 
 # Bits per pixel of photographs at λ = 0.013, and how they grow with λ (measured on a pilot).
 _REFERENCE_LAMBDA, _REFERENCE_BPP, _RATE_EXPONENT = 0.013, 0.5, 0.5
-# Brings the visual error to the scale of 255²·MSE, so that λ keeps its meaning: JPEG files of
-# qualities 20 to 85 have 6.7 to 10.7 times as much of the latter.
-_VISUAL_SCALE = 8.0
 
 
 def sample_positions(batch: int, generator: torch.Generator) -> Tensor:
@@ -42,6 +39,6 @@ def rate_distortion_loss(
     distortion = 255**2 * mse
     if visual:
         seen = visual_error(pixels, output.reconstruction)
-        distortion = (1 - visual) * distortion + visual * _VISUAL_SCALE * seen
+        distortion = (1 - visual) * distortion + visual * VISUAL_SCALE * seen
     loss = (lagrange * distortion + bpp) / (expected + 0.1)
     return loss.mean(), bpp.detach(), mse.detach()

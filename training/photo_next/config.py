@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from codec.models.photo_next.config import PhotoConfig
+from codec.models.photo_next.config import VISUAL_SHARE, PhotoConfig
 from training.photo.config import CropPreset
 
 
@@ -31,7 +31,7 @@ class PhotoPreset(CropPreset):
     ema_decay: float = 0.999
     rounded_tail: float = 0.2
     hard_tail: float = 0.1
-    visual: float = 0.75
+    visual: float = VISUAL_SHARE
     compiled: bool = True
 
 

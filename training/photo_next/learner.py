@@ -11,13 +11,13 @@ from torch import Tensor
 
 from codec.models.photo_next.config import TUNES, quality_position
 from codec.models.photo_next.network import Forward, PhotoModel, lagrange_multiplier
+from codec.models.photo_next.visual_error import VISUAL_SCALE, visual_error
 from training.data.crops import CropSampler, Pixels, load_photographs, to_tensor
 from training.loop.optimise import MovingAverage, compiled
 from training.loop.process_group import ALONE, ProcessGroup
 from training.loop.trainer import Learner, TrainOptions
 from training.photo.learner import FIT_BATCH, SampleNoise, photo_optimizer
 from training.photo.losses import sample_positions
-from training.photo.visual_error import visual_error
 from training.photo_next.config import PhotoPreset
 from training.photo_next.warm_start import start_from_weights
 
@@ -26,9 +26,6 @@ VISUAL = TUNES.index("visual")
 
 # Bits per pixel of photographs at λ = 0.013, and how they grow with λ (measured on a pilot).
 _REFERENCE_LAMBDA, _REFERENCE_BPP, _RATE_EXPONENT = 0.013, 0.5, 0.5
-# Brings the visual error to the scale of 255²·MSE, so that λ keeps its meaning: JPEG files of
-# qualities 20 to 85 have 6.7 to 10.7 times as much of the latter.
-_VISUAL_SCALE = 8.0
 
 
 def tunes(batch: int) -> Tensor:
@@ -61,7 +58,7 @@ def rate_distortion_loss(
     seen = tune == VISUAL
     if visual and seen.any():
         error = error_of(pixels[seen], output.reconstruction[seen])
-        mixed = (1 - visual) * distortion[seen] + visual * _VISUAL_SCALE * error
+        mixed = (1 - visual) * distortion[seen] + visual * VISUAL_SCALE * error
         distortion = distortion.masked_scatter(seen, mixed)
     expected = _REFERENCE_BPP * (lagrange / _REFERENCE_LAMBDA) ** _RATE_EXPONENT
     loss = (lagrange * distortion + bpp) / (expected + 0.1)

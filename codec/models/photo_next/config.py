@@ -14,6 +14,9 @@ COEFFICIENTS = 3 * LATENT_STRIDE**2
 TUNES = ("psnr", "visual")
 """What a file was optimised for, in the order of the tables."""
 
+VISUAL_SHARE = 0.75
+"""How much of the distortion the visual error is where the tune is "visual"."""
+
 
 @dataclass(frozen=True)
 class PhotoConfig:
