@@ -26,18 +26,17 @@ class OnnxBackend:
         self._texture = graph.input("texture", "uint8", [1, weights.config.hidden, "h", "w"])
         self._zeros = [graph.constant(np.array(zero, np.uint8)) for zero in (0, 128)]
         self._one = graph.constant(np.array(1, np.float32))
-        self._image_order: dict[str, str] = {}
-        self._unshuffled: set[str] = set()
+        # Values whose channels are blocks of so many places, each with all of its channels.
+        self._places: dict[str, int] = {}
 
     def image(self, factor: int) -> str:
         graph = self._graph
-        shape: list[int | str] = [f"height_{factor}", factor, f"width_{factor}", factor, 3]
+        shape = [f"height_{factor}", f"width_{factor}", 3 * factor**2]
         blocks = graph.input(f"pixels_{factor}", "uint8", shape)
-        blocks = graph.node("Transpose", [blocks], attributes={"perm": (0, 2, 4, 1, 3)})
-        merged = graph.constant(np.array([0, 0, 3 * factor**2], np.int64))
-        flat = graph.node("Reshape", [blocks, merged])
-        flat = graph.node("Transpose", [flat], attributes={"perm": (2, 0, 1)})
-        return graph.node("Unsqueeze", [flat, graph.constant(np.array([0], np.int64))])
+        flat = graph.node("Transpose", [blocks], attributes={"perm": (2, 0, 1)})
+        seen = graph.node("Unsqueeze", [flat, graph.constant(np.array([0], np.int64))])
+        self._places[seen] = factor**2
+        return seen
 
     def texture(self) -> str:
         return self._texture
@@ -46,9 +45,10 @@ class OnnxBackend:
         graph, kind = self._graph, kind_of(name)
         weight = self._weights.weight(name)
         outputs, size = weight.shape[0], weight.shape[-1]
-        if values in self._unshuffled:
-            # The operator has the places before the channels, torch has them behind.
-            weight = weight.reshape(outputs, -1, 4, 1, 1).swapaxes(1, 2).reshape(weight.shape)
+        if values in self._places:
+            # In torch each channel has all of its places.
+            blocks = weight.reshape(outputs, -1, self._places[values])
+            weight = blocks.swapaxes(1, 2).reshape(weight.shape)
         if is_conditioned(name):
             bias = graph.input(f"{name}.bias", "int32", [outputs])
             scale = graph.input(f"{name}.scale", "float32", [outputs])
@@ -84,7 +84,7 @@ class OnnxBackend:
 
     def unshuffle(self, values: str) -> str:
         name = self._graph.node("SpaceToDepth", [values], attributes={"blocksize": 2})
-        self._unshuffled.add(name)
+        self._places[name] = 4
         return name
 
 
@@ -108,18 +108,25 @@ class OnnxRenderer:
     def __call__(
         self, pixels: Uint8Array, texture: Uint8Array, hundredths: int, tune: int
     ) -> Int8Array:
-        height, width, _ = pixels.shape
         feeds: dict[str, Array] = {"texture": texture[None]}
         for factor in (4, 8):
-            feeds[f"pixels_{factor}"] = pixels.reshape(
-                height // factor, factor, width // factor, factor, 3
-            )
+            feeds[f"pixels_{factor}"] = _blocks(pixels, factor)
         for name in self._conditioned:
             bias, scale = self._weights.condition(name, hundredths, tune)
             feeds |= {f"{name}.bias": bias, f"{name}.scale": scale}
         (levels,) = self._session.run(None, feeds)
         rendered: Int8Array = (levels[0] ^ np.uint8(128)).view(np.int8)
         return rendered
+
+
+def _blocks(pixels: Uint8Array, factor: int) -> Uint8Array:
+    """Pixels (H, W, 3) to the blocks of (factor, factor, 3) that they consist of, (h, w, …)."""
+    height, width, _ = pixels.shape
+    # A line of a block is three words of so many bytes, which are copied at once.
+    words = pixels.reshape(height // factor, factor, -1).view(f"u{factor}")
+    lines = words.reshape(height // factor, factor, width // factor, 3).swapaxes(1, 2)
+    blocks: Uint8Array = np.ascontiguousarray(lines).view(np.uint8)
+    return blocks.reshape(height // factor, width // factor, -1)
 
 
 def session(graph: Graph) -> onnxruntime.InferenceSession:

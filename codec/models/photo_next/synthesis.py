@@ -303,14 +303,18 @@ def inverse_transform(latents: Int32Array, steps: Float64Array) -> Int16Array:
     _, height, width = latents.shape
     rows, columns = _bases()
     image = np.empty((height, 16, width, 16, 3), dtype=np.int16)
-    order, scale = _places(), steps[_places(), None, None]
+    # Row frequencies of a colour that no block uses, most of the high ones, are left out.
+    used = latents.reshape(COEFFICIENTS, -1).any(axis=1)[_places()].reshape(-1, 16).any(axis=1)
+    rows, order = rows[:, used], _places().reshape(-1, 16)[used].ravel()
+    scale = steps[order, None, None]
     band = max(1, _BAND_COLUMNS // width)
     for top in range(0, height, band):
         values = latents[order, top : top + band] * scale
         _round(values)
         np.clip(values, -_LARGEST_COEFFICIENT, _LARGEST_COEFFICIENT, out=values)
         count = values.shape[1] * width
-        pixels = columns @ (rows @ values.reshape(48, -1)).reshape(48, 16, count)
+        sums = rows @ values.reshape(-1, 16 * count)
+        pixels = columns @ sums.reshape(48, 16, count)
         pixels *= 2.0 ** (-2 * _BASIS_BITS)
         _round(pixels)
         np.clip(pixels, -_LARGEST_LEVEL, _LARGEST_LEVEL, out=pixels)

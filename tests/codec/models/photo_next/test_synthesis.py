@@ -137,10 +137,12 @@ def test_the_network_is_the_one_that_was_trained() -> None:
     np.testing.assert_array_equal(found, 2 * rendered[0].permute(1, 2, 0).numpy())
 
 
+@pytest.mark.parametrize("coded", [768, 200, 0])
 @pytest.mark.parametrize("largest", [40, 10**5, 2**31 - 1])
-def test_the_inverse_transform_is_exact(largest: int) -> None:
+def test_the_inverse_transform_is_exact(largest: int, coded: int) -> None:
     rng = np.random.default_rng(3)
     latents = rng.integers(-largest, largest + 1, (768, 2, 300)).astype(np.int32)
+    latents[coded:] = 0
     weights = SynthesisWeights(random_arrays(TINY), TINY)
     steps = weights.steps(6543, 1)
     # Python's integers have no limits.
