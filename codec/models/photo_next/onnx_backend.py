@@ -31,8 +31,8 @@ class OnnxBackend:
 
     def image(self, factor: int) -> str:
         graph = self._graph
-        shape = [f"height_{factor}", f"width_{factor}", 3 * factor**2]
-        blocks = graph.input(f"pixels_{factor}", "uint8", shape)
+        sides = (f"height_{factor}", f"width_{factor}")
+        blocks = graph.input(f"pixels_{factor}", "uint8", [*sides, 3 * factor**2])
         flat = graph.node("Transpose", [blocks], attributes={"perm": (2, 0, 1)})
         seen = graph.node("Unsqueeze", [flat, graph.constant(np.array([0], np.int64))])
         self._places[seen] = factor**2

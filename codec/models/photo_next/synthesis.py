@@ -304,7 +304,8 @@ def inverse_transform(latents: Int32Array, steps: Float64Array) -> Int16Array:
     rows, columns = _bases()
     image = np.empty((height, 16, width, 16, 3), dtype=np.int16)
     # Row frequencies of a colour that no block uses, most of the high ones, are left out.
-    used = latents.reshape(COEFFICIENTS, -1).any(axis=1)[_places()].reshape(-1, 16).any(axis=1)
+    not_zero = np.count_nonzero(latents.reshape(COEFFICIENTS, -1), axis=1)
+    used = not_zero[_places()].reshape(-1, 16).sum(axis=1) > 0
     rows, order = rows[:, used], _places().reshape(-1, 16)[used].ravel()
     scale = steps[order, None, None]
     band = max(1, _BAND_COLUMNS // width)
