@@ -20,12 +20,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
 from bitstream.arrays import Float32Array, Int32Array
-from bitstream.tables import PRECISION, TableSet
+from bitstream.tables import TableSet
+from codec.coding.optimised_quantize import cheaper_symbols
 from codec.models.photo.coder import Choose, PhotoCoder, TileSymbols
 from codec.models.photo.cost import Candidate, Surroundings, TileCost
 from codec.models.photo.refine import Annealing, anneal
@@ -55,7 +55,6 @@ LEVELS = {
 _FIRST_STIFFNESS = 6.0
 _STIFFNESS, _SHARE = 1.0, 0.7  # at the first pass of descent
 _SEED = 1841
-_LARGEST = 32  # magnitude of symbols whose code lengths are kept
 
 
 def search(
@@ -137,41 +136,12 @@ def descend(
 
 
 def optimised_quantiser(tables: TableSet, curvature: float) -> Choose:
-    """Rounding that weighs distortion and bits, for `PhotoCoder.symbols`.
-
-    A residual r becomes the nearest integer k or the one beside it towards zero, whichever has the
-    least curvature·(r − k)² + bits(k). Symbols beyond ±32 are rounded.
-    """
-    lengths = code_lengths(tables)
+    """`cheaper_symbols` in place of rounding, for `PhotoCoder.symbols`."""
 
     def choose(residuals: Float32Array, indexes: Int32Array, channels: slice) -> Int32Array:
-        nearest = np.rint(residuals)
-        smaller = nearest - np.sign(nearest)
-        columns = (np.clip(values, -_LARGEST, _LARGEST) for values in (nearest, smaller))
-        bits, fewer = (lengths[indexes, c.astype(np.int32) + _LARGEST] for c in columns)
-        added = curvature * ((residuals - smaller) ** 2 - (residuals - nearest) ** 2)
-        take = (added < bits - fewer) & (np.abs(nearest) <= _LARGEST)
-        symbols: Int32Array = np.where(take, smaller, nearest).astype(np.int32)
-        return symbols
+        return cheaper_symbols(residuals, indexes, tables, curvature)
 
     return choose
-
-
-@lru_cache(maxsize=4)
-def code_lengths(tables: TableSet) -> Float32Array:
-    """Bits of the symbols −32 .. 32 by each table, escapes included: float32 (tables, 65)."""
-    symbols = np.arange(-_LARGEST, _LARGEST + 1, dtype=np.int32)
-    lengths = np.zeros((len(tables), len(symbols)), dtype=np.float32)
-    for table in np.flatnonzero(~tables.certain):
-        minimum = tables.minimums[table]
-        entries = symbols - minimum
-        inside = (entries >= 0) & (entries < tables.sizes[table])
-        frequencies = tables.frequencies[tables.starts[table] + entries[inside]]
-        lengths[table, inside] = PRECISION - np.log2(frequencies)
-        index = np.array([table], dtype=np.int32)
-        for column in np.flatnonzero(~inside):
-            lengths[table, column] = tables.code_length_bits(symbols[[column]], index)
-    return lengths
 
 
 def _optimised(

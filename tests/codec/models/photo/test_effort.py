@@ -12,14 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
 import codec
 from bitstream.container import container_from_bytes, container_to_bytes
-from bitstream.tables import TableSet, gaussian_tables
 from codec import loading
 from codec.cli import app
 from codec.coding.quantize import dequantize
@@ -27,7 +24,7 @@ from codec.coding.tiling import TileGrid
 from codec.models.photo import effort as photo_effort
 from codec.models.photo.coder import PhotoCoder, coded_position
 from codec.models.photo.cost import Surroundings, TileCost, trained_exchange_rate
-from codec.models.photo.effort import LEVELS, code_lengths, optimised_quantiser, search
+from codec.models.photo.effort import LEVELS, search
 from codec.models.photo.effort_tiles import exchange_rate
 from codec.models.photo.network import lagrange_multiplier
 from codec.models.photo.refine import Annealing
@@ -220,41 +217,6 @@ def test_the_gradient_is_that_of_the_distortion(coder: PhotoCoder) -> None:
         ]
     slope = (ends[1] - ends[0]) / (2 * step)
     assert slope == pytest.approx(float((torch.from_numpy(gradient) * direction).sum()), rel=0.02)
-
-
-TABLES = gaussian_tables(np.array([0.15, 0.5, 1.0, 4.0, 40.0]))
-
-
-@settings(max_examples=60, deadline=None, derandomize=True)
-@given(
-    values=st.lists(st.floats(-60, 60, width=32), min_size=1, max_size=20),
-    table=st.integers(0, 4),
-    curvature=st.floats(0.5, 100),
-)
-def test_optimised_quantisation_is_the_cheaper_of_two(
-    values: list[float], table: int, curvature: float
-) -> None:
-    residuals = np.array([values], dtype=np.float32)
-    indexes = np.full(residuals.shape, table, dtype=np.int32)
-    symbols = optimised_quantiser(TABLES, curvature)(residuals, indexes, slice(None))
-    for value, symbol in zip(residuals[0], symbols[0], strict=True):
-        nearest = int(np.rint(value))
-        two = {nearest, nearest - int(np.sign(nearest))} if abs(nearest) <= 32 else {nearest}
-        costs = {k: curvature * (float(value) - k) ** 2 + bits(TABLES, k, table) for k in two}
-        assert int(symbol) in two
-        assert costs[int(symbol)] <= min(costs.values()) + 1e-3 * (1 + max(costs.values()))
-
-
-def bits(tables: TableSet, symbol: int, table: int) -> float:
-    one = np.array([symbol], dtype=np.int32)
-    return tables.code_length_bits(one, np.array([table], dtype=np.int32))
-
-
-def test_code_lengths_are_those_of_the_tables() -> None:
-    lengths = code_lengths(TABLES)
-    assert lengths.shape == (5, 65)
-    for table, symbol in ((0, 0), (0, 1), (0, 32), (1, -7), (4, 32), (4, -32), (2, 5)):
-        assert lengths[table, symbol + 32] == pytest.approx(bits(TABLES, symbol, table), rel=1e-6)
 
 
 def test_curvature_is_what_theory_gives(coder: PhotoCoder) -> None:

@@ -1,0 +1,52 @@
+"""Rounding that weighs error and bits: rate-distortion optimised quantisation."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from bitstream.arrays import Float32Array, Int32Array
+from bitstream.tables import PRECISION, TableSet
+
+LARGEST = 32
+"""Magnitude of symbols whose code lengths are kept."""
+
+
+def cheaper_symbols(
+    residuals: Float32Array, indexes: Int32Array, tables: TableSet, curvature: float
+) -> Int32Array:
+    """Symbols int32 (c, n) of residuals float32 (c, n), in quantiser steps.
+
+    indexes     the table of each, int32 (c, n)
+    curvature   bits that a squared error of one step is worth
+
+    A residual r becomes the nearest integer k or the one beside it towards zero, whichever has the
+    least curvature·(r − k)² + bits(k). Symbols beyond ±32 are rounded.
+    """
+    lengths = code_lengths(tables)
+    nearest = np.rint(residuals)
+    smaller = nearest - np.sign(nearest)
+    columns = (np.clip(values, -LARGEST, LARGEST) for values in (nearest, smaller))
+    bits, fewer = (lengths[indexes, c.astype(np.int32) + LARGEST] for c in columns)
+    added = curvature * ((residuals - smaller) ** 2 - (residuals - nearest) ** 2)
+    take = (added < bits - fewer) & (np.abs(nearest) <= LARGEST)
+    symbols: Int32Array = np.where(take, smaller, nearest).astype(np.int32)
+    return symbols
+
+
+@lru_cache(maxsize=4)
+def code_lengths(tables: TableSet) -> Float32Array:
+    """Bits of the symbols −32 .. 32 by each table, escapes included: float32 (tables, 65)."""
+    symbols = np.arange(-LARGEST, LARGEST + 1, dtype=np.int32)
+    lengths = np.zeros((len(tables), len(symbols)), dtype=np.float32)
+    for table in np.flatnonzero(~tables.certain):
+        minimum = tables.minimums[table]
+        entries = symbols - minimum
+        inside = (entries >= 0) & (entries < tables.sizes[table])
+        frequencies = tables.frequencies[tables.starts[table] + entries[inside]]
+        lengths[table, inside] = PRECISION - np.log2(frequencies)
+        index = np.array([table], dtype=np.int32)
+        for column in np.flatnonzero(~inside):
+            lengths[table, column] = tables.code_length_bits(symbols[[column]], index)
+    return lengths
