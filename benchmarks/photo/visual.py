@@ -1,6 +1,7 @@
 """Rate of photo against other codecs at equal SSIMULACRA2, and at equal PSNR, on whole files.
 
     python -m benchmarks.photo visual --data gb82=gb82.tar kodak=kodak.tar [--limit 3]
+    python -m benchmarks.photo visual --model photo-next --tune psnr --data … -o psnr.json
 
 Every file is written and decoded again.  The rates are compared for each picture, as the logarithm
 of the rate over the scores that both codecs reach (BD-rate), and the mean is taken over the
@@ -34,6 +35,7 @@ from codec.rate_distortion import (
     find_codec,
     find_images,
     measure_curve,
+    model_codec,
 )
 
 SCHEMA, RESULT = "calotype.visual/1", "visual.json"
@@ -66,17 +68,17 @@ def visual_codec(name: str) -> OperationalCodec:
 
 
 def compare(
-    curves: Mapping[str, OperationalCurve], metrics: Sequence[str] = METRICS
+    ours: OperationalCurve,
+    peers: Mapping[str, OperationalCurve],
+    metrics: Sequence[str] = METRICS,
 ) -> list[dict[str, Any]]:
-    """Photo against each peer: mean BD-rate over the pictures at equal scores, in percent."""
+    """Ours against each peer: mean BD-rate over the pictures at equal scores, in percent."""
     rows = []
-    for peer in curves:
-        if peer == "photo":
-            continue
+    for peer in peers:
         row: dict[str, Any] = {"against": peer}
         for metric in metrics:
             try:
-                found = bd_rate(curves[peer], curves["photo"], metric=metric)
+                found = bd_rate(peers[peer], ours, metric=metric)
             except OverlapError:
                 row |= {f"{metric}_percent": None, f"{metric}_pictures": 0}
                 continue
@@ -97,6 +99,8 @@ def line(name: str, row: Mapping[str, Any], metrics: Sequence[str] = METRICS) ->
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--data", type=named_path, nargs="+", required=True, metavar="NAME=PATH",
                         help="sets of pictures: folders or tar files")  # fmt: skip
+    parser.add_argument("--model", default="photo", help="what is compared (photo)")
+    parser.add_argument("--tune", help="of that model (its own default)")
     parser.add_argument("--limit", type=int, help="only the first N pictures of each set")
     parser.add_argument("-j", "--jobs", type=int, default=1, help="pictures at a time")
 
@@ -108,15 +112,18 @@ def run(options: Namespace) -> Iterator[Measured]:
         with ThreadPoolExecutor(options.jobs) as executor:
             for codec, settings in SETTINGS.items():
                 print(f"{name}, {codec}: {len(images)} pictures", file=sys.stderr, flush=True)
+                known = visual_codec(codec)
+                if codec == "photo":
+                    known = model_codec(options.model, options.tune)
                 curves[codec] = measure_curve(
-                    visual_codec(codec),
+                    known,
                     images,
                     data_set=name,
                     settings=settings,
                     metrics=METRICS,
                     executor=executor if options.jobs > 1 else None,
                 )
-        rows = compare(curves)
+        rows = compare(curves["photo"], {k: v for k, v in curves.items() if k != "photo"})
         content = {
             **provenance(),
             "pictures": [image.name for image in images],

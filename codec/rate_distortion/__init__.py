@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from codec.rate_distortion.files.bd_rate import bd_rate_of_points as bd_rate_of_points
     from codec.rate_distortion.files.codecs import codec_names as codec_names
     from codec.rate_distortion.files.codecs import find_codec as find_codec
+    from codec.rate_distortion.files.codecs import model_codec as model_codec
     from codec.rate_distortion.files.codecs import register_codec as register_codec
     from codec.rate_distortion.files.curve import MeasuredImage as MeasuredImage
     from codec.rate_distortion.files.curve import OperatingPoint as OperatingPoint
@@ -97,7 +98,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "codec.datasets.pictures": "SourceImage find_images",
     "codec.rate_distortion.files.bd_rate": "BdRate bd_rate bd_rate_available bd_rate_of_points",
-    "codec.rate_distortion.files.codecs": "codec_names find_codec register_codec",
+    "codec.rate_distortion.files.codecs": "codec_names find_codec model_codec register_codec",
     "codec.rate_distortion.files.curve": (
         "MeasuredImage OperatingPoint OperationalCurve curves_to_csv"
     ),

@@ -18,13 +18,13 @@ from tests.codec.tiny import photographs
 
 def test_rows_are_means_over_pictures_where_curves_overlap() -> None:
     pytest.importorskip("bjontegaard")
-    curves = {"photo": curve(0.6, codec="photo"), "jpeg": curve(codec="jpeg")}
-    curves["webp"] = curve(0.3, codec="webp")
-    (jpeg, webp) = visual.compare(curves, metrics=("psnr",))
+    ours = curve(0.6, codec="photo")
+    peers = {"jpeg": curve(codec="jpeg"), "webp": curve(0.3, codec="webp")}
+    (jpeg, webp) = visual.compare(ours, peers, metrics=("psnr",))
     assert (jpeg["against"], webp["against"]) == ("jpeg", "webp")
     assert jpeg["psnr_percent"] == pytest.approx(-40, abs=0.01)
     assert webp["psnr_percent"] == pytest.approx(100, abs=0.01)
-    assert jpeg["psnr_pictures"] == len(curves["photo"].images)
+    assert jpeg["psnr_pictures"] == len(ours.images)
     assert "against jpeg: -40.0 % at equal psnr" in visual.line("set", jpeg, metrics=("psnr",))
 
 

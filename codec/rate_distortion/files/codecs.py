@@ -114,29 +114,39 @@ def _jxl_libraries() -> Mapping[str, str]:
     return {"imagecodecs": version("imagecodecs"), "libjxl": str(imagecodecs.jpegxl_version())}
 
 
-PHOTO_MODEL = "photo"
+@dataclass(frozen=True)
+class _ModelEncode:
+    """Compresses by a model of this library, the setting as quality."""
+
+    model: str
+    tune: str | None
+
+    def __call__(self, pixels: Uint8Array, setting: float) -> bytes:
+        from codec import api
+
+        return api.compress(pixels, quality=setting, model=self.model, tune=self.tune)
 
 
-def _photo_encode(pixels: Uint8Array, setting: float) -> bytes:
-    from codec import api
+@dataclass(frozen=True)
+class _ModelWeights:
+    """The hash of the weights that a model writes with."""
 
-    return api.compress(pixels, quality=setting, model=PHOTO_MODEL)
+    encode: _ModelEncode
+
+    def __call__(self) -> str:
+        from codec import api
+
+        # The file itself says which weights made it, also where they do not come with the package.
+        return api.inspect(self.encode(np.zeros((16, 16, 3), np.uint8), 50)).weights_hash
 
 
-def _photo_decode(data: bytes) -> Uint8Array:
+def _model_decode(data: bytes) -> Uint8Array:
     from codec import api
 
     return api.decompress(data, as_="numpy")
 
 
-def _photo_weights() -> str:
-    from codec import api
-
-    # The file itself says which weights made it, also where they do not come with the package.
-    return api.inspect(_photo_encode(np.zeros((16, 16, 3), np.uint8), 50)).weights_hash
-
-
-def _photo_libraries() -> Mapping[str, str]:
+def _model_libraries() -> Mapping[str, str]:
     found: dict[str, str] = {}
     for name in ("calotype", "torch", "numpy", "constriction"):
         try:
@@ -168,17 +178,26 @@ def find_codec(name: str) -> OperationalCodec:
         raise UsageError(f"unknown codec {name!r}; known are {known}") from None
 
 
-for _codec in (
-    OperationalCodec(
-        name="photo",
-        encoder="Calotype photo model, default effort",
+def model_codec(model: str, tune: str | None = None) -> OperationalCodec:
+    """A model of this library as a codec, named after both: at effort 1, the default.
+
+    tune   what it is to be good for; None for the model's own default
+    """
+    encode = _ModelEncode(model, tune)
+    return OperationalCodec(
+        name=model if tune is None else f"{model}-{tune}",
+        encoder=f"Calotype {model} model, default effort" + (f", tune {tune}" if tune else ""),
         setting_name="quality",
         settings=(1, *range(5, 101, 5)),
-        encode=_photo_encode,
-        decode=_photo_decode,
-        libraries=_photo_libraries,
-        weights=_photo_weights,
-    ),
+        encode=encode,
+        decode=_model_decode,
+        libraries=_model_libraries,
+        weights=_ModelWeights(encode),
+    )
+
+
+for _codec in (
+    model_codec("photo"),
     OperationalCodec(
         name="jpeg",
         encoder="Pillow, optimize, 4:2:0",

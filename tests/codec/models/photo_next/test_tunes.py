@@ -21,6 +21,7 @@ from codec.models.base import ForeignModel, TunedModel, variant_of
 from codec.models.photo_next.config import TUNES
 from codec.options import CompressOptions
 from codec.pipeline.decode import decompress_container
+from codec.rate_distortion import model_codec
 from tests.codec.models.photo_next.tiny import tiny_coder
 from tests.codec.tiny import photographs
 
@@ -131,3 +132,17 @@ def test_plugins() -> None:
     assert codec.inspect(stored.encode(pixels)).tune == "psnr"
     with pytest.raises(UsageError, match="no tunes"):
         Calotype(tune="psnr")
+
+
+def test_each_tune_is_a_codec_for_curves() -> None:
+    rng = np.random.default_rng(1)
+    pixels = rng.integers(0, 256, (32, 32, 3)).astype(np.uint8)
+    files = {}
+    for tune in (None, "psnr"):
+        known = model_codec("photo-next", tune)
+        files[known.name] = known.encode(pixels, 60)
+        assert known.decode(files[known.name]).shape == pixels.shape
+        assert known.weights is not None
+        assert known.weights() == codec.inspect(files[known.name]).weights_hash
+    assert codec.inspect(files["photo-next"]).tune == "visual"
+    assert codec.inspect(files["photo-next-psnr"]).tune == "psnr"
