@@ -1,5 +1,7 @@
 """Types of NumPy arrays, by the numbers that they hold."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -15,3 +17,5 @@ Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
 Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
+SampleArray = npt.NDArray[Any]
+"""Samples of pictures: uint8, or uint16 where they have more than 8 bits."""

@@ -20,7 +20,7 @@ class Header:
 
     width, height   pixels, 1 .. 2**20 each, together at most ``limits.MAX_PIXELS``
     channels        colour channels: 1 or 3 (alpha is not one of them)
-    bit_depth       bits per channel of the source: 8
+    bit_depth       bits per channel of the picture: 8, 10, 12 or 16
     quality         1 .. 100; kept to the hundredth, as it is stored
     model_id        number of the model, 0 .. 65535, fixed for ever
     weights_hash    first 8 bytes of the SHA-256 of the weights file
@@ -171,7 +171,10 @@ def _check(header: Header) -> None:
     limit(header.height, limits.MAX_SIDE, "pixels of height")
     limit(header.width * header.height, limits.MAX_PIXELS, "pixels")
     require(header.channels in (1, 3), f"{header.channels} colour channels", "1 or 3")
-    require(header.bit_depth == 8, f"bit depth {header.bit_depth}", "8")
+    depths = ", ".join(map(str, limits.BIT_DEPTHS))
+    require(
+        header.bit_depth in limits.BIT_DEPTHS, f"bit depth {header.bit_depth}", f"one of {depths}"
+    )
     # The comparison is false for NaN as well.
     require(1 <= header.quality <= 100, f"quality {header.quality}", "1 .. 100")
     require(0 <= header.model_id < 2**16, f"model number {header.model_id}", "0 .. 65535")

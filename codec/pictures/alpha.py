@@ -1,8 +1,10 @@
 """The alpha plane, lossless: rows predicted from above or from the left, then deflated.
 
-    byte 0        method: 0 = deflate, 1 = every pixel has the value of byte 1
+    byte 0        method: 0 = deflate, 1 = every pixel has the value of byte 1; of pictures of more
+                  than 8 bits 2 = deflate, 3 = every pixel has the value of bytes 1 and 2
     method 0      a zlib stream of rows: one byte for the prediction (0 none, 1 left, 2 above),
                   then ``width`` residuals modulo 256
+    method 2      the same with residuals modulo 65536: the upper bytes of all, then the lower
 
 Masks are mostly flat, and deflate on residuals brings a flat row to almost nothing.  The
 predictions are PNG's first three (PNG specification, third edition, clause 9).
@@ -13,32 +15,39 @@ import zlib
 import numpy as np
 
 from bitstream import LimitError, PayloadError, UsageError, limits
-from bitstream.arrays import Uint8Array
+from bitstream.arrays import SampleArray, Uint8Array
+from codec.pictures.picture import sample_type
 
 _DEFLATE = 0
 _CONSTANT = 1
+_DEEP = 2  # added to the method for more than 8 bits
 _LEFT, _ABOVE = 1, 2
 _BAND_ROWS = 256  # bounds the memory of the predictions
 _PIECE_BYTES = 2**16  # given to zlib at a time
 
 
-def encode_alpha(alpha: Uint8Array) -> bytes:
+def encode_alpha(alpha: SampleArray, bit_depth: int = 8) -> bytes:
     """Return the bytes of an alpha plane.
 
-    alpha   uint8 (height, width), 0 transparent .. 255 opaque
+    alpha       uint8 (height, width), or uint16 where the bit depth is above 8; 0 transparent ..
+                2^bit_depth − 1 opaque
+    bit_depth   8, 10, 12 or 16
 
     Raises UsageError for another shape or type.  `AlphaReader` is the inverse.
     """
-    if alpha.ndim != 2 or alpha.dtype != np.uint8 or alpha.size == 0:
+    kind = sample_type(bit_depth)
+    if alpha.ndim != 2 or alpha.dtype != kind or alpha.size == 0:
         raise UsageError(
             f"an alpha plane of type {alpha.dtype} and shape {alpha.shape}, "
-            "expected uint8 (height, width)"
+            f"expected {kind} (height, width)"
         )
+    deep = 0 if bit_depth <= 8 else _DEEP
     bands = [alpha[top : top + _BAND_ROWS] for top in range(0, alpha.shape[0], _BAND_ROWS)]
     if all(bool((band == alpha[0, 0]).all()) for band in bands):
-        return bytes([_CONSTANT, int(alpha[0, 0])])
+        value = int(alpha[0, 0])
+        return bytes([_CONSTANT + deep]) + value.to_bytes(kind.itemsize, "little")
     deflater = zlib.compressobj(9)
-    pieces = [bytes([_DEFLATE])]
+    pieces = [bytes([_DEFLATE + deep])]
     for top in range(0, alpha.shape[0], _BAND_ROWS):
         pieces.append(deflater.compress(_predict(alpha, top).tobytes()))
     return b"".join(pieces) + deflater.flush()
@@ -47,36 +56,63 @@ def encode_alpha(alpha: Uint8Array) -> bytes:
 class AlphaReader:
     """Reads the alpha plane that ``encode_alpha`` was given from the top, some rows at a time.
 
-    Never inflates more than ``height * (width + 1)`` bytes, whatever ``data`` announces.  Raises
-    PayloadError for bytes that no encoder writes, LimitError for a size above the caps.
+    Never inflates more than ``height * (width + 1)`` bytes, or twice as many where the bit depth is
+    above 8, whatever ``data`` announces.  Raises PayloadError for bytes that no encoder writes,
+    LimitError for a size above the caps.
     """
 
-    def __init__(self, data: bytes, height: int, width: int) -> None:
+    def __init__(self, data: bytes, height: int, width: int, bit_depth: int = 8) -> None:
         if width < 1 or height < 1 or max(width, height) > limits.MAX_SIDE:
             raise LimitError(f"alpha of {width}×{height} pixels, expected 1 .. {limits.MAX_SIDE}")
         if width * height > limits.MAX_PIXELS:
             raise LimitError(f"alpha of {width}×{height} pixels, the limit is {limits.MAX_PIXELS}")
+        self._kind, self._peak = sample_type(bit_depth), (1 << bit_depth) - 1
         method = data[0] if data else None
-        if method not in (_DEFLATE, _CONSTANT):
+        deflate = _DEFLATE if bit_depth <= 8 else _DEFLATE + _DEEP
+        constant = _CONSTANT if bit_depth <= 8 else _CONSTANT + _DEEP
+        if method not in (deflate, constant):
             raise PayloadError(
-                f"alpha method {method} read, expected 0 or 1: damaged or newer file"
+                f"alpha method {method} read, expected {deflate} or {constant} of {bit_depth} "
+                "bits: damaged or newer file"
             )
-        if method == _CONSTANT and len(data) != 2:
-            raise PayloadError(f"constant alpha has {len(data)} bytes, expected 2: damaged file")
+        size = 1 + self._kind.itemsize
+        if method == constant and len(data) != size:
+            raise PayloadError(
+                f"constant alpha has {len(data)} bytes, expected {size}: damaged file"
+            )
         self._width = width
-        self._constant = data[1] if method == _CONSTANT else None
+        self._row_bytes = 1 + self._kind.itemsize * width
+        self._constant: int | None = None
+        if method == constant:
+            self._constant = int.from_bytes(data[1:], "little")
+            self._check(self._constant)
         self._rest = memoryview(data)[1:]
         self._inflater = zlib.decompressobj()
-        self._previous = np.zeros(width, np.uint8)
+        self._previous: SampleArray = np.zeros(width, self._kind)
 
-    def read(self, rows: int) -> Uint8Array:
-        """Return the next rows, uint8 (rows, width); rows that are left, 1 or more of them."""
+    def read(self, rows: int) -> SampleArray:
+        """Return the next rows, (rows, width), as `encode_alpha` takes them.
+
+        rows   1 or more of those that are left
+        """
         if self._constant is not None:
-            return np.full((rows, self._width), self._constant, np.uint8)
-        coded = np.frombuffer(self._inflate(rows * (self._width + 1)), np.uint8)
-        alpha = _reconstruct(coded.reshape(rows, self._width + 1), self._previous)
+            return np.full((rows, self._width), self._constant, self._kind)
+        coded = np.frombuffer(self._inflate(rows * self._row_bytes), np.uint8)
+        coded = coded.reshape(rows, self._row_bytes)
+        alpha = _reconstruct(coded[:, 0], self._residuals(coded[:, 1:]), self._previous)
+        self._check(int(alpha.max()))
         self._previous = alpha[-1].copy()
         return alpha
+
+    def _residuals(self, rows: Uint8Array) -> SampleArray:
+        if self._kind.itemsize == 1:
+            return rows
+        upper, lower = rows[:, : self._width], rows[:, self._width :]
+        return upper.astype(np.uint16) << 8 | lower
+
+    def _check(self, value: int) -> None:
+        if value > self._peak:
+            raise PayloadError(f"alpha {value} read, expected 0 .. {self._peak}: damaged file")
 
     def skip(self, rows: int) -> None:
         """Read rows, and forget them."""
@@ -121,7 +157,7 @@ class AlphaReader:
         return b""
 
 
-def _predict(alpha: Uint8Array, top: int) -> Uint8Array:
+def _predict(alpha: SampleArray, top: int) -> Uint8Array:
     """Return the rows of one band as they are deflated: prediction, then residuals."""
     band = alpha[top : top + _BAND_ROWS]
     left, above = band.copy(), band.copy()
@@ -130,30 +166,40 @@ def _predict(alpha: Uint8Array, top: int) -> Uint8Array:
     if top:
         above[0] -= alpha[top - 1]
     candidates = np.stack([band, left, above])
-    # The sum of absolute residuals, as signed bytes: the heuristic that PNG recommends.
-    costs = np.abs(candidates.view(np.int8).astype(np.int16)).sum(axis=2, dtype=np.int64)
+    # The sum of absolute residuals, as signed numbers: the heuristic that PNG recommends.
+    signed = candidates.view(f"i{band.itemsize}").astype(np.int32)
+    costs = np.abs(signed).sum(axis=2, dtype=np.int64)
     kinds = costs.argmin(axis=0)
-    rows = np.empty((len(band), band.shape[1] + 1), np.uint8)
+    rows = np.empty((len(band), band[0].nbytes + 1), np.uint8)
     rows[:, 0] = kinds
-    rows[:, 1:] = candidates[kinds, np.arange(len(band))]
+    residuals = candidates[kinds, np.arange(len(band))]
+    if band.itemsize == 1:
+        rows[:, 1:] = residuals
+    else:
+        width = band.shape[1]
+        rows[:, 1 : 1 + width] = residuals >> 8
+        rows[:, 1 + width :] = residuals & 255
     return rows
 
 
-def _reconstruct(rows: Uint8Array, previous: Uint8Array) -> Uint8Array:
-    """Return the alpha of rows as ``_predict`` gives them, below a row ``previous`` (width,)."""
-    kinds, residuals = rows[:, 0], rows[:, 1:]
+def _reconstruct(kinds: Uint8Array, residuals: SampleArray, previous: SampleArray) -> SampleArray:
+    """Return the alpha (rows, width) of residuals, below a row ``previous`` (width,).
+
+    kinds   of prediction, (rows,)
+    """
     if kinds.max() > _ABOVE:
         raise PayloadError(f"alpha prediction {kinds.max()} read, expected 0 .. 2: damaged file")
-    # uint8 sums wrap modulo 256, which is what inverts the residuals.
-    alpha: Uint8Array = residuals.copy()
+    # Sums wrap modulo 256 or 65536, which is what inverts the residuals.
+    alpha: SampleArray = residuals.copy()
+    wrapping = residuals.dtype
     is_left = kinds == _LEFT
-    alpha[is_left] = np.add.accumulate(residuals[is_left], axis=1, dtype=np.uint8)
+    alpha[is_left] = np.add.accumulate(residuals[is_left], axis=1, dtype=wrapping)
     if kinds[0] == _ABOVE:
         alpha[0] += previous
     # A run of rows predicted from above is one cumulative sum down from the row before it.
     starts = np.flatnonzero(kinds != _ABOVE)
     starts = np.union1d(starts, [0])
-    for start, end in zip(starts, [*starts[1:], len(rows)], strict=True):
+    for start, end in zip(starts, [*starts[1:], len(kinds)], strict=True):
         if end - start > 1:
-            np.add.accumulate(alpha[start:end], axis=0, dtype=np.uint8, out=alpha[start:end])
+            np.add.accumulate(alpha[start:end], axis=0, dtype=wrapping, out=alpha[start:end])
     return alpha

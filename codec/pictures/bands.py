@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bitstream.arrays import Uint8Array
-from codec.pictures.picture import Picture
+from bitstream.arrays import SampleArray
+from codec.pictures.picture import Picture, sample_type
 
-Band = tuple[Uint8Array, Uint8Array | None]
-"""Pixels uint8 (rows, width, channels), and alpha uint8 (rows, width) or None."""
+Band = tuple[SampleArray, SampleArray | None]
+"""Pixels (rows, width, channels), and alpha (rows, width) of their type or None."""
 
 _BAND_PIXELS = 2**22
 
@@ -33,11 +33,13 @@ class Bands:
     exif: bytes | None = None
     xmp: bytes | None = None
     notices: tuple[str, ...] = ()
+    bit_depth: int = 8
 
     def picture(self) -> Picture:
         """Read all bands, and return them as one picture."""
-        pixels = np.empty((self.height, self.width, self.channels), dtype=np.uint8)
-        alpha = np.empty((self.height, self.width), dtype=np.uint8) if self.has_alpha else None
+        kind = sample_type(self.bit_depth)
+        pixels = np.empty((self.height, self.width, self.channels), dtype=kind)
+        alpha = np.empty((self.height, self.width), dtype=kind) if self.has_alpha else None
         top = 0
         for colours, opacity in self.bands:
             rows = slice(top, top + len(colours))
@@ -45,7 +47,7 @@ class Bands:
             if alpha is not None and opacity is not None:
                 alpha[rows] = opacity
             top = rows.stop
-        return Picture(pixels, alpha, self.icc, self.exif, self.xmp, self.notices)
+        return Picture(pixels, alpha, self.icc, self.exif, self.xmp, self.notices, self.bit_depth)
 
 
 def bands_of(picture: Picture) -> Bands:
@@ -67,4 +69,5 @@ def bands_of(picture: Picture) -> Bands:
         picture.exif,
         picture.xmp,
         picture.notices,
+        picture.bit_depth,
     )

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from bitstream import UsageError
-from bitstream.arrays import Uint8Array
+from bitstream import UsageError, limits
+from bitstream.arrays import SampleArray
+from codec.pictures.depth import rescale
 from codec.system.missing_extra import extra_needed_by
 
 if TYPE_CHECKING:
@@ -24,36 +25,52 @@ EXIF_PREFIX = b"Exif\x00\x00"
 class Picture:
     """What is coded, and what travels with it.
 
-    pixels    uint8 (height, width, channels), channels 1 (gray) or 3 (RGB)
-    alpha     uint8 (height, width), or None for an opaque picture; 0 is transparent
+    pixels    (height, width, channels), channels 1 (gray) or 3 (RGB): uint8, or uint16 where the
+              bit depth is above 8
+    alpha     (height, width) of the same type, or None for an opaque picture; 0 is transparent
     icc, xmp  bytes as the source held them, or None
     exif      a TIFF stream, without the ``Exif\\0\\0`` of JPEG, or None
     notices   sentences on what was converted or left out
+    bit_depth 8, 10, 12 or 16: pixels and alpha are 0 .. 2^bit_depth − 1
 
-    Raises UsageError for other shapes and types.
+    Raises UsageError for other shapes, types and values.
     """
 
-    pixels: Uint8Array
-    alpha: Uint8Array | None = None
+    pixels: SampleArray
+    alpha: SampleArray | None = None
     icc: bytes | None = None
     exif: bytes | None = None
     xmp: bytes | None = None
     notices: tuple[str, ...] = ()
+    bit_depth: int = 8
 
     def __post_init__(self) -> None:
         pixels, alpha = self.pixels, self.alpha
-        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3):
+        if self.bit_depth not in limits.BIT_DEPTHS:
+            raise UsageError(
+                f"a bit depth of {self.bit_depth}, expected one of "
+                f"{', '.join(map(str, limits.BIT_DEPTHS))}"
+            )
+        kind = sample_type(self.bit_depth)
+        if pixels.dtype != kind or pixels.ndim != 3 or pixels.shape[2] not in (1, 3):
             raise UsageError(
                 f"pixels of type {pixels.dtype} and shape {pixels.shape}, "
-                "expected uint8 (height, width, 1 or 3)"
+                f"expected {kind} (height, width, 1 or 3)"
             )
         if pixels.size == 0:
             raise UsageError(f"pixels of shape {pixels.shape}, expected at least one pixel")
-        if alpha is not None and (alpha.dtype != np.uint8 or alpha.shape != pixels.shape[:2]):
+        if alpha is not None and (alpha.dtype != kind or alpha.shape != pixels.shape[:2]):
             raise UsageError(
                 f"alpha of type {alpha.dtype} and shape {alpha.shape}, "
-                f"expected uint8 {pixels.shape[:2]}"
+                f"expected {kind} {pixels.shape[:2]}"
             )
+        peak = (1 << self.bit_depth) - 1
+        for samples in (pixels, alpha):
+            if samples is not None and 8 < self.bit_depth < 16 and int(samples.max()) > peak:
+                raise UsageError(
+                    f"samples up to {int(samples.max())}, expected 0 .. {peak} of "
+                    f"{self.bit_depth} bits"
+                )
 
     @property
     def height(self) -> int:
@@ -68,6 +85,11 @@ class Picture:
         return int(self.pixels.shape[2])
 
 
+def sample_type(bit_depth: int) -> np.dtype[np.uint8] | np.dtype[np.uint16]:
+    """The type of samples of a bit depth: uint8 up to 8 bits, uint16 above."""
+    return np.dtype(np.uint8) if bit_depth <= 8 else np.dtype(np.uint16)
+
+
 def check_return_type(as_: object) -> None:
     """Raise UsageError unless ``as_`` is a form that ``in_form`` knows and can make here."""
     if as_ not in ("pil", "numpy", "torch"):
@@ -77,7 +99,7 @@ def check_return_type(as_: object) -> None:
             import torch  # noqa: F401 - before anything is decoded
 
 
-def in_form(picture: Picture, as_: ReturnType) -> Image.Image | Uint8Array | torch.Tensor:
+def in_form(picture: Picture, as_: ReturnType) -> Image.Image | SampleArray | torch.Tensor:
     """Return a picture as ``codec.decompress`` does."""
     if as_ == "numpy":
         return to_numpy(picture)
@@ -85,12 +107,30 @@ def in_form(picture: Picture, as_: ReturnType) -> Image.Image | Uint8Array | tor
 
 
 def to_pil(picture: Picture) -> Image.Image:
-    """Return a Pillow image of mode L, LA, RGB or RGBA, its metadata in ``info``."""
+    """Return a Pillow image of mode L, LA, RGB or RGBA, its metadata in ``info``.
+
+    Gray of more than 8 bits gets the mode I;16, and 65535 is its white whatever the bit depth.
+    Raises UsageError for colours or transparency of more than 8 bits, for which Pillow has no mode.
+    """
     from PIL import Image
 
-    image = Image.fromarray(to_numpy(picture))
+    array = to_numpy(picture)
+    if picture.bit_depth > 8:
+        check_pillow_holds(picture.bit_depth, picture.channels, picture.alpha is not None)
+        array = rescale(array, picture.bit_depth, 16)
+    image = Image.fromarray(array)
     image.info.update(pillow_info(picture.icc, picture.exif, picture.xmp))
     return image
+
+
+def check_pillow_holds(bit_depth: int, channels: int, has_alpha: bool) -> None:
+    """Raise UsageError for pictures that no Pillow image can be."""
+    if bit_depth > 8 and (channels > 1 or has_alpha):
+        kind = "colours" if channels > 1 else "transparency"
+        raise UsageError(
+            f"the image has {kind} of {bit_depth} bits per channel, and Pillow has no mode for "
+            "it: take as_='numpy', or write a .png or .tiff file with 'calotype decompress'"
+        )
 
 
 def pillow_info(icc: bytes | None, exif: bytes | None, xmp: bytes | None) -> dict[str, bytes]:
@@ -100,8 +140,11 @@ def pillow_info(icc: bytes | None, exif: bytes | None, xmp: bytes | None) -> dic
     return {name: value for name, value in held.items() if value is not None}
 
 
-def to_numpy(picture: Picture) -> Uint8Array:
-    """Return uint8 (height, width) for gray, else (height, width, 2 | 3 | 4), alpha last."""
+def to_numpy(picture: Picture) -> SampleArray:
+    """Return (height, width) for gray, else (height, width, 2 | 3 | 4), alpha last.
+
+    uint8, or uint16 0 .. 2^bit_depth − 1 where the bit depth is above 8.
+    """
     pixels = picture.pixels
     if picture.alpha is not None:
         return np.concatenate([pixels, picture.alpha[..., None]], axis=2)
@@ -109,10 +152,16 @@ def to_numpy(picture: Picture) -> Uint8Array:
 
 
 def to_torch(picture: Picture) -> torch.Tensor:
-    """Return a uint8 tensor (channels, height, width) on the CPU, alpha last where there is one."""
+    """Return a tensor (channels, height, width) on the CPU, alpha last where there is one.
+
+    uint8, or int32 0 .. 2^bit_depth − 1 where the bit depth is above 8: torch can do little with
+    uint16.
+    """
     import torch
 
     array = to_numpy(picture)
     if array.ndim == 2:
         array = array[..., None]
+    if picture.bit_depth > 8:
+        return torch.from_numpy(array.transpose(2, 0, 1).astype(np.int32, order="C"))
     return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1)))

@@ -131,10 +131,10 @@ def raw(fields: Fields) -> Fields:
 
 
 def alpha(fields: Fields) -> Fields:
-    """A plane of alpha by either method."""
+    """A plane of alpha by every method."""
     height, width = numbers_of(fields["height and width"])
     found = {"height and width": f"{height} {width}"}
-    for method in (0, 1):
+    for method in range(4):
         data = bytes.fromhex(fields[f"payload of method {method}"])
         assert data[0] == method
         found[f"payload of method {method}"] = hexadecimal(data)

@@ -360,6 +360,8 @@ def read_alpha(data: bytes, height: int, width: int) -> list[list[int]]:
     if data[0] == 1:
         assert len(data) == 2
         return [[data[1]] * width for _ in range(height)]
+    if data[0] > 1:
+        return _read_deep_alpha(data, height, width)
     assert data[0] == 0
     body, rows = zlib.decompress(data[1:]), []
     assert len(body) == height * (width + 1)
@@ -370,6 +372,27 @@ def read_alpha(data: bytes, height: int, width: int) -> list[list[int]]:
         for x in range(width):
             left = row[x - 1] if x else 0
             row[x] = (row[x] + (0, left, above[x])[kind]) % 256
+        rows.append(row)
+        above = row
+    return rows
+
+
+def _read_deep_alpha(data: bytes, height: int, width: int) -> list[list[int]]:
+    if data[0] == 3:
+        assert len(data) == 3
+        return [[data[1] + 256 * data[2]] * width for _ in range(height)]
+    assert data[0] == 2
+    body, rows = zlib.decompress(data[1:]), []
+    assert len(body) == height * (2 * width + 1)
+    above = [0] * width
+    for begin in range(0, len(body), 2 * width + 1):
+        kind, coded = body[begin], body[begin + 1 : begin + 1 + 2 * width]
+        assert kind < 3
+        row: list[int] = []
+        for x in range(width):
+            left = row[x - 1] if x else 0
+            residual = 256 * coded[x] + coded[width + x]
+            row.append((residual + (0, left, above[x])[kind]) % 65536)
         rows.append(row)
         above = row
     return rows

@@ -12,6 +12,7 @@ import pytest
 from bitstream import (
     ChunkIndexError,
     Container,
+    Header,
     HeaderError,
     LimitError,
     StreamError,
@@ -124,6 +125,14 @@ def test_a_variant_is_a_flag_and_a_number_after_the_seed() -> None:
     assert everything.pack() == plain[:-1] + b"\x0d\5\6"
 
 
+@pytest.mark.parametrize("bit_depth", [8, 10, 12, 16])
+def test_headers_with_every_bit_depth(bit_depth: int) -> None:
+    header = dataclasses.replace(files.HEADER, bit_depth=bit_depth)
+    plain, packed = files.HEADER.pack(), header.pack()
+    assert Header.unpack(packed) == header
+    assert packed == plain[:3] + bytes([bit_depth]) + plain[4:]
+
+
 def test_header_geometry() -> None:
     header = files.rich().header
     assert (header.tiles_x, header.tiles_y, header.tile_count) == (3, 2, 6)
@@ -138,7 +147,11 @@ def test_header_geometry() -> None:
         ({"width": 2**20 + 1}, LimitError),
         ({"width": 2**15, "height": 2**14}, LimitError),
         ({"channels": 4}, HeaderError),
-        ({"bit_depth": 16}, HeaderError),
+        ({"bit_depth": 0}, HeaderError),
+        ({"bit_depth": 7}, HeaderError),
+        ({"bit_depth": 9}, HeaderError),
+        ({"bit_depth": 14}, HeaderError),
+        ({"bit_depth": 32}, HeaderError),
         ({"quality": 0.99}, HeaderError),
         ({"quality": 100.01}, HeaderError),
         ({"quality": float("nan")}, HeaderError),

@@ -11,22 +11,26 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from bitstream import CalotypeError, LimitError, PayloadError, UsageError
+from bitstream.arrays import SampleArray
 from codec.pictures.alpha import AlphaReader, encode_alpha
 
 Plane = npt.NDArray[np.uint8]
 
 
-def decode_alpha(data: bytes, height: int, width: int) -> Plane:
+def decode_alpha(data: bytes, height: int, width: int, bit_depth: int = 8) -> SampleArray:
     """The whole plane, in bands of 256 rows."""
-    reader = AlphaReader(data, height, width)
+    reader = AlphaReader(data, height, width, bit_depth)
     bands = [reader.read(min(256, height - top)) for top in range(0, height, 256)]
     reader.finish()
     return np.concatenate(bands)
 
 
-def check_round_trip(alpha: Plane) -> bytes:
-    data = encode_alpha(alpha)
-    assert np.array_equal(decode_alpha(data, *alpha.shape), alpha)
+def check_round_trip(alpha: SampleArray, bit_depth: int = 8) -> bytes:
+    data = encode_alpha(alpha, bit_depth)
+    height, width = alpha.shape
+    decoded = decode_alpha(data, height, width, bit_depth)
+    assert decoded.dtype == alpha.dtype
+    assert np.array_equal(decoded, alpha)
     return data
 
 
@@ -53,6 +57,68 @@ def test_exact_bytes() -> None:
     data = encode_alpha(alpha)
     assert data[0] == 0
     assert zlib.decompress(data[1:]) == bytes([1, 10, 1, 1, 2, 0, 0, 0])
+
+
+@given(
+    st.sampled_from([10, 12, 16]).flatmap(
+        lambda bits: st.tuples(
+            st.just(bits),
+            arrays.arrays(
+                np.uint16,
+                arrays.array_shapes(min_dims=2, max_dims=2, max_side=20),
+                elements=st.integers(0, 2**bits - 1),
+            ),
+        )
+    )
+)
+def test_every_deep_plane_round_trips(drawn: tuple[int, npt.NDArray[np.uint16]]) -> None:
+    bit_depth, alpha = drawn
+    check_round_trip(alpha, bit_depth)
+
+
+def test_deep_bands_join() -> None:
+    rng = np.random.default_rng(0)
+    for shape in ((1, 300), (257, 3), (513, 2)):
+        check_round_trip(rng.integers(0, 65536, shape, dtype=np.uint16), 16)
+        slopes = np.add.outer(np.arange(shape[0]), np.arange(shape[1])).astype(np.uint16)
+        check_round_trip(slopes, 10)
+
+
+def test_exact_bytes_of_deep_planes() -> None:
+    assert check_round_trip(np.full((9, 9), 1023, np.uint16), 10) == b"\x03\xff\x03"
+    alpha = np.array([[1000, 1001, 1002], [1000, 1001, 1002]], np.uint16)
+    data = encode_alpha(alpha, 10)
+    assert data[0] == 2
+    rows = bytes([1, 3, 0, 0, 0xE8, 1, 1]) + bytes([2, 0, 0, 0, 0, 0, 0])
+    assert zlib.decompress(data[1:]) == rows
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x00" + zlib.compress(bytes(4 * 6)),  # methods of 8 bits
+        b"\x01\xff",
+        b"\x04\xff\x03",
+        b"\x03\xff",
+        b"\x03\xff\x03\x00",
+        b"\x03\x00\x04",  # 1024 has 11 bits
+        b"\x02not zlib",
+        b"\x02" + zlib.compress(bytes(4 * 11 - 1)),
+        b"\x02" + zlib.compress(bytes(4 * 11 + 1)),
+        b"\x02" + zlib.compress(b"\x03" + bytes(4 * 11 - 1)),
+        b"\x02" + zlib.compress(b"\x00\x04" + bytes(4 * 11 - 2)),  # a pixel of 1024
+    ],
+)
+def test_hostile_bytes_of_deep_planes(data: bytes) -> None:
+    with pytest.raises(PayloadError):
+        decode_alpha(data, 4, 5, 10)
+
+
+def test_deep_methods_need_a_deep_header() -> None:
+    for data in (b"\x03\xff\x00", encode_alpha(np.eye(4, dtype=np.uint16), 16)):
+        with pytest.raises(PayloadError, match="method"):
+            decode_alpha(data, 4, 4)
 
 
 def test_masks_are_small() -> None:

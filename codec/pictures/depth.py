@@ -1,0 +1,44 @@
+"""Samples of one bit depth at the scale of another: 0 stays 0, and white stays white."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bitstream.arrays import SampleArray, Uint8Array, Uint16Array
+from bitstream.limits import BIT_DEPTHS
+
+
+def peak_of(bit_depth: int) -> int:
+    """The value of white: 2^bit_depth − 1."""
+    return (1 << bit_depth) - 1
+
+
+def carried_depth(bits: int) -> int:
+    """The smallest bit depth of the format, 8, 10, 12 or 16, that has 1 .. 16 bits or more."""
+    return min(depth for depth in BIT_DEPTHS if depth >= bits)
+
+
+def rescale(samples: SampleArray, bits: int, new_bits: int) -> Uint16Array:
+    """Samples of 1 .. 16 bits to the nearest of 1 .. 16 other bits: uint16 of the same shape.
+
+    samples   uint8 or uint16, 0 .. 2^bits − 1, which is white
+
+    The nearest to v · (2^new_bits − 1) / (2^bits − 1), exactly, in integers. No value lies halfway
+    between two others. To more bits and back changes nothing.
+    """
+    peak, new_peak = peak_of(bits), peak_of(new_bits)
+    if bits == new_bits:
+        return samples.astype(np.uint16, copy=False)
+    # At most 65535² + 65535 / 2, which 32 bits hold.
+    scaled = samples.astype(np.uint32)
+    scaled *= np.uint32(new_peak)
+    scaled += np.uint32(peak // 2)
+    scaled //= np.uint32(peak)
+    return scaled.astype(np.uint16)
+
+
+def to_eight_bits(samples: SampleArray, bits: int) -> Uint8Array:
+    """Samples of 8 .. 16 bits as the nearest of 256 levels: uint8."""
+    if bits > 8:
+        samples = rescale(samples, bits, 8)
+    return samples.astype(np.uint8, copy=False)
