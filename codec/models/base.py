@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from bitstream.arrays import Float32Array, Uint8Array
+from bitstream.arrays import Float32Array, SampleArray, Uint8Array, Uint16Array
 
 if TYPE_CHECKING:
     from codec.coding.tiling import TileGrid
@@ -53,14 +53,30 @@ class LoadedModel(Protocol):
 
 
 @runtime_checkable
+class DeepModel(Protocol):
+    """A model that codes and draws more than 8 bits per channel.
+
+    An option of a `LoadedModel`, and `deep` of its `ModelSpec`. Whatever the bit depth of a
+    picture, the pipeline hands its samples over at the scale of 16 bits. Latents are of the same
+    kind as those of 8 bits.
+    """
+
+    def analyze_deep(self, pixels: Uint16Array, quality: float) -> Float32Array:
+        """As `analyze`, of pixels uint16 (H, W, 3) of which 65535 is white."""
+
+    def synthesize_deep(self, latents: DecodedLatents, quality: float) -> Uint16Array:
+        """As `synthesize`, to pixels uint16 of which 65535 is white."""
+
+
+@runtime_checkable
 class WholePictureModel(Protocol):
     """A model that codes a picture as one tile, and perhaps not every picture.
 
     An option of a `LoadedModel`. The pipeline calls the check before it does any work.
     """
 
-    def check_picture(self, pixels: Uint8Array) -> None:
-        """Raise `UsageError` for pixels uint8 (H, W, 1 or 3) that the model does not code.
+    def check_picture(self, pixels: SampleArray) -> None:
+        """Raise `UsageError` for pixels (H, W, 1 or 3) that the model does not code.
 
         No side may have more than 4096 pixels, which is the largest tile of the format.
         """
@@ -114,7 +130,7 @@ class SearchingModel(Protocol):
     def tile_encoder(
         self,
         grid: TileGrid,
-        pixels: Uint8Array,
+        pixels: SampleArray,
         quality: float,
         effort: int,
         *,
@@ -123,7 +139,8 @@ class SearchingModel(Protocol):
     ) -> Callable[[int], tuple[bytes, ...]]:
         """A function from the number of a tile to its payloads, to be called in raster order.
 
-        pixels     of the picture, uint8 (height, width, 1 or 3)
+        pixels     of the picture, uint8 (height, width, 1 or 3); of a `DeepModel` also uint16, of
+                   which 65535 is white
         effort     one that `searches`
         analyze    latents float32 (C, h, w) of a tile, by its number, at a quality
         progress   is called with the share of the picture that is done, up to 1

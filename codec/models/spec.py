@@ -37,6 +37,7 @@ class ModelSpec:
                  "NAME:VARIANT" chooses one. Its place in this list is written into files
     tunes        what the encoder and the decoder can be tuned for, see
                  `codec.models.base.TunedModel`. The place in this list is written into files
+    deep         whether it codes more than 8 bits per channel, see `codec.models.base.DeepModel`
     """
 
     model_id: int
@@ -49,6 +50,7 @@ class ModelSpec:
     devices: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()
     tunes: tuple[str, ...] = ()
+    deep: bool = False
 
     def load(self, *arguments: Any, **options: Any) -> LoadedModel:
         """Import `loader`, and call it."""

@@ -1,4 +1,4 @@
-"""How alike two pictures are, as a viewer gets them: 8-bit values of the colours, without alpha.
+"""How alike two pictures are, as a viewer gets them: values of the colours, without alpha.
 
 Both scores are larger the more alike the pictures are.  The search for a target asks for them, and
 so does the measurement of other codecs (`codec.rate_distortion.metrics`).
@@ -12,11 +12,12 @@ import math
 import numpy as np
 from PIL import Image
 
-from bitstream.arrays import Uint8Array
+from bitstream.arrays import SampleArray, Uint8Array
+from codec.pictures.depth import to_eight_bits
 from codec.system.missing_extra import extra_needed_by
 
 PEAK = 255
-"""Largest sample value: the peak in PSNR."""
+"""Largest sample value of 8 bits: the peak in PSNR."""
 
 SSIMULACRA2_SMALLEST_SIDE = 8
 """Smaller pictures have not even the first of its scales."""
@@ -24,38 +25,42 @@ SSIMULACRA2_SMALLEST_SIDE = 8
 _SAMPLES_AT_ONCE = 2**22  # of a picture, for its error
 
 
-def squared_error(original: Uint8Array, decoded: Uint8Array) -> int:
-    """Sum of squared differences over all samples of two uint8 (h, w, c): an exact integer.
+def squared_error(original: SampleArray, decoded: SampleArray) -> int:
+    """Sum of squared differences over all samples of two (h, w, c): an exact integer.
 
     Both are of one shape, which is not checked.
     """
+    # The square of a difference of 16 bits does not fit 32.
+    wide = np.int32 if original.dtype == decoded.dtype == np.uint8 else np.int64
     total, rows = 0, max(1, _SAMPLES_AT_ONCE // original[0].size)
     for top in range(0, len(original), rows):
-        difference = original[top : top + rows].astype(np.int32) - decoded[top : top + rows]
+        difference = original[top : top + rows].astype(wide) - decoded[top : top + rows]
         total += int(np.square(difference, out=difference).sum(dtype=np.int64))
     return total
 
 
-def psnr_db(original: Uint8Array, decoded: Uint8Array) -> float:
-    """PSNR over all samples of two uint8 (h, w, c), peak 255, in dB; infinite for equal ones.
+def psnr_db(original: SampleArray, decoded: SampleArray, bit_depth: int = 8) -> float:
+    """PSNR over all samples of two (h, w, c), peak 2^bit_depth − 1, in dB; infinite for equal ones.
 
-    Both are of one shape, which is not checked.
+    Both are of one shape and bit depth, which is not checked.
     """
-    error = squared_error(original, decoded)
-    return 10 * math.log10(PEAK**2 * original.size / error) if error else math.inf
+    error, peak = squared_error(original, decoded), (1 << bit_depth) - 1
+    return 10 * math.log10(peak**2 * original.size / error) if error else math.inf
 
 
-def ssimulacra2(original: Uint8Array, decoded: Uint8Array) -> float:
-    """SSIMULACRA2 of two uint8 (h, w, 1 or 3) in sRGB, gray as equal R, G and B: at most 100.
+def ssimulacra2(original: SampleArray, decoded: SampleArray, bit_depth: int = 8) -> float:
+    """SSIMULACRA2 of two (h, w, 1 or 3) in sRGB, gray as equal R, G and B: at most 100.
 
-    Equal pictures have 100.  Computed by the library of that name, which takes seconds for each
+    Equal pictures have 100.  Samples of more than 8 bits are rounded to 8 first, which is all
+    that the library takes.  Computed by the library of that name, which takes seconds for each
     million pixels.  Both are of one shape, with 8 pixels or more on each side, which is not
     checked.  Raises MissingExtraError without the library.
     """
     with extra_needed_by("SSIMULACRA2"):
         from ssimulacra2 import compute_ssimulacra2
 
-    return float(compute_ssimulacra2(*(_as_file(pixels) for pixels in (original, decoded))))
+    files = (_as_file(to_eight_bits(pixels, bit_depth)) for pixels in (original, decoded))
+    return float(compute_ssimulacra2(*files))
 
 
 def _as_file(pixels: Uint8Array) -> io.BytesIO:

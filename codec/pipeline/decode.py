@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from bitstream.arrays import Uint8Array
+from bitstream.arrays import SampleArray
 from bitstream.container import Container, TileSelection
 from bitstream.errors import HeaderError, PayloadError, UsageError
 from bitstream.header import Header
 from codec.coding.tiling import TileGrid, Window
 from codec.models.base import (
     DecodedLatents,
+    DeepModel,
     ForeignModel,
     LayeredModel,
     LoadedModel,
@@ -25,6 +26,7 @@ from codec.models.base import (
 from codec.options import Region
 from codec.pictures.alpha import AlphaReader
 from codec.pictures.bands import Band, Bands
+from codec.pictures.depth import rescale
 from codec.pictures.picture import Picture
 from codec.pipeline.stitch import ahead, draw_bands, tiles_under
 
@@ -163,6 +165,11 @@ def _check_header(header: Header, model: LoadedModel) -> None:
             f"expected {expected[0]} and {expected[1]} of the model {model.name}: the file was "
             "not written by a conforming encoder"
         )
+    if header.bit_depth > 8 and not isinstance(model, DeepModel):
+        raise HeaderError(
+            f"bit depth {header.bit_depth} in the header, expected 8 of the model {model.name}: "
+            "the file was not written by a conforming encoder"
+        )
     noise = "no noise"
     if header.free_noise:
         noise = "free noise"
@@ -200,6 +207,11 @@ def _draw(
             return latents
         return stochastic.add_noise(latents, header.quality, noise_seed)
 
+    def synthesize(latents: DecodedLatents) -> SampleArray:
+        if header.bit_depth > 8 and isinstance(model, DeepModel):
+            return model.synthesize_deep(latents, header.quality)
+        return model.synthesize(latents, header.quality)
+
     # `draw_bands` asks for these, in this order.
     rows = tiles_under(grid, wanted, model.stride, model.context)
     decoded = ahead(with_noise, [tile for numbers in rows for tile in numbers])
@@ -209,7 +221,7 @@ def _draw(
         stride=model.stride,
         context=model.context,
         latents_of=lambda tile: next(decoded),
-        synthesize=lambda latents: model.synthesize(latents, header.quality),
+        synthesize=synthesize,
     )
     return Bands(
         wanted.width,
@@ -220,18 +232,25 @@ def _draw(
         file.icc,
         file.exif,
         file.xmp,
+        bit_depth=header.bit_depth,
     )
 
 
 def _with_alpha(
-    colours: Iterator[Uint8Array], alpha: bytes | None, header: Header, wanted: Window
+    colours: Iterator[SampleArray], alpha: bytes | None, header: Header, wanted: Window
 ) -> Iterator[Band]:
-    """Bands of colours (rows, width, 3) in the picture's channels, and with their alpha."""
-    reader = None if alpha is None else AlphaReader(alpha, header.height, header.width)
+    """Bands of colours (rows, width, 3) in the picture's channels, and with their alpha.
+
+    colours   as the model draws them: uint16 at the scale of 16 bits for a depth above 8
+    """
+    depth = header.bit_depth
+    reader = None if alpha is None else AlphaReader(alpha, header.height, header.width, depth)
     if reader is not None:
         reader.skip(wanted.top)
     for drawn in colours:
         pixels = _to_channels(drawn, header.channels)
+        if depth > 8:
+            pixels = rescale(pixels, 16, depth)
         if reader is None:
             yield pixels, None
         else:
@@ -252,9 +271,9 @@ def _window(header: Header, region: Region) -> Window:
     return window
 
 
-def _to_channels(pixels: Uint8Array, channels: int) -> Uint8Array:
+def _to_channels(pixels: SampleArray, channels: int) -> SampleArray:
     if channels == 3:
         return pixels
-    mean = pixels.astype(np.uint16).sum(axis=2, keepdims=True)
-    gray: Uint8Array = ((mean + 1) // 3).astype(np.uint8)
+    mean = pixels.sum(axis=2, keepdims=True, dtype=np.uint32)
+    gray: SampleArray = ((mean + 1) // 3).astype(pixels.dtype)
     return gray

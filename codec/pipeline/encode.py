@@ -7,12 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from bitstream.arrays import Float32Array, Uint8Array
+from bitstream.arrays import Float32Array, SampleArray
 from bitstream.container import Container
+from bitstream.errors import InputError
 from bitstream.header import Header
 from bitstream.limits import MAX_TILE_LOG2, MIN_TILE_LOG2
 from codec.coding.tiling import TileGrid, Window
 from codec.models.base import (
+    DeepModel,
     ForeignModel,
     LoadedModel,
     SearchingModel,
@@ -20,7 +22,9 @@ from codec.models.base import (
     WholePictureModel,
     variant_of,
 )
+from codec.models.catalog import all_models
 from codec.pictures.alpha import encode_alpha
+from codec.pictures.depth import rescale
 from codec.pictures.picture import Picture
 from codec.pipeline.stitch import ahead
 from codec.system.missing_extra import extra_needed_by
@@ -46,9 +50,11 @@ def compress_picture(
     progress    called with the share of the search that is done, up to 1
 
     Raises `LimitError` for a picture larger than the format allows, `UsageError` for one that
-    the model does not code. A model for whole pictures takes one tile of its own size.
+    the model does not code, `InputError` for one of more bits than the model codes. A model for
+    whole pictures takes one tile of its own size.
     """
     height, width, channels = picture.pixels.shape
+    deep = _deep(model, picture.bit_depth)
     if isinstance(model, WholePictureModel):
         model.check_picture(picture.pixels)
         tile_size = _covering(height, width)
@@ -60,7 +66,7 @@ def compress_picture(
         width=width,
         height=height,
         channels=channels,
-        bit_depth=8,
+        bit_depth=picture.bit_depth,
         quality=quality,
         model_id=model.model_id,
         weights_hash=model.weights_hash,
@@ -76,7 +82,11 @@ def compress_picture(
     def analyze(number: int, at: float) -> Float32Array:
         own = grid.tile(number)
         window = own.grow(model.context).intersect(grid.latents)
-        latents = model.analyze(_padded(picture.pixels, window, model.stride), at)
+        pixels = _padded(picture.pixels, window, model.stride)
+        if deep is not None:
+            latents = deep.analyze_deep(rescale(pixels, picture.bit_depth, 16), at)
+        else:
+            latents = model.analyze(pixels.astype(np.uint8, copy=False), at)
         rows, columns = own.within(window)
         return latents[:, rows, columns]
 
@@ -87,7 +97,7 @@ def compress_picture(
         with extra_needed_by(f"Effort {effort}"):
             encode = model.tile_encoder(
                 grid,
-                picture.pixels,
+                picture.pixels if deep is None else rescale(picture.pixels, picture.bit_depth, 16),
                 header.quality,
                 effort,
                 analyze=analyze,
@@ -102,7 +112,7 @@ def compress_picture(
         icc=picture.icc,
         exif=picture.exif,
         xmp=picture.xmp,
-        alpha=None if picture.alpha is None else encode_alpha(picture.alpha),
+        alpha=None if picture.alpha is None else encode_alpha(picture.alpha, picture.bit_depth),
     )
 
 
@@ -111,12 +121,26 @@ def searches(model: LoadedModel, effort: int) -> bool:
     return isinstance(model, SearchingModel) and model.searches(effort)
 
 
+def _deep(model: LoadedModel, bit_depth: int) -> DeepModel | None:
+    """The model as one of more than 8 bits; None for 8 bits. Raises `InputError`."""
+    if bit_depth <= 8:
+        return None
+    if not isinstance(model, DeepModel):
+        names = [spec.name for spec in all_models() if spec.deep]
+        raise InputError(
+            f"the image has {bit_depth} bits per channel, and the model {model.name} codes 8: "
+            "pass --reduce-depth (reduce_depth=True) to code it at 8 bits, or choose a model that "
+            f"keeps the depth: {' or '.join(f'-m {name} (model={name!r})' for name in names)}"
+        )
+    return model
+
+
 def _covering(height: int, width: int) -> int:
     """The smallest tile that holds a picture, if the format had it."""
     return 1 << max(MIN_TILE_LOG2, (max(height, width) - 1).bit_length())
 
 
-def _padded(pixels: Uint8Array, window: Window, stride: int) -> Uint8Array:
+def _padded(pixels: SampleArray, window: Window, stride: int) -> SampleArray:
     """Pixels under a window of latents as RGB, the image's last rows and columns repeated."""
     area = window.scale(stride)
     block = pixels[area.top : area.bottom, area.left : area.right]

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bitstream import UsageError, container_from_bytes, container_to_bytes
-from bitstream.arrays import Float64Array, Uint8Array
+from bitstream.arrays import Float64Array, SampleArray
 from codec.models.base import LoadedModel
 from codec.options import CompressOptions
 from codec.pictures import similarity
@@ -40,8 +40,8 @@ class Score:
 
     title           for messages
     unit            for messages: " dB", or nothing
-    measure         original and decoded pixels, uint8 (h, w, 1 or 3) of one shape, to a number that
-                    is larger the more alike they are
+    measure         original and decoded pixels (h, w, 1 or 3) of one shape, and their bit depth, to
+                    a number that is larger the more alike they are
     residual        from the score of a file and the target to a number, near to a straight line of
                     the quality, that is 0 at the target and rises with the score
     close           a file whose residual is less than this above 0 ends the search
@@ -51,7 +51,7 @@ class Score:
 
     title: str
     unit: str
-    measure: Callable[[Uint8Array, Uint8Array], float]
+    measure: Callable[[SampleArray, SampleArray, int], float]
     residual: Callable[[float, float], float]
     close: float
     smallest_side: int = 1
@@ -102,7 +102,7 @@ class Trial:
 
     quality   1 .. 100
     data      all of its bytes
-    score     of its decoded 8-bit colours, where a score was the target; PSNR in dB
+    score     of its decoded colours, where a score was the target; PSNR in dB
     trials    how many files were written to find this one
     """
 
@@ -147,7 +147,7 @@ def meet(
     def reached(data: bytes) -> float:
         # Decoded from the bytes, so that the figure is that of the file.
         decoded = decompress_container(container_from_bytes(data), model)
-        return score.measure(picture.pixels, decoded.pixels)
+        return score.measure(picture.pixels, decoded.pixels, picture.bit_depth)
 
     limit_bytes = options.size
     if options.bpp is not None:
@@ -214,7 +214,7 @@ def smallest_reaching(
 
     compress        from a quality to a complete file
     score           which one it is
-    reached         the score of a file's decoded 8-bit pixels
+    reached         the score of a file's decoded pixels
     compress_best   the same as ``compress`` with more effort: files are its, if one reaches it
 
     Writes at most ``MAX_TRIALS`` files, and ``MAX_EFFORT_TRIALS`` with more effort.  Raises

@@ -20,7 +20,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from bitstream.arrays import Uint8Array
+from bitstream.arrays import SampleArray
 from codec.coding.tiling import TileGrid, Window
 from codec.models.base import DecodedLatents
 from codec.system.processors import thread_count
@@ -46,14 +46,14 @@ def draw_bands(
     stride: int,
     context: int,
     latents_of: Callable[[int], DecodedLatents],
-    synthesize: Callable[[DecodedLatents], Uint8Array],
-) -> Iterator[Uint8Array]:
-    """Draw a window of pixels: uint8 (rows, wanted.width, channels) from the top.
+    synthesize: Callable[[DecodedLatents], SampleArray],
+) -> Iterator[SampleArray]:
+    """Draw a window of pixels: (rows, wanted.width, channels) from the top.
 
     wanted            pixels inside the image
     stride, context   as `tiles_under` takes them
     latents_of        latents (C, h, w) of a tile; called once for each, in raster order
-    synthesize        latents (C, h, w) to pixels (h·stride, w·stride, channels)
+    synthesize        latents (C, h, w) to pixels (h·stride, w·stride, channels), always of one type
 
     Every pixel is taken from a window of latents that holds `context` latents around it, or ends
     with the image: as if all latents had been synthesized at once.
@@ -67,7 +67,7 @@ def draw_bands(
         if numbers == rows[-1]:
             bottom = cells.bottom
         strip = Window(top, cells.left, bottom, cells.right).scale(stride).intersect(wanted)
-        band: Uint8Array | None = None
+        band: SampleArray | None = None
         margins.start_row()
         left = cells.left
         for number in numbers:
@@ -85,7 +85,8 @@ def draw_bands(
             drawn = synthesize(latents[:, own_rows, own_columns].copy())
             visible = target.scale(stride).intersect(wanted)
             if band is None:
-                band = np.empty((strip.height, strip.width, drawn.shape[2]), dtype=np.uint8)
+                shape = (strip.height, strip.width, drawn.shape[2])
+                band = np.empty(shape, dtype=drawn.dtype)
             into_rows, into_columns = visible.within(strip)
             from_rows, from_columns = visible.within(source.scale(stride))
             band[into_rows, into_columns] = drawn[from_rows, from_columns]

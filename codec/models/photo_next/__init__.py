@@ -10,5 +10,6 @@ PHOTO = ModelSpec(
     "codec.models.photo_next.coder:load_photo",
     needs_torch=False,
     tunes=TUNES,
+    deep=True,
 )
 MODELS = (PHOTO,)

@@ -235,6 +235,16 @@ class PhotoCoder:
         pixels = self.transforms.synthesize(latents, self.position(quality), self.tune_number)
         return pixels.astype(np.uint8, copy=False)
 
+    def analyze_deep(self, pixels: Uint16Array, quality: float) -> Float32Array:
+        """As `analyze`, of pixels uint16 of which 65535 is white."""
+        return self.transforms.analyze(pixels, self.position(quality), self.tune_number)
+
+    def synthesize_deep(self, latents: Int32Array, quality: float) -> Uint16Array:
+        """As `synthesize`, to pixels uint16 of which 65535 is white."""
+        position = self.position(quality)
+        pixels = self.transforms.synthesize(latents, position, self.tune_number, deep=True)
+        return pixels.astype(np.uint16, copy=False)
+
     def encode_tile(self, latents: Float32Array, quality: float) -> tuple[bytes, ...]:
         """Code latents (768, h, w), float32 in quantiser steps, but no channels at the end that
         cost more than they bring.

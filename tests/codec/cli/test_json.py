@@ -73,7 +73,7 @@ def test_a_target_is_in_the_output(folder: Path, option: str, goal: float, key: 
 
 
 def test_a_perfect_file_has_no_psnr_in_json(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    perfect = replace(PSNR, measure=lambda original, decoded: math.inf)
+    perfect = replace(PSNR, measure=lambda original, decoded, bit_depth: math.inf)
     monkeypatch.setattr(quality_search, "PSNR", perfect)
     (done,) = run("compress", "photo.png", "--psnr", "90", "--json")["files"]
     assert (done["ok"], done["quality"], done["psnr_db"]) == (True, 1, None)
