@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, overload
 
 from bitstream import UsageError, read_container, scan
 from codec.options import (
@@ -29,7 +29,6 @@ from codec.system.source import Source, opened, opened_seekable
 from codec.system.write_file import write_atomically
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
     import torch
     from PIL import Image
@@ -45,16 +44,20 @@ _log = logging.getLogger("codec")
 def compress(image: ImageSource, **options: Unpack[CompressArguments]) -> bytes:
     """Return the bytes of a .calo file.
 
-    image               Pillow image of any mode, array (height, width[, 1..4]) of uint8, path,
-                        bytes of an image file, or binary file object
+    image               Pillow image of any mode, array (height, width[, 1..4]) of uint8 or
+                        uint16, path, bytes of an image file, or binary file object.  More than 8
+                        bits per channel need a model that keeps them, such as "photo-next", or
+                        ``reduce_depth``.  The full range of uint16 and of Pillow's gray modes of
+                        integers is 16 bits
     quality             1 .. 100, larger is better; 75 where no other target is given
     bpp, size           a target instead of a quality: bits per pixel, or bytes.  It takes the
                         largest quality whose whole file fits
     psnr, ssimulacra2   another kind of target: dB above 0, or a score of −50 .. 100.  It takes the
-                        smallest quality whose decoded 8-bit colours reach it, gray as equal R, G
-                        and B.  The search writes up to 10 files, and with an effort above 2 up to 4
-                        more, for every target.  ssimulacra2 needs the extra "metrics", 8 pixels or
-                        more on each side, and seconds for each million pixels of every such file
+                        smallest quality whose decoded colours reach it, gray as equal R, G and B;
+                        for ssimulacra2 they are rounded to 8 bits.  The search writes up to 10
+                        files, and with an effort above 2 up to 4 more, for every target.
+                        ssimulacra2 needs the extra "metrics", 8 pixels or more on each side, and
+                        seconds for each million pixels of every such file
     tune                what the file is to be good for, of models that can tell: "visual", for
                         eyes, or "psnr"; None (the default) takes the model's default
     model               name in the catalogue, see ``list_models``; "photo" by default.
@@ -64,9 +67,9 @@ def compress(image: ImageSource, **options: Unpack[CompressArguments]) -> bytes:
                         to 7 refine that step by step, 8 and 9 are for when time does not matter.
                         Other models ignore it
     strip               leave out ICC, EXIF and XMP
-    reduce_depth        accept more than 8 bits per channel.  Arrays and gray files are rounded
-                        to 8 bits.  Pillow reduces colour files, and gray files with alpha, when
-                        it reads them: of PNG and TIFF it cuts off the lowest bits
+    reduce_depth        accept more than 8 bits per channel, and code 8.  Arrays and gray files are
+                        rounded to 8 bits.  Pillow reduces colour files, and gray files with alpha,
+                        when it reads them: of PNG and TIFF it cuts off the lowest bits
     apply_orientation   turn the pixels as the EXIF orientation says, and set it to upright
     device              "auto" (the default), "cpu", "cuda", or "openvino": the model photo on the
                         CPU, in bfloat16 where the CPU supports it; needs the extra "openvino"
@@ -114,6 +117,7 @@ def compress_with(
     picture = picture_from(
         image,
         reduce_depth=options.reduce_depth,
+        keep_depth=True,  # a model of 8 bits says which other keeps it
         strip=options.strip,
         apply_orientation=options.apply_orientation,
     )
@@ -144,7 +148,7 @@ def decompress(
 @overload
 def decompress(
     data: Source, *, as_: Literal["numpy"], **options: Unpack[DecompressArguments]
-) -> npt.NDArray[np.uint8]: ...
+) -> npt.NDArray[Any]: ...
 @overload
 def decompress(
     data: Source, *, as_: Literal["torch"], **options: Unpack[DecompressArguments]
@@ -152,13 +156,15 @@ def decompress(
 @takes_options(DecompressOptions)
 def decompress(
     data: Source, *, as_: ReturnType = "pil", **options: Unpack[DecompressArguments]
-) -> Image.Image | npt.NDArray[np.uint8] | torch.Tensor:
+) -> Image.Image | npt.NDArray[Any] | torch.Tensor:
     """Return the image of a .calo file.
 
     data      bytes, path, or binary file object
     as_       "pil" (the default): Pillow image L, LA, RGB or RGBA, with ICC, EXIF and XMP in
               ``info``; "numpy": uint8 (height, width[, 2..4]); "torch": uint8 (channels, height,
-              width)
+              width).  Of a file of d = 10, 12 or 16 bits "numpy" is uint16 and "torch" int32, both
+              0 .. 2ᵈ − 1; "pil" is I;16, of which 65535 is white, for gray, and a UsageError for
+              colours and alpha, which no Pillow image holds
     region    (x, y, width, height) in pixels: decode only this part of the image
     layers    number of quality layers to decode, 1 .. the file's own number; None (the default)
               decodes all of them
@@ -177,10 +183,14 @@ def decompress(
     Parts of a file that ``region`` and ``layers`` leave out are neither read nor checked.
     Raises UsageError, InputError, StreamError, ModelError.
     """
-    from codec.pictures.picture import check_return_type, in_form
+    from codec.pictures.picture import check_pillow_holds, check_return_type, in_form
 
     check_return_type(as_)
-    return in_form(decompress_to_picture(data, **options), as_)
+    bands = read_bands(data, DecompressOptions(**options))
+    if as_ == "pil":
+        # Before anything is decoded.
+        check_pillow_holds(bands.bit_depth, bands.channels, bands.has_alpha)
+    return in_form(bands.picture(), as_)
 
 
 def decompress_to_picture(data: Source, **options: Unpack[DecompressArguments]) -> Picture:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from bitstream import Container, read_layers
 from codec.options import DecompressOptions
 from codec.system.source import Source, opened
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
     import torch
     from PIL import Image
@@ -26,14 +25,14 @@ def decompress_progressive(
 @overload
 def decompress_progressive(
     data: Source, *, as_: Literal["numpy"], seed: int | None = ..., device: str = ...
-) -> Iterator[npt.NDArray[np.uint8]]: ...
+) -> Iterator[npt.NDArray[Any]]: ...
 @overload
 def decompress_progressive(
     data: Source, *, as_: Literal["torch"], seed: int | None = ..., device: str = ...
 ) -> Iterator[torch.Tensor]: ...
 def decompress_progressive(
     data: Source, *, as_: ReturnType = "pil", seed: int | None = None, device: str = "auto"
-) -> Iterator[Image.Image | npt.NDArray[np.uint8] | torch.Tensor]:
+) -> Iterator[Image.Image | npt.NDArray[Any] | torch.Tensor]:
     """Yield the image of a .calo file after each of its layers; the last one is complete.
 
     data      bytes, path, or binary file object, which need not be seekable: the image of a

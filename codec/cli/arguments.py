@@ -13,8 +13,8 @@ ReduceDepth = Annotated[
     bool,
     typer.Option(
         "--reduce-depth",
-        help="Accept more than 8 bits per channel. Gray is rounded to 8 bits. Colour, and gray "
-        "with alpha, is reduced by Pillow, which cuts off the lowest bits of PNG and TIFF.",
+        help="Reduce more than 8 bits per channel to 8. Gray is rounded. Colour, and gray with "
+        "alpha, is reduced by Pillow, which cuts off the lowest bits of PNG and TIFF.",
     ),
 ]
 FileCheckpoint = Annotated[

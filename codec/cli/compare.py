@@ -56,7 +56,9 @@ def compare(
 
     Prints PSNR, MS-SSIM, SSIMULACRA2 and the sizes of the files. Reads .calo and any format that
     Pillow reads. Both images are turned upright as their EXIF says; colours are compared as they
-    are stored, without regard to ICC profiles; transparency is compared separately.
+    are stored, without regard to ICC profiles; transparency is compared separately. Of images
+    with more than 8 bits per channel the PSNR is that of all bits, where one has fewer at the
+    scale of the other; the other measures round to 8.
     """
     from codec.options import check_device
     from codec.rate_distortion.files.comparison import compare_pictures
@@ -133,9 +135,12 @@ def _read(name: str, reduce_depth: bool, device: str) -> tuple[Picture, str, int
         except StreamError as error:
             # The format does not know the file's name.
             raise type(error)(f"{name}: {error}") from error
-        return picture_from(picture, apply_orientation=True), "CALO", len(data)
+        picture = picture_from(picture, reduce_depth=reduce_depth, apply_orientation=True)
+        return picture, "CALO", len(data)
     allow_large_images()
-    picture = picture_from(_Input(data, name), reduce_depth=reduce_depth, apply_orientation=True)
+    picture = picture_from(
+        _Input(data, name), reduce_depth=reduce_depth, keep_depth=True, apply_orientation=True
+    )
     with Image.open(io.BytesIO(data)) as image:
         return picture, str(image.format), len(data)
 

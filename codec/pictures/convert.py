@@ -1,8 +1,8 @@
-"""From Pillow's modes and from arrays to 8-bit gray or RGB planes, and alpha."""
+"""From Pillow's modes and from arrays to gray or RGB planes, of 8 bits or more, and alpha."""
 
 import io
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,9 @@ import numpy.typing as npt
 from PIL import Image, ImageCms
 
 from bitstream import InputError, UsageError
-from bitstream.arrays import Float64Array, Uint8Array
+from bitstream.arrays import Float64Array, SampleArray, Uint8Array, Uint16Array
+from codec.pictures.deep_files import at_source_depth
+from codec.pictures.depth import rescale
 
 # What is converted at once: a copy of a whole large image in another mode or type would not fit.
 _BAND_PIXELS = 2**20
@@ -20,23 +22,28 @@ _BAND_PIXELS = 2**20
 class Planes:
     """Pixels without metadata.
 
-    pixels        uint8 (height, width, 1 | 3)
-    alpha         uint8 (height, width) or None
+    pixels        (height, width, 1 | 3): uint8, or uint16 for a bit depth above 8
+    alpha         (height, width) of the same type, or None
     notices       what was converted
     icc_is_void   whether the source's ICC profile does not describe these pixels any more
+    bit_depth     8, 10, 12 or 16
     """
 
-    pixels: Uint8Array
-    alpha: Uint8Array | None = None
+    pixels: SampleArray
+    alpha: SampleArray | None = None
     notices: tuple[str, ...] = ()
     icc_is_void: bool = False
+    bit_depth: int = 8
 
 
-def planes_from_array(array: npt.NDArray[Any], reduce_depth: bool) -> Planes:
+def planes_from_array(
+    array: npt.NDArray[Any], reduce_depth: bool, keep_depth: bool = False
+) -> Planes:
     """Return the planes of an array (height, width) or (height, width, 1 .. 4).
 
-    uint8, or with ``reduce_depth`` uint16 over its full range or floats in 0 .. 1.  Raises
-    InputError for values that would lose bits, UsageError for other shapes and types.
+    uint8, or with ``reduce_depth`` uint16 over its full range or floats in 0 .. 1, or with
+    ``keep_depth`` uint16, which is of 16 bits then.  Raises InputError for values that would lose
+    bits, UsageError for other shapes and types.
     """
     if array.ndim == 2:
         array = array[..., None]
@@ -45,15 +52,44 @@ def planes_from_array(array: npt.NDArray[Any], reduce_depth: bool) -> Planes:
             f"an array of shape {array.shape}, expected (height, width) or "
             "(height, width, 1 .. 4): gray, gray and alpha, RGB, or RGBA"
         )
+    if array.dtype == np.uint16 and keep_depth and not reduce_depth:
+        return replace(_split(array), bit_depth=16)
     return _split(_eight_bits(array, "the array", reduce_depth))
 
 
-def planes_from_image(image: Image.Image, name: str, reduce_depth: bool) -> Planes:
+def planes_from_deep(samples: Uint16Array, key: object, bits: int) -> Planes:
+    """Return the planes of a colour file that was read whole.
+
+    samples   (height, width, 2 .. 4) at the scale of 16 bits
+    key       the colour that is transparent, of three channels, or None
+    bits      of each sample that the file says it has
+    """
+    planes = _split(samples)
+    alpha = planes.alpha
+    if alpha is None and isinstance(key, tuple):
+        clear = (planes.pixels == np.array(key, np.int64)).all(axis=2)
+        alpha = np.where(clear, 0, 65535).astype(np.uint16)
+    pixels, alpha, depth = at_source_depth(planes.pixels, alpha, bits)
+    return Planes(pixels, alpha, bit_depth=depth)
+
+
+def planes_from_image(
+    image: Image.Image,
+    name: str,
+    reduce_depth: bool,
+    keep_depth: bool = False,
+    bits: int = 16,
+) -> Planes:
     """Return the planes of a loaded Pillow image of any mode.
 
-    Raises InputError for modes of more than 8 bits unless ``reduce_depth``.
+    bits   of each sample of the source, where the mode has more than 8
+
+    Raises InputError for modes of more than 8 bits unless ``reduce_depth``, or ``keep_depth``,
+    which takes integers in 0 .. 65535.
     """
     mode = image.mode
+    if keep_depth and not reduce_depth and (mode.startswith("I;16") or mode == "I"):
+        return _kept(image, name, bits)
     if mode.startswith("I;16") or mode in ("I", "F"):
         return _deep(image, name, reduce_depth)
     if mode == "CMYK":
@@ -111,6 +147,25 @@ def _from_cmyk(image: Image.Image) -> Planes:
         notice += "; its ICC profile could not be used and was left out"
     planes = _in_bands(image, lambda band: band.convert("RGB"))
     return Planes(*planes, (notice,), icc_is_void=True)
+
+
+def _kept(image: Image.Image, name: str, bits: int) -> Planes:
+    """The planes of gray of more than 8 bits, whole."""
+    values = np.asarray(image)
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high > 65535:
+        raise InputError(
+            f"{name} has integers {low} .. {high}, expected 0 .. 65535: scale them first"
+        )
+    key = image.info.get("transparency")
+    alpha = None
+    if isinstance(key, int):
+        alpha = np.where(values == key, 0, 65535).astype(np.uint16)
+    samples = values.astype(np.uint16)
+    if image.format == "TIFF" and image.mode.startswith("I;16") and bits < 16:
+        samples = rescale(samples, bits, 16)  # TIFF alone leaves them at their own scale
+    pixels, alpha, depth = at_source_depth(samples[..., None], alpha, bits)
+    return Planes(pixels, alpha, bit_depth=depth)
 
 
 def _deep(image: Image.Image, name: str, reduce_depth: bool) -> Planes:
@@ -204,7 +259,7 @@ def _array(image: Image.Image) -> Uint8Array:
     return array[..., None] if array.ndim == 2 else array
 
 
-def _split(array: Uint8Array) -> Planes:
+def _split(array: SampleArray) -> Planes:
     """Part (height, width, 1 .. 4) into colour and alpha."""
     colours = 3 if array.shape[2] >= 3 else 1
     alpha = array[..., colours] if array.shape[2] > colours else None

@@ -1,7 +1,8 @@
 """PNG files written row by row: pictures that are larger than memory allows Pillow to hold.
 
 Reference: PNG specification, third edition (W3C 2025): chunks in clause 5, filters in clause 9,
-ICC profile, text and EXIF in clause 11.3. Only what a `Picture` needs: 8 bits, no interlacing.
+ICC profile, text and EXIF in clause 11.3. Only what a `Picture` needs: 8 or 16 bits, no
+interlacing.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from bitstream.arrays import Uint8Array
+from bitstream.arrays import SampleArray, Uint8Array
 from codec.pictures.bands import Bands
+from codec.pictures.depth import rescale
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPES = {(1, False): 0, (3, False): 2, (1, True): 4, (3, True): 6}
@@ -24,13 +26,18 @@ _PIECE_BYTES = 2**16
 def write_png(fo: BinaryIO, bands: Bands) -> None:
     """Write a picture with its ICC profile, EXIF and XMP, in memory for one band.
 
+    Bit depths of 10 and 12 are spread over 16 bits, and the chunk sBIT names them.
+
     Raises what reading the bands raises; part of the file is written by then.
     """
     head = bands.width.to_bytes(4, "big") + bands.height.to_bytes(4, "big")
     fo.write(_SIGNATURE)
+    depth = 8 if bands.bit_depth <= 8 else 16
     _write_chunk(
-        fo, b"IHDR", head + bytes([8, _COLOUR_TYPES[bands.channels, bands.has_alpha], 0, 0, 0])
+        fo, b"IHDR", head + bytes([depth, _COLOUR_TYPES[bands.channels, bands.has_alpha], 0, 0, 0])
     )
+    if bands.bit_depth not in (8, 16):
+        _write_chunk(fo, b"sBIT", bytes([bands.bit_depth] * (bands.channels + bands.has_alpha)))
     if bands.icc is not None:
         _write_chunk(fo, b"iCCP", b"ICC Profile\0\0" + zlib.compress(bands.icc))
     if bands.xmp is not None:
@@ -66,19 +73,27 @@ def _deflated(rows: Iterator[Uint8Array]) -> Iterator[bytes]:
 def _filtered(bands: Bands) -> Iterator[Uint8Array]:
     """Slabs (rows, 1 + width · samples) of filtered rows behind the number of their filter."""
     samples = bands.channels + bands.has_alpha
-    above = np.zeros((1, samples * bands.width), np.uint8)
+    pixel_bytes = samples if bands.bit_depth <= 8 else 2 * samples
+    above = np.zeros((1, pixel_bytes * bands.width), np.uint8)
     step = max(1, _SLAB_SAMPLES // above.size)
     for pixels, alpha in bands.bands:
         for top in range(0, len(pixels), step):
             slab = pixels[top : top + step]
             if alpha is not None:
                 slab = np.concatenate([slab, alpha[top : top + step, :, None]], axis=2)
-            raw = np.concatenate([above, slab.reshape(len(slab), -1)])
-            yield _filter(raw, samples)
+            raw = np.concatenate([above, _bytes_of(slab, bands.bit_depth)])
+            yield _filter(raw, pixel_bytes)
             above = raw[-1:]
 
 
-def _filter(raw: Uint8Array, samples: int) -> Uint8Array:
+def _bytes_of(slab: SampleArray, bit_depth: int) -> Uint8Array:
+    """Rows of samples as the bytes of rows: (n, bytes)."""
+    if bit_depth > 8:
+        slab = rescale(slab, bit_depth, 16).astype(">u2").view(np.uint8)
+    return slab.reshape(len(slab), -1)
+
+
+def _filter(raw: Uint8Array, pixel_bytes: int) -> Uint8Array:
     """Filter all rows (n + 1, bytes) but the first, which stands above them: (n, 1 + bytes).
 
     Of each row's five candidates that with the least sum of absolute values, read as signed bytes:
@@ -86,8 +101,8 @@ def _filter(raw: Uint8Array, samples: int) -> Uint8Array:
     """
     rows, above = raw[1:], raw[:-1]
     left, corner = np.zeros_like(rows), np.zeros_like(rows)
-    left[:, samples:] = rows[:, :-samples]
-    corner[:, samples:] = above[:, :-samples]
+    left[:, pixel_bytes:] = rows[:, :-pixel_bytes]
+    corner[:, pixel_bytes:] = above[:, :-pixel_bytes]
     candidates = np.stack(
         [
             rows,

@@ -16,10 +16,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from bitstream import CalotypeError, InputError, UsageError, limits
-from codec.pictures.convert import planes_from_array, planes_from_image
+from codec.pictures.convert import Planes, planes_from_array, planes_from_deep, planes_from_image
+from codec.pictures.deep_files import png_significant_bits, read_deep_colours
+from codec.pictures.depth import to_eight_bits
 from codec.pictures.orientation import apply_orientation as turn
 from codec.pictures.orientation import read_orientation, reset_orientation
 from codec.pictures.picture import EXIF_PREFIX, Picture
@@ -69,17 +71,23 @@ def picture_from(
     image: ImageSource,
     *,
     reduce_depth: bool = False,
+    keep_depth: bool = False,
     strip: bool = False,
     apply_orientation: bool = False,
 ) -> Picture:
     """Return the picture of an image.
 
     image               Pillow image of any mode; array (height, width[, 1..4]) of uint8, or with
-                        ``reduce_depth`` of uint16 (0 .. 65535) or floats (0 .. 1); path; bytes of
-                        an image file; or binary file object
-    reduce_depth        allow more than 8 bits per channel.  Arrays and gray files are rounded
-                        to 8 bits (`convert.py`).  Pillow reduces colour files, and gray files
-                        with alpha, when it reads them: of PNG and TIFF it cuts off the lowest bits
+                        ``reduce_depth`` of uint16 (0 .. 65535) or floats (0 .. 1), or with
+                        ``keep_depth`` of uint16; path; bytes of an image file; or binary file
+                        object
+    reduce_depth        allow more than 8 bits per channel, and reduce them.  Arrays and gray files
+                        are rounded to 8 bits (`convert.py`).  Pillow reduces colour files, and gray
+                        files with alpha, when it reads them: of PNG and TIFF it cuts off the lowest
+                        bits
+    keep_depth          allow more than 8 bits per channel, and keep them: of arrays and of Pillow
+                        images of integers, whose full range is 16 bits, of gray files, and of PNG,
+                        TIFF and binary PPM in colour. Files that say so have 10 or 12 bits
     strip               leave ICC, EXIF and XMP out
     apply_orientation   turn the pixels as EXIF or XMP say, and set the tag to upright.  Otherwise
                         pixels and tag stay as they are
@@ -89,19 +97,34 @@ def picture_from(
     many pixels, UsageError for arguments of another kind.
     """
     if isinstance(image, Picture):
-        picture = image
+        picture = _eight_bits(image) if reduce_depth else image
     elif isinstance(image, np.ndarray):
         height, width = (*image.shape, 0, 0)[:2]
         check_size(width, height)
-        planes = planes_from_array(image, reduce_depth)
-        picture = Picture(planes.pixels, planes.alpha, notices=planes.notices)
+        planes = planes_from_array(image, reduce_depth, keep_depth)
+        picture = Picture(
+            planes.pixels, planes.alpha, notices=planes.notices, bit_depth=planes.bit_depth
+        )
     else:
-        picture = _from_pillow_source(image, reduce_depth)
+        picture = _from_pillow_source(image, reduce_depth, keep_depth)
     if apply_orientation:
         picture = _upright(picture)
     if strip:
         return replace(picture, icc=None, exif=None, xmp=None)
     return picture
+
+
+def _eight_bits(picture: Picture) -> Picture:
+    depth, alpha = picture.bit_depth, picture.alpha
+    if depth <= 8:
+        return picture
+    return replace(
+        picture,
+        pixels=to_eight_bits(picture.pixels, depth),
+        alpha=None if alpha is None else to_eight_bits(alpha, depth),
+        notices=(*picture.notices, f"{depth} bits per channel were reduced to 8"),
+        bit_depth=8,
+    )
 
 
 def check_size(width: int, height: int) -> None:
@@ -119,16 +142,16 @@ def has_image_suffix(path: Path) -> bool:
     return name in Image.OPEN and name not in _REFUSED_FORMATS
 
 
-def _from_pillow_source(source: Any, reduce_depth: bool) -> Picture:
+def _from_pillow_source(source: Any, reduce_depth: bool, keep_depth: bool) -> Picture:
     if isinstance(source, Image.Image):
         name = str(getattr(source, "filename", None) or "the image")
         with _file_of(source) as file:
-            return _from_pillow(source, file, name, reduce_depth)
+            return _from_pillow(source, file, name, reduce_depth, keep_depth)
     with _opened(source) as (file, name):
         try:
             # Closed, and not only let go: the picture is a copy, and nothing else keeps its source.
             with closing(Image.open(file)) as image:
-                return _from_pillow(image, file, name, reduce_depth)
+                return _from_pillow(image, file, name, reduce_depth, keep_depth, is_file=True)
         except UnidentifiedImageError as error:
             raise InputError(
                 f"{name} is not an image in a format that this Pillow reads: convert it to PNG"
@@ -165,8 +188,18 @@ def _opened(source: Any) -> Iterator[tuple[BinaryIO, str]]:
 
 
 def _from_pillow(
-    image: Image.Image, file: BinaryIO | None, name: str, reduce_depth: bool
+    image: Image.Image,
+    file: BinaryIO | None,
+    name: str,
+    reduce_depth: bool,
+    keep_depth: bool,
+    *,
+    is_file: bool = False,
 ) -> Picture:
+    """The picture of an image.
+
+    is_file   whether the image is what the file holds, and nobody can have changed it
+    """
     if image.format in _REFUSED_FORMATS:
         raise InputError(f"{name} is {image.format}, not a picture: convert it to PNG")
     check_size(*image.size)
@@ -175,16 +208,21 @@ def _from_pillow(
     if frames > 1:
         notices.append(f"frame {frame + 1} of {frames} was taken: a .calo file holds one image")
     bits = source_bit_depth(image, file)
-    if bits > 8 and image.mode in _EIGHT_BIT_MODES:
-        if not reduce_depth:
-            raise InputError(
-                f"{name} has {bits} bits per channel, expected 8: pass --reduce-depth "
-                "(reduce_depth=True) to code it at 8 bits"
-            )
-        notices.append(f"{bits} bits per channel were reduced to 8")
+    cut = bits > 8 and image.mode in _EIGHT_BIT_MODES
+    whole: Planes | None = None
     try:
-        image.load()
-        planes = planes_from_image(image, name, reduce_depth)
+        if cut and keep_depth and not reduce_depth and is_file and file is not None:
+            whole = _deep_colours(image, file, name, bits)
+        if cut and whole is None:
+            if not reduce_depth:
+                raise InputError(_cut_message(image, name, bits, keep_depth, is_file))
+            notices.append(f"{bits} bits per channel were reduced to 8")
+        if whole is None:
+            image.load()
+            bits = _stated_bits(image, file, bits)
+            planes = planes_from_image(image, name, reduce_depth, keep_depth, bits)
+        else:
+            planes = whole
     except CalotypeError:
         raise  # some are ValueErrors as well
     except _PILLOW_ERRORS as error:
@@ -197,6 +235,39 @@ def _from_pillow(
         exif=_exif_of(image),
         xmp=_xmp_of(info),
         notices=(*notices, *planes.notices),
+        bit_depth=planes.bit_depth,
+    )
+
+
+def _deep_colours(image: Image.Image, file: BinaryIO, name: str, bits: int) -> Planes | None:
+    """The planes of a colour file of more than 8 bits, or None where it cannot be read whole."""
+    bits = _stated_bits(image, file, bits)
+    samples = None
+    if isinstance(image, ImageFile.ImageFile):
+        samples = read_deep_colours(image, file, name)
+    if samples is None:
+        return None
+    return planes_from_deep(samples, image.info.get("transparency"), bits)
+
+
+def _stated_bits(image: Image.Image, file: BinaryIO | None, bits: int) -> int:
+    """The bits of each sample that a file says it has; ``bits`` are those that it holds."""
+    if image.format == "PNG" and file is not None and bits > 8:
+        return png_significant_bits(file) or bits
+    # What Pillow opened from no file has the full range of its mode.
+    return bits if bits > 8 else 16
+
+
+def _cut_message(image: Image.Image, name: str, bits: int, keep_depth: bool, is_file: bool) -> str:
+    reduce = "pass --reduce-depth (reduce_depth=True) to code it at 8 bits"
+    if not keep_depth:
+        return f"{name} has {bits} bits per channel, expected 8: {reduce}"
+    whole = "convert it to PNG of 16 bits"
+    if not is_file and image.format in ("PNG", "TIFF", "PPM"):
+        whole = "give the path of the file in place of the image"
+    return (
+        f"{name} has {bits} bits per channel, of which Pillow reads 8: {reduce}, or {whole} for a "
+        "model that keeps the depth"
     )
 
 

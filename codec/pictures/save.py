@@ -14,6 +14,8 @@ from PIL import Image
 
 from bitstream import OutputError, UsageError, limits
 from codec.pictures.bands import Bands
+from codec.pictures.deep_tiff import write_deep_tiff
+from codec.pictures.depth import peak_of
 from codec.pictures.picture import EXIF_PREFIX, Picture, to_numpy
 from codec.pictures.png_writer import write_png
 
@@ -24,6 +26,7 @@ _XMP_TAG = 700  # in TIFF
 class _Format:
     """What a format can hold, and the options that make its file as good as it can be.
 
+    deep       whether it holds more than 8 bits per channel
     max_side   pixels; larger pictures are refused before they are decoded
     """
 
@@ -34,11 +37,12 @@ class _Format:
     exif: bool = False
     xmp: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
+    deep: bool = False
     max_side: int = limits.MAX_SIDE
 
 
 _FORMATS = {
-    "PNG": _Format((".png", ".apng"), True, True, True, True, True),
+    "PNG": _Format((".png", ".apng"), True, True, True, True, True, deep=True),
     "JPEG": _Format(
         (".jpg", ".jpeg", ".jpe", ".jfif"),
         icc=True,
@@ -57,13 +61,20 @@ _FORMATS = {
         max_side=16383,
     ),
     "TIFF": _Format(
-        (".tif", ".tiff"), True, True, True, True, True, {"compression": "tiff_adobe_deflate"}
+        (".tif", ".tiff"),
+        True,
+        True,
+        True,
+        True,
+        True,
+        {"compression": "tiff_adobe_deflate"},
+        deep=True,
     ),
     "AVIF": _Format(
         (".avif",), True, False, True, True, True, {"quality": 95, "subsampling": "4:4:4"}
     ),
     "JPEG2000": _Format((".jp2",), True, True),
-    "PPM": _Format((".ppm", ".pgm", ".pnm")),
+    "PPM": _Format((".ppm", ".pgm", ".pnm"), deep=True),
     "BMP": _Format((".bmp",)),
     "TGA": _Format((".tga",), True, True, max_side=65535),
     "QOI": _Format((".qoi",), True),
@@ -82,9 +93,13 @@ def format_of_suffix(suffix: str) -> str:
 def save_bands(bands: Bands, fo: BinaryIO, format: str) -> tuple[str, ...]:  # noqa: A002
     """Save a picture in Pillow's format of that name; return notices on what was left out.
 
-    Raises UsageError for unknown formats, and for one without alpha where the picture has some;
-    OutputError where the format cannot hold the picture.  Also raises what reading the bands
-    raises: PNG and PPM are partly written by then, of other formats nothing is.
+    Of bit depths 10 and 12 PNG holds the values and the depth, PPM as well, and TIFF those values
+    spread over 16 bits.
+
+    Raises UsageError for unknown formats, for one without alpha where the picture has some, and for
+    one of 8 bits where the picture has more; OutputError where the format cannot hold the picture.
+    Also raises what reading the bands raises: PNG and PPM are partly written by then, of other
+    formats nothing is.
     """
     entry = _FORMATS.get(format)
     if entry is None:
@@ -93,6 +108,11 @@ def save_bands(bands: Bands, fo: BinaryIO, format: str) -> tuple[str, ...]:  # n
         raise UsageError(
             f"the picture has transparency, and {format} cannot hold it: "
             "choose a .png, .webp, .tiff or .avif output"
+        )
+    if bands.bit_depth > 8 and not entry.deep:
+        raise UsageError(
+            f"the picture has {bands.bit_depth} bits per channel, and {format} would hold 8: "
+            "choose a .png, .tiff or .ppm output, or code the original with --reduce-depth"
         )
     if max(bands.width, bands.height) > entry.max_side:
         raise OutputError(
@@ -104,6 +124,8 @@ def save_bands(bands: Bands, fo: BinaryIO, format: str) -> tuple[str, ...]:  # n
         write_png(fo, bands)
     elif format == "PPM":
         _write_ppm(fo, bands)
+    elif bands.bit_depth > 8:
+        write_deep_tiff(fo, bands, {**entry.options, **metadata})
     else:
         _save_by_pillow(_to_image(bands), fo, format, {**entry.options, **metadata})
     return notices
@@ -111,9 +133,10 @@ def save_bands(bands: Bands, fo: BinaryIO, format: str) -> tuple[str, ...]:  # n
 
 def _write_ppm(fo: BinaryIO, bands: Bands) -> None:
     kind = "P6" if bands.channels == 3 else "P5"
-    fo.write(f"{kind}\n{bands.width} {bands.height}\n255\n".encode())
+    fo.write(f"{kind}\n{bands.width} {bands.height}\n{peak_of(bands.bit_depth)}\n".encode())
+    big_endian = np.dtype("u1" if bands.bit_depth <= 8 else ">u2")
     for pixels, _ in bands.bands:
-        fo.write(np.ascontiguousarray(pixels).data)
+        fo.write(np.ascontiguousarray(pixels, big_endian).data)
 
 
 def _to_image(bands: Bands) -> Image.Image:

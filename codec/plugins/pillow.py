@@ -28,7 +28,14 @@ from bitstream import (
     UsageError,
     read_tiles,
 )
-from codec.pictures.picture import EXIF_PREFIX, Picture, pillow_info, to_numpy
+from codec.pictures.depth import rescale
+from codec.pictures.picture import (
+    EXIF_PREFIX,
+    Picture,
+    check_pillow_holds,
+    pillow_info,
+    to_numpy,
+)
 
 FORMAT = "CALO"
 MIME = "image/x-calotype"
@@ -39,6 +46,9 @@ _log = logging.getLogger("codec")
 
 class CaloImageFile(ImageFile.ImageFile):
     """An opened .calo file: mode L, LA, RGB or RGBA; ICC, EXIF and XMP in ``info``.
+
+    Gray of more than 8 bits has the mode I;16, of which 65535 is white.  Colours and transparency
+    of more than 8 bits are an OSError: no mode of Pillow holds them.
 
     With ``ImageFile.LOAD_TRUNCATED_IMAGES`` a file that was cut gives its complete layers.
     """
@@ -59,6 +69,12 @@ class CaloImageFile(ImageFile.ImageFile):
         header = found.header
         self._size = header.width, header.height
         self._mode = _MODES[header.channels, found.alpha is not None]
+        if header.bit_depth > 8:
+            try:
+                check_pillow_holds(header.bit_depth, header.channels, found.alpha is not None)
+            except UsageError as error:
+                raise OSError(str(error)) from error
+            self._mode = "I;16"
         self.info.update(pillow_info(found.icc, found.exif, found.xmp))
         self.tile = [ImageFile._Tile("calotype", (0, 0, *self.size), offset, None)]
 
@@ -79,7 +95,10 @@ class CaloDecoder(ImageFile.PyDecoder):
             raise OSError(str(error)) from error
         for notice in picture.notices:
             _log.warning("%s", notice)
-        self.set_as_raw(to_numpy(picture).tobytes())
+        samples = to_numpy(picture)
+        if picture.bit_depth > 8:
+            samples = rescale(samples, picture.bit_depth, 16).astype("<u2", copy=False)
+        self.set_as_raw(samples.tobytes())
         return -1, 0  # done, without an error
 
 
@@ -104,7 +123,7 @@ def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     buffer = io.BytesIO()
     try:
         options = CompressOptions(**{name: given[name] for name in given if name in known})
-        picture = picture_from(im, reduce_depth=options.reduce_depth)
+        picture = picture_from(im, reduce_depth=options.reduce_depth, keep_depth=True)
         done = api.compress_with(options, _with_metadata(picture, given), buffer)
     except UsageError:
         raise  # a ValueError, which is what Pillow's own writers raise for options

@@ -6,16 +6,20 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from bitstream.arrays import SampleArray
 from bitstream.errors import UsageError
+from codec.pictures import similarity
+from codec.pictures.depth import peak_of, rescale, to_eight_bits
 from codec.pictures.picture import Picture
-from codec.rate_distortion.metrics import METRICS, find_metrics, psnr_db
+from codec.rate_distortion.metrics import METRICS, find_metrics
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Distances of two pictures of one size, on 8-bit values; symmetric but for SSIMULACRA2.
+    """Distances of two pictures of one size; symmetric but for SSIMULACRA2.
+
+    PSNR is measured at the larger bit depth of the two, the others on values rounded to 8 bits.
 
     identical      whether every pixel is the same, alpha too
     psnr_db        of the colours, as they are stored, transparent or not; infinite for equal ones
@@ -50,13 +54,20 @@ def compare_pictures(
             f"the images have {original.width}×{original.height} and "
             f"{other.width}×{other.height} pixels, expected equal sizes: scale or cut one first"
         )
-    first, second = (_rgb(picture.pixels) for picture in (original, other))
+    pictures = (original, other)
+    depth = max(picture.bit_depth for picture in pictures)
+    first, second = (_rgb(_at_depth(one.pixels, one.bit_depth, depth)) for one in pictures)
+    psnr = similarity.psnr_db(first, second, depth)
     alpha_psnr_db = None
     if original.alpha is not None or other.alpha is not None:
-        alpha_psnr_db = psnr_db(*(_rgb(_alpha(one)[..., None]) for one in (original, other)))
-    measured = {metric.name: metric.measure(first, second) for metric in metrics}
-    psnr = measured["psnr"]
-    assert psnr is not None  # it has a value for pictures of every size
+        opacity, other_opacity = (
+            _at_depth(_alpha(one), one.bit_depth, depth)[..., None] for one in pictures
+        )
+        alpha_psnr_db = similarity.psnr_db(opacity, other_opacity, depth)
+    shallow = [to_eight_bits(pixels, depth) for pixels in (first, second)]
+    measured = {
+        metric.name: metric.measure(*shallow) for metric in metrics if metric.name != "psnr"
+    }
     return Comparison(
         width=original.width,
         height=original.height,
@@ -68,11 +79,16 @@ def compare_pictures(
     )
 
 
-def _rgb(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def _at_depth(samples: SampleArray, depth: int, new_depth: int) -> SampleArray:
+    return samples if depth == new_depth else rescale(samples, depth, new_depth)
+
+
+def _rgb(pixels: SampleArray) -> SampleArray:
     return pixels if pixels.shape[2] == 3 else np.repeat(pixels, 3, axis=2)
 
 
-def _alpha(picture: Picture) -> npt.NDArray[np.uint8]:
+def _alpha(picture: Picture) -> SampleArray:
     if picture.alpha is None:
-        return np.full(picture.pixels.shape[:2], 255, np.uint8)
+        opaque = peak_of(picture.bit_depth)
+        return np.full(picture.pixels.shape[:2], opaque, picture.pixels.dtype)
     return picture.alpha

@@ -158,7 +158,6 @@ def test_exit_codes(folder: Path) -> None:
         (["a.png", "gone.png"], 3, "cannot read gone.png"),
         (["a.png", "."], 3, "cannot read ."),
         (["a.png", "text.png"], 3, "text.png is not an image"),
-        (["a.png", "deep.png"], 3, "--reduce-depth"),
         (["a.png", "cut.calo"], 4, "cut.calo: the file ends"),
     ):
         result = run(*arguments, code=code)

@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import functools
+import io
+import json
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from typer.testing import CliRunner
 
+import codec
+import codec.plugins.pillow
 from bitstream import container_from_bytes, container_to_bytes
 from bitstream.arrays import Uint16Array
-from bitstream.errors import HeaderError, InputError
+from bitstream.errors import HeaderError, InputError, UsageError
 from codec import loading
+from codec.cli import app
 from codec.models.base import DeepModel
 from codec.models.photo_next.coder import PhotoCoder
 from codec.models.photo_next.network import PhotoModel
+from codec.pictures.bands import bands_of
 from codec.pictures.depth import rescale, to_eight_bits
 from codec.pictures.picture import Picture
+from codec.pictures.read import picture_from
+from codec.pictures.save import save_bands
+from codec.pictures.similarity import psnr_db
 from codec.pipeline.decode import decompress_container
 from codec.pipeline.encode import compress_picture
 from tests.codec.models.photo_next.tiny import TINY, tiny_coder
@@ -130,3 +143,143 @@ def test_deep_files_of_models_of_8_bits_are_refused() -> None:
     other = replace(container, header=replace(container.header, bit_depth=10))
     with pytest.raises(HeaderError, match="bit depth 10"):
         decompress_container(other, model)
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def run_json(*arguments: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(run(*arguments, "--json"))
+    return found
+
+
+def save(picture: Picture, path: Path) -> None:
+    with path.open("wb") as fo:
+        save_bands(bands_of(picture), fo, "TIFF" if path.suffix == ".tiff" else "PNG")
+
+
+MODEL = ("-m", "photo-next")
+
+
+@pytest.mark.usefixtures("next_weights")
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("bit_depth", DEEP)
+def test_files_to_files(
+    bit_depth: int, channels: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pixels = gradient(bit_depth, channels)
+    save(Picture(pixels, bit_depth=bit_depth), Path("deep.png"))
+    run("compress", "deep.png", *MODEL)
+    assert f"{bit_depth} bits" in run("inspect", "deep.calo")
+    assert codec.inspect("deep.calo").bit_depth == bit_depth
+    run("verify", "deep.calo")
+    for suffix, depth in ((".png", bit_depth), (".tiff", 16), (".ppm", bit_depth)):
+        run("decompress", "deep.calo", "-o", f"back{suffix}")
+        back = picture_from(f"back{suffix}", keep_depth=True)
+        decoded = codec.decompress("deep.calo", as_="numpy")
+        assert back.bit_depth == depth
+        np.testing.assert_array_equal(np.squeeze(back.pixels), rescale(decoded, bit_depth, depth))
+    result = CliRunner().invoke(app, ["decompress", "deep.calo", "-o", "back.jpg"])
+    assert result.exit_code == 2
+    assert "choose a .png" in result.output.replace("\n", " ")
+    assert not Path("back.jpg").exists()
+
+
+@pytest.mark.usefixtures("next_weights")
+def test_arrays_of_16_bits() -> None:
+    for channels in (1, 2, 3, 4):
+        array = gradient(16, channels)
+        data = codec.compress(array, model="photo-next")
+        decoded = codec.decompress(data, as_="numpy")
+        assert decoded.dtype == np.uint16
+        assert decoded.shape == (array.shape[:2] if channels == 1 else array.shape)
+        if channels in (2, 4):
+            np.testing.assert_array_equal(decoded[..., -1], array[..., -1])
+        tensor = codec.decompress(data, as_="torch")
+        np.testing.assert_array_equal(
+            tensor.numpy().transpose(1, 2, 0), decoded.reshape(*array.shape)
+        )
+        if channels == 1:
+            image = codec.decompress(data)
+            assert image.mode == "I;16"
+            np.testing.assert_array_equal(np.asarray(image), decoded)
+        else:
+            with pytest.raises(UsageError, match="as_='numpy'"):
+                codec.decompress(data)
+
+
+@pytest.mark.usefixtures("next_weights")
+def test_reduced_depth_is_8_bits() -> None:
+    array = gradient(16, 3)
+    data = codec.compress(array, model="photo-next", reduce_depth=True)
+    assert codec.inspect(data).bit_depth == 8
+    assert data == codec.compress(to_eight_bits(array, 16), model="photo-next")
+    assert codec.decompress(data).mode == "RGB"
+
+
+@pytest.mark.usefixtures("next_weights")
+def test_the_plugin_of_pillow() -> None:
+    grey = gradient(12, 1)
+    buffer = io.BytesIO(codec.compress(Picture(grey, bit_depth=12), model="photo-next"))
+    with Image.open(buffer) as image:
+        assert image.mode == "I;16"
+        decoded = codec.decompress(buffer.getvalue(), as_="numpy")
+        np.testing.assert_array_equal(np.asarray(image), rescale(decoded, 12, 16))
+    again = io.BytesIO()
+    image.save(again, "CALO", model="photo-next")
+    assert codec.inspect(again.getvalue()).bit_depth == 16
+    colours = codec.compress(gradient(16, 3), model="photo-next")
+    with pytest.raises(OSError, match="as_='numpy'"):
+        Image.open(io.BytesIO(colours))
+
+
+@pytest.mark.usefixtures("next_weights")
+def test_scores_are_those_of_all_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    pixels = gradient(12, 3)
+    save(Picture(pixels, bit_depth=12), Path("deep.png"))
+    (done,) = run_json("compress", "deep.png", *MODEL, "--psnr", "20")["files"]
+    decoded = codec.decompress("deep.calo", as_="numpy")
+    expected = psnr_db(pixels, decoded, 12)
+    error = np.square(pixels.astype(float) - decoded).mean()
+    assert expected == pytest.approx(10 * np.log10(4095**2 / error))
+    assert done["psnr_db"] == pytest.approx(expected)
+    found = run_json("compare", "deep.png", "deep.calo", "--metrics", "psnr")
+    assert found["psnr_db"] == pytest.approx(expected)
+    # What is lost with the lower bits alone shows as well.
+    save(Picture(to_eight_bits(pixels, 12)), Path("eight.png"))
+    found = run_json("compare", "deep.png", "eight.png", "--metrics", "psnr")
+    assert 55 < found["psnr_db"] < 62
+    assert not found["identical"]
+    found = run_json("compare", "deep.png", "eight.png", "--metrics", "psnr", "--reduce-depth")
+    assert found["a"]["channels"] == 3
+
+
+@pytest.mark.usefixtures("next_weights")
+def test_ssimulacra2_of_deep_pictures() -> None:
+    pytest.importorskip("ssimulacra2")
+    pixels = rescale(photographs(1, side=64)[0], 8, 10)
+    picture = Picture(pixels, bit_depth=10)
+    data = codec.compress(picture, model="photo-next", ssimulacra2=-20)
+    decoded = codec.decompress(data, as_="numpy")
+    from codec.pictures.similarity import ssimulacra2
+
+    assert ssimulacra2(pixels, decoded, 10) >= -20
+
+
+def test_the_default_model_names_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    save(Picture(gradient(16, 3), bit_depth=16), Path("deep.png"))
+    result = CliRunner().invoke(app, ["compress", "deep.png"])
+    assert result.exit_code == 3
+    said = " ".join(result.output.split())
+    assert "deep.png" in said
+    assert "--reduce-depth" in said
+    assert "-m photo-next" in said
+    assert not Path("deep.calo").exists()
+    run("compress", "deep.png", "--reduce-depth")
+    assert codec.inspect("deep.calo").bit_depth == 8

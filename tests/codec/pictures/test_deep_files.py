@@ -1,0 +1,306 @@
+"""Files of more than 8 bits are read and written whole."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bitstream import InputError, UsageError
+from bitstream.arrays import SampleArray, Uint16Array
+from codec.pictures.bands import bands_of
+from codec.pictures.depth import rescale, to_eight_bits
+from codec.pictures.picture import Picture, to_numpy
+from codec.pictures.read import picture_from
+from codec.pictures.save import save_bands
+
+tifffile = pytest.importorskip("tifffile")  # which scikit-image brings
+imagecodecs = pytest.importorskip("imagecodecs")
+
+
+def noise(channels: int, bit_depth: int = 16, shape: tuple[int, int] = (45, 67)) -> Uint16Array:
+    """Every value may occur; the first pixel is white."""
+    rng = np.random.default_rng(channels)
+    found = rng.integers(0, 2**bit_depth, (*shape, channels), dtype=np.uint16)
+    found[0, 0] = 2**bit_depth - 1
+    return found
+
+
+def png(samples: SampleArray, sbit: int | None = None, clear: bytes | None = None) -> bytes:
+    """A PNG of 16 bits by hand: no filters, and the chunks that other writers leave out."""
+
+    def chunk(kind: bytes, payload: bytes) -> bytes:
+        crc = zlib.crc32(kind + payload)
+        return struct.pack(">I", len(payload)) + kind + payload + struct.pack(">I", crc)
+
+    height, width, channels = samples.shape
+    kind = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    rows = samples.astype(">u2").view(np.uint8).reshape(height, -1)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0))
+        + (chunk(b"sBIT", bytes([sbit] * channels)) if sbit else b"")
+        + (chunk(b"tRNS", clear) if clear else b"")
+        + chunk(b"IDAT", zlib.compress(np.pad(rows, ((0, 0), (1, 0))).tobytes()))
+        + chunk(b"IEND", b"")
+    )
+
+
+def interlaced(samples: SampleArray) -> bytes:
+    """The same interlaced, pass by pass (PNG, clause 8.2)."""
+    height, width, _ = samples.shape
+    passes = [(0, 8, 0, 8), (0, 8, 4, 8), (4, 8, 0, 4), (0, 4, 2, 4), (2, 4, 0, 2), (0, 2, 1, 2)]
+    body = b""
+    for top, down, left, right in [*passes, (1, 2, 0, 1)]:
+        part = np.ascontiguousarray(samples[top::down, left::right].astype(">u2"))
+        if part.size:
+            rows = part.view(np.uint8).reshape(len(part), -1)
+            body += np.pad(rows, ((0, 0), (1, 0))).tobytes()
+    data = png(samples)
+    head = data[16:28] + b"\x01"
+    assert (height, width) == struct.unpack(">II", head[:8])[::-1]
+    start, end = data.index(b"IDAT") - 4, data.index(b"IEND") - 4
+    packed = zlib.compress(body)
+    return (
+        data[:16]
+        + head
+        + struct.pack(">I", zlib.crc32(b"IHDR" + head))
+        + data[33:start]
+        + struct.pack(">I", len(packed))
+        + b"IDAT"
+        + packed
+        + struct.pack(">I", zlib.crc32(b"IDAT" + packed))
+        + data[end:]
+    )
+
+
+def ppm(samples: SampleArray, most: int) -> bytes:
+    height, width, channels = samples.shape
+    kind = 5 if channels == 1 else 6
+    return b"P%d %d %d %d\n" % (kind, width, height, most) + samples.astype(">u2").tobytes()
+
+
+def assert_holds(picture: Picture, samples: SampleArray, bit_depth: int) -> None:
+    assert picture.bit_depth == bit_depth
+    found = to_numpy(picture)
+    np.testing.assert_array_equal(found, samples[..., 0] if samples.shape[2] == 1 else samples)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_png(channels: int, tmp_path: Path) -> None:
+    samples = noise(channels)
+    written = imagecodecs.png_encode(samples)  # with filters
+    path = tmp_path / "deep.png"
+    path.write_bytes(written)
+    for source in (written, png(samples), interlaced(samples), path, io.BytesIO(written)):
+        picture = picture_from(source, keep_depth=True)
+        assert_holds(picture, samples, 16)
+        assert picture.notices == ()
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("bits", [9, 10, 11, 12, 13, 15])
+def test_png_that_names_its_bits(bits: int, channels: int) -> None:
+    native = noise(channels, bits)
+    shifted = native << (16 - bits)
+    carried = {9: 10, 11: 12}.get(bits, bits if bits < 13 else 16)
+    expected = rescale(native, bits, carried)
+    for samples in (rescale(native, bits, 16), shifted, shifted | (shifted >> bits)):
+        picture = picture_from(png(samples, sbit=bits), keep_depth=True)
+        if carried < 16:
+            assert_holds(picture, expected, carried)
+        else:
+            assert picture.bit_depth == 16
+            np.testing.assert_array_equal(
+                rescale(to_numpy(picture), 16, bits), native[..., 0] if channels == 1 else native
+            )
+
+
+def test_a_png_that_says_less_than_it_has_keeps_all() -> None:
+    samples = noise(3)
+    for sbit in (1, 8, 10, 12, 16, 255):
+        assert_holds(picture_from(png(samples, sbit=sbit), keep_depth=True), samples, 16)
+
+
+def test_a_transparent_colour() -> None:
+    samples = noise(3)
+    samples[3, 4] = samples[5, 6] = (1, 2, 0x1234)
+    samples[7, 8] = (1, 2, 0x1235)
+    picture = picture_from(png(samples, clear=struct.pack(">HHH", 1, 2, 0x1234)), keep_depth=True)
+    assert picture.alpha is not None
+    assert np.argwhere(picture.alpha != 65535).tolist() == [[3, 4], [5, 6]]
+    grey = samples[..., 2:]
+    picture = picture_from(png(grey, clear=struct.pack(">H", 0x1235)), keep_depth=True)
+    assert picture.alpha is not None
+    assert np.argwhere(picture.alpha == 0).tolist() == np.argwhere(grey[..., 0] == 0x1235).tolist()
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("compression", [None, "zlib", "lzw"])
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("tile", [None, (16, 16)])
+def test_tiff(
+    channels: int, compression: str | None, byteorder: str, tile: tuple[int, int] | None
+) -> None:
+    samples = noise(channels)
+    buffer = io.BytesIO()
+    tifffile.imwrite(
+        buffer,
+        samples[..., 0] if channels == 1 else samples,
+        photometric="minisblack" if channels == 1 else "rgb",
+        extrasamples=["unassalpha"] if channels == 4 else None,
+        compression=compression,
+        predictor=compression is not None,
+        byteorder=byteorder,
+        tile=tile,
+    )
+    assert_holds(picture_from(buffer.getvalue(), keep_depth=True), samples, 16)
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_tiff_with_separate_channels_is_not_cut(compression: str | None) -> None:
+    buffer = io.BytesIO()
+    planes = np.moveaxis(noise(3), -1, 0)
+    tifffile.imwrite(
+        buffer, planes, photometric="rgb", planarconfig="separate", compression=compression
+    )
+    with pytest.raises(InputError, match=r"reduce_depth=True.* or convert it to PNG of 16 bits"):
+        picture_from(buffer.getvalue(), keep_depth=True)
+
+
+def test_tiff_of_12_bits() -> None:
+    native = noise(1, 12, (20, 30))
+    text = "".join(f"{value:012b}" for value in native.ravel().tolist())
+    body = int(text, 2).to_bytes(len(text) // 8, "big")
+    entries = [
+        (256, 3, 1, 30), (257, 3, 1, 20), (258, 3, 1, 12), (259, 3, 1, 1), (262, 3, 1, 1),
+        (273, 4, 1, 8), (277, 3, 1, 1), (278, 3, 1, 20), (279, 4, 1, len(body)),
+    ]  # fmt: skip
+    directory = struct.pack("<H", len(entries))
+    directory += b"".join(struct.pack("<HHII", *entry) for entry in entries) + bytes(4)
+    data = b"II*\0" + struct.pack("<I", 8 + len(body)) + body + directory
+    assert_holds(picture_from(data, keep_depth=True), native, 12)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("bits", "carried"), [(9, 10), (10, 10), (12, 12), (14, 16), (16, 16)])
+def test_ppm(channels: int, bits: int, carried: int) -> None:
+    native = noise(channels, bits)
+    picture = picture_from(ppm(native, 2**bits - 1), keep_depth=True)
+    assert_holds(picture, rescale(native, bits, carried), carried)
+
+
+def test_ppm_with_an_odd_peak_and_one_that_is_cut() -> None:
+    samples = np.array([[[0, 500, 1000]]], np.uint16)
+    data = ppm(samples, 1000)
+    picture = picture_from(data, keep_depth=True)
+    assert_holds(picture, np.array([[[0, 32768, 65535]]]), 16)
+    beyond = picture_from(ppm(samples + np.uint16(1), 500), keep_depth=True)
+    assert_holds(beyond, np.array([[[131, 65535, 65535]]]), 16)
+    with pytest.raises(InputError, match="damaged or incomplete"):
+        picture_from(data[:-1], keep_depth=True)
+
+
+def test_jpeg_2000_of_12_bits() -> None:
+    native = noise(1, 12)
+    data = imagecodecs.jpeg2k_encode(native[..., 0], reversible=True, level=0, bitspersample=12)
+    assert_holds(picture_from(data, keep_depth=True), native, 12)
+    colours = imagecodecs.jpeg2k_encode(noise(3, 12), reversible=True, level=0, bitspersample=12)
+    with pytest.raises(InputError, match="reduce_depth=True"):
+        picture_from(colours, keep_depth=True)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_arrays(channels: int) -> None:
+    samples = noise(channels)
+    assert_holds(picture_from(samples, keep_depth=True), samples, 16)
+    shallow = picture_from(samples, keep_depth=True, reduce_depth=True)
+    assert shallow.bit_depth == 8
+    for kind in (np.int32, np.uint32, np.float32):
+        with pytest.raises(InputError):
+            picture_from(samples.astype(kind), keep_depth=True)
+
+
+def test_pillow_images_of_integers() -> None:
+    samples = noise(1)
+    for kind in (np.uint16, np.int32):
+        image = Image.fromarray(samples[..., 0].astype(kind))
+        assert_holds(picture_from(image, keep_depth=True), samples, 16)
+    for value in (-1, 65536):
+        with pytest.raises(InputError, match=r"expected 0 \.\. 65535"):
+            picture_from(Image.fromarray(np.array([[value]], np.int32)), keep_depth=True)
+    with pytest.raises(InputError, match="reduce_depth=True"):
+        picture_from(Image.fromarray(np.zeros((1, 1), np.float32)), keep_depth=True)
+
+
+def test_pillow_images_of_deep_files_name_the_way_out(tmp_path: Path) -> None:
+    path = tmp_path / "deep.png"
+    path.write_bytes(png(noise(3)))
+    with Image.open(path) as image:
+        with pytest.raises(InputError, match="give the path of the file"):
+            picture_from(image, keep_depth=True)
+        image.load()
+        with pytest.raises(InputError, match="give the path of the file"):
+            picture_from(image, keep_depth=True)
+
+
+def test_deep_pictures_are_reduced_on_request() -> None:
+    samples = noise(4, 12)
+    picture = Picture(samples[..., :3].copy(), samples[..., 3].copy(), bit_depth=12)
+    shallow = picture_from(picture, reduce_depth=True)
+    assert_holds(shallow, to_eight_bits(samples, 12), 8)
+    assert shallow.notices == ("12 bits per channel were reduced to 8",)
+    assert picture_from(picture) is picture
+
+
+def saved(picture: Picture, name: str) -> bytes:
+    buffer = io.BytesIO()
+    save_bands(bands_of(picture), buffer, name)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("bit_depth", [10, 12, 16])
+def test_saved_files_hold_every_value(bit_depth: int, channels: int) -> None:
+    samples = noise(channels, bit_depth)
+    colours = 1 if channels < 3 else 3
+    alpha = samples[..., -1].copy() if channels in (2, 4) else None
+    picture = Picture(samples[..., :colours].copy(), alpha, exif=None, bit_depth=bit_depth)
+    data = saved(picture, "PNG")
+    assert_holds(picture_from(data, keep_depth=True), samples, bit_depth)
+    spread = rescale(samples, bit_depth, 16)
+    np.testing.assert_array_equal(imagecodecs.png_decode(data).reshape(samples.shape), spread)
+    assert (b"sBIT" in data) == (bit_depth < 16)
+    if alpha is None:
+        again = picture_from(saved(picture, "PPM"), keep_depth=True)
+        assert_holds(again, samples, bit_depth)
+    data = saved(picture, "TIFF")
+    if channels == 2:
+        spread = spread[..., [0, 0, 0, 1]]
+    found = tifffile.imread(io.BytesIO(data))
+    np.testing.assert_array_equal(found.reshape(spread.shape), spread)
+    assert_holds(picture_from(data, keep_depth=True), spread, 16)
+
+
+@pytest.mark.parametrize("name", ["PNG", "TIFF"])
+def test_saved_files_hold_metadata(name: str) -> None:
+    exif = Image.Exif()
+    exif[0x0110] = "a camera"
+    xmp = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'></x:xmpmeta>"
+    picture = Picture(noise(3), icc=b"a profile", exif=exif.tobytes()[6:], xmp=xmp, bit_depth=16)
+    again = picture_from(saved(picture, name), keep_depth=True)
+    np.testing.assert_array_equal(again.pixels, picture.pixels)
+    assert (again.icc, again.xmp) == (picture.icc, xmp)
+    assert again.exif is not None
+    assert b"a camera" in again.exif
+
+
+@pytest.mark.parametrize("name", ["JPEG", "WEBP", "AVIF", "JPEG2000", "BMP", "TGA", "QOI"])
+def test_formats_of_8_bits_say_where_to_go(name: str) -> None:
+    with pytest.raises(UsageError, match=r"12 bits .* hold 8: choose a \.png"):
+        saved(Picture(noise(3, 12), bit_depth=12), name)
