@@ -12,7 +12,7 @@ from PIL import Image, ImageCms
 from bitstream import InputError, UsageError
 from bitstream.arrays import Float64Array, SampleArray, Uint8Array, Uint16Array
 from codec.pictures.deep_files import at_source_depth
-from codec.pictures.depth import rescale
+from codec.pictures.depth import peak_of, rescale
 
 # What is converted at once: a copy of a whole large image in another mode or type would not fit.
 _BAND_PIXELS = 2**20
@@ -91,7 +91,7 @@ def planes_from_image(
     if keep_depth and not reduce_depth and (mode.startswith("I;16") or mode == "I"):
         return _kept(image, name, bits)
     if mode.startswith("I;16") or mode in ("I", "F"):
-        return _deep(image, name, reduce_depth)
+        return _deep(image, name, reduce_depth, bits)
     if mode == "CMYK":
         return _from_cmyk(image)
     if mode in ("YCbCr", "LAB", "HSV"):
@@ -161,14 +161,19 @@ def _kept(image: Image.Image, name: str, bits: int) -> Planes:
     alpha = None
     if isinstance(key, int):
         alpha = np.where(values == key, 0, 65535).astype(np.uint16)
-    samples = values.astype(np.uint16)
-    if image.format == "TIFF" and image.mode.startswith("I;16") and bits < 16:
-        samples = rescale(samples, bits, 16)  # TIFF alone leaves them at their own scale
+    samples = _at_16_bits(values.astype(np.uint16), image, bits)
     pixels, alpha, depth = at_source_depth(samples[..., None], alpha, bits)
     return Planes(pixels, alpha, bit_depth=depth)
 
 
-def _deep(image: Image.Image, name: str, reduce_depth: bool) -> Planes:
+def _at_16_bits(values: npt.NDArray[Any], image: Image.Image, bits: int) -> npt.NDArray[Any]:
+    """Values at the scale of 16 bits: of TIFF Pillow leaves those of 12 bits at their own."""
+    if image.format != "TIFF" or not image.mode.startswith("I;16") or not 8 < bits < 16:
+        return values
+    return rescale(np.minimum(values, peak_of(bits)), bits, 16)
+
+
+def _deep(image: Image.Image, name: str, reduce_depth: bool, bits: int) -> Planes:
     extremes: Any = image.getextrema() if image.mode == "I" else (0, 0)
     low, high = extremes
     fits = low >= 0 and high <= 65535
@@ -183,6 +188,7 @@ def _deep(image: Image.Image, name: str, reduce_depth: bool) -> Planes:
         values = np.asarray(band)
         if image.mode == "I" and fits:
             values = values.astype(np.uint16)
+        values = _at_16_bits(values, image, bits)
         pixels[rows] = _eight_bits(values[..., None], name, reduce_depth)
         if alpha is not None:
             alpha[rows] = np.where(values == key, 0, 255)

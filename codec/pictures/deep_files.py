@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageFile
 
 from bitstream import InputError
-from bitstream.arrays import SampleArray, Uint8Array, Uint16Array, Uint32Array
+from bitstream.arrays import SampleArray, Uint16Array, Uint32Array
 from codec.pictures.depth import carried_depth, rescale
 
 _PAIRS = re.compile(r"(RGBX?|RGBA);16([BLN])")
 _OTHER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+_BAND_PIXELS = 2**20  # what is joined at once
 _PLANAR = 284  # a tag of TIFF
 _SBIT_CHUNKS = 100  # that may stand before sBIT
 
@@ -49,29 +51,37 @@ def read_deep_colours(image: ImageFile.ImageFile, file: BinaryIO, name: str) -> 
     raw_mode = str(modes.pop())
     if raw_mode == "LA;16B" and image.mode == "RGBA":
         # Two samples of two bytes lie in a file as four of one byte.
-        found = _decoded(file, "RGBA")
-        return _joined(found[..., 0::2], found[..., 1::2])
+        return _decoded(file, [("RGBA", slice(0, None, 2), 8), ("RGBA", slice(1, None, 2), 0)])
     match = _PAIRS.fullmatch(raw_mode)
     if match is None:
         return None
     other = f"{match[1]};16{_OTHER[match[2]]}"
-    return _joined(_decoded(file, raw_mode), _decoded(file, other))
+    return _decoded(file, [(raw_mode, slice(None), 8), (other, slice(None), 0)])
 
 
-def _joined(upper: Uint8Array, lower: Uint8Array) -> Uint16Array:
-    samples = upper.astype(np.uint16)
-    samples <<= np.uint16(8)
-    samples |= lower
+def _decoded(file: BinaryIO, passes: Sequence[tuple[str, slice, int]]) -> Uint16Array:
+    """Decode a file through other unpackers of Pillow: uint16 (height, width, channels).
+
+    passes   raw mode of an unpacker, which of its channels to take, and by how many bits to shift
+             them; together they give all bits of each sample
+    """
+    samples: Uint16Array | None = None
+    for raw_mode, channels, shift in passes:
+        file.seek(0)
+        with Image.open(file) as image:
+            image.tile = [one._replace(args=_with_mode(one.args, raw_mode)) for one in image.tile]
+            image.load()
+            width, height = image.size
+            step = max(1, _BAND_PIXELS // max(width, 1))
+            for top in range(0, height, step):
+                bottom = min(top + step, height)
+                band = np.asarray(image.crop((0, top, width, bottom)))[..., channels]
+                if samples is None:
+                    samples = np.zeros((height, width, band.shape[2]), np.uint16)
+                samples[top:bottom] |= band.astype(np.uint16) << shift
+    if samples is None:
+        raise InputError("an image without pixels, expected one or more")
     return samples
-
-
-def _decoded(file: BinaryIO, raw_mode: str) -> Uint8Array:
-    """Decode a file through another unpacker of Pillow: uint8 (height, width, channels)."""
-    file.seek(0)
-    with Image.open(file) as image:
-        image.tile = [tile._replace(args=_with_mode(tile.args, raw_mode)) for tile in image.tile]
-        image.load()
-        return np.asarray(image)
 
 
 def _with_mode(args: Any, raw_mode: str) -> Any:
@@ -89,12 +99,16 @@ def _ppm(image: ImageFile.ImageFile, file: BinaryIO, name: str) -> Uint16Array |
     data = file.read(size)
     if len(data) < size:
         raise InputError(f"{name} ends inside its pixels: it is damaged or incomplete")
-    values: Uint32Array = np.frombuffer(data, ">u2").astype(np.uint32)
-    np.minimum(values, np.uint32(most), out=values)
-    values *= np.uint32(65535)
-    values += np.uint32(most // 2)
-    values //= np.uint32(most)
-    return values.astype(np.uint16).reshape(image.height, image.width, 3)
+    stored = np.frombuffer(data, ">u2")
+    samples = np.empty(stored.shape, np.uint16)
+    for start in range(0, len(stored), _BAND_PIXELS):
+        own = slice(start, start + _BAND_PIXELS)
+        values: Uint32Array = np.minimum(stored[own].astype(np.uint32), np.uint32(most))
+        values *= np.uint32(65535)
+        values += np.uint32(most // 2)
+        values //= np.uint32(most)
+        samples[own] = values
+    return samples.reshape(image.height, image.width, 3)
 
 
 def png_significant_bits(file: BinaryIO) -> int | None:

@@ -7,6 +7,8 @@ import numpy as np
 from bitstream.arrays import SampleArray, Uint8Array, Uint16Array
 from bitstream.limits import BIT_DEPTHS
 
+_AT_ONCE = 2**20  # samples: a copy of a whole large picture in 32 bits would not fit
+
 
 def peak_of(bit_depth: int) -> int:
     """The value of white: 2^bit_depth − 1."""
@@ -29,6 +31,12 @@ def rescale(samples: SampleArray, bits: int, new_bits: int) -> Uint16Array:
     peak, new_peak = peak_of(bits), peak_of(new_bits)
     if bits == new_bits:
         return samples.astype(np.uint16, copy=False)
+    if samples.size > _AT_ONCE and len(samples) > 1:
+        whole = np.empty(samples.shape, np.uint16)
+        rows = max(1, _AT_ONCE // samples[0].size)
+        for top in range(0, len(samples), rows):
+            whole[top : top + rows] = rescale(samples[top : top + rows], bits, new_bits)
+        return whole
     # At most 65535² + 65535 / 2, which 32 bits hold.
     scaled = samples.astype(np.uint32)
     scaled *= np.uint32(new_peak)

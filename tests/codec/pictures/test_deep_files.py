@@ -185,6 +185,8 @@ def test_tiff_of_12_bits() -> None:
     directory += b"".join(struct.pack("<HHII", *entry) for entry in entries) + bytes(4)
     data = b"II*\0" + struct.pack("<I", 8 + len(body)) + body + directory
     assert_holds(picture_from(data, keep_depth=True), native, 12)
+    shallow = picture_from(data, reduce_depth=True)
+    assert_holds(shallow, to_eight_bits(native, 12), 8)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -1,6 +1,7 @@
 """Damaged image files give an error of ours, whatever Pillow makes of them."""
 
 import io
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bitstream import CalotypeError
+from codec.pictures.bands import bands_of
 from codec.pictures.picture import Picture
 from codec.pictures.read import picture_from
+from codec.pictures.save import save_bands
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (9, 7, 3), dtype=np.uint8)
 
@@ -49,6 +52,56 @@ def test_mutations_give_a_picture_or_a_typed_error(name: str, data: st.DataObjec
     except CalotypeError:
         return
     assert isinstance(picture, Picture)
+
+
+def deep_file(format_name: str, channels: int) -> bytes:
+    samples = np.random.default_rng(2).integers(0, 1024, (9, 7, channels), dtype=np.uint16)
+    colours, alpha = samples[..., : 3 if channels > 2 else 1].copy(), None
+    if channels in (2, 4):
+        alpha = samples[..., -1].copy()
+    buffer = io.BytesIO()
+    picture = Picture(colours, alpha, exif=None, icc=b"a profile", bit_depth=10)
+    save_bands(bands_of(picture), buffer, format_name)
+    return buffer.getvalue()
+
+
+DEEP_FILES = {
+    (name, channels): deep_file(name, channels)
+    for name in ("PNG", "TIFF", "PPM")
+    for channels in (1, 2, 3, 4)
+    if name != "PPM" or channels in (1, 3)
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", DEEP_FILES)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(data=st.data())
+def test_mutations_of_deep_files(name: tuple[str, int], data: st.DataObject) -> None:
+    content = bytearray(DEEP_FILES[name])
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.integers(0, min(200, len(content) - 1)))
+        content[place] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(0, len(content)))
+    content = content[: data.draw(st.sampled_from([cut, len(content)]))]
+    if data.draw(st.booleans()) and name[0] == "PNG":
+        # With right checksums the mutations come through.
+        content = with_checksums(bytes(content))
+    try:
+        picture = picture_from(bytes(content), keep_depth=True)
+    except CalotypeError:
+        return
+    assert isinstance(picture, Picture)
+
+
+def with_checksums(content: bytes) -> bytearray:
+    """A PNG whose chunks have right checksums, as far as their lengths are right."""
+    found, at = bytearray(content), 8
+    while at + 12 <= len(content):
+        end = at + 8 + int.from_bytes(content[at : at + 4], "big")
+        found[end : end + 4] = zlib.crc32(content[at + 4 : end]).to_bytes(4, "big")
+        at = end + 4
+    return found
 
 
 def test_the_message_names_the_file(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from codec.pictures.alpha import AlphaReader, encode_alpha
 from codec.pictures.bands import bands_of
 from codec.pictures.picture import Picture
 from codec.pictures.read import picture_from
-from codec.pictures.save import save_bands
+from codec.pictures.save import format_of_suffix, save_bands
 from codec.pipeline.decode import decode_bands, tiles_of_region
 from codec.pipeline.encode import compress_picture
 from tests.codec.tiny import photographs
@@ -197,6 +197,18 @@ def test_an_image_file_is_in_memory_once(
     assert (picture.width, picture.height) == (1600, 1500)
     # One band of 2²⁰ pixels is on its way.
     assert peak < copies * size_bytes + 16 * 2**20
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff", ".ppm"])
+@pytest.mark.parametrize("bit_depth", [10, 16])
+def test_a_deep_file_is_in_memory_twice(suffix: str, bit_depth: int, tmp_path: Path) -> None:
+    samples = np.random.default_rng(0).integers(0, 2**bit_depth, (1500, 1600, 3), np.uint16)
+    path = tmp_path / f"image{suffix}"
+    with path.open("wb") as fo:
+        save_bands(bands_of(Picture(samples, bit_depth=bit_depth)), fo, format_of_suffix(suffix))
+    # Once as it lies in the file, and once at the depth of its source.
+    peak = peak_bytes(lambda: picture_from(path, keep_depth=True))
+    assert peak < 2 * samples.nbytes + 24 * 2**20
 
 
 def test_deep_arrays_are_reduced_in_bands() -> None:
