@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -29,7 +28,8 @@ _SBIT_CHUNKS = 100  # that may stand before sBIT
 def read_deep_colours(image: ImageFile.ImageFile, file: BinaryIO, name: str) -> Uint16Array | None:
     """Return the pixels of a file at the scale of 16 bits, or None where that is not known.
 
-    image   as `PIL.Image.open` returned it, not loaded
+    image   as `PIL.Image.open` returned it, not loaded; it is loaded afterwards, of PNG and TIFF,
+            so that it has the metadata that stand behind its pixels
     file    its file, seekable
     name    of the file, for messages
 
@@ -51,41 +51,41 @@ def read_deep_colours(image: ImageFile.ImageFile, file: BinaryIO, name: str) -> 
     raw_mode = str(modes.pop())
     if raw_mode == "LA;16B" and image.mode == "RGBA":
         # Two samples of two bytes lie in a file as four of one byte.
-        return _decoded(file, [("RGBA", slice(0, None, 2), 8), ("RGBA", slice(1, None, 2), 0)])
+        _set_raw_mode(image, "RGBA")
+        image.load()
+        samples = np.zeros((image.height, image.width, 2), np.uint16)
+        _join(samples, image, slice(0, None, 2), 8)
+        _join(samples, image, slice(1, None, 2), 0)
+        return samples
     match = _PAIRS.fullmatch(raw_mode)
     if match is None:
         return None
-    other = f"{match[1]};16{_OTHER[match[2]]}"
-    return _decoded(file, [(raw_mode, slice(None), 8), (other, slice(None), 0)])
-
-
-def _decoded(file: BinaryIO, passes: Sequence[tuple[str, slice, int]]) -> Uint16Array:
-    """Decode a file through other unpackers of Pillow: uint16 (height, width, channels).
-
-    passes   raw mode of an unpacker, which of its channels to take, and by how many bits to shift
-             them; together they give all bits of each sample
-    """
-    samples: Uint16Array | None = None
-    for raw_mode, channels, shift in passes:
-        file.seek(0)
-        with Image.open(file) as image:
-            image.tile = [one._replace(args=_with_mode(one.args, raw_mode)) for one in image.tile]
-            image.load()
-            width, height = image.size
-            step = max(1, _BAND_PIXELS // max(width, 1))
-            for top in range(0, height, step):
-                bottom = min(top + step, height)
-                band = np.asarray(image.crop((0, top, width, bottom)))[..., channels]
-                if samples is None:
-                    samples = np.zeros((height, width, band.shape[2]), np.uint16)
-                samples[top:bottom] |= band.astype(np.uint16) << shift
-    if samples is None:
-        raise InputError("an image without pixels, expected one or more")
+    image.load()
+    samples = np.zeros((image.height, image.width, len(image.getbands())), np.uint16)
+    _join(samples, image, slice(None), 8)
+    file.seek(0)
+    with Image.open(file) as again:
+        _set_raw_mode(again, f"{match[1]};16{_OTHER[match[2]]}")
+        again.load()
+        _join(samples, again, slice(None), 0)
     return samples
 
 
-def _with_mode(args: Any, raw_mode: str) -> Any:
-    return (raw_mode, *args[1:]) if isinstance(args, tuple) else raw_mode
+def _set_raw_mode(image: ImageFile.ImageFile, raw_mode: str) -> None:
+    """Let another unpacker of Pillow take the decoded bytes of an image that is not loaded."""
+    image.tile = [
+        tile._replace(args=(raw_mode, *tile.args[1:]) if isinstance(tile.args, tuple) else raw_mode)
+        for tile in image.tile
+    ]
+
+
+def _join(samples: Uint16Array, image: Image.Image, channels: slice, shift: int) -> None:
+    """Set bits of samples from some channels of a loaded image of 8 bits."""
+    step = max(1, _BAND_PIXELS // max(image.width, 1))
+    for top in range(0, image.height, step):
+        bottom = min(top + step, image.height)
+        band = np.asarray(image.crop((0, top, image.width, bottom)))[..., channels]
+        samples[top:bottom] |= band.astype(np.uint16) << shift
 
 
 def _ppm(image: ImageFile.ImageFile, file: BinaryIO, name: str) -> Uint16Array | None:

@@ -302,6 +302,25 @@ def test_saved_files_hold_metadata(name: str) -> None:
     assert b"a camera" in again.exif
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_metadata_behind_the_pixels(channels: int) -> None:
+    data = png(noise(channels))
+    exif = Image.Exif()
+    exif[0x0110] = "a camera"
+    end = data.index(b"IEND") - 4
+    for kind, payload in (
+        (b"iTXt", b"XML:com.adobe.xmp" + bytes(5) + b"<x/>"),
+        (b"eXIf", exif.tobytes()[6:]),
+    ):
+        crc = zlib.crc32(kind + payload)
+        chunk = struct.pack(">I", len(payload)) + kind + payload + struct.pack(">I", crc)
+        data = data[:end] + chunk + data[end:]
+    picture = picture_from(data, keep_depth=True)
+    assert_holds(picture, noise(channels), 16)
+    assert picture.xmp == b"<x/>"
+    assert picture.exif == exif.tobytes()[6:]
+
+
 @pytest.mark.parametrize("name", ["JPEG", "WEBP", "AVIF", "JPEG2000", "BMP", "TGA", "QOI"])
 def test_formats_of_8_bits_say_where_to_go(name: str) -> None:
     with pytest.raises(UsageError, match=r"12 bits .* hold 8: choose a \.png"):
