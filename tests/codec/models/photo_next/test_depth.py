@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,11 @@ from typer.testing import CliRunner
 import codec
 import codec.plugins.pillow
 from bitstream import container_from_bytes, container_to_bytes
-from bitstream.arrays import Uint16Array
+from bitstream.arrays import Float32Array, SampleArray, Uint16Array
 from bitstream.errors import HeaderError, InputError, UsageError
 from codec import loading
 from codec.cli import app
+from codec.coding.tiling import TileGrid
 from codec.models.base import DeepModel
 from codec.models.photo_next.coder import PhotoCoder
 from codec.models.photo_next.network import PhotoModel
@@ -33,7 +35,7 @@ from codec.pictures.save import save_bands
 from codec.pictures.similarity import psnr_db
 from codec.pipeline.decode import decompress_container
 from codec.pipeline.encode import compress_picture
-from tests.codec.models.photo_next.tiny import TINY, tiny_coder
+from tests.codec.models.photo_next.tiny import TINY, tiny_arrays, tiny_coder
 from tests.codec.tiny import photographs
 from training.photo_next.export import export_arrays
 
@@ -127,6 +129,35 @@ def test_tiles_regions_and_alpha(bit_depth: int) -> None:
     assert part.alpha is not None
     np.testing.assert_array_equal(part.pixels, whole.pixels[30:120, 50:150])
     np.testing.assert_array_equal(part.alpha, alpha[30:120, 50:150])
+
+
+class Searching(PhotoCoder):
+    """Searches nothing, but says what it was given."""
+
+    def searches(self, effort: int) -> bool:
+        return effort > 2
+
+    def tile_encoder(
+        self,
+        grid: TileGrid,
+        pixels: SampleArray,
+        quality: float,
+        effort: int,
+        *,
+        analyze: Callable[[int, float], Float32Array],
+        progress: Callable[[float], None],
+    ) -> Callable[[int], tuple[bytes, ...]]:
+        self.given = pixels
+        return lambda number: self.encode_tile(analyze(number, quality), quality)
+
+
+@pytest.mark.parametrize("bit_depth", DEEP)
+def test_a_search_gets_the_scale_of_16_bits(bit_depth: int) -> None:
+    model = Searching(tiny_arrays(), TINY, bytes(range(8)))
+    picture = Picture(gradient(bit_depth, 3), bit_depth=bit_depth)
+    found = compress_picture(picture, model, quality=60, effort=3)
+    np.testing.assert_array_equal(model.given, rescale(picture.pixels, bit_depth, 16))
+    assert found.payloads == compress_picture(picture, model, quality=60).payloads
 
 
 def test_models_of_8_bits_name_the_one_that_keeps_more() -> None:
