@@ -26,7 +26,7 @@ def compress_with(options, image, fo, **more):
     while Path("wait").exists():
         time.sleep(0.01)
     fo.write(image.name[:1].encode(errors="replace") * 100_000)
-    return results.Compression(200_000, 1, 1, 8.0, 75.0, "photo", None, 1, ())
+    return results.Compression(200_000, 1, 1, 8.0, 75.0, "photo", None, None, 1, 0.0, ())
 
 api.compress_with = compress_with
 """
