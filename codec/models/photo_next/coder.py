@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from bitstream.arrays import Array, Float32Array, Float64Array, Int32Array, Uint8Array, Uint16Array
+from bitstream.arrays import (
+    Array,
+    Float32Array,
+    Float64Array,
+    Int32Array,
+    SampleArray,
+    Uint8Array,
+    Uint16Array,
+)
 from bitstream.errors import PayloadError, TruncatedError, UsageError, WeightsMismatchError
 from bitstream.symbols import SymbolDecoder, SymbolEncoder
 from bitstream.tables import PRECISION, TableSet
@@ -33,10 +41,14 @@ from codec.system.processors import keep_freed_memory
 if TYPE_CHECKING:
     import torch
 
+    from codec.coding.tiling import TileGrid
     from codec.models.photo_next.network import PhotoModel
     from codec.models.photo_next.torch_network import TorchTransforms
 
 DEFAULT_TUNE = "visual"
+
+ONE_PASS_EFFORT = 2
+"""The highest effort that only makes one pass through the networks, and rounds."""
 
 ERROR_PER_BIT = 0.05
 """How much squared error, in quantiser steps, is worth a bit where channels are left out. At high
@@ -205,10 +217,12 @@ class PhotoCoder:
 
     def trainable(self) -> PhotoModel:
         """The model with all networks in floating point, differentiable; its weights are frozen."""
+        import torch
+
         from codec.models.photo_next.torch_network import read_model
 
         model = read_model(self.arrays, self.config)
-        return model.to(self._device).eval().requires_grad_(False)
+        return model.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def _check_tables(self) -> None:
         latent_tables = self.latent_tables
@@ -267,6 +281,15 @@ class PhotoCoder:
                 part = whole.first(channels)
                 encoder.put(part.symbols.ravel(), part.indexes.ravel(), self.latent_tables)
         return (write_varint(channels) + encoder.finish(),)
+
+    def rate_bits(self, tile: TileSymbols, quality: float) -> float:
+        """Code length of the result of `symbols` by the tables, escapes included."""
+        hyper = tile.hyper_latents
+        indexes = self._hyper_indexes(hyper.shape, quality)
+        bits = self.hyper_tables.code_length_bits(hyper.ravel(), indexes)
+        for part in tile.parts:
+            bits += self.latent_tables.code_length_bits(part.symbols.ravel(), part.indexes.ravel())
+        return bits
 
     def coded_channels(self, tile: TileSymbols) -> int:
         """The smallest number of channels that holds all symbols of a tile but zeros."""
@@ -378,6 +401,28 @@ class PhotoCoder:
             return symbols * ~self.latent_tables.certain[part.indexes]
 
         return self._code(hyper_latents, latents.shape[1:], quality, COEFFICIENTS, code)
+
+    def searches(self, effort: int) -> bool:
+        """Whether an effort takes longer than one pass. See `codec.models.base.SearchingModel`."""
+        return effort > ONE_PASS_EFFORT
+
+    def tile_encoder(
+        self,
+        grid: TileGrid,
+        pixels: SampleArray,
+        quality: float,
+        effort: int,
+        *,
+        analyze: Callable[[int, float], Float32Array],
+        progress: Callable[[float], None] = lambda share: None,
+    ) -> Callable[[int], tuple[bytes, ...]]:
+        """See `codec.models.base.SearchingModel` and `codec.models.photo_next.effort_tiles`."""
+        from codec.models.photo_next.effort_tiles import EffortEncoder
+
+        encoder = EffortEncoder(
+            self, grid, pixels, quality, effort, analyze=analyze, progress=progress
+        )
+        return encoder.encode
 
     def hyper_latents(self, latents: Float32Array, quality: float) -> Int32Array:
         """The rounded hyper-latents (Z, ⌈h/4⌉, ⌈w/4⌉) of latents (768, h, w)."""

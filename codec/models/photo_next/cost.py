@@ -1,0 +1,171 @@
+"""What the symbols of a tile cost, with real tables and the decoder's own pixels, and its slope."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bitstream.arrays import Float32Array, Int32Array, SampleArray
+from codec.coding.exact_layers import ACTIVATION_BITS
+from codec.models.photo_next.config import COEFFICIENTS, VISUAL_SHARE
+from codec.models.photo_next.network import PhotoModel, lagrange_multiplier
+from codec.models.photo_next.visual_error import SMALLEST_SIDE, VISUAL_SCALE, visual_error
+from codec.system.missing_extra import missing
+
+if TYPE_CHECKING:
+    from codec.models.photo_next.coder import PhotoCoder, TileSymbols
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """A tile and all that the pixels that it moves depend on.
+
+    pixels         uint8 or uint16 (H, W, 1 or 3): the image under a window of latents that holds
+                   twice the model's context around the tile, or ends with the image
+    decoded        int32 (768 + hidden, h, w) of that window, h = ⌈H/16⌉, w = ⌈W/16⌉: what a decoder
+                   has there, see `TileSymbols`. Those of the tile itself are not read
+    rows, columns  where the tile lies in the window
+    """
+
+    pixels: SampleArray
+    decoded: Int32Array
+    rows: slice
+    columns: slice
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Symbols of a tile and what they cost.
+
+    rate_bits        code length by the tables, without the few bytes around it
+    distortion_bits  what the error of the window's pixels is worth
+    """
+
+    tile: TileSymbols
+    rate_bits: float
+    distortion_bits: float
+
+    @property
+    def cost_bits(self) -> float:
+        """J, the sum of both."""
+        return self.rate_bits + self.distortion_bits
+
+    @property
+    def latents(self) -> Float32Array:
+        """Dequantised, in quantiser steps: float32 (768, h, w)."""
+        return _steps(self.tile.decoded[:COEFFICIENTS])
+
+
+class TileCost:
+    """The cost of symbols of one tile, all around it fixed: J = bits + λ · distortion · pixels.
+
+    model   of the coder, all networks in floating point, `PhotoCoder.trainable`
+
+    λ and the distortion are those of training: 255²·MSE for the tune "psnr", and a mixture of that
+    with the visual error for "visual". The distortion is that of the whole window. Pixels of eight
+    bits are those of the decoder, which computes them with integers.
+
+    Raises `MissingExtraError` for the tune "visual" without the library ssimulacra2.
+    """
+
+    def __init__(
+        self, coder: PhotoCoder, model: PhotoModel, around: Surroundings, quality: float
+    ) -> None:
+        self._coder, self._around, self._quality = coder, around, quality
+        self.model, self.tune = model, coder.tune
+        hundredths = coder.position(quality)
+        self.device = next(model.parameters()).device
+        position = torch.tensor([(hundredths - 100) / 9900], device=self.device)
+        self.mix = model.mix(position, torch.tensor([coder.tune_number], device=self.device))
+        self._window: Int32Array = around.decoded.copy()
+        self._original = self._tensor(around.pixels)
+        height, width = self._original.shape[2:]
+        self._weight = float(lagrange_multiplier(position)) * height * width
+        seen = coder.tune == "visual" and min(height, width) >= SMALLEST_SIDE
+        self._visual_share = VISUAL_SHARE if seen else 0.0
+
+    def __call__(self, tile: TileSymbols) -> Candidate:
+        """Judge symbols by the decoder's pixels."""
+        height, width = self._original.shape[2:]
+        self._window[:, self._around.rows, self._around.columns] = tile.decoded
+        deep = self._around.pixels.dtype == np.uint16
+        pixels = self._coder.transforms.synthesize(
+            self._window, self._coder.position(self._quality), self._coder.tune_number, deep=deep
+        )[:height, :width]
+        if self._around.pixels.shape[2] == 1:
+            pixels = ((pixels.astype(np.int32).sum(2, keepdims=True) + 1) // 3).astype(pixels.dtype)
+        with torch.no_grad():
+            distortion = float(self.distortion_bits(self._tensor(pixels)))
+        return Candidate(tile, self._coder.rate_bits(tile, self._quality), distortion)
+
+    def gradient(self, candidate: Candidate) -> Float32Array:
+        """Of the distortion, in bits, by the dequantised latents: float32 (768, h, w)."""
+        latents = torch.from_numpy(candidate.latents).to(self.device).requires_grad_()
+        hidden = torch.from_numpy(_steps(candidate.tile.decoded[COEFFICIENTS:])).to(self.device)
+        loss = self.distortion_bits(self.draw(latents, hidden))
+        (slope,) = torch.autograd.grad(loss, latents)
+        gradient: Float32Array = slope.nan_to_num_(0, 0, 0).cpu().numpy()
+        return gradient
+
+    def draw(self, latents: Tensor, hidden: Tensor) -> Tensor:
+        """A tile to pixels (1, 1 or 3, H, W) of the window, in [0, 1], with a decoder's integers.
+
+        latents   dequantised, (768, h, w)
+        hidden    the last features of the hyper-synthesis (hidden, h, w)
+        """
+        window = torch.from_numpy(_steps(self._window)).to(self.device)
+        window[:, self._around.rows, self._around.columns] = torch.cat([latents, hidden])
+        batch = window[None].contiguous(memory_format=torch.channels_last)
+        with torch.autocast(
+            self.device.type, torch.bfloat16, enabled=computes_bfloat16(self.device)
+        ):
+            drawn = self.model.synthesize(
+                batch[:, :COEFFICIENTS], batch[:, COEFFICIENTS:], self.mix, rounded=True
+            )
+        height, width = self._original.shape[2:]
+        drawn = drawn.float().clamp(0, 1)[:, :, :height, :width]
+        return drawn if self._original.shape[1] == 3 else drawn.mean(1, keepdim=True)
+
+    def distortion_bits(self, drawn: Tensor) -> Tensor:
+        """The second term of J for pixels (1, 1 or 3, H, W) in [0, 1]."""
+        distortion = 255**2 * (drawn - self._original).square().mean()
+        if self._visual_share:
+            shape = (1, 3, *drawn.shape[2:])
+            error = visual_error(self._original.expand(shape), drawn.expand(shape))[0]
+            share = self._visual_share
+            distortion = (1 - share) * distortion + share * VISUAL_SCALE * error
+        return self._weight * distortion
+
+    def _tensor(self, pixels: SampleArray) -> Tensor:
+        white = float(np.iinfo(pixels.dtype).max)
+        tensor = torch.from_numpy(pixels.astype(np.float32)).to(self.device)
+        return tensor.permute(2, 0, 1)[None].div_(white)
+
+
+def check_tune(tune: str, effort: int) -> None:
+    """Raise `MissingExtraError` where an effort has no library to optimise this tune with."""
+    if tune == "visual":
+        error = missing(f"Effort {effort} for the tune 'visual'", "ssimulacra2")
+        if error is not None:
+            raise error
+
+
+def computes_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is faster than float32 there: the processor has instructions for it.
+
+    It is for slopes alone: the symbols that they lead to are judged by the decoder's pixels.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    # Not in all versions of torch.
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return device.type == "cpu" and any(getattr(torch.cpu, name, bool)() for name in names)
+
+
+def _steps(units: Int32Array) -> Float32Array:
+    values: Float32Array = units.astype(np.float32) * np.float32(2.0**-ACTIVATION_BITS)
+    return values

@@ -1,0 +1,205 @@
+"""Effort of the photo model's encoder: cheaper symbols for the same decoder.
+
+The levels:
+
+1, 2  one pass and rounding
+3     rate-distortion optimised quantisation: a symbol nearer to zero where that saves more bits
+      than the error that it adds, in quantiser steps. Needs no torch
+4–8   descent: latents that follow the gradient of the distortion, quantised like this again and
+      again
+9     besides, annealing of latents and hyper-latents (`codec.models.photo_next.refine`), and
+      descent again
+
+What is gained is spent on bytes. From level 4 on, symbols take the place of others if neither their
+bits are more nor J, which is bits + λ · the distortion of the tune, by the decoder's pixels. Each
+level continues the one below. So in a tile no level from 3 on has more bits than a lower one, and
+none from 4 on has a larger J. Random numbers come from seeds: the same machine writes the same file
+again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bitstream.arrays import Float32Array, Int32Array
+from codec.coding.optimised_quantize import cheaper_symbols
+
+if TYPE_CHECKING:
+    from codec.models.photo_next.coder import PhotoCoder, TileSymbols
+    from codec.models.photo_next.cost import Candidate, TileCost
+
+Progress = Callable[[float], None]
+
+FIRST_CURVATURE = 30.0
+"""Bits for a squared error of one quantiser step, in optimised quantisation alone. Theory gives 9
+for independent errors; those towards zero add up, and predictions of other latents suffer."""
+
+_CURVATURES = {"psnr": 5.0, "visual": 10.0}
+"""The same in descent, by the tune: less, because it sees what errors do together."""
+_SHARE = 0.2  # at the first pass of descent
+_FITTED_CURVATURES = (4.0, 150.0)
+_FITS = 5
+
+
+DESCENT = {4: 2, 5: 3, 6: 4, 7: 5, 8: 8}
+"""Passes of each level, beyond those of the one below."""
+
+
+@dataclass(frozen=True)
+class Annealed:
+    """What effort 9 does after all that 8 does.
+
+    steps    of annealing
+    share    of the bits of level 8 that what it finds may have
+    descent  passes after it
+    """
+
+    steps: int = 12
+    share: float = 0.99
+    descent: int = 4
+
+
+ANNEALED = {9: Annealed()}
+
+
+def needs_torch(effort: int) -> bool:
+    """Whether an effort of 3 .. 9 follows gradients."""
+    return effort >= min(DESCENT)
+
+
+def optimised(
+    coder: PhotoCoder,
+    latents: Float32Array,
+    quality: float,
+    *,
+    hyper_latents: Int32Array | None = None,
+    curvature: float = FIRST_CURVATURE,
+) -> TileSymbols:
+    """The symbols of latents (768, h, w) that are worth their bits, and channels that are.
+
+    hyper_latents  int32 (Z, ⌈h/4⌉, ⌈w/4⌉) instead of those of the network
+    curvature      bits that a squared error of one step is worth
+    """
+
+    def choose(residuals: Float32Array, indexes: Int32Array, channels: slice) -> Int32Array:
+        return cheaper_symbols(residuals, indexes, coder.latent_tables, curvature)
+
+    tile = coder.symbols(latents, quality, hyper_latents=hyper_latents, choose=choose)
+    return tile.first(coder.useful_channels(tile, latents))
+
+
+def search(
+    coder: PhotoCoder,
+    cost: TileCost,
+    latents: Float32Array,
+    quality: float,
+    effort: int,
+    *,
+    progress: Progress = lambda share: None,
+) -> TileSymbols:
+    """The cheapest symbols that an effort of 4 .. 9 finds for a tile.
+
+    cost       of the tile
+    latents    float32 (768, h, w), as `analyze` gives them
+    progress   is called with the share of the work that is done, up to 1
+    """
+    beyond = ANNEALED.get(effort)
+    passes = [count for level, count in DESCENT.items() if level <= effort]
+    total = sum(passes) + 1 + (beyond.steps + beyond.descent if beyond else 0)
+    done = 0
+
+    def advance() -> None:
+        nonlocal done
+        done += 1
+        progress(done / total)
+
+    start = optimised(coder, latents, quality)
+    found = Found(cost(start), latents)
+    advance()
+    for count in passes:
+        found = descend(coder, cost, found, quality, count, advance)
+    if beyond:
+        from codec.models.photo_next.refine import anneal
+
+        refined, hyper = anneal(cost, found.target, beyond.steps, advance)
+        ceiling = beyond.share * found.best.rate_bits
+        annealed = cost(_fitted(coder, refined, hyper, quality, ceiling))
+        if annealed.rate_bits <= ceiling and annealed.cost_bits <= found.best.cost_bits:
+            found = Found(annealed, refined)
+        found = descend(coder, cost, found, quality, beyond.descent, advance)
+    return found.best.tile
+
+
+@dataclass(frozen=True)
+class Found:
+    """The best symbols so far, and the latents, float32 (768, h, w), that they were chosen for."""
+
+    best: Candidate
+    target: Float32Array
+
+
+def descend(
+    coder: PhotoCoder,
+    cost: TileCost,
+    start: Found,
+    quality: float,
+    passes: int,
+    advance: Callable[[], None] = lambda: None,
+) -> Found:
+    """What a number of passes make of `start`: no more bits, and no larger J.
+
+    A pass takes the distortion for D(ŷ) + g·δ + c·δ² with one curvature c for all latents, whose
+    minimum is at ŷ − g/2c. The latents to quantise move a share of the way there, by one step at
+    most, and are quantised so that they have the bits that `start` has. The true D has other
+    curvatures, and errors of neighbours add up: a pass that raises J is taken back, and the next
+    one moves latents half as far.
+
+    advance   called after every pass
+    """
+    best, target = start.best, start.target
+    share, curvature = _SHARE, _CURVATURES[coder.tune]
+    gradient: Float32Array | None = None
+    for _ in range(passes):
+        if gradient is None:
+            gradient = cost.gradient(best)
+        step = np.clip(best.latents - gradient / (2 * curvature) - target, -1, 1)
+        moved = target + share * step
+        hyper_latents, ceiling = best.tile.hyper_latents, start.best.rate_bits
+        found = cost(_fitted(coder, moved, hyper_latents, quality, ceiling))
+        if found.rate_bits <= ceiling and found.cost_bits <= best.cost_bits:
+            best, target, gradient = found, moved, None
+        else:
+            share /= 2
+        advance()
+    return Found(best, target)
+
+
+def _fitted(
+    coder: PhotoCoder,
+    latents: Float32Array,
+    hyper_latents: Int32Array,
+    quality: float,
+    ceiling_bits: float,
+) -> TileSymbols:
+    """Symbols of refined latents with as many bits as a ceiling allows.
+
+    Where even the coarsest have more bits, these.
+    """
+    low, high = _FITTED_CURVATURES
+
+    def at(curvature: float) -> TileSymbols:
+        return optimised(coder, latents, quality, hyper_latents=hyper_latents, curvature=curvature)
+
+    fitting = at(low)
+    for _ in range(_FITS):
+        middle = float(np.sqrt(low * high))
+        tile = at(middle)
+        if coder.rate_bits(tile, quality) <= ceiling_bits:
+            fitting, low = tile, middle
+        else:
+            high = middle
+    return fitting

@@ -1,0 +1,148 @@
+"""Tiles of a picture at an effort: each coded with what is known of the tiles around it.
+
+The transforms look across the borders of tiles, so what is best for a tile depends on those around
+it. Tiles are decided one after another: those before are as they were decided, those after as
+optimised quantisation alone would code them. With twice the model's context around a tile all
+pixels that it moves are as the decoder will draw them.
+
+No tile has more bytes than one pass gives it, whatever the search finds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from bitstream.arrays import Float32Array, Int32Array, SampleArray
+from codec.coding.tiling import TileGrid, Window
+from codec.models.photo_next.coder import PhotoCoder, TileSymbols
+from codec.models.photo_next.config import COEFFICIENTS
+from codec.models.photo_next.effort import needs_torch, optimised, search
+
+Analyze = Callable[[int, float], Float32Array]
+
+
+class EffortEncoder:
+    """Codes the tiles of a picture in raster order.
+
+    pixels     uint8 or uint16 (height, width, 1 or 3)
+    effort     3 .. 9, see `codec.models.photo_next.effort`
+    analyze    latents float32 (768, h, w) of a tile, by its number, at a quality
+    progress   is called with the share of the picture that is done, up to 1
+
+    From effort 4 on it keeps the borders of the tiles of a few rows. Raises `MissingExtraError`
+    where the effort and the coder's tune need a library that is not installed.
+    """
+
+    def __init__(
+        self,
+        coder: PhotoCoder,
+        grid: TileGrid,
+        pixels: SampleArray,
+        quality: float,
+        effort: int,
+        *,
+        analyze: Analyze,
+        progress: Callable[[float], None] = lambda share: None,
+    ) -> None:
+        self._coder, self._grid, self._pixels = coder, grid, pixels
+        self._quality, self._effort = quality, effort
+        self._analyze, self._progress = analyze, progress
+        self._borders: dict[int, list[tuple[Window, Int32Array]]] = {}
+        self._search = self._searching() if needs_torch(effort) else self._optimised
+
+    def encode(self, number: int) -> tuple[bytes, ...]:
+        """The payloads of a tile."""
+        latents = self._analyze(number, self._quality)
+        coder, quality = self._coder, self._quality
+        tile = self._search(number, latents)
+        payloads = coder.encode_symbols(tile, quality)
+        one_pass = coder.encode_tile(latents, quality)
+        if _size(one_pass) < _size(payloads):
+            _, height, width = latents.shape
+            tile = coder.decode_symbols(one_pass, height, width, quality)
+            payloads = one_pass
+        if needs_torch(self._effort):
+            self._keep(number, tile.decoded, is_decided=True)
+        self._progress((number + 1) / self._grid.count)
+        return payloads
+
+    def _optimised(self, number: int, latents: Float32Array) -> TileSymbols:
+        return optimised(self._coder, latents, self._quality)
+
+    def _searching(self) -> Callable[[int, Float32Array], TileSymbols]:
+        from codec.models.photo_next.cost import Surroundings, TileCost, check_tune  # load torch
+
+        check_tune(self._coder.tune, self._effort)
+        coder, quality = self._coder, self._quality
+        model = coder.trainable()
+
+        def searched(number: int, latents: Float32Array) -> TileSymbols:
+            own = self._grid.tile(number)
+            window = own.grow(2 * coder.context).intersect(self._grid.latents)
+            pixels = _pixels_under(window, self._grid, self._pixels, coder.stride)
+            around = Surroundings(pixels, self._around(number, window), *own.within(window))
+            count = self._grid.count
+            return search(
+                coder,
+                TileCost(coder, model, around, quality),
+                latents,
+                quality,
+                self._effort,
+                progress=lambda share: self._progress((number + share) / count),
+            )
+
+        return searched
+
+    def _around(self, number: int, window: Window) -> Int32Array:
+        """What a decoder has in a window around a tile, int32 (768 + hidden, h, w)."""
+        grid = self._grid
+        numbers = [n for n in grid.overlapping(window) if n != number]
+        # Tiles above these are not needed again.
+        first_row = min([number, *numbers]) // grid.columns
+        for done in [n for n in self._borders if n // grid.columns < first_row]:
+            del self._borders[done]
+        shape = (COEFFICIENTS + self._coder.config.hidden, window.height, window.width)
+        decoded = np.zeros(shape, dtype=np.int32)
+        for neighbour in numbers:
+            if neighbour not in self._borders:
+                latents = self._analyze(neighbour, self._quality)
+                tile = optimised(self._coder, latents, self._quality)
+                self._keep(neighbour, tile.decoded, is_decided=False)
+            for border, values in self._borders[neighbour]:
+                shared = border.intersect(window)
+                if not shared.empty:
+                    rows, columns = shared.within(window)
+                    own_rows, own_columns = shared.within(border)
+                    decoded[:, rows, columns] = values[:, own_rows, own_columns]
+        return decoded
+
+    def _keep(self, number: int, decoded: Int32Array, *, is_decided: bool) -> None:
+        """Keep what tiles that come later see of this one, or tiles that came before."""
+        own, margin = self._grid.tile(number), 2 * self._coder.context
+        if is_decided:
+            borders = [
+                Window(own.bottom - margin, own.left, own.bottom, own.right),
+                Window(own.top, own.right - margin, own.bottom, own.right),
+            ]
+        else:
+            borders = [
+                Window(own.top, own.left, own.top + margin, own.right),
+                Window(own.top, own.left, own.bottom, own.left + margin),
+            ]
+        kept = []
+        for border in (b.intersect(own) for b in borders):
+            rows, columns = border.within(own)
+            kept.append((border, decoded[:, rows, columns].copy()))
+        self._borders[number] = kept
+
+
+def _size(payloads: tuple[bytes, ...]) -> int:
+    return sum(map(len, payloads))
+
+
+def _pixels_under(window: Window, grid: TileGrid, pixels: SampleArray, stride: int) -> SampleArray:
+    """The part of the picture under a window of latents."""
+    area = window.scale(stride).intersect(grid.pixels)
+    return pixels[area.top : area.bottom, area.left : area.right]
