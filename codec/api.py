@@ -62,10 +62,10 @@ def compress(image: ImageSource, **options: Unpack[CompressArguments]) -> bytes:
                         eyes, or "psnr"; None (the default) takes the model's default
     model               name in the catalogue, see ``list_models``; "photo" by default.
                         "NAME:WEIGHTS" chooses other weights of a model by the name of their file
-    effort              1 .. 9, how long the encoder of photo searches for fewer bytes at the same
-                        PSNR: 1 (the default) and 2 make one pass, 3 counts bits while it rounds, 4
-                        to 7 refine that step by step, 8 and 9 are for when time does not matter.
-                        Other models ignore it
+    effort              1 .. 9, how long the encoder of a photo model searches for fewer bytes at
+                        the same PSNR, or at the same of what the tune is for: 1 (the default) and 2
+                        make one pass, 3 counts bits while it rounds, 4 to 7 refine that step by
+                        step, 8 and 9 are for when time does not matter. Other models ignore it
     strip               leave out ICC, EXIF and XMP
     reduce_depth        accept more than 8 bits per channel, and code 8.  Arrays and gray files are
                         rounded to 8 bits.  Pillow reduces colour files, and gray files with alpha,

@@ -414,7 +414,7 @@ class PhotoCoder:
         effort: int,
         *,
         analyze: Callable[[int, float], Float32Array],
-        progress: Callable[[float], None] = lambda share: None,
+        progress: Callable[[float], None],
     ) -> Callable[[int], tuple[bytes, ...]]:
         """See `codec.models.base.SearchingModel` and `codec.models.photo_next.effort_tiles`."""
         from codec.models.photo_next.effort_tiles import EffortEncoder

@@ -10,7 +10,8 @@ The levels:
 9     besides, annealing of latents and hyper-latents (`codec.models.photo_next.refine`), and
       descent again
 
-What is gained is spent on bytes. From level 4 on, symbols take the place of others if neither their
+What is gained is spent on bytes: a level that has less distortion than one pass leaves the next one
+fewer bits. From level 4 on, symbols take the place of others if neither their
 bits are more nor J, which is bits + λ · the distortion of the tune, by the decoder's pixels. Each
 level continues the one below. So in a tile no level from 3 on has more bits than a lower one, and
 none from 4 on has a larger J. Random numbers come from seeds: the same machine writes the same file
@@ -38,14 +39,15 @@ FIRST_CURVATURE = 30.0
 """Bits for a squared error of one quantiser step, in optimised quantisation alone. Theory gives 9
 for independent errors; those towards zero add up, and predictions of other latents suffer."""
 
-_CURVATURES = {"psnr": 5.0, "visual": 10.0}
+_CURVATURES = {"psnr": 8.0, "visual": 10.0}
 """The same in descent, by the tune: less, because it sees what errors do together."""
 _SHARE = 0.2  # at the first pass of descent
+_GIVEN_BACK = 0.8
+"""Of what a level gains in distortion against one pass, the next saves this share in bits."""
 _FITTED_CURVATURES = (4.0, 150.0)
 _FITS = 5
 
-
-DESCENT = {4: 2, 5: 3, 6: 4, 7: 5, 8: 8}
+DESCENT = {4: 2, 5: 3, 6: 4, 7: 5, 8: 6}
 """Passes of each level, beyond those of the one below."""
 
 
@@ -60,7 +62,7 @@ class Annealed:
 
     steps: int = 12
     share: float = 0.99
-    descent: int = 4
+    descent: int = 3
 
 
 ANNEALED = {9: Annealed()}
@@ -120,8 +122,12 @@ def search(
     start = optimised(coder, latents, quality)
     found = Found(cost(start), latents)
     advance()
+    one_pass = coder.symbols(latents, quality, hyper_latents=start.hyper_latents)
+    aim = cost(one_pass.first(coder.useful_channels(one_pass, latents))).distortion_bits
     for count in passes:
-        found = descend(coder, cost, found, quality, count, advance)
+        surplus = max(0.0, aim - found.best.distortion_bits)
+        ceiling = found.best.rate_bits - _GIVEN_BACK * surplus
+        found = descend(coder, cost, found, quality, count, ceiling, advance)
     if beyond:
         from codec.models.photo_next.refine import anneal
 
@@ -130,7 +136,8 @@ def search(
         annealed = cost(_fitted(coder, refined, hyper, quality, ceiling))
         if annealed.rate_bits <= ceiling and annealed.cost_bits <= found.best.cost_bits:
             found = Found(annealed, refined)
-        found = descend(coder, cost, found, quality, beyond.descent, advance)
+        ceiling = found.best.rate_bits
+        found = descend(coder, cost, found, quality, beyond.descent, ceiling, advance)
     return found.best.tile
 
 
@@ -148,13 +155,14 @@ def descend(
     start: Found,
     quality: float,
     passes: int,
+    ceiling_bits: float,
     advance: Callable[[], None] = lambda: None,
 ) -> Found:
-    """What a number of passes make of `start`: no more bits, and no larger J.
+    """What a number of passes make of `start`: no larger J, and bits up to a ceiling, if any.
 
     A pass takes the distortion for D(ŷ) + g·δ + c·δ² with one curvature c for all latents, whose
     minimum is at ŷ − g/2c. The latents to quantise move a share of the way there, by one step at
-    most, and are quantised so that they have the bits that `start` has. The true D has other
+    most, and are quantised so that they have the bits of the ceiling. The true D has other
     curvatures, and errors of neighbours add up: a pass that raises J is taken back, and the next
     one moves latents half as far.
 
@@ -168,9 +176,9 @@ def descend(
             gradient = cost.gradient(best)
         step = np.clip(best.latents - gradient / (2 * curvature) - target, -1, 1)
         moved = target + share * step
-        hyper_latents, ceiling = best.tile.hyper_latents, start.best.rate_bits
-        found = cost(_fitted(coder, moved, hyper_latents, quality, ceiling))
-        if found.rate_bits <= ceiling and found.cost_bits <= best.cost_bits:
+        hyper_latents = best.tile.hyper_latents
+        found = cost(_fitted(coder, moved, hyper_latents, quality, ceiling_bits))
+        if found.rate_bits <= ceiling_bits and found.cost_bits <= best.cost_bits:
             best, target, gradient = found, moved, None
         else:
             share /= 2
@@ -194,7 +202,7 @@ def _fitted(
     def at(curvature: float) -> TileSymbols:
         return optimised(coder, latents, quality, hyper_latents=hyper_latents, curvature=curvature)
 
-    fitting = at(low)
+    fitting: TileSymbols | None = None
     for _ in range(_FITS):
         middle = float(np.sqrt(low * high))
         tile = at(middle)
@@ -202,4 +210,4 @@ def _fitted(
             fitting, low = tile, middle
         else:
             high = middle
-    return fitting
+    return at(low) if fitting is None else fitting
