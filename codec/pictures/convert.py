@@ -16,6 +16,7 @@ from codec.pictures.depth import peak_of, rescale
 
 # What is converted at once: a copy of a whole large image in another mode or type would not fit.
 _BAND_PIXELS = 2**20
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # a tag of TIFF, and what it says where 0 is white
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ def planes_from_array(
     """
     if array.ndim == 2:
         array = array[..., None]
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
     if array.ndim != 3 or not 1 <= array.shape[2] <= 4 or array.size == 0:
         raise UsageError(
             f"an array of shape {array.shape}, expected (height, width) or "
@@ -167,10 +170,16 @@ def _kept(image: Image.Image, name: str, bits: int) -> Planes:
 
 
 def _at_16_bits(values: npt.NDArray[Any], image: Image.Image, bits: int) -> npt.NDArray[Any]:
-    """Values at the scale of 16 bits: of TIFF Pillow leaves those of 12 bits at their own."""
-    if image.format != "TIFF" or not image.mode.startswith("I;16") or not 8 < bits < 16:
+    """Values at the scale of 16 bits, 0 black: of TIFF Pillow leaves both as the file has them.
+
+    Those of 12 bits stay at their own scale, and where 0 is white only 8 bits are turned over.
+    """
+    if image.format != "TIFF" or not image.mode.startswith("I;16"):
         return values
-    return rescale(np.minimum(values, peak_of(bits)), bits, 16)
+    if 8 < bits < 16:
+        values = rescale(np.minimum(values, peak_of(bits)), bits, 16)
+    is_turned = getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+    return 65535 - values if is_turned else values
 
 
 def _deep(image: Image.Image, name: str, reduce_depth: bool, bits: int) -> Planes:

@@ -105,14 +105,15 @@ def save_bands(bands: Bands, fo: BinaryIO, format: str) -> tuple[str, ...]:  # n
     if entry is None:
         raise UsageError(f"format {format!r} was given, expected one of {', '.join(_FORMATS)}")
     if bands.has_alpha and not entry.alpha:
+        others = ".png, .webp, .tiff or .avif" if bands.bit_depth <= 8 else ".png or .tiff"
         raise UsageError(
-            f"the picture has transparency, and {format} cannot hold it: "
-            "choose a .png, .webp, .tiff or .avif output"
+            f"the picture has transparency, and {format} cannot hold it: choose a {others} output"
         )
     if bands.bit_depth > 8 and not entry.deep:
+        others = ".png or .tiff" if bands.has_alpha else ".png, .tiff or .ppm"
         raise UsageError(
             f"the picture has {bands.bit_depth} bits per channel, and {format} would hold 8: "
-            "choose a .png, .tiff or .ppm output, or code the original with --reduce-depth"
+            f"choose a {others} output, or code the original with --reduce-depth"
         )
     if max(bands.width, bands.height) > entry.max_side:
         raise OutputError(

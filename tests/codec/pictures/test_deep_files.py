@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -173,6 +174,15 @@ def test_tiff_with_separate_channels_is_not_cut(compression: str | None) -> None
         picture_from(buffer.getvalue(), keep_depth=True)
 
 
+def test_tiff_whose_0_is_white_is_no_negative() -> None:
+    samples = noise(1)
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, samples[..., 0], photometric="miniswhite")
+    assert_holds(picture_from(buffer.getvalue(), keep_depth=True), 65535 - samples, 16)
+    shallow = picture_from(buffer.getvalue(), reduce_depth=True)
+    assert_holds(shallow, to_eight_bits(65535 - samples, 16), 8)
+
+
 def test_tiff_of_12_bits() -> None:
     native = noise(1, 12, (20, 30))
     text = "".join(f"{value:012b}" for value in native.ravel().tolist())
@@ -289,6 +299,22 @@ def test_saved_files_hold_every_value(bit_depth: int, channels: int) -> None:
     assert_holds(picture_from(data, keep_depth=True), spread, 16)
 
 
+@pytest.mark.parametrize("bit_depth", [8, 16])
+@pytest.mark.parametrize("has_alpha", [False, True])
+def test_refusals_name_formats_that_hold_the_picture(bit_depth: int, has_alpha: bool) -> None:
+    samples = noise(4, bit_depth, (8, 8)).astype(np.uint8 if bit_depth == 8 else np.uint16)
+    alpha = samples[..., 3].copy() if has_alpha else None
+    picture = Picture(samples[..., :3].copy(), alpha, bit_depth=bit_depth)
+    for name in ("PPM", "JPEG", "WEBP", "AVIF"):
+        try:
+            saved(picture, name)
+        except UsageError as error:
+            named = re.findall(r"\.([a-z]+)", str(error).partition("choose a ")[2])
+            assert named
+            for suffix in named:
+                assert saved(picture, suffix.upper())
+
+
 @pytest.mark.parametrize("name", ["PNG", "TIFF"])
 def test_saved_files_hold_metadata(name: str) -> None:
     exif = Image.Exif()
@@ -300,6 +326,12 @@ def test_saved_files_hold_metadata(name: str) -> None:
     assert (again.icc, again.xmp) == (picture.icc, xmp)
     assert again.exif is not None
     assert b"a camera" in again.exif
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_arrays_in_either_byte_order(order: str) -> None:
+    samples = noise(3)
+    assert_holds(picture_from(samples.astype(f"{order}u2"), keep_depth=True), samples, 16)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
