@@ -162,7 +162,8 @@ class ChunkReader:
         if len(data) != count:
             raise TruncatedError(
                 f"the file ends at byte {self.offset}, inside or before {what}: expected "
-                f"{count - len(data)} bytes more; get the file again, or decode it in part"
+                f"{count - len(data)} bytes more; get the file again, or decode the layers that "
+                "arrived whole (--partial)"
             )
         return data
 

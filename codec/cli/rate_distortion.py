@@ -143,7 +143,7 @@ def _choose_codecs(
             notices.append(f"left out: {error}")
             continue
         chosen.append(found)
-    order = codec_names()
+    order = (*codec_names(), *names)  # models that are not registered come last, as they were given
     return sorted(chosen, key=lambda one: order.index(one.name))
 
 

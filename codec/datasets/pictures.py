@@ -17,6 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from bitstream.arrays import Uint8Array
 from bitstream.errors import InputError
+from codec.pictures.source_depth import source_bit_depth
 
 SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".ppm", ".jp2"}
@@ -59,6 +60,12 @@ class SourceImage:
 def _rgb_pixels(data: bytes, name: str) -> Uint8Array:
     try:
         with Image.open(io.BytesIO(data)) as opened:
+            bits = source_bit_depth(opened, io.BytesIO(data))
+            if bits > 8:  # of colour Pillow would read 8 of them, without a word
+                raise InputError(
+                    f"{name}: has {bits} bits per channel; a rate-distortion curve compares 8-bit "
+                    "RGB: convert the picture first, or leave it out"
+                )
             image = ImageOps.exif_transpose(opened)
             mode = image.mode
             if image.has_transparency_data:

@@ -153,6 +153,8 @@ def _from_pillow_source(source: Any, reduce_depth: bool, keep_depth: bool) -> Pi
             with closing(Image.open(file)) as image:
                 return _from_pillow(image, file, name, reduce_depth, keep_depth, is_file=True)
         except UnidentifiedImageError as error:
+            if not file.seek(0, io.SEEK_END):
+                raise InputError(f"{name} is empty, expected an image") from error
             raise InputError(
                 f"{name} is not an image in a format that this Pillow reads: convert it to PNG"
             ) from error

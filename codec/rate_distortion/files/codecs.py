@@ -19,6 +19,7 @@ from PIL import Image, features
 
 from bitstream.arrays import Uint8Array
 from bitstream.errors import UsageError
+from codec.models.catalog import all_models
 from codec.rate_distortion.errors import MissingExtraError
 from codec.rate_distortion.files.measure import OperationalCodec
 
@@ -170,12 +171,20 @@ def codec_names() -> tuple[str, ...]:
 
 
 def find_codec(name: str) -> OperationalCodec:
-    """The codec registered under `name`; raises `UsageError` that lists the known names."""
-    try:
+    """The codec registered under `name`, or a model of this library: "MODEL" or "MODEL-TUNE".
+
+    Raises `UsageError` that lists the known names.
+    """
+    if name in _CODECS:
         return _CODECS[name]
-    except KeyError:
-        known = ", ".join(_CODECS)
-        raise UsageError(f"unknown codec {name!r}; known are {known}") from None
+    models = [spec.name for spec in all_models()]
+    if name in models:
+        return model_codec(name)
+    for model in sorted(models, key=len, reverse=True):  # "photo-next" before "photo"
+        if name.startswith(f"{model}-"):
+            return model_codec(model, name.removeprefix(f"{model}-"))
+    known = ", ".join(dict.fromkeys((*_CODECS, *models)))
+    raise UsageError(f"unknown codec {name!r}; known are {known}")
 
 
 def model_codec(model: str, tune: str | None = None) -> OperationalCodec:

@@ -203,3 +203,8 @@ def test_suffixes_of_images() -> None:
         assert has_image_suffix(Path(name))
     for name in ("x", "x.txt", "x.pdf", "x.eps", "x.mpg", "png"):
         assert not has_image_suffix(Path(name))
+
+
+def test_an_empty_file_is_called_empty() -> None:
+    with pytest.raises(InputError, match="is empty, expected an image"):
+        picture_from(b"")

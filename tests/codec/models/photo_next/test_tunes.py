@@ -21,7 +21,7 @@ from codec.models.base import ForeignModel, TunedModel, variant_of
 from codec.models.photo_next.config import TUNES
 from codec.options import CompressOptions
 from codec.pipeline.decode import decompress_container
-from codec.rate_distortion import model_codec
+from codec.rate_distortion import find_codec, model_codec
 from tests.codec.models.photo_next.tiny import tiny_coder
 from tests.codec.tiny import photographs
 
@@ -146,3 +146,12 @@ def test_each_tune_is_a_codec_for_curves() -> None:
         assert known.weights() == codec.inspect(files[known.name]).weights_hash
     assert codec.inspect(files["photo-next"]).tune == "visual"
     assert codec.inspect(files["photo-next-psnr"]).tune == "psnr"
+
+
+def test_curves_find_models_and_their_tunes_by_name() -> None:
+    for name, tune in (("photo-next-psnr", "psnr"), ("photo-next", None)):
+        found = find_codec(name)
+        assert found.name == name
+        assert found.encode == model_codec("photo-next", tune).encode
+    with pytest.raises(UsageError, match="known are photo, jpeg"):
+        find_codec("photon")

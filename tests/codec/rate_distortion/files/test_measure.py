@@ -170,6 +170,13 @@ def test_an_alpha_channel_that_hides_nothing_is_accepted(tmp_path: Path) -> None
     assert SourceImage("opaque", path).pixels()[0, 0].tolist() == [10, 20, 30]
 
 
+def test_colour_of_more_than_8_bits_is_not_measured_at_8(tmp_path: Path) -> None:
+    path = tmp_path / "deep.ppm"  # Pillow opens it as RGB of 8 bits
+    path.write_bytes(b"P6 8 6 65535 " + bytes(8 * 6 * 6))
+    with pytest.raises(InputError, match=r"deep\.ppm: has 16 bits per channel"):
+        SourceImage(path.name, path).pixels()
+
+
 def test_a_file_that_is_no_picture_is_an_input_error(tmp_path: Path) -> None:
     path = tmp_path / "x.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\n")
