@@ -84,7 +84,8 @@ class FeatureNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (n, 3, 32, 32) in [−1, 1] to scores of the classes (n, classes)."""
-        return self.head(self.features(images))
+        scores: Tensor = self.head(self.features(images))
+        return scores
 
 
 def to_input(images: Images) -> Tensor:

@@ -145,7 +145,7 @@ class Searching(PhotoCoder):
         effort: int,
         *,
         analyze: Callable[[int, float], Float32Array],
-        progress: Callable[[float], None],
+        progress: Callable[[float], None] = lambda share: None,
     ) -> Callable[[int], tuple[bytes, ...]]:
         self.given = pixels
         return lambda number: self.encode_tile(analyze(number, quality), quality)
