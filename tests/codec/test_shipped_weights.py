@@ -20,7 +20,7 @@ from codec.rate_distortion import ssimulacra2
 from codec.rate_distortion.user_code.adapters import SHIPPED, load_decoder
 
 Pixels = npt.NDArray[np.uint8]
-UNTRAINED = {"compressai", "photo-next"}
+UNTRAINED = {"compressai"}
 """The model whose weights a person brings."""
 QUALITIES = (1, 10, 25, 40, 55, 70, 85, 100)
 
