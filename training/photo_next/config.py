@@ -19,8 +19,8 @@ class PhotoPreset(CropPreset):
                    that a decoder has
     hard_tail      last fraction of the budget, in which latents are rounded as in a file
     visual         share of the distortion that is the visual error where the tune is "visual"
-    compiled       whether to compile what takes many passes over memory, which takes a quarter off
-                   a step, and 20 seconds to begin with
+    compiled       whether to compile what takes many passes over memory, which shortens
+                   every step, and takes time once at the start
     """
 
     model: PhotoConfig = field(default_factory=PhotoConfig)

@@ -15,6 +15,7 @@ shift of a block, is stored as well::
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,8 @@ from codec.models.photo_next.config import PhotoConfig
 Floats = npt.NDArray[np.floating[Any]]
 
 WEIGHT_LIMIT = 63
+"""Two products of such weights with 8 bits fit 16 bits, which is all that x86 processors without
+VNNI have for them."""
 GAIN_BITS, GAIN_LIMIT = 6, 127
 STEP_BITS = 10
 LEVELS = 255
@@ -44,25 +47,57 @@ LEAST_EXPONENT, LARGEST_EXPONENT = -26, 15
 """Of weights that are all but zero, and beyond all that training leaves."""
 
 
+@dataclass(frozen=True)
+class Kind:
+    """What a layer reads and writes.
+
+    inputs      fraction bits of the activations that it reads
+    signed      whether these are −128 .. 127, and not 0 .. 255
+    rectified   whether it writes 0 .. 255 in units of 2⁻⁵, and not −128 .. 127 in units of 2⁻⁴
+    """
+
+    inputs: int = STREAM_BITS
+    signed: bool = True
+    rectified: bool = False
+
+    @property
+    def outputs(self) -> int:
+        """Fraction bits of the activations that it writes."""
+        return RECTIFIED_BITS if self.rectified else STREAM_BITS
+
+
+_KINDS = {
+    "in_8": Kind(IMAGE_BITS),
+    "in_4": Kind(IMAGE_BITS),
+    "texture": Kind(RECTIFIED_BITS, signed=False),
+    "expand": Kind(rectified=True),
+    "project": Kind(RECTIFIED_BITS, signed=False),
+}
+
+
+def kind_of(name: str) -> Kind:
+    """The kind of the layer of this name."""
+    return _KINDS.get(name.rpartition(".")[2], Kind())
+
+
 def layer_inputs(config: PhotoConfig) -> dict[str, int]:
     """Bits of fraction of the inputs of each layer of the synthesis, by the layer's name.
 
     The names are those of `Synthesis` with `synthesis.` before them, in the order of computation.
     """
-    found = {"in_8": IMAGE_BITS, "down": STREAM_BITS, "texture": RECTIFIED_BITS}
     stages = (
-        ("stage_16", config.blocks_16, {"up_16": STREAM_BITS}),
-        ("stage_8", config.blocks_8, {"up_8": STREAM_BITS, "in_4": IMAGE_BITS}),
-        ("stage_4", config.blocks_4, {"out": STREAM_BITS}),
+        ("stage_16", config.blocks_16, ("up_16",)),
+        ("stage_8", config.blocks_8, ("up_8", "in_4")),
+        ("stage_4", config.blocks_4, ("out",)),
     )
+    names = ["in_8", "down", "texture"]
     for stage, blocks, then in stages:
         for number in range(blocks):
-            block = f"{stage}.blocks.{number}"
-            found[f"{block}.spatial"] = STREAM_BITS
-            found[f"{block}.expand"] = STREAM_BITS
-            found[f"{block}.project"] = RECTIFIED_BITS
-        found |= then
-    return {f"synthesis.{name}": bits for name, bits in found.items()}
+            names += [
+                f"{stage}.blocks.{number}.{part}" for part in ("spatial", "expand", "project")
+            ]
+        names += then
+    return {f"synthesis.{name}": kind_of(name).inputs for name in names}
 
 
 def block_names(config: PhotoConfig) -> list[str]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from bitstream.arrays import Float32Array, Int8Array, Uint8Array
-from codec.models.photo_next.synthesis import SynthesisWeights, kind_of, network
+from codec.models.photo_next.integers import kind_of
+from codec.models.photo_next.synthesis import SynthesisWeights, network
 
 
 class NumpyBackend:

@@ -10,8 +10,9 @@ import numpy as np
 import onnxruntime
 
 from bitstream.arrays import Array, Int8Array, Uint8Array
+from codec.models.photo_next.integers import kind_of
 from codec.models.photo_next.onnx_writer import CONTRIBUTED, Graph
-from codec.models.photo_next.synthesis import SynthesisWeights, is_conditioned, kind_of, network
+from codec.models.photo_next.synthesis import SynthesisWeights, is_conditioned, network
 from codec.system.processors import thread_count
 
 

@@ -17,10 +17,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-WEIGHT_LIMIT = 63
-"""Weights are −63 .. 63: two products of these with 8 bits fit 16 bits, which is all that x86
-processors without VNNI have for them."""
-GAIN_BITS, GAIN_LIMIT = 6, 127
+from codec.models.photo_next.integers import (
+    GAIN_BITS,
+    GAIN_LIMIT,
+    IMAGE_BITS,
+    RECTIFIED_BITS,
+    STREAM_BITS,
+    WEIGHT_LIMIT,
+)
 
 
 @dataclass(frozen=True)
@@ -39,11 +43,11 @@ class Units:
         return _rounded(values, unit) if rounded else values
 
 
-STREAM = Units(4, -128, 127)
+STREAM = Units(STREAM_BITS, -128, 127)
 """What blocks read and write: −8 .. 8."""
-RECTIFIED = Units(5, 0, 255)
+RECTIFIED = Units(RECTIFIED_BITS, 0, 255)
 """What a ReLU leaves: 0 .. 8."""
-IMAGE = Units(5, -128, 127)
+IMAGE = Units(IMAGE_BITS, -128, 127)
 """Pixels, in units of 32 levels: a level is one unit."""
 
 

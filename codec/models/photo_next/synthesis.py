@@ -10,7 +10,6 @@ in which all sums are exact.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol, TypeVar
 
@@ -34,12 +33,11 @@ from codec.models.photo_next.integers import (
     BIAS_LIMIT,
     GAIN_BITS,
     GAIN_LIMIT,
-    IMAGE_BITS,
     RECTIFIED_BITS,
     SHIFT_LIMIT,
     STEP_BITS,
-    STREAM_BITS,
     WEIGHT_LIMIT,
+    kind_of,
 )
 from codec.models.photo_next.transform import channel_order, cosine_basis
 
@@ -61,39 +59,6 @@ _BAND_COLUMNS = 256  # of blocks that are transformed at once, so that they stay
 _MANTISSA_BITS = 14
 
 Value = TypeVar("Value")
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What a layer reads and writes.
-
-    inputs      fraction bits of the activations that it reads
-    signed      whether these are −128 .. 127, and not 0 .. 255
-    rectified   whether it writes 0 .. 255 in units of 2⁻⁵, and not −128 .. 127 in units of 2⁻⁴
-    """
-
-    inputs: int = STREAM_BITS
-    signed: bool = True
-    rectified: bool = False
-
-    @property
-    def outputs(self) -> int:
-        """Fraction bits of the activations that it writes."""
-        return RECTIFIED_BITS if self.rectified else STREAM_BITS
-
-
-_KINDS = {
-    "in_8": Kind(IMAGE_BITS),
-    "in_4": Kind(IMAGE_BITS),
-    "texture": Kind(RECTIFIED_BITS, signed=False),
-    "expand": Kind(rectified=True),
-    "project": Kind(RECTIFIED_BITS, signed=False),
-}
-
-
-def kind_of(name: str) -> Kind:
-    """The kind of the layer of this name."""
-    return _KINDS.get(name.rpartition(".")[2], Kind())
 
 
 def is_conditioned(name: str) -> bool:

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bitstream.arrays import Int8Array, Uint8Array
-from codec.models.photo_next.synthesis import SynthesisWeights, kind_of, network
+from codec.models.photo_next.integers import kind_of
+from codec.models.photo_next.synthesis import SynthesisWeights, network
 
 
 class TorchBackend:

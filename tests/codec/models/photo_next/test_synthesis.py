@@ -11,7 +11,7 @@ import torch
 from bitstream.arrays import Array, Float32Array, Uint8Array
 from bitstream.errors import WeightsMismatchError
 from codec.models.photo_next.config import PhotoConfig
-from codec.models.photo_next.integers import block_names, layer_inputs
+from codec.models.photo_next.integers import block_names, kind_of, layer_inputs
 from codec.models.photo_next.network import PhotoModel
 from codec.models.photo_next.numpy_backend import NumpyBackend, NumpyRenderer, shuffled
 from codec.models.photo_next.onnx_backend import OnnxRenderer
@@ -20,7 +20,6 @@ from codec.models.photo_next.synthesis import (
     SynthesisWeights,
     deep_pixels_of,
     inverse_transform,
-    kind_of,
     network,
     pixels_of,
     seen_pixels,
