@@ -116,6 +116,10 @@ class Graph:
         self._nodes.append(node)
         return name
 
+    def reshaped(self, values: str, shape: Sequence[int]) -> str:
+        """Values in another shape: 0 stands for the side that they have, −1 for what is left."""
+        return self.node("Reshape", [values, self.constant(np.array(shape, np.int64))])
+
     def model(self) -> bytes:
         """The whole as a ModelProto."""
         graph = b"".join(_bytes(1, node) for node in self._nodes) + _bytes(2, "graph")
