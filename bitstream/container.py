@@ -52,6 +52,7 @@ class TileSelection:
     exif: bytes | None
     xmp: bytes | None
     alpha: bytes | None
+    ancillary: tuple[tuple[bytes, bytes], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -198,6 +199,7 @@ def read_tiles(
         exif=walk.opaque.get(b"exif"),
         xmp=walk.opaque.get(b"xmp_"),
         alpha=walk.opaque.get(b"ALPH"),
+        ancillary=tuple(walk.others),
     )
 
 

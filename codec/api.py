@@ -66,10 +66,11 @@ def compress(image: ImageSource, **options: Unpack[CompressArguments]) -> bytes:
                         the same PSNR, or at the same of what the tune is for: 1 (the default) and 2
                         make one pass, 3 counts bits while it rounds, 4 to 7 refine that step by
                         step, 8 and 9 are for when time does not matter. Other models ignore it
-    strip               leave out ICC, EXIF and XMP
-    reduce_depth        accept more than 8 bits per channel, and code 8.  Arrays and gray files are
-                        rounded to 8 bits.  Pillow reduces colour files, and gray files with alpha,
-                        when it reads them: of PNG and TIFF it cuts off the lowest bits
+    strip               leave out ICC, EXIF, XMP, density and colour.  The pixels are turned upright
+                        first, as EXIF or XMP say
+    reduce_depth        accept more than 8 bits per channel, and round them to 8.  Colour of JPEG
+                        2000, AVIF, SGI and DDS, and of TIFF with separate planes, is reduced by
+                        Pillow, which may cut off the lowest bits
     apply_orientation   turn the pixels as the EXIF orientation says, and set it to upright
     device              "auto" (the default), "cpu", "cuda", or "openvino": the model photo on the
                         CPU, in bfloat16 where the CPU supports it; needs the extra "openvino"
@@ -80,9 +81,9 @@ def compress(image: ImageSource, **options: Unpack[CompressArguments]) -> bytes:
                         library.  It has one rate, so it takes no quality and no target; other
                         machines may fail to decode the file, see ``FileInfo.portable``
 
-    What was converted or left out (CMYK, further frames) is logged as a warning on the logger
-    ``codec``.  Raises UsageError, also where no quality meets the target, and as MissingExtraError
-    where a library is missing; InputError, ModelError.
+    What was converted or left out (CMYK, further frames, metadata) is logged as a warning on the
+    logger ``codec``.  Raises UsageError, also where no quality meets the target, and as
+    MissingExtraError where a library is missing; InputError, ModelError.
     """
     fo = io.BytesIO()
     for notice in compress_with(CompressOptions(**options), image, fo).notices:

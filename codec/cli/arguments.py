@@ -13,8 +13,8 @@ ReduceDepth = Annotated[
     bool,
     typer.Option(
         "--reduce-depth",
-        help="Reduce more than 8 bits per channel to 8. Gray is rounded. Colour, and gray with "
-        "alpha, is reduced by Pillow, which cuts off the lowest bits of PNG and TIFF.",
+        help="Round more than 8 bits per channel to 8. Colour of JPEG 2000, AVIF, SGI and DDS is "
+        "reduced by Pillow, which may cut off the lowest bits.",
     ),
 ]
 FileCheckpoint = Annotated[

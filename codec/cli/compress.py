@@ -99,7 +99,12 @@ def compress(
         bool, typer.Option("--recursive", "-r", help="Work on the images in folders.")
     ] = False,
     force: Force = False,
-    strip: Annotated[bool, typer.Option("--strip", help="Leave out ICC, EXIF and XMP.")] = False,
+    strip: Annotated[
+        bool,
+        typer.Option(
+            "--strip", help="Leave out ICC, EXIF, XMP, density and colour; turn the pixels upright."
+        ),
+    ] = False,
     reduce_depth: ReduceDepth = False,
     apply_orientation: Annotated[
         bool, typer.Option("--apply-orientation", help="Turn the pixels as EXIF says.")

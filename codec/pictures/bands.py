@@ -34,6 +34,7 @@ class Bands:
     xmp: bytes | None = None
     notices: tuple[str, ...] = ()
     bit_depth: int = 8
+    ancillary: tuple[tuple[bytes, bytes], ...] = ()
 
     def picture(self) -> Picture:
         """Read all bands, and return them as one picture."""
@@ -47,7 +48,16 @@ class Bands:
             if alpha is not None and opacity is not None:
                 alpha[rows] = opacity
             top = rows.stop
-        return Picture(pixels, alpha, self.icc, self.exif, self.xmp, self.notices, self.bit_depth)
+        return Picture(
+            pixels,
+            alpha,
+            self.icc,
+            self.exif,
+            self.xmp,
+            self.notices,
+            self.bit_depth,
+            self.ancillary,
+        )
 
 
 def bands_of(picture: Picture) -> Bands:
@@ -70,4 +80,5 @@ def bands_of(picture: Picture) -> Bands:
         picture.xmp,
         picture.notices,
         picture.bit_depth,
+        picture.ancillary,
     )

@@ -82,43 +82,53 @@ def planes_from_image(
     reduce_depth: bool,
     keep_depth: bool = False,
     bits: int = 16,
+    key: int | tuple[int, ...] | None = None,
 ) -> Planes:
     """Return the planes of a loaded Pillow image of any mode.
 
     bits   of each sample of the source, where the mode has more than 8
+    key    the gray or colour that is transparent, at the scale of the image's samples
 
     Raises InputError for modes of more than 8 bits unless ``reduce_depth``, or ``keep_depth``,
     which takes integers in 0 .. 65535.
     """
     mode = image.mode
     if keep_depth and not reduce_depth and (mode.startswith("I;16") or mode == "I"):
-        return _kept(image, name, bits)
+        return _kept(image, name, bits, key)
     if mode.startswith("I;16") or mode in ("I", "F"):
-        return _deep(image, name, reduce_depth, bits)
+        return _deep(image, name, reduce_depth, bits, key)
     if mode == "CMYK":
         return _from_cmyk(image)
     if mode in ("YCbCr", "LAB", "HSV"):
         pixels, alpha = _in_bands(image, lambda band: band.convert("RGB"))
         return Planes(pixels, alpha, (f"{mode} was converted to RGB",), mode == "LAB")
     target = _plain_mode(image, name)
-    return Planes(*_in_bands(image, lambda b: b if target == mode else b.convert(target)))
+    pixels, alpha = _in_bands(image, lambda b: b if target == mode else b.convert(target))
+    if key is not None and mode in ("1", "L", "RGB"):
+        alpha = _alpha_of_key(pixels, key, name)
+    return Planes(pixels, alpha)
+
+
+def _alpha_of_key(pixels: Uint8Array, key: int | tuple[int, ...], name: str) -> Uint8Array:
+    """The alpha plane (height, width) of a picture with one transparent colour."""
+    values = key if isinstance(key, tuple) else (key,)
+    if len(values) != pixels.shape[2] or not all(0 <= value <= 255 for value in values):
+        raise InputError(
+            f"{name} has a transparent colour {key}, expected {pixels.shape[2]} values of 8 bits: "
+            "convert the image to RGBA first"
+        )
+    alpha = np.empty(pixels.shape[:2], np.uint8)
+    for rows in _rows(*pixels.shape[:2]):
+        alpha[rows] = np.where((pixels[rows] == values).all(axis=2), 0, 255)
+    return alpha
 
 
 def _plain_mode(image: Image.Image, name: str) -> str:
     """Return which of L, LA, RGB and RGBA holds the same 8-bit colours."""
     mode = image.mode
-    key = image.info.get("transparency")
-    if key is not None and mode in ("1", "L", "RGB"):
-        values = key if isinstance(key, tuple) else (key,)
-        if any(not isinstance(v, int) or v > 255 for v in values):
-            raise InputError(
-                f"{name} has a transparent colour {key} of more than 8 bits: "
-                "convert the image to RGBA first"
-            )
-        return "RGBA" if mode == "RGB" else "LA"
     if mode == "P":
         palette = image.palette
-        clear = key is not None or (palette is not None and palette.mode == "RGBA")
+        clear = "transparency" in image.info or (palette is not None and palette.mode == "RGBA")
         return "RGBA" if clear else "RGB"
     target = {"1": "L", "La": "LA", "PA": "RGBA", "RGBa": "RGBA", "RGBX": "RGB"}.get(mode, mode)
     if target not in ("L", "LA", "RGB", "RGBA"):
@@ -152,7 +162,7 @@ def _from_cmyk(image: Image.Image) -> Planes:
     return Planes(*planes, (notice,), icc_is_void=True)
 
 
-def _kept(image: Image.Image, name: str, bits: int) -> Planes:
+def _kept(image: Image.Image, name: str, bits: int, key: int | tuple[int, ...] | None) -> Planes:
     """The planes of gray of more than 8 bits, whole."""
     values = np.asarray(image)
     low, high = int(values.min()), int(values.max())
@@ -160,7 +170,6 @@ def _kept(image: Image.Image, name: str, bits: int) -> Planes:
         raise InputError(
             f"{name} has integers {low} .. {high}, expected 0 .. 65535: scale them first"
         )
-    key = image.info.get("transparency")
     alpha = None
     if isinstance(key, int):
         alpha = np.where(values == key, 0, 65535).astype(np.uint16)
@@ -182,7 +191,13 @@ def _at_16_bits(values: npt.NDArray[Any], image: Image.Image, bits: int) -> npt.
     return 65535 - values if is_turned else values
 
 
-def _deep(image: Image.Image, name: str, reduce_depth: bool, bits: int) -> Planes:
+def _deep(
+    image: Image.Image,
+    name: str,
+    reduce_depth: bool,
+    bits: int,
+    key: int | tuple[int, ...] | None,
+) -> Planes:
     extremes: Any = image.getextrema() if image.mode == "I" else (0, 0)
     low, high = extremes
     fits = low >= 0 and high <= 65535
@@ -190,7 +205,6 @@ def _deep(image: Image.Image, name: str, reduce_depth: bool, bits: int) -> Plane
         raise InputError(
             f"{name} has integers {low} .. {high}, expected 0 .. 65535: scale them first"
         )
-    key = image.info.get("transparency")
     pixels = np.empty((image.height, image.width, 1), np.uint8)
     alpha = np.empty(pixels.shape[:2], np.uint8) if isinstance(key, int) else None
     for rows, band in _bands(image):
@@ -211,15 +225,15 @@ def _eight_bits(array: npt.NDArray[Any], name: str, reduce_depth: bool) -> Uint8
     deep = kind.kind == "f" or (kind.kind in "ui" and kind.itemsize > 1)
     if not deep:
         raise UsageError(f"{name} has values of type {kind}, expected uint8")
-    if not reduce_depth:
-        raise InputError(
-            f"{name} has values of type {kind}, expected 8 bits: pass --reduce-depth "
-            "(reduce_depth=True) to code it at 8 bits"
-        )
     if kind.kind != "f" and (kind.kind, kind.itemsize) != ("u", 2):
         raise InputError(
             f"{name} has values of type {kind}, expected uint8, uint16, or floats in 0 .. 1: "
             "convert them first"
+        )
+    if not reduce_depth:
+        raise InputError(
+            f"{name} has values of type {kind}, expected 8 bits: pass --reduce-depth "
+            "(reduce_depth=True) to code it at 8 bits"
         )
     reduced = np.empty(array.shape, np.uint8)
     for rows in _rows(*array.shape[:2]):

@@ -22,7 +22,6 @@ _PAIRS = re.compile(r"(RGBX?|RGBA);16([BLN])")
 _OTHER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 _BAND_PIXELS = 2**20  # what is joined at once
 _PLANAR = 284  # a tag of TIFF
-_SBIT_CHUNKS = 100  # that may stand before sBIT
 
 
 def read_deep_colours(image: ImageFile.ImageFile, file: BinaryIO, name: str) -> Uint16Array | None:
@@ -109,20 +108,6 @@ def _ppm(image: ImageFile.ImageFile, file: BinaryIO, name: str) -> Uint16Array |
         values //= np.uint32(most)
         samples[own] = values
     return samples.reshape(image.height, image.width, 3)
-
-
-def png_significant_bits(file: BinaryIO) -> int | None:
-    """Return the most bits of any channel that the chunk sBIT of a PNG states, None without it."""
-    file.seek(8)
-    for _ in range(_SBIT_CHUNKS):
-        head = file.read(8)
-        length, kind = int.from_bytes(head[:4], "big"), head[4:]
-        if len(head) < 8 or kind in (b"IDAT", b"IEND"):
-            return None
-        if kind == b"sBIT":
-            return max(file.read(min(length, 4)), default=None)
-        file.seek(length + 4, 1)
-    return None
 
 
 def at_source_depth(

@@ -1,20 +1,29 @@
 """Orientation: read it from EXIF or XMP, apply it to pixels, and mark it as applied.
 
 The tag is changed in place and every other byte of the metadata stays, maker notes included.
-Reference: EXIF 2.32, section 4.6.4 (tag 0x0112); TIFF 6.0, section 2 (image file directory).
+Reference: EXIF 2.32, section 4.6.4 (tag 0x0112); XMP specification, part 1, clause 7 (attributes
+and elements), part 3, clause 1.1 (encodings).
 """
 
 import re
 import struct
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-_TAG = 0x0112
-_SHORT = 3
-_ENTRY_BYTES = 12
-_XMP = re.compile(rb"(tiff:Orientation\s*(?:=\s*[\"']|>)\s*)([1-8])")
+from codec.pictures.exif import ORIENTATION, byte_order, first_directory
+
+_FORMS = {1: "B", 3: "H", 4: "I"}  # types of integers: the standard's is SHORT, some write others
+_NAMESPACE = re.compile(
+    r"xmlns:([\w.-]{1,64})\s{0,3}=\s{0,3}[\"']http://ns\.adobe\.com/tiff/1\.0/[\"']"
+)
+_STARTS = tuple(
+    (character.encode(wide), wide)
+    for wide in ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be")
+    for character in ("\ufeff", "<")
+)
 
 
 def read_orientation(exif: bytes | None, xmp: bytes | None) -> int:
@@ -25,18 +34,22 @@ def read_orientation(exif: bytes | None, xmp: bytes | None) -> int:
     found = _find(exif) if exif else None
     if found is not None:
         return found[1]
-    match = _XMP.search(xmp) if xmp else None
-    return int(match[2]) if match else 1
+    text, _ = _text(xmp)
+    match = _in_xmp(text).search(text)
+    return int(match["value"]) if match else 1
 
 
 def reset_orientation(exif: bytes | None, xmp: bytes | None) -> tuple[bytes | None, bytes | None]:
     """Return the metadata with orientation 1 (upright), otherwise unchanged."""
     found = _find(exif) if exif else None
     if exif and found is not None:
-        place, _, order = found
-        exif = exif[:place] + struct.pack(order + "H", 1) + exif[place + 2 :]
+        place, _, form = found
+        exif = exif[:place] + struct.pack(form, 1) + exif[place + struct.calcsize(form) :]
     if xmp:
-        xmp = _XMP.sub(rb"\g<1>1", xmp)
+        text, encoding = _text(xmp)
+        changed = _in_xmp(text).sub(r"\g<before>1", text)
+        if changed != text:
+            xmp = changed.encode(encoding)
     return exif, xmp
 
 
@@ -55,18 +68,41 @@ def apply_orientation(plane: npt.NDArray[Any], orientation: int) -> npt.NDArray[
 
 
 def _find(exif: bytes) -> tuple[int, int, str] | None:
-    """Return place, value and byte order of the tag, or None where it is absent or damaged."""
-    order = {b"II*\x00": "<", b"MM\x00*": ">"}.get(exif[:4])
-    if order is None or len(exif) < 10:
-        return None
-    directory = struct.unpack_from(order + "I", exif, 4)[0]
-    if directory + 2 > len(exif):
-        return None
-    count = struct.unpack_from(order + "H", exif, directory)[0]
-    for entry in range(directory + 2, directory + 2 + count * _ENTRY_BYTES, _ENTRY_BYTES):
-        if entry + _ENTRY_BYTES > len(exif):
-            return None
-        tag, kind, _, value = struct.unpack_from(order + "HHIH", exif, entry)
-        if tag == _TAG:
-            return (entry + 8, value, order) if kind == _SHORT and 1 <= value <= 8 else None
+    """Return place, value and `struct` format of the tag, None where it is absent or damaged."""
+    for entry in first_directory(exif):
+        if entry.tag == ORIENTATION:
+            form = f"{byte_order(exif)}{_FORMS.get(entry.kind, '')}"
+            if len(form) < 2 or not entry.count:
+                return None
+            (value,) = struct.unpack_from(form, exif, entry.place + 8)
+            return (entry.place + 8, value, form) if 1 <= value <= 8 else None
     return None
+
+
+def _text(xmp: bytes | None) -> tuple[str, str]:
+    """An XMP packet as text, and an encoding that gives its bytes back."""
+    xmp = xmp or b""
+    encoding = "latin-1"  # of UTF-8 the bytes, so that damage stays as it is
+    # A byte order mark, or the first character, which is "<".
+    for start, wide in _STARTS:
+        if xmp.startswith(start):
+            encoding = wide
+            break
+    try:
+        return xmp.decode(encoding), encoding
+    except UnicodeDecodeError:
+        return "", encoding
+
+
+def _in_xmp(text: str) -> re.Pattern[str]:
+    """Finds the tag as an attribute or as an element, under any prefix of its namespace.
+
+    All repetitions are bounded, so that no packet makes the search long.
+    """
+    prefixes = {"tiff", *(match[1] for match in islice(_NAMESPACE.finditer(text), 8))}
+    names = "|".join(re.escape(prefix) for prefix in sorted(prefixes))
+    return re.compile(
+        rf"(?P<before>(?<![\w.:-])(?:{names}):Orientation"
+        r"(?:\s{0,3}=\s{0,3}[\"']|(?:\s[^<>]{0,60})?>)\s{0,20}0{0,2})"
+        r"(?P<value>[1-8])(?=\s{0,20}[\"'<])"
+    )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
 from bitstream import UsageError, limits
 from bitstream.arrays import SampleArray
 from codec.pictures.depth import rescale
+from codec.pictures.side_chunks import info_of
 from codec.system.missing_extra import extra_needed_by
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ class Picture:
     exif      a TIFF stream, without the ``Exif\\0\\0`` of JPEG, or None
     notices   sentences on what was converted or left out
     bit_depth 8, 10, 12 or 16: pixels and alpha are 0 .. 2^bit_depth − 1
+    ancillary further ancillary chunks of the file format, (type, payload): `side_chunks` reads
+              density and colour from them
 
     Raises UsageError for other shapes, types and values.
     """
@@ -43,6 +46,7 @@ class Picture:
     xmp: bytes | None = None
     notices: tuple[str, ...] = ()
     bit_depth: int = 8
+    ancillary: tuple[tuple[bytes, bytes], ...] = ()
 
     def __post_init__(self) -> None:
         pixels, alpha = self.pixels, self.alpha
@@ -119,7 +123,7 @@ def to_pil(picture: Picture) -> Image.Image:
         check_pillow_holds(picture.bit_depth, picture.channels, picture.alpha is not None)
         array = rescale(array, picture.bit_depth, 16)
     image = Image.fromarray(array)
-    image.info.update(pillow_info(picture.icc, picture.exif, picture.xmp))
+    image.info.update(pillow_info(picture))
     return image
 
 
@@ -133,11 +137,24 @@ def check_pillow_holds(bit_depth: int, channels: int, has_alpha: bool) -> None:
         )
 
 
-def pillow_info(icc: bytes | None, exif: bytes | None, xmp: bytes | None) -> dict[str, bytes]:
+class HasMetadata(Protocol):
+    """A picture, or what else holds its metadata."""
+
+    @property
+    def icc(self) -> bytes | None: ...
+    @property
+    def exif(self) -> bytes | None: ...
+    @property
+    def xmp(self) -> bytes | None: ...
+    @property
+    def ancillary(self) -> tuple[tuple[bytes, bytes], ...]: ...
+
+
+def pillow_info(held: HasMetadata) -> dict[str, object]:
     """Return metadata under the names that Pillow gives them in an image's ``info``."""
-    exif = None if exif is None else EXIF_PREFIX + exif
-    held = {"icc_profile": icc, "exif": exif, "xmp": xmp}
-    return {name: value for name, value in held.items() if value is not None}
+    exif = None if held.exif is None else EXIF_PREFIX + held.exif
+    named = {"icc_profile": held.icc, "exif": exif, "xmp": held.xmp, **info_of(held.ancillary)}
+    return {name: value for name, value in named.items() if value is not None}
 
 
 def to_numpy(picture: Picture) -> SampleArray:

@@ -16,6 +16,7 @@ import numpy as np
 from bitstream.arrays import SampleArray, Uint8Array
 from codec.pictures.bands import Bands
 from codec.pictures.depth import rescale
+from codec.pictures.side_chunks import png_chunks_of
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPES = {(1, False): 0, (3, False): 2, (1, True): 4, (3, True): 6}
@@ -24,7 +25,7 @@ _PIECE_BYTES = 2**16
 
 
 def write_png(fo: BinaryIO, bands: Bands) -> None:
-    """Write a picture with its ICC profile, EXIF and XMP, in memory for one band.
+    """Write a picture with its metadata, density and colour, in memory for one band.
 
     Bit depths of 10 and 12 are spread over 16 bits, and the chunk sBIT names them.
 
@@ -38,6 +39,8 @@ def write_png(fo: BinaryIO, bands: Bands) -> None:
     )
     if bands.bit_depth not in (8, 16):
         _write_chunk(fo, b"sBIT", bytes([bands.bit_depth] * (bands.channels + bands.has_alpha)))
+    for kind, payload in png_chunks_of(bands.ancillary):
+        _write_chunk(fo, kind, payload)
     if bands.icc is not None:
         _write_chunk(fo, b"iCCP", b"ICC Profile\0\0" + zlib.compress(bands.icc))
     if bands.xmp is not None:

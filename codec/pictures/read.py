@@ -5,53 +5,35 @@ path, bytes, file ──► Pillow image ──► Picture
 """
 
 import io
+import mmap
 import os
-import struct
-import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from bitstream import CalotypeError, InputError, UsageError, limits
+from codec.pictures import png_chunks
 from codec.pictures.convert import Planes, planes_from_array, planes_from_deep, planes_from_image
-from codec.pictures.deep_files import png_significant_bits, read_deep_colours
+from codec.pictures.deep_files import read_deep_colours
 from codec.pictures.depth import to_eight_bits
 from codec.pictures.orientation import apply_orientation as turn
 from codec.pictures.orientation import read_orientation, reset_orientation
-from codec.pictures.picture import EXIF_PREFIX, Picture
-from codec.pictures.source_depth import source_bit_depth
-from codec.system.source import opened_seekable
+from codec.pictures.original import file_of, is_unchanged, reopened
+from codec.pictures.picture import Picture
+from codec.pictures.pillow_errors import PILLOW_ERRORS
+from codec.pictures.side_data import other_pictures, side_data_of
+from codec.pictures.source_depth import may_be_deep, source_bit_depth
+from codec.system.source import open_path, opened
 
 # Pillow decodes these by other programs, or not at all.
 _REFUSED_FORMATS = frozenset({"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"})
-# What Pillow's plug-ins raise on damaged files; third-party ones join in.
-_PILLOW_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    LookupError,
-    TypeError,
-    ArithmeticError,
-    AttributeError,
-    AssertionError,
-    RuntimeError,
-    MemoryError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
-
-
 _EIGHT_BIT_MODES = frozenset({"L", "LA", "La", "P", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"})
-# Description, make, model, software, date, artist, copyright, EXIF and GPS directories.
-_DESCRIPTIVE_TAGS = frozenset({270, 271, 272, 305, 306, 315, 33432, 0x8769, 0x8825})
 
 ImageSource = (
     Picture
@@ -62,6 +44,7 @@ ImageSource = (
     | bytes
     | bytearray
     | memoryview
+    | mmap.mmap
     | BinaryIO
     | io.IOBase
 )
@@ -81,14 +64,14 @@ def picture_from(
                         ``reduce_depth`` of uint16 (0 .. 65535) or floats (0 .. 1), or with
                         ``keep_depth`` of uint16; path; bytes of an image file; or binary file
                         object
-    reduce_depth        allow more than 8 bits per channel, and reduce them.  Arrays and gray files
-                        are rounded to 8 bits (`convert.py`).  Pillow reduces colour files, and gray
-                        files with alpha, when it reads them: of PNG and TIFF it cuts off the lowest
-                        bits
+    reduce_depth        allow more than 8 bits per channel, and round them to 8.  Colour of JPEG
+                        2000, AVIF, SGI and DDS, and of TIFF with separate planes, is reduced by
+                        Pillow, which may cut off the lowest bits
     keep_depth          allow more than 8 bits per channel, and keep them: of arrays and of Pillow
                         images of integers, whose full range is 16 bits, of gray files, and of PNG,
                         TIFF and binary PPM in colour. Files that say so have 10 or 12 bits
-    strip               leave ICC, EXIF and XMP out
+    strip               leave ICC, EXIF, XMP, density and colour out; the pixels are turned upright
+                        first, as EXIF or XMP say
     apply_orientation   turn the pixels as EXIF or XMP say, and set the tag to upright.  Otherwise
                         pixels and tag stay as they are
 
@@ -107,24 +90,39 @@ def picture_from(
         )
     else:
         picture = _from_pillow_source(image, reduce_depth, keep_depth)
-    if apply_orientation:
-        picture = _upright(picture)
+    if apply_orientation or strip:
+        turned = _upright(picture)
+        if strip and not apply_orientation and turned is not picture:
+            notice = "the pixels were turned upright, as the metadata said that were left out"
+            turned = replace(turned, notices=(*turned.notices, notice))
+        picture = turned
     if strip:
-        return replace(picture, icc=None, exif=None, xmp=None)
+        return replace(picture, icc=None, exif=None, xmp=None, ancillary=())
+    _check_metadata(picture)
     return picture
 
 
 def _eight_bits(picture: Picture) -> Picture:
-    depth, alpha = picture.bit_depth, picture.alpha
-    if depth <= 8:
+    if picture.bit_depth <= 8:
         return picture
+    planes = _reduced(Planes(picture.pixels, picture.alpha, bit_depth=picture.bit_depth))
     return replace(
         picture,
-        pixels=to_eight_bits(picture.pixels, depth),
-        alpha=None if alpha is None else to_eight_bits(alpha, depth),
-        notices=(*picture.notices, f"{depth} bits per channel were reduced to 8"),
+        pixels=planes.pixels,
+        alpha=planes.alpha,
+        notices=(*picture.notices, *planes.notices),
         bit_depth=8,
     )
+
+
+def _check_metadata(picture: Picture) -> None:
+    held = [picture.icc, picture.exif, picture.xmp, *(payload for _, payload in picture.ancillary)]
+    size = sum(len(one) for one in held if one is not None)
+    if size > limits.MAX_METADATA_BYTES:
+        raise InputError(
+            f"the image has {size} bytes of metadata, but the limit of a .calo file is "
+            f"{limits.MAX_METADATA_BYTES}: pass --strip (strip=True) to leave them out"
+        )
 
 
 def check_size(width: int, height: int) -> None:
@@ -145,13 +143,11 @@ def has_image_suffix(path: Path) -> bool:
 def _from_pillow_source(source: Any, reduce_depth: bool, keep_depth: bool) -> Picture:
     if isinstance(source, Image.Image):
         name = str(getattr(source, "filename", None) or "the image")
-        with _file_of(source) as file:
+        with file_of(source) as file:
             return _from_pillow(source, file, name, reduce_depth, keep_depth)
     with _opened(source) as (file, name):
         try:
-            # Closed, and not only let go: the picture is a copy, and nothing else keeps its source.
-            with closing(Image.open(file)) as image:
-                return _from_pillow(image, file, name, reduce_depth, keep_depth, is_file=True)
+            return _from_file(file, name, reduce_depth, keep_depth)
         except UnidentifiedImageError as error:
             if not file.seek(0, io.SEEK_END):
                 raise InputError(f"{name} is empty, expected an image") from error
@@ -162,31 +158,60 @@ def _from_pillow_source(source: Any, reduce_depth: bool, keep_depth: bool) -> Pi
             raise  # some are ValueErrors as well
         except Image.DecompressionBombError as error:
             raise _too_large_for_pillow(name, error) from error
-        except _PILLOW_ERRORS as error:
+        except PILLOW_ERRORS as error:
             raise _unreadable(name, error) from error
+
+
+def _from_file(file: BinaryIO, name: str, reduce_depth: bool, keep_depth: bool) -> Picture:
+    def picture_in(file: BinaryIO) -> Picture:
+        image = Image.open(file)
+        try:
+            return _from_pillow(image, file, name, reduce_depth, keep_depth, is_file=True)
+        finally:
+            # Its pixels, and not its file: nothing else keeps the source of the picture.
+            Image.Image.close(image)
+
+    try:
+        return picture_in(file)
+    except CalotypeError:
+        raise  # some are ValueErrors as well
+    except PILLOW_ERRORS as error:
+        file.seek(0)
+        content = file.read()
+        if not content.startswith(png_chunks.SIGNATURE):
+            raise
+        reason = str(error)
+    # What Pillow stumbled over may have been no part of the picture.
+    what = "text and damaged metadata"
+    try:
+        bare = png_chunks.without_odd_chunks(content, pixels_alone=False)
+        picture = picture_in(io.BytesIO(bare))
+    except PILLOW_ERRORS:
+        what = "all metadata"
+        bare = png_chunks.without_odd_chunks(content, pixels_alone=True)
+        picture = picture_in(io.BytesIO(bare))
+    notice = f"{what} of the PNG were left out: they cannot be read ({reason})"
+    return replace(picture, notices=(*picture.notices, notice))
 
 
 @contextmanager
 def _opened(source: Any) -> Iterator[tuple[BinaryIO, str]]:
     """Give a seekable file and a name for messages."""
     if isinstance(source, (str, os.PathLike)):
-        with opened_seekable(source) as file:
-            yield file, str(Path(source))
-    elif isinstance(source, (bytes, bytearray, memoryview)):
-        yield io.BytesIO(source), "the image"
-    elif hasattr(source, "read"):
-        # Pillow begins at the start of a file; ours begins where the file stands.
-        data = source.read()
-        if not isinstance(data, bytes):
-            raise UsageError(
-                f"the file gave {type(data).__name__}, expected bytes: open it with 'rb'"
-            )
-        yield io.BytesIO(data), str(getattr(source, "name", "the file"))
-    else:
+        # The file itself: Pillow lets libtiff read it without a copy.
+        with open_path(source) as file:
+            if file.seekable():
+                yield file, str(Path(source))
+                return
+    elif not (isinstance(source, (bytes, bytearray, memoryview)) or hasattr(source, "read")):
         raise UsageError(
             f"an image of type {type(source).__name__}, expected a Pillow image, a NumPy array "
             "(height, width, channels), a path, bytes, or a binary file"
         )
+    with opened(source) as file:
+        # Pillow begins at the start of a file; ours begins where the file stands.
+        name = "the image" if isinstance(file, io.BytesIO) else str(getattr(file, "name", ""))
+        yield io.BytesIO(file.read()), name
 
 
 def _from_pillow(
@@ -200,113 +225,132 @@ def _from_pillow(
 ) -> Picture:
     """The picture of an image.
 
+    file      that the image was opened from, if it is known
     is_file   whether the image is what the file holds, and nobody can have changed it
     """
     if image.format in _REFUSED_FORMATS:
         raise InputError(f"{name} is {image.format}, not a picture: convert it to PNG")
     check_size(*image.size)
-    notices = []
-    frames, frame = getattr(image, "n_frames", 1), image.tell()
-    if frames > 1:
-        notices.append(f"frame {frame + 1} of {frames} was taken: a .calo file holds one image")
+    original = reopened(image, file)
+    if original is None:
+        file = None
+    notices = list(other_pictures(image, original, file, name))
+    png = {}
+    if image.format == "PNG" and file is not None:
+        png = png_chunks.chunks_before_pixels(file)
     bits = source_bit_depth(image, file)
     cut = bits > 8 and image.mode in _EIGHT_BIT_MODES
-    whole: Planes | None = None
+    planes: Planes | None = None
     try:
-        if cut and keep_depth and not reduce_depth and is_file and file is not None:
-            whole = _deep_colours(image, file, name, bits)
-        if cut and whole is None:
+        if cut and (reduce_depth or keep_depth) and file is not None:
+            planes = _deep_colours(image, file, name, png, bits, is_file=is_file)
+        if cut and planes is None:
             if not reduce_depth:
-                raise InputError(_cut_message(image, name, bits, keep_depth, is_file))
-            notices.append(f"{bits} bits per channel were reduced to 8")
-        if whole is None:
+                raise InputError(_cut_message(name, bits, keep_depth))
+            notices.append(f"{bits} bits per channel were reduced to 8, by Pillow")
+        if planes is None:
             image.load()
-            bits = _stated_bits(image, file, bits)
-            planes = planes_from_image(image, name, reduce_depth, keep_depth, bits)
-        else:
-            planes = whole
+            if file is None and may_be_deep(image) and image.mode in _EIGHT_BIT_MODES:
+                notices.append(
+                    f"Pillow reads {image.format} at 8 bits, and whether the file has more is not "
+                    "known any more: give its path or bytes"
+                )
+            stated = _stated_bits(image, png, bits)
+            key = _transparent_key(image, png, bits)
+            planes = planes_from_image(image, name, reduce_depth, keep_depth, stated, key)
+        elif reduce_depth:
+            planes = _reduced(planes)
     except CalotypeError:
         raise  # some are ValueErrors as well
-    except _PILLOW_ERRORS as error:
+    except PILLOW_ERRORS as error:
+        if is_file:
+            raise
         raise _unreadable(name, error) from error
-    info = image.info
+    side = side_data_of(image, png, file, icc_is_void=planes.icc_is_void)
     return Picture(
         planes.pixels,
         planes.alpha,
-        icc=None if planes.icc_is_void else info.get("icc_profile") or None,
-        exif=_exif_of(image),
-        xmp=_xmp_of(info),
-        notices=(*notices, *planes.notices),
+        icc=side.icc,
+        exif=side.exif,
+        xmp=side.xmp,
+        notices=(*notices, *planes.notices, *side.notices),
         bit_depth=planes.bit_depth,
+        ancillary=side.ancillary,
     )
 
 
-def _deep_colours(image: Image.Image, file: BinaryIO, name: str, bits: int) -> Planes | None:
+def _deep_colours(
+    image: Image.Image,
+    file: BinaryIO,
+    name: str,
+    png: dict[bytes, bytes],
+    bits: int,
+    *,
+    is_file: bool,
+) -> Planes | None:
     """The planes of a colour file of more than 8 bits, or None where it cannot be read whole."""
-    bits = _stated_bits(image, file, bits)
-    samples = None
-    if isinstance(image, ImageFile.ImageFile):
-        samples = read_deep_colours(image, file, name)
+    image.load()  # its metadata, of which some stand behind the pixels
+    if not is_file and not is_unchanged(image, file):
+        return None
+    fresh = reopened(image, file)
+    samples = None if fresh is None else read_deep_colours(fresh, file, name)
     if samples is None:
         return None
-    return planes_from_deep(samples, image.info.get("transparency"), bits)
+    key = image.info.get("transparency")
+    return planes_from_deep(samples, key, _stated_bits(image, png, bits))
 
 
-def _stated_bits(image: Image.Image, file: BinaryIO | None, bits: int) -> int:
+def _reduced(planes: Planes) -> Planes:
+    depth = planes.bit_depth
+    return replace(
+        planes,
+        pixels=to_eight_bits(planes.pixels, depth),
+        alpha=None if planes.alpha is None else to_eight_bits(planes.alpha, depth),
+        notices=(*planes.notices, f"{depth} bits per channel were reduced to 8"),
+        bit_depth=8,
+    )
+
+
+def _stated_bits(image: Image.Image, png: dict[bytes, bytes], bits: int) -> int:
     """The bits of each sample that a file says it has; ``bits`` are those that it holds."""
-    if image.format == "PNG" and file is not None and bits > 8:
-        return png_significant_bits(file) or bits
+    if image.format == "PNG" and bits > 8:
+        return png_chunks.significant_bits(png) or bits
     # What Pillow opened from no file has the full range of its mode.
     return bits if bits > 8 else 16
 
 
-def _cut_message(image: Image.Image, name: str, bits: int, keep_depth: bool, is_file: bool) -> str:
+def _transparent_key(
+    image: Image.Image, png: dict[bytes, bytes], bits: int
+) -> int | tuple[int, ...] | None:
+    """The gray or colour that is transparent, at the scale of the image's samples.
+
+    Pillow spreads gray of 1, 2 and 4 bits over 8, and leaves the key of a PNG as the file has it.
+    Of a key with more bits than the samples the lower ones count (PNG, clause 11.3.1.1).
+    """
+    key: Any = image.info.get("transparency")
+    if not isinstance(key, (int, tuple)) or image.mode not in ("1", "L", "RGB"):
+        return key if isinstance(key, int) else None
+    if png.get(b"tRNS") is None:
+        return key
+    depth = png_chunks.bit_depth(png)
+    if image.mode == "1":
+        return 255 if key else 0
+    if depth > 8:
+        return key
+    mask = (1 << depth) - 1
+    if isinstance(key, tuple):
+        return tuple(value & mask for value in key)
+    return (key & mask) * 255 // mask
+
+
+def _cut_message(name: str, bits: int, keep_depth: bool) -> str:
     reduce = "pass --reduce-depth (reduce_depth=True) to code it at 8 bits"
     if not keep_depth:
         return f"{name} has {bits} bits per channel, expected 8: {reduce}"
-    whole = "convert it to PNG of 16 bits"
-    if not is_file and image.format in ("PNG", "TIFF", "PPM"):
-        whole = "give the path of the file in place of the image"
     return (
-        f"{name} has {bits} bits per channel, of which Pillow reads 8: {reduce}, or {whole} for a "
-        "model that keeps the depth"
+        f"{name} has {bits} bits per channel, of which Pillow reads 8: {reduce}, or convert it to "
+        "PNG of 16 bits for a model that keeps the depth"
     )
-
-
-@contextmanager
-def _file_of(image: Image.Image) -> Iterator[BinaryIO | None]:
-    """Give the file that an image was opened from, where it can still be opened."""
-    with ExitStack() as stack:
-        file: BinaryIO | None = None
-        path = getattr(image, "filename", None)
-        if path:
-            try:
-                file = stack.enter_context(Path(path).open("rb"))
-            except OSError:
-                file = None
-        yield file if file is not None and file.seekable() else None
-
-
-def _exif_of(image: Image.Image) -> bytes | None:
-    """Return EXIF as a TIFF stream.  Bytes are kept where the format kept them apart."""
-    exif = image.info.get("exif")
-    if not isinstance(exif, bytes):
-        tags = image.getexif()
-        if image.format == "TIFF":
-            # The tags of the image itself (strips, compression) do not describe our file.
-            for tag in set(tags) - _DESCRIPTIVE_TAGS:
-                del tags[tag]
-        exif = tags.tobytes() if len(tags) else None
-    if exif is None:
-        return None
-    return exif.removeprefix(EXIF_PREFIX) or None
-
-
-def _xmp_of(info: dict[Any, Any]) -> bytes | None:
-    xmp = info.get("xmp") or info.get("XML:com.adobe.xmp")
-    if isinstance(xmp, str):
-        return xmp.encode()
-    return xmp if isinstance(xmp, bytes) else None
 
 
 def _upright(picture: Picture) -> Picture:

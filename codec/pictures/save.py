@@ -1,6 +1,6 @@
 """Pictures to image files, with the metadata that each format can hold.
 
-PNG and PPM are written while the picture is decoded. Other formats need it as a whole.
+PNG, PPM and TIFF are written while the picture is decoded. Other formats need it as a whole.
 """
 
 import io
@@ -14,18 +14,19 @@ from PIL import Image
 
 from bitstream import OutputError, UsageError, limits
 from codec.pictures.bands import Bands
-from codec.pictures.deep_tiff import write_deep_tiff
 from codec.pictures.depth import peak_of
+from codec.pictures.exif import byte_order
 from codec.pictures.picture import EXIF_PREFIX, Picture, to_numpy
 from codec.pictures.png_writer import write_png
-
-_XMP_TAG = 700  # in TIFF
+from codec.pictures.side_chunks import dots_per_inch, known_chunks
+from codec.pictures.tiff_writer import write_tiff
 
 
 @dataclass(frozen=True)
 class _Format:
     """What a format can hold, and the options that make its file as good as it can be.
 
+    density    whether it holds dots per inch
     deep       whether it holds more than 8 bits per channel
     max_side   pixels; larger pictures are refused before they are decoded
     """
@@ -37,18 +38,20 @@ class _Format:
     exif: bool = False
     xmp: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
+    density: bool = False
     deep: bool = False
     max_side: int = limits.MAX_SIDE
 
 
 _FORMATS = {
-    "PNG": _Format((".png", ".apng"), True, True, True, True, True, deep=True),
+    "PNG": _Format((".png", ".apng"), True, True, True, True, True, density=True, deep=True),
     "JPEG": _Format(
         (".jpg", ".jpeg", ".jpe", ".jfif"),
         icc=True,
         exif=True,
         xmp=True,
         options={"quality": 95, "subsampling": 0},
+        density=True,
         max_side=65500,
     ),
     "WEBP": _Format(
@@ -67,7 +70,7 @@ _FORMATS = {
         True,
         True,
         True,
-        {"compression": "tiff_adobe_deflate"},
+        density=True,
         deep=True,
     ),
     "AVIF": _Format(
@@ -75,7 +78,7 @@ _FORMATS = {
     ),
     "JPEG2000": _Format((".jp2",), True, True),
     "PPM": _Format((".ppm", ".pgm", ".pnm"), deep=True),
-    "BMP": _Format((".bmp",)),
+    "BMP": _Format((".bmp",), density=True),
     "TGA": _Format((".tga",), True, True, max_side=65535),
     "QOI": _Format((".qoi",), True),
 }
@@ -98,8 +101,8 @@ def save_bands(bands: Bands, fo: BinaryIO, format: str) -> tuple[str, ...]:  # n
 
     Raises UsageError for unknown formats, for one without alpha where the picture has some, and for
     one of 8 bits where the picture has more; OutputError where the format cannot hold the picture.
-    Also raises what reading the bands raises: PNG and PPM are partly written by then, of other
-    formats nothing is.
+    Also raises what reading the bands raises: PNG, PPM and TIFF are partly written by then, of
+    other formats nothing is.
     """
     entry = _FORMATS.get(format)
     if entry is None:
@@ -125,8 +128,8 @@ def save_bands(bands: Bands, fo: BinaryIO, format: str) -> tuple[str, ...]:  # n
         write_png(fo, bands)
     elif format == "PPM":
         _write_ppm(fo, bands)
-    elif bands.bit_depth > 8:
-        write_deep_tiff(fo, bands, {**entry.options, **metadata})
+    elif format == "TIFF":
+        write_tiff(fo, bands)
     else:
         _save_by_pillow(_to_image(bands), fo, format, {**entry.options, **metadata})
     return notices
@@ -192,14 +195,16 @@ def _metadata(bands: Bands, entry: _Format, name: str) -> tuple[dict[str, Any], 
             options[key] = EXIF_PREFIX + value if key == "exif" else value
         else:
             notices.append(f"the {title} was left out: {name} cannot hold it")
-    if "xmp" in options and name == "TIFF":
-        options["tiffinfo"] = _tiff_tags(options.pop("exif", None), options.pop("xmp"))
+    if name == "TIFF" and bands.exif is not None and byte_order(bands.exif) is None:
+        notices.append("the EXIF was left out: it is damaged")
+    dpi, chunks = dots_per_inch(bands.ancillary), known_chunks(bands.ancillary)
+    if dpi is not None and entry.density:
+        options["dpi"] = tuple(min(65535, max(1, round(value))) for value in dpi)
+    if b"phys" in chunks and name != "PNG" and "dpi" not in options:
+        notices.append(f"the density of the pixels was left out: {name} cannot hold it")
+    if chunks.keys() - {b"phys"} and name != "PNG":
+        notices.append(
+            f"the description of the colours (gamma, primaries) was left out: {name} cannot hold "
+            "it, and shows them as sRGB"
+        )
     return options, tuple(notices)
-
-
-def _tiff_tags(exif: bytes | None, xmp: bytes) -> Image.Exif:
-    tags = Image.Exif()
-    if exif is not None:
-        tags.load(exif)
-    tags[_XMP_TAG] = xmp
-    return tags

@@ -10,12 +10,14 @@ import re
 from collections.abc import Iterable
 from typing import Any, BinaryIO
 
-from PIL import Image
+from PIL import Image, ImageFile
 
 # Raw modes such as "RGB;16B": what unpackers are asked to cut.  "RGB;16" itself is 5 + 6 + 5 bits.
 _DEEP_RAW_MODE = re.compile(r";16[BLN]|^L;16$")
 _HEAD_BYTES = 2**16  # the headers of AVIF lie in the first bytes of a file
 _PIECE_BYTES = 2**20  # searched at a time
+_BC6H = 6  # DDS with colours of half precision
+_CUT_FORMATS = frozenset({"PNG", "PPM", "SGI", "JPEG2000", "AVIF", "HEIF", "DDS"})
 
 
 def source_bit_depth(image: Image.Image, file: BinaryIO | None) -> int:
@@ -62,11 +64,18 @@ def _tile_depth(tile: Any) -> int:
     codec, args = tile[0], tile[3]
     if codec == "SGI16":
         return 16
+    if codec == "bcn" and isinstance(args, tuple) and args[0] == _BC6H:
+        return 16
     values = args if isinstance(args, tuple) else (args,)
     if codec.startswith("ppm"):  # the mode and the largest value
         return max((v.bit_length() for v in _integers(values)), default=8)
     deep = any(isinstance(v, str) and _DEEP_RAW_MODE.search(v) for v in values)
     return 16 if deep else 8
+
+
+def may_be_deep(image: Image.Image) -> bool:
+    """Whether an image came from a format that Pillow cuts to 8 bits without a trace of it."""
+    return isinstance(image, ImageFile.ImageFile) and image.format in _CUT_FORMATS
 
 
 def _integers(value: object) -> list[int]:

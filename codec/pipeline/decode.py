@@ -233,6 +233,7 @@ def _draw(
         file.exif,
         file.xmp,
         bit_depth=header.bit_depth,
+        ancillary=file.ancillary,
     )
 
 

@@ -112,6 +112,7 @@ def compress_picture(
         icc=picture.icc,
         exif=picture.exif,
         xmp=picture.xmp,
+        ancillary=picture.ancillary,
         alpha=None if picture.alpha is None else encode_alpha(picture.alpha, picture.bit_depth),
     )
 

@@ -75,7 +75,7 @@ class CaloImageFile(ImageFile.ImageFile):
             except UsageError as error:
                 raise OSError(str(error)) from error
             self._mode = "I;16"
-        self.info.update(pillow_info(found.icc, found.exif, found.xmp))
+        self.info.update(pillow_info(found))
         self.tile = [ImageFile._Tile("calotype", (0, 0, *self.size), offset, None)]
 
 

@@ -1,53 +1,97 @@
-"""Where compressed bytes come from: memory, a path, or an open file."""
+"""Where bytes come from: memory, a path, or an open file."""
 
 import io
+import mmap
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 from bitstream import InputError, UsageError
 
-Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
+Source = str | os.PathLike[str] | bytes | bytearray | memoryview | mmap.mmap | BinaryIO
 
 
 @contextmanager
 def opened(data: Source) -> Iterator[BinaryIO]:
     """Give a binary file object for bytes, a path, or a file object (which is left open).
 
-    Raises InputError for a path that cannot be opened, UsageError for other kinds of data.
+    It reads, and seeks where the data can; a read that fails is an InputError, one that gives text
+    a UsageError.  Raises InputError for a path that cannot be opened, UsageError for other kinds of
+    data.
     """
-    if isinstance(data, (bytes, bytearray, memoryview)):
-        yield io.BytesIO(data)
-    elif isinstance(data, (str, os.PathLike)):
-        with _open(Path(data)) as fo:
-            yield fo
+    if isinstance(data, (str, os.PathLike)):
+        with open_path(data) as fo:
+            yield _checked(fo)
     elif hasattr(data, "read"):
-        yield data
+        yield _checked(data)
     else:
-        raise UsageError(
-            f"data of type {type(data).__name__}, expected bytes, a path, or a binary file"
-        )
+        try:
+            view = memoryview(data)
+        except TypeError:
+            raise UsageError(
+                f"data of type {type(data).__name__}, expected bytes, a path, or a binary file"
+            ) from None
+        yield io.BytesIO(view if view.c_contiguous else view.tobytes())
 
 
 @contextmanager
 def opened_seekable(data: Source) -> Iterator[BinaryIO]:
     """As `opened`, but what has no places to go to, such as a pipe, is read into memory first."""
     with opened(data) as fo:
-        if fo.seekable():
-            yield fo
-            return
-        try:
-            content = fo.read()
-        except OSError as error:
-            name = getattr(fo, "name", "the data")
-            raise InputError(f"cannot read {name}: {error.strerror or error}") from error
-        yield io.BytesIO(content)
+        yield fo if fo.seekable() else io.BytesIO(fo.read())
 
 
-def _open(path: Path) -> BinaryIO:
+def open_path(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a file for reading; raises InputError where that is not possible."""
     try:
-        return path.open("rb")
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+        return Path(path).open("rb")
+    except (OSError, ValueError) as error:  # ValueError: a name with a NUL
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot read {Path(path)!s}: {reason}") from error
+
+
+def _checked(fo: Any) -> BinaryIO:
+    return cast(BinaryIO, fo if isinstance(fo, _Checked) else _Checked(fo))
+
+
+class _Checked:
+    """A binary file object whose faults are errors of this library.
+
+    What a closed file, a device or a file system raises becomes an InputError.
+    """
+
+    def __init__(self, fo: Any) -> None:
+        self._fo = fo
+        self.name = str(getattr(fo, "name", "the file"))
+
+    def read(self, count: int = -1) -> bytes:
+        data = self._call("read", *(() if count < 0 else (count,)))
+        if data is None:
+            raise InputError(f"cannot read {self.name}: it gives no bytes now (non-blocking)")
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise UsageError(
+                f"{self.name} gave {type(data).__name__}, expected bytes: open it with 'rb'"
+            )
+        return bytes(data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._call("seek", offset, whence)
+        return self.tell()
+
+    def tell(self) -> int:
+        return int(self._call("tell"))
+
+    def seekable(self) -> bool:
+        # A memory map can seek, and before Python 3.13 it does not say so.
+        if not hasattr(self._fo, "seekable"):
+            return hasattr(self._fo, "seek") and hasattr(self._fo, "tell")
+        return bool(self._call("seekable"))
+
+    def _call(self, method: str, *arguments: int) -> Any:
+        try:
+            return getattr(self._fo, method)(*arguments)
+        except (OSError, ValueError) as error:  # ValueError: of a closed file
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(f"cannot read {self.name}: {reason}") from error

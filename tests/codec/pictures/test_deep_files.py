@@ -250,15 +250,32 @@ def test_pillow_images_of_integers() -> None:
         picture_from(Image.fromarray(np.zeros((1, 1), np.float32)), keep_depth=True)
 
 
-def test_pillow_images_of_deep_files_name_the_way_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_loaded", [False, True])
+@pytest.mark.parametrize("from_memory", [False, True])
+def test_pillow_images_of_deep_files_are_read_from_their_file(
+    is_loaded: bool, from_memory: bool, tmp_path: Path
+) -> None:
+    samples = noise(3)
     path = tmp_path / "deep.png"
-    path.write_bytes(png(noise(3)))
-    with Image.open(path) as image:
-        with pytest.raises(InputError, match="give the path of the file"):
+    path.write_bytes(png(samples))
+    source = io.BytesIO(path.read_bytes()) if from_memory else path
+    with Image.open(source) as image:
+        if is_loaded:
+            image.load()
+        with pytest.raises(InputError, match="expected 8: pass --reduce-depth"):
+            picture_from(image)
+        assert_holds(picture_from(image, keep_depth=True), samples, 16)
+        assert_holds(picture_from(image, reduce_depth=True), to_eight_bits(samples, 16), 8)
+
+
+def test_a_painted_image_of_a_deep_file_has_8_bits() -> None:
+    with Image.open(io.BytesIO(png(noise(3)))) as image:
+        image.paste((1, 2, 3), (0, 0, 20, 20))
+        with pytest.raises(InputError, match="16 bits per channel, of which Pillow reads 8"):
             picture_from(image, keep_depth=True)
-        image.load()
-        with pytest.raises(InputError, match="give the path of the file"):
-            picture_from(image, keep_depth=True)
+        picture = picture_from(image, reduce_depth=True)
+        np.testing.assert_array_equal(picture.pixels, np.asarray(image))
+        assert picture.notices == ("16 bits per channel were reduced to 8, by Pillow",)
 
 
 def test_deep_pictures_are_reduced_on_request() -> None:

@@ -162,6 +162,65 @@ def test_damaged_exif_means_upright(exif: bytes) -> None:
     assert reset_orientation(exif, None) == (exif, None)
 
 
+SPELLINGS = [
+    b"<tiff:Orientation>8</tiff:Orientation>",
+    b"<tiff:Orientation> 8\n</tiff:Orientation>",
+    b'<tiff:Orientation rdf:datatype="x">8</tiff:Orientation>',
+    b"<d tiff:Orientation='8'/>",
+    b'<d tiff:Orientation = " 08 "/>',
+    b'<d xmlns:t="http://ns.adobe.com/tiff/1.0/" t:Orientation="8"/>',
+    b"<d xmlns:t='http://ns.adobe.com/tiff/1.0/'><t:Orientation>8</t:Orientation></d>",
+]
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_orientation_in_every_spelling(spelling: bytes, encoding: str) -> None:
+    xmp = spelling.decode().encode(encoding)
+    assert read_orientation(None, xmp) == 8
+    _, reset = reset_orientation(None, xmp)
+    assert reset is not None
+    assert read_orientation(None, reset) == 1
+    assert reset.decode(encoding) == spelling.decode().replace("8", "1", 1)
+
+
+@pytest.mark.parametrize(
+    "xmp",
+    [
+        b"<d tiff:Orientation='9'/>", b"<d tiff:Orientation='80'/>", b"<d tiff:Orientations='8'/>",
+        b"<d my-tiff:Orientation='8'/>", b"<d t:Orientation='8'/>", b"\xff\xfe<\0\0",
+        b"<tiff:Orientation" + b" " * 10**6, b"tiff:Orientation" * 10**5,
+    ],
+)  # fmt: skip
+def test_what_is_no_orientation(xmp: bytes) -> None:
+    assert read_orientation(None, xmp) == 1
+    assert reset_orientation(None, xmp) == (None, xmp)
+
+
+@pytest.mark.parametrize(("kind", "form"), [(1, "B3x"), (3, "H2x"), (4, "I")])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_orientation_of_every_type_of_integer(kind: int, form: str, order: str) -> None:
+    def stream(value: int) -> bytes:
+        head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "IH", 8, 1)
+        return head + struct.pack(order + "HHI" + form, 0x0112, kind, 1, value) + bytes(4)
+
+    assert read_orientation(stream(6), None) == 6
+    assert reset_orientation(stream(6), XMP) == (stream(1), XMP.replace(b'"6"', b'"1"'))
+
+
+def test_stripping_does_not_turn_a_picture() -> None:
+    data = save(Image.fromarray(RGB), "PNG", exif=exif_bytes(6))
+    stripped = picture_from(data, strip=True)
+    assert stripped.exif is None
+    np.testing.assert_array_equal(stripped.pixels, apply_orientation(RGB, 6))
+    assert stripped.notices == (
+        "the pixels were turned upright, as the metadata said that were left out",
+    )
+    assert picture_from(data, strip=True, apply_orientation=True).notices == ()
+    upright = save(Image.fromarray(RGB), "PNG", exif=exif_bytes(1))
+    assert picture_from(upright, strip=True).notices == ()
+
+
 def test_orientation_of_tiff_is_applied_by_pillow_and_not_again() -> None:
     data = save(Image.fromarray(RGB), "TIFF", tiffinfo={0x0112: 6, 0x010F: "Mak"})
     expected = apply_orientation(RGB, 6)

@@ -55,7 +55,7 @@ def tiff_16_rgb() -> bytes:
 
 FILES = {
     "gray png": png_16(0, 1),
-    "gray and alpha png, which Pillow opens as rgba": png_16(4, 2),
+    "gray and alpha png": png_16(4, 2),
     "rgb png": png_16(2, 3),
     "rgba png": png_16(6, 4),
     "rgb tiff": tiff_16_rgb(),

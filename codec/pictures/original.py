@@ -1,0 +1,94 @@
+"""The file behind a Pillow image that a caller gives: what it says, without touching the image.
+
+Asking an image for its number of frames seeks in it, which loses what was painted, so the file is
+opened a second time.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image, ImageFile
+
+from bitstream import InputError
+from codec.pictures.pillow_errors import PILLOW_ERRORS
+from codec.system.source import open_path
+
+_BAND_PIXELS = 2**20
+
+
+@contextmanager
+def file_of(image: Image.Image) -> Iterator[BinaryIO | None]:
+    """Give the file that an image was opened from, seekable, if it can still be read."""
+    with ExitStack() as stack:
+        yield _by_name(image, stack) or _by_object(image)
+
+
+def reopened(image: Image.Image, file: BinaryIO | None) -> ImageFile.ImageFile | None:
+    """Return the image as the file has it, at the same frame; None if that is another picture."""
+    if file is None:
+        return None
+    try:
+        file.seek(0)
+        again = Image.open(file)
+        if again.format != image.format:
+            return None
+        frame = image.tell()
+        if again.tell() != frame:
+            again.seek(frame)
+    except PILLOW_ERRORS:
+        return None
+    return again if again.size == image.size else None
+
+
+def is_unchanged(image: Image.Image, file: BinaryIO) -> bool:
+    """Whether the pixels of a loaded image are those of its file, as Pillow reads them."""
+    again = reopened(image, file)
+    if again is None or again.info.get("transparency") != image.info.get("transparency"):
+        return False
+    try:
+        again.load()
+    except PILLOW_ERRORS:
+        return False
+    if (again.mode, again.size) != (image.mode, image.size):
+        return False
+    step = max(1, _BAND_PIXELS // max(image.width, 1))
+    for top in range(0, image.height, step):
+        box = (0, top, image.width, min(top + step, image.height))
+        if not np.array_equal(np.asarray(image.crop(box)), np.asarray(again.crop(box))):
+            return False
+    return True
+
+
+def _by_name(image: Image.Image, stack: ExitStack) -> BinaryIO | None:
+    own: Any = getattr(image, "fp", None) or getattr(image, "_fp", None)
+    for name in (getattr(image, "filename", None), getattr(own, "name", None)):
+        if name and isinstance(name, (str, Path)):
+            try:
+                file = stack.enter_context(open_path(name))
+            except InputError:
+                continue
+            if file.seekable():
+                return file
+    return None
+
+
+def _by_object(image: Image.Image) -> BinaryIO | None:
+    """A copy of the file object that the image came from, which stays at its place."""
+    for name in ("fp", "_fp"):
+        own: Any = getattr(image, name, None)
+        try:
+            place = own.tell()
+            own.seek(0)
+            content = own.read()
+            own.seek(place)
+        except (AttributeError, TypeError, OSError, ValueError):
+            continue  # none, closed, or not seekable
+        if isinstance(content, bytes):
+            return io.BytesIO(content)
+    return None

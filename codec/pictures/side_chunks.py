@@ -1,0 +1,139 @@
+"""Density and colour beside ICC, EXIF and XMP: ancillary chunks with the payloads of PNG.
+
+    phys   pixels per unit in x and in y, uint32 each, and the unit: 0 none, 1 metre   pHYs
+    gama   the exponent of the samples times 100,000, uint32                           gAMA
+    chrm   white, red, green and blue: x and y of each times 100,000, uint32           cHRM
+    cicp   primaries, transfer, matrix (0) and full range, a byte each (ITU-T H.273)   cICP
+
+All numbers are big-endian.  An ICC profile goes before ``gama`` and ``chrm``, as in PNG, so these
+are left out beside one; so is what describes sRGB, which is what a picture without a description
+has.  Reference: PNG specification, third edition (W3C 2025), clauses 11.3.2 and 11.3.4.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Chunks = tuple[tuple[bytes, bytes], ...]
+
+_BYTES = {b"phys": 9, b"gama": 4, b"chrm": 32, b"cicp": 4}
+_IN_PNG = {b"phys": b"pHYs", b"gama": b"gAMA", b"chrm": b"cHRM", b"cicp": b"cICP"}
+_SRGB_GAMMA = 45455
+_SRGB_CHROMATICITIES = (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
+# Primaries of BT.709, or not specified; with its transfer, that of sRGB, or not specified.
+_SRGB_PRIMARIES, _SRGB_TRANSFERS = (1, 2), (1, 2, 13)
+_METRES_PER_INCH = 0.0254
+# What software writes where nobody has chosen a density.
+_USUAL_DPI = (72, 96)
+_HEAD_BYTES = 2**16  # the headers of AVIF lie in the first bytes of a file
+
+
+def known_chunks(ancillary: Chunks) -> dict[bytes, bytes]:
+    """Return the chunks that mean something here: of each type the first of the right length."""
+    found: dict[bytes, bytes] = {}
+    for kind, payload in ancillary:
+        if _BYTES.get(kind) == len(payload):
+            found.setdefault(kind, payload)
+    return found
+
+
+def chunks_of(image: Image.Image, png: dict[bytes, bytes], file: BinaryIO | None) -> Chunks:
+    """Return the chunks for an image that was read from a file.
+
+    png    the chunks of a PNG (`png_chunks.chunks_before_pixels`), none of another file
+    file   seekable, if it is known; left anywhere
+    """
+    found = _colour_of_png(png)
+    if image.format == "AVIF" and file is not None:
+        found = _colour_of_avif(file)
+    density = png.get(b"pHYs") or _density(image)
+    if density is not None:
+        found[b"phys"] = density
+    return tuple(known_chunks(tuple(found.items())).items())
+
+
+def info_of(ancillary: Chunks) -> dict[str, object]:
+    """Return the chunks as Pillow's ``info`` names them; that has no name for ``cicp``."""
+    info: dict[str, object] = {}
+    for kind, payload in known_chunks(ancillary).items():
+        if kind == b"phys":
+            x, y, unit = struct.unpack(">IIB", payload)
+            if unit == 1:
+                info["dpi"] = (x * _METRES_PER_INCH, y * _METRES_PER_INCH)
+            else:
+                info["aspect"] = (x, y)
+        elif kind == b"gama":
+            info["gamma"] = struct.unpack(">I", payload)[0] / 100_000
+        elif kind == b"chrm":
+            info["chromaticity"] = tuple(v / 100_000 for v in struct.unpack(">8I", payload))
+        else:
+            info["cicp"] = tuple(payload)
+    return info
+
+
+def png_chunks_of(ancillary: Chunks) -> Chunks:
+    """Return the chunks as PNG has them, in an order that it allows."""
+    return tuple((_IN_PNG[kind], payload) for kind, payload in known_chunks(ancillary).items())
+
+
+def dots_per_inch(ancillary: Chunks) -> tuple[float, float] | None:
+    """Return the density in x and y, None where it is not known."""
+    dpi = info_of(ancillary).get("dpi")
+    return dpi if isinstance(dpi, tuple) and min(dpi) > 0 else None
+
+
+def _colour_of_png(png: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    cicp = png.get(b"cICP", b"")
+    if len(cicp) == 4 and not _is_srgb(cicp):
+        return {b"cicp": cicp}
+    if cicp or b"iCCP" in png or b"sRGB" in png:
+        return {}
+    gamma, chromaticities = png.get(b"gAMA", b"")[:4], png.get(b"cHRM", b"")[:32]
+    found = {}
+    if len(chromaticities) == 32 and struct.unpack(">8I", chromaticities) != _SRGB_CHROMATICITIES:
+        found[b"chrm"] = chromaticities
+    if len(gamma) == 4 and (found or struct.unpack(">I", gamma) != (_SRGB_GAMMA,)):
+        found[b"gama"] = gamma
+    return found
+
+
+def _colour_of_avif(file: BinaryIO) -> dict[bytes, bytes]:
+    # nclx: ISO/IEC 23008-12, 6.5.5, and 14496-12, 12.1.5: three numbers of H.273, and the range.
+    file.seek(0)
+    match = re.search(rb"colrnclx(.{7})", file.read(_HEAD_BYTES), re.DOTALL)
+    if match is None:
+        return {}
+    primaries, transfer, _, _ = struct.unpack(">HHHB", match[1])
+    if max(primaries, transfer) > 255:
+        return {}
+    # Decoding has undone the matrix and brought the samples to their full range.
+    cicp = bytes([primaries, transfer, 0, 1])
+    return {} if _is_srgb(cicp) else {b"cicp": cicp}
+
+
+def _is_srgb(cicp: bytes) -> bool:
+    return cicp[0] in _SRGB_PRIMARIES and cicp[1] in _SRGB_TRANSFERS
+
+
+def _density(image: Image.Image) -> bytes | None:
+    """The density that other formats than PNG state."""
+    dpi = image.info.get("dpi")
+    if image.format == "JPEG" and not image.info.get("jfif_unit"):
+        return None  # Pillow takes it from EXIF then, which is kept
+    if image.format in (None, "PNG") or not isinstance(dpi, tuple) or len(dpi) != 2:
+        return None
+    try:
+        x, y = (float(value) for value in dpi)
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    if not all(math.isfinite(v) and 0.1 < v < 1e6 for v in (x, y)):
+        return None
+    if x == y and round(x) in _USUAL_DPI:
+        return None
+    return struct.pack(">IIB", round(x / _METRES_PER_INCH), round(y / _METRES_PER_INCH), 1)

@@ -1,0 +1,175 @@
+"""What stands beside the pixels in an image file: metadata, and further pictures.
+
+The pixels alone decide whether a file is readable.  Metadata that cannot be read or kept are left
+out with a notice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from PIL import Image, ImageFile, TiffImagePlugin
+
+from bitstream import InputError
+from codec.pictures.exif import DESCRIPTIVE_TAGS
+from codec.pictures.picture import EXIF_PREFIX
+from codec.pictures.pillow_errors import PILLOW_ERRORS
+from codec.pictures.side_chunks import Chunks, chunks_of
+
+_SUBFILE_TYPE, _WIDTH, _HEIGHT, _SUB_DIRECTORIES = 254, 256, 257, 330  # tags of TIFF
+_MAX_SUB_DIRECTORIES = 16
+_IPTC_RESOURCE = 0x0404  # of Photoshop's resources in a JPEG file
+
+
+@dataclass(frozen=True)
+class SideData:
+    """Metadata as `codec.pictures.picture.Picture` holds them, and notices of what is missing."""
+
+    icc: bytes | None
+    exif: bytes | None
+    xmp: bytes | None
+    ancillary: Chunks
+    notices: tuple[str, ...]
+
+
+def side_data_of(
+    image: Image.Image, png: dict[bytes, bytes], file: BinaryIO | None, *, icc_is_void: bool
+) -> SideData:
+    """Return the metadata of a loaded image.
+
+    png, file     as `side_chunks.chunks_of` takes them
+    icc_is_void   whether the ICC profile does not describe the pixels any more
+    """
+    notices: list[str] = []
+    icc = None if icc_is_void else image.info.get("icc_profile") or None
+    if icc is not None and not isinstance(icc, bytes):
+        notices.append("the ICC profile was left out: it cannot be read")
+        icc = None
+    exif = _exif_of(image, notices)
+    xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or None
+    if isinstance(xmp, str):
+        xmp = xmp.encode("utf-8", "replace")
+    if xmp is not None and not isinstance(xmp, bytes):
+        notices.append("the XMP was left out: it cannot be read")
+        xmp = None
+    resources = image.info.get("photoshop")
+    if isinstance(resources, dict) and _IPTC_RESOURCE in resources:
+        notices.append("the IPTC metadata were left out: a .calo file holds ICC, EXIF and XMP")
+    return SideData(icc, exif, xmp, chunks_of(image, png, file), tuple(notices))
+
+
+def _exif_of(image: Image.Image, notices: list[str]) -> bytes | None:
+    """Return EXIF as a TIFF stream.  Bytes are kept where the format kept them apart."""
+    exif = image.info.get("exif")
+    if not isinstance(exif, bytes):
+        exif = None
+        try:
+            tags = image.getexif()
+            if image.format == "TIFF":
+                # The tags of the image itself (strips, compression) do not describe our file.
+                for tag in set(tags) - DESCRIPTIVE_TAGS:
+                    del tags[tag]
+            for tag in list(tags):
+                if not _can_be_written(tags, tag):
+                    del tags[tag]
+                    notices.append(f"the EXIF tag {tag} was left out: its value cannot be read")
+            exif = tags.tobytes() if len(tags) else None
+        except PILLOW_ERRORS:
+            notices.append("the EXIF was left out: it cannot be read")
+    if exif is None:
+        return None
+    return exif.removeprefix(EXIF_PREFIX) or None
+
+
+def _can_be_written(tags: Image.Exif, tag: int) -> bool:
+    single = Image.Exif()
+    single.endian = tags.endian
+    try:
+        single[tag] = tags.get_ifd(tag) if tag in (0x8769, 0x8825) else tags[tag]
+        single.tobytes()
+    except PILLOW_ERRORS:
+        return False
+    return True
+
+
+def other_pictures(
+    image: Image.Image, original: ImageFile.ImageFile | None, file: BinaryIO | None, name: str
+) -> tuple[str, ...]:
+    """Return notices of the further pictures in the file of an image.
+
+    original   the image opened again, which may be moved to another frame; None if that cannot be
+    file       of the original
+
+    Raises InputError where the image is the preview of a picture that Pillow does not read.
+    """
+    if original is None:
+        # What the image knows by itself: asking for more would seek in it.
+        frames = vars(image).get("n_frames") or 1
+        return () if frames < 2 else (_frame_notice(image.tell(), frames),)
+    try:
+        frame = image.tell()
+        if image.format == "PSD":
+            layers = int(getattr(original, "n_frames", 0))
+            if frame > 1 or layers > 1:
+                taken = "the merged picture" if frame <= 1 else f"layer {frame}"
+                return (f"{taken} was taken of a file with {layers} layers",)
+            return ()
+        notices = _sizes(image)
+        if file is not None:
+            notices += _sub_directories(image, original, file, name)
+        frames = int(getattr(original, "n_frames", 1))
+    except PILLOW_ERRORS:
+        return ("how many pictures the file holds cannot be read: the first was taken",)
+    return notices if frames < 2 else (*notices, _frame_notice(frame, frames))
+
+
+def _frame_notice(frame: int, frames: int) -> str:
+    return f"frame {frame + 1} of {frames} was taken: a .calo file holds one image"
+
+
+def _sizes(image: Image.Image) -> tuple[str, ...]:
+    """Of icons, which hold one picture in several sizes."""
+    sizes = image.info.get("sizes")
+    if image.format not in ("ICO", "ICNS") or not sizes or len(sizes) < 2:
+        return ()
+    width, height = image.size
+    return (
+        f"the picture of {width}×{height} pixels was taken, of {len(sizes)}: a .calo file holds "
+        "one image",
+    )
+
+
+def _sub_directories(
+    image: Image.Image, original: ImageFile.ImageFile, file: BinaryIO, name: str
+) -> tuple[str, ...]:
+    """Of TIFF, in which raw photographs and pyramids lie below the first picture."""
+    tags: Any = getattr(original, "tag_v2", None)
+    if tags is None or _SUB_DIRECTORIES not in tags:
+        return ()
+    places = tags[_SUB_DIRECTORIES]
+    places = places if isinstance(places, tuple) else (places,)
+    largest = max(_size_at(tags, file, place) for place in places[:_MAX_SUB_DIRECTORIES])
+    width, height = image.size
+    if largest[0] > width * height:
+        raise InputError(
+            f"{name} holds a picture of {largest[1]}×{largest[2]} pixels that Pillow does "
+            f"not read, and a preview of {width}×{height}: develop the raw photograph to TIFF or "
+            "PNG first"
+        )
+    return (f"further pictures below the first ({len(places)}) were left out",)
+
+
+def _size_at(tags: Any, file: BinaryIO, place: object) -> tuple[int, int, int]:
+    """Pixels, width and height of the directory at a place; zeros if there is none."""
+    if not isinstance(place, int):
+        return 0, 0, 0
+    head = b"II*\0" if tags.prefix == b"II" else b"MM\0*"
+    directory = TiffImagePlugin.ImageFileDirectory_v2(head + bytes(4))
+    try:
+        file.seek(place)
+        directory.load(file)
+        width, height = int(directory.get(_WIDTH, 0)), int(directory.get(_HEIGHT, 0))
+    except PILLOW_ERRORS:
+        return 0, 0, 0
+    return width * height, width, height

@@ -1,0 +1,277 @@
+"""Only the pixels decide whether a file is readable: what stands beside them is kept or named."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, TiffImagePlugin
+
+from bitstream import InputError, limits
+from codec.pictures.bands import bands_of
+from codec.pictures.picture import Picture, to_pil
+from codec.pictures.read import picture_from
+from codec.pictures.save import save_bands
+from tests.codec.pictures.png_by_hand import chunk, png
+
+RGB = np.random.default_rng(9).integers(0, 256, (8, 6, 3), dtype=np.uint8)
+ICC = b"no profile, but kept as it is"
+
+
+def png_with(*before: bytes, after: tuple[bytes, ...] = ()) -> bytes:
+    return png(RGB, 2, 8, before=before, after=after)
+
+
+def tiff_with(next_page: int = 0, **tags: tuple[int, int, bytes]) -> bytes:
+    """A TIFF file of one strip with further tags, ``t305=(type, count, 4 bytes)``."""
+    height, width, _ = RGB.shape
+    start = 8 + RGB.nbytes + 6
+    entries = {
+        256: (3, 1, struct.pack("<HH", width, 0)),
+        257: (3, 1, struct.pack("<HH", height, 0)),
+        258: (3, 3, struct.pack("<I", 8 + RGB.nbytes)),
+        259: (3, 1, b"\1\0\0\0"),
+        262: (3, 1, b"\2\0\0\0"),
+        273: (4, 1, struct.pack("<I", 8)),
+        277: (3, 1, b"\3\0\0\0"),
+        278: (3, 1, struct.pack("<HH", height, 0)),
+        279: (4, 1, struct.pack("<I", RGB.nbytes)),
+    }
+    entries |= {int(name[1:]): value for name, value in tags.items()}
+    body = RGB.tobytes() + struct.pack("<HHH", 8, 8, 8)
+    directory = struct.pack("<H", len(entries))
+    for tag, (kind, count, value) in sorted(entries.items()):
+        directory += struct.pack("<HHI", tag, kind, count) + value
+    return b"II*\0" + struct.pack("<I", start) + body + directory + struct.pack("<I", next_page)
+
+
+def check_pixels(source: Any) -> Picture:
+    picture = picture_from(source)
+    np.testing.assert_array_equal(picture.pixels, RGB)
+    return picture
+
+
+RAW_PROFILE = b"Raw profile type exif\0\nexif\n      12\nnot hexadecimal at all\n"
+ODD_PNGS = {
+    "text under the name of a profile": png_with(chunk(b"tEXt", b"icc_profile\0text")),
+    "text under the name of XMP": png_with(chunk(b"tEXt", b"xmp\0text")),
+    "text under the name of EXIF": png_with(chunk(b"tEXt", b"exif\0text")),
+    "a raw profile that is none": png_with(chunk(b"tEXt", RAW_PROFILE)),
+    "damaged EXIF": png_with(chunk(b"eXIf", b"II*\0\xff\xff")),
+    "a text that inflates to more than Pillow takes": png_with(
+        chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(2**21)))
+    ),
+    "a wrong CRC of a comment": png_with(chunk(b"tEXt", b"Comment\0x", crc=1)),
+    "a wrong CRC of a density": png_with(chunk(b"pHYs", bytes(9), crc=1)),
+    "a cut gamma": png_with(chunk(b"gAMA", b"\0")),
+    "an unknown chunk": png_with(chunk(b"ruBb", b"\0" * 99)),
+}
+
+
+@pytest.mark.parametrize("name", ODD_PNGS)
+def test_odd_chunks_of_png(name: str, tmp_path: Path) -> None:
+    data = ODD_PNGS[name]
+    path = tmp_path / "odd.png"
+    path.write_bytes(data)
+    for source in (data, path, io.BytesIO(data)):
+        check_pixels(source)
+    try:
+        image = Image.open(path)
+        image.load()
+    except (ValueError, SyntaxError, OSError):
+        return  # Pillow does not open it
+    check_pixels(image)
+
+
+def test_what_is_left_out_of_a_png_is_named() -> None:
+    picture = check_pixels(ODD_PNGS["a text that inflates to more than Pillow takes"])
+    assert len(picture.notices) == 1
+    assert picture.notices[0].startswith("text and damaged metadata of the PNG were left out")
+    picture = check_pixels(ODD_PNGS["a cut gamma"])
+    assert picture.notices[0].startswith("all metadata of the PNG were left out")
+    picture = check_pixels(ODD_PNGS["text under the name of a profile"])
+    assert picture.icc is None
+    assert picture.notices == ("the ICC profile was left out: it cannot be read",)
+
+
+def test_damaged_pixels_of_png_are_refused() -> None:
+    data = bytearray(png_with(chunk(b"tEXt", b"Comment\0x", crc=1)))
+    data[data.index(b"IDAT") + 6] ^= 255
+    with pytest.raises(InputError, match="damaged or incomplete"):
+        picture_from(bytes(data))
+
+
+ONE_DOUBLE = struct.pack("<I", 8)
+ODD_TIFFS = {
+    "software that is a number": tiff_with(t305=(11, 1, struct.pack("<f", 1.5))),
+    "an artist that is a number": tiff_with(t315=(12, 1, ONE_DOUBLE)),
+    "a profile that is a number": tiff_with(t34675=(3, 1, b"\1\0\0\0")),
+    "an EXIF directory outside the file": tiff_with(t34665=(4, 1, b"\xff\xff\xff\x7f")),
+    "a second page outside the file": tiff_with(10**6),
+    "a second page inside the pixels": tiff_with(8),
+}
+
+
+# Pillow warns of them.
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.parametrize("name", ODD_TIFFS)
+def test_odd_tags_of_tiff(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "odd.tif"
+    path.write_bytes(ODD_TIFFS[name])
+    with Image.open(path) as image:
+        image.load()  # Pillow reads it, so this library does
+        np.testing.assert_array_equal(np.asarray(image), RGB)
+        check_pixels(image)
+    check_pixels(path)
+
+
+def test_one_unreadable_tag_leaves_the_others() -> None:
+    data = tiff_with(t305=(11, 1, struct.pack("<f", 1.5)), t271=(2, 4, b"Mak\0"))
+    picture = check_pixels(data)
+    assert picture.exif is not None
+    assert b"Mak" in picture.exif
+    assert picture.notices == ("the EXIF tag 305 was left out: its value cannot be read",)
+
+
+def test_metadata_above_the_limit_are_a_fault_of_the_input() -> None:
+    large = Picture(RGB, exif=bytes(limits.MAX_METADATA_BYTES), icc=b"x")
+    with pytest.raises(InputError, match=r"16777217 bytes of metadata.*--strip"):
+        picture_from(large)
+    assert picture_from(large, strip=True).exif is None
+
+
+def icon(*sizes: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGBA", (max(sizes),) * 2).save(buffer, "ICO", sizes=[(s, s) for s in sizes])
+    return buffer.getvalue()
+
+
+def test_icons_with_several_sizes() -> None:
+    picture = picture_from(icon(16, 32, 64))
+    assert (picture.width, picture.height) == (64, 64)
+    assert picture.notices == (
+        "the picture of 64×64 pixels was taken, of 3: a .calo file holds one image",
+    )
+    assert picture_from(icon(16)).notices == ()
+
+
+def raw_photograph(preview: int, inside: int) -> bytes:
+    """A TIFF as DNG has it: a preview, and a directory below it with another picture."""
+    buffer = io.BytesIO()
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[254] = 1
+    Image.new("RGB", (preview, preview)).save(buffer, "TIFF", tiffinfo=tags)
+    data = bytearray(buffer.getvalue())
+    below = len(data)
+    entries = [(256, 4, 1, inside), (257, 4, 1, inside)]
+    data += struct.pack("<H", 2) + b"".join(struct.pack("<HHII", *e) for e in entries) + bytes(4)
+    start = struct.unpack_from("<I", data, 4)[0]
+    count = struct.unpack_from("<H", data, start)[0]
+    old = bytes(data[start + 2 : start + 2 + 12 * count])
+    found = [old[at : at + 12] for at in range(0, len(old), 12)]
+    found.append(struct.pack("<HHII", 330, 4, 1, below))
+    found.sort(key=lambda entry: struct.unpack_from("<H", entry)[0])
+    struct.pack_into("<I", data, 4, len(data))
+    return bytes(data + struct.pack("<H", len(found)) + b"".join(found) + bytes(4))
+
+
+def test_the_preview_of_a_raw_photograph_is_not_the_picture() -> None:
+    with pytest.raises(InputError, match="256×256 pixels that Pillow does not read"):
+        picture_from(raw_photograph(16, 256))
+    picture = picture_from(raw_photograph(256, 16))  # as the levels of a pyramid lie
+    assert picture.width == 256
+    assert picture.notices == ("further pictures below the first (1) were left out",)
+
+
+DENSITY = struct.pack(">IIB", 11811, 5906, 1)  # 300 and 150 dots per inch
+GAMMA = struct.pack(">I", 100_000)
+CHROMATICITIES = struct.pack(">8I", 34570, 35850, 73470, 26530, 11500, 82600, 15660, 1800)
+PQ = bytes([9, 16, 0, 1])
+KEPT = {b"pHYs": DENSITY, b"gAMA": GAMMA, b"cHRM": CHROMATICITIES}
+
+
+def test_density_and_colour_of_png_come_back() -> None:
+    for kept in (KEPT, {b"cICP": PQ}, {b"pHYs": struct.pack(">IIB", 2, 1, 0)}):
+        data = png_with(*(chunk(kind, payload) for kind, payload in kept.items()))
+        picture = check_pixels(data)
+        assert {kind.lower() for kind in kept} == {
+            {b"gama": b"gama", b"chrm": b"chrm"}.get(kind, kind) for kind, _ in picture.ancillary
+        }
+        buffer = io.BytesIO()
+        assert save_bands(bands_of(picture), buffer, "PNG") == ()
+        for kind, payload in kept.items():
+            assert chunk(kind, payload) in buffer.getvalue()
+        assert picture_from(buffer.getvalue()).ancillary == picture.ancillary
+        assert picture_from(data, strip=True).ancillary == ()
+
+
+def test_density_and_colour_in_the_info_of_pillow() -> None:
+    with Image.open(io.BytesIO(png_with(*(chunk(k, v) for k, v in KEPT.items())))) as image:
+        theirs = image.info
+        ours = to_pil(picture_from(image)).info
+    assert ours == theirs
+    assert to_pil(picture_from(png_with(chunk(b"cICP", PQ)))).info == {"cicp": (9, 16, 0, 1)}
+
+
+@pytest.mark.parametrize("name", ["JPEG", "TIFF", "BMP"])
+def test_density_goes_into_other_formats(name: str) -> None:
+    picture = check_pixels(png_with(chunk(b"pHYs", DENSITY)))
+    buffer = io.BytesIO()
+    assert save_bands(bands_of(picture), buffer, name) == ()
+    with Image.open(buffer) as image:
+        assert [round(value) for value in image.info["dpi"]] == [300, 150]
+    assert dict(picture_from(buffer.getvalue()).ancillary).keys() == {b"phys"}
+
+
+def test_what_a_format_cannot_hold_is_named() -> None:
+    picture = check_pixels(png_with(*(chunk(k, v) for k, v in KEPT.items())))
+    notices = save_bands(bands_of(picture), io.BytesIO(), "WEBP")
+    assert [notice.split(" was")[0] for notice in notices] == [
+        "the density of the pixels",
+        "the description of the colours (gamma, primaries)",
+    ]
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [(b"sRGB", b"\0"), (b"gAMA", GAMMA), (b"cHRM", CHROMATICITIES)],
+        [(b"gAMA", struct.pack(">I", 45455))],
+        [(b"cICP", bytes([1, 13, 0, 1]))],
+    ],
+)
+def test_what_describes_srgb_is_not_kept(chunks: list[tuple[bytes, bytes]]) -> None:
+    assert check_pixels(png_with(*(chunk(*one) for one in chunks))).ancillary == ()
+
+
+def test_hdr_of_avif_is_named() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(RGB).save(buffer, "AVIF")
+    data = buffer.getvalue()
+    assert picture_from(data).ancillary == ()
+    at = data.index(b"colrnclx") + 8
+    wide = data[:at] + struct.pack(">HH", 9, 16) + data[at + 4 :]
+    assert picture_from(wide).ancillary == ((b"cicp", PQ),)
+
+
+@pytest.mark.parametrize("payload", [b"", b"\0" * 8, b"\0" * 10])
+def test_chunks_of_another_length_mean_nothing(payload: bytes) -> None:
+    picture = Picture(RGB, ancillary=((b"phys", payload), (b"gama", payload[:3])))
+    assert to_pil(picture).info == {}
+
+
+def test_iptc_is_named() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(RGB).save(buffer, "JPEG")
+    data = buffer.getvalue()
+    resource = b"Photoshop 3.0\x008BIM\x04\x04\0\0\0\0\0\x02ab"
+    segment = b"\xff\xed" + struct.pack(">H", len(resource) + 2) + resource
+    picture = picture_from(data[:2] + segment + data[2:])
+    assert picture.notices == (
+        "the IPTC metadata were left out: a .calo file holds ICC, EXIF and XMP",
+    )

@@ -1,0 +1,121 @@
+"""Whatever bytes come from, what goes wrong is an error of this library."""
+
+from __future__ import annotations
+
+import io
+import mmap
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import codec
+from bitstream import CalotypeError, InputError, NotACaloFileError, UsageError
+from codec.system.source import opened
+
+RGB = np.zeros((8, 8, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def data() -> bytes:
+    return codec.compress(RGB)
+
+
+def test_memory_maps(data: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.calo"
+    path.write_bytes(b"before" + data)
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
+        for call in (codec.verify, codec.inspect, codec.decompress):
+            view.seek(6)  # a file object is read from where it stands
+            call(view)
+
+
+@pytest.mark.parametrize("wrap", [bytes, bytearray, memoryview, io.BytesIO])
+def test_bytes_of_every_kind(wrap: Any, data: bytes) -> None:
+    assert codec.inspect(wrap(data)).width == 8
+
+
+def test_strided_views(data: bytes) -> None:
+    spread = bytearray(2 * len(data))
+    spread[::2] = data
+    assert codec.inspect(memoryview(spread)[::2]).width == 8
+    assert codec.decompress(np.frombuffer(data, np.uint8), as_="numpy").shape == (8, 8, 3)  # type: ignore[call-overload]
+
+
+class Broken(io.RawIOBase):
+    """A file object that raises, or returns, what it is told to."""
+
+    def __init__(self, outcome: Any) -> None:
+        self._outcome = outcome
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, count: int = -1) -> Any:
+        if isinstance(self._outcome, Exception):
+            raise self._outcome
+        return self._outcome
+
+
+CALLS = (codec.decompress, codec.inspect, codec.verify, codec.compress)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_faults_of_file_objects(call: Any) -> None:
+    closed = io.BytesIO()
+    closed.close()
+    for source, error, message in (
+        (Broken(OSError(5, "Input/output error")), InputError, "Input/output error"),
+        (Broken(None), InputError, "non-blocking"),
+        (closed, InputError, "closed file"),
+        (io.StringIO("abc"), UsageError, "str, expected bytes"),
+        (17, UsageError, "int"),
+    ):
+        with pytest.raises(error, match=message):
+            call(source)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_names_that_cannot_be_opened(call: Any, tmp_path: Path) -> None:
+    for name in ("a\0b", "x" * 5000, str(tmp_path), str(tmp_path / "nothing")):
+        with pytest.raises(InputError, match="cannot read"):
+            call(name)
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="a file of Linux")
+@pytest.mark.parametrize("call", CALLS)
+def test_files_that_open_and_fail_to_read(call: Any) -> None:
+    with pytest.raises(InputError):
+        call("/proc/self/mem")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a pipe of POSIX")
+def test_pipes(data: bytes) -> None:
+    end, start = os.pipe()
+    os.write(start, data)
+    os.close(start)
+    with os.fdopen(end, "rb") as pipe:
+        assert codec.verify(pipe).width == 8
+
+
+def test_a_text_file_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "text"
+    path.write_text("text")
+    with path.open() as file, pytest.raises(UsageError, match="open it with 'rb'"):
+        codec.decompress(file)  # type: ignore[call-overload]
+
+
+def test_seeking_is_kept(data: bytes) -> None:
+    with opened(io.BytesIO(data)) as fo:
+        assert fo.seekable()
+        assert fo.seek(3) == 3
+        assert fo.tell() == 3
+        assert fo.read(2) == data[3:5]
+
+
+def test_every_error_has_the_one_root() -> None:
+    assert issubclass(InputError, CalotypeError)
+    assert issubclass(NotACaloFileError, CalotypeError)
