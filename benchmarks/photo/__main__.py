@@ -8,6 +8,7 @@ from benchmarks.harness.command import main as run_room
 PARTS = {
     "rate-distortion": "curves of photo and its peers on a set of pictures, with BD-rates",
     "visual": "rate against other codecs at equal SSIMULACRA2, and at equal PSNR",
+    "equal-bytes": "MS-SSIM, Butteraugli and LPIPS beside AVIF and JPEG XL at equal bytes",
     "effort": "rate saved and time spent by higher efforts",
     "ablations": "rate saved by each part of the model",
     "realism": "error and realism with several --realism",
