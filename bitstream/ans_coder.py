@@ -60,7 +60,13 @@ class AnsCoder:
 
         A stack that has run out still gives symbols, but no longer random ones; watch ``bits``.
         """
-        return collect(self._decode, indexes, tables)
+        return collect(self.pop_run, indexes, tables)
+
+    def pop_run(self, tables: TableSet, table: int, count: int) -> Int32Array:
+        """Pop ``count`` entries of one table, int32[count].  Raises PayloadError."""
+        with payload_errors():
+            entries: Int32Array = self._coder.decode(tables.model(table), count)
+        return entries
 
     def push_rows(self, entries: Int32Array, frequencies: Int32Array) -> None:
         """Push entries int32[m], the last one first, each under a table of its own.
@@ -104,11 +110,6 @@ class AnsCoder:
             words = words.byteswap()
         data: bytes = words.tobytes()
         return data
-
-    def _decode(self, tables: TableSet, table: int, count: int) -> Int32Array:
-        with payload_errors():
-            entries: Int32Array = self._coder.decode(tables.model(table), count)
-        return entries
 
 
 def _check_rows(frequencies: Int32Array) -> None:

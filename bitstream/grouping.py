@@ -37,11 +37,8 @@ def runs(symbols: Int32Array, indexes: Int32Array, tables: TableSet) -> Iterator
     symbols, indexes: int32[n].  Raises UsageError.
     """
     check_message(symbols, indexes, tables)
-    if tables.certain.any():
-        coded = tables.coded(indexes)
-        symbols, indexes = symbols[coded], indexes[coded]
-    order, bounds = _sort(indexes)
-    grouped = symbols[order]
+    order, bounds = _sort(indexes, tables)
+    grouped = symbols.take(order)
     escaped: list[tuple[Int32Array, int]] = []
     for table, begin, end in bounds:
         values, size = grouped[begin:end], int(tables.sizes[table])
@@ -70,16 +67,8 @@ def collect(decode: Decode, indexes: Int32Array, tables: TableSet) -> Int32Array
     Raises UsageError for the indexes and PayloadError for the runs.
     """
     check_indexes(indexes, tables)
-    if not tables.certain.any():
-        return _collect(decode, indexes, tables)
-    symbols, coded = tables.minimums.take(indexes), tables.coded(indexes)
-    symbols[coded] = _collect(decode, indexes.take(coded), tables)
-    return symbols
-
-
-def _collect(decode: Decode, indexes: Int32Array, tables: TableSet) -> Int32Array:
-    order, bounds = _sort(indexes)
-    grouped = np.empty(len(indexes), dtype=np.int32)
+    order, bounds = _sort(indexes, tables)
+    grouped = np.empty(len(order), dtype=np.int32)
     escaped: list[tuple[Int64Array, int]] = []
     for table, begin, end in bounds:
         entries = decode(tables, table, end - begin)
@@ -97,20 +86,27 @@ def _collect(decode: Decode, indexes: Int32Array, tables: TableSet) -> Int32Arra
             bits = decode(_ESCAPE_TABLES, _BIT, int(chosen.sum()))
             folded[chosen] = folded[chosen] << 1 | bits
         grouped[places] = escape.unfold(folded, minimums, maximums)
-    symbols = np.empty_like(grouped)
+    if len(order) == len(indexes):
+        symbols = np.empty(len(indexes), dtype=np.int32)
+    elif tables.minimums[tables.certain].any():
+        symbols = tables.minimums.take(indexes)
+    else:
+        symbols = np.zeros(len(indexes), dtype=np.int32)
     symbols[order] = grouped
     return symbols
 
 
-def _sort(indexes: Int32Array) -> tuple[Int64Array, list[tuple[int, int, int]]]:
-    """Return the sorting permutation and ``(table, begin, end)`` for each table in use."""
-    tables = int(indexes.max()) + 1 if indexes.size else 0
+def _sort(indexes: Int32Array, tables: TableSet) -> tuple[Int64Array, list[tuple[int, int, int]]]:
+    """Return the places that are coded, in order, and ``(table, begin, end)`` of each run."""
     # A stable sort of 8- or 16-bit keys is a radix sort in NumPy, ten times as fast as for int32.
-    keys = indexes.astype(np.uint8 if tables <= 256 else np.uint16)
+    keys = indexes.astype(np.uint8 if len(tables) <= 256 else np.uint16)
+    coded = tables.coded(keys) if tables.certain.any() else None
+    if coded is not None:
+        keys = keys.take(coded)
     order = np.argsort(keys, kind="stable")
-    firsts = np.searchsorted(keys[order], np.arange(tables, dtype=keys.dtype)).tolist()
-    limits = pairwise([*firsts, len(keys)])
-    return order, [(t, begin, end) for t, (begin, end) in enumerate(limits) if end > begin]
+    ends = np.cumsum(np.bincount(keys, minlength=len(tables))).tolist()
+    bounds = [(t, begin, end) for t, (begin, end) in enumerate(pairwise([0, *ends])) if end > begin]
+    return (order if coded is None else coded.take(order)), bounds
 
 
 def _support(tables: TableSet, counts: list[tuple[int, int]]) -> tuple[Int64Array, Int64Array]:

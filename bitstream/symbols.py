@@ -12,9 +12,15 @@
 >>> decoder.get(indexes, tables)
 array([    0,     3,    -7,     1, 90000], dtype=int32)
 >>> decoder.finish()
+
+``StackEncoder`` and ``StackDecoder`` have the same methods, and another coder below.
 """
 
+import numpy as np
+
+from bitstream.ans_coder import AnsCoder
 from bitstream.arrays import Int32Array
+from bitstream.errors import PayloadError
 from bitstream.grouping import collect, runs
 from bitstream.range_coder import RangeDecoder, RangeEncoder
 from bitstream.tables import TableSet
@@ -61,3 +67,74 @@ class SymbolDecoder:
         Damage can also decode to other symbols; this is where it shows.
         """
         self._coder.finish()
+
+
+# What a stack of messages stands on: 16 bits, so that a decoder which lost its place finds out.
+_START = b"\x41\x18\x00\x00"
+_START_BITS = AnsCoder(_START).bits
+# A decoder stops soon after the end of its bytes, and not only when all that a hostile header
+# announces is decoded.
+_PIECE = 2**16
+
+
+class StackEncoder:
+    """Write messages, one after the other, into one stream of an ANS stack.
+
+    The stack gives back last what was pushed first, so that messages are kept until the end, and
+    then pushed from the last to the first. Its decoder takes half the time of a range decoder's:
+    it divides nothing, and need not encode again what it read to know that the bytes are the only
+    ones for these symbols.
+    """
+
+    def __init__(self) -> None:
+        self._messages: list[tuple[Int32Array, Int32Array, TableSet]] = []
+
+    def put(self, symbols: Int32Array, indexes: Int32Array, tables: TableSet) -> None:
+        """Append a message; see ``SymbolEncoder.put``.  What is wrong with it shows in finish."""
+        self._messages.append((symbols, indexes, tables))
+
+    def finish(self) -> bytes:
+        """Return the stack without zero bytes at the end.  Raises UsageError."""
+        stack = AnsCoder(_START)
+        for message in reversed(self._messages):
+            stack.push(*message)
+        return stack.to_bytes().rstrip(b"\0")
+
+
+class StackDecoder:
+    """Read back what a StackEncoder wrote, message by message, with the same indexes.
+
+    Raises PayloadError for bytes that no encoder writes.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        if not data or not data[-1]:
+            raise PayloadError(
+                f"{len(data)} bytes are not a stack of symbols, which ends with a byte other than "
+                "zero: the payload is damaged or cut short"
+            )
+        self._stack = AnsCoder(data + bytes(-len(data) % 4))
+
+    def get(self, indexes: Int32Array, tables: TableSet) -> Int32Array:
+        """Return the next message; see ``SymbolDecoder.get``."""
+        return collect(self._run, indexes, tables)
+
+    def _run(self, tables: TableSet, table: int, count: int) -> Int32Array:
+        pieces = []
+        for start in range(0, count, _PIECE):
+            pieces.append(self._stack.pop_run(tables, table, min(_PIECE, count - start)))
+            # A push makes the number of a stack no smaller.
+            if self._stack.bits < _START_BITS:
+                raise PayloadError(
+                    "the stack of symbols ran out: the payload is damaged, cut short, or was "
+                    "written with another model"
+                )
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+    def finish(self) -> None:
+        """Raise PayloadError unless the stack ends as it began.  Call it after the last get."""
+        if self._stack.to_bytes() != _START:
+            raise PayloadError(
+                "the stack of symbols does not end as it began: the payload is damaged, cut "
+                "short, or was written with another model"
+            )

@@ -17,8 +17,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from bitstream import escape, limits
 from bitstream._constriction import Model, model_from_frequencies
@@ -74,9 +76,13 @@ class TableSet:
         certain: BoolArray = self.frequencies[self.starts[:-1]] == TOTAL
         return certain
 
-    def coded(self, indexes: Int32Array) -> Int64Array:
+    def coded(self, indexes: npt.NDArray[np.integer[Any]]) -> Int64Array:
         """Return the places of a message that are coded: those whose table is not certain."""
-        return np.flatnonzero(~self.certain.take(indexes))
+        return np.flatnonzero(self._uncertain.take(indexes))
+
+    @cached_property
+    def _uncertain(self) -> BoolArray:
+        return ~self.certain
 
     def validate(self) -> None:
         """Check every rule.  Raises TableError with the first table that breaks one."""

@@ -72,7 +72,12 @@ def draw_bands(
         left = cells.left
         for number in numbers:
             tile = grid.tile(number)
-            known, latents = margins.add(tile, latents_of(number))
+            known, latents = margins.add(
+                tile,
+                latents_of(number),
+                right=number != numbers[-1],
+                below=numbers != rows[-1],
+            )
             right = _reach(tile.right - context, left, cells.right)
             if number == numbers[-1]:
                 right = cells.right
@@ -82,7 +87,7 @@ def draw_bands(
                 continue
             source = target.grow(context).intersect(grid.latents)
             own_rows, own_columns = source.within(known)
-            drawn = synthesize(latents[:, own_rows, own_columns].copy())
+            drawn = synthesize(np.ascontiguousarray(latents[:, own_rows, own_columns]))
             visible = target.scale(stride).intersect(wanted)
             if band is None:
                 shape = (strip.height, strip.width, drawn.shape[2])
@@ -129,18 +134,24 @@ class _Margins:
         """The next tile is the first of its row."""
         self._left = None
 
-    def add(self, tile: Window, latents: DecodedLatents) -> tuple[Window, DecodedLatents]:
-        """A window that ends with the tile, and the latents (C, h, w) under it."""
+    def add(
+        self, tile: Window, latents: DecodedLatents, *, right: bool, below: bool
+    ) -> tuple[Window, DecodedLatents]:
+        """A window that ends with the tile, and the latents (C, h, w) under it.
+
+        right, below   whether tiles there are still to come, and need the margin of this one
+        """
         block = latents
         if tile.left in self._above:
-            block = np.concatenate([self._above[tile.left], block], axis=1)
+            block = np.concatenate([self._above.pop(tile.left), block], axis=1)
         if self._left is not None:
             block = np.concatenate([self._left, block], axis=2)
         rows, columns = block.shape[1:]
         first_row, first_column = max(0, rows - self._keep), max(0, columns - self._keep)
-        # A copy, so that the block itself is not kept.
-        self._above[tile.left] = block[:, first_row:, columns - tile.width :].copy()
-        self._left = block[:, :, first_column:]
+        # Copies, so that the block itself is not kept.
+        if below:
+            self._above[tile.left] = block[:, first_row:, columns - tile.width :].copy()
+        self._left = block[:, :, first_column:].copy() if right else None
         known = Window(tile.bottom - rows, tile.right - columns, tile.bottom, tile.right)
         return known, block
 

@@ -21,7 +21,7 @@ from bitstream.arrays import (
     Uint16Array,
 )
 from bitstream.errors import PayloadError, TruncatedError, UsageError, WeightsMismatchError
-from bitstream.symbols import SymbolDecoder, SymbolEncoder
+from bitstream.symbols import StackDecoder, StackEncoder
 from bitstream.tables import PRECISION, TableSet
 from bitstream.varint import read_varint, write_varint
 from codec.coding.exact_layers import ACTIVATION_BITS
@@ -272,7 +272,7 @@ class PhotoCoder:
         Channels behind the last symbol that is not 0 are left out.
         """
         channels = self.coded_channels(tile)
-        encoder = SymbolEncoder()
+        encoder = StackEncoder()
         hyper_latents = tile.hyper_latents
         indexes = self._hyper_indexes(hyper_latents.shape, quality)
         encoder.put(hyper_latents.ravel(), indexes, self.hyper_tables)
@@ -345,7 +345,7 @@ class PhotoCoder:
     ) -> TileSymbols:
         """Parse a tile; integers all the way, so alike on every machine. Raises `PayloadError`."""
         channels, data = self._read_channels(payloads[0])
-        decoder = SymbolDecoder(data)
+        decoder = StackDecoder(data)
         shape = (self.config.hyper_channels, -(-height // 4), -(-width // 4))
         indexes = self._hyper_indexes(shape, quality)
         hyper_latents = decoder.get(indexes, self.hyper_tables).reshape(shape)

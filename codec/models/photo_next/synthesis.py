@@ -1,7 +1,7 @@
 """The decoder's last step in integers: latents and texture to pixels, alike on every machine.
 
 First the inverse transform, exact in float64: coefficients are whole numbers of 2⁻⁶ levels, the
-cosines of 2⁻¹², and no sum reaches 2⁵³. Then the network of `codec.models.photo_next.network`,
+cosines of 2⁻¹³, and no sum reaches 2⁵³. Then the network of `codec.models.photo_next.network`,
 whose activations have 8 bits (`codec.models.photo_next.quantised`). It is described here once, as
 calls of a `Backend`: ONNX Runtime computes it with kernels for 8 bits, NumPy and torch in float32,
 in which all sums are exact.
@@ -17,6 +17,7 @@ import numpy as np
 
 from bitstream.arrays import (
     Array,
+    BoolArray,
     Float32Array,
     Float64Array,
     Int8Array,
@@ -52,10 +53,10 @@ _LIMITS = {
     "gain": GAIN_LIMIT,
     "shift": SHIFT_LIMIT,
 }
-_BASIS_BITS = 12
+_BASIS_BITS = 13
 _LARGEST_COEFFICIENT = 2.0**20  # no picture has more than 2¹⁹
 _LARGEST_LEVEL = 2.0**14 - 1  # 256 levels, beyond which pixels are clipped whatever is added
-_BAND_COLUMNS = 256  # of blocks that are transformed at once, so that they stay in the cache
+_BAND_COLUMNS = 128  # of blocks that are transformed at once, so that they stay in the cache
 _MANTISSA_BITS = 14
 
 Value = TypeVar("Value")
@@ -244,55 +245,58 @@ def _mantissas() -> Float64Array:
 
 @lru_cache(maxsize=1)
 def _bases() -> tuple[Float64Array, Float64Array]:
-    """The inverse transform of rows and colours together, (48, 48), and of columns, (16, 16)."""
+    """The inverse transform of rows, (16 places, 16 frequencies), and that of columns and colours.
+
+    The latter, (48 frequencies, 48 places), takes what it gives to units of 2⁻⁶ levels.
+    """
     space, colour = cosine_basis(LATENT_STRIDE), cosine_basis(3)
-    both = np.einsum("ui,wc->icuw", space, colour).reshape(3 * LATENT_STRIDE, -1)
+    both = np.einsum("vj,wc->vwjc", space, colour).reshape(3 * LATENT_STRIDE, -1)
     unit = 2.0**_BASIS_BITS
-    return np.rint(both * unit), np.ascontiguousarray(np.rint(space * unit).T)
+    return np.ascontiguousarray(np.rint(space * unit).T), np.rint(both * unit) / unit**2
 
 
 @lru_cache(maxsize=1)
 def _places() -> Int64Array:
-    """The latent channel at each place (row frequency, colour, column frequency): (768,)."""
+    """The latent channel at each place: (48 frequencies of columns and colours, 16 of rows)."""
     channels = np.empty(COEFFICIENTS, dtype=np.int64)
     channels[channel_order()] = np.arange(COEFFICIENTS)
-    places: Int64Array = channels.reshape(16, 16, 3).transpose(0, 2, 1).ravel()
+    places: Int64Array = channels.reshape(16, 48).T
     return places
 
 
 def inverse_transform(latents: Int32Array, steps: Float64Array) -> Int16Array:
     """Latents (768, h, w) in 2⁻¹⁰ quantiser steps to levels in units of 2⁻⁶: (16·h, 16·w, 3).
 
-    Levels are centred on 127.5, and kept within ±256. Exact, whatever order sums are taken in.
+    Coefficients and levels are rounded to whole units, halves to even. Levels are centred on 127.5,
+    and kept within ±256. Exact, whatever order sums are taken in.
     """
     _, height, width = latents.shape
-    rows, columns = _bases()
-    image = np.empty((height, 16, width, 16, 3), dtype=np.int16)
-    # Row frequencies of a colour that no block uses, most of the high ones, are left out.
-    not_zero = np.count_nonzero(latents.reshape(COEFFICIENTS, -1), axis=1)
-    used = not_zero[_places()].reshape(-1, 16).sum(axis=1) > 0
-    rows, order = rows[:, used], _places().reshape(-1, 16)[used].ravel()
-    scale = steps[order, None, None]
+    rows, others = _bases()
+    image = np.empty((height, 16, width, 48), dtype=np.int16)
+    # Most of the high frequencies of rows are used by no block, and nothing is computed of them.
+    used: BoolArray = np.any(latents.reshape(COEFFICIENTS, -1), axis=1)
+    counts = np.where(used[_places()], np.arange(1, 17), 0).max(axis=1)
+    groups = np.flatnonzero(counts)
+    order = _places()[np.arange(16) < counts[:, None]]
+    ends = np.cumsum(counts[groups])[:-1]
+    matrices = [np.ascontiguousarray(rows[:, :count]) for count in counts[groups]]
+    others, scale = others[groups], steps[order, None, None]
     band = max(1, _BAND_COLUMNS // width)
+    sums = np.empty((len(groups), 16, band * width))
     for top in range(0, height, band):
         values = latents[order, top : top + band] * scale
-        _round(values)
+        np.rint(values, out=values)
         np.clip(values, -_LARGEST_COEFFICIENT, _LARGEST_COEFFICIENT, out=values)
         count = values.shape[1] * width
-        sums = rows @ values.reshape(-1, 16 * count)
-        pixels = columns @ sums.reshape(48, 16, count)
-        pixels *= 2.0 ** (-2 * _BASIS_BITS)
-        _round(pixels)
+        parts = np.split(values.reshape(-1, count), ends) if len(groups) else []
+        for matrix, part, into in zip(matrices, parts, sums, strict=True):
+            np.matmul(matrix, part, out=into[:, :count])
+        pixels = sums[:, :, :count].reshape(len(groups), 16 * count).T @ others
         np.clip(pixels, -_LARGEST_LEVEL, _LARGEST_LEVEL, out=pixels)
-        blocks = pixels.reshape(16, 3, 16, -1, width)
-        image[top : top + band] = blocks.transpose(3, 0, 4, 2, 1)
+        np.rint(pixels, out=pixels)
+        lines = pixels.reshape(16, -1, width, 48)
+        image[top : top + band] = lines.swapaxes(0, 1)
     return image.reshape(16 * height, 16 * width, 3)
-
-
-def _round(values: Float64Array) -> None:
-    """To the nearest integer, halves up, in place."""
-    values += 0.5
-    np.floor(values, out=values)
 
 
 def seen_pixels(image: Int16Array) -> Uint8Array:
