@@ -263,7 +263,7 @@ class PhotoCoder:
         """Code latents (768, h, w), float32 in quantiser steps, but no channels at the end that
         cost more than they bring.
         """
-        tile = self.symbols(latents, quality)
+        tile = self.symbols(latents, quality, channels=self.channels_in_use(latents))
         return self.encode_symbols(tile.first(self.useful_channels(tile, latents)), quality)
 
     def encode_symbols(self, tile: TileSymbols, quality: float) -> tuple[bytes, ...]:
@@ -317,13 +317,17 @@ class PhotoCoder:
 
     def _losses(self, part: CodedPart, latents: Float32Array) -> Float64Array:
         """What each channel of a part loses without its symbols, in squared steps: float64 (c,)."""
-        used = np.nonzero(part.symbols)
-        symbols, tables, means = (a[used] for a in (part.symbols, part.indexes, part.means))
+        used = np.flatnonzero(part.symbols)
+        symbols, tables, means = (
+            np.ascontiguousarray(array).ravel()[used]
+            for array in (part.symbols, part.indexes, part.means)
+        )
         saved_bits = self._bits(symbols, tables) - self._bits(np.zeros_like(symbols), tables)
-        around = residuals(latents[used], means).astype(np.float64)
+        around = residuals(latents.ravel()[used], means).astype(np.float64)
         values = around + means * 2.0**-ACTIVATION_BITS
         losses = values**2 - (around - symbols) ** 2 - ERROR_PER_BIT * saved_bits
-        by_channel = np.bincount(used[0], weights=losses, minlength=len(part.symbols))
+        channels = used // part.symbols.shape[1]
+        by_channel = np.bincount(channels, weights=losses, minlength=len(part.symbols))
         return by_channel.astype(np.float64)
 
     def _bits(self, symbols: Int32Array, tables: Int32Array) -> Float64Array:
@@ -378,11 +382,13 @@ class PhotoCoder:
         latents: Float32Array,
         quality: float,
         *,
+        channels: int | None = None,
         hyper_latents: Int32Array | None = None,
         choose: Choose | None = None,
     ) -> TileSymbols:
-        """Quantise the latents of a tile (768, h, w), all channels.
+        """Quantise the latents of a tile (768, h, w).
 
+        channels       the first ones alone; None for all
         hyper_latents  int32 (Z, ⌈h/4⌉, ⌈w/4⌉) to code instead of those of the network
         choose         takes the place of rounding: the symbols int32 (c, n) of residuals y − μ,
                        float32 (c, n), the tables that they are coded with, int32 (c, n), and their
@@ -400,7 +406,14 @@ class PhotoCoder:
             # Certain tables are of zero alone (`_check_tables`).
             return symbols * ~self.latent_tables.certain[part.indexes]
 
-        return self._code(hyper_latents, latents.shape[1:], quality, COEFFICIENTS, code)
+        count = COEFFICIENTS if channels is None else channels
+        return self._code(hyper_latents, latents.shape[1:], quality, count, code)
+
+    def channels_in_use(self, latents: Float32Array) -> int:
+        """Behind these all latents of a tile (768, h, w) have the mean 0, and round to it."""
+        start = self.config.corrected
+        used = np.flatnonzero((np.abs(latents[start:]) > 0.5).any(axis=(1, 2)))
+        return start + (int(used[-1]) + 1 if used.size else 0)
 
     def searches(self, effort: int) -> bool:
         """Whether an effort takes longer than one pass. See `codec.models.base.SearchingModel`."""

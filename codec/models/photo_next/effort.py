@@ -90,7 +90,10 @@ def optimised(
     def choose(residuals: Float32Array, indexes: Int32Array, channels: slice) -> Int32Array:
         return cheaper_symbols(residuals, indexes, coder.latent_tables, curvature)
 
-    tile = coder.symbols(latents, quality, hyper_latents=hyper_latents, choose=choose)
+    channels = coder.channels_in_use(latents)
+    tile = coder.symbols(
+        latents, quality, channels=channels, hyper_latents=hyper_latents, choose=choose
+    )
     return tile.first(coder.useful_channels(tile, latents))
 
 

@@ -12,7 +12,7 @@ from bitstream.arrays import Array, Float32Array, Uint8Array, Uint16Array
 from codec.models.photo_next.config import COEFFICIENTS, LATENT_STRIDE, PhotoConfig
 from codec.models.photo_next.onnx_backend import session
 from codec.models.photo_next.onnx_writer import Graph
-from codec.models.photo_next.transform import filters
+from codec.models.photo_next.transform import channel_order, cosine_basis
 
 
 class OnnxEncoder:
@@ -42,7 +42,7 @@ class OnnxEncoder:
         gain = np.exp(self._vector("log_gain", hundredths, tune))
         feeds: dict[str, Array] = {"gain": gain[None, :, None, None]}
         for size in (8, LATENT_STRIDE):
-            feeds[f"pixels_{size}"] = pixels.reshape(height // size, size, width // size, size, 3)
+            feeds[f"pixels_{size}"] = pixels.reshape(height // size, size, width // size, -1)
         kind = pixels.dtype.name
         if kind not in self._analyses:
             self._analyses[kind] = self._analysis(kind, int(np.iinfo(pixels.dtype).max))
@@ -86,19 +86,13 @@ class OnnxEncoder:
         """The analysis of pixels of a type, whose largest number is `white`."""
         graph, config = Graph(), self.config
         # Pixels come as whole numbers, and the networks take them as x / white − 1/2.
-        coefficients = filters()
-        matrix = np.ascontiguousarray(coefficients.T / white).astype(np.float32)
-        offset = (-0.5 * coefficients.sum(axis=1)).astype(np.float32)
-        blocks = _blocks(graph, kind, LATENT_STRIDE)
-        linear = graph.node("MatMul", [blocks, graph.weight(matrix)])
-        linear = graph.node("Add", [linear, graph.constant(offset)])
-        linear = _channels_first(graph, linear)
+        linear = _transform(graph, _blocks(graph, kind, LATENT_STRIDE, white), white)
 
         stem = self._values("analysis.stem.weight")
         # Of a block the places come first and the channels last, of torch the other way round.
         places = stem.reshape(-1, 3, 64).swapaxes(1, 2).reshape(stem.shape)
-        bias = self._values("analysis.stem.bias") - 0.5 * stem.sum(axis=(1, 2, 3))
-        pixels = _channels_first(graph, _blocks(graph, kind, 8))
+        pixels = _channels_first(graph, _blocks(graph, kind, 8, white))
+        bias = self._values("analysis.stem.bias")
         features = _convolution(graph, pixels, places / white, bias)
         features = self._stage(graph, "analysis.stage_8", config.encoder_blocks_8, features)
         features = self._down(graph, "analysis.down", features)
@@ -153,19 +147,39 @@ class OnnxEncoder:
         return _convolution(graph, features, places, self._values(f"{name}.bias"))
 
 
-def _blocks(graph: Graph, kind: str, size: int) -> str:
-    """The pixels of blocks as float32 (h, w, size² · 3) of whole numbers."""
-    shape: list[int | str] = [f"height_{size}", size, f"width_{size}", size, 3]
+def _blocks(graph: Graph, kind: str, size: int, white: int) -> str:
+    """The pixels of blocks, less half of white: float32 (h, size, w, size · 3)."""
+    shape: list[int | str] = [f"height_{size}", size, f"width_{size}", 3 * size]
     blocks = graph.input(f"pixels_{size}", kind, shape)
-    blocks = graph.node("Transpose", [blocks], attributes={"perm": (0, 2, 1, 3, 4)})
-    merged = graph.constant(np.array([0, 0, 3 * size**2], np.int64))
-    return graph.node("Cast", [graph.node("Reshape", [blocks, merged])], attributes={"to": 1})
+    blocks = graph.node("Cast", [blocks], attributes={"to": 1})
+    return graph.node("Sub", [blocks, graph.constant(np.array(white / 2, np.float32))])
 
 
-def _channels_first(graph: Graph, values: str) -> str:
-    """(h, w, C) to (1, C, h, w)."""
-    flat = graph.node("Transpose", [values], attributes={"perm": (2, 0, 1)})
-    return graph.node("Unsqueeze", [flat, graph.constant(np.array([0], np.int64))])
+def _transform(graph: Graph, blocks: str, white: int) -> str:
+    """The cosine transform of blocks of 16 lines (h, 16, w, 48), of pixels 0 .. `white`.
+
+    Gives (1, 768, h, w) in the order of the channels: rows first, then columns and colours.
+    """
+    space, colour = cosine_basis(LATENT_STRIDE), cosine_basis(3)
+    others = np.einsum("vj,wc->jcvw", space, colour).reshape(48, 48)
+    rows = graph.weight((space / white).astype(np.float32))
+    values = graph.node("MatMul", [rows, graph.reshaped(blocks, [0, 0, -1])])
+    values = graph.reshaped(values, [0, 0, -1, 48])
+    values = graph.node("MatMul", [values, graph.weight(others.astype(np.float32))])
+    values = graph.reshaped(values, [0, 0, 0, 48, 1])
+    values = graph.node("Transpose", [values], attributes={"perm": (4, 1, 3, 0, 2)})
+    values = graph.reshaped(values, [1, 1, COEFFICIENTS, 0, 0])
+    values = graph.node("Squeeze", [values, graph.constant(np.array([0], np.int64))])
+    order = graph.constant(channel_order())
+    return graph.node("Gather", [values, order], attributes={"axis": 1})
+
+
+def _channels_first(graph: Graph, blocks: str) -> str:
+    """Blocks (h, 8, w, 24) to their pixels as channels, (1, 192, h, w)."""
+    values = graph.reshaped(blocks, [0, 0, 0, 24, 1])
+    values = graph.node("Transpose", [values], attributes={"perm": (4, 1, 3, 0, 2)})
+    values = graph.reshaped(values, [1, 1, 192, 0, 0])
+    return graph.node("Squeeze", [values, graph.constant(np.array([0], np.int64))])
 
 
 def _convolution(graph: Graph, features: str, weight: Array, bias: Array) -> str:
