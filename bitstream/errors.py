@@ -4,7 +4,7 @@
     ├── UsageError (and ValueError)     2   an argument has an unusable value
     ├── InputError                      3   the input image cannot be read or is not supported
     ├── StreamError                     4   the compressed bytes are damaged or not ours
-    │   ├── NotACaloFileError               wrong signature
+    │   ├── NotACaloFileError           3   wrong signature: another kind of file
     │   ├── TextModeDamageError             our signature, changed by a text-mode or 7-bit transfer
     │   ├── EmptyFileError                  no bytes at all
     │   ├── UnsupportedVersionError         written by a later version of the format
@@ -65,7 +65,9 @@ class StreamError(CalotypeError):
 
 
 class NotACaloFileError(StreamError):
-    """The bytes do not begin with the signature."""
+    """The bytes do not begin with the signature: an input of another kind, not a damaged one."""
+
+    exit_code = 3
 
 
 class TextModeDamageError(StreamError):

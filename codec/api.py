@@ -205,6 +205,7 @@ def decompress_file(
     output: PathName | BinaryIO,
     *,
     format: str | None = None,  # noqa: A002 - the name that Pillow's save gives it
+    output_quality: int | None = None,
     **options: Unpack[DecompressArguments],
 ) -> tuple[str, ...]:
     """Decode a .calo file and save it as an image file; return notices.
@@ -212,10 +213,12 @@ def decompress_file(
     path      the .calo file, as ``decompress`` takes it
     output    path, whose suffix picks the format, or a binary file object
     format    Pillow's name of the format, such as "PNG"; needed for a file object
+    output_quality   1 .. 100, of JPEG, WebP and AVIF; None is 95 of JPEG and AVIF, and lossless
+              WebP
     options   those of ``decompress`` but its ``as_``
 
-    An existing output is replaced.  PNG and PPM are written to a path while the image is decoded:
-    large ones need little memory.  Raises what ``decompress`` raises, and OutputError.
+    An existing output is replaced.  PNG, PPM and TIFF are written to a path while the image is
+    decoded: large ones need little memory.  Raises what ``decompress`` raises, and OutputError.
     """
     from codec.pictures.save import format_of_suffix
 
@@ -227,11 +230,13 @@ def decompress_file(
         def write(fill: Callable[[BinaryIO], object]) -> None:
             write_atomically(target, fill, force=True)
 
-        return decompress_with(checked, path, format, write).notices
+        return decompress_with(checked, path, format, write, output_quality=output_quality).notices
     if format is None:
         raise UsageError("output is a file object and format is None: give format='PNG'")
     fo = output
-    return decompress_with(checked, path, format, lambda fill: fill(fo), whole=True).notices
+    return decompress_with(
+        checked, path, format, lambda fill: fill(fo), whole=True, output_quality=output_quality
+    ).notices
 
 
 def decompress_with(
@@ -241,21 +246,24 @@ def decompress_with(
     write: Callable[[Callable[[BinaryIO], object]], object],
     *,
     whole: bool = False,
+    output_quality: int | None = None,
 ) -> Decompression:
     """Decode a .calo file and save it, with options that are checked already.
 
     format   Pillow's name of the format
     write    called once, with a function that saves the image to a binary file object
     whole    decode everything before ``write`` is called, so that a damaged file writes nothing
+    output_quality   as ``decompress_file`` takes it
     """
     from codec.pictures.bands import bands_of
-    from codec.pictures.save import save_bands
+    from codec.pictures.save import check_output_quality, save_bands
 
+    check_output_quality(output_quality, format)
     bands = read_bands(data, options)
     notices = list(bands.notices)
     if whole:
         bands = bands_of(bands.picture())
-    write(lambda fo: notices.extend(save_bands(bands, fo, format)))
+    write(lambda fo: notices.extend(save_bands(bands, fo, format, output_quality)))
     return Decompression(
         bands.width, bands.height, bands.channels, bands.has_alpha, format, tuple(notices)
     )

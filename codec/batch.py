@@ -38,7 +38,7 @@ from codec.options import (
 from codec.results import Compression, Decompression
 from codec.system.processors import compute_threads
 from codec.system.workers import Outcome, run_each
-from codec.system.write_file import make_folder, write_atomically
+from codec.system.write_file import kind_of, make_folder, write_atomically
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -54,14 +54,16 @@ class FileResult(Generic[T]):
 
     source   as it was given
     output   the file that was or would have been written
-    result   `Compression` or `Decompression`; None where there is an error
+    result   `Compression` or `Decompression`; None where there is an error, or it was skipped
     error    None where there is a result
+    skipped  whether the output was there already, and was to be left
     """
 
     source: Path
     output: Path
     result: T | None
     error: CalotypeError | None
+    skipped: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class _Job:
     source: Path
     output: Path
     problem: CalotypeError | None
+    skipped: bool = False
 
 
 @takes_options(CompressOptions)
@@ -80,6 +83,7 @@ def compress_files(
     *,
     root: PathName | None = None,
     overwrite: bool = False,
+    skip_existing: bool = False,
     executor: Executor | None = None,
     threads: int = 1,
     **options: Unpack[CompressArguments],
@@ -90,6 +94,8 @@ def compress_files(
     folder      of the outputs; it and those below it are made
     root        a folder that holds all inputs: its folders are mirrored in the output folder
     overwrite   replace existing outputs; without it they are errors
+    skip_existing   leave out files whose output is there: one that is there is complete, so that a
+                call after an interruption goes on
     executor    any `concurrent.futures.Executor`, or an object with its submit(...).result():
                 threads, processes (start them by spawn or forkserver: torch may hang in a forked
                 one), or ``Client.get_executor()`` of dask.distributed.  None works in this thread,
@@ -109,7 +115,7 @@ def compress_files(
     """
     checked = CompressOptions(**options)
     work = partial(_compress_file, _with_absolute_checkpoint(checked), overwrite)
-    jobs = _plan(paths, folder, root, SUFFIX, overwrite)
+    jobs = _plan(paths, folder, root, SUFFIX, overwrite, skip_existing)
     return _results(jobs, work, executor, threads)
 
 
@@ -119,8 +125,10 @@ def decompress_files(
     folder: PathName,
     *,
     suffix: str = ".png",
+    output_quality: int | None = None,
     root: PathName | None = None,
     overwrite: bool = False,
+    skip_existing: bool = False,
     executor: Executor | None = None,
     threads: int = 1,
     **options: Unpack[DecompressArguments],
@@ -128,16 +136,20 @@ def decompress_files(
     """Decompress .calo files into a folder; yield one result each, in the order of ``paths``.
 
     suffix      of the outputs, such as ".png" or ".jpg": it picks their format
+    output_quality   as in `codec.decompress_file`
     options     those of `codec.decompress` but its ``as_``
 
     Everything else is as in `compress_files`.
     """
-    from codec.pictures.save import format_of_suffix
+    from codec.pictures.save import check_output_quality, format_of_suffix
 
     checked = DecompressOptions(**options)
     format_name = format_of_suffix(suffix)
-    work = partial(_decompress_file, _with_absolute_checkpoint(checked), format_name, overwrite)
-    jobs = _plan(paths, folder, root, suffix, overwrite)
+    check_output_quality(output_quality, format_name)
+    work = partial(
+        _decompress_file, _with_absolute_checkpoint(checked), format_name, output_quality, overwrite
+    )
+    jobs = _plan(paths, folder, root, suffix, overwrite, skip_existing)
     return _results(jobs, work, executor, threads)
 
 
@@ -157,7 +169,10 @@ def _plan(
     root: PathName | None,
     suffix: str,
     overwrite: bool,
+    skip_existing: bool,
 ) -> list[_Job]:
+    if overwrite and skip_existing:
+        raise UsageError("overwrite and skip_existing were given, expected only one of them")
     if isinstance(paths, (str, os.PathLike)):
         raise UsageError(f"paths {os.fspath(paths)!r} is one path, expected several: give a list")
     sources = [Path(path) for path in paths]
@@ -168,6 +183,7 @@ def _plan(
         name = _relative(source, root)
         output = Path(folder) / (name.with_suffix(suffix) if name.name else name)
         place, problem = os.path.realpath(output), None
+        skipped = skip_existing and place not in seen and kind_of(output) == "file"
         if place in places:
             problem = OutputError(f"{output} is an input: give another folder")
         elif place in seen:
@@ -175,12 +191,12 @@ def _plan(
                 f"{source} and {seen[place]} would both become {output}: give the folder that "
                 "holds both as root, or compress them into different folders"
             )
-        elif not overwrite and os.path.lexists(output):
+        elif not (overwrite or skipped) and os.path.lexists(output):
             problem = OutputError(
                 f"{output} exists: give another folder, or overwrite=True to replace it"
             )
         seen.setdefault(place, source)
-        jobs.append(_Job(source, output, problem))
+        jobs.append(_Job(source, output, problem, skipped and problem is None))
     return jobs
 
 
@@ -209,12 +225,13 @@ def _iterate(
     jobs: Sequence[_Job], work: Work[T], executor: Executor | None
 ) -> Generator[FileResult[T], None, None]:
     # Workers have working folders of their own.
-    tasks = ((_absolute(job.source), _absolute(job.output)) for job in jobs if job.problem is None)
+    is_due = [job.problem is None and not job.skipped for job in jobs]
+    due = (job for job, is_one in zip(jobs, is_due, strict=True) if is_one)
+    tasks = ((_absolute(job.source), _absolute(job.output)) for job in due)
     with closing(run_each(work, tasks, executor)) as outcomes:
-        for job in jobs:
-            outcome: Outcome[T]
-            outcome = next(outcomes) if job.problem is None else Outcome(None, job.problem)
-            yield FileResult(job.source, job.output, outcome.result, outcome.error)
+        for job, is_one in zip(jobs, is_due, strict=True):
+            outcome: Outcome[T] = next(outcomes) if is_one else Outcome(None, job.problem)
+            yield FileResult(job.source, job.output, outcome.result, outcome.error, job.skipped)
 
 
 def _on_threads(work: Work[T], threads: int | None, task: tuple[Path, Path]) -> T:
@@ -232,11 +249,19 @@ def _compress_file(
 
 
 def _decompress_file(
-    options: DecompressOptions, format_name: str, overwrite: bool, task: tuple[Path, Path]
+    options: DecompressOptions,
+    format_name: str,
+    output_quality: int | None,
+    overwrite: bool,
+    task: tuple[Path, Path],
 ) -> Decompression:
     source, output = task
     return api.decompress_with(
-        options, source, format_name, lambda fill: _write(output, fill, overwrite)
+        options,
+        source,
+        format_name,
+        lambda fill: _write(output, fill, overwrite),
+        output_quality=output_quality,
     )
 
 

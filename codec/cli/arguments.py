@@ -8,6 +8,10 @@ import typer
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, openvino or cuda.")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Files at a time.")]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Replace existing files.")]
+SkipExisting = Annotated[
+    bool,
+    typer.Option("--skip-existing", help="Leave out files whose output is there: go on."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print results as JSON.")]
 ReduceDepth = Annotated[
     bool,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from codec.cli.arguments import AsJson, Device, Force, Jobs, ReduceDepth
+from codec.cli.arguments import AsJson, Device, Force, Jobs, ReduceDepth, SkipExisting
 from codec.cli.completion import model_names
 from codec.cli.files import Job, allow_large_images, plan, read_input, write_output
 from codec.cli.progress import progress
@@ -99,6 +99,7 @@ def compress(
         bool, typer.Option("--recursive", "-r", help="Work on the images in folders.")
     ] = False,
     force: Force = False,
+    skip_existing: SkipExisting = False,
     strip: Annotated[
         bool,
         typer.Option(
@@ -137,7 +138,14 @@ def compress(
         noise_seed=parse_noise_seed(noise_seed),
         checkpoint=checkpoint,
     )
-    todo = plan(inputs, output, recursive=recursive, is_wanted=_is_image, suffix=SUFFIX)
+    todo = plan(
+        inputs,
+        output,
+        recursive=recursive,
+        is_wanted=_is_image,
+        suffix=SUFFIX,
+        known_suffixes=(SUFFIX,),
+    )
     is_piped = any(job.target is None for job in todo)
     # One file shows how far its search is, several how many are done.
     steps = 100 if len(todo) == 1 and options.effort > 1 else 0
@@ -167,6 +175,7 @@ def compress(
         work,
         result_type=Compression,
         force=force,
+        skip_existing=skip_existing,
         threads=jobs,
         what="compressing",
         summary=_summary,

@@ -1,17 +1,21 @@
 """``calotype decompress``."""
 
-from pathlib import Path
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
-from codec.cli.arguments import AsJson, Device, FileCheckpoint, Force, Jobs
+from bitstream import CalotypeError, InputError, NotACaloFileError
+from bitstream.chunks import ChunkReader
+from codec.cli.arguments import AsJson, Device, FileCheckpoint, Force, Jobs, SkipExisting
 from codec.cli.files import Job, plan, read_input, write_output
 from codec.cli.run_jobs import notice, run_jobs
 from codec.cli.values import parse_region
 from codec.results import Decompression
+from codec.system.source import opened
 
 SUFFIX = ".png"
+CALO = ".calo"
 
 
 def decompress(
@@ -56,22 +60,41 @@ def decompress(
     region: Annotated[
         str | None, typer.Option("--region", metavar="X,Y,W,H", help="Decode only this part.")
     ] = None,
+    format_: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="png|jpg|webp|avif|tif|...",
+            help="Format of the outputs: a suffix without its dot; png by default, or as -o says.",
+        ),
+    ] = None,
+    output_quality: Annotated[
+        int | None,
+        typer.Option(
+            "--output-quality",
+            metavar="1..100",
+            help="Of jpg and avif (95 by default) and webp (lossless by default).",
+        ),
+    ] = None,
     device: Device = "auto",
     jobs: Jobs = 1,
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Work on the .calo files in folders.")
     ] = False,
     force: Force = False,
+    skip_existing: SkipExisting = False,
     as_json: AsJson = False,
 ) -> None:
     """Decompress .calo files to images.
 
-    photo.calo becomes photo.png beside it; -o photo.jpg picks another format by its suffix.
+    photo.calo becomes photo.png beside it; -o photo.jpg picks another format by its suffix, and
+    --format jpg does so for many files.
 
     Example: calotype decompress -o photo.jpg photo.calo
     """
     from codec import api
     from codec.options import DecompressOptions
+    from codec.pictures.save import check_output_quality, format_of_suffix, known_suffixes
 
     options = DecompressOptions(
         region=None if region is None else parse_region(region),
@@ -82,14 +105,25 @@ def decompress(
         device=device,
         checkpoint=checkpoint,
     )
-    todo = plan(
-        inputs,
-        output,
-        recursive=recursive,
-        is_wanted=lambda path: path.suffix.lower() == ".calo",
-        suffix=SUFFIX,
-    )
-    formats = {job: _format_of(job.target) for job in todo}
+    suffix = SUFFIX if format_ is None else f".{format_.lower().removeprefix('.')}"
+    chosen = format_of_suffix(suffix)
+    todo = [
+        _checked(job)
+        for job in plan(
+            inputs,
+            output,
+            recursive=recursive,
+            is_wanted=lambda path: path.suffix.lower() == CALO,
+            suffix=suffix,
+            known_suffixes=known_suffixes(),
+        )
+    ]
+    formats = {
+        job: chosen if format_ or job.target is None else format_of_suffix(job.target.suffix)
+        for job in todo
+    }
+    for name in set(formats.values()):
+        check_output_quality(output_quality, name)
 
     def work(job: Job) -> Decompression:
         done = api.decompress_with(
@@ -99,6 +133,7 @@ def decompress(
             lambda fill: write_output(job, fill, force=force),
             # A damaged file must not send half an image down a pipe.
             whole=job.target is None,
+            output_quality=output_quality,
         )
         notice(job.name, done.notices)
         return done
@@ -108,6 +143,7 @@ def decompress(
         work,
         result_type=Decompression,
         force=force,
+        skip_existing=skip_existing,
         threads=jobs,
         what="decompressing",
         summary=lambda done: f"{done.width}×{done.height}  {done.format}",
@@ -115,7 +151,18 @@ def decompress(
     )
 
 
-def _format_of(target: Path | None) -> str:
-    from codec.pictures.save import format_of_suffix
-
-    return "PNG" if target is None else format_of_suffix(target.suffix)
+def _checked(job: Job) -> Job:
+    """The job, with its problem if its input is of another kind, whose output may be the input."""
+    if job.source is None or job.problem is not None or job.source.suffix.lower() == CALO:
+        return job
+    try:
+        with opened(job.source) as fo:
+            ChunkReader(fo)
+    except NotACaloFileError as error:
+        hint = "calotype compress makes one of an image"
+        return replace(job, problem=NotACaloFileError(f"{job.name}: {error}; {hint}"))
+    except InputError as error:
+        return replace(job, problem=error)
+    except CalotypeError:
+        pass  # said when its turn comes
+    return job

@@ -3,7 +3,7 @@
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -56,6 +56,7 @@ def plan(
     recursive: bool,
     is_wanted: Callable[[Path], bool],
     suffix: str,
+    known_suffixes: Container[str] = (),
 ) -> list[Job]:
     """Return one job for each input file.
 
@@ -64,8 +65,10 @@ def plan(
                 beside each input
     is_wanted   which files of a folder are taken
     suffix      of the outputs
+    known_suffixes   an output with one of them is a file: several inputs do not go into it
 
-    Folders below an input folder are mirrored in the output folder.  Links to folders are not
+    Folders below an input folder are mirrored in the output folder; so are those below the common
+    folder of all inputs where names of several inputs are the same.  Links to folders are not
     followed, so that a loop of links ends.  Raises UsageError.
     """
     found = [one for name in inputs for one in _expand(name, recursive, is_wanted)]
@@ -93,8 +96,33 @@ def plan(
         return [Job(found[0].source, target, found[0].problem)]
     if kind in ("file", "device"):
         raise UsageError(f"several inputs, but the output {target} is a file, expected a folder")
+    is_named_as_file = kind == "nothing" and not output.endswith(("/", "\\"))
+    if is_named_as_file and target.suffix.lower() in known_suffixes:
+        raise UsageError(
+            f"several inputs, but the output {target} has the name of a file, expected a folder: "
+            f"give -o {target.with_suffix('')}, or -o {output}/ if you mean it"
+        )
+    names = [_with_suffix(one.relative, suffix) for one in found]
+    if len(set(names)) < len(names):
+        names = [_with_suffix(relative, suffix) for relative in _below_common_folder(found)]
     return [
-        Job(one.source, target / _with_suffix(one.relative, suffix), one.problem) for one in found
+        Job(one.source, target / name, one.problem) for one, name in zip(found, names, strict=True)
+    ]
+
+
+def _below_common_folder(found: Sequence[_Found]) -> list[Path]:
+    """The paths of inputs relative to the folder that holds them all, if there is one."""
+    places = [
+        None if one.source is None else Path(os.path.abspath(one.source))  # noqa: PTH100 - as links
+        for one in found
+    ]
+    try:
+        root = os.path.commonpath([place.parent for place in places if place is not None])
+    except ValueError:  # on several drives
+        return [one.relative for one in found]
+    return [
+        one.relative if place is None else place.relative_to(root)
+        for one, place in zip(found, places, strict=True)
     ]
 
 

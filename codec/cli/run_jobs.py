@@ -18,6 +18,7 @@ from codec.cli.progress import progress
 from codec.cli.terminal import one_line, print_error, print_notice
 from codec.system.processors import compute_threads, thread_count
 from codec.system.workers import Outcome, run_each
+from codec.system.write_file import kind_of
 
 T = TypeVar("T")
 
@@ -69,6 +70,7 @@ def run_jobs(
     *,
     result_type: type[T],
     force: bool,
+    skip_existing: bool,
     threads: int,
     what: str,
     summary: Callable[[T], str],
@@ -78,6 +80,7 @@ def run_jobs(
 
     result_type   dataclass that ``work`` returns: its fields are keys of the JSON output
     force         replace existing outputs
+    skip_existing leave out jobs whose output is a file; one that is there is complete
     threads       how many jobs at a time
     what          for the progress bar, such as "compressing"
     summary       the end of the line that is printed about a result
@@ -86,7 +89,15 @@ def run_jobs(
     is_piped = any(job.target is None for job in jobs)
     if as_json and is_piped:
         raise UsageError("--json and the output cannot share standard output: give -o")
-    problems = check_targets(jobs, force=force)
+    if force and skip_existing:
+        raise UsageError("--force and --skip-existing were given, expected only one of them")
+    checked = list(zip(jobs, check_targets(jobs, force=force or skip_existing), strict=True))
+    skipped = [job for job, problem in checked if skip_existing and not problem and _is_done(job)]
+    if skipped and not as_json:
+        typer.echo(f"calotype: {len(skipped)} of {len(jobs)} files are there already", err=True)
+    left_out = set(skipped)
+    checked = [pair for pair in checked if pair[0] not in left_out]
+    jobs, problems = [job for job, _ in checked], [problem for _, problem in checked]
 
     def attempt(number: int) -> T:
         problem = problems[number]
@@ -105,8 +116,12 @@ def run_jobs(
     if as_json:
         pairs = zip(jobs, outcomes, strict=True)
         records = [as_record(j.name, o, result_type, output=j.output_name) for j, o in pairs]
-        print_json({"files": records})
-    end(outcomes)
+        print_json({"files": records, "skipped": [job.name for job in skipped]})
+    end(outcomes, len(jobs) + len(skipped))
+
+
+def _is_done(job: Job) -> bool:
+    return job.target is not None and kind_of(job.target) == "file"
 
 
 def _sharing_cores(work: Callable[[int], T], workers: int) -> Callable[[int], T]:
@@ -120,14 +135,18 @@ def _sharing_cores(work: Callable[[int], T], workers: int) -> Callable[[int], T]
     return attempt
 
 
-def end(outcomes: Sequence[Outcome[Any]]) -> None:
-    """Leave the command with the exit code of a single error, or 1 if some of several failed."""
+def end(outcomes: Sequence[Outcome[Any]], files: int | None = None) -> None:
+    """Leave the command with the exit code of a single error, or 1 if some of several failed.
+
+    files   how many there were, with those that were left out; None for as many as outcomes
+    """
+    files = len(outcomes) if files is None else files
     failed = [outcome.error for outcome in outcomes if outcome.error is not None]
     if not failed:
         return
-    if len(outcomes) == 1:
+    if files == 1:
         raise typer.Exit(failed[0].exit_code)
-    typer.echo(f"calotype: {len(failed)} of {len(outcomes)} files failed", err=True)
+    typer.echo(f"calotype: {len(failed)} of {files} files failed", err=True)
     raise typer.Exit(1)
 
 

@@ -84,6 +84,9 @@ _FORMATS = {
 }
 
 
+_WITH_QUALITY = ("JPEG", "WEBP", "AVIF")
+
+
 def format_of_suffix(suffix: str) -> str:
     """Return Pillow's name of the format for a suffix such as ``.png``; raises UsageError."""
     for name, entry in _FORMATS.items():
@@ -93,8 +96,33 @@ def format_of_suffix(suffix: str) -> str:
     raise UsageError(f"an output with the suffix {suffix!r}, expected one of {known}")
 
 
-def save_bands(bands: Bands, fo: BinaryIO, format: str) -> tuple[str, ...]:  # noqa: A002
+def known_suffixes() -> frozenset[str]:
+    """Return all suffixes that `format_of_suffix` knows."""
+    return frozenset(suffix for entry in _FORMATS.values() for suffix in entry.suffixes)
+
+
+def check_output_quality(quality: object, format: str) -> None:  # noqa: A002
+    """Raise UsageError unless it is None or 1 .. 100, of a format that has a quality."""
+    if quality is None:
+        return
+    if not isinstance(quality, (int, np.integer)) or not 1 <= quality <= 100:
+        raise UsageError(f"output quality {quality!r} was given, expected an integer, 1 .. 100")
+    if format not in _WITH_QUALITY:
+        raise UsageError(
+            f"an output quality was given for {format}, which is lossless: leave it out, or choose "
+            ".jpg, .webp or .avif"
+        )
+
+
+def save_bands(
+    bands: Bands,
+    fo: BinaryIO,
+    format: str,  # noqa: A002
+    quality: int | None = None,
+) -> tuple[str, ...]:
     """Save a picture in Pillow's format of that name; return notices on what was left out.
+
+    quality   1 .. 100, of JPEG, WebP and AVIF; None is 95 of JPEG and AVIF, and lossless WebP
 
     Of bit depths 10 and 12 PNG holds the values and the depth, PPM as well, and TIFF those values
     spread over 16 bits.
@@ -107,6 +135,7 @@ def save_bands(bands: Bands, fo: BinaryIO, format: str) -> tuple[str, ...]:  # n
     entry = _FORMATS.get(format)
     if entry is None:
         raise UsageError(f"format {format!r} was given, expected one of {', '.join(_FORMATS)}")
+    check_output_quality(quality, format)
     if bands.has_alpha and not entry.alpha:
         others = ".png, .webp, .tiff or .avif" if bands.bit_depth <= 8 else ".png or .tiff"
         raise UsageError(
@@ -131,7 +160,10 @@ def save_bands(bands: Bands, fo: BinaryIO, format: str) -> tuple[str, ...]:  # n
     elif format == "TIFF":
         write_tiff(fo, bands)
     else:
-        _save_by_pillow(_to_image(bands), fo, format, {**entry.options, **metadata})
+        options = {**entry.options, **metadata}
+        if quality is not None:
+            options |= {"quality": quality, "lossless": False}
+        _save_by_pillow(_to_image(bands), fo, format, options)
     return notices
 
 

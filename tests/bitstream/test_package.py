@@ -41,6 +41,7 @@ def test_exit_codes() -> None:
         bitstream.UsageError: 2,
         bitstream.InputError: 3,
         bitstream.StreamError: 4,
+        bitstream.NotACaloFileError: 3,  # an input of another kind, and not a damaged file
         bitstream.ModelError: 5,
         bitstream.OutputError: 6,
     }

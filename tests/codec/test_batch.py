@@ -275,3 +275,32 @@ def test_threads_of_torch_are_put_back() -> None:
     thread.start()
     thread.join()
     assert later == [before]
+
+
+def test_a_call_after_an_interruption_goes_on(folder: Path) -> None:
+    paths = ["photos/a.png", "photos/b.png"]
+    results = compress_files(paths, "packed")
+    next(results)
+    results.close()
+    first, second = compress_files(paths, "packed", skip_existing=True)
+    assert (first.result, first.error, first.skipped) == (None, None, True)
+    assert (second.error, second.skipped) == (None, False)
+    assert second.output.read_bytes() == codec.compress("photos/b.png")
+    # One that has no output of its own has not been skipped.
+    same = compress_files(["photos/a.png", "photos/sub/a.png"], "packed", skip_existing=True)
+    assert [one.skipped for one in same] == [True, False]
+    with pytest.raises(UsageError, match="overwrite and skip_existing"):
+        compress_files(paths, "packed", skip_existing=True, overwrite=True)
+
+
+def test_quality_of_outputs(folder: Path) -> None:
+    list(compress_files(["photos/a.png"], "packed"))
+    sizes = []
+    for quality in (20, 90):
+        (done,) = decompress_files(
+            ["packed/a.calo"], f"q{quality}", suffix=".jpg", output_quality=quality
+        )
+        sizes.append(done.output.stat().st_size)
+    assert sizes[0] < sizes[1]
+    with pytest.raises(UsageError, match="PNG, which is lossless"):
+        decompress_files(["packed/a.calo"], "q", output_quality=50)

@@ -208,3 +208,107 @@ def test_damaged_files_stop_no_other(folder: Path, jobs: str) -> None:
             assert error.startswith(f"calotype: error: coded/{name}.calo: ")
         assert len(result.stdout.splitlines()) == 2
     assert names(Path("back")) == ["a.png", "c.png"]
+
+
+def test_a_rerun_goes_on_where_the_first_was_stopped(folder: Path) -> None:
+    run("compress", "-r", ".", "-o", "out")
+    whole = {path: path.read_bytes() for path in Path("out").rglob("*.calo")}
+    first, *others = whole
+    first.unlink()
+    old = {path: path.stat().st_mtime_ns for path in others}
+    result = run("compress", "-r", ".", "-o", "out", "--skip-existing", "-j", "2")
+    assert result.stderr == f"calotype: {len(others)} of {len(whole)} files are there already\n"
+    assert result.stdout.count("\n") == 1
+    assert {path: path.read_bytes() for path in Path("out").rglob("*.calo")} == whole
+    assert {path: path.stat().st_mtime_ns for path in others} == old
+    records = json.loads(
+        run("compress", "-r", ".", "-o", "out", "--skip-existing", "--json").stdout
+    )
+    assert records["files"] == []
+    assert len(records["skipped"]) == len(whole)
+    run("compress", "-r", ".", "-o", "out", "--skip-existing", "-f", code=2)
+
+
+def test_skipping_hides_no_error(folder: Path) -> None:
+    Image.open("a.png").save("a.webp")
+    for more in ((), ("--skip-existing",)):
+        result = run("compress", "a.png", "a.webp", *more, code=1)
+        assert "would both become a.calo" in result.stderr
+
+
+def test_one_name_in_several_folders_is_mirrored(folder: Path) -> None:
+    for place in ("a", "b/c"):
+        Path(place).mkdir(parents=True)
+        Image.open("a.png").save(f"{place}/same.png")
+    run("compress", "a/same.png", "b/c/same.png", "-o", "out")
+    assert names(Path("out")) == ["a/same.calo", "b/c/same.calo"]
+    run("compress", "-r", "a", "b/c", "-o", "two")
+    assert names(Path("two")) == ["a/same.calo", "b/c/same.calo"]
+    run("decompress", "-r", "two/a", "two/b", "-o", "back")
+    assert names(Path("back")) == ["c/same.png", "same.png"]  # no two names are the same
+
+
+def test_formats_and_qualities_of_many_outputs(folder: Path) -> None:
+    run("compress", "-r", ".", "-o", "out")
+    for name, format_name in (
+        ("jpg", "JPEG"),
+        (".WebP", "WEBP"),
+        ("avif", "AVIF"),
+        ("tif", "TIFF"),
+    ):
+        run("decompress", "-r", "out", "-o", name, "--format", name)
+        written = [path for path in Path(name).rglob("*") if path.is_file()]
+        assert len(written) == len(list(Path("out").rglob("*.calo")))
+        for path in written:
+            with Image.open(path) as image:
+                assert image.format == format_name
+    sizes = []
+    for quality in (10, 60, 95):
+        run(
+            "decompress",
+            "-r",
+            "out",
+            "-o",
+            "q",
+            "--format",
+            "jpg",
+            "-f",
+            "--output-quality",
+            quality,
+        )
+        sizes.append(sum(path.stat().st_size for path in Path("q").rglob("*.jpg")))
+    assert sizes[0] < sizes[1] < sizes[2]
+    assert sizes[2] == sum(path.stat().st_size for path in Path("jpg").rglob("*.jpg"))
+    message = run("decompress", "-r", "out", "-o", "p", "--output-quality", 50, code=2).stderr
+    assert "PNG, which is lossless" in message
+    run("decompress", "-r", "out", "-o", "p", "--format", "jpg", "--output-quality", 0, code=2)
+    message = run("decompress", "-r", "out", "-o", "p", "--format", "gif", code=2).stderr
+    assert "expected one of .png .jpg" in message
+
+
+def test_a_format_goes_before_the_suffix(folder: Path) -> None:
+    run("compress", "a.png", "-o", "x.calo")
+    run("decompress", "x.calo", "--format", "webp", "-o", "y.bin")
+    with Image.open("y.bin") as image:
+        assert image.format == "WEBP"
+    run("decompress", "x.calo", "--format", "webp")
+    assert Path("x.webp").read_bytes() == Path("y.bin").read_bytes()
+
+
+def test_the_name_of_a_file_is_no_folder_for_several(folder: Path) -> None:
+    message = run("compress", "-r", ".", "-o", "all.calo", code=2).stderr
+    assert "has the name of a file, expected a folder: give -o all," in message
+    run("compress", "-r", ".", "-o", "all.calo/")
+    run("decompress", "-r", "all.calo", "-o", "all.jpg", code=2)
+    Path("all.jpg").mkdir()
+    run("decompress", "-r", "all.calo", "-o", "all.jpg")
+
+
+def test_an_image_is_no_calo_file(folder: Path) -> None:
+    for more in ((), ("-f",), ("-o", "x.png")):
+        message = run("decompress", "a.png", *more, code=3).stderr
+        assert "a.png: the file begins with" in message
+        assert "it is not a .calo file; calotype compress makes one of an image" in message
+    for command in ("inspect", "verify"):
+        assert "it is not a .calo file" in run(command, "a.png", code=3).stderr
+    run("decompress", "gone.png", code=3)
