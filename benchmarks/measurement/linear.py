@@ -1,12 +1,15 @@
 """How near the annealed curve comes to the closed form on linear-Gaussian decoders.
 
-    gap       worst of L̂(β) − L(β) over 40 β, on fresh random decoders, for several settings
+    gap       worst of L̂(β) − L(β) over 40 β, on fresh random decoders, for several settings of
+              the annealing from the prior
+    bridge    the same for the reference that is chosen at each β, and the cost of both
     coverage  how often the 95 % intervals hold the population's exact rate at their β
+    bridge-coverage   the same from local references
     speed     decoder gradients, all rounds counted, that the published method needs for the worst
               gap that ours reaches with few; on linear decoders, and on a trained VAE if one is
               given, where the lowest L̂ stands for the truth
 
-    python -m benchmarks.measurement linear [--parts gap coverage speed] [--vae FILE --data MNIST]
+    python -m benchmarks.measurement linear [--parts gap bridge …] [--vae FILE --data MNIST]
 
 Parts that are not run keep what the result file holds of them.
 """
@@ -40,6 +43,9 @@ from codec.rate_distortion.model_curve import RDCurve
 SCHEMA, RESULT = "calotype.rate_distortion_linear/1", "rate_distortion_linear.json"
 BETAS = tuple(float(beta) for beta in np.geomspace(0.1, 3000, 40))
 POINTS, CHAINS, NOISE_VARIANCE = 20, 20, 0.01
+PRODUCT_COST = 0.5
+"""Gradients that a Jacobian-vector product costs: it goes forward only."""
+
 FIRST_INSTANCE = 100
 """Seeds below were used while the method was made; the figures come from fresh ones."""
 
@@ -80,13 +86,14 @@ def curve_of(
     *,
     temperatures: int,
     seed: int,
+    betas: Sequence[float] = BETAS,
     **options: Any,
 ) -> RDCurve:
     return rd_curve(
         LinearDecoder(model.weight),
         StandardNormal(model.dim),
         images,
-        betas=BETAS,
+        betas=betas,
         temperatures=temperatures,
         chains=CHAINS,
         seed=seed,
@@ -101,16 +108,22 @@ def gap_of(
     return np.subtract(log_partition, exact)
 
 
-def gap_row(dim: int, temperatures: int, instances: int, **options: Any) -> dict[str, Any]:
-    gaps, gradients, direct, certified = [], [], [], []
+def gap_row(
+    dim: int, temperatures: int, instances: int, *, reference: str = "prior", **options: Any
+) -> dict[str, Any]:
+    gaps, gradients, products, direct, certified = [], [], [], [], []
+    local = 0
     for instance in range(FIRST_INSTANCE, FIRST_INSTANCE + instances):
         model = model_of(instance, dim)
         images = model.sample(POINTS, NOISE_VARIANCE, instance)
         curve = curve_of(
-            model, images, temperatures=temperatures, seed=instance, certify=False, **options
-        )
+            model, images, temperatures=temperatures, seed=instance, certify=False,
+            reference=reference, **options,
+        )  # fmt: skip
         gaps.append(gap_of(model, images, curve.log_partition_nats))
         gradients.append(curve.gradients / (POINTS * CHAINS))
+        products.append(curve.jacobian_products / (POINTS * CHAINS))
+        local += curve.reference.count("local")
         exact = [model.rate(images, beta) for beta in BETAS]
         direct.append(np.abs(np.array(curve.rate_direct_nats) - exact).max())
         certified.append(_envelope_error(model, images, curve))
@@ -128,6 +141,14 @@ def gap_row(dim: int, temperatures: int, instances: int, **options: Any) -> dict
         "worst_error_of_envelope_rate_nats": _round(max(certified)),
         "gradients_per_chain": round(float(np.mean(gradients))),
     }
+    if reference != "prior":
+        cost = np.mean(gradients) + PRODUCT_COST * np.mean(products)
+        row |= {
+            "reference": reference,
+            "local_points_of_all": [local, instances * len(BETAS)],
+            "jacobian_products_per_chain": round(float(np.mean(products))),
+            "gradients_and_products_per_chain": round(float(cost)),
+        }
     print(json.dumps(row), flush=True)
     return row
 
@@ -154,20 +175,34 @@ def gap_part(instances: int) -> list[dict[str, Any]]:
     return rows
 
 
-def coverage_part(repetitions: int) -> dict[str, Any]:
-    dim, count, temperatures = 10, 50, 300
+def bridge_part(instances: int) -> list[dict[str, Any]]:
+    return [gap_row(dim, 1000, instances, reference="auto") for dim in (10, 50, 100)]
+
+
+def coverage_part(
+    repetitions: int,
+    *,
+    reference: str = "prior",
+    betas: Sequence[float] = BETAS,
+    count: int = 50,
+    temperatures: int = 300,
+) -> dict[str, Any]:
+    dim = 10
     model = model_of(FIRST_INSTANCE - 1, dim)
     squares = (np.linalg.svd(model.weight, compute_uv=False)) ** 2
     # The mean over images f(z) + noise of the closed form, in place of that over a sample.
-    a = 2 * np.outer(BETAS, squares)
+    a = 2 * np.outer(betas, squares)
     projected = squares + NOISE_VARIANCE
     truth = 0.5 * (np.log1p(a) - a / (1 + a)).sum(1) + (
-        np.array(BETAS) * (projected * a / (1 + a) ** 2).sum(1)
+        np.array(betas) * (projected * a / (1 + a) ** 2).sum(1)
     )
-    covered = np.zeros((repetitions, len(BETAS)), dtype=bool)
+    covered = np.zeros((repetitions, len(betas)), dtype=bool)
     for repetition in range(repetitions):
         images = model.sample(count, NOISE_VARIANCE, 1000 + repetition)
-        curve = curve_of(model, images, temperatures=temperatures, seed=repetition, certify=False)
+        curve = curve_of(
+            model, images, temperatures=temperatures, seed=repetition, certify=False, betas=betas,
+            reference=reference,
+        )  # fmt: skip
         covered[repetition] = (np.array(curve.rate_low_nats) <= truth) & (
             truth <= np.array(curve.rate_high_nats)
         )
@@ -177,6 +212,8 @@ def coverage_part(repetitions: int) -> dict[str, Any]:
         "images": count,
         "chains": CHAINS,
         "temperatures": temperatures,
+        "reference": reference,
+        "betas": len(betas),
         "repetitions": repetitions,
         "interval_percent": 95,
         "covered_at_each_beta": [int(number) for number in of_each],
@@ -237,8 +274,9 @@ def trained_part(decode: torch.nn.Module, prior: LatentPrior, images: torch.Tens
 
     def curve(ours: int) -> RDCurve:
         return rd_curve(
-            decode, prior, images, betas=betas, temperatures=ours, chains=CHAINS, certify=False
-        )
+            decode, prior, images, betas=betas, temperatures=ours, chains=CHAINS, certify=False,
+            reference="prior",
+        )  # fmt: skip
 
     best = np.array(curve(3000).log_partition_nats)
     worst = float((reference - best).max())
@@ -281,14 +319,20 @@ def trained(options: Namespace) -> dict[str, Any]:
 
 PARTS: dict[str, Callable[[Namespace], Any]] = {
     "gap": lambda options: gap_part(options.instances),
+    "bridge": lambda options: bridge_part(options.instances),
     "coverage": lambda options: coverage_part(options.repetitions),
+    "bridge-coverage": lambda options: coverage_part(
+        options.repetitions, reference="local", betas=BETAS[::6], count=20, temperatures=50
+    ),
     "speed": lambda options: speed_part(options.instances, options.reference_temperatures),
     "trained": trained,
 }
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS)[:3])
+    parser.add_argument(
+        "--parts", nargs="+", choices=PARTS, default=[part for part in PARTS if part != "trained"]
+    )
     parser.add_argument("--instances", type=int, default=10)
     parser.add_argument("--repetitions", type=int, default=100)
     parser.add_argument("--reference-temperatures", type=int, default=10_000)

@@ -28,8 +28,8 @@ from training.data.small_images import evenly
 SCHEMA, RESULT = "calotype.rate_distortion_mnist/1", "rate_distortion_mnist.json"
 
 SCALARS = ("no_certificate", "distortion_name", "convention", "chains", "temperatures", "seed",
-           "gradients")  # fmt: skip
-ARRAYS = ("beta", "log_partition", "distortion", "ess_fraction", "acceptance", "gap")
+           "gradients", "reference", "jacobian_products", "no_local_reference")  # fmt: skip
+ARRAYS = ("beta", "log_partition", "distortion", "ess_fraction", "acceptance", "gap", "missed")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -40,6 +40,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--chains", type=int, default=20)
     parser.add_argument("--temperatures", type=int, default=1000)
     parser.add_argument("--simulations", type=int, default=10)
+    parser.add_argument("--reference", default="auto", choices=["auto", "local", "prior"])
+    parser.add_argument("--bridge-steps", type=int, default=64)
+    parser.add_argument("--modes", type=int, default=1)
     parser.add_argument("--low-beta", type=float, default=0.02)
     parser.add_argument("--high-beta", type=float, default=50.0)
     parser.add_argument("--betas", type=int, default=30)
@@ -60,6 +63,9 @@ def run(options: Namespace) -> Iterator[Measured]:
         images,
         betas=[float(beta) for beta in betas],
         temperatures=options.temperatures,
+        reference=options.reference,
+        bridge_steps=options.bridge_steps,
+        modes=options.modes,
         chains=options.chains,
         seed=options.seed,
         simulations=options.simulations,
@@ -84,12 +90,17 @@ def write_samples(path: Path, samples: CurveSamples, **about: Any) -> None:
     """Keep the samples of a curve, and what else is said about them."""
     said = {**{name: getattr(samples, name) for name in SCALARS}, **about}
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(path, said=json.dumps(said), **{name: getattr(samples, name) for name in ARRAYS})
+    arrays = {name: getattr(samples, name) for name in ARRAYS}
+    arrays = {name: values for name, values in arrays.items() if values is not None}
+    np.savez(path, said=json.dumps(said), **arrays)
 
 
 def read_samples(path: Path) -> tuple[CurveSamples, dict[str, Any]]:
     """The inverse of `write_samples`: the samples, and what is said about them."""
     with np.load(path) as file:
         said: dict[str, Any] = json.loads(str(file["said"]))
-        arrays = {name: file[name] for name in ARRAYS}
-    return CurveSamples(**arrays, **{name: said[name] for name in SCALARS}), said
+        arrays = {name: file[name] for name in ARRAYS if name in file}
+    scalars = {name: said[name] for name in SCALARS if name in said}
+    # Samples of a time before local references say nothing of them.
+    scalars["reference"] = tuple(scalars.get("reference", ()))
+    return CurveSamples(**{"gap": None, **arrays, **scalars}), said

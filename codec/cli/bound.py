@@ -65,9 +65,23 @@ def bound(
             help="Slopes to report, in geometric steps; found automatically by default.",
         ),
     ] = None,
+    reference: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|local|prior",
+            help="Where the chains start: the prior, a Gaussian fitted to each image's posterior, "
+            "or the better of the two.",
+        ),
+    ] = Settings.reference,
     temperatures: Annotated[
-        int, typer.Option(min=1, help="Steps of the annealing.")
+        int, typer.Option(min=1, help="Steps of the annealing from the prior.")
     ] = Settings.temperatures,
+    bridge_steps: Annotated[
+        int, typer.Option(min=1, help="Most steps from a local reference.")
+    ] = Settings.bridge_steps,
+    modes: Annotated[
+        int, typer.Option(min=1, help="Gaussians of a local reference, for each component.")
+    ] = Settings.modes,
     chains: Annotated[int, typer.Option(min=2, help="Chains for each image.")] = Settings.chains,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")] = Settings.seed,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -124,7 +138,10 @@ def bound(
         settings = Settings(
             distortion=chosen,
             betas=values,
+            reference=reference,
             temperatures=temperatures,
+            bridge_steps=bridge_steps,
+            modes=modes,
             chains=chains,
             seed=seed,
             device=usable_device(device),

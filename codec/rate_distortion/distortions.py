@@ -1,12 +1,14 @@
 """Distortions d(x, x̂) between images, one value for each image, differentiable in x̂.
 
-A distortion has up to three parts:
+A distortion has up to four parts:
 
     targets = prepare(images)             once: what is compared (pixels, or features of them)
     d       = distortion(targets, x̂)      (n,) values
     targets = simulate(x̂, β, generator)   draw from p(target | x̂) ∝ exp(−β d), if that is a density
+    r       = residual(targets, x̂)        (n, m) with d = ‖r‖² + constant, if d is such a sum
 
-The last makes the certificate of `bdmc` possible: all squared errors have it, MS-SSIM has not.
+`simulate` makes a certificate possible, `residual` the local reference, which is fitted by
+Gauss-Newton steps: all squared errors have both, MS-SSIM has neither.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ with extra_needed_by("codec.rate_distortion.distortions"):
 
 @runtime_checkable
 class Distortion(Protocol):
-    """What `rd_curve` asks of a distortion; `simulate` and `prepare` are optional."""
+    """What `rd_curve` asks of a distortion; the other parts are optional."""
 
     name: str
     convention: str
@@ -51,6 +53,10 @@ class SumSquaredError:
         """x̂ + N(0, I / 2β), the density that exp(−β d) is proportional to."""
         return reconstructions + _noise_like(reconstructions, generator) / math.sqrt(2 * beta)
 
+    def residual(self, targets: torch.Tensor, reconstructions: torch.Tensor) -> torch.Tensor:
+        """x̂ − x, (n, m): d is the square of its length."""
+        return (reconstructions - targets).flatten(1)
+
 
 class MeanSquaredError:
     """Mean of (x − x̂)² over the samples of an image; β counts per mean, not per sum."""
@@ -69,6 +75,11 @@ class MeanSquaredError:
         samples = reconstructions[0].numel()
         noise = _noise_like(reconstructions, generator)
         return reconstructions + noise * math.sqrt(samples / (2 * beta))
+
+    def residual(self, targets: torch.Tensor, reconstructions: torch.Tensor) -> torch.Tensor:
+        """(x̂ − x) / √m, (n, m)."""
+        difference = (reconstructions - targets).flatten(1)
+        return difference / math.sqrt(difference.shape[1])
 
 
 class GaussianNLL:
@@ -97,6 +108,10 @@ class GaussianNLL:
         """x̂ + N(0, variance / β · I)."""
         noise = _noise_like(reconstructions, generator)
         return reconstructions + noise * math.sqrt(self.variance / beta)
+
+    def residual(self, targets: torch.Tensor, reconstructions: torch.Tensor) -> torch.Tensor:
+        """(x̂ − x) / √(2 variance), (n, m)."""
+        return (reconstructions - targets).flatten(1) / math.sqrt(2 * self.variance)
 
 
 class DeepFeatureDistance:
@@ -129,6 +144,11 @@ class DeepFeatureDistance:
         """φ(x̂) + N(0, I / 2β): exact in the space of the features."""
         features = self.prepare(reconstructions)
         return features + _noise_like(features, generator) / math.sqrt(2 * beta)
+
+    def residual(self, targets: torch.Tensor, reconstructions: torch.Tensor) -> torch.Tensor:
+        """φ(x̂) − φ(x), (n, m)."""
+        features: torch.Tensor = self.features(reconstructions)
+        return (features - targets).flatten(1)
 
 
 class OneMinusMsSsim:

@@ -47,6 +47,12 @@ class RDCurve:
     failures            for each β the gates that it failed, empty where it is certified
     distortion_name     such as "sum of squared errors"
     convention          units and ranges in words: sum or mean, range of the pixels
+    gradients           decoder gradients of all rounds, counted by code
+    reference           for each β where the passes started: "prior", or "local" for a Gaussian
+                        that was fitted to each image's posterior
+    jacobian_products   products of the decoder's Jacobian and a vector, counted by code: one costs
+                        about half a gradient
+    no_local_reference  why no reference is local; empty where they could be chosen
     """
 
     beta: tuple[float, ...]
@@ -68,9 +74,14 @@ class RDCurve:
     temperatures: int
     seed: int
     gradients: int
+    reference: tuple[str, ...] = ()
+    jacobian_products: int = 0
+    no_local_reference: str = ""
 
     def __post_init__(self) -> None:
-        for name in (*ROW_FIELDS, "failures"):
+        if not self.reference:  # a file of a time when all passes started at the prior
+            object.__setattr__(self, "reference", ("prior",) * len(self.beta))
+        for name in (*ROW_FIELDS, "failures", "reference"):
             if len(getattr(self, name)) != len(self.beta):
                 raise UsageError(
                     f"a curve with {len(self.beta)} values of beta has "
@@ -119,16 +130,19 @@ class RDCurve:
                 values[name] = str(content[name])
             for name in ("images", "chains", "temperatures", "seed", "gradients"):
                 values[name] = int(content[name])
+            values["reference"] = tuple(map(str, content.get("reference", ())))
+            values["jacobian_products"] = int(content.get("jacobian_products", 0))
+            values["no_local_reference"] = str(content.get("no_local_reference", ""))
             return cls(**values)
 
     def to_csv(self) -> str:
         """CSV text with a header line, one row for each β; what was not measured is empty."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow((*ROW_FIELDS, "failures"))
+        writer.writerow((*ROW_FIELDS, "reference", "failures"))
         for index in range(len(self.beta)):
             row = [_cell(getattr(self, name)[index]) for name in ROW_FIELDS]
-            writer.writerow([*row, "; ".join(self.failures[index])])
+            writer.writerow([*row, self.reference[index], "; ".join(self.failures[index])])
         return text.getvalue()
 
 

@@ -15,7 +15,9 @@ the real images, which may be harder, but a chain that does not mix shows here.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -38,6 +40,7 @@ class BdmcResult:
     lower: torch.Tensor
     upper: torch.Tensor
     gradients: int
+    jacobian_products: int = 0
 
     @property
     def gap_nats(self) -> torch.Tensor:
@@ -48,6 +51,26 @@ class BdmcResult:
 def can_simulate(distortion: Distortion) -> bool:
     """Whether exp(−β d) is a density over images that can be drawn from."""
     return hasattr(distortion, "simulate")
+
+
+def simulate_images(
+    decode: Decode,
+    prior: LatentPrior,
+    distortion: Distortion,
+    betas: Sequence[float],
+    generator: torch.Generator,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """z* ~ p(z) and x ∝ exp(−β d(x, f(z*))) at the β of each: codes (n, k) and targets (n, …)."""
+    codes = prior.sample(len(betas), generator).to(generator.device)
+    simulator: Any = distortion
+    with torch.no_grad():
+        decoded = decode(codes)
+    targets, begin = [], 0
+    for beta, group in groupby(betas):
+        end = begin + len(list(group))
+        targets.append(simulator.simulate(decoded[begin:end], beta, generator))
+        begin = end
+    return codes, torch.cat(targets)
 
 
 def bidirectional_bounds(
@@ -69,17 +92,12 @@ def bidirectional_bounds(
     points = [index for index in plan.reported if index > 0]
     ends = [index for index in reversed(points) for _ in range(simulations)]
     device = generator.device
-    codes = prior.sample(len(ends), generator).to(device)
-    simulator: Any = distortion
-    with torch.no_grad():
-        decoded = decode(codes)
-    targets = torch.cat(
-        [
-            simulator.simulate(decoded[first : first + simulations], plan.betas[end], generator)
-            for first, end in zip(
-                range(0, len(ends), simulations), ends[::simulations], strict=True
-            )
-        ]
+    zero = torch.zeros(len(plan.reported) - len(points), simulations, dtype=torch.float64)
+    zero = zero.to(device)
+    if not points:
+        return BdmcResult(zero, zero, 0)
+    codes, targets = simulate_images(
+        decode, prior, distortion, [plan.betas[end] for end in ends], generator
     )
     options: dict[str, Any] = {"gradient_dtype": gradient_dtype}
     single = TemperedTarget(decode, prior, distortion, targets, **options)
@@ -88,10 +106,8 @@ def bidirectional_bounds(
     target = TemperedTarget(decode, prior, distortion, rows, **options)
     lower = _forward(target, plan, ends, chains, generator, None)
     upper = _forward(target, plan, ends, chains, generator, path)
-    zero = torch.zeros(len(plan.reported) - len(points), simulations, dtype=torch.float64)
     rising = [
-        torch.cat([zero.to(device), bound.view(len(points), simulations).flip(0)])
-        for bound in (lower, upper)
+        torch.cat([zero, bound.view(len(points), simulations).flip(0)]) for bound in (lower, upper)
     ]
     return BdmcResult(rising[0], rising[1], single.gradients + target.gradients)
 

@@ -82,9 +82,9 @@ def run_pilot(
             "the decoder ignores its input, or there is only one code"
         )
     while largest_beta is None or beta < largest_beta:
-        rise = _rise(particles.distortion.view(images, chains))
+        step_up = rise(particles.distortion.view(images, chains))
         # A bound by the range so far keeps a lucky estimate from leaping over a transition.
-        beta = beta + rise if beta == 0 else min(beta + rise, 2 * beta)
+        beta = beta + step_up if beta == 0 else min(beta + step_up, 2 * beta)
         if largest_beta is not None:
             beta = min(beta, largest_beta)
         weights.log = -(beta - trace.beta[-1]) * particles.distortion.view(images, chains)
@@ -122,13 +122,14 @@ def leapfrog_steps(settings: MoveSettings, step: float) -> int:
     return min(max(round(settings.trajectory / step), 1), settings.leapfrog)
 
 
-def automatic_betas(trace: PilotTrace, count: int) -> tuple[float, ...]:
-    """`count` β, evenly in log β, from where the rate is about 0.05 nats to the trace's end.
+def first_beta(trace: PilotTrace) -> float:
+    """Where the rate is about 0.05 nats: to second order R(β) = β² Var₀[d] / 2 near β = 0."""
+    return math.sqrt(0.1 / trace.variance[0])
 
-    To second order R(β) = β² Var₀[d] / 2 near β = 0.
-    """
-    low = math.sqrt(0.1 / trace.variance[0])
-    high = trace.beta[-1]
+
+def automatic_betas(trace: PilotTrace, count: int) -> tuple[float, ...]:
+    """`count` β, evenly in log β, from `first_beta` to the trace's end."""
+    low, high = first_beta(trace), trace.beta[-1]
     return tuple(float(b) for b in np.geomspace(min(low, high / 2), high, count))
 
 
@@ -177,7 +178,7 @@ def make_plan(
     )
 
 
-def _rise(distortion: torch.Tensor) -> float:
+def rise(distortion: torch.Tensor) -> float:
     """The Δβ after which the mean effective share of the chains (n, m) is ESS_PER_STEP."""
     spread = float(distortion.std(1).mean())
     low, high = 0.0, 20 / max(spread, 1e-300)

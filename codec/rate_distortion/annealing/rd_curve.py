@@ -1,36 +1,70 @@
-"""The rate-distortion curve of any generative model in one annealed run, with intervals and a
-certificate for every point.
+"""The rate-distortion curve of any generative model in one run, with intervals and a certificate
+for every point.
 
-    images ──► pilot ──► plan ──┬──► pass over images, block by block ──► L(β), D(β) per image
-               (some    (fixed) └──► bidirectional bounds, simulated ──► gap at every β
-               images)                                            │
-                     Legendre envelope, bootstrap, gates  ◄───────┘ ──► RDCurve
+    images ──► pilot ──► plans, and a reference for each β
+               (some        │
+               images)      ├──► passes over images, block by block ──► L(β), D(β) per image
+                            └──► bounds from both sides, simulated ──► gap at every β
+                                                                    │
+                     Legendre envelope, bootstrap, gates  ◄─────────┘ ──► RDCurve
 
-The quantity is that of Huang, Makhzani, Cao and Grosse (ICML 2020); reading the rate from
-R_p(D) = sup_β [L(β) − β D] instead of L(β) − β D(β) keeps a small error of D from being multiplied
-by β.  All random numbers of a block come from (seed, kind, block), so the result does not depend
-on who computes it, or in which order.
+A pass goes from the prior through all β (`sampler`), or from a Gaussian that is fitted to the
+image's posterior at one β (`bridge`); `choice` says which.  The quantity is that of Huang,
+Makhzani, Cao and Grosse (ICML 2020); reading the rate from R_p(D) = sup_β [L(β) − β D] instead of
+L(β) − β D(β) keeps a small error of D from being multiplied by β.  All random numbers of a block
+come from (seed, kind, block), so the result does not depend on who computes it, or in which order.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from bitstream.arrays import Float64Array
 from codec.priors import LatentPrior
-from codec.rate_distortion.annealing.bdmc import bidirectional_bounds, can_simulate
+from codec.rate_distortion.annealing.bdmc import BdmcResult, can_simulate
+from codec.rate_distortion.annealing.bridge import BridgePlan
+from codec.rate_distortion.annealing.bridge_passes import LocalModel
+from codec.rate_distortion.annealing.bridge_pilot import plan_bridges
+from codec.rate_distortion.annealing.choice import (
+    CHECK_TEMPERATURES,
+    check_images,
+    choose,
+    pilot_simulations,
+)
 from codec.rate_distortion.annealing.executors import run_tasks
-from codec.rate_distortion.annealing.pilot import automatic_betas, make_plan, run_pilot
-from codec.rate_distortion.annealing.sampler import AnnealingPlan, anneal
-from codec.rate_distortion.annealing.settings import ROWS_PER_BLOCK, MoveSettings, Settings
+from codec.rate_distortion.annealing.local_reference import PriorComponents, fit_ladder
+from codec.rate_distortion.annealing.pilot import (
+    PilotTrace,
+    automatic_betas,
+    first_beta,
+    make_plan,
+    run_pilot,
+)
+from codec.rate_distortion.annealing.sampler import AnnealingPlan, AnnealingResult
+from codec.rate_distortion.annealing.settings import MoveSettings, Settings
 from codec.rate_distortion.annealing.summary import CurveSamples, summarize
-from codec.rate_distortion.annealing.tempering import Decode, TemperedTarget
-from codec.rate_distortion.distortions import Distortion, find_distortion
+from codec.rate_distortion.annealing.tasks import (
+    CERTIFY,
+    LOCAL,
+    MEASURE,
+    PILOT,
+    Task,
+    certifying,
+    generator_of,
+    images_per_block,
+    joined,
+    matrix_entries,
+    measuring,
+)
+from codec.rate_distortion.annealing.tempering import Decode
+from codec.rate_distortion.distortions import find_distortion
+from codec.rate_distortion.errors import MeasurementError
 from codec.rate_distortion.model_curve import RDCurve
 from codec.rate_distortion.tensor_checks import check_model, image_tensor, target_tensor
 from codec.system.missing_extra import extra_needed_by
@@ -40,46 +74,11 @@ with extra_needed_by("codec.rate_distortion.annealing"):
 
 PILOT_IMAGES = 50
 AUTOMATIC_BETAS = 40
+LARGEST_LOCAL_DIM = 1024
+"""Above it one precision matrix and its factors take more than 32 MiB for each image."""
 
 NOT_ASKED = "no certificate was asked for"
 NOT_SIMULATED = "no certificate: exp(-beta d) of this distortion cannot be simulated"
-
-
-@dataclass(frozen=True)
-class Task:
-    """One block of work, ready to be sent to another process: `targets` None is a certificate."""
-
-    decode: Decode
-    prior: LatentPrior
-    distortion: Distortion
-    plan: AnnealingPlan
-    chains: int
-    seed: tuple[int, ...]
-    device: str
-    gradient_dtype: torch.dtype
-    targets: torch.Tensor | None
-    simulations: int = 0
-
-    def __call__(self) -> Any:
-        """An `AnnealingResult` or a `BdmcResult`."""
-        generator = _generator(self.seed, self.device)
-        if self.targets is None:
-            return bidirectional_bounds(
-                self.decode,
-                self.prior,
-                self.distortion,
-                self.plan,
-                simulations=self.simulations,
-                chains=self.chains,
-                generator=generator,
-                gradient_dtype=self.gradient_dtype,
-            )
-        return anneal(
-            _target(self, self.targets.to(self.device)),
-            self.plan,
-            chains=self.chains,
-            generator=generator,
-        )
 
 
 def rd_curve(
@@ -99,7 +98,8 @@ def rd_curve(
 
     With one image there is no interval over images: the bounds are NaN and no point is certified.
     Raises `InputError` for images that are not finite, `UsageError` for arguments that do not fit,
-    `MeasurementError` when the model gives NaN or no gradient, or when every point fails.
+    `MeasurementError` when the model gives NaN or no gradient, when every point fails, or when
+    local references were asked for and cannot be had.
     """
     return summarize(rd_samples(decode, prior, images, settings, **options))
 
@@ -116,97 +116,226 @@ def rd_samples(
     Curves of several models on the same images can be compared image by image with these.
     """
     settings = replace(settings or Settings(), **options)
-    distortion, chains = find_distortion(settings.distortion), settings.chains
-    seed, device = settings.seed, settings.device
-    moves = settings.moves or MoveSettings()
     if isinstance(decode, torch.nn.Module):
         # A copy: the caller's module keeps its device, its mode and its gradients.
-        decode = copy.deepcopy(decode).to(device).eval().requires_grad_(requires_grad=False)
-    x = image_tensor("images", images, device)
-    check_model(decode, prior, distortion, x, _generator((0,), device))
-    targets = target_tensor(distortion, x)
-    pilot_images = torch.linspace(0, len(x) - 1, min(PILOT_IMAGES, len(x))).round().long()
-    task = Task(
-        decode=decode,
-        prior=prior,
-        distortion=distortion,
-        plan=AnnealingPlan((0.0,), (0.0,), torch.zeros(1, prior.dim), (1,), ()),
-        chains=chains,
-        seed=(seed, 0, 0),
-        device=device,
-        gradient_dtype=torch.bfloat16 if settings.precision == "bfloat16" else torch.float32,
-        targets=None,
-    )
-    pilot_target = _target(task, targets[pilot_images.to(device)])
-    trace = run_pilot(
-        pilot_target,
-        chains=chains,
-        settings=moves,
-        generator=_generator(task.seed, device),
-        largest_beta=None if settings.betas is None else settings.betas[-1],
-    )
-    reported = settings.betas or automatic_betas(trace, AUTOMATIC_BETAS)
-    plan = make_plan(
-        trace,
-        reported,
-        temperatures=settings.temperatures,
-        settings=moves,
-        resample=settings.method == "smc",
-        device=device,
-    )
-    per_block = max(1, ROWS_PER_BLOCK[torch.device(device).type] // chains)
-    measuring = [
-        replace(task, plan=plan, seed=(seed, 1, index), targets=block)
-        for index, block in enumerate(torch.split(targets, per_block))
-    ]
-    certifying = []
-    if settings.certify and can_simulate(distortion):
-        per_task = max(1, per_block // len(reported))
-        certifying = [
-            replace(
-                task,
-                plan=plan,
-                seed=(seed, 2, index),
-                simulations=min(per_task, settings.simulations - begin),
+        decode = copy.deepcopy(decode).to(settings.device).eval()
+        decode = decode.requires_grad_(requires_grad=False)
+    run = _Run(decode, prior, images, settings)
+    run.choose_references()
+    return run.samples()
+
+
+class _Run:
+    """One measurement: the pilot when it is made, then the choice, then the samples."""
+
+    def __init__(
+        self,
+        decode: Decode,
+        prior: LatentPrior,
+        images: npt.ArrayLike | torch.Tensor,
+        settings: Settings,
+    ) -> None:
+        self.settings, device = settings, settings.device
+        distortion = find_distortion(settings.distortion)
+        self.moves = settings.moves or MoveSettings()
+        x = image_tensor("images", images, device)
+        check_model(decode, prior, distortion, x, generator_of((0,), device))
+        self.targets = target_tensor(distortion, x)
+        self.certifiable = can_simulate(distortion)
+        dtype = torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
+        self.model = LocalModel(decode, prior, distortion, (), settings.modes, dtype)
+        count = min(PILOT_IMAGES, len(x))
+        self.pilot_images = torch.linspace(0, len(x) - 1, count).round().long().to(device)
+        self.gradients = self.jacobian_products = 0
+        trace = self._pilot()
+        self.betas = tuple(settings.betas or automatic_betas(trace, AUTOMATIC_BETAS))
+        self._trace = trace
+        self.plan = self._annealing(settings.temperatures)
+        above = [beta for beta in self.betas if beta > 0]
+        ladder = fit_ladder(first_beta(trace), above)
+        self.model = replace(self.model, ladder=tuple(ladder))
+        self.bridges: tuple[BridgePlan, ...] = ()
+        self.missed = np.zeros(len(self.betas))
+        self.no_local = self._why_no_local()
+
+    def _pilot(self) -> PilotTrace:
+        settings = self.settings
+        target = self.model.target(self.targets[self.pilot_images], settings.chains)
+        trace = run_pilot(
+            target,
+            chains=settings.chains,
+            settings=self.moves,
+            generator=generator_of((settings.seed, PILOT, 0), settings.device),
+            largest_beta=None if settings.betas is None else settings.betas[-1],
+        )
+        self.gradients += target.gradients
+        return trace
+
+    def _annealing(self, temperatures: int) -> AnnealingPlan:
+        return make_plan(
+            self._trace,
+            self.betas,
+            temperatures=temperatures,
+            settings=self.moves,
+            resample=self.settings.method == "smc",
+            device=self.settings.device,
+        )
+
+    def _why_no_local(self) -> str:
+        """Why no reference is local; empty where they can be.
+
+        Raises `MeasurementError` where they were asked for and cannot.
+        """
+        settings, prior = self.settings, self.model.prior
+        if settings.reference == "prior":
+            return "the prior was asked for"
+        reason = ""
+        if PriorComponents.of(prior, "cpu") is None:
+            reason = f"{prior!r} is neither StandardNormal nor GaussianMixture"
+        elif prior.dim > LARGEST_LOCAL_DIM:
+            reason = f"codes of {prior.dim} dimensions, more than {LARGEST_LOCAL_DIM}"
+        elif self.moves.precondition != "dense" and settings.reference == "auto":
+            reason = f"the moves are preconditioned {self.moves.precondition!r}, not 'dense'"
+        else:
+            try:
+                self.model.jacobian(self.targets)
+            except MeasurementError as error:
+                reason = str(error)
+        if reason and settings.reference == "local":
+            raise MeasurementError(f"no local reference: {reason}; use reference='prior'")
+        return reason
+
+    def choose_references(self) -> None:
+        """Plan the bridges, and keep those at the β where they are the better way."""
+        above = [index for index, beta in enumerate(self.betas) if beta > 0]
+        if self.no_local or not above:
+            return
+        settings, seed, device = self.settings, self.settings.seed, self.settings.device
+        last = len(self.pilot_images) - 1
+        check = torch.linspace(0, last, check_images(len(self.targets))).round().long()
+        targets = self.targets[self.pilot_images[check.to(device)]]
+        plans, of_local, work = plan_bridges(
+            self.model,
+            targets,
+            [self.betas[index] for index in above],
+            chains=settings.chains,
+            most_steps=settings.bridge_steps,
+            settings=self.moves,
+            resample=settings.method == "smc",
+            generator=generator_of((seed, LOCAL + PILOT, 0), device),
+        )
+        self.gradients += work.gradients
+        self.jacobian_products += work.jacobian_products
+        few = self._annealing(min(CHECK_TEMPERATURES, settings.temperatures)).only(above)
+        tasks = [replace(self._task(few, (seed, PILOT, 1)), targets=targets)]
+        forced = settings.reference == "local"
+        simulations = pilot_simulations(len(above))
+        if self.certifiable and not forced:
+            task = self._task(tuple(plans), (seed, LOCAL + PILOT, 1))
+            tasks.append(replace(task, simulations=simulations))
+        of_prior, *bounds = self._run(tasks)
+
+        def rival(wanted: Sequence[int]) -> tuple[Float64Array, Float64Array]:
+            plan = self.plan.only([above[index] for index in wanted])
+            found, bounds = self._run(
+                [
+                    replace(self._task(plan, (seed, PILOT, 2)), targets=targets),
+                    replace(self._task(plan, (seed, PILOT, 3)), simulations=simulations),
+                ]
             )
-            for index, begin in enumerate(range(0, settings.simulations, per_task))
-        ]
-    results = run_tasks([*measuring, *certifying], settings.executor, settings.progress)
-    passes, bounds = results[: len(measuring)], results[len(measuring) :]
-    certificate = None
-    if not certifying:
-        certificate = NOT_SIMULATED if settings.certify else NOT_ASKED
-    return CurveSamples(
-        beta=np.array(reported),
-        log_partition=_stack([p.log_partition_nats for p in passes]),
-        distortion=_stack([p.distortion for p in passes]),
-        ess_fraction=_stack([p.ess_fraction for p in passes]),
-        acceptance=_stack([p.acceptance[None] for p in passes]).mean(0),
-        gap=_stack([(b.upper - b.lower).T for b in bounds]) if bounds else None,
-        no_certificate=certificate,
-        distortion_name=distortion.name,
-        convention=distortion.convention,
-        chains=chains,
-        temperatures=plan.temperatures,
-        seed=seed,
-        gradients=pilot_target.gradients + sum(r.gradients for r in results),
-    )
+            return joined([found.log_partition_nats]), _gap([bounds])
+
+        choice = choose(
+            joined([of_local]),
+            joined([of_prior.log_partition_nats]),
+            _gap(bounds) if bounds else None,
+            rival,
+            forced=forced,
+        )
+        self.bridges = tuple(plan for plan, one in zip(plans, choice.local, strict=True) if one)
+        self.missed[above] = choice.missed
+
+    def samples(self) -> CurveSamples:
+        """Measure all images afresh, and certify."""
+        settings, prior = self.settings, self.model.prior
+        seed, chains, device = settings.seed, settings.chains, settings.device
+        bridged = {plan.beta for plan in self.bridges}
+        local = [index for index, beta in enumerate(self.betas) if beta in bridged]
+        rest = [index for index in range(len(self.betas)) if index not in local]
+        certify = settings.certify and self.certifiable
+        ways: list[tuple[list[int], list[Task], list[Task]]] = []
+        if rest:
+            task = self._task(self.plan.only(rest), (seed, PILOT, 0))
+            per_block = images_per_block(device, chains)
+            ways.append(
+                (
+                    rest,
+                    measuring(task, self.targets, per_block, MEASURE),
+                    certifying(task, settings.simulations, len(rest), per_block, CERTIFY),
+                )
+            )
+        if local:
+            task = self._task(self.bridges, (seed, LOCAL + PILOT, 0))
+            components = PriorComponents.of(prior, "cpu")
+            entries = matrix_entries(self.model, len(components.mean) if components else 1)
+            per_block = images_per_block(device, chains, entries)
+            ways.append(
+                (
+                    local,
+                    measuring(task, self.targets, per_block, LOCAL + MEASURE),
+                    certifying(task, settings.simulations, len(local), per_block, LOCAL + CERTIFY),
+                )
+            )
+        tasks = [task for _, measure, _ in ways for task in measure]
+        if certify:
+            tasks += [task for _, _, bound in ways for task in bound]
+        results = iter(self._run(tasks, shown=True))
+        columns = {
+            name: np.empty((len(self.targets), len(self.betas)))
+            for name in ("log_partition_nats", "distortion", "ess_fraction")
+        }
+        acceptance = np.empty(len(self.betas))
+        for indexes, measure, _ in ways:
+            passes: list[AnnealingResult] = [next(results) for _ in measure]
+            for name, column in columns.items():
+                column[:, indexes] = joined([getattr(one, name) for one in passes])
+            acceptance[indexes] = joined([one.acceptance[None] for one in passes]).mean(0)
+        gap = None
+        if certify:
+            gap = np.empty((settings.simulations, len(self.betas)))
+            for indexes, _, bound in ways:
+                gap[:, indexes] = _gap([next(results) for _ in bound])
+        return CurveSamples(
+            beta=np.array(self.betas),
+            log_partition=columns["log_partition_nats"],
+            distortion=columns["distortion"],
+            ess_fraction=columns["ess_fraction"],
+            acceptance=acceptance,
+            gap=gap,
+            no_certificate=None if certify else NOT_SIMULATED if settings.certify else NOT_ASKED,
+            distortion_name=self.model.distortion.name,
+            convention=self.model.distortion.convention,
+            chains=chains,
+            temperatures=self.plan.temperatures,
+            seed=seed,
+            gradients=self.gradients,
+            reference=tuple("local" if i in local else "prior" for i in range(len(self.betas))),
+            jacobian_products=self.jacobian_products,
+            no_local_reference=self.no_local,
+            missed=self.missed,
+        )
+
+    def _task(self, plan: AnnealingPlan | tuple[BridgePlan, ...], seed: tuple[int, ...]) -> Task:
+        return Task(self.model, plan, self.settings.chains, seed, self.settings.device)
+
+    def _run(self, tasks: Sequence[Task], *, shown: bool = False) -> list[Any]:
+        progress = self.settings.progress if shown else None
+        results = run_tasks(tasks, self.settings.executor, progress)
+        self.gradients += sum(result.gradients for result in results)
+        self.jacobian_products += sum(result.jacobian_products for result in results)
+        return results
 
 
-def _target(task: Task, targets: torch.Tensor) -> TemperedTarget:
-    return TemperedTarget(
-        task.decode,
-        task.prior,
-        task.distortion,
-        targets.repeat_interleave(task.chains, 0),
-        gradient_dtype=task.gradient_dtype,
-    )
-
-
-def _generator(seed: tuple[int, ...], device: str) -> torch.Generator:
-    (state,) = np.random.SeedSequence(seed).generate_state(1, np.uint64)
-    return torch.Generator(device).manual_seed(int(state >> np.uint64(1)))
-
-
-def _stack(parts: Sequence[torch.Tensor]) -> npt.NDArray[np.float64]:
-    return torch.cat([p.cpu() for p in parts]).numpy()
+def _gap(bounds: Sequence[BdmcResult]) -> Float64Array:
+    """Upper − lower of all simulated images, (m, B)."""
+    return joined([(one.upper - one.lower).T for one in bounds])

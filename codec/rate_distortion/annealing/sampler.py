@@ -13,11 +13,20 @@ of −log Ẑ is above L(β) on average: a stochastic upper bound, at every temp
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 
-from codec.rate_distortion.annealing.tempering import Particles, TemperedTarget, hamiltonian_move
+from codec.rate_distortion.annealing.tempering import (
+    Particles,
+    Rows,
+    TemperedTarget,
+    hamiltonian_move,
+)
+
+AnyRows = TypeVar("AnyRows", bound=Rows)
 
 RESAMPLE_BELOW = 0.5
 """Resample an image's chains when their effective sample size is under this share of them."""
@@ -49,6 +58,19 @@ class AnnealingPlan:
         """Number of temperatures above β = 0."""
         return len(self.betas) - 1
 
+    def only(self, points: Sequence[int]) -> AnnealingPlan:
+        """The plan up to the last of some of the reported β, by their rising indexes."""
+        reported = tuple(self.reported[point] for point in points)
+        end = reported[-1] + 1
+        return replace(
+            self,
+            betas=self.betas[:end],
+            steps=self.steps[:end],
+            scales=self.scales[:end],
+            leapfrogs=self.leapfrogs[:end],
+            reported=reported,
+        )
+
 
 @dataclass(frozen=True)
 class AnnealingResult:
@@ -59,6 +81,7 @@ class AnnealingResult:
     ess_fraction         float64 (n, B), smallest effective sample size up to this β / chains
     acceptance           float64 (B,)
     gradients            decoder gradients that were taken
+    jacobian_products    and products of a Jacobian and a vector
     """
 
     log_partition_nats: torch.Tensor
@@ -66,6 +89,7 @@ class AnnealingResult:
     ess_fraction: torch.Tensor
     acceptance: torch.Tensor
     gradients: int
+    jacobian_products: int = 0
 
 
 def anneal(
@@ -157,8 +181,8 @@ class ChainWeights:
         return torch.where(normalised > 0, terms, 0).sum(1)
 
     def resample(
-        self, particles: Particles, chosen: torch.Tensor, generator: torch.Generator
-    ) -> Particles:
+        self, particles: AnyRows, chosen: torch.Tensor, generator: torch.Generator
+    ) -> AnyRows:
         """Systematic resampling of the chains of the chosen images, (n,) bool."""
         if not bool(chosen.any()):
             return particles
@@ -170,8 +194,8 @@ class ChainWeights:
         return self.replace(particles, ancestors.clamp(max=chains - 1), chosen)
 
     def resample_beside_first(
-        self, particles: Particles, chosen: torch.Tensor, generator: torch.Generator
-    ) -> Particles:
+        self, particles: AnyRows, chosen: torch.Tensor, generator: torch.Generator
+    ) -> AnyRows:
         """Conditional multinomial resampling: chain 0 stays, the others are drawn afresh."""
         if not bool(chosen.any()):
             return particles
@@ -182,9 +206,7 @@ class ChainWeights:
         ancestors[:, 0] = 0
         return self.replace(particles, ancestors, chosen)
 
-    def replace(
-        self, particles: Particles, ancestors: torch.Tensor, chosen: torch.Tensor
-    ) -> Particles:
+    def replace(self, particles: AnyRows, ancestors: torch.Tensor, chosen: torch.Tensor) -> AnyRows:
         """Give the chosen images the chains of these ancestors (n, m) and equal weights."""
         images, chains = self.log.shape
         own = torch.arange(chains, device=ancestors.device)

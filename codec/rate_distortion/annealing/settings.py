@@ -54,7 +54,15 @@ class Settings:
     distortion    "sse", "mse", "ms-ssim", or an object of `distortions`
     betas         rising β to report; β = 0 is exact.  None takes 40, from a rate of about
                   0.05 nats to where the distortion no longer falls
-    temperatures  of the annealing, spread over the range by the pilot
+    temperatures  of the annealing from the prior, spread over the range by the pilot
+    reference     where the passes start: "prior"; "local", a Gaussian that is fitted to each
+                  image's posterior at each β; or "auto", the better of the two at each β on pilot
+                  images.  Local references need a prior that is `StandardNormal` or
+                  `GaussianMixture`, a distortion with `residual`, a decoder with a Jacobian and at
+                  most 1024 dimensions; "auto" keeps to the prior elsewhere, "local" is an error
+    bridge_steps  most steps from a local reference to the posterior; the pilot takes fewer where
+                  they are enough
+    modes         Gaussians of a local reference for each component of the prior
     chains        for each image
     device        "cpu" or "cuda"
     executor      any `concurrent.futures.Executor`; None computes here.  Same seed, same curve
@@ -72,6 +80,9 @@ class Settings:
     betas: Sequence[float] | None = None
     temperatures: int = 1000
     chains: int = 20
+    reference: str = "auto"
+    bridge_steps: int = 64
+    modes: int = 1
     seed: int = 0
     device: str = "cpu"
     executor: Executor | None = None
@@ -91,13 +102,20 @@ class Settings:
         object.__setattr__(self, "distortion", find_distortion(self.distortion))
         if self.betas is not None:
             object.__setattr__(self, "betas", rising_betas(self.betas, above_zero=True))
-        for name, least in (("chains", 2), ("temperatures", 1), ("simulations", 1), ("seed", 0)):
+        for name, least in (
+            ("chains", 2), ("temperatures", 1), ("simulations", 1), ("seed", 0),
+            ("bridge_steps", 1), ("modes", 1),
+        ):  # fmt: skip
             whole_number(name, getattr(self, name), at_least=least)
-        for name, known in (("method", ("smc", "ais")), ("precision", ("float32", "bfloat16"))):
+        for name, known in (
+            ("method", ("smc", "ais")),
+            ("precision", ("float32", "bfloat16")),
+            ("reference", ("auto", "local", "prior")),
+        ):
             if getattr(self, name) not in known:
                 raise UsageError(
-                    f"{name} {getattr(self, name)!r} is unknown; expected {known[0]!r} or "
-                    f"{known[1]!r}"
+                    f"{name} {getattr(self, name)!r} is unknown; expected "
+                    f"{', '.join(map(repr, known[:-1]))} or {known[-1]!r}"
                 )
         kind = torch.device(self.device).type
         if kind not in ROWS_PER_BLOCK:

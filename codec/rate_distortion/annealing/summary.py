@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +32,8 @@ class CurveSamples:
     acceptance                               (B,)
     gap                                      (m, B), upper − lower of simulated images, or None
     no_certificate                           why `gap` is None
+    missed                                   (B,), by how many nats annealing from the prior was
+                                             clearly lower on pilot images, else 0; or None
 
     The rest is as in `RDCurve`.
     """
@@ -48,6 +51,10 @@ class CurveSamples:
     temperatures: int
     seed: int
     gradients: int
+    reference: tuple[str, ...] = ()
+    jacobian_products: int = 0
+    no_local_reference: str = ""
+    missed: Float64Array | None = None
 
 
 def envelope(
@@ -88,17 +95,21 @@ def bootstrap_interval(samples: CurveSamples) -> tuple[Float64Array, Float64Arra
     )
 
 
-def pooled_gap(gap: Float64Array | None, points: int) -> Float64Array:
-    """Mean gap at each β, (m, B) to (B,), pooled with its neighbours; NaN without measurement."""
+def pooled_gap(
+    gap: Float64Array | None, points: int, reference: Sequence[str] = ()
+) -> Float64Array:
+    """Mean gap at each β, (m, B) to (B,), pooled with its neighbours; NaN without measurement.
+
+    reference   of each β: only neighbours with the same one count; none, and all count
+    """
     if gap is None:
         return np.full(points, np.nan)
-    mean = gap.mean(0)
-    return np.array(
-        [
-            mean[max(0, i - POOLED_NEIGHBOURS) : i + POOLED_NEIGHBOURS + 1].mean()
-            for i in range(points)
-        ]
-    )
+    mean, alike = gap.mean(0), np.array(reference or [""] * points)
+    pooled = np.empty(points)
+    for i in range(points):
+        near = slice(max(0, i - POOLED_NEIGHBOURS), i + POOLED_NEIGHBOURS + 1)
+        pooled[i] = mean[near][alike[near] == alike[i]].mean()
+    return pooled
 
 
 def slope_error(beta: Float64Array, log_partition: Float64Array, distortion: Float64Array
@@ -130,6 +141,10 @@ def _failures(
             reasons.append(f"acceptance {samples.acceptance[i]:.2f} < {SMALLEST_ACCEPTANCE}")
         if slopes[i] > LARGEST_SLOPE_ERROR_NATS:
             reasons.append(f"D and dL/dbeta differ by {slopes[i]:.2f} nats")
+        if samples.missed is not None and samples.missed[i] > 0:
+            reasons.append(
+                f"annealing from the prior was {samples.missed[i]:.2f} nats lower on pilot images"
+            )
         if math.isnan(low[i]):
             reasons.append(ONE_IMAGE)
         rows.append(tuple(reasons))
@@ -144,7 +159,7 @@ def summarize(samples: CurveSamples) -> RDCurve:
         raise MeasurementError(
             "the estimate is not finite: no chain kept a positive weight; raise temperatures"
         )
-    gap = pooled_gap(samples.gap, points)
+    gap = pooled_gap(samples.gap, points, samples.reference)
     low, high = bootstrap_interval(samples)
     failures = _failures(samples, gap, low)
     unmeasured = {samples.no_certificate, ONE_IMAGE}
@@ -153,7 +168,7 @@ def summarize(samples: CurveSamples) -> RDCurve:
         raise MeasurementError(
             "no point of the curve can be trusted "
             f"({'; '.join(sorted(set(worst) - unmeasured, key=str))}): raise temperatures "
-            f"(now {samples.temperatures}) or chains (now {samples.chains}), "
+            f"(now {samples.temperatures}), bridge_steps or chains (now {samples.chains}), "
             f"or lower the largest beta (now {samples.beta[-1]:.4g})"
         )
     return RDCurve(
@@ -176,6 +191,9 @@ def summarize(samples: CurveSamples) -> RDCurve:
         temperatures=samples.temperatures,
         seed=samples.seed,
         gradients=samples.gradients,
+        reference=samples.reference,
+        jacobian_products=samples.jacobian_products,
+        no_local_reference=samples.no_local_reference,
     )
 
 

@@ -7,13 +7,17 @@ decoder and its gradient, is called once for all rows.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import torch
 
 from codec.priors import LatentPrior
 from codec.rate_distortion.distortions import Distortion
 from codec.rate_distortion.errors import MeasurementError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Decode = Callable[[torch.Tensor], torch.Tensor]
 
@@ -26,7 +30,38 @@ what the decoder makes of them says nothing about the model."""
 
 
 @dataclass
-class Particles:
+class Rows:
+    """A dataclass of tensors that share their first axis, a row for each particle."""
+
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        """All tensors, in the order of the fields."""
+        return tuple(getattr(self, item.name) for item in fields(self))
+
+    def select(self, rows: torch.Tensor | slice) -> Self:
+        """The particles of these rows."""
+        return type(self)(*(tensor[rows] for tensor in self.tensors()))
+
+    def where(self, condition: torch.Tensor, other: Self) -> Self:
+        """These rows where the condition (r,) holds, those of `other` elsewhere."""
+        return type(self)(
+            *(
+                torch.where(condition[:, None] if mine.ndim == 2 else condition, mine, theirs)
+                for mine, theirs in zip(self.tensors(), other.tensors(), strict=True)
+            )
+        )
+
+    def put(self, rows: torch.Tensor | slice, other: Self) -> None:
+        """Overwrite rows in place."""
+        for mine, theirs in zip(self.tensors(), other.tensors(), strict=True):
+            mine[rows] = theirs
+
+    def clone(self) -> Self:
+        """A copy that shares no memory."""
+        return type(self)(*(tensor.clone() for tensor in self.tensors()))
+
+
+@dataclass
+class Particles(Rows):
     """Codes and what is known of them; r rows of k dimensions.
 
     codes                 float32 (r, k)
@@ -41,38 +76,6 @@ class Particles:
     log_prior: torch.Tensor
     distortion_gradient: torch.Tensor
     prior_gradient: torch.Tensor
-
-    def select(self, rows: torch.Tensor | slice) -> Particles:
-        """The particles of these rows."""
-        return Particles(*(tensor[rows] for tensor in self.tensors()))
-
-    def where(self, condition: torch.Tensor, other: Particles) -> Particles:
-        """These rows where the condition (r,) holds, those of `other` elsewhere."""
-        return Particles(
-            *(
-                torch.where(condition[:, None] if mine.ndim == 2 else condition, mine, theirs)
-                for mine, theirs in zip(self.tensors(), other.tensors(), strict=True)
-            )
-        )
-
-    def put(self, rows: torch.Tensor | slice, other: Particles) -> None:
-        """Overwrite rows in place."""
-        for mine, theirs in zip(self.tensors(), other.tensors(), strict=True):
-            mine[rows] = theirs
-
-    def clone(self) -> Particles:
-        """A copy that shares no memory."""
-        return Particles(*(tensor.clone() for tensor in self.tensors()))
-
-    def tensors(self) -> tuple[torch.Tensor, ...]:
-        """All tensors, in the order of the fields."""
-        return (
-            self.codes,
-            self.distortion,
-            self.log_prior,
-            self.distortion_gradient,
-            self.prior_gradient,
-        )
 
 
 class TemperedTarget:
@@ -112,7 +115,7 @@ class TemperedTarget:
         with torch.enable_grad():
             with torch.autocast(codes.device.type, self.gradient_dtype, enabled=reduced):
                 decoded = self.decode(codes)
-            values = self.distortion(self.targets[: len(codes)], decoded.float())
+            values = self.distortion(self.targets[: len(codes)], decoded.to(self.targets.dtype))
             log_prior = self.prior.log_prob(codes)
             gradient = self._gradient(values, codes, "the distortion of the decoded images")
             prior_gradient = self._gradient(log_prior, codes, "the prior's log_prob")
@@ -148,7 +151,7 @@ class TemperedTarget:
         (gradient,) = torch.autograd.grad(values.sum(), codes, allow_unused=True)
         if gradient is None:
             raise MeasurementError(f"{what} does not depend on the codes")
-        return gradient.detach().float()
+        return gradient.detach().to(codes.dtype)
 
 
 def hamiltonian_move(

@@ -1,4 +1,4 @@
-"""The annealed curve against closed forms, and what it refuses."""
+"""The curve by annealing from the prior against closed forms, and what any curve refuses."""
 
 from __future__ import annotations
 
@@ -51,7 +51,9 @@ def curve(model: LinearGaussianDecoder, images: Array) -> RDCurve:
 
 
 def measure(model: LinearGaussianDecoder, images: Array, **options: object) -> RDCurve:
-    settings = {"betas": BETAS, "temperatures": 150, "chains": 10, **options}
+    settings = {
+        "betas": BETAS, "temperatures": 150, "chains": 10, "reference": "prior", **options,
+    }  # fmt: skip
     return rd_curve(Linear(model.weight), StandardNormal(3), images, **settings)  # type: ignore[arg-type]
 
 
@@ -116,7 +118,14 @@ def test_gaussian_mixture_prior() -> None:
     codes = prior.sample(40, torch.Generator().manual_seed(1)).numpy()
     images = codes @ weight.T + 0.1 * rng.standard_normal((40, 4))
     curve = rd_curve(
-        Linear(weight), prior, images, betas=BETAS, temperatures=150, chains=10, certify=False
+        Linear(weight),
+        prior,
+        images,
+        betas=BETAS,
+        temperatures=150,
+        chains=10,
+        certify=False,
+        reference="prior",
     )
     wanted = [exact.lagrangian(images, beta) for beta in BETAS]
     assert np.abs(np.array(curve.log_partition_nats) - wanted).max() < 0.2
@@ -158,7 +167,14 @@ def test_bytes_are_divided_by_255() -> None:
     weight = np.random.default_rng(1).standard_normal((4, 2))
 
     def curve(data: npt.NDArray[np.generic]) -> RDCurve:
-        return rd_curve(Linear(weight), StandardNormal(2), data, betas=[1, 2], temperatures=20)
+        return rd_curve(
+            Linear(weight),
+            StandardNormal(2),
+            data,
+            betas=[1, 2],
+            temperatures=20,
+            reference="prior",
+        )
 
     assert curve(images) == curve((images / 255).astype(np.float32))
 
@@ -282,6 +298,9 @@ def test_a_distortion_without_gradient() -> None:
         (np.zeros((2, 3)), {"temperatures": 0}, UsageError, "temperatures is 0"),
         (np.zeros((2, 3)), {"method": "hmc"}, UsageError, "'hmc'"),
         (np.zeros((2, 3)), {"precision": "int8"}, UsageError, "'int8'"),
+        (np.zeros((2, 3)), {"reference": "laplace"}, UsageError, "'laplace'.*'auto', 'local'"),
+        (np.zeros((2, 3)), {"bridge_steps": 0}, UsageError, "bridge_steps is 0"),
+        (np.zeros((2, 3)), {"modes": 0}, UsageError, "modes is 0"),
         (np.zeros((2, 3)), {"device": "meta"}, UsageError, "'meta'"),
         (np.zeros((2, 3)), {"distortion": "psnr"}, UsageError, "'psnr'"),
         (np.zeros((2, 3)), {"distortion": 3}, UsageError, "not a distortion"),
@@ -352,7 +371,8 @@ def test_dense_preconditioning_pays_where_dimensions_are_tied() -> None:
     def worst(precondition: str) -> float:
         curve = rd_curve(
             Linear(weight), StandardNormal(2), images, betas=[1, 10, 100, 1000], temperatures=25,
-            chains=10, certify=False, moves=MoveSettings(leapfrog=3, precondition=precondition),
+            chains=10, certify=False, reference="prior",
+            moves=MoveSettings(leapfrog=3, precondition=precondition),
         )  # fmt: skip
         exact = [tied.lagrangian(images, beta) for beta in curve.beta]
         return float((np.array(curve.log_partition_nats) - exact).max())

@@ -1,0 +1,107 @@
+"""The pilot of the bridges: where the powers s lie, and how the moves turn.
+
+As the pilot of the annealing it measures nothing.  On some images it goes from each reference to
+the posterior in steps after which a fixed share of the chains stays effective, and tunes the
+moves; both are then fixed for all images at this β.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from codec.rate_distortion.annealing.bridge import Bridge, BridgePlan, cross
+from codec.rate_distortion.annealing.bridge_passes import LocalModel, LocalWork
+from codec.rate_distortion.annealing.pilot import leapfrog_steps, rise
+from codec.rate_distortion.annealing.sampler import ChainWeights
+from codec.rate_distortion.annealing.settings import MoveSettings
+
+MOVES_PER_STEP = 2
+FIRST_ANGLE, LARGEST_ANGLE, SMALLEST_ANGLE = 0.6, 0.8, 0.02
+LARGEST_TRACE = 400
+"""Steps after which the pilot gives a bridge up and spreads those that are allowed evenly."""
+
+
+def plan_bridges(
+    model: LocalModel,
+    targets: torch.Tensor,
+    betas: list[float],
+    *,
+    chains: int,
+    most_steps: int,
+    settings: MoveSettings,
+    resample: bool,
+    generator: torch.Generator,
+) -> tuple[list[BridgePlan], torch.Tensor, LocalWork]:
+    """A plan for each of B values of β, from images (n, …); L of these by the plans, with fresh
+    chains, float64 (n, B); and the work, whose counts are of interest.
+    """
+    work = LocalWork(model, targets)
+    plans, columns = [], []
+    for index, images, reference in work.references(betas, generator):
+        bridge = work.bridge(images, reference, betas[index], chains)
+        powers, angles = _adapted(bridge, chains, settings, generator)
+        powers, angles = _at_most(most_steps, powers, angles)
+        plan = BridgePlan(
+            beta=betas[index],
+            powers=tuple(powers),
+            angles=tuple(angles),
+            leapfrogs=tuple(leapfrog_steps(settings, angle) for angle in angles),
+            jitter=settings.jitter,
+            resample=resample,
+        )
+        plans.append(plan)
+        found = cross(bridge, plan, chains=chains, generator=generator)
+        columns.append(found.log_partition_nats)
+        work.crossed(bridge)
+    return plans, torch.stack(columns, 1), work
+
+
+def _adapted(
+    bridge: Bridge, chains: int, settings: MoveSettings, generator: torch.Generator
+) -> tuple[list[float], list[float]]:
+    """Powers 0 … 1, and the angle at each but the first and the last."""
+    images = len(bridge.target.targets) // chains
+    particles = bridge.start(chains, generator)
+    everyone = torch.ones(images, dtype=torch.bool, device=particles.white.device)
+    powers, angle = [0.0], FIRST_ANGLE
+    angles: list[float] = []
+    while True:
+        left = 1.0 - powers[-1]
+        ratio = torch.nan_to_num(particles.ratio, neginf=-1e9).view(images, chains)
+        step = rise(-ratio)
+        if step >= left or len(powers) > LARGEST_TRACE:
+            powers.append(1.0)
+            return powers, angles
+        powers.append(powers[-1] + step)
+        weights = ChainWeights(images, chains, particles.white.device)
+        weights.add(step * particles.ratio)
+        particles = weights.resample(particles, everyone, generator)
+        for _ in range(MOVES_PER_STEP):
+            particles, acceptance = bridge.hamiltonian_move(
+                particles,
+                powers[-1],
+                angle,
+                leapfrog_steps(settings, angle),
+                settings.jitter,
+                generator,
+            )
+            particles = bridge.relabel(particles, generator)
+            angle *= math.exp(0.7 * (float(acceptance.mean()) - settings.target_acceptance))
+            angle = min(max(angle, SMALLEST_ANGLE), LARGEST_ANGLE)
+        angles.append(angle)
+
+
+def _at_most(
+    most: int, powers: list[float], angles: list[float]
+) -> tuple[list[float], list[float]]:
+    """At most so many steps, at equal shares of those that the pilot took."""
+    taken = len(powers) - 1
+    if taken <= most:
+        return powers, angles
+    at = np.linspace(0, taken, most + 1)
+    fewer = np.interp(at, np.arange(taken + 1), powers)
+    turned = np.interp(at[1:-1], np.arange(1, taken), angles)
+    return [*map(float, fewer[:-1]), 1.0], [float(angle) for angle in turned]

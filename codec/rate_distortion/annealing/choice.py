@@ -1,0 +1,103 @@
+"""Which reference at which β: chosen from pilot data alone, and then measured afresh.
+
+    pilot images       L with either reference.  Both are upper bounds on average, so the lower is
+                       the tighter
+    pilot simulations  the gap of the bridges' certificate; where it is too wide, also that of the
+                       annealing from the prior
+
+Nothing of the pilot enters the curve, so that no choice can bias it: the smaller of two noisy
+estimates would be too small.  Simulated images have the modes that the model likes; a mode that
+the local fits miss on real images need not be missed there.  So annealing from the prior always
+runs on some pilot images, with few temperatures, and where it comes out clearly lower than a local
+reference that is kept, the point is flagged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bitstream.arrays import Float64Array
+from codec.rate_distortion.annealing.summary import LARGEST_GAP_NATS, pooled_gap
+from codec.rate_distortion.estimates import student_quantile_975
+
+CHECK_IMAGES = 8
+CHECK_SHARE, FEWEST_CHECKED = 4, 4
+"""At most one in so many of the images is checked, but not fewer than so many."""
+
+CHECK_TEMPERATURES = 250
+"""Of the annealing on the pilot images; where the bridges are in doubt it takes all."""
+
+TOLERANCE_NATS = 0.25
+MISSED_NATS = 7.0
+"""An unbiased estimate of Z is e⁷ times too large less than once in a thousand times (Markov)."""
+
+Rival = Callable[[Sequence[int]], tuple[Float64Array, Float64Array]]
+"""Indexes of b values of β to L of the pilot images (n, b) and gaps (m, b), both of the annealing
+from the prior with all its temperatures."""
+
+
+def check_images(count: int) -> int:
+    """How many of so many images are pilot images of the choice."""
+    return min(count, max(FEWEST_CHECKED, min(CHECK_IMAGES, count // CHECK_SHARE)))
+
+
+def pilot_simulations(points: int) -> int:
+    """How many images are simulated at each of so many β; neighbours are pooled."""
+    return 4 if points < 10 else 2
+
+
+@dataclass(frozen=True)
+class Choice:
+    """For each β > 0: whether the reference is local, and by how many nats the annealing from the
+    prior was clearly lower on pilot images (else 0)."""
+
+    local: tuple[bool, ...]
+    missed: Float64Array
+
+
+def choose(
+    local: Float64Array,
+    prior: Float64Array,
+    gap: Float64Array | None,
+    rival: Rival,
+    *,
+    forced: bool = False,
+) -> Choice:
+    """Choose for each of B values of β.
+
+    local, prior   L of the pilot images with either reference, (n, B)
+    gap            of the bridges, upper − lower of pilot simulations, (m, B); None where nothing
+                   can be simulated
+    rival          called where the bridges' gap is too wide
+    forced         take the local reference everywhere, and only flag
+    """
+    points = local.shape[1]
+    higher, _ = _apart(local - prior)
+    difference = local - prior
+    missed = np.where(higher, difference.mean(0), 0.0)
+    furthest = difference.max(0)
+    missed = np.maximum(missed, np.where(furthest > MISSED_NATS, furthest, 0.0))
+    keep = np.ones(points, dtype=bool) if forced else ~higher
+    if gap is not None and not forced:
+        pooled = pooled_gap(gap, points)
+        wide = np.flatnonzero(keep & ~(pooled <= LARGEST_GAP_NATS))
+        if len(wide):
+            other, other_gap = rival([int(index) for index in wide])
+            higher, lower = _apart(local[:, wide] - other)
+            narrower = pooled[wide] <= pooled_gap(other_gap, len(wide))
+            keep[wide] = lower | (narrower & ~higher)
+    return Choice(tuple(bool(one) for one in keep), np.where(keep, missed, 0.0))
+
+
+def _apart(difference: Float64Array) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Where the mean of (n, B) is clearly above 0, and where below: 95 % by Student's t."""
+    mean, count = difference.mean(0), len(difference)
+    clear = np.full(mean.shape, TOLERANCE_NATS if count > 1 else MISSED_NATS)
+    if count > 1:
+        error = difference.std(0, ddof=1) / np.sqrt(count)
+        clear = np.maximum(clear, student_quantile_975(count - 1) * error)
+    return mean > clear, -mean > clear

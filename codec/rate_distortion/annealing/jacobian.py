@@ -1,0 +1,142 @@
+"""The Jacobian of a distortion's residual with respect to the codes, which the local reference is
+fitted with.
+
+    r(z) = residual(x, f(z)),   d(x, f(z)) = ‖r(z)‖² + constant,   J = ∂r/∂z
+
+Forward differentiation takes one pass for each dimension of the code, all of them vectorised.  A
+decoder that has no forward derivatives (TorchScript, some operators of one's own) is
+differentiated twice backwards instead, column by column.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import torch
+from torch.func import jvp, vmap
+
+from bitstream.errors import UsageError
+from codec.rate_distortion.annealing.tempering import Decode
+from codec.rate_distortion.distortions import Distortion
+from codec.rate_distortion.errors import MeasurementError
+
+LARGEST_JACOBIAN = 2**23
+"""Entries of the Jacobians that are found at a time."""
+
+_FORWARD_LEVEL = threading.Lock()
+"""Torch has one level of forward differentiation for all threads of a process."""
+
+AGREE = 1e-3
+"""Largest relative difference between a distortion and the square of its residual, or between a
+Jacobian and the gradient."""
+
+
+class ResidualJacobian:
+    """r(z) and J at codes z, and a count of the Jacobian-vector products that it took.
+
+    Raises `MeasurementError`, when it is made, for a distortion without `residual` or where no
+    Jacobian is to be had; `UsageError` where `residual` is not that of the distortion.
+    """
+
+    def __init__(
+        self, decode: Decode, distortion: Distortion, targets: torch.Tensor, codes: torch.Tensor
+    ) -> None:
+        """Try both ways on `codes` (r, k), r ≥ 2, with `targets` (r, …)."""
+        self.decode, self.distortion = decode, distortion
+        self.products = 0
+        """Jacobian-vector products so far, counted by row."""
+        if not hasattr(distortion, "residual"):
+            raise MeasurementError(f"{distortion.name} is not a sum of squares (no residual)")
+        value, gradient = self._checked(targets, codes)
+        failures = []
+        for self._columns in (_forward, _twice_backward):
+            try:
+                residual, jacobian = self(targets, codes)
+            # Whatever a stranger's decoder raises, it has no Jacobian this way.
+            except Exception as error:  # noqa: BLE001
+                failures.append(f"{type(error).__name__}: {str(error).splitlines()[0][:200]}")
+                continue
+            found = 2 * torch.einsum("rmk,rm->rk", jacobian, residual)
+            scale = gradient.norm() + 1e-6 * value.abs().sum() + 1e-12
+            if float((found - gradient).norm()) <= AGREE * float(scale):
+                return
+            failures.append("it disagrees with the gradient of the distortion")
+        raise MeasurementError(f"the decoder has no usable Jacobian ({'; '.join(failures)})")
+
+    def __call__(
+        self, targets: torch.Tensor, codes: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Targets (r, …) and codes (r, k) to r(z) (r, m) and J (r, m, k), without gradients."""
+        self.products += codes.numel()
+        residual, jacobian = self._columns(self, targets, codes.detach())
+        return residual.detach(), jacobian.detach()
+
+    def rows_at_a_time(self, targets: torch.Tensor, dim: int) -> int:
+        """How many rows keep their Jacobians small enough for the caches."""
+        return max(1, LARGEST_JACOBIAN // (dim * max(1, targets[0].numel())))
+
+    def residual(self, targets: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+        """r(z), (r, m), in the precision of the targets."""
+        found: torch.Tensor = self.distortion.residual(  # type: ignore[attr-defined]
+            targets, self.decode(codes).to(targets.dtype)
+        )
+        return found
+
+    def _checked(
+        self, targets: torch.Tensor, codes: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """d (r,) and its gradient (r, k), after a look at whether the residual is its root."""
+        codes = codes.detach().requires_grad_(True)
+        with torch.enable_grad():
+            value = self.distortion(targets, self.decode(codes).to(targets.dtype))
+            (gradient,) = torch.autograd.grad(value.sum(), codes)
+        with torch.no_grad():
+            residual = self.residual(targets, codes)
+        name = self.distortion.name
+        if residual.ndim != 2 or len(residual) != len(codes):
+            raise UsageError(
+                f"the residual of {name} has the shape {tuple(residual.shape)}, "
+                f"expected ({len(codes)}, m)"
+            )
+        value = value.detach()
+        constant = value - residual.square().sum(1)
+        spread = float((constant - constant.mean()).abs().max())
+        if not spread <= AGREE * float(value.abs().max() + constant.abs().max() + 1e-12):
+            raise UsageError(
+                f"the residual of {name} is not its root: d − ‖r‖² should be the same for every "
+                f"image, and differs by {spread:.3g}"
+            )
+        return value, gradient
+
+
+def _forward(
+    owner: ResidualJacobian, targets: torch.Tensor, codes: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    def along(direction: torch.Tensor) -> Any:
+        def of(z: torch.Tensor) -> torch.Tensor:
+            return owner.residual(targets, z)
+
+        return jvp(of, (codes,), (direction.expand_as(codes),))
+
+    directions = torch.eye(codes.shape[1], dtype=codes.dtype, device=codes.device)
+    axes: Any = (None, 0)
+    with _FORWARD_LEVEL:
+        residual, columns = vmap(along, out_dims=axes)(directions)
+    return residual, columns.permute(1, 2, 0)
+
+
+def _twice_backward(
+    owner: ResidualJacobian, targets: torch.Tensor, codes: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Jᵀv is linear in v, and its derivative in v along a direction is the column of J."""
+    codes = codes.requires_grad_(True)
+    with torch.enable_grad():
+        residual = owner.residual(targets, codes)
+        dummy = torch.zeros_like(residual, requires_grad=True)
+        (pulled,) = torch.autograd.grad(residual, codes, dummy, create_graph=True)
+        columns = [
+            torch.autograd.grad(pulled[:, index].sum(), dummy, retain_graph=True)[0]
+            for index in range(codes.shape[1])
+        ]
+    return residual, torch.stack(columns, 2)

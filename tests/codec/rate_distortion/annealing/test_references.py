@@ -1,0 +1,266 @@
+"""Curves from local references against closed forms, the choice between references, and what has
+no local reference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from codec.priors import GaussianMixture, StandardNormal
+from codec.rate_distortion.annealing.choice import check_images, choose
+from codec.rate_distortion.annealing.rd_curve import rd_curve, rd_samples
+from codec.rate_distortion.annealing.settings import MoveSettings
+from codec.rate_distortion.annealing.summary import CurveSamples, summarize
+from codec.rate_distortion.distortions import DeepFeatureDistance, GaussianNLL
+from codec.rate_distortion.errors import MeasurementError, ResultFileError
+from codec.rate_distortion.known.linear_decoder import LinearGaussianDecoder
+from codec.rate_distortion.model_curve import RDCurve
+from tests.codec.rate_distortion.annealing.test_bridge import once_only
+from tests.codec.rate_distortion.known.exact_references import MixtureLinearDecoder
+
+Array = npt.NDArray[np.float64]
+CHEAP: dict[str, Any] = {"temperatures": 20, "chains": 8, "simulations": 3}
+
+
+def linear(dim: int, pixels: int) -> tuple[LinearGaussianDecoder, torch.Tensor]:
+    weight = np.random.default_rng(dim).standard_normal((pixels, dim))
+    return LinearGaussianDecoder(weight, np.zeros(pixels)), torch.tensor(weight.T).float()
+
+
+def errors(model: LinearGaussianDecoder, images: Array, curve: RDCurve) -> Array:
+    exact = [model.lagrangian(images, beta) for beta in curve.beta]
+    return np.array(curve.log_partition_nats) - exact
+
+
+def test_forty_dimensions_in_closed_form() -> None:
+    # Annealing from the prior is 0.6 nats off with 1,000 temperatures here.
+    model, weight = linear(40, 120)
+    images = model.sample(6, 0.01, 1)
+    betas = [0.1, 30.0, 3000.0]
+    curve = rd_curve(lambda z: z @ weight, StandardNormal(40), images, betas=betas, **CHEAP)
+    assert curve.reference == ("local",) * 3
+    assert np.abs(errors(model, images, curve)).max() < 0.02
+    exact = [model.distortion(images, beta) for beta in betas]
+    assert np.allclose(curve.distortion, exact, rtol=0.1)
+    assert all(curve.certified)
+    assert max(map(abs, curve.bdmc_gap_nats)) < 0.02
+    assert curve.jacobian_products > 6 * 3 * 40 * 8
+    assert curve.no_local_reference == ""
+
+
+def test_residuals_of_every_kind_lead_to_the_same_curve() -> None:
+    model, weight = linear(3, 8)
+    images, betas = model.sample(4, 0.02, 1), [0.5, 50.0]
+    identity = DeepFeatureDistance(torch.nn.Identity(), "the identity")
+    for distortion, factor, constant in (
+        ("mse", 8, 0.0),
+        (GaussianNLL(0.5), 1, 4 * math.log(2 * math.pi * 0.5)),
+        (identity, 1, 0.0),
+    ):
+        curve = rd_curve(
+            lambda z: z @ weight, StandardNormal(3), images, distortion=distortion,
+            betas=[factor * beta for beta in betas], reference="local", **CHEAP,
+        )  # fmt: skip
+        exact = [model.lagrangian(images, beta) + constant * beta for beta in betas]
+        assert np.allclose(curve.log_partition_nats, exact, atol=0.02)
+
+
+def test_a_mixture_prior_in_closed_form() -> None:
+    rng = np.random.default_rng(2)
+    weight = rng.standard_normal((4, 1))
+    means, variances = np.array([[-2.0], [1.5]]), np.array([[[0.2]], [[0.6]]])
+    exact = MixtureLinearDecoder(weight, np.zeros(4), np.array([0.3, 0.7]), means, variances)
+    prior = GaussianMixture(torch.tensor([0.3, 0.7]), torch.tensor(means), torch.tensor(variances))
+    codes = prior.sample(12, torch.Generator().manual_seed(1)).numpy()
+    images = codes @ weight.T + 0.1 * rng.standard_normal((12, 4))
+    betas = [0.05, 0.5, 5.0, 50.0]
+    turned = torch.tensor(weight.T).float()
+    curve = rd_curve(lambda z: z @ turned, prior, images, betas=betas, reference="local", **CHEAP)
+    wanted = [exact.lagrangian(images, beta) for beta in betas]
+    assert np.allclose(curve.log_partition_nats, wanted, atol=0.02)
+    assert all(curve.certified)
+
+
+def waves(reference: str) -> tuple[CurveSamples, Array]:
+    """sin(6z) of two dimensions has dozens of modes; log Z by quadrature, one dimension a time."""
+    generator = torch.Generator().manual_seed(0)
+    betas = [0.1, 2.0, 20.0]
+
+    def decode(codes: torch.Tensor) -> torch.Tensor:
+        return torch.sin(6 * codes)
+
+    images = decode(torch.randn(10, 2, generator=generator))
+    images = images + torch.randn(10, 2, generator=generator) / math.sqrt(2 * betas[-1])
+    grid = torch.linspace(-9, 9, 20001, dtype=torch.float64)
+    step = float(grid[1] - grid[0])
+    logs = torch.stack([
+        torch.logsumexp(-0.5 * grid**2 - beta * (images.double()[..., None] - decode(grid)) ** 2, 2)
+        for beta in betas
+    ])  # fmt: skip
+    exact = -(logs + math.log(step) - 0.5 * math.log(2 * math.pi)).sum(2).mean(1)
+    samples = rd_samples(
+        decode, StandardNormal(2), images, betas=betas, temperatures=60, chains=20, seed=1,
+        reference=reference, simulations=6,
+    )  # fmt: skip
+    return samples, samples.log_partition.mean(0) - exact.numpy()
+
+
+def test_missed_modes_are_caught_twice_and_auto_goes_round_them() -> None:
+    samples, error = waves("local")
+    assert error[2] > 1.5
+    assert samples.gap is not None
+    assert samples.gap.mean(0)[2] > 20
+    assert samples.missed is not None
+    assert samples.missed[2] == pytest.approx(error[2], abs=1)
+    with pytest.raises(MeasurementError, match="nats lower on pilot images"):
+        summarize(samples)
+    samples, error = waves("auto")
+    assert samples.reference[1:] == ("prior", "prior")
+    assert np.abs(error).max() < 0.15
+    assert all(summarize(samples).certified)
+
+
+def curve_of(decode: Any, prior: Any, **options: Any) -> RDCurve:
+    images = np.random.default_rng(0).random((4, 1, 12, 12))
+    return rd_curve(decode, prior, images, betas=[1.0], **{**CHEAP, "certify": False, **options})
+
+
+class Grid(torch.nn.Module):
+    """z (n, 2) to images (n, 1, 12, 12)."""
+
+    def forward(self, codes: torch.Tensor) -> torch.Tensor:
+        return torch.sigmoid(codes.sum(1)).view(-1, 1, 1, 1).expand(-1, 1, 12, 12)
+
+
+class Shifted:
+    """A prior of a stranger's, N(1, I)."""
+
+    dim = 2
+
+    def sample(self, count: int, generator: torch.Generator | None = None) -> torch.Tensor:
+        return 1 + torch.randn(count, 2, generator=generator)
+
+    def log_prob(self, z: torch.Tensor) -> torch.Tensor:
+        return -0.5 * (z - 1).square().sum(-1)
+
+
+class NoJacobian(Grid):
+    def forward(self, codes: torch.Tensor) -> torch.Tensor:
+        return super().forward(once_only(codes))
+
+
+@pytest.mark.parametrize(
+    ("decode", "prior", "options", "reason"),
+    [
+        (Grid(), StandardNormal(2), {"distortion": "ms-ssim"}, "not a sum of squares"),
+        (Grid(), Shifted(), {}, "neither StandardNormal nor GaussianMixture"),
+        (NoJacobian(), StandardNormal(2), {}, "no usable Jacobian"),
+        (Grid(), StandardNormal(1025), {"moves": MoveSettings(precondition="none")}, "1025 dim"),
+    ],
+)
+def test_what_has_no_local_reference_is_annealed_from_the_prior(
+    decode: Any, prior: Any, options: dict[str, Any], reason: str
+) -> None:
+    curve = curve_of(decode, prior, **options)
+    assert curve.reference == ("prior",)
+    assert reason in curve.no_local_reference
+    assert curve == RDCurve.from_json(curve.to_json()) or math.isnan(curve.bdmc_gap_nats[0])
+    with pytest.raises(MeasurementError, match=f"no local reference: .*{reason}"):
+        curve_of(decode, prior, **options, reference="local")
+
+
+def test_moves_that_are_not_dense_keep_auto_at_the_prior() -> None:
+    moves = MoveSettings(precondition="diagonal")
+    curve = curve_of(Grid(), StandardNormal(2), moves=moves)
+    assert "'diagonal'" in curve.no_local_reference
+    forced = curve_of(Grid(), StandardNormal(2), moves=moves, reference="local")
+    assert forced.reference == ("local",)
+    assert curve_of(Grid(), StandardNormal(2), reference="prior").reference == ("prior",)
+
+
+def test_several_modes_do_not_bias() -> None:
+    model, weight = linear(3, 8)
+    images, betas = model.sample(6, 0.02, 1), [0.1, 1.0, 10.0, 100.0]
+    curve = rd_curve(
+        lambda z: z @ weight, StandardNormal(3), images, betas=betas, reference="local", modes=3,
+        **CHEAP,
+    )  # fmt: skip
+    assert np.abs(errors(model, images, curve)).max() < 0.02
+    assert all(curve.certified)
+
+
+def test_the_first_beta_may_be_zero_or_large() -> None:
+    model, weight = linear(3, 8)
+    images = model.sample(6, 0.02, 1)
+    for betas in ([0.0, 5.0], [1000.0, 4000.0]):
+        curve = rd_curve(
+            lambda z: z @ weight, StandardNormal(3), images, betas=betas, certify=False, **CHEAP
+        )
+        assert curve.reference == ("prior" if betas[0] == 0 else "local", "local")
+        assert np.abs(errors(model, images, curve)).max() < 0.02
+
+
+def test_old_results_are_of_the_prior() -> None:
+    old = curve_of(Grid(), StandardNormal(2), reference="prior").to_json()
+    for name in ("reference", "jacobian_products", "no_local_reference"):
+        del old[name]
+    curve = RDCurve.from_json(old)
+    assert (curve.reference, curve.jacobian_products) == (("prior",), 0)
+    assert "prior" in curve.to_csv().splitlines()[1]
+    with pytest.raises(ResultFileError, match="1 values of beta has 2 of reference"):
+        RDCurve.from_json({**old, "reference": ["prior", "local"]})
+
+
+# The choice, on made-up pilot data.
+
+SAME = np.full((8, 1), 5.0)
+NOISE = np.random.default_rng(0).standard_normal((8, 1))
+
+
+def asked(wanted: Sequence[int]) -> tuple[Array, Array]:
+    raise AssertionError("annealing from the prior is not asked again")
+
+
+@pytest.mark.parametrize(
+    ("local", "gap", "other", "expected"),
+    [
+        (SAME, 0.1, None, True),
+        (SAME + 0.2, 0.1, None, True),  # within the tolerance
+        (SAME + 0.4, 0.1, None, False),  # clearly higher
+        (SAME + 0.4 * NOISE, 0.1, None, True),  # not clearly
+        (SAME - 3, 9.0, 0.2, True),  # clearly lower, though not certified
+        (SAME, 9.0, 0.2, False),
+        (SAME, 9.0, 20.0, True),
+        (SAME, math.nan, 0.2, False),
+    ],
+)
+def test_choice(local: Array, gap: float, other: float | None, expected: bool) -> None:
+    rival = asked if other is None else lambda wanted: (SAME, np.full((4, 1), other))
+    found = choose(local, SAME, np.full((4, 1), gap), rival)
+    assert found.local == (expected,)
+    assert found.missed.max() == 0
+
+
+def test_where_bridges_are_in_doubt_all_temperatures_count() -> None:
+    # With few temperatures annealing was no better, with all of them it is.
+    found = choose(SAME, SAME, np.full((4, 1), 9.0), lambda wanted: (SAME - 1, np.ones((4, 1))))
+    assert found.local == (False,)
+    assert [check_images(n) for n in (1, 2, 6, 20, 1000)] == [1, 2, 4, 5, 8]
+
+
+def test_what_is_kept_against_the_evidence_is_flagged() -> None:
+    forced = choose(SAME + 0.4, SAME, None, asked, forced=True)
+    assert forced.local == (True,)
+    assert forced.missed[0] == pytest.approx(0.4)
+    # One image that is 8 nats too high, among others that are much lower.
+    one = SAME - 20
+    one[3] = SAME[3] + 8
+    found = choose(one, SAME, np.full((4, 1), 0.1), asked)
+    assert found.local == (True,)
+    assert found.missed[0] == pytest.approx(8)
