@@ -109,7 +109,8 @@ class ChunkReader:
         if stored != computed:
             raise ChecksumError(
                 f"chunk {kind!r} at byte {offset}: CRC-32 {stored:08x} read, {computed:08x} "
-                "computed; the file is damaged, get it again from its source"
+                "computed; the file is damaged: get it again from its source, or decode the tiles "
+                "that are whole (--partial, partial=True)"
             )
         return ChunkInfo(kind, offset, length, is_critical(kind)), payload
 
@@ -162,8 +163,8 @@ class ChunkReader:
         if len(data) != count:
             raise TruncatedError(
                 f"the file ends at byte {self.offset}, inside or before {what}: expected "
-                f"{count - len(data)} bytes more; get the file again, or decode the layers that "
-                "arrived whole (--partial)"
+                f"{count - len(data)} bytes more; get the file again, or decode what arrived "
+                "whole (--partial, partial=True)"
             )
         return data
 

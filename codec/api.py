@@ -169,7 +169,9 @@ def decompress(
     region    (x, y, width, height) in pixels: decode only this part of the image
     layers    number of quality layers to decode, 1 .. the file's own number; None (the default)
               decodes all of them
-    partial   accept a file that was cut, and decode its complete layers; at least one is needed
+    partial   accept a file that was cut or damaged: its complete layers, or of other damage the
+              tiles that are intact; the others are gray, and a notice lists them.  One layer or
+              one tile is needed, and the header
     seed      0 .. 2⁶³ − 1.  Missing layers are replaced by a random sample of the model's prior,
               the same for the same seed; None (the default) takes the prior's mean instead.
               Models that decode with random noise draw it from this seed; with None they use the

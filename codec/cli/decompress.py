@@ -37,7 +37,11 @@ def decompress(
     ] = None,
     partial: Annotated[
         bool,
-        typer.Option("--partial", help="Accept a file that was cut: decode its complete layers."),
+        typer.Option(
+            "--partial",
+            help="Accept a file that was cut or damaged: decode its complete layers, or its intact "
+            "tiles; the others are gray.",
+        ),
     ] = False,
     seed: Annotated[
         int | None,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -30,6 +32,8 @@ from codec.pictures.depth import rescale
 from codec.pictures.picture import Picture
 from codec.pipeline.stitch import ahead, draw_bands, tiles_under
 
+_MAX_LISTED = 20  # tiles in a notice
+
 
 def decode_bands(
     file: Container | TileSelection,
@@ -37,10 +41,12 @@ def decode_bands(
     *,
     region: Region | None = None,
     seed: int | None = None,
+    partial: bool = False,
 ) -> Bands:
     """The picture of a file, which may lack its last layers, band by band.
 
     file    a container, or a selection of the tiles that `tiles_of_region` names
+    partial allow a selection that lacks tiles: they are gray, and a notice lists them
     region  (x, y, width, height) in pixels, None for all
     seed    0 .. 2⁶³ − 1. Draw what the missing layers would say from the model's prior, each tile
             with a generator of its own; None takes the prior's mean. Of a model that draws noise,
@@ -58,6 +64,8 @@ def decode_bands(
             payloads = [layer[tile] for layer in file.payloads]
         return _decode_tile(file.header, tile, payloads, model, seed)
 
+    if isinstance(file, TileSelection) and partial:
+        return _draw_what_is_there(file, latents, model, region, seed)
     return _draw(file, latents, model, region, seed)
 
 
@@ -235,6 +243,71 @@ def _draw(
         bit_depth=header.bit_depth,
         ancillary=file.ancillary,
     )
+
+
+def _draw_what_is_there(
+    file: TileSelection,
+    latents_of: Callable[[int], DecodedLatents],
+    model: LoadedModel,
+    region: Region | None,
+    seed: int | None,
+) -> Bands:
+    """As `_draw`, with gray in place of the tiles that are not there.
+
+    The pixels beside such a tile depend on its latents, and are drawn as if those were 0.
+    """
+    header = file.header
+    grid = TileGrid(header, model.stride)
+    wanted = grid.pixels if region is None else _window(header, region)
+    rows = tiles_under(grid, wanted, model.stride, model.context)
+    # A number beyond the first layers says that these are all that a tile of this model has.
+    usable = {tile for tile, parts in file.payloads.items() if len(parts) == header.layers}
+    if isinstance(model, LayeredModel):
+        usable = set(file.payloads)
+    lost = [tile for numbers in rows for tile in numbers if tile not in usable]
+    windows = [grid.tile(tile).scale(model.stride).intersect(grid.pixels) for tile in lost]
+    windows = [window.intersect(wanted) for window in windows]
+    shown = [(tile, w) for tile, w in zip(lost, windows, strict=True) if not w.empty]
+    if not usable or sum(w.height * w.width for _, w in shown) == wanted.height * wanted.width:
+        raise PayloadError("no tile of what is asked for is intact, so nothing can be decoded")
+    example = latents_of(min(usable))
+
+    def latents(tile: int) -> DecodedLatents:
+        if tile in usable:
+            return latents_of(tile)
+        own = grid.tile(tile)
+        return np.zeros((len(example), own.height, own.width), example.dtype)
+
+    bands = _draw(file, latents, model, region, seed)
+    if not shown:
+        return bands
+    places = ", ".join(f"{tile} at {w.left},{w.top}" for tile, w in shown[:_MAX_LISTED])
+    more = "" if len(shown) <= _MAX_LISTED else f" and {len(shown) - _MAX_LISTED} more"
+    notice = (
+        f"{len(shown)} of {header.tile_count} tiles are damaged or missing, and gray: "
+        f"{places}{more}"
+    )
+    return replace(
+        bands,
+        bands=_with_gray(bands, [window for _, window in shown], wanted),
+        notices=(*bands.notices, notice),
+    )
+
+
+def _with_gray(bands: Bands, lost: Sequence[Window], wanted: Window) -> Iterator[Band]:
+    """The bands with gray in windows that are given in raster order."""
+    top, first = wanted.top, 0
+    gray = 1 << (bands.bit_depth - 1)
+    for pixels, alpha in bands.bands:
+        own = Window(top, wanted.left, top + len(pixels), wanted.right)
+        while first < len(lost) and lost[first].bottom <= own.top:
+            first += 1
+        for window in itertools.islice(lost, first, None):
+            if window.top >= own.bottom:
+                break
+            pixels[window.intersect(own).within(own)] = gray
+        top = own.bottom
+        yield pixels, alpha
 
 
 def _with_alpha(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bitstream import Container, TileSelection, read_container, read_tiles
+from bitstream import Container, StreamError, TileSelection, read_container, read_tiles
+from bitstream.recovery import recover
 from codec.options import DecompressOptions
 from codec.system.source import Source, opened
 
@@ -30,20 +32,45 @@ def read_bands(data: Source, options: DecompressOptions) -> Bands:
 
     region, layers = options.region, options.layers
     file: Container | TileSelection
-    notices = []
+    notices: list[str] = []
     with opened(data) as fo:
         if region is not None and not options.partial and fo.seekable():
             window = region
             file = read_tiles(
                 fo, lambda header: tiles_of_region(header, model_of(header), window), layers=layers
             )
+        elif not options.partial:
+            file = read_container(fo, layers=layers)
         else:
-            file = read_container(fo, partial=options.partial, layers=layers)
-            decoded = len(file.payloads)
-            # Layers that were left out on request need no notice.
-            if not file.complete and decoded != layers:
-                notices.append(
-                    f"{decoded} of {file.header.layers} layers were decoded: the file is cut"
-                )
-    bands = decode_bands(file, model_of(file.header), region=region, seed=options.seed)
-    return replace(bands, notices=(*bands.notices, *notices))
+            file, notices = _read_what_is_there(fo.read(), layers)
+    bands = decode_bands(
+        file, model_of(file.header), region=region, seed=options.seed, partial=options.partial
+    )
+    return replace(bands, notices=(*notices, *bands.notices))
+
+
+def _read_what_is_there(
+    data: bytes, layers: int | None
+) -> tuple[Container | TileSelection, list[str]]:
+    """Read a file that may be cut or damaged, and return it with notices.
+
+    The complete layers of a file that was cut; of other damage the tiles that are intact.  Raises
+    the StreamError of reading the whole file where no tile is.
+    """
+    try:
+        file = read_container(io.BytesIO(data), partial=True, layers=layers)
+    except StreamError as error:
+        found = recover(data)
+        if not found.tiles.payloads:
+            raise
+        reason = str(error).partition(";")[0]
+        notices = [f"the file is damaged ({reason}): its tiles were searched for"]
+        if found.lost_alpha:
+            notices.append("the transparency is damaged, and was left out")
+        payloads = {tile: parts[:layers] for tile, parts in found.tiles.payloads.items()}
+        return replace(found.tiles, payloads=payloads), notices
+    decoded = len(file.payloads)
+    # Layers that were left out on request need no notice.
+    if file.complete or decoded == layers:
+        return file, []
+    return file, [f"{decoded} of {file.header.layers} layers were decoded: the file is cut"]

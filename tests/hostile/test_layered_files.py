@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 import codec
 from bitstream import (
-    ChecksumError,
     PayloadError,
     StreamError,
     container_from_bytes,
@@ -48,28 +47,30 @@ def test_a_flipped_bit_is_an_error() -> None:
             codec.decompress(damaged)
 
 
-def test_a_flipped_bit_in_a_cut_file_is_an_error_or_looks_like_the_cut() -> None:
-    # A length that became longer than the rest of the file cannot be told from a cut.
-    looks_cut = 0
-    for place, damaged in flipped():
+def test_a_flipped_bit_in_what_is_decoded_partly_is_told() -> None:
+    known = np.stack([*PICTURES, np.full_like(PICTURES[0], 128)])
+    decoded = 0
+    for _, damaged in list(flipped())[::7]:
         try:
             found = decompress_to_picture(damaged, partial=True)
         except StreamError:
             continue
-        before = sum(place >= end for end in ENDS)
-        assert np.array_equal(found.pixels, PICTURES[before - 1])
-        assert found.notices == (f"{before} of {LAYERS} layers were decoded: the file is cut",)
-        looks_cut += 1
-    assert 0 < looks_cut < len(DATA)
+        assert found.notices
+        # Every tile has what some of its layers say, or is gray; beside those pixels differ.
+        assert (known == found.pixels).all(axis=3).any(axis=0).mean() > 0.75
+        decoded += 1
+    assert decoded > len(DATA) / 2
 
 
 @pytest.mark.parametrize("layer", [1, 2])
-def test_a_wrong_checksum_is_an_error_in_a_cut_file_too(layer: int) -> None:
+def test_a_wrong_checksum_costs_one_layer_of_one_tile(layer: int) -> None:
     damaged = bytearray(DATA)
     damaged[ENDS[layer] - 1] ^= 1  # the CRC of the layer's last chunk
     for data in (bytes(damaged), bytes(damaged[: ENDS[layer]])):
-        with pytest.raises(ChecksumError):
-            codec.decompress(data, partial=True)
+        with pytest.raises(StreamError):
+            codec.decompress(data)
+        found = decompress_to_picture(data, partial=True)
+        assert "the file is damaged" in found.notices[0]
         # What was not asked for is not looked at.
         found = decompress_to_picture(data, layers=layer)
         assert np.array_equal(found.pixels, PICTURES[layer - 1])

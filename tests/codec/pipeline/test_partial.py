@@ -1,0 +1,140 @@
+"""Damaged files with ``partial``: intact tiles are drawn, the others are gray and listed."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import codec
+from bitstream import ChecksumError, StreamError, TruncatedError
+from bitstream.arrays import Uint8Array
+from bitstream.container import container_to_bytes, read_container
+from codec import loading
+from codec.api import decompress_to_picture
+from codec.cli import app
+from codec.pictures.picture import Picture
+from codec.pipeline.encode import compress_picture
+from tests.codec.tiny import photographs
+
+pytestmark = pytest.mark.usefixtures("tiny_weights")
+
+TILE = 64
+SIZE = 200  # 4 × 4 tiles, of which the last of a row and column are 8 pixels
+
+
+@pytest.fixture
+def data(tiny_weights: Path) -> bytes:
+    model = loading.load_model("photo", device="cpu")
+    pixels = photographs(1, side=SIZE)[0]
+    alpha = np.arange(SIZE * SIZE, dtype=np.uint8).reshape(SIZE, SIZE)
+    picture = Picture(pixels, alpha)
+    return container_to_bytes(compress_picture(picture, model, quality=80, tile_size=TILE))
+
+
+def without(data: bytes, *tiles: int) -> bytes:
+    """The file with a changed byte in some tiles."""
+    damaged = bytearray(data)
+    for tile in tiles:
+        payload = read_container(io.BytesIO(data)).payloads[0][tile]
+        damaged[data.index(payload) + len(payload) // 2] ^= 1
+    return bytes(damaged)
+
+
+def window(tile: int, margin: int = 0) -> tuple[slice, slice]:
+    top, left = TILE * (tile // 4), TILE * (tile % 4)
+    return (
+        slice(max(0, top - margin), top + TILE + margin),
+        slice(max(0, left - margin), left + TILE + margin),
+    )
+
+
+@pytest.mark.parametrize("lost", [(5,), (0,), (15,), (0, 1, 2, 3), (3, 6, 9, 12)])
+def test_lost_tiles_are_gray_and_listed(data: bytes, lost: tuple[int, ...]) -> None:
+    damaged = without(data, *lost)
+    with pytest.raises(ChecksumError, match=r"--partial, partial=True"):
+        codec.decompress(damaged)
+    found = decompress_to_picture(damaged, partial=True)
+    whole = codec.decompress(data, as_="numpy")
+    near = np.zeros((SIZE, SIZE), np.bool_)
+    for tile in lost:
+        assert (found.pixels[window(tile)] == 128).all()
+        near[window(tile, 48)] = True  # what a pixel depends on of the next tile
+    np.testing.assert_array_equal(found.pixels[~near], whole[..., :3][~near])
+    assert found.alpha is not None
+    np.testing.assert_array_equal(found.alpha, whole[..., 3])
+    first = f"{lost[0]} at {TILE * (lost[0] % 4)},{TILE * (lost[0] // 4)}"
+    assert "tiles were searched for" in found.notices[0]
+    assert found.notices[1].startswith(f"{len(lost)} of 16 tiles are damaged or missing, and gray")
+    assert first in found.notices[1]
+
+
+def test_pixels_beside_a_lost_tile_are_close(data: bytes) -> None:
+    found: Uint8Array = codec.decompress(without(data, 5), partial=True, as_="numpy")
+    whole: Uint8Array = codec.decompress(data, as_="numpy")
+    error = np.abs(found.astype(int) - whole)
+    error[window(5)] = 0
+    assert error.mean() < 1
+
+
+def test_a_cut_file_keeps_the_tiles_that_arrived(data: bytes) -> None:
+    payload = read_container(io.BytesIO(data)).payloads[0][9]
+    cut = data[: data.index(payload)]
+    with pytest.raises(TruncatedError, match=r"--partial, partial=True"):
+        codec.decompress(cut)
+    found = decompress_to_picture(cut, partial=True)
+    assert (found.pixels[2 * TILE + 8 :, TILE + 8 :] == 128).all()
+    assert "7 of 16 tiles" in found.notices[1]
+    with pytest.raises(StreamError):
+        codec.decompress(data[: data.index(b"DATA")], partial=True)
+
+
+def test_regions_of_a_damaged_file(data: bytes) -> None:
+    damaged = without(data, 5)
+    region = (0, 0, 100, 90)
+    whole: Uint8Array = codec.decompress(damaged, partial=True, as_="numpy")
+    part: Uint8Array = codec.decompress(damaged, partial=True, as_="numpy", region=region)
+    np.testing.assert_array_equal(part, whole[:90, :100])
+    # Regions that do not show the tile have no notice of it, and one inside it has nothing.
+    away = decompress_to_picture(damaged, partial=True, region=(0, 0, 30, 30))
+    assert len(away.notices) == 1
+    with pytest.raises(StreamError, match="no tile of what is asked for"):
+        codec.decompress(damaged, partial=True, region=(70, 70, 20, 20))
+
+
+def test_a_damaged_alpha_plane_is_left_out(data: bytes) -> None:
+    damaged = bytearray(data)
+    damaged[data.index(b"ALPH") + 9] ^= 1
+    found = decompress_to_picture(bytes(damaged), partial=True)
+    assert found.alpha is None
+    assert "the transparency is damaged, and was left out" in found.notices
+    np.testing.assert_array_equal(found.pixels, codec.decompress(data, as_="numpy")[..., :3])
+
+
+def test_a_whole_file_has_no_notice(data: bytes) -> None:
+    assert decompress_to_picture(data, partial=True).notices == ()
+
+
+def test_gray_pictures_are_gray(tiny_weights: Path) -> None:
+    model = loading.load_model("photo", device="cpu")
+    pixels = photographs(1, side=SIZE)[0][..., :1].copy()
+    data = container_to_bytes(compress_picture(Picture(pixels), model, quality=80, tile_size=TILE))
+    found: Uint8Array = codec.decompress(without(data, 6), partial=True, as_="numpy")
+    assert (found[window(6)] == 128).all()
+
+
+def test_the_command(data: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "damaged.calo"
+    path.write_bytes(without(data, 5))
+    plain = CliRunner().invoke(app, ["decompress", str(path)])
+    assert plain.exit_code == 4
+    assert "--partial" in plain.stderr
+    done = CliRunner().invoke(app, ["decompress", str(path), "--partial"])
+    assert done.exit_code == 0
+    assert "1 of 16 tiles are damaged or missing, and gray: 5 at 64,64" in done.stderr
+    with Image.open(tmp_path / "damaged.png") as image:
+        assert image.getpixel((70, 70))[:3] == (128, 128, 128)
