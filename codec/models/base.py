@@ -69,6 +69,17 @@ class DeepModel(Protocol):
 
 
 @runtime_checkable
+class NarrowAnalysisModel(Protocol):
+    """A model whose encoder looks less far beyond a tile than `context` says.
+
+    An option of a `LoadedModel`. No decoder depends on it: latents at the borders of tiles are a
+    little different from those that the whole image would give, and are coded all the same.
+    """
+
+    analysis_context: int
+
+
+@runtime_checkable
 class WholePictureModel(Protocol):
     """A model that codes a picture as one tile, and perhaps not every picture.
 

@@ -17,6 +17,7 @@ from codec.models.base import (
     DeepModel,
     ForeignModel,
     LoadedModel,
+    NarrowAnalysisModel,
     SearchingModel,
     StochasticModel,
     WholePictureModel,
@@ -78,10 +79,13 @@ def compress_picture(
     if isinstance(model, StochasticModel) and model.draws_noise(header.quality):
         header = replace(header, noise_seed=noise_seed, free_noise=noise_seed is None)
     grid = TileGrid(header, model.stride)
+    margin = model.context
+    if isinstance(model, NarrowAnalysisModel):
+        margin = model.analysis_context
 
     def analyze(number: int, at: float) -> Float32Array:
         own = grid.tile(number)
-        window = own.grow(model.context).intersect(grid.latents)
+        window = own.grow(margin).intersect(grid.latents)
         pixels = _padded(picture.pixels, window, model.stride)
         if deep is not None:
             latents = deep.analyze_deep(rescale(pixels, picture.bit_depth, 16), at)

@@ -50,6 +50,10 @@ DEFAULT_TUNE = "visual"
 ONE_PASS_EFFORT = 2
 """The highest effort that only makes one pass through the networks, and rounds."""
 
+ANALYSIS_CONTEXT = 2
+"""Latents around a tile that its analysis looks at, of the six that change a number of it. With
+these, tiles are as good as with all, and inner ones take a fifth less time."""
+
 ERROR_PER_BIT = 0.05
 """How much squared error, in quantiser steps, is worth a bit where channels are left out. At high
 rates it is 2 ln 2 / 12 = 0.12; with half of that, files have the same PSNR at the same size."""
@@ -172,11 +176,9 @@ class PhotoCoder:
         self.hyper_sets = len(self.hyper_tables) // config.hyper_channels
         self.quality_map = checked_map(arrays.get("quality_map"))
         self._check_tables()
-        # How far a block sees: one position at 1/16, 1/8 or 1/4. Encoder and decoder differ.
-        self.context = max(
-            math.ceil(config.blocks_16 + config.blocks_8 / 2 + config.blocks_4 / 4),
-            math.ceil(config.encoder_blocks_16 + config.encoder_blocks_8 / 2),
-        )
+        # How far a block sees: one position at 1/16, 1/8 or 1/4.
+        self.context = math.ceil(config.blocks_16 + config.blocks_8 / 2 + config.blocks_4 / 4)
+        self.analysis_context = ANALYSIS_CONTEXT
         self._device = str(device)
         keep_freed_memory()
         self.transforms: Transforms = self._transforms()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from itertools import pairwise
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -56,7 +57,7 @@ _LIMITS = {
 _BASIS_BITS = 13
 _LARGEST_COEFFICIENT = 2.0**20  # no picture has more than 2¹⁹
 _LARGEST_LEVEL = 2.0**14 - 1  # 256 levels, beyond which pixels are clipped whatever is added
-_BAND_COLUMNS = 128  # of blocks that are transformed at once, so that they stay in the cache
+_BAND_COLUMNS = 192  # of blocks that are transformed at once, so that they stay in the cache
 _MANTISSA_BITS = 14
 
 Value = TypeVar("Value")
@@ -278,8 +279,11 @@ def inverse_transform(latents: Int32Array, steps: Float64Array) -> Int16Array:
     counts = np.where(used[_places()], np.arange(1, 17), 0).max(axis=1)
     groups = np.flatnonzero(counts)
     order = _places()[np.arange(16) < counts[:, None]]
-    ends = np.cumsum(counts[groups])[:-1]
-    matrices = [np.ascontiguousarray(rows[:, :count]) for count in counts[groups]]
+    ends = np.cumsum(counts[groups]).tolist()
+    products = [
+        (np.ascontiguousarray(rows[:, : end - begin]), slice(begin, end))
+        for begin, end in pairwise([0, *ends])
+    ]
     others, scale = others[groups], steps[order, None, None]
     band = max(1, _BAND_COLUMNS // width)
     sums = np.empty((len(groups), 16, band * width))
@@ -288,9 +292,9 @@ def inverse_transform(latents: Int32Array, steps: Float64Array) -> Int16Array:
         np.rint(values, out=values)
         np.clip(values, -_LARGEST_COEFFICIENT, _LARGEST_COEFFICIENT, out=values)
         count = values.shape[1] * width
-        parts = np.split(values.reshape(-1, count), ends) if len(groups) else []
-        for matrix, part, into in zip(matrices, parts, sums, strict=True):
-            np.matmul(matrix, part, out=into[:, :count])
+        values = values.reshape(-1, count)
+        for (matrix, own), into in zip(products, sums, strict=True):
+            np.matmul(matrix, values[own], out=into[:, :count])
         pixels = sums[:, :, :count].reshape(len(groups), 16 * count).T @ others
         np.clip(pixels, -_LARGEST_LEVEL, _LARGEST_LEVEL, out=pixels)
         np.rint(pixels, out=pixels)
