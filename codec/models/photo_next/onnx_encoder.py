@@ -86,12 +86,13 @@ class OnnxEncoder:
         """The analysis of pixels of a type, whose largest number is `white`."""
         graph, config = Graph(), self.config
         # Pixels come as whole numbers, and the networks take them as x / white − 1/2.
-        linear = _transform(graph, _blocks(graph, kind, LATENT_STRIDE, white), white)
+        linear = _transform(graph, _blocks(graph, kind, LATENT_STRIDE), white)
 
         stem = self._values("analysis.stem.weight")
         # Of a block the places come first and the channels last, of torch the other way round.
         places = stem.reshape(-1, 3, 64).swapaxes(1, 2).reshape(stem.shape)
-        pixels = _channels_first(graph, _blocks(graph, kind, 8, white))
+        blocks = _together(graph, _blocks(graph, kind, 8), 192)
+        pixels = _channels_first(graph, _centred(graph, blocks, white))
         bias = self._values("analysis.stem.bias")
         features = _convolution(graph, pixels, places / white, bias)
         features = self._stage(graph, "analysis.stage_8", config.encoder_blocks_8, features)
@@ -147,12 +148,16 @@ class OnnxEncoder:
         return _convolution(graph, features, places, self._values(f"{name}.bias"))
 
 
-def _blocks(graph: Graph, kind: str, size: int, white: int) -> str:
-    """The pixels of blocks, less half of white: float32 (h, size, w, size · 3)."""
+def _blocks(graph: Graph, kind: str, size: int) -> str:
+    """The pixels of blocks (h, size, w, size · 3), an input."""
     shape: list[int | str] = [f"height_{size}", size, f"width_{size}", 3 * size]
-    blocks = graph.input(f"pixels_{size}", kind, shape)
-    blocks = graph.node("Cast", [blocks], attributes={"to": 1})
-    return graph.node("Sub", [blocks, graph.constant(np.array(white / 2, np.float32))])
+    return graph.input(f"pixels_{size}", kind, shape)
+
+
+def _centred(graph: Graph, pixels: str, white: int) -> str:
+    """Pixels 0 .. `white` less half of that, in float32."""
+    pixels = graph.node("Cast", [pixels], attributes={"to": 1})
+    return graph.node("Sub", [pixels, graph.constant(np.array(white / 2, np.float32))])
 
 
 def _transform(graph: Graph, blocks: str, white: int) -> str:
@@ -163,23 +168,24 @@ def _transform(graph: Graph, blocks: str, white: int) -> str:
     space, colour = cosine_basis(LATENT_STRIDE), cosine_basis(3)
     others = np.einsum("vj,wc->jcvw", space, colour).reshape(48, 48)
     rows = graph.weight((space / white).astype(np.float32))
-    values = graph.node("MatMul", [rows, graph.reshaped(blocks, [0, 0, -1])])
-    values = graph.reshaped(values, [0, 0, -1, 48])
+    lines = graph.reshaped(_centred(graph, blocks, white), [0, 0, -1])
+    values = graph.reshaped(graph.node("MatMul", [rows, lines]), [0, 0, -1, 48])
     values = graph.node("MatMul", [values, graph.weight(others.astype(np.float32))])
-    values = graph.reshaped(values, [0, 0, 0, 48, 1])
-    values = graph.node("Transpose", [values], attributes={"perm": (4, 1, 3, 0, 2)})
-    values = graph.reshaped(values, [1, 1, COEFFICIENTS, 0, 0])
-    values = graph.node("Squeeze", [values, graph.constant(np.array([0], np.int64))])
+    values = _channels_first(graph, _together(graph, values, COEFFICIENTS))
     order = graph.constant(channel_order())
     return graph.node("Gather", [values, order], attributes={"axis": 1})
 
 
-def _channels_first(graph: Graph, blocks: str) -> str:
-    """Blocks (h, 8, w, 24) to their pixels as channels, (1, 192, h, w)."""
-    values = graph.reshaped(blocks, [0, 0, 0, 24, 1])
-    values = graph.node("Transpose", [values], attributes={"perm": (4, 1, 3, 0, 2)})
-    values = graph.reshaped(values, [1, 1, 192, 0, 0])
-    return graph.node("Squeeze", [values, graph.constant(np.array([0], np.int64))])
+def _together(graph: Graph, blocks: str, channels: int) -> str:
+    """Blocks (h, lines, w, values) to all values of each, (h, w, channels)."""
+    blocks = graph.node("Transpose", [blocks], attributes={"perm": (0, 2, 1, 3)})
+    return graph.reshaped(blocks, [0, 0, channels])
+
+
+def _channels_first(graph: Graph, values: str) -> str:
+    """(h, w, C) to (1, C, h, w)."""
+    flat = graph.node("Transpose", [values], attributes={"perm": (2, 0, 1)})
+    return graph.node("Unsqueeze", [flat, graph.constant(np.array([0], np.int64))])
 
 
 def _convolution(graph: Graph, features: str, weight: Array, bias: Array) -> str:
