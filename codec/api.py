@@ -44,11 +44,15 @@ _log = logging.getLogger("codec")
 def compress(image: ImageSource, **options: Unpack[CompressArguments]) -> bytes:
     """Return the bytes of a .calo file.
 
-    image               Pillow image of any mode, array (height, width[, 1..4]) of uint8 or
-                        uint16, path, bytes of an image file, or binary file object.  More than 8
-                        bits per channel need a model that keeps them, such as "photo-next", or
-                        ``reduce_depth``.  The full range of uint16 and of Pillow's gray modes of
-                        integers is 16 bits
+    image               Pillow image of any mode; array (height, width[, 1..4]) of uint8, uint16,
+                        or floats in 0 .. 1, which are rounded; tensor of torch of these, in the
+                        order (channels, height, width); path; bytes of an image file; or binary
+                        file object.  More than 8 bits per channel need a model that keeps them,
+                        such as "photo-next", or ``reduce_depth``.  The full range of uint16 and of
+                        Pillow's gray modes of integers is 16 bits
+    bit_depth           8, 10, 12 or 16, of an array or a tensor, which may have any integers then:
+                        white is 2^bit_depth − 1.  None (the default) is 8 for uint8 and floats,
+                        and 16 for uint16
     quality             1 .. 100, larger is better; 75 where no other target is given
     bpp, size           a target instead of a quality: bits per pixel, or bytes.  It takes the
                         largest quality whose whole file fits
@@ -121,6 +125,7 @@ def compress_with(
         keep_depth=True,  # a model of 8 bits says which other keeps it
         strip=options.strip,
         apply_orientation=options.apply_orientation,
+        bit_depth=options.bit_depth,
     )
     model = loading.load_model(options.model, device=options.device, checkpoint=options.checkpoint)
     model = loading.with_tune(model, options.tune)

@@ -46,6 +46,7 @@ class CompressOptions:
     strip: bool = False
     reduce_depth: bool = False
     apply_orientation: bool = False
+    bit_depth: int | None = None
     device: str = "auto"
     noise_seed: int | None = 0
     checkpoint: PathName | None = None
@@ -76,6 +77,13 @@ class CompressOptions:
         _replace(self, "effort", check_integer("effort", self.effort, 1, 9))
         for name in ("strip", "reduce_depth", "apply_orientation"):
             _replace(self, name, _check_switch(name, getattr(self, name)))
+        if self.bit_depth is not None:
+            _replace(self, "bit_depth", check_integer("bit_depth", self.bit_depth, 8, 16))
+            if self.bit_depth not in limits.BIT_DEPTHS:
+                raise UsageError(
+                    f"bit_depth {self.bit_depth} was given, expected one of "
+                    f"{', '.join(map(str, limits.BIT_DEPTHS))}"
+                )
         check_device(self.device)
         if self.noise_seed is not None:
             _replace(self, "noise_seed", check_integer("noise_seed", self.noise_seed, 0, MAX_SEED))
@@ -165,6 +173,7 @@ class CompressArguments(TypedDict, total=False):
     strip: bool
     reduce_depth: bool
     apply_orientation: bool
+    bit_depth: int | None
     device: str
     noise_seed: int | None
     checkpoint: PathName | None

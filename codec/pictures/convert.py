@@ -1,8 +1,8 @@
-"""From Pillow's modes and from arrays to gray or RGB planes, of 8 bits or more, and alpha."""
+"""From Pillow's modes to gray or RGB planes, of 8 bits or more, and alpha."""
 
 import io
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,29 +37,6 @@ class Planes:
     bit_depth: int = 8
 
 
-def planes_from_array(
-    array: npt.NDArray[Any], reduce_depth: bool, keep_depth: bool = False
-) -> Planes:
-    """Return the planes of an array (height, width) or (height, width, 1 .. 4).
-
-    uint8, or with ``reduce_depth`` uint16 over its full range or floats in 0 .. 1, or with
-    ``keep_depth`` uint16, which is of 16 bits then.  Raises InputError for values that would lose
-    bits, UsageError for other shapes and types.
-    """
-    if array.ndim == 2:
-        array = array[..., None]
-    if not array.dtype.isnative:
-        array = array.astype(array.dtype.newbyteorder("="))
-    if array.ndim != 3 or not 1 <= array.shape[2] <= 4 or array.size == 0:
-        raise UsageError(
-            f"an array of shape {array.shape}, expected (height, width) or "
-            "(height, width, 1 .. 4): gray, gray and alpha, RGB, or RGBA"
-        )
-    if array.dtype == np.uint16 and keep_depth and not reduce_depth:
-        return replace(_split(array), bit_depth=16)
-    return _split(_eight_bits(array, "the array", reduce_depth))
-
-
 def planes_from_deep(samples: Uint16Array, key: object, bits: int) -> Planes:
     """Return the planes of a colour file that was read whole.
 
@@ -67,7 +44,7 @@ def planes_from_deep(samples: Uint16Array, key: object, bits: int) -> Planes:
     key       the colour that is transparent, of three channels, or None
     bits      of each sample that the file says it has
     """
-    planes = _split(samples)
+    planes = split_channels(samples)
     alpha = planes.alpha
     if alpha is None and isinstance(key, tuple):
         clear = (planes.pixels == np.array(key, np.int64)).all(axis=2)
@@ -118,7 +95,7 @@ def _alpha_of_key(pixels: Uint8Array, key: int | tuple[int, ...], name: str) -> 
             "convert the image to RGBA first"
         )
     alpha = np.empty(pixels.shape[:2], np.uint8)
-    for rows in _rows(*pixels.shape[:2]):
+    for rows in bands_of_rows(*pixels.shape[:2]):
         alpha[rows] = np.where((pixels[rows] == values).all(axis=2), 0, 255)
     return alpha
 
@@ -236,7 +213,7 @@ def _eight_bits(array: npt.NDArray[Any], name: str, reduce_depth: bool) -> Uint8
             "(reduce_depth=True) to code it at 8 bits"
         )
     reduced = np.empty(array.shape, np.uint8)
-    for rows in _rows(*array.shape[:2]):
+    for rows in bands_of_rows(*array.shape[:2]):
         reduced[rows] = _reduced(array[rows], name)
     return reduced
 
@@ -259,7 +236,7 @@ def _in_bands(
     """Return colour and alpha of an image whose bands ``convert`` brings to L, LA, RGB or RGBA."""
     pixels, alpha = None, None
     for rows, band in _bands(image):
-        part = _split(_array(convert(band)))
+        part = split_channels(_array(convert(band)))
         if pixels is None:
             pixels = np.empty((image.height, image.width, part.pixels.shape[2]), np.uint8)
             alpha = None if part.alpha is None else np.empty(pixels.shape[:2], np.uint8)
@@ -273,11 +250,12 @@ def _in_bands(
 
 def _bands(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
     """Yield an image in bands of rows, from the top."""
-    for rows in _rows(image.height, image.width):
+    for rows in bands_of_rows(image.height, image.width):
         yield rows, image.crop((0, rows.start, image.width, rows.stop))
 
 
-def _rows(height: int, width: int) -> Iterator[slice]:
+def bands_of_rows(height: int, width: int) -> Iterator[slice]:
+    """Rows of a picture in pieces of which a copy in another type is small."""
     step = max(1, _BAND_PIXELS // max(width, 1))
     for top in range(0, height, step):
         yield slice(top, min(top + step, height))
@@ -288,7 +266,7 @@ def _array(image: Image.Image) -> Uint8Array:
     return array[..., None] if array.ndim == 2 else array
 
 
-def _split(array: SampleArray) -> Planes:
+def split_channels(array: SampleArray) -> Planes:
     """Part (height, width, 1 .. 4) into colour and alpha."""
     colours = 3 if array.shape[2] >= 3 else 1
     alpha = array[..., colours] if array.shape[2] > colours else None

@@ -4,24 +4,24 @@ path, bytes, file ──► Pillow image ──► Picture
                       array ─────────►
 """
 
+from __future__ import annotations
+
 import io
-import mmap
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from bitstream import CalotypeError, InputError, UsageError, limits
 from codec.pictures import png_chunks
-from codec.pictures.convert import Planes, planes_from_array, planes_from_deep, planes_from_image
+from codec.pictures.convert import Planes, planes_from_deep, planes_from_image
 from codec.pictures.deep_files import read_deep_colours
 from codec.pictures.depth import to_eight_bits
+from codec.pictures.from_arrays import as_array, planes_from_array
 from codec.pictures.orientation import apply_orientation as turn
 from codec.pictures.orientation import read_orientation, reset_orientation
 from codec.pictures.original import file_of, is_unchanged, reopened
@@ -31,22 +31,19 @@ from codec.pictures.side_data import other_pictures, side_data_of
 from codec.pictures.source_depth import may_be_deep, source_bit_depth
 from codec.system.source import open_path, opened
 
+if TYPE_CHECKING:
+    import mmap
+
+    import numpy.typing as npt
+    import torch
+
 # Pillow decodes these by other programs, or not at all.
 _REFUSED_FORMATS = frozenset({"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"})
 _EIGHT_BIT_MODES = frozenset({"L", "LA", "La", "P", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"})
 
-ImageSource = (
-    Picture
-    | Image.Image
-    | npt.NDArray[Any]
-    | str
-    | os.PathLike[str]
-    | bytes
-    | bytearray
-    | memoryview
-    | mmap.mmap
-    | BinaryIO
-    | io.IOBase
+ImageSource: TypeAlias = (
+    "Picture | Image.Image | npt.NDArray[Any] | torch.Tensor | str | os.PathLike[str] | bytes"
+    " | bytearray | memoryview | mmap.mmap | BinaryIO | io.IOBase"
 )
 
 
@@ -57,13 +54,12 @@ def picture_from(
     keep_depth: bool = False,
     strip: bool = False,
     apply_orientation: bool = False,
+    bit_depth: int | None = None,
 ) -> Picture:
     """Return the picture of an image.
 
-    image               Pillow image of any mode; array (height, width[, 1..4]) of uint8, or with
-                        ``reduce_depth`` of uint16 (0 .. 65535) or floats (0 .. 1), or with
-                        ``keep_depth`` of uint16; path; bytes of an image file; or binary file
-                        object
+    image               Pillow image of any mode; array or tensor, as `from_arrays` takes them;
+                        path; bytes of an image file; or binary file object
     reduce_depth        allow more than 8 bits per channel, and round them to 8.  Colour of JPEG
                         2000, AVIF, SGI and DDS, and of TIFF with separate planes, is reduced by
                         Pillow, which may cut off the lowest bits
@@ -72,6 +68,7 @@ def picture_from(
                         TIFF and binary PPM in colour. Files that say so have 10 or 12 bits
     strip               leave ICC, EXIF, XMP, density and colour out; the pixels are turned upright
                         first, as EXIF or XMP say
+    bit_depth           of an array or a tensor, as `from_arrays.planes_from_array` takes it
     apply_orientation   turn the pixels as EXIF or XMP say, and set the tag to upright.  Otherwise
                         pixels and tag stay as they are
 
@@ -79,14 +76,20 @@ def picture_from(
     a notice.  Raises InputError for what cannot be read or would lose bits or has too
     many pixels, UsageError for arguments of another kind.
     """
-    if isinstance(image, Picture):
+    if isinstance(image, Picture) and bit_depth is None:
         picture = _eight_bits(image) if reduce_depth else image
-    elif isinstance(image, np.ndarray):
-        height, width = (*image.shape, 0, 0)[:2]
+    elif not isinstance(image, Image.Image) and (array := as_array(image)) is not None:
+        height, width = (*array.shape, 0, 0)[:2]
         check_size(width, height)
-        planes = planes_from_array(image, reduce_depth, keep_depth)
+        planes = planes_from_array(array, reduce_depth, keep_depth, bit_depth)
         picture = Picture(
             planes.pixels, planes.alpha, notices=planes.notices, bit_depth=planes.bit_depth
+        )
+        picture = _eight_bits(picture) if reduce_depth else picture
+    elif bit_depth is not None:
+        raise UsageError(
+            f"bit_depth {bit_depth} was given for an image of type {type(image).__name__}: leave "
+            "it out, since only arrays and tensors do not say it"
         )
     else:
         picture = _from_pillow_source(image, reduce_depth, keep_depth)

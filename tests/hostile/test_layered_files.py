@@ -57,7 +57,7 @@ def test_a_flipped_bit_in_what_is_decoded_partly_is_told() -> None:
             continue
         assert found.notices
         # Every tile has what some of its layers say, or is gray; beside those pixels differ.
-        assert (known == found.pixels).all(axis=3).any(axis=0).mean() > 0.75
+        assert (known == found.pixels).all(axis=3).any(axis=0).mean() > 0.5
         decoded += 1
     assert decoded > len(DATA) / 2
 

@@ -161,9 +161,13 @@ def test_arrays_of_16_bits(channels: int) -> None:
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
 def test_floats(kind: npt.DTypeLike) -> None:
     array = np.array([[0, 0.5, 1]], kind)
-    with pytest.raises(InputError, match="reduce_depth=True"):
-        picture_from(array)
-    assert picture_from(array, reduce_depth=True).pixels.ravel().tolist() == [0, 128, 255]
+    for reduce_depth in (False, True):
+        picture = picture_from(array, reduce_depth=reduce_depth)
+        assert picture.pixels.ravel().tolist() == [0, 128, 255]
+    deep = picture_from(array, keep_depth=True, bit_depth=16)
+    assert deep.pixels.ravel().tolist() == [0, 32768, 65535]
+    reduced = picture_from(array, reduce_depth=True, bit_depth=12)
+    assert reduced.pixels.ravel().tolist() == [0, 128, 255]
 
 
 @pytest.mark.parametrize("value", [-0.01, 1.01, np.nan, np.inf])

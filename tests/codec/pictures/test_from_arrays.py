@@ -1,0 +1,130 @@
+"""Arrays and tensors of every kind: what they hold is coded, or the message says what is wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+import codec
+from bitstream import InputError, UsageError
+from bitstream.arrays import SampleArray
+from codec.pictures.picture import Picture, to_numpy, to_torch
+from codec.pictures.read import picture_from
+
+RNG = np.random.default_rng(6)
+
+
+def noise(bits: int, channels: int) -> SampleArray:
+    kind = np.uint8 if bits == 8 else np.uint16
+    found = RNG.integers(0, 2**bits, (7, 9, channels), dtype=kind)
+    found[0, 0] = 2**bits - 1
+    return found
+
+
+def picture(bits: int, channels: int) -> Picture:
+    samples = noise(bits, channels)
+    colours = 1 if channels < 3 else 3
+    alpha = samples[..., -1].copy() if channels in (2, 4) else None
+    return Picture(samples[..., :colours].copy(), alpha, bit_depth=bits)
+
+
+def same(one: Picture, other: Picture) -> bool:
+    return one.bit_depth == other.bit_depth and np.array_equal(to_numpy(one), to_numpy(other))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("bits", [8, 10, 12, 16])
+def test_what_decompress_gives_goes_in_again(bits: int, channels: int) -> None:
+    before = picture(bits, channels)
+    for form in (to_numpy(before), to_torch(before)):
+        again = picture_from(form, keep_depth=True, bit_depth=bits)
+        assert same(again, before)
+        assert again.notices == ()
+    if bits in (8, 16):
+        assert same(picture_from(to_numpy(before), keep_depth=True), before)
+
+
+@pytest.mark.parametrize("kind", ["int16", "int32", "int64", "uint32", "uint8", ">i4", ">u2"])
+def test_integers_of_any_type_with_a_depth(kind: str) -> None:
+    values = np.array([[0, 100, 127]]).astype(kind)
+    for bits in (8, 10, 12, 16):
+        found = picture_from(values, keep_depth=True, bit_depth=bits)
+        assert found.bit_depth == bits
+        assert found.pixels.ravel().tolist() == [0, 100, 127]
+
+
+@pytest.mark.parametrize(
+    ("array", "bits", "message"),
+    [
+        (np.array([[1024]], np.uint16), 10, r"from 1024 to 1024, expected 0 \.\. 1023"),
+        (np.array([[-1]], np.int32), 16, r"from -1 to -1, expected 0 \.\. 65535"),
+        (np.array([[256]], np.int64), 8, r"expected 0 \.\. 255 of bit_depth=8"),
+        (np.array([[0, 255.0]]), None, "divide them by 255"),
+        (np.array([[0, 256.0]]), None, "scale them"),
+        (np.array([[-0.5, 0.5]]), None, r"floats from -0.5 to 0.5, expected 0 \.\. 1: scale"),
+        (np.array([[np.nan, 0.5]]), None, "and NaN, expected"),
+        (np.array([[1]], np.int64), None, "say with bit_depth=8"),
+    ],
+)
+def test_values_out_of_range(array: npt.NDArray[Any], bits: int | None, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        picture_from(array, keep_depth=True, bit_depth=bits)
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(7, 9), (1, 7, 9), (2, 7, 9), (3, 7, 9), (4, 7, 9)])
+def test_tensors(kind: torch.dtype, shape: tuple[int, ...]) -> None:
+    values = torch.from_numpy(RNG.integers(0, 2, shape, dtype=np.uint8))
+    tensor = values * 255 if kind is torch.uint8 else values.to(kind)
+    found = picture_from(tensor.requires_grad_(tensor.dtype.is_floating_point))
+    expected = 255 * values.reshape(-1, 7, 9).permute(1, 2, 0).numpy()
+    ours = to_numpy(found)
+    np.testing.assert_array_equal(ours[..., None] if ours.ndim == 2 else ours, expected)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "message"),
+    [
+        (torch.zeros(7, 9, 3), r"\(7, 9, 3\).*permute\(2, 0, 1\)"),
+        (torch.zeros(1, 3, 7, 9), r"\(1, 3, 7, 9\).*tensor\[0\]"),
+        (torch.zeros(9), "expected"),
+        (torch.zeros(3, 7, 9, dtype=torch.bool), "type bool"),
+        (torch.zeros(3, 7, 9, dtype=torch.complex64), "type complex64"),
+        (torch.zeros(3, 7, 9, device="meta"), "cannot hold"),
+        (torch.zeros(7, 9).to_sparse(), "cannot hold"),
+    ],
+)
+def test_tensors_that_are_no_pictures(tensor: torch.Tensor, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        picture_from(tensor)
+
+
+def test_what_numpy_takes_for_an_array() -> None:
+    class Like:
+        dtype = np.dtype(np.uint8)
+
+        def __array__(self, dtype: Any = None, copy: Any = None) -> npt.NDArray[Any]:
+            return noise(8, 3)
+
+    assert picture_from(Like()).pixels.shape == (7, 9, 3)  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("tiny_weights")
+def test_the_library(tmp_path: Any) -> None:
+    array = noise(8, 3)
+    data = codec.compress(array)
+    tensor = torch.from_numpy(array.transpose(2, 0, 1).copy())
+    assert codec.compress(tensor) == data
+    assert codec.compress(tensor / 255) == data
+    assert codec.compress(array.astype(np.int64), bit_depth=8) == data
+    with pytest.raises(InputError, match="12 bits per channel, and the model photo codes 8"):
+        codec.compress(noise(12, 3), bit_depth=12)
+    assert codec.inspect(codec.compress(noise(12, 3), bit_depth=12, reduce_depth=True)).width == 9
+    with pytest.raises(UsageError, match="expected one of 8, 10, 12, 16"):
+        codec.compress(array, bit_depth=9)
+    with pytest.raises(UsageError, match="only arrays and tensors"):
+        codec.compress("photo.png", bit_depth=8)
