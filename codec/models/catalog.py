@@ -1,6 +1,6 @@
-"""The models that this version knows, and the weights that ship with them.
+"""The models that this version knows, and their weights.
 
-Imports neither torch nor NumPy: of a family's folder only its `__init__` is loaded.
+Imports no torch: of a family's folder only its `__init__` is loaded.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from bitstream.errors import UnknownModelError
 from codec.models.spec import ModelSpec
-from codec.models.weights_files import WEIGHTS_FOLDER, registered
+from codec.models.weights_files import weights_of
 
 FAMILIES = (
     "codec.models.photo",
@@ -26,10 +26,14 @@ FAMILIES = (
 
 @dataclass(frozen=True)
 class WeightsEntry:
-    """A weights file by name, with the SHA-256 of its bytes in hexadecimal."""
+    """A weights file by name, with the SHA-256 of its bytes in hexadecimal.
+
+    folder   where it lies, or should: one of CALOTYPE_WEIGHTS, or the installation
+    """
 
     file: str
     sha256: str
+    folder: str
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,12 @@ def all_models() -> tuple[ModelSpec, ...]:
 
 
 def list_models() -> tuple[ModelEntry, ...]:
-    """Return the catalogue: numbers, names and weights of the models.  Imports no torch."""
+    """Return the catalogue: numbers, names and weights of the models.  Imports no torch.
+
+    Weights are those that ship, and before them those in the folders of CALOTYPE_WEIGHTS.  Raises
+    WeightsMissingError for a folder that cannot be read, WeightsMismatchError for a file in it that
+    is called registry.json and is none.
+    """
     return tuple(
         ModelEntry(
             spec.model_id,
@@ -66,8 +75,8 @@ def list_models() -> tuple[ModelEntry, ...]:
             spec.description,
             spec.layers,
             tuple(
-                WeightsEntry(file.path.name, file.sha256)
-                for file in registered(WEIGHTS_FOLDER, spec.name)
+                WeightsEntry(file.path.name, file.sha256, str(file.path.parent))
+                for file in weights_of(spec.name, spec.exports, shipped_by_registry=True)
             ),
         )
         for spec in all_models()

@@ -80,9 +80,15 @@ def _registry(folder: Path) -> dict[str, list[WeightsFile]]:
 
 
 def weights_of(
-    model: str, exports: tuple[str, ...] = (), stem: str | None = None
+    model: str,
+    exports: tuple[str, ...] = (),
+    stem: str | None = None,
+    *,
+    shipped_by_registry: bool = False,
 ) -> Iterator[WeightsFile]:
     """The weights files of a model, the default first.
+
+    shipped_by_registry   open no file of the installation, whose registry lists all
 
     Of each folder in turn: what its registry lists for the model, then in the order of their names
     the files that it lists for no model, if their metadata name the model or one of `exports`, or
@@ -91,6 +97,8 @@ def weights_of(
     for folder in folders():
         registry = _registry(folder)
         yield from registry.get(model, [])
+        if shipped_by_registry and folder == WEIGHTS_FOLDER:
+            continue
         names = {file.path.name for files in registry.values() for file in files}
         for path in _files(folder, (SUFFIX,)):
             if path.name in names:

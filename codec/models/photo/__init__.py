@@ -5,7 +5,7 @@ from codec.models.spec import ModelSpec
 PHOTO = ModelSpec(
     1,
     "photo",
-    "photographs: variational autoencoder with a hyperprior",
+    "photographs, the default: variational autoencoder with a hyperprior",
     "codec.models.photo.coder:load_photo",
     needs_torch=False,
     devices=("openvino",),

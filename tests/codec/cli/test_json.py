@@ -107,7 +107,7 @@ def test_inspect_verify_and_models(folder: Path) -> None:
     for model in run("models", "--json")["models"]:
         assert list(model) == ["model_id", "name", "description", "layers", "weights"]
         for weights in model["weights"]:
-            assert list(weights) == ["file", "sha256", "installed"]
+            assert list(weights) == ["file", "sha256", "folder", "installed"]
 
 
 def test_an_error_before_the_work_prints_no_json(folder: Path) -> None:
