@@ -112,7 +112,7 @@ def compress_with(
 ) -> Compression:
     """Write a .calo file with options that are checked already; see ``compress_to_file``.
 
-    progress   called with the share of an effort's search that is done, 0 .. 1
+    progress   called with the share of the work that is done, as far as that is known, up to 1
     """
     from codec import loading
     from codec.pictures.read import picture_from
@@ -254,6 +254,7 @@ def decompress_with(
     *,
     whole: bool = False,
     output_quality: int | None = None,
+    progress: Callable[[float], None] = lambda share: None,
 ) -> Decompression:
     """Decode a .calo file and save it, with options that are checked already.
 
@@ -261,13 +262,15 @@ def decompress_with(
     write    called once, with a function that saves the image to a binary file object
     whole    decode everything before ``write`` is called, so that a damaged file writes nothing
     output_quality   as ``decompress_file`` takes it
+    progress called with the share of the image that is decoded, up to 1
     """
-    from codec.pictures.bands import bands_of
+    from codec.pictures.bands import bands_of, reporting
     from codec.pictures.save import check_output_quality, save_bands
 
     check_output_quality(output_quality, format)
     bands = read_bands(data, options)
     notices = list(bands.notices)
+    bands = reporting(bands, progress)
     if whole:
         bands = bands_of(bands.picture())
     write(lambda fo: notices.extend(save_bands(bands, fo, format, output_quality)))

@@ -8,7 +8,7 @@ import typer
 from codec.cli.arguments import AsJson, Device, Force, Jobs, ReduceDepth, SkipExisting
 from codec.cli.completion import model_names
 from codec.cli.files import Job, allow_large_images, plan, read_input, write_output
-from codec.cli.progress import progress
+from codec.cli.progress import PROGRESS_AFTER_SECONDS, progress
 from codec.cli.run_jobs import notice, run_jobs
 from codec.cli.values import parse_noise_seed, parse_size
 from codec.models.catalog import find_model, split_name
@@ -147,14 +147,18 @@ def compress(
         known_suffixes=(SUFFIX,),
     )
     is_piped = any(job.target is None for job in todo)
-    # One file shows how far its search is, several how many are done.
-    steps = 100 if len(todo) == 1 and options.effort > 1 else 0
+    # One file shows how far it is, several how many are done.
+    steps = 100 if len(todo) == 1 else 0
+    is_search = options.effort > 2 or any(v is not None for v in (bpp, size, psnr, ssimulacra2))
+    doing = "searching" if is_search else "compressing"
 
     def work(job: Job) -> Compression:
         allow_large_images()
         done: list[Compression] = []
         source = read_input(job.source)
-        with progress(steps, "searching", quiet=as_json or is_piped) as advance:
+        with progress(
+            steps, doing, quiet=as_json or is_piped, after_seconds=PROGRESS_AFTER_SECONDS
+        ) as advance:
 
             def write(fo: BinaryIO) -> None:
                 done.append(

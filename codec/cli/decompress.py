@@ -9,6 +9,7 @@ from bitstream import CalotypeError, InputError, NotACaloFileError
 from bitstream.chunks import ChunkReader
 from codec.cli.arguments import AsJson, Device, FileCheckpoint, Force, Jobs, SkipExisting
 from codec.cli.files import Job, plan, read_input, write_output
+from codec.cli.progress import PROGRESS_AFTER_SECONDS, progress
 from codec.cli.run_jobs import notice, run_jobs
 from codec.cli.values import parse_region
 from codec.results import Decompression
@@ -129,16 +130,27 @@ def decompress(
     for name in set(formats.values()):
         check_output_quality(output_quality, name)
 
+    is_piped = any(job.target is None for job in todo)
+    # One file shows how far it is, several how many are done.
+    steps = 100 if len(todo) == 1 else 0
+
     def work(job: Job) -> Decompression:
-        done = api.decompress_with(
-            options,
-            read_input(job.source),
-            formats[job],
-            lambda fill: write_output(job, fill, force=force),
-            # A damaged file must not send half an image down a pipe.
-            whole=job.target is None,
-            output_quality=output_quality,
-        )
+        with progress(
+            steps,
+            "decompressing",
+            quiet=as_json or is_piped,
+            after_seconds=PROGRESS_AFTER_SECONDS,
+        ) as advance:
+            done = api.decompress_with(
+                options,
+                read_input(job.source),
+                formats[job],
+                lambda fill: write_output(job, fill, force=force),
+                # A damaged file must not send half an image down a pipe.
+                whole=job.target is None,
+                output_quality=output_quality,
+                progress=lambda share: advance(int(steps * share), steps),
+            )
         notice(job.name, done.notices)
         return done
 

@@ -16,7 +16,7 @@ from codec.models.weights_files import WEIGHTS_FOLDER
 def models(
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """List the models that this version knows, what each is for, and their weights.
+    """List the models, what each is for, and their weights.
 
     The first weights of a model are its default. Those in the folders of CALOTYPE_WEIGHTS come
     before those of the installation.

@@ -42,11 +42,45 @@ def run_batch(
     what     for the progress bar, such as "compressing"
     show     the line to print about a result
     quiet    no progress, no lines; errors are printed in any case
+
+    An interrupt prints the results that are there and their number, and is raised again.
     """
+    finished: dict[int, T] = {}
+
+    def noted(number: int) -> T:
+        finished[number] = result = work(number)
+        return result
+
+    outcomes: list[Outcome[T]] = []
+    try:
+        _run_batch(names, noted, outcomes, threads=threads, what=what, show=show, quiet=quiet)
+    except KeyboardInterrupt:
+        shown = len(outcomes)
+        for number in sorted(number for number in finished if number >= shown and not quiet):
+            typer.echo(one_line(show(number, finished[number])))
+        if len(names) > 1:
+            typer.echo(
+                f"calotype: interrupted: {len(finished)} of {len(names)} files are finished",
+                err=True,
+            )
+        raise
+    return outcomes
+
+
+def _run_batch(
+    names: Sequence[str],
+    work: Callable[[int], T],
+    outcomes: list[Outcome[T]],
+    *,
+    threads: int,
+    what: str,
+    show: Callable[[int, T], str],
+    quiet: bool,
+) -> None:
+    """Put the outcomes of `run_batch` into a list, one by one."""
     workers = max(1, min(threads, len(names)))
     pool = ThreadPoolExecutor(workers) if workers > 1 else None
     task = work if pool is None else _sharing_cores(work, workers)
-    outcomes: list[Outcome[T]] = []
     # An interrupt waits for the files that are being written, and starts no others: leaving the
     # block cancels those, then the pool waits.
     with (
@@ -61,7 +95,6 @@ def run_batch(
             if outcome.result is not None and not quiet:
                 typer.echo(one_line(show(len(outcomes), outcome.result)))
             outcomes.append(outcome)
-    return outcomes
 
 
 def run_jobs(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -58,6 +58,19 @@ class Bands:
             self.bit_depth,
             self.ancillary,
         )
+
+
+def reporting(bands: Bands, progress: Callable[[float], None]) -> Bands:
+    """The same bands, which tell the share of the rows that have been read, up to 1."""
+
+    def read() -> Iterator[Band]:
+        done = 0
+        for pixels, alpha in bands.bands:
+            done += len(pixels)
+            progress(done / bands.height)
+            yield pixels, alpha
+
+    return replace(bands, bands=read())
 
 
 def bands_of(picture: Picture) -> Bands:

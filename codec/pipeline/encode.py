@@ -48,7 +48,7 @@ def compress_picture(
     tile_size   pixels, a power of two, 64 .. 4096; None takes what the model is best at
     effort      1..9: how long a `SearchingModel` searches for cheaper symbols; others ignore it
     noise_seed  0 .. 2⁶³ − 1, kept in the file where the model draws noise; None leaves it free
-    progress    called with the share of the search that is done, up to 1
+    progress    called with the share of the search, or else of the tiles, that is done, up to 1
 
     Raises `LimitError` for a picture larger than the format allows, `UsageError` for one that
     the model does not code, `InputError` for one of more bits than the model codes. A model for
@@ -109,7 +109,10 @@ def compress_picture(
             )
         tiles = [encode(number) for number in range(grid.count)]
     else:
-        tiles = list(ahead(encode_once, range(grid.count)))
+        tiles = []
+        for number, tile in enumerate(ahead(encode_once, range(grid.count)), 1):
+            tiles.append(tile)
+            progress(number / grid.count)
     return Container(
         header=header,
         payloads=tuple(zip(*tiles, strict=True)),

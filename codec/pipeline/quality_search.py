@@ -120,7 +120,7 @@ def meet(
 ) -> Trial:
     """Return the file that the options ask for.
 
-    progress   called with the share of an effort's search that is done, up to 1
+    progress   called with the share of the work that is done, as far as that is known, up to 1
 
     Raises UsageError where no quality meets the target, and for a picture too small for its score.
     """
@@ -156,21 +156,29 @@ def meet(
     if limit_bytes is None and goal is None:
         quality = round(options.asked_quality, 2)
         return Trial(quality, writer(options.effort, progress)(quality))
-    write_fast, write_best = writer(1, lambda share: None), None
-    if encode.searches(model, options.effort):
-        write_best = writer(options.effort, _in_turn(progress))
+    has_best = encode.searches(model, options.effort)
+    # Files of more effort take most of the time.
+    fast_share = 0.1 if has_best else 1.0
+    write_fast = writer(1, _in_turn(progress, MAX_TRIALS, 0, fast_share))
+    write_best = None
+    if has_best:
+        write_best = writer(
+            options.effort, _in_turn(progress, MAX_EFFORT_TRIALS, fast_share, 1 - fast_share)
+        )
     if goal is not None:
         return smallest_reaching(write_fast, score, reached, goal, write_best)
     return largest_within(write_fast, max(limit_bytes or 1, 1), write_best)
 
 
-def _in_turn(progress: Callable[[float], None]) -> Callable[[float], None]:
-    """Shares of up to `MAX_EFFORT_TRIALS` searches in turn, as shares of all of them."""
+def _in_turn(
+    progress: Callable[[float], None], trials: int, start: float, width: float
+) -> Callable[[float], None]:
+    """Shares of up to ``trials`` files in turn, as shares from ``start`` to ``start + width``."""
     finished = 0
 
     def report(share: float) -> None:
         nonlocal finished
-        progress((finished + share) / MAX_EFFORT_TRIALS)
+        progress(start + width * min(1, (finished + share) / trials))
         finished += share >= 1
 
     return report

@@ -105,3 +105,65 @@ def test_a_signal_leaves_nothing(tmp_path: Path, number: signal.Signals, code: i
     process.communicate(timeout=30)
     assert process.returncode == code
     assert [p.name for p in tmp_path.iterdir()] == ["x.png"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("module", ["typer", "codec.cli.compress", "codec.cli.files"])
+def test_an_interrupt_while_modules_are_loaded(module: str) -> None:
+    script = (
+        "import os, signal, sys\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {module!r}:\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+        "from codec.__main__ import main\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "compress", "gone.png"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 130
+    assert done.stderr == ""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_an_interrupt_lists_what_is_finished(tmp_path: Path, jobs: str) -> None:
+    # The second file waits, the third is done before it where two work.
+    script = (
+        "import sys, time\n"
+        "from codec import api, cli\n"
+        "from codec.results import Compression\n"
+        "def compress_with(options, image, fo, **more):\n"
+        "    if image.name == 'b.png':\n"
+        "        time.sleep(0.5)\n"
+        "        print('writing', file=sys.stderr, flush=True)\n"
+        "        time.sleep(60 if sys.argv[-1] == '1' else 2)\n"
+        "    fo.write(b'whole')\n"
+        "    return Compression(5, 1, 1, 40.0, 75.0, 'photo', None, None, 1, 0.0, ())\n"
+        "api.compress_with = compress_with\n"
+        "cli.main()\n"
+    )
+    for name in "abc":
+        (tmp_path / f"{name}.png").write_bytes(b"")
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, "compress", "a.png", "b.png", "c.png", "-j", jobs],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    assert process.stderr.readline() == "writing\n"
+    process.send_signal(signal.SIGINT)
+    out, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    written = sorted(path.stem for path in tmp_path.glob("*.calo"))
+    assert written == (["a"] if jobs == "1" else ["a", "b", "c"])
+    assert [line[0] for line in out.splitlines()] == written
+    assert f"calotype: interrupted: {len(written)} of 3 files are finished" in errors

@@ -51,3 +51,15 @@ def test_one_step_quiet_and_pipes_show_nothing(monkeypatch: pytest.MonkeyPatch) 
     with progress(5, "compressing") as advance:
         advance()
     assert pipe.getvalue() == ""
+
+
+def test_a_bar_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = terminal_of(monkeypatch)
+    now = [0.0]
+    monkeypatch.setattr("codec.cli.progress.time.monotonic", lambda: now[0])
+    with progress(100, "compressing", after_seconds=1) as advance:
+        advance(10, 100)
+        assert terminal.getvalue() == ""
+        now[0] = 1.5
+        advance(30, 100)
+    assert counts(terminal)[-1] == "30/100"
