@@ -14,7 +14,7 @@ from typing import Any
 VARIABLE = "OMP_NUM_THREADS"
 
 # Of malloc.h.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _KEPT_ARRAY_BYTES = 2**25
 
 
@@ -96,6 +96,8 @@ def keep_freed_memory() -> None:
     if hasattr(library, "gnu_get_libc_version"):
         library.mallopt(_M_MMAP_THRESHOLD, _KEPT_ARRAY_BYTES)
         library.mallopt(_M_TRIM_THRESHOLD, 2 * _KEPT_ARRAY_BYTES)
+        # What one thread frees, another one uses.
+        library.mallopt(_M_ARENA_MAX, 1)
 
 
 @contextmanager

@@ -161,11 +161,15 @@ def _blocks(pixels: Uint8Array, factor: int) -> Uint8Array:
     return blocks.reshape(height // factor, width // factor, -1)
 
 
-def session(graph: Graph) -> onnxruntime.InferenceSession:
-    """A session that computes a graph on the processor, with `thread_count` threads."""
+def session(graph: Graph, *, keep_memory: bool = True) -> onnxruntime.InferenceSession:
+    """A session that computes a graph on the processor, with `thread_count` threads.
+
+    keep_memory   whether it has memory of its own, for the largest call so far
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = thread_count()
     options.log_severity_level = 3
+    options.enable_cpu_mem_arena = keep_memory
     # One level more would have convolutions compute on blocks of channels, which is slower here.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     # Threads that wait for the next call in a busy loop would take the cores from NumPy's.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from functools import cached_property
 
@@ -32,6 +33,7 @@ class OnnxEncoder:
             if name.startswith("network.")
         }
         self._analyses: dict[str, onnxruntime.InferenceSession] = {}
+        self._lock = threading.Lock()
 
     def analyze(self, pixels: Uint8Array | Uint16Array, hundredths: int, tune: int) -> Float32Array:
         """Pixels (16·h, 16·w, 3) to latents float32 (768, h, w) in quantiser steps.
@@ -66,7 +68,9 @@ class OnnxEncoder:
             if each.name not in feeds:
                 vector = self._vector(each.name, hundredths, tune)
                 feeds[each.name] = vector[None, :, None, None]
-        (values,) = graph.run(None, feeds)
+        # One at a time: each takes all threads, and a hundred megabytes.
+        with self._lock:
+            (values,) = graph.run(None, feeds)
         result: Float32Array = values[0]
         return result
 
@@ -104,7 +108,7 @@ class OnnxEncoder:
         gain = graph.input("gain", "float32", [1, COEFFICIENTS, 1, 1])
         latents = graph.node("Mul", [latents, gain])
         graph.output(latents, "float32", [1, COEFFICIENTS, "h", "w"])
-        return session(graph)
+        return session(graph, keep_memory=False)
 
     @cached_property
     def _hyper_analysis(self) -> onnxruntime.InferenceSession:
@@ -121,7 +125,7 @@ class OnnxEncoder:
         features = self._stage(graph, "hyper_analysis.stage_32", 1, features)
         features = self._down(graph, "hyper_analysis.down_32", features)
         graph.output(features, "float32", [1, self.config.hyper_channels, "h", "w"])
-        return session(graph)
+        return session(graph, keep_memory=False)
 
     def _stage(self, graph: Graph, name: str, blocks: int, features: str) -> str:
         for block in (f"{name}.blocks.{number}" for number in range(blocks)):
