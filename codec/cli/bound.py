@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,6 +28,24 @@ if TYPE_CHECKING:
     from codec.rate_distortion.distortions import Distortion
     from codec.rate_distortion.ladder.model_file import ModelResult
     from codec.rate_distortion.user_code.adapters import DecoderAdapter
+
+
+@dataclass(frozen=True)
+class _Size:
+    """How large a run is, where no option says it."""
+
+    images: int
+    points: int
+    temperatures: int
+    chains: int
+    simulations: int
+
+
+FULL = _Size(1000, Settings.points, Settings.temperatures, Settings.chains, Settings.simulations)
+QUICK = _Size(images=100, points=12, temperatures=250, chains=10, simulations=4)
+
+BLOCKS = "unfinished"
+"""Folder beside the results for the blocks of a run that has not ended."""
 
 MOST_BETAS = 10_000
 TABLE_ROWS = 12
@@ -49,8 +68,11 @@ def bound(
     ],
     part: Annotated[str, typer.Option(help="test or train, where the data has both.")] = "test",
     images: Annotated[
-        int, typer.Option(min=2, help="Images to measure, spread evenly over the data.")
-    ] = 1000,
+        int | None,
+        typer.Option(
+            min=2, help="Images to measure, spread evenly over the data [1000; quick: 100]."
+        ),
+    ] = None,
     distortion: Annotated[
         str,
         typer.Option(
@@ -74,15 +96,30 @@ def bound(
         ),
     ] = Settings.reference,
     temperatures: Annotated[
-        int, typer.Option(min=1, help="Steps of the annealing from the prior.")
-    ] = Settings.temperatures,
+        int | None,
+        typer.Option(min=1, help="Steps of the annealing from the prior [1000; quick: 250]."),
+    ] = None,
     bridge_steps: Annotated[
         int, typer.Option(min=1, help="Most steps from a local reference.")
     ] = Settings.bridge_steps,
     modes: Annotated[
         int, typer.Option(min=1, help="Gaussians of a local reference, for each component.")
     ] = Settings.modes,
-    chains: Annotated[int, typer.Option(min=2, help="Chains for each image.")] = Settings.chains,
+    chains: Annotated[
+        int | None, typer.Option(min=2, help="Chains for each image [20; quick: 10].")
+    ] = None,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick", help="A first look: fewer images, slopes, chains and temperatures."
+        ),
+    ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Go on with the same command where it was interrupted before."
+        ),
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")] = Settings.seed,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     prior_dim: Annotated[
@@ -116,6 +153,7 @@ def bound(
 
     with extra_needed_by("calotype bound"):
         import torch  # noqa: F401 - before anything is read
+    from codec.rate_distortion.annealing.finished import clear_blocks
     from codec.rate_distortion.annealing.rd_curve import rd_curve
     from codec.rate_distortion.ladder.model_file import ModelResult
     from codec.rate_distortion.report.figure import plot_available, plot_missing
@@ -131,23 +169,30 @@ def bound(
         refuse_existing(path, force=force)
     for notice in early:
         print_notice(notice)
+    defaults = QUICK if quick else FULL
     adapter, chosen, x, selection, notices = _prepare(
-        model, data, part, images, distortion, device, prior_dim
+        model, data, part, images or defaults.images, distortion, device, prior_dim
     )
+    blocks = output / BLOCKS
+    if not resume:
+        clear_blocks(blocks)
     with _executor(jobs) as executor, progress(None, "annealing") as advance:
         settings = Settings(
             distortion=chosen,
             betas=values,
+            points=defaults.points,
             reference=reference,
-            temperatures=temperatures,
+            temperatures=temperatures or defaults.temperatures,
             bridge_steps=bridge_steps,
             modes=modes,
-            chains=chains,
+            chains=chains or defaults.chains,
+            simulations=defaults.simulations,
             seed=seed,
             device=usable_device(device),
             executor=executor,
             certify=not no_certify,
             progress=advance,
+            blocks=blocks,
         )
         curve = rd_curve(adapter.decode, adapter.prior, x, settings)
     data_set = f"{data.resolve().stem} {part}" if data.is_dir() else data.resolve().stem
@@ -159,6 +204,7 @@ def bound(
     }
     result = ModelResult(curve, name or adapter.name, data_set, selection, extra)
     _write(result, output, drawings)
+    clear_blocks(blocks)
     notices += early
     failed = sum(not one for one in curve.certified)
     if failed:

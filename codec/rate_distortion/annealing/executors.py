@@ -20,19 +20,27 @@ def run_tasks(
     tasks: Sequence[Callable[[], Result]],
     executor: Executor | None = None,
     progress: Progress | None = None,
+    keep: Callable[[int, Result], None] | None = None,
 ) -> list[Result]:
     """Call every task and return the results in their order.
+
+    progress   called with (tasks done, tasks in all), from 0 on
+    keep       called with the index and the result of each task that is done
 
     The first error of a task is raised and the tasks not yet begun are cancelled.  Raises
     `MeasurementError` when the executor itself breaks (a process of a pool was killed).
     """
     results: list[Result] = []
     futures: list[Future[Result]] = []
+    if progress is not None:
+        progress(0, len(tasks))
     try:
         if executor is not None:
             futures = [executor.submit(call, task) for task in tasks]
         for index, task in enumerate(tasks):
             results.append(task() if executor is None else futures[index].result())
+            if keep is not None:
+                keep(index, results[-1])
             if progress is not None:
                 progress(index + 1, len(tasks))
     except BrokenExecutor as error:

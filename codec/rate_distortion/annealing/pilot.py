@@ -178,15 +178,15 @@ def make_plan(
     )
 
 
-def rise(distortion: torch.Tensor) -> float:
-    """The Δβ after which the mean effective share of the chains (n, m) is ESS_PER_STEP."""
+def rise(distortion: torch.Tensor, share: float = ESS_PER_STEP) -> float:
+    """The Δβ after which the mean effective share of the chains (n, m) is `share`."""
     spread = float(distortion.std(1).mean())
     low, high = 0.0, 20 / max(spread, 1e-300)
     for _ in range(50):
         middle = (low + high) / 2
         log = -middle * distortion
-        share = (2 * torch.logsumexp(log, 1) - torch.logsumexp(2 * log, 1)).exp().mean()
-        if float(share) / distortion.shape[1] > ESS_PER_STEP:
+        size = (2 * torch.logsumexp(log, 1) - torch.logsumexp(2 * log, 1)).exp().mean()
+        if float(size) / distortion.shape[1] > share:
             low = middle
         else:
             high = middle

@@ -38,6 +38,7 @@ from codec.rate_distortion.annealing.choice import (
     pilot_simulations,
 )
 from codec.rate_distortion.annealing.executors import run_tasks
+from codec.rate_distortion.annealing.finished import FinishedBlocks
 from codec.rate_distortion.annealing.local_reference import PriorComponents, fit_ladder
 from codec.rate_distortion.annealing.pilot import (
     PilotTrace,
@@ -73,7 +74,6 @@ with extra_needed_by("codec.rate_distortion.annealing"):
     import torch
 
 PILOT_IMAGES = 50
-AUTOMATIC_BETAS = 40
 LARGEST_LOCAL_DIM = 1024
 """Above it one precision matrix and its factors take more than 32 MiB for each image."""
 
@@ -148,7 +148,7 @@ class _Run:
         self.pilot_images = torch.linspace(0, len(x) - 1, count).round().long().to(device)
         self.gradients = self.jacobian_products = 0
         trace = self._pilot()
-        self.betas = tuple(settings.betas or automatic_betas(trace, AUTOMATIC_BETAS))
+        self.betas = tuple(settings.betas or automatic_betas(trace, settings.points))
         self._trace = trace
         self.plan = self._annealing(settings.temperatures)
         above = [beta for beta in self.betas if beta > 0]
@@ -329,11 +329,29 @@ class _Run:
         return Task(self.model, plan, self.settings.chains, seed, self.settings.device)
 
     def _run(self, tasks: Sequence[Task], *, shown: bool = False) -> list[Any]:
-        progress = self.settings.progress if shown else None
-        results = run_tasks(tasks, self.settings.executor, progress)
-        self.gradients += sum(result.gradients for result in results)
-        self.jacobian_products += sum(result.jacobian_products for result in results)
-        return results
+        """Results of the tasks, of which some may have been kept by a run before."""
+        settings = self.settings
+        progress = settings.progress if shown else None
+        kept: list[Any] = [None] * len(tasks)
+        if settings.blocks is not None and tasks:
+            store = FinishedBlocks(settings.blocks, tasks[0])
+            kept = [store.find(task) for task in tasks]
+        left = [index for index, result in enumerate(kept) if result is None]
+        before = len(tasks) - len(left)
+
+        def advance(done: int, _: int) -> None:
+            if progress is not None:
+                progress(before + done, len(tasks))
+
+        def keep(number: int, result: Any) -> None:
+            kept[left[number]] = result
+            if settings.blocks is not None:
+                store.keep(tasks[left[number]], result)
+
+        run_tasks([tasks[index] for index in left], settings.executor, advance, keep)
+        self.gradients += sum(result.gradients for result in kept)
+        self.jacobian_products += sum(result.jacobian_products for result in kept)
+        return kept
 
 
 def _gap(bounds: Sequence[BdmcResult]) -> Float64Array:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from bitstream.errors import UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from codec.rate_distortion.annealing.executors import Progress
     from codec.rate_distortion.distortions import Distortion
 
@@ -52,8 +54,8 @@ class Settings:
     """How R_p(D) is measured.
 
     distortion    "sse", "mse", "ms-ssim", or an object of `distortions`
-    betas         rising β to report; β = 0 is exact.  None takes 40, from a rate of about
-                  0.05 nats to where the distortion no longer falls
+    betas         rising β to report; β = 0 is exact.  None takes as many as `points`, from a rate
+                  of about 0.05 nats to where the distortion no longer falls
     temperatures  of the annealing from the prior, spread over the range by the pilot
     reference     where the passes start: "prior"; "local", a Gaussian that is fitted to each
                   image's posterior at each β; or "auto", the better of the two at each β on pilot
@@ -71,13 +73,16 @@ class Settings:
     moves         settings of the Hamiltonian moves; None takes the defaults
     precision     "float32", or "bfloat16" for the forces inside a trajectory; energies and
                   weights are exact in either case
-    progress      called with (blocks done, blocks in all)
+    progress      called with (blocks done, blocks in all), from 0 on when the pilot is over
+    blocks        folder in which finished blocks are kept, and found again by a run with the same
+                  arguments; the caller removes it
 
     Raises `UsageError` for values that do not fit.
     """
 
     distortion: str | Distortion = "sse"
     betas: Sequence[float] | None = None
+    points: int = 40
     temperatures: int = 1000
     chains: int = 20
     reference: str = "auto"
@@ -92,6 +97,7 @@ class Settings:
     moves: MoveSettings | None = None
     precision: str = "float32"
     progress: Progress | None = None
+    blocks: Path | None = None
 
     def __post_init__(self) -> None:
         import torch
@@ -104,7 +110,7 @@ class Settings:
             object.__setattr__(self, "betas", rising_betas(self.betas, above_zero=True))
         for name, least in (
             ("chains", 2), ("temperatures", 1), ("simulations", 1), ("seed", 0),
-            ("bridge_steps", 1), ("modes", 1),
+            ("bridge_steps", 1), ("modes", 1), ("points", 2),
         ):  # fmt: skip
             whole_number(name, getattr(self, name), at_least=least)
         for name, known in (

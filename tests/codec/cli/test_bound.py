@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from bitstream.errors import UsageError
 from codec.cli import app
 from codec.cli.bound import parse_betas, read_data
+from codec.rate_distortion.annealing.tasks import Task
 from codec.rate_distortion.ladder.model_file import (
     ModelResult,
     read_model_result,
@@ -124,6 +125,42 @@ def test_all_results_and_pictures_of_them() -> None:
     status, stdout, _ = call("plot", "out/bound.json", "two/bound.json", "-o", "both.html")
     assert (status, stdout) == (0, "both.html: 2 curves\n")
     assert "m:model (2)" in Path("both.html").read_text("utf-8")
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_run_that_was_interrupted_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = ("bound", "m.py:flat", "--data", "data.npz", "-o", "out", *FAST)
+    whole, left, calls = Task.__call__, 3, 0
+
+    def interrupted(task: Task) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls > left:
+            raise KeyboardInterrupt
+        return whole(task)
+
+    monkeypatch.setattr(Task, "__call__", interrupted)
+    assert call(*command)[0] == 130
+    assert [path.name for path in Path("out").iterdir()] == ["unfinished"]
+    assert len(list(Path("out/unfinished").iterdir())) == 3
+    left, calls = 100, 0
+    assert call(*command, "--resume")[0] == 0
+    resumed, made = read_model_result(Path("out/bound.json")), calls
+    assert "unfinished" not in [path.name for path in Path("out").iterdir()]
+    # Without the option all is made anew, to the same result.
+    calls = 0
+    assert call(*command, "-f")[0] == 0
+    assert calls == made + 3
+    assert read_model_result(Path("out/bound.json")) == resumed
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_quick_run_is_a_small_one() -> None:
+    few = ("--chains", "4", "--temperatures", "20")
+    assert call("bound", "m.py:flat", "--data", "data.npz", "-o", "out", "--quick", *few)[0] == 0
+    content = json.loads(Path("out/bound.json").read_text())
+    assert (content["images"], len(content["beta"]), content["chains"]) == (12, 12, 4)
+    assert set(content["reference"]) <= {"local", "prior"}
 
 
 @pytest.mark.usefixtures("folder")

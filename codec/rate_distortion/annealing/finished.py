@@ -1,0 +1,101 @@
+"""Finished blocks on disk, so that a measurement that was interrupted goes on where it was.
+
+The name of a block's file is a hash of all that its numbers depend on: the plan, the seed, the
+images, what the model makes of a few codes, and the code here.  So a block is found again only by
+a run that would compute the same numbers, and whatever else lies in the folder does no harm.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from codec.rate_distortion.annealing.bdmc import BdmcResult
+from codec.rate_distortion.annealing.sampler import AnnealingPlan, AnnealingResult
+from codec.rate_distortion.annealing.tasks import Task, generator_of
+from codec.system.write_file import make_folder, write_atomically
+
+PROBES = 8
+"""Codes whose images tell one model from another."""
+
+
+class FinishedBlocks:
+    """Results of tasks in a folder, a .npz for each."""
+
+    def __init__(self, folder: Path, task: Task) -> None:
+        """Look at the model of a task; all others have the same.
+
+        Raises `OutputError` where the folder cannot be made.
+        """
+        make_folder(folder)
+        self._folder, model = folder, task.model
+        codes = model.prior.sample(PROBES, generator_of((0,), task.device))
+        with torch.no_grad():
+            made = [codes, model.decode(codes.to(task.device)), model.prior.log_prob(codes)]
+        distortion = model.distortion
+        here = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
+        self._about = [
+            torch.__version__,
+            *here,
+            distortion.name,
+            distortion.convention,
+            *map(_bytes, made),
+        ]
+
+    def path(self, task: Task) -> Path:
+        """The file of a task's result."""
+        model = task.model
+        plan: list[Any] = [task.plan]
+        if isinstance(task.plan, AnnealingPlan):
+            plan = [getattr(task.plan, item.name) for item in fields(task.plan)]
+        said = hashlib.sha256()
+        for part in (
+            *self._about, *plan, model.ladder, model.modes, model.gradient_dtype, task.chains,
+            task.seed, task.device, task.simulations, task.targets,
+        ):  # fmt: skip
+            data = _bytes(part) if isinstance(part, torch.Tensor) else part
+            said.update(data if isinstance(data, bytes) else repr(data).encode())
+            said.update(b"\0")
+        return self._folder / f"{said.hexdigest()[:32]}.npz"
+
+    def find(self, task: Task) -> AnnealingResult | BdmcResult | None:
+        """What was kept for the task; None where nothing was, or it cannot be read."""
+        kind = BdmcResult if task.targets is None else AnnealingResult
+        try:
+            # Opened here: NumPy leaves a file open that it cannot read.
+            with self.path(task).open("rb") as fo, np.load(fo, allow_pickle=False) as file:
+                values = {item.name: file[item.name] for item in fields(kind)}
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return None
+        read: dict[str, Any] = {
+            name: torch.from_numpy(value) if value.ndim else int(value)
+            for name, value in values.items()
+        }
+        return kind(**read)
+
+    def keep(self, task: Task, result: AnnealingResult | BdmcResult) -> None:
+        """Write a result; raises `OutputError`."""
+        values = {item.name: getattr(result, item.name) for item in fields(result)}
+        arrays: dict[str, Any] = {
+            name: value.cpu().numpy() if isinstance(value, torch.Tensor) else np.array(value)
+            for name, value in values.items()
+        }
+        write_atomically(self.path(task), lambda fo: np.savez(fo, **arrays), force=True)
+
+
+def clear_blocks(folder: Path) -> None:
+    """Remove the blocks of a folder that may not exist, and the folder if nothing is left in it."""
+    for path in folder.glob("*.npz"):
+        path.unlink(missing_ok=True)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _bytes(tensor: torch.Tensor) -> bytes:
+    return repr(tuple(tensor.shape)).encode() + tensor.detach().cpu().contiguous().numpy().tobytes()
