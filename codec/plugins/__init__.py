@@ -1,5 +1,6 @@
 """The codec inside other libraries.  Importing one of these modules makes it known there.
 
 pillow      Image.open and Image.save for .calo files
-numcodecs   a codec for the chunks of zarr arrays
+zarr        a serializer of zarr 3
+numcodecs   a codec for the chunks of zarr arrays of format 2
 """

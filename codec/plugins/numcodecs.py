@@ -1,4 +1,4 @@
-"""A codec of numcodecs, for the chunks of zarr arrays: lossy, uint8.
+"""A codec of numcodecs, for the chunks of arrays of zarr's format 2: lossy, uint8.
 
     import zarr
     from codec.plugins.numcodecs import Calotype
@@ -21,7 +21,6 @@ arrays, and what ``codec.compress`` and ``codec.decompress`` raise.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -29,14 +28,13 @@ import numpy as np
 from bitstream import UsageError
 from bitstream.arrays import Uint8Array
 from codec.options import DEFAULT_QUALITY, CompressOptions
+from codec.plugins.images import image_of_chunk
 from codec.system.missing_extra import extra_needed_by
 
 with extra_needed_by("codec.plugins.numcodecs"):
     from numcodecs.abc import Codec
     from numcodecs.compat import ndarray_copy
     from numcodecs.registry import register_codec
-
-CHANNELS = (1, 3, 4)
 
 
 class Calotype(Codec):  # type: ignore[misc]  # numcodecs has no types
@@ -71,7 +69,7 @@ class Calotype(Codec):  # type: ignore[misc]  # numcodecs has no types
         from codec import api
 
         return api.compress(
-            image_of_chunk(buf),
+            _in_c_order(buf),
             quality=self.quality,
             model=self.model,
             effort=self.effort,
@@ -87,25 +85,13 @@ class Calotype(Codec):  # type: ignore[misc]  # numcodecs has no types
         return filled
 
 
-def image_of_chunk(chunk: Any) -> Uint8Array:
-    """Return the image that a chunk is: uint8 (height, width[, channels]), sharing its memory.
-
-    Raises UsageError for other types, shapes, and orders in memory.
-    """
+def _in_c_order(chunk: Any) -> Uint8Array:
+    """The image of a chunk, which has to have the order of its bytes."""
     array = np.asarray(chunk)
-    if array.dtype != np.uint8:
-        raise UsageError(f"a chunk of type {array.dtype}, expected uint8")
-    image_axes = 3 if array.ndim >= 3 and array.shape[-1] in CHANNELS else 2
-    leading = array.shape[:-image_axes]
-    if array.ndim < 2 or array.size == 0 or math.prod(leading) != 1:
-        raise UsageError(
-            f"a chunk of shape {array.shape}, expected one image: (height, width) or "
-            "(height, width, 1 | 3 | 4), before it only axes of length 1: choose other chunks"
-        )
     if array.flags.f_contiguous and not array.flags.c_contiguous:
         # Decoding gives bytes, and the array's owner would take them for columns.
         raise UsageError("a chunk in Fortran order, expected C order: create it with order='C'")
-    return array.reshape(array.shape[-image_axes:])
+    return image_of_chunk(array)
 
 
 register_codec(Calotype)

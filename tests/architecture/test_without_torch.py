@@ -151,6 +151,7 @@ NEEDS_AN_EXTRA: dict[str, tuple[list[str] | str, str]] = {
     "bounds": ("import codec.rate_distortion.bounds.particles", "torch"),
     "adapters": ("import codec.rate_distortion.user_code.adapters", "torch"),
     "plugin of numcodecs": ("import codec.plugins.numcodecs", "zarr"),
+    "plugin of zarr": ("import codec.plugins.zarr", "zarr"),
 }  # fmt: skip
 
 CASES = {**WORKS, **{name: case for name, (case, _) in NEEDS_AN_EXTRA.items()}}

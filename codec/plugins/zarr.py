@@ -1,0 +1,139 @@
+"""A serializer of zarr 3, for arrays of images: lossy, uint8 or uint16.
+
+    import zarr
+    from codec.plugins.zarr import Calotype
+
+    zarr.create_array("photos.zarr", shape=(100, 512, 512, 3), chunks=(1, 512, 512, 3),
+                      dtype="uint8", serializer=Calotype(quality=60), compressors=None)
+
+A chunk is one image, as `codec.plugins.numcodecs` describes it, and each chunk becomes one complete
+.calo file.  The metadata of an array name the codec and its options:
+
+    {"name": "calotype", "configuration": {"quality": 60, "model": "photo", "effort": 1}}
+
+and further "tune" and "bit_depth", where they were given.  The entry point ``zarr.codecs`` makes
+the codec known, so that arrays are read where this distribution is installed, without an import.
+
+Raises UsageError for other arrays, and what ``codec.compress`` and ``codec.decompress`` raise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bitstream import UsageError
+from codec.options import DEFAULT_QUALITY, CompressOptions
+from codec.plugins.images import image_of_chunk
+from codec.system.missing_extra import extra_needed_by
+
+with extra_needed_by("codec.plugins.zarr"):
+    from zarr.abc.codec import ArrayBytesCodec
+    from zarr.registry import register_codec
+
+NAME = "calotype"
+
+
+@dataclass(frozen=True)
+class Calotype(ArrayBytesCodec):  # type: ignore[misc]  # of zarr no types are read
+    """The configuration: what ``codec.compress`` takes under the same names.
+
+    bit_depth   10, 12 or 16 for uint16, whose values are 0 .. 2^bit_depth − 1 then; None is 16.
+                uint16 needs a model that keeps such depths, as "photo-next" does
+    """
+
+    quality: float = DEFAULT_QUALITY
+    model: str = "photo"
+    effort: int = 1
+    tune: str | None = None
+    bit_depth: int | None = None
+
+    is_fixed_size = False
+
+    def __post_init__(self) -> None:
+        # Checked here, where the array is made, and not when its first chunk is written.
+        options = CompressOptions(
+            quality=self.quality,
+            model=self.model,
+            effort=self.effort,
+            tune=self.tune,
+            bit_depth=self.bit_depth,
+        )
+        for name in ("quality", "effort", "bit_depth"):
+            object.__setattr__(self, name, getattr(options, name))
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Calotype:
+        """Return the codec of its entry in the metadata of an array; raises UsageError."""
+        configuration = data.get("configuration", {})
+        known = cls.__dataclass_fields__.keys()
+        if data.get("name") != NAME or not isinstance(configuration, dict):
+            raise UsageError(f"a codec {data!r} was read, expected the name {NAME!r}")
+        unknown = sorted(configuration.keys() - known)
+        if unknown:
+            raise UsageError(
+                f"a configuration of {NAME} with {', '.join(unknown)} was read, expected only "
+                f"{', '.join(known)}: a newer version of calotype may know more"
+            )
+        return cls(**configuration)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form that zarr stores with an array."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        given = {name: value for name, value in values.items() if value is not None}
+        return {"name": NAME, "configuration": given}
+
+    def validate(self, *, shape: tuple[int, ...], dtype: Any, chunk_grid: Any) -> None:
+        """Raise UsageError for arrays whose chunks are no images."""
+        chunk_shape = getattr(chunk_grid, "chunk_shape", None)
+        kind = dtype.to_native_dtype() if hasattr(dtype, "to_native_dtype") else np.dtype(dtype)
+        if chunk_shape is not None:
+            # Of a whole chunk nothing is held: every element is the same byte.
+            image_of_chunk(np.broadcast_to(np.zeros((), kind), chunk_shape), self._types)
+
+    @property
+    def _types(self) -> tuple[type[np.generic], ...]:
+        return (np.uint8, np.uint16) if self.bit_depth != 8 else (np.uint8,)
+
+    def _encode_sync(self, chunk_array: Any, chunk_spec: Any) -> Any:
+        from codec import api
+
+        image = image_of_chunk(chunk_array.as_numpy_array(), self._types)
+        data = api.compress(
+            image,
+            quality=self.quality,
+            model=self.model,
+            effort=self.effort,
+            tune=self.tune,
+            bit_depth=None if image.dtype == np.uint8 else self.bit_depth,
+        )
+        return chunk_spec.prototype.buffer.from_bytes(data)
+
+    def _decode_sync(self, chunk_bytes: Any, chunk_spec: Any) -> Any:
+        from codec import api
+
+        pixels = api.decompress(chunk_bytes.to_bytes(), as_="numpy")
+        kind = chunk_spec.dtype.to_native_dtype()
+        if pixels.size != np.prod(chunk_spec.shape) or pixels.dtype != kind.newbyteorder("="):
+            raise UsageError(
+                f"a chunk holds an image of {pixels.dtype} {pixels.shape}, expected "
+                f"{kind} {tuple(chunk_spec.shape)}: it belongs to another array"
+            )
+        array = pixels.reshape(chunk_spec.shape).astype(kind, copy=False)
+        return chunk_spec.prototype.nd_buffer.from_ndarray_like(array)
+
+    async def _encode_single(self, chunk_data: Any, chunk_spec: Any) -> Any:
+        return await asyncio.to_thread(self._encode_sync, chunk_data, chunk_spec)
+
+    async def _decode_single(self, chunk_data: Any, chunk_spec: Any) -> Any:
+        return await asyncio.to_thread(self._decode_sync, chunk_data, chunk_spec)
+
+    def compute_encoded_size(self, input_byte_length: int, chunk_spec: Any) -> int:
+        """Raise NotImplementedError, as zarr wants it of codecs whose files have any size."""
+        raise NotImplementedError
+
+
+register_codec(NAME, Calotype)
