@@ -3,7 +3,8 @@
     import codec.plugins.pillow
 
     with Image.open("photo.calo") as image:       # reads the header: no torch, no pixels
-        image.thumbnail((256, 256))                # decodes
+        part = image.crop((0, 0, 512, 512))        # decodes what it needs
+        image.thumbnail((256, 256))                # decodes all
     image.save("small.calo", quality=60)
 
 Opening reads up to the first coded tile; size, mode and metadata are known then.  Errors are
@@ -77,6 +78,39 @@ class CaloImageFile(ImageFile.ImageFile):
             self._mode = "I;16"
         self.info.update(pillow_info(found))
         self.tile = [ImageFile._Tile("calotype", (0, 0, *self.size), offset, None)]
+        self._cropped_pixels = 0
+
+    def crop(self, box: tuple[float, float, float, float] | None = None) -> Image.Image:
+        """Return a part of the image, of which only the tiles that it needs are read.
+
+        So it is until the parts together have more pixels than the image, which is decoded then; or
+        where the image is loaded, the file cannot seek, or the part reaches beyond the image.
+        """
+        region = None if box is None else self._region(box)
+        if region is None:
+            return super().crop(box)
+        from codec import api
+
+        fp = cast("Any", self.fp)
+        fp.seek(self.tile[0].offset)
+        try:
+            part = api.decompress(fp, region=region, partial=ImageFile.LOAD_TRUNCATED_IMAGES)
+        except CalotypeError as error:
+            raise OSError(str(error)) from error
+        self._cropped_pixels += region[2] * region[3]
+        part.info = self.info.copy()
+        return part
+
+    def _region(self, box: tuple[float, float, float, float]) -> tuple[int, int, int, int] | None:
+        """The region of a box, as Pillow rounds it, if it can be decoded by itself."""
+        left, top, right, bottom = (round(value) for value in box)
+        inside = 0 <= left < right <= self.width and 0 <= top < bottom <= self.height
+        can_seek = self.fp is not None and self.fp.seekable()
+        if not (self.tile and inside and can_seek):
+            return None
+        if self._cropped_pixels >= self.width * self.height:
+            return None
+        return left, top, right - left, bottom - top
 
 
 class CaloDecoder(ImageFile.PyDecoder):

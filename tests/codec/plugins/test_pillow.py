@@ -200,3 +200,64 @@ def test_a_file_can_be_saved_over_itself(photo: Image.Image, tmp_path: Path) -> 
         image.load()
         image.save(path, quality=10)
     assert codec.inspect(path).quality == 10
+
+
+class Counting(io.BytesIO):
+    """Knows how many bytes were read."""
+
+    total = 0
+
+    def read(self, count: int | None = -1) -> bytes:
+        data = super().read(count)
+        self.total += len(data)
+        return data
+
+
+@pytest.fixture
+def layered(monkeypatch: pytest.MonkeyPatch) -> Counting:
+    """A file of six tiles."""
+    monkeypatch.setattr("codec.loading.load_model", lambda *_, **__: Blocks())
+    return Counting(DATA)
+
+
+@pytest.mark.parametrize("box", [(3, 5, 40, 44), (0.4, 0.6, 63.5, 20.2), (100, 70, 150, 100)])
+def test_a_crop_reads_only_its_tiles(
+    layered: Counting, box: tuple[float, float, float, float]
+) -> None:
+    with Image.open(io.BytesIO(DATA)) as image:
+        image.load()
+        expected = image.crop(box)
+    with Image.open(layered) as image:
+        layered.total = 0
+        part = image.crop(box)
+        assert image.tile  # not loaded
+        assert (part.mode, part.size, part.info) == (expected.mode, expected.size, image.info)
+        assert part.tobytes() == expected.tobytes()
+        assert layered.total < 0.9 * len(DATA)
+        # The image itself can be loaded as before.
+        assert image.crop((0, 0, *image.size)).size == image.size
+        np.testing.assert_array_equal(np.asarray(image), pixels_of(DATA))
+
+
+def test_crops_that_need_the_whole_image(layered: Counting) -> None:
+    width, height = 150, 100
+    with Image.open(layered) as image:
+        for box in ((-5, 0, 20, 20), (0, 0, width + 1, 5), (4, 4, 4, 9), None):
+            assert image.tile or box != (-5, 0, 20, 20)
+            part = image.crop(box)
+            assert part.size == (image.size if box is None else (box[2] - box[0], box[3] - box[1]))
+    with Image.open(layered) as image:
+        crops = 0
+        while image.tile:
+            image.crop((0, 0, width // 2, height))
+            crops += 1
+        assert crops == 3  # two are as much as the image, and the third loads it
+
+
+def test_a_crop_of_a_damaged_file(layered: Counting) -> None:
+    damaged = bytearray(DATA)
+    damaged[-20] ^= 1  # in the last tile
+    with Image.open(io.BytesIO(bytes(damaged))) as image:
+        assert image.crop((0, 0, 20, 20)).size == (20, 20)
+        with pytest.raises(OSError, match="damaged"):
+            image.crop((100, 70, 150, 100))
