@@ -107,13 +107,10 @@ def with_tune(model: LoadedModel, tune: str | None) -> LoadedModel:
 
     Raises `UsageError` for a tune that the model has not.
     """
-    if tune is None:
-        return model
-    tunes = model.tunes if isinstance(model, TunedModel) else ()
-    if not isinstance(model, TunedModel) or tune not in tunes:
-        known = f"expected {' or '.join(tunes)}" if tunes else "which has none: leave it out"
-        raise UsageError(f"the tune {tune!r} was given for the model {model.name!r}, {known}")
-    return model.with_tune(tune)
+    if isinstance(model, TunedModel) and tune in model.tunes:
+        return model.with_tune(tune)
+    find_model(model.name).check_tune(tune)
+    return model
 
 
 def with_realism(model: LoadedModel, realism: float) -> LoadedModel:

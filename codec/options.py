@@ -92,13 +92,9 @@ class CompressOptions:
             raise UsageError(f"model {_shown(self.model)} was given, expected a name: 'photo'")
         name, detail = split_name(self.model)
         spec = find_model(name)
-        if self.tune is not None and self.tune not in spec.tunes:
-            expected = f"expected {' or '.join(spec.tunes)}"
-            if not spec.tunes:
-                expected = "which has no tunes: leave it out"
-            raise UsageError(
-                f"tune {_shown(self.tune)} was given for the model {name!r}, {expected}"
-            )
+        if self.tune is not None and not isinstance(self.tune, str):
+            raise UsageError(f"tune {_shown(self.tune)} was given, expected a name: 'visual'")
+        spec.check_tune(self.tune)
         if spec.variants:
             self._check_foreign(spec, detail, given)
         elif self.checkpoint is not None:

@@ -11,7 +11,7 @@ import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bitstream.errors import UnknownModelError
+from bitstream.errors import UnknownModelError, UsageError
 
 if TYPE_CHECKING:
     from codec.models.base import LoadedModel
@@ -37,6 +37,8 @@ class ModelSpec:
                  "NAME:VARIANT" chooses one. Its place in this list is written into files
     tunes        what the encoder and the decoder can be tuned for, see
                  `codec.models.base.TunedModel`. The place in this list is written into files
+    only_tune    what a model without `tunes` was trained for, where that is one of the tunes of
+                 others: it may be asked for, and nothing else
     deep         whether it codes more than 8 bits per channel, see `codec.models.base.DeepModel`
     """
 
@@ -50,7 +52,20 @@ class ModelSpec:
     devices: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()
     tunes: tuple[str, ...] = ()
+    only_tune: str | None = None
     deep: bool = False
+
+    def check_tune(self, tune: str | None) -> None:
+        """Raise `UsageError` for a tune that the model has not; None is that of the model."""
+        if tune is None or tune in self.tunes or tune == self.only_tune:
+            return
+        if self.tunes:
+            expected = f"expected {' or '.join(self.tunes)}"
+        elif self.only_tune:
+            expected = f"which is for {self.only_tune!r} alone"
+        else:
+            expected = "which has no tunes: leave it out"
+        raise UsageError(f"tune {tune!r:.80} was given for the model {self.name!r}, {expected}")
 
     def load(self, *arguments: Any, **options: Any) -> LoadedModel:
         """Import `loader`, and call it."""

@@ -206,6 +206,9 @@ def _draw(
     noise_seed = header.noise_seed if seed is None else seed
     if noise_seed is None:
         noise_seed = secrets.randbelow(2**63)
+    notices: tuple[str, ...] = ()
+    if seed is not None and stochastic is None and _is_whole(file):
+        notices = (f"the seed {seed} was given, but nothing of a file of {model.name} is random",)
     grid = TileGrid(header, model.stride)
     wanted = grid.pixels if region is None else _window(header, region)
 
@@ -240,9 +243,17 @@ def _draw(
         file.icc,
         file.exif,
         file.xmp,
+        notices,
         bit_depth=header.bit_depth,
         ancillary=file.ancillary,
     )
+
+
+def _is_whole(file: Container | TileSelection) -> bool:
+    """Whether all layers are there."""
+    if isinstance(file, Container):
+        return len(file.payloads) == file.header.layers
+    return all(len(layers) == file.header.layers for layers in file.payloads.values())
 
 
 def _draw_what_is_there(

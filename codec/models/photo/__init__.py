@@ -9,5 +9,6 @@ PHOTO = ModelSpec(
     "codec.models.photo.coder:load_photo",
     needs_torch=False,
     devices=("openvino",),
+    only_tune="visual",
 )
 MODELS = (PHOTO,)

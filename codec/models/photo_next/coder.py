@@ -90,10 +90,13 @@ class TileSymbols:
 
     def first(self, channels: int) -> TileSymbols:
         """The same tile with no more than its first channels, at least those of the first group."""
-        parts = [p.first(channels) for p in self.parts if p.place.channels.start < channels]
         decoded = self.decoded.copy()
         decoded[channels:COEFFICIENTS] = 0
-        return TileSymbols(self.hyper_latents, parts, decoded)
+        return TileSymbols(self.hyper_latents, self.first_parts(channels), decoded)
+
+    def first_parts(self, channels: int) -> list[CodedPart]:
+        """The parts of its first channels."""
+        return [p.first(channels) for p in self.parts if p.place.channels.start < channels]
 
     @property
     def channels(self) -> int:
@@ -266,22 +269,22 @@ class PhotoCoder:
         cost more than they bring.
         """
         tile = self.symbols(latents, quality, channels=self.channels_in_use(latents))
-        return self.encode_symbols(tile.first(self.useful_channels(tile, latents)), quality)
+        return self.encode_symbols(tile, quality, most=self.useful_channels(tile, latents))
 
-    def encode_symbols(self, tile: TileSymbols, quality: float) -> tuple[bytes, ...]:
+    def encode_symbols(
+        self, tile: TileSymbols, quality: float, *, most: int = COEFFICIENTS
+    ) -> tuple[bytes, ...]:
         """Code the result of `symbols`: the number of channels, hyper-latents, residuals.
 
-        Channels behind the last symbol that is not 0 are left out.
+        Channels behind the last symbol that is not 0 are left out, and those behind the `most`.
         """
-        channels = self.coded_channels(tile)
+        channels = self.coded_channels(tile, most)
         encoder = StackEncoder()
         hyper_latents = tile.hyper_latents
         indexes = self._hyper_indexes(hyper_latents.shape, quality)
         encoder.put(hyper_latents.ravel(), indexes, self.hyper_tables)
-        for whole in tile.parts:
-            if whole.place.channels.start < channels:
-                part = whole.first(channels)
-                encoder.put(part.symbols.ravel(), part.indexes.ravel(), self.latent_tables)
+        for part in tile.first_parts(channels):
+            encoder.put(part.symbols.ravel(), part.indexes.ravel(), self.latent_tables)
         return (write_varint(channels) + encoder.finish(),)
 
     def rate_bits(self, tile: TileSymbols, quality: float) -> float:
@@ -293,9 +296,12 @@ class PhotoCoder:
             bits += self.latent_tables.code_length_bits(part.symbols.ravel(), part.indexes.ravel())
         return bits
 
-    def coded_channels(self, tile: TileSymbols) -> int:
-        """The smallest number of channels that holds all symbols of a tile but zeros."""
-        for part in reversed(tile.parts):
+    def coded_channels(self, tile: TileSymbols, most: int = COEFFICIENTS) -> int:
+        """The smallest number of channels that holds all symbols of a tile but zeros.
+
+        most   of the channels, the others are not looked at
+        """
+        for part in reversed(tile.first_parts(most)):
             used = np.flatnonzero(part.symbols.any(axis=1))
             if used.size and part.place.channels.start >= self.exact_context.fewest:
                 return int(part.place.channels.start + used[-1]) + 1

@@ -95,9 +95,11 @@ def test_unknown_tunes_and_models_without_are_usage_errors() -> None:
         CompressOptions(model=MODEL, tune="loud")
     with pytest.raises(UsageError, match="5 was given"):
         CompressOptions(model=MODEL, tune=5)  # type: ignore[arg-type]
-    for name in ("photo", "draw"):
-        with pytest.raises(UsageError, match="no tunes: leave it out"):
-            CompressOptions(model=name, tune="psnr")
+    with pytest.raises(UsageError, match="no tunes: leave it out"):
+        CompressOptions(model="draw", tune="psnr")
+    with pytest.raises(UsageError, match="for 'visual' alone"):
+        CompressOptions(model="photo", tune="psnr")
+    assert CompressOptions(model="photo", tune="visual").tune == "visual"
     with pytest.raises(UsageError, match="psnr or visual"):
         loading.with_tune(loading.load_model(MODEL, device="cpu"), "loud")
 
@@ -130,7 +132,7 @@ def test_plugins() -> None:
     assert stored.get_config()["tune"] == "psnr"
     assert "tune" not in Calotype(model=MODEL).get_config()
     assert codec.inspect(stored.encode(pixels)).tune == "psnr"
-    with pytest.raises(UsageError, match="no tunes"):
+    with pytest.raises(UsageError, match="for 'visual' alone"):
         Calotype(tune="psnr")
 
 
@@ -155,3 +157,17 @@ def test_curves_find_models_and_their_tunes_by_name() -> None:
         assert found.encode == model_codec("photo-next", tune).encode
     with pytest.raises(UsageError, match="known are photo, jpeg"):
         find_codec("photon")
+
+
+def test_a_seed_for_a_file_without_noise_gives_a_notice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.calo").write_bytes(codec.compress(photographs(1, side=64)[0], model=MODEL))
+    runner = CliRunner()
+    plain = runner.invoke(app, ["decompress", "a.calo", "-o", "plain.png"])
+    assert "seed" not in plain.output
+    seeded = runner.invoke(app, ["decompress", "a.calo", "-o", "seeded.png", "--seed", "7"])
+    assert seeded.exit_code == 0
+    assert "the seed 7 was given" in " ".join(seeded.output.split())
+    assert Path("plain.png").read_bytes() == Path("seeded.png").read_bytes()
