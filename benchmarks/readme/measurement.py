@@ -42,6 +42,17 @@ def accuracy_rows(linear: Content, sandwich: Content) -> Iterator[Row]:
             f"{worst:.2f} nats",
             judged(target, worst),
         )
+    for part in [f"bridge-{dim}" for dim in (10, 50, 100)]:
+        for row in linear.get(part, {"found": []})["found"]:
+            local, points = row["local_points_of_all"]
+            yield claim(
+                row,
+                "the same, {instances} decoders of {code_dimensions} dimensions, the reference "
+                f"chosen at each β (local at {local} of {points}) / gradients per chain, products "
+                "of Jacobians counted as half",
+                "{worst_gap_nats:.4f} nats / {gradients_and_products_per_chain:,}",
+                judged("bridge", row["worst_gap_nats"]),
+            )
     coverage = linear["coverage"]["found"]
     yield claim(
         coverage,
@@ -49,6 +60,14 @@ def accuracy_rows(linear: Content, sandwich: Content) -> Iterator[Row]:
         "{covered_fewest} / {covered_mean:.1f}",
         judged("coverage", coverage["covered_fewest"]),
     )
+    if "bridge-coverage" in linear:
+        coverage = linear["bridge-coverage"]["found"]
+        yield claim(
+            coverage,
+            "the same from local references, of {repetitions}: at the worst of {betas} β / mean",
+            "{covered_fewest} / {covered_mean:.1f}",
+            judged("coverage", coverage["covered_fewest"]),
+        )
     for part, where, target in (
         ("speed", "linear decoders", "fewer gradients"),
         ("trained", "a trained VAE", ""),

@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -176,24 +176,24 @@ def bound(
     blocks = output / BLOCKS
     if not resume:
         clear_blocks(blocks)
+    settings = Settings(
+        distortion=chosen,
+        betas=values,
+        points=defaults.points,
+        reference=reference,
+        temperatures=temperatures or defaults.temperatures,
+        bridge_steps=bridge_steps,
+        modes=modes,
+        chains=chains or defaults.chains,
+        simulations=defaults.simulations,
+        seed=seed,
+        device=usable_device(device),
+        certify=not no_certify,
+        blocks=blocks,
+    )
+    print_notice(_expected(adapter, settings, len(x), jobs))
     with _executor(jobs) as executor, progress(None, "annealing") as advance:
-        settings = Settings(
-            distortion=chosen,
-            betas=values,
-            points=defaults.points,
-            reference=reference,
-            temperatures=temperatures or defaults.temperatures,
-            bridge_steps=bridge_steps,
-            modes=modes,
-            chains=chains or defaults.chains,
-            simulations=defaults.simulations,
-            seed=seed,
-            device=usable_device(device),
-            executor=executor,
-            certify=not no_certify,
-            progress=advance,
-            blocks=blocks,
-        )
+        settings = replace(settings, executor=executor, progress=advance)
         curve = rd_curve(adapter.decode, adapter.prior, x, settings)
     data_set = f"{data.resolve().stem} {part}" if data.is_dir() else data.resolve().stem
     extra = {
@@ -212,6 +212,8 @@ def bound(
         notices.append(
             f"{failed} of {len(curve.beta)} points are not certified: {'; '.join(reasons)}"
         )
+    if curve.no_local_reference and reference == "auto":
+        notices.append(f"annealed from the prior alone: {curve.no_local_reference}")
     if as_json:
         summary = {
             "schema": "calotype.bound_summary/1",
@@ -224,6 +226,27 @@ def bound(
         _print_table(result, written)
     for notice in notices:
         print_notice(notice)
+
+
+def _expected(adapter: DecoderAdapter, settings: Settings, images: int, jobs: int) -> str:
+    """How long the run will take, in words."""
+    from codec.rate_distortion.annealing.cost import estimated_cost, seconds_per_gradient
+
+    each = seconds_per_gradient(adapter.decode, adapter.prior, settings.device) / jobs
+    cost = estimated_cost(settings, images, adapter.prior.dim)
+    local, prior = (_duration(each * gradients) for gradients in (cost.local, cost.prior))
+    return {
+        "auto": f"this may take {local} where local references serve, {prior} where they do not",
+        "local": f"this may take {local}",
+        "prior": f"this may take {prior}",
+    }[settings.reference]
+
+
+def _duration(seconds: float) -> str:
+    for size, name in ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes")):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.0f} {name}"
+    return f"{max(seconds, 1):.0f} seconds"
 
 
 def parse_betas(text: str) -> tuple[float, ...]:

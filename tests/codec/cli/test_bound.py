@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,8 @@ def test_flat_images_own_distortion_and_no_certificate() -> None:
     assert status == 0
     assert "data.npz has 12 images: all of them are measured" in stderr
     assert "5 of 5 points are not certified" in stderr
+    assert re.search(r"this may take \d+ \w+ where local references serve, \d+ \w+ where", stderr)
+    assert "annealed from the prior alone: sum of absolute errors is not a sum of squares" in stderr
     content = json.loads(Path("out/bound.json").read_text())
     assert (content["model"], content["image_shape"]) == ("Flat", [8])
     assert content["distortion_name"] == "sum of absolute errors"

@@ -1,0 +1,75 @@
+"""What a measurement will take, roughly, before it starts: a guess from what others took."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from codec.priors import LatentPrior
+from codec.rate_distortion.annealing.choice import CHECK_TEMPERATURES, check_images
+from codec.rate_distortion.annealing.local_reference import (
+    DRIFT_SAMPLES,
+    DRIFTS,
+    ITERATIONS,
+    POLISH_SAMPLES,
+    SAMPLES,
+)
+from codec.rate_distortion.annealing.settings import Settings
+from codec.rate_distortion.annealing.tempering import Decode
+from codec.rate_distortion.tensor_checks import seeded_generator
+
+PRODUCT = 0.5
+"""Gradients that a product of the Jacobian and a vector costs: it goes forward only."""
+
+USUAL_STEPS = 16
+PILOT_TEMPERATURES, PILOT_STEPS, PILOT_IMAGES = 80, 15, 50
+TIMED_CODES = 200
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Decoder gradients of all rounds if every β is measured from one reference; products of
+    Jacobians are counted as parts of gradients."""
+
+    local: float
+    prior: float
+
+
+def estimated_cost(settings: Settings, images: int, dim: int) -> Cost:
+    """The cost of measuring so many images with codes of `dim` dimensions."""
+    points = len(settings.betas) if settings.betas is not None else settings.points
+    chains, temperatures = settings.chains, settings.temperatures
+    leapfrogs = min(10.0, 3 + dim / 15)
+    fit = ITERATIONS * SAMPLES * dim * PRODUCT * settings.modes
+    polish = (POLISH_SAMPLES * dim * PRODUCT + len(DRIFTS) * DRIFT_SAMPLES) * settings.modes
+    bridge = chains * 2 * min(USUAL_STEPS, settings.bridge_steps)
+    rise = max(points, 20) * fit
+    both_sides = settings.simulations * points if settings.certify else 0
+    pilot = min(PILOT_IMAGES, images) * chains * PILOT_TEMPERATURES * PILOT_STEPS
+    check = check_images(images)
+    choice = check * (rise + points * (polish + 2 * bridge))
+    choice += check * chains * min(CHECK_TEMPERATURES, temperatures) * leapfrogs
+    choice += 4 * points * (rise / 2 + polish + 2 * bridge)
+    local = images * (rise + points * (polish + bridge))
+    local += both_sides * (rise / 2 + polish + 2 * bridge)
+    prior = images * chains * temperatures * leapfrogs
+    prior += both_sides * chains * temperatures * leapfrogs
+    return Cost(
+        pilot + (choice if settings.reference == "auto" else 0) + local,
+        pilot + (choice if settings.reference == "auto" else 0) + prior,
+    )
+
+
+def seconds_per_gradient(decode: Decode, prior: LatentPrior, device: str) -> float:
+    """Seconds that one code of a batch takes, there and back; measured in a moment."""
+    codes = prior.sample(TIMED_CODES, seeded_generator(0, torch.device(device))).float().to(device)
+    taken = 0.0
+    for _ in range(3):  # the first one warms up
+        begin = time.perf_counter()
+        leaf = codes.clone().requires_grad_(True)
+        (gradient,) = torch.autograd.grad(decode(leaf).square().sum(), leaf)
+        float(gradient.sum())  # waits for the device
+        taken = time.perf_counter() - begin
+    return taken / TIMED_CODES
