@@ -4,7 +4,6 @@ PNG, PPM and TIFF are written while the picture is decoded. Other formats need i
 """
 
 import io
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
@@ -17,6 +16,7 @@ from codec.pictures.bands import Bands
 from codec.pictures.depth import peak_of
 from codec.pictures.exif import byte_order
 from codec.pictures.picture import EXIF_PREFIX, Picture, to_numpy
+from codec.pictures.pillow_errors import PILLOW_ERRORS
 from codec.pictures.png_writer import write_png
 from codec.pictures.side_chunks import dots_per_inch, known_chunks
 from codec.pictures.tiff_writer import write_tiff
@@ -84,6 +84,7 @@ _FORMATS = {
 }
 
 
+_TITLES = {"exif": "EXIF", "xmp": "XMP", "icc_profile": "ICC profile"}
 _WITH_QUALITY = ("JPEG", "WEBP", "AVIF")
 
 
@@ -128,7 +129,7 @@ def save_bands(
     spread over 16 bits.
 
     Raises UsageError for unknown formats, for one without alpha where the picture has some, and for
-    one of 8 bits where the picture has more; OutputError where the format cannot hold the picture.
+    one of 8 bits where the picture has more; OutputError where the format cannot hold the pixels.
     Also raises what reading the bands raises: PNG, PPM and TIFF are partly written by then, of
     other formats nothing is.
     """
@@ -163,7 +164,7 @@ def save_bands(
         options = {**entry.options, **metadata}
         if quality is not None:
             options |= {"quality": quality, "lossless": False}
-        _save_by_pillow(_to_image(bands), fo, format, options)
+        notices += _save_by_pillow(_to_image(bands), fo, format, options)
     return notices
 
 
@@ -186,29 +187,34 @@ def _to_image(bands: Bands) -> Image.Image:
     return image
 
 
-def _save_by_pillow(image: Image.Image, fo: BinaryIO, name: str, options: dict[str, Any]) -> None:
+def _save_by_pillow(
+    image: Image.Image, fo: BinaryIO, name: str, options: dict[str, Any]
+) -> tuple[str, ...]:
+    """Save an image, without the metadata that the format cannot hold; return notices of these."""
     if image.mode == "LA" and not _FORMATS[name].gray_alpha:
         image = image.convert("RGBA")
     if image.mode == "L" and name == "QOI":
         image = image.convert("RGB")
-    # Some formats seek, and pipes cannot; a failure leaves nothing in the output.
-    buffer = io.BytesIO()
-    try:
-        image.save(buffer, name, **options)
-    except (
-        OSError,
-        ValueError,
-        OverflowError,
-        SyntaxError,
-        LookupError,
-        TypeError,
-        RuntimeError,
-        struct.error,
-    ) as error:
-        raise OutputError(
-            f"Pillow cannot save this picture as {name} ({error}): choose another format"
-        ) from error
-    fo.write(buffer.getbuffer())
+    notices: tuple[str, ...] = ()
+    in_turn = [key for key in _TITLES if key in options]
+    while True:
+        # Some formats seek, and pipes cannot; a failure leaves nothing in the output.
+        buffer = io.BytesIO()
+        try:
+            image.save(buffer, name, **options)
+        except (*PILLOW_ERRORS, OverflowError) as error:
+            if not in_turn:
+                raise OutputError(
+                    f"Pillow cannot save this picture as {name} ({error}): choose another format"
+                ) from error
+            # Which of them it is, its message need not say.
+            key = next((key for key in in_turn if _TITLES[key][:3] in str(error)), in_turn[0])
+            in_turn.remove(key)
+            del options[key]
+            notices += (f"the {_TITLES[key]} was left out: {name} cannot hold it ({error})",)
+        else:
+            fo.write(buffer.getbuffer())
+            return notices
 
 
 def _metadata(bands: Bands, entry: _Format, name: str) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -216,17 +222,17 @@ def _metadata(bands: Bands, entry: _Format, name: str) -> tuple[dict[str, Any], 
     options: dict[str, Any] = {}
     notices = []
     held = (
-        ("ICC profile", "icc_profile", bands.icc, entry.icc),
-        ("EXIF", "exif", bands.exif, entry.exif),
-        ("XMP", "xmp", bands.xmp, entry.xmp),
+        ("icc_profile", bands.icc, entry.icc),
+        ("exif", bands.exif, entry.exif),
+        ("xmp", bands.xmp, entry.xmp),
     )
-    for title, key, value, can in held:
+    for key, value, can in held:
         if value is None:
             continue
         if can:
             options[key] = EXIF_PREFIX + value if key == "exif" else value
         else:
-            notices.append(f"the {title} was left out: {name} cannot hold it")
+            notices.append(f"the {_TITLES[key]} was left out: {name} cannot hold it")
     if name == "TIFF" and bands.exif is not None and byte_order(bands.exif) is None:
         notices.append("the EXIF was left out: it is damaged")
     dpi, chunks = dots_per_inch(bands.ancillary), known_chunks(bands.ancillary)

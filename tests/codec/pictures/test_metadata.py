@@ -82,9 +82,35 @@ def test_formats_without_metadata_say_so() -> None:
     assert [n.split(" was")[0] for n in notices] == ["the ICC profile", "the EXIF", "the XMP"]
 
 
-def test_oversized_exif_for_jpeg_is_an_output_error() -> None:
-    with pytest.raises(OutputError, match="as JPEG"):
-        save_bands(bands_of(Picture(RGB, exif=exif_bytes(1) + bytes(70_000))), io.BytesIO(), "JPEG")
+@pytest.mark.parametrize(
+    ("name", "metadata", "title"),
+    [
+        ("JPEG", {"exif": exif_bytes(1) + bytes(70_000)}, "EXIF"),
+        ("JPEG", {"xmp": bytes(70_000)}, "XMP"),
+        ("AVIF", {"exif": b"no TIFF stream at all"}, "EXIF"),
+        ("AVIF", {"exif": b"II*\0"}, "EXIF"),
+    ],
+)
+def test_metadata_that_a_format_cannot_hold_do_not_cost_the_picture(
+    name: str, metadata: dict[str, bytes], title: str
+) -> None:
+    buffer = io.BytesIO()
+    (notice,) = save_bands(bands_of(Picture(RGB, **{"icc": ICC, **metadata})), buffer, name)  # type: ignore[arg-type]
+    assert notice.startswith(f"the {title} was left out: {name} cannot hold it (")
+    again = picture_from(buffer.getvalue())
+    assert again.pixels.shape == RGB.shape
+    assert again.icc == ICC
+
+
+def test_a_picture_that_a_format_cannot_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Image.Image, "save", fails)
+    buffer = io.BytesIO()
+    with pytest.raises(OutputError, match=r"as JPEG \(no space left\)"):
+        save_bands(bands_of(Picture(RGB, icc=ICC, xmp=XMP)), buffer, "JPEG")
+    assert buffer.getvalue() == b""
 
 
 @pytest.mark.parametrize("format_name", ["JPEG", "PPM", "BMP"])
