@@ -216,9 +216,10 @@ class LocalFits:
         if self._beta > 0:
             own = self._prior.precision[self._label[component]]
             precision = own + (precision - own) * (beta / self._beta)
+        factor, precision = _factor(precision)
         for length in (1.0,) * (ITERATIONS - 1) + (0.7,):
-            mean, precision, bound = self._step(
-                image, component, mean, precision, beta, SAMPLES, share=0.6, length=length
+            mean, precision, factor, bound = self._step(
+                image, component, mean, precision, factor, beta, SAMPLES, share=0.6, length=length
             )
         self._mean[image, component], self._precision[image, component] = mean, precision
         self._bound[image, component] = bound
@@ -230,17 +231,11 @@ class LocalFits:
     def polished(self, beta: float, images: torch.Tensor) -> LocalReference:
         """The reference of these images at β, where the fits are; they do not change."""
         image, component = self._pairs(images)
-        mean, precision, _ = self._step(
-            image,
-            component,
-            self._mean[image, component],
-            self._precision[image, component],
-            beta,
-            POLISH_SAMPLES,
-            share=0.5,
-            length=0.5,
+        mean, precision = self._mean[image, component], self._precision[image, component]
+        factor, precision = _factor(precision)
+        mean, _, factor, _ = self._step(
+            image, component, mean, precision, factor, beta, POLISH_SAMPLES, share=0.5, length=0.5
         )
-        factor, _ = _factor(precision)
         mean, bound = self._drift(image, component, mean, factor, beta)
         return self._packed(images, image, component, mean, factor, bound)
 
@@ -292,15 +287,15 @@ class LocalFits:
         component: torch.Tensor,
         mean: torch.Tensor,
         precision: torch.Tensor,
+        factor: torch.Tensor,
         beta: float,
         samples: int,
         *,
         share: float,
         length: float,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """One iteration with Jacobians on pairs (image, component): μ, P, and the bound before."""
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """One iteration with Jacobians on pairs (image, component): μ, P, R, the bound before."""
         pairs, dim = mean.shape
-        factor, precision = _factor(precision)
         white, codes = self._samples(mean, factor, samples)
         hessian, gradient = torch.empty_like(precision), torch.empty_like(mean)
         squares = torch.empty(pairs, samples, dtype=torch.float64, device=mean.device)
@@ -323,13 +318,14 @@ class LocalFits:
         gradient = 2 * beta * gradient + (own @ (mean - self._prior.mean[label])[..., None])[..., 0]
         bound = self._evidence(component, white, codes, factor, beta * squares)
         found = (1 - share) * precision + share * hessian
-        _, odd = torch.linalg.cholesky_ex(found)
+        new_factor, odd = torch.linalg.cholesky_ex(found)
         fine = (odd == 0) & torch.isfinite(gradient).all(1)
-        found = torch.where(fine[:, None, None], found, precision)
+        whole = fine[:, None, None]
+        found = torch.where(whole, found, precision)
+        new_factor = torch.where(whole, new_factor, factor)
         gradient = torch.where(fine[:, None], gradient, 0)
-        new_factor, _ = _factor(found)
         mean = mean - length * _clipped(new_factor, gradient, math.sqrt(dim))
-        return mean, found, torch.nan_to_num(bound, nan=-torch.inf)
+        return mean, found, new_factor, torch.nan_to_num(bound, nan=-torch.inf)
 
     def _drift(
         self,
