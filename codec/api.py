@@ -21,6 +21,7 @@ from codec.options import (
     DecompressArguments,
     DecompressOptions,
     PathName,
+    check_writable,
     takes_options,
 )
 from codec.pipeline.decode_file import read_bands
@@ -118,6 +119,7 @@ def compress_with(
     from codec.pictures.read import picture_from
     from codec.pipeline.quality_search import meet
 
+    check_writable("fo", fo)
     started = time.perf_counter()
     picture = picture_from(
         image,
@@ -240,6 +242,7 @@ def decompress_file(
         return decompress_with(checked, path, format, write, output_quality=output_quality).notices
     if format is None:
         raise UsageError("output is a file object and format is None: give format='PNG'")
+    check_writable("output", output)
     fo = output
     return decompress_with(
         checked, path, format, lambda fill: fill(fo), whole=True, output_quality=output_quality

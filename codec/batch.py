@@ -33,6 +33,8 @@ from codec.options import (
     DecompressOptions,
     PathName,
     check_integer,
+    check_path,
+    check_switch,
     takes_options,
 )
 from codec.results import Compression, Decompression
@@ -171,11 +173,20 @@ def _plan(
     overwrite: bool,
     skip_existing: bool,
 ) -> list[_Job]:
+    check_path("root", root)
+    check_path("folder", folder)
+    overwrite = check_switch("overwrite", overwrite)
+    skip_existing = check_switch("skip_existing", skip_existing)
     if overwrite and skip_existing:
         raise UsageError("overwrite and skip_existing were given, expected only one of them")
     if isinstance(paths, (str, os.PathLike)):
         raise UsageError(f"paths {os.fspath(paths)!r} is one path, expected several: give a list")
-    sources = [Path(path) for path in paths]
+    try:
+        sources = [_input_path(path) for path in paths]
+    except TypeError:
+        raise UsageError(
+            f"paths of type {type(paths).__name__} were given, expected several paths"
+        ) from None
     places = {os.path.realpath(source) for source in sources}
     seen: dict[str, Path] = {}
     jobs = []
@@ -200,6 +211,12 @@ def _plan(
     return jobs
 
 
+def _input_path(path: object) -> Path:
+    if not isinstance(path, (str, os.PathLike)) or "\0" in str(path):
+        raise UsageError(f"a path {path!r} was given, which no file can have")
+    return Path(path)
+
+
 def _relative(source: Path, root: PathName | None) -> Path:
     if root is None:
         return Path(_absolute(source).name)
@@ -218,7 +235,13 @@ def _results(
     jobs: Sequence[_Job], work: Work[T], executor: Executor | None, threads: int
 ) -> Generator[FileResult[T], None, None]:
     check_integer("threads", threads, 1, 2**16)
-    return _iterate(jobs, partial(_on_threads, work, threads if executor else None), executor)
+    if executor is not None and not hasattr(executor, "submit"):
+        raise UsageError(
+            f"an executor of type {type(executor).__name__} was given, expected an Executor of "
+            "concurrent.futures, or None"
+        )
+    alone = executor is None
+    return _iterate(jobs, partial(_on_threads, work, None if alone else threads), executor)
 
 
 def _iterate(

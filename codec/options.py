@@ -76,7 +76,7 @@ class CompressOptions:
                 raise error
         _replace(self, "effort", check_integer("effort", self.effort, 1, 9))
         for name in ("strip", "reduce_depth", "apply_orientation"):
-            _replace(self, name, _check_switch(name, getattr(self, name)))
+            _replace(self, name, check_switch(name, getattr(self, name)))
         if self.bit_depth is not None:
             _replace(self, "bit_depth", check_integer("bit_depth", self.bit_depth, 8, 16))
             if self.bit_depth not in limits.BIT_DEPTHS:
@@ -87,7 +87,7 @@ class CompressOptions:
         check_device(self.device)
         if self.noise_seed is not None:
             _replace(self, "noise_seed", check_integer("noise_seed", self.noise_seed, 0, MAX_SEED))
-        _check_path("checkpoint", self.checkpoint)
+        check_path("checkpoint", self.checkpoint)
         if not isinstance(self.model, str):
             raise UsageError(f"model {_shown(self.model)} was given, expected a name: 'photo'")
         name, detail = split_name(self.model)
@@ -145,14 +145,14 @@ class DecompressOptions:
             _replace(self, "region", _check_region(self.region))
         if self.layers is not None:
             _replace(self, "layers", check_integer("layers", self.layers, 1, limits.MAX_LAYERS))
-        _replace(self, "partial", _check_switch("partial", self.partial))
+        _replace(self, "partial", check_switch("partial", self.partial))
         if self.seed is not None:
             _replace(self, "seed", check_integer("seed", self.seed, 0, MAX_SEED))
         _replace(self, "realism", check_number("realism", self.realism))
         if not 0 <= self.realism <= 1:
             raise UsageError(f"realism {self.realism:g} was given, expected a number, 0 .. 1")
         check_device(self.device)
-        _check_path("checkpoint", self.checkpoint)
+        check_path("checkpoint", self.checkpoint)
 
 
 class CompressArguments(TypedDict, total=False):
@@ -248,16 +248,27 @@ def check_device(device: object) -> None:
         raise UsageError(f"device {_shown(device)} was given, expected one of {', '.join(DEVICES)}")
 
 
-def _check_switch(name: str, value: object) -> bool:
+def check_switch(name: str, value: object) -> bool:
+    """Return ``value`` as a bool; raise UsageError unless it is one, or 0 or 1."""
     switch = _plain(value)
     if not isinstance(switch, int) or switch not in (0, 1):
         raise UsageError(f"{name} {_shown(value)} was given, expected True or False")
     return bool(switch)
 
 
-def _check_path(name: str, value: object) -> None:
-    if value is not None and not isinstance(value, (str, os.PathLike)):
+def check_path(name: str, value: object) -> None:
+    """Raise UsageError unless ``value`` is None or a path: text, or what has ``__fspath__``."""
+    is_path = isinstance(value, (str, os.PathLike)) and isinstance(os.fspath(value), str)
+    if value is not None and not is_path:
         raise UsageError(f"{name} {_shown(value)} was given, expected a path")
+
+
+def check_writable(name: str, value: object) -> None:
+    """Raise UsageError unless ``value`` is a file object that can be written."""
+    if not hasattr(value, "write"):
+        raise UsageError(
+            f"{name} {_shown(value)} was given, expected a binary file object: open it with 'wb'"
+        )
 
 
 def _check_region(region: object) -> Region:

@@ -96,7 +96,7 @@ def sample_type(bit_depth: int) -> np.dtype[np.uint8] | np.dtype[np.uint16]:
 
 def check_return_type(as_: object) -> None:
     """Raise UsageError unless ``as_`` is a form that ``in_form`` knows and can make here."""
-    if as_ not in ("pil", "numpy", "torch"):
+    if not isinstance(as_, str) or as_ not in ("pil", "numpy", "torch"):
         raise UsageError(f"as_={as_!r} was given, expected 'pil', 'numpy' or 'torch'")
     if as_ == "torch":
         with extra_needed_by("as_='torch'"):

@@ -88,10 +88,14 @@ _TITLES = {"exif": "EXIF", "xmp": "XMP", "icc_profile": "ICC profile"}
 _WITH_QUALITY = ("JPEG", "WEBP", "AVIF")
 
 
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
 def format_of_suffix(suffix: str) -> str:
     """Return Pillow's name of the format for a suffix such as ``.png``; raises UsageError."""
     for name, entry in _FORMATS.items():
-        if suffix.lower() in entry.suffixes:
+        if _is_text(suffix) and suffix.lower() in entry.suffixes:
             return name
     known = " ".join(entry.suffixes[0] for entry in _FORMATS.values())
     raise UsageError(f"an output with the suffix {suffix!r}, expected one of {known}")
@@ -108,7 +112,7 @@ def check_output_quality(quality: object, format: str) -> None:  # noqa: A002
         return
     if not isinstance(quality, (int, np.integer)) or not 1 <= quality <= 100:
         raise UsageError(f"output quality {quality!r} was given, expected an integer, 1 .. 100")
-    if format not in _WITH_QUALITY:
+    if not _is_text(format) or format not in _WITH_QUALITY:
         raise UsageError(
             f"an output quality was given for {format}, which is lossless: leave it out, or choose "
             ".jpg, .webp or .avif"
@@ -133,7 +137,7 @@ def save_bands(
     Also raises what reading the bands raises: PNG, PPM and TIFF are partly written by then, of
     other formats nothing is.
     """
-    entry = _FORMATS.get(format)
+    entry = _FORMATS.get(format) if _is_text(format) else None
     if entry is None:
         raise UsageError(f"format {format!r} was given, expected one of {', '.join(_FORMATS)}")
     check_output_quality(quality, format)
