@@ -28,7 +28,7 @@ from codec.pictures.original import file_of, is_unchanged, reopened
 from codec.pictures.picture import Picture
 from codec.pictures.pillow_errors import PILLOW_ERRORS
 from codec.pictures.side_data import other_pictures, side_data_of
-from codec.pictures.source_depth import may_be_deep, source_bit_depth
+from codec.pictures.source_depth import may_be_deep, misread_by_pillow, source_bit_depth
 from codec.system.source import open_path, opened
 
 if TYPE_CHECKING:
@@ -242,6 +242,9 @@ def _from_pillow(
     if image.format == "PNG" and file is not None:
         png = png_chunks.chunks_before_pixels(file)
     bits = source_bit_depth(image, file)
+    fault = misread_by_pillow(image if original is None else original, bits)
+    if fault is not None:
+        raise InputError(f"{name} has {fault}: convert it to PNG")
     cut = bits > 8 and image.mode in _EIGHT_BIT_MODES
     planes: Planes | None = None
     try:

@@ -16,6 +16,7 @@ from PIL import Image, ImageFile
 _DEEP_RAW_MODE = re.compile(r";16[BLN]|^L;16$")
 _HEAD_BYTES = 2**16  # the headers of AVIF lie in the first bytes of a file
 _PIECE_BYTES = 2**20  # searched at a time
+_PLANAR, _SAMPLE_FORMAT, _SIGNED = 284, 339, 2  # tags of TIFF, and a value
 _BC6H = 6  # DDS with colours of half precision
 _CUT_FORMATS = frozenset({"PNG", "PPM", "SGI", "JPEG2000", "AVIF", "HEIF", "DDS"})
 
@@ -76,6 +77,24 @@ def _tile_depth(tile: Any) -> int:
 def may_be_deep(image: Image.Image) -> bool:
     """Whether an image came from a format that Pillow cuts to 8 bits without a trace of it."""
     return isinstance(image, ImageFile.ImageFile) and image.format in _CUT_FORMATS
+
+
+def misread_by_pillow(image: Image.Image, bits: int) -> str | None:
+    """Say what is wrong with the values that Pillow gives for a TIFF file, None if nothing is.
+
+    image   not loaded
+    bits    of each sample
+    """
+    tags: Any = getattr(image, "tag_v2", None)
+    if image.format != "TIFF" or tags is None:
+        return None
+    if image.mode in ("L", "RGB", "RGBA") and _SIGNED in _integers(tags.get(_SAMPLE_FORMAT)):
+        return "signed samples of 8 bits, which Pillow reads as unsigned ones"
+    tiles: list[Any] = getattr(image, "tile", [])
+    is_planar = _integers(tags.get(_PLANAR)) == [2]
+    if bits > 8 and is_planar and any(tile[0] == "raw" for tile in tiles):
+        return f"planes of {bits} bits without compression, which Pillow reads as 8 bits"
+    return None
 
 
 def _integers(value: object) -> list[int]:

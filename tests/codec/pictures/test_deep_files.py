@@ -170,8 +170,25 @@ def test_tiff_with_separate_channels_is_not_cut(compression: str | None) -> None
     tifffile.imwrite(
         buffer, planes, photometric="rgb", planarconfig="separate", compression=compression
     )
+    if compression is None:
+        for options in ({}, {"keep_depth": True}, {"reduce_depth": True}):
+            with pytest.raises(InputError, match="which Pillow reads as 8 bits: convert it to PNG"):
+                picture_from(buffer.getvalue(), **options)
+        return
     with pytest.raises(InputError, match=r"reduce_depth=True.* or convert it to PNG of 16 bits"):
         picture_from(buffer.getvalue(), keep_depth=True)
+    reduced = picture_from(buffer.getvalue(), reduce_depth=True)
+    np.testing.assert_array_equal(reduced.pixels, noise(3) >> 8)
+    assert reduced.notices == ("16 bits per channel were reduced to 8, by Pillow",)
+
+
+def test_tiff_with_signed_samples_is_refused() -> None:
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, np.arange(-60, 60, dtype=np.int8).reshape(10, 12))
+    with pytest.raises(InputError, match="signed samples of 8 bits"):
+        picture_from(buffer.getvalue())
+    with Image.open(buffer) as image, pytest.raises(InputError, match="signed samples"):
+        picture_from(image)
 
 
 def test_tiff_whose_0_is_white_is_no_negative() -> None:
