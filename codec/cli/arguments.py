@@ -12,6 +12,9 @@ SkipExisting = Annotated[
     bool,
     typer.Option("--skip-existing", help="Leave out files whose output is there: go on."),
 ]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", help="Print errors only: no lines, notices or progress.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print results as JSON.")]
 ReduceDepth = Annotated[
     bool,

@@ -59,6 +59,8 @@ def compare(
     are stored, without regard to ICC profiles; transparency is compared separately. Of images
     with more than 8 bits per channel the PSNR is that of all bits, where one has fewer at the
     scale of the other; the other measures round to 8.
+
+    Example: calotype compare photo.png photo.calo
     """
     from codec.options import check_device
     from codec.rate_distortion.files.comparison import compare_pictures

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from codec.cli.arguments import AsJson, Device, Force, Jobs, ReduceDepth, SkipExisting
+from codec.cli.arguments import AsJson, Device, Force, Jobs, Quiet, ReduceDepth, SkipExisting
 from codec.cli.completion import model_names
 from codec.cli.files import Job, allow_large_images, plan, read_input, write_output
 from codec.cli.progress import PROGRESS_AFTER_SECONDS, progress
@@ -110,6 +110,7 @@ def compress(
     apply_orientation: Annotated[
         bool, typer.Option("--apply-orientation", help="Turn the pixels as EXIF says.")
     ] = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Compress images to .calo files.
@@ -157,7 +158,7 @@ def compress(
         done: list[Compression] = []
         source = read_input(job.source)
         with progress(
-            steps, doing, quiet=as_json or is_piped, after_seconds=PROGRESS_AFTER_SECONDS
+            steps, doing, quiet=quiet or as_json or is_piped, after_seconds=PROGRESS_AFTER_SECONDS
         ) as advance:
 
             def write(fo: BinaryIO) -> None:
@@ -171,7 +172,8 @@ def compress(
                 )
 
             write_output(job, write, force=force)
-        notice(job.name, done[0].notices)
+        if not quiet:
+            notice(job.name, done[0].notices)
         return done[0]
 
     run_jobs(
@@ -183,6 +185,7 @@ def compress(
         threads=jobs,
         what="compressing",
         summary=_summary,
+        quiet=quiet,
         as_json=as_json,
     )
 

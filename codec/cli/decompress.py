@@ -7,7 +7,15 @@ import typer
 
 from bitstream import CalotypeError, InputError, NotACaloFileError
 from bitstream.chunks import ChunkReader
-from codec.cli.arguments import AsJson, Device, FileCheckpoint, Force, Jobs, SkipExisting
+from codec.cli.arguments import (
+    AsJson,
+    Device,
+    FileCheckpoint,
+    Force,
+    Jobs,
+    Quiet,
+    SkipExisting,
+)
 from codec.cli.files import Job, plan, read_input, write_output
 from codec.cli.progress import PROGRESS_AFTER_SECONDS, progress
 from codec.cli.run_jobs import notice, run_jobs
@@ -88,6 +96,7 @@ def decompress(
     ] = False,
     force: Force = False,
     skip_existing: SkipExisting = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Decompress .calo files to images.
@@ -138,7 +147,7 @@ def decompress(
         with progress(
             steps,
             "decompressing",
-            quiet=as_json or is_piped,
+            quiet=quiet or as_json or is_piped,
             after_seconds=PROGRESS_AFTER_SECONDS,
         ) as advance:
             done = api.decompress_with(
@@ -151,7 +160,8 @@ def decompress(
                 output_quality=output_quality,
                 progress=lambda share: advance(int(steps * share), steps),
             )
-        notice(job.name, done.notices)
+        if not quiet:
+            notice(job.name, done.notices)
         return done
 
     run_jobs(
@@ -163,6 +173,7 @@ def decompress(
         threads=jobs,
         what="decompressing",
         summary=lambda done: f"{done.width}×{done.height}  {done.format}",
+        quiet=quiet,
         as_json=as_json,
     )
 

@@ -52,6 +52,8 @@ def demo(
     WebP whose size is nearest, with its PSNR, and its SSIMULACRA2 where the extra metrics is
     installed. The photograph comes with the package, so this works offline;
     nothing but the output folder is written.
+
+    Example: calotype demo
     """
     from codec.rate_distortion import find_codec
     from codec.rate_distortion.files.result_file import write_bytes

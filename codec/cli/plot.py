@@ -53,6 +53,8 @@ def plot(
 
     They are curves of codecs, or of generative models. The files say themselves which of the two
     they hold. Published curves and a range of rates belong to codecs only.
+
+    Example: calotype plot curves/rd.json -o curve.svg
     """
     if anchor and anchors is None:
         raise UsageError("--anchor chooses from a file of published curves: give --anchors FILE")

@@ -69,6 +69,8 @@ def rd(
     decoded again. Writes JSON, CSV and pictures of the curves, and prints how many more or fewer
     bits each codec needs for the same PSNR, and for the same score of every other metric that was
     asked for.
+
+    Example: calotype rd pictures --codecs photo,jpeg,webp -o curves
     """
     from codec.rate_distortion.files.bd_rate import bd_rate_available, bd_rate_missing
     from codec.rate_distortion.metrics import find_metrics

@@ -107,6 +107,7 @@ def run_jobs(
     threads: int,
     what: str,
     summary: Callable[[T], str],
+    quiet: bool,
     as_json: bool,
 ) -> None:
     """Do all jobs of a command that writes files, report on each, and end the command.
@@ -117,6 +118,7 @@ def run_jobs(
     threads       how many jobs at a time
     what          for the progress bar, such as "compressing"
     summary       the end of the line that is printed about a result
+    quiet         print errors only
     as_json       print results as JSON, and no lines
     """
     is_piped = any(job.target is None for job in jobs)
@@ -126,7 +128,7 @@ def run_jobs(
         raise UsageError("--force and --skip-existing were given, expected only one of them")
     checked = list(zip(jobs, check_targets(jobs, force=force or skip_existing), strict=True))
     skipped = [job for job, problem in checked if skip_existing and not problem and _is_done(job)]
-    if skipped and not as_json:
+    if skipped and not (as_json or quiet):
         typer.echo(f"calotype: {len(skipped)} of {len(jobs)} files are there already", err=True)
     left_out = set(skipped)
     checked = [pair for pair in checked if pair[0] not in left_out]
@@ -144,7 +146,7 @@ def run_jobs(
         threads=threads,
         what=what,
         show=lambda number, done: f"{jobs[number]}  {summary(done)}",
-        quiet=as_json or is_piped,
+        quiet=quiet or as_json or is_piped,
     )
     if as_json:
         pairs = zip(jobs, outcomes, strict=True)

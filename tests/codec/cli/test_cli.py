@@ -269,9 +269,12 @@ def test_version_and_help() -> None:
     assert run("--version").stdout == f"calotype {codec.__version__}\n"
     text = run("--help").stdout
     assert "..." not in text.partition("Commands:")[2]  # no description is cut
-    for name in ("compress", "decompress", "inspect", "verify", "models", "rd", "plot", "demo"):
+    names = "compress decompress inspect verify compare models rd bound plot demo"
+    for name in names.split():
         assert f"  {name} " in text
-        assert "Usage: " in run(name, "--help").stdout
+        shown = run(name, "--help").stdout
+        assert "Usage: " in shown
+        assert shown.count(f"Example: calotype {name}") == 1
 
 
 def test_an_interrupt_is_130_and_leaves_nothing(

@@ -312,3 +312,17 @@ def test_an_image_is_no_calo_file(folder: Path) -> None:
     for command in ("inspect", "verify"):
         assert "it is not a .calo file" in run(command, "a.png", code=3).stderr
     run("decompress", "gone.png", code=3)
+
+
+def test_quiet_prints_errors_only(folder: Path) -> None:
+    Image.new("RGBA", (9, 7)).save("clear.png")
+    frames = [Image.new("L", (9, 7), value) for value in (1, 2)]
+    frames[0].save("pages.tif", save_all=True, append_images=frames[1:])
+    loud = run("compress", "-r", ".", "-o", "loud")
+    assert "notice: " in loud.stderr
+    done = run("compress", "-r", ".", "-o", "out", "--quiet")
+    assert done.output == ""
+    assert run("compress", "-r", ".", "-o", "out", "--quiet", "--skip-existing").output == ""
+    assert run("decompress", "-r", "out", "-o", "back", "--quiet").output == ""
+    failed = run("compress", "gone.png", "--quiet", code=3)
+    assert failed.output == "calotype: error: cannot read gone.png: No such file or directory\n"
