@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 import codec
+from benchmarks.harness.model_option import add_model
 from benchmarks.harness.photographs import add_data
 from benchmarks.harness.results import Measured, load_average, provenance
 from benchmarks.photo.rate_distortion import RATE_RANGE_BPP
@@ -35,7 +36,7 @@ from codec.rate_distortion import (
 )
 from codec.rate_distortion.errors import OverlapError
 
-SCHEMA, RESULT = "calotype.effort/3", "effort.json"
+SCHEMA, RESULT = "calotype.effort/3", "effort{model.suffix}.json"
 EFFORTS = (3, 5, 7, 9)
 QUALITIES = (20.0, 35.0, 50.0, 65.0, 80.0)
 PEER = "avif"
@@ -64,13 +65,17 @@ def choose_images(data: Sequence[Path], limit: int | None, side: int) -> list[Ce
     return [CentredImage(image.name, image.path, image.place, side) for image in chosen]
 
 
-def codec_at(effort: int, device: str) -> OperationalCodec:
+def codec_at(
+    effort: int, device: str, model: str = "photo", tune: str | None = None
+) -> OperationalCodec:
 
     def encode(pixels: Uint8Array, quality: float) -> bytes:
-        return codec.compress(pixels, quality=quality, effort=effort, device=device)
+        return codec.compress(
+            pixels, quality=quality, effort=effort, device=device, model=model, tune=tune
+        )
 
-    photo = find_codec("photo")
-    name, encoder = f"photo-e{effort}", f"Calotype photo model, effort {effort}"
+    photo = find_codec(model)
+    name, encoder = f"{model}-e{effort}", f"Calotype {model} model, effort {effort}"
     return replace(photo, name=name, encoder=encoder, encode=encode)
 
 
@@ -154,12 +159,14 @@ def measure(
     efforts: Sequence[int],
     qualities: Sequence[float],
     device: str,
+    model: str = "photo",
+    tune: str | None = None,
 ) -> list[dict[str, Any]]:
     """Rows of effort 1, then of the others."""
     # What is loaded at the first use of a level is no part of its time.
     for effort in (1, *efforts):
-        codec.compress(images[0].pixels()[:16, :16], effort=effort, device=device)
-    one_pass = codec_at(1, device)
+        codec_at(effort, device, model, tune).encode(images[0].pixels()[:16, :16], 50.0)
+    one_pass = codec_at(1, device, model, tune)
     # Its own qualities, and some between and beyond them.
     ends = max(1.0, min(qualities) - 10), min(100.0, max(qualities) + 10)
     more = [float(quality) for quality in np.linspace(*ends, 15)]
@@ -168,7 +175,8 @@ def measure(
     peer = measure_curve(find_codec(PEER), images, data_set=name)
     rows = [row(1, one, reference, one, peer)]
     for effort in efforts:
-        curve = measure_curve(codec_at(effort, device), images, data_set=name, settings=qualities)
+        searching = codec_at(effort, device, model, tune)
+        curve = measure_curve(searching, images, data_set=name, settings=qualities)
         rows.append(row(effort, curve, reference, one, peer))
         print(line(rows[-1]), file=sys.stderr, flush=True)
     return rows
@@ -191,18 +199,23 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--qualities", type=float, nargs="+", default=list(QUALITIES))
     parser.add_argument("--side", type=int, default=0, help="only the middle N × N pixels of each")
+    add_model(parser)
+    parser.add_argument("--tune", choices=("psnr", "visual"), help="of a model that has both")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
 
 
 def run(options: Namespace) -> Iterator[Measured]:
     images = choose_images(options.data, options.limit, options.side)
     busy_before = load_average()
-    rows = measure(images, options.name, options.efforts, options.qualities, options.device)
+    chosen = options.efforts, options.qualities, options.device, options.model, options.tune
+    rows = measure(images, options.name, *chosen)
     result = {
         **provenance(),
         "pictures": [image.name for image in images],
         "part": f"middle {options.side}×{options.side}" if options.side else "whole pictures",
-        "photo_weights": find_codec("photo").weights(),
+        "model": options.model,
+        "tune": options.tune,
+        "photo_weights": find_codec(options.model).weights(),
         "device": options.device,
         "load_average_before": busy_before,
         "rate": "bits of the whole file per pixel, mean over pictures",
@@ -211,4 +224,5 @@ def run(options: Namespace) -> Iterator[Measured]:
         "change": "of a file's bits against effort 1 for the same picture at the same PSNR",
         "found": rows,
     }
-    yield Measured({"effort": {options.name: result}}, keep_others=True)
+    part = options.name if options.tune is None else f"{options.name}-{options.tune}"
+    yield Measured({"effort": {part: result}}, keep_others=True)

@@ -4,10 +4,11 @@
 
 Photo is coded in NumPy, and where OpenVINO is installed once more with that (`device="openvino"`).
 Everything is loaded before the clock starts, and all coders take turns, so that a busy moment of
-the machine hits each of them. AVIF is Pillow's, 4:4:4 at speed 4, at the quality whose file is
-nearest in size to photo's. CompressAI's codecs have random weights: they do the same arithmetic,
-and their latents are cheaper to code than trained ones, which favours them. The large picture is
-coded fewer times, and not by cheng2020-anchor, whose decoder takes minutes for it.
+the machine hits each of them. AVIF is Pillow's, 4:4:4 at speed 4 unless told otherwise, at the
+quality whose file is nearest in size to photo's. CompressAI's codecs have random weights: they do
+the same arithmetic, and their latents are cheaper to code than trained ones, which favours them.
+The large picture is coded fewer times, and not by cheng2020-anchor, whose decoder takes minutes for
+it. Beside photo-next (`--model`) there is AVIF alone.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from benchmarks.harness.model_option import add_model
 from benchmarks.harness.photographs import nearest_quality, shipped_photo, tiled_photo
 from benchmarks.harness.results import Measured, load_average, provenance
 from bitstream.arrays import Uint8Array
@@ -30,7 +32,7 @@ from bitstream.errors import CalotypeError, UsageError
 from codec.rate_distortion import find_codec
 from codec.rate_distortion.errors import MissingExtraError
 
-SCHEMA, RESULT = "calotype.speed/3", "speed.json"
+SCHEMA, RESULT = "calotype.speed/3", "speed{model.suffix}.json"
 WIDTH, HEIGHT = 768, 512
 LARGE_WIDTH, LARGE_HEIGHT = 4000, 3000
 PHOTO, PHOTO_OPENVINO, AVIF = "photo", "photo openvino", "avif"
@@ -47,13 +49,13 @@ Coder = Callable[[Uint8Array], tuple[float, float, int]]
 Times = dict[str, dict[str, Any]]
 
 
-def photo_coder(quality: float, device: str) -> Coder:
-    """The photo model through the library, from pixels to a file and back."""
+def photo_coder(quality: float, device: str, model: str = PHOTO) -> Coder:
+    """A photo model through the library, from pixels to a file and back."""
     from codec import api
 
     return _timed(
-        "photo",
-        lambda pixels: api.compress(pixels, quality=quality, model="photo", device=device),
+        model,
+        lambda pixels: api.compress(pixels, quality=quality, model=model, device=device),
         lambda data: api.decompress(data, as_="numpy", device=device),
     )
 
@@ -74,12 +76,12 @@ def _timed(
     return code
 
 
-def avif_coder(pixels: Uint8Array, size_bytes: int, threads: int) -> Coder:
+def avif_coder(pixels: Uint8Array, size_bytes: int, threads: int, speed: int = 4) -> Coder:
     """Pillow's AVIF at the whole quality whose file of these pixels is nearest in size."""
 
     def encode(pixels: Uint8Array, quality: int) -> bytes:
         data = io.BytesIO()
-        settings = {"subsampling": "4:4:4", "speed": 4, "codec": "aom", "max_threads": threads}
+        settings = {"subsampling": "4:4:4", "speed": speed, "codec": "aom", "max_threads": threads}
         Image.fromarray(pixels).save(data, "AVIF", quality=quality, **settings)
         return data.getvalue()
 
@@ -184,11 +186,12 @@ def measure_picture(
     pixels: Uint8Array, options: Namespace, rounds: int, warm_up: int, peers: list[str]
 ) -> dict[str, Any]:
     """The entry of one picture in the result."""
-    device = options.device
-    coders = {PHOTO: photo_coder(options.quality, device)}
-    if device == "cpu" and find_spec("openvino") is not None:
+    device, model = options.device, options.model
+    coders: dict[str, Coder] = {model: photo_coder(options.quality, device, model)}
+    if model == PHOTO and device == "cpu" and find_spec("openvino") is not None:
         coders[PHOTO_OPENVINO] = photo_coder(options.quality, "openvino")
-    coders[AVIF] = avif_coder(pixels, coders[PHOTO](pixels)[2], options.threads)
+    size_bytes = coders[model](pixels)[2]
+    coders[AVIF] = avif_coder(pixels, size_bytes, options.threads, options.avif_speed)
     for name in peers:
         architecture = name.removeprefix("compressai ")
         coders[name] = compressai_coder(architecture, options.peer_quality, device)
@@ -199,7 +202,7 @@ def measure_picture(
         "height": pixels.shape[0],
         "rounds": rounds,
         "load_average_before": busy_before,
-        "ratios": {name: ratios(measured, name) for name in (PHOTO, PHOTO_OPENVINO)},
+        "ratios": {name: ratios(measured, name) for name in (model, PHOTO_OPENVINO)},
         "measured": measured,
     }
 
@@ -209,6 +212,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=9, help="counted rounds, at least 7")
     parser.add_argument("--large-rounds", type=int, default=3, help="of the large picture, or 0")
     parser.add_argument("--quality", type=float, default=50, help="quality of photo, 1..100")
+    parser.add_argument("--avif-speed", type=int, default=4, help="of AVIF's encoder, 0..10")
+    add_model(parser)
     parser.add_argument("--peer-quality", type=int, default=4, help="size of CompressAI's, 1..6")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
 
@@ -220,11 +225,13 @@ def run(options: Namespace) -> Iterator[Measured]:
     import torch
 
     torch.set_num_threads(options.threads)
-    small, peers = shipped_photo(WIDTH, HEIGHT), [MEAN, CHENG]
+    # What the default model is beside other networks is not asked of its successor.
+    peers = [MEAN, CHENG] if options.model == PHOTO else []
+    small = shipped_photo(WIDTH, HEIGHT)
     pictures = [measure_picture(small, options, options.rounds, 2, peers)]
     if options.large_rounds:
         large = tiled_photo(LARGE_WIDTH, LARGE_HEIGHT)
-        pictures.append(measure_picture(large, options, options.large_rounds, 1, [MEAN]))
+        pictures.append(measure_picture(large, options, options.large_rounds, 1, peers[:1]))
     about = f"scikit-image's coffee, resampled to {WIDTH}×{HEIGHT}; the large one repeats it"
     yield Measured(
         {
@@ -232,7 +239,9 @@ def run(options: Namespace) -> Iterator[Measured]:
             "image": about,
             "threads": options.threads,
             "device": options.device,
-            "photo_weights": find_codec(PHOTO).weights(),
+            "model": options.model,
+            "avif_speed": options.avif_speed,
+            "photo_weights": find_codec(options.model).weights(),
             "photo_quality": options.quality,
             "peer_quality": options.peer_quality,
             "peer_weights": "random",

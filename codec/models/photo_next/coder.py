@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -183,6 +184,7 @@ class PhotoCoder:
         self.context = math.ceil(config.blocks_16 + config.blocks_8 / 2 + config.blocks_4 / 4)
         self.analysis_context = ANALYSIS_CONTEXT
         self._device = str(device)
+        self._coding = threading.Lock()
         keep_freed_memory()
         self.transforms: Transforms = self._transforms()
         self._by_tune = {tune: self}  # which all of them share
@@ -268,8 +270,14 @@ class PhotoCoder:
         """Code latents (768, h, w), float32 in quantiser steps, but no channels at the end that
         cost more than they bring.
         """
-        tile = self.symbols(latents, quality, channels=self.channels_in_use(latents))
-        return self.encode_symbols(tile, quality, most=self.useful_channels(tile, latents))
+        hyper_latents, channels = (
+            self.hyper_latents(latents, quality),
+            self.channels_in_use(latents),
+        )
+        # One tile at a time: each takes a hundred megabytes.
+        with self._coding:
+            tile = self.symbols(latents, quality, channels=channels, hyper_latents=hyper_latents)
+            return self.encode_symbols(tile, quality, most=self.useful_channels(tile, latents))
 
     def encode_symbols(
         self, tile: TileSymbols, quality: float, *, most: int = COEFFICIENTS

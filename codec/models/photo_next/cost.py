@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from bitstream.arrays import Float32Array, Int32Array, SampleArray
 from codec.coding.exact_layers import ACTIVATION_BITS
@@ -18,6 +19,10 @@ from codec.system.missing_extra import missing
 
 if TYPE_CHECKING:
     from codec.models.photo_next.coder import PhotoCoder, TileSymbols
+
+_DRAWN_LATENTS = 2048
+"""Places of latents whose pixels are drawn at once where a gradient is wanted: they take about
+400 KB each."""
 
 
 @dataclass(frozen=True)
@@ -120,22 +125,47 @@ class TileCost:
         window = torch.from_numpy(_steps(self._window)).to(self.device)
         window[:, self._around.rows, self._around.columns] = torch.cat([latents, hidden])
         batch = window[None].contiguous(memory_format=torch.channels_last)
-        with torch.autocast(
-            self.device.type, torch.bfloat16, enabled=computes_bfloat16(self.device)
-        ):
-            drawn = self.model.synthesize(
-                batch[:, :COEFFICIENTS], batch[:, COEFFICIENTS:], self.mix, rounded=True
-            )
+        drawn = torch.cat([self._strip(batch, *rows) for rows in self._strips], 2)
         height, width = self._original.shape[2:]
         drawn = drawn.float().clamp(0, 1)[:, :, :height, :width]
         return drawn if self._original.shape[1] == 3 else drawn.mean(1, keepdim=True)
+
+    @property
+    def _strips(self) -> list[tuple[int, int]]:
+        """Rows of latents of the window that are drawn together."""
+        rows, columns = self._window.shape[1:]
+        step = rows if rows * columns <= _DRAWN_LATENTS else max(1, _DRAWN_LATENTS // columns)
+        return [(top, min(top + step, rows)) for top in range(0, rows, step)]
+
+    def _strip(self, window: Tensor, top: int, bottom: int) -> Tensor:
+        """The pixels of some rows of latents of a window (1, 768 + hidden, h, w)."""
+        margin, rows = self._coder.context, window.shape[2]
+        first, last = max(0, top - margin), min(rows, bottom + margin)
+        seen = window[:, :, first:last]
+        if (first, last) == (0, rows):
+            drawn = self._synthesized(seen)
+        else:
+            # What the gradient needs is computed again, strip by strip, and not kept of all.
+            drawn = checkpoint(self._synthesized, seen, use_reentrant=False)
+        stride = self._coder.stride
+        return drawn[:, :, (top - first) * stride : (bottom - first) * stride]
+
+    def _synthesized(self, window: Tensor) -> Tensor:
+        with torch.autocast(
+            self.device.type, torch.bfloat16, enabled=computes_bfloat16(self.device)
+        ):
+            return self.model.synthesize(
+                window[:, :COEFFICIENTS], window[:, COEFFICIENTS:], self.mix, rounded=True
+            )
 
     def distortion_bits(self, drawn: Tensor) -> Tensor:
         """The second term of J for pixels (1, 1 or 3, H, W) in [0, 1]."""
         distortion = 255**2 * (drawn - self._original).square().mean()
         if self._visual_share:
             shape = (1, 3, *drawn.shape[2:])
-            error = visual_error(self._original.expand(shape), drawn.expand(shape))[0]
+            error = visual_error(
+                self._original.expand(shape), drawn.expand(shape), frugal=len(self._strips) > 1
+            )[0]
             share = self._visual_share
             distortion = (1 - share) * distortion + share * VISUAL_SCALE * error
         return self._weight * distortion

@@ -101,9 +101,9 @@ def test_a_decoder_reads_the_symbols_that_were_chosen(
     chosen: list[TileSymbols] = []
     encode_symbols = coder.encode_symbols
 
-    def kept(tile: TileSymbols, quality: float) -> tuple[bytes, ...]:
+    def kept(tile: TileSymbols, quality: float, *, most: int = COEFFICIENTS) -> tuple[bytes, ...]:
         chosen.append(tile)
-        return encode_symbols(tile, quality)
+        return encode_symbols(tile, quality, most=most)
 
     pixels = photographs(1, side=64)[0]
     with monkeypatch.context() as patched:
@@ -293,3 +293,21 @@ def test_optimised_quantisation_needs_no_torch(monkeypatch: pytest.MonkeyPatch) 
     file_at(tiny_coder(), pixels, 3)
     with pytest.raises(MissingExtraError, match=r"Effort 4 needs the library torch.*'torch'"):
         file_at(tiny_coder(), pixels, 4)
+
+
+def test_strips_give_the_gradient_of_the_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    coder = tiny_coder()
+    pixels = photographs(1, side=160)[0]
+    tile = coder.symbols(coder.analyze(pixels, 50), 50)
+    everything = slice(0, 10)
+    around = Surroundings(pixels, tile.decoded, everything, everything)
+    cost = TileCost(coder, coder.trainable(), around, 50)
+    candidate = cost(tile)
+    expected = cost.gradient(candidate)
+    monkeypatch.setattr("codec.models.photo_next.cost._DRAWN_LATENTS", 20)
+    again = cost(tile)
+    assert again.distortion_bits == pytest.approx(candidate.distortion_bits, rel=1e-4)
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(cost.gradient(again), expected, atol=1e-4 * scale)
