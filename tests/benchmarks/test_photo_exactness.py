@@ -51,3 +51,18 @@ def test_a_difference_is_seen(tmp_path: Path) -> None:
     (tmp_path / name).write_bytes((tmp_path / other).read_bytes())
     changed, _ = photo_exactness.read_files(tmp_path, coder)
     assert photo_exactness._same(written, changed) == len(written) - 1
+
+
+def test_the_successor_draws_the_same_pixels_in_all_arithmetic() -> None:
+    drawn, kinds = [], set()
+    for arithmetic in photo_exactness.arithmetic_of("photo-next"):
+        coder = photo_exactness.load_coder(arithmetic, "photo-next")
+        assert isinstance(coder, photo_exactness.PhotoNextCoder)
+        kinds.add((type(coder.transforms), type(vars(coder.transforms).get("_renderer"))))
+        latents = np.random.default_rng(2).normal(0, 3, (768, 3, 4)).astype(np.float32)
+        decoded = coder.decode_tile(coder.encode_tile(latents, 60), 3, 4, 60)
+        drawn.append(coder.synthesize(decoded, 60))
+    assert len(kinds) == 3
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    np.testing.assert_array_equal(drawn[0], drawn[2])
+    assert drawn[0].std() > 10
