@@ -13,6 +13,7 @@ from benchmarks.photo import __main__ as photo
 from benchmarks.photo import exactness as photo_exactness
 from codec.models.photo.numpy_network import NumpyTransforms
 from codec.models.photo.torch_network import TorchTransforms
+from codec.models.photo_next.coder import PhotoCoder as PhotoNextCoder
 from tests.codec.tiny import photographs
 
 
@@ -57,7 +58,7 @@ def test_the_successor_draws_the_same_pixels_in_all_arithmetic() -> None:
     drawn, kinds = [], set()
     for arithmetic in photo_exactness.arithmetic_of("photo-next"):
         coder = photo_exactness.load_coder(arithmetic, "photo-next")
-        assert isinstance(coder, photo_exactness.PhotoNextCoder)
+        assert isinstance(coder, PhotoNextCoder)
         kinds.add((type(coder.transforms), type(vars(coder.transforms).get("_renderer"))))
         latents = np.random.default_rng(2).normal(0, 3, (768, 3, 4)).astype(np.float32)
         decoded = coder.decode_tile(coder.encode_tile(latents, 60), 3, 4, 60)
