@@ -48,8 +48,8 @@ def accuracy_rows(linear: Content, sandwich: Content) -> Iterator[Row]:
             yield claim(
                 row,
                 "the same, {instances} decoders of {code_dimensions} dimensions, the reference "
-                f"chosen at each β (local at {local} of {points}) / gradients per chain, products "
-                "of Jacobians counted as half",
+                f"chosen at each β (local at {local} of {points}) / gradients per chain, pilots on "
+                "20 images included and products of Jacobians counted as half",
                 "{worst_gap_nats:.4f} nats / {gradients_and_products_per_chain:,}",
                 judged("bridge", row["worst_gap_nats"]),
             )
