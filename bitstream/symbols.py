@@ -81,9 +81,9 @@ class StackEncoder:
     """Write messages, one after the other, into one stream of an ANS stack.
 
     The stack gives back last what was pushed first, so that messages are kept until the end, and
-    then pushed from the last to the first. Its decoder takes half the time of a range decoder's:
-    it divides nothing, and need not encode again what it read to know that the bytes are the only
-    ones for these symbols.
+    then pushed from the last to the first. Its decoder is faster than a range decoder: it divides
+    nothing, and need not encode again what it read to know that the bytes are the only ones for
+    these symbols.
     """
 
     def __init__(self) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _DRAWN_LATENTS = 2048
 """Places of latents whose pixels are drawn at once where a gradient is wanted: they take about
-400 KB each."""
+300 KB each."""
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def visual_error(original: Tensor, decoded: Tensor, *, frugal: bool = False) -> 
     original, decoded   sRGB (n, 3, h, w) in [0, 1]; values outside are brought into that range.
                         The gradient goes to `decoded` alone
     frugal              compute the maps of a channel again for the gradient, in place of keeping
-                        all of them: a fifth of the memory, and a third more time
+                        all of them: less memory, and more time
 
     Raises `MissingExtraError` without the library ssimulacra2, which has the published weights.
     """
