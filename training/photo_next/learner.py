@@ -27,6 +27,9 @@ VISUAL = TUNES.index("visual")
 # Bits per pixel of photographs at λ = 0.013, and how they grow with λ (measured on a pilot).
 _REFERENCE_LAMBDA, _REFERENCE_BPP, _RATE_EXPONENT = 0.013, 0.5, 0.5
 
+_LEAST_COST = 0.02
+"""Bits per pixel; keeps crops that cost less from counting for more."""
+
 
 def tunes(batch: int) -> Tensor:
     """The tune of each sample of a batch: all in turn, int64 (batch,)."""
@@ -47,9 +50,11 @@ def rate_distortion_loss(
     The distortion is 255²·MSE; where the tune is "visual", the scaled `visual_error` replaces the
     share `visual` of it, 0 .. 1. `error_of` computes it.
 
-    The high qualities cost tens of times the bits of the low ones; dividing by the rate
-    expected at λ makes a relative saving worth the same everywhere, which is what a
-    Bjøntegaard difference measures. Returns (loss, bpp, mse) per sample, the last two detached.
+    The high qualities cost tens of times the bits of the low ones, and textures tens of times the
+    bits of skies. A Bjøntegaard difference, averaged over pictures, counts relative savings, so
+    each sample is divided by the geometric mean of the rate expected at λ and of what the sample
+    itself costs: by the latter alone, crops that show nothing would outweigh their pictures.
+    Returns (loss, bpp, mse) per sample, the last two detached.
     """
     lagrange = lagrange_multiplier(position)
     bpp = (output.latent_bits + output.hyper_bits) / (pixels.shape[2] * pixels.shape[3])
@@ -61,7 +66,8 @@ def rate_distortion_loss(
         mixed = (1 - visual) * distortion[seen] + visual * VISUAL_SCALE * error
         distortion = distortion.masked_scatter(seen, mixed)
     expected = _REFERENCE_BPP * (lagrange / _REFERENCE_LAMBDA) ** _RATE_EXPONENT
-    loss = (lagrange * distortion + bpp) / (expected + 0.1)
+    cost = lagrange * distortion + bpp
+    loss = cost / ((expected + 0.1) * (cost.detach() + _LEAST_COST)).sqrt()
     return loss, bpp.detach(), mse.detach()
 
 

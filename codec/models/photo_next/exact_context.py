@@ -41,9 +41,11 @@ from codec.coding.exact_layers import (
 )
 from codec.models.photo_next.config import COEFFICIENTS, TUNES, PhotoConfig
 
-STEPS = ("black", "second", "third", "fourth")
-# Of the squares around a black one only those across its edges are white, and known.
-CROSS = (1, 3, 5, 7)
+_EDGES, _CORNERS = (1, 3, 5, 7), (0, 2, 6, 8)
+PASSES = {"coarse": (_EDGES, 2), "diagonal": (_CORNERS, 1), "black": (_EDGES, 1)}
+"""Over the first group, after the pass that sees no neighbours: where those of a square are known,
+and how far away they are."""
+STEPS = (*PASSES, "second", "third", "fourth")
 VALUE_LIMIT = 2**24
 """Of dequantised latents, in units of 2⁻¹⁰ steps: float32 holds these, and every photograph has
 smaller ones."""
@@ -270,6 +272,15 @@ class CodedPart(Part):
         return CodedPart(place, self.means[:count], self.indexes[:count], self.symbols[:count])
 
 
+def checkerboards(height: int, width: int) -> list[BoolArray]:
+    """The squares of each pass over the first group, bool (height, width)."""
+    rows, columns = np.arange(height)[:, None], np.arange(width)
+    white = (rows + columns) % 2 == 0
+    even = white & (rows % 2 == 0)
+    alone = even & ((rows + columns) % 4 == 0)
+    return [alone, even & ~alone, white & ~even, ~white]
+
+
 class ExactContext:
     """Latents of a tile, coded part by part, each with means and tables from those before.
 
@@ -282,7 +293,8 @@ class ExactContext:
     def __init__(
         self, steps: Mapping[str, ExactStep], config: PhotoConfig, table_count: int
     ) -> None:
-        self.black, self.second, self.third, self.fourth = (steps[name] for name in STEPS)
+        self.passes = [(steps[name], *where) for name, where in PASSES.items()]
+        self.second, self.third, self.fourth = (steps[name] for name in STEPS[len(PASSES) :])
         first, second, third = sizes = config.groups
         if config.corrected != sum(sizes) or not 0 < config.corrected < COEFFICIENTS:
             raise WeightsMismatchError(
@@ -294,7 +306,8 @@ class ExactContext:
         self.groups = tuple(slice(*pair) for pair in pairwise(ends))
         self.table_count = table_count
         hidden, width = config.hidden, config.context_width
-        self.black.check("black", first, hidden, width, 2 * first)
+        for name in PASSES:
+            steps[name].check(name, first, hidden, width, 2 * first)
         self.second.check("second", first, hidden, width, 2 * second)
         self.third.check("third", 0, 2 * second + hidden + width, width, 2 * third)
         self.fourth.check("fourth", 0, third + hidden + width, width, fourth)
@@ -306,11 +319,9 @@ class ExactContext:
 
     def places(self, height: int, width: int, channels: int) -> list[Place]:
         """What is coded together, in the order of coding, of the first channels of a tile."""
-        white = np.add.outer(np.arange(height), np.arange(width)) % 2 == 0
         first, *others = self.groups
         return [
-            Place(first, white),
-            Place(first, ~white),
+            *(Place(first, squares) for squares in checkerboards(height, width)),
             *(Place(slice(g.start, min(g.stop, channels))) for g in others if g.start < channels),
         ]
 
@@ -332,15 +343,21 @@ class ExactContext:
         """
         _, height, width = hidden.shape
         tile = _Tile(predicted, self.table_count, code, values)
-        white, black, *others = self.places(height, width, len(values))
         first, second, third = self.groups[:3]
-        tile.code(white)
-        around = Around(*tile.known(white), black.squares, CROSS)
-        seen = self.black.hidden(hidden[:, black.squares], hundredths, around)
-        tile.code(black, *self.black.corrections(seen, hundredths, _count(first), around))
+        known, *grids = checkerboards(height, width)
+        tile.code(Place(first, known))
+        for (step, taps, distance), squares in zip(self.passes, grids, strict=True):
+            errors, values_known = tile.known(Place(first, known))
+            sparse = np.s_[..., ::distance, ::distance]
+            around = Around(errors[sparse], values_known[sparse], squares[sparse], taps)
+            seen = step.hidden(hidden[:, squares], hundredths, around)
+            corrections = step.corrections(seen, hundredths, _count(first), around)
+            tile.code(Place(first, squares), *corrections)
+            known = known | squares
 
         # What follows a group that is not coded whole is not coded.
         here = hidden.reshape(len(hidden), -1)
+        others = self.places(height, width, len(values))[1 + len(grids) :]
         if others:
             place, around = others[0], Around(*tile.known(Place(first)))
             seen = self.second.hidden(here, hundredths, around)

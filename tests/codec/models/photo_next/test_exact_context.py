@@ -88,8 +88,8 @@ def test_every_latent_is_coded_once_low_frequencies_first(arrays: dict[str, Arra
     np.testing.assert_array_equal(tile.decoded[:COEFFICIENTS], values)
     parts = tile.parts
     assert (count == 1).all()
-    assert [part.place.channels.start for part in parts] == [0, 0, 32, 128, 384]
-    assert [part.means.shape[1] for part in parts] == [15, 15, 30, 30, 30]
+    assert [part.place.channels.start for part in parts] == [0, 0, 0, 0, 32, 128, 384]
+    assert [part.means.shape[1] for part in parts] == [5, 4, 6, 15, 30, 30, 30]
     np.testing.assert_array_equal(tile.symbols, some_symbols())
     assert not tile.means[TINY.corrected :].any()
     assert len(np.unique(tile.indexes)) > 10
@@ -194,10 +194,15 @@ class Unbounded:
             )
             indexes[group] = np.where(squares, indexes[group] + by[count:], indexes[group])
 
-        white = (np.add.outer(np.arange(ROWS), np.arange(COLUMNS)) + 1) % 2
-        errors, values = known(first[0])
-        by, _ = self.step("black", hidden, (errors * white, values * white))
-        correct(first[0], by, white == 0)
+        # How many passes after the first one make a square known, by its row and column.
+        order = np.array([[0, 3, 1, 3], [3, 2, 3, 2], [1, 3, 0, 3], [3, 2, 3, 2]])
+        order = np.tile(order, (ROWS, COLUMNS))[:ROWS, :COLUMNS]
+        for number, name, apart in ((1, "coarse", 2), (2, "diagonal", 1), (3, "black", 1)):
+            errors, values = (part * (order < number) for part in known(first[0]))
+            by = np.zeros((64, ROWS, COLUMNS), dtype=np.int64)
+            part = np.s_[:, ::apart, ::apart]
+            by[part], _ = self.step(name, hidden[part], (errors[part], values[part]))
+            correct(first[0], by, order == number)
         by, seen = self.step("second", hidden, known(first[0]))
         correct(first[1], by)
         here = np.concatenate([self.features(*known(first[1])), hidden, seen])
@@ -223,9 +228,10 @@ def test_layers_are_in_single_precision_and_double_gives_the_same(
     arrays: dict[str, Array], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hyper, context = paths(arrays)
-    steps = (context.black, context.second, context.third, context.fourth)
+    passes = [step for step, *_ in context.passes]
+    steps = (*passes, context.second, context.third, context.fourth)
     layers = [*hyper.layers, *(layer for step in steps for layer in step.layers)]
-    wide = {id(layer) for layer in (hyper.layers[0], context.black.linear, context.second.linear)}
+    wide = {id(layer) for layer in (hyper.layers[0], *(step.linear for step in steps))}
     for layer in layers:
         # Errors of latents want more than float32 holds, and hyper-latents may be large.
         assert layer.dtype == (np.float64 if id(layer) in wide else np.float32)
