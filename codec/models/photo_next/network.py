@@ -23,6 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -40,7 +41,7 @@ from codec.models.photo_next.quantised import (
     QuantisedBlock,
     shares,
 )
-from codec.models.photo_next.transform import filters
+from codec.models.photo_next.transform import COLOURS, cosine_basis, filters
 
 SCALE_COUNT = 64
 SCALE_MIN = 0.11
@@ -90,30 +91,47 @@ def _zeroed(layer: _Layer) -> _Layer:
 
 
 class LinearTransform(nn.Module):
-    """The cosine transform of `transform.filters`, in float32; it learns nothing."""
+    """The transform of `codec.models.photo_next.transform`, in float32; it learns nothing."""
 
     matrix: Tensor
+    into_colours: Tensor
+    from_colours: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        matrix = torch.from_numpy(filters()).float()
-        self.register_buffer("matrix", matrix, persistent=False)
+        self.register_buffer("matrix", torch.from_numpy(filters()).float(), persistent=False)
+        # To colours whose cosine transform has the coefficients of the tune, and back.
+        back = torch.from_numpy(np.stack([(cosine_basis(3).T @ c).T for c in COLOURS]))
+        self.register_buffer("from_colours", back.float(), persistent=False)
+        self.register_buffer("into_colours", back.inverse().float(), persistent=False)
 
-    def analyze(self, pixels: Tensor) -> Tensor:
-        """Pixels (batch, 3, 16·h, 16·w) to coefficients (batch, 768, h, w)."""
+    def analyze(self, pixels: Tensor, tune: Tensor) -> Tensor:
+        """Pixels (batch, 3, 16·h, 16·w) to coefficients (batch, 768, h, w).
+
+        tune   the share of each tune, (batch, 2)
+        """
         batch, _, height, width = pixels.shape
+        pixels = _mixed(self.into_colours, tune, pixels)
         blocks = pixels.reshape(batch, 3, height // 16, 16, width // 16, 16)
         blocks = blocks.permute(0, 2, 4, 3, 5, 1).reshape(batch, height // 16, width // 16, -1)
         with torch.autocast(pixels.device.type, enabled=False):
             return (blocks.float() @ self.matrix.T).permute(0, 3, 1, 2)
 
-    def synthesize(self, coefficients: Tensor) -> Tensor:
+    def synthesize(self, coefficients: Tensor, tune: Tensor) -> Tensor:
         """Coefficients (batch, 768, h, w) to pixels (batch, 3, 16·h, 16·w)."""
         batch, _, height, width = coefficients.shape
         with torch.autocast(coefficients.device.type, enabled=False):
             blocks = coefficients.float().permute(0, 2, 3, 1) @ self.matrix
         blocks = blocks.view(batch, height, width, 16, 16, 3).permute(0, 5, 1, 3, 2, 4)
-        return blocks.reshape(batch, 3, 16 * height, 16 * width)
+        pixels = blocks.reshape(batch, 3, 16 * height, 16 * width)
+        return _mixed(self.from_colours, tune, pixels)
+
+
+def _mixed(matrices: Tensor, tune: Tensor, pixels: Tensor) -> Tensor:
+    """The colours of pixels (batch, 3, h, w) by the matrix of each sample's tune."""
+    with torch.autocast(pixels.device.type, enabled=False):
+        chosen = (tune.float() @ matrices.flatten(1)).view(-1, 3, 3)
+        return (chosen @ pixels.float().flatten(2)).view_as(pixels)
 
 
 class Block(nn.Module):
@@ -341,18 +359,26 @@ class PhotoModel(nn.Module):
         """A condition as the shares of knots that every table takes."""
         return shares(position, tune, self.config.knots)
 
+    def _tunes(self, mix: Tensor) -> Tensor:
+        """The share of each tune, (batch, 2)."""
+        return mix.view(len(mix), len(COLOURS), -1).sum(2)
+
     @torch.no_grad()
     def fit_scales(self, pixels: Tensor) -> None:
         """Start the predicted scales at the spread of the untrained latents of `pixels`."""
-        spread = self.transform.analyze(pixels - 0.5).std(dim=(0, 2, 3))
-        index = (spread.log() + self.log_gain.knots - math.log(SCALE_MIN)) / LOG_SCALE_STEP
+        each = torch.eye(len(COLOURS), device=pixels.device)[:, None].expand(-1, len(pixels), -1)
+        spread = torch.stack(
+            [self.transform.analyze(pixels - 0.5, tune).std(dim=(0, 2, 3)) for tune in each]
+        )
+        index = spread.log()[:, None] + self.log_gain.knots - math.log(SCALE_MIN)
+        index = index / LOG_SCALE_STEP
         bias = self.hyper_synthesis.bias_out.knots
         bias[:, :, self.config.corrected :] = index.clamp(0, SCALE_COUNT - 1)
 
     def analyze(self, pixels: Tensor, mix: Tensor) -> Tensor:
         """Pixels, sides multiples of 16, to latents in units of the quantiser step."""
         centred = pixels - 0.5
-        linear = self.transform.analyze(centred)
+        linear = self.transform.analyze(centred, self._tunes(mix))
         correction: Tensor = self.analysis(centred, linear, mix).float()
         gain: Tensor = self.log_gain(mix).exp()
         return (linear + correction) * gain
@@ -376,7 +402,8 @@ class PhotoModel(nn.Module):
         hidden   the last features of the hyper-synthesis
         rounded  whether the network computes with the integers that a decoder has
         """
-        linear = self.transform.synthesize(latents * self.log_step(mix).exp()) * LEVELS
+        coefficients = latents * self.log_step(mix).exp()
+        linear = self.transform.synthesize(coefficients, self._tunes(mix)) * LEVELS
         correction: Tensor = self.synthesis(linear, hidden, mix, rounded=rounded)
         return (linear + correction) / LEVELS + 0.5
 

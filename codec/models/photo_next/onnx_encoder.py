@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import onnxruntime
@@ -13,7 +13,7 @@ from bitstream.arrays import Array, Float32Array, Uint8Array, Uint16Array
 from codec.models.photo_next.config import COEFFICIENTS, LATENT_STRIDE, PhotoConfig
 from codec.models.photo_next.onnx_backend import session
 from codec.models.photo_next.onnx_writer import Graph
-from codec.models.photo_next.transform import channel_order, cosine_basis
+from codec.models.photo_next.transform import COLOURS, channel_order, cosine_basis
 
 
 class OnnxEncoder:
@@ -42,7 +42,7 @@ class OnnxEncoder:
         """
         height, width, _ = pixels.shape
         gain = np.exp(self._vector("log_gain", hundredths, tune))
-        feeds: dict[str, Array] = {"gain": gain[None, :, None, None]}
+        feeds: dict[str, Array] = {"gain": gain[None, :, None, None], "others": _others(tune)}
         for size in (8, LATENT_STRIDE):
             feeds[f"pixels_{size}"] = pixels.reshape(height // size, size, width // size, -1)
         kind = pixels.dtype.name
@@ -164,17 +164,24 @@ def _centred(graph: Graph, pixels: str, white: int) -> str:
     return graph.node("Sub", [pixels, graph.constant(np.array(white / 2, np.float32))])
 
 
+@lru_cache(maxsize=len(COLOURS))
+def _others(tune: int) -> Float32Array:
+    """The transform of columns and colours, (48 places, 48 frequencies)."""
+    colours = np.linalg.inv(COLOURS[tune])
+    both = np.einsum("vj,cw->jcvw", cosine_basis(LATENT_STRIDE), colours)
+    others: Float32Array = both.reshape(48, 48).astype(np.float32)
+    return others
+
+
 def _transform(graph: Graph, blocks: str, white: int) -> str:
-    """The cosine transform of blocks of 16 lines (h, 16, w, 48), of pixels 0 .. `white`.
+    """The transform of blocks of 16 lines (h, 16, w, 48), of pixels 0 .. `white`.
 
     Gives (1, 768, h, w) in the order of the channels: rows first, then columns and colours.
     """
-    space, colour = cosine_basis(LATENT_STRIDE), cosine_basis(3)
-    others = np.einsum("vj,wc->jcvw", space, colour).reshape(48, 48)
-    rows = graph.weight((space / white).astype(np.float32))
+    rows = graph.weight((cosine_basis(LATENT_STRIDE) / white).astype(np.float32))
     lines = graph.reshaped(_centred(graph, blocks, white), [0, 0, -1])
     values = graph.reshaped(graph.node("MatMul", [rows, lines]), [0, 0, -1, 48])
-    values = graph.node("MatMul", [values, graph.weight(others.astype(np.float32))])
+    values = graph.node("MatMul", [values, graph.input("others", "float32", [48, 48])])
     values = _channels_first(graph, _together(graph, values, COEFFICIENTS))
     order = graph.constant(channel_order())
     return graph.node("Gather", [values, order], attributes={"axis": 1})

@@ -41,7 +41,7 @@ from codec.models.photo_next.integers import (
     WEIGHT_LIMIT,
     kind_of,
 )
-from codec.models.photo_next.transform import channel_order, cosine_basis
+from codec.models.photo_next.transform import COLOURS, channel_order, cosine_basis
 
 LEVEL_BITS = 6
 """Of coefficients and of the image of the inverse transform."""
@@ -142,7 +142,7 @@ def synthesize(
     deep         whether pixels are uint16, 0 .. 65535, instead of uint8
     """
     latents, hidden = decoded[:COEFFICIENTS], decoded[COEFFICIENTS:]
-    image = inverse_transform(latents, weights.steps(hundredths, tune))
+    image = inverse_transform(latents, weights.steps(hundredths, tune), tune)
     rendered = render(seen_pixels(image), seen_texture(hidden), hundredths, tune)
     return deep_pixels_of(image, rendered) if deep else pixels_of(image, rendered)
 
@@ -244,14 +244,14 @@ def _mantissas() -> Float64Array:
     return np.asarray(np.rint(np.exp2(_MANTISSA_BITS + fractions)))
 
 
-@lru_cache(maxsize=1)
-def _bases() -> tuple[Float64Array, Float64Array]:
+@lru_cache(maxsize=len(COLOURS))
+def _bases(tune: int) -> tuple[Float64Array, Float64Array]:
     """The inverse transform of rows, (16 places, 16 frequencies), and that of columns and colours.
 
     The latter, (48 frequencies, 48 places), takes what it gives to units of 2⁻⁶ levels.
     """
-    space, colour = cosine_basis(LATENT_STRIDE), cosine_basis(3)
-    both = np.einsum("vj,wc->vwjc", space, colour).reshape(3 * LATENT_STRIDE, -1)
+    space = cosine_basis(LATENT_STRIDE)
+    both = np.einsum("vj,wc->vwjc", space, COLOURS[tune]).reshape(3 * LATENT_STRIDE, -1)
     unit = 2.0**_BASIS_BITS
     return np.ascontiguousarray(np.rint(space * unit).T), np.rint(both * unit) / unit**2
 
@@ -265,14 +265,14 @@ def _places() -> Int64Array:
     return places
 
 
-def inverse_transform(latents: Int32Array, steps: Float64Array) -> Int16Array:
+def inverse_transform(latents: Int32Array, steps: Float64Array, tune: int) -> Int16Array:
     """Latents (768, h, w) in 2⁻¹⁰ quantiser steps to levels in units of 2⁻⁶: (16·h, 16·w, 3).
 
     Coefficients and levels are rounded to whole units, halves to even. Levels are centred on 127.5,
     and kept within ±256. Exact, whatever order sums are taken in.
     """
     _, height, width = latents.shape
-    rows, others = _bases()
+    rows, others = _bases(tune)
     image = np.empty((height, 16, width, 48), dtype=np.int16)
     # Most of the high frequencies of rows are used by no block, and nothing is computed of them.
     used: BoolArray = np.any(latents.reshape(COEFFICIENTS, -1), axis=1)

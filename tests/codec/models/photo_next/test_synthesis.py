@@ -28,7 +28,7 @@ from codec.models.photo_next.synthesis import (
     synthesize,
 )
 from codec.models.photo_next.torch_backend import TorchRenderer
-from codec.models.photo_next.transform import channel_order, cosine_basis
+from codec.models.photo_next.transform import COLOURS, channel_order, cosine_basis
 from codec.system.processors import compute_threads
 from tests.codec.models.photo_next.tiny import TINY, tiny_arrays
 
@@ -139,7 +139,8 @@ def test_the_network_is_the_one_that_was_trained() -> None:
 
 @pytest.mark.parametrize("coded", [768, 200, 0])
 @pytest.mark.parametrize("largest", [40, 10**5, 2**31 - 1])
-def test_the_inverse_transform_is_exact(largest: int, coded: int) -> None:
+@pytest.mark.parametrize("tune", [0, 1])
+def test_the_inverse_transform_is_exact(tune: int, largest: int, coded: int) -> None:
     rng = np.random.default_rng(3)
     latents = rng.integers(-largest, largest + 1, (768, 2, 300)).astype(np.int32)
     latents[coded:] = 0
@@ -148,7 +149,7 @@ def test_the_inverse_transform_is_exact(largest: int, coded: int) -> None:
     # Python's integers have no limits.
     scaled = np.rint(latents * steps[:, None, None]).clip(-(2**20), 2**20).astype(object)
     space = np.rint(cosine_basis(16) * 2**13).astype(int).astype(object)
-    both = np.rint(np.einsum("vj,wc->vwjc", cosine_basis(16), cosine_basis(3)) * 2**13)
+    both = np.rint(np.einsum("vj,wc->vwjc", cosine_basis(16), COLOURS[tune]) * 2**13)
     coefficients = np.zeros((768, 2, 300), dtype=object)
     coefficients[channel_order()] = scaled
     coefficients = coefficients.reshape(16, 16, 3, 2, 300)
@@ -158,24 +159,25 @@ def test_the_inverse_transform_is_exact(largest: int, coded: int) -> None:
         first = np.tensordot(space, block, (0, 0))
         sums = np.tensordot(first, both.astype(int).astype(object), 2)  # (row, column, colour)
         wanted = np.array([round(Fraction(int(one), 2**26)) for one in sums.ravel()])
-        found = inverse_transform(latents, steps).reshape(2, 16, 300, 16, 3)[row, :, column]
+        found = inverse_transform(latents, steps, tune).reshape(2, 16, 300, 16, 3)[row, :, column]
         limited = wanted.clip(-(2**14) + 1, 2**14 - 1).reshape(16, 16, 3)
         np.testing.assert_array_equal(found, limited)
 
 
-def test_the_inverse_transform_is_that_of_the_network() -> None:
+@pytest.mark.parametrize("tune", [0, 1])
+def test_the_inverse_transform_is_that_of_the_network(tune: int) -> None:
     rng = np.random.default_rng(4)
     model = PhotoModel(TINY)
     pixels = torch.from_numpy(rng.random((1, 3, 48, 64), dtype=np.float32))
-    mix = model.mix(torch.tensor([0.0]), torch.tensor([0]))
+    mix = model.mix(torch.tensor([0.0]), torch.tensor([tune]))
     with torch.no_grad():
-        coefficients = model.transform.analyze(pixels - 0.5)
+        coefficients = model.transform.analyze(pixels - 0.5, torch.eye(2)[None, tune])
         latents = coefficients / model.log_step(mix).exp()
     from codec.models.photo_next.synthesis_arrays import synthesis_arrays
 
     weights = SynthesisWeights(synthesis_arrays(model), TINY)
     found = inverse_transform(
-        np.rint(latents[0].numpy() * 1024).astype(np.int32), weights.steps(100, 0)
+        np.rint(latents[0].numpy() * 1024).astype(np.int32), weights.steps(100, tune), tune
     )
     levels = found / 64 + 127.5
     np.testing.assert_allclose(levels, pixels[0].permute(1, 2, 0).numpy() * 255, atol=0.6)
@@ -183,8 +185,8 @@ def test_the_inverse_transform_is_that_of_the_network() -> None:
 
 def test_the_bases_are_no_ties() -> None:
     """Cosines that another library computes an ulp off round to the same integers."""
-    both = np.einsum("vj,wc->vwjc", cosine_basis(16), cosine_basis(3))
-    for basis in (cosine_basis(16), both):
+    each = [np.einsum("vj,wc->vwjc", cosine_basis(16), colours) for colours in COLOURS]
+    for basis in (cosine_basis(16), *each):
         fractions = np.abs(basis * 2**13 % 1 - 0.5)
         assert fractions.min() > 1e-6
     mantissas = np.exp2(14 + np.arange(1024) / 1024)
@@ -247,3 +249,10 @@ def test_weights_of_other_sizes_are_refused() -> None:
     del arrays["log_step"]
     with pytest.raises(WeightsMismatchError, match="log_step is missing"):
         SynthesisWeights(arrays, TINY)
+
+
+def test_grey_pictures_have_no_colour_in_any_tune() -> None:
+    forward = [np.linalg.inv(colours).T for colours in COLOURS]
+    np.testing.assert_allclose(
+        [rows @ np.ones(3) for rows in forward], [[3**0.5, 0, 0]] * 2, atol=1e-12
+    )
