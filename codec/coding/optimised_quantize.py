@@ -35,6 +35,27 @@ def cheaper_symbols(
     return symbols
 
 
+def deadzone_symbols(
+    residuals: Float32Array, indexes: Int32Array, tables: TableSet, curvature: float
+) -> Int32Array:
+    """As `cheaper_symbols`, but in a few operations: as if every k cost what ±1 costs beside 0.
+
+    Small scales have hardly any other symbols, and at large ones the costs are nearly alike.
+    """
+    margins = _margins(tables, curvature)[indexes]
+    magnitudes = np.floor(np.abs(residuals) + (np.float32(0.5) - margins))
+    return np.copysign(magnitudes, residuals).astype(np.int32)
+
+
+@lru_cache(maxsize=8)
+def _margins(tables: TableSet, curvature: float) -> Float32Array:
+    """How far beyond ½ a residual becomes ±1 instead of 0, by the table: float32 (tables,)."""
+    lengths = code_lengths(tables)
+    ones = np.minimum(lengths[:, LARGEST - 1], lengths[:, LARGEST + 1])
+    margins: Float32Array = np.clip((ones - lengths[:, LARGEST]) / (2 * curvature), 0, 0.5)
+    return margins.astype(np.float32)
+
+
 @lru_cache(maxsize=4)
 def code_lengths(tables: TableSet) -> Float32Array:
     """Bits of the symbols −32 .. 32 by each table, escapes included: float32 (tables, 65)."""

@@ -26,7 +26,8 @@ from bitstream.symbols import StackDecoder, StackEncoder
 from bitstream.tables import PRECISION, TableSet
 from bitstream.varint import read_varint, write_varint
 from codec.coding.exact_layers import ACTIVATION_BITS
-from codec.coding.quantize import quantize, residuals, round_hyper_latents, table_set
+from codec.coding.optimised_quantize import deadzone_symbols
+from codec.coding.quantize import residuals, round_hyper_latents, table_set
 from codec.models.photo_next import PHOTO
 from codec.models.photo_next.config import COEFFICIENTS, LATENT_STRIDE, TUNES, PhotoConfig
 from codec.models.photo_next.exact_context import (
@@ -48,8 +49,11 @@ if TYPE_CHECKING:
 
 DEFAULT_TUNE = "visual"
 
+ONE_PASS_CURVATURE = 36.0
+"""Bits that a squared error of one quantiser step is worth, where a dead zone is all that is
+optimised; see `codec.models.photo_next.effort.FIRST_CURVATURE`."""
 ONE_PASS_EFFORT = 2
-"""The highest effort that only makes one pass through the networks, and rounds."""
+"""The highest effort that only makes one pass through the networks."""
 
 ANALYSIS_CONTEXT = 2
 """Latents around a tile that its analysis looks at, of the six that change a number of it. With
@@ -406,19 +410,21 @@ class PhotoCoder:
 
         channels       the first ones alone; None for all
         hyper_latents  int32 (Z, ⌈h/4⌉, ⌈w/4⌉) to code instead of those of the network
-        choose         takes the place of rounding: the symbols int32 (c, n) of residuals y − μ,
-                       float32 (c, n), the tables that they are coded with, int32 (c, n), and their
-                       channels. Called for every part in the order of coding
+        choose         takes the place of rounding with a dead zone: the symbols int32 (c, n) of
+                       residuals y − μ, float32 (c, n), the tables that they are coded with, int32
+                       (c, n), and their channels. Called for every part in the order of coding
         """
         if hyper_latents is None:
             hyper_latents = self.hyper_latents(latents, quality)
 
         def code(part: Part) -> Int32Array:
             own = part.place.take(latents)
+            around = residuals(own, part.means)
             if choose is None:
-                symbols = quantize(own, part.means)
+                tables = self.latent_tables
+                symbols = deadzone_symbols(around, part.indexes, tables, ONE_PASS_CURVATURE)
             else:
-                symbols = choose(residuals(own, part.means), part.indexes, part.place.channels)
+                symbols = choose(around, part.indexes, part.place.channels)
             # Certain tables are of zero alone (`_check_tables`).
             return symbols * ~self.latent_tables.certain[part.indexes]
 

@@ -2,7 +2,7 @@
 
 The levels:
 
-1, 2  one pass and rounding
+1, 2  one pass, and rounding with a dead zone, wide where ±1 costs much more than 0
 3     rate-distortion optimised quantisation: a symbol nearer to zero where that saves more bits
       than the error that it adds, in quantiser steps. Needs no torch
 4–8   descent: latents that follow the gradient of the distortion, quantised like this again and
