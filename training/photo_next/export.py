@@ -26,7 +26,13 @@ from codec.models.photo_next.torch_network import EXACT, PREFIX
 from training.data.crops import Pixels, load_photographs
 from training.loop.export import ExportOptions, Run, measured_table, write_weights_file
 from training.loop.origin import Origin, write_card
-from training.loop.table_fit import SymbolCounts, count_symbols, hyper_tables, made_certain
+from training.loop.table_fit import (
+    SymbolCounts,
+    count_symbols,
+    hyper_tables,
+    latent_tables,
+    made_certain,
+)
 from training.photo_next.config import PhotoPreset
 from training.photo_next.quality import measured_quality_map
 
@@ -83,11 +89,11 @@ def export_arrays(
     arrays = {**network_arrays(model), **exact_arrays(model), **synthesis_arrays(model)}
     arrays["quality_map"] = identity_map()
     sets = config.knots
-    # The symbols to be counted do not depend on the tables, but a coder is not one without.
+    # A coder is not one without tables, and the dead zone of the latents depends on theirs.
     flat = (-1, np.full(3, 1 / 3))
     placeholders = tables_arrays(
         tables_from_pmfs([flat] * (sets * config.hyper_channels)),
-        tables_from_pmfs([flat] * SCALE_COUNT),
+        gaussian_tables(gaussian_scales()),
     )
     coder = PhotoCoder({**arrays, **placeholders}, config, bytes(8))
     counts = SymbolCounts(sets, config.hyper_channels, SCALE_COUNT)
@@ -99,9 +105,7 @@ def export_arrays(
             tuned = coder.with_tune(TUNES[(number // sets + turn) % len(TUNES)])
             tile = tuned.symbols(tuned.analyze(pixels, quality), quality)
             _count(counts, tile, tuned.position(quality))
-    # Gaussians, under which the residuals were trained: what is counted over all qualities alike
-    # fits none of them better, and the low ones worse.
-    latent = made_certain(gaussian_tables(gaussian_scales()), counts.latent)
+    latent = made_certain(latent_tables(counts.latent, gaussian_scales()), counts.latent)
     arrays |= tables_arrays(hyper_tables(counts), latent)
     held_out = list(_crops(validation, crop))
     qualities = measured_quality_map(PhotoCoder(arrays, config, bytes(8)), held_out)

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 import codec
+from bitstream.arrays import Float32Array, Int32Array
 from bitstream.errors import InputError, UsageError
 from codec.loading import ENVIRONMENT_VARIABLE
 from codec.models.photo_next.coder import PhotoCoder
@@ -60,6 +61,10 @@ def test_a_run_becomes_a_model(data: Path, tmp_path: Path, monkeypatch: pytest.M
     assert main([*again, "--steps", "1", "--device", "cpu", "--weights", str(path)]) == 0
 
 
+def nearest(residuals: Float32Array, indexes: Int32Array, channels: slice) -> Int32Array:
+    return np.rint(residuals).astype(np.int32)
+
+
 def test_training_starts_from_what_was_exported(tmp_path: Path) -> None:
     path = write_tiny_weights(tmp_path)
     model = PhotoModel(TINY)
@@ -77,7 +82,8 @@ def test_training_starts_from_what_was_exported(tmp_path: Path) -> None:
         for arrays in (tiny_arrays(), export_arrays(model, scenes, crop=64))
     ]
     for pixels in scenes:
-        old, new = (c.symbols(c.analyze(pixels, 50), 50) for c in coders)
+        # Dead zones are those of tables, which are fitted to other scenes.
+        old, new = (c.symbols(c.analyze(pixels, 50), 50, choose=nearest) for c in coders)
         # The same symbols up to what float16 and integers round twice.
         assert (old.symbols == new.symbols).mean() > 0.999
         assert (old.indexes == new.indexes).mean() > 0.999
