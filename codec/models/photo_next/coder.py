@@ -51,7 +51,7 @@ DEFAULT_TUNE = "visual"
 
 ONE_PASS_CURVATURE = 36.0
 """Bits that a squared error of one quantiser step is worth, where a dead zone is all that is
-optimised; see `codec.models.photo_next.effort.FIRST_CURVATURE`."""
+optimised; see `codec.models.photo_next.effort.FIRST_CURVATURES`."""
 ONE_PASS_EFFORT = 2
 """The highest effort that only makes one pass through the networks."""
 

@@ -35,9 +35,10 @@ if TYPE_CHECKING:
 
 Progress = Callable[[float], None]
 
-FIRST_CURVATURE = 30.0
-"""Bits for a squared error of one quantiser step, in optimised quantisation alone. Theory gives 9
-for independent errors; those towards zero add up, and predictions of other latents suffer."""
+FIRST_CURVATURES = {"psnr": 22.0, "visual": 30.0}
+"""Bits for a squared error of one quantiser step, in optimised quantisation alone, by the tune.
+Theory gives 9 for independent errors; those towards zero add up, and predictions of other latents
+suffer."""
 
 _CURVATURES = {"psnr": 8.0, "visual": 10.0}
 """The same in descent, by the tune: less, because it sees what errors do together."""
@@ -79,16 +80,18 @@ def optimised(
     quality: float,
     *,
     hyper_latents: Int32Array | None = None,
-    curvature: float = FIRST_CURVATURE,
+    curvature: float | None = None,
 ) -> TileSymbols:
     """The symbols of latents (768, h, w) that are worth their bits, and channels that are.
 
     hyper_latents  int32 (Z, ⌈h/4⌉, ⌈w/4⌉) instead of those of the network
-    curvature      bits that a squared error of one step is worth
+    curvature      bits that a squared error of one step is worth; None for `FIRST_CURVATURES`
     """
 
+    worth = FIRST_CURVATURES[coder.tune] if curvature is None else curvature
+
     def choose(residuals: Float32Array, indexes: Int32Array, channels: slice) -> Int32Array:
-        return cheaper_symbols(residuals, indexes, coder.latent_tables, curvature)
+        return cheaper_symbols(residuals, indexes, coder.latent_tables, worth)
 
     channels = coder.channels_in_use(latents)
     tile = coder.symbols(
