@@ -19,8 +19,8 @@ from codec.rate_distortion.annealing.sampler import ChainWeights
 from codec.rate_distortion.annealing.settings import MoveSettings
 
 ESS_PER_STEP = 0.985
-"""Share of the chains that stays effective in a step.  With 0.9 the bridges were too short on
-simulated images: gaps of half a nat on decoders of 100 dimensions, where these have a tenth."""
+"""Share of the chains that stays effective in a step.  With 0.9 the bridges of decoders of 100
+dimensions were too short: simulated images had gaps of half a nat."""
 
 FIRST_ANGLE, LARGEST_ANGLE, SMALLEST_ANGLE = 0.6, 0.8, 0.02
 TOO_MANY = 2
