@@ -202,7 +202,7 @@ def test_progress(model: LinearGaussianDecoder, images: Array) -> None:
     seen: list[tuple[int, int]] = []
     measure(model, images, chains=100, temperatures=3, betas=[0.01], certify=False,
             progress=lambda done, total: seen.append((done, total)))  # fmt: skip
-    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert seen == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 def test_json_and_csv(curve: RDCurve) -> None:
