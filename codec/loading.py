@@ -109,7 +109,8 @@ def with_tune(model: LoadedModel, tune: str | None) -> LoadedModel:
     """
     if isinstance(model, TunedModel) and tune in model.tunes:
         return model.with_tune(tune)
-    find_model(model.name).check_tune(tune)
+    name, _ = split_name(model.name)
+    find_model(name).check_tune(tune)
     return model
 
 

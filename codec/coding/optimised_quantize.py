@@ -44,7 +44,8 @@ def deadzone_symbols(
     """
     margins = _margins(tables, curvature)[indexes]
     magnitudes = np.floor(np.abs(residuals) + (np.float32(0.5) - margins))
-    return np.copysign(magnitudes, residuals).astype(np.int32)
+    symbols: Int32Array = np.copysign(magnitudes, residuals).astype(np.int32)
+    return symbols
 
 
 @lru_cache(maxsize=8)

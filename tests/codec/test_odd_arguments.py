@@ -24,7 +24,7 @@ JUNK: tuple[Any, ...] = (
     [1],
     {},
     {1},
-    object(),
+    object,
     np.array([1, 2]),
     Ellipsis,
     b"x",
