@@ -8,7 +8,7 @@ command of Debian's package `butteraugli`; lower is better) and LPIPS (AlexNet, 
 is better), with SSIMULACRA2, which was trained for, beside them.  A row says at how many of the
 pictures photo is better than AVIF; a measure at a rate is won where the mean over them is better.
 
-A whole run, 25 pictures of gb82, takes about a quarter of an hour of one core.
+A picture takes about two minutes of one core, most of it for the searches of a size.
 """
 
 from __future__ import annotations
