@@ -39,7 +39,7 @@ def runs(symbols: Int32Array, indexes: Int32Array, tables: TableSet) -> Iterator
     check_message(symbols, indexes, tables)
     order, bounds = _sort(indexes, tables)
     grouped = symbols.take(order)
-    escaped: list[tuple[Int32Array, int]] = []
+    escaped: list[Int64Array] = []
     for table, begin, end in bounds:
         values, size = grouped[begin:end], int(tables.sizes[table])
         # The difference wraps around, so as an unsigned number it is below ``size`` exactly for
@@ -47,12 +47,13 @@ def runs(symbols: Int32Array, indexes: Int32Array, tables: TableSet) -> Iterator
         offsets = (values - tables.minimums[table]).view(np.uint32)
         entries = np.minimum(offsets, np.uint32(size)).view(np.int32)
         yield entries, tables, table
-        outside = values[entries == size]
+        outside = np.flatnonzero(entries == size)
         if outside.size:
-            escaped.append((outside, table))
+            escaped.append(outside + begin)
     if escaped:
-        values = np.concatenate([outside for outside, _ in escaped])
-        minimums, maximums = _support(tables, [(len(outside), t) for outside, t in escaped])
+        places = np.concatenate(escaped)
+        minimums, maximums = _support(tables, indexes.take(order.take(places)))
+        values = grouped.take(places)
         folded = escape.fold(values.astype(np.int64), minimums, maximums)
         classes = escape.classes(folded)
         yield classes, _ESCAPE_TABLES, _CLASS
@@ -69,22 +70,20 @@ def collect(decode: Decode, indexes: Int32Array, tables: TableSet) -> Int32Array
     check_indexes(indexes, tables)
     order, bounds = _sort(indexes, tables)
     grouped = np.empty(len(order), dtype=np.int32)
-    escaped: list[tuple[Int64Array, int]] = []
     for table, begin, end in bounds:
-        entries = decode(tables, table, end - begin)
-        np.add(entries, tables.minimums[table], out=grouped[begin:end])
-        outside = np.flatnonzero(entries == tables.sizes[table])
-        if outside.size:
-            escaped.append((outside + begin, table))
-    if escaped:
-        places = np.concatenate([outside for outside, _ in escaped])
-        minimums, maximums = _support(tables, [(len(outside), t) for outside, t in escaped])
+        grouped[begin:end] = decode(tables, table, end - begin)
+    chosen = np.array([table for table, _, _ in bounds], dtype=np.int64)
+    counts = [end - begin for _, begin, end in bounds]
+    places = np.flatnonzero(grouped == np.repeat(tables.sizes[chosen], counts))
+    grouped += np.repeat(tables.minimums[chosen], counts)
+    if places.size:
+        minimums, maximums = _support(tables, indexes.take(order.take(places)))
         classes = decode(_ESCAPE_TABLES, _CLASS, len(places))
         folded = np.ones(len(places), dtype=np.int64)
         for bit in reversed(range(int(classes.max()))):
-            chosen = classes > bit
-            bits = decode(_ESCAPE_TABLES, _BIT, int(chosen.sum()))
-            folded[chosen] = folded[chosen] << 1 | bits
+            longer = classes > bit
+            bits = decode(_ESCAPE_TABLES, _BIT, int(longer.sum()))
+            folded[longer] = folded[longer] << 1 | bits
         grouped[places] = escape.unfold(folded, minimums, maximums)
     if len(order) == len(indexes):
         symbols = np.empty(len(indexes), dtype=np.int32)
@@ -109,9 +108,7 @@ def _sort(indexes: Int32Array, tables: TableSet) -> tuple[Int64Array, list[tuple
     return (order if coded is None else coded.take(order)), bounds
 
 
-def _support(tables: TableSet, counts: list[tuple[int, int]]) -> tuple[Int64Array, Int64Array]:
-    """Return the first and last symbol of each table, repeated; counts: (times, table)."""
-    times, chosen = np.array(counts).T
-    minimums = tables.minimums[chosen].astype(np.int64)
-    maximums = minimums + tables.sizes[chosen] - 1
-    return np.repeat(minimums, times), np.repeat(maximums, times)
+def _support(tables: TableSet, chosen: Int32Array) -> tuple[Int64Array, Int64Array]:
+    """Return the first and last symbol of tables, int64[n] each, for their numbers int32[n]."""
+    minimums = tables.minimums.take(chosen).astype(np.int64)
+    return minimums, minimums + tables.sizes.take(chosen) - 1
