@@ -22,6 +22,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 DEFAULT_QUALITY = 75.0
 DEVICES = ("auto", "cpu", "openvino", "cuda")
 MAX_SEED = 2**63 - 1
+REDUCTIONS = (1, 2, 4, 8)
+"""How many times smaller a picture can be decoded, in each direction."""
 SSIMULACRA2_RANGE = (-50, 100)
 """Targets: 100 is an unchanged picture, and below −50 scores say nothing."""
 
@@ -133,6 +135,7 @@ class DecompressOptions:
     """
 
     region: Region | None = None
+    reduce: int = 1
     layers: int | None = None
     partial: bool = False
     seed: int | None = None
@@ -143,6 +146,11 @@ class DecompressOptions:
     def __post_init__(self) -> None:
         if self.region is not None:
             _replace(self, "region", _check_region(self.region))
+        _replace(self, "reduce", check_integer("reduce", self.reduce, 1, max(REDUCTIONS)))
+        if self.reduce not in REDUCTIONS:
+            raise UsageError(
+                f"reduce {self.reduce} was given, expected one of {', '.join(map(str, REDUCTIONS))}"
+            )
         if self.layers is not None:
             _replace(self, "layers", check_integer("layers", self.layers, 1, limits.MAX_LAYERS))
         _replace(self, "partial", check_switch("partial", self.partial))
@@ -179,6 +187,7 @@ class DecompressArguments(TypedDict, total=False):
     """The fields of `DecompressOptions` as keyword arguments, for type checkers and editors."""
 
     region: Region | None
+    reduce: int
     layers: int | None
     partial: bool
     seed: int | None

@@ -14,6 +14,7 @@ PARTS = {
     "realism": "error and realism with several --realism",
     "exactness": "whether files parse alike in other versions, threads and arithmetic",
     "compressai": "checkpoints of CompressAI in .calo files beside its own files",
+    "previews": "pictures of --reduce beside the whole picture: nearness, and time",
     "side-by-side": "a picture of the original, AVIF and photo at equal bytes",
 }
 main = partial(run_room, "photo", PARTS)

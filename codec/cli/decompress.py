@@ -73,6 +73,15 @@ def decompress(
     region: Annotated[
         str | None, typer.Option("--region", metavar="X,Y,W,H", help="Decode only this part.")
     ] = None,
+    reduce: Annotated[
+        int,
+        typer.Option(
+            "--reduce",
+            metavar="2|4|8",
+            help="Decode a preview, so many times smaller in each direction.",
+            show_default=False,
+        ),
+    ] = 1,
     format_: Annotated[
         str | None,
         typer.Option(
@@ -112,6 +121,7 @@ def decompress(
 
     options = DecompressOptions(
         region=None if region is None else parse_region(region),
+        reduce=reduce,
         layers=layers,
         partial=partial,
         seed=seed,

@@ -173,6 +173,21 @@ class RealisticModel(Protocol):
 
 
 @runtime_checkable
+class ReducingModel(Protocol):
+    """A model that draws smaller pictures with less work than the whole picture takes.
+
+    An option of a `LoadedModel`; smaller pictures of other models are means of their pixels.
+    """
+
+    def with_reduction(self, reduce: int) -> LoadedModel:
+        """The same model, which draws pictures so many times smaller in each direction.
+
+        reduce   2, 4 or 8. Latents (C, h, w) become (h·stride/reduce, w·stride/reduce, 3) pixels,
+                 each near the mean of reduce² pixels of the whole picture
+        """
+
+
+@runtime_checkable
 class ForeignModel(Protocol):
     """A model of another library, whose networks select probability tables in floating point.
 

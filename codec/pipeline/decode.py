@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +21,7 @@ from codec.models.base import (
     ForeignModel,
     LayeredModel,
     LoadedModel,
+    ReducingModel,
     StochasticModel,
     TileDecoder,
     WholePictureModel,
@@ -28,10 +30,12 @@ from codec.models.base import (
 from codec.options import Region
 from codec.pictures.alpha import AlphaReader
 from codec.pictures.bands import Band, Bands
+from codec.pictures.box_mean import box_mean, box_means
 from codec.pictures.depth import rescale
 from codec.pictures.picture import Picture
 from codec.pipeline.stitch import ahead, draw_bands, tiles_under
 
+LOST_ALPHA = "the transparency is damaged, and was left out"
 _MAX_LISTED = 20  # tiles in a notice
 
 
@@ -42,15 +46,21 @@ def decode_bands(
     region: Region | None = None,
     seed: int | None = None,
     partial: bool = False,
+    reduce: int = 1,
 ) -> Bands:
     """The picture of a file, which may lack its last layers, band by band.
 
     file    a container, or a selection of the tiles that `tiles_of_region` names
-    partial allow a selection that lacks tiles: they are gray, and a notice lists them
+    partial allow a selection that lacks tiles, or whose payloads cannot be decoded: they are gray,
+            and a notice lists them. Every tile is decoded twice
     region  (x, y, width, height) in pixels, None for all
     seed    0 .. 2⁶³ − 1. Draw what the missing layers would say from the model's prior, each tile
             with a generator of its own; None takes the prior's mean. Of a model that draws noise,
             that of this seed; None takes the seed of the file, or a fresh one if it has none
+
+    reduce  1, or 2, 4 or 8 for a picture so many times smaller in each direction. A region has all
+            pixels of that picture which it touches. If the model is no `ReducingModel`, they are
+            means of the pixels that it draws
 
     Raises `HeaderError` for tiles or noise that the model has not, `UsageError` for a region
     outside the image, or missing layers of a model that is no `LayeredModel`; and `PayloadError`
@@ -62,11 +72,21 @@ def decode_bands(
             payloads: Sequence[bytes] = file.payloads[tile]
         else:
             payloads = [layer[tile] for layer in file.payloads]
-        return _decode_tile(file.header, tile, payloads, model, seed)
+        try:
+            return _decode_tile(file.header, tile, payloads, model, seed)
+        except PayloadError as error:
+            if file.header.tile_count == 1:
+                raise
+            raise PayloadError(
+                f"tile {tile}: {error}; get the file again, or decode the other tiles "
+                "(--partial, partial=True)"
+            ) from error
 
+    model = _reduced(model, reduce)
+    wanted = _window(file.header, region, reduce)
     if isinstance(file, TileSelection) and partial:
-        return _draw_what_is_there(file, latents, model, region, seed)
-    return _draw(file, latents, model, region, seed)
+        return _draw_what_is_there(file, model, wanted, seed, reduce)
+    return _draw(file, latents, model, wanted, seed, reduce)
 
 
 def decompress_container(
@@ -75,15 +95,19 @@ def decompress_container(
     *,
     region: Region | None = None,
     seed: int | None = None,
+    reduce: int = 1,
 ) -> Picture:
     """The whole picture that `decode_bands` gives in bands, and all of its errors."""
-    return decode_bands(container, model, region=region, seed=seed).picture()
+    return decode_bands(container, model, region=region, seed=seed, reduce=reduce).picture()
 
 
-def tiles_of_region(header: Header, model: LoadedModel, region: Region) -> list[int]:
+def tiles_of_region(
+    header: Header, model: LoadedModel, region: Region, reduce: int = 1
+) -> list[int]:
     """Numbers of the tiles that the pixels of a region depend on."""
+    model = _reduced(model, reduce)
     grid = TileGrid(header, model.stride)
-    rows = tiles_under(grid, _window(header, region), model.stride, model.context)
+    rows = tiles_under(grid, _window(header, region, reduce), model.stride, model.context)
     return [number for numbers in rows for number in numbers]
 
 
@@ -112,7 +136,8 @@ class LayerDecoder:
                     self._tiles.append(_tile_decoder(self._header, number, self._model))
                 self._tiles[number].read(payload)
             self._layers_read += 1
-        return _draw(container, self._latents, self._model, None, self._seed).picture()
+        wanted = _window(self._header, None)
+        return _draw(container, self._latents, self._model, wanted, self._seed).picture()
 
     def _latents(self, tile: int) -> DecodedLatents:
         is_whole = self._layers_read == self._header.layers
@@ -196,10 +221,11 @@ def _draw(
     file: Container | TileSelection,
     latents_of: Callable[[int], DecodedLatents],
     model: LoadedModel,
-    region: Region | None,
+    wanted: Window,
     seed: int | None,
+    reduce: int = 1,
 ) -> Bands:
-    """The picture, or a region of it, from the latents of the tiles: asked for once each."""
+    """A window of the picture from the latents of the tiles, which are asked for once each."""
     header = file.header
     _check_header(header, model)
     stochastic = _stochastic(model, header.quality)
@@ -210,7 +236,6 @@ def _draw(
     if seed is not None and stochastic is None and _is_whole(file):
         notices = (f"the seed {seed} was given, but nothing of a file of {model.name} is random",)
     grid = TileGrid(header, model.stride)
-    wanted = grid.pixels if region is None else _window(header, region)
 
     def with_noise(tile: int) -> DecodedLatents:
         latents = latents_of(tile)
@@ -226,20 +251,24 @@ def _draw(
     # `draw_bands` asks for these, in this order.
     rows = tiles_under(grid, wanted, model.stride, model.context)
     decoded = ahead(with_noise, [tile for numbers in rows for tile in numbers])
+    by_model = reduce if isinstance(model, ReducingModel) else 1
     colours = draw_bands(
         grid,
-        wanted,
-        stride=model.stride,
+        wanted.cover(by_model),
+        stride=model.stride // by_model,
         context=model.context,
         latents_of=lambda tile: next(decoded),
         synthesize=synthesize,
     )
+    if by_model < reduce:
+        colours = box_means(colours, reduce)
+    shown = wanted.cover(reduce)
     return Bands(
-        wanted.width,
-        wanted.height,
+        shown.width,
+        shown.height,
         header.channels,
         file.alpha is not None,
-        _with_alpha(colours, file.alpha, header, wanted),
+        _with_alpha(colours, file.alpha, header, wanted, reduce),
         file.icc,
         file.exif,
         file.xmp,
@@ -258,38 +287,52 @@ def _is_whole(file: Container | TileSelection) -> bool:
 
 def _draw_what_is_there(
     file: TileSelection,
-    latents_of: Callable[[int], DecodedLatents],
     model: LoadedModel,
-    region: Region | None,
+    wanted: Window,
     seed: int | None,
+    reduce: int,
 ) -> Bands:
-    """As `_draw`, with gray in place of the tiles that are not there.
+    """As `_draw`, with gray in place of the tiles that are not there, or cannot be decoded.
 
-    The pixels beside such a tile depend on its latents, and are drawn as if those were 0.
+    The pixels beside such a tile depend on its latents, and are drawn as if those were 0. Alpha
+    that cannot be decoded is left out.
     """
     header = file.header
+    _check_header(header, model)
     grid = TileGrid(header, model.stride)
-    wanted = grid.pixels if region is None else _window(header, region)
     rows = tiles_under(grid, wanted, model.stride, model.context)
-    # A number beyond the first layers says that these are all that a tile of this model has.
-    usable = {tile for tile, parts in file.payloads.items() if len(parts) == header.layers}
-    if isinstance(model, LayeredModel):
-        usable = set(file.payloads)
-    lost = [tile for numbers in rows for tile in numbers if tile not in usable]
+    needed = [tile for numbers in rows for tile in numbers]
+    usable: dict[int, tuple[bytes, ...]] = {}
+    empty: DecodedLatents | None = None
+    for tile in needed:
+        parts = file.payloads.get(tile, ())
+        fewest = 1 if isinstance(model, LayeredModel) else header.layers
+        for count in range(len(parts), fewest - 1, -1):
+            with suppress(PayloadError):
+                latents = _decode_tile(header, tile, parts[:count], model, seed)
+                empty, usable[tile] = latents[:, :0, :0].copy(), parts[:count]
+                break
+    lost = [tile for tile in needed if tile not in usable]
     windows = [grid.tile(tile).scale(model.stride).intersect(grid.pixels) for tile in lost]
     windows = [window.intersect(wanted) for window in windows]
     shown = [(tile, w) for tile, w in zip(lost, windows, strict=True) if not w.empty]
-    if not usable or sum(w.height * w.width for _, w in shown) == wanted.height * wanted.width:
+    is_empty = sum(w.height * w.width for _, w in shown) == wanted.height * wanted.width
+    if empty is None or is_empty:
         raise PayloadError("no tile of what is asked for is intact, so nothing can be decoded")
-    example = latents_of(min(usable))
+    channels, dtype = len(empty), empty.dtype
 
-    def latents(tile: int) -> DecodedLatents:
+    def latents_of(tile: int) -> DecodedLatents:
         if tile in usable:
-            return latents_of(tile)
+            return _decode_tile(header, tile, usable[tile], model, seed)
         own = grid.tile(tile)
-        return np.zeros((len(example), own.height, own.width), example.dtype)
+        return np.zeros((channels, own.height, own.width), dtype)
 
-    bands = _draw(file, latents, model, region, seed)
+    notices = []
+    if file.alpha is not None and not _is_sound(file.alpha, header):
+        file = replace(file, alpha=None)
+        notices.append(LOST_ALPHA)
+    bands = _draw(file, latents_of, model, wanted, seed, reduce)
+    bands = replace(bands, notices=(*bands.notices, *notices))
     if not shown:
         return bands
     places = ", ".join(f"{tile} at {w.left},{w.top}" for tile, w in shown[:_MAX_LISTED])
@@ -300,9 +343,19 @@ def _draw_what_is_there(
     )
     return replace(
         bands,
-        bands=_with_gray(bands, [window for _, window in shown], wanted),
+        bands=_with_gray(bands, [w.cover(reduce) for _, w in shown], wanted.cover(reduce)),
         notices=(*bands.notices, notice),
     )
+
+
+def _is_sound(alpha: bytes, header: Header) -> bool:
+    try:
+        reader = AlphaReader(alpha, header.height, header.width, header.bit_depth)
+        reader.skip(header.height)
+        reader.finish()
+    except PayloadError:
+        return False
+    return True
 
 
 def _with_gray(bands: Bands, lost: Sequence[Window], wanted: Window) -> Iterator[Band]:
@@ -322,16 +375,22 @@ def _with_gray(bands: Bands, lost: Sequence[Window], wanted: Window) -> Iterator
 
 
 def _with_alpha(
-    colours: Iterator[SampleArray], alpha: bytes | None, header: Header, wanted: Window
+    colours: Iterator[SampleArray],
+    alpha: bytes | None,
+    header: Header,
+    wanted: Window,
+    reduce: int,
 ) -> Iterator[Band]:
     """Bands of colours (rows, width, 3) in the picture's channels, and with their alpha.
 
     colours   as the model draws them: uint16 at the scale of 16 bits for a depth above 8
+    wanted    the window, before it is reduced
     """
     depth = header.bit_depth
     reader = None if alpha is None else AlphaReader(alpha, header.height, header.width, depth)
     if reader is not None:
         reader.skip(wanted.top)
+    left = wanted.height
     for drawn in colours:
         pixels = _to_channels(drawn, header.channels)
         if depth > 8:
@@ -339,21 +398,33 @@ def _with_alpha(
         if reader is None:
             yield pixels, None
         else:
-            yield pixels, reader.read(len(pixels))[:, wanted.left : wanted.right]
+            opacity = reader.read(min(reduce * len(pixels), left))[:, wanted.left : wanted.right]
+            left -= len(opacity)
+            yield pixels, opacity if reduce == 1 else box_mean(opacity, reduce)
     if reader is not None and wanted.bottom == header.height:
         reader.finish()
 
 
-def _window(header: Header, region: Region) -> Window:
+def _reduced(model: LoadedModel, reduce: int) -> LoadedModel:
+    """The model, which draws smaller pictures if it can."""
+    if reduce > 1 and isinstance(model, ReducingModel):
+        return model.with_reduction(reduce)
+    return model
+
+
+def _window(header: Header, region: Region | None, reduce: int = 1) -> Window:
+    """The window of a region, or all; grown to whole squares of `reduce` pixels, or the edges."""
+    whole = Window(0, 0, header.height, header.width)
+    if region is None:
+        return whole
     x, y, width, height = region
     window = Window(y, x, y + height, x + width)
-    whole = Window(0, 0, header.height, header.width)
     if window.empty or window.intersect(whole) != window:
         raise UsageError(
             f"region {x},{y},{width},{height} is not inside the image of "
             f"{header.width}×{header.height} pixels; expected X,Y,WIDTH,HEIGHT within it"
         )
-    return window
+    return window.cover(reduce).scale(reduce).intersect(whole)
 
 
 def _to_channels(pixels: SampleArray, channels: int) -> SampleArray:

@@ -37,21 +37,26 @@ def read_bands(data: Source, options: DecompressOptions) -> Bands:
         if region is not None and not options.partial and fo.seekable():
             window = region
             file = read_tiles(
-                fo, lambda header: tiles_of_region(header, model_of(header), window), layers=layers
+                fo,
+                lambda header: tiles_of_region(header, model_of(header), window, options.reduce),
+                layers=layers,
             )
         elif not options.partial:
             file = read_container(fo, layers=layers)
         else:
             file, notices = _read_what_is_there(fo.read(), layers)
     bands = decode_bands(
-        file, model_of(file.header), region=region, seed=options.seed, partial=options.partial
+        file,
+        model_of(file.header),
+        region=region,
+        seed=options.seed,
+        partial=options.partial,
+        reduce=options.reduce,
     )
     return replace(bands, notices=(*notices, *bands.notices))
 
 
-def _read_what_is_there(
-    data: bytes, layers: int | None
-) -> tuple[Container | TileSelection, list[str]]:
+def _read_what_is_there(data: bytes, layers: int | None) -> tuple[TileSelection, list[str]]:
     """Read a file that may be cut or damaged, and return it with notices.
 
     The complete layers of a file that was cut; of other damage the tiles that are intact.  Raises
@@ -60,17 +65,28 @@ def _read_what_is_there(
     try:
         file = read_container(io.BytesIO(data), partial=True, layers=layers)
     except StreamError as error:
-        found = recover(data)
-        if not found.tiles.payloads:
+        recovered = recover(data)
+        if not recovered.tiles.payloads:
             raise
         reason = str(error).partition(";")[0]
         notices = [f"the file is damaged ({reason}): its tiles were searched for"]
-        if found.lost_alpha:
-            notices.append("the transparency is damaged, and was left out")
-        payloads = {tile: parts[:layers] for tile, parts in found.tiles.payloads.items()}
-        return replace(found.tiles, payloads=payloads), notices
+        if recovered.lost_alpha:
+            from codec.pipeline.decode import LOST_ALPHA
+
+            notices.append(LOST_ALPHA)
+        payloads = {tile: parts[:layers] for tile, parts in recovered.tiles.payloads.items()}
+        return replace(recovered.tiles, payloads=payloads), notices
+    found = TileSelection(
+        file.header,
+        dict(enumerate(zip(*file.payloads, strict=True))),
+        file.icc,
+        file.exif,
+        file.xmp,
+        file.alpha,
+        file.ancillary,
+    )
     decoded = len(file.payloads)
     # Layers that were left out on request need no notice.
     if file.complete or decoded == layers:
-        return file, []
-    return file, [f"{decoded} of {file.header.layers} layers were decoded: the file is cut"]
+        return found, []
+    return found, [f"{decoded} of {file.header.layers} layers were decoded: the file is cut"]

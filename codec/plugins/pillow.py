@@ -4,7 +4,7 @@
 
     with Image.open("photo.calo") as image:       # reads the header: no torch, no pixels
         part = image.crop((0, 0, 512, 512))        # decodes what it needs
-        image.thumbnail((256, 256))                # decodes all
+        image.thumbnail((256, 256))                # decodes a preview
     image.save("small.calo", quality=60)
 
 Opening reads up to the first coded tile; size, mode and metadata are known then.  Errors are
@@ -29,6 +29,7 @@ from bitstream import (
     UsageError,
     read_tiles,
 )
+from codec.options import REDUCTIONS
 from codec.pictures.depth import rescale
 from codec.pictures.picture import (
     EXIF_PREFIX,
@@ -77,8 +78,27 @@ class CaloImageFile(ImageFile.ImageFile):
                 raise OSError(str(error)) from error
             self._mode = "I;16"
         self.info.update(pillow_info(found))
-        self.tile = [ImageFile._Tile("calotype", (0, 0, *self.size), offset, None)]
+        self._whole_size, self._reduce = self._size, 1
+        self.tile = [ImageFile._Tile("calotype", (0, 0, *self.size), offset, (1,))]
         self._cropped_pixels = 0
+
+    def draft(
+        self, mode: str | None, size: tuple[int, int] | None
+    ) -> tuple[str, tuple[int, int, float, float]] | None:
+        """Have a preview decoded, 2, 4 or 8 times smaller, but no smaller than a size.
+
+        What `Image.thumbnail` calls first.  The mode stays as it is.  Returns the mode and the box
+        of the image within the preview, or None where the image is loaded or a draft already.
+        """
+        if size is None or len(self.tile) != 1 or self._reduce > 1:
+            return None
+        width, height = self._whole_size
+        scale = min(width // max(1, size[0]), height // max(1, size[1]))
+        self._reduce = max(each for each in REDUCTIONS if each <= max(1, scale))
+        self._size = -(-width // self._reduce), -(-height // self._reduce)
+        offset = self.tile[0].offset
+        self.tile = [ImageFile._Tile("calotype", (0, 0, *self.size), offset, (self._reduce,))]
+        return self.mode, (0, 0, width / self._reduce, height / self._reduce)
 
     def crop(self, box: tuple[float, float, float, float] | None = None) -> Image.Image:
         """Return a part of the image, of which only the tiles that it needs are read.
@@ -94,15 +114,20 @@ class CaloImageFile(ImageFile.ImageFile):
         fp = cast("Any", self.fp)
         fp.seek(self.tile[0].offset)
         try:
-            part = api.decompress(fp, region=region, partial=ImageFile.LOAD_TRUNCATED_IMAGES)
+            part = api.decompress(
+                fp,
+                region=region,
+                reduce=self._reduce,
+                partial=ImageFile.LOAD_TRUNCATED_IMAGES,
+            )
         except CalotypeError as error:
             raise OSError(str(error)) from error
-        self._cropped_pixels += region[2] * region[3]
+        self._cropped_pixels += part.width * part.height
         part.info = self.info.copy()
         return part
 
     def _region(self, box: tuple[float, float, float, float]) -> tuple[int, int, int, int] | None:
-        """The region of a box, as Pillow rounds it, if it can be decoded by itself."""
+        """The region of the whole image under a box, as Pillow rounds it, if it can be decoded."""
         left, top, right, bottom = (round(value) for value in box)
         inside = 0 <= left < right <= self.width and 0 <= top < bottom <= self.height
         can_seek = self.fp is not None and self.fp.seekable()
@@ -110,6 +135,9 @@ class CaloImageFile(ImageFile.ImageFile):
             return None
         if self._cropped_pixels >= self.width * self.height:
             return None
+        left, top = self._reduce * left, self._reduce * top
+        right = min(self._reduce * right, self._whole_size[0])
+        bottom = min(self._reduce * bottom, self._whole_size[1])
         return left, top, right - left, bottom - top
 
 
@@ -124,7 +152,9 @@ class CaloDecoder(ImageFile.PyDecoder):
 
         fd = cast("Any", self.fd)
         try:
-            picture = api.decompress_to_picture(fd, partial=ImageFile.LOAD_TRUNCATED_IMAGES)
+            picture = api.decompress_to_picture(
+                fd, reduce=self.args[0], partial=ImageFile.LOAD_TRUNCATED_IMAGES
+            )
         except CalotypeError as error:
             raise OSError(str(error)) from error
         for notice in picture.notices:

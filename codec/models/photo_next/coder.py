@@ -37,6 +37,7 @@ from codec.models.photo_next.exact_context import (
     hyper_synthesis_from_arrays,
 )
 from codec.models.photo_next.quality_map import checked_map, position_at
+from codec.models.photo_next.synthesis import SynthesisWeights, synthesize_reduced
 from codec.models.weights_files import read_config
 from codec.system.processors import keep_freed_memory
 
@@ -62,6 +63,10 @@ these, tiles are as good as with all, and inner ones take a fifth less time."""
 ERROR_PER_BIT = 0.05
 """How much squared error, in quantiser steps, is worth a bit where channels are left out. At high
 rates it is 2 ln 2 / 12 = 0.12; with half of that, files have the same PSNR at the same size."""
+
+REDUCED_GROUPS = {1: 4, 2: 3, 4: 2, 8: 1}
+"""How many groups of channels are decoded for a picture so many times smaller. With these, previews
+of all three sizes are about equally near to the means of squares of the whole picture."""
 
 Choose = Callable[[Float32Array, Int32Array, slice], Int32Array]
 
@@ -133,9 +138,13 @@ class TileSymbols:
 class Transforms(Protocol):
     """The networks of the photo model that a decoder's parsing does not need.
 
+    weights      of the synthesis
     hundredths   of the position on the networks' scale of conditions, 100 .. 10000
     tune         the number of the tune
     """
+
+    @property
+    def weights(self) -> SynthesisWeights: ...
 
     def analyze(self, pixels: Uint8Array | Uint16Array, hundredths: int, tune: int) -> Float32Array:
         """Pixels (16·h, 16·w, 3) to latents float32 (768, h, w) in quantiser steps.
@@ -168,6 +177,7 @@ class PhotoCoder:
     layers = 1
     stride = LATENT_STRIDE
     tunes: tuple[str, ...] = TUNES
+    reduction = 1
 
     def __init__(
         self,
@@ -209,6 +219,14 @@ class PhotoCoder:
             other._take(tune)
             self._by_tune[tune] = other
         return self._by_tune[tune]
+
+    def with_reduction(self, reduce: int) -> PhotoCoder:
+        """See `codec.models.base.ReducingModel`. Such a model only decodes."""
+        other = copy.copy(self)
+        # The inverse transform alone: no pixel depends on latents beside its own.
+        other.reduction, other.context = reduce, 0
+        other._by_tune = {other.tune: other}
+        return other
 
     def _transforms(self) -> Transforms:
         if self._device == "cpu":
@@ -257,8 +275,7 @@ class PhotoCoder:
 
     def synthesize(self, latents: Int32Array, quality: float) -> Uint8Array:
         """What `decode_tile` returns, or a window of it, to pixels uint8 (16·h, 16·w, 3)."""
-        pixels = self.transforms.synthesize(latents, self.position(quality), self.tune_number)
-        return pixels.astype(np.uint8, copy=False)
+        return self._synthesize(latents, quality, deep=False).astype(np.uint8, copy=False)
 
     def analyze_deep(self, pixels: Uint16Array, quality: float) -> Float32Array:
         """As `analyze`, of pixels uint16 of which 65535 is white."""
@@ -266,9 +283,17 @@ class PhotoCoder:
 
     def synthesize_deep(self, latents: Int32Array, quality: float) -> Uint16Array:
         """As `synthesize`, to pixels uint16 of which 65535 is white."""
-        position = self.position(quality)
-        pixels = self.transforms.synthesize(latents, position, self.tune_number, deep=True)
-        return pixels.astype(np.uint16, copy=False)
+        return self._synthesize(latents, quality, deep=True).astype(np.uint16, copy=False)
+
+    def _synthesize(
+        self, latents: Int32Array, quality: float, *, deep: bool
+    ) -> Uint8Array | Uint16Array:
+        transforms, condition = self.transforms, (self.position(quality), self.tune_number)
+        if self.reduction > 1:
+            return synthesize_reduced(
+                transforms.weights, latents, *condition, self.reduction, deep=deep
+            )
+        return transforms.synthesize(latents, *condition, deep=deep)
 
     def encode_tile(self, latents: Float32Array, quality: float) -> tuple[bytes, ...]:
         """Code latents (768, h, w), float32 in quantiser steps, but no channels at the end that
@@ -367,8 +392,14 @@ class PhotoCoder:
     def decode_symbols(
         self, payloads: Sequence[bytes], height: int, width: int, quality: float
     ) -> TileSymbols:
-        """Parse a tile; integers all the way, so alike on every machine. Raises `PayloadError`."""
-        channels, data = self._read_channels(payloads[0])
+        """Parse a tile; integers all the way, so alike on every machine. Raises `PayloadError`.
+
+        For a smaller picture the last groups of channels are neither read nor checked.
+        """
+        coded, data = self._read_channels(payloads[0])
+        # Symbols of a group are coded by their tables, so that no part of a group can be read.
+        last = self.exact_context.groups[REDUCED_GROUPS[self.reduction] - 1]
+        channels = min(coded, last.stop)
         decoder = StackDecoder(data)
         shape = (self.config.hyper_channels, -(-height // 4), -(-width // 4))
         indexes = self._hyper_indexes(shape, quality)
@@ -378,7 +409,8 @@ class PhotoCoder:
             return decoder.get(part.indexes.ravel(), self.latent_tables).reshape(part.indexes.shape)
 
         tile = self._code(hyper_latents, (height, width), quality, channels, code)
-        decoder.finish()
+        if channels == coded:
+            decoder.finish()
         return tile
 
     def _read_channels(self, payload: bytes) -> tuple[int, bytes]:

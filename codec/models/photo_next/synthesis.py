@@ -147,6 +147,25 @@ def synthesize(
     return deep_pixels_of(image, rendered) if deep else pixels_of(image, rendered)
 
 
+def synthesize_reduced(
+    weights: SynthesisWeights,
+    decoded: Int32Array,
+    hundredths: int,
+    tune: int,
+    reduce: int,
+    *,
+    deep: bool = False,
+) -> Uint8Array | Uint16Array:
+    """As `synthesize`, to pixels (16·h / reduce, 16·w / reduce, 3), without the network.
+
+    reduce   2, 4 or 8
+    """
+    steps = weights.steps(hundredths, tune)
+    image = inverse_transform(decoded[:COEFFICIENTS], steps, tune, reduce)
+    nothing = np.zeros(image.shape, np.int8)
+    return deep_pixels_of(image, nothing) if deep else pixels_of(image, nothing)
+
+
 class SynthesisWeights:
     """The integers of the synthesis in a weights file: `synthesis.*` and `log_step`.
 
@@ -244,13 +263,14 @@ def _mantissas() -> Float64Array:
     return np.asarray(np.rint(np.exp2(_MANTISSA_BITS + fractions)))
 
 
-@lru_cache(maxsize=len(COLOURS))
-def _bases(tune: int) -> tuple[Float64Array, Float64Array]:
-    """The inverse transform of rows, (16 places, 16 frequencies), and that of columns and colours.
+@lru_cache(maxsize=4 * len(COLOURS))
+def _bases(tune: int, reduce: int) -> tuple[Float64Array, Float64Array]:
+    """The inverse transform of rows, (places, 16 frequencies), and that of columns and colours.
 
-    The latter, (48 frequencies, 48 places), takes what it gives to units of 2⁻⁶ levels.
+    The latter, (48 frequencies, 3 · places), takes what it gives to units of 2⁻⁶ levels. There are
+    16 / reduce places, each the mean of so many.
     """
-    space = cosine_basis(LATENT_STRIDE)
+    space = cosine_basis(LATENT_STRIDE).reshape(LATENT_STRIDE, -1, reduce).mean(axis=2)
     both = np.einsum("vj,wc->vwjc", space, COLOURS[tune]).reshape(3 * LATENT_STRIDE, -1)
     unit = 2.0**_BASIS_BITS
     return np.ascontiguousarray(np.rint(space * unit).T), np.rint(both * unit) / unit**2
@@ -265,15 +285,20 @@ def _places() -> Int64Array:
     return places
 
 
-def inverse_transform(latents: Int32Array, steps: Float64Array, tune: int) -> Int16Array:
+def inverse_transform(
+    latents: Int32Array, steps: Float64Array, tune: int, reduce: int = 1
+) -> Int16Array:
     """Latents (768, h, w) in 2⁻¹⁰ quantiser steps to levels in units of 2⁻⁶: (16·h, 16·w, 3).
+
+    reduce   the size of squares of pixels, of which the mean is drawn in their place: 1, 2, 4 or 8
 
     Coefficients and levels are rounded to whole units, halves to even. Levels are centred on 127.5,
     and kept within ±256. Exact, whatever order sums are taken in.
     """
     _, height, width = latents.shape
-    rows, others = _bases(tune)
-    image = np.empty((height, 16, width, 48), dtype=np.int16)
+    rows, others = _bases(tune, reduce)
+    side = LATENT_STRIDE // reduce
+    image = np.empty((height, side, width, 3 * side), dtype=np.int16)
     # Most of the high frequencies of rows are used by no block, and nothing is computed of them.
     used: BoolArray = np.any(latents.reshape(COEFFICIENTS, -1), axis=1)
     counts = np.where(used[_places()], np.arange(1, 17), 0).max(axis=1)
@@ -286,7 +311,7 @@ def inverse_transform(latents: Int32Array, steps: Float64Array, tune: int) -> In
     ]
     others, scale = others[groups], steps[order, None, None]
     band = max(1, _BAND_COLUMNS // width)
-    sums = np.empty((len(groups), 16, band * width))
+    sums = np.empty((len(groups), side, band * width))
     for top in range(0, height, band):
         values = latents[order, top : top + band] * scale
         np.rint(values, out=values)
@@ -295,12 +320,12 @@ def inverse_transform(latents: Int32Array, steps: Float64Array, tune: int) -> In
         values = values.reshape(-1, count)
         for (matrix, own), into in zip(products, sums, strict=True):
             np.matmul(matrix, values[own], out=into[:, :count])
-        pixels = sums[:, :, :count].reshape(len(groups), 16 * count).T @ others
+        pixels = sums[:, :, :count].reshape(len(groups), side * count).T @ others
         np.clip(pixels, -_LARGEST_LEVEL, _LARGEST_LEVEL, out=pixels)
         np.rint(pixels, out=pixels)
-        lines = pixels.reshape(16, -1, width, 48)
+        lines = pixels.reshape(side, -1, width, 3 * side)
         image[top : top + band] = lines.swapaxes(0, 1)
-    return image.reshape(16 * height, 16 * width, 3)
+    return image.reshape(side * height, side * width, 3)
 
 
 def seen_pixels(image: Int16Array) -> Uint8Array:

@@ -48,8 +48,8 @@ class TorchTransforms:
         self, arrays: Mapping[str, Array], config: PhotoConfig, device: torch.device
     ) -> None:
         self.device = device
-        self._weights = SynthesisWeights(arrays, config)
-        self._render = TorchRenderer(self._weights, device)
+        self.weights = SynthesisWeights(arrays, config)
+        self._render = TorchRenderer(self.weights, device)
         model = read_model(arrays, config)
         self.network: PhotoModel = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -75,7 +75,7 @@ class TorchTransforms:
         self, decoded: Int32Array, hundredths: int, tune: int, *, deep: bool = False
     ) -> Uint8Array | Uint16Array:
         """See `codec.models.photo_next.synthesis.synthesize`."""
-        return synthesize(self._weights, self._render, decoded, hundredths, tune, deep=deep)
+        return synthesize(self.weights, self._render, decoded, hundredths, tune, deep=deep)
 
     def _tensor(self, array: Float32Array) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)[None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import codec
-from bitstream import ChecksumError, StreamError, TruncatedError
+from bitstream import ChecksumError, PayloadError, StreamError, TruncatedError
 from bitstream.arrays import Uint8Array
 from bitstream.container import container_to_bytes, read_container
 from codec import loading
@@ -20,6 +21,8 @@ from codec.cli import app
 from codec.pictures.picture import Picture
 from codec.pipeline.encode import compress_picture
 from tests.codec.tiny import photographs
+from tests.codec.tiny_layers import DATA as LAYERED
+from tests.codec.tiny_layers import Blocks
 
 pytestmark = pytest.mark.usefixtures("tiny_weights")
 
@@ -138,3 +141,59 @@ def test_the_command(data: bytes, tmp_path: Path) -> None:
     assert "1 of 16 tiles are damaged or missing, and gray: 5 at 64,64" in done.stderr
     with Image.open(tmp_path / "damaged.png") as image:
         assert image.getpixel((70, 70))[:3] == (128, 128, 128)
+
+
+def malformed(data: bytes, *tiles: int) -> bytes:
+    """The file with payloads that no encoder writes in some tiles, under right CRCs."""
+    container = read_container(io.BytesIO(data))
+    payloads = list(container.payloads[0])
+    for tile in tiles:
+        payloads[tile] = payloads[tile][:-1] + bytes([payloads[tile][-1] ^ 1])
+    return container_to_bytes(replace(container, payloads=(tuple(payloads),)))
+
+
+@pytest.mark.parametrize("lost", [(5,), (0, 15), (3, 6, 9, 12)])
+def test_payloads_that_cannot_be_decoded_are_lost_tiles(data: bytes, lost: tuple[int, ...]) -> None:
+    damaged = malformed(data, *lost)
+    with pytest.raises(PayloadError, match=r"--partial, partial=True"):
+        codec.decompress(damaged)
+    found = decompress_to_picture(damaged, partial=True)
+    # As if they were not there, but for the notice on the search for tiles.
+    expected = decompress_to_picture(without(data, *lost), partial=True)
+    np.testing.assert_array_equal(found.pixels, expected.pixels)
+    assert found.notices == expected.notices[1:]
+    assert found.notices[0].startswith(f"{len(lost)} of 16 tiles are damaged or missing, and gray")
+
+
+def test_a_file_with_no_tile_that_can_be_decoded(data: bytes) -> None:
+    with pytest.raises(PayloadError, match="no tile of what is asked for is intact"):
+        codec.decompress(malformed(data, *range(16)), partial=True)
+
+
+def test_an_alpha_plane_that_cannot_be_decoded_is_left_out(data: bytes) -> None:
+    container = read_container(io.BytesIO(data))
+    assert container.alpha is not None
+    damaged = container_to_bytes(replace(container, alpha=container.alpha[:-9]))
+    with pytest.raises(PayloadError, match="alpha"):
+        codec.decompress(damaged)
+    found = decompress_to_picture(damaged, partial=True)
+    assert found.alpha is None
+    assert found.notices == ("the transparency is damaged, and was left out",)
+    np.testing.assert_array_equal(found.pixels, codec.decompress(data, as_="numpy")[..., :3])
+
+
+def test_layers_before_one_that_cannot_be_decoded_are_kept(blocks: Blocks) -> None:
+    container = read_container(io.BytesIO(LAYERED))
+    second = list(container.payloads[1])
+    second[1] += b"\1"
+    payloads = (container.payloads[0], tuple(second), container.payloads[2])
+    damaged = container_to_bytes(replace(container, payloads=payloads))
+    found: Uint8Array = codec.decompress(damaged, partial=True, as_="numpy")
+    whole: Uint8Array = codec.decompress(LAYERED, as_="numpy")
+    first: Uint8Array = codec.decompress(LAYERED, as_="numpy", layers=1)
+    # Pixels of the tile, 64 .. 128 of the first 64 rows, depend on 16 more around it.
+    np.testing.assert_array_equal(found[:48, 80:112], first[:48, 80:112])
+    assert (first[:48, 80:112] != whole[:48, 80:112]).any()
+    away = np.ones(whole.shape[:2], np.bool_)
+    away[:80, 48:144] = False
+    np.testing.assert_array_equal(found[away], whole[away])
