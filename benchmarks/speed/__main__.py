@@ -12,6 +12,7 @@ PARTS = {
     "install": "seconds and disk of the README's demonstration on a fresh machine",
     "entropy-coding": "size and speed of the entropy coder",
     "large-images": "memory, seams, and bytes read for a region",
+    "mutations": "mutated files of all models: errors, time and memory",
     "round-trip": "every picture of a set through the command line and back",
 }
 main = partial(run_room, "speed", PARTS)

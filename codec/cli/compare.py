@@ -6,13 +6,22 @@ import dataclasses
 import io
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bitstream import SIGNATURE, InputError, StreamError, UsageError
-from codec.cli.arguments import Device, ReduceDepth
-from codec.cli.files import PIPE, allow_large_images, read_input, source_of
+from codec.cli.arguments import Device, Force, ReduceDepth
+from codec.cli.files import (
+    PIPE,
+    Job,
+    allow_large_images,
+    check_targets,
+    read_input,
+    source_of,
+    write_output,
+)
 from codec.cli.run_jobs import notice, print_json
 from codec.cli.terminal import one_line, print_notice
 
@@ -48,6 +57,16 @@ def compare(
             "installed. PSNR is always there."
         ),
     ] = None,
+    difference: Annotated[
+        Path | None,
+        typer.Option(
+            "--difference",
+            metavar="FILE",
+            help="Write a picture of the differences, B − A, four times as large and around a "
+            "middle gray of 128; the suffix picks the format.",
+        ),
+    ] = None,
+    force: Force = False,
     reduce_depth: ReduceDepth = False,
     device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
@@ -60,12 +79,19 @@ def compare(
     with more than 8 bits per channel the PSNR is that of all bits, where one has fewer at the
     scale of the other; the other measures round to 8.
 
-    Example: calotype compare photo.png photo.calo
+    Example: calotype compare photo.png photo.calo --difference difference.png
     """
     from codec.options import check_device
-    from codec.rate_distortion.files.comparison import compare_pictures
+    from codec.pictures.bands import bands_of
+    from codec.pictures.save import format_of_suffix, save_bands
+    from codec.rate_distortion.files.comparison import compare_pictures, difference_picture
 
     check_device(device)
+    drawn_format = "" if difference is None else format_of_suffix(difference.suffix)
+    jobs = [Job(source_of(name), difference) for name in (first, second) if difference]
+    for problem in (check_targets([job], force=force)[0] for job in jobs):
+        if problem is not None:
+            raise problem
     if first == second == PIPE:
         raise UsageError("'-' was given twice, but there is one standard input")
     wanted, missing = _choose(metrics)
@@ -85,6 +111,9 @@ def compare(
             )
         )
     found = compare_pictures(pictures[0], pictures[1], wanted)
+    if difference is not None:
+        drawn = bands_of(difference_picture(pictures[0], pictures[1]))
+        write_output(jobs[0], lambda fo: save_bands(drawn, fo, drawn_format), force=force)
     if as_json:
         print_json(_record(files, found))
     else:

@@ -14,6 +14,9 @@ from codec.pictures.depth import peak_of, rescale, to_eight_bits
 from codec.pictures.picture import Picture
 from codec.rate_distortion.metrics import METRICS, find_metrics
 
+DIFFERENCE_SCALE = 4
+"""Of a difference picture: levels that a difference of one level takes."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -49,11 +52,7 @@ def compare_pictures(
     where a library is missing.
     """
     metrics = find_metrics(wanted)
-    if (original.width, original.height) != (other.width, other.height):
-        raise UsageError(
-            f"the images have {original.width}×{original.height} and "
-            f"{other.width}×{other.height} pixels, expected equal sizes: scale or cut one first"
-        )
+    check_sizes(original, other)
     pictures = (original, other)
     depth = max(picture.bit_depth for picture in pictures)
     first, second = (_rgb(_at_depth(one.pixels, one.bit_depth, depth)) for one in pictures)
@@ -77,6 +76,27 @@ def compare_pictures(
         ssimulacra2=measured.get("ssimulacra2"),
         alpha_psnr_db=alpha_psnr_db,
     )
+
+
+def difference_picture(original: Picture, other: Picture) -> Picture:
+    """Where two pictures of one size differ: 128 + `DIFFERENCE_SCALE` · (other − original).
+
+    Colours as they are stored, rounded to 8 bits; gray as equal R, G and B. What does not fit 0 ..
+    255 is cut off, alpha is left out. Raises `UsageError` for pictures of different sizes.
+    """
+    check_sizes(original, other)
+    first, second = (_rgb(to_eight_bits(one.pixels, one.bit_depth)) for one in (original, other))
+    difference = (second.astype(np.int16) - first) * np.int16(DIFFERENCE_SCALE) + np.int16(128)
+    return Picture(np.clip(difference, 0, 255).astype(np.uint8))
+
+
+def check_sizes(original: Picture, other: Picture) -> None:
+    """Raise `UsageError` for pictures of different sizes."""
+    if (original.width, original.height) != (other.width, other.height):
+        raise UsageError(
+            f"the images have {original.width}×{original.height} and "
+            f"{other.width}×{other.height} pixels, expected equal sizes: scale or cut one first"
+        )
 
 
 def _at_depth(samples: SampleArray, depth: int, new_depth: int) -> SampleArray:

@@ -165,3 +165,44 @@ def test_exit_codes(folder: Path) -> None:
         assert result.stdout == ""
     result = run("a.png", "deep.png", "--reduce-depth")
     assert "notice: deep.png: mode I;16 was reduced to 8 bits" in result.stderr
+
+
+def test_a_picture_of_the_differences(folder: Path, photograph: Any) -> None:
+    changed = photograph.astype(int)
+    changed[:10] += 3
+    changed[10:20, :, 1] -= 5
+    changed[20:25] += 100
+    changed = np.clip(changed, 0, 255).astype(np.uint8)
+    Image.fromarray(changed).save("b.png")
+    run("a.png", "b.png", "--metrics", "psnr", "--difference", "d.png")
+    expected = np.clip(128 + 4 * (changed.astype(int) - photograph), 0, 255)
+    found = np.asarray(Image.open("d.png"))
+    np.testing.assert_array_equal(found, expected)
+    assert (found[30:] == 128).all()
+    # Gray with colour, and 16 bits with 8.
+    Image.fromarray(photograph).convert("L").save("gray.png")
+    run("gray.png", "gray.png", "--metrics", "psnr", "--difference", "gray.tif")
+    assert np.unique(np.asarray(Image.open("gray.tif"))).tolist() == [128]
+    gray = np.asarray(Image.open("gray.png")).astype(np.uint16)
+    Image.fromarray(257 * gray).save("deep.png")
+    run("gray.png", "deep.png", "--metrics", "psnr", "--difference", "deep.webp")
+    assert np.unique(np.asarray(Image.open("deep.webp"))).tolist() == [128]
+
+
+def test_what_a_picture_of_the_differences_does_not_replace(folder: Path) -> None:
+    for arguments, code, message in (
+        (["--difference", "a.png"], 6, "is an input"),
+        (["--difference", "a.png", "-f"], 6, "is an input"),
+        (["--difference", "./a.calo", "-f"], 2, "expected one of .png"),
+        (["--difference", "there.png"], 6, "exists: give another name, or -f"),
+        (["--difference", "d.txt"], 2, "expected one of .png"),
+        (["--difference", "-"], 2, "expected one of .png"),
+        (["--difference", "."], 2, "expected one of .png"),
+    ):
+        Path("there.png").write_text("mine")
+        before = Path("a.png").read_bytes()
+        assert message in run("a.png", "a.calo", *arguments, code=code).stderr
+        assert Path("a.png").read_bytes() == before
+        assert Path("there.png").read_text() == "mine"
+    run("a.png", "a.calo", "--difference", "there.png", "-f")
+    assert Image.open("there.png").size == (64, 48)
