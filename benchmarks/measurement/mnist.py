@@ -2,12 +2,13 @@
 
     python -m benchmarks.measurement mnist --model FILE --data MNIST --work FOLDER
 
-It is run once for each model and leaves its samples in the folder; the part `mnist-comparison`
-reads them all and writes the result file.
+It is run once for each model and leaves its samples in the folder, as NAME.npz; the parts
+`mnist-comparison` and `references` read them and write the result files.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from argparse import ArgumentParser, Namespace
@@ -34,12 +35,14 @@ ARRAYS = ("beta", "log_partition", "distortion", "ess_fraction", "acceptance", "
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, help="weights (.safetensors)")
+    parser.add_argument("--name", help="of the samples; default that of the weights")
     parser.add_argument("--data", type=Path, required=True, help="folder of MNIST's files")
     parser.add_argument("--work", type=Path, required=True, help="folder for the samples")
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--chains", type=int, default=20)
     parser.add_argument("--temperatures", type=int, default=1000)
     parser.add_argument("--simulations", type=int, default=10)
+    parser.add_argument("--no-certify", action="store_true", help="for the images alone")
     parser.add_argument("--reference", default="auto", choices=["auto", "local", "prior"])
     parser.add_argument("--bridge-steps", type=int, default=64)
     parser.add_argument("--modes", type=int, default=1)
@@ -54,6 +57,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> Iterator[Measured]:
     torch.set_num_threads(options.threads)
     model = load_generative(options.model)
+    name = options.name or options.model.stem
     images = evenly(read_images(options.data, part="test"), options.images)
     betas = np.geomspace(options.low_beta, options.high_beta, options.betas)
     begin = time.perf_counter()
@@ -69,16 +73,17 @@ def run(options: Namespace) -> Iterator[Measured]:
         chains=options.chains,
         seed=options.seed,
         simulations=options.simulations,
+        certify=not options.no_certify,
         precision=options.precision,
         progress=lambda done, total: print(
-            f"{options.model.stem}: block {done} of {total}, {time.perf_counter() - begin:.0f} s",
+            f"{name}: block {done} of {total}, {time.perf_counter() - begin:.0f} s",
             flush=True,
         ),
     )
-    assert samples.gap is not None
     write_samples(
-        options.work / f"{options.model.stem}.npz",
+        options.work / f"{name}.npz",
         samples,
+        images=[hashlib.sha256(image.tobytes()).hexdigest()[:16] for image in images],
         precision=options.precision,
         seconds=round(time.perf_counter() - begin),
         provenance=provenance(),

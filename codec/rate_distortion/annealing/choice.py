@@ -1,15 +1,16 @@
 """Which reference at which β: chosen from pilot data alone, and then measured afresh.
 
-    pilot images       L with either reference.  Both are upper bounds on average, so the lower is
-                       the tighter
+    pilot images       L with either reference, that of the prior as the scout finds it: a pass of
+                       the adaptive pilot over these few images.  Both are upper bounds on average,
+                       so the lower is the tighter
     pilot simulations  the gap of the bridges' certificate; where it is too wide, also that of the
                        annealing from the prior
 
 Nothing of the pilot enters the curve, so that no choice can bias it: the smaller of two noisy
 estimates would be too small.  Simulated images have the modes that the model likes; a mode that
-the local fits miss on real images need not be missed there.  So annealing from the prior always
-runs on some pilot images, with few temperatures, and where it comes out clearly lower than a local
-reference that is kept, the point is flagged.
+the local fits miss on real images need not be missed there.  So the scout always runs, and where
+it comes out clearly lower than a local reference that is kept, the point is flagged.  The annealing
+with all temperatures, planned on many images, is tried only where the bridges are in doubt.
 """
 
 from __future__ import annotations
@@ -25,13 +26,12 @@ from codec.rate_distortion.annealing.summary import LARGEST_GAP_NATS, pooled_gap
 from codec.rate_distortion.estimates import student_quantile_975
 
 CHECK_IMAGES = 8
-CHECK_SHARE, FEWEST_CHECKED = 4, 4
+CHECK_SHARE, FEWEST_CHECKED = 5, 4
 """At most one in so many of the images is checked, but not fewer than so many."""
 
-CHECK_TEMPERATURES = 250
-"""Of the annealing on the pilot images; where the bridges are in doubt it takes all."""
+TOLERANCE_NATS = LARGEST_GAP_NATS
+"""A curve that is certified may be so much too high."""
 
-TOLERANCE_NATS = 0.25
 MISSED_NATS = 7.0
 """An unbiased estimate of Z is e⁷ times too large less than once in a thousand times (Markov)."""
 
@@ -45,9 +45,11 @@ def check_images(count: int) -> int:
     return min(count, max(FEWEST_CHECKED, min(CHECK_IMAGES, count // CHECK_SHARE)))
 
 
-def pilot_simulations(points: int) -> int:
-    """How many images are simulated at each of so many β; neighbours are pooled."""
-    return 4 if points < 10 else 2
+def pilot_simulations(points: int) -> tuple[int, list[int]]:
+    """How many images are simulated, and at which of so many β; neighbours are pooled."""
+    if points < 20:
+        return 4 if points < 10 else 2, list(range(points))
+    return 1, sorted({*range(1, points, 2), points - 1})
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from codec.priors import LatentPrior
-from codec.rate_distortion.annealing.choice import CHECK_TEMPERATURES, check_images
+from codec.rate_distortion.annealing.choice import check_images, pilot_simulations
 from codec.rate_distortion.annealing.local_reference import (
     DRIFT_SAMPLES,
     DRIFTS,
@@ -24,7 +24,7 @@ PRODUCT = 0.5
 """Gradients that a product of the Jacobian and a vector costs: it goes forward only."""
 
 USUAL_STEPS = 16
-PILOT_TEMPERATURES, PILOT_STEPS, PILOT_IMAGES = 80, 15, 50
+PILOT_IMAGES = 50
 TIMED_CODES = 200
 
 
@@ -47,19 +47,18 @@ def estimated_cost(settings: Settings, images: int, dim: int) -> Cost:
     bridge = chains * 2 * min(USUAL_STEPS, settings.bridge_steps)
     rise = max(points, 20) * fit
     both_sides = settings.simulations * points if settings.certify else 0
-    pilot = min(PILOT_IMAGES, images) * chains * PILOT_TEMPERATURES * PILOT_STEPS
-    check = check_images(images)
-    choice = check * (rise + points * (polish + 2 * bridge))
-    choice += check * chains * min(CHECK_TEMPERATURES, temperatures) * leapfrogs
-    choice += 4 * points * (rise / 2 + polish + 2 * bridge)
+    pilot = chains * (60 + 4 * dim) * 3 * leapfrogs
+    whole, check = min(PILOT_IMAGES, images), check_images(images)
+    choice = check * (pilot + rise + points * (polish + 2 * bridge))
+    simulations, at = pilot_simulations(points)
+    choice += simulations * len(at) * (rise / 2 + polish + 2 * bridge)
     local = images * (rise + points * (polish + bridge))
     local += both_sides * (rise / 2 + polish + 2 * bridge)
     prior = images * chains * temperatures * leapfrogs
     prior += both_sides * chains * temperatures * leapfrogs
-    return Cost(
-        pilot + (choice if settings.reference == "auto" else 0) + local,
-        pilot + (choice if settings.reference == "auto" else 0) + prior,
-    )
+    if settings.reference == "prior":
+        choice = 0
+    return Cost(choice + local, choice + whole * pilot + prior)
 
 
 def seconds_per_gradient(decode: Decode, prior: LatentPrior, device: str) -> float:

@@ -1,7 +1,8 @@
 """The pilot round chooses the temperatures, the step sizes and the range of β.
 
-It measures nothing.  What it learns from some of the images is then fixed, and the measuring round
-uses other random numbers, so that no adaptation can bias Ẑ.
+What it learns from some of the images is then fixed, and the measuring round uses other random
+numbers, so that no adaptation can bias Ẑ.  Its own estimates of L, whose bias from adaptation is
+small, only say where local references are doubtful (`choice`).
 
 Temperatures are placed at equal increments of thermodynamic length, ∫ √(E_x Var_β[d]) dβ, on which
 the variance of the log weights depends (Gelman and Meng 1998; Grosse, Maddison and Salakhutdinov
@@ -36,13 +37,38 @@ LARGEST_STEPS = 2000
 
 @dataclass
 class PilotTrace:
-    """What the pilot saw at each of its own temperatures."""
+    """What the pilot saw at each of its own temperatures.
+
+    distortions   d of the chains of every image after the moves at a temperature, float64 (n, m)
+    """
 
     beta: list[float] = field(default_factory=list)
     variance: list[float] = field(default_factory=list)
     distortion: list[float] = field(default_factory=list)
     log_step: list[float] = field(default_factory=list)
     scale: list[Float64Array] = field(default_factory=list)
+    distortions: list[torch.Tensor] = field(default_factory=list)
+
+    def log_partition(self, betas: Sequence[float]) -> Float64Array:
+        """L of the images at rising β up to the last temperature, (n, B).
+
+        Chains at a temperature under β are weighted by exp(−(β − temperature) d), as the next
+        step of the pilot would do it.
+        """
+        columns, passed = [], 0
+        total = torch.zeros(len(self.distortions[0]), dtype=torch.float64)
+
+        def rise(beta: float) -> torch.Tensor:
+            seen = self.distortions[passed]
+            mean = torch.logsumexp(-(beta - self.beta[passed]) * seen, 1) - math.log(seen.shape[1])
+            return total - mean
+
+        for beta in betas:
+            while passed + 1 < len(self.beta) and self.beta[passed + 1] <= beta:
+                total = rise(self.beta[passed + 1])
+                passed += 1
+            columns.append(rise(beta))
+        return torch.stack(columns, 1).numpy()
 
     def length(self) -> Float64Array:
         """Thermodynamic length from β = 0 to each temperature, trapezoidal."""
@@ -215,6 +241,7 @@ def _record(
     trace.distortion.append(float(distortion.mean()))
     trace.log_step.append(math.log(step))
     trace.scale.append(scale.double().cpu().numpy())
+    trace.distortions.append(torch.nan_to_num(distortion, posinf=1e300).cpu())
 
 
 def _covariance(

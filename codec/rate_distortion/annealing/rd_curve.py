@@ -2,7 +2,7 @@
 for every point.
 
     images ──► pilot ──► plans, and a reference for each β
-               (some        │
+               (few         │
                images)      ├──► passes over images, block by block ──► L(β), D(β) per image
                             └──► bounds from both sides, simulated ──► gap at every β
                                                                     │
@@ -20,6 +20,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,6 @@ from codec.rate_distortion.annealing.bridge import BridgePlan
 from codec.rate_distortion.annealing.bridge_passes import LocalModel
 from codec.rate_distortion.annealing.bridge_pilot import plan_bridges
 from codec.rate_distortion.annealing.choice import (
-    CHECK_TEMPERATURES,
     check_images,
     choose,
     pilot_simulations,
@@ -67,7 +67,12 @@ from codec.rate_distortion.annealing.tempering import Decode
 from codec.rate_distortion.distortions import find_distortion
 from codec.rate_distortion.errors import MeasurementError
 from codec.rate_distortion.model_curve import RDCurve
-from codec.rate_distortion.tensor_checks import check_model, image_tensor, target_tensor
+from codec.rate_distortion.tensor_checks import (
+    check_model,
+    decoder_of_flat_codes,
+    image_tensor,
+    target_tensor,
+)
 from codec.system.missing_extra import extra_needed_by
 
 with extra_needed_by("codec.rate_distortion.annealing"):
@@ -90,9 +95,11 @@ def rd_curve(
 ) -> RDCurve:
     """Measure R_p(D) of a generative model on images.
 
-    decode    codes float32 (n, k) to reconstructions (n, …), differentiable; of a torch module a
-              copy is used, on the device and in evaluation mode
-    prior     `StandardNormal(k)`, `GaussianMixture`, or any object with dim, sample, log_prob
+    decode    codes float32 (n, k), or (n, *shape) with a prior of that shape, to reconstructions
+              (n, …), differentiable; of a torch module a copy is used, on the device and in
+              evaluation mode
+    prior     `StandardNormal(k)` or of a shape, `GaussianMixture`, or any object with dim, sample,
+              log_prob
     images    (n, …): floats in the decoder's units, or uint8, which is divided by 255
     settings, options   a `Settings`, or its fields by name; a field by name comes first
 
@@ -120,7 +127,7 @@ def rd_samples(
         # A copy: the caller's module keeps its device, its mode and its gradients.
         decode = copy.deepcopy(decode).to(settings.device).eval()
         decode = decode.requires_grad_(requires_grad=False)
-    run = _Run(decode, prior, images, settings)
+    run = _Run(decoder_of_flat_codes(decode, prior), prior, images, settings)
     run.choose_references()
     return run.samples()
 
@@ -144,38 +151,52 @@ class _Run:
         self.certifiable = can_simulate(distortion)
         dtype = torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
         self.model = LocalModel(decode, prior, distortion, (), settings.modes, dtype)
-        count = min(PILOT_IMAGES, len(x))
-        self.pilot_images = torch.linspace(0, len(x) - 1, count).round().long().to(device)
         self.gradients = self.jacobian_products = 0
-        trace = self._pilot()
+        self.no_local = self._why_no_local()
+        # Where references are local, only a few images need to be annealed from the prior.
+        trace = self._pilot(PILOT_IMAGES if self.no_local else check_images(len(x)))
         self.betas = tuple(settings.betas or automatic_betas(trace, settings.points))
         self._trace = trace
-        self.plan = self._annealing(settings.temperatures)
         above = [beta for beta in self.betas if beta > 0]
         ladder = fit_ladder(first_beta(trace), above)
         self.model = replace(self.model, ladder=tuple(ladder))
         self.bridges: tuple[BridgePlan, ...] = ()
         self.missed = np.zeros(len(self.betas))
-        self.no_local = self._why_no_local()
 
-    def _pilot(self) -> PilotTrace:
+    def _images(self, count: int) -> torch.Tensor:
+        """So many of the targets, or all, evenly spread."""
+        last = len(self.targets) - 1
+        chosen = torch.linspace(0, last, min(count, last + 1)).round().long()
+        return self.targets[chosen.to(self.targets.device)]
+
+    def _pilot(self, images: int, largest_beta: float | None = None) -> PilotTrace:
         settings = self.settings
-        target = self.model.target(self.targets[self.pilot_images], settings.chains)
+        if settings.betas is not None:
+            largest_beta = settings.betas[-1]
+        target = self.model.target(self._images(images), settings.chains)
         trace = run_pilot(
             target,
             chains=settings.chains,
             settings=self.moves,
             generator=generator_of((settings.seed, PILOT, 0), settings.device),
-            largest_beta=None if settings.betas is None else settings.betas[-1],
+            largest_beta=largest_beta,
         )
         self.gradients += target.gradients
         return trace
 
-    def _annealing(self, temperatures: int) -> AnnealingPlan:
+    @cached_property
+    def plan(self) -> AnnealingPlan:
+        """Of the annealing from the prior, from a pilot that saw many images."""
+        most = min(PILOT_IMAGES, len(self.targets))
+        if len(self._trace.distortions[0]) < most:
+            self._trace = self._pilot(most, self.betas[-1])
+        return self._annealing()
+
+    def _annealing(self) -> AnnealingPlan:
         return make_plan(
             self._trace,
             self.betas,
-            temperatures=temperatures,
+            temperatures=self.settings.temperatures,
             settings=self.moves,
             resample=self.settings.method == "smc",
             device=self.settings.device,
@@ -211,9 +232,8 @@ class _Run:
         if self.no_local or not above:
             return
         settings, seed, device = self.settings, self.settings.seed, self.settings.device
-        last = len(self.pilot_images) - 1
-        check = torch.linspace(0, last, check_images(len(self.targets))).round().long()
-        targets = self.targets[self.pilot_images[check.to(device)]]
+        targets = self._images(check_images(len(self.targets)))
+        of_prior = self._trace.log_partition([self.betas[index] for index in above])
         plans, of_local, work = plan_bridges(
             self.model,
             targets,
@@ -226,14 +246,12 @@ class _Run:
         )
         self.gradients += work.gradients
         self.jacobian_products += work.jacobian_products
-        few = self._annealing(min(CHECK_TEMPERATURES, settings.temperatures)).only(above)
-        tasks = [replace(self._task(few, (seed, PILOT, 1)), targets=targets)]
         forced = settings.reference == "local"
-        simulations = pilot_simulations(len(above))
+        bounds = []
+        simulations, at = pilot_simulations(len(above))
         if self.certifiable and not forced:
-            task = self._task(tuple(plans), (seed, LOCAL + PILOT, 1))
-            tasks.append(replace(task, simulations=simulations))
-        of_prior, *bounds = self._run(tasks)
+            task = self._task(tuple(plans[place] for place in at), (seed, LOCAL + PILOT, 1))
+            bounds = self._run([replace(task, simulations=simulations)])
 
         def rival(wanted: Sequence[int]) -> tuple[Float64Array, Float64Array]:
             plan = self.plan.only([above[index] for index in wanted])
@@ -247,8 +265,9 @@ class _Run:
 
         choice = choose(
             joined([of_local]),
-            joined([of_prior.log_partition_nats]),
-            _gap(bounds) if bounds else None,
+            of_prior,
+            # Each β has the gap of the next one at which images were simulated.
+            _gap(bounds)[:, np.searchsorted(at, range(len(above)))] if bounds else None,
             rival,
             forced=forced,
         )
@@ -264,8 +283,12 @@ class _Run:
         rest = [index for index in range(len(self.betas)) if index not in local]
         certify = settings.certify and self.certifiable
         ways: list[tuple[list[int], list[Task], list[Task]]] = []
+        temperatures = settings.temperatures
         if rest:
-            task = self._task(self.plan.only(rest), (seed, PILOT, 0))
+            above = any(self.betas[index] > 0 for index in rest)
+            plan = self.plan if above else self._annealing()
+            temperatures = plan.temperatures
+            task = self._task(plan.only(rest), (seed, PILOT, 0))
             per_block = images_per_block(device, chains)
             ways.append(
                 (
@@ -316,7 +339,7 @@ class _Run:
             distortion_name=self.model.distortion.name,
             convention=self.model.distortion.convention,
             chains=chains,
-            temperatures=self.plan.temperatures,
+            temperatures=temperatures,
             seed=seed,
             gradients=self.gradients,
             reference=tuple("local" if i in local else "prior" for i in range(len(self.betas))),

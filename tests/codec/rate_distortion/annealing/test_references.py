@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from bitstream.errors import UsageError
 from codec.priors import GaussianMixture, StandardNormal
 from codec.rate_distortion.annealing.choice import check_images, choose
 from codec.rate_distortion.annealing.cost import PRODUCT, estimated_cost
@@ -187,6 +188,19 @@ def test_moves_that_are_not_dense_keep_auto_at_the_prior() -> None:
     assert curve_of(Grid(), StandardNormal(2), reference="prior").reference == ("prior",)
 
 
+def test_codes_of_a_shape_need_no_flattening_by_hand() -> None:
+    model, weight = linear(4, 8)
+    images, betas = model.sample(4, 0.02, 1), [0.5, 50.0]
+    flat = rd_curve(lambda z: z @ weight, StandardNormal(4), images, betas=betas, **CHEAP)
+    shaped = rd_curve(
+        lambda z: z.reshape(-1, 4) @ weight if z.shape[1:] == (1, 2, 2) else torch.tensor(0.0),
+        StandardNormal((1, 2, 2)), images, betas=betas, **CHEAP,
+    )  # fmt: skip
+    assert shaped == flat
+    with pytest.raises(UsageError, match="at least 1"):
+        StandardNormal((4, 0, 7))
+
+
 def test_several_modes_do_not_bias() -> None:
     model, weight = linear(3, 8)
     images, betas = model.sample(6, 0.02, 1), [0.1, 1.0, 10.0, 100.0]
@@ -234,9 +248,9 @@ def asked(wanted: Sequence[int]) -> tuple[Array, Array]:
     ("local", "gap", "other", "expected"),
     [
         (SAME, 0.1, None, True),
-        (SAME + 0.2, 0.1, None, True),  # within the tolerance
-        (SAME + 0.4, 0.1, None, False),  # clearly higher
-        (SAME + 0.4 * NOISE, 0.1, None, True),  # not clearly
+        (SAME + 0.4, 0.1, None, True),  # within the tolerance
+        (SAME + 0.6, 0.1, None, False),  # clearly higher
+        (SAME + 0.6 + 1.5 * (NOISE - NOISE.mean()), 0.1, None, True),  # not clearly
         (SAME - 3, 9.0, 0.2, True),  # clearly lower, though not certified
         (SAME, 9.0, 0.2, False),
         (SAME, 9.0, 20.0, True),
@@ -254,13 +268,13 @@ def test_where_bridges_are_in_doubt_all_temperatures_count() -> None:
     # With few temperatures annealing was no better, with all of them it is.
     found = choose(SAME, SAME, np.full((4, 1), 9.0), lambda wanted: (SAME - 1, np.ones((4, 1))))
     assert found.local == (False,)
-    assert [check_images(n) for n in (1, 2, 6, 20, 1000)] == [1, 2, 4, 5, 8]
+    assert [check_images(n) for n in (1, 2, 6, 30, 1000)] == [1, 2, 4, 6, 8]
 
 
 def test_what_is_kept_against_the_evidence_is_flagged() -> None:
-    forced = choose(SAME + 0.4, SAME, None, asked, forced=True)
+    forced = choose(SAME + 0.6, SAME, None, asked, forced=True)
     assert forced.local == (True,)
-    assert forced.missed[0] == pytest.approx(0.4)
+    assert forced.missed[0] == pytest.approx(0.6)
     # One image that is 8 nats too high, among others that are much lower.
     one = SAME - 20
     one[3] = SAME[3] + 8

@@ -1,0 +1,130 @@
+"""Local references against annealing from the prior, on trained models of MNIST: how tight, how
+well certified, at what cost.
+
+    python -m benchmarks.measurement mnist --model M.safetensors --data MNIST --work W --images 22
+    python -m benchmarks.measurement mnist --model M.safetensors --data MNIST --work W --images 4 \\
+        --reference prior --no-certify --name M-prior
+    python -m benchmarks.measurement references --work W
+
+The first curve has its references chosen at each β; the second, on some of the same images, is the
+annealing that was all there was before.  Both are upper bounds on average, so the lower is the
+tighter.  The cost is that of the images: pilots and, for the first, the certificate are counted.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.harness.results import Measured, provenance
+from benchmarks.measurement.mnist import read_samples
+from bitstream.arrays import Float64Array
+from bitstream.errors import UsageError
+from codec.rate_distortion.annealing.cost import PRODUCT
+from codec.rate_distortion.annealing.summary import LARGEST_GAP_NATS, CurveSamples, summarize
+
+SCHEMA, RESULT = "calotype.rate_distortion_references/1", "rate_distortion_references.json"
+PRIOR = "-prior"
+DIGITS = 3
+
+
+def cost(samples: CurveSamples) -> int:
+    """Gradients for each image, products of Jacobians counted as parts of them."""
+    taken = samples.gradients + PRODUCT * samples.jacobian_products
+    return round(taken / len(samples.log_partition))
+
+
+def shared(images: list[str], others: list[str]) -> tuple[list[int], list[int]]:
+    """Where the images that both have stand in either list."""
+    both = [image for image in others if image in images]
+    return [images.index(image) for image in both], [others.index(image) for image in both]
+
+
+def described(samples: CurveSamples, said: dict[str, Any]) -> dict[str, Any]:
+    """What one curve found."""
+    curve = summarize(samples)
+    assert samples.gap is not None
+    gaps = np.array(curve.bdmc_gap_nats)
+    return {
+        "images": curve.images,
+        "chains": curve.chains,
+        "temperatures": curve.temperatures,
+        "simulations": len(samples.gap),
+        "precision": said["precision"],
+        "seconds": said["seconds"],
+        "provenance": said["provenance"],
+        "beta": [round(beta, 4) for beta in curve.beta],
+        "reference": list(curve.reference),
+        "distortion": _rounded(curve.distortion),
+        "rate_nats": _rounded(curve.rate_nats),
+        "rate_low_nats": _rounded(curve.rate_low_nats),
+        "rate_high_nats": _rounded(curve.rate_high_nats),
+        "log_partition_nats": _rounded(curve.log_partition_nats),
+        "gap_nats": _rounded(samples.gap.mean(0)),
+        "gap_pooled_nats": _rounded(gaps),
+        "gap_worst_simulation_nats": _rounded(samples.gap.max(0)),
+        "ess_fraction": _rounded(curve.ess_fraction),
+        "acceptance": _rounded(curve.acceptance),
+        "points_within_gap": int((samples.gap.mean(0) <= LARGEST_GAP_NATS).sum()),
+        "certified": list(curve.certified),
+        "failures": [list(reasons) for reasons in curve.failures],
+        "gradients": curve.gradients,
+        "jacobian_products": curve.jacobian_products,
+        "gradients_and_products_per_image": cost(samples),
+    }
+
+
+def beside_prior(
+    samples: CurveSamples, said: dict[str, Any], prior: CurveSamples, prior_said: dict[str, Any]
+) -> dict[str, Any]:
+    """L of the images that both have, from the prior and from the chosen references.
+
+    Raises `UsageError` where the two share no image or no β.
+    """
+    own, others = shared(said["images"], prior_said["images"])
+    if not own or not np.allclose(samples.beta, prior.beta):
+        raise UsageError("the two curves have no image in common, or other values of beta")
+    higher: Float64Array = prior.log_partition[others] - samples.log_partition[own]
+    error = higher.std(0, ddof=1) / np.sqrt(len(own)) if len(own) > 1 else np.full(len(own), np.nan)
+    return {
+        "images": len(own),
+        "temperatures": prior.temperatures,
+        "seconds": prior_said["seconds"],
+        "provenance": prior_said["provenance"],
+        "log_partition_nats": _rounded(samples.log_partition[own].mean(0)),
+        "prior_log_partition_nats": _rounded(prior.log_partition[others].mean(0)),
+        "prior_higher_nats": _rounded(higher.mean(0)),
+        "standard_error_nats": _rounded(error),
+        "prior_gradients_per_image": cost(prior),
+    }
+
+
+def _rounded(values: Any) -> list[float]:
+    return [round(float(value), DIGITS) for value in values]
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--work", type=Path, required=True, help="folder of the part mnist")
+
+
+def run(options: Namespace) -> Iterator[Measured]:
+    found = {path.stem: read_samples(path) for path in sorted(options.work.glob("*.npz"))}
+    names = [name for name in found if not name.endswith(PRIOR)]
+    if not names:
+        raise UsageError(f"{options.work}: has no samples (*.npz); run the part mnist first")
+    models, lines = {}, []
+    for name in names:
+        samples, said = found[name]
+        models[name] = described(samples, said)
+        points = len(samples.beta)
+        lines.append(f"{name}: {models[name]['points_within_gap']} of {points} gaps in reach")
+        if name + PRIOR in found:
+            beside = beside_prior(samples, said, *found[name + PRIOR])
+            models[name]["beside_prior"] = beside
+            most = max(beside["prior_higher_nats"])
+            lines.append(f"{name}: annealing from the prior is up to {most:.2f} nats higher")
+    yield Measured({"provenance": provenance(), "models": models}, lines)
