@@ -6,6 +6,7 @@ Two are built in; any object with `dim`, `sample` and `log_prob` is a prior as w
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from bitstream.errors import UsageError
@@ -29,12 +30,19 @@ class LatentPrior(Protocol):
 
 
 class StandardNormal:
-    """N(0, I) in `dim` dimensions."""
+    """N(0, I) in `dim` dimensions.
 
-    def __init__(self, dim: int) -> None:
-        if dim < 1:
-            raise UsageError(f"a prior of {dim} dimensions: expected at least 1")
-        self.dim = dim
+    shape  dimensions k of a code, or the shape that the decoder takes it in, such as (4, 7, 7)
+
+    Samples and densities are of flat codes in either case; what takes a decoder and a prior gives
+    the decoder its codes in the shape.  Raises `UsageError` unless all numbers are at least 1.
+    """
+
+    def __init__(self, shape: int | Sequence[int]) -> None:
+        self.shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        if not self.shape or min(self.shape) < 1:
+            raise UsageError(f"a prior of {shape} dimensions: expected at least 1")
+        self.dim = math.prod(self.shape)
 
     def sample(self, count: int, generator: torch.Generator | None = None) -> torch.Tensor:
         """Draw `count` codes, float32 (count, dim)."""
@@ -46,7 +54,7 @@ class StandardNormal:
         return -0.5 * z.square().sum(-1) - 0.5 * self.dim * math.log(2 * math.pi)
 
     def __repr__(self) -> str:
-        return f"StandardNormal({self.dim})"
+        return f"StandardNormal({self.dim if len(self.shape) == 1 else self.shape})"
 
 
 class GaussianMixture:

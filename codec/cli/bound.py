@@ -64,7 +64,9 @@ def bound(
     ],
     data: Annotated[
         Path,
-        typer.Option(help="IDX or .npz file, a folder with MNIST's files, or one of pictures."),
+        typer.Option(
+            help="An IDX, .npy or .npz file, a folder with MNIST's files, or one of pictures."
+        ),
     ],
     part: Annotated[str, typer.Option(help="test or train, where the data has both.")] = "test",
     images: Annotated[
@@ -123,8 +125,12 @@ def bound(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")] = Settings.seed,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     prior_dim: Annotated[
-        int | None,
-        typer.Option(min=1, help="Code dimensions, where the model brings no prior: N(0, I)."),
+        str | None,
+        typer.Option(
+            metavar="K|CxHxW",
+            help="Dimensions of a code, or its shape such as 4x7x7, where the model brings no "
+            "prior: N(0, I).",
+        ),
     ] = None,
     no_certify: Annotated[
         bool,
@@ -163,6 +169,7 @@ def bound(
 
     early = [] if plot_available() else [f"no .svg and .png: {plot_missing()}"]
     values = None if betas is None else parse_betas(betas)
+    code = None if prior_dim is None else parse_code_shape(prior_dim)
     drawings = [output / "bound.svg", output / "bound.png"] if plot_available() else []
     drawings.append(output / "bound.html")
     written = [output / "bound.json", output / "bound.csv", *drawings]
@@ -173,7 +180,7 @@ def bound(
         print_notice(notice)
     defaults = QUICK if quick else FULL
     adapter, chosen, x, selection, notices = _prepare(
-        model, data, part, images or defaults.images, distortion, device, prior_dim
+        model, data, part, images or defaults.images, distortion, device, code
     )
     blocks = output / BLOCKS
     if not resume:
@@ -275,6 +282,20 @@ def parse_betas(text: str) -> tuple[float, ...]:
     return (*(low * math.exp(ratio * index) for index in range(count - 1)), high)
 
 
+def parse_code_shape(text: str) -> tuple[int, ...]:
+    """Read "10" or "4x7x7"; raises `UsageError` for anything else."""
+    try:
+        shape = tuple(int(part) for part in text.lower().replace("×", "x").split("x"))
+    except ValueError:
+        shape = ()
+    if not shape or min(shape) < 1:
+        raise UsageError(
+            f"prior-dim {text!r}: expected the dimensions of a code, such as 10, or its shape, "
+            "such as 4x7x7"
+        )
+    return shape
+
+
 def _prepare(
     model: str,
     data: Path,
@@ -282,7 +303,7 @@ def _prepare(
     count: int,
     distortion: str,
     device: str,
-    prior_dim: int | None,
+    prior_dim: tuple[int, ...] | None,
 ) -> tuple[DecoderAdapter, Distortion, torch.Tensor, str, list[str]]:
     """Load everything and try it out, so that nothing fails after an hour."""
     import torch
@@ -324,10 +345,10 @@ def read_data(
     import numpy as np
     import torch
 
-    from codec.datasets.arrays import read_images
+    from codec.datasets.arrays import read_samples
 
     wanted = (shape[0], shape[1], shape[2]) if shape is not None and len(shape) == 3 else None
-    found = read_images(path, shape=wanted, part=part)
+    found = read_samples(path, shape=wanted, part=part)
     if shape is not None and math.prod(found.shape[1:]) != math.prod(shape):
         raise InputError(
             f"{path}: its images have the shape {found.shape[1:]} (channels, height, width), "
@@ -336,7 +357,9 @@ def read_data(
     if len(found) < 2:
         raise UsageError(f"{path}: one image; an interval over images needs at least 2")
     chosen = np.linspace(0, len(found) - 1, min(count, len(found))).round().astype(int)
-    x = torch.from_numpy(found[chosen]).float() / 255
+    x = torch.from_numpy(found[chosen].astype(np.float32))
+    if found.dtype == np.uint8:
+        x /= 255
     return x.reshape(len(x), *(shape or x.shape[1:])), len(found)
 
 
@@ -414,7 +437,10 @@ def _print_table(result: ModelResult, written: list[Path]) -> None:
         title=f"{result.model} on {result.data_set} ({result.selection}): R_p(D)",
         caption=f"{curve.distortion_name} ({curve.convention})",
     )
-    for heading in ("distortion", "bits per image", "95 % interval", "gap in nats", "certified"):
+    for heading in (
+        "distortion", "bits per image", "95 % interval", "nats per image", "gap in nats",
+        "certified",
+    ):  # fmt: skip
         table.add_column(heading, justify="right")
     count = len(curve.beta)
     rows = min(count, TABLE_ROWS)
@@ -429,6 +455,7 @@ def _print_table(result: ModelResult, written: list[Path]) -> None:
             f"{curve.distortion[index]:.4g}",
             f"{curve.rate_bits[index]:.2f}",
             f"{low:.2f}–{high:.2f}" if math.isfinite(low + high) else "—",
+            f"{curve.rate_nats[index]:.2f}",
             f"{gap:.2f}" if math.isfinite(gap) else "—",
             "yes" if curve.certified[index] else "no",
         )

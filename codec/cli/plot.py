@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,6 +11,7 @@ from bitstream.errors import UsageError
 from codec.system.write_file import refuse_existing
 
 DEFAULT_RATE_RANGE = "0,2"
+DEFAULT_SIZE = "8.4x5.4"
 
 
 def plot(
@@ -45,6 +46,28 @@ def plot(
         typer.Option(help="What to draw, for codecs: psnr, ssimulacra2 or ms-ssim."),
     ] = None,
     title: Annotated[str, typer.Option(help="Title above the plot.")] = "",
+    size: Annotated[
+        str, typer.Option(metavar="WIDTHxHEIGHT", help="Size of the picture in inches.")
+    ] = DEFAULT_SIZE,
+    unit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="bits|nats|bpp",
+            help="Unit of rates, for generative models: bits (default) or nats per image, or bits "
+            "per pixel.",
+        ),
+    ] = None,
+    log_x: Annotated[
+        bool | None,
+        typer.Option(
+            "--log-x/--linear-x",
+            help="Axis of distortions, for generative models; chosen by their range by default.",
+        ),
+    ] = None,
+    log_y: Annotated[
+        bool | None,
+        typer.Option("--log-y/--linear-y", help="Axis of rates, for generative models [linear]."),
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", "-f", help="Replace an existing picture.")
     ] = False,
@@ -59,6 +82,7 @@ def plot(
     if anchor and anchors is None:
         raise UsageError("--anchor chooses from a file of published curves: give --anchors FILE")
     refuse_existing(output, force=force)
+    size_inches = parse_size(size)
     of_models = [path for path in results if _is_of_model(path)]
     if len(of_models) == len(results):
         codec_options = {
@@ -68,7 +92,10 @@ def plot(
         for option, value in codec_options.items():
             if value is not None:
                 raise UsageError(f"{option} is for curves of codecs, not of generative models")
-        count = _plot_models(results, output, title)
+        count = _plot_models(
+            results, output, title=title, unit=unit or "bits", log_x=log_x, log_y=bool(log_y),
+            size_inches=size_inches,
+        )  # fmt: skip
     elif of_models:
         others = ", ".join(str(path) for path in results if path not in of_models)
         raise UsageError(
@@ -76,26 +103,42 @@ def plot(
             "(bits per pixel): draw them separately"
         )
     else:
+        model_options = {"--unit": unit, "--log-x": log_x, "--log-y": log_y}
+        for option, given in model_options.items():
+            if given is not None:
+                raise UsageError(f"{option} is for curves of generative models, not of codecs")
         count = _plot_codecs(
             results, output, anchors, anchor, codecs, rate_range or DEFAULT_RATE_RANGE,
-            metric or "psnr", title,
+            metric or "psnr", title, size_inches,
         )  # fmt: skip
     typer.echo(f"{output}: {count} curve{'s' if count > 1 else ''}")
 
 
+def parse_size(text: str) -> tuple[float, float]:
+    """Read "8x5" as inches; raises `UsageError` unless both are in 2..40."""
+    try:
+        width, height = (float(part) for part in text.lower().replace("×", "x").split("x"))
+    except ValueError:
+        width, height = 0.0, 0.0
+    if not (2 <= width <= 40 and 2 <= height <= 40):
+        raise UsageError(f"size {text!r}: expected WIDTHxHEIGHT in inches, 2 to 40, such as 8x5")
+    return width, height
+
+
 def _is_of_model(path: Path) -> bool:
     from codec.rate_distortion.files.result_file import read_json
-    from codec.rate_distortion.ladder.model_file import MODEL_SCHEMAS
+    from codec.rate_distortion.ladder.model_file import is_model_result
 
-    return read_json(path).get("schema") in MODEL_SCHEMAS
+    return is_model_result(read_json(path))
 
 
-def _plot_models(results: list[Path], output: Path, title: str) -> int:
-    from codec.rate_distortion.ladder.model_file import read_model_result
+def _plot_models(results: list[Path], output: Path, **options: Any) -> int:
+    from codec.rate_distortion.ladder.model_file import read_model_results
     from codec.rate_distortion.report.figure import draw_picture
     from codec.rate_distortion.report.lines import picture_of_results
 
-    picture = picture_of_results([read_model_result(path) for path in results], title=title)
+    found = [result for path in results for result in read_model_results(path)]
+    picture = picture_of_results(found, **options)
     draw_picture(picture, output)
     return len(picture.lines)
 
@@ -109,6 +152,7 @@ def _plot_codecs(
     rate_range: str,
     metric: str,
     title: str,
+    size_inches: tuple[float, float],
 ) -> int:
     from codec.cli.rate_distortion import parse_rate_range
     from codec.rate_distortion import read_result
@@ -137,6 +181,7 @@ def _plot_codecs(
         anchors=published,
         title=title,
         rate_range_bpp=parse_rate_range(rate_range),
+        size_inches=size_inches,
     )
     draw_picture(picture, output)
     return len(curves) + len(published)

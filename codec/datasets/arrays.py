@@ -1,7 +1,9 @@
-"""Data sets of small images of one size: IDX files, MNIST's folder, `.npz` files, pictures.
+"""Data sets of small images of one size: IDX files, MNIST's folder, `.npy` and `.npz` files,
+pictures.
 
-Nothing is converted silently: another type than uint8, another size, colour where grey was asked
-for are errors.  Importing this module loads NumPy and Pillow only.
+Nothing is converted silently: another type than uint8 (or floats in 0..1, where they are welcome),
+another size, colour where grey was asked for are errors.  Importing this module loads NumPy and
+Pillow only.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import IO, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from bitstream.arrays import SampleArray
 from bitstream.errors import InputError, UsageError
 from codec.datasets.pictures import find_images
 
@@ -48,14 +51,29 @@ def read_images(
     """Read a data set: uint8 (n, C, H, W), 0 is black.
 
     path   an IDX file (gzipped or not); a folder with MNIST's files under their usual names; an
-           `.npz` file with an array `images`, `x_train` or `x_test` (n, H, W), (n, C, H, W) or
-           (n, H, W, C); a folder or `.tar` of pictures, perhaps in `train/` and `test/`
+           `.npy` file, or an `.npz` file with an array `images`, `x_train` or `x_test` or with no
+           other array, (n, H, W), (n, C, H, W) or (n, H, W, C); a folder or `.tar` of pictures,
+           perhaps in `train/` and `test/`
     shape  (C, H, W) that the images must have; None takes what is there
     part   "train" or "test", where `path` holds both
 
     Raises `InputError` for what cannot be read or has another shape, `UsageError` for an
     unknown part.
     """
+    return _read(path, shape, part, floats=False)
+
+
+def read_samples(
+    path: Path, *, shape: tuple[int, int, int] | None = None, part: str = "test"
+) -> SampleArray:
+    """As `read_images`, where arrays of floats in 0..1 are taken as they are: 0 is black."""
+    return _read(path, shape, part, floats=True)
+
+
+def _read(
+    path: Path, shape: tuple[int, int, int] | None, part: str, *, floats: bool
+) -> SampleArray:
+    images: SampleArray
     if part not in PARTS:
         raise UsageError(f"part {part!r} is unknown; expected 'train' or 'test'")
     path = Path(path)
@@ -63,9 +81,11 @@ def read_images(
         file = _mnist_file(path, part)
         images = _idx_images(file) if file is not None else _read_pictures(path, shape, part)
     elif not path.exists():
-        raise InputError(f"{path}: does not exist; give an IDX or .npz file, or a folder of images")
-    elif path.suffix.lower() == ".npz":
-        images = _read_npz(path, shape, part)
+        raise InputError(
+            f"{path}: does not exist; give an IDX, .npy or .npz file, or a folder of images"
+        )
+    elif path.suffix.lower() in (".npz", ".npy"):
+        images = _read_arrays(path, shape, part, floats=floats)
     elif _looks_like_idx(path):
         images = _idx_images(path)
     else:
@@ -162,44 +182,66 @@ def _checked_size(shape: tuple[int, ...], path: Path) -> int:
     return size
 
 
-def _read_npz(path: Path, shape: tuple[int, int, int] | None, part: str) -> Images:
-    names = ("images", f"x_{part}", f"{part}_images")
+def _read_arrays(
+    path: Path, shape: tuple[int, int, int] | None, part: str, *, floats: bool
+) -> SampleArray:
     try:
-        with zipfile.ZipFile(path) as archive:
-            found = set(archive.namelist())
-            name = next((n for n in names if f"{n}.npy" in found), None)
-            if name is None:
-                raise InputError(
-                    f"{path}: holds {', '.join(sorted(found)[:8]) or 'no arrays'}; expected an "
-                    f"array named {' or '.join(names)}"
-                )
-            with archive.open(f"{name}.npy") as file:
-                _check_npy(file, path, name)
-            with archive.open(f"{name}.npy") as file:
+        if path.suffix.lower() == ".npy":
+            with path.open("rb") as file:
+                _check_npy(file, path, path.stem, floats=floats)
+                file.seek(0)
                 array = np.load(file, allow_pickle=False)
+        else:
+            with zipfile.ZipFile(path) as archive:
+                name = _array_name(path, archive.namelist(), part)
+                with archive.open(name) as member:
+                    _check_npy(member, path, name.removesuffix(".npy"), floats=floats)
+                with archive.open(name) as member:
+                    array = np.load(member, allow_pickle=False)
     except _UNREADABLE_ZIP as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
+    if array.dtype != np.uint8 and array.size:
+        low, high = float(array.min()), float(array.max())  # NaN if any value is
+        if not (low >= 0 and high <= 1):
+            raise InputError(
+                f"{path}: floats from {low:g} to {high:g}; expected values in 0..1, 0 is black"
+            )
     if array.ndim == 3:
-        return cast("Images", array[:, None])
+        return cast("SampleArray", array[:, None])
     wanted = (1, 3) if shape is None else (shape[0],)
     if array.shape[3] in wanted and array.shape[1] not in wanted:
         array = np.ascontiguousarray(np.moveaxis(array, 3, 1))
-    return cast("Images", array)
+    return cast("SampleArray", array)
 
 
-def _check_npy(file: IO[bytes], path: Path, name: str) -> None:
+def _array_name(path: Path, members: list[str], part: str) -> str:
+    """The member of an archive that holds the images: one of the usual names, or the only one."""
+    names = ("images", f"x_{part}", f"{part}_images")
+    arrays = sorted({member for member in members if member.endswith(".npy")})
+    usual = [f"{name}.npy" for name in names if f"{name}.npy" in arrays]
+    if not usual and len(arrays) != 1:
+        held = ", ".join(array.removesuffix(".npy") for array in arrays[:8]) or "no arrays"
+        raise InputError(
+            f"{path}: holds {held}; expected an array named {' or '.join(names)}, or one array"
+        )
+    return (usual or arrays)[0]
+
+
+def _check_npy(file: IO[bytes], path: Path, name: str, *, floats: bool) -> None:
     npy: Any = np.lib.format  # its functions have no types
     version = npy.read_magic(file)
     if version not in ((1, 0), (2, 0)):
         raise ValueError(f"array {name} has the unknown version {version}")
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, _, dtype = read(file)
-    if dtype != np.uint8 or len(shape) not in (3, 4):
+    fits = dtype == np.uint8 or (floats and dtype.kind == "f")
+    if not fits or len(shape) not in (3, 4):
         raise InputError(
             f"{path}: array {name} has the type {dtype} and the shape {shape}; expected uint8 "
+            f"{'or floats in 0..1 ' if floats else ''}"
             "(n, height, width), (n, channels, height, width) or (n, height, width, channels)"
         )
-    _checked_size(shape, path)
+    _checked_size((*shape, dtype.itemsize), path)
 
 
 def _read_pictures(path: Path, shape: tuple[int, int, int] | None, part: str) -> Images:

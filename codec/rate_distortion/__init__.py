@@ -126,6 +126,13 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 
+_ERRORS = "MeasurementError MissingExtraError OverlapError ResultFileError"
+
+
+def __dir__() -> list[str]:
+    return sorted([*_HOME_OF, *_ERRORS.split()])
+
+
 def __getattr__(name: str) -> object:
     home = _HOME_OF.get(name)
     if home is None:

@@ -136,12 +136,18 @@ class RDCurve:
             return cls(**values)
 
     def to_csv(self) -> str:
-        """CSV text with a header line, one row for each β; what was not measured is empty."""
+        """CSV text with a header line, one row for each β; what was not measured is empty.
+
+        Rates are there in nats and in bits.
+        """
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow((*ROW_FIELDS, "reference", "failures"))
+        in_bits = [name for name in ROW_FIELDS if name.startswith("rate_")]
+        bits = [name.replace("_nats", "_bits") for name in in_bits]
+        writer.writerow((*ROW_FIELDS, *bits, "reference", "failures"))
         for index in range(len(self.beta)):
             row = [_cell(getattr(self, name)[index]) for name in ROW_FIELDS]
+            row += [_cell(getattr(self, name)[index] / NATS_PER_BIT) for name in in_bits]
             writer.writerow([*row, self.reference[index], "; ".join(self.failures[index])])
         return text.getvalue()
 

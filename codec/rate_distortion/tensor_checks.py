@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from bitstream.errors import InputError, UsageError
-from codec.priors import LatentPrior
+from codec.priors import LatentPrior, StandardNormal
 from codec.rate_distortion.array_checks import finite_array, whole_number
 from codec.rate_distortion.distortions import Distortion
 from codec.rate_distortion.errors import MeasurementError
@@ -24,6 +24,25 @@ Decode = Callable[[torch.Tensor], torch.Tensor]
 """Codes (m, k) to images (m, …), differentiable; a torch module or a function."""
 
 PREPARED_AT_A_TIME = 256
+
+
+class ShapedDecoder(nn.Module):
+    """A decoder of codes (m, *shape) as one of codes (m, k)."""
+
+    def __init__(self, decode: Decode, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.decode, self.shape = decode, shape
+
+    def forward(self, codes: torch.Tensor) -> torch.Tensor:
+        """Codes (m, k) to images (m, …)."""
+        return self.decode(codes.reshape(len(codes), *self.shape))
+
+
+def decoder_of_flat_codes(decode: Decode, prior: LatentPrior) -> Decode:
+    """The decoder itself, or, where the prior says in which shape it takes codes, around it."""
+    shape = prior.shape if isinstance(prior, StandardNormal) else ()
+    return ShapedDecoder(decode, shape) if len(shape) > 1 else decode
+
 
 SampleSource = Callable[[int, int], Any]
 """(count, seed) to fresh independent samples (count, d), as the sources' method `sample`."""

@@ -31,6 +31,7 @@ from codec.rate_distortion.estimates import BoundPoint, PlainResult, bound_point
 from codec.rate_distortion.tensor_checks import (
     Decode,
     check_decoder,
+    decoder_of_flat_codes,
     evaluation_mode,
     image_tensor,
     row_blocks,
@@ -133,8 +134,9 @@ def amortized_bound(
 ) -> AmortizedCurve:
     """Train an encoder for each β and measure its rate and distortion on the test images.
 
-    decode         codes (m, k) to images (m, …), differentiable in the codes; it is not changed,
-                   and a module runs in evaluation mode
+    decode         codes (m, k) to images (m, …), or (m, *shape) with a prior of that shape;
+                   differentiable in the codes; it is not changed, and a module runs in
+                   evaluation mode
     prior          p(z), with log_prob differentiable
     train_images, test_images   (n, …), any real dtype, finite; used as float32
     betas          at least 0 and rising, in inverse units of the distortion
@@ -161,6 +163,7 @@ def amortized_bound(
         )
     generator = seeded_generator(seed, device)
     encoder = GaussianEncoder(train, prior.dim, tuple(hidden), seed).to(device)
+    decode = decoder_of_flat_codes(decode, prior)
     sweep = _Sweep(decode, prior, distortion, encoder, generator)
     points = []
     with evaluation_mode(decode):

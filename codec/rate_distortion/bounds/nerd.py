@@ -37,6 +37,7 @@ from codec.rate_distortion.estimates import BoundPoint, PlainResult, bound_point
 from codec.rate_distortion.tensor_checks import (
     Decode,
     check_decoder,
+    decoder_of_flat_codes,
     evaluation_mode,
     image_tensor,
     row_blocks,
@@ -130,7 +131,8 @@ def nerd_bound(
 ) -> NerdCurve:
     """The plug-in bound of a decoder and a prior on the images, with its ceiling log M.
 
-    decode    codes (m, k) to images (m, …); a module runs in evaluation mode
+    decode    codes (m, k) to images (m, …), or (m, *shape) with a prior of that shape; a module
+              runs in evaluation mode
     images    (n, …), any real dtype, finite; used as float32
     betas     at least 0 and rising, in inverse units of the distortion
     samples   M, codes drawn from the prior; they are decoded once for all β, in blocks
@@ -144,6 +146,7 @@ def nerd_bound(
     device = torch.device(device)
     data = image_tensor("images", images, device)
     generator = seeded_generator(seed, device)
+    decode = decoder_of_flat_codes(decode, prior)
     sums = _WeightedSums(torch.tensor(multipliers, dtype=torch.float64, device=device), len(data))
     columns = max(1, min(samples, BLOCK_VALUES // max(1, data[0].numel()), 4096))
     rows = max(1, BLOCK_VALUES // (columns * len(multipliers)))
@@ -203,17 +206,18 @@ def train_generator(
     for name, value in (("samples", samples), ("batch", batch), ("steps", steps)):
         whole_number(name, value, at_least=1)
     trained = copy.deepcopy(generator)
+    decode = decoder_of_flat_codes(trained, prior)
     device = next(trained.parameters()).device
     data = image_tensor("images", images, device)
     random = seeded_generator(seed, device)
-    check_decoder(trained, prior.sample(2, random), data)
+    check_decoder(decode, prior.sample(2, random), data)
     targets = target_tensor(distortion, data)
     optimizer = torch.optim.Adam(trained.parameters(), lr=learning_rate, betas=(0.5, 0.999))
     for step in range(steps):
         cosine = 0.5 * (1 + math.cos(math.pi * step / steps))
         optimizer.param_groups[0]["lr"] = learning_rate * (0.01 + 0.99 * cosine)
         chosen = torch.randint(len(data), (batch,), generator=random, device=device)
-        made = trained(prior.sample(samples, random).to(data))
+        made = decode(prior.sample(samples, random).to(data))
         errors = pairwise_distortions(distortion, targets[chosen], made)
         loss = -torch.logsumexp(-beta * errors, dim=1).mean()
         if not bool(torch.isfinite(loss)):

@@ -72,6 +72,7 @@ class Ladder:
     model, data_set   names for the title
     images            number of images that every rung was measured on
     rungs             in any order
+    image_shape       of one image, height and width last; empty where that is not known
 
     Raises `UsageError` for no rungs, rungs of two conventions, or two of one name.
     """
@@ -80,6 +81,7 @@ class Ladder:
     data_set: str
     images: int
     rungs: tuple[Rung, ...]
+    image_shape: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.rungs:
@@ -139,6 +141,7 @@ class Ladder:
             "model": self.model,
             "data_set": self.data_set,
             "images": self.images,
+            **({"image_shape": list(self.image_shape)} if self.image_shape else {}),
             "distortion_name": self.distortion_name,
             "convention": self.convention,
             "rate_unit": RATE_UNIT,
@@ -157,5 +160,9 @@ class Ladder:
             conventions = (str(content["distortion_name"]), str(content["convention"]))
             rungs = tuple(rung_from_json(rung, *conventions) for rung in content["rungs"])
             return cls(
-                str(content["model"]), str(content["data_set"]), int(content["images"]), rungs
+                str(content["model"]),
+                str(content["data_set"]),
+                int(content["images"]),
+                rungs,
+                tuple(int(size) for size in content.get("image_shape", ())),
             )

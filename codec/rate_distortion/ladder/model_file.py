@@ -1,6 +1,8 @@
 """Result files of generative models: curves, ladders and gap tables, each of a checked schema.
 
 write_model_result(path, result)   and   read_model_result(path)   are inverse
+
+A file may also hold several curves, as those of the benchmarks do, in a list `curves`.
 """
 
 from __future__ import annotations
@@ -91,9 +93,31 @@ def write_model_result(path: Path, result: AnyModelResult) -> None:
     write_text(path, format_json(content) + "\n")
 
 
+def is_model_result(content: Mapping[str, Any]) -> bool:
+    """Whether a file with this content is for `read_model_results`."""
+    return bool(_results_in(content))
+
+
+def read_model_results(path: Path) -> list[AnyModelResult]:
+    """Read the one result of a file, or all its curves; raises `ResultFileError`."""
+    content = read_json(path)
+    return [_read(path, one) for one in _results_in(content) or [content]]
+
+
 def read_model_result(path: Path) -> AnyModelResult:
     """Read a result file of any of `MODEL_SCHEMAS`; raises `ResultFileError`."""
-    content = read_json(path)
+    return _read(path, read_json(path))
+
+
+def _results_in(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    if content.get("schema") in MODEL_SCHEMAS:
+        return [content]
+    curves = content.get("curves")
+    listed = curves if isinstance(curves, list) else []
+    return [one for one in listed if isinstance(one, dict) and one.get("schema") in MODEL_SCHEMAS]
+
+
+def _read(path: Path, content: Mapping[str, Any]) -> AnyModelResult:
     readers: dict[str, type[AnyModelResult]] = {
         CURVE_SCHEMA: ModelResult,
         LADDER_SCHEMA: Ladder,

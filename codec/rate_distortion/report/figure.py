@@ -3,9 +3,9 @@
     picture_of_curves, picture_of_results ──► Picture ──► draw_picture(picture, path)
 
 Each line carries its name in its own colour, so that nobody has to match a legend; colours are
-those of Okabe and Ito (2008), told apart by colour-blind readers, and markers differ as well.
-Lines of models have their names at the left and the rate axis at the right: they part at low
-distortion and meet at rate zero.  Bands are 95 % intervals.  Points that failed a gate are hollow,
+those of Okabe and Ito (2008), told apart by colour-blind readers, and markers differ as well; where
+the colours begin again, lines are dashed.  Lines of models have their names inside, where they part
+at low distortion.  Bands are 95 % intervals.  Points that failed a gate are hollow,
 and the line is dotted where it joins them.  Published curves and ceilings are dashed.
 """
 
@@ -30,8 +30,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 GREY = "#777777"
 SUFFIXES = (".svg", ".png", ".pdf", ".html")
 FONT_POINTS = 11
-AXES_POINTS = (450.0, 330.0)
-"""Size of the axes, roughly: what the names leave of the figure decides in the end."""
+NAMES_POINTS, NUMBERS_POINTS, BELOW_POINTS = 155.0, 60.0, 59.0
+"""Room beside and below the axes, roughly: matplotlib decides in the end."""
 
 MOST_MARKERS = 24
 
@@ -70,7 +70,7 @@ def draw_picture(picture: Picture, path: Path) -> None:
     # Text stays text in SVG, and ids do not depend on the moment: equal data gives equal files.
     settings: Any = {"svg.fonttype": "none", "svg.hashsalt": "calotype", "font.size": FONT_POINTS}
     with matplotlib.rc_context(settings):
-        figure = Figure(figsize=(8.4, 5.4), layout="constrained")
+        figure = Figure(figsize=picture.size_inches, layout="constrained")
         axes = figure.add_subplot()
         _set_axes(axes, picture)
         _draw_ceilings(axes, picture)
@@ -78,7 +78,7 @@ def draw_picture(picture: Picture, path: Path) -> None:
         for rank, (line, colour) in enumerate(zip(picture.lines, colours, strict=True)):
             # Where the colours begin again, the markers are other ones.
             marker = MARKERS[(rank + rank // len(COLOURS)) % len(MARKERS)]
-            _draw_line(axes, line, colour, marker)
+            _draw_line(axes, line, colour, marker, picture.dashes(rank))
         _draw_labels(axes, picture, colours)
         if picture.title:
             figure.suptitle(picture.title, x=0.01, ha="left", fontweight="bold")
@@ -111,16 +111,17 @@ def _set_axes(axes: Axes, picture: Picture) -> None:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlim(*picture.x_limits)
+    if picture.is_logarithmic_up:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 5, 10]))
     axes.set_ylim(*picture.y_limits)
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 5, 10]))
     axes.set_xlabel(picture.x_label)
     axes.set_ylabel(picture.y_label)
-    if picture.names_at_left:
-        axes.yaxis.tick_right()
-        axes.yaxis.set_label_position("right")
     axes.grid(visible=True, color="#dddddd", linewidth=0.7)
     axes.set_axisbelow(True)
-    for side in ("top", "left" if picture.names_at_left else "right"):
+    for side in ("top", "right"):
         axes.spines[side].set_visible(False)
 
 
@@ -130,7 +131,7 @@ def _draw_ceilings(axes: Axes, picture: Picture) -> None:
             continue
         axes.axhline(ceiling.y, color=GREY, linestyle=(0, (5, 3)), linewidth=1.1)
         axes.annotate(
-            f"{ceiling.name}: {ceiling.y:.1f} bits",
+            ceiling.name,
             xy=(1, ceiling.y),
             xycoords=axes.get_yaxis_transform(),
             xytext=(-4, 3),
@@ -141,7 +142,7 @@ def _draw_ceilings(axes: Axes, picture: Picture) -> None:
         )
 
 
-def _draw_line(axes: Axes, line: Line, colour: str, marker: str) -> None:
+def _draw_line(axes: Axes, line: Line, colour: str, marker: str, dashes: tuple[float, ...]) -> None:
     x, y = [p.x for p in line.points], [p.y for p in line.points]
     low, high = [p.low for p in line.points], [p.high for p in line.points]
     if line.published:
@@ -157,7 +158,7 @@ def _draw_line(axes: Axes, line: Line, colour: str, marker: str) -> None:
             y[first : last + 1],
             color=colour,
             linewidth=2.4 if line.bold else 1.5,
-            linestyle="solid" if certified else (0, (1, 1.5)),
+            linestyle=(0, (1, 1.5)) if not certified else (0, dashes) if dashes else "solid",
             zorder=4 if line.bold else 3,
         )
     for certified in (True, False):
@@ -196,7 +197,9 @@ def _marked(line: Line) -> list[int]:
 
 
 def _draw_labels(axes: Axes, picture: Picture, colours: list[str]) -> None:
-    width, height = AXES_POINTS
+    beside = NUMBERS_POINTS + (0 if picture.names_inside else NAMES_POINTS)
+    width = 72 * picture.size_inches[0] - beside
+    height = 72 * picture.size_inches[1] - BELOW_POINTS
     labels = place_labels(picture, width, height, FONT_POINTS)
     for line, label, colour in zip(picture.lines, labels, colours, strict=True):
         leader = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "alpha": 0.6, "shrinkB": 3}
@@ -212,7 +215,7 @@ def _draw_labels(axes: Axes, picture: Picture, colours: list[str]) -> None:
             fontweight="normal" if line.published else "bold",
             horizontalalignment=label.align,
             verticalalignment="center",
-            arrowprops=leader if label.outside else None,
+            arrowprops=leader if label.leader else None,
             # Not an outline, which would turn the text of an SVG into shapes.
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5},
             zorder=6,

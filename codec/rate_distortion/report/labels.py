@@ -1,9 +1,8 @@
 """Where the names of lines stand in a picture, so that they cover neither lines nor each other.
 
 The axes are a box of `width` × `height` units with y upwards; a character is taken as 0.68 of the
-font's size wide.  Names at the right stand outside, beside the last points.  Where names stand at
-the left, a line whose first point can be seen from the left edge has its name outside; any other
-has it in the least covered place around its first point.
+font's size wide.  Names stand outside at the right, beside the last points, or inside, each in the
+least covered place around its line, near the first point if there is room.
 """
 
 from __future__ import annotations
@@ -18,13 +17,25 @@ CHARACTER = 0.68
 SAMPLES = 60
 """Places along each line at which a name would cover it."""
 
-# Offsets from the first point, in font sizes, and which end of the text stands there.
-_PLACES = tuple(
+# Offsets from the first point, in font sizes, and which end of the text stands there: near it in
+# small steps, and further away in larger ones.
+_NEAR = tuple(
     (right, 0.3 * step, align)
     for right, align in ((0.7, "left"), (-0.7, "right"), (0.0, "left"), (0.0, "right"))
     for step in range(-12, 19)
     if right or abs(step) > 3
 )
+_PLACES = _NEAR + tuple(
+    (float(right), 0.65 * step, "left" if right > 0 else "right")
+    for right in (2, 6, 10, 14, -2, -6, -10)
+    for step in range(-30, 31)
+)
+FEWEST_POINTS, ALONG = 8, 4.0
+"""Lines of so many points may also have their names further along, at the cost of so many font
+sizes of distance from the first point."""
+
+FAR = 3.0
+"""From this distance on, in font sizes, a thin line joins a name inside the axes to its point."""
 
 Box = tuple[float, float, float, float]
 
@@ -34,13 +45,13 @@ class Label:
     """Place of a name: its vertical middle, and its left or right end (`align`), in units.
 
     start     the point of the line that it belongs to, in units
-    outside   whether it stands outside the axes
+    leader    whether a thin line joins the two
     """
 
     x: float
     y: float
     align: str
-    outside: bool
+    leader: bool
     start: tuple[float, float]
 
 
@@ -50,53 +61,53 @@ def place_labels(picture: Picture, width: float, height: float, font: float) -> 
         [(picture.across(p.x) * width, picture.up(p.y) * height) for p in line.points]
         for line in picture.lines
     ]
-    if not picture.names_at_left:
+    if not picture.names_inside:
         ends = [path[-1] for path in paths]
         heights = spread([end[1] for end in ends], 1.25 * font)
         return [
-            Label(width + 0.8 * font, y, "left", outside=True, start=end)
+            Label(width + 0.8 * font, y, "left", leader=True, start=end)
             for y, end in zip(heights, ends, strict=True)
         ]
-    samples = [_along(path) for path in paths]
-    outside = [i for i in range(len(paths)) if _is_seen_from_left(i, paths, samples, width, font)]
-    heights = spread([paths[i][0][1] for i in outside], 1.25 * font)
-    found = {
-        i: Label(-0.8 * font, y, "right", outside=True, start=paths[i][0])
-        for i, y in zip(outside, heights, strict=True)
-    }
-    taken: list[Box] = []
+    found: dict[int, Label] = {}
+    taken: list[tuple[Box, float]] = []
     for ceiling in picture.ceilings:
         y = picture.up(ceiling.y) * height
-        taken += [(0, y - 1, width, y + 1), (width - 16 * font, y, width, y + 1.2 * font)]
-    covered = [place for line in samples for place in line]
+        # A thin line may be covered rather than a name.
+        taken += [((0, y - 1, width, y + 1), 6.0)]
+        taken += [((width - 16 * font, y, width, y + 1.2 * font), 30.0)]
+    covered = [place for path in paths for place in _along(path)]
     # From the top: the space above a line is what lines further down need least.
-    for i in sorted(set(range(len(paths))) - set(outside), key=lambda i: -paths[i][0][1]):
-        found[i] = _inside(picture.lines[i], paths[i][0], covered, taken, (width, height, font))
-        taken.append(_box(picture.lines[i], found[i], font))
+    for i in sorted(range(len(paths)), key=lambda i: -paths[i][0][1]):
+        found[i] = _inside(picture.lines[i], paths[i], covered, taken, (width, height, font))
+        taken.append((_box(picture.lines[i], found[i], font), 30.0))
     return [found[i] for i in range(len(paths))]
 
 
 def _inside(
     line: Line,
-    start: tuple[float, float],
+    path: list[tuple[float, float]],
     covered: list[tuple[float, float]],
-    taken: list[Box],
+    taken: list[tuple[Box, float]],
     size: tuple[float, float, float],
 ) -> Label:
     width, height, font = size
     margin = 0.3 * font  # half a marker
     best, least = None, float("inf")
-    for right, up, align in _PLACES:
-        label = Label(
-            start[0] + right * font, start[1] + up * font, align, outside=False, start=start
-        )
+    last = len(path) - 1
+    tried = [(place, path[0], 0.0) for place in _PLACES]
+    for share in (0.25, 0.5, 0.75) if last >= FEWEST_POINTS else ():
+        tried += [(place, path[round(share * last)], ALONG + share) for place in _NEAR]
+    for (right, up, align), start, further in tried:
+        far = abs(right) > FAR or abs(up) > FAR
+        label = Label(start[0] + right * font, start[1] + up * font, align, far, start)
         box = _box(line, label, font)
         # Near its point, rather above than below, and rather to the right.
-        cost = abs(up - 0.4) + (0.3 if align == "right" else 0.0)
-        cost += sum(3.0 for place in covered if _is_in(place, box, margin))
-        cost += sum(30.0 for other in taken if _meet(box, other))
+        cost = further + abs(up - 0.4) + 0.5 * abs(right) + (0.3 if align == "right" else 0.0)
+        cost += sum(covering for other, covering in taken if _meet(box, other))
         if box[0] < 0 or box[1] < 0 or box[2] > width or box[3] > height:
             cost += 100
+        if cost < least:
+            cost += sum(3.0 for place in covered if _is_in(place, box, margin))
         if cost < least:
             best, least = label, cost
     assert best is not None
@@ -107,22 +118,6 @@ def _box(line: Line, label: Label, font: float) -> Box:
     length = CHARACTER * font * len(line.label)
     left = label.x if label.align == "left" else label.x - length
     return left, label.y - 0.6 * font, left + length, label.y + 0.6 * font
-
-
-def _is_seen_from_left(
-    index: int,
-    paths: list[list[tuple[float, float]]],
-    samples: list[list[tuple[float, float]]],
-    width: float,
-    font: float,
-) -> bool:
-    x, y = paths[index][0]
-    hidden = any(
-        other != index and place[0] < x and abs(place[1] - y) < 0.6 * font
-        for other, places in enumerate(samples)
-        for place in places
-    )
-    return not hidden and x < 0.25 * width
 
 
 def _along(path: list[tuple[float, float]]) -> list[tuple[float, float]]:

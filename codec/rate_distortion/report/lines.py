@@ -19,6 +19,7 @@ from bitstream.errors import UsageError
 from codec.rate_distortion.errors import ResultFileError
 from codec.rate_distortion.files.curve import OperatingPoint, OperationalCurve
 from codec.rate_distortion.ladder.gap_table import GapTable
+from codec.rate_distortion.ladder.ladder import Ladder
 from codec.rate_distortion.ladder.model_file import AnyModelResult, ModelResult
 from codec.rate_distortion.ladder.rung import Rung
 from codec.rate_distortion.metrics import METRICS, Metric
@@ -27,12 +28,20 @@ from codec.rate_distortion.model_curve import NATS_PER_BIT
 LOG_SPAN = 8.0
 """From this ratio of the largest to the smallest distortion on, the axis is logarithmic."""
 
+DASHES: tuple[tuple[float, ...], ...] = ((), (7, 2.5), (7, 2, 1.5, 2), (2.5, 2))
+"""Strokes and gaps of lines, in points: where the colours begin again, the next of these."""
+
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MOST_LABELLED_CEILINGS = 4
 MOST_ANCHORS = 8
 """More published curves than this on one picture can no longer be told apart."""
 
 RATE_RANGE_BPP = (0.0, 2.0)
+
+SIZE_INCHES = (8.4, 5.4)
+UNITS = ("bits", "nats", "bpp")
+LOG_DECADES = 4.0
+"""Most decades of rate that a logarithmic axis shows: rates fall to 0 at large distortions."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +80,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Ceiling:
-    """The largest y that some method can report."""
+    """The largest y that some method can report; its name says how large it is."""
 
     name: str
     y: float
@@ -81,9 +90,10 @@ class Ceiling:
 class Picture:
     """Everything that is drawn on one pair of axes.
 
-    names_at_left   where the lines part, and their names stand: at their first points, or at
-                    their last; the numbers of the y axis stand at the other side
+    names_inside    whether the lines part at their first points, and have their names there,
+                    inside the axes; else the names stand at the right, beside the last points
     columns         headings of the table, for `Point.cells`
+    size_inches     of the whole drawing
     """
 
     lines: tuple[Line, ...]
@@ -95,7 +105,13 @@ class Picture:
     columns: tuple[str, ...]
     ceilings: tuple[Ceiling, ...] = ()
     is_logarithmic: bool = False
-    names_at_left: bool = False
+    is_logarithmic_up: bool = False
+    names_inside: bool = False
+    size_inches: tuple[float, float] = SIZE_INCHES
+
+    def dashes(self, rank: int) -> tuple[float, ...]:
+        """Strokes and gaps of the line of that rank."""
+        return DASHES[rank // len(COLOURS) % len(DASHES)]
 
     def across(self, x: float) -> float:
         """Where a point lies along the x axis: 0 at the left end, 1 at the right."""
@@ -107,6 +123,8 @@ class Picture:
     def up(self, y: float) -> float:
         """Where a point lies along the y axis: 0 at the lower end, 1 at the upper, not beyond."""
         low, high = self.y_limits
+        if self.is_logarithmic_up:
+            y, low, high = math.log(max(y, low)), math.log(low), math.log(high)
         return min(max((y - low) / (high - low), 0.0), 1.0)
 
 
@@ -117,6 +135,7 @@ def picture_of_curves(
     anchors: Sequence[Line] = (),
     title: str = "",
     rate_range_bpp: tuple[float, float] = RATE_RANGE_BPP,
+    size_inches: tuple[float, float] = SIZE_INCHES,
 ) -> Picture:
     """Mean curves of codecs, and published ones, within a range of rates.
 
@@ -141,6 +160,7 @@ def picture_of_curves(
         columns=(
             "codec", "setting", "bits per pixel", *(one.label for one in _measured_with(curves)),
         ),
+        size_inches=size_inches,
     )  # fmt: skip
 
 
@@ -235,12 +255,27 @@ def lines_of_anchors(
         raise ResultFileError(f"{path}: a published curve is malformed: {error}") from error
 
 
-def picture_of_results(results: Sequence[AnyModelResult], *, title: str = "") -> Picture:
+def picture_of_results(
+    results: Sequence[AnyModelResult],
+    *,
+    title: str = "",
+    unit: str = "bits",
+    log_x: bool | None = None,
+    log_y: bool = False,
+    size_inches: tuple[float, float] = SIZE_INCHES,
+) -> Picture:
     """What to draw for curves and ladders of generative models together.
 
+    unit          of rates: "bits" or "nats" per image, or "bpp", bits per pixel
+    log_x, log_y  logarithmic axes; None takes one for distortions of a large range
+
     Names of models are added to those of rungs where there are several models; equal names get a
-    number.  Raises `UsageError` for no curve, a gap table, or results of several conventions.
+    number.  Raises `UsageError` for no curve, a gap table, results of several conventions, an
+    unknown unit, a logarithmic axis of distortions at 0, and bits per pixel of images whose size
+    no file says.
     """
+    if unit not in UNITS:
+        raise UsageError(f"unit {unit!r} is unknown; expected {', '.join(UNITS)}")
     named: list[tuple[str, Rung]] = []
     several = len({result.model for result in results}) > 1
     for result in results:
@@ -258,11 +293,17 @@ def picture_of_results(results: Sequence[AnyModelResult], *, title: str = "") ->
         listed = "; ".join(sorted(f"{name} ({rule})" for name, rule in conventions))
         raise UsageError(f"curves of several distortions cannot share an axis: {listed}")
     name, convention = conventions.pop()
-    lines = _distinct(_model_line(label, rung) for label, rung in named)
+    nats = 1.0 if unit == "nats" else NATS_PER_BIT
+    if unit == "bpp":
+        nats *= _pixels(results)
+    words = {"bits": "bits per image", "nats": "nats per image", "bpp": "bits per pixel"}[unit]
+    lines = _distinct(_model_line(label, rung, nats, words) for label, rung in named)
     points = [point for line in lines for point in line.points]
-    ceilings = _ceilings(rung for _, rung in named)
+    ceilings = _ceilings((rung for _, rung in named), nats, unit)
     low, high = min(point.x for point in points), max(point.x for point in points)
-    is_logarithmic = low > 0 and high / low >= LOG_SPAN
+    if log_x and low <= 0:
+        raise UsageError("a distortion of 0 has no place on a logarithmic axis")
+    is_logarithmic = low > 0 and high / low >= LOG_SPAN if log_x is None else log_x
     if is_logarithmic:
         margin = (high / low) ** 0.03
         x_limits = (low / margin, high * margin)
@@ -273,36 +314,63 @@ def picture_of_results(results: Sequence[AnyModelResult], *, title: str = "") ->
     highest = max(point.y for point in points)
     tops = [min(point.high, 1.3 * highest) for point in points]
     tops += [one.y for one in ceilings if one.y < 2 * highest]
+    y_limits = (0.0, 1.1 * max(tops) or 1.0)
+    if log_y:
+        smallest = min((point.y for point in points if point.y > 0), default=1.0)
+        lowest = max(smallest, highest / 10**LOG_DECADES)
+        y_limits = (lowest / 1.2, 1.2 * max(*tops, lowest))
     return Picture(
         lines=tuple(lines),
         title=title or _title(results),
         x_label=f"{name} ({convention})",
-        y_label=f"rate in bits per image (1 bit = {NATS_PER_BIT:.3f} nats)",
+        y_label=f"rate in {words}{'' if unit == 'bpp' else f' (1 bit = {NATS_PER_BIT:.3f} nats)'}",
         x_limits=x_limits,
-        y_limits=(0.0, 1.1 * max(tops) or 1.0),
+        y_limits=y_limits,
         columns=(
             "curve", f"{name} ({convention})", "bits per image", "95 % interval", "nats per image",
             "certified",
         ),
         ceilings=tuple(ceilings),
         is_logarithmic=is_logarithmic,
-        names_at_left=True,
+        is_logarithmic_up=log_y,
+        names_inside=True,
+        size_inches=size_inches,
     )  # fmt: skip
 
 
-def _model_line(label: str, rung: Rung) -> Line:
+def _pixels(results: Sequence[AnyModelResult]) -> int:
+    """Height × width of the images; raises `UsageError` unless all files say the same."""
+    sizes = set()
+    for result in results:
+        shape: Any = None
+        if isinstance(result, ModelResult):
+            shape = result.extra.get("image_shape")
+        elif isinstance(result, Ladder):
+            shape = result.image_shape
+        is_shape = isinstance(shape, (list, tuple)) and len(shape) > 1
+        sizes.add(math.prod(int(size) for size in shape[-2:]) if is_shape else 0)
+    if len(sizes) != 1 or 0 in sizes:
+        raise UsageError(
+            "bits per pixel need one size of images in all files (image_shape, such as [1, 28, 28])"
+        )
+    return sizes.pop()
+
+
+def _model_line(label: str, rung: Rung, nats: float, unit: str) -> Line:
+    """A line in units of so many nats."""
     points = []
     columns = (rung.rate_nats, rung.rate_low_nats, rung.rate_high_nats)
     for index, x in enumerate(rung.distortion):
-        y, low, high = (column[index] / NATS_PER_BIT for column in columns)
+        y, low, high = (column[index] / nats for column in columns)
         certified = rung.certified[index]
         words = (
-            f"distortion {x:.4g}, {y:.2f} bits per image (95 %: {low:.2f} to {high:.2f})"
+            f"distortion {x:.4g}, {y:.4g} {unit} (95 %: {low:.4g} to {high:.4g})"
             f"{'' if certified else ', not certified'}"
         )
+        bits, low_bits, high_bits = (column[index] / NATS_PER_BIT for column in columns)
         cells = (
-            f"{x:.5g}", f"{y:.3f}", f"{low:.3f} to {high:.3f}", f"{y * NATS_PER_BIT:.3f}",
-            "yes" if certified else "no",
+            f"{x:.5g}", f"{bits:.3f}", f"{low_bits:.3f} to {high_bits:.3f}",
+            f"{bits * NATS_PER_BIT:.3f}", "yes" if certified else "no",
         )  # fmt: skip
         points.append(Point(x, y, low, high, certified, words, cells))
     return Line(label, tuple(sorted(points, key=lambda p: p.x)), bold=rung.kind == "model")
@@ -319,13 +387,14 @@ def _distinct(lines: Iterable[Line]) -> list[Line]:
     return found
 
 
-def _ceilings(rungs: Iterable[Rung]) -> list[Ceiling]:
+def _ceilings(rungs: Iterable[Rung], nats: float, unit: str) -> list[Ceiling]:
     found: dict[tuple[str, float], Ceiling] = {}
+    digits = ".3g" if unit == "bpp" else ".1f"
     for rung in rungs:
         if rung.ceiling_nats is not None:
-            bits = rung.ceiling_nats / NATS_PER_BIT
+            height = rung.ceiling_nats / nats
             name = rung.ceiling_name or f"ceiling of {rung.name}"
-            found[name, round(bits, 6)] = Ceiling(name, bits)
+            found[name, round(height, 6)] = Ceiling(f"{name}: {height:{digits}} {unit}", height)
     ordered = sorted(found.values(), key=lambda one: one.y)
     return [one for one in ordered if math.isfinite(one.y)][:MOST_LABELLED_CEILINGS]
 

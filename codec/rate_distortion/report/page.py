@@ -27,9 +27,9 @@ from codec.rate_distortion.report.lines import (
 )
 from codec.rate_distortion.report.pictures import ShownPicture
 
-WIDTH, HEIGHT = 900, 480
+WIDTH = 900
 TOP, BOTTOM = 16, 56
-NAMES_SIDE, NUMBERS_SIDE = 170, 70
+NAMES_SIDE, NUMBERS_SIDE, BARE_SIDE = 170, 70, 20
 """Margins around the axes, in units of the drawing."""
 
 FONT = 13
@@ -46,7 +46,7 @@ def page_of(picture: Picture) -> str:
             _READOUT,
             "<p>Bands are 95 % intervals over the images. Hollow points failed a gate and are not "
             "certified. Click a name to hide its line.</p>"
-            if picture.names_at_left
+            if picture.names_inside
             else "<p>Click a name to hide its line.</p>",
             _point_table(picture.columns, picture.lines),
         ],
@@ -117,10 +117,11 @@ class _Axes:
     """Where the axes of a picture stand in the drawing, and where its points."""
 
     def __init__(self, picture: Picture) -> None:
-        margins = (NAMES_SIDE, NUMBERS_SIDE)
-        before, after = margins if picture.names_at_left else margins[::-1]
-        self.picture, self.left, self.right = picture, before, WIDTH - after
-        self.top, self.bottom = TOP, HEIGHT - BOTTOM
+        across, up = picture.size_inches
+        self.height = round(WIDTH * up / across)
+        self.picture, self.left = picture, NUMBERS_SIDE
+        self.right = WIDTH - (BARE_SIDE if picture.names_inside else NAMES_SIDE)
+        self.top, self.bottom = TOP, self.height - BOTTOM
 
     def x(self, x: float) -> float:
         return self.left + self.picture.across(x) * (self.right - self.left)
@@ -129,8 +130,15 @@ class _Axes:
         return self.bottom - self.picture.up(y) * (self.bottom - self.top)
 
     def x_ticks(self) -> list[float]:
-        low, high = self.picture.x_limits
-        if not self.picture.is_logarithmic:
+        return self._ticks(self.picture.x_limits, self.picture.is_logarithmic)
+
+    def y_ticks(self) -> list[float]:
+        return self._ticks(self.picture.y_limits, self.picture.is_logarithmic_up)
+
+    @staticmethod
+    def _ticks(limits: tuple[float, float], is_logarithmic: bool) -> list[float]:
+        low, high = limits
+        if not is_logarithmic:
             return round_numbers(low, high)
         decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
         factors = (1,) if high / low >= 300 else (1, 2, 5)
@@ -143,7 +151,7 @@ def svg_of(picture: Picture) -> str:
     axes = _Axes(picture)
     left, right, top, bottom = axes.left, axes.right, axes.top, axes.bottom
     parts = [
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="'
+        f'<svg viewBox="0 0 {WIDTH} {axes.height}" role="img" aria-label="'
         f'{escape(f"{picture.title}: {picture.y_label} against {picture.x_label}")}">'
     ]
     for value in axes.x_ticks():
@@ -152,30 +160,28 @@ def svg_of(picture: Picture) -> str:
             f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{bottom}"/>'
             + _text("tick", x, bottom + 18, f"{value:g}", "middle")
         )
-    number_x, anchor = (right + 6, "start") if picture.names_at_left else (left - 6, "end")
-    for value in round_numbers(*picture.y_limits):
+    for value in axes.y_ticks():
         y = axes.y(value)
         parts.append(
             f'<line class="grid" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>'
-            + _text("tick", number_x, y + 4, f"{value:g}", anchor)
+            + _text("tick", left - 6, y + 4, f"{value:g}", "end")
         )
-    title_x = WIDTH - 12 if picture.names_at_left else 14
     parts.append(
-        _text("axis", (left + right) / 2, HEIGHT - 12, picture.x_label, "middle")
-        + f'<text class="axis" transform="translate({title_x} {(top + bottom) / 2}) rotate(-90)" '
+        _text("axis", (left + right) / 2, axes.height - 12, picture.x_label, "middle")
+        + f'<text class="axis" transform="translate(14 {(top + bottom) / 2}) rotate(-90)" '
         f'text-anchor="middle">{escape(picture.y_label)}</text>'
     )
     for ceiling in picture.ceilings:
         if ceiling.y <= picture.y_limits[1]:
             y = axes.y(ceiling.y)
-            words = f"{ceiling.name}: {ceiling.y:.1f} bits"
             parts.append(
                 f'<line class="ceiling" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>'
-                + _text("tick", right - 4, y - 4, words, "end")
+                + _text("tick", right - 4, y - 4, ceiling.name, "end")
             )
     labels = place_labels(picture, right - left, bottom - top, FONT)
     for rank, (line, label) in enumerate(zip(picture.lines, labels, strict=True)):
-        parts.append(_svg_line(line, line_colour(line, rank), axes, label))
+        dashes = " ".join(f"{length:g}" for length in picture.dashes(rank))
+        parts.append(_svg_line(line, line_colour(line, rank), dashes, axes, label))
     return "\n".join([*parts, "</svg>"])
 
 
@@ -184,7 +190,7 @@ def _text(kind: str, x: float, y: float, words: str, anchor: str) -> str:
     return f'<text class="{kind}" {place}>{escape(words)}</text>'
 
 
-def _svg_line(line: Line, colour: str, axes: _Axes, label: Label) -> str:
+def _svg_line(line: Line, colour: str, dashes: str, axes: _Axes, label: Label) -> str:
     places = [(axes.x(p.x), axes.y(p.y)) for p in line.points]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
     kind = "line published" if line.published else "line"
@@ -195,14 +201,16 @@ def _svg_line(line: Line, colour: str, axes: _Axes, label: Label) -> str:
         # The outline shows the interval of a single point, where a band has no width.
         alone = " alone" if len(line.points) == 1 else ""
         parts.append(f'<polygon class="band{alone}" points="{" ".join(edge)}"/>')
-    parts.append(f'<polyline points="{path}" stroke-width="{2.6 if line.bold else 1.7}"/>')
+    dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
+    width = 2.6 if line.bold else 1.7
+    parts.append(f'<polyline points="{path}" stroke-width="{width}"{dashed}/>')
     for (x, y), point in zip(places, line.points, strict=True):
         parts.append(
             f'<circle class="{"sure" if point.certified else "unsure"}" cx="{x:.1f}" '
             f'cy="{y:.1f}" r="3.2"><title>{escape(f"{line.label}: {point.words}")}</title></circle>'
         )
     name_x, name_y = axes.left + label.x, axes.bottom - label.y
-    if label.outside:
+    if label.leader:
         x, y = axes.left + label.start[0], axes.bottom - label.start[1]
         side = 1 if name_x > x else -1
         parts.append(

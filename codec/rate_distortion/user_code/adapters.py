@@ -14,7 +14,7 @@ and loads the model again, so that an executor's workers need no importable modu
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +26,7 @@ from torch import nn
 from bitstream.errors import UsageError
 from codec.models.weights_files import WEIGHTS_FOLDER
 from codec.priors import GaussianMixture, LatentPrior, StandardNormal
+from codec.rate_distortion.tensor_checks import decoder_of_flat_codes
 from codec.rate_distortion.user_code.load_file import (
     UserCodeError,
     call_factory,
@@ -53,7 +54,7 @@ class DecoderAdapter:
     """A decoder that passed `probe_decoder`, and its prior.
 
     decode        z float32 (n, k) to images float (n, *image_shape), differentiable
-    prior         p(z), k = prior.dim
+    prior         p(z), k = prior.dim; of flat codes, whatever shape the model takes them in
     image_shape   of one image, as `decode` gives it
     name          for labels
     variance      of a pixel given z (pixels 0..1) where the model has a Gaussian likelihood
@@ -69,17 +70,19 @@ class DecoderAdapter:
 
 
 def load_decoder(
-    spec: str | Path, *, device: str = "cpu", prior_dim: int | None = None
+    spec: str | Path, *, device: str = "cpu", prior_dim: int | tuple[int, ...] | None = None
 ) -> DecoderAdapter:
     """Load and try out a decoder.
 
     spec        see the table above.  A factory is called without arguments and returns
-                (a) a decoder: a module or a function z (n, k) → images (n, *shape);
+                (a) a decoder: a module or a function z (n, k) → images (n, *shape), or of
+                    codes in the shape of its prior, `StandardNormal((4, 7, 7))`;
                 (b) a pair (decoder, prior);
                 (c) an object with `decode` (or `decoder`) and perhaps `prior`.
                 NAME may also be a module or an object of kind (c) itself.
     device      "cpu", "cuda" …; modules are moved there
-    prior_dim   dimensions k of a standard normal prior, where the model brings no prior
+    prior_dim   dimensions k of a standard normal prior, or the shape in which the model takes
+                its codes, where it brings no prior
 
     Python files, TorchScript and exported programs run code of whoever wrote them.
 
@@ -87,9 +90,8 @@ def load_decoder(
     `UserCodeError` (a `ModelError`) for whatever is wrong with the model; `WeightsMismatchError`
     for a .safetensors file that is not a model.
     """
-    if prior_dim is not None and prior_dim < 1:
-        raise UsageError(f"a prior of {prior_dim} dimensions: expected at least 1")
-    recipe = _Recipe(str(spec), usable_device(device), prior_dim)
+    asked = None if prior_dim is None else StandardNormal(prior_dim).shape
+    recipe = _Recipe(str(spec), usable_device(device), asked)
     opened = _open(recipe)
     adapter = _probed(opened.decode, opened.prior, opened.name, recipe.device)
     prior = adapter.prior
@@ -111,7 +113,8 @@ def from_module(
     Raises `UserCodeError` as `load_decoder` does.  An executor of processes can use the result
     only if `module` itself can be pickled.
     """
-    return _probed(module, prior, name, usable_device(device))
+    opened = _flat(module, prior, name)
+    return _probed(opened.decode, opened.prior, name, usable_device(device))
 
 
 def usable_device(device: str) -> str:
@@ -147,7 +150,7 @@ class BatchedDecode:
         missing = self.lowest - len(z)
         if missing <= 0:
             return self._decode(z)
-        filled = torch.cat([z, z[-1:].expand(missing, -1)])
+        filled = torch.cat([z, z[-1:].expand(missing, *z.shape[1:])])
         return self._decode(filled)[: len(z)]
 
 
@@ -155,7 +158,7 @@ class BatchedDecode:
 class _Recipe:
     spec: str
     device: str
-    prior_dim: int | None
+    prior_dim: tuple[int, ...] | None
 
 
 @dataclass(frozen=True)
@@ -234,11 +237,19 @@ def _probed(decode: Decode, prior: LatentPrior, name: str, device: str) -> Decod
     return DecoderAdapter(decode, prior, shape, name, notices=tuple(notices))
 
 
-def _normal(recipe: _Recipe) -> LatentPrior:
+def _flat(decode: Decode, prior: LatentPrior, name: str, variance: float | None = None) -> _Opened:
+    """The model with flat codes."""
+    flat = decoder_of_flat_codes(decode, prior)
+    if flat is not decode:
+        prior = StandardNormal(prior.dim)
+    return _Opened(flat, prior, name, variance)
+
+
+def _normal(recipe: _Recipe) -> StandardNormal:
     if recipe.prior_dim is None:
         raise UsageError(
             f"{recipe.spec}: brings no prior; give the number of code dimensions for a standard "
-            "normal one (--prior-dim K), or let a factory return (decoder, prior)"
+            "normal one (--prior-dim K, or 4x7x7), or let a factory return (decoder, prior)"
         )
     return StandardNormal(recipe.prior_dim)
 
@@ -260,7 +271,7 @@ def _from_python(recipe: _Recipe) -> _Opened:
     prior = _normal(recipe) if prior is None else prior
     variance = getattr(made, "variance", None)
     variance = variance if isinstance(variance, float) else None
-    return _Opened(decode, prior, f"{path.stem}:{name}", variance)
+    return _flat(decode, prior, f"{path.stem}:{name}", variance)
 
 
 def _divide(made: object, origin: str) -> tuple[Decode, Any]:
@@ -299,9 +310,10 @@ def _from_weights(recipe: _Recipe, path: Path) -> _Opened:
     from codec.models.generative.weights_file import load_generative
 
     model = load_generative(path)
-    if recipe.prior_dim not in (None, model.prior.dim):
+    if recipe.prior_dim not in (None, (model.prior.dim,)):
         raise UsageError(
-            f"{path}: its prior has {model.prior.dim} dimensions, --prior-dim {recipe.prior_dim}"
+            f"{path}: its prior has {model.prior.dim} dimensions, --prior-dim "
+            f"{_sizes(recipe.prior_dim)}"
         )
     decoder = model.decoder.eval().requires_grad_(False).to(recipe.device)
     return _Opened(decoder, model.prior, path.stem, model.variance)
@@ -323,7 +335,7 @@ def _from_script(recipe: _Recipe, path: Path) -> _Opened:
     module = module.eval()
     failure = ""
     for batch in TRIED_BATCHES:
-        z = torch.zeros(batch, prior.dim, device=recipe.device)
+        z = torch.zeros(batch, *prior.shape, device=recipe.device)
         try:
             with torch.no_grad():
                 images = module(z)
@@ -333,9 +345,10 @@ def _from_script(recipe: _Recipe, path: Path) -> _Opened:
         if isinstance(images, torch.Tensor) and images.ndim > 1 and len(images) == batch:
             first = batch == TRIED_BATCHES[0]
             decode = module if first else BatchedDecode(module, batch, batch)
-            return _Opened(decode, prior, path.stem)
+            return _flat(decode, prior, path.stem)
     raise UserCodeError(
-        f"{path}: takes no codes (n, {prior.dim}) for n in {', '.join(map(str, TRIED_BATCHES))}: "
+        f"{path}: takes no codes (n, {_sizes(prior.shape)}) for n in "
+        f"{', '.join(map(str, TRIED_BATCHES))}: "
         f"{failure or 'its images do not have the batch first'}; "
         "check --prior-dim, or save it with a free batch dimension"
     )
@@ -354,22 +367,28 @@ def _from_program(recipe: _Recipe, path: Path) -> _Opened:
         for node in program.graph.nodes
         if node.op == "placeholder" and node.name in program.graph_signature.user_inputs
     ]
-    if len(inputs) != 1 or not isinstance(inputs[0], torch.Tensor) or inputs[0].ndim != 2:
+    if len(inputs) != 1 or not isinstance(inputs[0], torch.Tensor) or inputs[0].ndim < 2:
         raise UserCodeError(f"{path}: takes {len(inputs)} inputs, expected one tensor (n, k)")
     batch: Any
-    dim: Any
-    batch, dim = inputs[0].shape
-    if not isinstance(dim, int):
+    dims: Any
+    batch, *dims = inputs[0].shape
+    if not all(isinstance(dim, int) for dim in dims):
         prior = _normal(recipe)
-    elif recipe.prior_dim in (None, dim):
-        prior = StandardNormal(dim)
+    elif recipe.prior_dim in (None, tuple(dims)):
+        prior = StandardNormal(dims)
     else:
-        raise UsageError(f"{path}: takes codes (n, {dim}), not --prior-dim {recipe.prior_dim}")
+        raise UsageError(
+            f"{path}: takes codes (n, {_sizes(dims)}), not --prior-dim {_sizes(recipe.prior_dim)}"
+        )
     decode: Decode = module.to(recipe.device)
     lowest, highest = _program_batches(program, batch)
     if lowest > 1 or highest is not None:
         decode = BatchedDecode(decode, lowest, highest or 2**31)
-    return _Opened(decode, prior, path.stem)
+    return _flat(decode, prior, path.stem)
+
+
+def _sizes(shape: Sequence[int] | None) -> str:
+    return "x".join(map(str, shape or ()))
 
 
 def _program_batches(program: Any, batch: Any) -> tuple[int, int | None]:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from bitstream.errors import UsageError
 from codec.cli import app
-from codec.cli.bound import parse_betas, read_data
+from codec.cli.bound import parse_betas, parse_code_shape, read_data
 from codec.rate_distortion.annealing.tasks import Task
 from codec.rate_distortion.ladder.model_file import (
     ModelResult,
@@ -192,9 +192,10 @@ BAD = {
     ("m.py:bare",): (2, "--prior-dim K"),
     ("photo",): (2, "'photo' is no model: expected FILE.py:FACTORY"),
     ("m.py:large",): (3, "have the shape (1, 2, 4) (channels, height, width), expected (1, 4, 2)"),
+    ("m.py:bare", "--prior-dim", "2x"): (2, "such as 4x7x7"),
     ("m.py:bare", "--prior-dim", "3"): (5, "the decoder failed: RuntimeError"),
     ("m.py:model", "--data", "one.npz"): (2, "an interval over images needs at least 2"),
-    ("m.py:model", "--data", "nan.npz"): (3, "expected uint8"),
+    ("m.py:model", "--data", "nan.npz"): (3, "floats from nan to nan; expected values in 0..1"),
     ("m.py:model", "--data", "gone.npz"): (3, "does not exist"),
     ("m.py:model", "--part", "middle"): (2, "part 'middle' is unknown"),
     ("m.py:model", "--images", "1"): (2, "--images"),
@@ -236,6 +237,10 @@ def test_betas() -> None:
     assert parse_betas("1:3:2") == (1.0, 3.0)
 
 
+def test_shapes_of_codes() -> None:
+    assert [parse_code_shape(text) for text in ("10", "4x7x7", "4×7")] == [(10,), (4, 7, 7), (4, 7)]
+
+
 @pytest.mark.parametrize(
     "text", ["", "1", "1:2", "1:2:1", "2:1:5", "-1:1:5", "1:inf:5", "nan:1:5", "1:2:3.5", "0:1:9"]
 )
@@ -255,6 +260,9 @@ def test_images_are_spread_over_the_data() -> None:
     for index in range(2):
         Image.fromarray(images[index]).save(f"{index}.png")
     assert read_data(Path(), "test", 9, (2, 4))[0].shape == (2, 2, 4)
+    np.save("floats.npy", images / 255)
+    floats, _ = read_data(Path("floats.npy"), "test", 3, (1, 2, 4))
+    np.testing.assert_allclose(floats.numpy(), x.numpy(), rtol=1e-6)
 
 
 def write(result: Any, name: str) -> str:
@@ -270,6 +278,12 @@ def test_plot_of_ladders_and_its_limits() -> None:
     status, stdout, _ = call("plot", steps, curve, "-o", "a.svg", "--title", "Digits")
     assert (status, stdout) == (0, "a.svg: 7 curves\n")
     assert ">Digits" in Path("a.svg").read_text("utf-8")
+    several = {"schema": "several/1", "curves": [json.loads(Path(curve).read_text())] * 2}
+    Path("several.json").write_text(json.dumps(several))
+    look = ("--size", "6x4", "--unit", "nats", "--log-y", "--linear-x")
+    status, stdout, _ = call("plot", "several.json", "-o", "c.svg", *look)
+    assert (status, stdout) == (0, "c.svg: 2 curves\n")
+    assert "nats per image" in Path("c.svg").read_text("utf-8")
     assert call("plot", steps, "-o", "a.svg")[0] == 6
     Path("rd.json").write_text('{"schema": "calotype.rate_distortion/1", "curves": []}')
     Path("other.json").write_text('{"schema": "mine/1"}')
@@ -278,6 +292,12 @@ def test_plot_of_ladders_and_its_limits() -> None:
         ((steps, "rd.json"), 2, "draw them separately"),
         ((steps, "--codecs", "jpeg"), 2, "--codecs is for curves of codecs"),
         ((steps, "--rate-range", "0,1"), 2, "--rate-range is for curves of codecs"),
+        ((steps, "--unit", "bytes"), 2, "unit 'bytes' is unknown"),
+        ((steps, "--unit", "bpp"), 2, "one size of images in all files"),
+        ((steps, "--size", "8"), 2, "size '8': expected WIDTHxHEIGHT"),
+        ((steps, "--size", "8x500"), 2, "2 to 40"),
+        (("rd.json", "--unit", "nats"), 2, "--unit is for curves of generative models"),
+        (("rd.json", "--log-y"), 2, "--log-y is for curves of generative models"),
         (("other.json",), 3, "schema 'mine/1'"),
         (("gone.json",), 3, "gone.json: cannot be read"),
     ]

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image
 
 from bitstream.errors import InputError, UsageError
 from codec.datasets import arrays as image_arrays
-from codec.datasets.arrays import Images, read_images
+from codec.datasets.arrays import Images, read_images, read_samples
 
 SHAPE = (1, 4, 6)
 
@@ -74,6 +75,41 @@ def test_npz(tmp_path: Path, name: str) -> None:
     np.testing.assert_array_equal(read_images(path, part="train"), expected[:, None])
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.uint8])
+def test_npy_and_one_array_of_any_name(tmp_path: Path, dtype: type[np.generic]) -> None:
+    values = digits(3) if dtype == np.uint8 else (digits(3) / 255).astype(dtype)
+    np.save(tmp_path / "a.npy", values)
+    np.savez(tmp_path / "a.npz", digits=values)
+    for file in (tmp_path / "a.npy", tmp_path / "a.npz"):
+        found = read_samples(file, shape=SHAPE)
+        assert found.dtype == dtype
+        np.testing.assert_array_equal(found, values[:, None])
+        if dtype == np.uint8:
+            np.testing.assert_array_equal(read_images(file), values[:, None])
+        else:
+            with pytest.raises(InputError, match=r"expected uint8 \(n"):
+                read_images(file)
+
+
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [
+        (np.full((2, 4, 6), 255.0), "floats from 255 to 255; expected values in 0..1"),
+        (np.full((2, 4, 6), -0.1), "floats from -0.1"),
+        (np.where(np.arange(48) == 9, np.nan, 0.5).reshape(2, 4, 6), "floats from nan to nan"),
+        (np.zeros((2, 4, 6), np.int64), "type int64"),
+        (np.zeros((2, 4, 6), complex), "type complex128"),
+        (np.zeros((2, 24)), r"shape \(2, 24\)"),
+        (np.zeros((0, 4, 6)), "no images"),
+    ],
+    ids=["bytes", "negative", "nan", "integers", "complex", "flat", "none"],
+)
+def test_arrays_that_are_no_images(tmp_path: Path, values: npt.NDArray[Any], word: str) -> None:
+    np.save(tmp_path / "a.npy", values)
+    with pytest.raises(InputError, match=word):
+        read_samples(tmp_path / "a.npy")
+
+
 def test_npz_with_channels_first_or_last(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (5, 3, 4, 6), dtype=np.uint8)
@@ -129,8 +165,9 @@ def test_missing_things(tmp_path: Path) -> None:
         read_images(tmp_path)
     with pytest.raises(UsageError, match="validation"):
         read_images(tmp_path, part="validation")
-    np.savez(tmp_path / "a.npz", other=digits(1))
-    with pytest.raises(InputError, match="expected an array named images or x_test"):
+    np.savez(tmp_path / "a.npz", other=digits(1), another=digits(1))
+    wanted = "holds another, other; expected an array named images or x_test .*, or one array"
+    with pytest.raises(InputError, match=wanted):
         read_images(tmp_path / "a.npz")
 
 

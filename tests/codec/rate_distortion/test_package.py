@@ -18,6 +18,15 @@ def test_every_name_is_found_and_is_no_module() -> None:
         package.rate  # noqa: B018
 
 
+def test_dir_lists_the_public_names_alone() -> None:
+    listed = dir(package)
+    assert {*package._HOME_OF, "MeasurementError", "ResultFileError"} < set(listed)
+    public = [name for name, value in vars(package).items() if not name.startswith("_")
+              and not isinstance(value, types.ModuleType)]  # fmt: skip
+    assert set(public) - set(listed) == {"TYPE_CHECKING", "extra_needed_by"}
+    assert all(hasattr(package, name) for name in listed)
+
+
 def test_importing_it_loads_no_torch() -> None:
     code = "import codec.rate_distortion, sys; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

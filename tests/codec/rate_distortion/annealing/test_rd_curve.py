@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import tracemalloc
 from collections.abc import Callable
@@ -210,6 +211,11 @@ def test_json_and_csv(curve: RDCurve) -> None:
     lines = curve.to_csv().splitlines()
     assert lines[0].startswith("beta,log_partition_nats,distortion,rate_nats")
     assert len(lines) == 1 + len(BETAS)
+    rows = list(csv.DictReader(lines))
+    assert [float(row["rate_bits"]) for row in rows] == pytest.approx(curve.rate_bits)
+    for name in ("rate_low", "rate_high"):
+        bits = [math.log(2) * float(row[f"{name}_bits"]) for row in rows]
+        assert bits == pytest.approx(getattr(curve, f"{name}_nats"), abs=1e-6)
     with pytest.raises(ResultFileError, match="schema"):
         RDCurve.from_json({"schema": "other"})
     with pytest.raises(ResultFileError, match="not complete"):

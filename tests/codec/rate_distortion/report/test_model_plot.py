@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -15,6 +17,7 @@ from codec.rate_distortion.report import figure as drawing
 from codec.rate_distortion.report.figure import draw_picture, plot_available
 from codec.rate_distortion.report.labels import place_labels
 from codec.rate_distortion.report.lines import Picture, picture_of_results
+from codec.rate_distortion.report.page import line_colour
 from tests.codec.rate_distortion.ladder.test_ladder import gap_table
 from tests.codec.rate_distortion.made_up_models import ladder, model_result
 
@@ -109,6 +112,67 @@ def test_lines_rise_in_distortion_and_names_are_distinct() -> None:
     assert [ceiling.y for ceiling in picture.ceilings] == pytest.approx([9.97, 15.29], 1e-3)
 
 
+def test_units_and_axes(tmp_path: Path) -> None:
+    results = [ladder(), model_result("GAN")]
+    bits, nats = picture_of_results(results), picture_of_results(results, unit="nats")
+    assert "nats per image" in nats.y_label
+    for one, other in zip(bits.lines, nats.lines, strict=True):
+        for p, q in zip(one.points, other.points, strict=True):
+            assert (q.y, q.low, q.high) == pytest.approx(
+                tuple(math.log(2) * value for value in (p.y, p.low, p.high))
+            )
+            assert p.cells == q.cells  # the table has both units
+    assert nats.ceilings[0].name == "log₂ n, n = 1000: 6.9 nats"
+    sized = [
+        dataclasses.replace(ladder(), image_shape=(1, 28, 28)),
+        dataclasses.replace(model_result("GAN"), extra={"image_shape": [28, 28]}),
+    ]
+    per_pixel = picture_of_results(sized, unit="bpp")
+    assert per_pixel.y_label == "rate in bits per pixel"
+    assert per_pixel.lines[0].points[0].y == pytest.approx(bits.lines[0].points[0].y / 784)
+    for shown in (results, [sized[0], dataclasses.replace(ladder(), image_shape=(9, 9))]):
+        with pytest.raises(UsageError, match="one size of images"):
+            picture_of_results(shown, unit="bpp")
+    with pytest.raises(UsageError, match="unit 'bytes'"):
+        picture_of_results(results, unit="bytes")
+
+    log = picture_of_results(results, log_x=False, log_y=True)
+    assert (log.is_logarithmic, log.is_logarithmic_up) == (False, True)
+    assert log.up(log.y_limits[0] * 2) - log.up(log.y_limits[0]) == pytest.approx(
+        log.up(log.y_limits[1]) - log.up(log.y_limits[1] / 2)
+    )
+    assert 0 < log.y_limits[0] <= min(p.y for line in log.lines for p in line.points if p.y)
+    for suffix in (".html", ".svg") if plot_available() else (".html",):
+        draw_picture(log, tmp_path / f"log{suffix}")
+    ticks = re.findall(r'class="tick"[^>]*>([^<]*)<', (tmp_path / "log.html").read_text("utf-8"))
+    assert {"5", "10", "20"} < set(ticks)
+
+
+def test_more_lines_than_colours_are_told_apart_by_their_dashes(tmp_path: Path) -> None:
+    picture = picture_of_results([model_result(f"model {index}") for index in range(16)])
+    looks = {(line_colour(line, i), picture.dashes(i)) for i, line in enumerate(picture.lines)}
+    assert len(looks) == 16
+    draw_picture(picture, tmp_path / "a.html")
+    text = (tmp_path / "a.html").read_text("utf-8")
+    drawn = re.findall(r'style="color:([^"]*)"><g class="drawn">.*?<polyline[^>]*?'
+                       r'(?:stroke-dasharray="([^"]*)")?/>', text, re.DOTALL)  # fmt: skip
+    assert len(set(drawn)) == 16
+    if plot_available():
+        draw_picture(picture, tmp_path / "a.svg")
+        assert "stroke-dasharray" in (tmp_path / "a.svg").read_text()
+
+
+@pytest.mark.parametrize("size", [(4.0, 8.0), (12.0, 4.0)], ids=str)
+def test_size(tmp_path: Path, size: tuple[float, float]) -> None:
+    picture = picture_of_results([model_result()], size_inches=size)
+    draw_picture(picture, tmp_path / "a.html")
+    assert f"0 0 900 {900 * size[1] / size[0]:.0f}" in (tmp_path / "a.html").read_text("utf-8")
+    if plot_available():
+        draw_picture(picture, tmp_path / "a.png")
+        with Image.open(tmp_path / "a.png") as image:
+            assert image.size == (150 * size[0], 150 * size[1])
+
+
 def test_one_point_alone_can_be_drawn(tmp_path: Path) -> None:
     from codec.rate_distortion.ladder.ladder import Ladder
     from tests.codec.rate_distortion.made_up_models import rung
@@ -133,7 +197,7 @@ def test_names_cover_neither_each_other_nor_points() -> None:
             length = 0.68 * font * len(line.label)
             left = label.x if label.align == "left" else label.x - length
             boxes.append((left, label.y - 0.5 * font, left + length, label.y + 0.5 * font))
-            assert label.outside or abs(label.y - path[0][1]) < 3 * font, line.label
+            assert label.leader or abs(label.y - path[0][1]) < 3 * font, line.label
         for index, (left, low, right, high) in enumerate(boxes):
             for other in boxes[index + 1 :]:
                 apart = right <= other[0] or other[2] <= left or high <= other[1] or other[3] <= low

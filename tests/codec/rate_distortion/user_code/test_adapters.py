@@ -223,11 +223,11 @@ def test_devices_that_are_not_there(tmp_path: Path) -> None:
         load_decoder("x.pt2", device="abacus")
 
 
-def traced(path: Path, module: nn.Module, batch: int) -> Path:
+def traced(path: Path, module: nn.Module, batch: int, shape: tuple[int, ...] = (3,)) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         jit: Any = torch.jit
-        jit.save(jit.trace(module, torch.zeros(batch, 3)), path)
+        jit.save(jit.trace(module, torch.zeros(batch, *shape)), path)
     return path
 
 
@@ -294,6 +294,46 @@ def test_exported_programs(tmp_path: Path, limits: tuple[int, int | None] | None
     same_images(adapter.decode, count=1)
     with pytest.raises(UsageError, match=r"takes codes \(n, 3\), not --prior-dim 4"):
         load_decoder(path, prior_dim=4)
+
+
+class _Spatial(nn.Module):
+    """The network with codes of (3, 1, 1)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = network()
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        images: torch.Tensor = self.inner(z.squeeze(3).squeeze(2))
+        return images
+
+
+def test_codes_of_a_shape(tmp_path: Path) -> None:
+    body = (
+        "class Wide(Net):\n    def forward(self, z): return super().forward(z[:, :, 0, 0])\n"
+        "def make(): return Wide(), StandardNormal((3, 1, 1))\n"
+        "def bare(): return Wide()"
+    )
+    spec = script(tmp_path / "m.py", body)
+    traced(tmp_path / "n.pt", _Spatial(), 4, (3, 1, 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.export.export(_Spatial().eval(), (torch.zeros(4, 3, 1, 1),))
+        torch.export.save(program, tmp_path / "n.pt2")
+    adapters = [
+        load_decoder(f"{spec}:make"),
+        load_decoder(f"{spec}:bare", prior_dim=(3, 1, 1)),
+        load_decoder(tmp_path / "n.pt", prior_dim=(3, 1, 1)),
+        load_decoder(tmp_path / "n.pt2"),
+        from_module(_Spatial().eval(), StandardNormal((3, 1, 1))),
+    ]
+    for adapter in adapters:
+        assert repr(adapter.prior) == "StandardNormal(3)"
+        same_images(adapter.decode, count=6)
+    same_images(pickle.loads(pickle.dumps(adapters[0].decode)))
+    for path, asked in (("n.pt", "takes no codes .n, 3x2"), ("n.pt2", "codes .n, 3x1x1.*dim 3x2")):
+        with pytest.raises(CalotypeError, match=asked):
+            load_decoder(tmp_path / path, prior_dim=(3, 2))
 
 
 def test_batches_are_filled_and_divided() -> None:
