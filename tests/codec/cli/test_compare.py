@@ -205,4 +205,5 @@ def test_what_a_picture_of_the_differences_does_not_replace(folder: Path) -> Non
         assert Path("a.png").read_bytes() == before
         assert Path("there.png").read_text() == "mine"
     run("a.png", "a.calo", "--difference", "there.png", "-f")
-    assert Image.open("there.png").size == (64, 48)
+    with Image.open("there.png") as image:
+        assert image.size == (64, 48)
