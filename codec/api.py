@@ -48,8 +48,8 @@ def compress(image: ImageSource, **options: Unpack[CompressArguments]) -> bytes:
     image               Pillow image of any mode; array (height, width[, 1..4]) of uint8, uint16,
                         or floats in 0 .. 1, which are rounded; tensor of torch of these, in the
                         order (channels, height, width); path; bytes of an image file; or binary
-                        file object.  More than 8 bits per channel need a model that keeps them,
-                        such as "photo-next", or ``reduce_depth``.  The full range of uint16 and of
+                        file object.  More than 8 bits per channel are kept by "photo"; other
+                        models need ``reduce_depth``.  The full range of uint16 and of
                         Pillow's gray modes of integers is 16 bits
     bit_depth           8, 10, 12 or 16, of an array or a tensor, which may have any integers then:
                         white is 2^bit_depth − 1.  None (the default) is 8 for uint8 and floats,
@@ -77,8 +77,7 @@ def compress(image: ImageSource, **options: Unpack[CompressArguments]) -> bytes:
                         2000, AVIF, SGI and DDS, and of TIFF with separate planes, is reduced by
                         Pillow, which may cut off the lowest bits
     apply_orientation   turn the pixels as the EXIF orientation says, and set it to upright
-    device              "auto" (the default), "cpu", "cuda", or "openvino": the model photo on the
-                        CPU, in bfloat16 where the CPU supports it; needs the extra "openvino"
+    device              "auto" (the default), "cpu" or "cuda"
     noise_seed          0 .. 2⁶³ − 1, 0 by default, for models that decode with random noise.  The
                         file keeps it, so that every decoding gives the same image.  With None the
                         file keeps no seed, and every decoding gives another image
@@ -176,7 +175,7 @@ def decompress(
     region    (x, y, width, height) in pixels: decode only this part of the image
     reduce    2, 4 or 8: a preview so many times smaller in each direction, of ⌈width / reduce⌉ by
               ⌈height / reduce⌉ pixels; of a region, all pixels of the preview that it touches.
-              "photo-next" draws it in a fraction of the time, near the means of squares of the
+              "photo" draws it in a fraction of the time, near the means of squares of the
               whole image; other models draw the image, and average its pixels. Alpha is averaged
     layers    number of quality layers to decode, 1 .. the file's own number; None (the default)
               decodes all of them
@@ -190,7 +189,7 @@ def decompress(
     realism   0 .. 1, for files of photo: 0 (the default) has the least squared error, 1 looks most
               like a photograph, and values between them mix the two.  Above 0 it needs additional
               weights
-    device    "auto" (the default), "cpu", "openvino" or "cuda"
+    device    "auto" (the default), "cpu" or "cuda"
     checkpoint    for a file of compressai: the checkpoint that it was written with; None searches
               the folders of the environment variable CALOTYPE_WEIGHTS for it
 

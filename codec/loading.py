@@ -52,8 +52,8 @@ def load_model(
 
     model_id      number or name in the catalogue; "NAME:WEIGHTS" takes weights by their file's name
     weights_hash  the 8 bytes of a file's header; None takes the default weights
-    device        "auto", "cpu", "cuda", or another that the model computes on. Auto takes a GPU
-                  that torch finds; for a model that needs no torch, only if torch is loaded already
+    device        "auto", "cpu" or "cuda". Auto takes a GPU that torch finds; for a model that needs
+                  no torch, only if torch is loaded already
     checkpoint    the weights file of a model without weights of its own, "NAME:VARIANT"; None looks
                   for one with that hash
 
@@ -134,13 +134,10 @@ def with_realism(model: LoadedModel, realism: float) -> LoadedModel:
 def _device(spec: ModelSpec, name: str) -> str:
     if not spec.needs_torch and name == "auto" and "torch" not in sys.modules:
         return "cpu"  # to look for a GPU takes longer than to code most photographs
-    if name == "cpu" or name in spec.devices:
+    if name == "cpu":
         return name
     if name not in ("auto", "cuda"):
-        known = ", ".join(("auto", "cpu", *spec.devices, "cuda"))
-        raise UsageError(
-            f"device {name!r} was given, but the model {spec.name!r} computes on one of {known}"
-        )
+        raise UsageError(f"device {name!r} was given, expected auto, cpu or cuda")
     import torch
 
     if torch.cuda.is_available():

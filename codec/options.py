@@ -20,7 +20,7 @@ Region = tuple[int, int, int, int]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 DEFAULT_QUALITY = 75.0
-DEVICES = ("auto", "cpu", "openvino", "cuda")
+DEVICES = ("auto", "cpu", "cuda")
 MAX_SEED = 2**63 - 1
 REDUCTIONS = (1, 2, 4, 8)
 """How many times smaller a picture can be decoded, in each direction."""

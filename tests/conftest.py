@@ -20,7 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 @pytest.fixture(scope="session")
 def weights_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for CALOTYPE_WEIGHTS with an untrained model: tests do not need trained ones."""
-    from tests.codec.tiny import write_tiny_weights
+    from tests.codec.models.photo.tiny import write_tiny_weights
 
     folder = tmp_path_factory.mktemp("weights")
     write_tiny_weights(folder)

@@ -26,13 +26,6 @@ from training.loop.trainer import Learner, Preset, TrainOptions
 from training.photo.config import PRESETS, PhotoPreset
 from training.photo.export import export_photo
 from training.photo.learner import photo_learner
-from training.photo_next.config import PRESETS as NEXT_PRESETS
-from training.photo_next.config import PhotoPreset as NextPreset
-from training.photo_next.export import export_photo as export_next
-from training.photo_next.learner import photo_learner as next_learner
-from training.realism.config import REALISM_PRESETS, RealismPreset
-from training.realism.export import export_realism
-from training.realism.learner import realism_learner
 
 
 @dataclass(frozen=True)
@@ -97,25 +90,6 @@ FAMILIES = {
             "several --data", "--validation", "--weights", "--seed", "--learning-rate",
             "several processes", "--images",
         }),
-    ),
-    "photo-next": Family(
-        "the second model of photographs (any number of processes)",
-        NEXT_PRESETS,
-        NextPreset,
-        next_learner,
-        export_next,
-        frozenset({
-            "several --data", "--validation", "--weights", "--seed", "--learning-rate",
-            "several processes", "--images",
-        }),
-    ),
-    "realism": Family(
-        "the second decoder of photo files, for --realism",
-        REALISM_PRESETS,
-        RealismPreset,
-        realism_learner,
-        export_realism,
-        frozenset({"several --data", "--validation", "--weights"}),
     ),
     "draw": Family(
         "the codecs draw and draw-bits-back",

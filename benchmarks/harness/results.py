@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
 LIBRARIES = (
     "numpy", "pillow", "torch", "constriction", "compressai", "imagecodecs", "bjontegaard",
-    "pytorch-msssim", "scikit-image", "ssimulacra2", "openvino",
+    "pytorch-msssim", "scikit-image", "ssimulacra2", "onnxruntime",
 )  # fmt: skip
 
 Report = dict[str, Any]

@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 
 import codec
-from benchmarks.harness.model_option import add_model
 from benchmarks.harness.photographs import add_data
 from benchmarks.harness.results import Measured, load_average, provenance
 from benchmarks.photo.rate_distortion import RATE_RANGE_BPP
 from bitstream.arrays import Uint8Array
 from codec.datasets.pictures import SourceImage
+from codec.models.photo.config import TUNES
 from codec.rate_distortion import (
     OperationalCodec,
     OperationalCurve,
@@ -36,7 +36,7 @@ from codec.rate_distortion import (
 )
 from codec.rate_distortion.errors import OverlapError
 
-SCHEMA, RESULT = "calotype.effort/3", "effort{model.suffix}.json"
+SCHEMA, RESULT = "calotype.effort/3", "effort.json"
 EFFORTS = (3, 5, 7, 9)
 QUALITIES = (20.0, 35.0, 50.0, 65.0, 80.0)
 PEER = "avif"
@@ -65,18 +65,13 @@ def choose_images(data: Sequence[Path], limit: int | None, side: int) -> list[Ce
     return [CentredImage(image.name, image.path, image.place, side) for image in chosen]
 
 
-def codec_at(
-    effort: int, device: str, model: str = "photo", tune: str | None = None
-) -> OperationalCodec:
+def codec_at(effort: int, device: str, tune: str | None = None) -> OperationalCodec:
 
     def encode(pixels: Uint8Array, quality: float) -> bytes:
-        return codec.compress(
-            pixels, quality=quality, effort=effort, device=device, model=model, tune=tune
-        )
+        return codec.compress(pixels, quality=quality, effort=effort, device=device, tune=tune)
 
-    photo = find_codec(model)
-    name, encoder = f"{model}-e{effort}", f"Calotype {model} model, effort {effort}"
-    return replace(photo, name=name, encoder=encoder, encode=encode)
+    name, encoder = f"photo-e{effort}", f"Calotype photo model, effort {effort}"
+    return replace(find_codec("photo"), name=name, encoder=encoder, encode=encode)
 
 
 def changes_percent(curve: OperationalCurve, reference: OperationalCurve) -> list[float]:
@@ -159,14 +154,13 @@ def measure(
     efforts: Sequence[int],
     qualities: Sequence[float],
     device: str,
-    model: str = "photo",
     tune: str | None = None,
 ) -> list[dict[str, Any]]:
     """Rows of effort 1, then of the others."""
     # What is loaded at the first use of a level is no part of its time.
     for effort in (1, *efforts):
-        codec_at(effort, device, model, tune).encode(images[0].pixels()[:16, :16], 50.0)
-    one_pass = codec_at(1, device, model, tune)
+        codec_at(effort, device, tune).encode(images[0].pixels()[:16, :16], 50.0)
+    one_pass = codec_at(1, device, tune)
     # Its own qualities, and some between and beyond them.
     ends = max(1.0, min(qualities) - 10), min(100.0, max(qualities) + 10)
     more = [float(quality) for quality in np.linspace(*ends, 15)]
@@ -175,7 +169,7 @@ def measure(
     peer = measure_curve(find_codec(PEER), images, data_set=name)
     rows = [row(1, one, reference, one, peer)]
     for effort in efforts:
-        searching = codec_at(effort, device, model, tune)
+        searching = codec_at(effort, device, tune)
         curve = measure_curve(searching, images, data_set=name, settings=qualities)
         rows.append(row(effort, curve, reference, one, peer))
         print(line(rows[-1]), file=sys.stderr, flush=True)
@@ -199,23 +193,21 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--qualities", type=float, nargs="+", default=list(QUALITIES))
     parser.add_argument("--side", type=int, default=0, help="only the middle N × N pixels of each")
-    add_model(parser)
-    parser.add_argument("--tune", choices=("psnr", "visual"), help="of a model that has both")
+    parser.add_argument("--tune", choices=TUNES, help="default: visual")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
 
 
 def run(options: Namespace) -> Iterator[Measured]:
     images = choose_images(options.data, options.limit, options.side)
     busy_before = load_average()
-    chosen = options.efforts, options.qualities, options.device, options.model, options.tune
+    chosen = options.efforts, options.qualities, options.device, options.tune
     rows = measure(images, options.name, *chosen)
     result = {
         **provenance(),
         "pictures": [image.name for image in images],
         "part": f"middle {options.side}×{options.side}" if options.side else "whole pictures",
-        "model": options.model,
         "tune": options.tune,
-        "photo_weights": find_codec(options.model).weights(),
+        "photo_weights": find_codec("photo").weights(),
         "device": options.device,
         "load_average_before": busy_before,
         "rate": "bits of the whole file per pixel, mean over pictures",

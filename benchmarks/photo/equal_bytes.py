@@ -33,6 +33,7 @@ from benchmarks.harness.results import Measured, provenance
 from benchmarks.photo.visual import visual_codec
 from bitstream.arrays import Uint8Array
 from bitstream.errors import InputError
+from codec.models.photo.config import TUNES
 from codec.rate_distortion import find_codec, find_images, ms_ssim, ssimulacra2
 
 SCHEMA, RESULT = "calotype.equal_bytes/1", "equal-bytes.json"
@@ -77,9 +78,7 @@ def files_of(pixels: Uint8Array, rate: float, options: Namespace) -> dict[str, t
     while index and len(of_jxl(index)) > limit:
         index -= 1
     files["jxl"] = of_jxl(index)
-    ours = codec.compress(
-        pixels, model=options.model, tune=options.tune, effort=options.effort, size=limit
-    )
+    ours = codec.compress(pixels, tune=options.tune, effort=options.effort, size=limit)
     decoded = {name: find_codec(name).decode(data) for name, data in files.items()}
     decoded["photo"] = codec.decompress(ours, as_="numpy")
     files["photo"] = ours
@@ -121,8 +120,7 @@ def add_arguments(parser: ArgumentParser) -> None:
                         help="sets of pictures: folders or tar files")  # fmt: skip
     parser.add_argument("--lpips", type=Path, required=True, metavar="FILE",
                         help="weights of LPIPS (npz)")  # fmt: skip
-    parser.add_argument("--model", default="photo", help="what is compared (photo)")
-    parser.add_argument("--tune", help="of that model (its own default)")
+    parser.add_argument("--tune", choices=TUNES, help="default: visual")
     parser.add_argument("--effort", type=int, default=1)
     parser.add_argument("--limit", type=int, help="only the first N pictures of each set")
 
@@ -149,7 +147,6 @@ def run(options: Namespace) -> Iterator[Measured]:
         content = {
             **provenance(),
             "pictures": [image.name for image in images],
-            "model": options.model,
             "tune": options.tune,
             "effort": options.effort,
             "better": "measures whose mean over the pictures is better for photo, of nine",

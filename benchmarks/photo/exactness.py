@@ -3,10 +3,9 @@
     python -m benchmarks.photo exactness --python other/bin/python
 
 Every configuration decodes files that this process wrote, and writes files that this process
-decodes; each in a process of its own. Symbols, means and tables must be the same integers to the
-last one; pixels may differ by rounding, and bfloat16 moves them. Pixels of photo-next (`--model`)
-are integers, and must be the same as well. `--python` names interpreters with other versions of the
-libraries. The exit status is 1 if any file parses differently, or such pixels differ.
+decodes; each in a process of its own. Symbols, means, tables and pixels must be the same integers
+to the last one. `--python` names interpreters with other versions of the libraries. The exit status
+is 1 if any file parses differently, or a pixel differs.
 """
 
 from __future__ import annotations
@@ -25,7 +24,6 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness.model_option import add_model
 from benchmarks.harness.photographs import tiled_photo
 from benchmarks.harness.results import ROOT, Measured, library_versions, provenance
 from bitstream.arrays import Uint8Array
@@ -34,20 +32,16 @@ from bitstream.errors import CalotypeError
 from codec import loading
 from codec.coding.tiling import TileGrid
 from codec.models.photo.coder import PhotoCoder
-from codec.models.photo_next.coder import PhotoCoder as PhotoNextCoder
-from codec.models.photo_next.numpy_backend import NumpyRenderer
-from codec.models.photo_next.runtime import Transforms
+from codec.models.photo.numpy_backend import NumpyRenderer
+from codec.models.photo.runtime import Transforms
 from codec.pictures.picture import Picture
 from codec.pipeline.decode import decompress_container
 from codec.pipeline.encode import compress_picture
 
-SCHEMA, RESULT = "calotype.photo_exactness/2", "photo_exactness{model.suffix}.json"
+SCHEMA, RESULT = "calotype.photo_exactness/3", "photo_exactness.json"
 QUALITIES = (5.0, 35.0, 62.5, 85.0, 100.0)
-ARITHMETIC = ("numpy float32", "torch float32", "torch bfloat16", "openvino bfloat16")
-INTEGERS = ("onnxruntime int8", "numpy float32", "torch float32")
-"""Of photo-next: what holds the integers of its synthesis."""
-
-Coder = PhotoCoder | PhotoNextCoder
+ARITHMETIC = ("onnxruntime int8", "numpy float32", "torch float32")
+"""What holds the integers of the synthesis; the first one here."""
 
 
 def scenes() -> dict[str, Uint8Array]:
@@ -56,31 +50,12 @@ def scenes() -> dict[str, Uint8Array]:
     return {"photograph": tiled_photo(700, 600), "noise": noise.astype(np.uint8)}
 
 
-def arithmetic_of(model: str) -> tuple[str, ...]:
-    """What a model is computed with, the first one here."""
-    return ARITHMETIC if model == "photo" else INTEGERS
-
-
-def load_coder(arithmetic: str, model: str = "photo") -> Coder:
-    """The default weights of a photo model with transforms in some arithmetic."""
-    kind, dtype = arithmetic.split()
-    if model != "photo":
-        return _next_coder(kind, model)
-    loaded = loading.load_model("photo", device="cpu" if kind in ("numpy", "torch") else kind)
+def load_coder(arithmetic: str) -> PhotoCoder:
+    """The default weights with transforms in some arithmetic."""
+    kind = arithmetic.split()[0]
+    loaded = loading.load_model("photo", device="cuda" if kind == "cuda" else "cpu")
     assert isinstance(loaded, PhotoCoder)
     coder = copy.copy(loaded)  # that of the library stays as it is
-    if kind == "torch":
-        import torch
-
-        coder.transforms = transforms = coder.torch_transforms
-        transforms.dtype = getattr(torch, dtype)
-    return coder
-
-
-def _next_coder(kind: str, model: str) -> PhotoNextCoder:
-    loaded = loading.load_model(model, device="cuda" if kind == "cuda" else "cpu")
-    assert isinstance(loaded, PhotoNextCoder)
-    coder = copy.copy(loaded)
     if kind == "torch":
         coder.transforms = coder.torch_transforms
     elif kind == "numpy":
@@ -90,7 +65,7 @@ def _next_coder(kind: str, model: str) -> PhotoNextCoder:
     return coder
 
 
-def digest(data: bytes, coder: Coder) -> str:
+def digest(data: bytes, coder: PhotoCoder) -> str:
     """SHA-256 of all integers that parsing a file yields."""
     container, found = container_from_bytes(data), hashlib.sha256()
     grid = TileGrid(container.header, coder.stride)
@@ -102,7 +77,7 @@ def digest(data: bytes, coder: Coder) -> str:
     return found.hexdigest()
 
 
-def write_files(folder: Path, coder: Coder) -> dict[str, str]:
+def write_files(folder: Path, coder: PhotoCoder) -> dict[str, str]:
     """Files of all scenes at all qualities, and the digest of each."""
     found = {}
     for scene, pixels in scenes().items():
@@ -114,7 +89,7 @@ def write_files(folder: Path, coder: Coder) -> dict[str, str]:
     return found
 
 
-def read_files(folder: Path, coder: Coder) -> tuple[dict[str, str], dict[str, Uint8Array]]:
+def read_files(folder: Path, coder: PhotoCoder) -> tuple[dict[str, str], dict[str, Uint8Array]]:
     """Digest and pixels of the files in a folder."""
     contents = {path.name: path.read_bytes() for path in sorted(folder.glob("*.calo"))}
     pixels = {
@@ -124,9 +99,9 @@ def read_files(folder: Path, coder: Coder) -> tuple[dict[str, str], dict[str, Ui
     return {name: digest(data, coder) for name, data in contents.items()}, pixels
 
 
-def elsewhere(theirs: Path, ours: Path, arithmetic: str, model: str) -> None:
+def elsewhere(theirs: Path, ours: Path, arithmetic: str) -> None:
     """Run in another process: read the files of `theirs`, write `ours`, print the digests."""
-    coder = load_coder(arithmetic, model)
+    coder = load_coder(arithmetic)
     digests, pixels = read_files(theirs, coder)
     for name, drawn in pixels.items():
         np.save(ours / f"{name}.npy", drawn)
@@ -135,15 +110,13 @@ def elsewhere(theirs: Path, ours: Path, arithmetic: str, model: str) -> None:
     print(json.dumps({"libraries": versions, "read": digests, "written": written}))
 
 
-def check(
-    python: str, threads: int, arithmetic: str, theirs: Path, model: str = "photo"
-) -> dict[str, Any]:
+def check(python: str, threads: int, arithmetic: str, theirs: Path) -> dict[str, Any]:
     """A row of the result: one configuration against this process."""
-    coder = load_coder(arithmetic_of(model)[0], model)
+    coder = load_coder(ARITHMETIC[0])
     expected, pixels = read_files(theirs, coder)
     with tempfile.TemporaryDirectory() as folder:
         command = [python, "-m", "benchmarks.photo", "exactness"]
-        command += ["--model", model, "--elsewhere", str(theirs), folder, arithmetic]
+        command += ["--elsewhere", str(theirs), folder, arithmetic]
         variables = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
         environment = os.environ | dict.fromkeys(variables, str(threads))
         run = subprocess.run(
@@ -165,7 +138,6 @@ def check(
         "files_of_there_that_parse_alike_here": _same(there["written"], read_here),
         "files": len(expected),
         "largest_difference_of_pixels": max(int(d.max()) for d in differences),
-        "mean_difference_of_pixels": round(float(np.mean([d.mean() for d in differences])), 6),
     }
 
 
@@ -176,44 +148,42 @@ def _same(one: dict[str, str], other: dict[str, str]) -> int:
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--python", nargs="*", default=[], help="other interpreters")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--arithmetic", nargs="+", help="all that the model has by default")
-    add_model(parser)
+    parser.add_argument("--arithmetic", nargs="+", default=list(ARITHMETIC))
     parser.add_argument("--elsewhere", nargs=3, help=SUPPRESS)
 
 
 def run(options: Namespace) -> Iterator[Measured]:
     if options.elsewhere:
         theirs, ours, arithmetic = options.elsewhere
-        elsewhere(Path(theirs), Path(ours), arithmetic, options.model)
+        elsewhere(Path(theirs), Path(ours), arithmetic)
         return
     import torch
 
     cuda = ["cuda float32"] if torch.cuda.is_available() else []
     with tempfile.TemporaryDirectory() as folder:
-        here = load_coder(arithmetic_of(options.model)[0], options.model)
+        here = load_coder(ARITHMETIC[0])
         write_files(Path(folder), here)
         rows = [
-            check(python, threads, arithmetic, Path(folder), options.model)
+            check(python, threads, arithmetic, Path(folder))
             for python in (sys.executable, *options.python)
             for threads in options.threads
-            for arithmetic in (*(options.arithmetic or arithmetic_of(options.model)), *cuda)
+            for arithmetic in (*options.arithmetic, *cuda)
         ]
     alike = all(
         row["files_of_here_that_parse_alike_there"] == row["files"]
         and row["files_of_there_that_parse_alike_here"] == row["files"]
-        and (options.model == "photo" or row["largest_difference_of_pixels"] == 0)
+        and row["largest_difference_of_pixels"] == 0
         for row in rows
     )
     yield Measured(
         {
             **provenance(),
-            "model": options.model,
             "weights_hash": here.weights_hash.hex(),
             "pictures": {name: list(pixels.shape) for name, pixels in scenes().items()},
             "qualities": list(QUALITIES),
-            "all_parse_alike": alike,
+            "all_alike": alike,
             "found": rows,
         },
         [json.dumps(row) for row in rows],
-        failure="" if alike else "a file parses differently in another process",
+        failure="" if alike else "a file decodes differently in another process",
     )

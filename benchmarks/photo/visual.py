@@ -1,7 +1,7 @@
 """Rate of photo against other codecs at equal SSIMULACRA2, and at equal PSNR, on whole files.
 
     python -m benchmarks.photo visual --data gb82=gb82.tar kodak=kodak.tar [--limit 3]
-    python -m benchmarks.photo visual --model photo-next --tune psnr --data … -o psnr.json
+    python -m benchmarks.photo visual --tune psnr --data … -o psnr.json
 
 Every file is written and decoded again.  The rates are compared for each picture, as the logarithm
 of the rate over the scores that both codecs reach (BD-rate), and the mean is taken over the
@@ -27,6 +27,7 @@ from PIL import Image
 from benchmarks.harness.command import named_path
 from benchmarks.harness.results import Measured, provenance
 from bitstream.arrays import Uint8Array
+from codec.models.photo.config import TUNES
 from codec.rate_distortion import (
     OperationalCodec,
     OperationalCurve,
@@ -99,8 +100,7 @@ def line(name: str, row: Mapping[str, Any], metrics: Sequence[str] = METRICS) ->
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--data", type=named_path, nargs="+", required=True, metavar="NAME=PATH",
                         help="sets of pictures: folders or tar files")  # fmt: skip
-    parser.add_argument("--model", default="photo", help="what is compared (photo)")
-    parser.add_argument("--tune", help="of that model (its own default)")
+    parser.add_argument("--tune", choices=TUNES, help="default: visual")
     parser.add_argument("--limit", type=int, help="only the first N pictures of each set")
     parser.add_argument("-j", "--jobs", type=int, default=1, help="pictures at a time")
 
@@ -114,7 +114,7 @@ def run(options: Namespace) -> Iterator[Measured]:
                 print(f"{name}, {codec}: {len(images)} pictures", file=sys.stderr, flush=True)
                 known = visual_codec(codec)
                 if codec == "photo":
-                    known = model_codec(options.model, options.tune)
+                    known = model_codec("photo", options.tune)
                 curves[codec] = measure_curve(
                     known,
                     images,

@@ -15,14 +15,16 @@ from benchmarks.readme.tables import (
     judged,
     load,
     percent,
-    quality,
     section,
     table,
     verdict,
 )
 
 SETS = {"gb82": "gb82", "kodak": "Kodak"}
-ABOUT_SETS = "gb82, 25 images, used for tuning", "Kodak, 24 images, report only"
+ABOUT_SETS = {
+    "gb82": "gb82, 25 images, used for tuning",
+    "Kodak": "Kodak, 24 images, report only",
+}
 PEERS = {
     "jpeg": "JPEG (optimised, 4:2:0)",
     "webp": "WebP (method 6)",
@@ -31,7 +33,6 @@ PEERS = {
     "avif": "AVIF (4:4:4, speed 4, tuned for PSNR)",
 }
 VISUAL_PEERS = PEERS | {"avif": "AVIF (4:4:4, speed 6, default tuning)"}
-RUNTIMES = {"photo": "", "photo openvino": ", with `--device openvino`"}
 SPEEDS = {
     "decode_times_avif": "decoding, in units of AVIF's decoder",
     "encode_times_avif": "encoding at effort 1, in units of AVIF at speed 4",
@@ -40,8 +41,6 @@ SPEEDS = {
     "times_faster_than_cheng2020_anchor": "encode + decode: times faster than its cheng2020-anchor",
 }
 ABLATIONS = {
-    "photo-without-context": "no context of latents",
-    "photo-adamw": "AdamW in place of SOAP",
     "certain-tables": "every residual coded, the ones too that are hardly ever other than 0",
     "one-hyper-set": "one set of hyper-latent tables for all qualities",
 }
@@ -137,22 +136,19 @@ def speed_rows(speed: Content) -> Iterator[Row]:
     sizes = " / ".join(f"{p['width']}×{p['height']}" for p in pictures)
     where = f" ({sizes}, {speed.get('threads')} cores, all loaded)"
     for name, title in SPEEDS.items():
-        for photo, runtime in RUNTIMES.items():
-            rows = [
-                picture["ratios"][photo][name]
-                for picture in pictures
-                if name in picture["ratios"].get(photo, {})
-            ]
-            if rows:
-                values = " / ".join(f"{row['measured']:.2g}×" for row in rows)
-                sign = "≤" if "at_most" in rows[0] else "≥"
-                limit = rows[0].get("at_most", rows[0].get("at_least"))
-                verdicts = verdict(*(row["met"] for row in rows))
-                yield f"{title}{runtime}{where}", values, f"{sign} {limit:.0f}×: {verdicts}"
-                where = ""
+        rows = [picture["ratios"][name] for picture in pictures if name in picture["ratios"]]
+        if rows:
+            values = " / ".join(f"{row['measured']:.2g}×" for row in rows)
+            sign = "≤" if "at_most" in rows[0] else "≥"
+            limit = rows[0].get("at_most", rows[0].get("at_least"))
+            verdicts = verdict(*(row["met"] for row in rows))
+            yield f"{title}{where}", values, f"{sign} {limit:.0f}×: {verdicts}"
+            where = ""
 
 
 def coding_rows(coding: Content) -> Iterator[Row]:
+    if not coding:
+        return
     ours, *peers = coding["results"]
     encode, decode = ours["encode_ns_per_symbol"], ours["decode_ns_per_symbol"]
     allowed = coding["ideal_bits"] / 8 * CODED_SIZE_PERCENT / 100 + CODED_SIZE_BYTES
@@ -175,6 +171,8 @@ def coding_rows(coding: Content) -> Iterator[Row]:
 
 
 def start_up_rows(start: Content) -> Iterator[Row]:
+    if not start:
+        return
     wanted, met = start["target_seconds"], start["met"]
     yield claim(
         start,
@@ -205,6 +203,8 @@ def install_rows(install: Content) -> Iterator[Row]:
 
 def large_image_rows(large: Content) -> Iterator[Row]:
     """Memory for a large picture, its seams, and what is read for a part of it."""
+    if not large:
+        return
     picture, region = large["pictures"][-1], large["region"]
     peak_mib = max(picture["compress_peak_mib"], picture["decompress_peak_mib"])
     yield claim(
@@ -225,9 +225,11 @@ def large_image_rows(large: Content) -> Iterator[Row]:
     )
 
 
-def exactness_row(exact: Content) -> Row:
-    """Whether files parse alike with other threads, versions and arithmetic."""
-    rows = exact["found"]
+def exactness_rows(exact: Content) -> Iterator[Row]:
+    """Whether files decode alike with other threads, versions and arithmetic."""
+    rows = exact.get("found", ())
+    if not rows:
+        return
 
     def each(values: set[Any]) -> list[str]:
         return [str(value) for value in sorted(values)]
@@ -239,14 +241,15 @@ def exactness_row(exact: Content) -> Row:
         row["files"]
         == row["files_of_here_that_parse_alike_there"]
         == row["files_of_there_that_parse_alike_here"]
+        and row["largest_difference_of_pixels"] == 0
         for row in rows
     )
-    return (
-        f"files parse alike with {' and '.join(each({row['threads'] for row in rows}))} threads, "
-        f"NumPy {numpy}, torch {torch}, transforms in "
+    yield (
+        f"files decode to the same pixels with {' and '.join(each({r['threads'] for r in rows}))} "
+        f"threads, NumPy {numpy}, torch {torch}, integers of the synthesis in "
         f"{', '.join(each({row['arithmetic'] for row in rows}))}",
         f"{alike} of {len(rows)}",
-        f"all: {verdict(exact['all_parse_alike'])}",
+        f"all: {verdict(exact['all_alike'])}",
     )
 
 
@@ -265,73 +268,71 @@ def ablation_table(ablations: Content) -> str:
     )
 
 
-def realism_section(folder: Path) -> str:
-    """PSNR and Fréchet distance of the same files at each realism."""
-    content = load(folder, "realism_kodak")
-    if not content:
-        return ""
-    realisms = [f"{row['realism']:g}" for row in content["found"][0]["decoded"]]
-    rows = (
-        [f"{one['quality']:g}", f"{one['mean_bpp']:.3f}", *map(quality, one["decoded"])]
-        for one in content["found"]
-    )
-    return section(
-        f"PSNR in dB / Fréchet distance of {content['patches']:,} patches of 32×32 in own "
-        "classifier features (not FID; two halves of the originals: "
-        f"{content['frechet_between_halves_of_the_originals']:.2f}), {content['pictures']} "
-        f"pictures of {content['set'].capitalize()}, photo weights "
-        f"`{content['photo_weights'][:8]}`, by `--realism`:",
-        table(["quality", "bits per pixel", *realisms], rows),
-    )
+def measured_curves(folder: Path) -> dict[str, Content]:
+    """The curves of the sets that were measured, by their titles."""
+    found = {title: load(folder, f"rate_distortion_{name}") for name, title in SETS.items()}
+    return {title: result for title, result in found.items() if result}
 
 
 def photo_section(folder: Path) -> str:
-    results = {title: load(folder, f"rate_distortion_{name}") for name, title in SETS.items()}
-    low, high = results["Kodak"]["rate_range_bpp"]
+    results = measured_curves(folder)
     claims = [
         *speed_rows(load(folder, "speed")),
         *coding_rows(load(folder, "entropy_coding")),
         *start_up_rows(load(folder, "start_up")),
         *install_rows(load(folder, "install")),
         *large_image_rows(load(folder, "large_images")),
-        exactness_row(load(folder, "photo_exactness")),
+        *exactness_rows(load(folder, "photo_exactness")),
     ]
-    rates = [*bd_rate_rows(results), *effort_rows(load(folder, "effort"))]
     return section(
-        f"BD-rate of `photo` at equal PSNR, real files, {low}–{high} bpp (negative: photo needs "
-        "fewer bytes):",
-        table(["against", *ABOUT_SETS, "wanted on both"], rates),
+        bd_rate_table(results, load(folder, "effort")),
         visual_table(load(folder, "visual")),
         table(CLAIMS, claims),
         ablation_table(load(folder, "ablations")),
     )
 
 
+def bd_rate_table(results: Mapping[str, Content], effort: Content) -> str:
+    """BD-rates at equal PSNR; nothing where no set was measured."""
+    if not results:
+        return ""
+    low, high = next(iter(results.values()))["rate_range_bpp"]
+    return section(
+        f"BD-rate of `photo` at equal PSNR, real files, {low}–{high} bpp (negative: photo needs "
+        "fewer bytes):",
+        table(
+            ["against", *(ABOUT_SETS[title] for title in results), "wanted"],
+            [*bd_rate_rows(results), *effort_rows(effort)],
+        ),
+    )
+
+
 def headline_section(folder: Path) -> str:
     """The few figures of README.md."""
-    results = [load(folder, f"rate_distortion_{name}") for name in SETS]
+    results = measured_curves(folder)
     visual = load(folder, "visual").get("sets", {})
     rows = []
     for peer, title in PEERS.items():
-        seen = [
-            row["ssimulacra2_percent"]
-            for name in SETS
-            for row in visual.get(name, {"found": ()})["found"]
+        cells = [percent(bd_rate_percent(result, peer)) for result in results.values()]
+        cells += [
+            percent(row["ssimulacra2_percent"])
+            for part in visual.values()
+            for row in part["found"]
             if row["against"] == peer
         ]
-        cells = [percent(bd_rate_percent(result, peer)) for result in results]
-        cells += [percent(value) for value in seen] or [""] * (len(SETS) if visual else 0)
-        if peer != "jpeg2000":
+        if len(cells) == len(results) + len(visual):
             rows.append((title.partition(" (")[0], *cells))
-    columns = [f"equal PSNR, {title}" for title in SETS.values()]
+    columns = [f"equal PSNR, {title}" for title in results]
     columns += [
-        f"equal SSIMULACRA2, {SETS[name]}, {len(part['pictures'])} pictures"
+        f"equal SSIMULACRA2, {SETS.get(name, name)}, {len(part['pictures'])} pictures"
         for name, part in visual.items()
     ]
     claims = [*list(speed_rows(load(folder, "speed")))[:1], *install_rows(load(folder, "install"))]
+    figures = table(["against", *columns], rows) if columns else ""
     return section(
-        "How many more or fewer bytes `photo` needs than other codecs at equal quality (BD-rate of "
-        "whole files; negative: fewer):",
-        table(["against", *columns], rows),
+        figures
+        and "How many more or fewer bytes `photo` needs than other codecs at equal quality "
+        "(BD-rate of whole files; negative: fewer):",
+        figures,
         table(CLAIMS, claims),
     )

@@ -7,7 +7,6 @@ from benchmarks.harness.command import main as run_room
 
 PARTS = {
     "wall-time": "encoding and decoding a photograph, beside AVIF and CompressAI",
-    "runtimes": "synthesis in NumPy, torch and OpenVINO, cold and warm",
     "start-up": "whole commands in new processes",
     "install": "seconds and disk of the README's demonstration on a fresh machine",
     "entropy-coding": "size and speed of the entropy coder",

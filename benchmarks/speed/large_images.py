@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from benchmarks.harness.model_option import add_model
 from benchmarks.harness.photographs import tiled_photo
 from benchmarks.harness.results import ROOT, Measured, provenance
 from bitstream import Header, read_container, read_tiles
@@ -37,7 +36,7 @@ from codec.pictures.picture import Picture
 from codec.pipeline.decode import decode_bands, tiles_of_region
 from codec.pipeline.encode import compress_picture
 
-SCHEMA, RESULT = "calotype.large_images/1", "large_images{model.suffix}.json"
+SCHEMA, RESULT = "calotype.large_images/1", "large_images.json"
 
 SIDES = ((4000, 3000), (8192, 6144), (10_000, 10_000))
 REGION_SIDE = 512
@@ -277,13 +276,12 @@ def measure(
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("-q", "--quality", type=int, default=75)
-    add_model(parser)
 
 
 def run(options: Namespace) -> Iterator[Measured]:
     Image.MAX_IMAGE_PIXELS = None  # the pictures are our own
     import_torch = measured(sys.executable, "-c", "import torch")
-    model = loading.load_model(options.model, device="cpu")
+    model = loading.load_model("photo", device="cpu")
     with tempfile.TemporaryDirectory() as folder:
         found = measure(SIDES, options.quality, Path(folder), model)
     yield Measured(

@@ -49,7 +49,7 @@ BATCH = 200
 
 Chunk = tuple[bytes, bytes]
 MODELS = (
-    "photo", "photo-next", "draw", "draw-bits-back", "dplc", "vae-round", "vae-dither", "vae-rec",
+    "photo", "draw", "draw-bits-back", "dplc", "vae-round", "vae-dither", "vae-rec",
     "vae-vbq", "vae-bits-back",
 )  # fmt: skip
 """All but compressai, which has no weights of its own."""

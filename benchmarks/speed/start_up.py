@@ -16,12 +16,11 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.harness.model_option import add_model
 from benchmarks.harness.photographs import shipped_photo
 from benchmarks.harness.results import ROOT, Measured, load_average, provenance
 from codec import compress
 
-SCHEMA, RESULT = "calotype.start_up/2", "start_up{model.suffix}.json"
+SCHEMA, RESULT = "calotype.start_up/2", "start_up.json"
 TARGET_SECONDS = {"--help": 0.3, "inspect": 0.3, "decompress": 3.0}
 
 
@@ -39,14 +38,13 @@ def wall_seconds(arguments: list[str], runs: int) -> list[float]:
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--runs", type=int, default=9)
-    add_model(parser)
 
 
 def run(options: Namespace) -> Iterator[Measured]:
     busy_before = load_average()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "photo.calo"
-        path.write_bytes(compress(shipped_photo(768, 512), model=options.model))
+        path.write_bytes(compress(shipped_photo(768, 512)))
         picture = str(Path(folder) / "photo.png")
         commands = {
             "--help": ["--help"],
@@ -58,7 +56,6 @@ def run(options: Namespace) -> Iterator[Measured]:
     yield Measured(
         {
             **provenance(),
-            "model": options.model,
             "load_average_before": busy_before,
             "target_seconds": TARGET_SECONDS,
             "met": {name: median <= TARGET_SECONDS[name] for name, median in medians.items()},

@@ -2,13 +2,12 @@
 
     python -m benchmarks.speed wall-time --threads 2 --rounds 9
 
-Photo is coded in NumPy, and where OpenVINO is installed once more with that (`device="openvino"`).
 Everything is loaded before the clock starts, and all coders take turns, so that a busy moment of
 the machine hits each of them. AVIF is Pillow's, 4:4:4 at speed 4 unless told otherwise, at the
 quality whose file is nearest in size to photo's. CompressAI's codecs have random weights: they do
 the same arithmetic, and their latents are cheaper to code than trained ones, which favours them.
 The large picture is coded fewer times, and not by cheng2020-anchor, whose decoder takes minutes for
-it. Beside photo-next (`--model`) there is AVIF alone.
+it.
 """
 
 from __future__ import annotations
@@ -18,13 +17,11 @@ import statistics
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Mapping
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from benchmarks.harness.model_option import add_model
 from benchmarks.harness.photographs import nearest_quality, shipped_photo, tiled_photo
 from benchmarks.harness.results import Measured, load_average, provenance
 from bitstream.arrays import Uint8Array
@@ -32,10 +29,10 @@ from bitstream.errors import CalotypeError, UsageError
 from codec.rate_distortion import find_codec
 from codec.rate_distortion.errors import MissingExtraError
 
-SCHEMA, RESULT = "calotype.speed/3", "speed{model.suffix}.json"
+SCHEMA, RESULT = "calotype.speed/4", "speed.json"
 WIDTH, HEIGHT = 768, 512
 LARGE_WIDTH, LARGE_HEIGHT = 4000, 3000
-PHOTO, PHOTO_OPENVINO, AVIF = "photo", "photo openvino", "avif"
+PHOTO, AVIF = "photo", "avif"
 MEAN, CHENG = "compressai mbt2018-mean", "compressai cheng2020-anchor"
 TARGETS = {
     "decode_times_avif": ("at most", 12.0),
@@ -49,13 +46,13 @@ Coder = Callable[[Uint8Array], tuple[float, float, int]]
 Times = dict[str, dict[str, Any]]
 
 
-def photo_coder(quality: float, device: str, model: str = PHOTO) -> Coder:
-    """A photo model through the library, from pixels to a file and back."""
+def photo_coder(quality: float, device: str) -> Coder:
+    """The photo model through the library, from pixels to a file and back."""
     from codec import api
 
     return _timed(
-        model,
-        lambda pixels: api.compress(pixels, quality=quality, model=model, device=device),
+        PHOTO,
+        lambda pixels: api.compress(pixels, quality=quality, device=device),
         lambda data: api.decompress(data, as_="numpy", device=device),
     )
 
@@ -158,8 +155,8 @@ def measure(
     }
 
 
-def ratios(measured: Times, photo: str = PHOTO) -> dict[str, dict[str, Any]]:
-    """Photo, or a runtime of it, beside each peer that was measured; is the target met?"""
+def ratios(measured: Times) -> dict[str, dict[str, Any]]:
+    """Photo beside each peer that was measured; is the target met?"""
 
     def share(time: str, one: str, other: str) -> float | None:
         if one not in measured or other not in measured:
@@ -168,10 +165,10 @@ def ratios(measured: Times, photo: str = PHOTO) -> dict[str, dict[str, Any]]:
         return round(float(measured[one][key] / measured[other][key]), 3)
 
     values = {
-        "decode_times_avif": share("decode", photo, AVIF),
-        "encode_times_avif": share("encode", photo, AVIF),
-        "times_faster_than_mbt2018_mean": share("total", MEAN, photo),
-        "times_faster_than_cheng2020_anchor": share("total", CHENG, photo),
+        "decode_times_avif": share("decode", PHOTO, AVIF),
+        "encode_times_avif": share("encode", PHOTO, AVIF),
+        "times_faster_than_mbt2018_mean": share("total", MEAN, PHOTO),
+        "times_faster_than_cheng2020_anchor": share("total", CHENG, PHOTO),
     }
     found: dict[str, dict[str, Any]] = {}
     for name, value in values.items():
@@ -186,15 +183,12 @@ def measure_picture(
     pixels: Uint8Array, options: Namespace, rounds: int, warm_up: int, peers: list[str]
 ) -> dict[str, Any]:
     """The entry of one picture in the result."""
-    device, model = options.device, options.model
-    coders: dict[str, Coder] = {model: photo_coder(options.quality, device, model)}
-    if model == PHOTO and device == "cpu" and find_spec("openvino") is not None:
-        coders[PHOTO_OPENVINO] = photo_coder(options.quality, "openvino")
-    size_bytes = coders[model](pixels)[2]
+    coders: dict[str, Coder] = {PHOTO: photo_coder(options.quality, options.device)}
+    size_bytes = coders[PHOTO](pixels)[2]
     coders[AVIF] = avif_coder(pixels, size_bytes, options.threads, options.avif_speed)
     for name in peers:
         architecture = name.removeprefix("compressai ")
-        coders[name] = compressai_coder(architecture, options.peer_quality, device)
+        coders[name] = compressai_coder(architecture, options.peer_quality, options.device)
     busy_before = load_average()
     measured = measure(coders, pixels, rounds, warm_up)
     return {
@@ -202,7 +196,7 @@ def measure_picture(
         "height": pixels.shape[0],
         "rounds": rounds,
         "load_average_before": busy_before,
-        "ratios": {name: ratios(measured, name) for name in (model, PHOTO_OPENVINO)},
+        "ratios": ratios(measured),
         "measured": measured,
     }
 
@@ -213,7 +207,6 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--large-rounds", type=int, default=3, help="of the large picture, or 0")
     parser.add_argument("--quality", type=float, default=50, help="quality of photo, 1..100")
     parser.add_argument("--avif-speed", type=int, default=4, help="of AVIF's encoder, 0..10")
-    add_model(parser)
     parser.add_argument("--peer-quality", type=int, default=4, help="size of CompressAI's, 1..6")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
 
@@ -225,8 +218,7 @@ def run(options: Namespace) -> Iterator[Measured]:
     import torch
 
     torch.set_num_threads(options.threads)
-    # What the default model is beside other networks is not asked of its successor.
-    peers = [MEAN, CHENG] if options.model == PHOTO else []
+    peers = [MEAN, CHENG]
     small = shipped_photo(WIDTH, HEIGHT)
     pictures = [measure_picture(small, options, options.rounds, 2, peers)]
     if options.large_rounds:
@@ -239,9 +231,8 @@ def run(options: Namespace) -> Iterator[Measured]:
             "image": about,
             "threads": options.threads,
             "device": options.device,
-            "model": options.model,
             "avif_speed": options.avif_speed,
-            "photo_weights": find_codec(options.model).weights(),
+            "photo_weights": find_codec(PHOTO).weights(),
             "photo_quality": options.quality,
             "peer_quality": options.peer_quality,
             "peer_weights": "random",
@@ -258,8 +249,7 @@ def lines_of(picture: dict[str, Any]) -> list[str]:
             f"  {name}: encode {1000 * row['median_encode_seconds']:.1f} ms, "
             f"decode {1000 * row['median_decode_seconds']:.1f} ms, {row['coded_bytes']} bytes"
         )
-    for photo, found in picture["ratios"].items():
-        for name, row in found.items():
-            verdict = "met" if row["met"] else "missed"
-            lines.append(f"  {photo}, {name}: {row['measured']} ({verdict})")
+    for name, row in picture["ratios"].items():
+        verdict = "met" if row["met"] else "missed"
+        lines.append(f"  {name}: {row['measured']} ({verdict})")
     return lines

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, openvino or cuda.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Files at a time.")]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Replace existing files.")]
 SkipExisting = Annotated[

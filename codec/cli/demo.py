@@ -50,13 +50,14 @@ def demo(
 
     It is compressed at four qualities and decoded again. Each file stands beside the JPEG and the
     WebP whose size is nearest, with its PSNR, and its SSIMULACRA2 where the extra metrics is
-    installed. The photograph comes with the package, so this works offline;
-    nothing but the output folder is written.
+    installed. The photograph comes with the package, so this works offline; nothing but the output
+    folder is written.
 
     Example: calotype demo
     """
     from codec.rate_distortion import find_codec
     from codec.rate_distortion.files.result_file import write_bytes
+    from codec.rate_distortion.metrics import METRICS
 
     pixels = load_picture(picture)
     original = output / f"{picture}.png"
@@ -76,6 +77,8 @@ def demo(
         for peer in peers:
             write_bytes(output / f"{stem}-nearest{PEERS[peer.codec]}", peer.data)
     _print_table(picture, pixels, groups)
+    if METRICS["ssimulacra2"].missing() is not None:
+        typer.echo("the extra metrics adds SSIMULACRA2 to the table")
     typer.echo(
         f"written to {output}: {original.name}, and for each quality the .calo file, the picture "
         "it decodes to (.png), and the JPEG and WebP of the nearest size"

@@ -1,4 +1,4 @@
-"""The exact path: hyper-latents to table indexes and means in integer arithmetic.
+"""Layers of the exact path: what selects probability tables, in integer arithmetic.
 
 A file must parse alike on every machine, so nothing that floating-point rounding can change may
 select a probability table. This network computes with integers held in floating point: activations
@@ -9,11 +9,6 @@ or not. Rescaling divides by a power of two and rounds down, which is exact as w
 
 A layer may have coarser units (`Units`), in which all sums stay below 2²⁴: then float32 holds them,
 and takes half the time. The integers are the same in either.
-
-The layers mirror `codec.models.photo.network.HyperSynthesis`, whose float weights they are made
-from::
-
-    ẑ ─ 3×3 ─ ReLU ─ 1×1 ─ shuffle ─ ReLU ─ 3×3 ─ ReLU ─ 1×1 ─ shuffle ─ ReLU ─ 1×1 ─► μ, index
 """
 
 from __future__ import annotations
@@ -219,7 +214,7 @@ def neighbours(values: Integers, taps: Sequence[int], squares: BoolArray | None 
 def interpolate_knots(knots: Int32Array, hundredths: int) -> Int64Array:
     """Interpolate an integer table (knots, channels) at a quality of 100..10000 hundredths.
 
-    Integer arithmetic, rounding down: the twin of `codec.models.layers.QualityTable`.
+    Integer arithmetic, rounding down.
     """
     scaled = (hundredths - 100) * (len(knots) - 1)
     left = min(scaled // 9900, len(knots) - 2)
@@ -227,51 +222,6 @@ def interpolate_knots(knots: Int32Array, hundredths: int) -> Int64Array:
     wide = knots.astype(np.int64)
     result: Int64Array = (wide[left] * (9900 - fraction) + wide[left + 1] * fraction) // 9900
     return result
-
-
-@dataclass(frozen=True)
-class ExactOutput:
-    """int32 (C, h, w) each: means in units of 2⁻¹⁰ quantiser steps, and table indexes."""
-
-    means: Int32Array
-    indexes: Int32Array
-
-
-class ExactHyperSynthesis:
-    """Maps integer hyper-latents to integer means and table indexes, alike on every machine."""
-
-    def __init__(self, layers: Sequence[ExactLayer], table_count: int) -> None:
-        self.layers = tuple(layers)
-        self.table_count = table_count
-
-    def features(self, hyper_latents: Int32Array, quality_hundredths: int) -> Integers:
-        """Hyper-latents int32 (Z, h, w) to the input of the last layer, integers in float64."""
-        limit = ACTIVATION_LIMIT >> ACTIVATION_BITS
-        bounded = np.clip(hyper_latents, -limit, limit)
-        values: Integers = bounded.astype(np.float64) * 2.0**ACTIVATION_BITS
-        for layer in self.layers[:-1]:
-            values = layer(values, quality_hundredths)
-            rectify(values)
-            values = pixel_shuffle(values, layer.shuffle)
-        return values
-
-    def predict(self, features: Integers, quality_hundredths: int) -> Integers:
-        """`features` to means, then indexes, in units of 2⁻¹⁰: integers (2·C, h, w) in float32."""
-        # What float32 cannot hold is beyond the limit, and stays there.
-        values = self.layers[-1](features, quality_hundredths).astype(np.float32)
-        clamp(values)
-        return pixel_shuffle(values, self.layers[-1].shuffle)
-
-    def __call__(self, hyper_latents: Int32Array, quality_hundredths: int) -> ExactOutput:
-        """Hyper-latents int32 (Z, h, w) to means and indexes of (C, 4·h, 4·w)."""
-        values = self.predict(self.features(hyper_latents, quality_hundredths), quality_hundredths)
-        return round_prediction(values, self.table_count)
-
-
-def round_prediction(values: Integers, table_count: int) -> ExactOutput:
-    """Means, then indexes, in units of 2⁻¹⁰ (2·C, h, w): the indexes to the nearest table."""
-    means, indexes = np.split(values, 2)
-    return ExactOutput(means.astype(np.int32), nearest_tables(indexes, table_count))
 
 
 def nearest_tables(indexes: Integers, table_count: int) -> Int32Array:
@@ -351,24 +301,6 @@ def layer_arrays(layer: ExactLayer, name: str) -> dict[str, Array]:
     units = np.array(astuple(layer.units), dtype=np.int32)
     if (units != _USUAL_UNITS).any():
         arrays[f"{name}.units"] = units
-    return arrays
-
-
-def layers_from_arrays(arrays: Mapping[str, Array]) -> list[ExactLayer]:
-    """Read the layers `exact.0`, `exact.1`, …; the inverse of `to_arrays`."""
-    layers: list[ExactLayer] = []
-    while f"exact.{len(layers)}.weight" in arrays:
-        layers.append(read_layer(arrays, f"exact.{len(layers)}"))
-    if not layers:
-        raise WeightsMismatchError("weights file: it holds no exact path (exact.0.weight)")
-    return layers
-
-
-def to_arrays(layers: Sequence[ExactLayer]) -> dict[str, Array]:
-    """Arrays by name, to be stored in a weights file."""
-    arrays: dict[str, Array] = {}
-    for number, layer in enumerate(layers):
-        arrays |= layer_arrays(layer, f"exact.{number}")
     return arrays
 
 

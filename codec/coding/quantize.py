@@ -1,6 +1,6 @@
 """Latents to symbols and back.
 
-`quantize`, `dequantize`   residuals of the photo model, in steps around a predicted mean
+`residuals`                of the photo model, in steps around a predicted mean
 `round_to_grid`            to the nearest multiple of a step
 `quantize_dithered`        the same with a shared noise taken off again: universal quantisation
 `quantize_variational`     to the cheapest prior quantile within the posterior: VBQ
@@ -25,26 +25,15 @@ _ROWS = 256  # whose distances to all points are held at once
 _UNIT = np.float32(2.0**-ACTIVATION_BITS)
 
 
-def quantize(latents: Float32Array, means: Int32Array) -> Int32Array:
-    """round(y − μ): latents in quantiser steps, means in units of 2⁻¹⁰ steps, equal shapes.
+def residuals(latents: Float32Array, means: Int32Array) -> Float32Array:
+    """y − μ: latents in quantiser steps, means in units of 2⁻¹⁰ steps, equal shapes.
 
     Values that are not finite, or beyond ±2³⁰, are brought inside: any input has symbols.
     """
-    return np.rint(residuals(latents, means)).astype(np.int32)
-
-
-def residuals(latents: Float32Array, means: Int32Array) -> Float32Array:
-    """y − μ, float32, finite and within ±2³⁰; arguments as those of `quantize`."""
     values: Float32Array = latents - means.astype(np.float32) * _UNIT
     if values.size and max(-values.min(), values.max()) <= SYMBOL_LIMIT:  # not so with NaN
         return values
     return np.clip(np.nan_to_num(values, nan=0.0), -SYMBOL_LIMIT, SYMBOL_LIMIT)
-
-
-def dequantize(symbols: Int32Array, means: Int32Array) -> Float32Array:
-    """ŷ = symbol + μ; a last-bit difference here moves a pixel, never the parse."""
-    latents: Float32Array = symbols.astype(np.float32) + means.astype(np.float32) * _UNIT
-    return latents
 
 
 def round_hyper_latents(hyper_latents: Float32Array) -> Int32Array:

@@ -15,13 +15,16 @@ from codec.models.weights_files import weights_of
 
 FAMILIES = (
     "codec.models.photo",
-    "codec.models.photo_next",
     "codec.models.draw",
     "codec.models.dplc",
     "codec.models.vae",
     "codec.models.compressai",
 )
 """The folders of the families: a new family is one folder and one line here."""
+
+
+RETIRED = "1"
+"""The number of a model that is gone. No other model may have it."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +56,11 @@ class ModelEntry:
 @lru_cache(maxsize=2)
 def _entries(modules: tuple[str, ...]) -> tuple[ModelSpec, ...]:
     found = [entry for module in modules for entry in importlib.import_module(module).MODELS]
-    return tuple(sorted(found, key=lambda entry: entry.model_id))
+    return tuple(found)
 
 
 def all_models() -> tuple[ModelSpec, ...]:
-    """All models, in the order of their numbers."""
+    """All models, family by family, the default first."""
     return _entries(FAMILIES)
 
 
@@ -99,6 +102,11 @@ def find_model(name_or_id: str | int) -> ModelSpec:
     for spec in all_models():
         if name_or_id in (spec.name, spec.model_id, str(spec.model_id)):
             return spec
+    if str(name_or_id) == RETIRED:
+        raise UnknownModelError(
+            "model 1 was that of photographs before the first release, and no version reads its "
+            "files any more: compress the picture again"
+        )
     known = ", ".join(f"{spec.name} ({spec.model_id})" for spec in all_models())
     raise UnknownModelError(
         f"model {name_or_id!r} is unknown; this version knows {known}. "

@@ -32,13 +32,10 @@ class ModelSpec:
     exports      names under which its weights are exported: `model` in the metadata of a weights
                  file, where that is not `name`
     needs_torch  whether it computes with torch on a processor as well
-    devices      what it computes on besides "cpu" and "cuda"
     variants     networks of another library, for whose weights a person brings a checkpoint:
                  "NAME:VARIANT" chooses one. Its place in this list is written into files
     tunes        what the encoder and the decoder can be tuned for, see
                  `codec.models.base.TunedModel`. The place in this list is written into files
-    only_tune    what a model without `tunes` was trained for, where that is one of the tunes of
-                 others: it may be asked for, and nothing else
     deep         whether it codes more than 8 bits per channel, see `codec.models.base.DeepModel`
     """
 
@@ -49,20 +46,16 @@ class ModelSpec:
     layers: int = 1
     exports: tuple[str, ...] = ()
     needs_torch: bool = True
-    devices: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()
     tunes: tuple[str, ...] = ()
-    only_tune: str | None = None
     deep: bool = False
 
     def check_tune(self, tune: str | None) -> None:
         """Raise `UsageError` for a tune that the model has not; None is that of the model."""
-        if tune is None or tune in self.tunes or tune == self.only_tune:
+        if tune is None or tune in self.tunes:
             return
         if self.tunes:
             expected = f"expected {' or '.join(self.tunes)}"
-        elif self.only_tune:
-            expected = f"which is for {self.only_tune!r} alone"
         else:
             expected = "which has no tunes: leave it out"
         raise UsageError(f"tune {tune!r:.80} was given for the model {self.name!r}, {expected}")

@@ -42,7 +42,7 @@ class Calotype(ArrayBytesCodec):  # type: ignore[misc]  # of zarr no types are r
     """The configuration: what ``codec.compress`` takes under the same names.
 
     bit_depth   10, 12 or 16 for uint16, whose values are 0 .. 2^bit_depth − 1 then; None is 16.
-                uint16 needs a model that keeps such depths, as "photo-next" does
+                uint16 needs a model that keeps such depths, as "photo" does
     """
 
     quality: float = DEFAULT_QUALITY

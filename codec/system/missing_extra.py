@@ -28,7 +28,6 @@ EXTRAS = {
     "imagecodecs": ("imagecodecs", "bench"),
     "matplotlib": ("matplotlib", "plot"),
     "numcodecs": ("numcodecs", "zarr"),
-    "openvino": ("openvino", "openvino"),
     "pytorch_msssim": ("pytorch-msssim", "metrics"),
     "pytorch_optimizer": ("pytorch-optimizer", "train"),
     "skimage": ("scikit-image", "bench"),

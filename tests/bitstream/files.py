@@ -5,7 +5,7 @@ import zlib
 from bitstream import SIGNATURE, VERSION, Container, Header, container_to_bytes, write_varint
 
 HASH = bytes.fromhex("0123456789abcdef")
-HEADER = Header(40, 30, 3, 8, 75, 1, HASH, 64)
+HEADER = Header(40, 30, 3, 8, 75, 2, HASH, 64)
 START = SIGNATURE + bytes([VERSION])
 
 

@@ -12,13 +12,14 @@ import numpy.typing as npt
 
 from tests.bitstream.format_reader import (
     Arrays,
+    Coder,
     File,
     RangeReader,
     TableSource,
     read_message,
 )
 
-Pixels = npt.NDArray[np.uint8]
+Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 Starts = Mapping[int, tuple[int, int]]
 
 
@@ -49,14 +50,17 @@ class Decoded:
 Get = Callable[[Sequence[int], TableSource], list[int]]
 
 
-def reader_of(coded: bytes, messages: list[Message]) -> tuple[RangeReader, Get]:
-    coder = RangeReader(coded)
-
+def get_from(coder: Coder, messages: list[Message]) -> Get:
     def get(tables: Sequence[int], source: TableSource) -> list[int]:
         messages.append(Message(read_message(coder, tables, source), list(tables)))
         return messages[-1].symbols
 
-    return coder, get
+    return get
+
+
+def reader_of(coded: bytes, messages: list[Message]) -> tuple[RangeReader, Get]:
+    coder = RangeReader(coded)
+    return coder, get_from(coder, messages)
 
 
 def sheet_of(blocks: Sequence[Pixels], height: int, width: int) -> Pixels:

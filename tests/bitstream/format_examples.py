@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -42,9 +43,9 @@ class Case:
 
 
 WEIGHTS = {
-    "photo-v1": "photo",
-    "photo-context-v1": "photo-context",
-    "photo-certain-v1": "photo-certain",
+    "photo-visual-v1": "photo",
+    "photo-psnr-v1": "photo",
+    "photo-deep-v1": "photo",
     "draw-v1": "draw",
     "dplc-v1": "dplc",
     "dplc-sample-v1": "dplc",
@@ -68,7 +69,7 @@ def case_of(name: str) -> Case:
     held = Weights(json.loads(metadata["config"]), int(metadata.get("side", 0)), arrays)
     decoded = DECODERS[file.header.model](file, held, pcg_starts(document()))
     with Image.open(path.with_suffix(".png")) as image:
-        picture: npt.NDArray[np.uint8] = np.asarray(image)
+        picture: npt.NDArray[Any] = np.asarray(image)
     picture = picture.reshape(*picture.shape[:2], -1)
     return Case(path, file, decoded, picture, weights.name)
 
@@ -119,7 +120,7 @@ def _reals(values: Sequence[float]) -> str:
 
 
 def _photo(decoded: Decoded) -> Fields:
-    found: dict[str, str] = {}
+    found = {"channels": written(decoded.numbers["channels"])}
     for number, message in enumerate(decoded.messages[0]):
         found |= _message(f"message {number}", message)
     found["first means in units of 2⁻¹⁰"] = written(decoded.numbers["means"][:16])
@@ -192,7 +193,6 @@ def _draw_archive(decoded: Decoded) -> Fields:
 
 
 DETAILS: dict[int, Callable[[Decoded], Fields]] = {
-    1: _photo,
     2: _draw,
     3: _dplc,
     4: _rungs,
@@ -201,6 +201,7 @@ DETAILS: dict[int, Callable[[Decoded], Fields]] = {
     7: _rungs,
     8: _vae_archive,
     9: _draw_archive,
+    11: _photo,
 }
 
 

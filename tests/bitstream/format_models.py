@@ -1,4 +1,4 @@
-"""The decoders of the models 1 to 9, by number."""
+"""The decoders of the models 2 to 9 and 11, by number."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from tests.bitstream.format_photo import decode_photo
 from tests.bitstream.format_vae_archive import decode_vae_archive
 
 DECODERS = {
-    1: decode_photo,
     2: decode_draw,
     3: decode_dplc,
     4: decode_rungs,
@@ -18,4 +17,5 @@ DECODERS = {
     7: decode_rungs,
     8: decode_vae_archive,
     9: decode_draw_archive,
+    11: decode_photo,
 }

@@ -64,45 +64,6 @@ def unshuffle(values: npt.NDArray[Any], s: int) -> npt.NDArray[Any]:
     return found
 
 
-def photo_layer(arrays: Arrays, name: str, values: Integers, q: int) -> Integers:
-    """A layer of the integer network of model 1, without what follows it."""
-    a, b, limit = (int(n) for n in arrays.get(f"{name}.units", (10, 12, LIMIT)))
-    inputs = np.clip(values if a == 10 else (values + (1 << 9 - a)) >> (10 - a), -limit, limit)
-    sums = convolution(inputs, arrays[f"{name}.weight"])
-    moved = sums >> (a + b - 10) if a + b >= 10 else sums << (10 - a - b)
-    found: Integers = moved + at_quality(arrays[f"{name}.bias"], q)[:, None, None]
-    return found
-
-
-def photo_hidden(arrays: Arrays, hyper_latents: Integers, q: int) -> Integers:
-    """The input of the last layer: hyper-latents (Z, h, w) to (channels, 4 h, 4 w)."""
-    values = np.clip(hyper_latents, -4096, 4096) << 10
-    count = sum(f"exact.{n}.weight" in arrays for n in range(99))
-    for number in range(count - 1):
-        values = limited(photo_layer(arrays, f"exact.{number}", values, q), 0)
-        values = shuffle(values, int(arrays[f"exact.{number}.shuffle"]))
-    return values
-
-
-def photo_said(arrays: Arrays, hidden: Integers, q: int) -> tuple[Integers, Integers]:
-    """Means and indexes in units of 2⁻¹⁰, before any correction."""
-    last = sum(f"exact.{n}.weight" in arrays for n in range(99)) - 1
-    means, indexes = np.split(limited(photo_layer(arrays, f"exact.{last}", hidden, q)), 2)
-    return means, indexes
-
-
-def octaves(values: Integers) -> Integers:
-    """o(v)."""
-    F, E = np.frexp(np.abs(values).astype(np.float64) + 1024)
-    found: Integers = np.floor(1024 * (E - 12 + 2 * F)).astype(np.int64)
-    return found
-
-
-def features(errors: Integers, latents: Integers) -> Integers:
-    """f(e, ŷ)."""
-    return np.concatenate([np.sign(errors) * octaves(errors), octaves(latents)])
-
-
 class Reader:
     """Floating-point arrays of a weights file."""
 
@@ -122,48 +83,6 @@ class Reader:
     def linear(self, name: str, values: Reals) -> Reals:
         found: Reals = self(f"{name}.weight") @ values + self(f"{name}.bias")
         return found
-
-
-def photo_pixels(
-    arrays: Arrays, config: dict[str, Any], latents: Reals, q: int
-) -> npt.NDArray[np.uint8]:
-    """Latents (C, h, w) of the whole image to pixels (16 h, 16 w, 3)."""
-    read = Reader({n.removeprefix("network."): a for n, a in arrays.items()})
-    position = (q / 100 - 1) / 99
-
-    def knots(name: str) -> Reals:
-        table = read(f"{name}.knots")
-        place = position * (len(table) - 1)
-        left = min(int(place), len(table) - 2)
-        found: Reals = table[left] + (table[left + 1] - table[left]) * (place - left)
-        return found[:, None, None]
-
-    def stage(name: str, values: Reals, blocks: int) -> Reals:
-        for block in (f"synthesis.{name}.blocks.{n}" for n in range(blocks)):
-            taps, bias = read(f"{block}.spatial.weight"), read(f"{block}.spatial.bias")
-            around = np.pad(values, ((0, 0), (1, 1), (1, 1)))
-            height, width = values.shape[1:]
-            hidden = sum(
-                around[:, y : y + height, x : x + width] * taps[:, 0, y, x, None, None]
-                for y in range(3)
-                for x in range(3)
-            )
-            hidden = (hidden + bias[:, None, None]) * (1 + knots(f"{block}.scale"))
-            hidden = read.layer(f"{block}.expand", hidden + knots(f"{block}.shift"))
-            values = values + read.layer(f"{block}.project", np.maximum(hidden, 0))
-        return values
-
-    scaled = latents * np.exp(knots("log_inverse_gain"))
-    patches = np.einsum("khw,kcij->chiwj", scaled, read("synthesis.linear.weight"))
-    linear = patches.reshape(3, 16 * scaled.shape[1], -1)
-    linear += read("synthesis.linear.bias")[:, None, None]
-    values = stage("stage_16", read.layer("synthesis.head", scaled), config["blocks_16"])
-    values = shuffle(read.layer("synthesis.up_16", values), 2)
-    values = stage("stage_8", values, config["blocks_8"])
-    values = shuffle(read.layer("synthesis.up_8", values), 2)
-    values = values + read.layer("synthesis.side", unshuffle(linear, 4))
-    values = stage("stage_4", values, config["blocks_4"])
-    return levels(linear + shuffle(read.layer("synthesis.out", values), 4) + 0.5)
 
 
 def levels(values: Reals) -> npt.NDArray[np.uint8]:

@@ -80,7 +80,7 @@ def test_exact_bytes_are_those_of_the_format_document() -> None:
     assert check_round_trip(Container(files.HEADER, ((encoder.finish(),),))) == documented
     assert documented.hex() == (
         "c3414c4f0d0a1a0a01134845414"
-        "4281e03084c1d01000123456789abcdef060100e647496c"
+        "4281e03084c1d02000123456789abcdef060100282b83d1"
         "05444154410000a32aab5672258500444f4e451e25dec1"
     )
 

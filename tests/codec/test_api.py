@@ -282,7 +282,7 @@ def test_inspect(coded: bytes) -> None:
     info = codec.inspect(coded)
     assert info.size_bytes == len(coded)
     assert (info.width, info.height, info.channels, info.bit_depth) == (64, 48, 3, 8)
-    assert (info.model_id, info.model_name, info.layers) == (1, "photo", 1)
+    assert (info.model_id, info.model_name, info.layers) == (11, "photo", 1)
     assert (info.tile_size, info.tiles_x, info.tiles_y) == (1024, 1, 1)
     assert info.portable
     assert info.rate_bpp == pytest.approx(8 * len(coded) / (64 * 48))
@@ -342,10 +342,11 @@ def test_decompress_file(coded: bytes, tmp_path: Path) -> None:
 
 def test_models() -> None:
     photo, *others = codec.list_models()
-    assert (photo.model_id, photo.name, photo.layers) == (1, "photo", 1)
+    assert (photo.model_id, photo.name, photo.layers) == (11, "photo", 1)
     # A number is never used for another model.
     assert {
         "draw": 2, "dplc": 3,
         "vae-round": 4, "vae-dither": 5, "vae-rec": 6, "vae-vbq": 7, "vae-bits-back": 8,
         "draw-bits-back": 9, "compressai": 10,
     }.items() <= {model.name: model.model_id for model in others}.items()  # fmt: skip
+    assert 1 not in {model.model_id for model in others}, "that of a model that is gone"

@@ -19,7 +19,7 @@ def head(**fields: bytes) -> bytes:
         "channels": b"\x03",
         "depth": b"\x08",
         "quality": b"\x4c\x1d",
-        "model": b"\x01\x00",
+        "model": b"\x02\x00",
         "hash": bytes.fromhex("0123456789abcdef"),
         "tile": b"\x06",
         "layers": b"\x01",

@@ -7,7 +7,6 @@ import numpy.typing as npt
 
 from bitstream.arrays import Float64Array, Int64Array
 from bitstream.tables import TableSet, gaussian_tables, tables_from_pmfs
-from codec.models.photo.coder import TileSymbols, hyper_indexes
 
 HISTOGRAM_LIMIT = 1023
 # Weight of the parametric shape, in symbols: what a table believes before it has seen data.
@@ -24,12 +23,6 @@ class SymbolCounts:
         self.hyper_sets, self.hyper_channels = hyper_sets, hyper_channels
         self.hyper = new_histogram(hyper_sets * hyper_channels)
         self.latent = new_histogram(latent_tables)
-
-    def add(self, tile: TileSymbols, quality: float) -> None:
-        """Count the symbols of a tile coded at a quality."""
-        indexes = hyper_indexes(quality, self.hyper_sets, *tile.hyper_latents.shape)
-        count_symbols(self.hyper, indexes, tile.hyper_latents.ravel())
-        count_symbols(self.latent, tile.indexes.ravel(), tile.symbols.ravel())
 
 
 def new_histogram(tables: int) -> Int64Array:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from codec.models.photo.network import PhotoConfig
+from codec.models.photo.config import VISUAL_SHARE, PhotoConfig
 from training.data.crops import CropSampler, load_photographs
 from training.loop.trainer import Preset
 
@@ -40,8 +40,12 @@ class PhotoPreset(CropPreset):
     optimizer      "soap" or "adamw"
     gradient_clip  longest gradient of all weights together
     ema_decay      of the exponential moving average of the weights, which is exported
+    rounded_tail   last fraction of the budget, in which the synthesis computes with the integers
+                   that a decoder has
     hard_tail      last fraction of the budget, in which latents are rounded as in a file
-    visual         share of the distortion that is the visual error instead of squared error
+    visual         share of the distortion that is the visual error where the tune is "visual"
+    compiled       whether to compile what takes many passes over memory, which shortens
+                   every step, and takes time once at the start
     """
 
     model: PhotoConfig = field(default_factory=PhotoConfig)
@@ -50,28 +54,25 @@ class PhotoPreset(CropPreset):
     learning_rate: float = 1.5e-3
     gradient_clip: float = 1.0
     ema_decay: float = 0.999
+    rounded_tail: float = 0.2
     hard_tail: float = 0.1
-    visual: float = 0.0
+    visual: float = VISUAL_SHARE
+    compiled: bool = True
 
 
 PRESETS: dict[str, PhotoPreset] = {
     "photo": PhotoPreset(),
-    # For eyes rather than for PSNR.
-    "photo-visual": PhotoPreset(visual=0.75, learning_rate=6e-4),
-    "photo-adamw": PhotoPreset(optimizer="adamw", learning_rate=1e-3),
-    # What the context is measured against.
-    "photo-without-context": PhotoPreset(
-        model=PhotoConfig(first_group=0, second_group=0, context_width=0)
-    ),
-    "photo-gpu": PhotoPreset(
-        model=PhotoConfig(blocks_16=6, width_8=128, blocks_8=4), batch=64, crop=256
-    ),
     # Small enough for a test: seconds on one core.
     "photo-tiny": PhotoPreset(
         model=PhotoConfig(
-            latent_channels=32,
             hyper_channels=8,
             hyper_width=16,
+            hidden=16,
+            context_width=8,
+            encoder_width_16=16,
+            encoder_blocks_16=1,
+            encoder_width_8=16,
+            encoder_blocks_8=1,
             width_16=16,
             blocks_16=1,
             width_8=16,
@@ -79,14 +80,12 @@ PRESETS: dict[str, PhotoPreset] = {
             width_4=16,
             blocks_4=1,
             knots=3,
-            first_group=6,
-            second_group=10,
-            context_width=8,
         ),
         batch=2,
         crop=64,
         optimizer="adamw",
         learning_rate=1e-3,
         warmup_steps=5,
+        compiled=False,
     ),
 }

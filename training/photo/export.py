@@ -1,8 +1,8 @@
-"""A training run of photo becomes a weights file.
+"""A training run of the photo model becomes a weights file.
 
-The averaged weights are rounded to float16, the hyper-synthesis to fixed point, and the
+Of the averaged weights, those that only an encoder needs are rounded to float16; the
+hyper-synthesis and the context become fixed point, the synthesis integers of 8 bits. The
 probability tables are fitted to the symbols that these rounded weights produce on photographs.
-Beside the safetensors file stand a model card and `registry.json`, which names its SHA-256.
 """
 
 from __future__ import annotations
@@ -11,56 +11,60 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from bitstream.arrays import Array
+from bitstream.arrays import Array, Float64Array
 from bitstream.errors import UsageError
 from bitstream.tables import TableSet, gaussian_tables, tables_from_pmfs
-from codec.coding.exact_layers import to_arrays
 from codec.loading import HASH_BYTES, hash_weights
-from codec.models.photo.coder import PhotoCoder
-from codec.models.photo.exact_context import context_arrays
-from codec.models.photo.fixed_point import exact_context, exact_layers
-from codec.models.photo.network import (
-    LOG_SCALE_STEP,
-    SCALE_COUNT,
-    SCALE_MIN,
-    PhotoConfig,
-    PhotoModel,
-)
+from codec.models.photo.coder import PhotoCoder, TileSymbols, hyper_indexes
+from codec.models.photo.config import TUNES, PhotoConfig
+from codec.models.photo.fixed_point import exact_arrays
+from codec.models.photo.network import LOG_SCALE_STEP, SCALE_COUNT, SCALE_MIN, PhotoModel
+from codec.models.photo.quality_map import identity_map
+from codec.models.photo.synthesis_arrays import synthesis_arrays
+from codec.models.photo.torch_network import EXACT, PREFIX
 from training.data.crops import Pixels, load_photographs
 from training.loop.export import ExportOptions, Run, measured_table, write_weights_file
 from training.loop.origin import Origin, write_card
-from training.loop.table_fit import SymbolCounts, hyper_tables, made_certain
+from training.loop.table_fit import (
+    SymbolCounts,
+    count_symbols,
+    hyper_tables,
+    latent_tables,
+    made_certain,
+)
 from training.photo.config import PhotoPreset
+from training.photo.quality import measured_quality_map
 
+NAME = "photo"
 TABLE_IMAGES = 600
 """So many photographs the tables are fitted to."""
 ABOUT = """\
-Arrays `network.*` are float16 (quality tables float32), `exact.*` the fixed-point
-hyper-synthesis, `context.*` (if there are any) the fixed-point context of latents, `*_tables.*`
-the integer probability tables.
+Arrays `network.*` serve the encoder: float16, their tables of knots float32. What a decoder needs
+is integers: `exact.*` the hyper-synthesis, `context.*` the context of latents, `synthesis.*` and
+`log_step` what draws the pixels, `*_tables.*` the probability tables, `quality_map` the position
+on the networks' scale of each quality.
 """
 
 
 def network_arrays(model: PhotoModel) -> dict[str, Array]:
-    """Weights by name: float16, quality tables float32; without what has an exact twin."""
+    """Weights by name, without what has an exact twin: float16, tables of knots float32."""
     arrays: dict[str, Array] = {}
     for name, tensor in model.state_dict().items():
-        if not name.startswith(("hyper_synthesis.", "context.")):
+        if name.partition(".")[0] not in EXACT:
             dtype = np.float32 if name.endswith(".knots") else np.float16
-            arrays["network." + name] = tensor.cpu().contiguous().numpy().astype(dtype)
+            arrays[PREFIX + name] = tensor.cpu().contiguous().numpy().astype(dtype)
     return arrays
 
 
-def gaussian_scales() -> npt.NDArray[np.float64]:
+def gaussian_scales() -> Float64Array:
     """Standard deviation of each table of the latents."""
-    scales: npt.NDArray[np.float64] = SCALE_MIN * np.exp(LOG_SCALE_STEP * np.arange(SCALE_COUNT))
+    scales: Float64Array = SCALE_MIN * np.exp(LOG_SCALE_STEP * np.arange(SCALE_COUNT))
     return scales
 
 
 def tables_arrays(hyper: TableSet, latent: TableSet) -> dict[str, Array]:
-    """Both table sets, under the names that `codec.models.photo.coder` reads."""
+    """Both table sets, under the names that the coder reads."""
     named = {"hyper_tables.": hyper, "latent_tables.": latent}
     return {
         prefix + name: array
@@ -70,33 +74,48 @@ def tables_arrays(hyper: TableSet, latent: TableSet) -> dict[str, Array]:
 
 
 def export_arrays(
-    model: PhotoModel, photographs: Sequence[Pixels], *, crop: int = 512
+    model: PhotoModel,
+    photographs: Sequence[Pixels],
+    validation: Sequence[Pixels] = (),
+    *,
+    crop: int = 512,
 ) -> dict[str, Array]:
-    """All arrays of the weights file of a trained model, tables fitted on `photographs`."""
+    """All arrays of the weights file of a trained model.
+
+    The tables are fitted on `photographs`, what the qualities mean is measured on `validation`, of
+    all of them the middle `crop` pixels.
+    """
     config = model.config
-    arrays = {**network_arrays(model), **to_arrays(exact_layers(model))}
-    context = exact_context(model, SCALE_COUNT)
-    if context is not None:
-        arrays |= context_arrays(context)
+    arrays = {**network_arrays(model), **exact_arrays(model), **synthesis_arrays(model)}
+    arrays["quality_map"] = identity_map()
     sets = config.knots
-    # The symbols to be counted do not depend on the tables, but a coder is not one without.
+    # A coder is not one without tables, and the dead zone of the latents depends on theirs.
     flat = (-1, np.full(3, 1 / 3))
     placeholders = tables_arrays(
         tables_from_pmfs([flat] * (sets * config.hyper_channels)),
-        tables_from_pmfs([flat] * SCALE_COUNT),
+        gaussian_tables(gaussian_scales()),
     )
     coder = PhotoCoder({**arrays, **placeholders}, config, bytes(8))
     counts = SymbolCounts(sets, config.hyper_channels, SCALE_COUNT)
     for number, pixels in enumerate(_crops(photographs, crop)):
-        # Every photograph is coded at a few qualities, all qualities in turn.
-        for offset in (0, sets / 2):
+        # Every photograph is coded at a few qualities, all qualities and tunes in turn.
+        for turn, offset in enumerate((0, sets / 2)):
             chosen = (number + offset) % sets
             quality = float(np.clip(1 + 99 * chosen / (sets - 1), 1, 100))
-            counts.add(coder.symbols(coder.analyze(pixels, quality), quality), quality)
-    # Gaussians, under which the residuals were trained: what is counted over all qualities alike
-    # fits none of them better, and the low ones worse.
-    latent = made_certain(gaussian_tables(gaussian_scales()), counts.latent)
-    return {**arrays, **tables_arrays(hyper_tables(counts), latent)}
+            tuned = coder.with_tune(TUNES[(number // sets + turn) % len(TUNES)])
+            tile = tuned.symbols(tuned.analyze(pixels, quality), quality)
+            _count(counts, tile, tuned.position(quality))
+    latent = made_certain(latent_tables(counts.latent, gaussian_scales()), counts.latent)
+    arrays |= tables_arrays(hyper_tables(counts), latent)
+    held_out = list(_crops(validation, crop))
+    qualities = measured_quality_map(PhotoCoder(arrays, config, bytes(8)), held_out)
+    return {**arrays, "quality_map": qualities}
+
+
+def _count(counts: SymbolCounts, tile: TileSymbols, position: int) -> None:
+    indexes = hyper_indexes(position, counts.hyper_sets, *tile.hyper_latents.shape)
+    count_symbols(counts.hyper, indexes, tile.hyper_latents.ravel())
+    count_symbols(counts.latent, tile.indexes.ravel(), tile.symbols.ravel())
 
 
 def _crops(photographs: Sequence[Pixels], crop: int) -> Iterator[Pixels]:
@@ -108,30 +127,24 @@ def _crops(photographs: Sequence[Pixels], crop: int) -> Iterator[Pixels]:
 
 def write_weights(
     folder: Path,
-    name: str,
     arrays: dict[str, Array],
     config: PhotoConfig,
     origin: Origin,
     validation: Sequence[Pixels] = (),
-    *,
-    model: str | None = None,
 ) -> Path:
-    """Write `<name>.safetensors`, its card and the registry; returns the weights file.
-
-    model   of the catalogue, where it is not `name`
+    """Write `photo.safetensors`, its card and the registry; returns the weights file.
 
     The card states what the written weights measure on the `validation` images.
     """
-    model = model or name
-    path = write_weights_file(
-        folder, name, arrays, config=config, models=[model], metadata={"model": model}
-    )
+    path = write_weights_file(folder, NAME, arrays, config=config, models=[NAME])
     coder = PhotoCoder(arrays, config, hash_weights(path)[:HASH_BYTES])
-    networks = ("network", "exact", "context")
+    measured = [measured_table(coder.with_tune(tune), validation) for tune in TUNES]
+    tables = [f"\nTune `{t}`:\n{rows}" for t, rows in zip(TUNES, measured, strict=True) if rows]
+    networks = ("network", "exact", "context", "synthesis")
     write_card(
         path,
-        f"Weights of the model `{name}`",
-        ABOUT + measured_table(coder, validation),
+        f"Weights of the model `{NAME}`",
+        ABOUT + "".join(tables),
         parameters=sum(a.size for key, a in arrays.items() if key.startswith(networks)),
         sizes=config,
         licence=origin.licence,
@@ -148,7 +161,7 @@ def trained_model(run: Run[PhotoPreset]) -> PhotoModel:
 
 
 def export_photo(run: Run[PhotoPreset], options: ExportOptions) -> Path:
-    """Write the weights file of a run as `photo.safetensors`, with tables fitted to `data`."""
+    """Write the weights file of a run, with tables fitted to `data`."""
     model = trained_model(run)
     if not options.data:
         raise UsageError("the tables of photo are fitted to photographs: name them with --data")
@@ -156,6 +169,6 @@ def export_photo(run: Run[PhotoPreset], options: ExportOptions) -> Path:
     # Spread over all of the data, whatever order it comes in.
     count = min(options.images or TABLE_IMAGES, len(photographs))
     chosen = np.linspace(0, len(photographs) - 1, count)
-    arrays = export_arrays(model, [photographs[int(k)] for k in chosen])
     validation = load_photographs(options.validation) if options.validation else []
-    return write_weights(options.output, "photo", arrays, model.config, options.origin, validation)
+    arrays = export_arrays(model, [photographs[int(k)] for k in chosen], validation)
+    return write_weights(options.output, arrays, model.config, options.origin, validation)

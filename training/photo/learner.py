@@ -1,34 +1,88 @@
-"""What the photo model learns: rate and distortion at every quality, from crops of photographs."""
+"""What the photo model learns: rate and distortion at every quality, for both tunes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from codec.models.photo.network import PhotoModel, quality_position
+from codec.models.photo.config import TUNES, quality_position
+from codec.models.photo.network import Forward, PhotoModel, lagrange_multiplier
+from codec.models.photo.visual_error import VISUAL_SCALE, visual_error
 from training.data.crops import CropSampler, Pixels, load_photographs, to_tensor
-from training.loop.optimise import MovingAverage, build_optimizer
+from training.loop.optimise import MovingAverage, build_optimizer, compiled
 from training.loop.process_group import ALONE, ProcessGroup
 from training.loop.trainer import Learner, TrainOptions
 from training.photo.config import PhotoPreset
-from training.photo.losses import rate_distortion_loss, sample_positions
 from training.photo.warm_start import start_from_weights
-from training.photo_next.config import PhotoPreset as NextPreset
 
-VALIDATION_QUALITIES = (15, 30, 45, 60, 80)
+VALIDATION_QUALITIES = (15, 30, 45, 60, 80, 95)
+VISUAL = TUNES.index("visual")
 # Batches for the data-dependent start, far from those that training will see.
 FIT_BATCH = 10**9
+
+# Bits per pixel of photographs at λ = 0.013, and how they grow with λ (measured on a pilot).
+_REFERENCE_LAMBDA, _REFERENCE_BPP, _RATE_EXPONENT = 0.013, 0.5, 0.5
+
+_LEAST_COST = 0.02
+"""Bits per pixel; keeps crops that cost less from counting for more."""
+
+
+def sample_positions(batch: int, generator: torch.Generator) -> Tensor:
+    """Quality positions in [0, 1]: uniform, and the rates people use most a second time."""
+    wide = torch.rand(batch, generator=generator)
+    usual = 0.15 + 0.6 * torch.rand(batch, generator=generator)
+    return torch.where(torch.rand(batch, generator=generator) < 0.6, wide, usual)
+
+
+def tunes(batch: int) -> Tensor:
+    """The tune of each sample of a batch: all in turn, int64 (batch,)."""
+    return torch.arange(batch) % len(TUNES)
+
+
+def rate_distortion_loss(
+    output: Forward,
+    pixels: Tensor,
+    position: Tensor,
+    tune: Tensor,
+    *,
+    visual: float,
+    error_of: Callable[[Tensor, Tensor], Tensor] = visual_error,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """λ·distortion + bits per pixel, weighted so that every quality counts alike.
+
+    The distortion is 255²·MSE; where the tune is "visual", the scaled `visual_error` replaces the
+    share `visual` of it, 0 .. 1. `error_of` computes it.
+
+    The high qualities cost tens of times the bits of the low ones, and textures tens of times the
+    bits of skies. A Bjøntegaard difference, averaged over pictures, counts relative savings, so
+    each sample is divided by the geometric mean of the rate expected at λ and of what the sample
+    itself costs: by the latter alone, crops that show nothing would outweigh their pictures.
+    Returns (loss, bpp, mse) per sample, the last two detached.
+    """
+    lagrange = lagrange_multiplier(position)
+    bpp = (output.latent_bits + output.hyper_bits) / (pixels.shape[2] * pixels.shape[3])
+    mse = (output.reconstruction - pixels).square().flatten(1).mean(1)
+    distortion = 255**2 * mse
+    seen = tune == VISUAL
+    if visual and seen.any():
+        error = error_of(pixels[seen], output.reconstruction[seen])
+        mixed = (1 - visual) * distortion[seen] + visual * VISUAL_SCALE * error
+        distortion = distortion.masked_scatter(seen, mixed)
+    expected = _REFERENCE_BPP * (lagrange / _REFERENCE_LAMBDA) ** _RATE_EXPONENT
+    cost = lagrange * distortion + bpp
+    loss = cost / ((expected + 0.1) * (cost.detach() + _LEAST_COST)).sqrt()
+    return loss, bpp.detach(), mse.detach()
 
 
 class PhotoLearner(Learner):
     """A `PhotoModel`, and the moving average of its weights that is exported.
 
-    validation  pictures uint8 (h, w, 3), sides of 64 pixels at least
     weights     an exported weights file to start from, instead of the untrained transform
+    validation  pictures uint8 (h, w, 3), sides of 64 pixels at least
     group       the processes that train together: each takes its share of every batch
 
     Raises what `start_from_weights` raises, and `UsageError` where a batch cannot be divided.
@@ -43,8 +97,8 @@ class PhotoLearner(Learner):
         sampler: CropSampler,
         *,
         autocast: bool = True,
-        validation: Sequence[Pixels] = (),
         weights: Path | None = None,
+        validation: Sequence[Pixels] = (),
         group: ProcessGroup = ALONE,
     ) -> None:
         share = group.share(preset.batch)
@@ -60,6 +114,10 @@ class PhotoLearner(Learner):
             self.model.fit_scales(torch.cat(samples))
         self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = MovingAverage(self.model, preset.ema_decay)
+        self.error_of = visual_error
+        if preset.compiled:
+            self.error_of = compiled(visual_error)
+            self.model.latent_bits = compiled(self.model.latent_bits)
         self.optimizers = {preset.optimizer: photo_optimizer(self.model, preset)}
 
     def learn(self, step: int, fraction: float) -> dict[str, float]:
@@ -69,16 +127,29 @@ class PhotoLearner(Learner):
         """
         preset = self.preset
         position = sample_positions(preset.batch, self.noise_of(step))[self.share].to(self.device)
+        tune = tunes(preset.batch)[self.share].to(self.device)
         pixels = to_tensor(self.sampler(step, self.share), self.device)
         noise = SampleNoise(preset.seed, step, range(preset.batch)[self.share])
-        hard = fraction > 1 - preset.hard_tail
         optimizer = self.optimizers[preset.optimizer]
         optimizer.zero_grad(set_to_none=True)
         with self.mixed():
-            output = self.model(pixels, position, hard=hard, noise=noise)
-        loss, bpp, mse = rate_distortion_loss(output, pixels, position, visual=preset.visual)
+            output = self.model(
+                pixels,
+                position,
+                tune,
+                hard=fraction > 1 - preset.hard_tail,
+                rounded=fraction > 1 - preset.rounded_tail,
+                noise=noise,
+            )
+        losses, bpp, mse = rate_distortion_loss(
+            output, pixels, position, tune, visual=preset.visual, error_of=self.error_of
+        )
+        loss = losses.mean()
         loss.backward()  # type: ignore[no-untyped-call]
-        means = torch.stack([loss.detach(), bpp.mean(), mse.mean()])
+        # Of the whole batch a tune has its share, of one process perhaps no sample.
+        share = len(losses) / len(TUNES)
+        shares = [losses.detach()[tune == number].sum() / share for number in range(len(TUNES))]
+        means = torch.stack([loss.detach(), *shares, bpp.mean(), mse.mean()])
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
         self.group.average([*gradients, means])
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), preset.gradient_clip)
@@ -87,27 +158,45 @@ class PhotoLearner(Learner):
             self.average.update_parameters(self.model)
         else:
             means[0] = torch.nan
-        loss_mean, bpp_mean, mse_mean = means.tolist()
-        return {"loss": loss_mean, "bpp": bpp_mean, "psnr_db": float(-10 * np.log10(mse_mean))}
+        loss_mean, *by_tune, bpp_mean, mse_mean = means.tolist()
+        return {
+            "loss": loss_mean,
+            **{f"loss_{name}": value for name, value in zip(TUNES, by_tune, strict=True)},
+            "bpp": bpp_mean,
+            "psnr_db": float(-10 * np.log10(mse_mean)),
+        }
 
     @torch.no_grad()
     def validate(self) -> list[dict[str, float]]:
-        """Estimated bpp and mean PSNR in dB of the averaged weights, hard rounding."""
+        """Estimated bpp, mean PSNR in dB and mean loss of the averaged weights, as in a file."""
         rows = []
         for quality in VALIDATION_QUALITIES if self.validation else ():
-            position = torch.tensor([quality_position(quality)], device=self.device)
-            rates, psnrs = [], []
-            for image in self.validation:
-                height, width = (side // 64 * 64 for side in image.shape[:2])
-                pixels = to_tensor(image[None, :height, :width], self.device)
-                with self.mixed():
-                    output = self.average(pixels, position, hard=True)
-                bits = output.latent_bits + output.hyper_bits
-                rates.append(float(bits) / (height * width))
-                rounded = output.reconstruction.clamp(0, 1).mul(255).round().div(255)
-                psnrs.append(float(-10 * torch.log10((rounded - pixels).square().mean())))
-            means = {"estimated_bpp": float(np.mean(rates)), "psnr_db": float(np.mean(psnrs))}
-            rows.append({"quality": quality, **means})
+            for number in range(len(TUNES)):
+                position = torch.tensor([quality_position(quality)], device=self.device)
+                tune = torch.tensor([number], device=self.device)
+                rates, psnrs, losses = [], [], []
+                for image in self.validation:
+                    height, width = (side // 64 * 64 for side in image.shape[:2])
+                    pixels = to_tensor(image[None, :height, :width], self.device)
+                    with self.mixed():
+                        output = self.average(pixels, position, tune, hard=True, rounded=True)
+                    rounded = output.reconstruction.clamp(0, 1).mul(255).round().div(255)
+                    output = Forward(rounded, output.latent_bits, output.hyper_bits)
+                    loss, bpp, mse = rate_distortion_loss(
+                        output, pixels, position, tune, visual=self.preset.visual
+                    )
+                    rates.append(float(bpp))
+                    losses.append(float(loss))
+                    psnrs.append(float(-10 * torch.log10(mse)))
+                rows.append(
+                    {
+                        "quality": quality,
+                        "tune": number,
+                        "estimated_bpp": float(np.mean(rates)),
+                        "psnr_db": float(np.mean(psnrs)),
+                        "loss": float(np.mean(losses)),
+                    }
+                )
         return rows
 
 
@@ -119,15 +208,13 @@ def photo_learner(preset: PhotoPreset, options: TrainOptions) -> PhotoLearner:
         preset,
         preset.sampler(options.data),
         autocast=options.autocast,
-        validation=load_photographs(held_out) if held_out else [],
         weights=options.weights,
+        validation=load_photographs(held_out) if held_out else [],
         group=options.group,
     )
 
 
-def photo_optimizer(
-    model: torch.nn.Module, preset: PhotoPreset | NextPreset
-) -> torch.optim.Optimizer:
+def photo_optimizer(model: torch.nn.Module, preset: PhotoPreset) -> torch.optim.Optimizer:
     """The preset's optimiser; raises `UsageError` for an unknown or missing one."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     # Preconditioners pay for dense matrices; for biases, tables and depthwise filters

@@ -26,7 +26,6 @@ from bitstream.symbols import SymbolDecoder, SymbolEncoder
 from bitstream.tables import TableSet
 from codec.models.compressai import ARCHITECTURES, COMPRESSAI
 from codec.models.compressai.context import ContextModel
-from codec.models.layers import to_levels
 
 STRIDE = 16
 HYPER_STRIDE = 4
@@ -241,3 +240,10 @@ def _split(parameters: torch.Tensor, has_means: bool) -> tuple[torch.Tensor, tor
         return parameters, torch.zeros((), dtype=parameters.dtype)
     scales, means = parameters.chunk(2)
     return scales, means
+
+
+@torch.inference_mode()
+def to_levels(images: torch.Tensor) -> Uint8Array:
+    """Pixels float (1, 3, H, W) in [0, 1] to the nearest of uint8 (H, W, 3)."""
+    levels = images.mul(255).round_()
+    return levels[0].permute(1, 2, 0).to(torch.uint8).cpu().numpy()

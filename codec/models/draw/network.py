@@ -17,10 +17,18 @@ from torch.nn import functional as F
 from bitstream.arrays import Array
 from codec.models.draw.exact import UNIT_BITS, ExactDraw
 from codec.models.draw.recursion import DrawConfig, Recursion
-from codec.models.layers import interpolate
 
 HALF_LEVEL = 1 / 256
 """Half the distance of two of the 256 levels of x, which lie in (−1, 1)."""
+
+
+def interpolate(knots: Tensor, position: Tensor) -> Tensor:
+    """Knots (knots, channels) at positions (batch,) in [0, 1]: (batch, channels, 1, 1)."""
+    scaled = position.clamp(0, 1) * (knots.shape[0] - 1)
+    left = scaled.floor().long().clamp(max=knots.shape[0] - 2)
+    fraction = (scaled - left).unsqueeze(1)
+    values = knots[left] * (1 - fraction) + knots[left + 1] * fraction
+    return values[:, :, None, None]
 
 
 class DrawNetwork(nn.Module):

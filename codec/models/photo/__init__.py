@@ -1,14 +1,15 @@
-"""Photographs: a variational autoencoder with a hyperprior. The model for daily use."""
+"""Photographs: the model for daily use, whose files decode to the same pixels everywhere."""
 
+from codec.models.photo.config import TUNES
 from codec.models.spec import ModelSpec
 
 PHOTO = ModelSpec(
-    1,
+    11,
     "photo",
-    "photographs, the default: variational autoencoder with a hyperprior",
+    "photographs, the default: the same pixels on every machine",
     "codec.models.photo.coder:load_photo",
     needs_torch=False,
-    devices=("openvino",),
-    only_tune="visual",
+    tunes=TUNES,
+    deep=True,
 )
 MODELS = (PHOTO,)

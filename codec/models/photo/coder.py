@@ -1,8 +1,10 @@
-"""The coder of the photo model: frozen weights, integer tables, the exact path."""
+"""The coder of the photo model: integer weights, integer tables, the exact path."""
 
 from __future__ import annotations
 
+import copy
 import math
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,22 +12,32 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from bitstream.arrays import Array, Float32Array, Int32Array, Uint8Array
-from bitstream.errors import WeightsMismatchError
-from bitstream.symbols import SymbolDecoder, SymbolEncoder
-from bitstream.tables import TableSet
-from codec.coding.exact_layers import ExactHyperSynthesis, layers_from_arrays, round_prediction
-from codec.coding.quantize import dequantize, quantize, residuals, round_hyper_latents
-from codec.models.photo import PHOTO
-from codec.models.photo.config import (
-    CONTEXT_SIZES,
-    HIDDEN,
-    LATENT_STRIDE,
-    PhotoConfig,
-    quality_position,
+from bitstream.arrays import (
+    Array,
+    Float32Array,
+    Float64Array,
+    Int32Array,
+    SampleArray,
+    Uint8Array,
+    Uint16Array,
 )
-from codec.models.photo.exact_context import Part, Place, context_from_arrays
-from codec.models.photo.numpy_network import NumpyTransforms
+from bitstream.errors import PayloadError, TruncatedError, UsageError, WeightsMismatchError
+from bitstream.symbols import StackDecoder, StackEncoder
+from bitstream.tables import PRECISION, TableSet
+from bitstream.varint import read_varint, write_varint
+from codec.coding.exact_layers import ACTIVATION_BITS
+from codec.coding.optimised_quantize import deadzone_symbols
+from codec.coding.quantize import residuals, round_hyper_latents, table_set
+from codec.models.photo import PHOTO
+from codec.models.photo.config import COEFFICIENTS, LATENT_STRIDE, TUNES, PhotoConfig
+from codec.models.photo.exact_context import (
+    CodedPart,
+    Part,
+    context_from_arrays,
+    hyper_synthesis_from_arrays,
+)
+from codec.models.photo.quality_map import checked_map, position_at
+from codec.models.photo.synthesis import SynthesisWeights, synthesize_reduced
 from codec.models.weights_files import read_config
 from codec.system.processors import keep_freed_memory
 
@@ -33,77 +45,139 @@ if TYPE_CHECKING:
     import torch
 
     from codec.coding.tiling import TileGrid
-    from codec.models.photo.network import PhotoModel, Synthesis
-    from codec.models.photo.realism import RealisticPhoto
+    from codec.models.photo.network import PhotoModel
     from codec.models.photo.torch_network import TorchTransforms
 
+DEFAULT_TUNE = "visual"
 
-OPENVINO = "openvino"
-"""The processor, with networks that OpenVINO computes."""
+ONE_PASS_CURVATURE = 36.0
+"""Bits that a squared error of one quantiser step is worth, where a dead zone is all that is
+optimised; see `codec.models.photo.effort.FIRST_CURVATURES`."""
+ONE_PASS_EFFORT = 2
+"""The highest effort that only makes one pass through the networks."""
 
-AMORTISED_EFFORT = 2
-"""The last effort that is one pass through the networks."""
+ANALYSIS_CONTEXT = 2
+"""Latents around a tile that its analysis looks at, of the six that change a number of it. With
+these, tiles are as good as with all, and inner ones take a fifth less time."""
+
+ERROR_PER_BIT = 0.05
+"""How much squared error, in quantiser steps, is worth a bit where channels are left out. At high
+rates it is 2 ln 2 / 12 = 0.12; with half of that, files have the same PSNR at the same size."""
+
+REDUCED_GROUPS = {1: 4, 2: 3, 4: 2, 8: 1}
+"""How many groups of channels are decoded for a picture so many times smaller. With these, previews
+of all three sizes are about equally near to the means of squares of the whole picture."""
 
 Choose = Callable[[Float32Array, Int32Array, slice], Int32Array]
 
 
-def quality_hundredths(quality: float) -> int:
-    """The quality in hundredths, as the header stores it: the decoder knows no more."""
-    return round(quality * 100)
-
-
-def coded_position(quality: float) -> float:
-    """The position in [0, 1] of the quality as the header stores it."""
-    return quality_position(quality_hundredths(quality) / 100)
-
-
 def hyper_indexes(
-    quality: float, table_sets: int, channels: int, height: int, width: int
+    position: int, table_sets: int, channels: int, height: int, width: int
 ) -> Int32Array:
-    """Table of every hyper-latent: the set fitted nearest to the quality, one table a channel."""
-    chosen = ((quality_hundredths(quality) - 100) * (table_sets - 1) + 4950) // 9900
+    """Table of every hyper-latent: the set fitted nearest to the position, one table a channel.
+
+    position   in hundredths, 100 .. 10000
+    """
+    chosen = table_set(position, table_sets)
     tables = np.arange(chosen * channels, (chosen + 1) * channels, dtype=np.int32)
     return np.repeat(tables, height * width)
 
 
 @dataclass(frozen=True)
 class TileSymbols:
-    """The coded numbers of one tile, int32: (Z, ⌈h/4⌉, ⌈w/4⌉), then (C, h, w) three times.
+    """The coded numbers of one tile.
 
-    means are in units of 2⁻¹⁰ quantiser steps.
+    hyper_latents   int32 (Z, ⌈h/4⌉, ⌈w/4⌉)
+    parts           the latents of its first channels: those that are coded, or all
+    decoded         int32 (768 + hidden, h, w), what the synthesis takes, in units of 2⁻¹⁰: latents
+                    in quantiser steps, 0 where they are not coded, and then the last features of
+                    the hyper-synthesis
     """
 
     hyper_latents: Int32Array
-    symbols: Int32Array
-    indexes: Int32Array
-    means: Int32Array
+    parts: Sequence[CodedPart]
+    decoded: Int32Array
+
+    def first(self, channels: int) -> TileSymbols:
+        """The same tile with no more than its first channels, at least those of the first group."""
+        decoded = self.decoded.copy()
+        decoded[channels:COEFFICIENTS] = 0
+        return TileSymbols(self.hyper_latents, self.first_parts(channels), decoded)
+
+    def first_parts(self, channels: int) -> list[CodedPart]:
+        """The parts of its first channels."""
+        return [p.first(channels) for p in self.parts if p.place.channels.start < channels]
+
+    @property
+    def channels(self) -> int:
+        """How many channels the parts have together."""
+        return int(self.parts[-1].place.channels.stop)
+
+    @cached_property
+    def symbols(self) -> Int32Array:
+        """int32 (channels, h, w)."""
+        return self._whole([part.symbols for part in self.parts])
+
+    @cached_property
+    def indexes(self) -> Int32Array:
+        """The table of each symbol, int32 (channels, h, w)."""
+        return self._whole([part.indexes for part in self.parts])
+
+    @cached_property
+    def means(self) -> Int32Array:
+        """int32 (channels, h, w), in units of 2⁻¹⁰ quantiser steps."""
+        return self._whole([part.means for part in self.parts])
+
+    def _whole(self, arrays: Sequence[Int32Array]) -> Int32Array:
+        whole = np.empty((self.channels, *self.decoded.shape[1:]), dtype=np.int32)
+        for part, array in zip(self.parts, arrays, strict=True):
+            part.place.put(whole, array)
+        return whole
 
 
 class Transforms(Protocol):
-    """The networks of the photo model for coding; the position is that of a quality, in [0, 1]."""
+    """The networks of the photo model that a decoder's parsing does not need.
 
-    def analyze(self, pixels: Uint8Array, position: float) -> Float32Array:
-        """Pixels uint8 (16·h, 16·w, 3) to latents float32 (C, h, w) in quantiser steps."""
+    weights      of the synthesis
+    hundredths   of the position on the networks' scale of conditions, 100 .. 10000
+    tune         the number of the tune
+    """
 
-    def hyper_analyze(self, latents: Float32Array, position: float) -> Float32Array:
-        """Latents (C, h, w) to unrounded hyper-latents (Z, ⌈h/4⌉, ⌈w/4⌉)."""
+    @property
+    def weights(self) -> SynthesisWeights: ...
 
-    def synthesize(self, latents: Float32Array, position: float) -> Uint8Array:
-        """Dequantised latents (C, h, w) to pixels uint8 (16·h, 16·w, 3)."""
+    def analyze(self, pixels: Uint8Array | Uint16Array, hundredths: int, tune: int) -> Float32Array:
+        """Pixels (16·h, 16·w, 3) to latents float32 (768, h, w) in quantiser steps.
+
+        pixels   uint8, or uint16 of which 65535 is white
+        """
+
+    def hyper_analyze(self, latents: Float32Array, hundredths: int, tune: int) -> Float32Array:
+        """Latents (768, h, w) to unrounded hyper-latents (Z, ⌈h/4⌉, ⌈w/4⌉)."""
+
+    def synthesize(
+        self, decoded: Int32Array, hundredths: int, tune: int, *, deep: bool = False
+    ) -> Uint8Array | Uint16Array:
+        """What `TileSymbols` has decoded to pixels (16·h, 16·w, 3), uint8, or uint16 if `deep`."""
 
 
 class PhotoCoder:
     """The photo model, loaded. See `codec.models.base.LoadedModel` for the methods.
 
-    transforms  the networks on the device: in NumPy or OpenVINO on a processor, where torch is
-                loaded only if another attribute needs it; else in torch. All decode alike
+    transforms  the networks on the device: in ONNX Runtime on a processor, else in torch. All draw
+                the same pixels
     arrays      those of the weights file
-    device      "cpu", "openvino", "cuda", or a device of torch
+    device      "cpu", "cuda", or a device of torch
+    tune        what it codes for, see `TUNES`
+
+    Raises `WeightsMismatchError` for arrays that do not fit the sizes.
     """
 
     model_id, name = PHOTO.model_id, PHOTO.name
     layers = 1
     stride = LATENT_STRIDE
+    tunes: tuple[str, ...] = TUNES
+    reduction = 1
 
     def __init__(
         self,
@@ -112,227 +186,339 @@ class PhotoCoder:
         weights_hash: bytes,
         *,
         device: torch.device | str = "cpu",
+        tune: str = DEFAULT_TUNE,
     ) -> None:
-        self.config, self.weights_hash = config, weights_hash
+        self.arrays, self.config, self.weights_hash = arrays, config, weights_hash
         self.hyper_tables = TableSet.from_arrays(arrays, "hyper_tables.")
         self.latent_tables = TableSet.from_arrays(arrays, "latent_tables.")
-        self.exact = ExactHyperSynthesis(layers_from_arrays(arrays), len(self.latent_tables))
-        self.exact_context = context_from_arrays(arrays, len(self.latent_tables))
         self.hyper_sets = len(self.hyper_tables) // config.hyper_channels
-        self._check()
-        # A block sees one more position around, at 1/16, 1/8 and 1/4.
+        self.quality_map = checked_map(arrays.get("quality_map"))
+        self._check_tables()
+        # How far a block sees: one position at 1/16, 1/8 or 1/4.
         self.context = math.ceil(config.blocks_16 + config.blocks_8 / 2 + config.blocks_4 / 4)
-        self.arrays, self._device = arrays, str(device)
+        self.analysis_context = ANALYSIS_CONTEXT
+        self._device = str(device)
+        self._coding = threading.Lock()
         keep_freed_memory()
-        self.transforms = self._transforms()
+        self.transforms: Transforms = self._transforms()
+        self._by_tune = {tune: self}  # which all of them share
+        self._take(tune)
+
+    def _take(self, tune: str) -> None:
+        self.tune, self.tune_number = tune, TUNES.index(tune)
+        arrays, config, number = self.arrays, self.config, self.tune_number
+        self.exact = hyper_synthesis_from_arrays(arrays, number, config)
+        self.exact_context = context_from_arrays(arrays, number, config, len(self.latent_tables))
+
+    def with_tune(self, tune: str) -> PhotoCoder:
+        """The same model with another tune. See `codec.models.base.TunedModel`."""
+        if tune not in TUNES:
+            raise UsageError(f"tune {tune!r} was given, expected one of {', '.join(TUNES)}")
+        if tune not in self._by_tune:
+            other = copy.copy(self)
+            other._take(tune)
+            self._by_tune[tune] = other
+        return self._by_tune[tune]
+
+    def with_reduction(self, reduce: int) -> PhotoCoder:
+        """See `codec.models.base.ReducingModel`. Such a model only decodes."""
+        other = copy.copy(self)
+        # The inverse transform alone: no pixel depends on latents beside its own.
+        other.reduction, other.context = reduce, 0
+        other._by_tune = {other.tune: other}
+        return other
 
     def _transforms(self) -> Transforms:
         if self._device == "cpu":
-            return NumpyTransforms(self.arrays, self.config)
-        if self._device == OPENVINO:
-            from codec.models.photo.openvino_network import OpenVinoTransforms
+            from codec.models.photo import runtime
 
-            return OpenVinoTransforms(self.arrays, self.config)
+            return runtime.Transforms(self.arrays, self.config)
         return self.torch_transforms
 
     @cached_property
     def torch_transforms(self) -> TorchTransforms:
-        """The same networks in torch, on the coder's device."""
-        from codec.models.photo.torch_network import TorchTransforms
-
-        return TorchTransforms(self.arrays, self.config, self.device)
-
-    @property
-    def device(self) -> torch.device:
-        """The device, as torch has it."""
+        """The networks in torch, on the coder's device."""
         import torch
 
-        return torch.device("cpu" if self._device == OPENVINO else self._device)
+        from codec.models.photo.torch_network import TorchTransforms
 
-    @property
-    def network(self) -> PhotoModel:
-        """The networks that the weights hold in floating point."""
-        return self.torch_transforms.network
+        return TorchTransforms(self.arrays, self.config, torch.device(self._device))
 
-    def _check(self) -> None:
-        config = self.config
-        last, first = self.exact.layers[-1].weight.shape[0], self.exact.layers[0].weight.shape[1]
-        if last != 2 * config.latent_channels or first != config.hyper_channels:
-            raise WeightsMismatchError(
-                f"weights file: the exact path maps {first} channels to {last}, "
-                f"expected {config.hyper_channels} to {2 * config.latent_channels}"
-            )
-        found = None if self.exact_context is None else self.exact_context.sizes
-        expected = _context_sizes(config)
-        if found != expected:
-            raise WeightsMismatchError(
-                f"weights file: its context has the sizes {found}, expected {expected}"
-            )
+    def trainable(self) -> PhotoModel:
+        """The model with all networks in floating point, differentiable; its weights are frozen."""
+        import torch
+
+        from codec.models.photo.torch_network import read_model
+
+        model = read_model(self.arrays, self.config)
+        return model.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+    def _check_tables(self) -> None:
         latent_tables = self.latent_tables
         if self.hyper_tables.certain.any() or latent_tables.minimums[latent_tables.certain].any():
             raise WeightsMismatchError(
                 "weights file: only tables of latents can be certain, and of zero alone"
             )
-        if self.hyper_sets < 1 or len(self.hyper_tables) % config.hyper_channels:
+        if self.hyper_sets < 1 or len(self.hyper_tables) % self.config.hyper_channels:
             raise WeightsMismatchError(
                 f"weights file: {len(self.hyper_tables)} hyper-latent tables, "
-                f"expected a multiple of {config.hyper_channels}"
+                f"expected a multiple of {self.config.hyper_channels}"
             )
 
+    def position(self, quality: float) -> int:
+        """The position in hundredths, 100 .. 10000, of the quality as the header stores it."""
+        return position_at(self.quality_map[self.tune_number], round(quality * 100))
+
     def analyze(self, pixels: Uint8Array, quality: float) -> Float32Array:
-        """Pixels uint8 (H, W, 3), multiples of 16, to latents (C, H/16, W/16)."""
-        return self.transforms.analyze(pixels, coded_position(quality))
+        """Pixels uint8 (H, W, 3), multiples of 16, to latents (768, H/16, W/16)."""
+        return self.transforms.analyze(pixels, self.position(quality), self.tune_number)
 
-    def synthesize(self, latents: Float32Array, quality: float) -> Uint8Array:
-        """Dequantised latents (C, h, w) to pixels uint8 (16·h, 16·w, 3)."""
-        return self.transforms.synthesize(latents, coded_position(quality))
+    def synthesize(self, latents: Int32Array, quality: float) -> Uint8Array:
+        """What `decode_tile` returns, or a window of it, to pixels uint8 (16·h, 16·w, 3)."""
+        return self._synthesize(latents, quality, deep=False).astype(np.uint8, copy=False)
 
-    def render(
-        self, latents: Float32Array, quality: float, synthesis: Synthesis | None = None
-    ) -> torch.Tensor:
-        """Dequantised latents (C, h, w) to pixels not yet rounded; see `TorchTransforms.render`."""
-        return self.torch_transforms.render(latents, coded_position(quality), synthesis)
+    def analyze_deep(self, pixels: Uint16Array, quality: float) -> Float32Array:
+        """As `analyze`, of pixels uint16 of which 65535 is white."""
+        return self.transforms.analyze(pixels, self.position(quality), self.tune_number)
+
+    def synthesize_deep(self, latents: Int32Array, quality: float) -> Uint16Array:
+        """As `synthesize`, to pixels uint16 of which 65535 is white."""
+        return self._synthesize(latents, quality, deep=True).astype(np.uint16, copy=False)
+
+    def _synthesize(
+        self, latents: Int32Array, quality: float, *, deep: bool
+    ) -> Uint8Array | Uint16Array:
+        transforms, condition = self.transforms, (self.position(quality), self.tune_number)
+        if self.reduction > 1:
+            return synthesize_reduced(
+                transforms.weights, latents, *condition, self.reduction, deep=deep
+            )
+        return transforms.synthesize(latents, *condition, deep=deep)
 
     def encode_tile(self, latents: Float32Array, quality: float) -> tuple[bytes, ...]:
-        """Code latents (C, h, w): hyper-latents first, then the residuals, in one stream."""
-        return self.encode_symbols(self.symbols(latents, quality), quality)
+        """Code latents (768, h, w), float32 in quantiser steps, but no channels at the end that
+        cost more than they bring.
+        """
+        hyper_latents, channels = (
+            self.hyper_latents(latents, quality),
+            self.channels_in_use(latents),
+        )
+        # One tile at a time: each takes a hundred megabytes.
+        with self._coding:
+            tile = self.symbols(latents, quality, channels=channels, hyper_latents=hyper_latents)
+            return self.encode_symbols(tile, quality, most=self.useful_channels(tile, latents))
 
-    def encode_symbols(self, tile: TileSymbols, quality: float) -> tuple[bytes, ...]:
-        """Code the result of `symbols`."""
-        encoder = SymbolEncoder()
+    def encode_symbols(
+        self, tile: TileSymbols, quality: float, *, most: int = COEFFICIENTS
+    ) -> tuple[bytes, ...]:
+        """Code the result of `symbols`: the number of channels, hyper-latents, residuals.
+
+        Channels behind the last symbol that is not 0 are left out, and those behind the `most`.
+        """
+        channels = self.coded_channels(tile, most)
+        encoder = StackEncoder()
         hyper_latents = tile.hyper_latents
-        indexes = self._hyper_indexes(hyper_latents, quality)
+        indexes = self._hyper_indexes(hyper_latents.shape, quality)
         encoder.put(hyper_latents.ravel(), indexes, self.hyper_tables)
-        for place in self._places(*tile.symbols.shape[1:]):
-            symbols, indexes = (place.take(a).ravel() for a in (tile.symbols, tile.indexes))
-            encoder.put(symbols, indexes, self.latent_tables)
-        return (encoder.finish(),)
+        for part in tile.first_parts(channels):
+            encoder.put(part.symbols.ravel(), part.indexes.ravel(), self.latent_tables)
+        return (write_varint(channels) + encoder.finish(),)
+
+    def rate_bits(self, tile: TileSymbols, quality: float) -> float:
+        """Code length of the result of `symbols` by the tables, escapes included."""
+        hyper = tile.hyper_latents
+        indexes = self._hyper_indexes(hyper.shape, quality)
+        bits = self.hyper_tables.code_length_bits(hyper.ravel(), indexes)
+        for part in tile.parts:
+            bits += self.latent_tables.code_length_bits(part.symbols.ravel(), part.indexes.ravel())
+        return bits
+
+    def coded_channels(self, tile: TileSymbols, most: int = COEFFICIENTS) -> int:
+        """The smallest number of channels that holds all symbols of a tile but zeros.
+
+        most   of the channels, the others are not looked at
+        """
+        for part in reversed(tile.first_parts(most)):
+            used = np.flatnonzero(part.symbols.any(axis=1))
+            if used.size and part.place.channels.start >= self.exact_context.fewest:
+                return int(part.place.channels.start + used[-1]) + 1
+        return self.exact_context.fewest
+
+    def useful_channels(self, tile: TileSymbols, latents: Float32Array) -> int:
+        """The number of channels behind which all symbols of a tile cost more than they bring.
+
+        What they bring is squared error, against that of zeros. Few symbols far behind the others
+        would make a decoder compute all channels up to them.
+        """
+        for part in reversed(tile.parts):
+            if part.place.channels.start < self.exact_context.fewest:
+                break
+            losses = np.cumsum(self._losses(part, part.place.take(latents))[::-1])[::-1]
+            # Of several places the first, so that silent channels before it go too.
+            cut = int(np.append(losses, 0.0).argmin())
+            if cut:
+                return int(part.place.channels.start) + cut
+        return self.exact_context.fewest
+
+    def _losses(self, part: CodedPart, latents: Float32Array) -> Float64Array:
+        """What each channel of a part loses without its symbols, in squared steps: float64 (c,)."""
+        used = np.flatnonzero(part.symbols)
+        symbols, tables, means = (
+            np.ascontiguousarray(array).ravel()[used]
+            for array in (part.symbols, part.indexes, part.means)
+        )
+        saved_bits = self._bits(symbols, tables) - self._bits(np.zeros_like(symbols), tables)
+        around = residuals(latents.ravel()[used], means).astype(np.float64)
+        values = around + means * 2.0**-ACTIVATION_BITS
+        losses = values**2 - (around - symbols) ** 2 - ERROR_PER_BIT * saved_bits
+        channels = used // part.symbols.shape[1]
+        by_channel = np.bincount(channels, weights=losses, minlength=len(part.symbols))
+        return by_channel.astype(np.float64)
+
+    def _bits(self, symbols: Int32Array, tables: Int32Array) -> Float64Array:
+        """About what symbols cost under their tables: float64 (n,)."""
+        chosen = self.latent_tables
+        entries = np.clip(symbols - chosen.minimums[tables], 0, chosen.sizes[tables])
+        frequencies = chosen.frequencies[chosen.starts[tables] + entries]
+        bits: Float64Array = PRECISION - np.log2(np.maximum(frequencies, 1).astype(np.float64))
+        return bits
 
     def decode_tile(
         self, payloads: Sequence[bytes], height: int, width: int, quality: float
-    ) -> Float32Array:
-        """Read back latents (C, height, width)."""
-        tile = self.decode_symbols(payloads, height, width, quality)
-        return dequantize(tile.symbols, tile.means)
+    ) -> Int32Array:
+        """Read back a tile, int32 (768 + hidden, height, width): see `TileSymbols`."""
+        return self.decode_symbols(payloads, height, width, quality).decoded
+
+    def decode_symbols(
+        self, payloads: Sequence[bytes], height: int, width: int, quality: float
+    ) -> TileSymbols:
+        """Parse a tile; integers all the way, so alike on every machine. Raises `PayloadError`.
+
+        For a smaller picture the last groups of channels are neither read nor checked.
+        """
+        coded, data = self._read_channels(payloads[0])
+        # Symbols of a group are coded by their tables, so that no part of a group can be read.
+        last = self.exact_context.groups[REDUCED_GROUPS[self.reduction] - 1]
+        channels = min(coded, last.stop)
+        decoder = StackDecoder(data)
+        shape = (self.config.hyper_channels, -(-height // 4), -(-width // 4))
+        indexes = self._hyper_indexes(shape, quality)
+        hyper_latents = decoder.get(indexes, self.hyper_tables).reshape(shape)
+
+        def code(part: Part) -> Int32Array:
+            return decoder.get(part.indexes.ravel(), self.latent_tables).reshape(part.indexes.shape)
+
+        tile = self._code(hyper_latents, (height, width), quality, channels, code)
+        if channels == coded:
+            decoder.finish()
+        return tile
+
+    def _read_channels(self, payload: bytes) -> tuple[int, bytes]:
+        fewest = self.exact_context.fewest
+        try:
+            channels, offset = read_varint(payload)
+        except TruncatedError as error:
+            raise PayloadError(
+                f"a payload of {len(payload)} bytes ends inside its number of channels: it is cut "
+                "short"
+            ) from error
+        if not fewest <= channels <= COEFFICIENTS:
+            raise PayloadError(
+                f"the payload codes {channels} channels, expected {fewest} .. {COEFFICIENTS}: it "
+                "is damaged, or was written with another model"
+            )
+        return channels, payload[offset:]
 
     def symbols(
         self,
         latents: Float32Array,
         quality: float,
         *,
+        channels: int | None = None,
         hyper_latents: Int32Array | None = None,
         choose: Choose | None = None,
     ) -> TileSymbols:
-        """Quantise the latents of a tile (C, h, w).
+        """Quantise the latents of a tile (768, h, w).
 
+        channels       the first ones alone; None for all
         hyper_latents  int32 (Z, ⌈h/4⌉, ⌈w/4⌉) to code instead of those of the network
-        choose         takes the place of rounding: the symbols int32 (c, n) of residuals y − μ,
-                       float32 (c, n), the tables that they are coded with, int32 (c, n), and their
-                       channels. Called for every part in the order of coding
+        choose         takes the place of rounding with a dead zone: the symbols int32 (c, n) of
+                       residuals y − μ, float32 (c, n), the tables that they are coded with, int32
+                       (c, n), and their channels. Called for every part in the order of coding
         """
         if hyper_latents is None:
             hyper_latents = self.hyper_latents(latents, quality)
 
         def code(part: Part) -> Int32Array:
             own = part.place.take(latents)
+            around = residuals(own, part.means)
             if choose is None:
-                symbols = quantize(own, part.means)
+                tables = self.latent_tables
+                symbols = deadzone_symbols(around, part.indexes, tables, ONE_PASS_CURVATURE)
             else:
-                symbols = choose(residuals(own, part.means), part.indexes, part.place.channels)
-            # Certain tables are of zero alone (`_check`).
+                symbols = choose(around, part.indexes, part.place.channels)
+            # Certain tables are of zero alone (`_check_tables`).
             return symbols * ~self.latent_tables.certain[part.indexes]
 
-        return self._code(hyper_latents, latents.shape[1:], quality, code)
+        count = COEFFICIENTS if channels is None else channels
+        return self._code(hyper_latents, latents.shape[1:], quality, count, code)
 
-    def hyper_latents(self, latents: Float32Array, quality: float) -> Int32Array:
-        """The rounded hyper-latents (Z, ⌈h/4⌉, ⌈w/4⌉) of latents (C, h, w)."""
-        return round_hyper_latents(self.transforms.hyper_analyze(latents, coded_position(quality)))
-
-    def decode_symbols(
-        self, payloads: Sequence[bytes], height: int, width: int, quality: float
-    ) -> TileSymbols:
-        """Parse a tile; integers all the way, so alike on every machine."""
-        decoder = SymbolDecoder(payloads[0])
-        shape = (self.config.hyper_channels, -(-height // 4), -(-width // 4))
-        empty = np.zeros(shape, dtype=np.int32)
-        indexes = self._hyper_indexes(empty, quality)
-        hyper_latents = decoder.get(indexes, self.hyper_tables).reshape(shape)
-
-        def code(part: Part) -> Int32Array:
-            return decoder.get(part.indexes.ravel(), self.latent_tables).reshape(part.indexes.shape)
-
-        tile = self._code(hyper_latents, (height, width), quality, code)
-        decoder.finish()
-        return tile
-
-    def _code(
-        self,
-        hyper_latents: Int32Array,
-        size: tuple[int, ...],
-        quality: float,
-        code: Callable[[Part], Int32Array],
-    ) -> TileSymbols:
-        """The symbols of a tile of (rows, columns), which `code` gives part by part."""
-        rows, columns = size
-        hundredths = quality_hundredths(quality)
-        hidden = self.exact.features(hyper_latents, hundredths)[:, :rows, :columns]
-        prediction = self.exact.predict(hidden, hundredths)
-        if self.exact_context is None:
-            output = round_prediction(prediction, len(self.latent_tables))
-            (place,) = self._places(rows, columns)
-            flat = (array.reshape(len(array), -1) for array in (output.means, output.indexes))
-            symbols = code(Part(place, *flat)).reshape(output.means.shape)
-        else:
-            symbols, output = self.exact_context(prediction, hidden, hundredths, code)
-        return TileSymbols(hyper_latents, symbols, output.indexes, output.means)
-
-    def _places(self, rows: int, columns: int) -> list[Place]:
-        """The parts that are coded together, in the order of coding."""
-        if self.exact_context is not None:
-            return self.exact_context.places(rows, columns)
-        return [Place(slice(None))]
+    def channels_in_use(self, latents: Float32Array) -> int:
+        """Behind these all latents of a tile (768, h, w) have the mean 0, and round to it."""
+        start = self.config.corrected
+        used = np.flatnonzero((np.abs(latents[start:]) > 0.5).any(axis=(1, 2)))
+        return start + (int(used[-1]) + 1 if used.size else 0)
 
     def searches(self, effort: int) -> bool:
         """Whether an effort takes longer than one pass. See `codec.models.base.SearchingModel`."""
-        return effort > AMORTISED_EFFORT
+        return effort > ONE_PASS_EFFORT
 
     def tile_encoder(
         self,
         grid: TileGrid,
-        pixels: Uint8Array,
+        pixels: SampleArray,
         quality: float,
         effort: int,
         *,
         analyze: Callable[[int, float], Float32Array],
-        progress: Callable[[float], None] = lambda share: None,
+        progress: Callable[[float], None],
     ) -> Callable[[int], tuple[bytes, ...]]:
         """See `codec.models.base.SearchingModel` and `codec.models.photo.effort_tiles`."""
-        from codec.models.photo.effort_tiles import EffortEncoder  # loads torch
+        from codec.models.photo.effort_tiles import EffortEncoder
 
         encoder = EffortEncoder(
             self, grid, pixels, quality, effort, analyze=analyze, progress=progress
         )
         return encoder.encode
 
-    def with_realism(self, realism: float) -> RealisticPhoto:
-        """See `codec.models.base.RealisticModel` and `codec.models.photo.realism`."""
-        from codec.models.photo.realism import RealisticPhoto, find_realism, realism_for
+    def hyper_latents(self, latents: Float32Array, quality: float) -> Int32Array:
+        """The rounded hyper-latents (Z, ⌈h/4⌉, ⌈w/4⌉) of latents (768, h, w)."""
+        return round_hyper_latents(
+            self.transforms.hyper_analyze(latents, self.position(quality), self.tune_number)
+        )
 
-        realistic = realism_for(find_realism(self.weights_hash), str(self.device))
-        return RealisticPhoto(self, realistic, realism)
+    def _code(
+        self,
+        hyper_latents: Int32Array,
+        size: tuple[int, ...],
+        quality: float,
+        channels: int,
+        code: Callable[[Part], Int32Array],
+    ) -> TileSymbols:
+        """The symbols of a tile of (rows, columns), which `code` gives part by part."""
+        rows, columns = size
+        position = self.position(quality)
+        features = self.exact.features(hyper_latents, position)
+        hidden = np.ascontiguousarray(features[:, :rows, :columns])
+        predicted = self.exact.predict(hidden.reshape(len(hidden), -1), position, channels)
+        decoded = np.zeros((COEFFICIENTS + len(hidden), rows, columns), dtype=np.int32)
+        decoded[COEFFICIENTS:] = hidden
+        parts = self.exact_context(predicted, hidden, position, code, decoded[:channels])
+        return TileSymbols(hyper_latents, parts, decoded)
 
-    def trainable(self) -> PhotoModel:
-        """The model with all networks in floating point, differentiable; its weights are frozen."""
-        from codec.models.photo.fixed_point import restore
-        from codec.models.photo.network import PhotoModel
-
-        model = PhotoModel(self.config)
-        model.load_state_dict(self.network.state_dict(), strict=False)
-        restore(model, self.exact.layers, self.exact_context)
-        return model.to(self.device).eval().requires_grad_(False)
-
-    def _hyper_indexes(self, hyper_latents: Int32Array, quality: float) -> Int32Array:
-        return hyper_indexes(quality, self.hyper_sets, *hyper_latents.shape)
+    def _hyper_indexes(self, shape: tuple[int, ...], quality: float) -> Int32Array:
+        channels, height, width = shape
+        return hyper_indexes(self.position(quality), self.hyper_sets, channels, height, width)
 
 
 def load_photo(
@@ -346,18 +532,4 @@ def load_photo(
 
     Raises `WeightsMismatchError` when the file does not hold a photo model.
     """
-    return PhotoCoder(arrays, read_photo_config(metadata), weights_hash, device=device)
-
-
-def read_photo_config(metadata: Mapping[str, str]) -> PhotoConfig:
-    """The sizes in the metadata of a weights file; raises `WeightsMismatchError`."""
-    # Weights without a context of latents do not hold its sizes.
-    return read_config(metadata, PhotoConfig, **dict.fromkeys(CONTEXT_SIZES, 0))
-
-
-def _context_sizes(config: PhotoConfig) -> tuple[int, ...] | None:
-    if not config.context_width:
-        return None
-    first, second = config.first_group, config.second_group
-    third = config.latent_channels - first - second
-    return first, second, third, HIDDEN, config.context_width
+    return PhotoCoder(arrays, read_config(metadata, PhotoConfig), weights_hash, device=device)

@@ -1,28 +1,44 @@
-"""What describes a photo model besides its weights. Imports nothing but the standard library."""
+"""What describes the photo model besides its weights: sizes, units, tunes.
+
+Imports nothing but the standard library.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 LATENT_STRIDE = 16
+COEFFICIENTS = 3 * LATENT_STRIDE**2
+"""Channels of the latents: the transform is complete."""
 
-# Channels of the hyper-synthesis at 1/32 and 1/16.
-HIDDEN = 96
+TUNES = ("psnr", "visual")
+"""What a file was optimised for, in the order of the tables."""
 
-CONTEXT_SIZES = ("first_group", "second_group", "context_width")
+VISUAL_SHARE = 0.75
+"""How much of the distortion the visual error is where the tune is "visual"."""
 
 
 @dataclass(frozen=True)
 class PhotoConfig:
-    """Sizes of the photo model; travels in the weights file.
+    """Sizes of the model; travels in the weights file.
 
-    context_width  channels within the context (`codec.models.photo.context`); 0: no context, and
-                   no groups of channels
+    corrected       low frequencies whose mean the hyper-synthesis predicts; the others have none
+    hidden          channels of the hyper-synthesis at 1/32 and 1/16
+    groups          channels of the first three groups of the context; the fourth has the rest
+    encoder_*       of the analysis, which no decoder needs
+    knots           of the tables along the quality
     """
 
-    latent_channels: int = 384
+    corrected: int = 384
     hyper_channels: int = 128
     hyper_width: int = 192
+    hidden: int = 96
+    groups: tuple[int, int, int] = (32, 96, 256)
+    context_width: int = 96
+    encoder_width_16: int = 256
+    encoder_blocks_16: int = 4
+    encoder_width_8: int = 96
+    encoder_blocks_8: int = 3
     width_16: int = 256
     blocks_16: int = 3
     width_8: int = 96
@@ -30,9 +46,6 @@ class PhotoConfig:
     width_4: int = 48
     blocks_4: int = 2
     knots: int = 12
-    first_group: int = 32
-    second_group: int = 96
-    context_width: int = 96
 
 
 def quality_position(quality: float) -> float:

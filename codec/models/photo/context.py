@@ -1,17 +1,22 @@
 """Context of the photo model: latents predicted from those that were coded before them.
 
-The channels of the photo model are in the order of their frequency. They are coded in three groups,
-low frequencies first, and the first group in two passes over a checkerboard (He et al. 2021), so
-that there are four steps, each of which is one parallel pass over its latents::
+The channels are in the order of their frequency. They are coded in four groups, low frequencies
+first, and the first group, which has most of the bits of smooth pictures, in four passes over ever
+finer checkerboards (He et al. 2021 take one; the squares without neighbours cost up to twice the
+bits of the others). So there are seven steps, each of which is one parallel pass over its latents::
 
-    1  group 1, white squares   from the hyper-latents alone
-    2  group 1, black squares   from the white ones beside them
-    3  group 2                  from group 1, at the same place and around it
-    4  group 3                  from groups 1 and 2
+    group 1, even rows and columns, white squares among them   from the hyper-latents alone
+    group 1, the others of even rows and columns   (coarse)    from the four beside them, two away
+    group 1, odd rows and columns                (diagonal)    from the four at the corners
+    group 1, the rest: the black squares            (black)    from the four beside them
+    group 2                                        (second)    from group 1 there and around
+    group 3                                         (third)    from groups 1 and 2
+    group 4                                        (fourth)    from how large group 3 is
 
-Each step corrects the mean and the table index that the hyper-synthesis predicts. What it sees of
-the latents that are known: how far the hyper-synthesis missed them, and how large they are, both on
-a logarithmic scale that integer arithmetic computes exactly (`octaves`).
+Each step but the last corrects the mean and the table index that the hyper-synthesis predicts; the
+last one, whose latents have the mean 0, the index alone. What a step sees of the latents that are
+known: how far the hyper-synthesis missed them, and how large they are, both on a logarithmic scale
+that integer arithmetic computes exactly (`octaves`).
 """
 
 from __future__ import annotations
@@ -20,7 +25,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codec.models.layers import QualityTable, in_full_precision, round_straight_through
+from codec.models.layers import in_full_precision, round_straight_through
+from codec.models.photo.config import COEFFICIENTS, PhotoConfig
+from codec.models.photo.quantised import ConditionTable
 
 
 def octaves(values: Tensor) -> Tensor:
@@ -43,45 +50,48 @@ def features(errors: Tensor, values: Tensor) -> Tensor:
 
 
 class ContextStep(nn.Module):
-    """The correction of means and indexes of `channels` latents by one step.
+    """What one step adds to predictions.
 
     here      channels of what it sees at the same place
     around    latents that it sees there and at the eight places around; 0 for none
+    outputs   numbers that it corrects: means, if any, then indexes
     """
 
-    def __init__(self, here: int, around: int, width: int, channels: int, knots: int) -> None:
+    def __init__(self, here: int, around: int, width: int, outputs: int, knots: int) -> None:
         super().__init__()
         self.here = nn.Conv2d(here, width, 1, bias=False)
-        self.bias = QualityTable(knots, width)
-        self.out = _silent(nn.Conv2d(width, 2 * channels, 1, bias=False))
-        self.bias_out = QualityTable(knots, 2 * channels)
+        self.bias = ConditionTable(knots, width)
+        self.out = _silent(nn.Conv2d(width, outputs, 1, bias=False))
+        self.bias_out = ConditionTable(knots, outputs)
         self.near: nn.Conv2d | None = None
         self.linear: nn.Conv2d | None = None
         if around:
             self.near = nn.Conv2d(2 * around, width, 3, padding=1, bias=False)
-            self.linear = _silent(nn.Conv2d(around, channels, 3, padding=1, bias=False))
+            self.linear = _silent(nn.Conv2d(around, outputs // 2, 3, padding=1, bias=False))
 
     def forward(
         self,
         here: Tensor,
-        position: Tensor,
+        mix: Tensor,
         near: Tensor | None = None,
         errors: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Corrections (batch, channels, h, w) of means and of table indexes; hidden features.
+    ) -> tuple[Tensor, Tensor]:
+        """Corrections (batch, outputs, h, w), and hidden features (batch, width, h, w).
 
         near     features of the latents around (batch, 2·around, h, w)
         errors   of the same latents (batch, around, h, w), which correct the means linearly
         """
-        hidden = self.here(here) + self.bias(position)
+        hidden = self.here(here) + self.bias(mix)
         if self.near is not None:
             hidden = hidden + self.near(near)
         hidden = F.relu(hidden)
-        means, indexes = (self.out(hidden).float() + self.bias_out(position)).chunk(2, dim=1)
+        out = self.out(hidden).float() + self.bias_out(mix)
         if self.linear is not None and errors is not None:
             # Errors are up to hundreds of steps, and means are wanted to a fraction of one.
-            means = means + in_full_precision(self.linear, errors)
-        return means, indexes, hidden
+            linear = in_full_precision(self.linear, errors)
+            means, indexes = out.chunk(2, dim=1)
+            out = torch.cat([means + linear, indexes], dim=1)
+        return out, hidden
 
 
 def _silent(layer: nn.Conv2d) -> nn.Conv2d:
@@ -97,56 +107,81 @@ def white_squares(height: int, width: int, device: torch.device) -> Tensor:
 
 
 class LatentContext(nn.Module):
-    """All steps: means and indexes (batch, C, h, w) corrected by what was coded before.
+    """All steps: predictions of the hyper-synthesis corrected by what was coded before."""
 
-    groups   channels of the first and of the second group; the rest is the third
-    hidden   channels of the hyper-synthesis' last features
-    """
-
-    def __init__(
-        self, channels: int, groups: tuple[int, int], hidden: int, width: int, knots: int
-    ) -> None:
+    def __init__(self, config: PhotoConfig) -> None:
         super().__init__()
-        first, second = groups
-        self.groups = (first, second, channels - first - second)
-        self.black = ContextStep(hidden, first, width, first, knots)
-        self.second = ContextStep(hidden, first, width, second, knots)
+        first, second, third = config.groups
+        hidden, width, knots = config.hidden, config.context_width, config.knots
+        self.groups = (first, second, third, COEFFICIENTS - first - second - third)
+        self.coarse = ContextStep(hidden, first, width, 2 * first, knots)
+        self.diagonal = ContextStep(hidden, first, width, 2 * first, knots)
+        self.black = ContextStep(hidden, first, width, 2 * first, knots)
+        self.second = ContextStep(hidden, first, width, 2 * second, knots)
         # What is around is known to the features of the step before.
-        self.third = ContextStep(2 * second + hidden + width, 0, width, self.groups[2], knots)
+        self.third = ContextStep(2 * second + hidden + width, 0, width, 2 * third, knots)
+        self.fourth = ContextStep(third + hidden + width, 0, width, self.groups[3], knots)
 
     def forward(
-        self, latents: Tensor, means: Tensor, indexes: Tensor, hidden: Tensor, position: Tensor
+        self, latents: Tensor, means: Tensor, indexes: Tensor, hidden: Tensor, mix: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Means and indexes of latents (batch, C, h, w) that are rounded step by step.
+        """Means and indexes of latents (batch, 768, h, w) that are rounded step by step.
 
-        means, indexes   what the hyper-synthesis predicts, in steps and as real numbers
+        means, indexes   what the hyper-synthesis predicts, in steps and as real numbers; the means
+                         of the fourth group are zeros
         hidden           its last features (batch, hidden, h, w)
         """
         sizes = list(self.groups)
-        y_1, y_2, _ = torch.split(latents, sizes, dim=1)
-        mean_1, mean_2, mean_3 = torch.split(means, sizes, dim=1)
-        index_1, index_2, index_3 = torch.split(indexes, sizes, dim=1)
-        white = white_squares(latents.shape[2], latents.shape[3], latents.device)
-
-        known = _rounded(y_1, mean_1) * white
-        error = known - mean_1 * white
-        mean, index, _ = self.black(hidden, position, features(error, known), error)
-        new_mean_1 = mean_1 + (1 - white) * mean
-        new_index_1 = index_1 + (1 - white) * index
-
+        y_1, y_2, y_3, _ = torch.split(latents, sizes, dim=1)
+        mean_1, mean_2, mean_3, mean_4 = torch.split(means, sizes, dim=1)
+        index_1, index_2, index_3, index_4 = torch.split(indexes, sizes, dim=1)
+        new_mean_1, new_index_1 = self._first_group(y_1, mean_1, index_1, hidden, mix)
         known_1 = _rounded(y_1, new_mean_1)
         error_1 = known_1 - mean_1
-        near = features(error_1, known_1)
-        mean, index, seen = self.second(hidden, position, near, error_1)
-        new_mean_2, new_index_2 = mean_2 + mean, index_2 + index
+        out, seen = self.second(hidden, mix, features(error_1, known_1), error_1)
+        new_mean_2, new_index_2 = mean_2 + out[:, : sizes[1]], index_2 + out[:, sizes[1] :]
 
         known_2 = _rounded(y_2, new_mean_2)
         here = torch.cat([features(known_2 - mean_2, known_2), hidden, seen], dim=1)
-        mean, index, _ = self.third(here, position)
+        out, seen = self.third(here, mix)
+        new_mean_3, new_index_3 = mean_3 + out[:, : sizes[2]], index_3 + out[:, sizes[2] :]
+
+        here = torch.cat([octaves(_rounded(y_3, new_mean_3)), hidden, seen], dim=1)
+        out, _ = self.fourth(here, mix)
         return (
-            torch.cat([new_mean_1, new_mean_2, mean_3 + mean], dim=1),
-            torch.cat([new_index_1, new_index_2, index_3 + index], dim=1),
+            torch.cat([new_mean_1, new_mean_2, new_mean_3, mean_4], dim=1),
+            torch.cat([new_index_1, new_index_2, new_index_3, index_4 + out], dim=1),
         )
+
+    def _first_group(
+        self, latents: Tensor, means: Tensor, indexes: Tensor, hidden: Tensor, mix: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Corrected means and indexes of the first group, pass by pass over finer checkerboards."""
+        height, width = latents.shape[2:]
+        white = white_squares(height, width, latents.device)
+        even = torch.zeros_like(white)
+        even[::2, ::2] = 1
+        known = torch.zeros_like(white)
+        known[::2, ::2] = white_squares((height + 1) // 2, (width + 1) // 2, latents.device)
+        everywhere = torch.ones_like(white)
+        new_means, new_indexes = means, indexes
+        # Each pass corrects the squares that it makes known.
+        passes = ((self.coarse, even, 2), (self.diagonal, white, 1), (self.black, everywhere, 1))
+        for step, next_known, distance in passes:
+            values = _rounded(latents, new_means) * known
+            errors = values - means * known
+            seen = (features(errors, values), errors, hidden)
+            near, around, here = (part[:, :, ::distance, ::distance] for part in seen)
+            out, _ = step(here, mix, near, around)
+            if distance > 1:
+                full = out.new_zeros(*out.shape[:2], height, width)
+                full[:, :, ::distance, ::distance] = out
+                out = full
+            out = out * (next_known - known)
+            new_means = new_means + out[:, : self.groups[0]]
+            new_indexes = new_indexes + out[:, self.groups[0] :]
+            known = next_known
+        return new_means, new_indexes
 
 
 def _rounded(latents: Tensor, means: Tensor) -> Tensor:

@@ -1,37 +1,43 @@
-"""What the symbols of a tile cost, with real tables and real pixels, and which way is down."""
+"""What the symbols of a tile cost, with real tables and the decoder's own pixels, and its slope."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
-from bitstream.arrays import Float32Array, Uint8Array
-from codec.coding.quantize import dequantize
-from codec.models.photo.coder import coded_position, hyper_indexes
-from codec.models.photo.network import lagrange_multiplier
+from bitstream.arrays import Float32Array, Int32Array, SampleArray
+from codec.coding.exact_layers import ACTIVATION_BITS
+from codec.models.photo.config import COEFFICIENTS, VISUAL_SHARE
+from codec.models.photo.network import PhotoModel, lagrange_multiplier
+from codec.models.photo.visual_error import SMALLEST_SIDE, VISUAL_SCALE, visual_error
+from codec.system.missing_extra import missing
 
 if TYPE_CHECKING:
     from codec.models.photo.coder import PhotoCoder, TileSymbols
+
+_DRAWN_LATENTS = 2048
+"""Places of latents whose pixels are drawn at once where a gradient is wanted: they take about
+300 KB each."""
 
 
 @dataclass(frozen=True)
 class Surroundings:
     """A tile and all that the pixels that it moves depend on.
 
-    pixels         uint8 (H, W, 1 or 3): the image under a window of latents that holds twice the
-                   model's context around the tile, or ends with the image
-    latents        float32 (C, h, w) of that window, h = ⌈H/16⌉, w = ⌈W/16⌉: those of the tile as
-                   `analyze` gives them, the others dequantised
-    rows, columns  where the tile lies in the latents
+    pixels         uint8 or uint16 (H, W, 1 or 3): the image under a window of latents that holds
+                   twice the model's context around the tile, or ends with the image
+    decoded        int32 (768 + hidden, h, w) of that window, h = ⌈H/16⌉, w = ⌈W/16⌉: what a decoder
+                   has there, see `TileSymbols`. Those of the tile itself are not read
+    rows, columns  where the tile lies in the window
     """
 
-    pixels: Uint8Array
-    latents: Float32Array
+    pixels: SampleArray
+    decoded: Int32Array
     rows: slice
     columns: slice
 
@@ -40,95 +46,156 @@ class Surroundings:
 class Candidate:
     """Symbols of a tile and what they cost.
 
-    cost_bits  J = bits + exchange rate · squared error
-    gradient   float32 (C, h, w): of the second term by the dequantised latents; None where it was
-               not asked for
+    rate_bits        code length by the tables, without the few bytes around it
+    distortion_bits  what the error of the window's pixels is worth
     """
 
     tile: TileSymbols
-    cost_bits: float
-    gradient: Float32Array | None
+    rate_bits: float
+    distortion_bits: float
+
+    @property
+    def cost_bits(self) -> float:
+        """J, the sum of both."""
+        return self.rate_bits + self.distortion_bits
 
     @property
     def latents(self) -> Float32Array:
-        """Dequantised, float32 (C, h, w)."""
-        return dequantize(self.tile.symbols, self.tile.means)
+        """Dequantised, in quantiser steps: float32 (768, h, w)."""
+        return _steps(self.tile.decoded[:COEFFICIENTS])
 
 
 class TileCost:
-    """The cost of symbols of one tile, all around it fixed.
+    """The cost of symbols of one tile, all around it fixed: J = bits + λ · distortion · pixels.
 
-    exchange_rate  bits that a squared error of 1 is worth, of samples in [0, 1]; None takes that of
-                   training, see `trained_exchange_rate`
+    model   of the coder, all networks in floating point, `PhotoCoder.trainable`
 
-    The error is that of the whole window: what the tile does not move adds a constant.
+    λ and the distortion are those of training: 255²·MSE for the tune "psnr", and a mixture of that
+    with the visual error for "visual". The distortion is that of the whole window. Pixels of eight
+    bits are those of the decoder, which computes them with integers.
+
+    Raises `MissingExtraError` for the tune "visual" without the library ssimulacra2.
     """
 
     def __init__(
-        self,
-        coder: PhotoCoder,
-        around: Surroundings,
-        quality: float,
-        exchange_rate: float | None = None,
+        self, coder: PhotoCoder, model: PhotoModel, around: Surroundings, quality: float
     ) -> None:
         self._coder, self._around, self._quality = coder, around, quality
-        self.position = torch.tensor([coded_position(quality)], device=coder.device)
-        pixels = torch.from_numpy(np.array(around.pixels)).to(coder.device)
-        self._levels = pixels.permute(2, 0, 1)[None].float()
-        trained = trained_exchange_rate(quality, pixels.shape[2])
-        self.exchange_rate = trained if exchange_rate is None else exchange_rate
-        self.curvature = 6 / math.log(2) * self.exchange_rate / trained
-        """Bits that a squared error of one step of a latent is worth, of steps by the theory."""
+        self.model, self.tune = model, coder.tune
+        hundredths = coder.position(quality)
+        self.device = next(model.parameters()).device
+        position = torch.tensor([(hundredths - 100) / 9900], device=self.device)
+        self.mix = model.mix(position, torch.tensor([coder.tune_number], device=self.device))
+        self._window: Int32Array = around.decoded.copy()
+        self._original = self._tensor(around.pixels)
+        height, width = self._original.shape[2:]
+        self._weight = float(lagrange_multiplier(position)) * height * width
+        seen = coder.tune == "visual" and min(height, width) >= SMALLEST_SIDE
+        self._visual_share = VISUAL_SHARE if seen else 0.0
 
-    def __call__(self, tile: TileSymbols, *, with_gradient: bool = True) -> Candidate:
-        """Judge symbols: one pass through the synthesis, and back for the gradient."""
-        latents = torch.from_numpy(dequantize(tile.symbols, tile.means)).to(self._coder.device)
-        gradient = None
-        with torch.set_grad_enabled(with_gradient):
-            drawn = self.draw(latents.requires_grad_(with_gradient))
-            if with_gradient:
-                (slope,) = torch.autograd.grad(self.distortion_bits(drawn), latents)
-                gradient = slope.nan_to_num_(0, 0, 0).cpu().numpy()
-        distortion_bits = self.exchange_rate * self._squared_error(drawn.detach())
-        return Candidate(tile, self.rate_bits(tile) + distortion_bits, gradient)
-
-    def squared_error(self, tile: TileSymbols) -> float:
-        """The sum over the samples, in [0, 1], of eight-bit pixels."""
-        latents = torch.from_numpy(dequantize(tile.symbols, tile.means)).to(self._coder.device)
+    def __call__(self, tile: TileSymbols) -> Candidate:
+        """Judge symbols by the decoder's pixels."""
+        height, width = self._original.shape[2:]
+        self._window[:, self._around.rows, self._around.columns] = tile.decoded
+        deep = self._around.pixels.dtype == np.uint16
+        pixels = self._coder.transforms.synthesize(
+            self._window, self._coder.position(self._quality), self._coder.tune_number, deep=deep
+        )[:height, :width]
+        if self._around.pixels.shape[2] == 1:
+            pixels = ((pixels.astype(np.int32).sum(2, keepdims=True) + 1) // 3).astype(pixels.dtype)
         with torch.no_grad():
-            return self._squared_error(self.draw(latents))
+            distortion = float(self.distortion_bits(self._tensor(pixels)))
+        return Candidate(tile, self._coder.rate_bits(tile, self._quality), distortion)
 
-    def draw(self, latents: Tensor) -> Tensor:
-        """Latents (C, h, w) of the tile to pixels (1, 3, H, W) of the window, in [0, 1]."""
-        window = torch.from_numpy(self._around.latents.copy()).to(latents.device)
-        window[:, self._around.rows, self._around.columns] = latents
+    def gradient(self, candidate: Candidate) -> Float32Array:
+        """Of the distortion, in bits, by the dequantised latents: float32 (768, h, w)."""
+        latents = torch.from_numpy(candidate.latents).to(self.device).requires_grad_()
+        hidden = torch.from_numpy(_steps(candidate.tile.decoded[COEFFICIENTS:])).to(self.device)
+        loss = self.distortion_bits(self.draw(latents, hidden))
+        (slope,) = torch.autograd.grad(loss, latents)
+        gradient: Float32Array = slope.nan_to_num_(0, 0, 0).cpu().numpy()
+        return gradient
+
+    def draw(self, latents: Tensor, hidden: Tensor) -> Tensor:
+        """A tile to pixels (1, 1 or 3, H, W) of the window, in [0, 1], with a decoder's integers.
+
+        latents   dequantised, (768, h, w)
+        hidden    the last features of the hyper-synthesis (hidden, h, w)
+        """
+        window = torch.from_numpy(_steps(self._window)).to(self.device)
+        window[:, self._around.rows, self._around.columns] = torch.cat([latents, hidden])
         batch = window[None].contiguous(memory_format=torch.channels_last)
-        drawn = self._coder.network.synthesize(batch, self.position).clamp(0, 1)
-        return drawn[:, :, : self._levels.shape[2], : self._levels.shape[3]]
+        drawn = torch.cat([self._strip(batch, *rows) for rows in self._strips], 2)
+        height, width = self._original.shape[2:]
+        drawn = drawn.float().clamp(0, 1)[:, :, :height, :width]
+        return drawn if self._original.shape[1] == 3 else drawn.mean(1, keepdim=True)
+
+    @property
+    def _strips(self) -> list[tuple[int, int]]:
+        """Rows of latents of the window that are drawn together."""
+        rows, columns = self._window.shape[1:]
+        step = rows if rows * columns <= _DRAWN_LATENTS else max(1, _DRAWN_LATENTS // columns)
+        return [(top, min(top + step, rows)) for top in range(0, rows, step)]
+
+    def _strip(self, window: Tensor, top: int, bottom: int) -> Tensor:
+        """The pixels of some rows of latents of a window (1, 768 + hidden, h, w)."""
+        margin, rows = self._coder.context, window.shape[2]
+        first, last = max(0, top - margin), min(rows, bottom + margin)
+        seen = window[:, :, first:last]
+        if (first, last) == (0, rows):
+            drawn = self._synthesized(seen)
+        else:
+            # What the gradient needs is computed again, strip by strip, and not kept of all.
+            drawn = checkpoint(self._synthesized, seen, use_reentrant=False)
+        stride = self._coder.stride
+        return drawn[:, :, (top - first) * stride : (bottom - first) * stride]
+
+    def _synthesized(self, window: Tensor) -> Tensor:
+        with torch.autocast(
+            self.device.type, torch.bfloat16, enabled=computes_bfloat16(self.device)
+        ):
+            return self.model.synthesize(
+                window[:, :COEFFICIENTS], window[:, COEFFICIENTS:], self.mix, rounded=True
+            )
 
     def distortion_bits(self, drawn: Tensor) -> Tensor:
-        """The second term of J for what `draw` gave, without rounding."""
-        if self._levels.shape[1] == 1:
-            drawn = drawn.mean(1, keepdim=True)
-        return self.exchange_rate * (drawn - self._levels / 255).square().sum()
+        """The second term of J for pixels (1, 1 or 3, H, W) in [0, 1]."""
+        distortion = 255**2 * (drawn - self._original).square().mean()
+        if self._visual_share:
+            shape = (1, 3, *drawn.shape[2:])
+            error = visual_error(
+                self._original.expand(shape), drawn.expand(shape), frugal=len(self._strips) > 1
+            )[0]
+            share = self._visual_share
+            distortion = (1 - share) * distortion + share * VISUAL_SCALE * error
+        return self._weight * distortion
 
-    def rate_bits(self, tile: TileSymbols) -> float:
-        """Code length of a tile by the integer tables."""
-        coder, hyper = self._coder, tile.hyper_latents
-        indexes = hyper_indexes(self._quality, coder.hyper_sets, *hyper.shape)
-        bits = coder.hyper_tables.code_length_bits(hyper.ravel(), indexes)
-        return bits + coder.latent_tables.code_length_bits(
-            tile.symbols.ravel(), tile.indexes.ravel()
-        )
-
-    def _squared_error(self, drawn: Tensor) -> float:
-        levels = drawn.mul(255).round_()
-        if self._levels.shape[1] == 1:
-            levels = torch.floor((levels.sum(1, keepdim=True) + 1) / 3)
-        return float((levels - self._levels).square_().sum(dtype=torch.float64)) / 255**2
+    def _tensor(self, pixels: SampleArray) -> Tensor:
+        white = float(np.iinfo(pixels.dtype).max)
+        tensor = torch.from_numpy(pixels.astype(np.float32)).to(self.device)
+        return tensor.permute(2, 0, 1)[None].div_(white)
 
 
-def trained_exchange_rate(quality: float, channels: int) -> float:
-    """λ·255² / channels of a quality: the objective of training, times the number of pixels."""
-    position = torch.tensor(coded_position(quality))
-    return float(lagrange_multiplier(position)) * 255**2 / channels
+def check_tune(tune: str, effort: int) -> None:
+    """Raise `MissingExtraError` where an effort has no library to optimise this tune with."""
+    if tune == "visual":
+        error = missing(f"Effort {effort} for the tune 'visual'", "ssimulacra2")
+        if error is not None:
+            raise error
+
+
+def computes_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is faster than float32 there: the processor has instructions for it.
+
+    It is for slopes alone: the symbols that they lead to are judged by the decoder's pixels.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    # Not in all versions of torch.
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return device.type == "cpu" and any(getattr(torch.cpu, name, bool)() for name in names)
+
+
+def _steps(units: Int32Array) -> Float32Array:
+    values: Float32Array = units.astype(np.float32) * np.float32(2.0**-ACTIVATION_BITS)
+    return values

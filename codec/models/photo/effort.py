@@ -1,79 +1,123 @@
 """Effort of the photo model's encoder: cheaper symbols for the same decoder.
 
-A tile's symbols are judged by J = bits + exchange rate · squared error, with the real tables and
-with pixels rounded to eight bits. The exchange rate is what the picture itself pays where it is
-coded in one pass at a little more quality, so that symbols of less J put a file below the
-rate-distortion curve of one pass. The levels:
+The levels:
 
-1, 2  one pass and rounding
-3–7   rate-distortion optimised quantisation, a symbol nearer to zero where that saves more bits
-      than the distortion it adds; then descent, the same again and again with latents that
-      follow the gradient of the distortion
-8, 9  annealing of latents and hyper-latents (`codec.models.photo.refine`), then descent
+1, 2  one pass, and rounding with a dead zone, wide where ±1 costs much more than 0
+3     rate-distortion optimised quantisation: a symbol nearer to zero where that saves more bits
+      than the error that it adds, in quantiser steps. Needs no torch
+4–8   descent: latents that follow the gradient of the distortion, quantised like this again and
+      again
+9     besides, annealing of latents and hyper-latents (`codec.models.photo.refine`), and
+      descent again
 
-Each level keeps the cheapest symbols that it has seen. Levels 3 to 7 continue one another, and
-8 and 9 also try all that 7 tries. So no level has a larger J than a lower one, except that 9 may
-have a larger J than 8. Random numbers come from seeds: the same machine writes the same file again.
+What is gained is spent on bytes: a level that has less distortion than one pass leaves the next one
+fewer bits. From level 4 on, symbols take the place of others if neither their
+bits are more nor J, which is bits + λ · the distortion of the tune, by the decoder's pixels. Each
+level continues the one below. So in a tile no level from 3 on has more bits than a lower one, and
+none from 4 on has a larger J. Random numbers come from seeds: the same machine writes the same file
+again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bitstream.arrays import Float32Array, Int32Array
-from bitstream.tables import TableSet
 from codec.coding.optimised_quantize import cheaper_symbols
-from codec.models.photo.coder import Choose, PhotoCoder, TileSymbols
-from codec.models.photo.cost import Candidate, Surroundings, TileCost
-from codec.models.photo.refine import Annealing, anneal
+
+if TYPE_CHECKING:
+    from codec.models.photo.coder import PhotoCoder, TileSymbols
+    from codec.models.photo.cost import Candidate, TileCost
 
 Progress = Callable[[float], None]
 
+FIRST_CURVATURES = {"psnr": 22.0, "visual": 30.0}
+"""Bits for a squared error of one quantiser step, in optimised quantisation alone, by the tune.
+Theory gives 9 for independent errors; those towards zero add up, and predictions of other latents
+suffer."""
+
+_CURVATURES = {"psnr": 8.0, "visual": 10.0}
+"""The same in descent, by the tune: less, because it sees what errors do together."""
+_SHARE = 0.2  # at the first pass of descent
+_GIVEN_BACK = 0.8
+"""Of what a level gains in distortion against one pass, the next saves this share in bits."""
+_FITTED_CURVATURES = (4.0, 150.0)
+_FITS = 5
+
+DESCENT = {4: 2, 5: 3, 6: 4, 7: 5, 8: 6}
+"""Passes of each level, beyond those of the one below."""
+
 
 @dataclass(frozen=True)
-class Level:
-    """The work of an effort beyond optimised quantisation: passes of descent, and annealing."""
+class Annealed:
+    """What effort 9 does after all that 8 does.
 
-    descent: int = 0
-    annealing: Annealing | None = None
+    steps    of annealing
+    share    of the bits of level 8 that what it finds may have
+    descent  passes after it
+    """
+
+    steps: int = 12
+    share: float = 0.99
+    descent: int = 3
 
 
-LEVELS = {
-    3: Level(1),
-    4: Level(3),
-    5: Level(6),
-    6: Level(12),
-    7: Level(32),
-    8: Level(32, Annealing(300, 5e-3)),
-    9: Level(32, Annealing(1000, 3e-3)),
-}
+ANNEALED = {9: Annealed()}
 
-# Errors towards zero add up, so that each costs more than the theory of independent errors gives.
-_FIRST_STIFFNESS = 6.0
-_STIFFNESS, _SHARE = 1.0, 0.7  # at the first pass of descent
-_SEED = 1841
+
+def needs_torch(effort: int) -> bool:
+    """Whether an effort of 3 .. 9 follows gradients."""
+    return effort >= min(DESCENT)
+
+
+def optimised(
+    coder: PhotoCoder,
+    latents: Float32Array,
+    quality: float,
+    *,
+    hyper_latents: Int32Array | None = None,
+    curvature: float | None = None,
+) -> TileSymbols:
+    """The symbols of latents (768, h, w) that are worth their bits, and channels that are.
+
+    hyper_latents  int32 (Z, ⌈h/4⌉, ⌈w/4⌉) instead of those of the network
+    curvature      bits that a squared error of one step is worth; None for `FIRST_CURVATURES`
+    """
+
+    worth = FIRST_CURVATURES[coder.tune] if curvature is None else curvature
+
+    def choose(residuals: Float32Array, indexes: Int32Array, channels: slice) -> Int32Array:
+        return cheaper_symbols(residuals, indexes, coder.latent_tables, worth)
+
+    channels = coder.channels_in_use(latents)
+    tile = coder.symbols(
+        latents, quality, channels=channels, hyper_latents=hyper_latents, choose=choose
+    )
+    return tile.first(coder.useful_channels(tile, latents))
 
 
 def search(
     coder: PhotoCoder,
-    around: Surroundings,
+    cost: TileCost,
+    latents: Float32Array,
     quality: float,
     effort: int,
     *,
-    exchange_rate: float | None = None,
     progress: Progress = lambda share: None,
 ) -> TileSymbols:
-    """The cheapest symbols that an effort of 3 .. 9 finds for a tile.
+    """The cheapest symbols that an effort of 4 .. 9 finds for a tile.
 
-    exchange_rate   as `TileCost` takes it
-    progress        is called with the share of the work that is done, up to 1
+    cost       of the tile
+    latents    float32 (768, h, w), as `analyze` gives them
+    progress   is called with the share of the work that is done, up to 1
     """
-    level = LEVELS[effort]
-    annealed = level.annealing.steps if level.annealing else 0
-    total = annealed + level.descent * (2 if annealed else 1) + 1
+    beyond = ANNEALED.get(effort)
+    passes = [count for level, count in DESCENT.items() if level <= effort]
+    total = sum(passes) + 1 + (beyond.steps + beyond.descent if beyond else 0)
     done = 0
 
     def advance() -> None:
@@ -81,79 +125,95 @@ def search(
         done += 1
         progress(done / total)
 
-    latents = around.latents[:, around.rows, around.columns]
-    cost = TileCost(coder, around, quality, exchange_rate)
-    one_pass = coder.symbols(latents, quality)
-    hyper = one_pass.hyper_latents
-    start = _cheapest(cost(one_pass), cost(_optimised(coder, cost, latents, hyper, quality)))
+    start = optimised(coder, latents, quality)
+    found = Found(cost(start), latents)
     advance()
-    found = descend(coder, cost, start, quality, level.descent, advance)
-    if level.annealing:
-        refined, hyper = anneal(coder.trainable(), cost, latents, level.annealing, advance)
-        rounded = coder.symbols(refined, quality, hyper_latents=hyper)
-        start = _cheapest(cost(rounded), cost(_optimised(coder, cost, refined, hyper, quality)))
-        found = _cheapest(found, descend(coder, cost, start, quality, level.descent, advance))
-    return found.tile
+    one_pass = coder.symbols(latents, quality, hyper_latents=start.hyper_latents)
+    aim = cost(one_pass.first(coder.useful_channels(one_pass, latents))).distortion_bits
+    for count in passes:
+        surplus = max(0.0, aim - found.best.distortion_bits)
+        ceiling = found.best.rate_bits - _GIVEN_BACK * surplus
+        found = descend(coder, cost, found, quality, count, ceiling, advance)
+    if beyond:
+        from codec.models.photo.refine import anneal
+
+        refined, hyper = anneal(cost, found.target, beyond.steps, advance)
+        ceiling = beyond.share * found.best.rate_bits
+        annealed = cost(_fitted(coder, refined, hyper, quality, ceiling))
+        if annealed.rate_bits <= ceiling and annealed.cost_bits <= found.best.cost_bits:
+            found = Found(annealed, refined)
+        ceiling = found.best.rate_bits
+        found = descend(coder, cost, found, quality, beyond.descent, ceiling, advance)
+    return found.best.tile
+
+
+@dataclass(frozen=True)
+class Found:
+    """The best symbols so far, and the latents, float32 (768, h, w), that they were chosen for."""
+
+    best: Candidate
+    target: Float32Array
 
 
 def descend(
     coder: PhotoCoder,
     cost: TileCost,
-    start: Candidate,
+    start: Found,
     quality: float,
     passes: int,
+    ceiling_bits: float,
     advance: Callable[[], None] = lambda: None,
-) -> Candidate:
-    """The cheapest of `start` and what a number of passes make of it.
+) -> Found:
+    """What a number of passes make of `start`: no larger J, and bits up to a ceiling, if any.
 
-    A pass takes the distortion for D(ŷ) + g·δ + c·δ² with one curvature c for all latents, moves a
-    random share of them by −g/2c, which is its minimum, by one step at most, and quantises that
-    with the same c. The true D has other curvatures, and errors of neighbours add up: a pass that
-    raises J is taken back, and the next one moves fewer latents by less.
+    A pass takes the distortion for D(ŷ) + g·δ + c·δ² with one curvature c for all latents, whose
+    minimum is at ŷ − g/2c. The latents to quantise move a share of the way there, by one step at
+    most, and are quantised so that they have the bits of the ceiling. The true D has other
+    curvatures, and errors of neighbours add up: a pass that raises J is taken back, and the next
+    one moves latents half as far.
 
     advance   called after every pass
     """
-    rng = np.random.default_rng(_SEED)
-    best, stiffness, share = start, _STIFFNESS, _SHARE
-    for number in range(passes):
-        assert best.gradient is not None
-        curvature = cost.curvature * stiffness
-        moved = rng.random(best.gradient.shape, dtype=np.float32) < share
-        move = np.clip(best.gradient / (-2 * curvature), -1, 1) * moved
-        tile = coder.symbols(
-            best.latents + move,
-            quality,
-            hyper_latents=best.tile.hyper_latents,
-            choose=optimised_quantiser(coder.latent_tables, curvature),
-        )
-        found = cost(tile, with_gradient=number + 1 < passes)
-        if found.cost_bits <= best.cost_bits:
-            best, stiffness, share = found, 0.9 * stiffness, min(1.0, 1.02 * share)
+    best, target = start.best, start.target
+    share, curvature = _SHARE, _CURVATURES[coder.tune]
+    gradient: Float32Array | None = None
+    for _ in range(passes):
+        if gradient is None:
+            gradient = cost.gradient(best)
+        step = np.clip(best.latents - gradient / (2 * curvature) - target, -1, 1)
+        moved = target + share * step
+        hyper_latents = best.tile.hyper_latents
+        found = cost(_fitted(coder, moved, hyper_latents, quality, ceiling_bits))
+        if found.rate_bits <= ceiling_bits and found.cost_bits <= best.cost_bits:
+            best, target, gradient = found, moved, None
         else:
-            stiffness, share = 1.2 * stiffness, 0.8 * share
+            share /= 2
         advance()
-    return best
+    return Found(best, target)
 
 
-def optimised_quantiser(tables: TableSet, curvature: float) -> Choose:
-    """`cheaper_symbols` in place of rounding, for `PhotoCoder.symbols`."""
-
-    def choose(residuals: Float32Array, indexes: Int32Array, channels: slice) -> Int32Array:
-        return cheaper_symbols(residuals, indexes, tables, curvature)
-
-    return choose
-
-
-def _optimised(
+def _fitted(
     coder: PhotoCoder,
-    cost: TileCost,
     latents: Float32Array,
     hyper_latents: Int32Array,
     quality: float,
+    ceiling_bits: float,
 ) -> TileSymbols:
-    choose = optimised_quantiser(coder.latent_tables, _FIRST_STIFFNESS * cost.curvature)
-    return coder.symbols(latents, quality, hyper_latents=hyper_latents, choose=choose)
+    """Symbols of refined latents with as many bits as a ceiling allows.
 
+    Where even the coarsest have more bits, these.
+    """
+    low, high = _FITTED_CURVATURES
 
-def _cheapest(one: Candidate, other: Candidate) -> Candidate:
-    return one if one.cost_bits <= other.cost_bits else other
+    def at(curvature: float) -> TileSymbols:
+        return optimised(coder, latents, quality, hyper_latents=hyper_latents, curvature=curvature)
+
+    fitting: TileSymbols | None = None
+    for _ in range(_FITS):
+        middle = float(np.sqrt(low * high))
+        tile = at(middle)
+        if coder.rate_bits(tile, quality) <= ceiling_bits:
+            fitting, low = tile, middle
+        else:
+            high = middle
+    return at(low) if fitting is None else fitting

@@ -1,11 +1,11 @@
 """Tiles of a picture at an effort: each coded with what is known of the tiles around it.
 
 The transforms look across the borders of tiles, so what is best for a tile depends on those around
-it. Tiles are decided one after another: those before are as they were decided, those after as one
-pass would code them. With twice the model's context around a tile all pixels that it moves are as
-the decoder will draw them, so the whole picture gains exactly what a tile gains in its window.
+it. Tiles are decided one after another: those before are as they were decided, those after as
+optimised quantisation alone would code them. With twice the model's context around a tile all
+pixels that it moves are as the decoder will draw them.
 
-Bits and errors are weighed alike in all tiles, and as the picture itself does: see `exchange_rate`.
+No tile has more bytes than one pass gives it, whatever the search finds.
 """
 
 from __future__ import annotations
@@ -14,34 +14,32 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bitstream.arrays import Float32Array, Uint8Array
-from codec.coding.quantize import dequantize
+from bitstream.arrays import Float32Array, Int32Array, SampleArray
 from codec.coding.tiling import TileGrid, Window
-from codec.models.photo.coder import PhotoCoder
-from codec.models.photo.cost import Surroundings, TileCost, trained_exchange_rate
-from codec.models.photo.effort import search
+from codec.models.photo.coder import PhotoCoder, TileSymbols
+from codec.models.photo.config import COEFFICIENTS
+from codec.models.photo.effort import needs_torch, optimised, search
 
 Analyze = Callable[[int, float], Float32Array]
 
-_SAMPLED_TILES = 4
-_QUALITY_STEP = 2.0
-_TRUSTED = (0.7, 2.5)
-
 
 class EffortEncoder:
-    """Codes the tiles of a picture in raster order. Keeps the latents of a few rows of tiles.
+    """Codes the tiles of a picture in raster order.
 
-    pixels     uint8 (height, width, 1 or 3)
+    pixels     uint8 or uint16 (height, width, 1 or 3)
     effort     3 .. 9, see `codec.models.photo.effort`
-    analyze    latents float32 (C, h, w) of a tile, by its number, at a quality
+    analyze    latents float32 (768, h, w) of a tile, by its number, at a quality
     progress   is called with the share of the picture that is done, up to 1
+
+    From effort 4 on it keeps the borders of the tiles of a few rows. Raises `MissingExtraError`
+    where the effort and the coder's tune need a library that is not installed.
     """
 
     def __init__(
         self,
         coder: PhotoCoder,
         grid: TileGrid,
-        pixels: Uint8Array,
+        pixels: SampleArray,
         quality: float,
         effort: int,
         *,
@@ -51,84 +49,100 @@ class EffortEncoder:
         self._coder, self._grid, self._pixels = coder, grid, pixels
         self._quality, self._effort = quality, effort
         self._analyze, self._progress = analyze, progress
-        self._decoded: dict[int, Float32Array] = {}
-        self._exchange_rate = exchange_rate(coder, grid, pixels, quality, analyze)
+        self._borders: dict[int, list[tuple[Window, Int32Array]]] = {}
+        self._search = self._searching() if needs_torch(effort) else self._optimised
 
     def encode(self, number: int) -> tuple[bytes, ...]:
-        around = self._around(number)
-        count = self._grid.count
-        tile = search(
-            self._coder,
-            around,
-            self._quality,
-            self._effort,
-            exchange_rate=self._exchange_rate,
-            progress=lambda share: self._progress((number + share) / count),
-        )
-        self._decoded[number] = dequantize(tile.symbols, tile.means)
-        return self._coder.encode_symbols(tile, self._quality)
+        """The payloads of a tile."""
+        latents = self._analyze(number, self._quality)
+        coder, quality = self._coder, self._quality
+        tile = self._search(number, latents)
+        payloads = coder.encode_symbols(tile, quality)
+        one_pass = coder.encode_tile(latents, quality)
+        if _size(one_pass) < _size(payloads):
+            _, height, width = latents.shape
+            tile = coder.decode_symbols(one_pass, height, width, quality)
+            payloads = one_pass
+        if needs_torch(self._effort):
+            self._keep(number, tile.decoded, is_decided=True)
+        self._progress((number + 1) / self._grid.count)
+        return payloads
 
-    def _around(self, number: int) -> Surroundings:
-        grid, stride = self._grid, self._coder.stride
-        own = grid.tile(number)
-        window = own.grow(2 * self._coder.context).intersect(grid.latents)
-        numbers = list(grid.overlapping(window))
+    def _optimised(self, number: int, latents: Float32Array) -> TileSymbols:
+        return optimised(self._coder, latents, self._quality)
+
+    def _searching(self) -> Callable[[int, Float32Array], TileSymbols]:
+        from codec.models.photo.cost import Surroundings, TileCost, check_tune  # load torch
+
+        check_tune(self._coder.tune, self._effort)
+        coder, quality = self._coder, self._quality
+        model = coder.trainable()
+
+        def searched(number: int, latents: Float32Array) -> TileSymbols:
+            own = self._grid.tile(number)
+            window = own.grow(2 * coder.context).intersect(self._grid.latents)
+            pixels = _pixels_under(window, self._grid, self._pixels, coder.stride)
+            around = Surroundings(pixels, self._around(number, window), *own.within(window))
+            count = self._grid.count
+            return search(
+                coder,
+                TileCost(coder, model, around, quality),
+                latents,
+                quality,
+                self._effort,
+                progress=lambda share: self._progress((number + share) / count),
+            )
+
+        return searched
+
+    def _around(self, number: int, window: Window) -> Int32Array:
+        """What a decoder has in a window around a tile, int32 (768 + hidden, h, w)."""
+        grid = self._grid
+        numbers = [n for n in grid.overlapping(window) if n != number]
         # Tiles above these are not needed again.
-        for done in [n for n in self._decoded if n // grid.columns < numbers[0] // grid.columns]:
-            del self._decoded[done]
-        own_latents = self._analyze(number, self._quality)
-        latents = np.empty((len(own_latents), window.height, window.width), dtype=np.float32)
+        first_row = min([number, *numbers]) // grid.columns
+        for done in [n for n in self._borders if n // grid.columns < first_row]:
+            del self._borders[done]
+        shape = (COEFFICIENTS + self._coder.config.hidden, window.height, window.width)
+        decoded = np.zeros(shape, dtype=np.int32)
         for neighbour in numbers:
-            tile = grid.tile(neighbour)
-            shared = tile.intersect(window)
-            source = own_latents if neighbour == number else self._latents(neighbour)
-            rows, columns = shared.within(window)
-            tile_rows, tile_columns = shared.within(tile)
-            latents[:, rows, columns] = source[:, tile_rows, tile_columns]
-        pixels = _pixels_under(window, grid, self._pixels, stride)
-        return Surroundings(pixels, latents, *own.within(window))
+            if neighbour not in self._borders:
+                latents = self._analyze(neighbour, self._quality)
+                tile = optimised(self._coder, latents, self._quality)
+                self._keep(neighbour, tile.decoded, is_decided=False)
+            for border, values in self._borders[neighbour]:
+                shared = border.intersect(window)
+                if not shared.empty:
+                    rows, columns = shared.within(window)
+                    own_rows, own_columns = shared.within(border)
+                    decoded[:, rows, columns] = values[:, own_rows, own_columns]
+        return decoded
 
-    def _latents(self, number: int) -> Float32Array:
-        """Dequantised latents of a tile: as decided, or else those of one pass."""
-        if number not in self._decoded:
-            tile = self._coder.symbols(self._analyze(number, self._quality), self._quality)
-            self._decoded[number] = dequantize(tile.symbols, tile.means)
-        return self._decoded[number]
-
-
-def exchange_rate(
-    coder: PhotoCoder, grid: TileGrid, pixels: Uint8Array, quality: float, analyze: Analyze
-) -> float:
-    """Bits that a squared error of 1, of samples in [0, 1], is worth in this picture.
-
-    It is what one pass spends on the least of them: the bits that a little more quality costs over
-    the error that it takes away, in up to four tiles. For single pictures it differs from that of
-    training, by a factor of 1 to 2 mostly; one that is far off counts as the nearest trusted.
-    """
-    chosen = {round(n) for n in np.linspace(0, grid.count - 1, min(grid.count, _SAMPLED_TILES))}
-    bits, errors = [], []
-    for near in (max(1.0, quality - _QUALITY_STEP), min(100.0, quality + _QUALITY_STEP)):
-        near_bits = near_error = 0.0
-        for number in sorted(chosen):
-            own = grid.tile(number)
-            latents = analyze(number, near)
-            own_pixels = _pixels_under(own, grid, pixels, coder.stride)
-            whole = slice(None), slice(None)
-            cost = TileCost(coder, Surroundings(own_pixels, latents, *whole), near)
-            tile = coder.symbols(latents, near)
-            near_bits += cost.rate_bits(tile)
-            near_error += cost.squared_error(tile)
-        bits.append(near_bits)
-        errors.append(near_error)
-    trained = trained_exchange_rate(quality, pixels.shape[2])
-    spent, gained = bits[1] - bits[0], errors[0] - errors[1]
-    low, high = (factor * trained for factor in _TRUSTED)
-    if spent <= 0 or gained <= 0:
-        return trained
-    return min(max(spent / gained, low), high)
+    def _keep(self, number: int, decoded: Int32Array, *, is_decided: bool) -> None:
+        """Keep what tiles that come later see of this one, or tiles that came before."""
+        own, margin = self._grid.tile(number), 2 * self._coder.context
+        if is_decided:
+            borders = [
+                Window(own.bottom - margin, own.left, own.bottom, own.right),
+                Window(own.top, own.right - margin, own.bottom, own.right),
+            ]
+        else:
+            borders = [
+                Window(own.top, own.left, own.top + margin, own.right),
+                Window(own.top, own.left, own.bottom, own.left + margin),
+            ]
+        kept = []
+        for border in (b.intersect(own) for b in borders):
+            rows, columns = border.within(own)
+            kept.append((border, decoded[:, rows, columns].copy()))
+        self._borders[number] = kept
 
 
-def _pixels_under(window: Window, grid: TileGrid, pixels: Uint8Array, stride: int) -> Uint8Array:
+def _size(payloads: tuple[bytes, ...]) -> int:
+    return sum(map(len, payloads))
+
+
+def _pixels_under(window: Window, grid: TileGrid, pixels: SampleArray, stride: int) -> SampleArray:
     """The part of the picture under a window of latents."""
     area = window.scale(stride).intersect(grid.pixels)
     return pixels[area.top : area.bottom, area.left : area.right]

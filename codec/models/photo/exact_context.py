@@ -1,18 +1,23 @@
-"""The exact path of the context: latents that are known to table indexes, in integer arithmetic.
+"""The exact path of the photo model: hyper-latents to predictions, in integer arithmetic.
 
-The twin of `codec.models.photo.context` by the rules of `codec.coding.exact_layers`: activations
-are integers in units of 2⁻¹⁰, held in float32 where all layers have units for it. A step is up to
-four layers of fixed point::
+The twin of `HyperSynthesis` and `codec.models.photo.context` by the rules of
+`codec.coding.exact_layers`: activations are integers in units of 2⁻¹⁰, held in float32, and so are
+weights and sums wherever the units of a layer let float32 hold these. A step of the context is up
+to four layers::
 
     around ─ 3×3 (near) ─┐
     at the place ─ 1×1 (here) ─┴─ +bias ─ ReLU ─ 1×1 (out) ─► +Δμ, +Δindex
     errors around ─ 3×3 (linear) ─► +Δμ
+
+A tile may code its first channels alone. Nothing is computed then of the others, which are 0, nor
+of the steps that correct them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -25,29 +30,36 @@ from codec.coding.exact_layers import (
     ACTIVATION_LIMIT,
     NINE,
     ExactLayer,
-    ExactOutput,
     Integers,
     clamp,
     layer_arrays,
     nearest_tables,
     neighbours,
+    pixel_shuffle,
     read_layer,
     rectify,
 )
+from codec.models.photo.config import COEFFICIENTS, TUNES, PhotoConfig
 
-STEPS = ("black", "second", "third")
-# Of the squares around a black one only those across its edges are white, and known.
-CROSS = (1, 3, 5, 7)
+_EDGES, _CORNERS = (1, 3, 5, 7), (0, 2, 6, 8)
+PASSES = {"coarse": (_EDGES, 2), "diagonal": (_CORNERS, 1), "black": (_EDGES, 1)}
+"""Over the first group, after the pass that sees no neighbours: where those of a square are known,
+and how far away they are."""
+STEPS = (*PASSES, "second", "third", "fourth")
+VALUE_LIMIT = 2**24
+"""Of dequantised latents, in units of 2⁻¹⁰ steps: float32 holds these, and every photograph has
+smaller ones."""
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 # Of float32.
 _FRACTION_BITS, _EXPONENT_OF_ONE = 23, 127
 
-Scalar = TypeVar("Scalar", bound=np.generic)
-
 
 def exact_octaves(values: Integers) -> Integers:
     """log₂(1 + |v|), linear between powers of two, rounded down; in and out in units of 2⁻¹⁰."""
-    shifted = np.abs(values).astype(np.float32) + np.float32(2**ACTIVATION_BITS)
+    shifted = np.abs(values).astype(np.float32, copy=False)
+    shifted += np.float32(2**ACTIVATION_BITS)
     # The bits of a float32 are its exponent and what it has above that power of two: octaves.
     units = shifted.view(np.int32) >> (_FRACTION_BITS - ACTIVATION_BITS)
     units -= (_EXPONENT_OF_ONE + ACTIVATION_BITS) << ACTIVATION_BITS
@@ -56,8 +68,69 @@ def exact_octaves(values: Integers) -> Integers:
 
 
 def exact_features(errors: Integers, values: Integers) -> Integers:
-    """The twin of `codec.models.photo.context.features`: (C, h, w) twice to (2·C, h, w)."""
+    """The twin of `context.features`: (C, …) twice to (2·C, …)."""
     return np.concatenate([np.copysign(exact_octaves(errors), errors), exact_octaves(values)])
+
+
+def dequantize(symbols: Int32Array, means: Int32Array | None, values: Int32Array) -> None:
+    """Let `values` hold ŷ = symbol + μ in units of 2⁻¹⁰ steps like the means, within `VALUE_LIMIT`.
+
+    symbols, means, values   int32 of one shape; without means these are 0
+    """
+    # More symbols than these would take the values to their limit alike.
+    limit = 2 * VALUE_LIMIT >> ACTIVATION_BITS
+    # Hardly ever is one large, and to find that out is faster than `np.clip`.
+    largest = max(-int(symbols.min()), int(symbols.max())) if symbols.size else 0
+    if largest > limit:
+        symbols = np.clip(symbols, -limit, limit)
+    np.left_shift(symbols, ACTIVATION_BITS, out=values)
+    if means is not None:
+        values += means
+    if largest > limit // 4:
+        np.clip(values, -VALUE_LIMIT, VALUE_LIMIT, out=values)
+
+
+class ExactHyperSynthesis:
+    """Maps integer hyper-latents to features, and these to means and table indexes.
+
+    layers      of one tune, the last one without a pixel shuffle
+    corrected   how many of its outputs are means; the others are indexes
+    """
+
+    def __init__(self, layers: Sequence[ExactLayer], corrected: int) -> None:
+        self.layers = tuple(layers)
+        self.corrected = corrected
+
+    def features(self, hyper_latents: Int32Array, hundredths: int) -> Integers:
+        """Hyper-latents int32 (Z, h, w) to the input of the last layer (hidden, 4·h, 4·w).
+
+        Integers 0 .. 2²² in float32, in units of 2⁻¹⁰.
+        """
+        limit = ACTIVATION_LIMIT >> ACTIVATION_BITS
+        bounded = np.clip(hyper_latents, -limit, limit)
+        values: Integers = bounded.astype(np.float32) * np.float32(2**ACTIVATION_BITS)
+        for layer in self.layers[:-1]:
+            values = layer(values, hundredths)
+            rectify(values)  # after which float32 holds what float64 did
+            values = pixel_shuffle(values.astype(np.float32, copy=False), layer.shuffle)
+        return values
+
+    def predict(
+        self, features: Integers, hundredths: int, channels: int
+    ) -> tuple[Integers, Integers]:
+        """Columns of features (hidden, n) to those of means and indexes of the first channels.
+
+        Integers in float32, in units of 2⁻¹⁰: (c, n) where c is `channels`, but of the means no
+        more than the network predicts.
+        """
+        last, corrected = self.layers[-1], self.corrected
+        inputs = last.inputs(features)
+        means = last.apply(inputs, hundredths, outputs=slice(0, min(channels, corrected)))
+        indexes = last.apply(inputs, hundredths, outputs=slice(corrected, corrected + channels))
+        if last.dtype != np.float32:  # of which no output is beyond the limit
+            clamp(means)
+        # Indexes that float32 cannot hold are far beyond the last table.
+        return means.astype(np.float32, copy=False), indexes.astype(np.float32, copy=False)
 
 
 @dataclass(frozen=True)
@@ -92,27 +165,22 @@ class ExactStep:
     linear: ExactLayer | None = None
 
     @property
-    def channels(self) -> int:
-        """How many latents of a column it corrects."""
-        return len(self.out.weight) // 2
-
-    @property
     def layers(self) -> list[ExactLayer]:
         found = (self.here, self.out, self.near, self.linear)
         return [layer for layer in found if layer is not None]
 
-    def check(self, name: str, around: int, here: int, width: int, channels: int) -> None:
+    def check(self, name: str, around: int, here: int, width: int, outputs: int) -> None:
         """Raise `WeightsMismatchError` unless the layers have these sizes.
 
         around   latents around, 0 for a step that sees none
         here     channels at the place
         """
-        expected: list[object] = [(width, here, 1, 1), (2 * channels, width, 1, 1), None, None]
+        expected: list[object] = [(width, here, 1, 1), (outputs, width, 1, 1), None, None]
         if around:
-            expected[2:] = [(width, 2 * around, 3, 3), (channels, around, 3, 3)]
+            expected[2:] = [(width, 2 * around, 3, 3), (outputs // 2, around, 3, 3)]
         layers = (self.here, self.out, self.near, self.linear)
         found = [None if layer is None else layer.weight.shape for layer in layers]
-        if found != expected or any(layer is not None and layer.shuffle != 1 for layer in layers):
+        if found != expected or any(layer.shuffle != 1 for layer in self.layers):
             raise WeightsMismatchError(
                 f"context step {name!r}: its layers have the sizes {found}, expected {expected}"
             )
@@ -125,17 +193,32 @@ class ExactStep:
             columns = around.columns(self.near.inputs(features))
             values = values + self.near.apply(columns, hundredths, around.taps)
         rectify(values)
-        return values
+        return values.astype(np.float32, copy=False)
 
     def corrections(
-        self, hidden: Integers, hundredths: int, around: Around | None = None
+        self, hidden: Integers, hundredths: int, channels: int, around: Around | None = None
     ) -> tuple[Integers, Integers]:
-        """Hidden features (width, n) to corrections of means and indexes, (channels, n) each."""
-        means, indexes = np.split(self.out.apply(self.out.inputs(hidden), hundredths), 2)
+        """Hidden features (width, n) to corrections of means and indexes, (channels, n) each.
+
+        channels   the first ones of the group
+        """
+        inputs, group = self.out.inputs(hidden), len(self.out.weight) // 2
+        if channels == group:
+            out = self.out.apply(inputs, hundredths)
+            means, indexes = out[:group], out[group:]
+        else:
+            means, indexes = (
+                self.out.apply(inputs, hundredths, outputs=slice(start, start + channels))
+                for start in (0, group)
+            )
         if self.linear is not None and around is not None:
             columns = around.columns(self.linear.inputs(around.errors))
-            means = means + self.linear.apply(columns, hundredths, around.taps)
+            means = means + self.linear.apply(columns, hundredths, around.taps, slice(channels))
         return means, indexes
+
+    def index_corrections(self, hidden: Integers, hundredths: int, channels: int) -> Integers:
+        """The same of a step that corrects indexes alone: (channels, n)."""
+        return self.out.apply(self.out.inputs(hidden), hundredths, outputs=slice(channels))
 
 
 @dataclass(frozen=True)
@@ -175,129 +258,251 @@ class Part:
     indexes: Int32Array
 
 
+@dataclass(frozen=True)
+class CodedPart(Part):
+    """The same with its symbols, int32 (c, n)."""
+
+    symbols: Int32Array
+
+    def first(self, channels: int) -> CodedPart:
+        """What it has of the first channels of a tile."""
+        own = self.place.channels
+        count = min(own.stop, channels) - own.start
+        place = Place(slice(own.start, own.start + count), self.place.squares)
+        return CodedPart(place, self.means[:count], self.indexes[:count], self.symbols[:count])
+
+
+def checkerboards(height: int, width: int) -> list[BoolArray]:
+    """The squares of each pass over the first group, bool (height, width)."""
+    rows, columns = np.arange(height)[:, None], np.arange(width)
+    white = (rows + columns) % 2 == 0
+    even = white & (rows % 2 == 0)
+    alone = even & ((rows + columns) % 4 == 0)
+    return [alone, even & ~alone, white & ~even, ~white]
+
+
 class ExactContext:
-    """Latents of a tile, coded part by part, each with means and tables from those before."""
+    """Latents of a tile, coded part by part, each with means and tables from those before.
 
-    def __init__(self, steps: Mapping[str, ExactStep], table_count: int) -> None:
-        self.black, self.second, self.third = (steps[name] for name in STEPS)
-        first, second, third = (steps[name].channels for name in STEPS)
-        width, hidden = self.black.here.weight.shape[:2]
-        self.sizes = first, second, third, hidden, width
-        self.groups = (slice(0, first), slice(first, first + second), slice(first + second, None))
+    steps         by the names of `STEPS`, of one tune
+    table_count   of the latents
+
+    Raises `WeightsMismatchError` for steps of other sizes than those of the model.
+    """
+
+    def __init__(
+        self, steps: Mapping[str, ExactStep], config: PhotoConfig, table_count: int
+    ) -> None:
+        self.passes = [(steps[name], *where) for name, where in PASSES.items()]
+        self.second, self.third, self.fourth = (steps[name] for name in STEPS[len(PASSES) :])
+        first, second, third = sizes = config.groups
+        if config.corrected != sum(sizes) or not 0 < config.corrected < COEFFICIENTS:
+            raise WeightsMismatchError(
+                f"weights file: groups of {sizes} channels, of which {config.corrected} have "
+                f"means, expected all of these, and less than {COEFFICIENTS}"
+            )
+        fourth = COEFFICIENTS - config.corrected
+        ends = list(accumulate((0, first, second, third, fourth)))
+        self.groups = tuple(slice(*pair) for pair in pairwise(ends))
         self.table_count = table_count
-        layers = [layer for name in STEPS for layer in steps[name].layers]
-        self.dtype = np.result_type(*(layer.dtype for layer in layers))
-        self.black.check("black", first, hidden, width, first)
-        self.second.check("second", first, hidden, width, second)
-        self.third.check("third", 0, 2 * second + hidden + width, width, third)
+        hidden, width = config.hidden, config.context_width
+        for name in PASSES:
+            steps[name].check(name, first, hidden, width, 2 * first)
+        self.second.check("second", first, hidden, width, 2 * second)
+        self.third.check("third", 0, 2 * second + hidden + width, width, 2 * third)
+        self.fourth.check("fourth", 0, third + hidden + width, width, fourth)
 
-    def places(self, height: int, width: int) -> list[Place]:
-        """What is coded together, in the order of coding."""
-        first, second, third = self.groups
-        white = np.add.outer(np.arange(height), np.arange(width)) % 2 == 0
-        return [Place(first, white), Place(first, ~white), Place(second), Place(third)]
+    @property
+    def fewest(self) -> int:
+        """How many channels every tile codes at least: the first group."""
+        return int(self.groups[0].stop)
+
+    def places(self, height: int, width: int, channels: int) -> list[Place]:
+        """What is coded together, in the order of coding, of the first channels of a tile."""
+        first, *others = self.groups
+        return [
+            *(Place(first, squares) for squares in checkerboards(height, width)),
+            *(Place(slice(g.start, min(g.stop, channels))) for g in others if g.start < channels),
+        ]
 
     def __call__(
         self,
-        prediction: Integers,
+        predicted: tuple[Integers, Integers],
         hidden: Integers,
         hundredths: int,
         code: Callable[[Part], Int32Array],
-    ) -> tuple[Int32Array, ExactOutput]:
-        """Symbols of a tile with their means and indexes, int32 (C, h, w) each.
+        values: Int32Array,
+    ) -> list[CodedPart]:
+        """Code the first channels of a tile, which are as many as the predicted indexes.
 
-        prediction  means, then indexes of the hyper-synthesis, (2·C, h, w) in units of 2⁻¹⁰
-        hidden      its last features (96, h, w)
+        predicted   means and indexes of the hyper-synthesis, columns (c, h · w), see
+                    `ExactHyperSynthesis.predict`
+        hidden      its last features (hidden, h, w)
         code        gives the symbols int32 (c, n) of a part; called once for each part, in order
+        values      int32 (c, h, w), gets the dequantised latents, in units of 2⁻¹⁰ steps
         """
-        hidden = hidden.astype(self.dtype)
-        tile = _Tile(prediction.astype(self.dtype), self.table_count, code)
-        white, black, second, third = self.places(*prediction.shape[1:])
-        tile.code(white)
-        around = Around(*tile.known(white), black.squares, CROSS)
-        at_black = self.black.hidden(hidden[:, black.squares], hundredths, around)
-        tile.code(black, self.black.corrections(at_black, hundredths, around))
+        _, height, width = hidden.shape
+        tile = _Tile(predicted, self.table_count, code, values)
+        first, second, third = self.groups[:3]
+        known, *grids = checkerboards(height, width)
+        tile.code(Place(first, known))
+        for (step, taps, distance), squares in zip(self.passes, grids, strict=True):
+            errors, values_known = tile.known(Place(first, known))
+            sparse = np.s_[..., ::distance, ::distance]
+            around = Around(errors[sparse], values_known[sparse], squares[sparse], taps)
+            seen = step.hidden(hidden[:, squares], hundredths, around)
+            corrections = step.corrections(seen, hundredths, _count(first), around)
+            tile.code(Place(first, squares), *corrections)
+            known = known | squares
 
-        around = Around(*tile.known(Place(black.channels)))
+        # What follows a group that is not coded whole is not coded.
         here = hidden.reshape(len(hidden), -1)
-        at_second = self.second.hidden(here, hundredths, around)
-        tile.code(second, self.second.corrections(at_second, hundredths, around))
+        others = self.places(height, width, len(values))[1 + len(grids) :]
+        if others:
+            place, around = others[0], Around(*tile.known(Place(first)))
+            seen = self.second.hidden(here, hundredths, around)
+            count = _count(place.channels)
+            tile.code(place, *self.second.corrections(seen, hundredths, count, around))
+        if len(others) > 1:
+            features = exact_features(*tile.known(Place(second))).reshape(-1, here.shape[1])
+            seen = self.third.hidden(np.concatenate([features, here, seen]), hundredths)
+            place, count = others[1], _count(others[1].channels)
+            tile.code(place, *self.third.corrections(seen, hundredths, count))
+        if len(others) > 2:
+            features = exact_octaves(tile.values(Place(third))).reshape(-1, here.shape[1])
+            seen = self.fourth.hidden(np.concatenate([features, here, seen]), hundredths)
+            place, count = others[2], _count(others[2].channels)
+            tile.code(place, None, self.fourth.index_corrections(seen, hundredths, count))
+        return tile.parts
 
-        features = exact_features(*tile.known(second)).reshape(-1, here.shape[1])
-        here = np.concatenate([features, here, at_second])
-        tile.code(third, self.third.corrections(self.third.hidden(here, hundredths), hundredths))
-        return tile.symbols, ExactOutput(tile.means, tile.indexes)
+
+def _count(channels: slice) -> int:
+    return int(channels.stop - channels.start)
 
 
 class _Tile:
     """What is known of a tile while it is coded. Real arrays hold integers in units of 2⁻¹⁰."""
 
     def __init__(
-        self, prediction: Integers, table_count: int, code: Callable[[Part], Int32Array]
+        self,
+        predicted: tuple[Integers, Integers],
+        table_count: int,
+        code: Callable[[Part], Int32Array],
+        values: Int32Array,
     ) -> None:
-        self._predicted = np.split(prediction, 2)  # means, indexes
-        shape = self._predicted[0].shape
-        self.symbols, self.means, self.indexes = (np.zeros(shape, dtype=np.int32) for _ in range(3))
-        self._table_count, self._code = table_count, code
+        size = values.shape[1:]
+        self._means, self._indexes = (own.reshape(-1, *size) for own in predicted)
+        self._table_count, self._code, self._values = table_count, code, values
+        self.parts: list[CodedPart] = []
 
-    def code(self, place: Place, corrections: tuple[Integers, Integers] | None = None) -> None:
-        """Have the latents of a place coded, with corrections (c, n) of what was predicted."""
-        means, indexes = (place.take(values) for values in self._predicted)
-        if corrections is not None:
-            means, indexes = means + corrections[0], indexes + corrections[1]
-            clamp(means)
+    def code(
+        self,
+        place: Place,
+        means_by: Integers | None = None,
+        indexes_by: Integers | None = None,
+    ) -> None:
+        """Have the latents of a place coded, with corrections (c, n) of what was predicted.
+
+        Without a prediction of their means these are 0.
+        """
+        indexes = place.take(self._indexes)
+        if indexes_by is not None:
+            indexes = indexes + indexes_by
         tables = nearest_tables(indexes, self._table_count)
-        part = Part(place, means.astype(np.int32), tables)
-        place.put(self.means, part.means)
-        place.put(self.indexes, part.indexes)
-        place.put(self.symbols, self._code(part))
+        means: Int32Array | None = None
+        if place.channels.start < len(self._means):
+            predicted = place.take(self._means)
+            if means_by is not None:
+                predicted = predicted + means_by
+                clamp(predicted)
+            means = predicted.astype(np.int32)
+        known: Int32Array = np.broadcast_to(np.int32(0), tables.shape) if means is None else means
+        symbols = self._code(Part(place, known, tables))
+        self.parts.append(CodedPart(place, known, tables, symbols))
+        if place.squares is None:
+            dequantize(symbols, means, self._values[place.channels].reshape(symbols.shape))
+        else:
+            values = np.empty_like(symbols)
+            dequantize(symbols, means, values)
+            place.put(self._values, values)
+
+    def values(self, place: Place) -> Integers:
+        """Values of a group, (c, h, w); 0 at other squares."""
+        values = self._values[place.channels].astype(np.float32)
+        clamp(values)
+        if place.squares is not None:
+            values *= place.squares
+        return values
 
     def known(self, place: Place) -> tuple[Integers, Integers]:
         """Errors of the hyper-synthesis and values of a group, (c, h, w); 0 at other squares."""
-        means, predicted = self.means[place.channels], self._predicted[0][place.channels]
-        # More symbols than these would take the values to their limit alike.
-        largest = 2 * ACTIVATION_LIMIT >> ACTIVATION_BITS
-        units = np.clip(self.symbols[place.channels], -largest, largest) << ACTIVATION_BITS
-        units += means
-        values = np.clip(units, -ACTIVATION_LIMIT, ACTIVATION_LIMIT).astype(predicted.dtype)
-        errors: Integers = values - predicted
+        values = self.values(place)
+        errors = values - self._means[place.channels]
         clamp(errors)
         if place.squares is not None:
             errors *= place.squares
-            values *= place.squares
         return errors, values
 
 
-def context_from_arrays(arrays: Mapping[str, Array], table_count: int) -> ExactContext | None:
-    """The context of a weights file, `context.<step>.<layer>.…`; None where it holds none.
+def of_tune(arrays: Mapping[str, Array], name: str, tune: int) -> ExactLayer:
+    """A layer for one tune: its bias is stored for both, int32 (2, knots, out).
 
     Raises `WeightsMismatchError`.
     """
-    if not any(name.startswith("context.") for name in arrays):
-        return None
+    bias = arrays.get(f"{name}.bias")
+    if bias is None or bias.ndim != 3 or len(bias) != len(TUNES):
+        found = "missing" if bias is None else f"{bias.dtype}{list(bias.shape)}"
+        raise WeightsMismatchError(
+            f"weights file: {name}.bias is {found}, expected int32[{len(TUNES)}, knots, outputs]"
+        )
+    own = {key: array for key, array in arrays.items() if key.startswith(f"{name}.")}
+    return read_layer(own | {f"{name}.bias": bias[tune]}, name)
+
+
+def exact_layer_arrays(layers: Sequence[ExactLayer], name: str) -> dict[str, Array]:
+    """Arrays of a layer, given for each tune in turn; the inverse of `of_tune`."""
+    bias = np.stack([layer.bias for layer in layers])
+    return layer_arrays(layers[0], name) | {f"{name}.bias": bias}
+
+
+def hyper_synthesis_from_arrays(
+    arrays: Mapping[str, Array], tune: int, config: PhotoConfig
+) -> ExactHyperSynthesis:
+    """The layers `exact.0`, `exact.1`, … of a weights file. Raises `WeightsMismatchError`."""
+    layers: list[ExactLayer] = []
+    while f"exact.{len(layers)}.weight" in arrays:
+        layers.append(of_tune(arrays, f"exact.{len(layers)}", tune))
+    width, hidden = config.hyper_width, config.hidden
+    expected = [
+        ((width, config.hyper_channels, 3, 3), 1),
+        ((4 * hidden, width, 1, 1), 2),
+        ((width, hidden, 3, 3), 1),
+        ((4 * hidden, width, 1, 1), 2),
+        ((config.corrected + COEFFICIENTS, hidden, 1, 1), 1),
+    ]
+    found = [(layer.weight.shape, layer.shuffle) for layer in layers]
+    if found != expected:
+        raise WeightsMismatchError(
+            f"weights file: the exact path has layers of {found}, expected {expected}"
+        )
+    return ExactHyperSynthesis(layers, config.corrected)
+
+
+def context_from_arrays(
+    arrays: Mapping[str, Array], tune: int, config: PhotoConfig, table_count: int
+) -> ExactContext:
+    """The context of a weights file, `context.<step>.<layer>.…`. Raises `WeightsMismatchError`."""
 
     def layer(name: str) -> ExactLayer | None:
-        return read_layer(arrays, name) if f"{name}.weight" in arrays else None
+        return of_tune(arrays, name, tune) if f"{name}.weight" in arrays else None
 
     steps = {
         step: ExactStep(
-            here=read_layer(arrays, f"context.{step}.here"),
-            out=read_layer(arrays, f"context.{step}.out"),
+            here=of_tune(arrays, f"context.{step}.here", tune),
+            out=of_tune(arrays, f"context.{step}.out", tune),
             near=layer(f"context.{step}.near"),
             linear=layer(f"context.{step}.linear"),
         )
         for step in STEPS
     }
-    return ExactContext(steps, table_count)
-
-
-def context_arrays(context: ExactContext) -> dict[str, Array]:
-    """Arrays by name, to be stored in a weights file; the inverse of `context_from_arrays`."""
-    arrays: dict[str, Array] = {}
-    for name in STEPS:
-        step: ExactStep = getattr(context, name)
-        for part in ("here", "out", "near", "linear"):
-            layer: ExactLayer | None = getattr(step, part)
-            if layer is not None:
-                arrays |= layer_arrays(layer, f"context.{name}.{part}")
-    return arrays
+    return ExactContext(steps, config, table_count)

@@ -1,18 +1,19 @@
-"""The photo model: a variational autoencoder with a hyperprior (catalogue id 1).
+"""The photo model: a variational autoencoder with a hyperprior, exact to the pixel.
 
-Mean-scale hyperprior of Ballé et al. 2018 and Minnen et al. 2018, with one checkpoint for
-all qualities (per-quality gains, Cui et al. 2021) and no serial autoregression::
+Mean-scale hyperprior of Ballé et al. 2018 and Minnen et al. 2018, with one checkpoint for all
+qualities and both tunes (gains by condition, Cui et al. 2021) and no serial autoregression::
 
-    x ─ analysis ─► y·gain(q) ──── round(y − μ) ──► symbols ─► +μ ─► ŷ ─ synthesis ─► x̂
-                       │                 ▲ table index      ▲ μ
-                       └ hyper-analysis ─► round ─► ẑ ─ hyper-synthesis (exact, integers)
+    x ─ cosine transform ─┬─► y·gain ── round(y − μ) ──► symbols ─► +μ ─► ŷ·step ─ inverse ─┬─► x̂
+      └ analysis (float) ─┘     │            ▲ table index      ▲ μ              synthesis ─┘
+                                └ hyper-analysis ─► round ─► ẑ ─ hyper-synthesis (integers)
 
-The first and the last layer start as an orthonormal 16×16×3 DCT and every nonlinear branch
-starts at zero, so the untrained model already is a working transform codec.
+The transform is complete and fixed (`transform`): networks only correct its coefficients before
+they are coded, and the pixels after. What a decoder computes is integer arithmetic throughout: the
+hyper-synthesis and the context by `codec.coding.exact_layers`, the synthesis by `quantised`. All
+corrections start at zero, so the untrained model already is a working transform codec.
 
 Distribution of work: 1/4 resolution renders, 1/8 and 1/16 carry the blocks, the hyper-latents
-live at 1/64. At run time `codec.coding.exact_layers` replaces the floating-point hyper-synthesis of
-this file by its fixed-point twin, which is what makes a file parse alike on every machine.
+live at 1/64.
 """
 
 from __future__ import annotations
@@ -22,18 +23,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codec.models.layers import QualityTable, Stage, in_full_precision, round_straight_through
+from codec.models.layers import in_full_precision, round_straight_through
 from codec.models.photo.code_length import gaussian_bits, logistic_bits, lower_bound
-from codec.models.photo.config import CONTEXT_SIZES as CONTEXT_SIZES
-from codec.models.photo.config import HIDDEN as HIDDEN
-from codec.models.photo.config import LATENT_STRIDE as LATENT_STRIDE
-from codec.models.photo.config import PhotoConfig as PhotoConfig
-from codec.models.photo.config import quality_position as quality_position
+from codec.models.photo.config import COEFFICIENTS, PhotoConfig
 from codec.models.photo.context import LatentContext
+from codec.models.photo.quantised import (
+    IMAGE,
+    RECTIFIED,
+    STREAM,
+    ConditionTable,
+    Convolution,
+    QuantisedBlock,
+    shares,
+)
+from codec.models.photo.transform import COLOURS, cosine_basis, filters
 
 SCALE_COUNT = 64
 SCALE_MIN = 0.11
@@ -41,7 +49,11 @@ SCALE_MAX = 256.0
 LOG_SCALE_STEP = math.log(SCALE_MAX / SCALE_MIN) / (SCALE_COUNT - 1)
 
 LAMBDA_MIN = 4e-4
-LAMBDA_MAX = 0.8
+LAMBDA_MAX = 2.4
+
+LEVELS = 255.0
+RENDERED_LEVELS = 8.0
+"""Of one unit of the synthesis' output: it corrects by −64 .. 64 levels in steps of a half."""
 
 
 def lagrange_multiplier(position: Tensor) -> Tensor:
@@ -67,27 +79,6 @@ class Forward:
     hyper_bits: Tensor
 
 
-def _cosine_basis(size: int) -> Tensor:
-    index = torch.arange(size, dtype=torch.float64)
-    basis = torch.cos(math.pi * (index[None] + 0.5) * index[:, None] / size) * math.sqrt(2 / size)
-    basis[0] /= math.sqrt(2)
-    return basis
-
-
-def _dct_filters(count: int) -> Tensor:
-    """The `count` lowest-order filters (count, 3, 16, 16) of the separable 16×16×3 DCT.
-
-    Order by an isotropic model of photographs: variance falls with frequency and is an
-    order of magnitude smaller on the two colour-difference axes of the 3-point DCT.
-    """
-    space, colour = _cosine_basis(LATENT_STRIDE), _cosine_basis(3)
-    filters = torch.einsum("ui,vj,wc->uvwcij", space, space, colour).reshape(-1, 3, 16, 16)
-    u, v, w = torch.meshgrid(torch.arange(16), torch.arange(16), torch.arange(3), indexing="ij")
-    variance = torch.tensor([1.0, 0.08, 0.04])[w] / (1.0 + u**2 + v**2) ** 1.3
-    order = torch.argsort(variance.flatten(), descending=True, stable=True)[:count]
-    return filters[order].float()
-
-
 Noise = Callable[[Tensor], Tensor]
 _Layer = TypeVar("_Layer", bound=nn.Module)
 
@@ -99,84 +90,175 @@ def _zeroed(layer: _Layer) -> _Layer:
     return layer
 
 
-class Analysis(nn.Module):
-    """Pixels (batch, 3, 16·h, 16·w), centred on 0, to latents (batch, C, h, w) in pixel units."""
+class LinearTransform(nn.Module):
+    """The transform of `codec.models.photo.transform`, in float32; it learns nothing."""
 
-    def __init__(self, config: PhotoConfig, filters: Tensor) -> None:
+    matrix: Tensor
+    into_colours: Tensor
+    from_colours: Tensor
+
+    def __init__(self) -> None:
         super().__init__()
-        self.linear = _zeroed(nn.Conv2d(3, config.latent_channels, 16, stride=16))
-        self.stem = nn.Conv2d(3, config.width_8, 8, stride=8)
-        self.stage_8 = Stage(config.width_8, config.blocks_8, config.knots)
-        self.down = nn.Conv2d(4 * config.width_8, config.width_16, 1)
-        self.merge = nn.Conv2d(config.latent_channels, config.width_16, 1)
-        self.stage_16 = Stage(config.width_16, config.blocks_16, config.knots)
-        self.out = _zeroed(nn.Conv2d(config.width_16, config.latent_channels, 1))
+        self.register_buffer("matrix", torch.from_numpy(filters()).float(), persistent=False)
+        # To colours whose cosine transform has the coefficients of the tune, and back.
+        back = torch.from_numpy(np.stack([(cosine_basis(3).T @ c).T for c in COLOURS]))
+        self.register_buffer("from_colours", back.float(), persistent=False)
+        self.register_buffer("into_colours", back.inverse().float(), persistent=False)
+
+    def analyze(self, pixels: Tensor, tune: Tensor) -> Tensor:
+        """Pixels (batch, 3, 16·h, 16·w) to coefficients (batch, 768, h, w).
+
+        tune   the share of each tune, (batch, 2)
+        """
+        batch, _, height, width = pixels.shape
+        pixels = _mixed(self.into_colours, tune, pixels)
+        blocks = pixels.reshape(batch, 3, height // 16, 16, width // 16, 16)
+        blocks = blocks.permute(0, 2, 4, 3, 5, 1).reshape(batch, height // 16, width // 16, -1)
+        with torch.autocast(pixels.device.type, enabled=False):
+            return (blocks.float() @ self.matrix.T).permute(0, 3, 1, 2)
+
+    def synthesize(self, coefficients: Tensor, tune: Tensor) -> Tensor:
+        """Coefficients (batch, 768, h, w) to pixels (batch, 3, 16·h, 16·w)."""
+        batch, _, height, width = coefficients.shape
+        with torch.autocast(coefficients.device.type, enabled=False):
+            blocks = coefficients.float().permute(0, 2, 3, 1) @ self.matrix
+        blocks = blocks.view(batch, height, width, 16, 16, 3).permute(0, 5, 1, 3, 2, 4)
+        pixels = blocks.reshape(batch, 3, 16 * height, 16 * width)
+        return _mixed(self.from_colours, tune, pixels)
+
+
+def _mixed(matrices: Tensor, tune: Tensor, pixels: Tensor) -> Tensor:
+    """The colours of pixels (batch, 3, h, w) by the matrix of each sample's tune."""
+    with torch.autocast(pixels.device.type, enabled=False):
+        chosen = (tune.float() @ matrices.flatten(1)).view(-1, 3, 3)
+        return (chosen @ pixels.float().flatten(2)).view_as(pixels)
+
+
+class Block(nn.Module):
+    """Residual block of the encoder: depthwise 3×3, modulation, 1×1, ReLU, 1×1."""
+
+    def __init__(self, width: int, knots: int, expansion: int = 2) -> None:
+        super().__init__()
+        self.spatial = nn.Conv2d(width, width, 3, padding=1, groups=width)
+        self.shift = ConditionTable(knots, width)
+        self.gain = ConditionTable(knots, width, torch.ones(()))
+        self.expand = nn.Conv2d(width, expansion * width, 1)
+        self.project = nn.Conv2d(expansion * width, width, 1)
         with torch.no_grad():
-            self.linear.weight.copy_(filters)
+            self.project.weight.mul_(0.2)
+            assert self.project.bias is not None
+            self.project.bias.zero_()
 
-    def forward(self, pixels: Tensor, position: Tensor) -> Tensor:
-        linear = in_full_precision(self.linear, pixels)
-        features = self.stage_8(self.stem(pixels), position)
-        features = self.down(F.pixel_unshuffle(features, 2)) + self.merge(linear)
-        latents: Tensor = linear + self.out(self.stage_16(features, position))
-        return latents
+    def forward(self, features: Tensor, mix: Tensor) -> Tensor:
+        """Map (batch, width, h, w) to the same shape."""
+        hidden = self.spatial(features)
+        hidden = hidden * self.gain(mix, hidden.dtype) + self.shift(mix, hidden.dtype)
+        branch: Tensor = self.project(F.relu(self.expand(hidden)))
+        return features + branch
 
 
-class PatchSynthesis(nn.Module):
-    """A transposed convolution whose stride is its kernel, as the matrix product that it is.
+class Stage(nn.Module):
+    """A sequence of `Block`s of one width."""
 
-    Same parameters, (channels, 3, size, size) and (3,), and same result as `ConvTranspose2d`,
-    which takes several times as long on a CPU.
-    """
-
-    def __init__(self, channels: int, size: int) -> None:
+    def __init__(self, width: int, blocks: int, knots: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(channels, 3, size, size))
-        self.bias = nn.Parameter(torch.empty(3))
+        self.blocks = nn.ModuleList(Block(width, knots) for _ in range(blocks))
 
-    def forward(self, latents: Tensor) -> Tensor:
-        size = self.weight.shape[-1]
-        kernel = self.weight.flatten(1).t()[:, :, None, None]
-        patches = F.conv2d(latents, kernel, self.bias.repeat_interleave(size * size))
-        return F.pixel_shuffle(patches, size)
+    def forward(self, features: Tensor, mix: Tensor) -> Tensor:
+        for block in self.blocks:
+            features = block(features, mix)
+        return features
+
+
+class QuantisedStage(nn.Module):
+    """A sequence of `QuantisedBlock`s of one width."""
+
+    def __init__(self, width: int, blocks: int, knots: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(QuantisedBlock(width, knots) for _ in range(blocks))
+
+    def forward(self, stream: Tensor, mix: Tensor, *, rounded: bool) -> Tensor:
+        for block in self.blocks:
+            stream = block(stream, mix, rounded=rounded)
+        return stream
+
+
+class Analysis(nn.Module):
+    """What the encoder adds to the coefficients of the transform, in pixel units."""
+
+    def __init__(self, config: PhotoConfig) -> None:
+        super().__init__()
+        width_8, width_16 = config.encoder_width_8, config.encoder_width_16
+        self.stem = nn.Conv2d(3 * 64, width_8, 1)
+        self.stage_8 = Stage(width_8, config.encoder_blocks_8, config.knots)
+        self.down = nn.Conv2d(4 * width_8, width_16, 1)
+        self.merge = nn.Conv2d(COEFFICIENTS, width_16, 1)
+        self.stage_16 = Stage(width_16, config.encoder_blocks_16, config.knots)
+        self.out = _zeroed(nn.Conv2d(width_16, COEFFICIENTS, 1))
+
+    def forward(self, pixels: Tensor, linear: Tensor, mix: Tensor) -> Tensor:
+        """Pixels (batch, 3, 16·h, 16·w), centred on 0, and their transform: (batch, 768, h, w)."""
+        features = self.stage_8(self.stem(F.pixel_unshuffle(pixels, 8)), mix)
+        features = self.down(F.pixel_unshuffle(features, 2)) + self.merge(linear)
+        correction: Tensor = self.out(self.stage_16(features, mix))
+        return correction
 
 
 class Synthesis(nn.Module):
-    """Latents (batch, C, h, w) in pixel units to pixels (batch, 3, 16·h, 16·w), centred on 0."""
+    """What the decoder adds to the pixels of the inverse transform: integers of 8 bits.
 
-    def __init__(self, config: PhotoConfig, filters: Tensor) -> None:
+    A U-net over the image of the inverse transform, which knows besides what the hyper-synthesis
+    knows of the texture.
+    """
+
+    def __init__(self, config: PhotoConfig) -> None:
         super().__init__()
-        self.linear = _zeroed(PatchSynthesis(config.latent_channels, 16))
-        self.head = nn.Conv2d(config.latent_channels, config.width_16, 1)
-        self.stage_16 = Stage(config.width_16, config.blocks_16, config.knots)
-        self.up_16 = nn.Conv2d(config.width_16, 4 * config.width_8, 1)
-        self.stage_8 = Stage(config.width_8, config.blocks_8, config.knots)
-        self.up_8 = nn.Conv2d(config.width_8, 4 * config.width_4, 1)
-        self.side = nn.Conv2d(48, config.width_4, 1)
-        self.stage_4 = Stage(config.width_4, config.blocks_4, config.knots)
-        self.out = _zeroed(nn.Conv2d(config.width_4, 48, 1))
-        with torch.no_grad():
-            self.linear.weight.copy_(filters)
+        width_4, width_8, width_16 = config.width_4, config.width_8, config.width_16
+        self.in_8 = Convolution(3 * 64, width_8)
+        self.down = Convolution(4 * width_8, width_16)
+        self.texture = Convolution(config.hidden, width_16)
+        self.stage_16 = QuantisedStage(width_16, config.blocks_16, config.knots)
+        self.up_16 = Convolution(width_16, 4 * width_8)
+        self.stage_8 = QuantisedStage(width_8, config.blocks_8, config.knots)
+        self.up_8 = Convolution(width_8, 4 * width_4)
+        self.in_4 = Convolution(3 * 16, width_4)
+        self.stage_4 = QuantisedStage(width_4, config.blocks_4, config.knots)
+        self.out = _zeroed(Convolution(width_4, 3 * 16))
 
-    def forward(self, latents: Tensor, position: Tensor) -> Tensor:
-        linear = in_full_precision(self.linear, latents)
-        features = self.stage_16(self.head(latents), position)
-        features = self.stage_8(F.pixel_shuffle(self.up_16(features), 2), position)
-        features = F.pixel_shuffle(self.up_8(features), 2)
-        # The linear image enters as a side input: the blocks only have to repair it.
-        features = features + self.side(F.pixel_unshuffle(linear, 4))
-        rendered = F.pixel_shuffle(self.out(self.stage_4(features, position)), 4)
-        pixels: Tensor = linear + rendered
-        return pixels
+    def forward(self, linear: Tensor, hidden: Tensor, mix: Tensor, *, rounded: bool) -> Tensor:
+        """The correction in levels, float (batch, 3, 16·h, 16·w).
+
+        linear   the image of the inverse transform in levels, centred on 0
+        hidden   the last features of the hyper-synthesis (batch, hidden, h, w)
+        rounded  whether to compute with the integers that a decoder has
+        """
+
+        def layer(convolution: Convolution, values: Tensor) -> Tensor:
+            return STREAM(convolution.apply(values, rounded=rounded), rounded=rounded)
+
+        def both(one: Tensor, other: Tensor) -> Tensor:
+            return STREAM(one + other, rounded=False)
+
+        pixels = IMAGE(linear / 2.0**IMAGE.bits, rounded=rounded)
+        seen_8 = layer(self.in_8, F.pixel_unshuffle(pixels, 8))
+        texture = layer(self.texture, RECTIFIED(hidden, rounded=rounded))
+        stream = both(layer(self.down, F.pixel_unshuffle(seen_8, 2)), texture)
+        stream = self.stage_16(stream, mix, rounded=rounded)
+        stream = both(F.pixel_shuffle(layer(self.up_16, stream), 2), seen_8)
+        stream = self.stage_8(stream, mix, rounded=rounded)
+        seen_4 = layer(self.in_4, F.pixel_unshuffle(pixels, 4))
+        stream = both(F.pixel_shuffle(layer(self.up_8, stream), 2), seen_4)
+        stream = self.stage_4(stream, mix, rounded=rounded)
+        return RENDERED_LEVELS * F.pixel_shuffle(layer(self.out, stream), 4).float()
 
 
 class HyperAnalysis(nn.Module):
-    """Scaled latents (batch, C, 4·h, 4·w) to hyper-latents (batch, Z, h, w)."""
+    """Scaled latents (batch, 768, 4·h, 4·w) to hyper-latents (batch, Z, h, w)."""
 
     def __init__(self, config: PhotoConfig) -> None:
         super().__init__()
         width = config.hyper_width
-        self.head = nn.Conv2d(2 * config.latent_channels, width, 1)
+        self.head = nn.Conv2d(2 * COEFFICIENTS, width, 1)
         self.stage_16 = Stage(width, 1, config.knots)
         self.down_16 = nn.Conv2d(4 * width, width, 1)
         self.stage_32 = Stage(width, 1, config.knots)
@@ -185,42 +267,44 @@ class HyperAnalysis(nn.Module):
             # A spread of several integers, else rounding starves the scales from the start.
             self.down_32.weight.mul_(8)
 
-    def forward(self, latents: Tensor, position: Tensor) -> Tensor:
+    def forward(self, latents: Tensor, mix: Tensor) -> Tensor:
         # Magnitudes on a log scale are what the scales are predicted from; measured on a
         # pilot, they lower the loss by 7 % after four minutes against feeding y itself.
         magnitude = torch.log1p(latents.abs())
         features = self.head(torch.cat([latents.sign() * magnitude, magnitude], dim=1))
-        features = self.stage_16(features, position)
-        features = self.stage_32(self.down_16(F.pixel_unshuffle(features, 2)), position)
+        features = self.stage_16(features, mix)
+        features = self.stage_32(self.down_16(F.pixel_unshuffle(features, 2)), mix)
         hyper_latents: Tensor = self.down_32(F.pixel_unshuffle(features, 2))
         return hyper_latents
 
 
 class HyperSynthesis(nn.Module):
-    """Rounded hyper-latents (batch, Z, h, w) to means and scale indexes (batch, C, 4·h, 4·w).
+    """Rounded hyper-latents (batch, Z, h, w) to means (batch, 384, …) and indexes (batch, 768, …).
 
     Only layers with a fixed-point twin in `codec.coding.exact_layers`: 3×3 and 1×1 convolutions, a
-    bias per quality, ReLU, pixel shuffle. The scale index is a real number here; the exact path
-    rounds it down to the index of a table.
+    bias per condition, ReLU, pixel shuffle. The scale index is a real number here; the exact path
+    rounds it to the index of a table.
     """
 
     def __init__(self, config: PhotoConfig) -> None:
         super().__init__()
-        width, knots, channels = config.hyper_width, config.knots, config.latent_channels
+        width, knots, hidden = config.hyper_width, config.knots, config.hidden
+        self.corrected = config.corrected
+        outputs = config.corrected + COEFFICIENTS
         self.layer_64 = nn.Conv2d(config.hyper_channels, width, 3, padding=1, bias=False)
-        self.bias_64 = QualityTable(knots, width)
-        self.up_64 = nn.Conv2d(width, 4 * HIDDEN, 1, bias=False)
-        self.bias_up_64 = QualityTable(knots, 4 * HIDDEN)
-        self.layer_32 = nn.Conv2d(HIDDEN, width, 3, padding=1, bias=False)
-        self.bias_32 = QualityTable(knots, width)
-        self.up_32 = nn.Conv2d(width, 4 * HIDDEN, 1, bias=False)
-        self.bias_up_32 = QualityTable(knots, 4 * HIDDEN)
-        self.out = nn.Conv2d(HIDDEN, 2 * channels, 1, bias=False)
-        self.bias_out = QualityTable(knots, 2 * channels)
+        self.bias_64 = ConditionTable(knots, width)
+        self.up_64 = nn.Conv2d(width, 4 * hidden, 1, bias=False)
+        self.bias_up_64 = ConditionTable(knots, 4 * hidden)
+        self.layer_32 = nn.Conv2d(hidden, width, 3, padding=1, bias=False)
+        self.bias_32 = ConditionTable(knots, width)
+        self.up_32 = nn.Conv2d(width, 4 * hidden, 1, bias=False)
+        self.bias_up_32 = ConditionTable(knots, 4 * hidden)
+        self.out = nn.Conv2d(hidden, outputs, 1, bias=False)
+        self.bias_out = ConditionTable(knots, outputs)
         with torch.no_grad():
             self.out.weight.mul_(0.1)
 
-    def layers(self) -> list[tuple[nn.Conv2d, QualityTable, int]]:
+    def layers(self) -> list[tuple[nn.Conv2d, ConditionTable, int]]:
         """Convolution, bias and pixel-shuffle factor of each layer, for the fixed-point twin."""
         return [
             (self.layer_64, self.bias_64, 1),
@@ -230,129 +314,149 @@ class HyperSynthesis(nn.Module):
             (self.out, self.bias_out, 1),
         ]
 
-    def features(self, hyper_latents: Tensor, position: Tensor) -> Tensor:
+    def features(self, hyper_latents: Tensor, mix: Tensor) -> Tensor:
         """Rounded hyper-latents (batch, Z, h, w) to the last features (batch, 96, 4·h, 4·w)."""
-        hidden = F.relu(self.layer_64(hyper_latents) + self.bias_64(position))
-        hidden = F.relu(F.pixel_shuffle(self.up_64(hidden) + self.bias_up_64(position), 2))
-        hidden = F.relu(self.layer_32(hidden) + self.bias_32(position))
-        return F.relu(F.pixel_shuffle(self.up_32(hidden) + self.bias_up_32(position), 2))
+        hidden = F.relu(self.layer_64(hyper_latents) + self.bias_64(mix))
+        hidden = F.relu(F.pixel_shuffle(self.up_64(hidden) + self.bias_up_64(mix), 2))
+        hidden = F.relu(self.layer_32(hidden) + self.bias_32(mix))
+        return F.relu(F.pixel_shuffle(self.up_32(hidden) + self.bias_up_32(mix), 2))
 
-    def predict(self, features: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
-        """Means and scale indexes, float32 (batch, C, 4·h, 4·w), of the last features."""
-        out = in_full_precision(self.out, features)
-        means, indexes = (out + self.bias_out(position)).chunk(2, dim=1)
-        return means, indexes
-
-    def forward(self, hyper_latents: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
-        return self.predict(self.features(hyper_latents, position), position)
+    def predict(self, features: Tensor, mix: Tensor) -> tuple[Tensor, Tensor]:
+        """Means and scale indexes, float32 (batch, 768, 4·h, 4·w), of the last features."""
+        out = in_full_precision(self.out, features) + self.bias_out(mix)
+        means, indexes = out[:, : self.corrected], out[:, self.corrected :]
+        none = torch.zeros_like(indexes[:, self.corrected :])
+        return torch.cat([means, none], dim=1), indexes
 
 
 class PhotoModel(nn.Module):
-    """The trainable photo model. Pixels are float (batch, 3, height, width) in [0, 1]."""
+    """The trainable photo model. Pixels are float (batch, 3, height, width) in [0, 1].
+
+    A condition is (position, tune): of the quality, float (batch,) in [0, 1], and the index of a
+    tune, int64 (batch,).
+    """
 
     def __init__(self, config: PhotoConfig = PhotoConfig()) -> None:
         super().__init__()
         self.config = config
-        filters = _dct_filters(config.latent_channels)
+        # Training may put a compiled one in its place.
+        self.latent_bits: Callable[[Tensor, Tensor], Tensor] = gaussian_bits
         position = torch.linspace(0, 1, config.knots)
-        log_gain = -torch.log(uniform_step(lagrange_multiplier(position)))
-        log_gains = log_gain[:, None].expand(config.knots, config.latent_channels)
-        self.analysis = Analysis(config, filters)
-        self.synthesis = Synthesis(config, filters)
+        log_gains = -torch.log(uniform_step(lagrange_multiplier(position)))
+        log_gains = log_gains[:, None].expand(config.knots, COEFFICIENTS)
+        self.transform = LinearTransform()
+        self.analysis = Analysis(config)
+        self.synthesis = Synthesis(config)
         self.hyper_analysis = HyperAnalysis(config)
         self.hyper_synthesis = HyperSynthesis(config)
-        self.context: LatentContext | None = None
-        if config.context_width:
-            groups = (config.first_group, config.second_group)
-            self.context = LatentContext(
-                config.latent_channels, groups, HIDDEN, config.context_width, config.knots
-            )
-        self.log_gain = QualityTable(config.knots, config.latent_channels, log_gains)
-        self.log_inverse_gain = QualityTable(config.knots, config.latent_channels, -log_gains)
-        self.hyper_location = QualityTable(config.knots, config.hyper_channels)
-        self.hyper_log_scale = QualityTable(config.knots, config.hyper_channels)
+        self.context = LatentContext(config)
+        self.log_gain = ConditionTable(config.knots, COEFFICIENTS, log_gains)
+        self.log_step = ConditionTable(config.knots, COEFFICIENTS, -log_gains)
+        self.hyper_location = ConditionTable(config.knots, config.hyper_channels)
+        self.hyper_log_scale = ConditionTable(config.knots, config.hyper_channels)
+
+    def mix(self, position: Tensor, tune: Tensor) -> Tensor:
+        """A condition as the shares of knots that every table takes."""
+        return shares(position, tune, self.config.knots)
+
+    def _tunes(self, mix: Tensor) -> Tensor:
+        """The share of each tune, (batch, 2)."""
+        return mix.view(len(mix), len(COLOURS), -1).sum(2)
 
     @torch.no_grad()
     def fit_scales(self, pixels: Tensor) -> None:
         """Start the predicted scales at the spread of the untrained latents of `pixels`."""
-        spread = self.analysis.linear(pixels - 0.5).std(dim=(0, 2, 3))
-        index = (spread.log() + self.log_gain.knots - math.log(SCALE_MIN)) / LOG_SCALE_STEP
-        channels = self.config.latent_channels
-        self.hyper_synthesis.bias_out.knots[:, channels:] = index.clamp(0, SCALE_COUNT - 1)
+        each = torch.eye(len(COLOURS), device=pixels.device)[:, None].expand(-1, len(pixels), -1)
+        spread = torch.stack(
+            [self.transform.analyze(pixels - 0.5, tune).std(dim=(0, 2, 3)) for tune in each]
+        )
+        index = spread.log()[:, None] + self.log_gain.knots - math.log(SCALE_MIN)
+        index = index / LOG_SCALE_STEP
+        bias = self.hyper_synthesis.bias_out.knots
+        bias[:, :, self.config.corrected :] = index.clamp(0, SCALE_COUNT - 1)
 
-    def analyze(self, pixels: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
-        """Pixels to latents in units of the quantiser step, and unrounded hyper-latents.
+    def analyze(self, pixels: Tensor, mix: Tensor) -> Tensor:
+        """Pixels, sides multiples of 16, to latents in units of the quantiser step."""
+        centred = pixels - 0.5
+        linear = self.transform.analyze(centred, self._tunes(mix))
+        correction: Tensor = self.analysis(centred, linear, mix).float()
+        gain: Tensor = self.log_gain(mix).exp()
+        return (linear + correction) * gain
 
-        Height and width must be multiples of 16; the hyper-latents cover ⌈h/4⌉×⌈w/4⌉
-        positions of the latent grid, padded by repetition.
+    def hyper_analyze(self, latents: Tensor, mix: Tensor) -> Tensor:
+        """Scaled latents (batch, 768, h, w) to unrounded hyper-latents of ⌈h/4⌉×⌈w/4⌉ positions.
+
+        The latents are padded by repetition.
         """
-        latents = self.analysis(pixels - 0.5, position) * self.log_gain(position).exp()
-        return latents, self.hyper_analyze(latents, position)
-
-    def hyper_analyze(self, latents: Tensor, position: Tensor) -> Tensor:
-        """Scaled latents of any size to unrounded hyper-latents."""
         rows, columns = -latents.shape[2] % 4, -latents.shape[3] % 4
-        padded = F.pad(latents, (0, columns, 0, rows), mode="replicate")
-        hyper_latents: Tensor = self.hyper_analysis(padded, position)
+        if rows or columns:
+            latents = F.pad(latents, (0, columns, 0, rows), mode="replicate")
+        hyper_latents: Tensor = self.hyper_analysis(latents, mix)
         return hyper_latents
 
     def synthesize(
-        self, latents: Tensor, position: Tensor, synthesis: Synthesis | None = None
+        self, latents: Tensor, hidden: Tensor, mix: Tensor, *, rounded: bool = False
     ) -> Tensor:
         """Dequantised latents in units of the quantiser step to pixels, not clamped.
 
-        synthesis  another network in place of the model's own
+        hidden   the last features of the hyper-synthesis
+        rounded  whether the network computes with the integers that a decoder has
         """
-        scaled = latents * self.log_inverse_gain(position).exp()
-        network = self.synthesis if synthesis is None else synthesis
-        pixels: Tensor = network(scaled, position) + 0.5
-        return pixels
+        coefficients = latents * self.log_step(mix).exp()
+        linear = self.transform.synthesize(coefficients, self._tunes(mix)) * LEVELS
+        correction: Tensor = self.synthesis(linear, hidden, mix, rounded=rounded)
+        return (linear + correction) / LEVELS + 0.5
 
     def forward(
         self,
         pixels: Tensor,
         position: Tensor,
+        tune: Tensor,
         *,
         hard: bool = False,
+        rounded: bool = False,
         noise: Noise = torch.rand_like,
     ) -> Forward:
-        """One pass for training. Height and width are multiples of 64; position is (batch,).
+        """One pass for training. Height and width are multiples of 64.
 
         Noise stands for rounding in the rate, straight-through rounding gives the
         reconstruction; with `hard` the rate too is taken at the rounded symbols.
 
-        noise   gives numbers uniform in [0, 1), as many as its argument has
+        rounded  whether the synthesis computes with the integers that a decoder has
+        noise    gives numbers uniform in [0, 1), as many as its argument has
         """
-        latents, hyper = self.analyze(pixels, position)
-        return self.code(latents.float(), hyper.float(), position, hard=hard, noise=noise)
+        mix = self.mix(position, tune)
+        latents = self.analyze(pixels, mix)
+        hyper = self.hyper_analyze(latents, mix).float()
+        return self.code(latents, hyper, mix, hard=hard, rounded=rounded, noise=noise)
 
     def code(
         self,
         latents: Tensor,
         hyper: Tensor,
-        position: Tensor,
+        mix: Tensor,
         *,
         hard: bool = False,
+        rounded: bool = False,
         noise: Noise = torch.rand_like,
     ) -> Forward:
-        """The second half of `forward`: float32 latents and hyper-latents of `analyze`.
+        """The second half of `forward`: float32 latents and hyper-latents.
 
         Differentiable in both, which is what an encoder that refines them needs.
         """
-        location = self.hyper_location(position)
-        hidden = self.hyper_synthesis.features(round_straight_through(hyper), position)
-        means, indexes = self.hyper_synthesis.predict(hidden, position)
-        if self.context is not None:
-            means, indexes = self.context(latents, means, indexes, hidden, position)
-        residual = latents - means.float()
-        indexes = lower_bound(indexes.float(), 0).clamp(max=SCALE_COUNT - 1)
+        location = self.hyper_location(mix)
+        hidden = self.hyper_synthesis.features(round_straight_through(hyper), mix)
+        means, indexes = self.hyper_synthesis.predict(hidden, mix)
+        means, indexes = self.context(latents, means, indexes, hidden, mix)
+        residual = latents - means
+        indexes = lower_bound(indexes, 0).clamp(max=SCALE_COUNT - 1)
         scales = SCALE_MIN * torch.exp(LOG_SCALE_STEP * indexes)
         symbols = round_straight_through(residual)
-        reconstruction = self.synthesize(symbols + means.float(), position)
+        reconstruction = self.synthesize(symbols + means, hidden, mix, rounded=rounded)
         noisy = symbols if hard else residual + noise(residual) - 0.5
         noisy_hyper = round_straight_through(hyper) if hard else hyper + noise(hyper) - 0.5
         return Forward(
-            reconstruction.float(),
-            gaussian_bits(noisy, scales),
-            logistic_bits(noisy_hyper - location, self.hyper_log_scale(position).exp()),
+            reconstruction,
+            self.latent_bits(noisy, scales),
+            logistic_bits(noisy_hyper - location, self.hyper_log_scale(mix).exp()),
         )

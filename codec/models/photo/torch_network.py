@@ -1,4 +1,4 @@
-"""The transforms of the photo model in torch: for GPUs, other arithmetic, and other syntheses."""
+"""The transforms of the photo model in torch: for GPUs, and for an encoder that refines."""
 
 from __future__ import annotations
 
@@ -6,20 +6,40 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
+from torch import nn
 
-from bitstream.arrays import Array, Float32Array, Uint8Array
-from codec.models.layers import fill, to_levels
+from bitstream.arrays import Array, Float32Array, Int32Array, Uint8Array, Uint16Array
+from codec.models.layers import fill
 from codec.models.photo.config import PhotoConfig
-from codec.models.photo.network import PhotoModel, Synthesis
-from codec.models.photo.numpy_network import PREFIX
+from codec.models.photo.fixed_point import restore
+from codec.models.photo.network import PhotoModel
+from codec.models.photo.synthesis import SynthesisWeights, synthesize
+from codec.models.photo.synthesis_arrays import restore_synthesis
+from codec.models.photo.torch_backend import TorchRenderer
+
+PREFIX = "network."
+EXACT = ("synthesis", "hyper_synthesis", "context", "log_step")
+"""What a weights file holds as integers; the rest of the model stands there in floating point."""
+
+
+def read_model(arrays: Mapping[str, Array], config: PhotoConfig) -> PhotoModel:
+    """All networks of a weights file in floating point, their parameters frozen.
+
+    Raises `WeightsMismatchError` for arrays that do not fit the sizes.
+    """
+    model = PhotoModel(config)
+    floats = nn.Module()
+    for name, module in model.named_children():
+        if name not in EXACT:
+            floats.add_module(name, module)
+    fill(floats, arrays, PREFIX)
+    restore_synthesis(model, arrays)
+    restore(model, arrays)
+    return model.eval().requires_grad_(False)
 
 
 class TorchTransforms:
-    """Analysis, synthesis and hyper-analysis of one set of weights, as `NumpyTransforms`.
-
-    network  what a weights file holds of the model
-    device   where it computes
-    dtype    arithmetic of the transforms, float32 or bfloat16
+    """See `codec.models.photo.coder.Transforms`. Pixels are those of every other device.
 
     Raises `WeightsMismatchError` for arrays that do not fit the sizes.
     """
@@ -27,66 +47,42 @@ class TorchTransforms:
     def __init__(
         self, arrays: Mapping[str, Array], config: PhotoConfig, device: torch.device
     ) -> None:
-        self.device, self.dtype = device, torch.float32
-        network = _network(arrays, config)
-        self.network: PhotoModel = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.device = device
+        self.weights = SynthesisWeights(arrays, config)
+        self._render = TorchRenderer(self.weights, device)
+        model = read_model(arrays, config)
+        self.network: PhotoModel = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.inference_mode()
-    def analyze(self, pixels: Uint8Array, position: float) -> Float32Array:
-        """Pixels uint8 (16·h, 16·w, 3) to latents float32 (C, h, w) in quantiser steps."""
-        # A copy, because torch warns of read-only arrays, and Pillow returns such arrays.
-        tensor = torch.from_numpy(np.array(pixels)).to(self.device)
-        images = tensor.permute(2, 0, 1)[None].to(torch.float32).div_(255)
-        with self._arithmetic():
-            gain = self.network.log_gain(self._tensor(position)).exp()
-            latents = self.network.analysis(images - 0.5, self._tensor(position)) * gain
-        return _array(latents)
+    def analyze(self, pixels: Uint8Array | Uint16Array, hundredths: int, tune: int) -> Float32Array:
+        """Pixels (16·h, 16·w, 3) to latents float32 (768, h, w) in quantiser steps.
 
-    @torch.inference_mode()
-    def hyper_analyze(self, latents: Float32Array, position: float) -> Float32Array:
-        """Latents (C, h, w) in quantiser steps to unrounded hyper-latents (Z, ⌈h/4⌉, ⌈w/4⌉)."""
-        tensor = torch.from_numpy(np.ascontiguousarray(latents)).to(self.device)[None]
-        with self._arithmetic():
-            return _array(self.network.hyper_analyze(tensor, self._tensor(position)))
-
-    def synthesize(self, latents: Float32Array, position: float) -> Uint8Array:
-        """Dequantised latents (C, h, w) to pixels uint8 (16·h, 16·w, 3)."""
-        return to_levels(self.render(latents, position))
-
-    @torch.inference_mode()
-    def render(
-        self, latents: Float32Array, position: float, synthesis: Synthesis | None = None
-    ) -> torch.Tensor:
-        """Dequantised latents (C, h, w) to pixels not yet rounded, float32 (1, 3, 16·h, 16·w).
-
-        synthesis  another network on `device` that takes the place of the model's own
-
-        Pixels are in [0, 1].
+        pixels   uint8, or uint16 of which 65535 is white
         """
-        tensor = torch.from_numpy(np.ascontiguousarray(latents)).to(self.device)[None]
-        tensor = tensor.contiguous(memory_format=torch.channels_last)
-        with self._arithmetic():
-            images: torch.Tensor = self.network.synthesize(
-                tensor, self._tensor(position), synthesis
-            )
-        # nan_to_num: a hostile but well-formed file may overflow; its pixels stay defined.
-        return images.float().nan_to_num_(0, 1, 0).clamp_(0, 1)
+        white = np.iinfo(pixels.dtype).max
+        tensor = torch.from_numpy(pixels.astype(np.float32)).to(self.device)
+        images = tensor.permute(2, 0, 1)[None].div_(float(white))
+        return _array(self.network.analyze(images, self._mix(hundredths, tune)))
 
-    def _tensor(self, position: float) -> torch.Tensor:
-        return torch.tensor([position], device=self.device)
+    @torch.inference_mode()
+    def hyper_analyze(self, latents: Float32Array, hundredths: int, tune: int) -> Float32Array:
+        """Latents (768, h, w) in quantiser steps to unrounded hyper-latents (Z, ⌈h/4⌉, ⌈w/4⌉)."""
+        return _array(
+            self.network.hyper_analyze(self._tensor(latents), self._mix(hundredths, tune))
+        )
 
-    def _arithmetic(self) -> torch.autocast:
-        lower = self.dtype != torch.float32
-        return torch.autocast(self.device.type, self.dtype if lower else None, enabled=lower)
+    def synthesize(
+        self, decoded: Int32Array, hundredths: int, tune: int, *, deep: bool = False
+    ) -> Uint8Array | Uint16Array:
+        """See `codec.models.photo.synthesis.synthesize`."""
+        return synthesize(self.weights, self._render, decoded, hundredths, tune, deep=deep)
 
+    def _tensor(self, array: Float32Array) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)[None]
 
-def _network(arrays: Mapping[str, Array], config: PhotoConfig) -> PhotoModel:
-    network = PhotoModel(config)
-    # The exact path stands in for these, which the file does not hold in floating point.
-    del network.hyper_synthesis
-    network.context = None
-    fill(network, arrays, PREFIX)
-    return network
+    def _mix(self, hundredths: int, tune: int) -> torch.Tensor:
+        position = torch.tensor([(hundredths - 100) / 9900], device=self.device)
+        return self.network.mix(position, torch.tensor([tune], device=self.device))
 
 
 def _array(tensor: torch.Tensor) -> Float32Array:

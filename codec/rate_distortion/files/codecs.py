@@ -180,7 +180,7 @@ def find_codec(name: str) -> OperationalCodec:
     models = [spec.name for spec in all_models()]
     if name in models:
         return model_codec(name)
-    for model in sorted(models, key=len, reverse=True):  # "photo-next" before "photo"
+    for model in sorted(models, key=len, reverse=True):  # the longer of two names first
         if name.startswith(f"{model}-"):
             return model_codec(model, name.removeprefix(f"{model}-"))
     known = ", ".join(dict.fromkeys((*_CODECS, *models)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import codec
-from codec.loading import ENVIRONMENT_VARIABLE
+from bitstream import container_from_bytes, container_to_bytes
+from codec.loading import ENVIRONMENT_VARIABLE, load_model
 from codec.models import weights_files
 from tests.codec.tiny import photographs
 from training.loop.export import register
@@ -158,3 +160,32 @@ def test_an_unreadable_file_hides_no_other(folder: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(Path, "read_bytes", read)
     np.testing.assert_array_equal(codec.decompress(data, as_="numpy"), expected)
+
+
+def test_weights_are_chosen_by_their_name(folder: Path) -> None:
+    for text in ("photo:two", "11:two"):
+        found = load_model(text, device="cpu").weights_hash.hex()
+        assert found == digest(folder / "two.safetensors")[:16]
+    with pytest.raises(codec.ModelError, match=r"no weights 'three'.*one"):
+        load_model("photo:three", device="cpu")
+    with pytest.raises(codec.UnknownModelError, match="'picture'"):
+        load_model("picture:two", device="cpu")
+
+
+def test_files_that_changed_since_they_were_registered_are_refused(folder: Path) -> None:
+    path = folder / "one.safetensors"
+    register(path, ["photo"])
+    damaged = bytearray(path.read_bytes())
+    damaged[-1] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(codec.WeightsMismatchError, match="SHA-256"):
+        load_model("photo:one", device="cpu")
+
+
+def test_a_file_of_a_model_that_is_gone_says_so() -> None:
+    container = container_from_bytes(codec.compress(PIXELS, model="photo"))
+    header = replace(container.header, model_id=1, variant=None)
+    data = container_to_bytes(replace(container, header=header))
+    with pytest.raises(codec.UnknownModelError, match="before the first release"):
+        codec.decompress(data)
+    assert codec.inspect(data).model_name is None

@@ -34,6 +34,7 @@ from tests.codec.tiny import photographs
 
 Uint8Array = npt.NDArray[np.uint8]
 Float32Array = npt.NDArray[np.float32]
+Int32Array = npt.NDArray[np.int32]
 
 REGION = (200, 150, 40, 30)
 
@@ -99,7 +100,7 @@ def test_a_region_reads_and_decodes_only_its_tiles(
         decoded.append((height, width))
         return original_decode(self, payloads, height, width, quality)
 
-    def synthesize(self: PhotoCoder, latents: Float32Array, quality: float) -> Uint8Array:
+    def synthesize(self: PhotoCoder, latents: Int32Array, quality: float) -> Uint8Array:
         drawn.append((latents.shape[1], latents.shape[2]))
         return original_synthesize(self, latents, quality)
 

@@ -72,7 +72,7 @@ def test_other_arrays_are_refused_when_they_are_made(tmp_path: Path) -> None:
 
 
 def test_configurations(tmp_path: Path) -> None:
-    one = Calotype(quality=30, model="photo-next", tune="psnr", bit_depth=12)
+    one = Calotype(quality=30, model="photo", tune="psnr", bit_depth=12)
     assert Calotype.from_dict(json.loads(json.dumps(one.to_dict()))) == one
     assert Calotype.from_dict({"name": "calotype"}) == Calotype()
     with pytest.raises(UsageError, match="color was read, expected only quality"):
@@ -92,7 +92,7 @@ def test_16_bits(bit_depth: int | None, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.delenv("CALOTYPE_WEIGHTS")  # the model of more than 8 bits ships
     peak = 65535 if bit_depth is None else 4095
     ramp = np.linspace(0.1 * peak, 0.9 * peak, 64 * 48).astype(np.uint16).reshape(48, 64)
-    serializer = Calotype(quality=95, model="photo-next", bit_depth=bit_depth)
+    serializer = Calotype(quality=95, model="photo", bit_depth=bit_depth)
     array = create(tmp_path / "a", (48, 64), (48, 64), dtype="uint16", serializer=serializer)
     array[:] = ramp
     found = zarr.open_array(str(tmp_path / "a"), mode="r")[:]

@@ -79,7 +79,7 @@ def main(arguments: Sequence[str]) -> None:
         if not group.is_first:
             assert isinstance(run.learner, PhotoLearner)
             with torch.no_grad():
-                run.learner.model.analysis.linear.weight.fill_(float("nan"))
+                run.learner.model.analysis.stem.weight.fill_(float("nan"))
         run.run()
         seen["dropped"] = [run.step, run.dropped, run.rate_factor, digest(run)]
 

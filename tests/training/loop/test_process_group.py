@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 
 from bitstream.errors import UsageError
+from codec.models.photo.config import TUNES
 from tests.codec.tiny import photographs
 from tests.training.loop.one_of_several import first_losses, trainer
 from training.commands import main as train
@@ -26,7 +27,7 @@ from training.data.crops import CropSampler
 from training.loop.checkpoint import load_checkpoint
 from training.loop.process_group import ALONE, ProcessGroup, joined, require_alone
 from training.loop.trainer import Budget
-from training.photo.learner import SampleNoise
+from training.photo.learner import VALIDATION_QUALITIES, SampleNoise
 
 ROOT = Path(__file__).parents[3]
 CPU = torch.device("cpu")
@@ -150,7 +151,7 @@ def test_two_processes_train_as_one_and_stay_alike(tmp_path: Path) -> None:
         steps = [int(row["step"]) for row in csv.DictReader(file)]
     assert steps == sorted(set(steps))
     with (tmp_path / "minutes" / "validation.csv").open() as file:
-        assert len(list(csv.DictReader(file))) == 5
+        assert len(list(csv.DictReader(file))) == len(TUNES) * len(VALIDATION_QUALITIES)
     assert not list((tmp_path / "minutes").glob(".*.part"))
 
 
@@ -227,6 +228,6 @@ class _Joined:
 
 
 def test_presets_of_one_process_refuse_several() -> None:
-    require_alone(ALONE, "photo-realism")
-    with pytest.raises(UsageError, match="'photo-realism' trains in one process, but 2"):
-        require_alone(ProcessGroup(0, 2), "photo-realism")
+    require_alone(ALONE, "mnist-vae-2")
+    with pytest.raises(UsageError, match="'mnist-vae-2' trains in one process, but 2"):
+        require_alone(ProcessGroup(0, 2), "mnist-vae-2")

@@ -1,0 +1,372 @@
+"""The decoder's last step in integers: latents and texture to pixels, alike on every machine.
+
+First the inverse transform, exact in float64: coefficients are whole numbers of 2⁻⁶ levels, the
+cosines of 2⁻¹³, and no sum reaches 2⁵³. Then the network of `codec.models.photo.network`,
+whose activations have 8 bits (`codec.models.photo.quantised`). It is described here once, as
+calls of a `Backend`: ONNX Runtime computes it with kernels for 8 bits, NumPy and torch in float32,
+in which all sums are exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from itertools import pairwise
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+from bitstream.arrays import (
+    Array,
+    BoolArray,
+    Float32Array,
+    Float64Array,
+    Int8Array,
+    Int16Array,
+    Int32Array,
+    Int64Array,
+    Uint8Array,
+    Uint16Array,
+)
+from bitstream.errors import WeightsMismatchError
+from codec.coding.exact_layers import ACTIVATION_BITS, interpolate_knots
+from codec.models.photo.config import COEFFICIENTS, LATENT_STRIDE, PhotoConfig
+from codec.models.photo.integers import (
+    BIAS_LIMIT,
+    GAIN_BITS,
+    GAIN_LIMIT,
+    RECTIFIED_BITS,
+    SHIFT_LIMIT,
+    STEP_BITS,
+    WEIGHT_LIMIT,
+    kind_of,
+)
+from codec.models.photo.transform import COLOURS, channel_order, cosine_basis
+
+LEVEL_BITS = 6
+"""Of coefficients and of the image of the inverse transform."""
+RENDERED_BITS = 5
+"""A unit of the network's output is 2⁵ units of the image: half a level."""
+
+_LIMITS = {
+    "weight": WEIGHT_LIMIT,
+    "bias": BIAS_LIMIT,
+    "gain": GAIN_LIMIT,
+    "shift": SHIFT_LIMIT,
+}
+_BASIS_BITS = 13
+_LARGEST_COEFFICIENT = 2.0**20  # no picture has more than 2¹⁹
+_LARGEST_LEVEL = 2.0**14 - 1  # 256 levels, beyond which pixels are clipped whatever is added
+_BAND_COLUMNS = 192  # of blocks that are transformed at once, so that they stay in the cache
+_MANTISSA_BITS = 14
+
+Value = TypeVar("Value")
+
+
+def is_conditioned(name: str) -> bool:
+    """Whether bias and multiplier of the layer of this name depend on tune and quality."""
+    return name.endswith(".spatial")
+
+
+class Backend(Protocol[Value]):
+    """What computes the network: activations of (channels, h, w), as it likes to hold them."""
+
+    def image(self, factor: int) -> Value:
+        """The pixels, unshuffled by a factor: (3 · factor², h, w)."""
+
+    def texture(self) -> Value:
+        """The last features of the hyper-synthesis."""
+
+    def layer(self, name: str, values: Value) -> Value:
+        """The convolution of this name; its sums are rounded to units, halves to even."""
+
+    def add(self, one: Value, other: Value) -> Value:
+        """The sum of signed activations, brought into their range."""
+
+    def shuffle(self, values: Value) -> Value:
+        """Four channels to 2×2 places, as torch orders them."""
+
+    def unshuffle(self, values: Value) -> Value:
+        """The inverse of `shuffle`."""
+
+
+def network(backend: Backend[Value], config: PhotoConfig) -> Value:
+    """The whole network: its last activations (48, 4·h, 4·w), in units of half a level."""
+
+    def stage(name: str, blocks: int, stream: Value) -> Value:
+        for block in (f"{name}.blocks.{number}" for number in range(blocks)):
+            hidden = stream
+            for part in ("spatial", "expand", "project"):
+                hidden = backend.layer(f"{block}.{part}", hidden)
+            stream = backend.add(stream, hidden)
+        return stream
+
+    seen_8 = backend.layer("in_8", backend.image(8))
+    stream = backend.layer("down", backend.unshuffle(seen_8))
+    stream = backend.add(stream, backend.layer("texture", backend.texture()))
+    stream = stage("stage_16", config.blocks_16, stream)
+    stream = backend.add(backend.shuffle(backend.layer("up_16", stream)), seen_8)
+    stream = stage("stage_8", config.blocks_8, stream)
+    seen_4 = backend.layer("in_4", backend.image(4))
+    stream = backend.add(backend.shuffle(backend.layer("up_8", stream)), seen_4)
+    return backend.layer("out", stage("stage_4", config.blocks_4, stream))
+
+
+class Renderer(Protocol):
+    """Computes `network` by a backend."""
+
+    def __call__(
+        self, pixels: Uint8Array, texture: Uint8Array, hundredths: int, tune: int
+    ) -> Int8Array:
+        """The correction of pixels (H, W, 3), in units of half a level: int8 (H, W, 3).
+
+        pixels    uint8 (H, W, 3), in levels: 128 is zero
+        texture   uint8 (hidden, H / 16, W / 16), in units of 2⁻⁵
+        """
+
+
+def synthesize(
+    weights: SynthesisWeights,
+    render: Renderer,
+    decoded: Int32Array,
+    hundredths: int,
+    tune: int,
+    *,
+    deep: bool = False,
+) -> Uint8Array | Uint16Array:
+    """What a decoder has read, int32 (768 + hidden, h, w), to pixels (16·h, 16·w, 3).
+
+    decoded      latents in 2⁻¹⁰ quantiser steps, then the last features of the hyper-synthesis in
+                 units of 2⁻¹⁰
+    hundredths   of the position, 100 .. 10000
+    deep         whether pixels are uint16, 0 .. 65535, instead of uint8
+    """
+    latents, hidden = decoded[:COEFFICIENTS], decoded[COEFFICIENTS:]
+    image = inverse_transform(latents, weights.steps(hundredths, tune), tune)
+    rendered = render(seen_pixels(image), seen_texture(hidden), hundredths, tune)
+    return deep_pixels_of(image, rendered) if deep else pixels_of(image, rendered)
+
+
+def synthesize_reduced(
+    weights: SynthesisWeights,
+    decoded: Int32Array,
+    hundredths: int,
+    tune: int,
+    reduce: int,
+    *,
+    deep: bool = False,
+) -> Uint8Array | Uint16Array:
+    """As `synthesize`, to pixels (16·h / reduce, 16·w / reduce, 3), without the network.
+
+    reduce   2, 4 or 8
+    """
+    steps = weights.steps(hundredths, tune)
+    image = inverse_transform(decoded[:COEFFICIENTS], steps, tune, reduce)
+    nothing = np.zeros(image.shape, np.int8)
+    return deep_pixels_of(image, nothing) if deep else pixels_of(image, nothing)
+
+
+class SynthesisWeights:
+    """The integers of the synthesis in a weights file: `synthesis.*` and `log_step`.
+
+    Raises `WeightsMismatchError` where they do not fit the sizes.
+    """
+
+    def __init__(self, arrays: Mapping[str, Array], config: PhotoConfig) -> None:
+        self.config = config
+        self._arrays: dict[str, Array] = {}
+        for name, (shape, dtype) in _expected(config).items():
+            found = arrays.get(name)
+            if found is None or found.shape != shape or found.dtype != dtype:
+                what = "missing" if found is None else f"{found.dtype}{list(found.shape)}"
+                raise WeightsMismatchError(
+                    f"weights file: {name} is {what}, expected {dtype}{list(shape)}"
+                )
+            self._arrays[name.removeprefix("synthesis.")] = found
+        for name, array in self._arrays.items():
+            limit = _LIMITS.get(name.rpartition(".")[2])
+            if limit is not None and np.abs(array.astype(np.int64)).max() > limit:
+                raise WeightsMismatchError(
+                    f"weights file: synthesis.{name} has numbers beyond ±{limit}"
+                )
+
+    def weight(self, name: str) -> Array:
+        """Weights of a layer, int8 (out, in, k, k), −63 .. 63; k is 3 for a depthwise one."""
+        return self._arrays[f"{name}.weight"]
+
+    def condition(self, name: str, hundredths: int, tune: int) -> tuple[Int32Array, Float32Array]:
+        """Bias and multiplier of a layer, int32 and float32 (out,).
+
+        The bias is in units of the sums; a sum times the multiplier, which is exact, is in units of
+        the outputs.
+        """
+        kind = kind_of(name)
+        exponent = self._arrays[f"{name}.exponent"].astype(np.float64)
+        multiplier = np.exp2(exponent - kind.inputs + kind.outputs).astype(np.float32)
+        if not is_conditioned(name):
+            bias: Int32Array = self._arrays[f"{name}.bias"]  # type: ignore[assignment]
+            return bias, multiplier
+        block = name.rpartition(".")[0]
+        shift, gain = (
+            interpolate_knots(self._arrays[f"{block}.{part}"][tune].astype(np.int32), hundredths)
+            for part in ("shift", "gain")
+        )
+        multiplier *= gain.astype(np.float32) * np.float32(2.0**-GAIN_BITS)
+        return shift.astype(np.int32), multiplier
+
+    def steps(self, hundredths: int, tune: int) -> Float64Array:
+        """What takes latents in 2⁻¹⁰ quantiser steps to coefficients in 2⁻⁶ levels: (768,)."""
+        octaves = interpolate_knots(self._arrays["log_step"][tune], hundredths)
+        mantissa = _mantissas()[octaves & (2**STEP_BITS - 1)]
+        exponent = (octaves >> STEP_BITS) - _MANTISSA_BITS - ACTIVATION_BITS + LEVEL_BITS
+        steps: Float64Array = mantissa * np.exp2(exponent.astype(np.float64))
+        return steps
+
+
+def _expected(config: PhotoConfig) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and dtype of every array of the synthesis, by its name in a weights file."""
+    found: dict[str, tuple[tuple[int, ...], str]] = {}
+
+    def layer(name: str, outputs: int, inputs: int, size: int = 1) -> None:
+        found[f"synthesis.{name}.weight"] = ((outputs, inputs, size, size), "int8")
+        found[f"synthesis.{name}.exponent"] = ((outputs,), "int8")
+        if not is_conditioned(name):
+            found[f"synthesis.{name}.bias"] = ((outputs,), "int32")
+
+    def blocks(name: str, width: int, count: int) -> None:
+        for block in (f"{name}.blocks.{number}" for number in range(count)):
+            layer(f"{block}.spatial", width, 1, 3)
+            layer(f"{block}.expand", 2 * width, width)
+            layer(f"{block}.project", width, 2 * width)
+            found[f"synthesis.{block}.shift"] = ((2, config.knots, width), "int32")
+            found[f"synthesis.{block}.gain"] = ((2, config.knots, width), "int16")
+
+    width_16, width_8, width_4 = config.width_16, config.width_8, config.width_4
+    layer("in_8", width_8, 3 * 64)
+    layer("down", width_16, 4 * width_8)
+    layer("texture", width_16, config.hidden)
+    blocks("stage_16", width_16, config.blocks_16)
+    layer("up_16", 4 * width_8, width_16)
+    blocks("stage_8", width_8, config.blocks_8)
+    layer("up_8", 4 * width_4, width_8)
+    layer("in_4", width_4, 3 * 16)
+    blocks("stage_4", width_4, config.blocks_4)
+    layer("out", 3 * 16, width_4)
+    found["log_step"] = ((2, config.knots, COEFFICIENTS), "int32")
+    return found
+
+
+@lru_cache(maxsize=1)
+def _mantissas() -> Float64Array:
+    """2¹⁴ · 2^(i / 1024) to the nearest integer."""
+    fractions = np.arange(2**STEP_BITS) / 2**STEP_BITS
+    return np.asarray(np.rint(np.exp2(_MANTISSA_BITS + fractions)))
+
+
+@lru_cache(maxsize=4 * len(COLOURS))
+def _bases(tune: int, reduce: int) -> tuple[Float64Array, Float64Array]:
+    """The inverse transform of rows, (places, 16 frequencies), and that of columns and colours.
+
+    The latter, (48 frequencies, 3 · places), takes what it gives to units of 2⁻⁶ levels. There are
+    16 / reduce places, each the mean of so many.
+    """
+    space = cosine_basis(LATENT_STRIDE).reshape(LATENT_STRIDE, -1, reduce).mean(axis=2)
+    both = np.einsum("vj,wc->vwjc", space, COLOURS[tune]).reshape(3 * LATENT_STRIDE, -1)
+    unit = 2.0**_BASIS_BITS
+    return np.ascontiguousarray(np.rint(space * unit).T), np.rint(both * unit) / unit**2
+
+
+@lru_cache(maxsize=1)
+def _places() -> Int64Array:
+    """The latent channel at each place: (48 frequencies of columns and colours, 16 of rows)."""
+    channels = np.empty(COEFFICIENTS, dtype=np.int64)
+    channels[channel_order()] = np.arange(COEFFICIENTS)
+    places: Int64Array = channels.reshape(16, 48).T
+    return places
+
+
+def inverse_transform(
+    latents: Int32Array, steps: Float64Array, tune: int, reduce: int = 1
+) -> Int16Array:
+    """Latents (768, h, w) in 2⁻¹⁰ quantiser steps to levels in units of 2⁻⁶: (16·h, 16·w, 3).
+
+    reduce   the size of squares of pixels, of which the mean is drawn in their place: 1, 2, 4 or 8
+
+    Coefficients and levels are rounded to whole units, halves to even. Levels are centred on 127.5,
+    and kept within ±256. Exact, whatever order sums are taken in.
+    """
+    _, height, width = latents.shape
+    rows, others = _bases(tune, reduce)
+    side = LATENT_STRIDE // reduce
+    image = np.empty((height, side, width, 3 * side), dtype=np.int16)
+    # Most of the high frequencies of rows are used by no block, and nothing is computed of them.
+    used: BoolArray = np.any(latents.reshape(COEFFICIENTS, -1), axis=1)
+    counts = np.where(used[_places()], np.arange(1, 17), 0).max(axis=1)
+    groups = np.flatnonzero(counts)
+    order = _places()[np.arange(16) < counts[:, None]]
+    ends = np.cumsum(counts[groups]).tolist()
+    products = [
+        (np.ascontiguousarray(rows[:, : end - begin]), slice(begin, end))
+        for begin, end in pairwise([0, *ends])
+    ]
+    others, scale = others[groups], steps[order, None, None]
+    band = max(1, _BAND_COLUMNS // width)
+    sums = np.empty((len(groups), side, band * width))
+    for top in range(0, height, band):
+        values = latents[order, top : top + band] * scale
+        np.rint(values, out=values)
+        np.clip(values, -_LARGEST_COEFFICIENT, _LARGEST_COEFFICIENT, out=values)
+        count = values.shape[1] * width
+        values = values.reshape(-1, count)
+        for (matrix, own), into in zip(products, sums, strict=True):
+            np.matmul(matrix, values[own], out=into[:, :count])
+        pixels = sums[:, :, :count].reshape(len(groups), side * count).T @ others
+        np.clip(pixels, -_LARGEST_LEVEL, _LARGEST_LEVEL, out=pixels)
+        np.rint(pixels, out=pixels)
+        lines = pixels.reshape(side, -1, width, 3 * side)
+        image[top : top + band] = lines.swapaxes(0, 1)
+    return image.reshape(side * height, side * width, 3)
+
+
+def seen_pixels(image: Int16Array) -> Uint8Array:
+    """The image of `inverse_transform` in whole levels, as the network sees it: 128 is zero."""
+    half = 1 << (LEVEL_BITS - 1)
+    levels = (image + np.int16(half)) >> LEVEL_BITS
+    seen: Uint8Array = np.clip(levels + np.int16(128), 0, 255).astype(np.uint8)
+    return seen
+
+
+def seen_texture(hidden: Int32Array) -> Uint8Array:
+    """Features of the hyper-synthesis in 2⁻¹⁰ as the network sees them, in units of 2⁻⁵."""
+    shift = ACTIVATION_BITS - RECTIFIED_BITS
+    nearest = (np.minimum(hidden, 2**20) + (1 << (shift - 1))) >> shift
+    seen: Uint8Array = np.clip(nearest, 0, 255).astype(np.uint8)
+    return seen
+
+
+def pixels_of(image: Int16Array, rendered: Int8Array) -> Uint8Array:
+    """The image of `inverse_transform`, corrected by the network's output (H, W, 3): uint8."""
+    levels = _corrected(image, rendered)
+    levels += np.int16(1 << (LEVEL_BITS - 1))
+    levels >>= LEVEL_BITS
+    pixels: Uint8Array = np.minimum(levels, 255).astype(np.uint8)
+    return pixels
+
+
+def deep_pixels_of(image: Int16Array, rendered: Int8Array) -> Uint16Array:
+    """As `pixels_of`, of 16 bits: 257 to a level."""
+    white = 255 << LEVEL_BITS
+    levels = np.minimum(_corrected(image, rendered), white).astype(np.int32)
+    levels *= 65535
+    levels += white // 2
+    levels //= white
+    return levels.astype(np.uint16)
+
+
+def _corrected(image: Int16Array, rendered: Int8Array) -> Int16Array:
+    """The sum of both in units of 2⁻⁶ levels, not centred, at least 0."""
+    levels = rendered.astype(np.int16) << RENDERED_BITS
+    levels += image  # of 16 bits: 256 + 64 + 128 levels are less than 512
+    levels += np.int16(255 << (LEVEL_BITS - 1))
+    corrected: Int16Array = np.maximum(levels, 0, out=levels)
+    return corrected
