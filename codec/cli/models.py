@@ -7,13 +7,21 @@ from typing import Annotated
 import typer
 
 from codec.cli.run_jobs import print_json
-from codec.cli.terminal import one_line
+from codec.cli.terminal import one_line, print_notice
 from codec.models import catalog
 from codec.models.catalog import ModelEntry, WeightsEntry
-from codec.models.weights_files import WEIGHTS_FOLDER
+from codec.models.weights_files import WEIGHTS_FOLDER, fetch_weights
 
 
 def models(
+    fetch: Annotated[
+        Path | None,
+        typer.Option(
+            "--fetch",
+            metavar="CHECKOUT",
+            help="First copy weights that are not installed from a checkout of the repository.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """List the models, what each is for, and their weights.
@@ -21,8 +29,13 @@ def models(
     The first weights of a model are its default. Those in the folders of CALOTYPE_WEIGHTS come
     before those of the installation.
 
+    The package brings the weights for photographs alone.
+
     Example: calotype models
     """
+    if fetch is not None:
+        for path in fetch_weights(fetch):
+            print_notice(f"copied {path}")
     entries = catalog.list_models()
     if as_json:
         print_json({"models": [_record(entry) for entry in entries]})

@@ -1,9 +1,12 @@
 """Weights files: found by the hash that a compressed file names, and read. Imports no torch.
 
 Weights are looked for in the folders of the environment variable CALOTYPE_WEIGHTS, then in the
-installation. A folder's `registry.json` may list the files of each model, the default first, with
-the SHA-256 of each. A folder without one works as well: there a file is known by the hash of its
-bytes, or by its name, and the default weights by `model` in their metadata.
+installation. Its registry lists all, but a wheel has those for photographs alone: the others may
+lie in `user_folder`, where `fetch_weights` copies them from a checkout.
+
+A folder's `registry.json` may list the files of each model, the default first, with the SHA-256 of
+each. A folder without one works as well: there a file is known by the hash of its bytes, or by its
+name, and the default weights by `model` in their metadata.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bitstream.errors import WeightsMismatchError, WeightsMissingError
+from codec.system.write_file import make_folder, write_atomically
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -72,11 +76,66 @@ def _registry(folder: Path) -> dict[str, list[WeightsFile]]:
                 return {}
             content = registry.read_text("utf-8")
         return {
-            model: [WeightsFile(folder / str(e["file"]), str(e["sha256"])) for e in entries]
+            model: [WeightsFile(_place(folder, str(e["file"])), str(e["sha256"])) for e in entries]
             for model, entries in json.loads(content).items()
         }
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsMismatchError(f"{registry} is not a registry of weights: {error}") from error
+
+
+def user_folder() -> Path:
+    """The folder of this user for weights that do not come with the package."""
+    data = os.environ.get("XDG_DATA_HOME" if os.name != "nt" else "LOCALAPPDATA", "")
+    if not os.path.isabs(data):  # noqa: PTH117 - as XDG's specification says
+        data = os.path.expanduser("~/.local/share")  # noqa: PTH111 - without a home no error
+    return Path(data) / "calotype" / "weights"
+
+
+def _place(folder: Path, name: str) -> Path:
+    """Where a file that a registry lists lies, or should."""
+    path = folder / name
+    if folder == WEIGHTS_FOLDER and not path.exists() and (user_folder() / name).is_file():
+        return user_folder() / name
+    return path
+
+
+def fetch_weights(source: PathName) -> list[Path]:
+    """Copy weights of the installation's registry that are missing into `user_folder`.
+
+    source   a checkout of the repository, or a folder of weights
+
+    Returns the copies, and no file that is there already. Raises `WeightsMissingError` where the
+    source has none of the missing ones, `WeightsMismatchError` for one that is not what this
+    version expects, `OutputError`.
+    """
+    folder = Path(source)
+    if (folder / "codec" / "weights").is_dir():
+        folder = folder / "codec" / "weights"
+    listed = {file.path: file for files in _registry(WEIGHTS_FOLDER).values() for file in files}
+    missing = [file for path, file in listed.items() if not path.exists()]
+    found = [(folder / file.path.name, file) for file in missing]
+    found = [(path, file) for path, file in found if path.is_file()]
+    if missing and not found:
+        names = ", ".join(sorted(file.path.name for file in missing))
+        raise WeightsMissingError(
+            f"{folder} has none of the weights that are not installed ({names}); give a checkout "
+            "of calotype's repository"
+        )
+    return [_copied(path, file.sha256) for path, file in found]
+
+
+def _copied(path: Path, sha256: str) -> Path:
+    data = read_bytes(path)
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != sha256:
+        raise WeightsMismatchError(
+            f"{path} has the SHA-256 {digest}, expected {sha256}: the checkout is of another "
+            "version than this installation, take the same"
+        )
+    copy = user_folder() / path.name
+    make_folder(copy.parent)
+    write_atomically(copy, lambda fo: fo.write(data), force=True)
+    return copy
 
 
 def weights_of(
@@ -132,6 +191,16 @@ def find_weights(spec: ModelSpec, weights_hash: bytes | None, stem: str | None) 
         path = find_by_hash(weights_hash, (SUFFIX,))
         if path is not None:
             return WeightsFile(path, cached_hash(path).hex())
+    for file in registered(WEIGHTS_FOLDER, name):
+        is_wanted = weights_hash is None or file.sha256.startswith(weights_hash.hex())
+        if is_wanted and stem in (None, file.path.stem):
+            raise WeightsMissingError(
+                f"the weights {file.path.stem} of the model {name!r} are not installed, since the "
+                "package brings those for photographs alone: take them from a checkout of its "
+                "repository (calotype models --fetch CHECKOUT), or name a folder that holds them "
+                f"in {ENVIRONMENT_VARIABLE}"
+            )
+    if weights_hash is not None:
         raise WeightsMissingError(
             f"weights {weights_hash.hex()} of model {name!r} are not installed (found: {listed}); "
             "install the version of calotype that wrote the file, "
