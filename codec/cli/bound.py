@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from codec.rate_distortion.distortions import Distortion
     from codec.rate_distortion.ladder.model_file import ModelResult
+    from codec.rate_distortion.ladder.model_files import FilePoint
     from codec.rate_distortion.user_code.adapters import DecoderAdapter
 
 
@@ -59,7 +60,7 @@ def bound(
             metavar="MODEL|FILE.py:FACTORY",
             help="A .safetensors model, a .pt2 of torch.export, a TorchScript file, a function of "
             "a Python file that returns a decoder, (decoder, prior), or an object with both; or "
-            "mnist-convgan, mnist-convgan-bre, which ship with it.",
+            "a name: vae-round and others like it, dplc, mnist-convgan, mnist-convgan-bre.",
         ),
     ],
     data: Annotated[
@@ -110,6 +111,17 @@ def bound(
     chains: Annotated[
         int | None, typer.Option(min=2, help="Chains for each image [20; quick: 10].")
     ] = None,
+    files: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,NAME",
+            help="Models of the catalogue with the same decoder, such as vae-round,vae-dither: "
+            "real files of the images beside the curve, and what lies between.",
+        ),
+    ] = None,
+    qualities: Annotated[
+        str, typer.Option(metavar="Q,Q", help="Qualities of the files.")
+    ] = "30,45,60,75,90",
     quick: Annotated[
         bool,
         typer.Option(
@@ -173,15 +185,24 @@ def bound(
     drawings = [output / "bound.svg", output / "bound.png"] if plot_available() else []
     drawings.append(output / "bound.html")
     written = [output / "bound.json", output / "bound.csv", *drawings]
+    names = [] if files is None else [part.strip() for part in files.split(",")]
+    if names:
+        written += [output / "ladder.json", *(path.with_stem("ladder") for path in drawings)]
+    wanted = parse_qualities(qualities)
     _refuse_output(output)
     for path in written:
         refuse_existing(path, force=force)
     for notice in early:
         print_notice(notice)
+    if names:
+        from codec.rate_distortion.ladder.model_files import check_decoders
+
+        check_decoders(names, model)
     defaults = QUICK if quick else FULL
     adapter, chosen, x, selection, notices = _prepare(
         model, data, part, images or defaults.images, distortion, device, code
     )
+    points = _measure_files(names, x, chosen, wanted)
     blocks = output / BLOCKS
     if not resume:
         clear_blocks(blocks)
@@ -213,6 +234,7 @@ def bound(
     }
     result = ModelResult(curve, name or adapter.name, data_set, selection, extra)
     _write(result, output, drawings)
+    gaps = _write_ladder(result, points, chosen, output, drawings) if points else []
     clear_blocks(blocks)
     notices += early
     failed = sum(not one for one in curve.certified)
@@ -229,10 +251,12 @@ def bound(
             "written": [str(path) for path in written],
             "notices": notices,
             "result": result.to_json(),
+            **({"files": gaps} if gaps else {}),
         }
         print(json.dumps(summary, indent=2, allow_nan=False))
     else:
         _print_table(result, written)
+        _print_gaps(gaps)
     for notice in notices:
         print_notice(notice)
 
@@ -294,6 +318,37 @@ def parse_code_shape(text: str) -> tuple[int, ...]:
             "such as 4x7x7"
         )
     return shape
+
+
+def parse_qualities(text: str) -> tuple[float, ...]:
+    """Read "30,75"; raises `UsageError` unless all are numbers in 1..100."""
+    try:
+        found = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        found = ()
+    if not found or not all(1 <= quality <= 100 for quality in found):
+        raise UsageError(f"qualities {text!r}: expected numbers in 1..100, such as 30,75")
+    return found
+
+
+def _measure_files(
+    names: list[str],
+    x: torch.Tensor,
+    distortion: Distortion,
+    qualities: tuple[float, ...],
+) -> list[list[FilePoint]]:
+    """The files of each model, written before the long part so that nothing fails after it."""
+    import numpy as np
+
+    from codec.rate_distortion.ladder.model_files import measure_files
+
+    if not names:
+        return []
+    levels = (255 * x).round()
+    if x.ndim != 4 or float((levels / 255 - x).abs().max()) > 1e-6:
+        raise UsageError("files hold pictures of 8 bits: the data has other values")
+    images = levels.numpy().astype(np.uint8)
+    return [measure_files(name, images, distortion, qualities) for name in names]
 
 
 def _prepare(
@@ -424,6 +479,54 @@ def _write(result: ModelResult, output: Path, drawings: list[Path]) -> None:
     picture = picture_of_results([result])
     for path in drawings:
         draw_picture(picture, path)
+
+
+def _write_ladder(
+    result: ModelResult,
+    points: list[list[FilePoint]],
+    distortion: Distortion,
+    output: Path,
+    drawings: list[Path],
+) -> list[dict[str, Any]]:
+    from codec.rate_distortion.files.result_file import format_json, write_text
+    from codec.rate_distortion.ladder.ladder import Ladder
+    from codec.rate_distortion.ladder.model_files import gap_rows, rung_of_files
+    from codec.rate_distortion.ladder.rung import Rung
+    from codec.rate_distortion.report.figure import draw_picture
+    from codec.rate_distortion.report.lines import picture_of_results
+
+    curve = result.curve
+    rungs = (Rung.of_curve(curve), *(rung_of_files(one, distortion) for one in points))
+    shape = tuple(int(size) for size in result.extra["image_shape"])
+    ladder = Ladder(result.model, result.data_set, curve.images, rungs, shape)
+    gaps = [row for one in points for row in gap_rows(curve, one)]
+    content = {**ladder.to_json(), "files": gaps}
+    write_text(output / "ladder.json", format_json(content) + "\n")
+    picture = picture_of_results([ladder])
+    for path in drawings:
+        draw_picture(picture, path.with_stem("ladder"))
+    return gaps
+
+
+def _print_gaps(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    if not rows:
+        return
+    table = Table(title="Files beside R_p at their distortion, bits per image")
+    headings = ("model", "quality", "distortion", "file", "header", "payload", "R_p", "between")
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading == "model" else "right")
+    for row in rows:
+        bits = [row[f"{name}_bits"] for name in ("file", "header", "payload", "rate", "gap")]
+        table.add_row(
+            row["model"],
+            f"{row['quality']:g}",
+            f"{row['distortion']:.4g}",
+            *("—" if value is None else f"{value:.2f}" for value in bits),
+        )
+    Console().print(table)
 
 
 def _print_table(result: ModelResult, written: list[Path]) -> None:

@@ -11,6 +11,8 @@ import numpy.typing as npt
 from bitstream.arrays import Float32Array, SampleArray, Uint8Array, Uint16Array
 
 if TYPE_CHECKING:
+    import torch
+
     from codec.coding.tiling import TileGrid
 
 DecodedLatents = npt.NDArray[Any]
@@ -185,6 +187,20 @@ class ReducingModel(Protocol):
         reduce   2, 4 or 8. Latents (C, h, w) become (h·stride/reduce, w·stride/reduce, 3) pixels,
                  each near the mean of reduce² pixels of the whole picture
         """
+
+
+@runtime_checkable
+class GenerativeCodec(Protocol):
+    """A model that draws images of codes z ~ N(0, I), so that its R_p(D) can be measured.
+
+    An option of a `LoadedModel`, of which it has these two.
+    """
+
+    name: str
+    weights_hash: bytes
+
+    def decoder_of_codes(self) -> tuple[Callable[[torch.Tensor], torch.Tensor], int]:
+        """The decoder, float32 (n, k) to images (n, C, H, W) in 0..1, differentiable; and k."""
 
 
 @runtime_checkable

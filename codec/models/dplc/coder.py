@@ -27,6 +27,7 @@ from codec.coding.prior_tables import normal_quantile
 from codec.models.dplc import DPLC
 from codec.models.dplc.networks import DplcConfig, DplcNetworks
 from codec.models.dplc.prior import ExactBitPrior, bit_tables
+from codec.models.generative.networks import Decoder
 from codec.models.layers import fill
 from codec.models.sheets import (
     blocks_of,
@@ -96,6 +97,10 @@ class DplcCoder:
                 found[:, part] = values.flatten(1).t().cpu().numpy()
         height, width = pixels.shape[0] // self.stride, pixels.shape[1] // self.stride
         return found.reshape(-1, height, width)
+
+    def decoder_of_codes(self) -> tuple[Decoder, int]:
+        """The generator, codes (n, k) to images (n, C, side, side), and k."""
+        return self.networks.generator, self.config.code
 
     def draws_noise(self, quality: float) -> bool:
         """Whether pictures of this quality depend on noise: not those of a plain autoencoder."""

@@ -98,6 +98,10 @@ class VaeCoder:
         drawn: Uint8Array = levels.cpu().numpy()
         return drawn
 
+    def decoder_of_codes(self) -> tuple[Decoder, int]:
+        """The decoder, codes (n, k) to images (n, 1, 28, 28), and k."""
+        return self.decoder, self.decoder.config.code
+
     def posterior(self, latents: Float32Array) -> Posterior:
         """The posterior of each block from what `analyze` returned, blocks in raster order."""
         mean, log_variance = np.split(_rows(latents), 2, axis=1)

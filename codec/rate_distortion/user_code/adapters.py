@@ -4,6 +4,7 @@
     model.py:factory      function without arguments, see `load_decoder`      its own, or N(0, I)
     weights.safetensors   model of `codec.models.generative.networks`                  in the file
     mnist-convgan         such a file that ships with the library, by name    in the file
+    vae-round             model of the catalogue that draws images of codes   N(0, I)
     network.pt2           `torch.export.save`                                 N(0, I)
     network.pt, .ts       `torch.jit.save` (TorchScript)                      N(0, I)
 
@@ -13,6 +14,7 @@ and loads the model again, so that an executor's workers need no importable modu
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +26,9 @@ import torch
 from torch import nn
 
 from bitstream.errors import UsageError
+from codec import loading
+from codec.models.base import GenerativeCodec
+from codec.models.catalog import all_models
 from codec.models.weights_files import WEIGHTS_FOLDER
 from codec.priors import GaussianMixture, LatentPrior, StandardNormal
 from codec.rate_distortion.tensor_checks import decoder_of_flat_codes
@@ -115,6 +120,17 @@ def from_module(
     """
     opened = _flat(module, prior, name)
     return _probed(opened.decode, opened.prior, name, usable_device(device))
+
+
+def generative_codec(name: str) -> GenerativeCodec:
+    """The model of the catalogue; raises `UsageError` where it draws no images of codes."""
+    model = loading.load_model(name, device="cpu")
+    if not isinstance(model, GenerativeCodec):
+        raise UsageError(
+            f"{name!r} is no model whose decoder is measured: it draws no images of codes with a "
+            f"density p(z); expected {FORMS}, or another name"
+        )
+    return model
 
 
 def usable_device(device: str) -> str:
@@ -223,6 +239,8 @@ def _open(recipe: _Recipe) -> _Opened:
         split_object_spec(recipe.spec)
     openers = {".safetensors": _from_weights, ".pt2": _from_program}
     openers |= dict.fromkeys(SCRIPT_SUFFIXES, _from_script)
+    if not suffix and recipe.spec in {model.name for model in all_models()}:
+        return _from_catalogue(recipe)
     if suffix not in openers:
         names = ", ".join(SHIPPED)
         raise UsageError(f"{recipe.spec!r} is no model: expected {FORMS}, or one of {names}")
@@ -304,6 +322,13 @@ def _part(value: object, *names: str) -> Any:
         if callable(part):
             return part
     return None
+
+
+def _from_catalogue(recipe: _Recipe) -> _Opened:
+    decode, dim = generative_codec(recipe.spec).decoder_of_codes()
+    if isinstance(decode, nn.Module):
+        decode = copy.deepcopy(decode).eval().requires_grad_(False).to(recipe.device)
+    return _Opened(decode, StandardNormal(dim), recipe.spec)
 
 
 def _from_weights(recipe: _Recipe, path: Path) -> _Opened:

@@ -13,10 +13,12 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+import codec
 from bitstream.errors import UsageError
 from codec.cli import app
 from codec.cli.bound import parse_betas, parse_code_shape, read_data
 from codec.rate_distortion.annealing.tasks import Task
+from codec.rate_distortion.ladder.ladder import Ladder
 from codec.rate_distortion.ladder.model_file import (
     ModelResult,
     read_model_result,
@@ -190,7 +192,11 @@ BAD = {
     ("gone.py:model",): (5, "gone.py: there is no such file"),
     ("gone.safetensors",): (5, "there is no such file"),
     ("m.py:bare",): (2, "--prior-dim K"),
-    ("photo",): (2, "'photo' is no model: expected FILE.py:FACTORY"),
+    ("photograph",): (2, "'photograph' is no model: expected FILE.py:FACTORY"),
+    ("photo",): (2, "'photo' is no model whose decoder is measured"),
+    ("m.py:model", "--files", "vae-round"): (2, "'m.py:model' writes no files"),
+    ("vae-round", "--files", "dplc"): (2, "another decoder than 'vae-round'"),
+    ("m.py:model", "--qualities", "0,50"): (2, "qualities '0,50': expected numbers in 1..100"),
     ("m.py:large",): (3, "have the shape (1, 2, 4) (channels, height, width), expected (1, 4, 2)"),
     ("m.py:bare", "--prior-dim", "2x"): (2, "such as 4x7x7"),
     ("m.py:bare", "--prior-dim", "3"): (5, "the decoder failed: RuntimeError"),
@@ -263,6 +269,44 @@ def test_images_are_spread_over_the_data() -> None:
     np.save("floats.npy", images / 255)
     floats, _ = read_data(Path("floats.npy"), "test", 3, (1, 2, 4))
     np.testing.assert_allclose(floats.numpy(), x.numpy(), rtol=1e-6)
+
+
+def test_files_beside_the_curve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    y, x = np.mgrid[:28, :28]
+    radii = np.linspace(4, 10, 7)[:, None, None]
+    images = np.where(abs(np.hypot(y - 14, x - 14) - radii) < 2, 220, 0).astype(np.uint8)
+    np.savez("rings.npz", images=images)
+    status, stdout, _ = call(
+        "bound", "vae-round", "--data", "rings.npz", "--files", "vae-round,vae-dither",
+        "--qualities", "40,80", "--temperatures", "10", "--chains", "4", "--betas", "0.02:1:3",
+        "--no-certify", "--json", "-o", "out",
+    )  # fmt: skip
+    assert status == 0
+    rows = json.loads(stdout)["files"]
+    assert [(row["model"], row["quality"]) for row in rows] == [
+        ("vae-round", 40), ("vae-round", 80), ("vae-dither", 40), ("vae-dither", 80),
+    ]  # fmt: skip
+    sheet = np.zeros((84, 84), np.uint8)  # 3 × 3, of which two are black
+    for index, image in enumerate(images):
+        row, column = divmod(index, 3)
+        sheet[28 * row : 28 * row + 28, 28 * column : 28 * column + 28] = image
+    data = codec.compress(sheet, model="vae-round", quality=40)
+    assert rows[0]["file_bits"] == pytest.approx(8 * len(data) / 7)
+    assert rows[0]["header_bits"] + rows[0]["payload_bits"] == rows[0]["file_bits"]
+    wrong = (codec.decompress(data, as_="numpy") / 255 - sheet / 255)[:56]  # the whole rows
+    wrong_last = (codec.decompress(data, as_="numpy") / 255 - sheet / 255)[56:, :28]
+    errors = (wrong**2).sum() + (wrong_last**2).sum()
+    assert rows[0]["distortion"] == pytest.approx(errors / 7, rel=1e-4)
+    found = read_model_result(Path("out/ladder.json"))
+    assert isinstance(found, Ladder)
+    assert [rung.name for rung in found.rungs] == [
+        "R_p by annealing", "vae-round: bytes", "vae-dither: bytes",
+    ]  # fmt: skip
+    assert found.image_shape == (1, 28, 28)
+    for row in rows:
+        if row["rate_bits"] is not None:
+            assert row["gap_bits"] == pytest.approx(row["file_bits"] - row["rate_bits"])
 
 
 def write(result: Any, name: str) -> str:

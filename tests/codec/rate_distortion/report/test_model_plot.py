@@ -13,6 +13,7 @@ from PIL import Image
 
 from bitstream.errors import UsageError
 from codec.rate_distortion import MissingExtraError
+from codec.rate_distortion.ladder.model_file import AnyModelResult
 from codec.rate_distortion.report import figure as drawing
 from codec.rate_distortion.report.figure import draw_picture, plot_available
 from codec.rate_distortion.report.labels import place_labels
@@ -113,7 +114,7 @@ def test_lines_rise_in_distortion_and_names_are_distinct() -> None:
 
 
 def test_units_and_axes(tmp_path: Path) -> None:
-    results = [ladder(), model_result("GAN")]
+    results: list[AnyModelResult] = [ladder(), model_result("GAN")]
     bits, nats = picture_of_results(results), picture_of_results(results, unit="nats")
     assert "nats per image" in nats.y_label
     for one, other in zip(bits.lines, nats.lines, strict=True):
@@ -123,14 +124,15 @@ def test_units_and_axes(tmp_path: Path) -> None:
             )
             assert p.cells == q.cells  # the table has both units
     assert nats.ceilings[0].name == "log₂ n, n = 1000: 6.9 nats"
-    sized = [
+    sized: list[AnyModelResult] = [
         dataclasses.replace(ladder(), image_shape=(1, 28, 28)),
         dataclasses.replace(model_result("GAN"), extra={"image_shape": [28, 28]}),
     ]
     per_pixel = picture_of_results(sized, unit="bpp")
     assert per_pixel.y_label == "rate in bits per pixel"
     assert per_pixel.lines[0].points[0].y == pytest.approx(bits.lines[0].points[0].y / 784)
-    for shown in (results, [sized[0], dataclasses.replace(ladder(), image_shape=(9, 9))]):
+    odd: list[AnyModelResult] = [sized[0], dataclasses.replace(ladder(), image_shape=(9, 9))]
+    for shown in (results, odd):
         with pytest.raises(UsageError, match="one size of images"):
             picture_of_results(shown, unit="bpp")
     with pytest.raises(UsageError, match="unit 'bytes'"):
