@@ -229,7 +229,7 @@ def test_options_reach_the_codec(folder: Path) -> None:
     run("compress", "turned.png", "--strip", "-o", "e.calo")
     assert codec.inspect("e.calo").exif_bytes == 0
     Image.new("I;16", (4, 4), 40000).save("deep.png")
-    assert "--reduce-depth" in run("compress", "deep.png", code=3).stderr
+    assert "--reduce-depth" in run("compress", "deep.png", "-m", "draw", code=3).stderr
     result = run("compress", "deep.png", "--reduce-depth")
     assert "notice: deep.png: mode I;16 was reduced to 8 bits" in result.stderr
 

@@ -91,7 +91,7 @@ def test_inspect_verify_and_models(folder: Path) -> None:
         "chunks",
     ]  # fmt: skip
     assert info["size_bytes"] == size
-    assert info["tune"] is None
+    assert info["tune"] == "visual"
     assert (info["noise"], info["noise_seed"], info["portable"]) == ("none", None, True)
     head = info["chunks"][0]
     assert list(head) == ["type", "offset", "length", "critical"]

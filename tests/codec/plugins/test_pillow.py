@@ -98,7 +98,9 @@ def test_options_are_those_of_the_library(photo: Image.Image) -> None:
         saved(photo, model="vapor")
     deep = Image.new("I;16", (8, 8), 40000)
     with pytest.raises(OSError, match="reduce_depth=True"):
-        saved(deep)
+        saved(deep, model="draw")
+    with Image.open(io.BytesIO(saved(deep))) as back:
+        assert back.mode == "I;16"
     with Image.open(io.BytesIO(saved(deep, reduce_depth=True))) as back:
         assert back.mode == "L"
 
