@@ -186,7 +186,7 @@ def decompress(
               the same for the same seed; None (the default) takes the prior's mean instead.
               Models that decode with random noise draw it from this seed; with None they use the
               seed in the file, or fresh noise where the file has none
-    realism   0 .. 1, for files of photo: 0 (the default) has the least squared error, 1 looks most
+    realism   0 .. 1, for files of photo: 0 (the default) has the least error, 1 looks most
               like a photograph, and values between them mix the two.  Above 0 it needs additional
               weights
     device    "auto" (the default), "cpu" or "cuda"

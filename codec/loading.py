@@ -127,8 +127,7 @@ def with_realism(model: LoadedModel, realism: float) -> LoadedModel:
             f"realism {realism:g} was given, but the file is of {model.name}, which has one "
             "decoder only: leave it at 0"
         )
-    with extra_needed_by("A realism above 0"):
-        return model.with_realism(realism)
+    return model.with_realism(realism)
 
 
 def _device(spec: ModelSpec, name: str) -> str:

@@ -26,6 +26,9 @@ from training.loop.trainer import Learner, Preset, TrainOptions
 from training.photo.config import PRESETS, PhotoPreset
 from training.photo.export import export_photo
 from training.photo.learner import photo_learner
+from training.realism.config import REALISM_PRESETS, RealismPreset
+from training.realism.export import export_realism
+from training.realism.learner import realism_learner
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,14 @@ FAMILIES = {
             "several --data", "--validation", "--weights", "--seed", "--learning-rate",
             "several processes", "--images",
         }),
+    ),
+    "realism": Family(
+        "the second decoder of photo files, for --realism",
+        REALISM_PRESETS,
+        RealismPreset,
+        realism_learner,
+        export_realism,
+        frozenset({"several --data", "--validation", "--weights"}),
     ),
     "draw": Family(
         "the codecs draw and draw-bits-back",

@@ -11,6 +11,7 @@ PARTS = {
     "equal-bytes": "MS-SSIM, Butteraugli and LPIPS beside AVIF and JPEG XL at equal bytes",
     "effort": "rate saved and time spent by higher efforts",
     "ablations": "rate saved by each part of the model",
+    "realism": "error and realism with several --realism",
     "exactness": "whether files parse alike in other versions, threads and arithmetic",
     "compressai": "checkpoints of CompressAI in .calo files beside its own files",
     "previews": "pictures of --reduce beside the whole picture: nearness, and time",

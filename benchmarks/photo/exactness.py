@@ -60,7 +60,7 @@ def load_coder(arithmetic: str) -> PhotoCoder:
         coder.transforms = coder.torch_transforms
     elif kind == "numpy":
         transforms = Transforms(coder.arrays, coder.config)
-        vars(transforms)["_renderer"] = NumpyRenderer(transforms.weights)
+        vars(transforms)["renderer"] = NumpyRenderer(transforms.weights)
         coder.transforms = transforms
     return coder
 

@@ -15,7 +15,7 @@ from benchmarks.harness.results import RESULTS, ROOT
 from benchmarks.readme.dplc import dplc_section
 from benchmarks.readme.draw import draw_section
 from benchmarks.readme.measurement import measurement_section
-from benchmarks.readme.photo import headline_section, photo_section
+from benchmarks.readme.photo import headline_section, photo_section, realism_section
 
 Sections = Mapping[str, Callable[[Path], str]]
 
@@ -23,6 +23,7 @@ PAGES: dict[Path, Sections] = {
     ROOT / "README.md": {"figures": headline_section},
     ROOT / "benchmarks" / "RESULTS.md": {
         "figures": photo_section,
+        "realism": realism_section,
         "draw": draw_section,
         "dplc": dplc_section,
         "measurement": measurement_section,

@@ -15,6 +15,7 @@ from benchmarks.readme.tables import (
     judged,
     load,
     percent,
+    quality,
     section,
     table,
     verdict,
@@ -265,6 +266,28 @@ def ablation_table(ablations: Content) -> str:
     return section(
         "What parts of `photo` are worth: BD-rate on gb82 without them, real files at effort 1.",
         table(["instead", "BD-rate", "of"], rows),
+    )
+
+
+def realism_section(folder: Path) -> str:
+    """PSNR and Fréchet distance of the same files at each realism."""
+    content = load(folder, "realism_kodak")
+    if not content:
+        return ""
+    realisms = [f"{row['realism']:g}" for row in content["found"][0]["decoded"]]
+    rows = (
+        [f"{one['quality']:g}", f"{one['mean_bpp']:.3f}", *map(quality, one["decoded"])]
+        for one in content["found"]
+    )
+    return section(
+        "### More realistic decoding",
+        "The files are the same; `decompress --realism R` decodes them in another way. PSNR in dB "
+        f"/ Fréchet distance of {content['patches']:,} patches of 32×32 in own classifier features "
+        "(not FID; two halves of the originals: "
+        f"{content['frechet_between_halves_of_the_originals']:.2f}), {content['pictures']} "
+        f"pictures of {content['set'].capitalize()}, photo weights "
+        f"`{content['photo_weights'][:8]}`:",
+        table(["quality", "bits per pixel", *realisms], rows),
     )
 
 

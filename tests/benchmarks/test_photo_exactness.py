@@ -47,7 +47,7 @@ def test_the_arithmetic_is_what_was_asked_for_and_draws_the_same_pixels() -> Non
     drawn, kinds = [], set()
     for arithmetic in photo_exactness.ARITHMETIC:
         coder = photo_exactness.load_coder(arithmetic)
-        kinds.add((type(coder.transforms), type(vars(coder.transforms).get("_renderer"))))
+        kinds.add((type(coder.transforms), type(coder.transforms.renderer)))
         latents = np.random.default_rng(2).normal(0, 3, (768, 3, 4)).astype(np.float32)
         decoded = coder.decode_tile(coder.encode_tile(latents, 60), 3, 4, 60)
         drawn.append(coder.synthesize(decoded, 60))

@@ -93,6 +93,23 @@ def test_ablations_are_a_row_each() -> None:
     assert last == "| one set of hyper-latent tables for all qualities | +1.2 % | 1,200 steps |"
 
 
+def test_realism_is_a_column_each(tmp_path: Path) -> None:
+    assert photo.realism_section(tmp_path) == ""
+    decoded = [
+        {"realism": realism, "mean_psnr_db": 30 - realism, "frechet_distance": 2 - realism}
+        for realism in (0.0, 1.0)
+    ]
+    found = [{"quality": 5.0, "mean_bpp": 0.078, "decoded": decoded}]
+    about = {"patches": 9216, "pictures": 24, "set": "kodak", "found": found}
+    about |= {"photo_weights": "0123456789abcdef", "frechet_between_halves_of_the_originals": 0.3}
+    (tmp_path / "realism_kodak.json").write_text(json.dumps(about), "utf-8")
+    text = photo.realism_section(tmp_path)
+    assert "9,216 patches" in text
+    assert "photo weights `01234567`:" in text
+    assert "| quality | bits per pixel | 0 | 1 |" in text
+    assert text.endswith("| 5 | 0.078 | 30.00 / 2.00 | 29.00 / 1.00 |")
+
+
 def visual_part(against_avif: float) -> dict[str, Any]:
     rows = [
         {"against": "avif", "ssimulacra2_percent": against_avif, "psnr_percent": 4.0},

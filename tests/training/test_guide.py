@@ -24,6 +24,7 @@ from training.generative.config import GENERATIVE_PRESETS
 from training.generative.digits_export import lossy_arrays
 from training.photo.config import PRESETS
 from training.presets import FAMILIES
+from training.realism.config import REALISM_PRESETS
 
 GUIDE = (Path(__file__).parents[2] / "training" / "README.md").read_text("utf-8")
 BLOCKS = re.findall(r"<!-- run -->\n```sh\n(.*?)```", GUIDE, re.DOTALL)
@@ -39,6 +40,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Image.fromarray(photographs(1)[0]).save("photo.png")
     save_idx(tmp_path / "mnist")
     monkeypatch.setitem(PRESETS, "photo", PRESETS["photo-tiny"])
+    monkeypatch.setitem(REALISM_PRESETS, "photo-realism", REALISM_PRESETS["photo-realism-tiny"])
     monkeypatch.setitem(DRAW_PRESETS, "draw-digits", DRAW_PRESETS["draw-tiny"])
     monkeypatch.setitem(DPLC_PRESETS, "dplc-digits", DPLC_PRESETS["dplc-tiny"])
     monkeypatch.setitem(GENERATIVE_PRESETS, "dplc-digits-wpp", GENERATOR)
@@ -75,7 +77,7 @@ def test_every_command_of_the_guide(folder: Path, monkeypatch: pytest.MonkeyPatc
         run(line, monkeypatch)
     assert (folder / "photo.calo").stat().st_size > 0
     names = {path.stem for path in (folder / "my-weights").glob("*.safetensors")}
-    assert names == {"photo", "draw-digits", "dplc-digits", "digits-vae"}
+    assert names == {"photo", "photo-realism", "draw-digits", "dplc-digits", "digits-vae"}
     assert names == {path.stem for path in (folder / "my-weights").glob("*.md")}
     for name in ("checkpoint.pt", "log.csv", "validation.csv"):
         assert f"`{name}`" in GUIDE

@@ -37,7 +37,7 @@ from codec.models.photo.exact_context import (
     hyper_synthesis_from_arrays,
 )
 from codec.models.photo.quality_map import checked_map, position_at
-from codec.models.photo.synthesis import SynthesisWeights, synthesize_reduced
+from codec.models.photo.synthesis import Renderer, SynthesisWeights, synthesize_reduced
 from codec.models.weights_files import read_config
 from codec.system.processors import keep_freed_memory
 
@@ -139,12 +139,19 @@ class Transforms(Protocol):
     """The networks of the photo model that a decoder's parsing does not need.
 
     weights      of the synthesis
+    renderer     what computes its network
     hundredths   of the position on the networks' scale of conditions, 100 .. 10000
     tune         the number of the tune
     """
 
     @property
     def weights(self) -> SynthesisWeights: ...
+
+    @property
+    def renderer(self) -> Renderer: ...
+
+    def renderer_of(self, weights: SynthesisWeights) -> Renderer:
+        """What computes the network of other weights."""
 
     def analyze(self, pixels: Uint8Array | Uint16Array, hundredths: int, tune: int) -> Float32Array:
         """Pixels (16·h, 16·w, 3) to latents float32 (768, h, w) in quantiser steps.
@@ -220,6 +227,12 @@ class PhotoCoder:
             self._by_tune[tune] = other
         return self._by_tune[tune]
 
+    def with_realism(self, realism: float) -> PhotoCoder:
+        """See `codec.models.base.RealisticModel` and `codec.models.photo.realism`."""
+        from codec.models.photo.realism import with_realism
+
+        return with_realism(self, realism)
+
     def with_reduction(self, reduce: int) -> PhotoCoder:
         """See `codec.models.base.ReducingModel`. Such a model only decodes."""
         other = copy.copy(self)
@@ -293,7 +306,12 @@ class PhotoCoder:
             return synthesize_reduced(
                 transforms.weights, latents, *condition, self.reduction, deep=deep
             )
-        return transforms.synthesize(latents, *condition, deep=deep)
+        return self._draw(latents, condition, deep=deep)
+
+    def _draw(
+        self, latents: Int32Array, condition: tuple[int, int], *, deep: bool
+    ) -> Uint8Array | Uint16Array:
+        return self.transforms.synthesize(latents, *condition, deep=deep)
 
     def encode_tile(self, latents: Float32Array, quality: float) -> tuple[bytes, ...]:
         """Code latents (768, h, w), float32 in quantiser steps, but no channels at the end that

@@ -394,6 +394,14 @@ class PhotoModel(nn.Module):
         hyper_latents: Tensor = self.hyper_analysis(latents, mix)
         return hyper_latents
 
+    def linear_image(self, latents: Tensor, mix: Tensor) -> Tensor:
+        """Dequantised latents in units of the quantiser step to the image of the inverse transform.
+
+        In levels, centred on 0.
+        """
+        coefficients = latents * self.log_step(mix).exp()
+        return self.transform.synthesize(coefficients, self._tunes(mix)) * LEVELS
+
     def synthesize(
         self, latents: Tensor, hidden: Tensor, mix: Tensor, *, rounded: bool = False
     ) -> Tensor:
@@ -402,8 +410,7 @@ class PhotoModel(nn.Module):
         hidden   the last features of the hyper-synthesis
         rounded  whether the network computes with the integers that a decoder has
         """
-        coefficients = latents * self.log_step(mix).exp()
-        linear = self.transform.synthesize(coefficients, self._tunes(mix)) * LEVELS
+        linear = self.linear_image(latents, mix)
         correction: Tensor = self.synthesis(linear, hidden, mix, rounded=rounded)
         return (linear + correction) / LEVELS + 0.5
 

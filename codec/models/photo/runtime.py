@@ -27,11 +27,16 @@ class Transforms:
         self.analyze, self.hyper_analyze = encoder.analyze, encoder.hyper_analyze
 
     @cached_property
-    def _renderer(self) -> OnnxRenderer:
-        return OnnxRenderer(self.weights)
+    def renderer(self) -> OnnxRenderer:
+        """What computes the network of the synthesis."""
+        return self.renderer_of(self.weights)
+
+    def renderer_of(self, weights: SynthesisWeights) -> OnnxRenderer:
+        """The same of other weights."""
+        return OnnxRenderer(weights)
 
     def synthesize(
         self, decoded: Int32Array, hundredths: int, tune: int, *, deep: bool = False
     ) -> Uint8Array | Uint16Array:
         """See `codec.models.photo.synthesis.synthesize`."""
-        return synthesize(self.weights, self._renderer, decoded, hundredths, tune, deep=deep)
+        return synthesize(self.weights, self.renderer, decoded, hundredths, tune, deep=deep)

@@ -49,7 +49,7 @@ class TorchTransforms:
     ) -> None:
         self.device = device
         self.weights = SynthesisWeights(arrays, config)
-        self._render = TorchRenderer(self.weights, device)
+        self.renderer = self.renderer_of(self.weights)
         model = read_model(arrays, config)
         self.network: PhotoModel = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -75,7 +75,11 @@ class TorchTransforms:
         self, decoded: Int32Array, hundredths: int, tune: int, *, deep: bool = False
     ) -> Uint8Array | Uint16Array:
         """See `codec.models.photo.synthesis.synthesize`."""
-        return synthesize(self.weights, self._render, decoded, hundredths, tune, deep=deep)
+        return synthesize(self.weights, self.renderer, decoded, hundredths, tune, deep=deep)
+
+    def renderer_of(self, weights: SynthesisWeights) -> TorchRenderer:
+        """What computes the network of the synthesis, of these weights or others."""
+        return TorchRenderer(weights, self.device)
 
     def _tensor(self, array: Float32Array) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)[None]

@@ -1,0 +1,116 @@
+"""The photo weights that a realistic decoder is trained for, and what their files decode to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from bitstream.arrays import Int32Array
+from bitstream.errors import InputError
+from codec.coding.exact_layers import ACTIVATION_BITS
+from codec.loading import HASH_BYTES, hash_weights
+from codec.models.photo import PHOTO
+from codec.models.photo.coder import PhotoCoder, load_photo
+from codec.models.photo.config import COEFFICIENTS, TUNES
+from codec.models.photo.network import LEVELS, PhotoModel
+from codec.models.weights_files import WEIGHTS_FOLDER, registered
+from training.data.crops import Pixels, to_tensor
+
+
+@dataclass(frozen=True)
+class PhotoWeights:
+    """A photo model as it codes and in floating point, and the SHA-256 of its weights file.
+
+    model    its parameters are frozen
+    sha256   in hexadecimal
+    """
+
+    coder: PhotoCoder
+    model: PhotoModel
+    sha256: str
+
+    @property
+    def device(self) -> torch.device:
+        """That of the model."""
+        return self.model.log_step.knots.device
+
+
+@dataclass(frozen=True)
+class DecodedCrops:
+    """A batch as the decoder of a file has it, and what was coded; float32, on the model's device.
+
+    pixels    (n, 3, h, w) in [0, 1]
+    latents   (n, 768, h/16, w/16), coefficients of the inverse transform in pixel units
+    linear    (n, 3, h, w), the image of the inverse transform in levels, centred on 0
+    hidden    (n, hidden, h/16, w/16), the last features of the hyper-synthesis
+    mix       (n, 2·knots), the conditions, as `PhotoModel.mix` has them
+    position  (n,) in [0, 1], of the quality on the networks' scale
+    photo     (n, 3, h, w), what the photo model makes of the latents, not clamped
+    """
+
+    pixels: Tensor
+    latents: Tensor
+    linear: Tensor
+    hidden: Tensor
+    mix: Tensor
+    position: Tensor
+    photo: Tensor
+
+
+def load_photo_weights(path: Path | None, device: torch.device) -> PhotoWeights:
+    """Read a weights file of photo; None takes the one that ships with the codec.
+
+    Raises `InputError` for an unreadable file, `WeightsMismatchError` for another model's.
+    """
+    if path is None:
+        path = registered(WEIGHTS_FOLDER, PHOTO.name)[0].path
+    try:
+        with safe_open(path, framework="numpy") as file:
+            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is not a weights file: {error}; give --weights") from error
+    digest = hash_weights(path)
+    coder = load_photo(arrays, metadata, digest[:HASH_BYTES], device=device)
+    return PhotoWeights(coder, coder.trainable(), digest.hex())
+
+
+def decoded_tile(coder: PhotoCoder, pixels: Pixels, quality: float) -> Int32Array:
+    """What a file of pixels uint8 (h, w, 3) decodes to, before it is drawn.
+
+    Latents and features (768 + hidden, h/16, w/16), see `codec.models.photo.coder.TileSymbols`.
+    """
+    return coder.symbols(coder.analyze(pixels, quality), quality).decoded
+
+
+@torch.no_grad()
+def decode_crops(photo: PhotoWeights, crops: Pixels, qualities: Sequence[float]) -> DecodedCrops:
+    """Code crops uint8 (n, h, w, 3), sides multiples of 16, each at its quality in [1, 100].
+
+    The tunes take turns.
+    """
+    coders = [photo.coder.with_tune(TUNES[n % len(TUNES)]) for n in range(len(crops))]
+    tiles = [decoded_tile(*one) for one in zip(coders, crops, qualities, strict=True)]
+    hundredths = [c.position(q) for c, q in zip(coders, qualities, strict=True)]
+    model, device = photo.model, photo.device
+    position = (torch.tensor(hundredths, device=device) - 100) / 9900
+    mix = model.mix(position, torch.tensor([c.tune_number for c in coders], device=device))
+    decoded = torch.from_numpy(np.stack(tiles)).to(device).float() * 2.0**-ACTIVATION_BITS
+    steps, hidden = decoded[:, :COEFFICIENTS], decoded[:, COEFFICIENTS:]
+    linear = model.linear_image(steps, mix)
+    drawn = linear + model.synthesis(linear, hidden, mix, rounded=True)
+    return DecodedCrops(
+        to_tensor(crops, device),
+        steps * model.log_step(mix).exp(),
+        linear,
+        hidden,
+        mix,
+        position,
+        drawn / LEVELS + 0.5,
+    )
