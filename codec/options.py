@@ -20,6 +20,8 @@ Region = tuple[int, int, int, int]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 DEFAULT_QUALITY = 75.0
+DEFAULT_ROI_QUALITY = 20
+"""How much higher the quality of a region of interest is."""
 DEVICES = ("auto", "cpu", "cuda")
 MAX_SEED = 2**63 - 1
 REDUCTIONS = (1, 2, 4, 8)
@@ -45,6 +47,7 @@ class CompressOptions:
     psnr: float | None = None
     ssimulacra2: float | None = None
     tune: str | None = None
+    roi: Sequence[int] | None = None
     strip: bool = False
     reduce_depth: bool = False
     apply_orientation: bool = False
@@ -97,6 +100,9 @@ class CompressOptions:
         if self.tune is not None and not isinstance(self.tune, str):
             raise UsageError(f"tune {_shown(self.tune)} was given, expected a name: 'visual'")
         spec.check_tune(self.tune)
+        if self.roi is not None:
+            _replace(self, "roi", _check_roi(self.roi))
+            given = [*given, "roi"]
         if spec.variants:
             self._check_foreign(spec, detail, given)
         elif self.checkpoint is not None:
@@ -174,6 +180,7 @@ class CompressArguments(TypedDict, total=False):
     psnr: float | None
     ssimulacra2: float | None
     tune: str | None
+    roi: Sequence[int] | None
     strip: bool
     reduce_depth: bool
     apply_orientation: bool
@@ -281,16 +288,36 @@ def check_writable(name: str, value: object) -> None:
 
 
 def _check_region(region: object) -> Region:
-    try:
-        values = [_plain(value) for value in region]  # type: ignore[attr-defined]
-    except TypeError:  # not several values
-        values = []
-    if len(values) != 4 or not all(type(v) is int and abs(v) < 2**31 for v in values):
+    values = _integers(region)
+    if len(values) != 4:
         raise UsageError(
             f"region {_shown(region)} was given, expected four integers: x, y, width, height"
         )
     x, y, width, height = values
     return x, y, width, height
+
+
+def _check_roi(roi: object) -> tuple[int, int, int, int, int]:
+    values = _integers(roi)
+    if len(values) == 4:
+        values.append(DEFAULT_ROI_QUALITY)
+    if len(values) == 5:
+        x, y, width, height, more = values
+        if min(x, y) >= 0 and min(width, height) > 0 and 1 <= more <= 99:
+            return x, y, width, height, more
+    raise UsageError(
+        f"roi {_shown(roi)} was given, expected four integers, or five: x and y from 0 on, width "
+        "and height from 1 on, and by how much the quality is higher there, 1 .. 99"
+    )
+
+
+def _integers(values: object) -> list[int]:
+    """Several integers of 32 bits as Python's, or nothing where these are none."""
+    try:
+        found = [_plain(value) for value in values]  # type: ignore[attr-defined]
+    except TypeError:  # not several values
+        return []
+    return found if all(type(v) is int and abs(v) < 2**31 for v in found) else []
 
 
 def _plain(value: object) -> Any:

@@ -16,7 +16,7 @@ class Compression:
 
     size_bytes   of the whole file
     rate_bpp     bits of the whole file per pixel
-    quality      1 .. 100, asked for or found
+    quality      1 .. 100, asked for or found; outside a region of interest
     psnr_db      of the decoded colours, if a target PSNR was asked for
     ssimulacra2  of the same, up to 100, if a target of it was asked for
     trials       files that were written to meet a target

@@ -15,6 +15,7 @@ PARTS = {
     "exactness": "whether files parse alike in other versions, threads and arithmetic",
     "compressai": "checkpoints of CompressAI in .calo files beside its own files",
     "previews": "pictures of --reduce beside the whole picture: nearness, and time",
+    "roi": "what a region of interest gains at equal bytes",
     "side-by-side": "a picture of the original, AVIF and photo at equal bytes",
 }
 main = partial(run_room, "photo", PARTS)

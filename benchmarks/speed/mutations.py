@@ -222,7 +222,12 @@ def judge(model: str, seed: int, number: int) -> tuple[str, Report | None]:
 
 
 def prepare() -> None:
-    """In a new process: no log, and an end to calls that hang."""
+    """In a new process: no log, an end to calls that hang, and torch, which is large.
+
+    A changed header may name another model.
+    """
+    import torch  # noqa: F401
+
     logging.getLogger("codec").setLevel(logging.ERROR)
 
     def stop(*_: object) -> None:

@@ -10,7 +10,7 @@ from codec.cli.completion import model_names
 from codec.cli.files import Job, allow_large_images, plan, read_input, write_output
 from codec.cli.progress import PROGRESS_AFTER_SECONDS, progress
 from codec.cli.run_jobs import notice, run_jobs
-from codec.cli.values import parse_noise_seed, parse_size
+from codec.cli.values import parse_noise_seed, parse_roi, parse_size
 from codec.models.catalog import find_model, split_name
 from codec.options import DEFAULT_QUALITY
 
@@ -78,6 +78,15 @@ def compress(
             help="What the file is to be good for, of models that can tell; visual by default.",
         ),
     ] = None,
+    roi: Annotated[
+        str | None,
+        typer.Option(
+            "--roi",
+            metavar="X,Y,W,H[:DQ]",
+            help="Region whose quality is higher by DQ, 20 by default; the rest is coarser at an "
+            "equal size.",
+        ),
+    ] = None,
     effort: Annotated[
         int,
         typer.Option(
@@ -132,6 +141,7 @@ def compress(
         psnr=psnr,
         ssimulacra2=ssimulacra2,
         tune=tune,
+        roi=None if roi is None else parse_roi(roi),
         strip=strip,
         reduce_depth=reduce_depth,
         apply_orientation=apply_orientation,

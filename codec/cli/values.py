@@ -36,6 +36,21 @@ def parse_region(text: str) -> tuple[int, int, int, int]:
     raise UsageError(f"region {text!r} was given, expected X,Y,W,H in pixels, such as 0,0,256,256")
 
 
+def parse_roi(text: str) -> tuple[int, ...]:
+    """Return (x, y, width, height), or with a fifth number for "X,Y,W,H:DQ"; raises UsageError."""
+    region, colon, more = text.partition(":")
+    try:
+        values = parse_region(region)
+    except UsageError:
+        values = None
+    if values is None or (colon and not re.fullmatch(r"\s*\d{1,9}\s*", more, re.ASCII)):
+        raise UsageError(
+            f"roi {text!r} was given, expected X,Y,W,H in pixels, or X,Y,W,H:DQ with how much "
+            "higher the quality is there, such as 0,0,256,256:20"
+        )
+    return (*values, int(more)) if colon else values
+
+
 def parse_noise_seed(text: str) -> int | None:
     """Return a seed for "0", "12345", and None for "free"; raises UsageError."""
     if text.strip().lower() == "free":

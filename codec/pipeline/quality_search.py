@@ -25,6 +25,7 @@ from codec.pictures import similarity
 from codec.pictures.picture import Picture
 from codec.pipeline import encode
 from codec.pipeline.decode import decompress_container
+from codec.pipeline.emphasis import check_roi, emphasise
 from codec.system.missing_extra import missing
 
 MAX_TRIALS = 10
@@ -100,7 +101,7 @@ SSIMULACRA2 = Score(
 class Trial:
     """One file that was written.
 
-    quality   1 .. 100
+    quality   1 .. 100; outside a region of interest, where there is one
     data      all of its bytes
     score     of its decoded colours, where a score was the target; PSNR in dB
     trials    how many files were written to find this one
@@ -128,12 +129,20 @@ def meet(
     if goal is None:
         score, goal = (PSNR, options.psnr)
     score.check(picture)
+    roi = options.roi
+    if roi is not None:
+        check_roi(roi, picture)
 
     def writer(effort: int, progress: Callable[[float], None]) -> Callable[[float], bytes]:
         def write(quality: float) -> bytes:
+            source = picture
+            if roi is not None:
+                source, quality = emphasise(
+                    picture, model, roi, quality, noise_seed=options.noise_seed
+                )
             return container_to_bytes(
                 encode.compress_picture(
-                    picture,
+                    source,
                     model,
                     quality=quality,
                     effort=effort,
