@@ -45,7 +45,7 @@ class _Blocks:
         self.before: Any = None
 
 
-_thread_blocks, _blas_blocks = _Blocks(), _Blocks()
+_thread_blocks = _Blocks()
 
 
 @contextmanager
@@ -98,33 +98,3 @@ def keep_freed_memory() -> None:
         library.mallopt(_M_TRIM_THRESHOLD, 2 * _KEPT_ARRAY_BYTES)
         # What one thread frees, another one uses.
         library.mallopt(_M_ARENA_MAX, 1)
-
-
-@contextmanager
-def single_threaded_blas() -> Iterator[None]:
-    """Have NumPy multiply matrices in the thread that asks for it, within the block.
-
-    For threads that share the work already: the library's own threads, which wait for the next
-    product in a busy loop, would take the cores from them. The number is one of the process: the
-    last of several blocks at a time puts back what it was.
-    """
-    with _blas_blocks.lock:
-        if _blas_blocks.count == 0:
-            _blas_blocks.before = _controller().limit(limits=1, user_api="blas")
-        _blas_blocks.count += 1
-    try:
-        yield
-    finally:
-        with _blas_blocks.lock:
-            _blas_blocks.count -= 1
-            if _blas_blocks.count == 0:
-                _blas_blocks.before.restore_original_limits()
-
-
-@functools.cache
-def _controller() -> Any:
-    import numpy as np  # its BLAS must be loaded to be found
-    import threadpoolctl
-
-    del np
-    return threadpoolctl.ThreadpoolController()
