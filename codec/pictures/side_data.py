@@ -6,6 +6,7 @@ out with a notice.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -13,6 +14,7 @@ from PIL import Image, ImageFile, TiffImagePlugin
 
 from bitstream import InputError
 from codec.pictures.exif import DESCRIPTIVE_TAGS
+from codec.pictures.passed_over import passed_over
 from codec.pictures.picture import EXIF_PREFIX
 from codec.pictures.pillow_errors import PILLOW_ERRORS
 from codec.pictures.side_chunks import Chunks, chunks_of
@@ -42,19 +44,24 @@ def side_data_of(
     icc_is_void   whether the ICC profile does not describe the pixels any more
     """
     notices: list[str] = []
-    icc = None if icc_is_void else image.info.get("icc_profile") or None
+    more: dict[str, bytes] = {}
+    with suppress(*PILLOW_ERRORS):
+        more = passed_over(image, file)
+    icc = None if icc_is_void else image.info.get("icc_profile") or more.get("icc")
     if icc is not None and not isinstance(icc, bytes):
         notices.append("the ICC profile was left out: it cannot be read")
         icc = None
     exif = _exif_of(image, notices)
-    xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or None
+    if exif is None and "exif" in more:
+        exif = more["exif"].removeprefix(EXIF_PREFIX) or None
+    xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or more.get("xmp")
     if isinstance(xmp, str):
         xmp = xmp.encode("utf-8", "replace")
     if xmp is not None and not isinstance(xmp, bytes):
         notices.append("the XMP was left out: it cannot be read")
         xmp = None
     resources = image.info.get("photoshop")
-    if isinstance(resources, dict) and _IPTC_RESOURCE in resources:
+    if "iptc" in more or (isinstance(resources, dict) and _IPTC_RESOURCE in resources):
         notices.append("the IPTC metadata were left out: a .calo file holds ICC, EXIF and XMP")
     return SideData(icc, exif, xmp, chunks_of(image, png, file), tuple(notices))
 

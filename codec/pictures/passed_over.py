@@ -1,0 +1,80 @@
+"""Metadata that Pillow passes over: resources of PSD, and boxes of JPEG 2000.
+
+References: Adobe Photoshop File Formats Specification, "Image Resource IDs"; ISO/IEC 15444-1,
+annex I; Adobe XMP Specification Part 3, 1.1.4 and 1.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from PIL import Image
+
+from bitstream import limits
+
+_RESOURCES = {1028: "iptc", 1058: "exif", 1060: "xmp"}
+_UUIDS = {
+    bytes.fromhex("be7acfcb97a942e89c71999491e3afac"): "xmp",
+    b"JpgTiffExif->JP2": "exif",
+    bytes.fromhex("33c7a4d2b81d4723a0baf1a3e097ad38"): "iptc",
+}
+_MAX_BOXES = 1000
+_RESTRICTED_ICC, _ANY_ICC = 2, 3  # methods of the colour specification box
+
+
+def passed_over(image: Image.Image, file: BinaryIO | None) -> dict[str, bytes]:
+    """Return what an image's file holds of "icc", "exif", "xmp" and "iptc", not empty.
+
+    file   seekable, if it is known; left anywhere
+
+    Raises OSError where the file cannot be read.
+    """
+    found: dict[str, bytes] = {}
+    if image.format == "PSD":
+        for number, _, data in getattr(image, "resources", ()):
+            if number in _RESOURCES and data:
+                found.setdefault(_RESOURCES[number], data)
+    elif image.format == "JPEG2000" and file is not None:
+        file.seek(0)
+        if file.read(8)[4:] == b"jP  ":
+            file.seek(0)
+            _read_boxes(file, file.seek(0, 2), found)
+    return found
+
+
+def _read_boxes(file: BinaryIO, end: int, found: dict[str, bytes]) -> None:
+    for kind, start, stop in _boxes(file, 0, end):
+        if kind == b"jp2h":
+            for inner, first, last in _boxes(file, start, stop):
+                data = _content(file, first, last) if inner == b"colr" else b""
+                if data[:1] in (bytes([_RESTRICTED_ICC]), bytes([_ANY_ICC])) and data[3:]:
+                    found.setdefault("icc", data[3:])
+        elif kind == b"uuid":
+            data = _content(file, start, stop)
+            name = _UUIDS.get(data[:16])
+            if name is not None and data[16:]:
+                found.setdefault(name, data[16:])
+
+
+def _content(file: BinaryIO, start: int, stop: int) -> bytes:
+    """Nothing of a box that is too large for metadata."""
+    if stop - start > limits.MAX_METADATA_BYTES:
+        return b""
+    file.seek(start)
+    return file.read(stop - start)
+
+
+def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Types of boxes, and where their contents begin and end; up to the first damaged one."""
+    for _ in range(_MAX_BOXES):
+        file.seek(start)
+        head = file.read(16)
+        size, kind, begin = int.from_bytes(head[:4], "big"), head[4:8], start + 8
+        if size == 1:
+            size, begin = int.from_bytes(head[8:16], "big"), start + 16
+        stop = start + size if size else end
+        if len(head) < 8 or not begin <= stop <= end:
+            return
+        yield kind, begin, stop
+        start = stop
