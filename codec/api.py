@@ -72,6 +72,8 @@ def compress(image: ImageSource, **options: Unpack[CompressArguments]) -> bytes:
                         decoders know nothing of it.  The image is coded twice
     model               name in the catalogue, see ``list_models``; "photo" by default.
                         "NAME:WEIGHTS" chooses other weights of a model by the name of their file
+    lossless            keep every pixel, and every value of alpha: another name for the model
+                        "pixel", which codes 8 bits per channel and takes no quality and no target
     effort              1 .. 9, how long the encoder of a photo model searches for fewer bytes at
                         the same PSNR, or at the same of what the tune is for: 1 (the default) and 2
                         make one pass, 3 counts bits while it rounds, 4 to 7 refine that step by

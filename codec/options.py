@@ -19,7 +19,10 @@ PathName = str | os.PathLike[str]
 Region = tuple[int, int, int, int]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+DEFAULT_MODEL = "photo"
+LOSSLESS_MODEL = "pixel"
 DEFAULT_QUALITY = 75.0
+HIGHEST_QUALITY = 100.0
 DEFAULT_ROI_QUALITY = 20
 """How much higher the quality of a region of interest is."""
 DEVICES = ("auto", "cpu", "cuda")
@@ -40,7 +43,8 @@ class CompressOptions:
     """
 
     quality: float | None = None
-    model: str = "photo"
+    model: str = DEFAULT_MODEL
+    lossless: bool = False
     effort: int = 1
     bpp: float | None = None
     size: int | None = None
@@ -80,7 +84,7 @@ class CompressOptions:
             if error is not None:
                 raise error
         _replace(self, "effort", check_integer("effort", self.effort, 1, 9))
-        for name in ("strip", "reduce_depth", "apply_orientation"):
+        for name in ("lossless", "strip", "reduce_depth", "apply_orientation"):
             _replace(self, name, check_switch(name, getattr(self, name)))
         if self.bit_depth is not None:
             _replace(self, "bit_depth", check_integer("bit_depth", self.bit_depth, 8, 16))
@@ -95,8 +99,11 @@ class CompressOptions:
         check_path("checkpoint", self.checkpoint)
         if not isinstance(self.model, str):
             raise UsageError(f"model {_shown(self.model)} was given, expected a name: 'photo'")
+        if self.lossless and self.model == DEFAULT_MODEL:
+            _replace(self, "model", LOSSLESS_MODEL)
         name, detail = split_name(self.model)
         spec = find_model(name)
+        self._check_lossless(spec, given)
         if self.tune is not None and not isinstance(self.tune, str):
             raise UsageError(f"tune {_shown(self.tune)} was given, expected a name: 'visual'")
         spec.check_tune(self.tune)
@@ -109,6 +116,18 @@ class CompressOptions:
             raise UsageError(
                 f"a checkpoint was given for the model {name!r}, which has weights of its own: "
                 "leave it out"
+            )
+
+    def _check_lossless(self, spec: ModelSpec, targets: Sequence[str]) -> None:
+        if self.lossless and not spec.lossless:
+            raise UsageError(
+                f"lossless was given with the model {spec.name!r}, which loses something: leave "
+                f"one of them out; {LOSSLESS_MODEL!r} is lossless"
+            )
+        if spec.lossless and targets:
+            raise UsageError(
+                f"{targets[0]} was given, but the model {spec.name!r} keeps every pixel, and has "
+                "one size only: leave it out, or choose another model"
             )
 
     def _check_foreign(
@@ -127,8 +146,15 @@ class CompressOptions:
             )
 
     @property
+    def is_lossless(self) -> bool:
+        """Whether the model keeps every pixel."""
+        return find_model(split_name(self.model)[0]).lossless
+
+    @property
     def asked_quality(self) -> float:
         """The quality to code at where no other target is given."""
+        if self.is_lossless:
+            return HIGHEST_QUALITY
         return DEFAULT_QUALITY if self.quality is None else float(self.quality)
 
 
@@ -174,6 +200,7 @@ class CompressArguments(TypedDict, total=False):
 
     quality: float | None
     model: str
+    lossless: bool
     effort: int
     bpp: float | None
     size: int | None

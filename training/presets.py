@@ -26,6 +26,10 @@ from training.loop.trainer import Learner, Preset, TrainOptions
 from training.photo.config import PRESETS, PhotoPreset
 from training.photo.export import export_photo
 from training.photo.learner import photo_learner
+from training.pixel.config import PRESETS as PIXEL_PRESETS
+from training.pixel.config import PixelPreset
+from training.pixel.export import export_pixel
+from training.pixel.learner import pixel_learner
 from training.realism.config import REALISM_PRESETS, RealismPreset
 from training.realism.export import export_realism
 from training.realism.learner import realism_learner
@@ -117,6 +121,14 @@ FAMILIES = {
         _dplc,
         export_dplc,
         frozenset({"--seed", "--crop", "--weights", "--test", "--images"}),
+    ),
+    "pixel": Family(
+        "the lossless codec",
+        PIXEL_PRESETS,
+        PixelPreset,
+        pixel_learner,
+        export_pixel,
+        frozenset({"several --data", "--validation", "--seed", "--learning-rate"}),
     ),
     "generative": Family(
         "generative models, to be measured, and generators for dplc",

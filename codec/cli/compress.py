@@ -12,7 +12,7 @@ from codec.cli.progress import PROGRESS_AFTER_SECONDS, progress
 from codec.cli.run_jobs import notice, run_jobs
 from codec.cli.values import parse_noise_seed, parse_roi, parse_size
 from codec.models.catalog import find_model, split_name
-from codec.options import DEFAULT_QUALITY
+from codec.options import DEFAULT_MODEL, DEFAULT_QUALITY, LOSSLESS_MODEL
 
 if TYPE_CHECKING:
     from codec import Compression
@@ -40,7 +40,11 @@ def compress(
             help="Name or number, and weights other than the default; see calotype models. "
             "compressai:ARCHITECTURE needs a --checkpoint.",
         ),
-    ] = "photo",
+    ] = DEFAULT_MODEL,
+    lossless: Annotated[
+        bool,
+        typer.Option("--lossless", help=f"Keep every pixel: the model {LOSSLESS_MODEL}."),
+    ] = False,
     checkpoint: Annotated[
         Path | None,
         typer.Option("--checkpoint", metavar="FILE", help="Weights of compressai:ARCHITECTURE."),
@@ -135,6 +139,7 @@ def compress(
     options = CompressOptions(
         quality=quality,
         model=model,
+        lossless=lossless,
         effort=effort,
         bpp=bpp,
         size=None if size is None else parse_size(size),
@@ -208,8 +213,11 @@ def _is_image(path: Path) -> bool:
 
 def _summary(done: "Compression") -> str:
     text = f"{done.width}×{done.height}  {done.size_bytes:,} bytes  {done.rate_bpp:.3f} bpp  "
-    if find_model(split_name(done.model_name)[0]).variants:
+    spec = find_model(split_name(done.model_name)[0])
+    if spec.variants:
         text += f"{done.model_name}, bound to this machine"
+    elif spec.lossless:
+        text += "lossless"
     else:
         text += f"quality {done.quality:g}"
     text += f"  {done.elapsed_seconds:.2f} s"

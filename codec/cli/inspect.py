@@ -42,6 +42,8 @@ def _lines(file: str, info: "FileInfo") -> list[str]:
     spec = model_numbered(info.model_id)
     if spec is not None and spec.variants:
         quality = "one rate, that of the checkpoint"
+    elif spec is not None and spec.lossless:
+        quality = "lossless"
     rows = {
         "file": f"{file}, {info.size_bytes:,} bytes, format version {info.format_version}",
         "image": f"{info.width}×{info.height}, {kind}, {info.bit_depth} bits",

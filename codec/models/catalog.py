@@ -19,6 +19,7 @@ FAMILIES = (
     "codec.models.dplc",
     "codec.models.vae",
     "codec.models.compressai",
+    "codec.models.pixel",
 )
 """The folders of the families: a new family is one folder and one line here."""
 

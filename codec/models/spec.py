@@ -37,6 +37,7 @@ class ModelSpec:
     tunes        what the encoder and the decoder can be tuned for, see
                  `codec.models.base.TunedModel`. The place in this list is written into files
     deep         whether it codes more than 8 bits per channel, see `codec.models.base.DeepModel`
+    lossless     whether it keeps every pixel: it has no quality, and takes no target
     """
 
     model_id: int
@@ -49,6 +50,7 @@ class ModelSpec:
     variants: tuple[str, ...] = ()
     tunes: tuple[str, ...] = ()
     deep: bool = False
+    lossless: bool = False
 
     def check_tune(self, tune: str | None) -> None:
         """Raise `UsageError` for a tune that the model has not; None is that of the model."""

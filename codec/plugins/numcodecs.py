@@ -27,7 +27,7 @@ import numpy as np
 
 from bitstream import UsageError
 from bitstream.arrays import Uint8Array
-from codec.options import DEFAULT_QUALITY, CompressOptions
+from codec.options import CompressOptions
 from codec.plugins.images import image_of_chunk
 from codec.system.missing_extra import extra_needed_by
 
@@ -44,15 +44,15 @@ class Calotype(Codec):  # type: ignore[misc]  # numcodecs has no types
 
     def __init__(
         self,
-        quality: float = DEFAULT_QUALITY,
+        quality: float | None = None,
         model: str = "photo",
         effort: int = 1,
         tune: str | None = None,
     ) -> None:
         # Checked here, where the array is made, and not when its first chunk is written.
         options = CompressOptions(quality=quality, model=model, effort=effort, tune=tune)
-        self.quality, self.model, self.effort = options.quality, options.model, options.effort
-        self.tune = options.tune
+        self.quality = None if options.is_lossless else options.asked_quality
+        self.model, self.effort, self.tune = options.model, options.effort, options.tune
 
     def get_config(self) -> dict[str, Any]:
         """Return the JSON form that zarr stores with an array."""
@@ -61,8 +61,9 @@ class Calotype(Codec):  # type: ignore[misc]  # numcodecs has no types
             "quality": self.quality,
             "model": self.model,
             "effort": self.effort,
+            "tune": self.tune,
         }
-        return config if self.tune is None else {**config, "tune": self.tune}
+        return {name: value for name, value in config.items() if value is not None}
 
     def encode(self, buf: Any) -> bytes:
         """Return a .calo file for one chunk: uint8, of a shape that the module describes."""

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from bitstream import UsageError
-from codec.options import DEFAULT_QUALITY, CompressOptions
+from codec.options import CompressOptions
 from codec.plugins.images import image_of_chunk
 from codec.system.missing_extra import extra_needed_by
 
@@ -45,7 +45,7 @@ class Calotype(ArrayBytesCodec):  # type: ignore[misc]  # of zarr no types are r
                 uint16 needs a model that keeps such depths, as "photo" does
     """
 
-    quality: float = DEFAULT_QUALITY
+    quality: float | None = None
     model: str = "photo"
     effort: int = 1
     tune: str | None = None
@@ -62,7 +62,9 @@ class Calotype(ArrayBytesCodec):  # type: ignore[misc]  # of zarr no types are r
             tune=self.tune,
             bit_depth=self.bit_depth,
         )
-        for name in ("quality", "effort", "bit_depth"):
+        quality = None if options.is_lossless else options.asked_quality
+        object.__setattr__(self, "quality", quality)
+        for name in ("effort", "bit_depth"):
             object.__setattr__(self, name, getattr(options, name))
 
     @classmethod

@@ -55,6 +55,8 @@ WEIGHTS = {
     "vae-vbq-v1": "digits-vae",
     "vae-bits-back-v1": "digits-vae-binary",
     "draw-bits-back-v1": "draw-bits-back",
+    "pixel-v1": "pixel",
+    "pixel-grey-v1": "pixel",
 }
 
 
@@ -192,6 +194,16 @@ def _draw_archive(decoded: Decoded) -> Fields:
     return found | _message("pixels of the last group", decoded.messages[0][0])
 
 
+def _pixel(decoded: Decoded) -> Fields:
+    found = {
+        "planes of the first tile": written(decoded.numbers["planes"]),
+        "first predictions of its row 1, plane 0": written(decoded.numbers["predictions"]),
+    }
+    for number in (0, 1, len(decoded.messages[0]) // 2):
+        found |= _message(f"message {number}", decoded.messages[0][number])
+    return found
+
+
 DETAILS: dict[int, Callable[[Decoded], Fields]] = {
     2: _draw,
     3: _dplc,
@@ -202,6 +214,7 @@ DETAILS: dict[int, Callable[[Decoded], Fields]] = {
     8: _vae_archive,
     9: _draw_archive,
     11: _photo,
+    12: _pixel,
 }
 
 

@@ -1,4 +1,4 @@
-"""The decoders of the models 2 to 9 and 11, by number."""
+"""The decoders of the models 2 to 9, 11 and 12, by number."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from tests.bitstream.format_blocks import decode_dplc, decode_rec, decode_rungs
 from tests.bitstream.format_draw import decode_draw
 from tests.bitstream.format_draw_archive import decode_draw_archive
 from tests.bitstream.format_photo import decode_photo
+from tests.bitstream.format_pixel import decode_pixel
 from tests.bitstream.format_vae_archive import decode_vae_archive
 
 DECODERS = {
@@ -18,4 +19,5 @@ DECODERS = {
     8: decode_vae_archive,
     9: decode_draw_archive,
     11: decode_photo,
+    12: decode_pixel,
 }

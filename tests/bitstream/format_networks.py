@@ -64,6 +64,16 @@ def unshuffle(values: npt.NDArray[Any], s: int) -> npt.NDArray[Any]:
     return found
 
 
+def integer_layer(arrays: Arrays, name: str, values: Integers, bias: npt.NDArray[Any]) -> Integers:
+    """A layer of the integer network of model 11, without what follows it; bias (out,)."""
+    a, b, limit = (int(n) for n in arrays.get(f"{name}.units", (10, 12, LIMIT)))
+    inputs = np.clip(values if a == 10 else (values + (1 << 9 - a)) >> (10 - a), -limit, limit)
+    sums = convolution(inputs, arrays[f"{name}.weight"])
+    moved = sums >> (a + b - 10) if a + b >= 10 else sums << (10 - a - b)
+    found: Integers = moved + bias.astype(np.int64)[:, None, None]
+    return found
+
+
 class Reader:
     """Floating-point arrays of a weights file."""
 

@@ -9,10 +9,10 @@ import numpy.typing as npt
 
 from tests.bitstream.format_decoded import Decoded, Get, Starts, Weights, get_from
 from tests.bitstream.format_networks import (
-    LIMIT,
     Integers,
     at_quality,
     convolution,
+    integer_layer,
     limited,
     shuffle,
     unshuffle,
@@ -76,12 +76,7 @@ class Photo:
 
     def layer(self, name: str, values: Integers) -> Integers:
         """A layer of the hyper-synthesis or the context, without what follows it."""
-        a, b, limit = (int(n) for n in self.arrays.get(f"{name}.units", (10, 12, LIMIT)))
-        inputs = np.clip(values if a == 10 else (values + (1 << 9 - a)) >> (10 - a), -limit, limit)
-        sums = convolution(inputs, self.arrays[f"{name}.weight"])
-        moved = sums >> (a + b - 10) if a + b >= 10 else sums << (10 - a - b)
-        found: Integers = moved + self.knots(f"{name}.bias")[:, None, None]
-        return found
+        return integer_layer(self.arrays, name, values, self.knots(f"{name}.bias"))
 
     def said(self, hyper: Integers, height: int, width: int) -> tuple[Integers, Integers, Integers]:
         """Features φ, means and indexes of all channels, before any correction."""

@@ -1,0 +1,1 @@
+"""Benchmarks of the lossless model: `python -m benchmarks.pixel`."""

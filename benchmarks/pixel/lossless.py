@@ -1,0 +1,120 @@
+"""Whole files of the lossless model beside JPEG XL, WebP and PNG, on every picture of a set.
+
+    python -m benchmarks.pixel lossless --data validation.tar --name gb82
+
+Rates are bits of whole files per sub-pixel: a value of one colour. Every file is decoded again, and
+the exit status is 1 if any picture came back different. Seconds are CPU time of this process.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+from PIL import Image
+
+import codec
+from benchmarks.harness.photographs import add_data
+from benchmarks.harness.results import Measured, Report, load_average, provenance
+from bitstream.arrays import Uint8Array
+from codec.rate_distortion import find_images
+
+SCHEMA, RESULT = "calotype.lossless/1", "lossless_{name}.json"
+TARGETS_PERCENT = {"webp": -8.0, "jxl": 2.0}
+"""What files of the model should have more than theirs, at most."""
+DECODE_TARGET_SECONDS, DECODE_PIXELS = 6.0, 768 * 512
+"""Of a picture of so many pixels."""
+
+
+def _jxl(pixels: Uint8Array) -> bytes:
+    import imagecodecs
+
+    data: bytes = imagecodecs.jpegxl_encode(pixels, lossless=True, effort=7, numthreads=1)
+    return data
+
+
+def _pillow(pixels: Uint8Array, image_format: str, **options: object) -> bytes:
+    fo = io.BytesIO()
+    Image.fromarray(pixels).save(fo, image_format, **options)
+    return fo.getvalue()
+
+
+PEERS: Mapping[str, tuple[str, Callable[[Uint8Array], bytes]]] = {
+    "jxl": ("JPEG XL lossless, effort 7, imagecodecs", _jxl),
+    "webp": (
+        "WebP lossless, method 5, effort 100, Pillow",
+        lambda pixels: _pillow(pixels, "WEBP", lossless=True, quality=100, method=5),
+    ),
+    "png": ("PNG, optimize, Pillow", lambda pixels: _pillow(pixels, "PNG", optimize=True)),
+}
+
+
+def measure(pixels: Uint8Array) -> Report:
+    """A row of the result: rates, seconds, and whether the picture came back."""
+    begin = time.process_time()
+    data = codec.compress(pixels, lossless=True)
+    middle = time.process_time()
+    decoded = codec.decompress(data, as_="numpy")
+    end = time.process_time()
+    rates = {"pixel": len(data)} | {name: len(code(pixels)) for name, (_, code) in PEERS.items()}
+    return {
+        "height": pixels.shape[0],
+        "width": pixels.shape[1],
+        "bpsp": {name: round(8 * size / pixels.size, 4) for name, size in rates.items()},
+        "encode_seconds": round(middle - begin, 2),
+        "decode_seconds": round(end - middle, 2),
+        "same": bool(np.array_equal(decoded, pixels)),
+    }
+
+
+def summary(rows: Sequence[Report]) -> Report:
+    """Means over pictures, and what the model's files have more than others', in percent."""
+    means = {
+        name: float(np.mean([row["bpsp"][name] for row in rows])) for name in ("pixel", *PEERS)
+    }
+    pixels = sum(row["height"] * row["width"] for row in rows)
+    return {
+        "pictures": len(rows),
+        "came_back_different": sum(not row["same"] for row in rows),
+        "mean_bpsp": {name: round(mean, 4) for name, mean in means.items()},
+        "more_than_percent": {
+            name: round(100 * (means["pixel"] / means[name] - 1), 2) for name in PEERS
+        },
+        "seconds_for_768x512": {
+            kind: round(sum(row[f"{kind}_seconds"] for row in rows) * DECODE_PIXELS / pixels, 2)
+            for kind in ("encode", "decode")
+        },
+    }
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    add_data(parser)
+
+
+def run(options: Namespace) -> Iterator[Measured]:
+    weights = codec.inspect(codec.compress(np.zeros((1, 1, 3), np.uint8), lossless=True))
+    rows: dict[str, Report] = {}
+    for source in find_images(options.data)[: options.limit]:
+        with Image.open(io.BytesIO(source.data())) as image:
+            pixels = np.asarray(image.convert("RGB"))
+        row = rows[source.name] = measure(pixels)
+        found = summary(list(rows.values()))
+        different = found["came_back_different"]
+        yield Measured(
+            {
+                **provenance(),
+                "load_average": load_average(),
+                "set": options.name,
+                "weights": weights.weights_hash,
+                "encoders": {name: title for name, (title, _) in PEERS.items()},
+                "targets_percent": TARGETS_PERCENT,
+                "decode_target_seconds": DECODE_TARGET_SECONDS,
+                **found,
+                "rows": rows,
+            },
+            [f"{source.name}: {row}", str(found)],
+            failure=f"{different} pictures came back different" if different else "",
+        )

@@ -1,0 +1,177 @@
+"""The lossless coder: predictions and tables of `wavefront` and a network, symbols by an ANS stack.
+
+::
+
+    wavefront ─ prediction ───────────────────┬─► centre ── symbol = pixel − centre
+        └────── inputs ─► network ─► shift ───┘      └─ what it rounds off ─┐
+                             └─────► scale ────────────────────────────────┴─► table
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bitstream.arrays import Array, Float32Array, Int32Array, Uint8Array
+from bitstream.errors import PayloadError, WeightsMismatchError
+from bitstream.symbols import StackDecoder, StackEncoder
+from bitstream.tables import TableSet
+from codec.coding.exact_layers import (
+    ACTIVATION_BITS,
+    Integers,
+    nearest_tables,
+    read_layer,
+    rectify,
+)
+from codec.models.pixel import PIXEL
+from codec.models.pixel.wavefront import INPUTS, PEAK, STEPS, Front, sweep
+from codec.models.sheets import only_payload
+from codec.models.weights_files import read_config, stored
+
+GREEN_FIRST = (1, 0, 2)
+"""The channel of each plane: green says most of the others."""
+_QUALITY = 100  # of layers that know none
+_NO_ENTRY = "the payload is damaged, or it was written with another model"
+
+
+@dataclass(frozen=True)
+class PixelConfig:
+    """Sizes of the network: channels of its hidden layers."""
+
+    hidden: tuple[int, ...] = (48, 32)
+
+
+class PixelCoder:
+    """The lossless model, loaded. See `codec.models.base.LoadedModel` for the methods.
+
+    Latents are the pixels: (3, h, w), red, green, blue. The quality changes nothing.
+
+    arrays   those of the weights file: `exact.N.*`, layers of the network, the last one with two
+             outputs: a shift of the prediction in units of 2⁻¹⁰ of a step, and the number of a
+             scale; `phase_bits`, int32 (scales,), 0 .. 4: a scale has a table for each of 2^bits
+             fractions of a step; and these `tables.*`, one scale after another
+
+    Raises `WeightsMismatchError` and `TableError` for arrays that do not fit together.
+    """
+
+    model_id, name = PIXEL.model_id, PIXEL.name
+    layers = 1
+    stride = 1
+    context = 0
+
+    def __init__(
+        self, arrays: Mapping[str, Array], config: PixelConfig, weights_hash: bytes
+    ) -> None:
+        self.weights_hash = weights_hash
+        self.network = [
+            read_layer(arrays, f"exact.{number}") for number in range(len(config.hidden) + 1)
+        ]
+        self.tables = TableSet.from_arrays(arrays, "tables.")
+        sizes = (INPUTS, *config.hidden, 2)
+        found = [layer.weight.shape for layer in self.network]
+        expected = [(out, into, 1, 1) for into, out in itertools.pairwise(sizes)]
+        if found != expected:
+            raise WeightsMismatchError(f"weights file: layers {found}, expected {expected}")
+        phase_bits = stored(arrays, "phase_bits")
+        if phase_bits.dtype != np.int32 or phase_bits.ndim != 1 or not 0 < len(phase_bits) <= 2**12:
+            raise WeightsMismatchError(
+                f"weights file: phase_bits is {phase_bits.dtype}{list(phase_bits.shape)}, "
+                "expected int32[1 .. 4096]"
+            )
+        if ((phase_bits < 0) | (phase_bits > 4)).any():
+            raise WeightsMismatchError("weights file: phase_bits are not all 0 .. 4")
+        counts = 1 << phase_bits
+        if len(self.tables) != counts.sum():
+            raise WeightsMismatchError(
+                f"weights file: {len(self.tables)} tables, expected {counts.sum()} of phase_bits"
+            )
+        self.drops = 4 - phase_bits
+        self.first_tables: Int32Array = (np.cumsum(counts) - counts).astype(np.int32)
+
+    def analyze(self, pixels: Uint8Array, quality: float) -> Float32Array:
+        """Pixels uint8 (h, w, 3) to float32 (3, h, w), 0 .. 255."""
+        return np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32)
+
+    def synthesize(self, latents: Uint8Array, quality: float) -> Uint8Array:
+        """What `decode_tile` returns, or a window of it, to pixels uint8 (h, w, 3)."""
+        return np.ascontiguousarray(latents.transpose(1, 2, 0))
+
+    def encode_tile(self, latents: Float32Array, quality: float) -> tuple[bytes, ...]:
+        """Code pixels (3, h, w): one payload, whose first byte is the number of planes."""
+        channels = latents.astype(np.int32)
+        is_grey = bool((channels == channels[:1]).all())
+        planes = channels[:1] if is_grey else channels[list(GREEN_FIRST)]
+        encoder = StackEncoder()
+
+        def code(front: Front) -> Int32Array:
+            pixels = [planes[part.plane, part.rows, part.columns] for part in front.parts]
+            centres, tables = self.predict(front)
+            values = np.concatenate(pixels)
+            encoder.put(values - centres, tables, self.tables)
+            return values
+
+        sweep((len(planes), *planes.shape[1:]), code)
+        return (bytes([len(planes)]) + encoder.finish(),)
+
+    def decode_tile(
+        self, payloads: Sequence[bytes], height: int, width: int, quality: float
+    ) -> Uint8Array:
+        """Read pixels uint8 (3, height, width) back. Raises `PayloadError`."""
+        payload = only_payload(payloads)
+        count = payload[0] if payload else 0
+        if count not in (1, 3):
+            raise PayloadError(f"a tile of {count} planes was read, expected 1 or 3: {_NO_ENTRY}")
+        decoder = StackDecoder(payload[1:])
+        planes = np.empty((count, height, width), np.uint8)
+
+        def code(front: Front) -> Int32Array:
+            centres, tables = self.predict(front)
+            values = decoder.get(tables, self.tables) + centres
+            if values.min() < 0 or values.max() > PEAK:
+                raise PayloadError(f"a pixel outside 0 .. 255 was decoded: {_NO_ENTRY}")
+            start = 0
+            for part in front.parts:
+                end = start + len(part.rows)
+                planes[part.plane, part.rows, part.columns] = values[start:end]
+                start = end
+            return values
+
+        sweep((count, height, width), code)
+        decoder.finish()
+        return np.repeat(planes, 3, axis=0) if count == 1 else planes[list(GREEN_FIRST)]
+
+    def predict(self, front: Front) -> tuple[Int32Array, Int32Array]:
+        """The value that symbols are counted from, and the table, of each pixel: int32 (n,)."""
+        values: Integers = front.inputs
+        for layer in self.network:
+            if layer is not self.network[0]:
+                rectify(values)
+            values = layer.apply(layer.inputs(values), _QUALITY)
+        shifts = values[0].astype(np.float64)
+        shifts *= STEPS * 2.0**-ACTIVATION_BITS
+        shifts += 0.5
+        predictions = front.predictions + np.floor(shifts)
+        np.maximum(predictions, 0, out=predictions)
+        np.minimum(predictions, STEPS * PEAK, out=predictions)
+        sixteenths = predictions.astype(np.int32) + STEPS // 2
+        centres = sixteenths >> 4
+        scales = nearest_tables(values[1:], len(self.drops))[0]
+        tables = self.first_tables[scales] + ((sixteenths & 15) >> self.drops[scales])
+        return centres, tables
+
+
+def load_pixel(
+    arrays: Mapping[str, Array],
+    metadata: Mapping[str, str],
+    weights_hash: bytes,
+    *,
+    device: str,
+) -> PixelCoder:
+    """Build the coder from the contents of a weights file; it computes with NumPy on any `device`.
+
+    Raises `WeightsMismatchError`, `TableError`.
+    """
+    return PixelCoder(arrays, read_config(metadata, PixelConfig), weights_hash)

@@ -1,0 +1,92 @@
+"""Linear prediction by least squares, in integer arithmetic: alike on every machine.
+
+Every pixel has a predictor of its own: the weights c that would have predicted the decoded pixels
+around it best. With the features f of those pixels (differences of their neighbours) and their
+targets t, c solves (Σ w f fᵀ + ridge) c = Σ w f t. The idea is that of Wu, Barthel and Zhang 1998,
+"Piecewise 2D autoregression for predictive image coding", and of Meyer and Tischer 2001,
+"Glicbawls"; the weights w fall with the distance, because the sums of a pixel are those of its
+neighbours, multiplied by less than 1.
+
+All numbers are integers that float64 holds. Every product stays below 2⁵³, so no operation rounds
+but `floor`, and a quotient of integers below 2⁴⁴ and 2²⁸ never rounds up to the next integer.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bitstream.arrays import Float64Array
+
+FEATURES = 7
+SIDE = FEATURES + 1
+"""Rows of the matrix: the features, and the target as the last one."""
+
+ROWS, COLUMNS = np.triu_indices(SIDE)
+"""Which product is which of the 36 sums of a pixel: row-major, the upper triangle."""
+
+RIDGE = 64
+"""Added to the diagonal: where nothing was seen yet, all weights are 0."""
+
+FRACTION_BITS = 16
+"""Of the weights and quotients."""
+PIVOT_LIMIT = 2**28
+"""Of the magnitude of a row that others are reduced by."""
+WEIGHT_LIMIT = 2**22
+"""Of the magnitude of weights and quotients, 64 in real numbers."""
+
+_UNIT = 2.0**-FRACTION_BITS
+_DIAGONAL = np.arange(FEATURES)
+
+
+def products(features: Float64Array) -> Float64Array:
+    """What a pixel adds to its sums: features with the target (8, n) to (36, n)."""
+    result: Float64Array = features.take(ROWS, 0)
+    result *= features.take(COLUMNS, 0)
+    return result
+
+
+def solve(sums: Float64Array, matrix: Float64Array) -> tuple[Float64Array, Float64Array]:
+    """Weights (7, n) in units of 2⁻¹⁶, and the energy (n,) that they leave of the target.
+
+    sums     integers (36, n): of the products of all pixels around
+    matrix   float64 (8, 8, n), which is written over
+
+    Gaussian elimination of the upper triangle, then substitution from the last row up::
+
+        qᵢ = ⌊Mⱼᵢ 2¹⁶ / Mⱼⱼ⌋      Mₖᵢ −= ⌊Mⱼₖ qᵢ 2⁻¹⁶⌋      for i ≥ k > j
+    """
+    matrix[ROWS, COLUMNS] = sums
+    matrix[_DIAGONAL, _DIAGONAL] += RIDGE
+    for j in range(FEATURES):
+        row = matrix[j, j:]
+        np.minimum(row, PIVOT_LIMIT, out=row)
+        np.maximum(row, -PIVOT_LIMIT, out=row)
+        pivot = np.maximum(row[0], RIDGE)
+        quotients = row[1:] * 2.0**FRACTION_BITS
+        quotients /= pivot
+        np.floor(quotients, out=quotients)
+        np.minimum(quotients, WEIGHT_LIMIT, out=quotients)
+        np.maximum(quotients, -WEIGHT_LIMIT, out=quotients)
+        scaled = quotients * _UNIT
+        # In two blocks, because what is below the diagonal is not wanted.
+        half = (FEATURES - j + 1) // 2
+        for block in (slice(0, half), slice(half, None)):
+            rest = matrix[j + 1 :, j + 1 :][block, block.start :]
+            change = row[1:][block, None] * scaled[None, block.start :]
+            np.floor(change, out=change)
+            rest -= change
+        row[1:] = quotients
+    weights: Float64Array = matrix[:FEATURES, FEATURES].copy()
+    for j in range(FEATURES - 1, 0, -1):
+        _bound(weights[j])
+        change = matrix[:j, j] * weights[j]
+        change *= _UNIT
+        np.floor(change, out=change)
+        weights[:j] -= change
+    _bound(weights[0])
+    return weights, matrix[FEATURES, FEATURES]
+
+
+def _bound(values: Float64Array) -> None:
+    np.minimum(values, WEIGHT_LIMIT, out=values)
+    np.maximum(values, -WEIGHT_LIMIT, out=values)

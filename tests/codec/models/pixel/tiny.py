@@ -1,0 +1,46 @@
+"""A lossless model small enough for tests: an untrained network whose shifts and scales differ."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from bitstream.arrays import Array
+from codec.models.pixel.coder import PixelCoder, PixelConfig
+from tests.codec.tiny import photographs
+from training.loop.origin import Origin
+from training.pixel.export import export_arrays, write_weights
+from training.pixel.network import PixelNetwork
+
+CONFIG = PixelConfig(hidden=(6,))
+
+Uint8Array = npt.NDArray[np.uint8]
+
+
+@functools.cache
+def tiny_arrays() -> dict[str, Array]:
+    torch.manual_seed(5)
+    network = PixelNetwork(CONFIG)
+    with torch.no_grad():
+        last = network.layers[-1]
+        last.weight.copy_(torch.randn(2, 6) * torch.tensor([[0.5], [4.0]]))  # type: ignore[operator,union-attr]
+    return export_arrays(network)
+
+
+@functools.cache
+def tiny_coder() -> PixelCoder:
+    return PixelCoder(tiny_arrays(), CONFIG, bytes(8))
+
+
+def write_tiny_pixel(folder: Path, name: str = "pixel") -> Path:
+    origin = Origin("none", "Apache-2.0", "none: untrained")
+    return write_weights(folder, name, tiny_arrays(), CONFIG, origin)
+
+
+def scene(height: int, width: int, seed: int = 0) -> Uint8Array:
+    """A made-up picture, uint8 (height, width, 3)."""
+    return photographs(1, max(height, width, 16), seed)[0][:height, :width]

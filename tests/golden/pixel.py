@@ -1,0 +1,52 @@
+"""The golden cases of the lossless model: colours with alpha in two tiles, and grey.
+
+The JSON files have the digest of the pixels, which the PNGs hold as well. The weights beside them
+are untrained.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from bitstream.container import container_to_bytes
+from codec import loading
+from codec.pictures.picture import Picture
+from codec.pipeline.encode import compress_picture
+from tests.codec.models.pixel.tiny import Uint8Array, scene, write_tiny_pixel
+
+CASES = ("pixel-v1", "pixel-grey-v1")
+QUALITY, TILE = 100.0, 64
+
+
+def picture_of(name: str) -> Picture:
+    """What a case holds."""
+    if name == "pixel-v1":
+        pixels = scene(9, 75, seed=4)
+        return Picture(pixels, np.ascontiguousarray(pixels[:, :, 2]))
+    return Picture(scene(14, 21, seed=5)[:, :, :1])
+
+
+def pixels_digest(pixels: Uint8Array) -> str:
+    """SHA-256 of pixels (height, width, 1 or 3) in row-major order."""
+    return hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
+
+
+def write_pixel_case(name: str, folder: Path) -> None:
+    """Write a case that is not there, and the weights if they are not."""
+    if not (folder / "pixel.safetensors").exists():
+        write_tiny_pixel(folder)
+    picture = picture_of(name)
+    coder = loading.load_model("pixel", device="cpu")
+    container = compress_picture(picture, coder, quality=QUALITY, tile_size=TILE)
+    (folder / f"{name}.calo").write_bytes(container_to_bytes(container))
+    pixels = picture.pixels
+    Image.fromarray(pixels if picture.channels == 3 else pixels[:, :, 0]).save(
+        folder / f"{name}.png"
+    )
+    record = {"quality": QUALITY, "pixels_sha256": pixels_digest(pixels)}
+    (folder / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n", "utf-8")

@@ -1,0 +1,51 @@
+"""Golden files of the lossless model: the same pixels for ever."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bitstream.container import container_from_bytes
+from codec import loading
+from codec.pipeline.decode import decompress_container
+from tests.golden import pixel
+from tests.golden.regenerate import FOLDER, main
+
+
+@pytest.fixture(autouse=True)
+def _golden_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(loading.ENVIRONMENT_VARIABLE, str(FOLDER))
+
+
+@pytest.mark.parametrize("name", pixel.CASES)
+def test_they_decode_as_ever(name: str) -> None:
+    container = container_from_bytes((FOLDER / f"{name}.calo").read_bytes())
+    coder = loading.load_model("pixel", weights_hash=container.header.weights_hash, device="cpu")
+    assert (container.header.model_id, container.header.quality) == (12, pixel.QUALITY)
+    decoded = decompress_container(container, coder)
+    record = json.loads((FOLDER / f"{name}.json").read_text("utf-8"))
+    assert pixel.pixels_digest(decoded.pixels) == record["pixels_sha256"]  # type: ignore[arg-type]
+    with Image.open(FOLDER / f"{name}.png") as image:
+        expected = np.asarray(image)
+    np.testing.assert_array_equal(decoded.pixels.reshape(expected.shape), expected)
+    assert expected.std() > 5
+
+
+def test_the_cases_are_worth_decoding() -> None:
+    colour, grey = (
+        container_from_bytes((FOLDER / f"{name}.calo").read_bytes()) for name in pixel.CASES
+    )
+    assert (colour.header.tile_count, colour.alpha is not None) == (2, True)
+    assert (grey.header.tile_count, grey.header.channels, grey.payloads[0][0][0]) == (1, 1, 1)
+    assert all(payload[0] == 3 for payload in colour.payloads[0])
+
+
+@pytest.mark.parametrize("name", pixel.CASES)
+def test_the_cases_are_never_written_again(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (FOLDER / f"{name}.calo").read_bytes()
+    assert main(name) == 1
+    assert "never" in capsys.readouterr().err
+    assert (FOLDER / f"{name}.calo").read_bytes() == before

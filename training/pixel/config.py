@@ -1,0 +1,38 @@
+"""Presets of the lossless model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from codec.models.pixel.coder import PixelConfig
+from training.loop.trainer import Preset
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelPreset(Preset):
+    """A training run of the lossless model, on pixels of random crops that are drawn once.
+
+    batch                  pixels of a step, of any plane
+    crop                   side of the crops in pixels
+    crops, samples         how many there are, and how many values of each are learned from
+    downscale_probability  of a crop that is reduced to half its size, which takes away most of what
+                           an earlier lossy codec did to it
+    """
+
+    model: PixelConfig = field(default_factory=PixelConfig)
+    batch: int = 8192
+    learning_rate: float = 3e-3
+    warmup_steps: int = 50
+    crop: int = 160
+    crops: int = 160
+    samples: int = 25_000
+    downscale_probability: float = 0.7
+
+
+PRESETS: dict[str, PixelPreset] = {
+    "pixel": PixelPreset(),
+    # Small enough for a test: seconds on one core.
+    "pixel-tiny": PixelPreset(
+        model=PixelConfig(hidden=(8,)), batch=512, crop=32, crops=4, samples=1000, warmup_steps=5
+    ),
+}
