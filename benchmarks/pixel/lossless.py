@@ -32,8 +32,7 @@ DECODE_TARGET_SECONDS, DECODE_PIXELS = 6.0, 768 * 512
 def _jxl(pixels: Uint8Array) -> bytes:
     import imagecodecs
 
-    data: bytes = imagecodecs.jpegxl_encode(pixels, lossless=True, effort=7, numthreads=1)
-    return data
+    return bytes(imagecodecs.jpegxl_encode(pixels, lossless=True, effort=7, numthreads=1))
 
 
 def _pillow(pixels: Uint8Array, image_format: str, **options: object) -> bytes:

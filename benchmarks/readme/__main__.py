@@ -16,6 +16,7 @@ from benchmarks.readme.dplc import dplc_section
 from benchmarks.readme.draw import draw_section
 from benchmarks.readme.measurement import measurement_section
 from benchmarks.readme.photo import headline_section, photo_section, realism_section
+from benchmarks.readme.pixel import pixel_section
 
 Sections = Mapping[str, Callable[[Path], str]]
 
@@ -24,6 +25,7 @@ PAGES: dict[Path, Sections] = {
     ROOT / "benchmarks" / "RESULTS.md": {
         "figures": photo_section,
         "realism": realism_section,
+        "lossless": pixel_section,
         "draw": draw_section,
         "dplc": dplc_section,
         "measurement": measurement_section,

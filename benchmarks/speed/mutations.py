@@ -50,14 +50,14 @@ BATCH = 200
 Chunk = tuple[bytes, bytes]
 MODELS = (
     "photo", "draw", "draw-bits-back", "dplc", "vae-round", "vae-dither", "vae-rec",
-    "vae-vbq", "vae-bits-back",
+    "vae-vbq", "vae-bits-back", "pixel",
 )  # fmt: skip
 """All but compressai, which has no weights of its own."""
 
 
 def picture_for(model: str) -> Any:
     """A small picture that a model codes, with metadata and alpha where it is a photograph."""
-    if model.startswith("photo") or model == "draw":
+    if model in ("photo", "draw", "pixel"):
         pixels = shipped_photo(100, 70)
         alpha = np.tile(np.arange(100, dtype=np.uint8), (70, 1))[..., None]
         return np.concatenate([pixels, alpha], axis=2)

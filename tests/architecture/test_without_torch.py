@@ -76,6 +76,8 @@ WORKS: dict[str, list[str] | str] = {
     "decompress": ["decompress", "a.calo", "-o", "back.png"],
     "compress with effort 3": ["compress", "photo.png", "-e", "3", "-o", "h.calo"],
     "compress for PSNR": ["compress", "photo.png", "--tune", "psnr", "-o", "g.calo"],
+    "compress without loss": ["compress", "--lossless", "photo.png", "-o", "i.calo"],
+    "decompress without loss": ["decompress", "i.calo", "-o", "same.png"],
     "inspect": ["inspect", "a.calo"],
     "verify": ["verify", "a.calo"],
     "compare": ["compare", "photo.png", "a.calo"],

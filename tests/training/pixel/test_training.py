@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 import codec
+from codec.coding.exact_layers import Integers
 from codec.loading import ENVIRONMENT_VARIABLE
 from codec.models.pixel.coder import PixelCoder, PixelConfig
 from codec.models.pixel.wavefront import INPUTS
@@ -106,13 +107,13 @@ def test_fixed_point_is_near_to_the_network() -> None:
     network = PixelNetwork(config)
     with torch.no_grad():
         for layer in network.layers:
-            layer.weight.normal_(0, 0.4)  # type: ignore[operator,union-attr]
+            layer.weight.normal_(0, 0.4)  # type: ignore[operator]
     coder = PixelCoder(export_arrays(network), config, bytes(8))
-    assert all(layer.dtype is np.float32 for layer in coder.network)
+    assert all(exact.dtype is np.float32 for exact in coder.network)
     inputs = np.random.default_rng(0).integers(-1023, 1024, (INPUTS, 50)).astype(np.float64)
-    values = inputs
-    for number, layer in enumerate(coder.network):
-        values = layer.apply(layer.inputs(np.maximum(values, 0) if number else values), 100)
+    values: Integers = inputs
+    for number, exact in enumerate(coder.network):
+        values = exact.apply(exact.inputs(np.maximum(values, 0) if number else values), 100)
     with torch.no_grad():
         expected = network.float()(torch.from_numpy(inputs.T / 1024).float())
     np.testing.assert_allclose(values[0] / 1024, expected[0].numpy(), atol=0.1)

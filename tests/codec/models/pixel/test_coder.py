@@ -38,7 +38,8 @@ def encode(pixels: Uint8Array) -> bytes:
 def test_every_picture_comes_back(name: str) -> None:
     pixels, coder = PICTURES[name], tiny_coder()
     payload = encode(pixels)
-    decoded = coder.decode_tile([payload], *pixels.shape[:2], 100)
+    height, width = pixels.shape[:2]
+    decoded = coder.decode_tile([payload], height, width, 100)
     assert decoded.dtype == np.uint8
     np.testing.assert_array_equal(coder.synthesize(decoded, 100), pixels)
     assert payload[0] == (1 if name == "grey" else 3)

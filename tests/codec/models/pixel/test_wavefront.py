@@ -25,14 +25,18 @@ def seen(planes: Int32Array) -> Seen:
                 numbers = (front.predictions[start], *front.inputs[:, start])
                 found[part.plane, row, column] = tuple(map(float, numbers))
                 start += 1
-        return np.concatenate([planes[p.plane, p.rows, p.columns] for p in front.parts])
+        pixels: Int32Array = np.concatenate(
+            [planes[p.plane, p.rows, p.columns] for p in front.parts]
+        )
+        return pixels
 
     sweep((len(planes), *planes.shape[1:]), code)
     return found
 
 
 def planes_of(height: int, width: int, count: int = 3) -> Int32Array:
-    return scene(height, width).transpose(2, 0, 1)[:count].astype(np.int32)
+    planes: Int32Array = scene(height, width).transpose(2, 0, 1)[:count].astype(np.int32)
+    return planes
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (2, 2), (5, 17), (17, 5)])

@@ -27,7 +27,7 @@ def tiny_arrays() -> dict[str, Array]:
     network = PixelNetwork(CONFIG)
     with torch.no_grad():
         last = network.layers[-1]
-        last.weight.copy_(torch.randn(2, 6) * torch.tensor([[0.5], [4.0]]))  # type: ignore[operator,union-attr]
+        last.weight.copy_(torch.randn(2, 6) * torch.tensor([[0.5], [4.0]]))  # type: ignore[operator]
     return export_arrays(network)
 
 
