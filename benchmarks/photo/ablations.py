@@ -26,7 +26,7 @@ from benchmarks.harness.results import Measured, provenance
 from benchmarks.harness.small_images import read_weights
 from bitstream.arrays import Array, Uint8Array
 from bitstream.container import container_from_bytes, container_to_bytes
-from bitstream.tables import gaussian_tables, tables_from_pmfs
+from bitstream.tables import TableSet, gaussian_tables, tables_from_pmfs
 from codec.models.photo.coder import PhotoCoder, load_photo
 from codec.models.photo.config import PhotoConfig
 from codec.models.weights_files import read_config
@@ -46,7 +46,15 @@ Points = list[tuple[float, float]]  # bits per pixel, dB
 
 def without_certain_tables(arrays: Mapping[str, Array], coder: PhotoCoder) -> dict[str, Array]:
     """Residuals of the smallest scales coded under their Gaussians, too."""
-    return {**arrays, **tables_arrays(coder.hyper_tables, gaussian_tables(gaussian_scales()))}
+    own, gaussian = coder.latent_tables, gaussian_tables(gaussian_scales())
+    chosen = [(gaussian if certain else own, k) for k, certain in enumerate(own.certain)]
+    frequencies = [t.frequencies[t.starts[k] : t.starts[k + 1]] for t, k in chosen]
+    tables = TableSet(
+        np.concatenate(frequencies),
+        np.cumsum([0, *map(len, frequencies)], dtype=np.int32),
+        np.array([t.minimums[k] for t, k in chosen], dtype=np.int32),
+    )
+    return {**arrays, **tables_arrays(coder.hyper_tables, tables)}
 
 
 def with_one_hyper_set(arrays: Mapping[str, Array], coder: PhotoCoder) -> dict[str, Array]:

@@ -28,7 +28,7 @@ def test_measures_variants_and_keeps_other_comparisons(
     weights = weights_folder / "photo.safetensors"
     output = tmp_path / "ablations.json"
     common = ["ablations", "--data", str(folder), "--limit", "2", "--output", str(output)]
-    common += ["--qualities", "20", "40", "60", "80", "--baseline", f"shipped={weights}"]
+    common += ["--qualities", "25", "35", "45", "60", "--baseline", f"shipped={weights}"]
     assert photo.main([*common, "--variants", f"same={weights}", "--set", "one"]) == 0
     assert photo.main([*common, "--without", "one-hyper-set", "certain-tables"]) == 0
     found = json.loads(output.read_text())["comparisons"]

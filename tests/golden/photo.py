@@ -15,6 +15,7 @@ from PIL import Image
 
 from bitstream.arrays import Array
 from bitstream.container import Container, container_from_bytes, container_to_bytes
+from bitstream.tables import TableSet
 from codec import loading
 from codec.coding.tiling import TileGrid
 from codec.models.photo.coder import PhotoCoder
@@ -22,14 +23,26 @@ from codec.pictures.depth import rescale
 from codec.pictures.picture import Picture
 from codec.pipeline.decode import decompress_container
 from codec.pipeline.encode import compress_picture
-from tests.codec.models.photo.tiny import write_tiny_weights
+from tests.codec.models.photo.tiny import ORIGIN, TINY, tiny_arrays
 from tests.codec.tiny import photographs
+from training.photo.export import write_weights
 
 CASES = {  # quality, tune, bit depth
     "photo-visual-v1": (68.5, "visual", 8),
     "photo-psnr-v1": (31.25, "psnr", 8),
     "photo-deep-v1": (95.0, "psnr", 12),
 }
+
+
+CERTAIN_TABLES = 17
+
+
+def golden_arrays() -> dict[str, Array]:
+    """Untrained weights whose low tables are certain, as most of those of trained weights are."""
+    arrays: dict[str, Array] = dict(tiny_arrays())
+    tables = TableSet.from_arrays(arrays, "latent_tables.")
+    tables = tables.with_certain(np.arange(len(tables)) < CERTAIN_TABLES)
+    return arrays | {f"latent_tables.{key}": array for key, array in tables.to_arrays().items()}
 
 
 def load_coder(tune: str, weights_hash: bytes | None = None) -> PhotoCoder:
@@ -71,7 +84,7 @@ def picture_of(depth: int) -> Picture:
 def write_photo_case(name: str, folder: Path) -> None:
     """Write a case that is not there, and the weights if they are not."""
     if not (folder / "photo.safetensors").exists():
-        write_tiny_weights(folder)
+        write_weights(folder, golden_arrays(), TINY, ORIGIN)
     quality, tune, depth = CASES[name]
     coder = load_coder(tune)
     container = compress_picture(picture_of(depth), coder, quality=quality, tile_size=64)

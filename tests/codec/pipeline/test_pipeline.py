@@ -16,10 +16,13 @@ from bitstream.header import Header
 from codec import loading
 from codec.coding.tiling import TileGrid, Window
 from codec.models.base import LoadedModel
+from codec.models.photo.coder import PhotoCoder
 from codec.pictures.picture import Picture
 from codec.pipeline.decode import decode_bands, decompress_container, tiles_of_region
 from codec.pipeline.encode import compress_picture
+from tests.codec.models.photo.tiny import TINY, plain_model
 from tests.codec.tiny import photographs
+from training.photo.export import export_arrays
 
 
 @pytest.fixture
@@ -115,7 +118,8 @@ def test_a_region_outside_is_refused(model: LoadedModel, region: tuple[int, int,
         decompress_container(container, model, region=region)
 
 
-def test_quality_moves_bytes_and_error_the_right_way(model: LoadedModel) -> None:
+def test_quality_moves_bytes_and_error_the_right_way() -> None:
+    model = PhotoCoder(export_arrays(plain_model(), photographs(2), crop=64), TINY, bytes(8))
     pixels = photographs(1, side=192)[0]
     sizes, errors = [], []
     for quality in (5, 25, 45, 65, 85):

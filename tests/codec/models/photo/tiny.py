@@ -21,6 +21,15 @@ TINY = PRESETS["photo-tiny"].model
 ORIGIN = Origin("synthetic scenes", "Apache-2.0", "none: untrained")
 
 
+def plain_model() -> PhotoModel:
+    """The untrained transform alone, which is better at every higher quality."""
+    torch.manual_seed(7)
+    model = PhotoModel(TINY).eval()
+    pixels = np.stack(photographs(seed=1)).transpose(0, 3, 1, 2)
+    model.fit_scales(torch.from_numpy(pixels).float() / 255)
+    return model
+
+
 def lively_model(seed: int = 7, config: PhotoConfig = TINY) -> PhotoModel:
     """The untrained transform with random networks around it, which differ between the tunes."""
     torch.manual_seed(seed)
