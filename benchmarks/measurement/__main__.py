@@ -10,6 +10,7 @@ PARTS = {
     "sandwich": "bounds from both sides on sources whose R(D) is known",
     "mnist": "R_p(D) of one generative model on MNIST, kept for mnist-comparison",
     "references": "local references against annealing from the prior, of what mnist has measured",
+    "bound-time": "what calotype bound takes on the example of README.md",
     "mnist-comparison": "which of the models measured by mnist is better at which rate",
     "ladder": "all rungs of one VAE's ladder, and where the bits of its files go",
     "samples-to-bits": "five ways from a VAE's posterior to bits",

@@ -50,6 +50,7 @@ class Settings:
     betas: int = 25
     temperatures: int = 450
     chains: int = 10
+    bridge_steps: int = 64
     simulations: int = 10
     precision: str = "bfloat16"
     encoder_betas: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2)
@@ -124,8 +125,8 @@ class Workshop:
 
     def annealed(self) -> CurveSamples:
         settings, path = self.settings, self.work / "annealed.npz"
-        names = ("low_beta", "high_beta", "betas", "temperatures", "chains", "simulations",
-                 "precision", "seed")  # fmt: skip
+        names = ("low_beta", "high_beta", "betas", "temperatures", "chains", "bridge_steps",
+                 "simulations", "precision", "seed")  # fmt: skip
         about = {**{name: getattr(settings, name) for name in names}, **self.identity}
         if path.exists():
             samples, said = read_samples(path)
@@ -140,6 +141,7 @@ class Workshop:
             betas=[float(beta) for beta in betas],
             temperatures=settings.temperatures,
             chains=settings.chains,
+            bridge_steps=settings.bridge_steps,
             seed=settings.seed,
             simulations=settings.simulations,
             precision=settings.precision,

@@ -27,8 +27,9 @@ from tests.codec.rate_distortion.made_up_models import model_curve, rung
 
 RESULT = RESULTS / script.RESULT
 TINY = Settings(
-    high_beta=2.0, betas=4, temperatures=20, chains=2, simulations=1, encoder_betas=(0.1, 1.0),
-    encoder_steps=3, plug_in_betas=(0.05, 0.1), plug_in_samples=64, dual_samples=32,
+    high_beta=2.0, betas=4, temperatures=20, chains=2, bridge_steps=2, simulations=1,
+    encoder_betas=(0.1, 1.0), encoder_steps=3, plug_in_betas=(0.05, 0.1), plug_in_samples=64,
+    dual_samples=32,
 )  # fmt: skip
 
 
