@@ -53,6 +53,14 @@ def accuracy_rows(linear: Content, sandwich: Content) -> Iterator[Row]:
                 "{worst_gap_nats:.4f} nats / {gradients_and_products_per_chain:,}",
                 judged("bridge", row["worst_gap_nats"]),
             )
+    shares = dict(cost_shares(linear))
+    if shares:
+        yield (
+            "the gradients of these, against annealing from the prior with 1,000 temperatures: "
+            f"{' / '.join(map(str, shares))} dimensions",
+            f"{' / '.join(f'{share:.0f} %' for share in shares.values())}",
+            judged("bridge cost", shares[100]) if 100 in shares else "",
+        )
     coverage = linear["coverage"]["found"]
     yield claim(
         coverage,
@@ -91,6 +99,76 @@ def accuracy_rows(linear: Content, sandwich: Content) -> Iterator[Row]:
         f"{lower:.3f} / {upper:.3f}",
         f"in [{low:.2f}, {high:.2f}]: {verdict(low <= lower and upper <= high)}",
     )
+
+
+def cost_shares(linear: Content) -> Iterator[tuple[int, float]]:
+    """Code dimensions, and gradients with references chosen at each β as per cent of those from the
+    prior with 1,000 temperatures, of the same decoders and images."""
+    prior = {
+        gap["code_dimensions"]: gap["gradients_per_chain"]
+        for gap in linear["gap"]["found"]
+        if gap["temperatures"] == 1000 and gap.get("method") != "ais"
+    }
+    for dim, gradients in prior.items():
+        for row in linear.get(f"bridge-{dim}", {"found": []})["found"]:
+            yield dim, 100 * row["gradients_and_products_per_chain"] / gradients
+
+
+def time_rows(found: Content) -> Iterator[Row]:
+    """What the example of README.md takes."""
+    for name, option in (("quick", " `--quick`"), ("default", "")):
+        if name in found:
+            run = found[name]["found"]
+            yield claim(
+                run,
+                f"`calotype bound`{option} on the example of README.md, seconds of one core / "
+                "certified points",
+                "{processor_seconds:.0f} s / {certified} of {points}",
+            )
+
+
+def references_table(found: Content) -> str:
+    """Trained models: certificate and L with chosen references, and L from the prior."""
+    blocks = []
+    for name, model in found.get("models", {}).items():
+        beside = model.get("beside_prior")
+        columns = ["β", "D", "gap", "worst simulation", "reference", "certified"]
+        if beside:
+            columns += ["L", "L from the prior", "higher by"]
+        rows = []
+        for i, beta in enumerate(model["beta"]):
+            row = [
+                f"{beta:g}",
+                f"{model['distortion'][i]:.2f}",
+                f"{model['gap_nats'][i]:.2f}",
+                f"{model['gap_worst_simulation_nats'][i]:.2f}",
+                model["reference"][i],
+                "yes" if model["certified"][i] else "no",
+            ]
+            if beside:
+                row += [
+                    f"{beside['log_partition_nats'][i]:.2f}",
+                    f"{beside['prior_log_partition_nats'][i]:.2f}",
+                    f"{beside['prior_higher_nats'][i]:.2f} ± "
+                    f"{1.96 * beside['standard_error_nats'][i]:.2f}",
+                ]
+            rows.append(row)
+        share = 100 * model["points_within_gap"] / len(model["beta"])
+        heading = (
+            f"`{name}`, {model['images']} test images, {model['chains']} chains, "
+            f"{model['simulations']} simulations at each β, nats; gaps of at most half a nat: "
+            f"{share:.0f} % of the points ({judged('reach', share)})."
+        )
+        if beside:
+            heading += (
+                f" L is the mean over {beside['images']} of the images, beside annealing from the "
+                f"prior with {beside['temperatures']:,} temperatures; both are upper bounds on "
+                "average. Gradients for each image, products of Jacobians counted as half: "
+                f"{model['gradients_and_products_per_image']:,} with pilot and certificate, "
+                f"{beside['prior_gradients_per_image']:,} from the prior without a certificate."
+            )
+        blocks.append(section(heading, table(columns, rows)))
+    return section(*blocks)
 
 
 def bits_rows(found: Content) -> Iterator[Row]:
@@ -214,11 +292,19 @@ def sizes_table(found: Content) -> str:
 
 
 def measurement_section(folder: Path) -> str:
-    linear, sandwich, ladder, mnist, sizes = (
+    linear, sandwich, ladder, mnist, sizes, references = (
         load(folder, f"rate_distortion_{name}")
-        for name in ("linear", "sandwich", "ladder", "mnist", "mnist_sizes")
+        for name in ("linear", "sandwich", "ladder", "mnist", "mnist_sizes", "references")
     )
-    rows = [*accuracy_rows(linear, sandwich), *bits_rows(load(folder, "samples_to_bits"))]
+    rows = [
+        *accuracy_rows(linear, sandwich),
+        *time_rows(load(folder, "bound_time")),
+        *bits_rows(load(folder, "samples_to_bits")),
+    ]
     return section(
-        table(CLAIMS, rows), ladder_table(ladder), models_table(mnist), sizes_table(sizes)
+        table(CLAIMS, rows),
+        references_table(references),
+        ladder_table(ladder),
+        models_table(mnist),
+        sizes_table(sizes),
     )

@@ -44,10 +44,7 @@ def page_of(picture: Picture) -> str:
         [
             svg_of(picture),
             _READOUT,
-            "<p>Bands are 95 % intervals over the images. Hollow points failed a gate and are not "
-            "certified. Click a name to hide its line.</p>"
-            if picture.names_inside
-            else "<p>Click a name to hide its line.</p>",
+            _GATES if picture.names_inside else "<p>Click a name to hide its line.</p>",
             _point_table(picture.columns, picture.lines),
         ],
     )
@@ -310,6 +307,13 @@ def _pair(number: int, picture: ShownPicture) -> str:
     )
 
 
+_GATES = (
+    "<p>Bands are 95 % intervals over the images. A point of R_p is certified where it passed "
+    "every gate: the gap, the distance of an upper and a lower bound on images that the model "
+    "itself makes, is at most half a nat, by which the curve may be too high; enough chains are "
+    "effective, and enough moves accepted; the slope agrees with the rates. Hollow points "
+    "failed a gate and are not certified. Click a name to hide its line.</p>"
+)
 _READOUT = '<p id="readout" role="status">&nbsp;</p>'
 
 _STYLE = """

@@ -1,0 +1,86 @@
+"""The comparison of local references with annealing from the prior, on made-up samples."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.measurement import bound_time, references
+from benchmarks.measurement.mnist import write_samples
+from benchmarks.readme.measurement import cost_shares, references_table, time_rows
+from bitstream.errors import UsageError
+from tests.codec.rate_distortion.annealing.test_summary import gaussian
+
+
+def write_pair(folder: Path, *, shared: bool = True) -> None:
+    """Six images with a wide gap at the last β, and the prior two nats higher on three of them."""
+    local = gaussian(6, noise=0.1)
+    gap = np.full((4, 9), 0.1)
+    gap[:, 8] = (0.2, 0.4, 0.6, 1.2)
+    local = replace(
+        local, gap=gap, reference=("local",) * 9, gradients=6000, jacobian_products=12000
+    )
+    places = [5, 0, 3]
+    prior = replace(
+        local, log_partition=local.log_partition[places] + 2.0, gap=None, gradients=90_000,
+        no_certificate="not asked for", jacobian_products=0,
+        distortion=local.distortion[places], ess_fraction=local.ess_fraction[places],
+    )  # fmt: skip
+    about = {"precision": "float32", "seconds": 1, "provenance": {}}
+    names = [f"image {i}" for i in range(6)]
+    write_samples(folder / "vae.npz", local, images=names, **about)
+    others = [names[place] if shared else "another" for place in places]
+    write_samples(folder / "vae-prior.npz", prior, images=others, **about)
+
+
+def test_images_are_paired_by_what_they_are(tmp_path: Path) -> None:
+    write_pair(tmp_path)
+    (measured,) = references.run(Namespace(work=tmp_path))
+    model = measured.content["models"]["vae"]
+    assert model["points_within_gap"] == 8
+    assert model["gap_nats"][8] == pytest.approx(0.6)
+    assert model["gap_worst_simulation_nats"][8] == pytest.approx(1.2)
+    assert model["gradients_and_products_per_image"] == 2000
+    beside = model["beside_prior"]
+    assert beside["prior_higher_nats"] == [2.0] * 9
+    assert beside["standard_error_nats"] == [0.0] * 9
+    assert beside["prior_gradients_per_image"] == 30_000
+    text = references_table(measured.content)
+    assert "89 % of the points (≥ 90 %: **missed**)" in text
+    assert text.count("| 2.00 ± 0.00 |") == 9
+
+
+def test_curves_of_other_images_are_not_compared(tmp_path: Path) -> None:
+    write_pair(tmp_path, shared=False)
+    with pytest.raises(UsageError, match="no image in common"):
+        next(references.run(Namespace(work=tmp_path)))
+    with pytest.raises(UsageError, match="has no samples"):
+        next(references.run(Namespace(work=tmp_path / "empty")))
+
+
+def test_costs_are_those_of_the_same_decoders() -> None:
+    linear = {
+        "gap": {
+            "found": [
+                {"code_dimensions": 100, "temperatures": 300, "gradients_per_chain": 1},
+                {"code_dimensions": 100, "temperatures": 1000, "gradients_per_chain": 9000},
+                {
+                    "code_dimensions": 100, "temperatures": 1000, "gradients_per_chain": 2,
+                    "method": "ais",
+                },
+            ]
+        },
+        "bridge-100": {"found": [{"gradients_and_products_per_chain": 2700}]},
+    }  # fmt: skip
+    assert dict(cost_shares(linear)) == {100: pytest.approx(30)}
+
+
+def test_the_timed_command_is_that_of_the_readme() -> None:
+    assert "def model()" in bound_time.example()
+    found = {"processor_seconds": 12.3, "certified": 11, "points": 12}
+    (row,) = time_rows({"quick": {"found": found}})
+    assert row[1] == "12 s / 11 of 12"
