@@ -22,6 +22,7 @@ from codec.cli.run_jobs import notice, run_jobs
 from codec.cli.values import parse_region
 from codec.results import Decompression
 from codec.system.source import opened
+from codec.system.write_file import kind_of
 
 SUFFIX = ".png"
 CALO = ".calo"
@@ -191,6 +192,8 @@ def decompress(
 def _checked(job: Job) -> Job:
     """The job, with its problem if its input is of another kind, whose output may be the input."""
     if job.source is None or job.problem is not None or job.source.suffix.lower() == CALO:
+        return job
+    if kind_of(job.source) == "device":  # a pipe, which gives its bytes once
         return job
     try:
         with opened(job.source) as fo:

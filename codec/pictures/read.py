@@ -205,7 +205,10 @@ def _opened(source: Any) -> Iterator[tuple[BinaryIO, str]]:
         with open_path(source) as file:
             if file.seekable():
                 yield file, str(Path(source))
-                return
+            else:  # a pipe, which gives its bytes once
+                with opened(file) as piped:
+                    yield io.BytesIO(piped.read()), str(Path(source))
+            return
     elif not (isinstance(source, (bytes, bytearray, memoryview)) or hasattr(source, "read")):
         raise UsageError(
             f"an image of type {type(source).__name__}, expected a Pillow image, a NumPy array "

@@ -6,6 +6,7 @@ import re
 import signal
 import stat
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -306,3 +307,28 @@ def test_a_failed_write_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyP
     assert "No space left" in run("compress", "-f", "photo.png", code=6).stderr
     assert names(folder) == before
     assert Path("photo.calo").read_bytes() == b"earlier"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are of POSIX")
+def test_named_pipes_are_read_once(folder: Path) -> None:
+    os.mkfifo("pipe")
+
+    def feed(data: bytes) -> threading.Thread:
+        thread = threading.Thread(target=Path("pipe").write_bytes, args=(data,), daemon=True)
+        thread.start()
+        return thread
+
+    image = Path("photo.png").read_bytes()
+    for arguments in (["compress", "pipe", "-o", "piped.calo"], ["compare", "pipe", "photo.png"]):
+        thread = feed(image)
+        run(*arguments)
+        thread.join(10)
+        assert not thread.is_alive()
+    assert Path("piped.calo").read_bytes() == codec.compress("photo.png")
+    for command in ("decompress", "inspect", "verify"):
+        thread = feed(Path("piped.calo").read_bytes())
+        run(command, "pipe", *(["-o", "back.png"] if command == "decompress" else []))
+        thread.join(10)
+        assert not thread.is_alive()
+    with Image.open("back.png") as back, Image.open("photo.png") as first:
+        assert back.size == first.size
