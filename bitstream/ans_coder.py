@@ -47,6 +47,12 @@ class AnsCoder:
         """Size of the stack in bits.  The difference over a push is what the push cost."""
         return int(self._coder.num_valid_bits())
 
+    @property
+    def words_below(self) -> int:
+        """How many words lie below the state."""
+        words, _ = self._coder.pos()
+        return int(words)
+
     def push(self, symbols: Int32Array, indexes: Int32Array, tables: TableSet) -> None:
         """Push a message: symbols int32[n] under the tables that indexes int32[n] select.
 

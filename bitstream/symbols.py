@@ -13,8 +13,11 @@
 array([    0,     3,    -7,     1, 90000], dtype=int32)
 >>> decoder.finish()
 
-``StackEncoder`` and ``StackDecoder`` have the same methods, and another coder below.
+``StackEncoder`` and ``StackDecoder`` have the same methods, and another coder below; what the
+former finishes with is in parts.
 """
+
+from itertools import pairwise
 
 import numpy as np
 
@@ -83,7 +86,8 @@ class StackEncoder:
     The stack gives back last what was pushed first, so that messages are kept until the end, and
     then pushed from the last to the first. Its decoder is faster than a range decoder: it divides
     nothing, and need not encode again what it read to know that the bytes are the only ones for
-    these symbols.
+    these symbols. The top of the stack is written first, so that its first messages can be decoded
+    before the other bytes are there.
     """
 
     def __init__(self) -> None:
@@ -93,27 +97,43 @@ class StackEncoder:
         """Append a message; see ``SymbolEncoder.put``.  What is wrong with it shows in finish."""
         self._messages.append((symbols, indexes, tables))
 
-    def finish(self) -> bytes:
-        """Return the stack without zero bytes at the end.  Raises UsageError."""
+    def finish(self) -> list[bytes]:
+        """Return for each message the bytes that its decoder needs beyond those before.
+
+        Joined they are the stream.  Raises UsageError.
+        """
         stack = AnsCoder(_START)
+        ends = []  # how many words lie below the state when only later messages are on the stack
         for message in reversed(self._messages):
+            ends.append(stack.words_below)
             stack.push(*message)
-        return stack.to_bytes().rstrip(b"\0")
+        ends.reverse()
+        words = stack.to_bytes()[::-1]
+        bounds = [0, *(len(words) - 4 * end for end in ends)] if ends else [0, len(words)]
+        parts = [words[begin:end] for begin, end in pairwise(bounds)]
+        return [parts[0].lstrip(b"\0"), *parts[1:]]
 
 
 class StackDecoder:
     """Read back what a StackEncoder wrote, message by message, with the same indexes.
 
+    data   the stream, or what the first messages need of it
+
     Raises PayloadError for bytes that no encoder writes.
     """
 
     def __init__(self, data: bytes) -> None:
-        if not data or not data[-1]:
+        if not data or not data[0]:
             raise PayloadError(
-                f"{len(data)} bytes are not a stack of symbols, which ends with a byte other than "
-                "zero: the payload is damaged or cut short"
+                f"{len(data)} bytes are not a stack of symbols, which begins with a byte other "
+                "than zero: the payload is damaged or cut short"
             )
-        self._stack = AnsCoder(data + bytes(-len(data) % 4))
+        self._stack = AnsCoder(data[::-1] + bytes(-len(data) % 4))
+
+    @property
+    def unread_bytes(self) -> int:
+        """How many bytes at the end of the stream the messages so far did not need."""
+        return 4 * self._stack.words_below
 
     def get(self, indexes: Int32Array, tables: TableSet) -> Int32Array:
         """Return the next message; see ``SymbolDecoder.get``."""

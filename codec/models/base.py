@@ -230,13 +230,23 @@ class TileDecoder(Protocol):
     def read(self, payload: bytes) -> None:
         """Decode the next layer. Raises `PayloadError`."""
 
-    def latents(self, generator: np.random.Generator | None = None) -> Float32Array:
-        """Latents float32 (C, h, w) of the layers read so far.
+    def latents(self, generator: np.random.Generator | None = None) -> DecodedLatents:
+        """Latents (C, h, w) of the layers read so far.
 
         Missing layers are replaced by the prior's mean, or by a sample of the prior if a generator
         is given. The call does not change the decoder, so that it may come between two reads.
         After the last layer the latents are those that `decode_tile` returns.
         """
+
+
+@runtime_checkable
+class JoinedLayersModel(Protocol):
+    """A `LayeredModel` that also reads its payloads joined to one, in a file of one layer.
+
+    An option of a `LoadedModel`. Small files are such: every layer costs a chunk of each tile.
+    """
+
+    layers_can_be_joined: bool
 
 
 @runtime_checkable

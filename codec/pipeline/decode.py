@@ -19,6 +19,7 @@ from codec.models.base import (
     DecodedLatents,
     DeepModel,
     ForeignModel,
+    JoinedLayersModel,
     LayeredModel,
     LoadedModel,
     ReducingModel,
@@ -182,7 +183,8 @@ def _stochastic(model: LoadedModel, quality: float) -> StochasticModel | None:
 
 
 def _check_header(header: Header, model: LoadedModel) -> None:
-    if header.layers != model.layers:
+    joined = header.layers == 1 and isinstance(model, JoinedLayersModel)
+    if header.layers != model.layers and not joined:
         raise PayloadError(
             f"the file has {header.layers} layers, expected {model.layers} of {model.name}"
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from codec.coding.tiling import TileGrid, Window
 from codec.models.base import (
     DeepModel,
     ForeignModel,
+    JoinedLayersModel,
     LoadedModel,
     NarrowAnalysisModel,
     SearchingModel,
@@ -31,6 +33,10 @@ from codec.pipeline.stitch import ahead
 from codec.system.missing_extra import extra_needed_by
 
 DEFAULT_TILE_SIZE = 1024
+LAYERS_SHARE = 0.01
+"""Of a file, that layers may cost."""
+_CHUNK_BYTES = 14
+"""About what a `DATA` chunk costs beside its payload, with its place in the index."""
 
 
 def compress_picture(
@@ -113,6 +119,9 @@ def compress_picture(
         for number, tile in enumerate(ahead(encode_once, range(grid.count)), 1):
             tiles.append(tile)
             progress(number / grid.count)
+    if isinstance(model, JoinedLayersModel) and not _worth_layers(tiles):
+        tiles = [(b"".join(tile),) for tile in tiles]
+        header = replace(header, layers=1)
     return Container(
         header=header,
         payloads=tuple(zip(*tiles, strict=True)),
@@ -122,6 +131,12 @@ def compress_picture(
         ancillary=picture.ancillary,
         alpha=None if picture.alpha is None else encode_alpha(picture.alpha, picture.bit_depth),
     )
+
+
+def _worth_layers(tiles: Sequence[Sequence[bytes]]) -> bool:
+    """Whether the chunks of further layers cost no more than their share of a file."""
+    further = sum(len(layers) - 1 for layers in tiles)
+    return further * _CHUNK_BYTES <= LAYERS_SHARE * sum(map(len, itertools.chain(*tiles)))
 
 
 def searches(model: LoadedModel, effort: int) -> bool:

@@ -46,6 +46,7 @@ WEIGHTS = {
     "photo-visual-v1": "photo",
     "photo-psnr-v1": "photo",
     "photo-deep-v1": "photo",
+    "photo-layers-v1": "photo",
     "draw-v1": "draw",
     "dplc-v1": "dplc",
     "dplc-sample-v1": "dplc",

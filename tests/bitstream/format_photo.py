@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from tests.bitstream.format_networks import (
     shuffle,
     unshuffle,
 )
-from tests.bitstream.format_reader import File, StackReader, Tables, read_varint
+from tests.bitstream.format_reader import File, StackReader, Tables, TableSource, read_varint
 
 PASSES = ("alone", "coarse", "diagonal", "black")
 STAGES = ("stage_16", "stage_8", "stage_4")
@@ -30,17 +32,32 @@ def decode_photo(file: File, weights: Weights, starts: Starts) -> Decoded:
     assert header.variant in (0, 1)
     photo = Photo(weights, header.q, header.variant)
     parts: dict[tuple[int, int], Integers] = {}
-    for (top, left, height, width), coded in zip(header.tiles(16), file.coded, strict=True):
+    tiles = header.tiles(16)
+    assert header.layers in (1, 3)
+    for number, (top, left, height, width) in enumerate(tiles):
         found.messages.append([])
+        layers = file.coded[number :: len(tiles)]
+        coded = b"".join(layers)
         n, at = read_varint(coded, 0)
         assert photo.groups[0].stop <= n <= 768
         stack = coded[at:]
         assert stack
-        assert stack[-1]
-        reader = StackReader(stack + bytes(-len(stack) % 4))
-        get = get_from(reader, found.messages[-1])
+        assert stack[0]
+        reader = StackReader(stack[::-1] + bytes(-len(stack) % 4))
+        pop, left_over = get_from(reader, found.messages[-1]), []
+
+        def get(tables: Sequence[int], source: TableSource) -> list[int]:
+            symbols = pop(tables, source)  # noqa: B023
+            left_over.append(4 * reader.words_below)  # noqa: B023
+            return symbols
+
         means, latents, phi = photo.tile(get, n, height, width)
         assert reader.number == 6209
+        if len(layers) > 1:
+            counts = list(accumulate(len(message.symbols) for message in found.messages[-1][1:]))
+            last = counts.index(photo.groups[0].stop * height * width) + 1
+            ends = left_over[last], left_over[min(last + 1, len(left_over) - 1)]
+            assert ends == (sum(map(len, layers[1:])), len(layers[2]))
         if not found.numbers:
             found.numbers = {"channels": [n], "means": means.ravel().tolist()}
             found.numbers["latents"] = latents.ravel().tolist()

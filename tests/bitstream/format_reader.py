@@ -269,6 +269,11 @@ class StackReader:
         self._state = block * TOTAL + below + offset
 
     @property
+    def words_below(self) -> int:
+        """How many words there are below the state."""
+        return len(self._words)
+
+    @property
     def words(self) -> list[int]:
         found, state = list(self._words), self._state
         while state:

@@ -23,7 +23,7 @@ def encoded(*messages: tuple[Int32Array, Int32Array], tables: TableSet = TABLES)
     encoder = StackEncoder()
     for symbols, indexes in messages:
         encoder.put(symbols, indexes, tables)
-    return encoder.finish()
+    return b"".join(encoder.finish())
 
 
 def decoded(data: bytes, indexes: Int32Array) -> Int32Array:
@@ -51,7 +51,7 @@ def test_messages_come_back_in_their_order() -> None:
 
 
 def test_the_bytes_are_those_of_the_stack() -> None:
-    assert encoded() == bytes([0x41, 0x18])
+    assert encoded() == bytes([0x18, 0x41])
     table = TableSet(
         frequencies=np.array([2**22, 2**23, 2**22], dtype=np.int32),
         starts=np.array([0, 3], dtype=np.int32),
@@ -62,7 +62,7 @@ def test_the_bytes_are_those_of_the_stack() -> None:
     for symbol in (0, 1):  # the last one first
         frequency, below = ((2**22, 0), (2**23, 2**22))[symbol]
         state = (state // frequency << 24) + below + state % frequency
-    assert encoded((symbols, indexes), tables=table) == state.to_bytes(3, "little")
+    assert encoded((symbols, indexes), tables=table) == state.to_bytes(3, "big")
 
 
 def test_the_size_is_the_code_length_and_two_bytes() -> None:
@@ -72,11 +72,47 @@ def test_the_size_is_the_code_length_and_two_bytes() -> None:
     assert 0 <= len(data) - bits / 8 <= 4
 
 
+def test_the_first_messages_need_only_their_own_bytes() -> None:
+    messages = [random_message(count, count) for count in (3000, 0, 700, 2, 5000)]
+    encoder = StackEncoder()
+    for symbols, indexes in messages:
+        encoder.put(symbols, indexes, TABLES)
+    parts = encoder.finish()
+    assert len(parts) == len(messages)
+    assert parts[1] == b""
+    for known in range(1, len(messages) + 1):
+        decoder = StackDecoder(b"".join(parts[:known]))
+        for symbols, indexes in messages[:known]:
+            np.testing.assert_array_equal(decoder.get(indexes, TABLES), symbols)
+        assert decoder.unread_bytes == 0
+    decoder.finish()
+    bits = TABLES.code_length_bits(*messages[0])
+    assert abs(len(parts[0]) - bits / 8) <= 8
+
+
+def test_unread_bytes_are_those_of_later_messages() -> None:
+    encoder = StackEncoder()
+    for message in (random_message(500, 3), random_message(4000, 4)):
+        encoder.put(*message, TABLES)
+    first, second = encoder.finish()
+    decoder = StackDecoder(first + second)
+    decoder.get(random_message(500, 3)[1], TABLES)
+    assert decoder.unread_bytes == len(second)
+    decoder.get(random_message(4000, 4)[1], TABLES)
+    decoder.finish()
+
+
 @pytest.mark.parametrize("cut", [1, 2, 4, 400])
 def test_bytes_that_are_cut_or_longer_are_refused(cut: int) -> None:
     symbols, indexes = random_message(5000)
     data = encoded((symbols, indexes))
-    for damaged in (data[:-cut], data[cut:], data + bytes([7] * cut), data + bytes(cut)):
+    for damaged in (
+        data[:-cut],
+        data[cut:],
+        bytes([7] * cut) + data,
+        data + bytes(cut),
+        bytes(cut) + data,
+    ):
         with pytest.raises(PayloadError):
             decoded(damaged, indexes)
 
@@ -98,7 +134,7 @@ def test_all_symbols_round_trip(values: list[int]) -> None:
     np.testing.assert_array_equal(decoded(encoded((symbols, indexes)), indexes), symbols)
 
 
-@pytest.mark.parametrize("data", [b"\x41\x18", b"\x01", bytes(range(1, 200)), b"\xff" * 40])
+@pytest.mark.parametrize("data", [b"\x18\x41", b"\x01", bytes(range(1, 200)), b"\xff" * 40])
 def test_few_bytes_do_not_decode_to_many_symbols(data: bytes) -> None:
     indexes = np.full(2**24, 3, dtype=np.int32)
     with cpu_limit(5), pytest.raises(PayloadError):

@@ -1,4 +1,4 @@
-"""The golden cases of the photo model: both tunes, and samples of 12 bits.
+"""The golden cases of the photo model: both tunes, samples of 12 bits, and layers.
 
 The JSON files have digests of the symbols and of the pixels, which are the same on every machine;
 the PNGs are those pixels. The weights beside them are untrained.
@@ -27,13 +27,12 @@ from tests.codec.models.photo.tiny import ORIGIN, TINY, tiny_arrays
 from tests.codec.tiny import photographs
 from training.photo.export import write_weights
 
-CASES = {  # quality, tune, bit depth
-    "photo-visual-v1": (68.5, "visual", 8),
-    "photo-psnr-v1": (31.25, "psnr", 8),
-    "photo-deep-v1": (95.0, "psnr", 12),
+CASES = {  # quality, tune, bit depth, tile size
+    "photo-visual-v1": (68.5, "visual", 8, 64),
+    "photo-psnr-v1": (31.25, "psnr", 8, 64),
+    "photo-deep-v1": (95.0, "psnr", 12, 64),
+    "photo-layers-v1": (97.5, "psnr", 8, 128),
 }
-
-
 CERTAIN_TABLES = 17
 
 
@@ -85,9 +84,9 @@ def write_photo_case(name: str, folder: Path) -> None:
     """Write a case that is not there, and the weights if they are not."""
     if not (folder / "photo.safetensors").exists():
         write_weights(folder, golden_arrays(), TINY, ORIGIN)
-    quality, tune, depth = CASES[name]
+    quality, tune, depth, tile_size = CASES[name]
     coder = load_coder(tune)
-    container = compress_picture(picture_of(depth), coder, quality=quality, tile_size=64)
+    container = compress_picture(picture_of(depth), coder, quality=quality, tile_size=tile_size)
     data = container_to_bytes(container)
     (folder / f"{name}.calo").write_bytes(data)
     decoded = decompress_container(container_from_bytes(data), coder).pixels

@@ -24,10 +24,11 @@ def test_the_cases_are_there() -> None:
 @pytest.mark.parametrize("name", photo.CASES)
 def test_decodes_as_ever(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(loading.ENVIRONMENT_VARIABLE, str(FOLDER))
-    quality, tune, depth = photo.CASES[name]
+    quality, tune, depth, tile_size = photo.CASES[name]
     container = container_from_bytes((FOLDER / f"{name}.calo").read_bytes())
     header = container.header
-    assert (header.quality, header.bit_depth) == (quality, depth)
+    assert (header.quality, header.bit_depth, header.tile_size) == (quality, depth, tile_size)
+    assert header.layers == (3 if name == "photo-layers-v1" else 1)
     assert header.variant == TUNES.index(tune)
     coder = photo.load_coder(tune, header.weights_hash)
     assert coder.latent_tables.certain.sum() == photo.CERTAIN_TABLES

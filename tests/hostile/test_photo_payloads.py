@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -23,7 +24,10 @@ NOISE = np.random.default_rng(0).bytes(300)
 
 @pytest.fixture
 def good() -> Container:
-    return container_from_bytes(codec.compress(photographs(1)[0], quality=60))
+    """One tile in one layer."""
+    container = container_from_bytes(codec.compress(photographs(1)[0], quality=60))
+    payload = b"".join(layer[0] for layer in container.payloads)
+    return replace(container, header=replace(container.header, layers=1), payloads=((payload,),))
 
 
 def refused(container: Container, payload: bytes, side: int | None = None) -> None:
@@ -31,10 +35,22 @@ def refused(container: Container, payload: bytes, side: int | None = None) -> No
     header = container.header
     if side is not None:
         header = replace(header, width=side, height=side, tile_size=4096)
-    data = container_to_bytes(replace(container, header=header, payloads=((payload,),)))
-    limits = {"cpu_seconds": MAX_CPU_SECONDS, "peak_bytes": MAX_BYTES}
-    check_refusal(lambda: codec.decompress(data), PayloadError, **limits)  # type: ignore[arg-type]
-    check_refusal(lambda: codec.verify(data), PayloadError, **limits)  # type: ignore[arg-type]
+    half = len(payload) // 2
+    for layers in ([payload], [payload, b"", b""], [payload[:half], payload[half:], b""]):
+        data = container_to_bytes(
+            replace(
+                container,
+                header=replace(header, layers=len(layers)),
+                payloads=tuple((layer,) for layer in layers),
+            )
+        )
+        for read in (codec.decompress, codec.verify):
+            check_refusal(
+                partial(read, data),
+                PayloadError,
+                cpu_seconds=MAX_CPU_SECONDS,
+                peak_bytes=MAX_BYTES,
+            )
 
 
 @pytest.mark.parametrize(
@@ -42,7 +58,7 @@ def refused(container: Container, payload: bytes, side: int | None = None) -> No
     [
         b"", b"\x20", b"\x80", b"\x00" + NOISE, write_varint(31) + NOISE, write_varint(769) + NOISE,
         write_varint(2**60) + NOISE, b"\xff" * 300, write_varint(768) + NOISE,
-        write_varint(768) + bytes(299) + b"\x01",
+        write_varint(768) + b"\x01" + bytes(299),
     ],
     ids=[
         "empty", "no stack", "half a varint", "no channels", "less than a group", "too many",

@@ -27,7 +27,8 @@ from bitstream.arrays import Array, Float32Array, Int32Array, Uint8Array
 from bitstream.errors import LimitError, PayloadError, UsageError, WeightsMismatchError
 from bitstream.limits import MIN_TILE_LOG2
 from bitstream.symbols import SymbolDecoder, SymbolEncoder
-from bitstream.tables import TOTAL, TableSet
+from bitstream.tables import TableSet
+from codec.coding.draw_symbols import draw_symbols
 from codec.models.draw import DRAW
 from codec.models.draw.exact import (
     SCALE_LEVELS,
@@ -223,22 +224,6 @@ def _code_step(network: ExactDraw, state: DrawState) -> list[Message]:
 
     network.recursion.step(state, choose)
     return messages
-
-
-def draw_symbols(
-    tables: TableSet, indexes: Int32Array, generator: np.random.Generator
-) -> Int32Array:
-    """A random symbol of each table, int32 (n,); what falls on the escape becomes 0."""
-    places = generator.integers(0, TOTAL, size=len(indexes))
-    symbols = np.zeros(len(indexes), dtype=np.int32)
-    for table in np.unique(indexes):
-        own = indexes == table
-        start, end = tables.starts[table], tables.starts[table + 1]
-        ends = np.cumsum(tables.frequencies[start:end])
-        entries = np.searchsorted(ends, places[own], side="right")
-        escaped = entries == end - start - 1
-        symbols[own] = np.where(escaped, 0, entries + tables.minimums[table])
-    return symbols
 
 
 def load_draw(

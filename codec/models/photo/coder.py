@@ -25,6 +25,7 @@ from bitstream.errors import PayloadError, TruncatedError, UsageError, WeightsMi
 from bitstream.symbols import StackDecoder, StackEncoder
 from bitstream.tables import PRECISION, TableSet
 from bitstream.varint import read_varint, write_varint
+from codec.coding.draw_symbols import draw_symbols
 from codec.coding.exact_layers import ACTIVATION_BITS
 from codec.coding.optimised_quantize import deadzone_symbols
 from codec.coding.quantize import residuals, round_hyper_latents, table_set
@@ -63,6 +64,9 @@ these, tiles are as good as with all, and inner ones take a fifth less time."""
 ERROR_PER_BIT = 0.05
 """How much squared error, in quantiser steps, is worth a bit where channels are left out. At high
 rates it is 2 ln 2 / 12 = 0.12; with half of that, files have the same PSNR at the same size."""
+
+LAYERS = 3
+"""Of a file: the hyper-latents and the first group, the second one, the others."""
 
 REDUCED_GROUPS = {1: 4, 2: 3, 4: 2, 8: 1}
 """How many groups of channels are decoded for a picture so many times smaller. With these, previews
@@ -181,7 +185,8 @@ class PhotoCoder:
     """
 
     model_id, name = PHOTO.model_id, PHOTO.name
-    layers = 1
+    layers = LAYERS
+    layers_can_be_joined = True
     stride = LATENT_STRIDE
     tunes: tuple[str, ...] = TUNES
     reduction = 1
@@ -329,18 +334,31 @@ class PhotoCoder:
     def encode_symbols(
         self, tile: TileSymbols, quality: float, *, most: int = COEFFICIENTS
     ) -> tuple[bytes, ...]:
-        """Code the result of `symbols`: the number of channels, hyper-latents, residuals.
+        """Code the result of `symbols`, as a payload for each layer.
 
-        Channels behind the last symbol that is not 0 are left out, and those behind the `most`.
+        The first has the number of channels, the hyper-latents and the first group, each further
+        one a group, but the last the other groups. Channels behind the last symbol that is not 0
+        are left out, and those behind the `most`. Joined, the payloads are those of a file of one
+        layer.
         """
         channels = self.coded_channels(tile, most)
         encoder = StackEncoder()
         hyper_latents = tile.hyper_latents
         indexes = self._hyper_indexes(hyper_latents.shape, quality)
         encoder.put(hyper_latents.ravel(), indexes, self.hyper_tables)
+        starts = [0]
         for part in tile.first_parts(channels):
             encoder.put(part.symbols.ravel(), part.indexes.ravel(), self.latent_tables)
-        return (write_varint(channels) + encoder.finish(),)
+            starts.append(part.place.channels.start)
+        layers = [write_varint(channels), *[b""] * (self.layers - 1)]
+        for start, data in zip(starts, encoder.finish(), strict=True):
+            layers[self._layer_of(start)] += data
+        return tuple(layers)
+
+    def _layer_of(self, channel: int) -> int:
+        """The layer that has the symbols of a channel."""
+        group = sum(channel >= group.stop for group in self.exact_context.groups)
+        return min(group, self.layers - 1)
 
     def rate_bits(self, tile: TileSymbols, quality: float) -> float:
         """Code length of the result of `symbols` by the tables, escapes included."""
@@ -412,24 +430,66 @@ class PhotoCoder:
     ) -> TileSymbols:
         """Parse a tile; integers all the way, so alike on every machine. Raises `PayloadError`.
 
+        payloads   those of all layers, or one in which they are joined
+
         For a smaller picture the last groups of channels are neither read nor checked.
         """
+        groups = REDUCED_GROUPS[self.reduction]
+        return self.first_symbols(payloads, (height, width), quality, groups)
+
+    def first_symbols(
+        self,
+        payloads: Sequence[bytes],
+        size: tuple[int, int],
+        quality: float,
+        groups: int,
+        generator: np.random.Generator | None = None,
+    ) -> TileSymbols:
+        """Parse the first groups of a tile of (rows, columns). Raises `PayloadError`.
+
+        payloads    of the layers that have these groups, or one in which all layers are joined
+        generator   draws the symbols of the other groups; without one these are not coded
+        """
         coded, data = self._read_channels(payloads[0])
+        decoder = StackDecoder(b"".join([data, *payloads[1:]]))
         # Symbols of a group are coded by their tables, so that no part of a group can be read.
-        last = self.exact_context.groups[REDUCED_GROUPS[self.reduction] - 1]
-        channels = min(coded, last.stop)
-        decoder = StackDecoder(data)
-        shape = (self.config.hyper_channels, -(-height // 4), -(-width // 4))
+        known = min(coded, self.exact_context.groups[groups - 1].stop)
+        shape = (self.config.hyper_channels, -(-size[0] // 4), -(-size[1] // 4))
         indexes = self._hyper_indexes(shape, quality)
         hyper_latents = decoder.get(indexes, self.hyper_tables).reshape(shape)
+        layers_read = 0
+
+        def end_layers(read: int) -> None:
+            # Layers are where the encoder would divide the symbols, and nowhere else.
+            nonlocal layers_read
+            while len(payloads) > 1 and layers_read < read:
+                layers_read += 1
+                if decoder.unread_bytes != sum(map(len, payloads[layers_read:])):
+                    raise PayloadError(
+                        f"layer {layers_read - 1} has other symbols than an encoder puts there: "
+                        "the payload is damaged, or was written with another model"
+                    )
 
         def code(part: Part) -> Int32Array:
-            return decoder.get(part.indexes.ravel(), self.latent_tables).reshape(part.indexes.shape)
+            tables, start = part.indexes.ravel(), part.place.channels.start
+            if start < known:
+                end_layers(self._layer_of(start))
+                symbols = decoder.get(tables, self.latent_tables)
+            else:
+                assert generator is not None
+                symbols = draw_symbols(self.latent_tables, tables, generator)
+            return symbols.reshape(part.indexes.shape)
 
-        tile = self._code(hyper_latents, (height, width), quality, channels, code)
-        if channels == coded:
+        channels = known if generator is None else coded
+        tile = self._code(hyper_latents, size, quality, channels, code)
+        end_layers(len(payloads) if known == coded else min(groups, LAYERS - 1))
+        if known == coded:
             decoder.finish()
         return tile
+
+    def tile_decoder(self, height: int, width: int, quality: float) -> PhotoTileDecoder:
+        """A decoder of the layers of one tile. See `codec.models.base.LayeredModel`."""
+        return PhotoTileDecoder(self, height, width, quality)
 
     def _read_channels(self, payload: bytes) -> tuple[int, bytes]:
         fewest = self.exact_context.fewest
@@ -537,6 +597,37 @@ class PhotoCoder:
     def _hyper_indexes(self, shape: tuple[int, ...], quality: float) -> Int32Array:
         channels, height, width = shape
         return hyper_indexes(self.position(quality), self.hyper_sets, channels, height, width)
+
+
+class PhotoTileDecoder:
+    """Decodes the layers of one tile. See `codec.models.base.TileDecoder`.
+
+    Nothing is kept between two layers but their bytes: most of the time goes into the networks,
+    which see every latent.
+    """
+
+    def __init__(self, coder: PhotoCoder, height: int, width: int, quality: float) -> None:
+        """height and width in latents."""
+        self._coder, self._size, self._quality = coder, (height, width), quality
+        self._payloads: list[bytes] = []
+
+    def read(self, payload: bytes) -> None:
+        """Take the next layer. What is wrong with it shows in `latents`. Raises `PayloadError`."""
+        if len(self._payloads) == LAYERS:
+            raise PayloadError(f"more than the {LAYERS} layers of the model")
+        self._payloads.append(payload)
+
+    def latents(self, generator: np.random.Generator | None = None) -> Int32Array:
+        """See `TileSymbols.decoded`. Raises `PayloadError`.
+
+        Latents of missing layers are 0, which the model expects of most of them, or those of a
+        sample.
+        """
+        coder, size, quality = self._coder, self._size, self._quality
+        groups = REDUCED_GROUPS[coder.reduction]
+        if len(self._payloads) < LAYERS:
+            groups = min(groups, len(self._payloads))
+        return coder.first_symbols(self._payloads, size, quality, groups, generator).decoded
 
 
 def load_photo(

@@ -13,9 +13,9 @@ import torch
 
 from bitstream.errors import LimitError, PayloadError, TableError, UsageError, WeightsMismatchError
 from bitstream.symbols import SymbolEncoder
-from bitstream.tables import TOTAL, TableSet, tables_from_pmfs
+from bitstream.tables import TableSet
 from codec.models.base import LayeredModel
-from codec.models.draw.coder import MAX_TILE_SIDE, TABLE_PREFIX, DrawCoder, draw_symbols, load_draw
+from codec.models.draw.coder import MAX_TILE_SIDE, TABLE_PREFIX, DrawCoder, load_draw
 from codec.models.draw.exact import ExactDraw, exact_arrays
 from codec.models.draw.network import DrawNetwork
 from tests.codec.models.draw.tiny import CONFIG, arrays, coder, metadata, scenes
@@ -111,34 +111,6 @@ def test_what_is_missing_is_the_mean_or_a_sample() -> None:
     np.testing.assert_array_equal(one, same)
     assert (one != other).any()
     assert (one != mean).any()
-
-
-def test_samples_of_tables_have_their_frequencies() -> None:
-    pmfs = [(-1, np.array([0.2, 0.5, 0.2])), (5, np.array([0.99])), (0, np.array([0.5, 0.5]))]
-    tables = tables_from_pmfs(pmfs)
-    indexes = np.repeat(np.array([0, 1], dtype=np.int32), 200_000)
-    symbols = draw_symbols(tables, indexes, np.random.default_rng(0))
-    assert symbols.dtype == np.int32
-    first, second = symbols[:200_000], symbols[200_000:]
-    # What falls on the escape becomes 0: a tenth of the first, a hundredth of the second.
-    shares = [float(np.mean(first == value)) for value in (-1, 0, 1)]
-    np.testing.assert_allclose(shares, [0.2, 0.6, 0.2], atol=0.004)
-    np.testing.assert_allclose(np.mean(second == 5), 0.99, atol=0.001)
-    assert set(second.tolist()) == {0, 5}
-
-
-def test_samples_take_the_entry_that_holds_their_number() -> None:
-    class Fixed:
-        def integers(self, low: int, high: int, size: int) -> npt.NDArray[np.int64]:
-            assert (low, high) == (0, TOTAL)
-            return np.array(places)[:size]
-
-    tables = tables_from_pmfs([(-1, np.array([0.25, 0.5, 0.25 - 2.0**-24]))])
-    starts = np.cumsum([0, *tables.frequencies])
-    places = [0, starts[1] - 1, starts[1], starts[2] - 1, starts[2], starts[3] - 1, starts[3]]
-    indexes = np.zeros(len(places), dtype=np.int32)
-    generator: Any = Fixed()
-    assert draw_symbols(tables, indexes, generator).tolist() == [-1, -1, 0, 0, 1, 1, 0]
 
 
 def test_a_damaged_step_leaves_the_decoder_where_it_was() -> None:

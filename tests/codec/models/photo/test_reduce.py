@@ -91,17 +91,19 @@ def test_previews_do_without_the_last_groups_of_channels() -> None:
     model = tiny_coder()
     pixels = np.random.default_rng(0).integers(0, 256, (96, 96, 3)).astype(np.uint8)
     container = compress_picture(Picture(pixels), model, quality=90)
-    payload, quality = container.payloads[0][0], container.header.quality
-    whole = model.decode_tile([payload], 6, 6, quality)
+    payloads, quality = [layer[0] for layer in container.payloads], container.header.quality
+    whole = model.decode_tile(payloads, 6, 6, quality)
     assert whole[model.config.corrected : COEFFICIENTS].any(), "all groups are used"
     ends = {2: sum(model.config.groups), 4: sum(model.config.groups[:2]), 8: model.config.groups[0]}
     for reduce, end in ends.items():
-        part = model.with_reduction(reduce).decode_tile([payload], 6, 6, quality)
+        part = model.with_reduction(reduce).decode_tile(payloads, 6, 6, quality)
         np.testing.assert_array_equal(part[:end], whole[:end])
         assert not part[end:COEFFICIENTS].any()
         np.testing.assert_array_equal(part[COEFFICIENTS:], whole[COEFFICIENTS:])
         with pytest.raises(PayloadError):
-            model.with_reduction(reduce).decode_tile([payload[:40]], 6, 6, quality)
+            model.with_reduction(reduce).decode_tile(
+                [payloads[0][:40], *payloads[1:]], 6, 6, quality
+            )
 
 
 @pytest.mark.usefixtures("tiny_weights")
