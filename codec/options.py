@@ -151,6 +151,13 @@ class CompressOptions:
         return find_model(split_name(self.model)[0]).lossless
 
     @property
+    def stored_quality(self) -> float | None:
+        """The quality that a configuration holds: as it was given, None of a lossless model."""
+        if self.quality is None and not self.is_lossless:
+            return DEFAULT_QUALITY
+        return self.quality
+
+    @property
     def asked_quality(self) -> float:
         """The quality to code at where no other target is given."""
         if self.is_lossless:

@@ -51,7 +51,7 @@ class Calotype(Codec):  # type: ignore[misc]  # numcodecs has no types
     ) -> None:
         # Checked here, where the array is made, and not when its first chunk is written.
         options = CompressOptions(quality=quality, model=model, effort=effort, tune=tune)
-        self.quality = None if options.is_lossless else options.asked_quality
+        self.quality = options.stored_quality
         self.model, self.effort, self.tune = options.model, options.effort, options.tune
 
     def get_config(self) -> dict[str, Any]:

@@ -62,7 +62,7 @@ class Calotype(ArrayBytesCodec):  # type: ignore[misc]  # of zarr no types are r
             tune=self.tune,
             bit_depth=self.bit_depth,
         )
-        quality = None if options.is_lossless else options.asked_quality
+        quality = options.stored_quality
         object.__setattr__(self, "quality", quality)
         for name in ("effort", "bit_depth"):
             object.__setattr__(self, name, getattr(options, name))
