@@ -137,8 +137,8 @@ def decode_pixel(file: File, weights: Weights, starts: Starts) -> Decoded:
         planes = coded[0]
         assert planes in (1, 3)
         data = coded[1:]
-        assert data[-1] != 0
-        stack = StackReader(data + bytes(-len(data) % 4))
+        assert data[0] != 0
+        stack = StackReader(data[::-1] + bytes(-len(data) % 4))
         tile, messages = Tile(height, width), []
         for t in range(width + 2 * (height - 1) + 3 * (planes - 1)):
             places = [

@@ -114,7 +114,7 @@ class PixelCoder:
             return values
 
         sweep((len(planes), *planes.shape[1:]), code)
-        return (bytes([len(planes)]) + encoder.finish(),)
+        return (b"".join([bytes([len(planes)]), *encoder.finish()]),)
 
     def decode_tile(
         self, payloads: Sequence[bytes], height: int, width: int, quality: float
