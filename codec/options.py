@@ -103,13 +103,13 @@ class CompressOptions:
             _replace(self, "model", LOSSLESS_MODEL)
         name, detail = split_name(self.model)
         spec = find_model(name)
+        if self.roi is not None:
+            _replace(self, "roi", _check_roi(self.roi))
+            given = [*given, "roi"]
         self._check_lossless(spec, given)
         if self.tune is not None and not isinstance(self.tune, str):
             raise UsageError(f"tune {_shown(self.tune)} was given, expected a name: 'visual'")
         spec.check_tune(self.tune)
-        if self.roi is not None:
-            _replace(self, "roi", _check_roi(self.roi))
-            given = [*given, "roi"]
         if spec.variants:
             self._check_foreign(spec, detail, given)
         elif self.checkpoint is not None:
@@ -185,11 +185,13 @@ class DecompressOptions:
     def __post_init__(self) -> None:
         if self.region is not None:
             _replace(self, "region", _check_region(self.region))
-        _replace(self, "reduce", check_integer("reduce", self.reduce, 1, max(REDUCTIONS)))
-        if self.reduce not in REDUCTIONS:
+        reduce = _plain(self.reduce)
+        if type(reduce) is not int or reduce not in REDUCTIONS:
             raise UsageError(
-                f"reduce {self.reduce} was given, expected one of {', '.join(map(str, REDUCTIONS))}"
+                f"reduce {_shown(self.reduce)} was given, expected one of "
+                f"{', '.join(map(str, REDUCTIONS))}"
             )
+        _replace(self, "reduce", reduce)
         if self.layers is not None:
             _replace(self, "layers", check_integer("layers", self.layers, 1, limits.MAX_LAYERS))
         _replace(self, "partial", check_switch("partial", self.partial))

@@ -29,7 +29,7 @@ def models(
     The first weights of a model are its default. Those in the folders of CALOTYPE_WEIGHTS come
     before those of the installation.
 
-    The package brings the weights for photographs alone.
+    The package brings the weights that need no PyTorch alone.
 
     Example: calotype models
     """

@@ -1,7 +1,7 @@
 """Weights files: found by the hash that a compressed file names, and read. Imports no torch.
 
 Weights are looked for in the folders of the environment variable CALOTYPE_WEIGHTS, then in the
-installation. Its registry lists all, but a wheel has those for photographs alone: the others may
+installation. Its registry lists all, but a wheel has those that need no PyTorch: the others may
 lie in `user_folder`, where `fetch_weights` copies them from a checkout.
 
 A folder's `registry.json` may list the files of each model, the default first, with the SHA-256 of
@@ -196,7 +196,7 @@ def find_weights(spec: ModelSpec, weights_hash: bytes | None, stem: str | None) 
         if is_wanted and stem in (None, file.path.stem):
             raise WeightsMissingError(
                 f"the weights {file.path.stem} of the model {name!r} are not installed, since the "
-                "package brings those for photographs alone: take them from a checkout of its "
+                "package brings only those that need no PyTorch: take them from a checkout of its "
                 "repository (calotype models --fetch CHECKOUT), or name a folder that holds them "
                 f"in {ENVIRONMENT_VARIABLE}"
             )

@@ -14,6 +14,7 @@ import codec
 from bitstream.arrays import SampleArray
 from codec.cli import app
 from codec.cli.values import parse_roi
+from codec.models.catalog import all_models
 from codec.options import CompressOptions
 from codec.pictures.similarity import psnr_db
 from tests.codec.tiny import photographs
@@ -99,6 +100,12 @@ def test_a_region_outside_is_refused(roi: tuple[int, ...]) -> None:
 def test_what_is_no_region(roi: Any) -> None:
     with pytest.raises(codec.UsageError, match="roi"):
         CompressOptions(roi=roi)
+
+
+@pytest.mark.parametrize("name", [model.name for model in all_models() if model.lossless])
+def test_a_lossless_model_has_no_region(name: str) -> None:
+    with pytest.raises(codec.UsageError, match="roi was given"):
+        CompressOptions(roi=ROI, model=name)
 
 
 def test_numbers_of_numpy_are_taken() -> None:
