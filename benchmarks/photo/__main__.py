@@ -14,6 +14,7 @@ PARTS = {
     "realism": "error and realism with several --realism",
     "exactness": "whether files parse alike in other versions, threads and arithmetic",
     "compressai": "checkpoints of CompressAI in .calo files beside its own files",
+    "layers": "what a file shows after each layer, beside progressive JPEG XL and JPEG",
     "previews": "pictures of --reduce beside the whole picture: nearness, and time",
     "roi": "what a region of interest gains at equal bytes",
     "side-by-side": "a picture of the original, AVIF and photo at equal bytes",
