@@ -17,7 +17,7 @@ PARTS = {
     "layers": "what a file shows after each layer, beside progressive JPEG XL and JPEG",
     "previews": "pictures of --reduce beside the whole picture: nearness, and time",
     "roi": "what a region of interest gains at equal bytes",
-    "side-by-side": "a picture of the original, AVIF and photo at equal bytes",
+    "side-by-side": "a picture of the original, AVIF, JPEG XL and photo at equal bytes",
 }
 main = partial(run_room, "photo", PARTS)
 
