@@ -154,7 +154,9 @@ def seam(model: LoadedModel, quality: float, side: int = SEAM_SIDE) -> dict[str,
     for numbers in grid.rows_overlapping(grid.latents):
         windows = [grid.tile(number) for number in numbers]
         decoded = [
-            model.decode_tile([container.payloads[0][n]], window.height, window.width, quality)
+            model.decode_tile(
+                [layer[n] for layer in container.payloads], window.height, window.width, quality
+            )
             for n, window in zip(numbers, windows, strict=True)
         ]
         rows.append(np.concatenate(decoded, axis=2))
