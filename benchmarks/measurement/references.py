@@ -25,7 +25,15 @@ from benchmarks.measurement.mnist import read_samples
 from bitstream.arrays import Float64Array
 from bitstream.errors import UsageError
 from codec.rate_distortion.annealing.cost import PRODUCT
-from codec.rate_distortion.annealing.summary import LARGEST_GAP_NATS, CurveSamples, summarize
+from codec.rate_distortion.annealing.summary import (
+    LARGEST_GAP_NATS,
+    CurveSamples,
+    bootstrap_interval,
+    envelope,
+    pooled_gap,
+    summarize,
+)
+from codec.rate_distortion.errors import MeasurementError
 
 SCHEMA, RESULT = "calotype.rate_distortion_references/1", "rate_distortion_references.json"
 PRIOR = "-prior"
@@ -45,35 +53,43 @@ def shared(images: list[str], others: list[str]) -> tuple[list[int], list[int]]:
 
 
 def described(samples: CurveSamples, said: dict[str, Any]) -> dict[str, Any]:
-    """What one curve found."""
-    curve = summarize(samples)
+    """What one curve found; one without a certified point is a result as well."""
     assert samples.gap is not None
-    gaps = np.array(curve.bdmc_gap_nats)
+    log_partition, distortion = samples.log_partition.mean(0), samples.distortion.mean(0)
+    low, high = bootstrap_interval(samples)
+    points = len(samples.beta)
+    certified: tuple[bool, ...] = (False,) * points
+    failures: list[tuple[str, ...]]
+    try:
+        curve = summarize(samples)
+        certified, failures = curve.certified, list(curve.failures)
+    except MeasurementError as error:
+        failures = [(str(error),)] * points
     return {
-        "images": curve.images,
-        "chains": curve.chains,
-        "temperatures": curve.temperatures,
+        "images": len(samples.log_partition),
+        "chains": samples.chains,
+        "temperatures": samples.temperatures,
         "simulations": len(samples.gap),
         "precision": said["precision"],
         "seconds": said["seconds"],
         "provenance": said["provenance"],
-        "beta": [round(beta, 4) for beta in curve.beta],
-        "reference": list(curve.reference),
-        "distortion": _rounded(curve.distortion),
-        "rate_nats": _rounded(curve.rate_nats),
-        "rate_low_nats": _rounded(curve.rate_low_nats),
-        "rate_high_nats": _rounded(curve.rate_high_nats),
-        "log_partition_nats": _rounded(curve.log_partition_nats),
+        "beta": [round(float(beta), 4) for beta in samples.beta],
+        "reference": list(samples.reference),
+        "distortion": _rounded(distortion),
+        "rate_nats": _rounded(envelope(samples.beta, log_partition, distortion)),
+        "rate_low_nats": _rounded(low),
+        "rate_high_nats": _rounded(high),
+        "log_partition_nats": _rounded(log_partition),
         "gap_nats": _rounded(samples.gap.mean(0)),
-        "gap_pooled_nats": _rounded(gaps),
+        "gap_pooled_nats": _rounded(pooled_gap(samples.gap, points, samples.reference)),
         "gap_worst_simulation_nats": _rounded(samples.gap.max(0)),
-        "ess_fraction": _rounded(curve.ess_fraction),
-        "acceptance": _rounded(curve.acceptance),
+        "ess_fraction": _rounded(samples.ess_fraction.mean(0)),
+        "acceptance": _rounded(samples.acceptance),
         "points_within_gap": int((samples.gap.mean(0) <= LARGEST_GAP_NATS).sum()),
-        "certified": list(curve.certified),
-        "failures": [list(reasons) for reasons in curve.failures],
-        "gradients": curve.gradients,
-        "jacobian_products": curve.jacobian_products,
+        "certified": list(certified),
+        "failures": [list(reasons) for reasons in failures],
+        "gradients": samples.gradients,
+        "jacobian_products": samples.jacobian_products,
         "gradients_and_products_per_image": cost(samples),
     }
 

@@ -54,6 +54,17 @@ def test_images_are_paired_by_what_they_are(tmp_path: Path) -> None:
     assert text.count("| 2.00 ± 0.00 |") == 9
 
 
+def test_a_curve_that_nobody_can_trust_is_a_result(tmp_path: Path) -> None:
+    samples = replace(gaussian(6), gap=np.full((4, 9), 20.0), reference=("local",) * 9)
+    about = {"precision": "float32", "seconds": 1, "provenance": {}}
+    write_samples(tmp_path / "wae.npz", samples, images=["a"], **about)
+    (measured,) = references.run(Namespace(work=tmp_path))
+    model = measured.content["models"]["wae"]
+    assert (model["points_within_gap"], any(model["certified"])) == (0, False)
+    assert "no point of the curve can be trusted" in model["failures"][0][0]
+    assert "0 % of the points" in references_table(measured.content)
+
+
 def test_curves_of_other_images_are_not_compared(tmp_path: Path) -> None:
     write_pair(tmp_path, shared=False)
     with pytest.raises(UsageError, match="no image in common"):
