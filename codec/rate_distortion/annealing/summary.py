@@ -168,7 +168,7 @@ def summarize(samples: CurveSamples) -> RDCurve:
         raise MeasurementError(
             "no point of the curve can be trusted "
             f"({'; '.join(sorted(set(worst) - unmeasured, key=str))}): raise temperatures "
-            f"(now {samples.temperatures}), bridge_steps or chains (now {samples.chains}), "
+            f"(now {samples.temperatures}), bridge_steps, modes or chains (now {samples.chains}), "
             f"or lower the largest beta (now {samples.beta[-1]:.4g})"
         )
     return RDCurve(
