@@ -121,8 +121,11 @@ def test_the_library(tmp_path: Any) -> None:
     assert codec.compress(tensor) == data
     assert codec.compress(tensor / 255) == data
     assert codec.compress(array.astype(np.int64), bit_depth=8) == data
-    with pytest.raises(InputError, match="12 bits per channel, and the model photo codes 8"):
-        codec.compress(noise(12, 3), bit_depth=12)
+    deep = noise(12, 3)
+    kept = codec.decompress(codec.compress(deep, bit_depth=12), as_="numpy")
+    assert (kept.dtype, kept.shape) == (np.uint16, deep.shape)
+    with pytest.raises(InputError, match="12 bits per channel, and the model pixel codes 8"):
+        codec.compress(deep, bit_depth=12, model="pixel")
     assert codec.inspect(codec.compress(noise(12, 3), bit_depth=12, reduce_depth=True)).width == 9
     with pytest.raises(UsageError, match="expected one of 8, 10, 12, 16"):
         codec.compress(array, bit_depth=9)
