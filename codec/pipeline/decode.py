@@ -183,10 +183,13 @@ def _stochastic(model: LoadedModel, quality: float) -> StochasticModel | None:
 
 
 def _check_header(header: Header, model: LoadedModel) -> None:
-    joined = header.layers == 1 and isinstance(model, JoinedLayersModel)
-    if header.layers != model.layers and not joined:
+    layers = {model.layers}
+    if isinstance(model, JoinedLayersModel):
+        layers.add(1)
+    if header.layers not in layers:
         raise PayloadError(
-            f"the file has {header.layers} layers, expected {model.layers} of {model.name}"
+            f"the file has {header.layers} layers, expected "
+            f"{' or '.join(map(str, sorted(layers)))} of {model.name}"
         )
     if isinstance(model, WholePictureModel) and header.tile_count > 1:
         raise HeaderError(

@@ -30,9 +30,9 @@ def main(name: str) -> int:
     if any(path.exists() for path in paths):
         print(f"{name} exists: golden files are never written again", file=sys.stderr)
         return 1
-    os.environ[loading.ENVIRONMENT_VARIABLE] = str(FOLDER)
     for cases, write in WRITERS:
         if name in cases:
+            os.environ[loading.ENVIRONMENT_VARIABLE] = str(FOLDER)
             write(name, FOLDER)
             return 0
     print(f"no case is called {name}", file=sys.stderr)

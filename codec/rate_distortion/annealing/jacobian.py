@@ -90,10 +90,14 @@ class ResidualJacobian:
         codes = codes.detach().requires_grad_(True)
         with torch.enable_grad():
             value = self.distortion(targets, self.decode(codes).to(targets.dtype))
+            name = self.distortion.name
+            if not value.requires_grad:
+                raise MeasurementError(f"{name} has no gradient in the codes")
+            if not torch.isfinite(value).all():
+                raise MeasurementError(f"{name} is NaN or infinite for some codes")
             (gradient,) = torch.autograd.grad(value.sum(), codes)
         with torch.no_grad():
             residual = self.residual(targets, codes)
-        name = self.distortion.name
         if residual.ndim != 2 or len(residual) != len(codes):
             raise UsageError(
                 f"the residual of {name} has the shape {tuple(residual.shape)}, "

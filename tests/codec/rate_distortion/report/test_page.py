@@ -17,7 +17,14 @@ from PIL import Image
 from bitstream.arrays import Uint8Array
 from codec.rate_distortion import OperationalCodec, SourceImage, find_images, measure_curve
 from codec.rate_distortion.report import pictures as pictures_module
-from codec.rate_distortion.report.page import report_page
+from codec.rate_distortion.report.page import (
+    BOTTOM,
+    NAMES_SIDE,
+    NUMBERS_SIDE,
+    TOP,
+    WIDTH,
+    report_page,
+)
 from codec.rate_distortion.report.pictures import (
     LARGEST_SIDE,
     MOST_PICTURES,
@@ -235,8 +242,11 @@ def test_a_browser_moves_the_slider_and_changes_versions(page: Page) -> None:
 def test_curves_are_drawn_within_the_axes() -> None:
     text = page_text(flat_picture("x", (1, 2, 3), (4, 5, 6)))
     circles = Outline(text).all("circle")
+    _, _, width, height = map(float, str(Outline(text).all("svg")[0]["viewbox"]).split())
     assert len(circles) == sum(
         point.mean_bpp <= 2 for one in (curve(), curve(0.7)) for point in one.points
     )
-    assert all(60 <= float(one["cx"] or 0) <= 770 for one in circles)
-    assert all(16 <= float(one["cy"] or 0) <= 424 for one in circles)
+    assert width == WIDTH
+    right = WIDTH - NAMES_SIDE
+    assert all(NUMBERS_SIDE <= float(one["cx"] or 0) <= right for one in circles)
+    assert all(TOP <= float(one["cy"] or 0) <= height - BOTTOM for one in circles)
