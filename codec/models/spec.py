@@ -28,7 +28,7 @@ class ModelSpec:
                  function(arrays, metadata, weights_hash, *, device) takes the contents of a weights
                  file. Where there are `variants` it takes the bytes of a checkpoint:
                  function(data, variant, weights_hash, *, source, device)
-    layers       of the files that it writes
+    layers       of the files that it writes, at the most
     exports      names under which its weights are exported: `model` in the metadata of a weights
                  file, where that is not `name`
     needs_torch  whether it computes with torch on a processor as well

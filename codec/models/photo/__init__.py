@@ -8,6 +8,7 @@ PHOTO = ModelSpec(
     "photo",
     "photographs, the default: the same pixels on every machine",
     "codec.models.photo.coder:load_photo",
+    layers=3,
     needs_torch=False,
     tunes=TUNES,
     deep=True,

@@ -65,7 +65,7 @@ ERROR_PER_BIT = 0.05
 """How much squared error, in quantiser steps, is worth a bit where channels are left out. At high
 rates it is 2 ln 2 / 12 = 0.12; with half of that, files have the same PSNR at the same size."""
 
-LAYERS = 3
+LAYERS = PHOTO.layers
 """Of a file: the hyper-latents and the first group, the second one, the others."""
 
 REDUCED_GROUPS = {1: 4, 2: 3, 4: 2, 8: 1}

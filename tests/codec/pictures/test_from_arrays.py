@@ -123,7 +123,8 @@ def test_the_library(tmp_path: Any) -> None:
     assert codec.compress(array.astype(np.int64), bit_depth=8) == data
     deep = noise(12, 3)
     kept = codec.decompress(codec.compress(deep, bit_depth=12), as_="numpy")
-    assert (kept.dtype, kept.shape) == (np.uint16, deep.shape)
+    assert kept.dtype == np.uint16
+    assert kept.shape == deep.shape
     with pytest.raises(InputError, match="12 bits per channel, and the model pixel codes 8"):
         codec.compress(deep, bit_depth=12, model="pixel")
     assert codec.inspect(codec.compress(noise(12, 3), bit_depth=12, reduce_depth=True)).width == 9
