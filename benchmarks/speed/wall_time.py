@@ -7,7 +7,7 @@ the machine hits each of them. AVIF is Pillow's, 4:4:4 at speed 6 unless told ot
 quality whose file is nearest in size to photo's. CompressAI's codecs have random weights: they do
 the same arithmetic, and their latents are cheaper to code than trained ones, which favours them.
 The large picture is coded fewer times, and not by cheng2020-anchor, whose decoder takes minutes for
-it.
+it. With `--only-avif` there is AVIF alone.
 """
 
 from __future__ import annotations
@@ -207,6 +207,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--large-rounds", type=int, default=3, help="of the large picture, or 0")
     parser.add_argument("--quality", type=float, default=50, help="quality of photo, 1..100")
     parser.add_argument("--avif-speed", type=int, default=6, help="of AVIF's encoder, 0..10")
+    parser.add_argument("--only-avif", action="store_true", help="leave CompressAI's codecs out")
     parser.add_argument("--peer-quality", type=int, default=4, help="size of CompressAI's, 1..6")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
 
@@ -218,7 +219,7 @@ def run(options: Namespace) -> Iterator[Measured]:
     import torch
 
     torch.set_num_threads(options.threads)
-    peers = [MEAN, CHENG]
+    peers = [] if options.only_avif else [MEAN, CHENG]
     small = shipped_photo(WIDTH, HEIGHT)
     pictures = [measure_picture(small, options, options.rounds, 2, peers)]
     if options.large_rounds:
