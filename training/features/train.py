@@ -223,7 +223,7 @@ class FeatureLearner(Learner):
         self.held, self.kept = torch.from_numpy(order[: preset.held_out]), order[preset.held_out :]
         self.x, self.y = to_input(images), torch.from_numpy(labels)
         self.network = FeatureNetwork(preset.model)
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
         optimizer = torch.optim.AdamW(self.network.parameters(), weight_decay=0.05)
         self.optimizers = {"adamw": optimizer}
 

@@ -43,7 +43,7 @@ class _LowerBound(torch.autograd.Function):
 
 def lower_bound(values: Tensor, bound: float) -> Tensor:
     """Elementwise max(values, bound) with the gradient of `_LowerBound`."""
-    bounded: Tensor = _LowerBound.apply(values, bound)  # type: ignore[no-untyped-call]
+    bounded: Tensor = _LowerBound.apply(values, bound)  # type: ignore[no-untyped-call, unused-ignore]
     return bounded
 
 
