@@ -94,8 +94,8 @@ def test_a_score_is_reached_and_a_lower_quality_misses_it(photo: Pixels, goal: f
     found = ssimulacra2(part, decoded)
     assert found is not None
     assert found == done.ssimulacra2
-    assert goal <= found < goal + 1
-    # On so small a picture a step of quality may move the score by most of a point.
+    assert goal <= found < goal + 0.5
+    # On so small a picture a step of quality may move the score by half a point either way.
     lower = codec.compress(part, quality=done.quality - 3)
     missed = ssimulacra2(part, codec.decompress(lower, as_="numpy"))
     assert missed is not None

@@ -80,17 +80,22 @@ def test_nothing_depends_on_what_is_decoded_later() -> None:
         assert any(p == plane for p, _, _ in different) != last
 
 
-def test_flat_pictures_and_ramps_are_predicted_to_a_quarter_of_a_step() -> None:
+def test_flat_pictures_and_ramps_are_learned_to_less_than_a_quarter_of_a_step() -> None:
     height, width = 24, 30
     flat = np.full((1, height, width), 77, np.int32)
     rows, columns = np.mgrid[:height, :width]
     ramp = (5 * rows + 3 * columns)[None].astype(np.int32)
     for planes in (flat, ramp):
         found = seen(planes)
-        for row in range(8, height):
-            for column in range(4, width - 4):
-                error = STEPS * planes[0, row, column] - found[0, row, column][0]
-                assert abs(error) <= STEPS / 4
+        largest = [
+            max(
+                abs(STEPS * planes[0, row, column] - found[0, row, column][0])
+                for column in range(4, width - 4)
+            )
+            for row in range(3, height)
+        ]
+        assert largest == sorted(largest, reverse=True)
+        assert largest[9 - 3] < STEPS / 4
 
 
 def test_inputs_are_small_integers() -> None:
