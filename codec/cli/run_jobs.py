@@ -16,7 +16,7 @@ from bitstream import UsageError
 from codec.cli.files import Job, check_targets
 from codec.cli.progress import progress
 from codec.cli.terminal import one_line, print_error, print_notice
-from codec.system.processors import compute_threads, thread_count
+from codec.system.processors import compute_threads, single_threaded_blas, thread_count
 from codec.system.workers import Outcome, run_each
 from codec.system.write_file import kind_of
 
@@ -84,6 +84,7 @@ def _run_batch(
     # An interrupt waits for the files that are being written, and starts no others: leaving the
     # block cancels those, then the pool waits.
     with (
+        nullcontext() if pool is None else single_threaded_blas(),
         pool or nullcontext(),
         closing(run_each(task, range(len(names)), pool)) as every,
         progress(len(names), what, quiet=quiet) as advance,

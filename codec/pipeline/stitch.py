@@ -23,7 +23,7 @@ import numpy as np
 from bitstream.arrays import SampleArray
 from codec.coding.tiling import TileGrid, Window
 from codec.models.base import DecodedLatents
-from codec.system.processors import thread_count
+from codec.system.processors import single_threaded_blas, thread_count
 
 Result = TypeVar("Result")
 
@@ -103,13 +103,14 @@ def draw_bands(
 def ahead(work: Callable[[int], Result], numbers: Sequence[int]) -> Generator[Result, None, None]:
     """The results of `work` for all numbers, in their order.
 
-    With more than one thread, two results are computed while another is used. An error of a call is
-    raised in place of its result, and ends the results.
+    With more than one thread, two results are computed while another is used, and BLAS computes in
+    the threads that call it. An error of a call is raised in place of its result, and ends the
+    results.
     """
     if len(numbers) == 1 or thread_count() == 1:
         yield from map(work, numbers)
         return
-    with ThreadPoolExecutor(_AHEAD) as pool:
+    with single_threaded_blas(), ThreadPoolExecutor(_AHEAD) as pool:
         waiting: deque[Future[Result]] = deque()
         try:
             for number in numbers:

@@ -9,7 +9,10 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import threadpoolctl
 
 VARIABLE = "OMP_NUM_THREADS"
 
@@ -72,6 +75,77 @@ def compute_threads(count: int) -> Iterator[None]:
                 del os.environ[VARIABLE]
                 if variable is not None:
                     os.environ[VARIABLE] = variable
+
+
+class _BlasLimit:
+    """Holds BLAS to one thread while anybody needs that.
+
+    Of several threads that limit BLAS at a time, `threadpoolctl` heeds the first one alone, which
+    must put back what was there. Users come and go in any order: so a thread that waits for the
+    last of them sets the limit, and takes it back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._done = threading.Event()
+        self._holder: threading.Thread | None = None
+
+    def enter(self) -> None:
+        with self._lock:
+            if self._users == 0:
+                held, self._done = threading.Event(), threading.Event()
+                # A daemon, so that an abandoned block does not keep the interpreter from its end.
+                self._holder = threading.Thread(
+                    target=self._hold, args=(held, self._done), name="calotype-blas", daemon=True
+                )
+                self._holder.start()
+                held.wait()
+            self._users += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0 and self._holder is not None:
+                self._done.set()
+                self._holder.join()
+                self._holder = None
+
+    @staticmethod
+    def _hold(held: threading.Event, done: threading.Event) -> None:
+        try:
+            with _controller().limit(limits=1, user_api="blas"):
+                held.set()
+                done.wait()
+        finally:
+            held.set()
+
+
+_blas_limit = _BlasLimit()
+
+
+@contextmanager
+def single_threaded_blas() -> Iterator[None]:
+    """Have NumPy multiply matrices in the thread that asks for it, within the block.
+
+    For threads that share the work already: those of the library wait for the next product in a
+    busy loop, and take the cores from them. The number is one of the process. It holds until the
+    last of several blocks at a time ends, and is then what it was before the first.
+    """
+    _blas_limit.enter()
+    try:
+        yield
+    finally:
+        _blas_limit.leave()
+
+
+@functools.cache
+def _controller() -> threadpoolctl.ThreadpoolController:
+    import numpy as np  # its BLAS must be loaded to be found
+    import threadpoolctl
+
+    del np
+    return threadpoolctl.ThreadpoolController()
 
 
 def _set_threads(count: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from codec.loading import ENVIRONMENT_VARIABLE
 from codec.models.base import LoadedModel
 from codec.rate_distortion.files import codecs
 from codec.rate_distortion.files.measure import OperationalCodec
+from tests.codec.blas import blas_threads, set_blas_threads
 from tests.codec.models.vae.tiny import write_tiny_digits
 from tests.codec.rate_distortion.made_up_pictures import decode_jpeg, encode_jpeg, photo_like
 from tests.codec.tiny_layers import Blocks
@@ -70,3 +72,15 @@ def picture_folder(tmp_path: Path) -> Path:
     for seed in range(2):
         Image.fromarray(photo_like(seed)).save(folder / f"wave-{seed}.png")
     return folder
+
+
+@pytest.fixture
+def two_blas_threads() -> Iterator[None]:
+    """BLAS has two threads, and must have them at the end of the test."""
+    before = blas_threads()
+    set_blas_threads(2)
+    if blas_threads() != {2}:
+        pytest.skip("this BLAS cannot be told how many threads to take")
+    yield
+    assert blas_threads() == {2}
+    set_blas_threads(max(before))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ import pytest
 from codec.pipeline import stitch
 from codec.pipeline.stitch import ahead
 from codec.system.processors import compute_threads
+from tests.codec.blas import blas_threads
 
 
 @pytest.fixture(autouse=True)
@@ -103,3 +105,46 @@ def test_files_and_pixels_are_those_of_one_thread(monkeypatch: pytest.MonkeyPatc
     one = both()
     assert one[0] == two[0]
     np.testing.assert_array_equal(one[1], two[1])
+
+
+@pytest.mark.usefixtures("two_blas_threads")
+@pytest.mark.parametrize("ending", ["used up", "closed", "failed"])
+def test_blas_keeps_out_of_the_way_until_the_end(ending: str) -> None:
+    def work(number: int) -> set[int]:
+        if number == 3 and ending == "failed":
+            raise ValueError("three")
+        return blas_threads()
+
+    results = ahead(work, range(5))
+    assert next(results) == {1}
+    if ending == "closed":
+        results.close()
+    elif ending == "failed":
+        with pytest.raises(ValueError, match="three"):
+            list(results)
+    else:
+        assert list(results) == [{1}] * 4
+    assert blas_threads() == {2}
+
+
+@pytest.mark.usefixtures("tiny_weights", "two_blas_threads")
+def test_calls_at_a_time_leave_the_threads_of_blas_as_they_were() -> None:
+    from codec import loading
+    from codec.pictures.picture import Picture
+    from codec.pipeline.decode import decompress_container
+    from codec.pipeline.encode import compress_picture
+    from tests.codec.tiny import photographs
+
+    model = loading.load_model("photo", device="cpu")
+    pictures = [Picture(pixels) for pixels in photographs(3, side=150, seed=4)]
+
+    def both(picture: Picture) -> npt.NDArray[np.uint8]:
+        container = compress_picture(picture, model, quality=60, tile_size=64)
+        return decompress_container(container, model).pixels
+
+    alone = [both(picture) for picture in pictures]
+    with ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(both, pictures * 4))
+    for one, other in zip(alone * 4, together, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert blas_threads() == {2}

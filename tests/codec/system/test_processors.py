@@ -6,11 +6,20 @@ import ctypes
 import os
 import platform as platform_module
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
-from codec.system.processors import VARIABLE, compute_threads, keep_freed_memory, thread_count
+from codec.system.processors import (
+    VARIABLE,
+    compute_threads,
+    keep_freed_memory,
+    single_threaded_blas,
+    thread_count,
+)
+from tests.codec.blas import blas_threads
 
 
 @pytest.fixture
@@ -48,6 +57,51 @@ def test_torch_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with compute_threads(before + 1):
         assert (thread_count(), torch.get_num_threads()) == (before + 1, before + 1)
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.usefixtures("two_blas_threads")
+def test_blas_has_one_thread_in_a_block_and_its_own_number_behind_it() -> None:
+    with single_threaded_blas():
+        assert blas_threads() == {1}
+        with single_threaded_blas():
+            assert blas_threads() == {1}
+        assert blas_threads() == {1}
+    assert blas_threads() == {2}
+    with pytest.raises(ValueError, match="inside"), single_threaded_blas():
+        raise ValueError("inside")
+
+
+@pytest.mark.usefixtures("two_blas_threads")
+def test_the_first_to_limit_blas_need_not_be_the_last() -> None:
+    entered, left = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with single_threaded_blas():
+            entered.set()
+            left.wait(60)
+
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(first)
+        assert entered.wait(60)
+        with single_threaded_blas():
+            left.set()
+            done.result(60)
+            assert blas_threads() == {1}
+        assert blas_threads() == {2}
+
+
+@pytest.mark.usefixtures("two_blas_threads")
+def test_many_threads_limit_blas_and_none_leaves_it_limited() -> None:
+    def work(number: int) -> set[int]:
+        found = set()
+        for _ in range(25):
+            with single_threaded_blas():
+                found |= blas_threads()
+        return found
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set.union(*pool.map(work, range(8))) == {1}
+    assert blas_threads() == {2}
 
 
 class FakeLibrary:
