@@ -23,15 +23,34 @@ def as_array(image: object) -> npt.NDArray[Any] | None:
     image   array; tensor of torch (height, width) or (channels, height, width), on any device; or
             what NumPy can take for an array, as arrays of JAX
 
-    Raises UsageError for tensors of another shape, or that have no values.
+    Raises UsageError for tensors of another shape, for what has no values, or masked ones.
     """
-    if isinstance(image, np.ndarray):
-        return image
     if type(image).__module__.partition(".")[0] == "torch" and hasattr(image, "detach"):
         return _of_tensor(image)
-    if hasattr(image, "__array__") and hasattr(image, "dtype"):
-        return np.asarray(image)
+    if isinstance(image, np.ndarray) or (hasattr(image, "__array__") and hasattr(image, "dtype")):
+        return plain_array(image)
     return None
+
+
+def plain_array(values: Any) -> npt.NDArray[Any]:
+    """Return an array, of a subclass of NumPy's or of another library, as one of NumPy.
+
+    Raises UsageError for one that masks values, and where NumPy cannot take it.
+    """
+    is_masked = isinstance(values, np.ma.MaskedArray) and values.dtype.names is None
+    if is_masked and (hidden := values.size - int(values.count())):
+        raise UsageError(
+            f"an array of which {hidden} of {values.size} values are masked, which no .calo file "
+            "can hold: give array.filled(0), or array.data to code what is under the mask"
+        )
+    try:
+        return np.asarray(values)
+    except Exception as error:  # each library has exceptions of its own
+        kind = type(values)
+        raise UsageError(
+            f"an array of type {kind.__module__}.{kind.__qualname__} that NumPy cannot take "
+            f"({type(error).__name__}: {error}): give a NumPy array"
+        ) from error
 
 
 def _of_tensor(tensor: Any) -> npt.NDArray[Any]:
@@ -45,7 +64,7 @@ def _of_tensor(tensor: Any) -> npt.NDArray[Any]:
             f"or (height, width): {hint}"
         )
     try:
-        values = tensor.detach().cpu()
+        values = tensor.detach().cpu().resolve_neg()  # as the imaginary part of a conjugate is
         if values.dtype.is_floating_point:
             values = values.float() if values.element_size() < 4 else values  # bfloat16 as well
         array: npt.NDArray[Any] = values.numpy()

@@ -10,6 +10,7 @@ import numpy as np
 
 from bitstream import UsageError
 from bitstream.arrays import SampleArray
+from codec.pictures.from_arrays import plain_array
 
 CHANNELS = (1, 3, 4)
 
@@ -21,7 +22,7 @@ def image_of_chunk(chunk: Any, types: Sequence[type[np.generic]] = (np.uint8,)) 
 
     Raises UsageError for other types and shapes.
     """
-    array = np.asarray(chunk)
+    array = plain_array(chunk)
     if array.dtype.newbyteorder("=") not in types:
         expected = " or ".join(np.dtype(kind).name for kind in types)
         raise UsageError(f"a chunk of type {array.dtype}, expected {expected}")

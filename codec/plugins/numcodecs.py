@@ -23,11 +23,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from bitstream import UsageError
 from bitstream.arrays import Uint8Array
 from codec.options import CompressOptions
+from codec.pictures.from_arrays import plain_array
 from codec.plugins.images import image_of_chunk
 from codec.system.missing_extra import extra_needed_by
 
@@ -88,7 +87,7 @@ class Calotype(Codec):  # type: ignore[misc]  # numcodecs has no types
 
 def _in_c_order(chunk: Any) -> Uint8Array:
     """The image of a chunk, which has to have the order of its bytes."""
-    array = np.asarray(chunk)
+    array = plain_array(chunk)
     if array.flags.f_contiguous and not array.flags.c_contiguous:
         # Decoding gives bytes, and the array's owner would take them for columns.
         raise UsageError("a chunk in Fortran order, expected C order: create it with order='C'")

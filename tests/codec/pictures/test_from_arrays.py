@@ -113,6 +113,86 @@ def test_what_numpy_takes_for_an_array() -> None:
     assert picture_from(Like()).pixels.shape == (7, 9, 3)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32, np.int64])
+def test_masked_values_are_refused(kind: type[np.generic]) -> None:
+    values = np.ones((7, 9), kind)
+    masked = np.ma.masked_array(values, mask=np.arange(63).reshape(7, 9) % 9 < 2)
+    with pytest.raises(UsageError, match=r"14 of 63 values are masked.*filled\(0\)"):
+        picture_from(masked, keep_depth=True, bit_depth=8)
+    for whole in (masked.filled(0), masked.data, np.ma.masked_array(values)):
+        found = picture_from(whole, keep_depth=True, bit_depth=8)
+        assert type(found.pixels) is np.ndarray
+
+
+class Units(np.ndarray[Any, Any]):
+    """As the arrays of packages that keep units are: of a subclass."""
+
+
+def other_forms(samples: SampleArray) -> dict[str, npt.NDArray[Any]]:
+    read_only = samples.copy()
+    read_only.flags.writeable = False
+    spread = np.zeros((14, 18, samples.shape[2]), samples.dtype)
+    spread[::2, ::2] = samples
+    return {
+        "subclass": samples.view(Units),
+        "read-only": read_only,
+        "turned twice": samples[::-1, ::-1].copy()[::-1, ::-1],
+        "big-endian": samples.astype(samples.dtype.newbyteorder(">")),
+        "Fortran": np.asfortranarray(samples),
+        "every second": spread[::2, ::2],
+        "floats": (samples / np.iinfo(samples.dtype).max).astype(">f8"),
+        "long floats": samples / np.longdouble(np.iinfo(samples.dtype).max),
+        "masks nothing": np.ma.masked_array(samples),
+    }
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_arrays_of_other_makes(bits: int) -> None:
+    samples = noise(bits, 3)
+    before = picture_from(samples, keep_depth=True)
+    for name, array in other_forms(samples).items():
+        found = picture_from(array, keep_depth=True, bit_depth=bits if "floats" in name else None)
+        assert same(found, before), name
+        assert type(found.pixels) is np.ndarray, name
+
+
+def test_one_value_repeated_without_memory() -> None:
+    found = picture_from(np.broadcast_to(np.uint8(9), (50, 60, 3)))
+    assert found.pixels.shape == (50, 60, 3)
+    assert (found.pixels == 9).all()
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+def test_a_matrix_is_gray() -> None:
+    matrix = np.asmatrix(noise(8, 1)[..., 0])
+    assert same(picture_from(matrix), picture_from(np.asarray(matrix)))
+
+
+def test_the_imaginary_part_of_a_conjugate() -> None:
+    values = torch.full((3, 7, 9), 0.5)
+    turned = torch.complex(values, -values).conj().imag
+    assert turned.is_neg()
+    assert same(picture_from(turned), picture_from(values))
+
+
+class Elsewhere:
+    """As the arrays of graphics cards are, which NumPy must not take by itself."""
+
+    dtype = np.dtype(np.uint8)
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> npt.NDArray[Any]:
+        raise TypeError("implicit conversion is not allowed: use .get()")
+
+
+def test_what_numpy_cannot_take() -> None:
+    with pytest.raises(UsageError, match=r"Elsewhere that NumPy cannot take.*use \.get\(\)"):
+        picture_from(Elsewhere())  # type: ignore[arg-type]
+    structured = np.zeros((7, 9), [("r", "u1"), ("g", "u1"), ("b", "u1")])
+    for array in (structured, np.ma.masked_array(structured, mask=True)):
+        with pytest.raises(UsageError, match="values of type"):
+            picture_from(array)
+
+
 @pytest.mark.usefixtures("tiny_weights")
 def test_the_library(tmp_path: Any) -> None:
     array = noise(8, 3)

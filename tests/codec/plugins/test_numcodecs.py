@@ -79,6 +79,7 @@ def test_chunks_there_and_back(
         (np.zeros((8, 8, 2), np.uint8), "before it only axes of length 1"),
         (np.zeros((0, 8), np.uint8), "shape (0, 8)"),
         (np.zeros((8, 9), np.uint8, order="F"), "order='C'"),
+        (np.ma.masked_equal(np.eye(8, dtype=np.uint8), 1), "8 of 64 values are masked"),
     ],
 )
 def test_other_chunks_are_refused(chunk: Any, message: str) -> None:
