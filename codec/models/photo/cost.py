@@ -15,7 +15,6 @@ from codec.coding.exact_layers import ACTIVATION_BITS
 from codec.models.photo.config import COEFFICIENTS, VISUAL_SHARE
 from codec.models.photo.network import PhotoModel, lagrange_multiplier
 from codec.models.photo.visual_error import SMALLEST_SIDE, VISUAL_SCALE, visual_error
-from codec.system.missing_extra import missing
 
 if TYPE_CHECKING:
     from codec.models.photo.coder import PhotoCoder, TileSymbols
@@ -174,14 +173,6 @@ class TileCost:
         white = float(np.iinfo(pixels.dtype).max)
         tensor = torch.from_numpy(pixels.astype(np.float32)).to(self.device)
         return tensor.permute(2, 0, 1)[None].div_(white)
-
-
-def check_tune(tune: str, effort: int) -> None:
-    """Raise `MissingExtraError` where an effort has no library to optimise this tune with."""
-    if tune == "visual":
-        error = missing(f"Effort {effort} for the tune 'visual'", "ssimulacra2")
-        if error is not None:
-            raise error
 
 
 def computes_bfloat16(device: torch.device) -> bool:

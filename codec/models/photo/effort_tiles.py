@@ -19,6 +19,7 @@ from codec.coding.tiling import TileGrid, Window
 from codec.models.photo.coder import PhotoCoder, TileSymbols
 from codec.models.photo.config import COEFFICIENTS
 from codec.models.photo.effort import needs_torch, optimised, search
+from codec.system.missing_extra import missing
 
 Analyze = Callable[[int, float], Float32Array]
 
@@ -72,9 +73,9 @@ class EffortEncoder:
         return optimised(self._coder, latents, self._quality)
 
     def _searching(self) -> Callable[[int, Float32Array], TileSymbols]:
-        from codec.models.photo.cost import Surroundings, TileCost, check_tune  # load torch
+        _check_tune(self._coder.tune, self._effort)
+        from codec.models.photo.cost import Surroundings, TileCost  # load torch
 
-        check_tune(self._coder.tune, self._effort)
         coder, quality = self._coder, self._quality
         model = coder.trainable()
 
@@ -146,3 +147,14 @@ def _pixels_under(window: Window, grid: TileGrid, pixels: SampleArray, stride: i
     """The part of the picture under a window of latents."""
     area = window.scale(stride).intersect(grid.pixels)
     return pixels[area.top : area.bottom, area.left : area.right]
+
+
+def _check_tune(tune: str, effort: int) -> None:
+    """Raise `MissingExtraError` where an effort has no library to optimise this tune with.
+
+    It names the extra that brings torch as well, before torch itself is missed.
+    """
+    if tune == "visual":
+        error = missing(f"Effort {effort} for the tune 'visual'", "ssimulacra2")
+        if error is not None:
+            raise error

@@ -284,6 +284,11 @@ def test_an_effort_for_eyes_names_the_extra_that_it_needs(
         file_at(tiny_coder(), pixels, 4)
     file_at(tiny_coder(), pixels, 3)
     file_at(tiny_coder().with_tune("psnr"), pixels, 4)
+    # The extra brings torch too, so that no second error follows the installation.
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "codec.models.photo.cost")
+    with pytest.raises(MissingExtraError, match=r"'metrics' \(it brings PyTorch\)"):
+        file_at(tiny_coder(), pixels, 4)
 
 
 def test_optimised_quantisation_needs_no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
