@@ -6,6 +6,7 @@ out with a notice.
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -22,6 +23,13 @@ from codec.pictures.side_chunks import Chunks, chunks_of
 _SUBFILE_TYPE, _WIDTH, _HEIGHT, _SUB_DIRECTORIES = 254, 256, 257, 330  # tags of TIFF
 _MAX_SUB_DIRECTORIES = 16
 _IPTC_RESOURCE = 0x0404  # of Photoshop's resources in a JPEG file
+_GAIN_MAP = b"hdrgm:Version"  # XMP of a JPEG that holds another one with the brighter parts
+# What programs write into every PNG, and what is kept as EXIF or XMP or has its own notice.
+_OF_PROGRAMS = re.compile(
+    r"Software$|date:|Thumb::|exif:|png:|XML:com\.adobe\.xmp$|Raw profile type (exif|APP1)$"
+    r"|(exif|icc_profile|xmp)$"
+)
+_MAX_NAMES, _MAX_NAME_LENGTH = 5, 40
 
 
 @dataclass(frozen=True)
@@ -48,7 +56,9 @@ def side_data_of(
     with suppress(*PILLOW_ERRORS):
         more = passed_over(image, file)
     icc = None if icc_is_void else image.info.get("icc_profile") or more.get("icc")
-    if icc is not None and not isinstance(icc, bytes):
+    # Pillow takes a damaged profile of a PNG for none.
+    is_damaged = icc is None and b"iCCP" in png and not icc_is_void
+    if is_damaged or (icc is not None and not isinstance(icc, bytes)):
         notices.append("the ICC profile was left out: it cannot be read")
         icc = None
     exif = _exif_of(image, notices)
@@ -63,7 +73,26 @@ def side_data_of(
     resources = image.info.get("photoshop")
     if "iptc" in more or (isinstance(resources, dict) and _IPTC_RESOURCE in resources):
         notices.append("the IPTC metadata were left out: a .calo file holds ICC, EXIF and XMP")
+    if xmp is not None and _GAIN_MAP in xmp:
+        notices.append("the gain map for HDR was left out: a .calo file holds one image")
+    names = _names_of_text(image)
+    if names:
+        notices.append(f"text was left out ({names}): a .calo file holds ICC, EXIF and XMP")
+    if b"mDCV" in png or b"cLLI" in png:
+        notices.append("the light levels of HDR (mDCV, cLLI) were left out")
     return SideData(icc, exif, xmp, chunks_of(image, png, file), tuple(notices))
+
+
+def _names_of_text(image: Image.Image) -> str:
+    """Names of the text that people write into a PNG, JPEG or GIF, for a notice."""
+    texts: dict[str, object] = {}
+    with suppress(*PILLOW_ERRORS):
+        texts = dict(getattr(image, "text", {}))
+    names = [str(name) for name in texts if not _OF_PROGRAMS.match(str(name))]
+    if image.format in ("JPEG", "MPO", "GIF") and image.info.get("comment"):
+        names.append("comment")
+    more = ["…"] if len(names) > _MAX_NAMES else []
+    return ", ".join([name[:_MAX_NAME_LENGTH] for name in names[:_MAX_NAMES]] + more)
 
 
 def _exif_of(image: Image.Image, notices: list[str]) -> bytes | None:

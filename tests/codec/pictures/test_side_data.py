@@ -99,6 +99,61 @@ def test_what_is_left_out_of_a_png_is_named() -> None:
     assert picture.notices == ("the ICC profile was left out: it cannot be read",)
 
 
+TEXT = b"tEXt"
+LEFT_OUT = {
+    "a damaged profile": (
+        png_with(chunk(b"iCCP", b"name\0\0not deflated")),
+        "the ICC profile was left out: it cannot be read",
+    ),
+    "light levels of HDR": (
+        png_with(chunk(b"mDCV", bytes(24)), chunk(b"cLLI", bytes(8))),
+        "the light levels of HDR (mDCV, cLLI) were left out",
+    ),
+    "text": (
+        png_with(
+            chunk(TEXT, b"Software\0gimp"),
+            chunk(TEXT, b"date:create\x002026"),
+            chunk(TEXT, b"Author\0me"),
+            after=(chunk(b"iTXt", b"Copyright\0\0\0\0\0mine"),),
+        ),
+        "text was left out (Author, Copyright): a .calo file holds ICC, EXIF and XMP",
+    ),
+    "much text": (
+        png_with(*(chunk(TEXT, b"%d" % n * 60 + b"\0x") for n in range(1, 8))),
+        f"text was left out ({', '.join(str(n) * 40 for n in range(1, 6))}, …): a .calo file holds "
+        "ICC, EXIF and XMP",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LEFT_OUT)
+def test_what_has_no_place_is_named(name: str) -> None:
+    data, notice = LEFT_OUT[name]
+    assert check_pixels(data).notices == (notice,)
+
+
+def test_text_of_programs_needs_no_notice() -> None:
+    found = check_pixels(png_with(chunk(TEXT, b"Software\0gimp"), chunk(TEXT, b"png:bKGD\0x")))
+    assert found.notices == ()
+
+
+@pytest.mark.parametrize("format_name", ["JPEG", "GIF"])
+def test_comments_are_named(format_name: str) -> None:
+    buffer = io.BytesIO()
+    Image.new("L", (8, 8)).save(buffer, format_name, comment=b"by me")
+    notices = picture_from(buffer.getvalue()).notices
+    assert notices == ("text was left out (comment): a .calo file holds ICC, EXIF and XMP",)
+
+
+def test_a_gain_map_is_named() -> None:
+    buffer = io.BytesIO()
+    xmp = b'<rdf:Description xmlns:hdrgm="x" hdrgm:Version="1.0"/>'
+    Image.new("RGB", (8, 8)).save(buffer, "JPEG", xmp=xmp)
+    picture = picture_from(buffer.getvalue())
+    assert picture.xmp == xmp
+    assert picture.notices == ("the gain map for HDR was left out: a .calo file holds one image",)
+
+
 def test_damaged_pixels_of_png_are_refused() -> None:
     data = bytearray(png_with(chunk(b"tEXt", b"Comment\0x", crc=1)))
     data[data.index(b"IDAT") + 6] ^= 255
