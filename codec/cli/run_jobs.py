@@ -5,10 +5,9 @@ import json
 import math
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
@@ -19,6 +18,9 @@ from codec.cli.terminal import one_line, print_error, print_notice
 from codec.system.processors import compute_threads, single_threaded_blas, thread_count
 from codec.system.workers import Outcome, run_each
 from codec.system.write_file import kind_of
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 T = TypeVar("T")
 
@@ -79,7 +81,7 @@ def _run_batch(
 ) -> None:
     """Put the outcomes of `run_batch` into a list, one by one."""
     workers = max(1, min(threads, len(names)))
-    pool = ThreadPoolExecutor(workers) if workers > 1 else None
+    pool = _threads(workers) if workers > 1 else None
     task = work if pool is None else _sharing_cores(work, workers)
     # An interrupt waits for the files that are being written, and starts no others: leaving the
     # block cancels those, then the pool waits.
@@ -158,6 +160,12 @@ def run_jobs(
 
 def _is_done(job: Job) -> bool:
     return job.target is not None and kind_of(job.target) == "file"
+
+
+def _threads(count: int) -> "ThreadPoolExecutor":
+    from concurrent.futures import ThreadPoolExecutor  # one file needs none
+
+    return ThreadPoolExecutor(count)
 
 
 def _sharing_cores(work: Callable[[int], T], workers: int) -> Callable[[int], T]:

@@ -15,8 +15,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -24,6 +23,9 @@ from bitstream.arrays import SampleArray
 from codec.coding.tiling import TileGrid, Window
 from codec.models.base import DecodedLatents
 from codec.system.processors import single_threaded_blas, thread_count
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 Result = TypeVar("Result")
 
@@ -110,6 +112,8 @@ def ahead(work: Callable[[int], Result], numbers: Sequence[int]) -> Generator[Re
     if len(numbers) == 1 or thread_count() == 1:
         yield from map(work, numbers)
         return
+    from concurrent.futures import ThreadPoolExecutor  # one tile needs none
+
     with single_threaded_blas(), ThreadPoolExecutor(_AHEAD) as pool:
         waiting: deque[Future[Result]] = deque()
         try:

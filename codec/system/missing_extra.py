@@ -8,15 +8,12 @@ The base installation codes photographs and needs none of these libraries.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from bitstream.errors import UsageError
 
@@ -90,6 +87,8 @@ def install_command(extra: str) -> str:
 
     A checkout is named by its folder alone, and the command is to be run there.
     """
+    from urllib.parse import unquote, urlsplit
+
     origin = _origin()
     url = origin.get("url", "")
     path = Path(unquote(urlsplit(url).path))
@@ -124,6 +123,10 @@ def _pip(folder: Path | None = None) -> str:
 
 def _origin() -> dict[str, Any]:
     """The PEP 610 record of a package that came from no index: `url`, and what is there."""
+    # No command waits for these but one that ends with the error.
+    import json
+    from importlib import metadata
+
     try:
         text = metadata.distribution(DISTRIBUTION).read_text("direct_url.json")
         return json.loads(text) if text else {}

@@ -9,11 +9,13 @@ from __future__ import annotations
 import secrets
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Executor, Future
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from bitstream import CalotypeError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor, Future
 
 Item = TypeVar("Item")
 T = TypeVar("T")
@@ -97,6 +99,8 @@ def _submitted(
     try:
         return executor.submit(_attempt_there, work, item, call)
     except RuntimeError as error:  # it was shut down or is broken: the other futures still end
+        from concurrent.futures import Future
+
         failed: Future[Outcome[T]] = Future()
         failed.set_exception(error)
         return failed

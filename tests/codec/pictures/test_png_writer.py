@@ -105,6 +105,17 @@ def test_photographs_are_not_larger_than_pillows() -> None:
     assert len(written(bands_of(Picture(pixels)))) < 1.03 * len(buffer.getvalue())
 
 
+def test_what_repeats_is_found() -> None:
+    rng = np.random.default_rng(1)
+    tile = rng.integers(0, 2, (16, 20, 3), dtype=np.uint8) * np.uint8(255)
+    pixels = np.tile(tile.repeat(2, axis=0).repeat(2, axis=1), (20, 20, 1))
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    data = written(bands_of(Picture(pixels)))
+    assert len(data) < 1.25 * len(buffer.getvalue())
+    assert (np.asarray(Image.open(io.BytesIO(data))) == pixels).all()
+
+
 def test_metadata() -> None:
     exif = b"II*\0\x08\0\0\0\0\0\0\0\0\0"
     xmp = "<x:xmpmeta>café</x:xmpmeta>".encode()
