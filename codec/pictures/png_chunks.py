@@ -9,21 +9,10 @@ import zlib
 from typing import BinaryIO
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_KINDS = frozenset(
-    {
-        b"IHDR",
-        b"tRNS",
-        b"sBIT",
-        b"gAMA",
-        b"cHRM",
-        b"cICP",
-        b"sRGB",
-        b"iCCP",
-        b"pHYs",
-        b"mDCV",
-        b"cLLI",
-    }  # fmt: skip
-)
+_KINDS = frozenset((
+    b"IHDR", b"tRNS", b"sBIT", b"gAMA", b"cHRM", b"cICP", b"sRGB", b"iCCP", b"pHYs", b"mDCV",
+    b"cLLI",
+))  # fmt: skip
 _MAX_CHUNKS = 4096
 _KEPT_BYTES = 64  # of iCCP it is enough to know that it is there
 _ANCILLARY = 0x20  # a bit of the first letter, which is small then

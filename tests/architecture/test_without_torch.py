@@ -103,8 +103,11 @@ NEEDS_AN_EXTRA: dict[str, tuple[list[str] | str, str]] = {
     "draw-bits-back": (["compress", "-m", "draw-bits-back", "photo.png", "-o", "x.calo"], "torch"),
     "a file of another model": (["decompress", "draw.calo", "-o", "x.png"], "torch"),
     "verify a file of another model": (["verify", "draw.calo"], "torch"),
-    "effort 4": (["compress", "photo.png", "-e", "4", "-o", "x.calo"], "torch"),
-    "effort 9": (["compress", "photo.png", "-e", "9", "-o", "x.calo"], "torch"),
+    "effort 4": (["compress", "photo.png", "-e", "4", "-o", "x.calo"], "metrics"),
+    "effort 9": (["compress", "photo.png", "-e", "9", "-o", "x.calo"], "metrics"),
+    "effort 4 for the least squared error": (
+        ["compress", "photo.png", "-e", "4", "--tune", "psnr", "-o", "x.calo"], "torch",
+    ),
     "cuda": (["compress", "photo.png", "--device", "cuda", "-o", "x.calo"], "torch"),
     "bound": (["bound", "photo.png", "--data", "photo.png", "-o", "x"], "torch"),
     "compare by MS-SSIM": (
