@@ -29,7 +29,8 @@ from training.data.small_images import evenly
 SCHEMA, RESULT = "calotype.rate_distortion_mnist/1", "rate_distortion_mnist.json"
 
 SCALARS = ("no_certificate", "distortion_name", "convention", "chains", "temperatures", "seed",
-           "gradients", "reference", "jacobian_products", "no_local_reference")  # fmt: skip
+           "gradients", "reference", "jacobian_products", "no_local_reference",
+           "modes")  # fmt: skip
 ARRAYS = ("beta", "log_partition", "distortion", "ess_fraction", "acceptance", "gap", "missed")
 
 
@@ -45,7 +46,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--no-certify", action="store_true", help="for the images alone")
     parser.add_argument("--reference", default="auto", choices=["auto", "local", "prior"])
     parser.add_argument("--bridge-steps", type=int, default=64)
-    parser.add_argument("--modes", type=int, default=1)
+    parser.add_argument("--modes", type=int, help="default: what the pilot finds enough")
     parser.add_argument("--low-beta", type=float, default=0.02)
     parser.add_argument("--high-beta", type=float, default=50.0)
     parser.add_argument("--betas", type=int, default=30)

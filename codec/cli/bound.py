@@ -106,7 +106,12 @@ def bound(
         int, typer.Option(min=1, help="Most steps from a local reference.")
     ] = Settings.bridge_steps,
     modes: Annotated[
-        int, typer.Option(min=1, help="Gaussians of a local reference, for each component.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Gaussians of a local reference, for each component of the prior [1, or 2, 4 or 8 "
+            "where the pilot finds posteriors of several modes].",
+        ),
     ] = Settings.modes,
     chains: Annotated[
         int | None, typer.Option(min=2, help="Chains for each image [20; quick: 10].")

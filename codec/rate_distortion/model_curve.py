@@ -53,6 +53,8 @@ class RDCurve:
     jacobian_products   products of the decoder's Jacobian and a vector, counted by code: one costs
                         about half a gradient
     no_local_reference  why no reference is local; empty where they could be chosen
+    modes               Gaussians of a local reference for each component of the prior; 0 where no
+                        reference is local
     """
 
     beta: tuple[float, ...]
@@ -77,6 +79,7 @@ class RDCurve:
     reference: tuple[str, ...] = ()
     jacobian_products: int = 0
     no_local_reference: str = ""
+    modes: int = 1
 
     def __post_init__(self) -> None:
         if not self.reference:  # a file of a time when all passes started at the prior
@@ -133,6 +136,7 @@ class RDCurve:
             values["reference"] = tuple(map(str, content.get("reference", ())))
             values["jacobian_products"] = int(content.get("jacobian_products", 0))
             values["no_local_reference"] = str(content.get("no_local_reference", ""))
+            values["modes"] = int(content.get("modes", 1))
             return cls(**values)
 
     def to_csv(self) -> str:

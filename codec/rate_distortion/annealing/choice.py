@@ -11,6 +11,9 @@ estimates would be too small.  Simulated images have the modes that the model li
 the local fits miss on real images need not be missed there.  So the scout always runs, and where
 it comes out clearly lower than a local reference that is kept, the point is flagged.  The annealing
 with all temperatures, planned on many images, is tried only where the bridges are in doubt.
+
+A gap that is wide, or a scout that is lower, may mean that posteriors have several modes of which
+the references cover one.  So before the prior is preferred, bridges with more modes are tried.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitstream.arrays import Float64Array
+from codec.rate_distortion.annealing.bridge import BridgePlan
 from codec.rate_distortion.annealing.summary import LARGEST_GAP_NATS, pooled_gap
 from codec.rate_distortion.estimates import student_quantile_975
 
@@ -31,6 +35,16 @@ CHECK_SHARE, FEWEST_CHECKED = 5, 4
 
 TOLERANCE_NATS = LARGEST_GAP_NATS
 """A curve that is certified may be so much too high."""
+
+MOST_GAUSSIANS, MODES = 8, 2
+"""Modes are doubled up to so many Gaussians in an image's reference, and at least once."""
+
+LEFT_SHARE = 0.75
+"""More modes are worth their cost where at most this share of the doubt is left."""
+
+LARGEST_DOUBT_NATS = 10.0
+"""The gap of a simulation whose mode was missed may be hundreds of nats: how many were missed
+counts for the number of modes, and not how far they lie."""
 
 MISSED_NATS = 7.0
 """An unbiased estimate of Z is e⁷ times too large less than once in a thousand times (Markov)."""
@@ -48,8 +62,54 @@ def check_images(count: int) -> int:
 def pilot_simulations(points: int) -> tuple[int, list[int]]:
     """How many images are simulated, and at which of so many β; neighbours are pooled."""
     if points < 20:
-        return 4 if points < 10 else 2, list(range(points))
+        return 8 if points < 10 else 3, list(range(points))
     return 1, sorted({*range(1, points, 2), points - 1})
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What pilot data say of the bridges with so many modes, at B values of β.
+
+    plans   of the bridges
+    local   L of the pilot images, (n, B)
+    gap     of the bridges, upper − lower of pilot simulations, (m, B); None where nothing was
+            simulated
+    """
+
+    modes: int
+    plans: tuple[BridgePlan, ...]
+    local: Float64Array
+    gap: Float64Array | None
+
+    def doubt_nats(self, prior: Float64Array) -> float:
+        """Sum over β of what counts against these bridges: a wide gap, or an L above that of the
+        prior's scout (n, B); 0 where nothing does.
+        """
+        higher, _ = _apart(self.local - prior)
+        doubt = np.where(higher, (self.local - prior).mean(0), 0.0)
+        if self.gap is not None:
+            wide = ~(pooled_gap(self.gap, len(doubt)) <= LARGEST_GAP_NATS)
+            gap = np.nan_to_num(self.gap, nan=LARGEST_DOUBT_NATS).clip(0, LARGEST_DOUBT_NATS)
+            doubt = np.maximum(doubt, np.where(wide, gap.mean(0), 0.0))
+        return float(doubt.sum())
+
+
+def fewest_modes(
+    trial: Callable[[int], Trial], prior: Float64Array, *, components: int = 1
+) -> Trial:
+    """The trial with the fewest modes that leaves no doubt, or after which more help little.
+
+    components   of the prior, each of which has so many modes
+    """
+    best = trial(1)
+    left, modes = best.doubt_nats(prior), 2
+    while left > 0 and modes <= max(MODES, MOST_GAUSSIANS // components):
+        more = trial(modes)
+        doubt = more.doubt_nats(prior)
+        if doubt <= LEFT_SHARE * left:
+            best, left = more, doubt
+        modes *= 2
+    return best
 
 
 @dataclass(frozen=True)
@@ -61,22 +121,15 @@ class Choice:
     missed: Float64Array
 
 
-def choose(
-    local: Float64Array,
-    prior: Float64Array,
-    gap: Float64Array | None,
-    rival: Rival,
-    *,
-    forced: bool = False,
-) -> Choice:
+def choose(trial: Trial, prior: Float64Array, rival: Rival, *, forced: bool = False) -> Choice:
     """Choose for each of B values of β.
 
-    local, prior   L of the pilot images with either reference, (n, B)
-    gap            of the bridges, upper − lower of pilot simulations, (m, B); None where nothing
-                   can be simulated
-    rival          called where the bridges' gap is too wide
-    forced         take the local reference everywhere, and only flag
+    trial    of the bridges
+    prior    L of the pilot images as the scout finds it, (n, B)
+    rival    called where the bridges' gap is too wide
+    forced   take the local reference everywhere, and only flag
     """
+    local, gap = trial.local, trial.gap
     points = local.shape[1]
     higher, _ = _apart(local - prior)
     difference = local - prior

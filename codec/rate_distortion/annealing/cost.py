@@ -42,8 +42,9 @@ def estimated_cost(settings: Settings, images: int, dim: int) -> Cost:
     points = len(settings.betas) if settings.betas is not None else settings.points
     chains, temperatures = settings.chains, settings.temperatures
     leapfrogs = min(10.0, 3 + dim / 15)
-    fit = ITERATIONS * SAMPLES * dim * PRODUCT * settings.modes
-    polish = (POLISH_SAMPLES * dim * PRODUCT + len(DRIFTS) * DRIFT_SAMPLES) * settings.modes
+    modes = settings.modes or 1
+    fit = ITERATIONS * SAMPLES * dim * PRODUCT * modes
+    polish = (POLISH_SAMPLES * dim * PRODUCT + len(DRIFTS) * DRIFT_SAMPLES) * modes
     bridge = chains * 2 * min(USUAL_STEPS, settings.bridge_steps)
     rise = max(points, 20) * fit
     both_sides = settings.simulations * points if settings.certify else 0

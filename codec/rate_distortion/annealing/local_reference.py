@@ -207,10 +207,13 @@ class LocalFits:
         self._modes = modes
         self._beta = 0.0
         if modes > 1:
-            self._scatter(count // modes)
+            later = torch.arange(count, device=bound.device) >= count // modes
+            self._scatter(torch.arange(images, device=bound.device), later.expand(images, -1))
 
     def advance(self, beta: float, images: torch.Tensor) -> None:
         """Take the fits of these images (indexes) up to β; the others stay where they are."""
+        if self._modes > 1 and self._beta > 0:
+            self._scatter(images, self._duplicates(images))
         image, component = self._pairs(images)
         mean, precision = self._mean[image, component], self._precision[image, component]
         if self._beta > 0:
@@ -243,14 +246,31 @@ class LocalFits:
         which, component = torch.nonzero(self._alive[images], as_tuple=True)
         return images[which], component
 
-    def _scatter(self, labels: int) -> None:
-        """Start the modes after the first at samples of their component."""
-        factor = torch.linalg.cholesky(self._prior.precision)[self._label[labels:]]
+    def _scatter(self, images: torch.Tensor, which: torch.Tensor) -> None:
+        """Start anew at samples of the prior's components, where `which` (images, J) says so."""
+        row, component = torch.nonzero(which, as_tuple=True)
+        label = self._label[component]
         noise = torch.randn(
-            self._mean[:, labels:].shape, generator=self._generator, device=self._mean.device
+            len(row), self._mean.shape[2], generator=self._generator, device=self._mean.device
         )
+        factor = torch.linalg.cholesky(self._prior.precision)[label]
         start = torch.linalg.solve_triangular(factor.mT, noise.double()[..., None], upper=True)
-        self._mean[:, labels:] += start[..., 0]
+        at = images[row], component
+        self._mean[at] = self._prior.mean[label] + start[..., 0]
+        self._precision[at] = self._prior.precision[label]
+
+    def _duplicates(self, images: torch.Tensor) -> torch.Tensor:
+        """Fits that lie on an earlier one of the same component of the prior, (images, J).
+
+        Where β is small the posterior has one mode and all fits meet there; as it falls apart,
+        those that stay together are of no use.
+        """
+        mean, alive = self._mean[images], self._alive[images]
+        apart = mean[:, :, None] - mean[:, None]
+        length = (apart @ self._precision[images] * apart).sum(-1)
+        near = (length < mean.shape[2]) & (self._label[:, None] == self._label)
+        near &= alive[:, :, None] & alive[:, None]
+        return near.tril(-1).any(2)
 
     def _samples(
         self, mean: torch.Tensor, factor: torch.Tensor, samples: int

@@ -33,8 +33,10 @@ from codec.rate_distortion.annealing.bridge import BridgePlan
 from codec.rate_distortion.annealing.bridge_passes import LocalModel
 from codec.rate_distortion.annealing.bridge_pilot import plan_bridges
 from codec.rate_distortion.annealing.choice import (
+    Trial,
     check_images,
     choose,
+    fewest_modes,
     pilot_simulations,
 )
 from codec.rate_distortion.annealing.executors import run_tasks
@@ -150,7 +152,7 @@ class _Run:
         self.targets = target_tensor(distortion, x)
         self.certifiable = can_simulate(distortion)
         dtype = torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
-        self.model = LocalModel(decode, prior, distortion, (), settings.modes, dtype)
+        self.model = LocalModel(decode, prior, distortion, (), settings.modes or 1, dtype)
         self.gradients = self.jacobian_products = 0
         self.no_local = self._why_no_local()
         # Where references are local, only a few images need to be annealed from the prior.
@@ -162,6 +164,12 @@ class _Run:
         self.model = replace(self.model, ladder=tuple(ladder))
         self.bridges: tuple[BridgePlan, ...] = ()
         self.missed = np.zeros(len(self.betas))
+
+    @property
+    def _components(self) -> int:
+        """Of the prior; 1 where it is no mixture."""
+        found = PriorComponents.of(self.model.prior, "cpu")
+        return len(found.mean) if found else 1
 
     def _images(self, count: int) -> torch.Tensor:
         """So many of the targets, or all, evenly spread."""
@@ -231,27 +239,20 @@ class _Run:
         above = [index for index, beta in enumerate(self.betas) if beta > 0]
         if self.no_local or not above:
             return
-        settings, seed, device = self.settings, self.settings.seed, self.settings.device
+        settings, seed = self.settings, self.settings.seed
         targets = self._images(check_images(len(self.targets)))
         of_prior = self._trace.log_partition([self.betas[index] for index in above])
-        plans, of_local, work = plan_bridges(
-            self.model,
-            targets,
-            [self.betas[index] for index in above],
-            chains=settings.chains,
-            most_steps=settings.bridge_steps,
-            settings=self.moves,
-            resample=settings.method == "smc",
-            generator=generator_of((seed, LOCAL + PILOT, 0), device),
-        )
-        self.gradients += work.gradients
-        self.jacobian_products += work.jacobian_products
         forced = settings.reference == "local"
-        bounds = []
-        simulations, at = pilot_simulations(len(above))
-        if self.certifiable and not forced:
-            task = self._task(tuple(plans[place] for place in at), (seed, LOCAL + PILOT, 1))
-            bounds = self._run([replace(task, simulations=simulations)])
+        simulations, _ = pilot_simulations(len(above))
+
+        def trial(modes: int) -> Trial:
+            return self._trial(modes, targets, above)
+
+        if settings.modes:
+            tried = trial(settings.modes)
+        else:
+            tried = fewest_modes(trial, of_prior, components=self._components)
+        self.model = replace(self.model, modes=tried.modes)
 
         def rival(wanted: Sequence[int]) -> tuple[Float64Array, Float64Array]:
             plan = self.plan.only([above[index] for index in wanted])
@@ -263,20 +264,44 @@ class _Run:
             )
             return joined([found.log_partition_nats]), _gap([bounds])
 
-        choice = choose(
-            joined([of_local]),
-            of_prior,
-            # Each β has the gap of the next one at which images were simulated.
-            _gap(bounds)[:, np.searchsorted(at, range(len(above)))] if bounds else None,
-            rival,
-            forced=forced,
+        choice = choose(tried, of_prior, rival, forced=forced)
+        self.bridges = tuple(
+            plan for plan, one in zip(tried.plans, choice.local, strict=True) if one
         )
-        self.bridges = tuple(plan for plan, one in zip(plans, choice.local, strict=True) if one)
         self.missed[above] = choice.missed
+
+    def _trial(self, modes: int, targets: torch.Tensor, above: Sequence[int]) -> Trial:
+        """Bridges with so many modes, on pilot images and pilot simulations.
+
+        The random numbers are the same for any number of modes, so that all are tried on the
+        same simulated images.
+        """
+        settings, seed = self.settings, self.settings.seed
+        self.model = replace(self.model, modes=modes)
+        plans, local, work = plan_bridges(
+            self.model,
+            targets,
+            [self.betas[index] for index in above],
+            chains=settings.chains,
+            most_steps=settings.bridge_steps,
+            settings=self.moves,
+            resample=settings.method == "smc",
+            generator=generator_of((seed, LOCAL + PILOT, 0), settings.device),
+        )
+        self.gradients += work.gradients
+        self.jacobian_products += work.jacobian_products
+        gap = None
+        if self.certifiable and not (settings.reference == "local" and settings.modes):
+            simulations, at = pilot_simulations(len(above))
+            task = self._task(tuple(plans[place] for place in at), (seed, LOCAL + PILOT, 1))
+            # Each β has the gap of the next one at which images were simulated.
+            gap = _gap(self._run([replace(task, simulations=simulations)]))
+            gap = gap[:, np.searchsorted(at, range(len(above)))]
+        return Trial(modes, tuple(plans), joined([local]), gap)
 
     def samples(self) -> CurveSamples:
         """Measure all images afresh, and certify."""
-        settings, prior = self.settings, self.model.prior
+        settings = self.settings
         seed, chains, device = settings.seed, settings.chains, settings.device
         bridged = {plan.beta for plan in self.bridges}
         local = [index for index, beta in enumerate(self.betas) if beta in bridged]
@@ -299,8 +324,7 @@ class _Run:
             )
         if local:
             task = self._task(self.bridges, (seed, LOCAL + PILOT, 0))
-            components = PriorComponents.of(prior, "cpu")
-            entries = matrix_entries(self.model, len(components.mean) if components else 1)
+            entries = matrix_entries(self.model, self._components)
             per_block = images_per_block(device, chains, entries)
             ways.append(
                 (
@@ -346,6 +370,7 @@ class _Run:
             jacobian_products=self.jacobian_products,
             no_local_reference=self.no_local,
             missed=self.missed,
+            modes=self.model.modes if local else 0,
         )
 
     def _task(self, plan: AnnealingPlan | tuple[BridgePlan, ...], seed: tuple[int, ...]) -> Task:

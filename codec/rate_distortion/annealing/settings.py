@@ -64,7 +64,8 @@ class Settings:
                   most 1024 dimensions; "auto" keeps to the prior elsewhere, "local" is an error
     bridge_steps  most steps from a local reference to the posterior; the pilot takes fewer where
                   they are enough
-    modes         Gaussians of a local reference for each component of the prior
+    modes         Gaussians of a local reference for each component of the prior; None takes 1, and
+                  2, 4 or 8 where pilot data say that posteriors have several modes
     chains        for each image
     device        "cpu" or "cuda"
     executor      any `concurrent.futures.Executor`; None computes here.  Same seed, same curve
@@ -87,7 +88,7 @@ class Settings:
     chains: int = 20
     reference: str = "auto"
     bridge_steps: int = 64
-    modes: int = 1
+    modes: int | None = None
     seed: int = 0
     device: str = "cpu"
     executor: Executor | None = None
@@ -110,9 +111,11 @@ class Settings:
             object.__setattr__(self, "betas", rising_betas(self.betas, above_zero=True))
         for name, least in (
             ("chains", 2), ("temperatures", 1), ("simulations", 1), ("seed", 0),
-            ("bridge_steps", 1), ("modes", 1), ("points", 2),
+            ("bridge_steps", 1), ("points", 2),
         ):  # fmt: skip
             whole_number(name, getattr(self, name), at_least=least)
+        if self.modes is not None:
+            whole_number("modes", self.modes, at_least=1)
         for name, known in (
             ("method", ("smc", "ais")),
             ("precision", ("float32", "bfloat16")),

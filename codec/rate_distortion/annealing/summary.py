@@ -55,6 +55,7 @@ class CurveSamples:
     jacobian_products: int = 0
     no_local_reference: str = ""
     missed: Float64Array | None = None
+    modes: int = 1
 
 
 def envelope(
@@ -194,6 +195,7 @@ def summarize(samples: CurveSamples) -> RDCurve:
         reference=samples.reference,
         jacobian_products=samples.jacobian_products,
         no_local_reference=samples.no_local_reference,
+        modes=samples.modes,
     )
 
 

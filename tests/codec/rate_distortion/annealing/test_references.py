@@ -14,7 +14,7 @@ import torch
 
 from bitstream.errors import UsageError
 from codec.priors import GaussianMixture, StandardNormal
-from codec.rate_distortion.annealing.choice import check_images, choose
+from codec.rate_distortion.annealing.choice import Trial, check_images, choose, fewest_modes
 from codec.rate_distortion.annealing.cost import PRODUCT, estimated_cost
 from codec.rate_distortion.annealing.rd_curve import rd_curve, rd_samples
 from codec.rate_distortion.annealing.settings import MoveSettings, Settings
@@ -91,7 +91,7 @@ def test_a_mixture_prior_in_closed_form() -> None:
     assert all(curve.certified)
 
 
-def waves(reference: str) -> tuple[CurveSamples, Array]:
+def waves(reference: str, modes: int | None = None) -> tuple[CurveSamples, Array]:
     """sin(6z) of two dimensions has dozens of modes; log Z by quadrature, one dimension a time."""
     generator = torch.Generator().manual_seed(0)
     betas = [0.1, 2.0, 20.0]
@@ -110,13 +110,13 @@ def waves(reference: str) -> tuple[CurveSamples, Array]:
     exact = -(logs + math.log(step) - 0.5 * math.log(2 * math.pi)).sum(2).mean(1)
     samples = rd_samples(
         decode, StandardNormal(2), images, betas=betas, temperatures=60, chains=20, seed=1,
-        reference=reference, simulations=6,
+        reference=reference, simulations=6, modes=modes,
     )  # fmt: skip
     return samples, samples.log_partition.mean(0) - exact.numpy()
 
 
 def test_missed_modes_are_caught_twice_and_auto_goes_round_them() -> None:
-    samples, error = waves("local")
+    samples, error = waves("local", modes=1)
     assert error[2] > 1.5
     assert samples.gap is not None
     assert samples.gap.mean(0)[2] > 20
@@ -128,6 +128,44 @@ def test_missed_modes_are_caught_twice_and_auto_goes_round_them() -> None:
     assert samples.reference[1:] == ("prior", "prior")
     assert np.abs(error).max() < 0.15
     assert all(summarize(samples).certified)
+
+
+def test_more_modes_are_found_to_be_needed() -> None:
+    """z² has posteriors of two modes, so that a reference with one misses log 2 nats."""
+    generator = torch.Generator().manual_seed(1)
+    betas = [20.0, 60.0]
+
+    def decode(codes: torch.Tensor) -> torch.Tensor:
+        return codes.square()
+
+    images = decode(torch.randn(8, 1, generator=generator))
+    grid = torch.linspace(-9, 9, 20001, dtype=torch.float64)
+    step = float(grid[1] - grid[0])
+    exact = [
+        -float((torch.logsumexp(
+            -0.5 * grid**2 - beta * (images.double() - decode(grid)) ** 2, 1
+        ) + math.log(step) - 0.5 * math.log(2 * math.pi)).mean())
+        for beta in betas
+    ]  # fmt: skip
+    found = {
+        modes: rd_samples(
+            decode, StandardNormal(1), images, betas=betas, temperatures=30, chains=20, seed=1,
+            reference="local", modes=modes, simulations=8,
+        )
+        for modes in (1, None)
+    }  # fmt: skip
+    one, more = found[1], found[None]
+    assert one.gap is not None
+    assert one.modes == 1
+    assert np.all(one.log_partition.mean(0) - exact > 0.5)
+    assert one.gap.mean(0)[1] > 10
+    assert more.gap is not None
+    assert more.modes > 1
+    assert np.abs(more.log_partition.mean(0) - exact).max() < 0.1
+    assert np.abs(more.gap.mean(0)).max() < 0.5
+    curve = summarize(more)
+    assert all(curve.certified)
+    assert RDCurve.from_json(curve.to_json()).modes == more.modes
 
 
 def curve_of(decode: Any, prior: Any, **options: Any) -> RDCurve:
@@ -225,10 +263,10 @@ def test_the_first_beta_may_be_zero_or_large() -> None:
 
 def test_old_results_are_of_the_prior() -> None:
     old = curve_of(Grid(), StandardNormal(2), reference="prior").to_json()
-    for name in ("reference", "jacobian_products", "no_local_reference"):
+    for name in ("reference", "jacobian_products", "no_local_reference", "modes"):
         del old[name]
     curve = RDCurve.from_json(old)
-    assert (curve.reference, curve.jacobian_products) == (("prior",), 0)
+    assert (curve.reference, curve.jacobian_products, curve.modes) == (("prior",), 0, 1)
     assert "prior" in curve.to_csv().splitlines()[1]
     with pytest.raises(ResultFileError, match="1 values of beta has 2 of reference"):
         RDCurve.from_json({**old, "reference": ["prior", "local"]})
@@ -238,6 +276,10 @@ def test_old_results_are_of_the_prior() -> None:
 
 SAME = np.full((8, 1), 5.0)
 NOISE = np.random.default_rng(0).standard_normal((8, 1))
+
+
+def bridges(local: Array, gap: float | None = None, modes: int = 1) -> Trial:
+    return Trial(modes, (), local, None if gap is None else np.full((4, 1), gap))
 
 
 def asked(wanted: Sequence[int]) -> tuple[Array, Array]:
@@ -259,25 +301,49 @@ def asked(wanted: Sequence[int]) -> tuple[Array, Array]:
 )
 def test_choice(local: Array, gap: float, other: float | None, expected: bool) -> None:
     rival = asked if other is None else lambda wanted: (SAME, np.full((4, 1), other))
-    found = choose(local, SAME, np.full((4, 1), gap), rival)
+    found = choose(bridges(local, gap), SAME, rival)
     assert found.local == (expected,)
     assert found.missed.max() == 0
 
 
 def test_where_bridges_are_in_doubt_all_temperatures_count() -> None:
     # With few temperatures annealing was no better, with all of them it is.
-    found = choose(SAME, SAME, np.full((4, 1), 9.0), lambda wanted: (SAME - 1, np.ones((4, 1))))
+    found = choose(bridges(SAME, 9.0), SAME, lambda wanted: (SAME - 1, np.ones((4, 1))))
     assert found.local == (False,)
     assert [check_images(n) for n in (1, 2, 6, 30, 1000)] == [1, 2, 4, 6, 8]
 
 
 def test_what_is_kept_against_the_evidence_is_flagged() -> None:
-    forced = choose(SAME + 0.6, SAME, None, asked, forced=True)
+    forced = choose(bridges(SAME + 0.6), SAME, asked, forced=True)
     assert forced.local == (True,)
     assert forced.missed[0] == pytest.approx(0.6)
     # One image that is 8 nats too high, among others that are much lower.
     one = SAME - 20
     one[3] = SAME[3] + 8
-    found = choose(one, SAME, np.full((4, 1), 0.1), asked)
+    found = choose(bridges(one, 0.1), SAME, asked)
     assert found.local == (True,)
     assert found.missed[0] == pytest.approx(8)
+
+
+@pytest.mark.parametrize(
+    ("of_modes", "expected"),
+    [
+        ({1: (0.0, 0.4)}, 1),  # no doubt
+        ({1: (0.0, 9.0), 2: (0.0, 0.4)}, 2),
+        ({1: (0.0, 9.0), 2: (0.0, 9.0), 4: (0.0, 6.0), 8: (0.0, 0.6)}, 8),  # no more are tried
+        ({1: (0.0, 9.0), 2: (0.0, 8.0), 4: (0.0, 8.0), 8: (0.0, 8.0)}, 1),  # more hardly help
+        ({1: (0.0, 999.0), 2: (0.0, 3.0), 4: (0.0, 3.0), 8: (0.0, 5.0)}, 2),
+        ({1: (0.7, 0.1), 2: (0.0, 0.1)}, 2),  # the prior's scout was lower
+        ({1: (0.7, None), 2: (0.4, None)}, 2),  # nothing could be simulated
+        ({1: (0.0, math.nan), 2: (0.0, math.nan), 4: (0.0, 0.1)}, 4),
+    ],
+)
+def test_the_fewest_modes_without_a_doubt(
+    of_modes: dict[int, tuple[float, float | None]], expected: int
+) -> None:
+    def trial(modes: int) -> Trial:
+        higher, gap = of_modes[modes]
+        return bridges(SAME + higher, gap, modes)
+
+    assert fewest_modes(trial, SAME).modes == expected
+    assert fewest_modes(trial, SAME, components=10).modes == (expected if expected <= 2 else 1)
