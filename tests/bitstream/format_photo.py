@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ def decode_photo(file: File, weights: Weights, starts: Starts) -> Decoded:
     photo = Photo(weights, header.q, header.variant)
     parts: dict[tuple[int, int], Integers] = {}
     tiles = header.tiles(16)
-    assert header.layers in (1, 3)
+    assert header.layers in (1, 4)
     for number, (top, left, height, width) in enumerate(tiles):
         found.messages.append([])
         layers = file.coded[number :: len(tiles)]
@@ -56,8 +56,9 @@ def decode_photo(file: File, weights: Weights, starts: Starts) -> Decoded:
         if len(layers) > 1:
             counts = list(accumulate(len(message.symbols) for message in found.messages[-1][1:]))
             last = counts.index(photo.groups[0].stop * height * width) + 1
-            ends = left_over[last], left_over[min(last + 1, len(left_over) - 1)]
-            assert ends == (sum(map(len, layers[1:])), len(layers[2]))
+            for layer in range(1, 4):
+                end = left_over[min(last + layer - 1, len(left_over) - 1)]
+                assert end == sum(map(len, layers[layer:]))
         if not found.numbers:
             found.numbers = {"channels": [n], "means": means.ravel().tolist()}
             found.numbers["latents"] = latents.ravel().tolist()
@@ -84,8 +85,8 @@ class Photo:
         row = [int(entry) for entry in self.arrays["quality_map"][t]]
         k = min(q // 100, 99)
         self.position = row[k - 1] + (row[k] - row[k - 1]) * (q - 100 * k) // 100
-        a, b, c = self.config["groups"]
-        self.groups = slice(0, a), slice(a, a + b), slice(a + b, a + b + c), slice(a + b + c, 768)
+        ends = [0, *accumulate(self.config["groups"]), 768]
+        self.groups = [slice(*pair) for pair in pairwise(ends)]
 
     def knots(self, name: str) -> Integers:
         """A table of the tune, at the position."""
@@ -145,7 +146,7 @@ class Photo:
                 means[channels] = limited(means[channels] + to_means)
             indexes[channels] += np.where(where, by[-count:], 0)
 
-        first, second, third, fourth = self.groups
+        first, second, third, fourth, fifth = self.groups
         i, j = np.arange(height)[:, None], np.arange(width)
         even = (i % 2 == 0) & (j % 2 == 0)
         alone = even & ((i + j) % 4 == 0)
@@ -165,13 +166,16 @@ class Photo:
         by, u = self.step("second", phi, *errors_and_values(first))
         correct(second, by, everywhere)
         read(second, everywhere)
-        by, u = self.step("third", np.concatenate([features(*errors_and_values(second)), phi, u]))
+        by, u = self.step("third", phi, *errors_and_values(slice(second.stop)))
         correct(third, by, everywhere)
         read(third, everywhere)
-        values = errors_and_values(third)[1]
-        by, _ = self.step("fourth", np.concatenate([octaves(values), phi, u]))
+        by, u = self.step("fourth", np.concatenate([features(*errors_and_values(third)), phi, u]))
         correct(fourth, by, everywhere)
         read(fourth, everywhere)
+        values = errors_and_values(fourth)[1]
+        by, _ = self.step("fifth", np.concatenate([octaves(values), phi, u]))
+        correct(fifth, by, everywhere)
+        read(fifth, everywhere)
         return predicted, latents, phi
 
     def step(
@@ -196,7 +200,11 @@ class Photo:
         coefficients = np.clip(coefficients, -(2**20), 2**20)
         order = sorted(
             ((i, j, c) for i in range(16) for j in range(16) for c in range(3)),
-            key=lambda at: (-(1, 0.08, 0.04)[at[2]] / (1 + at[0] ** 2 + at[1] ** 2) ** 1.3, at),
+            key=lambda at: (
+                at[0] + at[1] > 1,
+                -(1, 0.08, 0.04)[at[2]] / (1 + at[0] ** 2 + at[1] ** 2) ** 1.3,
+                at,
+            ),
         )
         _, height, width = latents.shape
         placed = np.zeros((16, 48, height, width), dtype=np.int64)

@@ -28,7 +28,7 @@ def test_decodes_as_ever(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     container = container_from_bytes((FOLDER / f"{name}.calo").read_bytes())
     header = container.header
     assert (header.quality, header.bit_depth, header.tile_size) == (quality, depth, tile_size)
-    assert header.layers == (3 if name == "photo-layers-v1" else 1)
+    assert header.layers == (4 if name == "photo-layers-v1" else 1)
     assert header.variant == TUNES.index(tune)
     coder = photo.load_coder(tune, header.weights_hash)
     assert coder.latent_tables.certain.sum() == photo.CERTAIN_TABLES

@@ -8,7 +8,7 @@ PHOTO = ModelSpec(
     "photo",
     "photographs, the default: the same pixels on every machine",
     "codec.models.photo.coder:load_photo",
-    layers=3,
+    layers=4,
     needs_torch=False,
     tunes=TUNES,
     deep=True,

@@ -66,9 +66,9 @@ ERROR_PER_BIT = 0.05
 rates it is 2 ln 2 / 12 = 0.12; with half of that, files have the same PSNR at the same size."""
 
 LAYERS = PHOTO.layers
-"""Of a file: the hyper-latents and the first group, the second one, the others."""
+"""Of a file: the hyper-latents and the first group, the second one, the third one, the others."""
 
-REDUCED_GROUPS = {1: 4, 2: 3, 4: 2, 8: 1}
+REDUCED_GROUPS = {1: 5, 2: 4, 4: 3, 8: 2}
 """How many groups of channels are decoded for a picture so many times smaller. With these, previews
 of all three sizes are about equally near to the means of squares of the whole picture."""
 

@@ -24,7 +24,7 @@ class PhotoConfig:
 
     corrected       low frequencies whose mean the hyper-synthesis predicts; the others have none
     hidden          channels of the hyper-synthesis at 1/32 and 1/16
-    groups          channels of the first three groups of the context; the fourth has the rest
+    groups          channels of the first four groups of the context; the fifth has the rest
     encoder_*       of the analysis, which no decoder needs
     knots           of the tables along the quality
     """
@@ -33,7 +33,7 @@ class PhotoConfig:
     hyper_channels: int = 128
     hyper_width: int = 192
     hidden: int = 96
-    groups: tuple[int, int, int] = (32, 96, 256)
+    groups: tuple[int, int, int, int] = (9, 23, 96, 256)
     context_width: int = 96
     encoder_width_16: int = 256
     encoder_blocks_16: int = 4

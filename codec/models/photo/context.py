@@ -1,17 +1,20 @@
 """Context of the photo model: latents predicted from those that were coded before them.
 
-The channels are in the order of their frequency. They are coded in four groups, low frequencies
-first, and the first group, which has most of the bits of smooth pictures, in four passes over ever
-finer checkerboards (He et al. 2021 take one; the squares without neighbours cost up to twice the
-bits of the others). So there are seven steps, each of which is one parallel pass over its latents::
+The channels are in the order of their frequency. They are coded in five groups, low frequencies
+first. The first group, the means and slopes of blocks, is coded in four passes over ever finer
+checkerboards (He et al. 2021 take one; the squares without neighbours cost up to twice the bits of
+the others). Other channels gain next to nothing from their own neighbours. So there are eight
+passes, each of which codes its latents in parallel::
 
     group 1, even rows and columns, white squares among them   from the hyper-latents alone
     group 1, the others of even rows and columns   (coarse)    from the four beside them, two away
     group 1, odd rows and columns                (diagonal)    from the four at the corners
     group 1, the rest: the black squares            (black)    from the four beside them
     group 2                                        (second)    from group 1 there and around
-    group 3                                         (third)    from groups 1 and 2
-    group 4                                        (fourth)    from how large group 3 is
+    group 3                                         (third)    from groups 1 and 2 there and around
+    group 4                                        (fourth)    from group 3, and what `third` saw
+    group 5                                         (fifth)    from how large group 4 is, and what
+                                                               `fourth` saw
 
 Each step but the last corrects the mean and the table index that the hyper-synthesis predicts; the
 last one, whose latents have the mean 0, the index alone. What a step sees of the latents that are
@@ -111,16 +114,17 @@ class LatentContext(nn.Module):
 
     def __init__(self, config: PhotoConfig) -> None:
         super().__init__()
-        first, second, third = config.groups
+        first, second, third, fourth = config.groups
         hidden, width, knots = config.hidden, config.context_width, config.knots
-        self.groups = (first, second, third, COEFFICIENTS - first - second - third)
+        self.groups = [*config.groups, COEFFICIENTS - sum(config.groups)]
         self.coarse = ContextStep(hidden, first, width, 2 * first, knots)
         self.diagonal = ContextStep(hidden, first, width, 2 * first, knots)
         self.black = ContextStep(hidden, first, width, 2 * first, knots)
         self.second = ContextStep(hidden, first, width, 2 * second, knots)
+        self.third = ContextStep(hidden, first + second, width, 2 * third, knots)
         # What is around is known to the features of the step before.
-        self.third = ContextStep(2 * second + hidden + width, 0, width, 2 * third, knots)
-        self.fourth = ContextStep(third + hidden + width, 0, width, self.groups[3], knots)
+        self.fourth = ContextStep(2 * third + hidden + width, 0, width, 2 * fourth, knots)
+        self.fifth = ContextStep(fourth + hidden + width, 0, width, self.groups[4], knots)
 
     def forward(
         self, latents: Tensor, means: Tensor, indexes: Tensor, hidden: Tensor, mix: Tensor
@@ -128,30 +132,34 @@ class LatentContext(nn.Module):
         """Means and indexes of latents (batch, 768, h, w) that are rounded step by step.
 
         means, indexes   what the hyper-synthesis predicts, in steps and as real numbers; the means
-                         of the fourth group are zeros
+                         of the fifth group are zeros
         hidden           its last features (batch, hidden, h, w)
         """
-        sizes = list(self.groups)
-        y_1, y_2, y_3, _ = torch.split(latents, sizes, dim=1)
-        mean_1, mean_2, mean_3, mean_4 = torch.split(means, sizes, dim=1)
-        index_1, index_2, index_3, index_4 = torch.split(indexes, sizes, dim=1)
-        new_mean_1, new_index_1 = self._first_group(y_1, mean_1, index_1, hidden, mix)
-        known_1 = _rounded(y_1, new_mean_1)
-        error_1 = known_1 - mean_1
-        out, seen = self.second(hidden, mix, features(error_1, known_1), error_1)
-        new_mean_2, new_index_2 = mean_2 + out[:, : sizes[1]], index_2 + out[:, sizes[1] :]
-
-        known_2 = _rounded(y_2, new_mean_2)
-        here = torch.cat([features(known_2 - mean_2, known_2), hidden, seen], dim=1)
-        out, seen = self.third(here, mix)
-        new_mean_3, new_index_3 = mean_3 + out[:, : sizes[2]], index_3 + out[:, sizes[2] :]
-
-        here = torch.cat([octaves(_rounded(y_3, new_mean_3)), hidden, seen], dim=1)
-        out, _ = self.fourth(here, mix)
-        return (
-            torch.cat([new_mean_1, new_mean_2, new_mean_3, mean_4], dim=1),
-            torch.cat([new_index_1, new_index_2, new_index_3, index_4 + out], dim=1),
+        y, mean, index = (
+            torch.split(values, self.groups, dim=1) for values in (latents, means, indexes)
         )
+        corrected = [self._first_group(y[0], mean[0], index[0], hidden, mix)]
+
+        def correct(group: int, out: Tensor) -> Tensor:
+            """Take the corrections of a group; what is known of it then."""
+            to_means, to_indexes = out.chunk(2, dim=1)
+            corrected.append((mean[group] + to_means, index[group] + to_indexes))
+            return _rounded(y[group], corrected[group][0])
+
+        known = [_rounded(y[0], corrected[0][0])]
+        for group, step in ((1, self.second), (2, self.third)):
+            values = torch.cat(known, dim=1)
+            errors = values - means[:, : values.shape[1]]
+            out, seen = step(hidden, mix, features(errors, values), errors)
+            known.append(correct(group, out))
+        values = known[2]
+        here = torch.cat([features(values - mean[2], values), hidden, seen], dim=1)
+        out, seen = self.fourth(here, mix)
+        here = torch.cat([octaves(correct(3, out)), hidden, seen], dim=1)
+        out, _ = self.fifth(here, mix)
+        corrected.append((mean[4], index[4] + out))
+        new_means, new_indexes = (torch.cat(parts, dim=1) for parts in zip(*corrected, strict=True))
+        return new_means, new_indexes
 
     def _first_group(
         self, latents: Tensor, means: Tensor, indexes: Tensor, hidden: Tensor, mix: Tensor

@@ -45,7 +45,7 @@ _EDGES, _CORNERS = (1, 3, 5, 7), (0, 2, 6, 8)
 PASSES = {"coarse": (_EDGES, 2), "diagonal": (_CORNERS, 1), "black": (_EDGES, 1)}
 """Over the first group, after the pass that sees no neighbours: where those of a square are known,
 and how far away they are."""
-STEPS = (*PASSES, "second", "third", "fourth")
+STEPS = (*PASSES, "second", "third", "fourth", "fifth")
 VALUE_LIMIT = 2**24
 """Of dequantised latents, in units of 2⁻¹⁰ steps: float32 holds these, and every photograph has
 smaller ones."""
@@ -294,23 +294,24 @@ class ExactContext:
         self, steps: Mapping[str, ExactStep], config: PhotoConfig, table_count: int
     ) -> None:
         self.passes = [(steps[name], *where) for name, where in PASSES.items()]
-        self.second, self.third, self.fourth = (steps[name] for name in STEPS[len(PASSES) :])
-        first, second, third = sizes = config.groups
+        self.steps = [steps[name] for name in STEPS[len(PASSES) :]]
+        first, second, third, fourth = sizes = config.groups
         if config.corrected != sum(sizes) or not 0 < config.corrected < COEFFICIENTS:
             raise WeightsMismatchError(
                 f"weights file: groups of {sizes} channels, of which {config.corrected} have "
                 f"means, expected all of these, and less than {COEFFICIENTS}"
             )
-        fourth = COEFFICIENTS - config.corrected
-        ends = list(accumulate((0, first, second, third, fourth)))
+        fifth = COEFFICIENTS - config.corrected
+        ends = list(accumulate((0, *sizes, fifth)))
         self.groups = tuple(slice(*pair) for pair in pairwise(ends))
         self.table_count = table_count
         hidden, width = config.hidden, config.context_width
         for name in PASSES:
             steps[name].check(name, first, hidden, width, 2 * first)
-        self.second.check("second", first, hidden, width, 2 * second)
-        self.third.check("third", 0, 2 * second + hidden + width, width, 2 * third)
-        self.fourth.check("fourth", 0, third + hidden + width, width, fourth)
+        steps["second"].check("second", first, hidden, width, 2 * second)
+        steps["third"].check("third", first + second, hidden, width, 2 * third)
+        steps["fourth"].check("fourth", 0, 2 * third + hidden + width, width, 2 * fourth)
+        steps["fifth"].check("fifth", 0, fourth + hidden + width, width, fifth)
 
     @property
     def fewest(self) -> int:
@@ -343,7 +344,7 @@ class ExactContext:
         """
         _, height, width = hidden.shape
         tile = _Tile(predicted, self.table_count, code, values)
-        first, second, third = self.groups[:3]
+        first = self.groups[0]
         known, *grids = checkerboards(height, width)
         tile.code(Place(first, known))
         for (step, taps, distance), squares in zip(self.passes, grids, strict=True):
@@ -357,22 +358,23 @@ class ExactContext:
 
         # What follows a group that is not coded whole is not coded.
         here = hidden.reshape(len(hidden), -1)
-        others = self.places(height, width, len(values))[1 + len(grids) :]
-        if others:
-            place, around = others[0], Around(*tile.known(Place(first)))
-            seen = self.second.hidden(here, hundredths, around)
+        places = self.places(height, width, len(values))[1 + len(grids) :]
+        second, third, fourth, fifth = self.steps
+        for step, place in zip((second, third), places, strict=False):
+            around = Around(*tile.known(Place(slice(place.channels.start))))
+            seen = step.hidden(here, hundredths, around)
+            tile.code(place, *step.corrections(seen, hundredths, _count(place.channels), around))
+        if len(places) > 2:
+            place, before = places[2], places[1]
+            features = exact_features(*tile.known(before)).reshape(-1, here.shape[1])
+            seen = fourth.hidden(np.concatenate([features, here, seen]), hundredths)
+            tile.code(place, *fourth.corrections(seen, hundredths, _count(place.channels)))
+        if len(places) > 3:
+            place, before = places[3], places[2]
+            features = exact_octaves(tile.values(before)).reshape(-1, here.shape[1])
+            seen = fifth.hidden(np.concatenate([features, here, seen]), hundredths)
             count = _count(place.channels)
-            tile.code(place, *self.second.corrections(seen, hundredths, count, around))
-        if len(others) > 1:
-            features = exact_features(*tile.known(Place(second))).reshape(-1, here.shape[1])
-            seen = self.third.hidden(np.concatenate([features, here, seen]), hundredths)
-            place, count = others[1], _count(others[1].channels)
-            tile.code(place, *self.third.corrections(seen, hundredths, count))
-        if len(others) > 2:
-            features = exact_octaves(tile.values(Place(third))).reshape(-1, here.shape[1])
-            seen = self.fourth.hidden(np.concatenate([features, here, seen]), hundredths)
-            place, count = others[2], _count(others[2].channels)
-            tile.code(place, None, self.fourth.index_corrections(seen, hundredths, count))
+            tile.code(place, None, fifth.index_corrections(seen, hundredths, count))
         return tile.parts
 
 

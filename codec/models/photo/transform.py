@@ -1,9 +1,9 @@
 """The linear path: a complete 16×16×3 cosine transform of blocks of pixels.
 
 The transform is the separable DCT-II over rows and columns, times a transform of the colours that
-the tune chooses (`COLOURS`), whose first axis is the grey one. Its 768 coefficients are ordered by
-the variance that photographs give them, low frequencies first, as the context and the groups of
-channels need them.
+the tune chooses (`COLOURS`), whose first axis is the grey one. Its 768 coefficients are ordered as
+the groups of the context need them: the means and slopes of a block first, then the others by the
+variance that photographs give them.
 """
 
 from __future__ import annotations
@@ -44,12 +44,14 @@ COLOURS = tuple(_colours(tune) for tune in TUNES)
 def channel_order() -> Int64Array:
     """Flat index (row frequency, column frequency, colour) of each latent channel: (768,).
 
-    By an isotropic model of photographs: variance falls with the frequency, and is an order of
-    magnitude smaller on the two axes of colour difference.
+    The nine coefficients of row + column frequency ≤ 1 come first: they are nearly all that gains
+    from the blocks around. Otherwise the order is that of an isotropic model of photographs:
+    variance falls with the frequency, and is an order of magnitude smaller on the two axes of
+    colour difference.
     """
     u, v, colour = np.meshgrid(*(np.arange(n) for n in (16, 16, 3)), indexing="ij")
     variance = np.array([1.0, 0.08, 0.04])[colour] / (1.0 + u**2 + v**2) ** 1.3
-    return np.argsort(-variance.ravel(), kind="stable")
+    return np.lexsort((-variance.ravel(), (u + v > 1).ravel()))
 
 
 @lru_cache(maxsize=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import numpy as np
 import pytest
@@ -39,15 +39,15 @@ def test_layers_are_the_groups_of_the_context(coder: PhotoCoder) -> None:
     np.testing.assert_array_equal(
         coder.decode_tile([b"".join(payloads)], 8, 8, QUALITY), whole.decoded
     )
-    first, second, _ = TINY.groups
+    ends = [*accumulate(TINY.groups[:3]), COEFFICIENTS]
     decoder = coder.tile_decoder(8, 8, QUALITY)
-    for payload, end in zip(payloads, (first, first + second, COEFFICIENTS), strict=True):
+    for payload, end in zip(payloads, ends, strict=True):
         decoder.read(payload)
         latents = decoder.latents()
         np.testing.assert_array_equal(latents[:end], whole.decoded[:end])
         assert not latents[end:COEFFICIENTS].any()
         np.testing.assert_array_equal(latents[COEFFICIENTS:], whole.decoded[COEFFICIENTS:])
-    with pytest.raises(PayloadError, match="more than the 3 layers"):
+    with pytest.raises(PayloadError, match="more than the 4 layers"):
         decoder.read(b"")
 
 
