@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from bitstream import CalotypeError, OutputError
-from codec.cli.terminal import accept_all_names, print_error
+from codec.cli.terminal import accept_any_surroundings, print_error
 from codec.system.missing_extra import extra_needed_by
 
 if TYPE_CHECKING:
@@ -53,8 +53,7 @@ class _Commands(TyperGroup):
             if error.errno == errno.EPIPE:  # typer ends quietly: the reader has seen enough
                 raise
             # Inputs and output files have errors of their own: what is left is standard output.
-            print_error(f"cannot write: {error.strerror or error}")
-            raise typer.Exit(OutputError.exit_code) from error
+            raise typer.Exit(_cannot_write(error)) from error
 
 
 app = typer.Typer(
@@ -94,8 +93,17 @@ def calotype(
 def main() -> None:
     """Run the command and exit."""
     signal.signal(signal.SIGTERM, _terminated)
-    accept_all_names()
-    app(prog_name="calotype")
+    accept_any_surroundings()
+    try:
+        app(prog_name="calotype")
+    except OSError as error:  # of the help and the version, which are no commands
+        sys.exit(_cannot_write(error))
+
+
+def _cannot_write(error: OSError) -> int:
+    """Say that standard output takes nothing; return the exit code."""
+    print_error(f"cannot write: {error.strerror or error}")
+    return OutputError.exit_code
 
 
 def _terminated(number: int, frame: object) -> NoReturn:

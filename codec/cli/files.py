@@ -143,6 +143,8 @@ def check_targets(jobs: Sequence[Job], *, force: bool) -> list[CalotypeError | N
             place = os.path.realpath(job.target)
             if place in sources:
                 problem = OutputError(f"{job.target} is an input: give another output name")
+            elif place in seen and job.source is not None and job.source == seen[place].source:
+                problem = OutputError(f"{job.name} was given twice: name it once")
             elif place in seen:
                 problem = OutputError(
                     f"{job.name} and {seen[place].name} would both become {job.target}: "

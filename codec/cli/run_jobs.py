@@ -14,7 +14,7 @@ import typer
 from bitstream import UsageError
 from codec.cli.files import Job, check_targets
 from codec.cli.progress import progress
-from codec.cli.terminal import one_line, print_error, print_notice
+from codec.cli.terminal import one_line, print_error, print_notice, print_remark
 from codec.system.processors import compute_threads, single_threaded_blas, thread_count
 from codec.system.workers import Outcome, run_each
 from codec.system.write_file import kind_of
@@ -61,10 +61,7 @@ def run_batch(
         for number in sorted(number for number in finished if number >= shown and not quiet):
             typer.echo(one_line(show(number, finished[number])))
         if len(names) > 1:
-            typer.echo(
-                f"calotype: interrupted: {len(finished)} of {len(names)} files are finished",
-                err=True,
-            )
+            print_remark(f"interrupted: {len(finished)} of {len(names)} files are finished")
         raise
     return outcomes
 
@@ -132,7 +129,7 @@ def run_jobs(
     checked = list(zip(jobs, check_targets(jobs, force=force or skip_existing), strict=True))
     skipped = [job for job, problem in checked if skip_existing and not problem and _is_done(job)]
     if skipped and not (as_json or quiet):
-        typer.echo(f"calotype: {len(skipped)} of {len(jobs)} files are there already", err=True)
+        print_remark(f"{len(skipped)} of {len(jobs)} files are there already")
     left_out = set(skipped)
     checked = [pair for pair in checked if pair[0] not in left_out]
     jobs, problems = [job for job, _ in checked], [problem for _, problem in checked]
@@ -190,7 +187,7 @@ def end(outcomes: Sequence[Outcome[Any]], files: int | None = None) -> None:
         return
     if files == 1:
         raise typer.Exit(failed[0].exit_code)
-    typer.echo(f"calotype: {len(failed)} of {files} files failed", err=True)
+    print_remark(f"{len(failed)} of {files} files failed")
     raise typer.Exit(1)
 
 

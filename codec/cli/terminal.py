@@ -1,7 +1,10 @@
 """Lines for a terminal: one line each, whatever the names of files hold."""
 
+import os
 import sys
 import unicodedata
+from contextlib import suppress
+from pathlib import Path
 
 import typer
 
@@ -17,19 +20,32 @@ def one_line(text: str) -> str:
 
 def print_error(text: str) -> None:
     """Print the message of an error on standard error."""
-    typer.echo(f"calotype: error: {one_line(text)}", err=True)
+    print_remark(f"error: {text}")
 
 
 def print_notice(text: str) -> None:
     """Print a notice on standard error."""
-    typer.echo(f"calotype: notice: {one_line(text)}", err=True)
+    print_remark(f"notice: {text}")
 
 
-def accept_all_names() -> None:
-    """Let standard output print names that its encoding has no characters for, escaped.
+def print_remark(text: str) -> None:
+    """Print a line on standard error, if that can be: the exit code tells the rest."""
+    with suppress(OSError):
+        typer.echo(f"calotype: {one_line(text)}", err=True)
+
+
+def accept_any_surroundings() -> None:
+    """Let a command run where standard error is closed, and where names have odd characters.
 
     Names of files on POSIX are bytes; those that are no UTF-8 would otherwise end the command.
+    Standard output prints them escaped.
     """
+    # A file that took the place of a closed stream would get what libraries print.
+    while (place := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(place)
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - to the end
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="backslashreplace")

@@ -122,6 +122,12 @@ def test_two_inputs_with_one_output_name(folder: Path) -> None:
     assert Path("photo.calo").exists()
 
 
+def test_an_input_that_was_given_twice(folder: Path) -> None:
+    result = run("compress", "photo.png", "./photo.png", code=1)
+    assert "photo.png was given twice" in result.stderr
+    assert Path("photo.calo").exists()
+
+
 def test_pipes(folder: Path) -> None:
     data = run("compress", "-", "-q", "80", stdin=Path("photo.png").read_bytes()).stdout_bytes
     assert data == codec.compress("photo.png", quality=80)

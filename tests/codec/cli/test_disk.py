@@ -95,6 +95,37 @@ def test_standard_output_on_a_full_disk(tmp_path: Path) -> None:
     assert (code, "No space left on device" in err) == (6, True)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_on_a_full_disk(option: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "codec", option],
+            env=environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 6
+    assert done.stderr == "calotype: error: cannot write: No space left on device\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize("stderr", ["2>&-", "2>/dev/full", "<&- >&- 2>&-"])
+def test_standard_error_that_takes_nothing(stderr: str, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(f"{SCRIPT}\ncli.main()")
+    command = f'"{sys.executable}" script.py compress'
+    for arguments, code in (("a.png", 0), ("a.png", 6), ("a.png b.png", 1)):
+        done = subprocess.run(
+            f"{command} {arguments} {stderr}", shell=True, cwd=tmp_path, env=environment()
+        )
+        assert done.returncode == code
+    # Nothing that was printed went into a file.
+    for name in ("a", "b"):
+        assert (tmp_path / f"{name}.calo").read_bytes() == name.encode() * 200_000
+
+
 def test_a_killed_process_leaves_nothing_under_the_final_name(tmp_path: Path) -> None:
     (tmp_path / "wait").touch()
     (tmp_path / "b.calo").write_bytes(b"earlier")
