@@ -138,7 +138,7 @@ def test_more_layers_than_the_model_has_are_refused(model: LoadedModel) -> None:
         header=dataclasses.replace(container.header, layers=2),
         payloads=container.payloads * 2,
     )
-    with pytest.raises(PayloadError, match="2 layers, expected 1 or 3"):
+    with pytest.raises(PayloadError, match="2 layers, expected 1 or 4"):
         decompress_container(container_from_bytes(container_to_bytes(twice)), model)
 
 
