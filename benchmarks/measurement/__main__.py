@@ -13,6 +13,7 @@ PARTS = {
     "bound-time": "what calotype bound takes on the example of README.md",
     "mnist-comparison": "which of the models measured by mnist is better at which rate",
     "ladder": "all rungs of one VAE's ladder, and where the bits of its files go",
+    "rae-codec": "files of a regularised autoencoder beside its R_p(D)",
     "samples-to-bits": "five ways from a VAE's posterior to bits",
 }
 main = partial(run_room, "measurement", PARTS)

@@ -3,7 +3,14 @@
     python -m benchmarks.measurement mnist --model FILE --data MNIST --work FOLDER
 
 It is run once for each model and leaves its samples in the folder, as NAME.npz; the parts
-`mnist-comparison` and `references` read them and write the result files.
+`mnist-comparison` and `references` read them and write the result files.  A run that was
+interrupted goes on where it was.  Where all images are too many for one run,
+
+    python -m benchmarks.measurement mnist … --start 0 --count 50
+    python -m benchmarks.measurement mnist … --start 50 --count 50
+
+measure some of them each, in an order that is drawn once, and leave NAME@0.npz and NAME@50.npz;
+`references` reads all parts of a model as one curve.
 """
 
 from __future__ import annotations
@@ -20,8 +27,11 @@ import numpy as np
 import torch
 
 from benchmarks.harness.results import Measured, provenance
+from bitstream.arrays import Int64Array
+from bitstream.errors import UsageError
 from codec.datasets.arrays import read_images
 from codec.models.generative.weights_file import load_generative
+from codec.rate_distortion.annealing.finished import clear_blocks
 from codec.rate_distortion.annealing.rd_curve import rd_samples
 from codec.rate_distortion.annealing.summary import CurveSamples
 from training.data.small_images import evenly
@@ -31,6 +41,7 @@ SCHEMA, RESULT = "calotype.rate_distortion_mnist/1", "rate_distortion_mnist.json
 SCALARS = ("no_certificate", "distortion_name", "convention", "chains", "temperatures", "seed",
            "gradients", "reference", "jacobian_products", "no_local_reference",
            "modes")  # fmt: skip
+PART = "@"
 ARRAYS = ("beta", "log_partition", "distortion", "ess_fraction", "acceptance", "gap", "missed")
 
 
@@ -40,6 +51,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of MNIST's files")
     parser.add_argument("--work", type=Path, required=True, help="folder for the samples")
     parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--start", type=int, default=0, help="first of --count, in drawn order")
+    parser.add_argument("--count", type=int, help="so many of the --images only")
     parser.add_argument("--chains", type=int, default=20)
     parser.add_argument("--temperatures", type=int, default=1000)
     parser.add_argument("--simulations", type=int, default=10)
@@ -60,6 +73,10 @@ def run(options: Namespace) -> Iterator[Measured]:
     model = load_generative(options.model)
     name = options.name or options.model.stem
     images = evenly(read_images(options.data, part="test"), options.images)
+    if options.count is not None:
+        images = images[some_of(len(images), options.start, options.count)]
+        name = f"{name}{PART}{options.start}"
+    blocks = options.work / "unfinished" / name
     betas = np.geomspace(options.low_beta, options.high_beta, options.betas)
     begin = time.perf_counter()
     samples = rd_samples(
@@ -72,7 +89,8 @@ def run(options: Namespace) -> Iterator[Measured]:
         bridge_steps=options.bridge_steps,
         modes=options.modes,
         chains=options.chains,
-        seed=options.seed,
+        seed=options.seed + options.start,
+        blocks=blocks,
         simulations=options.simulations,
         certify=not options.no_certify,
         precision=options.precision,
@@ -89,7 +107,16 @@ def run(options: Namespace) -> Iterator[Measured]:
         seconds=round(time.perf_counter() - begin),
         provenance=provenance(),
     )
+    clear_blocks(blocks)
     yield from ()  # nothing for the result file yet
+
+
+def some_of(images: int, start: int, count: int) -> Int64Array:
+    """Which of so many images a part of them is; raises `UsageError` where there are none."""
+    order: Int64Array = np.random.default_rng(0).permutation(images)
+    if not 0 <= start < start + count <= images:
+        raise UsageError(f"images {start} to {start + count} of {images}: expected some of them")
+    return order[start : start + count]
 
 
 def write_samples(path: Path, samples: CurveSamples, **about: Any) -> None:

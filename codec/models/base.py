@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
 
     from codec.coding.tiling import TileGrid
+    from codec.priors import LatentPrior
 
 DecodedLatents = npt.NDArray[Any]
 """What a model decodes and synthesizes, (C, h, w): numbers of the model's own type."""
@@ -191,7 +192,7 @@ class ReducingModel(Protocol):
 
 @runtime_checkable
 class GenerativeCodec(Protocol):
-    """A model that draws images of codes z ~ N(0, I), so that its R_p(D) can be measured.
+    """A model that draws images of codes z ~ p(z), so that its R_p(D) can be measured.
 
     An option of a `LoadedModel`, of which it has these two.
     """
@@ -199,8 +200,8 @@ class GenerativeCodec(Protocol):
     name: str
     weights_hash: bytes
 
-    def decoder_of_codes(self) -> tuple[Callable[[torch.Tensor], torch.Tensor], int]:
-        """The decoder, float32 (n, k) to images (n, C, H, W) in 0..1, differentiable; and k."""
+    def decoder_of_codes(self) -> tuple[Callable[[torch.Tensor], torch.Tensor], LatentPrior]:
+        """The decoder, float32 (n, k) to images (n, C, H, W) in 0..1, differentiable; and p(z)."""
 
 
 @runtime_checkable

@@ -223,6 +223,9 @@ GENERATIVE_PRESETS: dict[str, GenerativePreset] = {
     "digits-vae-binary": GenerativePreset(
         GenerativeConfig("vae", "mlp", MNIST, 32, (512, 256), "relu", "bernoulli"), kl_warmup=0.2
     ),
+    "digits-rae": replace(
+        _rae(10), model=GenerativeConfig("rae", "mlp", MNIST, 10, (256, 128), "tanh")
+    ),
     **{f"mnist-vae-{code}": _vae(code) for code in (2, 10, 100)},
     **{f"mnist-wae-{code}": _wae(code) for code in (2, 10, 100)},
     **{f"mnist-rae-{code}": _rae(code) for code in (2, 10, 100)},

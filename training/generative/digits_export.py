@@ -4,6 +4,8 @@ A Gaussian VAE becomes `digits-vae.safetensors`, which the models vae-round, vae
 and vae-vbq share: both networks in float16, the integer tables of the prior, and what is fitted to
 posteriors of training images (steps, blocks, class tables). A Bernoulli VAE becomes
 `digits-vae-binary.safetensors` for vae-bits-back: both networks in fixed point, integer tables.
+A regularised autoencoder becomes `rae.safetensors` for vae-round: its networks, and the mixture
+that is its prior, with integer tables of the labels and of each component's coordinates.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.func import jacfwd, vmap
 
 from bitstream.arrays import Array, Float64Array, Int32Array, Uint8Array
 from bitstream.errors import UsageError
@@ -35,7 +38,7 @@ from codec.models.vae import ARCHIVE, LOSSY
 from codec.models.vae import sample_coders as vae_coders
 from codec.models.vae.exact_mlp import ExactLinear, mlp_to_arrays, to_fixed_point
 from codec.models.vae.sample_coders import Posterior, RelativeEntropyCoder
-from codec.priors import StandardNormal
+from codec.priors import GaussianMixture, StandardNormal
 from training.loop.export import ExportOptions, write_weights_file
 from training.loop.origin import write_card
 
@@ -44,6 +47,7 @@ BINS = 2**10
 DYADIC_ROUNDS = 12
 TABLE_IMAGES = 10_000  # whose posteriors set steps and tables
 REC_IMAGES = 300  # of the statistics, for the index tables
+JACOBIAN_CODES = 200  # of each component of a rae's prior, whose Jacobians set steps
 PRIOR_COUNT = 20.0  # weight of the theoretical law in a fitted table, in symbols
 
 
@@ -72,16 +76,68 @@ def lossy_arrays(
         "rec_tables.": rec_tables,
         "vbq_tables.": dyadic_tables(step_sizes(), dyadic_rounds),
     }
-    arrays: dict[str, Array] = {
-        f"{name}.{key}": value.detach().cpu().numpy().astype(np.float16)
-        for name, network in (("encoder", encoder), ("decoder", model.decoder))
-        for key, value in network.state_dict().items()
-    }
+    arrays = _network_arrays(encoder, model.decoder)
     arrays["rung_offsets"] = vae_coders.rung_offsets(evidence)
     arrays["rec_layouts"] = layouts
     for prefix, set_ in tables.items():
         arrays.update({prefix + name: array for name, array in set_.to_arrays().items()})
     return arrays
+
+
+def rae_arrays(model: GenerativeModel, images: Uint8Array) -> dict[str, Array]:
+    """All arrays of the weights file of a regularised autoencoder.
+
+    images   uint8 (n, 1, 28, 28), training images
+
+    The coordinates u of a component j, z = m_j + T_j u, are those in which it is N(0, I) and the
+    mean of JᵀJ over its codes is diagonal, with J = ∂f/∂z: then independent rounding errors of u
+    give uncorrelated errors of the image.  At quality 75 each costs what the errors of the
+    reconstruction give one pixel, as a Gaussian VAE with that variance would have it.
+
+    Raises `UsageError` for another kind of model or prior.
+    """
+    encoder, mixture = model.encoder, model.prior
+    if model.config.family != "rae" or encoder is None or not isinstance(mixture, GaussianMixture):
+        raise UsageError(f"a {model.config.family} with the prior {mixture!r}: expected a rae")
+    pixels = torch.from_numpy(np.array(images)).float() / 255
+    with torch.inference_mode():
+        codes, _ = encoder(pixels)
+        variance = float((model.decoder(codes) - pixels).square().mean())
+    parts = torch.stack([
+        GaussianMixture(torch.ones(1), mean[None], covariance[None]).log_prob(codes.double())
+        for mean, covariance in zip(mixture.means, mixture.covariances, strict=True)
+    ])  # fmt: skip
+    label = (parts + mixture.weights.log()[:, None]).argmax(0)
+    turns, offsets = [], []
+    for j, covariance in enumerate(mixture.covariances):
+        own = codes[label == j][:JACOBIAN_CODES] if bool((label == j).any()) else codes[:1]
+        jacobian = vmap(jacfwd(lambda z: model.decoder.logits(z).sigmoid().flatten()))(own.clone())
+        root = torch.linalg.cholesky(covariance)
+        turned = jacobian.detach().double().flatten(0, 1) @ root
+        squares, axes = torch.linalg.eigh(turned.T @ turned / len(own))
+        turns.append((root @ axes).float().numpy())
+        offsets.append(vae_coders.rung_offsets(squares.clamp(min=0).numpy() / variance))
+    weights = mixture.weights.numpy()
+    arrays = _network_arrays(encoder, model.decoder) | {
+        "mixture.means": mixture.means.float().numpy(),
+        "mixture.turns": np.stack(turns),
+        "mixture.offsets": np.stack(offsets),
+    }
+    for prefix, set_ in (
+        ("label_tables.", tables_from_pmfs([(0, weights / weights.sum())])),
+        ("round_tables.", rounding_tables(step_sizes())),
+    ):
+        arrays.update({prefix + name: array for name, array in set_.to_arrays().items()})
+    return arrays
+
+
+def _network_arrays(encoder: Encoder, decoder: Decoder) -> dict[str, Array]:
+    """Both networks in float16."""
+    return {
+        f"{name}.{key}": value.detach().cpu().numpy().astype(np.float16)
+        for name, network in (("encoder", encoder), ("decoder", decoder))
+        for key, value in network.state_dict().items()
+    }
 
 
 def bits_back_arrays(model: GenerativeModel, *, bins: int = BINS) -> dict[str, Array]:
@@ -151,10 +207,19 @@ def write_digits(
         else "Arrays `encoder.*` and `decoder.*` are float16, `*_tables.*` integer probability "
         "tables; steps, blocks and class tables are fitted to training images."
     )
+    result = "samples_to_bits"
+    if model.config.family == "rae":
+        result = "rae_codec"
+        kind = (
+            "Arrays `encoder.*` and `decoder.*` are float16, `*_tables.*` integer probability "
+            "tables; `mixture.*` is the prior, a mixture of Gaussians that was fitted to the codes "
+            "of the training images, with the coordinates and the steps of each component."
+        )
+    plural = "s" if len(codecs) > 1 else ""
     write_card(
         path,
-        f"Weights of the models {', '.join(f'`{codec}`' for codec in codecs)}",
-        f"{kind}\nWhat they measure on MNIST is in `benchmarks/results/samples_to_bits.json`.\n",
+        f"Weights of the model{plural} {', '.join(f'`{codec}`' for codec in codecs)}",
+        f"{kind}\nWhat they measure on MNIST is in `benchmarks/results/{result}.json`.\n",
         parameters=sum(a.size for key, a in arrays.items() if key.startswith(networks) and a.ndim),
         sizes=model.config,
         licence="apache-2.0",
@@ -164,9 +229,10 @@ def write_digits(
 
 
 def export_digits(path: Path, options: ExportOptions) -> Path:
-    """Write the codec's weights file that the likelihood of a trained VAE calls for; returns it.
+    """Write the codec's weights file that the family and the likelihood of a trained model call
+    for; returns it.
 
-    path   weights file of the VAE; a Gaussian one needs training images, `data`
+    path   weights file of the model; a Gaussian VAE and a rae need training images, `data`
 
     Raises `WeightsMismatchError` for another file, `UsageError` for another kind of model.
     """
@@ -177,7 +243,10 @@ def export_digits(path: Path, options: ExportOptions) -> Path:
     if not options.data:
         raise UsageError("a Gaussian VAE needs training images for its tables: give --data")
     images = read_images(options.data[0], shape=model.config.image_shape, part="train")
-    arrays = lossy_arrays(model, images[: options.images or TABLE_IMAGES])
+    images = images[: options.images or TABLE_IMAGES]
+    if model.config.family == "rae":
+        return write_digits(folder, "rae", rae_arrays(model, images), model, [LOSSY[0].name])
+    arrays = lossy_arrays(model, images)
     return write_digits(folder, "digits-vae", arrays, model, [model.name for model in LOSSY])
 
 

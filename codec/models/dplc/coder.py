@@ -37,6 +37,7 @@ from codec.models.sheets import (
     sheet_of,
 )
 from codec.models.weights_files import read_config
+from codec.priors import StandardNormal
 
 TABLE_PREFIX = "bit_tables."
 NOISE_SEED = 0xCA14
@@ -98,9 +99,9 @@ class DplcCoder:
         height, width = pixels.shape[0] // self.stride, pixels.shape[1] // self.stride
         return found.reshape(-1, height, width)
 
-    def decoder_of_codes(self) -> tuple[Decoder, int]:
-        """The generator, codes (n, k) to images (n, C, side, side), and k."""
-        return self.networks.generator, self.config.code
+    def decoder_of_codes(self) -> tuple[Decoder, StandardNormal]:
+        """The generator, codes (n, k) to images (n, C, side, side), and their prior."""
+        return self.networks.generator, StandardNormal(self.config.code)
 
     def draws_noise(self, quality: float) -> bool:
         """Whether pictures of this quality depend on noise: not those of a plain autoencoder."""

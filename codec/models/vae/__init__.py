@@ -1,6 +1,7 @@
 """A small VAE of handwritten digits with five ways to code its codes.
 
 What each way costs beside the theory is measured on them; they code grey digits and nothing else.
+`vae-round:rae` has weights of a regularised autoencoder, whose prior is a mixture of Gaussians.
 """
 
 from codec.models.spec import ModelSpec
@@ -18,7 +19,7 @@ LOSSY = tuple(
         name,
         f"grey digits: VAE, {way}",
         f"codec.models.vae.coder:load_{name.replace('-', '_')}",
-        exports=("digits-vae",),
+        exports=("digits-vae", "rae") if name == "vae-round" else ("digits-vae",),
     )
     for number, name, way in _WAYS
 )

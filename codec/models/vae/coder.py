@@ -28,14 +28,19 @@ from codec.models.sheets import BLOCK, blocks_of, check_grey_blocks, only_payloa
 from codec.models.vae import LOSSY
 from codec.models.vae.sample_coders import (
     Message,
+    MixtureCoder,
     Posterior,
     SampleCoder,
     coder_from_arrays,
     posterior_from_network,
 )
 from codec.models.weights_files import read_config
+from codec.priors import GaussianMixture, LatentPrior, StandardNormal
 
 _BLOCKS_AT_ONCE = 1024  # that a network sees: a sheet may have 21,609
+_POINT = -20.0
+"""Logarithm of the least variance that a posterior has: an encoder of a rae gives one code."""
+
 _MODEL_IDS = {family.name: family.model_id for family in LOSSY}
 
 
@@ -87,7 +92,8 @@ class VaeCoder:
         with torch.inference_mode():
             images = torch.from_numpy(blocks).to(self.device, torch.float32).div_(255)
             mean, log_variance = self.encoder(images)
-            assert log_variance is not None  # `load_vae` takes nothing but a vae
+            if log_variance is None:
+                log_variance = torch.full_like(mean, _POINT)
             found: Float32Array = torch.cat([mean, log_variance], dim=1).cpu().numpy()
         return found
 
@@ -98,9 +104,14 @@ class VaeCoder:
         drawn: Uint8Array = levels.cpu().numpy()
         return drawn
 
-    def decoder_of_codes(self) -> tuple[Decoder, int]:
-        """The decoder, codes (n, k) to images (n, 1, 28, 28), and k."""
-        return self.decoder, self.decoder.config.code
+    def decoder_of_codes(self) -> tuple[Decoder, LatentPrior]:
+        """The decoder, codes (n, k) to images (n, 1, 28, 28), and the prior that is coded with."""
+        if not isinstance(self.coder, MixtureCoder):
+            return self.decoder, StandardNormal(self.decoder.config.code)
+        weights = torch.from_numpy(self.coder.labels.frequencies[:-1].astype(np.float64))
+        turns = torch.from_numpy(self.coder.turns).double()
+        means = torch.from_numpy(self.coder.means).double()
+        return self.decoder, GaussianMixture(weights, means, turns @ turns.mT)
 
     def posterior(self, latents: Float32Array) -> Posterior:
         """The posterior of each block from what `analyze` returned, blocks in raster order."""
@@ -137,15 +148,17 @@ def _rows(latents: Float32Array) -> Float32Array:
     return rows
 
 
-def read_vae_config(metadata: Mapping[str, str], likelihood: str) -> GenerativeConfig:
-    """Sizes of the VAE of a weights file.
+def read_vae_config(
+    metadata: Mapping[str, str], likelihood: str, *, or_rae: bool = False
+) -> GenerativeConfig:
+    """Sizes of the VAE of a weights file, or of the regularised autoencoder.
 
     Raises `WeightsMismatchError` where it is none for 28×28 blocks with this likelihood.
     """
     config = read_config(metadata, GenerativeConfig)
     expected = ("vae", likelihood, (1, BLOCK, BLOCK))
     found = (config.family, config.likelihood, config.image_shape)
-    if found != expected:
+    if found != expected and not (or_rae and found == ("rae", None, (1, BLOCK, BLOCK))):
         raise WeightsMismatchError(f"weights file: it holds {found}, expected {expected}")
     return config
 
@@ -160,7 +173,7 @@ def vae_loader(name: str) -> Callable[..., VaeCoder]:
         *,
         device: torch.device | str,
     ) -> VaeCoder:
-        config = read_vae_config(metadata, "gaussian")
+        config = read_vae_config(metadata, "gaussian", or_rae="mixture.offsets" in arrays)
         encoder, decoder = Encoder(config), Decoder(config)
         fill(encoder, arrays, "encoder.")
         fill(decoder, arrays, "decoder.")

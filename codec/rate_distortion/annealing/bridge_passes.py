@@ -62,7 +62,9 @@ class LocalModel:
         generator = torch.Generator(targets.device).manual_seed(0)
         codes = self.prior.sample(TRIED_CODES, generator).to(targets)
         rows = targets[:1].expand(len(codes), *targets.shape[1:])
-        return ResidualJacobian(self.decode, self.distortion, rows, codes)
+        return ResidualJacobian(
+            self.decode, self.distortion, rows, codes, dtype=self.gradient_dtype
+        )
 
 
 class LocalWork:

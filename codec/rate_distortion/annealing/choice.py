@@ -62,7 +62,7 @@ def check_images(count: int) -> int:
 def pilot_simulations(points: int) -> tuple[int, list[int]]:
     """How many images are simulated, and at which of so many β; neighbours are pooled."""
     if points < 20:
-        return 8 if points < 10 else 3, list(range(points))
+        return 6 if points < 10 else 3, list(range(points))
     return 1, sorted({*range(1, points, 2), points - 1})
 
 

@@ -37,11 +37,16 @@ DRIFTS = (0.5, 0.4, 0.33, 0.25, 0.2, 0.2)
 """Lengths of the steps of μ alone, which polish the reference of a reported β."""
 
 LARGEST_DRIFT = 3.0
-DROP_NATS = 15.0
-"""Components whose evidence bound is this far under the image's best are given up."""
+DROP_NATS = 10.0
+"""Components whose evidence bound is this far under the image's best are given up: they would add
+less than a thousandth to Z, and its noise is a nat or two."""
 
 LADDER_RATIO = 1.6
 """Largest ratio of two neighbouring β of the fits."""
+
+LADDER_START = 4.0
+"""The fits start at so many times the first β, at a rate of about a nat: up to there a posterior is
+so near a component of the prior that one fit finds it."""
 
 
 @dataclass(frozen=True)
@@ -163,10 +168,10 @@ class LocalReference:
 def fit_ladder(first: float, reported: Sequence[float]) -> list[float]:
     """The β > 0 of the fits: those that are reported, and enough between them and before.
 
-    first   a β at which the posterior is still about the prior
+    first   a β at which the rate is about 0.05 nats
     """
     ladder: list[float] = []
-    low = min(first, reported[0])
+    low = min(LADDER_START * first, reported[0])
     for high in reported:
         steps = max(1, math.ceil(math.log(high / low) / math.log(LADDER_RATIO)))
         if not ladder and high > low:

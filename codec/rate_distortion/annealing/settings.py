@@ -72,8 +72,8 @@ class Settings:
     certify       bidirectional Monte Carlo with `simulations` simulated images at each β
     method        "smc", or "ais" for annealed importance sampling without resampling
     moves         settings of the Hamiltonian moves; None takes the defaults
-    precision     "float32", or "bfloat16" for the forces inside a trajectory; energies and
-                  weights are exact in either case
+    precision     "float32", or "bfloat16" for the forces inside a trajectory and the Jacobians
+                  that references are fitted with; energies and weights are exact in either case
     progress      called with (blocks done, blocks in all), from 0 on when the pilot is over
     blocks        folder in which finished blocks are kept, and found again by a run with the same
                   arguments; the caller removes it

@@ -18,8 +18,7 @@ import torch
 from bitstream.arrays import Float64Array, Uint8Array
 from bitstream.errors import UsageError
 from codec import api
-from codec.models.base import LoadedModel
-from codec.models.catalog import all_models
+from codec.models.catalog import all_models, split_name
 from codec.models.sheets import MAX_SIDE, blocks_of, sheet_of
 from codec.rate_distortion.distortions import Distortion
 from codec.rate_distortion.ladder.rung import Rung
@@ -48,7 +47,7 @@ class FilePoint:
 
 def check_decoders(names: Sequence[str], measured: str) -> None:
     """Raise `UsageError` unless all these models have the decoder of the measured one."""
-    if measured not in {model.name for model in all_models()}:
+    if split_name(measured)[0] not in {model.name for model in all_models()}:
         raise UsageError(
             f"{measured!r} writes no files; those of {', '.join(names)} stand beside the curve of "
             "a model of the catalogue, such as vae-round"
@@ -69,14 +68,14 @@ def measure_files(
     Raises `UsageError` for images that the model does not code.
     """
     model: Any = generative_codec(name)
-    return [_point(model, images, distortion, quality) for quality in qualities]
+    return [_point(name, model.stride, images, distortion, quality) for quality in qualities]
 
 
 def _point(
-    model: LoadedModel, images: Uint8Array, distortion: Distortion, quality: float
+    name: str, stride: int, images: Uint8Array, distortion: Distortion, quality: float
 ) -> FilePoint:
     count, channels, height, width = images.shape
-    if height == width == model.stride:
+    if height == width == stride:
         most = MAX_SIDE // height
         columns = min(most, math.isqrt(count - 1) + 1)
         groups = [images[at : at + columns * most] for at in range(0, count, columns * most)]
@@ -90,7 +89,7 @@ def _point(
         filled = np.concatenate([group, np.zeros((missing, *group.shape[1:]), np.uint8)])
         sheet = _sheet(filled, rows, columns)
         pixels = sheet[:, :, 0] if channels == 1 else sheet
-        data = api.compress(pixels, model=model.name, quality=quality, noise_seed=NOISE_SEED)
+        data = api.compress(pixels, model=name, quality=quality, noise_seed=NOISE_SEED)
         again = np.atleast_3d(api.decompress(data, as_="numpy", device="cpu"))
         again = np.repeat(again, 3, axis=2) if again.shape[2] == 1 else again
         decoded.append(_blocks(again, rows, columns, channels)[: len(group)])
@@ -103,7 +102,7 @@ def _point(
         )
         errors = distortion(target_tensor(distortion, x), y).double().numpy()
     bits = (8 * file_bytes / count, 8 * payload_bytes / count)
-    return FilePoint(model.name, quality, *bits, errors)
+    return FilePoint(name, quality, *bits, errors)
 
 
 def _sheet(images: Uint8Array, rows: int, columns: int) -> Uint8Array:

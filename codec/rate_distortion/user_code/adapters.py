@@ -4,7 +4,8 @@
     model.py:factory      function without arguments, see `load_decoder`      its own, or N(0, I)
     weights.safetensors   model of `codec.models.generative.networks`                  in the file
     mnist-convgan         such a file that ships with the library, by name    in the file
-    vae-round             model of the catalogue that draws images of codes   N(0, I)
+    vae-round             model of the catalogue that draws images of codes   its own
+    vae-round:rae         the same with other weights                         its own
     network.pt2           `torch.export.save`                                 N(0, I)
     network.pt, .ts       `torch.jit.save` (TorchScript)                      N(0, I)
 
@@ -28,7 +29,7 @@ from torch import nn
 from bitstream.errors import UsageError
 from codec import loading
 from codec.models.base import GenerativeCodec
-from codec.models.catalog import all_models
+from codec.models.catalog import all_models, split_name
 from codec.models.weights_files import WEIGHTS_FOLDER
 from codec.priors import GaussianMixture, LatentPrior, StandardNormal
 from codec.rate_distortion.tensor_checks import decoder_of_flat_codes
@@ -239,7 +240,7 @@ def _open(recipe: _Recipe) -> _Opened:
         split_object_spec(recipe.spec)
     openers = {".safetensors": _from_weights, ".pt2": _from_program}
     openers |= dict.fromkeys(SCRIPT_SUFFIXES, _from_script)
-    if not suffix and recipe.spec in {model.name for model in all_models()}:
+    if not suffix and split_name(recipe.spec)[0] in {model.name for model in all_models()}:
         return _from_catalogue(recipe)
     if suffix not in openers:
         names = ", ".join(SHIPPED)
@@ -325,10 +326,10 @@ def _part(value: object, *names: str) -> Any:
 
 
 def _from_catalogue(recipe: _Recipe) -> _Opened:
-    decode, dim = generative_codec(recipe.spec).decoder_of_codes()
+    decode, prior = generative_codec(recipe.spec).decoder_of_codes()
     if isinstance(decode, nn.Module):
         decode = copy.deepcopy(decode).eval().requires_grad_(False).to(recipe.device)
-    return _Opened(decode, StandardNormal(dim), recipe.spec)
+    return _Opened(decode, prior, recipe.spec)
 
 
 def _from_weights(recipe: _Recipe, path: Path) -> _Opened:

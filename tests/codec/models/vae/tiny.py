@@ -15,7 +15,7 @@ from bitstream.arrays import Array
 from codec.models.generative.networks import Decoder, Encoder, GenerativeConfig, GenerativeModel
 from codec.models.vae.archive import BitsBackCoder, load_bits_back
 from codec.models.vae.coder import VaeCoder, vae_loader
-from codec.priors import StandardNormal
+from codec.priors import GaussianMixture, StandardNormal
 from training.generative import digits_export
 
 LOSSY = ("vae-round", "vae-dither", "vae-rec", "vae-vbq")
@@ -77,6 +77,38 @@ def lossy_arrays() -> dict[str, Array]:
     images = digits(300, seed=6)
     return digits_export.lossy_arrays(
         generative("gaussian"), images, rec_images=20, dyadic_rounds=1
+    )
+
+
+@functools.cache
+def rae() -> GenerativeModel:
+    """The same networks with three components as the prior, far apart and of several shapes."""
+    vae = generative("gaussian")
+    config = GenerativeConfig("rae", "mlp", (1, 28, 28), CODE, (24,), "tanh")
+    encoder = Encoder(config)
+    encoder.load_state_dict({
+        name: value[:CODE] if name.startswith("layers.1.") else value
+        for name, value in vae.encoder.state_dict().items()
+    } if vae.encoder else {})  # fmt: skip
+    generator = torch.Generator().manual_seed(2)
+    root = torch.randn(3, CODE, CODE, generator=generator) / 2
+    covariances = 0.02 * torch.eye(CODE) + root @ root.mT
+    means = 3 * torch.randn(3, CODE, generator=generator)
+    prior = GaussianMixture(torch.tensor([0.7, 0.2, 0.1]), means, covariances)
+    return GenerativeModel(config, vae.decoder, encoder.eval().requires_grad_(False), prior)
+
+
+@functools.cache
+def rae_arrays() -> dict[str, Array]:
+    """The arrays of the weights file of `rae`."""
+    return digits_export.rae_arrays(rae(), digits(200, seed=6))
+
+
+def rae_coder(**changes: Array) -> VaeCoder:
+    """`vae-round` with these weights, of which some arrays may be other ones."""
+    config = json.dumps(asdict(rae().config))
+    return vae_loader("vae-round")(
+        {**rae_arrays(), **changes}, {"config": config}, bytes(8), device=torch.device("cpu")
     )
 
 
