@@ -8,6 +8,7 @@ MAX_PIXELS = 2**28  # width times height
 MIN_TILE_LOG2 = 6  # a tile is at least 64 pixels wide and high ...
 MAX_TILE_LOG2 = 12  # ... and at most 4096: a decoder holds the latents of whole tiles
 BIT_DEPTHS = (8, 10, 12, 16)  # bits per channel
+MAX_STREAM_BYTES = 9 * MAX_PIXELS  # of what is read whole, such as a pipe: 8 a pixel, and more
 MAX_LAYERS = 64
 MAX_PAYLOADS = 2**18  # tiles times layers: the number of DATA chunks
 MAX_CHUNK_BYTES = 2**30  # payload of one chunk

@@ -40,7 +40,7 @@ from codec.options import (
 from codec.results import Compression, Decompression
 from codec.system.processors import compute_threads
 from codec.system.workers import Outcome, run_each
-from codec.system.write_file import kind_of, make_folder, write_atomically
+from codec.system.write_file import OutputExistsError, kind_of, make_folder, write_atomically
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -118,7 +118,7 @@ def compress_files(
     checked = CompressOptions(**options)
     work = partial(_compress_file, _with_absolute_checkpoint(checked), overwrite)
     jobs = _plan(paths, folder, root, SUFFIX, overwrite, skip_existing)
-    return _results(jobs, work, executor, threads)
+    return _results(jobs, work, skip_existing, executor, threads)
 
 
 @takes_options(DecompressOptions)
@@ -152,7 +152,7 @@ def decompress_files(
         _decompress_file, _with_absolute_checkpoint(checked), format_name, output_quality, overwrite
     )
     jobs = _plan(paths, folder, root, suffix, overwrite, skip_existing)
-    return _results(jobs, work, executor, threads)
+    return _results(jobs, work, skip_existing, executor, threads)
 
 
 Options = TypeVar("Options", CompressOptions, DecompressOptions)
@@ -232,7 +232,11 @@ def _absolute(path: PathName) -> Path:
 
 
 def _results(
-    jobs: Sequence[_Job], work: Work[T], executor: Executor | None, threads: int
+    jobs: Sequence[_Job],
+    work: Work[T],
+    skip_existing: bool,
+    executor: Executor | None,
+    threads: int,
 ) -> Generator[FileResult[T], None, None]:
     check_integer("threads", threads, 1, 2**16)
     if executor is not None and not hasattr(executor, "submit"):
@@ -241,11 +245,12 @@ def _results(
             "concurrent.futures, or None"
         )
     alone = executor is None
-    return _iterate(jobs, partial(_on_threads, work, None if alone else threads), executor)
+    task = partial(_on_threads, work, None if alone else threads)
+    return _iterate(jobs, task, skip_existing, executor)
 
 
 def _iterate(
-    jobs: Sequence[_Job], work: Work[T], executor: Executor | None
+    jobs: Sequence[_Job], work: Work[T], skip_existing: bool, executor: Executor | None
 ) -> Generator[FileResult[T], None, None]:
     # Workers have working folders of their own.
     is_due = [job.problem is None and not job.skipped for job in jobs]
@@ -254,7 +259,11 @@ def _iterate(
     with closing(run_each(work, tasks, executor)) as outcomes:
         for job, is_one in zip(jobs, is_due, strict=True):
             outcome: Outcome[T] = next(outcomes) if is_one else Outcome(None, job.problem)
-            yield FileResult(job.source, job.output, outcome.result, outcome.error, job.skipped)
+            if skip_existing and isinstance(outcome.error, OutputExistsError):
+                outcome, skipped = Outcome(None, None), True  # meanwhile, by another process
+            else:
+                skipped = job.skipped
+            yield FileResult(job.source, job.output, outcome.result, outcome.error, skipped)
 
 
 def _on_threads(work: Work[T], threads: int | None, task: tuple[Path, Path]) -> T:
@@ -297,6 +306,6 @@ def _write(output: Path, write: Callable[[BinaryIO], object], overwrite: bool) -
     again = io.BytesIO()
     write(again)
     if output.read_bytes() != again.getbuffer():
-        raise OutputError(
+        raise OutputExistsError(
             f"{output} appeared meanwhile: give another folder, or overwrite=True to replace it"
         )

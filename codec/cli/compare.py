@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bitstream import SIGNATURE, InputError, StreamError, UsageError
+from bitstream import SIGNATURE, StreamError, UsageError
 from codec.cli.arguments import Device, Force, ReduceDepth
 from codec.cli.files import (
     PIPE,
@@ -153,13 +153,10 @@ def _read(name: str, reduce_depth: bool, device: str) -> tuple[Picture, str, int
 
     from codec import api
     from codec.pictures.read import picture_from
-    from codec.system.source import opened
+    from codec.system.source import opened, read_all
 
     with opened(read_input(source_of(name))) as fo:
-        try:
-            data = fo.read()
-        except OSError as error:
-            raise InputError(f"cannot read {name}: {error.strerror or error}") from error
+        data = read_all(fo)
     if data.startswith(SIGNATURE) or name.lower().endswith(".calo"):
         try:
             picture = api.decompress_to_picture(data, device=device)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from bitstream import CalotypeError, InputError, OutputError, UsageError, limits
+from codec.system.source import opened, read_all
 from codec.system.write_file import kind_of, make_folder, refuse_existing, write_atomically
 
 PIPE = "-"
@@ -173,7 +174,8 @@ def read_input(source: Path | None) -> bytes | Path:
         raise InputError("standard input is closed: redirect a file into it, or name one")
     if sys.stdin.isatty():
         raise UsageError("standard input is a terminal: redirect a file into it, or name one")
-    return sys.stdin.buffer.read()
+    with opened(sys.stdin.buffer) as fo:
+        return read_all(fo)
 
 
 def allow_large_images() -> None:

@@ -17,7 +17,7 @@ from codec.cli.progress import progress
 from codec.cli.terminal import one_line, print_error, print_notice, print_remark
 from codec.system.processors import compute_threads, single_threaded_blas, thread_count
 from codec.system.workers import Outcome, run_each
-from codec.system.write_file import kind_of
+from codec.system.write_file import OutputExistsError, kind_of
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 def run_batch(
     names: Sequence[str],
-    work: Callable[[int], T],
+    work: Callable[[int], T | None],
     *,
     threads: int = 1,
     what: str,
@@ -35,6 +35,8 @@ def run_batch(
     quiet: bool = False,
 ) -> list[Outcome[T]]:
     """Call ``work(0)`` .. ``work(n - 1)``; an error of one file does not stop the others.
+
+    A result of None is one that needs no line.
 
     Errors are those of the project, and what a machine that is short of memory or loses a disk
     raises, see `codec.system.workers.run_each`.
@@ -49,8 +51,10 @@ def run_batch(
     """
     finished: dict[int, T] = {}
 
-    def noted(number: int) -> T:
-        finished[number] = result = work(number)
+    def noted(number: int) -> T | None:
+        result = work(number)
+        if result is not None:
+            finished[number] = result
         return result
 
     outcomes: list[Outcome[T]] = []
@@ -68,7 +72,7 @@ def run_batch(
 
 def _run_batch(
     names: Sequence[str],
-    work: Callable[[int], T],
+    work: Callable[[int], T | None],
     outcomes: list[Outcome[T]],
     *,
     threads: int,
@@ -94,7 +98,7 @@ def _run_batch(
                 _print_failure(name, str(outcome.error))
             if outcome.result is not None and not quiet:
                 typer.echo(one_line(show(len(outcomes), outcome.result)))
-            outcomes.append(outcome)
+            outcomes.append(Outcome(outcome.result, outcome.error))
 
 
 def run_jobs(
@@ -130,15 +134,22 @@ def run_jobs(
     skipped = [job for job, problem in checked if skip_existing and not problem and _is_done(job)]
     if skipped and not (as_json or quiet):
         print_remark(f"{len(skipped)} of {len(jobs)} files are there already")
-    left_out = set(skipped)
+    files, left_out = len(jobs), set(skipped)
     checked = [pair for pair in checked if pair[0] not in left_out]
     jobs, problems = [job for job, _ in checked], [problem for _, problem in checked]
 
-    def attempt(number: int) -> T:
-        problem = problems[number]
+    def attempt(number: int) -> T | None:
+        problem, job = problems[number], jobs[number]
         if problem is not None:
             raise problem
-        return work(jobs[number])
+        if skip_existing and _is_done(job):
+            return None  # meanwhile, by another process
+        try:
+            return work(job)
+        except OutputExistsError:
+            if skip_existing:
+                return None
+            raise
 
     outcomes = run_batch(
         [job.name for job in jobs],
@@ -149,10 +160,15 @@ def run_jobs(
         quiet=quiet or as_json or is_piped,
     )
     if as_json:
-        pairs = zip(jobs, outcomes, strict=True)
-        records = [as_record(j.name, o, result_type, output=j.output_name) for j, o in pairs]
+        records = []
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            if outcome.result is None and outcome.error is None:
+                skipped.append(job)
+            else:
+                name = job.output_name
+                records.append(as_record(job.name, outcome, result_type, output=name))
         print_json({"files": records, "skipped": [job.name for job in skipped]})
-    end(outcomes, len(jobs) + len(skipped))
+    end(outcomes, files)
 
 
 def _is_done(job: Job) -> bool:
@@ -165,11 +181,11 @@ def _threads(count: int) -> "ThreadPoolExecutor":
     return ThreadPoolExecutor(count)
 
 
-def _sharing_cores(work: Callable[[int], T], workers: int) -> Callable[[int], T]:
+def _sharing_cores(work: Callable[[int], T | None], workers: int) -> Callable[[int], T | None]:
     """``work`` with its part of the threads that it would take alone: more only wait for others."""
     share = max(1, thread_count() // workers)
 
-    def attempt(number: int) -> T:
+    def attempt(number: int) -> T | None:
         with compute_threads(share):
             return work(number)
 

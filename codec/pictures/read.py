@@ -29,7 +29,7 @@ from codec.pictures.picture import Picture
 from codec.pictures.pillow_errors import PILLOW_ERRORS
 from codec.pictures.side_data import other_pictures, side_data_of
 from codec.pictures.source_depth import may_be_deep, misread_by_pillow, source_bit_depth
-from codec.system.source import open_path, opened
+from codec.system.source import open_path, opened, read_all
 
 if TYPE_CHECKING:
     import mmap
@@ -180,9 +180,10 @@ def _from_file(file: BinaryIO, name: str, reduce_depth: bool, keep_depth: bool) 
         raise  # some are ValueErrors as well
     except PILLOW_ERRORS as error:
         file.seek(0)
-        content = file.read()
-        if not content.startswith(png_chunks.SIGNATURE):
+        if file.read(len(png_chunks.SIGNATURE)) != png_chunks.SIGNATURE:
             raise
+        file.seek(0)
+        content = read_all(file)
         reason = str(error)
     # What Pillow stumbled over may have been no part of the picture.
     what = "text and damaged metadata"
@@ -207,7 +208,7 @@ def _opened(source: Any) -> Iterator[tuple[BinaryIO, str]]:
                 yield file, str(Path(source))
             else:  # a pipe, which gives its bytes once
                 with opened(file) as piped:
-                    yield io.BytesIO(piped.read()), str(Path(source))
+                    yield io.BytesIO(read_all(piped)), str(Path(source))
             return
     elif not (isinstance(source, (bytes, bytearray, memoryview)) or hasattr(source, "read")):
         raise UsageError(
@@ -217,7 +218,7 @@ def _opened(source: Any) -> Iterator[tuple[BinaryIO, str]]:
     with opened(source) as file:
         # Pillow begins at the start of a file; ours begins where the file stands.
         name = "the image" if isinstance(file, io.BytesIO) else str(getattr(file, "name", ""))
-        yield io.BytesIO(file.read()), name
+        yield io.BytesIO(read_all(file)), name
 
 
 def _from_pillow(

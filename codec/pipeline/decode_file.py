@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bitstream import Container, StreamError, TileSelection, read_container, read_tiles
 from bitstream.recovery import recover
 from codec.options import DecompressOptions
-from codec.system.source import Source, opened
+from codec.system.source import Source, opened, read_all
 
 if TYPE_CHECKING:
     from bitstream import Header
@@ -44,7 +44,7 @@ def read_bands(data: Source, options: DecompressOptions) -> Bands:
         elif not options.partial:
             file = read_container(fo, layers=layers)
         else:
-            file, notices = _read_what_is_there(fo.read(), layers)
+            file, notices = _read_what_is_there(read_all(fo), layers)
     bands = decode_bands(
         file,
         model_of(file.header),

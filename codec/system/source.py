@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from bitstream import InputError, UsageError
+from bitstream import InputError, UsageError, limits
+
+_PIECE_BYTES = 2**20
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | mmap.mmap | BinaryIO
 
@@ -40,7 +42,23 @@ def opened(data: Source) -> Iterator[BinaryIO]:
 def opened_seekable(data: Source) -> Iterator[BinaryIO]:
     """As `opened`, but what has no places to go to, such as a pipe, is read into memory first."""
     with opened(data) as fo:
-        yield fo if fo.seekable() else io.BytesIO(fo.read())
+        yield fo if fo.seekable() else io.BytesIO(read_all(fo))
+
+
+def read_all(fo: BinaryIO) -> bytes:
+    """Return the bytes of a file from its place on.
+
+    Raises InputError for more of them than any image has: a device may never end.
+    """
+    kept = io.BytesIO()
+    while piece := fo.read(_PIECE_BYTES):
+        if kept.tell() + len(piece) > limits.MAX_STREAM_BYTES:
+            raise InputError(
+                f"{getattr(fo, 'name', 'the file')} gives more than {limits.MAX_STREAM_BYTES} "
+                "bytes, which no image that a .calo file can hold has: name another file"
+            )
+        kept.write(piece)
+    return kept.getvalue()
 
 
 def open_path(path: str | os.PathLike[str]) -> BinaryIO:

@@ -10,6 +10,10 @@ from typing import BinaryIO, Literal
 from bitstream import OutputError
 
 
+class OutputExistsError(OutputError):
+    """There is a file of the name of an output, perhaps since a moment ago."""
+
+
 def write_atomically(path: Path, write: Callable[[BinaryIO], object], *, force: bool) -> None:
     """Let ``write`` fill a temporary file beside ``path``, then rename it.
 
@@ -55,7 +59,7 @@ def refuse_existing(path: Path, *, force: bool) -> None:
     if is_folder:
         raise OutputError(f"cannot write {path}: it is a directory")
     if is_there and not force:
-        raise OutputError(f"{path} exists: give another name, or -f to replace it")
+        raise OutputExistsError(f"{path} exists: give another name, or -f to replace it")
 
 
 def kind_of(path: Path) -> Literal["nothing", "file", "folder", "device"]:
@@ -80,7 +84,7 @@ def _rename(temporary: Path, path: Path, force: bool) -> None:
     try:
         os.link(temporary, path)
     except FileExistsError:
-        raise OutputError(f"{path} appeared meanwhile: give another name, or -f") from None
+        raise OutputExistsError(f"{path} appeared meanwhile: give another name, or -f") from None
     except OSError:
         # File systems without links: the check and the rename are two steps there.
         refuse_existing(path, force=False)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
@@ -291,6 +291,19 @@ def test_a_call_after_an_interruption_goes_on(folder: Path) -> None:
     assert [one.skipped for one in same] == [True, False]
     with pytest.raises(UsageError, match="overwrite and skip_existing"):
         compress_files(paths, "packed", skip_existing=True, overwrite=True)
+
+
+def test_what_appears_meanwhile_is_skipped(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(options: Any, source: Path, fo: BinaryIO) -> None:
+        Path("packed/a.calo").write_bytes(b"from elsewhere")
+
+    monkeypatch.setattr(api, "compress_with", slow)
+    (done,) = compress_files(["photos/a.png"], "packed")
+    assert isinstance(done.error, OutputError)
+    Path("packed/a.calo").unlink()
+    (done,) = compress_files(["photos/a.png"], "packed", skip_existing=True)
+    assert (done.result, done.error, done.skipped) == (None, None, True)
+    assert Path("packed/a.calo").read_bytes() == b"from elsewhere"
 
 
 def test_quality_of_outputs(folder: Path) -> None:

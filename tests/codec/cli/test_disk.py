@@ -168,6 +168,29 @@ def test_two_processes_that_write_one_file(tmp_path: Path, force: bool) -> None:
     assert names(tmp_path) == ["same.calo"]
 
 
+@pytest.mark.parametrize("as_json", [False, True])
+def test_two_processes_that_skip_what_is_there(tmp_path: Path, as_json: bool) -> None:
+    (tmp_path / "wait").touch()
+    options = ["a.png", "b.png", "--skip-existing", *(["--json"] if as_json else [])]
+    both = [start(tmp_path, *options) for _ in range(2)]
+    for _ in both:
+        wait_for(tmp_path / "begun-a.png")
+    time.sleep(1)  # the other one as well
+    (tmp_path / "wait").unlink()
+    ends = [finish(process) for process in both]
+    assert [(code, err) for code, _, err in ends] == [(0, ""), (0, "")]
+    for name in ("a", "b"):
+        assert (tmp_path / f"{name}.calo").read_bytes() == name.encode() * 200_000
+    if as_json:
+        done = [json.loads(out) for _, out, _ in ends]
+        for one in done:
+            assert sorted([f["input"] for f in one["files"]] + one["skipped"]) == options[:2]
+        assert sorted(f["input"] for one in done for f in one["files"]) == options[:2]
+    else:
+        lines = [line for _, out, _ in ends for line in out.splitlines()]
+        assert sorted(line.partition(" ")[0] for line in lines) == options[:2]
+
+
 def test_names_that_are_no_text(tmp_path: Path) -> None:
     name = os.fsdecode(b"\xff\xfe.png")
     command = [sys.executable, "-c", f"{SCRIPT}\ncli.main()", "compress", name]

@@ -6,6 +6,8 @@ import io
 import mmap
 import os
 import sys
+from collections.abc import Callable
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 
 import codec
-from bitstream import CalotypeError, InputError, NotACaloFileError, UsageError
+from bitstream import CalotypeError, InputError, NotACaloFileError, UsageError, limits
 from codec.system.source import opened
 
 RGB = np.zeros((8, 8, 3), np.uint8)
@@ -99,6 +101,56 @@ def test_pipes(data: bytes) -> None:
     os.close(start)
     with os.fdopen(end, "rb") as pipe:
         assert codec.verify(pipe).width == 8
+
+
+class Endless(io.RawIOBase):
+    """As a device that never ends."""
+
+    def __init__(self, start: bytes) -> None:
+        self.rest = start
+
+    def readable(self) -> bool:
+        return True
+
+    def readall(self) -> bytes:
+        raise AssertionError("all of what never ends was asked for")
+
+    def readinto(self, buffer: Any) -> int:
+        size = len(buffer)
+        buffer[:] = (self.rest + bytes(size))[:size]
+        self.rest = self.rest[size:]
+        return size
+
+
+ENDLESS: dict[str, Callable[[bytes], object]] = {
+    "nothing": lambda data: codec.compress(Endless(b"")),
+    "a PNG": lambda data: codec.compress(Endless(b"\x89PNG\r\n\x1a\n")),
+    "a file": lambda data: codec.decompress(BufferedReader(Endless(data)), partial=True),
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_what_never_ends(name: str, data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_STREAM_BYTES", 3 * 2**20)
+    with pytest.raises(InputError, match="gives more than 3145728 bytes"):
+        ENDLESS[name](data)
+
+
+def test_a_large_file_that_is_no_image_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "large.png"
+    with path.open("wb") as file:
+        file.truncate(2**40)  # takes no disk
+    monkeypatch.setattr("codec.pictures.read.read_all", None)
+    with pytest.raises(InputError, match="not an image"):
+        codec.compress(path)
+    monkeypatch.undo()
+    with path.open("r+b") as file:
+        file.write(b"\x89PNG\r\n\x1a\n")
+    monkeypatch.setattr(limits, "MAX_STREAM_BYTES", 2**20)
+    with pytest.raises(InputError, match="gives more than"):
+        codec.compress(path)
 
 
 def test_a_text_file_is_not_read(tmp_path: Path) -> None:
