@@ -18,7 +18,7 @@ VARIABLE = "OMP_NUM_THREADS"
 
 # Of malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
-_KEPT_ARRAY_BYTES = 2**25
+_KEPT_ARRAY_BYTES, _KEPT_BYTES = 12 * 2**20, 2**26
 
 
 def thread_count() -> int:
@@ -160,7 +160,8 @@ def keep_freed_memory() -> None:
     """Have the C library keep some of the memory that arrays leave, for those that follow.
 
     Otherwise arrays of megabytes return to the system one by one, and come back page by page: that
-    is a third of the time of parsing a tile. For the GNU C library on Linux, whose `mallopt` this
+    is a third of the time of parsing a tile. The largest, those of the analysis, do return: between
+    the others they would leave gaps, of hundreds of megabytes in all. For the GNU C library on Linux, whose `mallopt` this
     is; a process whose environment sets it (`MALLOC_…_`, `GLIBC_TUNABLES`) is left as it is.
     """
     is_set = any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ)
@@ -169,6 +170,6 @@ def keep_freed_memory() -> None:
     library = ctypes.CDLL(None)
     if hasattr(library, "gnu_get_libc_version"):
         library.mallopt(_M_MMAP_THRESHOLD, _KEPT_ARRAY_BYTES)
-        library.mallopt(_M_TRIM_THRESHOLD, 2 * _KEPT_ARRAY_BYTES)
+        library.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
         # What one thread frees, another one uses.
         library.mallopt(_M_ARENA_MAX, 1)

@@ -53,8 +53,9 @@ class OnnxEncoder:
     def hyper_analyze(self, latents: Float32Array, hundredths: int, tune: int) -> Float32Array:
         """Latents (768, h, w) in quantiser steps to unrounded hyper-latents (Z, ⌈h/4⌉, ⌈w/4⌉)."""
         _, height, width = latents.shape
-        padded = np.pad(latents, ((0, 0), (0, -height % 4), (0, -width % 4)), mode="edge")
-        feeds: dict[str, Array] = {"latents": padded[None]}
+        if height % 4 or width % 4:
+            latents = np.pad(latents, ((0, 0), (0, -height % 4), (0, -width % 4)), mode="edge")
+        feeds: dict[str, Array] = {"latents": np.ascontiguousarray(latents)[None]}
         return self._run(self._hyper_analysis, feeds, hundredths, tune)
 
     def _run(
