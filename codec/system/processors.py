@@ -161,8 +161,9 @@ def keep_freed_memory() -> None:
 
     Otherwise arrays of megabytes return to the system one by one, and come back page by page: that
     is a third of the time of parsing a tile. The largest, those of the analysis, do return: between
-    the others they would leave gaps, of hundreds of megabytes in all. For the GNU C library on Linux, whose `mallopt` this
-    is; a process whose environment sets it (`MALLOC_…_`, `GLIBC_TUNABLES`) is left as it is.
+    the others they would leave gaps, of hundreds of megabytes in all. For the GNU C library on
+    Linux, whose `mallopt` this is; a process whose environment sets it (`MALLOC_…_`,
+    `GLIBC_TUNABLES`) is left as it is.
     """
     is_set = any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ)
     if is_set or not sys.platform.startswith("linux"):
