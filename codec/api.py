@@ -74,6 +74,10 @@ def compress(image: ImageSource, **options: Unpack[CompressArguments]) -> bytes:
                         "NAME:WEIGHTS" chooses other weights of a model by the name of their file
     lossless            keep every pixel, and every value of alpha: another name for the model
                         "pixel", which codes 8 bits per channel and takes no quality and no target
+    max_error           0 .. 16: no value of a pixel is further than this from what it was, of
+                        0 .. 255, and alpha is kept.  The model is "near-lossless", or "pixel" for
+                        0; both code 8 bits per channel, and take no quality and no target.  The
+                        file is decoded and compared before it is returned
     effort              1 .. 9, how long the encoder of a photo model searches for fewer bytes at
                         the same PSNR, or at the same of what the tune is for: 1 (the default) and 2
                         make one pass, 3 counts bits while it rounds, 4 to 7 refine that step by
@@ -123,6 +127,7 @@ def compress_with(
     """
     from codec import loading
     from codec.pictures.read import picture_from
+    from codec.pipeline.bound_check import check_bound
     from codec.pipeline.quality_search import meet
 
     check_writable("fo", fo)
@@ -137,7 +142,13 @@ def compress_with(
     )
     model = loading.load_model(options.model, device=options.device, checkpoint=options.checkpoint)
     model = loading.with_tune(model, options.tune)
-    trial = meet(options, picture, model, progress)
+    bound = options.max_error
+    model = loading.with_max_error(model, bound)
+    if bound is None:
+        trial = meet(options, picture, model, progress)
+    else:
+        trial = meet(options, picture, model, lambda share: progress(share / 2))
+        check_bound(trial.data, picture, model, bound, lambda share: progress(0.5 + share / 2))
     fo.write(trial.data)
     size_bytes = len(trial.data)
     return Compression(
@@ -152,6 +163,7 @@ def compress_with(
         trials=trial.trials,
         elapsed_seconds=time.perf_counter() - started,
         notices=picture.notices,
+        max_error=bound,
     )
 
 

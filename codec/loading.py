@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bitstream.errors import HeaderError, TableError, UsageError, WeightsMismatchError
-from codec.models.base import RealisticModel, TunedModel
+from codec.models.base import BoundedModel, RealisticModel, TunedModel
 from codec.models.catalog import find_model, model_numbered, split_name
-from codec.models.spec import ModelSpec
+from codec.models.spec import MAX_ERROR, ModelSpec
 from codec.models.weights_files import (
     ENVIRONMENT_VARIABLE,
     HASH_BYTES,
@@ -36,6 +36,7 @@ __all__ = [
     "hash_weights",
     "load_model",
     "load_model_of",
+    "with_max_error",
     "with_realism",
     "with_tune",
 ]
@@ -84,7 +85,7 @@ def load_model_of(
 ) -> LoadedModel:
     """Load the model that a file was written with; otherwise as `load_model`.
 
-    Raises `HeaderError` for a tune that the model has not.
+    Raises `HeaderError` for a tune that the model has not, and for a bound that no model has.
     """
     name: int | str = header.model_id
     spec = model_numbered(header.model_id)
@@ -99,6 +100,21 @@ def load_model_of(
                 f"of {model.name}: the file was not written by a conforming encoder"
             )
         return model.with_tune(model.tunes[number])
+    if isinstance(model, BoundedModel):
+        bound = header.variant
+        if bound is None or not 1 <= bound <= MAX_ERROR:
+            raise HeaderError(
+                f"variant {bound} in the header, expected the bound of {model.name}, 1 .. "
+                f"{MAX_ERROR}: the file was not written by a conforming encoder"
+            )
+        return model.with_max_error(bound)
+    return model
+
+
+def with_max_error(model: LoadedModel, max_error: int | None) -> LoadedModel:
+    """The model with a bound, 1 .. 16, if it has one: see `BoundedModel`. None for as it is."""
+    if isinstance(model, BoundedModel) and max_error:
+        return model.with_max_error(max_error)
     return model
 
 

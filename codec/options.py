@@ -12,7 +12,7 @@ from typing import Any, TypedDict, TypeVar, cast
 
 from bitstream import UsageError, limits
 from codec.models.catalog import find_model, split_name
-from codec.models.spec import ModelSpec
+from codec.models.spec import MAX_ERROR, ModelSpec
 from codec.system.missing_extra import missing
 
 PathName = str | os.PathLike[str]
@@ -21,6 +21,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 DEFAULT_MODEL = "photo"
 LOSSLESS_MODEL = "pixel"
+NEAR_LOSSLESS_MODEL = "near-lossless"
 DEFAULT_QUALITY = 75.0
 HIGHEST_QUALITY = 100.0
 DEFAULT_ROI_QUALITY = 20
@@ -45,6 +46,7 @@ class CompressOptions:
     quality: float | None = None
     model: str = DEFAULT_MODEL
     lossless: bool = False
+    max_error: int | None = None
     effort: int = 1
     bpp: float | None = None
     size: int | None = None
@@ -99,14 +101,20 @@ class CompressOptions:
         check_path("checkpoint", self.checkpoint)
         if not isinstance(self.model, str):
             raise UsageError(f"model {_shown(self.model)} was given, expected a name: 'photo'")
-        if self.lossless and self.model == DEFAULT_MODEL:
+        if self.max_error is not None:
+            _replace(self, "max_error", check_integer("max_error", self.max_error, 0, MAX_ERROR))
+        if self.model == DEFAULT_MODEL and self.lossless:
             _replace(self, "model", LOSSLESS_MODEL)
+        elif self.model == DEFAULT_MODEL and self.max_error is not None:
+            # Of lossless files those of the model that was made for them are smaller.
+            _replace(self, "model", NEAR_LOSSLESS_MODEL if self.max_error else LOSSLESS_MODEL)
         name, detail = split_name(self.model)
         spec = find_model(name)
         if self.roi is not None:
             _replace(self, "roi", _check_roi(self.roi))
             given = [*given, "roi"]
         self._check_lossless(spec, given)
+        self._check_bound(spec, given)
         if self.tune is not None and not isinstance(self.tune, str):
             raise UsageError(f"tune {_shown(self.tune)} was given, expected a name: 'visual'")
         spec.check_tune(self.tune)
@@ -130,6 +138,35 @@ class CompressOptions:
                 "one size only: leave it out, or choose another model"
             )
 
+    def _check_bound(self, spec: ModelSpec, targets: Sequence[str]) -> None:
+        bound = self.max_error
+        if bound is None:
+            if spec.bounded:
+                raise UsageError(
+                    f"no max_error was given for the model {spec.name!r}, expected 1 .. {MAX_ERROR}"
+                    ": how far a value of a pixel may be off"
+                )
+            return
+        if self.lossless and bound:
+            raise UsageError(
+                f"max_error {bound} and lossless were given, expected only one of them"
+            )
+        if spec.lossless if bound else spec.bounded:
+            raise UsageError(
+                f"max_error {bound} was given for the model {spec.name!r}: 0 is of the model "
+                f"{LOSSLESS_MODEL!r}, and 1 .. {MAX_ERROR} are of {NEAR_LOSSLESS_MODEL!r}"
+            )
+        if not (spec.lossless or spec.bounded):
+            raise UsageError(
+                f"max_error was given with the model {spec.name!r}, which knows no bound: leave "
+                f"one of them out; {NEAR_LOSSLESS_MODEL!r} keeps it"
+            )
+        if targets and spec.bounded:
+            raise UsageError(
+                f"{targets[0]} and max_error were given: files are as small as the bound allows, "
+                "and have one size only: leave one of them out"
+            )
+
     def _check_foreign(
         self, spec: ModelSpec, architecture: str | None, targets: Sequence[str]
     ) -> None:
@@ -146,21 +183,21 @@ class CompressOptions:
             )
 
     @property
-    def is_lossless(self) -> bool:
-        """Whether the model keeps every pixel."""
-        return find_model(split_name(self.model)[0]).lossless
+    def has_quality(self) -> bool:
+        """Whether files of the model are of a quality."""
+        return find_model(split_name(self.model)[0]).has_quality
 
     @property
     def stored_quality(self) -> float | None:
-        """The quality that a configuration holds: as it was given, None of a lossless model."""
-        if self.quality is None and not self.is_lossless:
+        """The quality that a configuration holds: as it was given, None where there is none."""
+        if self.quality is None and self.has_quality:
             return DEFAULT_QUALITY
         return self.quality
 
     @property
     def asked_quality(self) -> float:
         """The quality to code at where no other target is given."""
-        if self.is_lossless:
+        if not self.has_quality:
             return HIGHEST_QUALITY
         return DEFAULT_QUALITY if self.quality is None else float(self.quality)
 
@@ -210,6 +247,7 @@ class CompressArguments(TypedDict, total=False):
     quality: float | None
     model: str
     lossless: bool
+    max_error: int | None
     effort: int
     bpp: float | None
     size: int | None

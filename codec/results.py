@@ -23,6 +23,7 @@ class Compression:
     elapsed_seconds   of wall time, from reading the image to writing the file, with loading the
                  model and every trial; informative only, and no part of equality
     notices      sentences on what was converted or left out
+    max_error    that was asked for, and is kept: how far a value of a pixel may be off
     """
 
     size_bytes: int
@@ -36,6 +37,7 @@ class Compression:
     trials: int
     elapsed_seconds: float = field(compare=False)
     notices: tuple[str, ...]
+    max_error: int | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class FileInfo:
     weights_hash   first 8 bytes of the weights' SHA-256, in hexadecimal
     tune           what the file was tuned for, such as "visual"; None of a model without tunes, or
                    where this version does not know it
+    max_error      how far a value of a pixel is off at the most: 0 of a lossless model; None where
+                   nothing is promised
     noise          what decoding draws besides reading: "none"; "replay", the noise of the file's
                    seed; or "free", fresh noise each time
     noise_seed     of "replay", else None
@@ -83,6 +87,7 @@ class FileInfo:
     model_name: str | None
     weights_hash: str
     tune: str | None
+    max_error: int | None
     tile_size: int
     tiles_x: int
     tiles_y: int
@@ -137,6 +142,7 @@ def file_info(found: Scan) -> FileInfo:
         model_name=_model_name(header),
         weights_hash=header.weights_hash.hex(),
         tune=_tune(header),
+        max_error=_max_error(header),
         tile_size=header.tile_size,
         tiles_x=header.tiles_x,
         tiles_y=header.tiles_y,
@@ -172,6 +178,13 @@ def _tune(header: Header) -> str | None:
     if spec is None or number is None or number >= len(spec.tunes):
         return None
     return spec.tunes[number]
+
+
+def _max_error(header: Header) -> int | None:
+    spec = model_numbered(header.model_id)
+    if spec is not None and spec.lossless:
+        return 0
+    return header.variant if spec is not None and spec.bounded else None
 
 
 def _noise_policy(header: Header) -> NoisePolicy:

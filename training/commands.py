@@ -77,8 +77,8 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         "--weights",
         type=Path,
         metavar="FILE",
-        help="photo: weights to start from; dplc: the generator; realism: the photo weights that "
-        "it is for (those that ship with the codec)",
+        help="photo, pixel: weights to start from; dplc: the generator; realism: the photo weights "
+        "that it is for (those that ship with the codec)",
     )
     parser.add_argument(
         "--crop",

@@ -123,12 +123,12 @@ FAMILIES = {
         frozenset({"--seed", "--crop", "--weights", "--test", "--images"}),
     ),
     "pixel": Family(
-        "the lossless codec",
+        "the lossless and the nearly lossless codec",
         PIXEL_PRESETS,
         PixelPreset,
         pixel_learner,
         export_pixel,
-        frozenset({"several --data", "--validation", "--seed", "--learning-rate"}),
+        frozenset({"several --data", "--validation", "--seed", "--learning-rate", "--weights"}),
     ),
     "generative": Family(
         "generative models, to be measured, and generators for dplc",

@@ -16,7 +16,7 @@ from benchmarks.readme.dplc import dplc_section
 from benchmarks.readme.draw import draw_section
 from benchmarks.readme.measurement import measurement_section
 from benchmarks.readme.photo import headline_section, photo_section, realism_section
-from benchmarks.readme.pixel import pixel_section
+from benchmarks.readme.pixel import near_lossless_section, pixel_section
 
 Sections = Mapping[str, Callable[[Path], str]]
 
@@ -26,6 +26,7 @@ PAGES: dict[Path, Sections] = {
         "figures": photo_section,
         "realism": realism_section,
         "lossless": pixel_section,
+        "near-lossless": near_lossless_section,
         "draw": draw_section,
         "dplc": dplc_section,
         "measurement": measurement_section,

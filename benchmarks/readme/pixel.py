@@ -1,4 +1,7 @@
-"""The table on the lossless model, from `lossless_NAME.json`; what was not measured is left out."""
+"""The tables on the pixel models, from `lossless_NAME.json` and `near_lossless_NAME.json`.
+
+What was not measured is left out.
+"""
 
 from __future__ import annotations
 
@@ -45,3 +48,43 @@ def _rows_of(shown: str, content: Content) -> Iterator[Row]:
 
 def pixel_section(folder: Path) -> str:
     return section(table(CLAIMS, lossless_rows(folder)))
+
+
+def near_lossless_rows(folder: Path) -> Iterator[Row]:
+    for name, shown in SETS.items():
+        content = load(folder, f"near_lossless_{name}")
+        for bound, found in content.get("bounds", {}).items():
+            yield from _rows_at(f"{shown}, ±{bound}", content, bound, found)
+
+
+def _rows_at(title: str, content: Content, bound: str, found: Content) -> Iterator[Row]:
+    broken, pictures = found["beyond_the_bound"], content["pictures"]
+    means, more = found["mean_bpsp"], found["more_than_percent"]
+    yield (
+        f"{title}: bits per sub-pixel, mean of whole files of {pictures} pictures",
+        f"{means['near-lossless']:.3f}",
+        f"bound kept by all: {verdict(not broken)}",
+    )
+    yield f"{title}: bytes against JPEG-LS, {means['jpeg-ls']:.3f}", percent(more["jpeg-ls"]), ""
+    target, simple = content["targets_percent"][bound], "median predictor, ideal"
+    yield (
+        f"{title}: bytes against a closed loop of the median predictor, {means[simple]:.3f}",
+        percent(more[simple]),
+        f"≤ {target:+g} %: {verdict(more[simple] <= target)}",
+    )
+    costs = found["photo_first_costs_percent"]
+    yield (
+        f"{title}: what a photograph as a first layer costs, at quality {' / '.join(costs)}",
+        " / ".join(percent(cost) for cost in costs.values()),
+        "",
+    )
+    seconds = found["seconds_for_768x512"]
+    yield (
+        f"{title}: CPU seconds to encode and check / decode 768×512 pixels",
+        f"{seconds['encode']:.1f} / {seconds['decode']:.1f}",
+        "",
+    )
+
+
+def near_lossless_section(folder: Path) -> str:
+    return section(table(CLAIMS, near_lossless_rows(folder)))

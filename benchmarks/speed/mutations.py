@@ -50,14 +50,14 @@ BATCH = 200
 Chunk = tuple[bytes, bytes]
 MODELS = (
     "photo", "draw", "draw-bits-back", "dplc", "vae-round", "vae-dither", "vae-rec",
-    "vae-vbq", "vae-bits-back", "pixel",
+    "vae-vbq", "vae-bits-back", "pixel", "near-lossless",
 )  # fmt: skip
 """All but compressai, which has no weights of its own."""
 
 
 def picture_for(model: str) -> Any:
     """A small picture that a model codes, with metadata and alpha where it is a photograph."""
-    if model in ("photo", "draw", "pixel"):
+    if model in ("photo", "draw", "pixel", "near-lossless"):
         # Two tiles of 64 pixels: most of the time goes into what is drawn.
         pixels = shipped_photo(72, 40)
         alpha = np.tile(np.arange(72, dtype=np.uint8), (40, 1))[..., None]

@@ -12,6 +12,7 @@ from codec.cli.progress import PROGRESS_AFTER_SECONDS, progress
 from codec.cli.run_jobs import notice, run_jobs
 from codec.cli.values import parse_noise_seed, parse_roi, parse_size
 from codec.models.catalog import find_model, split_name
+from codec.models.spec import MAX_ERROR
 from codec.options import DEFAULT_MODEL, DEFAULT_QUALITY, LOSSLESS_MODEL
 
 if TYPE_CHECKING:
@@ -45,6 +46,15 @@ def compress(
         bool,
         typer.Option("--lossless", help=f"Keep every pixel: the model {LOSSLESS_MODEL}."),
     ] = False,
+    max_error: Annotated[
+        int | None,
+        typer.Option(
+            "--max-error",
+            metavar="N",
+            help=f"0 .. {MAX_ERROR}: no value of a pixel, 0 .. 255, is further off than this; the "
+            "smallest file of the model near-lossless.",
+        ),
+    ] = None,
     checkpoint: Annotated[
         Path | None,
         typer.Option("--checkpoint", metavar="FILE", help="Weights of compressai:ARCHITECTURE."),
@@ -140,6 +150,7 @@ def compress(
         quality=quality,
         model=model,
         lossless=lossless,
+        max_error=max_error,
         effort=effort,
         bpp=bpp,
         size=None if size is None else parse_size(size),
@@ -218,6 +229,8 @@ def _summary(done: "Compression") -> str:
         text += f"{done.model_name}, bound to this machine"
     elif spec.lossless:
         text += "lossless"
+    elif spec.bounded:
+        text += f"error ≤ {done.max_error}"
     else:
         text += f"quality {done.quality:g}"
     text += f"  {done.elapsed_seconds:.2f} s"

@@ -44,6 +44,8 @@ def _lines(file: str, info: "FileInfo") -> list[str]:
         quality = "one rate, that of the checkpoint"
     elif spec is not None and spec.lossless:
         quality = "lossless"
+    elif info.max_error is not None:
+        quality = f"no value of a pixel further off than {info.max_error}"
     rows = {
         "file": f"{file}, {info.size_bytes:,} bytes, format version {info.format_version}",
         "image": f"{info.width}×{info.height}, {kind}, {info.bit_depth} bits",

@@ -132,6 +132,21 @@ class TunedModel(Protocol):
 
 
 @runtime_checkable
+class BoundedModel(Protocol):
+    """A model that keeps every value of a pixel within a bound: `bounded` of its `ModelSpec`.
+
+    An option of a `LoadedModel`. The header of a file has the bound, as the variant.
+
+    max_error   1 .. `codec.models.spec.MAX_ERROR`, how far a decoded value may be off
+    """
+
+    max_error: int
+
+    def with_max_error(self, max_error: int) -> LoadedModel:
+        """The same model with another bound."""
+
+
+@runtime_checkable
 class SearchingModel(Protocol):
     """A model whose encoder can search for cheaper symbols than one pass through it gives.
 
@@ -222,6 +237,8 @@ def variant_of(model: LoadedModel) -> int | None:
         return model.variant
     if isinstance(model, TunedModel):
         return model.tunes.index(model.tune)
+    if isinstance(model, BoundedModel):
+        return model.max_error
     return None
 
 

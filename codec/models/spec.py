@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from codec.models.base import LoadedModel
 
 
+MAX_ERROR = 16
+"""The largest bound of a `bounded` model."""
+
+
 @dataclass(frozen=True)
 class ModelSpec:
     """A model of a family.
@@ -38,6 +42,8 @@ class ModelSpec:
                  `codec.models.base.TunedModel`. The place in this list is written into files
     deep         whether it codes more than 8 bits per channel, see `codec.models.base.DeepModel`
     lossless     whether it keeps every pixel: it has no quality, and takes no target
+    bounded      whether it keeps every pixel within an error that is asked for, and takes nothing
+                 else: see `codec.models.base.BoundedModel`
     """
 
     model_id: int
@@ -51,6 +57,12 @@ class ModelSpec:
     tunes: tuple[str, ...] = ()
     deep: bool = False
     lossless: bool = False
+    bounded: bool = False
+
+    @property
+    def has_quality(self) -> bool:
+        """Whether files are of a quality, or meet another target."""
+        return not (self.lossless or self.bounded)
 
     def check_tune(self, tune: str | None) -> None:
         """Raise `UsageError` for a tune that the model has not; None is that of the model."""

@@ -47,11 +47,15 @@ class Calotype(Codec):  # type: ignore[misc]  # numcodecs has no types
         model: str = "photo",
         effort: int = 1,
         tune: str | None = None,
+        max_error: int | None = None,
     ) -> None:
         # Checked here, where the array is made, and not when its first chunk is written.
-        options = CompressOptions(quality=quality, model=model, effort=effort, tune=tune)
+        options = CompressOptions(
+            quality=quality, model=model, effort=effort, tune=tune, max_error=max_error
+        )
         self.quality = options.stored_quality
         self.model, self.effort, self.tune = options.model, options.effort, options.tune
+        self.max_error = options.max_error
 
     def get_config(self) -> dict[str, Any]:
         """Return the JSON form that zarr stores with an array."""
@@ -61,6 +65,7 @@ class Calotype(Codec):  # type: ignore[misc]  # numcodecs has no types
             "model": self.model,
             "effort": self.effort,
             "tune": self.tune,
+            "max_error": self.max_error,
         }
         return {name: value for name, value in config.items() if value is not None}
 
@@ -74,6 +79,7 @@ class Calotype(Codec):  # type: ignore[misc]  # numcodecs has no types
             model=self.model,
             effort=self.effort,
             tune=self.tune,
+            max_error=self.max_error,
         )
 
     def decode(self, buf: Any, out: Any = None) -> Uint8Array:

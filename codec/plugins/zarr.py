@@ -1,4 +1,4 @@
-"""A serializer of zarr 3, for arrays of images: lossy, uint8 or uint16.
+"""A serializer of zarr 3, for arrays of images: lossy or not, uint8 or uint16.
 
     import zarr
     from codec.plugins.zarr import Calotype
@@ -11,8 +11,9 @@ A chunk is one image, as `codec.plugins.numcodecs` describes it, and each chunk 
 
     {"name": "calotype", "configuration": {"quality": 60, "model": "photo", "effort": 1}}
 
-and further "tune" and "bit_depth", where they were given.  The entry point ``zarr.codecs`` makes
-the codec known, so that arrays are read where this distribution is installed, without an import.
+and further "tune", "bit_depth" and "max_error", where they were given.  The entry point
+``zarr.codecs`` makes the codec known, so that arrays are read where this distribution is installed,
+without an import.
 
 Raises UsageError for other arrays, and what ``codec.compress`` and ``codec.decompress`` raise.
 """
@@ -41,6 +42,7 @@ NAME = "calotype"
 class Calotype(ArrayBytesCodec):  # type: ignore[misc]  # of zarr no types are read
     """The configuration: what ``codec.compress`` takes under the same names.
 
+    max_error   0 .. 16: no value of uint8 is further off than this; without a quality
     bit_depth   10, 12 or 16 for uint16, whose values are 0 .. 2^bit_depth − 1 then; None is 16.
                 uint16 needs a model that keeps such depths, as "photo" does
     """
@@ -50,6 +52,7 @@ class Calotype(ArrayBytesCodec):  # type: ignore[misc]  # of zarr no types are r
     effort: int = 1
     tune: str | None = None
     bit_depth: int | None = None
+    max_error: int | None = None
 
     is_fixed_size = False
 
@@ -61,10 +64,11 @@ class Calotype(ArrayBytesCodec):  # type: ignore[misc]  # of zarr no types are r
             effort=self.effort,
             tune=self.tune,
             bit_depth=self.bit_depth,
+            max_error=self.max_error,
         )
         quality = options.stored_quality
         object.__setattr__(self, "quality", quality)
-        for name in ("effort", "bit_depth"):
+        for name in ("model", "effort", "bit_depth", "max_error"):
             object.__setattr__(self, name, getattr(options, name))
 
     @classmethod
@@ -111,6 +115,7 @@ class Calotype(ArrayBytesCodec):  # type: ignore[misc]  # of zarr no types are r
             effort=self.effort,
             tune=self.tune,
             bit_depth=None if image.dtype == np.uint8 else self.bit_depth,
+            max_error=self.max_error,
         )
         return chunk_spec.prototype.buffer.from_bytes(data)
 

@@ -78,6 +78,8 @@ WORKS: dict[str, list[str] | str] = {
     "compress for PSNR": ["compress", "photo.png", "--tune", "psnr", "-o", "g.calo"],
     "compress without loss": ["compress", "--lossless", "photo.png", "-o", "i.calo"],
     "decompress without loss": ["decompress", "i.calo", "-o", "same.png"],
+    "compress within a bound": ["compress", "--max-error", "2", "photo.png", "-o", "j.calo"],
+    "decompress within a bound": ["decompress", "j.calo", "-o", "near.png"],
     "inspect": ["inspect", "a.calo"],
     "verify": ["verify", "a.calo"],
     "compare": ["compare", "photo.png", "a.calo"],

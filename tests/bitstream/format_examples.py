@@ -58,6 +58,8 @@ WEIGHTS = {
     "draw-bits-back-v1": "draw-bits-back",
     "pixel-v1": "pixel",
     "pixel-grey-v1": "pixel",
+    "near-lossless-v1": "near-lossless",
+    "near-lossless-grey-v1": "near-lossless",
 }
 
 
@@ -216,6 +218,7 @@ DETAILS: dict[int, Callable[[Decoded], Fields]] = {
     9: _draw_archive,
     11: _photo,
     12: _pixel,
+    13: _pixel,
 }
 
 

@@ -1,4 +1,4 @@
-"""The decoders of the models 2 to 9, 11 and 12, by number."""
+"""The decoders of the models 2 to 9 and 11 to 13, by number."""
 
 from __future__ import annotations
 
@@ -20,4 +20,5 @@ DECODERS = {
     9: decode_draw_archive,
     11: decode_photo,
     12: decode_pixel,
+    13: decode_pixel,
 }

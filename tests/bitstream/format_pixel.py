@@ -1,4 +1,4 @@
-"""A decoder of model 12, written from FORMAT.md alone, in Python's integers."""
+"""A decoder of models 12 and 13, written from FORMAT.md alone, in Python's integers."""
 
 from __future__ import annotations
 
@@ -126,8 +126,14 @@ class Tile:
 
 
 def decode_pixel(file: File, weights: Weights, starts: Starts) -> Decoded:
-    """Model 12."""
+    """Models 12 and 13."""
     arrays, header = weights.arrays, file.header
+    bound = 0
+    if header.model == 13:
+        assert header.variant is not None
+        assert 1 <= header.variant <= 16
+        bound = header.variant
+    step, octaves = 2 * bound + 1, logarithm(2 * bound)
     bits = arrays["phase_bits"].tolist()
     firsts = [sum(2**b for b in bits[:scale]) for scale in range(len(bits))]
     tables, count = Tables(arrays, "tables"), len(weights.config["hidden"]) + 1
@@ -152,25 +158,29 @@ def decode_pixel(file: File, weights: Weights, starts: Starts) -> Decoded:
             centres, indexes, predictions = [], [], []
             for p, y, x in places:
                 prediction, energy = tile.predict(p, y, x)
-                values = np.array(tile.inputs(p, y, x, prediction, energy), np.int64)[:, None, None]
+                inputs = tile.inputs(p, y, x, prediction, energy)
+                inputs += [octaves] if bound else []
+                values = np.array(inputs, np.int64)[:, None, None]
                 for n in range(count):
                     values = limited(values, 0) if n else values
                     values = integer_layer(
                         arrays, f"exact.{n}", values, arrays[f"exact.{n}.bias"][0]
                     )
                 shift, scale = values.ravel().tolist()
-                scale = within(scale + 2**9 >> 10, 0, len(bits) - 1)
+                scale = within(scale - 32 * octaves + 2**9 >> 10, 0, len(bits) - 1)
                 r = within(prediction + (16 * shift + 2**9 >> 10), 0, 4080)
                 centres.append(r + 8 >> 4)
-                indexes.append(firsts[scale] + ((r + 8) % 16 >> 4 - bits[scale]))
+                rest = (2 * ((r + 8) % 16 - 8) + step) // (2 * step) + 8
+                indexes.append(firsts[scale] + (rest >> 4 - bits[scale]))
                 predictions.append(prediction)
             symbols = read_message(stack, indexes, tables)
             messages.append(Message(symbols, indexes))
             for place, centre, symbol, prediction in zip(
                 places, centres, symbols, predictions, strict=True
             ):
-                assert 0 <= centre + symbol <= 255
-                tile.take(*place, centre + symbol, prediction)
+                value = centre + step * symbol
+                assert -bound <= value <= 255 + bound
+                tile.take(*place, within(value, 0, 255), prediction)
         assert stack.number == 6209
         found.messages.append(messages)
         if not found.numbers:

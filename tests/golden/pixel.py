@@ -1,7 +1,7 @@
-"""The golden cases of the lossless model: colours with alpha in two tiles, and grey.
+"""The golden cases of the pixel models: colours with alpha in two tiles, and grey, of each.
 
-The JSON files have the digest of the pixels, which the PNGs hold as well. The weights beside them
-are untrained.
+The JSON files have the digest of the decoded pixels, which the PNGs hold as well. The weights
+beside them are untrained.
 """
 
 from __future__ import annotations
@@ -16,16 +16,24 @@ from PIL import Image
 from bitstream.container import container_to_bytes
 from codec import loading
 from codec.pictures.picture import Picture
+from codec.pipeline.decode import decompress_container
 from codec.pipeline.encode import compress_picture
-from tests.codec.models.pixel.tiny import Uint8Array, scene, write_tiny_pixel
+from tests.codec.models.pixel.tiny import (
+    Uint8Array,
+    scene,
+    write_tiny_near_lossless,
+    write_tiny_pixel,
+)
 
 CASES = ("pixel-v1", "pixel-grey-v1")
+MAX_ERRORS = {"near-lossless-v1": 2, "near-lossless-grey-v1": 16}
+"""The bounds of the cases of the nearly lossless model."""
 QUALITY, TILE = 100.0, 64
 
 
 def picture_of(name: str) -> Picture:
     """What a case holds."""
-    if name == "pixel-v1":
+    if "grey" not in name:
         pixels = scene(9, 75, seed=4)
         return Picture(pixels, np.ascontiguousarray(pixels[:, :, 2]))
     return Picture(scene(14, 21, seed=5)[:, :, :1])
@@ -38,13 +46,16 @@ def pixels_digest(pixels: Uint8Array) -> str:
 
 def write_pixel_case(name: str, folder: Path) -> None:
     """Write a case that is not there, and the weights if they are not."""
-    if not (folder / "pixel.safetensors").exists():
-        write_tiny_pixel(folder)
+    model, write = "pixel", write_tiny_pixel
+    if name in MAX_ERRORS:
+        model, write = "near-lossless", write_tiny_near_lossless
+    if not (folder / f"{model}.safetensors").exists():
+        write(folder)
     picture = picture_of(name)
-    coder = loading.load_model("pixel", device="cpu")
+    coder = loading.with_max_error(loading.load_model(model, device="cpu"), MAX_ERRORS.get(name))
     container = compress_picture(picture, coder, quality=QUALITY, tile_size=TILE)
     (folder / f"{name}.calo").write_bytes(container_to_bytes(container))
-    pixels = picture.pixels
+    pixels = decompress_container(container, coder).pixels
     Image.fromarray(pixels if picture.channels == 3 else pixels[:, :, 0]).save(
         folder / f"{name}.png"
     )

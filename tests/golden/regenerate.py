@@ -21,7 +21,7 @@ WRITERS = (
     (draw.CASES, draw.write_draw_case),
     (draw_archive.CASES, draw_archive.write_archive_case),
     (dplc.CASES, dplc.write_dplc_case),
-    (pixel.CASES, pixel.write_pixel_case),
+    ((*pixel.CASES, *pixel.MAX_ERRORS), pixel.write_pixel_case),
 )
 
 

@@ -1,4 +1,4 @@
-"""Golden files of the lossless model: the same pixels for ever."""
+"""Golden files of the pixel models: the same pixels for ever."""
 
 from __future__ import annotations
 
@@ -20,11 +20,17 @@ def _golden_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(loading.ENVIRONMENT_VARIABLE, str(FOLDER))
 
 
-@pytest.mark.parametrize("name", pixel.CASES)
+CASES = pytest.mark.parametrize("name", [*pixel.CASES, *pixel.MAX_ERRORS])
+
+
+@CASES
 def test_they_decode_as_ever(name: str) -> None:
     container = container_from_bytes((FOLDER / f"{name}.calo").read_bytes())
-    coder = loading.load_model("pixel", weights_hash=container.header.weights_hash, device="cpu")
-    assert (container.header.model_id, container.header.quality) == (12, pixel.QUALITY)
+    bound = pixel.MAX_ERRORS.get(name)
+    header = container.header
+    assert (header.model_id, header.variant) == (13 if bound else 12, bound)
+    assert header.quality == pixel.QUALITY
+    coder = loading.load_model_of(header, device="cpu")
     decoded = decompress_container(container, coder)
     record = json.loads((FOLDER / f"{name}.json").read_text("utf-8"))
     assert pixel.pixels_digest(decoded.pixels) == record["pixels_sha256"]
@@ -32,18 +38,23 @@ def test_they_decode_as_ever(name: str) -> None:
         expected = np.asarray(image)
     np.testing.assert_array_equal(decoded.pixels.reshape(expected.shape), expected)
     assert expected.std() > 5
+    errors = np.abs(decoded.pixels.astype(int) - pixel.picture_of(name).pixels)
+    assert errors.max() == (bound or 0)
 
 
 def test_the_cases_are_worth_decoding() -> None:
-    colour, grey = (
-        container_from_bytes((FOLDER / f"{name}.calo").read_bytes()) for name in pixel.CASES
-    )
+    for names in (pixel.CASES, tuple(pixel.MAX_ERRORS)):
+        check_worth(names)
+
+
+def check_worth(names: tuple[str, ...]) -> None:
+    colour, grey = (container_from_bytes((FOLDER / f"{name}.calo").read_bytes()) for name in names)
     assert (colour.header.tile_count, colour.alpha is not None) == (2, True)
     assert (grey.header.tile_count, grey.header.channels, grey.payloads[0][0][0]) == (1, 1, 1)
     assert all(payload[0] == 3 for payload in colour.payloads[0])
 
 
-@pytest.mark.parametrize("name", pixel.CASES)
+@CASES
 def test_the_cases_are_never_written_again(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     before = (FOLDER / f"{name}.calo").read_bytes()
     assert main(name) == 1

@@ -17,6 +17,8 @@ class PixelPreset(Preset):
     crops, samples         how many there are, and how many values of each are learned from
     downscale_probability  of a crop that is reduced to half its size, which takes away most of what
                            an earlier lossy codec did to it
+    max_errors             bounds that crops are coded with, one after another; 0 of the lossless
+                           model
     """
 
     model: PixelConfig = field(default_factory=PixelConfig)
@@ -27,12 +29,32 @@ class PixelPreset(Preset):
     crops: int = 160
     samples: int = 25_000
     downscale_probability: float = 0.7
+    max_errors: tuple[int, ...] = (0,)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether it is of the nearly lossless model."""
+        return self.max_errors != (0,)
 
 
 PRESETS: dict[str, PixelPreset] = {
     "pixel": PixelPreset(),
+    "near-lossless": PixelPreset(
+        crops=96,
+        samples=16_000,
+        max_errors=(1, 8, 2, 4, 1, 12, 3, 6, 2, 16, 5, 10),
+    ),
     # Small enough for a test: seconds on one core.
     "pixel-tiny": PixelPreset(
         model=PixelConfig(hidden=(8,)), batch=512, crop=32, crops=4, samples=1000, warmup_steps=5
+    ),
+    "near-lossless-tiny": PixelPreset(
+        model=PixelConfig(hidden=(8,)),
+        batch=512,
+        crop=32,
+        crops=4,
+        samples=1000,
+        warmup_steps=5,
+        max_errors=(1, 8, 2, 4),
     ),
 }

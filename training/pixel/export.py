@@ -1,4 +1,4 @@
-"""A training run of the lossless model becomes a weights file: fixed point, and integer tables."""
+"""A training run of a pixel model becomes a weights file: fixed point, and integer tables."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from codec.coding.exact_layers import (
     to_fixed_point,
 )
 from codec.loading import HASH_BYTES, hash_weights
-from codec.models.pixel.coder import PixelCoder, PixelConfig
+from codec.models.pixel.coder import NearLosslessCoder, PixelCoder, PixelConfig
 from codec.models.pixel.wavefront import PEAK
 from codec.pictures.picture import Picture
 from codec.pipeline.encode import compress_picture
@@ -27,7 +27,7 @@ from training.data.crops import Pixels, load_photographs
 from training.loop.export import ExportOptions, Run, write_weights_file
 from training.loop.origin import Origin, write_card
 from training.pixel.config import PixelPreset
-from training.pixel.network import SCALES, PixelNetwork
+from training.pixel.network import PixelNetwork
 
 QUALITY = 100.0
 
@@ -40,9 +40,9 @@ Arrays `exact.*` are the network in fixed point, `tables.*` the integer probabil
 """
 
 
-def phase_bits() -> Int32Array:
-    """int32 (SCALES,): a table for each 1/16 of a step where σ < 1, half as many an octave on."""
-    octaves = np.arange(SCALES) // 4 - 3
+def phase_bits(network: PixelNetwork) -> Int32Array:
+    """int32 (scales,): a table for each 1/16 of a step where σ < 1, half as many an octave on."""
+    octaves = np.arange(network.scales) // 4 + network.first_octave
     return np.clip(4 - (octaves + 1), 0, 4).astype(np.int32)
 
 
@@ -65,7 +65,7 @@ def tables(network: PixelNetwork) -> TableSet:
     network = network.double().cpu()
     pmfs = []
     differences = torch.arange(-PEAK - 1, PEAK + 2, dtype=torch.float64)
-    for scale, bits in enumerate(phase_bits().tolist()):
+    for scale, bits in enumerate(phase_bits(network).tolist()):
         for phase in range(1 << bits):
             # The middle of the sixteenths that share the table, counted from the centre's middle.
             offset = ((phase + 0.5) * 2 ** (4 - bits) - 0.5) / 16 - 0.5
@@ -89,7 +89,7 @@ def export_arrays(network: PixelNetwork) -> dict[str, Array]:
     for number, layer in enumerate(fixed_point(network)):
         arrays |= layer_arrays(layer, f"exact.{number}")
     stored = {f"tables.{name}": array for name, array in tables(network).to_arrays().items()}
-    return {**arrays, **stored, "phase_bits": phase_bits()}
+    return {**arrays, **stored, "phase_bits": phase_bits(network)}
 
 
 def write_weights(
@@ -99,21 +99,26 @@ def write_weights(
     config: PixelConfig,
     origin: Origin,
     validation: Sequence[Pixels] = (),
+    *,
+    kind: type[PixelCoder] = PixelCoder,
 ) -> Path:
     """Write `<name>.safetensors`, its card and the registry; returns the weights file.
+
+    kind   which of the two models it is of
 
     The card states what the written weights measure on the `validation` images.
     """
     path = write_weights_file(
-        folder, name, arrays, config=config, models=["pixel"], metadata={"model": "pixel"}
+        folder, name, arrays, config=config, models=[kind.name], metadata={"model": kind.name}
     )
-    coder = PixelCoder(arrays, config, hash_weights(path)[:HASH_BYTES])
+    coder = kind(arrays, config, hash_weights(path)[:HASH_BYTES])
     text = _ABOUT
     if validation:
+        bound = f" at a bound of {coder.max_error}" if coder.max_error else ""
         text += (
             f"\nMeasured on {len(validation)} validation images: "
-            f"{bits_per_value(coder, validation):.4f} bits per value of a pixel (whole files, mean "
-            "over images).\n"
+            f"{bits_per_value(coder, validation):.4f} bits per value of a pixel{bound} (whole "
+            "files, mean over images).\n"
         )
     write_card(
         path,
@@ -137,15 +142,17 @@ def bits_per_value(coder: PixelCoder, images: Sequence[Pixels]) -> float:
 
 
 def export_pixel(run: Run[PixelPreset], options: ExportOptions) -> Path:
-    """Write the weights file of a run as `pixel.safetensors`."""
-    network = PixelNetwork(run.preset.model)
+    """Write the weights file of a run as `pixel.safetensors` or `near-lossless.safetensors`."""
+    network = PixelNetwork(run.preset.model, bounded=run.preset.bounded)
+    kind = NearLosslessCoder if run.preset.bounded else PixelCoder
     network.load_state_dict(run.networks("network."))
     validation = load_photographs(options.validation) if options.validation else []
     return write_weights(
         options.output,
-        "pixel",
+        kind.name,
         export_arrays(network),
         run.preset.model,
         options.origin,
         validation,
+        kind=kind,
     )

@@ -1,8 +1,9 @@
-"""What the lossless model learns: to spend few bits on the pixels of photographs."""
+"""What the pixel models learn: to spend few bits on the pixels of photographs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
@@ -12,6 +13,7 @@ from training.loop.trainer import Learner, TrainOptions
 from training.pixel.config import PixelPreset
 from training.pixel.network import PixelNetwork
 from training.pixel.samples import draw_samples
+from training.pixel.warm_start import start_from_weights
 
 _VALIDATION_CROPS = 24
 _VALIDATION_BATCH = 2**16
@@ -22,6 +24,7 @@ class PixelLearner(Learner):
     """A `PixelNetwork`, and what it learns from.
 
     photographs, validation   pictures uint8 (h, w, 3), sides of a crop at least
+    weights   of the lossless model to start from, instead of untrained ones
     """
 
     family = "pixel"
@@ -32,18 +35,25 @@ class PixelLearner(Learner):
         photographs: Sequence[Pixels],
         *,
         validation: Sequence[Pixels] = (),
+        weights: Path | None = None,
         device: torch.device | None = None,
     ) -> None:
         super().__init__(preset, autocast=False, device=device)
         self.preset: PixelPreset = preset
         sampler = _sampler(preset, photographs, preset.downscale_probability)
-        self.samples = draw_samples(sampler, preset.crops, preset.samples, preset.seed)
+        self.samples = draw_samples(
+            sampler, preset.crops, preset.samples, preset.seed, preset.max_errors
+        )
         self.held_out = None
         if validation:
             crops = min(preset.crops, _VALIDATION_CROPS)
             sampler = _sampler(preset, validation, 0.0)
-            self.held_out = draw_samples(sampler, crops, preset.samples, preset.seed)
-        self.network = PixelNetwork(preset.model).to(self.device)
+            self.held_out = draw_samples(
+                sampler, crops, preset.samples, preset.seed, preset.max_errors
+            )
+        self.network = PixelNetwork(preset.model, bounded=preset.bounded).to(self.device)
+        if weights is not None:
+            start_from_weights(self.network, weights)
         self.optimizers = {"adam": torch.optim.Adam(self.network.parameters(), betas=(0.9, 0.99))}
 
     def learn(self, step: int, fraction: float) -> dict[str, float]:
@@ -52,7 +62,7 @@ class PixelLearner(Learner):
             len(self.samples), (self.preset.batch,), generator=self.noise_of(step)
         )
         batch = (part.to(self.device) for part in self.samples.take(places))
-        loss = self.network.bits(*batch).mean()
+        loss = self.network.loss(*batch)
         descend(loss, self.optimizers["adam"], clip=_LONGEST_GRADIENT)
         return {"loss": float(loss.detach())}
 
@@ -81,5 +91,6 @@ def pixel_learner(preset: PixelPreset, options: TrainOptions) -> PixelLearner:
         preset,
         load_photographs(options.data, smallest_side=preset.crop),
         validation=load_photographs(held_out, smallest_side=preset.crop) if held_out else (),
+        weights=options.weights,
         device=options.device,
     )

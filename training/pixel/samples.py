@@ -1,7 +1,8 @@
-"""What the network of the lossless model learns from: its inputs at pixels of photographs."""
+"""What the networks of the pixel models learn from: their inputs at pixels of photographs."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,52 +10,67 @@ import torch
 from torch import Tensor
 
 from bitstream.arrays import Int32Array
-from codec.models.pixel.coder import GREEN_FIRST
+from codec.models.pixel.coder import GREEN_FIRST, quantize_pixels, with_step
 from codec.models.pixel.wavefront import STEPS, Front, sweep
 from training.data.crops import CropSampler, Pixels
 
 
 @dataclass(frozen=True)
 class Samples:
-    """int16 each: inputs (n, INPUTS) in units of 2⁻¹⁰, predictions (n,) in sixteenths, pixels."""
+    """int16 each: inputs (n, …) in units of 2⁻¹⁰, predictions (n,) in sixteenths, pixels, steps."""
 
     inputs: Tensor
     predictions: Tensor
     pixels: Tensor
+    steps: Tensor
 
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def take(self, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def take(self, places: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The samples at some places, as float32 in real units."""
         return (
             self.inputs[places].float() * 2.0**-10,
             self.predictions[places].float() / STEPS,
             self.pixels[places].float(),
+            self.steps[places].float(),
         )
 
 
-def draw_samples(sampler: CropSampler, crops: int, samples: int, seed: int) -> Samples:
-    """Some values of each of the first crops of a sampler, drawn at random."""
+def draw_samples(
+    sampler: CropSampler, crops: int, samples: int, seed: int, max_errors: Sequence[int] = (0,)
+) -> Samples:
+    """Some values of each of the first crops of a sampler, drawn at random.
+
+    max_errors   bounds of the crops, in turn. The only one, 0, is of the lossless model
+    """
     rng = np.random.default_rng(seed)
-    drawn = [_samples_of(crop, samples, rng) for number in range(crops) for crop in sampler(number)]
+    drawn = [
+        _samples_of(crop, samples, rng, max_errors[number % len(max_errors)], any(max_errors))
+        for number in range(crops)
+        for crop in sampler(number)
+    ]
     parts = (torch.from_numpy(np.concatenate(part)) for part in zip(*drawn, strict=True))
     return Samples(*parts)
 
 
 def _samples_of(
-    crop: Pixels, samples: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    crop: Pixels, samples: int, rng: np.random.Generator, max_error: int, bounded: bool
+) -> tuple[np.ndarray, ...]:
     planes = crop.transpose(2, 0, 1)[list(GREEN_FIRST)].astype(np.int32)
     inputs, predictions, pixels = [], [], []
 
     def code(front: Front) -> Int32Array:
         values = np.concatenate([planes[p.plane, p.rows, p.columns] for p in front.parts])
-        inputs.append(front.inputs.T.astype(np.int16))
+        seen = with_step(front.inputs, max_error) if bounded else front.inputs
+        inputs.append(seen.T.astype(np.int16))
         predictions.append(front.predictions.astype(np.int16))
         pixels.append(values.astype(np.int16))
-        return values
+        # Around predictions that no network has shifted: about what a decoder will have.
+        centres = (front.predictions.astype(np.int32) + STEPS // 2) // STEPS
+        return quantize_pixels(values, centres, max_error)[1]
 
     sweep((len(planes), *planes.shape[1:]), code)
     chosen = rng.permutation(planes.size)[:samples]
-    return tuple(np.concatenate(part)[chosen] for part in (inputs, predictions, pixels))  # type: ignore[return-value]
+    found = tuple(np.concatenate(part)[chosen] for part in (inputs, predictions, pixels))
+    return *found, np.full(len(chosen), 2 * max_error + 1, np.int16)

@@ -1,4 +1,4 @@
-"""Images without loss: least squares at every pixel, and a small network that knows how sure it is.
+"""Images without loss, or with no error above a bound: least squares at every pixel, a network.
 
 Needs no PyTorch. `codec.models.pixel.wavefront` says what is decoded when, and from what.
 """
@@ -13,4 +13,12 @@ PIXEL = ModelSpec(
     needs_torch=False,
     lossless=True,
 )
-MODELS = (PIXEL,)
+NEAR_LOSSLESS = ModelSpec(
+    13,
+    "near-lossless",
+    "any image of 8 bits, no value further off than a bound",
+    "codec.models.pixel.coder:load_near_lossless",
+    needs_torch=False,
+    bounded=True,
+)
+MODELS = (PIXEL, NEAR_LOSSLESS)

@@ -1,21 +1,26 @@
-"""The lossless coder: predictions and tables of `wavefront` and a network, symbols by an ANS stack.
+"""Pixels one after another: predictions and tables of `wavefront` and a network, an ANS stack.
 
 ::
 
-    wavefront ─ prediction ───────────────────┬─► centre ── symbol = pixel − centre
+    wavefront ─ prediction ───────────────────┬─► centre ── symbol = pixel − centre, in steps
         └────── inputs ─► network ─► shift ───┘      └─ what it rounds off ─┐
                              └─────► scale ────────────────────────────────┴─► table
+
+Steps are of 1 where nothing is lost. Steps of 2N + 1 leave no pixel further than N from what it
+was; predictions are then of pixels as a decoder has them, which is how JPEG-LS is nearly lossless
+(Weinberger, Seroussi and Sapiro 2000, "The LOCO-I lossless image compression algorithm").
 """
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from bitstream.arrays import Array, Float32Array, Int32Array, Uint8Array
+from bitstream.arrays import Array, Float32Array, Float64Array, Int32Array, Uint8Array
 from bitstream.errors import PayloadError, WeightsMismatchError
 from bitstream.symbols import StackDecoder, StackEncoder
 from bitstream.tables import TableSet
@@ -26,8 +31,8 @@ from codec.coding.exact_layers import (
     read_layer,
     rectify,
 )
-from codec.models.pixel import PIXEL
-from codec.models.pixel.wavefront import INPUTS, PEAK, STEPS, Front, sweep
+from codec.models.pixel import NEAR_LOSSLESS, PIXEL
+from codec.models.pixel.wavefront import INPUTS, PEAK, STEPS, Front, logarithm, sweep
 from codec.models.sheets import only_payload
 from codec.models.weights_files import read_config, stored
 
@@ -61,6 +66,8 @@ class PixelCoder:
     layers = 1
     stride = 1
     context = 0
+    inputs = INPUTS
+    max_error = 0
 
     def __init__(
         self, arrays: Mapping[str, Array], config: PixelConfig, weights_hash: bytes
@@ -70,7 +77,7 @@ class PixelCoder:
             read_layer(arrays, f"exact.{number}") for number in range(len(config.hidden) + 1)
         ]
         self.tables = TableSet.from_arrays(arrays, "tables.")
-        sizes = (INPUTS, *config.hidden, 2)
+        sizes = (self.inputs, *config.hidden, 2)
         found = [layer.weight.shape for layer in self.network]
         expected = [(out, into, 1, 1) for into, out in itertools.pairwise(sizes)]
         if found != expected:
@@ -109,8 +116,8 @@ class PixelCoder:
         def code(front: Front) -> Int32Array:
             pixels = [planes[part.plane, part.rows, part.columns] for part in front.parts]
             centres, tables = self.predict(front)
-            values = np.concatenate(pixels)
-            encoder.put(values - centres, tables, self.tables)
+            symbols, values = quantize_pixels(np.concatenate(pixels), centres, self.max_error)
+            encoder.put(symbols, tables, self.tables)
             return values
 
         sweep((len(planes), *planes.shape[1:]), code)
@@ -129,9 +136,7 @@ class PixelCoder:
 
         def code(front: Front) -> Int32Array:
             centres, tables = self.predict(front)
-            values = decoder.get(tables, self.tables) + centres
-            if values.min() < 0 or values.max() > PEAK:
-                raise PayloadError(f"a pixel outside 0 .. 255 was decoded: {_NO_ENTRY}")
+            values = dequantize_pixels(decoder.get(tables, self.tables), centres, self.max_error)
             start = 0
             for part in front.parts:
                 end = start + len(part.rows)
@@ -145,7 +150,7 @@ class PixelCoder:
 
     def predict(self, front: Front) -> tuple[Int32Array, Int32Array]:
         """The value that symbols are counted from, and the table, of each pixel: int32 (n,)."""
-        values: Integers = front.inputs
+        values: Integers = self.network_inputs(front)
         for layer in self.network:
             if layer is not self.network[0]:
                 rectify(values)
@@ -158,9 +163,78 @@ class PixelCoder:
         np.minimum(predictions, STEPS * PEAK, out=predictions)
         sixteenths = predictions.astype(np.int32) + STEPS // 2
         centres = sixteenths >> 4
-        scales = nearest_tables(values[1:], len(self.drops))[0]
-        tables = self.first_tables[scales] + ((sixteenths & 15) >> self.drops[scales])
+        scales = nearest_tables(values[1:] - self.scales_of_step(), len(self.drops))[0]
+        # Of a step of the symbols, in sixteenths: what the centre rounds off, 8 for nothing.
+        places = sixteenths & 15
+        if self.max_error:
+            step = 2 * self.max_error + 1
+            places = (2 * (places - 8) + step) // (2 * step) + 8
+        tables = self.first_tables[scales] + (places >> self.drops[scales])
         return centres, tables
+
+    def network_inputs(self, front: Front) -> Float64Array:
+        """Integers (inputs, n), in units of 2⁻¹⁰."""
+        return front.inputs
+
+    def scales_of_step(self) -> int:
+        """What a scale of pixels has more than that of the symbols, in units of 2⁻¹⁰."""
+        return 0
+
+
+class NearLosslessCoder(PixelCoder):
+    """The nearly lossless model, loaded: no value is further than `max_error` from what it was.
+
+    The same as `PixelCoder`, but that the network has one input more, which tells the step. See
+    `codec.models.base.BoundedModel`.
+    """
+
+    model_id, name = NEAR_LOSSLESS.model_id, NEAR_LOSSLESS.name
+    inputs = INPUTS + 1
+    max_error = 1
+
+    def with_max_error(self, max_error: int) -> NearLosslessCoder:
+        """The same model with another bound, 1 .. 16."""
+        other = copy.copy(self)
+        other.max_error = max_error
+        return other
+
+    def network_inputs(self, front: Front) -> Float64Array:
+        """Integers (inputs, n), in units of 2⁻¹⁰."""
+        return with_step(front.inputs, self.max_error)
+
+    def scales_of_step(self) -> int:
+        """What a scale of pixels has more than that of the symbols, in units of 2⁻¹⁰."""
+        # Four scales an octave.
+        return 4 * 2**3 * octaves_of_step(self.max_error)
+
+
+def octaves_of_step(max_error: int) -> int:
+    """About log₂ of the step 2N + 1, in units of 2⁻⁷."""
+    return int(logarithm(np.array([2.0 * max_error]))[0])
+
+
+def with_step(inputs: Float64Array, max_error: int) -> Float64Array:
+    """Inputs (INPUTS, n) of a front, and one more: the octaves of the step."""
+    step = np.full((1, inputs.shape[1]), float(octaves_of_step(max_error)))
+    return np.concatenate([inputs, step])
+
+
+def quantize_pixels(
+    pixels: Int32Array, centres: Int32Array, max_error: int
+) -> tuple[Int32Array, Int32Array]:
+    """Symbols of pixels, 0 .. 255, and what a decoder makes of them: int32 (n,) each."""
+    symbols = (pixels - centres + max_error) // (2 * max_error + 1)
+    return symbols, dequantize_pixels(symbols, centres, max_error)
+
+
+def dequantize_pixels(symbols: Int32Array, centres: Int32Array, max_error: int) -> Int32Array:
+    """The inverse of `quantize_pixels`, at most `max_error` off. Raises `PayloadError`."""
+    values = centres + (2 * max_error + 1) * symbols.astype(np.int64)
+    if values.min() < -max_error or values.max() > PEAK + max_error:
+        raise PayloadError(f"a pixel outside 0 .. 255 was decoded: {_NO_ENTRY}")
+    # Towards the pixel that it stands for, which is not outside.
+    kept: Int32Array = np.clip(values, 0, PEAK).astype(np.int32)
+    return kept
 
 
 def load_pixel(
@@ -175,3 +249,14 @@ def load_pixel(
     Raises `WeightsMismatchError`, `TableError`.
     """
     return PixelCoder(arrays, read_config(metadata, PixelConfig), weights_hash)
+
+
+def load_near_lossless(
+    arrays: Mapping[str, Array],
+    metadata: Mapping[str, str],
+    weights_hash: bytes,
+    *,
+    device: str,
+) -> NearLosslessCoder:
+    """As `load_pixel`."""
+    return NearLosslessCoder(arrays, read_config(metadata, PixelConfig), weights_hash)

@@ -85,8 +85,8 @@ def test_inspect_verify_and_models(folder: Path) -> None:
     info = run("inspect", "photo.calo", "--json")
     assert list(info) == [
         "file", "size_bytes", "format_version", "width", "height", "channels", "bit_depth",
-        "has_alpha", "quality", "model_id", "model_name", "weights_hash", "tune", "tile_size",
-        "tiles_x", "tiles_y", "layers", "noise", "noise_seed", "portable", "rate_bpp",
+        "has_alpha", "quality", "model_id", "model_name", "weights_hash", "tune", "max_error",
+        "tile_size", "tiles_x", "tiles_y", "layers", "noise", "noise_seed", "portable", "rate_bpp",
         "payload_bytes", "layer_bytes", "alpha_bytes", "icc_bytes", "exif_bytes", "xmp_bytes",
         "chunks",
     ]  # fmt: skip

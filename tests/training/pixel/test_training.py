@@ -1,8 +1,9 @@
-"""The lossless model from photographs to files: trained, gone on with, exported, used."""
+"""The pixel models from photographs to files: trained, gone on with, exported, used."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +14,18 @@ from PIL import Image
 import codec
 from codec.coding.exact_layers import Integers
 from codec.loading import ENVIRONMENT_VARIABLE
-from codec.models.pixel.coder import PixelCoder, PixelConfig
+from codec.models.pixel.coder import PixelCoder, PixelConfig, with_step
 from codec.models.pixel.wavefront import INPUTS
+from tests.codec.models.pixel.tiny import CONFIG, tiny_arrays, write_tiny_pixel
 from tests.codec.tiny import photographs
 from training.commands import main
 from training.data.crops import CropSampler
 from training.loop.checkpoint import CHECKPOINT, load_checkpoint
+from training.pixel.config import PRESETS
 from training.pixel.export import export_arrays, phase_bits, tables
 from training.pixel.network import SCALES, PixelNetwork
 from training.pixel.samples import draw_samples
+from training.pixel.warm_start import start_from_weights
 
 
 @pytest.fixture
@@ -82,10 +86,11 @@ def test_the_same_seed_draws_the_same_samples() -> None:
     assert not torch.equal(first, drawn(1))
 
 
-def test_the_tables_are_the_likelihood() -> None:
-    network = PixelNetwork(PixelConfig(hidden=(4,)))
+@pytest.mark.parametrize("bounded", [False, True])
+def test_the_tables_are_the_likelihood(bounded: bool) -> None:
+    network = PixelNetwork(PixelConfig(hidden=(4,)), bounded=bounded)
     found, first = tables(network), 0
-    for scale, bits in enumerate(phase_bits().tolist()):
+    for scale, bits in enumerate(phase_bits(network).tolist()):
         phase = (1 << bits) // 2
         table = first + phase
         begin, end = found.starts[table : table + 2]
@@ -98,7 +103,7 @@ def test_the_tables_are_the_likelihood() -> None:
         np.testing.assert_allclose(shares, expected.numpy(), rtol=0.02, atol=2e-6)
         first += 1 << bits
     assert first == len(found)
-    assert len(phase_bits()) == SCALES
+    assert len(phase_bits(network)) == SCALES + 8 * bounded
 
 
 def test_fixed_point_is_near_to_the_network() -> None:
@@ -118,3 +123,53 @@ def test_fixed_point_is_near_to_the_network() -> None:
         expected = network.float()(torch.from_numpy(inputs.T / 1024).float())
     np.testing.assert_allclose(values[0] / 1024, expected[0].numpy(), atol=0.1)
     np.testing.assert_allclose(values[1] / 1024, expected[1].numpy(), atol=0.1)
+
+
+def test_a_nearly_lossless_run_starts_from_the_lossless_model(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, weights = tmp_path / "run", tmp_path / "weights"
+    lossless = write_tiny_pixel(tmp_path / "lossless")
+    words = ["train", "near-lossless-tiny", "--data", str(data), "--run", str(run), "--steps", "60"]
+    other_sizes = ["--weights", str(lossless), "--device", "cpu"]
+    assert main([*words, *other_sizes]) != 0
+    monkeypatch.setitem(
+        PRESETS, "near-lossless-tiny", replace(PRESETS["near-lossless-tiny"], model=CONFIG)
+    )
+    assert main([*words, *other_sizes, "--validation", str(data)]) == 0
+    export = ["export", str(run), "-o", str(weights), "--validation", str(data)]
+    assert main(export) == 0
+    assert list(json.loads((weights / "registry.json").read_text("utf-8"))) == ["near-lossless"]
+    assert "at a bound of 1" in (weights / "near-lossless.md").read_text("utf-8")
+
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, str(weights))
+    pixels = photographs(1, side=90, seed=5)[0]
+    found = codec.compress(pixels, max_error=4)
+    decoded = codec.decompress(found, as_="numpy")
+    assert np.abs(decoded.astype(int) - pixels).max() <= 4
+
+
+def test_the_first_layers_are_those_of_the_lossless_model(tmp_path: Path) -> None:
+    network = PixelNetwork(CONFIG, bounded=True)
+    path = write_tiny_pixel(tmp_path)
+    start_from_weights(network, path)
+    coder = PixelCoder(tiny_arrays(), CONFIG, bytes(8))
+    inputs = np.random.default_rng(0).integers(-1023, 1024, (INPUTS, 50)).astype(np.float64)
+    values: Integers = inputs
+    for number, exact in enumerate(coder.network):
+        values = exact.apply(exact.inputs(np.maximum(values, 0) if number else values), 100)
+    steps = np.full((1, 50), 500.0)
+    with torch.no_grad():
+        found = network(torch.from_numpy(np.concatenate([inputs, steps]).T / 1024).float())
+    np.testing.assert_allclose(found[0].numpy(), values[0] / 1024, atol=0.1)
+    np.testing.assert_allclose(found[1].numpy(), values[1] / 1024 + 8, atol=0.1)
+
+
+def test_samples_are_what_a_decoder_sees() -> None:
+    sampler = CropSampler(photographs(2), crop=24, batch=1, seed=0)
+    drawn = draw_samples(sampler, 4, 100, 0, (1, 8))
+    assert drawn.inputs.shape == (400, INPUTS + 1)
+    assert sorted(set(drawn.steps.tolist())) == [3, 17]
+    for step in (3, 17):
+        octaves = set(drawn.inputs[drawn.steps == step, -1].tolist())
+        assert octaves == {with_step(np.zeros((0, 1)), step // 2)[0, 0]}

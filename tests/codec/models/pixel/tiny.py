@@ -1,4 +1,4 @@
-"""A lossless model small enough for tests: an untrained network whose shifts and scales differ."""
+"""Pixel models small enough for tests: untrained networks whose shifts and scales differ."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from bitstream.arrays import Array
-from codec.models.pixel.coder import PixelCoder, PixelConfig
+from codec.models.pixel.coder import NearLosslessCoder, PixelCoder, PixelConfig
 from tests.codec.tiny import photographs
 from training.loop.origin import Origin
 from training.pixel.export import export_arrays, write_weights
@@ -22,9 +22,9 @@ Uint8Array = npt.NDArray[np.uint8]
 
 
 @functools.cache
-def tiny_arrays() -> dict[str, Array]:
+def tiny_arrays(*, bounded: bool = False) -> dict[str, Array]:
     torch.manual_seed(5)
-    network = PixelNetwork(CONFIG)
+    network = PixelNetwork(CONFIG, bounded=bounded)
     with torch.no_grad():
         last = network.layers[-1]
         last.weight.copy_(torch.randn(2, 6) * torch.tensor([[0.5], [4.0]]))  # type: ignore[operator]
@@ -36,9 +36,21 @@ def tiny_coder() -> PixelCoder:
     return PixelCoder(tiny_arrays(), CONFIG, bytes(8))
 
 
+@functools.cache
+def tiny_near_lossless(max_error: int) -> NearLosslessCoder:
+    coder = NearLosslessCoder(tiny_arrays(bounded=True), CONFIG, bytes(8))
+    return coder.with_max_error(max_error)
+
+
 def write_tiny_pixel(folder: Path, name: str = "pixel") -> Path:
     origin = Origin("none", "Apache-2.0", "none: untrained")
     return write_weights(folder, name, tiny_arrays(), CONFIG, origin)
+
+
+def write_tiny_near_lossless(folder: Path, name: str = "near-lossless") -> Path:
+    origin = Origin("none", "Apache-2.0", "none: untrained")
+    arrays = tiny_arrays(bounded=True)
+    return write_weights(folder, name, arrays, CONFIG, origin, kind=NearLosslessCoder)
 
 
 def scene(height: int, width: int, seed: int = 0) -> Uint8Array:

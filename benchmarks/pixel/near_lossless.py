@@ -1,0 +1,152 @@
+"""Whole nearly lossless files beside JPEG-LS, simpler closed loops, and a photograph first.
+
+    python -m benchmarks.pixel near_lossless --data validation.tar --name gb82
+
+Rates are bits of whole files per sub-pixel: a value of one colour. Every file is decoded again, and
+the exit status is 1 if a value of a pixel was further off than the bound. Seconds are CPU time of
+this process. What is ideal has no files: see `benchmarks.pixel.closed_loop`. The first layer is a
+file of photo, tuned for PSNR; the two ideal code lengths with it and without are of one square in
+the middle of each picture.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from PIL import Image
+
+import codec
+from benchmarks.harness.photographs import add_data
+from benchmarks.harness.results import Measured, Report, load_average, provenance
+from benchmarks.pixel.closed_loop import least_squares_bits, med_bits
+from benchmarks.pixel.lossless import DECODE_PIXELS
+from bitstream.arrays import Uint8Array
+from codec.rate_distortion import find_images
+
+SCHEMA, RESULT = "calotype.near-lossless/1", "near_lossless_{name}.json"
+BOUNDS = (1, 2, 4, 8)
+TARGETS_PERCENT = {1: 2.0, 2: -9.0, 4: -25.0, 8: -39.0}
+"""What files should have more than a closed loop with the median predictor, at most."""
+PHOTO_QUALITIES = (1, 25, 50, 75)
+SQUARE = 240
+
+
+def jpeg_ls(pixels: Uint8Array, max_error: int) -> int:
+    """Bytes of JPEG-LS, which has the same bound."""
+    import imagecodecs
+
+    data = imagecodecs.jpegls_encode(pixels, level=max_error)
+    found = largest_error(imagecodecs.jpegls_decode(data), pixels)
+    if found > max_error:
+        raise ArithmeticError(f"JPEG-LS with the bound {max_error} was {found} off")
+    return len(data)
+
+
+def largest_error(decoded: Uint8Array, pixels: Uint8Array) -> int:
+    return int(np.abs(decoded.astype(np.int32) - pixels).max())
+
+
+def measure(pixels: Uint8Array, max_error: int) -> Report:
+    """Rates of a picture at one bound, in bits per sub-pixel, and what its file decodes to."""
+    begin = time.process_time()
+    data = codec.compress(pixels, max_error=max_error)
+    middle = time.process_time()
+    decoded = codec.decompress(data, as_="numpy")
+    end = time.process_time()
+    bits = {
+        "near-lossless": 8 * len(data),
+        "jpeg-ls": 8 * jpeg_ls(pixels, max_error),
+        "median predictor, ideal": med_bits(pixels, max_error),
+    }
+    return {
+        "bpsp": {name: round(found / pixels.size, 4) for name, found in bits.items()},
+        "largest_error": largest_error(decoded, pixels),
+        "encode_seconds": round(middle - begin, 2),
+        "decode_seconds": round(end - middle, 2),
+    }
+
+
+def with_photo(pixels: Uint8Array) -> Report:
+    """Ideal bits per sub-pixel of the middle, by bound: alone, and with photographs before it."""
+    top, left = ((side - min(side, SQUARE)) // 2 for side in pixels.shape[:2])
+    middle = np.ascontiguousarray(pixels[top : top + SQUARE, left : left + SQUARE])
+    alone = {n: least_squares_bits(middle, n) / middle.size for n in BOUNDS}
+    first: dict[str, dict[str, float]] = {}
+    for quality in PHOTO_QUALITIES:
+        data = codec.compress(middle, quality=quality, tune="psnr")
+        photo = np.asarray(codec.decompress(data, as_="numpy"))
+        bits = {n: 8 * len(data) + least_squares_bits(middle, n, photo) for n in BOUNDS}
+        first[str(quality)] = {str(n): round(b / middle.size, 4) for n, b in bits.items()}
+    return {"alone": {str(n): round(b, 4) for n, b in alone.items()}, "photo": first}
+
+
+def summary(rows: Sequence[Report]) -> Report:
+    """By bound: means over pictures, and what files have more than others', in percent."""
+    pixels = sum(row["height"] * row["width"] for row in rows)
+    found: Report = {"pictures": len(rows), "bounds": {}}
+    for bound in map(str, BOUNDS):
+        parts = [row["bounds"][bound] for row in rows]
+        means = {
+            name: float(np.mean([part["bpsp"][name] for part in parts]))
+            for name in parts[0]["bpsp"]
+        }
+        alone = np.mean([row["with_photo"]["alone"][bound] for row in rows])
+        found["bounds"][bound] = {
+            "beyond_the_bound": sum(part["largest_error"] > int(bound) for part in parts),
+            "mean_bpsp": {name: round(mean, 4) for name, mean in means.items()},
+            "more_than_percent": {
+                name: round(100 * (means["near-lossless"] / mean - 1), 2)
+                for name, mean in means.items()
+                if name != "near-lossless"
+            },
+            "photo_first_costs_percent": {
+                quality: round(100 * float(np.mean(
+                    [row["with_photo"]["photo"][quality][bound] for row in rows]
+                ) / alone - 1), 2)
+                for quality in map(str, PHOTO_QUALITIES)
+            },
+            "seconds_for_768x512": {
+                kind: round(
+                    sum(part[f"{kind}_seconds"] for part in parts) * DECODE_PIXELS / pixels, 2
+                )
+                for kind in ("encode", "decode")
+            },
+        }  # fmt: skip
+    return found
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    add_data(parser)
+
+
+def run(options: Namespace) -> Iterator[Measured]:
+    weights = codec.inspect(codec.compress(np.zeros((1, 1, 3), np.uint8), max_error=1))
+    rows: dict[str, Report] = {}
+    for source in find_images(options.data)[: options.limit]:
+        with Image.open(io.BytesIO(source.data())) as image:
+            pixels = np.asarray(image.convert("RGB"))
+        row = rows[source.name] = {
+            "height": pixels.shape[0],
+            "width": pixels.shape[1],
+            "bounds": {str(bound): measure(pixels, bound) for bound in BOUNDS},
+            "with_photo": with_photo(pixels),
+        }
+        found = summary(list(rows.values()))
+        broken = sum(part["beyond_the_bound"] for part in found["bounds"].values())
+        yield Measured(
+            {
+                **provenance(),
+                "load_average": load_average(),
+                "set": options.name,
+                "weights": weights.weights_hash,
+                "targets_percent": {str(n): target for n, target in TARGETS_PERCENT.items()},
+                **found,
+                "rows": rows,
+            },
+            [f"{source.name}: {row}", str(found)],
+            failure=f"{broken} files were further off than their bounds" if broken else "",
+        )
