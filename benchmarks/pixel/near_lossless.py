@@ -4,9 +4,9 @@
 
 Rates are bits of whole files per sub-pixel: a value of one colour. Every file is decoded again, and
 the exit status is 1 if a value of a pixel was further off than the bound. Seconds are CPU time of
-this process. What is ideal has no files: see `benchmarks.pixel.closed_loop`. The first layer is a
-file of photo, tuned for PSNR; the two ideal code lengths with it and without are of one square in
-the middle of each picture.
+this process. The median predictor has no files, see `benchmarks.pixel.closed_loop`. With a photograph
+first, there are a file of photo, tuned for PSNR, and what the picture differs from it, coded as a
+picture by the same model; that is measured on one square in the middle of each picture.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from PIL import Image
 import codec
 from benchmarks.harness.photographs import add_data
 from benchmarks.harness.results import Measured, Report, load_average, provenance
-from benchmarks.pixel.closed_loop import least_squares_bits, med_bits
+from benchmarks.pixel.closed_loop import med_bits
 from benchmarks.pixel.lossless import DECODE_PIXELS
 from bitstream.arrays import Uint8Array
 from codec.rate_distortion import find_images
@@ -31,7 +31,7 @@ SCHEMA, RESULT = "calotype.near-lossless/1", "near_lossless_{name}.json"
 BOUNDS = (1, 2, 4, 8)
 TARGETS_PERCENT = {1: 2.0, 2: -9.0, 4: -25.0, 8: -39.0}
 """What files should have more than a closed loop with the median predictor, at most."""
-PHOTO_QUALITIES = (1, 25, 50, 75)
+PHOTO_QUALITIES = (25, 50, 75)
 SQUARE = 240
 
 
@@ -71,17 +71,22 @@ def measure(pixels: Uint8Array, max_error: int) -> Report:
 
 
 def with_photo(pixels: Uint8Array) -> Report:
-    """Ideal bits per sub-pixel of the middle, by bound: alone, and with photographs before it."""
+    """Bits per sub-pixel of the middle, by bound: alone, and with photographs before it."""
     top, left = ((side - min(side, SQUARE)) // 2 for side in pixels.shape[:2])
     middle = np.ascontiguousarray(pixels[top : top + SQUARE, left : left + SQUARE])
-    alone = {n: least_squares_bits(middle, n) / middle.size for n in BOUNDS}
-    first: dict[str, dict[str, float]] = {}
+
+    def bits(image: Uint8Array, first_bytes: int = 0) -> dict[str, float]:
+        sizes = {n: first_bytes + len(codec.compress(image, max_error=n)) for n in BOUNDS}
+        return {str(n): round(8 * size / image.size, 4) for n, size in sizes.items()}
+
+    first = {}
     for quality in PHOTO_QUALITIES:
         data = codec.compress(middle, quality=quality, tune="psnr")
-        photo = np.asarray(codec.decompress(data, as_="numpy"))
-        bits = {n: 8 * len(data) + least_squares_bits(middle, n, photo) for n in BOUNDS}
-        first[str(quality)] = {str(n): round(b / middle.size, 4) for n, b in bits.items()}
-    return {"alone": {str(n): round(b, 4) for n, b in alone.items()}, "photo": first}
+        photo = codec.decompress(data, as_="numpy")
+        # Hardly any difference is larger than that, and to cut it favours the photograph.
+        difference = np.clip(middle.astype(np.int32) - photo + 128, 0, 255).astype(np.uint8)
+        first[str(quality)] = bits(difference, len(data))
+    return {"alone": bits(middle), "photo": first}
 
 
 def summary(rows: Sequence[Report]) -> Report:

@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 
 from benchmarks.pixel.__main__ import main
-from benchmarks.pixel.closed_loop import least_squares_bits, med_bits
+from benchmarks.pixel.closed_loop import med_bits
 from benchmarks.pixel.near_lossless import BOUNDS, PHOTO_QUALITIES, summary
 from benchmarks.readme.pixel import near_lossless_rows
 from codec.loading import ENVIRONMENT_VARIABLE
 from tests.codec.models.photo.tiny import write_tiny_weights
-from tests.codec.models.pixel.tiny import Uint8Array, scene, write_tiny_near_lossless
+from tests.codec.models.pixel.tiny import scene, write_tiny_near_lossless
 
 
 def test_the_result_is_of_files_that_keep_their_bounds(
@@ -81,23 +81,3 @@ def test_a_median_predictor_costs_what_is_known_of_it() -> None:
     lossless, near = (med_bits(noise, bound) / noise.size for bound in (0, 1))
     assert 8 < lossless < 11
     assert 6.41 < near < lossless - 1
-
-
-def smooth(seed: int) -> Uint8Array:
-    y, x = np.mgrid[:96, :96]
-    rng = np.random.default_rng(seed)
-    plane = 120 + 60 * np.sin(x / 9 + seed) * np.cos(y / 7) + rng.normal(0, 4, (96, 96))
-    pixels: Uint8Array = (
-        np.stack([plane, plane + 5, 0.8 * plane], axis=2).clip(0, 255).astype(np.uint8)
-    )
-    return pixels
-
-
-@pytest.mark.parametrize("max_error", [0, 2])
-def test_a_photograph_that_says_everything_leaves_nothing(max_error: int) -> None:
-    pixels = smooth(1)
-    alone = least_squares_bits(pixels, max_error)
-    told = least_squares_bits(pixels, max_error, pixels)
-    other = least_squares_bits(pixels, max_error, smooth(2)[::-1])
-    assert told < 0.2 * alone
-    assert other > 0.8 * alone

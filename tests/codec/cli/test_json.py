@@ -36,7 +36,7 @@ def test_compress_and_decompress(folder: Path) -> None:
     (good, bad) = run("compress", "photo.png", "gone.png", "--json", code=1)["files"]
     keys = [
         *FILE_KEYS, "size_bytes", "width", "height", "rate_bpp", "quality", "model_name",
-        "psnr_db", "ssimulacra2", "trials", "elapsed_seconds", "notices",
+        "psnr_db", "ssimulacra2", "trials", "elapsed_seconds", "notices", "max_error",
     ]  # fmt: skip
     assert list(good) == list(bad) == keys
     size = Path("photo.calo").stat().st_size
@@ -45,7 +45,7 @@ def test_compress_and_decompress(folder: Path) -> None:
         "input": "photo.png", "output": "photo.calo", "ok": True, "error": None,
         "error_type": None, "size_bytes": size, "width": 64, "height": 48,
         "rate_bpp": 8 * size / (64 * 48), "quality": 75.0, "model_name": "photo",
-        "psnr_db": None, "ssimulacra2": None, "trials": 1, "notices": [],
+        "psnr_db": None, "ssimulacra2": None, "trials": 1, "notices": [], "max_error": None,
     }  # fmt: skip
     assert (bad["ok"], bad["error_type"], bad["size_bytes"]) == (False, "InputError", None)
     assert bad["elapsed_seconds"] is None

@@ -27,7 +27,9 @@ def test_the_registry_knows_the_name() -> None:
     config = found.get_config()
     assert config == {"id": "calotype", "quality": 30, "model": "photo", "effort": 1}
     assert numcodecs.get_codec(json.loads(json.dumps(config))) == found
-    assert repr(found) == "Calotype(effort=1, model='photo', quality=30, tune=None)"
+    assert repr(found) == (
+        "Calotype(effort=1, max_error=None, model='photo', quality=30, tune=None)"
+    )
 
 
 def test_the_entry_point_names_the_class() -> None:

@@ -80,7 +80,7 @@ def test_every_pixel_has_a_symbol_that_keeps_the_bound(max_error: int) -> None:
 
 
 def test_files_get_smaller_as_the_bound_grows() -> None:
-    sizes = [len(codec.compress(scene(48, 48), max_error=bound)) for bound in (0, 1, 2, 4, 8, 16)]
+    sizes = [len(codec.compress(scene(48, 48), max_error=bound)) for bound in (1, 2, 4, 8, 16)]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[-1] < sizes[0] / 3
 
@@ -220,3 +220,17 @@ def test_the_command(tmp_path: Path) -> None:
     run("compress", "--max-error", 4, "-q", 80, source, "-f", code=2)
     run("compress", "--max-error", 17, source, "-f", code=2)
     run("compress", "-m", "near-lossless", source, "-f", code=2)
+
+
+def test_zarr_and_numcodecs_keep_the_bound() -> None:
+    numcodecs = pytest.importorskip("codec.plugins.numcodecs")
+    chunk = scene(17, 19)
+    found = numcodecs.Calotype(max_error=2)
+    config = {"id": "calotype", "model": "near-lossless", "effort": 1, "max_error": 2}
+    assert found.get_config() == config
+    decoded = np.asarray(found.decode(found.encode(chunk)))
+    assert 0 < largest_error(decoded, chunk) <= 2
+    zarr = pytest.importorskip("codec.plugins.zarr")
+    stored = zarr.Calotype(max_error=2).to_dict()["configuration"]
+    assert stored == {"model": "near-lossless", "effort": 1, "max_error": 2}
+    assert zarr.Calotype.from_dict({"name": "calotype", "configuration": stored}).max_error == 2
