@@ -4,9 +4,9 @@
 
 Rates are bits of whole files per sub-pixel: a value of one colour. Every file is decoded again, and
 the exit status is 1 if a value of a pixel was further off than the bound. Seconds are CPU time of
-this process. The median predictor has no files, see `benchmarks.pixel.closed_loop`. With a photograph
-first, there are a file of photo, tuned for PSNR, and what the picture differs from it, coded as a
-picture by the same model; that is measured on one square in the middle of each picture.
+this process. The median predictor has no files, see `benchmarks.pixel.closed_loop`. With a
+photograph first, there are a file of photo, tuned for PSNR, and what the picture differs from it,
+coded as a picture by the same model; that is measured on a square in the middle of each picture.
 """
 
 from __future__ import annotations
