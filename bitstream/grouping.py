@@ -103,7 +103,8 @@ def _sort(indexes: Int32Array, tables: TableSet) -> tuple[Int64Array, list[tuple
     if coded is not None:
         keys = keys.take(coded)
     order = np.argsort(keys, kind="stable")
-    ends = np.cumsum(np.bincount(keys, minlength=len(tables))).tolist()
+    numbers = np.arange(len(tables), dtype=keys.dtype)
+    ends = np.searchsorted(keys.take(order), numbers, side="right").tolist()
     bounds = [(t, begin, end) for t, (begin, end) in enumerate(pairwise([0, *ends])) if end > begin]
     return (order if coded is None else coded.take(order)), bounds
 

@@ -140,16 +140,22 @@ class StackDecoder:
         return collect(self._run, indexes, tables)
 
     def _run(self, tables: TableSet, table: int, count: int) -> Int32Array:
-        pieces = []
-        for start in range(0, count, _PIECE):
-            pieces.append(self._stack.pop_run(tables, table, min(_PIECE, count - start)))
-            # A push makes the number of a stack no smaller.
-            if self._stack.bits < _START_BITS:
-                raise PayloadError(
-                    "the stack of symbols ran out: the payload is damaged, cut short, or was "
-                    "written with another model"
-                )
-        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        if count <= _PIECE:
+            return self._piece(tables, table, count)
+        pieces = range(0, count, _PIECE)
+        return np.concatenate(
+            [self._piece(tables, table, min(_PIECE, count - start)) for start in pieces]
+        )
+
+    def _piece(self, tables: TableSet, table: int, count: int) -> Int32Array:
+        entries = self._stack.pop_run(tables, table, count)
+        # A push makes the number of a stack no smaller.
+        if self._stack.bits < _START_BITS:
+            raise PayloadError(
+                "the stack of symbols ran out: the payload is damaged, cut short, or was "
+                "written with another model"
+            )
+        return entries
 
     def finish(self) -> None:
         """Raise PayloadError unless the stack ends as it began.  Call it after the last get."""

@@ -78,11 +78,16 @@ class TableSet:
 
     def coded(self, indexes: npt.NDArray[np.integer[Any]]) -> Int64Array:
         """Return the places of a message that are coded: those whose table is not certain."""
-        return np.flatnonzero(self._uncertain.take(indexes))
+        first = self._first_uncertain
+        if first is not None:
+            return np.flatnonzero(indexes >= first)
+        return np.flatnonzero(~self.certain.take(indexes))
 
     @cached_property
-    def _uncertain(self) -> BoolArray:
-        return ~self.certain
+    def _first_uncertain(self) -> int | None:
+        """The first table behind all certain ones; None where others stand between these."""
+        count = int(self.certain.sum())
+        return count if self.certain[:count].all() else None
 
     def validate(self) -> None:
         """Check every rule.  Raises TableError with the first table that breaks one."""
