@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.harness.photographs import tiled_photo
-from benchmarks.harness.results import ROOT, Measured, provenance
+from benchmarks.harness.results import ROOT, Measured, load_average, provenance
 from bitstream import Header, read_container, read_tiles
 from bitstream.arrays import Uint8Array
 from codec import loading
@@ -35,6 +35,7 @@ from codec.options import Region
 from codec.pictures.picture import Picture
 from codec.pipeline.decode import decode_bands, tiles_of_region
 from codec.pipeline.encode import compress_picture
+from codec.system.processors import thread_count
 
 SCHEMA, RESULT = "calotype.large_images/1", "large_images.json"
 
@@ -282,6 +283,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> Iterator[Measured]:
     Image.MAX_IMAGE_PIXELS = None  # the pictures are our own
+    threads, busy_before = thread_count(), load_average()  # of the command's processes as well
     import_torch = measured(sys.executable, "-c", "import torch")
     model = loading.load_model("photo", device="cpu")
     with tempfile.TemporaryDirectory() as folder:
@@ -289,6 +291,8 @@ def run(options: Namespace) -> Iterator[Measured]:
     yield Measured(
         {
             **provenance(),
+            "load_average_before": busy_before,
+            "threads": threads,
             "device": "cpu",
             "model": model.name,
             "weights_hash": model.weights_hash.hex(),
