@@ -9,19 +9,23 @@ well certified, at what cost.
 The first curve has its references chosen at each β; the second, on some of the same images, is the
 annealing that was all there was before.  Both are upper bounds on average, so the lower is the
 tighter.  The cost is that of the images: pilots and, for the first, the certificate are counted.
+Parts of a curve, NAME@0.npz and so on, are joined: a later part adds images and simulations.  What
+the result file has of other models stays.
 """
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.harness.results import Measured, provenance
-from benchmarks.measurement.mnist import read_samples
+from benchmarks.measurement.mnist import PART, read_samples
 from bitstream.arrays import Float64Array
 from bitstream.errors import UsageError
 from codec.rate_distortion.annealing.cost import PRODUCT
@@ -52,6 +56,47 @@ def shared(images: list[str], others: list[str]) -> tuple[list[int], list[int]]:
     return [images.index(image) for image in both], [others.index(image) for image in both]
 
 
+Part = tuple[CurveSamples, dict[str, Any]]
+
+
+def joined_parts(parts: Sequence[Part]) -> Part:
+    """One curve of several parts of the images, each with a pilot and simulations of its own.
+
+    Raises `UsageError` where the parts have other values of β, or images in common.
+    """
+    (first, about), rest = parts[0], parts[1:]
+    if not rest:
+        return first, about
+    curves = [samples for samples, _ in parts]
+    if any(not np.array_equal(first.beta, curve.beta) for curve in curves):
+        raise UsageError("parts of one curve have other values of beta: measure them alike")
+    images = [image for _, said in parts for image in said["images"]]
+    if len(set(images)) < len(images):
+        raise UsageError("parts of one curve have images in common: give each its own --start")
+    rows: dict[str, Any] = {
+        name: np.concatenate([getattr(curve, name) for curve in curves])
+        for name in ("log_partition", "distortion", "ess_fraction")
+    }
+    gaps = [curve.gap for curve in curves if curve.gap is not None]
+    missed = [curve.missed for curve in curves if curve.missed is not None]
+    whole = replace(
+        first,
+        **rows,
+        gap=np.concatenate(gaps) if len(gaps) == len(curves) else None,
+        acceptance=np.mean([curve.acceptance for curve in curves], 0),
+        missed=np.max(missed, 0) if missed else None,
+        reference=tuple(
+            "/".join(sorted(set(names)))
+            for names in zip(*(curve.reference for curve in curves), strict=True)
+        ),
+        gradients=sum(curve.gradients for curve in curves),
+        jacobian_products=sum(curve.jacobian_products for curve in curves),
+        modes=max(curve.modes for curve in curves),
+    )
+    seconds = sum(said["seconds"] for _, said in parts)
+    return whole, {**about, "images": images, "seconds": seconds, "parts": len(parts)}
+
+
 def described(samples: CurveSamples, said: dict[str, Any]) -> dict[str, Any]:
     """What one curve found; one without a certified point is a result as well."""
     assert samples.gap is not None
@@ -70,6 +115,8 @@ def described(samples: CurveSamples, said: dict[str, Any]) -> dict[str, Any]:
         "chains": samples.chains,
         "temperatures": samples.temperatures,
         "simulations": len(samples.gap),
+        "parts": said.get("parts", 1),
+        "modes": samples.modes,
         "precision": said["precision"],
         "seconds": said["seconds"],
         "provenance": said["provenance"],
@@ -128,7 +175,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> Iterator[Measured]:
-    found = {path.stem: read_samples(path) for path in sorted(options.work.glob("*.npz"))}
+    parts = defaultdict(list)
+    for path in sorted(options.work.glob("*.npz")):
+        parts[path.stem.partition(PART)[0]].append(read_samples(path))
+    found = {name: joined_parts(several) for name, several in parts.items()}
     names = [name for name in found if not name.endswith(PRIOR)]
     if not names:
         raise UsageError(f"{options.work}: has no samples (*.npz); run the part mnist first")
@@ -143,4 +193,4 @@ def run(options: Namespace) -> Iterator[Measured]:
             models[name]["beside_prior"] = beside
             most = max(beside["prior_higher_nats"])
             lines.append(f"{name}: annealing from the prior is up to {most:.2f} nats higher")
-    yield Measured({"provenance": provenance(), "models": models}, lines)
+    yield Measured({"provenance": provenance(), "models": models}, lines, keep_others=True)

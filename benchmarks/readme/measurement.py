@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import mul
 from pathlib import Path
 
 from benchmarks.readme.tables import (
@@ -43,7 +44,7 @@ def accuracy_rows(linear: Content, sandwich: Content) -> Iterator[Row]:
             judged(target, worst),
         )
     for part in [f"bridge-{dim}" for dim in (10, 50, 100)]:
-        for row in linear.get(part, {"found": []})["found"]:
+        for row in bridge_rows(linear, part):
             local, points = row["local_points_of_all"]
             yield claim(
                 row,
@@ -101,6 +102,27 @@ def accuracy_rows(linear: Content, sandwich: Content) -> Iterator[Row]:
     )
 
 
+def bridge_rows(linear: Content, part: str) -> list[Content]:
+    """All decoders of a part as one row; none where none were measured."""
+    rows = linear.get(part, {"found": []})["found"]
+    if len(rows) < 2:
+        return list(rows)
+    counts = [row["instances"] for row in rows]
+    costs = [row["gradients_and_products_per_chain"] for row in rows]
+    return [
+        {
+            **rows[0],
+            "instances": sum(counts),
+            "worst_gap_nats": max(row["worst_gap_nats"] for row in rows),
+            "local_points_of_all": [
+                sum(values)
+                for values in zip(*(row["local_points_of_all"] for row in rows), strict=True)
+            ],
+            "gradients_and_products_per_chain": round(sum(map(mul, counts, costs)) / sum(counts)),
+        }
+    ]
+
+
 def cost_shares(linear: Content) -> Iterator[tuple[int, float]]:
     """Code dimensions, and gradients with references chosen at each β as per cent of those from the
     prior with 1,000 temperatures, of the same decoders and images."""
@@ -110,7 +132,7 @@ def cost_shares(linear: Content) -> Iterator[tuple[int, float]]:
         if gap["temperatures"] == 1000 and gap.get("method") != "ais"
     }
     for dim, gradients in prior.items():
-        for row in linear.get(f"bridge-{dim}", {"found": []})["found"]:
+        for row in bridge_rows(linear, f"bridge-{dim}"):
             yield dim, 100 * row["gradients_and_products_per_chain"] / gradients
 
 
@@ -156,7 +178,9 @@ def references_table(found: Content) -> str:
         share = 100 * model["points_within_gap"] / len(model["beta"])
         heading = (
             f"`{name}`, {model['images']} test images, {model['chains']} chains, "
-            f"{model['simulations']} simulations at each β, nats; gaps of at most half a nat: "
+            f"{model['simulations']} simulations at each β, "
+            f"{'one mode' if model.get('modes', 1) == 1 else str(model['modes']) + ' modes'}, "
+            "nats; gaps of at most half a nat: "
             f"{share:.0f} % of the points ({judged('reach', share)})."
         )
         if beside:

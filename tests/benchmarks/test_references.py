@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks.measurement import bound_time, references
-from benchmarks.measurement.mnist import write_samples
+from benchmarks.measurement.mnist import some_of, write_samples
 from benchmarks.readme.measurement import cost_shares, references_table, time_rows
 from bitstream.errors import UsageError
 from tests.codec.rate_distortion.annealing.test_summary import gaussian
@@ -52,6 +52,39 @@ def test_images_are_paired_by_what_they_are(tmp_path: Path) -> None:
     text = references_table(measured.content)
     assert "89 % of the points (≥ 90 %: **missed**)" in text
     assert text.count("| 2.00 ± 0.00 |") == 9
+
+
+def test_parts_are_one_curve(tmp_path: Path) -> None:
+    whole = replace(gaussian(6, noise=0.1), gap=np.full((4, 9), 0.1), reference=("local",) * 9)
+    about = {"precision": "float32", "seconds": 2, "provenance": {}}
+    for start in (0, 2):
+        rows = slice(start, start + (2 if start == 0 else 4))
+        part = replace(
+            whole,
+            gradients=10,
+            gap=np.full((4, 9), 0.1 if start == 0 else 0.3),
+            log_partition=whole.log_partition[rows],
+            distortion=whole.distortion[rows],
+            ess_fraction=whole.ess_fraction[rows],
+        )
+        names = [f"image {i}" for i in range(6)][rows]
+        write_samples(tmp_path / f"vae@{start}.npz", part, images=names, **about)
+    (measured,) = references.run(Namespace(work=tmp_path))
+    model = measured.content["models"]["vae"]
+    assert (model["images"], model["simulations"], model["parts"]) == (6, 8, 2)
+    assert model["gap_nats"] == [0.2] * 9
+    assert model["gradients"] == 20
+    assert model["log_partition_nats"] == pytest.approx(whole.log_partition.mean(0), abs=1e-3)
+    write_samples(tmp_path / "vae@4.npz", part, images=names, **about)
+    with pytest.raises(UsageError, match="images in common"):
+        next(references.run(Namespace(work=tmp_path)))
+
+
+def test_parts_make_up_all_images() -> None:
+    parts = [some_of(7, 0, 3), some_of(7, 3, 4)]
+    assert sorted(np.concatenate(parts)) == list(range(7))
+    with pytest.raises(UsageError, match="images 5 to 8 of 7"):
+        some_of(7, 5, 3)
 
 
 def test_a_curve_that_nobody_can_trust_is_a_result(tmp_path: Path) -> None:
