@@ -92,7 +92,10 @@ def calotype(
 
 def main() -> None:
     """Run the command and exit."""
-    signal.signal(signal.SIGTERM, _terminated)
+    for name in ("SIGTERM", "SIGHUP"):  # Windows has the first alone
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # as of nohup
+            signal.signal(number, _terminated)
     accept_any_surroundings()
     try:
         app(prog_name="calotype")

@@ -18,6 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from bitstream.arrays import Uint8Array
 from bitstream.errors import InputError
 from codec.pictures.source_depth import source_bit_depth
+from codec.system.source import read_all
 
 SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".ppm", ".jp2"}
@@ -37,9 +38,10 @@ class SourceImage:
     place: tuple[int, int] | None = None
 
     def data(self) -> bytes:
-        """Read the file as it is. Raises `OSError`."""
+        """Read the file as it is. Raises `OSError`, and `InputError` for one without an end."""
         if self.place is None:
-            return self.path.read_bytes()
+            with self.path.open("rb") as file:
+                return read_all(file)
         offset, size = self.place
         with self.path.open("rb") as archive:
             archive.seek(offset)

@@ -109,12 +109,13 @@ def fetch_weights(source: PathName) -> list[Path]:
     version expects, `OutputError`.
     """
     folder = Path(source)
-    if (folder / "codec" / "weights").is_dir():
-        folder = folder / "codec" / "weights"
     listed = {file.path: file for files in _registry(WEIGHTS_FOLDER).values() for file in files}
-    missing = [file for path, file in listed.items() if not path.exists()]
-    found = [(folder / file.path.name, file) for file in missing]
-    found = [(path, file) for path, file in found if path.is_file()]
+    with _readable(folder):
+        if (folder / "codec" / "weights").is_dir():
+            folder = folder / "codec" / "weights"
+        missing = [file for path, file in listed.items() if not path.exists()]
+        found = [(folder / file.path.name, file) for file in missing]
+        found = [(path, file) for path, file in found if path.is_file()]
     if missing and not found:
         names = ", ".join(sorted(file.path.name for file in missing))
         raise WeightsMissingError(

@@ -117,6 +117,21 @@ def test_what_cannot_be_fetched(package: Path, tmp_path: Path) -> None:
     assert "cannot make" in done.stderr
 
 
+def test_a_checkout_that_cannot_be_read(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Path.is_dir
+
+    def is_dir(path: Path) -> bool:
+        if path.is_relative_to(tmp_path / "closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return original(path)
+
+    monkeypatch.setattr(Path, "is_dir", is_dir)
+    with pytest.raises(codec.WeightsMissingError, match=r"closed: Permission denied"):
+        weights_files.fetch_weights(tmp_path / "closed")
+
+
 def test_the_users_folder_is_that_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", "relative")
     monkeypatch.setenv("HOME", "/home/someone")

@@ -1,7 +1,13 @@
 """Photographs: the model for daily use, whose files decode to the same pixels everywhere."""
 
+import os
+
 from codec.models.photo.config import TUNES
 from codec.models.spec import ModelSpec
+
+# ONNX Runtime, which draws photographs, would write an identifier of the machine into the user's
+# folder and send events to its makers. It reads this when it is loaded.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 PHOTO = ModelSpec(
     11,

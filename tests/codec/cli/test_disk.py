@@ -126,6 +126,27 @@ def test_standard_error_that_takes_nothing(stderr: str, tmp_path: Path) -> None:
         assert (tmp_path / f"{name}.calo").read_bytes() == name.encode() * 200_000
 
 
+def test_a_terminal_that_is_closed(tmp_path: Path) -> None:
+    (tmp_path / "wait").touch()
+    process = start(tmp_path, "a.png")
+    wait_for(tmp_path / "begun-a.png")
+    process.send_signal(signal.SIGHUP)
+    assert finish(process)[0] == 128 + signal.SIGHUP
+    assert names(tmp_path) == ["begun-a.png", "wait"]
+
+
+def test_a_terminal_that_is_closed_under_nohup(tmp_path: Path) -> None:
+    (tmp_path / "wait").touch()
+    ignore = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+    process = start(tmp_path, "a.png", before=ignore)
+    wait_for(tmp_path / "begun-a.png")
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.2)
+    (tmp_path / "wait").unlink()
+    assert finish(process)[0] == 0
+    assert names(tmp_path) == ["a.calo", "begun-a.png"]
+
+
 def test_a_killed_process_leaves_nothing_under_the_final_name(tmp_path: Path) -> None:
     (tmp_path / "wait").touch()
     (tmp_path / "b.calo").write_bytes(b"earlier")

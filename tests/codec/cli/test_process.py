@@ -55,6 +55,34 @@ def test_inspect_loads_no_torch(tiny_weights: Path, photograph: Any, tmp_path: P
     subprocess.run([sys.executable, "-c", code, str(path)], check=True, env=environment())
 
 
+def test_nothing_is_written_to_the_home_folder(
+    tiny_weights: Path, photograph: Any, tmp_path: Path
+) -> None:
+    # Libraries may have caches and identifiers there, and things to say where it cannot be written.
+    home = tmp_path / "home"
+    home.mkdir()
+    Image.fromarray(photograph).save(tmp_path / "photo.png")
+    for folder in (home, Path(os.devnull) / "nothing"):
+        surroundings = {
+            name: value
+            for name, value in environment().items()
+            if not name.startswith(("XDG_", "ORT_"))
+        }
+        for arguments in (
+            ["compress", "-f", "photo.png"],
+            ["decompress", "-f", "photo.calo", "-o", "back.png"],
+        ):
+            done = subprocess.run(
+                [*COMMAND, *arguments],
+                cwd=tmp_path,
+                env={**surroundings, "HOME": str(folder)},
+                capture_output=True,
+                text=True,
+            )
+            assert (done.returncode, done.stderr) == (0, "")
+    assert list(home.iterdir()) == []
+
+
 def test_a_pipeline(tiny_weights: Path, photograph: Any, tmp_path: Path) -> None:
     source = tmp_path / "photo.png"
     Image.fromarray(photograph).save(source)

@@ -16,6 +16,7 @@ import pytest
 
 import codec
 from bitstream import CalotypeError, InputError, NotACaloFileError, UsageError, limits
+from codec.datasets.pictures import SourceImage
 from codec.system.source import opened
 
 RGB = np.zeros((8, 8, 3), np.uint8)
@@ -134,6 +135,16 @@ def test_what_never_ends(name: str, data: bytes, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(limits, "MAX_STREAM_BYTES", 3 * 2**20)
     with pytest.raises(InputError, match="gives more than 3145728 bytes"):
         ENDLESS[name](data)
+
+
+def test_a_picture_to_measure_that_never_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "large.png"
+    path.write_bytes(bytes(2**20 + 1))
+    monkeypatch.setattr(limits, "MAX_STREAM_BYTES", 2**20)
+    with pytest.raises(InputError, match="gives more than"):
+        SourceImage("large", path).pixels()
 
 
 def test_a_large_file_that_is_no_image_is_not_read(
