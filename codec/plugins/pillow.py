@@ -201,15 +201,24 @@ def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
 
 def _with_metadata(picture: Picture, given: dict[str, Any]) -> Picture:
     if "icc_profile" in given:
-        picture = replace(picture, icc=given["icc_profile"] or None)
+        picture = replace(picture, icc=_bytes_of("icc_profile", given) or None)
     if "exif" in given:
-        exif = given["exif"]
-        data = exif.tobytes() if isinstance(exif, Image.Exif) else exif or b""
-        picture = replace(picture, exif=data.removeprefix(EXIF_PREFIX) or None)
+        data = _bytes_of("exif", given).removeprefix(EXIF_PREFIX)
+        picture = replace(picture, exif=data or None)
     if "xmp" in given:
-        xmp = given["xmp"]
-        picture = replace(picture, xmp=(xmp.encode() if isinstance(xmp, str) else xmp) or None)
+        picture = replace(picture, xmp=_bytes_of("xmp", given) or None)
     return picture
+
+
+def _bytes_of(name: str, given: dict[str, Any]) -> bytes:
+    value = given[name]
+    if name == "exif" and isinstance(value, Image.Exif):
+        value = value.tobytes()
+    elif name == "xmp" and isinstance(value, str):
+        value = value.encode()
+    if not isinstance(value, (bytes, bytearray, memoryview, type(None))):
+        raise UsageError(f"{name} of type {type(value).__name__} was given, expected bytes")
+    return bytes(value or b"")
 
 
 Image.register_open(FORMAT, CaloImageFile, _accept)

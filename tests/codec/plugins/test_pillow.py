@@ -153,6 +153,15 @@ def test_metadata_is_kept_replaced_or_left_out(photo: Image.Image) -> None:
         assert turned.size == (48, 64)
 
 
+@pytest.mark.parametrize("name", ["icc_profile", "exif", "xmp"])
+def test_metadata_that_are_no_bytes(photo: Image.Image, name: str) -> None:
+    for value in (5, [b"x"], 0.5):
+        with pytest.raises(ValueError, match=f"{name} of type .* expected bytes"):
+            saved(photo, **{name: value})
+    with Image.open(io.BytesIO(saved(photo, **{name: memoryview(b"II*\0abcd")}))) as image:
+        assert image.info[name].endswith(b"II*\0abcd")
+
+
 def test_damaged_files_are_os_errors_that_say_what_is_wrong(photo: Image.Image) -> None:
     data = saved(photo)
     with pytest.raises(OSError, match="CRC-32") as caught:
