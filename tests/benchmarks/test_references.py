@@ -11,7 +11,13 @@ import pytest
 
 from benchmarks.measurement import bound_time, references
 from benchmarks.measurement.mnist import some_of, write_samples
-from benchmarks.readme.measurement import cost_shares, references_table, time_rows
+from benchmarks.readme.measurement import (
+    bridge_rows,
+    cost_shares,
+    rae_table,
+    references_table,
+    time_rows,
+)
 from bitstream.errors import UsageError
 from tests.codec.rate_distortion.annealing.test_summary import gaussian
 
@@ -121,6 +127,34 @@ def test_costs_are_those_of_the_same_decoders() -> None:
         "bridge-100": {"found": [{"gradients_and_products_per_chain": 2700}]},
     }  # fmt: skip
     assert dict(cost_shares(linear)) == {100: pytest.approx(30)}
+
+
+def test_decoders_that_were_measured_one_by_one_are_one_row() -> None:
+    rows = [
+        {
+            "instances": count, "worst_gap_nats": gap, "local_points_of_all": [40 * count] * 2,
+            "gradients_and_products_per_chain": cost,
+        }
+        for count, gap, cost in ((3, 0.001, 100), (1, 0.004, 200))
+    ]  # fmt: skip
+    (row,) = bridge_rows({"bridge-50": {"found": rows}}, "bridge-50")
+    assert (row["instances"], row["worst_gap_nats"]) == (4, 0.004)
+    assert (row["local_points_of_all"], row["gradients_and_products_per_chain"]) == ([160] * 2, 125)
+    assert bridge_rows({}, "bridge-50") == []
+
+
+def test_files_of_the_regularised_autoencoder_stand_beside_its_curve() -> None:
+    row = {
+        "quality": 75.0, "distortion": 15.06, "file_bits": 42.6, "header_bits": 1.1,
+        "rate_bits": 21.7, "gap_bits": 20.9,
+    }  # fmt: skip
+    curve = {"images": 100, "beta": [1, 2], "certified": [True, False], "bdmc_gap_nats": [0.1, 0.6]}
+    unreached = {**row, "quality": 90.0, "rate_bits": None, "gap_bits": None}
+    text = rae_table({"model": "vae-round:rae", "files": [row, unreached], "curve": curve})
+    assert "| 75 | 15.1 | 42.6 | 1.1 | 21.7 | 20.9 |" in text
+    assert "| 90 | 15.1 | 42.6 | 1.1 |  |  |" in text
+    assert "1 of the 2 points of R_p are certified" in text
+    assert rae_table({}) == ""
 
 
 def test_the_timed_command_is_that_of_the_readme() -> None:
