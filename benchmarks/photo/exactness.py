@@ -4,8 +4,9 @@
 
 Every configuration decodes files that this process wrote, and writes files that this process
 decodes; each in a process of its own. Symbols, means, tables and pixels must be the same integers
-to the last one. `--python` names interpreters with other versions of the libraries. The exit status
-is 1 if any file parses differently, or a pixel differs.
+to the last one. `--python` names interpreters with other versions of the libraries,
+`--bare-python` those of other processors that may have NumPy alone, see `other_processor`. The exit
+status is 1 if any file parses differently, or a pixel differs.
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ import numpy as np
 
 from benchmarks.harness.photographs import tiled_photo
 from benchmarks.harness.results import ROOT, Measured, library_versions, provenance
-from bitstream.arrays import Uint8Array
+from benchmarks.photo.other_processor import digests
+from bitstream.arrays import Array, Uint8Array
 from bitstream.container import container_from_bytes, container_to_bytes
 from bitstream.errors import CalotypeError
 from codec import loading
 from codec.coding.tiling import TileGrid
 from codec.models.photo.coder import PhotoCoder
+from codec.models.photo.config import TUNES
 from codec.models.photo.numpy_backend import NumpyRenderer
 from codec.models.photo.runtime import Transforms
 from codec.pictures.picture import Picture
@@ -39,6 +42,7 @@ from codec.pipeline.decode import decompress_container
 from codec.pipeline.encode import compress_picture
 
 SCHEMA, RESULT = "calotype.photo_exactness/3", "photo_exactness.json"
+CORNER = 128
 QUALITIES = (5.0, 35.0, 62.5, 85.0, 100.0)
 ARITHMETIC = ("onnxruntime int8", "numpy float32", "torch float32")
 """What holds the integers of the synthesis; the first one here."""
@@ -141,12 +145,48 @@ def check(python: str, threads: int, arithmetic: str, theirs: Path) -> dict[str,
     }
 
 
+def tiles_of(coder: PhotoCoder) -> dict[str, Array]:
+    """What `other_processor` codes: a corner of every scene, at all qualities, with both tunes."""
+    found: dict[str, Array] = {}
+    for tune, name in enumerate(TUNES):
+        tuned = coder.with_tune(name)
+        for pixels in scenes().values():
+            for quality in QUALITIES:
+                latents = tuned.analyze(pixels[:CORNER, :CORNER], quality)
+                number = len(found) // 3
+                found[f"{number}.latents"] = latents
+                found[f"{number}.hyper"] = tuned.hyper_latents(latents, quality)
+                found[f"{number}.condition"] = np.array([tune, quality])
+    return found
+
+
+def check_bare(python: str, coder: PhotoCoder) -> dict[str, Any]:
+    """A row of the result: what another processor computes of tiles."""
+    tiles = tiles_of(coder)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "tiles.npz"
+        np.savez(path, allow_pickle=False, **tiles)
+        command = [python, "-m", "benchmarks.photo.other_processor", str(path)]
+        run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    if run.returncode:
+        raise CalotypeError(f"NumPy of {python} failed:\n{run.stderr[-2000:]}")
+    there = json.loads(run.stdout.splitlines()[-1])
+    here = list(digests(tiles))
+    return {
+        "machine": there["machine"],
+        "libraries": {"numpy": there["numpy"]},
+        "tiles_alike": sum(a == b for a, b in zip(here, there["found"], strict=True)),
+        "tiles": len(here),
+    }
+
+
 def _same(one: dict[str, str], other: dict[str, str]) -> int:
     return sum(other.get(name) == found for name, found in one.items())
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--python", nargs="*", default=[], help="other interpreters")
+    parser.add_argument("--bare-python", nargs="*", default=[], help="those that have NumPy alone")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--arithmetic", nargs="+", default=list(ARITHMETIC))
     parser.add_argument("--elsewhere", nargs=3, help=SUPPRESS)
@@ -169,7 +209,8 @@ def run(options: Namespace) -> Iterator[Measured]:
             for threads in options.threads
             for arithmetic in (*options.arithmetic, *cuda)
         ]
-    alike = all(
+        others = [check_bare(python, here) for python in options.bare_python]
+    alike = all(row["tiles_alike"] == row["tiles"] for row in others) and all(
         row["files_of_here_that_parse_alike_there"] == row["files"]
         and row["files_of_there_that_parse_alike_here"] == row["files"]
         and row["largest_difference_of_pixels"] == 0
@@ -183,7 +224,8 @@ def run(options: Namespace) -> Iterator[Measured]:
             "qualities": list(QUALITIES),
             "all_alike": alike,
             "found": rows,
+            "other_processors": others,
         },
-        [json.dumps(row) for row in rows],
+        [json.dumps(row) for row in (*rows, *others)],
         failure="" if alike else "a file decodes differently in another process",
     )

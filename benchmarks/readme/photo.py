@@ -252,6 +252,13 @@ def exactness_rows(exact: Content) -> Iterator[Row]:
         f"{alike} of {len(rows)}",
         f"all: {verdict(exact['all_alike'])}",
     )
+    for row in exact.get("other_processors", ()):
+        yield (
+            f"tiles decode to the same pixels on {row['machine']} (emulated), NumPy "
+            f"{row['libraries']['numpy']}, from symbols: the entropy coder has no package for it",
+            f"{row['tiles_alike']} of {row['tiles']}",
+            f"all: {verdict(row['tiles_alike'] == row['tiles'])}",
+        )
 
 
 def ablation_table(ablations: Content) -> str:
