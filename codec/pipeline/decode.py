@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 
 import numpy as np
@@ -255,16 +255,20 @@ def _draw(
 
     # `draw_bands` asks for these, in this order.
     rows = tiles_under(grid, wanted, model.stride, model.context)
-    decoded = ahead(with_noise, [tile for numbers in rows for tile in numbers])
     by_model = reduce if isinstance(model, ReducingModel) else 1
-    colours = draw_bands(
-        grid,
-        wanted.cover(by_model),
-        stride=model.stride // by_model,
-        context=model.context,
-        latents_of=lambda tile: next(decoded),
-        synthesize=synthesize,
-    )
+
+    def drawn() -> Iterator[SampleArray]:
+        with closing(ahead(with_noise, [tile for numbers in rows for tile in numbers])) as decoded:
+            yield from draw_bands(
+                grid,
+                wanted.cover(by_model),
+                stride=model.stride // by_model,
+                context=model.context,
+                latents_of=lambda tile: next(decoded),
+                synthesize=synthesize,
+            )
+
+    colours = drawn()
     if by_model < reduce:
         colours = box_means(colours, reduce)
     shown = wanted.cover(reduce)

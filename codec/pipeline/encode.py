@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -116,9 +117,10 @@ def compress_picture(
         tiles = [encode(number) for number in range(grid.count)]
     else:
         tiles = []
-        for number, tile in enumerate(ahead(encode_once, range(grid.count)), 1):
-            tiles.append(tile)
-            progress(number / grid.count)
+        with closing(ahead(encode_once, range(grid.count))) as coded:
+            for number, tile in enumerate(coded, 1):
+                tiles.append(tile)
+                progress(number / grid.count)
     if isinstance(model, JoinedLayersModel) and not _worth_layers(tiles):
         tiles = [(b"".join(tile),) for tile in tiles]
         header = replace(header, layers=1)

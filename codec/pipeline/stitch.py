@@ -105,16 +105,27 @@ def draw_bands(
 def ahead(work: Callable[[int], Result], numbers: Sequence[int]) -> Generator[Result, None, None]:
     """The results of `work` for all numbers, in their order.
 
-    With more than one thread, two results are computed while another is used, and BLAS computes in
-    the threads that call it. An error of a call is raised in place of its result, and ends the
-    results.
+    With more than one thread, two results are computed while another is used. BLAS computes in the
+    threads that call it until the results end or are closed: for products as small as those of a
+    tile its own threads mostly wait. An error of a call is raised in place of its result, and ends
+    the results.
     """
-    if len(numbers) == 1 or thread_count() == 1:
+    if thread_count() == 1:
         yield from map(work, numbers)
         return
+    with single_threaded_blas():
+        if len(numbers) == 1:
+            yield from map(work, numbers)
+        else:
+            yield from _by_threads(work, numbers)
+
+
+def _by_threads(
+    work: Callable[[int], Result], numbers: Sequence[int]
+) -> Generator[Result, None, None]:
     from concurrent.futures import ThreadPoolExecutor  # one tile needs none
 
-    with single_threaded_blas(), ThreadPoolExecutor(_AHEAD) as pool:
+    with ThreadPoolExecutor(_AHEAD) as pool:
         waiting: deque[Future[Result]] = deque()
         try:
             for number in numbers:

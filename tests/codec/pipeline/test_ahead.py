@@ -127,6 +127,13 @@ def test_blas_keeps_out_of_the_way_until_the_end(ending: str) -> None:
     assert blas_threads() == {2}
 
 
+@pytest.mark.usefixtures("two_blas_threads")
+def test_one_tile_needs_no_threads_of_blas_either() -> None:
+    results = ahead(lambda number: blas_threads(), [0])
+    assert next(results) == blas_threads() == {1}
+    results.close()
+
+
 @pytest.mark.usefixtures("tiny_weights", "two_blas_threads")
 def test_calls_at_a_time_leave_the_threads_of_blas_as_they_were() -> None:
     from codec import loading
