@@ -98,6 +98,8 @@ def _write(fo: BinaryIO, bands: Bands) -> None:
     if dpi is not None:
         for tag, density in zip((282, 283), dpi, strict=True):
             ratio = Fraction(density).limit_denominator(10_000)
+            if ratio.numerator >= 2**32:  # of densities that no scanner has
+                ratio = Fraction(round(density))
             fields[tag] = (_RATIONAL, [ratio.numerator, ratio.denominator])
         fields[296] = (_SHORT, [2])  # inches
     if bands.xmp is not None:

@@ -330,3 +330,17 @@ def test_iptc_is_named() -> None:
     assert picture.notices == (
         "the IPTC metadata were left out: a .calo file holds ICC, EXIF and XMP",
     )
+
+
+@pytest.mark.parametrize("format_name", ["PNG", "JPEG", "TIFF", "JPEG2000", "BMP", "WEBP"])
+@pytest.mark.parametrize("density", [(1, 1), (2**32 - 1, 1), (2**32 - 1, 2**32 - 3)])
+def test_densities_that_nobody_has(density: tuple[int, int], format_name: str) -> None:
+    phys = struct.pack(">IIB", *density, 1)
+    buffer = io.BytesIO()
+    save_bands(bands_of(Picture(RGB, ancillary=((b"phys", phys),))), buffer, format_name)
+    with Image.open(buffer) as image:
+        image.load()
+        assert image.size == (6, 8)
+        if format_name == "TIFF":
+            expected = [value * 0.0254 for value in density]
+            assert [float(v) for v in image.info["dpi"]] == pytest.approx(expected, rel=1e-3)
