@@ -250,6 +250,17 @@ def test_several_modes_do_not_bias() -> None:
     assert all(curve.certified)
 
 
+def test_jacobians_in_bfloat16_only_shape_the_reference() -> None:
+    model, weight = linear(8, 24)
+    images, betas = model.sample(6, 0.02, 1), [0.1, 10.0, 100.0]
+    curve = rd_curve(
+        lambda z: z @ weight, StandardNormal(8), images, betas=betas, reference="local",
+        precision="bfloat16", **CHEAP,
+    )  # fmt: skip
+    assert np.abs(errors(model, images, curve)).max() < 0.02
+    assert all(curve.certified)
+
+
 def test_the_first_beta_may_be_zero_or_large() -> None:
     model, weight = linear(3, 8)
     images = model.sample(6, 0.02, 1)
