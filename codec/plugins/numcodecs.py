@@ -83,9 +83,14 @@ class Calotype(Codec):  # type: ignore[misc]  # numcodecs has no types
         )
 
     def decode(self, buf: Any, out: Any = None) -> Uint8Array:
-        """Return the pixels of a .calo file, uint8, in the order of the chunk; or fill ``out``."""
+        """Return the pixels of a .calo file, uint8, in the order of the chunk; or fill ``out``.
+
+        ``out`` takes them as bytes in C order.  Raises UsageError for one in Fortran order.
+        """
         from codec import api
 
+        if out is not None:
+            _refuse_fortran_order(plain_array(out))
         pixels = api.decompress(bytes(buf), as_="numpy")
         filled: Uint8Array = ndarray_copy(pixels, out)
         return filled
@@ -94,10 +99,14 @@ class Calotype(Codec):  # type: ignore[misc]  # numcodecs has no types
 def _in_c_order(chunk: Any) -> Uint8Array:
     """The image of a chunk, which has to have the order of its bytes."""
     array = plain_array(chunk)
+    _refuse_fortran_order(array)
+    return image_of_chunk(array)
+
+
+def _refuse_fortran_order(array: Any) -> None:
     if array.flags.f_contiguous and not array.flags.c_contiguous:
         # Decoding gives bytes, and the array's owner would take them for columns.
         raise UsageError("a chunk in Fortran order, expected C order: create it with order='C'")
-    return image_of_chunk(array)
 
 
 register_codec(Calotype)

@@ -70,6 +70,14 @@ def test_chunks_there_and_back(
         assert np.array_equal(out[..., 3], chunk[..., 3])
 
 
+def test_an_output_in_fortran_order_is_refused(tiny_weights: Path) -> None:
+    data = Calotype(quality=40).encode(np.zeros((8, 9), np.uint8))
+    out = np.full((8, 9), 77, np.uint8, order="F")
+    with pytest.raises(UsageError, match="order='C'"):
+        Calotype().decode(data, out=out)
+    assert (out == 77).all()
+
+
 @pytest.mark.parametrize(
     ("chunk", "message"),
     [
