@@ -3,8 +3,9 @@
 PNG, PPM and TIFF are written while the picture is decoded. Other formats need it as a whole.
 """
 
+import dataclasses
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -12,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from bitstream import OutputError, UsageError, limits
-from codec.pictures.bands import Bands
+from codec.pictures.bands import Band, Bands
 from codec.pictures.depth import peak_of
 from codec.pictures.exif import byte_order
 from codec.pictures.picture import EXIF_PREFIX, Picture, to_numpy
@@ -132,8 +133,9 @@ def save_bands(
     Of bit depths 10 and 12 PNG holds the values and the depth, PPM as well, and TIFF those values
     spread over 16 bits.
 
-    Raises UsageError for unknown formats, for one without alpha where the picture has some, and for
-    one of 8 bits where the picture has more; OutputError where the format cannot hold the pixels.
+    Raises UsageError for unknown formats, for one without alpha where a pixel is not opaque, and
+    for one of 8 bits where the picture has more; OutputError where the format cannot hold the
+    pixels.
     Also raises what reading the bands raises: PNG, PPM and TIFF are partly written by then, of
     other formats nothing is.
     """
@@ -141,11 +143,6 @@ def save_bands(
     if entry is None:
         raise UsageError(f"format {format!r} was given, expected one of {', '.join(_FORMATS)}")
     check_output_quality(quality, format)
-    if bands.has_alpha and not entry.alpha:
-        others = ".png, .webp, .tiff or .avif" if bands.bit_depth <= 8 else ".png or .tiff"
-        raise UsageError(
-            f"the picture has transparency, and {format} cannot hold it: choose a {others} output"
-        )
     if bands.bit_depth > 8 and not entry.deep:
         others = ".png or .tiff" if bands.has_alpha else ".png, .tiff or .ppm"
         raise UsageError(
@@ -157,6 +154,8 @@ def save_bands(
             f"a picture of {bands.width}×{bands.height} pixels, and {format} can hold "
             f"{entry.max_side} on a side: choose a .png or .tiff output"
         )
+    if bands.has_alpha and not entry.alpha:
+        bands = dataclasses.replace(bands, has_alpha=False, bands=_opaque(bands, format))
     metadata, notices = _metadata(bands, entry, format)
     if format == "PNG":
         write_png(fo, bands)
@@ -172,11 +171,25 @@ def save_bands(
     return notices
 
 
+def _opaque(bands: Bands, format: str) -> Iterator[Band]:  # noqa: A002
+    """The bands without their alpha; raise UsageError at the first that is not opaque."""
+    for pixels, alpha in bands.bands:
+        if alpha is not None and alpha.min() < peak_of(bands.bit_depth):
+            others = ".png, .webp, .tiff or .avif" if bands.bit_depth <= 8 else ".png or .tiff"
+            raise UsageError(
+                f"the picture has transparency, and {format} cannot hold it: choose a {others} "
+                "output"
+            )
+        yield pixels, None
+
+
 def _write_ppm(fo: BinaryIO, bands: Bands) -> None:
     kind = "P6" if bands.channels == 3 else "P5"
-    fo.write(f"{kind}\n{bands.width} {bands.height}\n{peak_of(bands.bit_depth)}\n".encode())
+    header = f"{kind}\n{bands.width} {bands.height}\n{peak_of(bands.bit_depth)}\n".encode()
     big_endian = np.dtype("u1" if bands.bit_depth <= 8 else ">u2")
     for pixels, _ in bands.bands:
+        fo.write(header)  # once the first band is there, as it may be one that cannot be written
+        header = b""
         fo.write(np.ascontiguousarray(pixels, big_endian).data)
 
 

@@ -262,6 +262,7 @@ def test_alpha_needs_a_format_that_has_it(folder: Path) -> None:
     Image.new("RGBA", (4, 4), (1, 2, 3, 4)).save("clear.png")
     run("compress", "clear.png")
     assert "cannot hold it" in run("decompress", "clear.calo", "-o", "clear.jpg", code=2).stderr
+    assert not Path("clear.jpg").exists()
     run("decompress", "clear.calo", "-o", "clear.webp")
     with Image.open("clear.webp") as image:
         assert image.getchannel("A").getextrema() == (4, 4)

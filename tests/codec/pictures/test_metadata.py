@@ -76,6 +76,18 @@ def test_metadata_survive_in_formats_that_rewrite_them(format_name: str) -> None
         assert image.getexif()[0x010F].rstrip("\0") == "Mak"
 
 
+@pytest.mark.parametrize("name", ["JPEG", "PPM", "BMP"])
+def test_alpha_that_is_opaque_is_no_transparency(name: str) -> None:
+    opaque = np.full(RGB.shape[:2], 255, np.uint8)
+    with_alpha, without = io.BytesIO(), io.BytesIO()
+    assert save_bands(bands_of(Picture(RGB, opaque)), with_alpha, name) == ()
+    save_bands(bands_of(Picture(RGB)), without, name)
+    assert with_alpha.getvalue() == without.getvalue()
+    opaque[-1, -1] = 254
+    with pytest.raises(UsageError, match="transparency"):
+        save_bands(bands_of(Picture(RGB, opaque)), io.BytesIO(), name)
+
+
 def test_formats_without_metadata_say_so() -> None:
     picture = Picture(RGB, icc=ICC, exif=exif_bytes(3), xmp=XMP)
     notices = save_bands(bands_of(picture), io.BytesIO(), "BMP")
