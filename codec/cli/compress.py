@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
+from bitstream import UsageError
 from codec.cli.arguments import AsJson, Device, Force, Jobs, Quiet, ReduceDepth, SkipExisting
 from codec.cli.completion import model_names
 from codec.cli.files import Job, allow_large_images, plan, read_input, write_output
@@ -173,6 +174,12 @@ def compress(
         suffix=SUFFIX,
         known_suffixes=(SUFFIX,),
     )
+    for target, source in ((job.target, job.source) for job in todo):
+        if target is not None and target != source and _is_image(target):
+            raise UsageError(
+                f"the output {target} has the name of an image, expected one of a .calo file: give "
+                f"-o {target.with_suffix(SUFFIX)}"
+            )
     is_piped = any(job.target is None for job in todo)
     # One file shows how far it is, several how many are done.
     steps = 100 if len(todo) == 1 else 0

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bitstream import CalotypeError, InputError, NotACaloFileError
+from bitstream import CalotypeError, InputError, NotACaloFileError, UsageError
 from bitstream.chunks import ChunkReader
 from codec.cli.arguments import (
     AsJson,
@@ -147,6 +147,13 @@ def decompress(
         job: chosen if format_ or job.target is None else format_of_suffix(job.target.suffix)
         for job in todo
     }
+    for target in (job.target for job in todo):
+        named = target is not None and target.suffix.lower() in known_suffixes()
+        if format_ and target is not None and named and format_of_suffix(target.suffix) != chosen:
+            raise UsageError(
+                f"--format {format_} was given, but the output is {target}: leave out --format, or "
+                f"give -o {target.with_suffix(suffix)}"
+            )
     for name in set(formats.values()):
         check_output_quality(output_quality, name)
 

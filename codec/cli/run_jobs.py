@@ -151,14 +151,19 @@ def run_jobs(
                 return None
             raise
 
-    outcomes = run_batch(
-        [job.name for job in jobs],
-        attempt,
-        threads=threads,
-        what=what,
-        show=lambda number, done: f"{jobs[number]}  {summary(done)}",
-        quiet=quiet or as_json or is_piped,
-    )
+    try:
+        outcomes = run_batch(
+            [job.name for job in jobs],
+            attempt,
+            threads=threads,
+            what=what,
+            show=lambda number, done: f"{jobs[number]}  {summary(done)}",
+            quiet=quiet or as_json or is_piped,
+        )
+    except KeyboardInterrupt:
+        if len(jobs) > 1 and not force:
+            print_remark("with --skip-existing, the same command goes on with the others")
+        raise
     if as_json:
         records = []
         for job, outcome in zip(jobs, outcomes, strict=True):
@@ -203,7 +208,9 @@ def end(outcomes: Sequence[Outcome[Any]], files: int | None = None) -> None:
         return
     if files == 1:
         raise typer.Exit(failed[0].exit_code)
-    print_remark(f"{len(failed)} of {files} files failed")
+    are_there = any(isinstance(error, OutputExistsError) for error in failed)
+    hint = "; --skip-existing leaves out those whose output exists" if are_there else ""
+    print_remark(f"{len(failed)} of {files} files failed{hint}")
     raise typer.Exit(1)
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from PIL import Image, UnidentifiedImageError
 
-from bitstream import CalotypeError, InputError, UsageError, limits
+from bitstream import SIGNATURE, CalotypeError, InputError, UsageError, limits
 from codec.pictures import png_chunks
 from codec.pictures.convert import Planes, planes_from_deep, planes_from_image
 from codec.pictures.deep_files import read_deep_colours
@@ -154,6 +154,11 @@ def _from_pillow_source(source: Any, reduce_depth: bool, keep_depth: bool) -> Pi
         except UnidentifiedImageError as error:
             if not file.seek(0, io.SEEK_END):
                 raise InputError(f"{name} is empty, expected an image") from error
+            file.seek(0)
+            if file.read(len(SIGNATURE)) == SIGNATURE:
+                raise InputError(
+                    f"{name} is a .calo file, expected an image: decompress it first"
+                ) from error
             raise InputError(
                 f"{name} is not an image in a format that this Pillow reads: convert it to PNG"
             ) from error

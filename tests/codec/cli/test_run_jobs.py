@@ -295,6 +295,38 @@ def test_a_format_goes_before_the_suffix(folder: Path) -> None:
     assert Path("x.webp").read_bytes() == Path("y.bin").read_bytes()
 
 
+def test_a_format_and_a_suffix_that_disagree(folder: Path) -> None:
+    run("compress", "a.png", "-o", "x.calo")
+    message = run("decompress", "x.calo", "--format", "jpg", "-o", "y.png", code=2).stderr
+    assert "give -o y.jpg" in message
+    assert not Path("y.png").exists()
+    run("decompress", "x.calo", "--format", "jpg", "-o", "y.jpeg")
+
+
+def test_a_calo_file_does_not_take_the_name_of_an_image(folder: Path) -> None:
+    before = Path("b.png").read_bytes()
+    for name in ("new.jpg", "b.png"):
+        message = run("compress", "a.png", "-f", "-o", name, code=2).stderr
+        assert f"give -o {Path(name).with_suffix('.calo')}" in message
+    assert not Path("new.jpg").exists()
+    assert Path("b.png").read_bytes() == before
+    run("compress", "a.png", "-o", "a.bin")
+
+
+def test_a_calo_file_is_no_image(folder: Path) -> None:
+    run("compress", "a.png")
+    message = run("compress", "a.calo", "-o", "b.calo", code=3).stderr
+    assert "a.calo is a .calo file, expected an image" in message
+
+
+def test_outputs_that_exist_are_skipped_by_an_option_that_the_message_names(folder: Path) -> None:
+    run("compress", "a.png")
+    hint = "1 of 2 files failed; --skip-existing leaves out those whose output exists"
+    assert hint in run("compress", "a.png", "b.png", code=1).stderr
+    assert "--skip" not in run("compress", "a.png", code=6).stderr
+    assert "--skip" not in run("compress", "a.png", "gone.png", "-f", code=1).stderr
+
+
 def test_the_name_of_a_file_is_no_folder_for_several(folder: Path) -> None:
     message = run("compress", "-r", ".", "-o", "all.calo", code=2).stderr
     assert "has the name of a file, expected a folder: give -o all," in message
