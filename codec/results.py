@@ -59,6 +59,7 @@ class Decompression:
 class FileInfo:
     """What a file says about itself.
 
+    quality        1 .. 100, that of the region of interest where the file has one
     model_name     None if this version does not know the number; "compressai:ARCHITECTURE"
     weights_hash   first 8 bytes of the weights' SHA-256, in hexadecimal
     tune           what the file was tuned for, such as "visual"; None of a model without tunes, or

@@ -98,9 +98,14 @@ def planes_from_array(
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     if array.ndim != 3 or not 1 <= array.shape[2] <= 4 or array.size == 0:
+        hint = ""
+        if array.size == 0:
+            hint = "; this one has no pixels"
+        elif array.ndim == 3 and array.shape[0] <= 4:
+            hint = "; array.transpose(1, 2, 0) moves channels from the front to the end"
         raise UsageError(
             f"an array of shape {array.shape}, expected (height, width) or "
-            "(height, width, 1 .. 4): gray, gray and alpha, RGB, or RGBA"
+            f"(height, width, 1 .. 4): gray, gray and alpha, RGB, or RGBA{hint}"
         )
     kind = array.dtype
     depth = bit_depth or (16 if kind == np.uint16 else 8)

@@ -212,3 +212,17 @@ def test_the_library(tmp_path: Any) -> None:
         codec.compress(array, bit_depth=9)
     with pytest.raises(UsageError, match="only arrays and tensors"):
         codec.compress("photo.png", bit_depth=8)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((3, 7, 9), r"\(3, 7, 9\).*array\.transpose\(1, 2, 0\) moves channels"),
+        ((0, 9, 3), r"\(0, 9, 3\).*no pixels"),
+        ((7, 9, 5), "RGBA$"),
+        ((1, 7, 9, 3), "RGBA$"),
+    ],
+)
+def test_arrays_of_other_shapes(shape: tuple[int, ...], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        picture_from(np.zeros(shape, np.uint8))
