@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import threadpoolctl
 
 VARIABLE = "OMP_NUM_THREADS"
+_MOST_THREADS = 16  # or as many as there are cores, if those are more
 
 # Of malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
@@ -24,18 +25,22 @@ _KEPT_ARRAY_BYTES, _KEPT_BYTES = 12 * 2**20, 2**26
 def thread_count() -> int:
     """Threads for one image: what torch would take, without loading it; at least 1.
 
-    That is the environment variable OMP_NUM_THREADS, which `compute_threads` sets, or the number of
-    cores that this process may use.
+    That is the environment variable OMP_NUM_THREADS, which `compute_threads` sets, or the
+    number of cores that this process may use. More than 16 threads, and more than cores, are not
+    taken from the variable.
     """
     torch = sys.modules.get("torch")
     if torch is not None and hasattr(torch, "get_num_threads"):  # or it is being imported
         return int(torch.get_num_threads())
     chosen = os.environ.get(VARIABLE, "")
-    if chosen.isdecimal() and int(chosen) > 0:
-        return int(chosen)
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    if chosen.isdecimal() and int(chosen) > 0:
+        # ONNX Runtime takes any number, and memory for each thread until there is none.
+        return min(int(chosen), max(cores, _MOST_THREADS))
+    return cores
 
 
 class _Blocks:

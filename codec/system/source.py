@@ -31,10 +31,13 @@ def opened(data: Source) -> Iterator[BinaryIO]:
     else:
         try:
             view = memoryview(data)
-        except TypeError:
+        except (TypeError, ValueError, BufferError):  # not of TypeError: arrays of dates
             raise UsageError(
                 f"data of type {type(data).__name__}, expected bytes, a path, or a binary file"
             ) from None
+        # One that is not contiguous is copied, and may repeat a byte without end.
+        if view.nbytes > limits.MAX_STREAM_BYTES:
+            raise _too_large("the data")
         yield io.BytesIO(view if view.c_contiguous else view.tobytes())
 
 
@@ -53,12 +56,16 @@ def read_all(fo: BinaryIO) -> bytes:
     kept = io.BytesIO()
     while piece := fo.read(_PIECE_BYTES):
         if kept.tell() + len(piece) > limits.MAX_STREAM_BYTES:
-            raise InputError(
-                f"{getattr(fo, 'name', 'the file')} gives more than {limits.MAX_STREAM_BYTES} "
-                "bytes, which no image that a .calo file can hold has: name another file"
-            )
+            raise _too_large(getattr(fo, "name", "the file"))
         kept.write(piece)
     return kept.getvalue()
+
+
+def _too_large(name: str) -> InputError:
+    return InputError(
+        f"{name} gives more than {limits.MAX_STREAM_BYTES} bytes, which no image that a .calo "
+        "file can hold has: name another file"
+    )
 
 
 def open_path(path: str | os.PathLike[str]) -> BinaryIO:
@@ -91,6 +98,11 @@ class _Checked:
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise UsageError(
                 f"{self.name} gave {type(data).__name__}, expected bytes: open it with 'rb'"
+            )
+        if 0 <= count < len(data):
+            raise InputError(
+                f"{self.name} gave {len(data)} bytes, expected at most {count}: its read(count) "
+                "does not heed the count"
             )
         return bytes(data)
 

@@ -39,6 +39,14 @@ def test_cores_are_counted_unless_the_environment_tells(monkeypatch: pytest.Monk
 
 
 @pytest.mark.usefixtures("no_torch")
+def test_a_number_that_would_take_all_memory_is_not_heeded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(VARIABLE, "100000000")
+    assert 16 <= thread_count() <= max(16, os.cpu_count() or 1)
+
+
+@pytest.mark.usefixtures("no_torch")
 def test_a_number_holds_within_its_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     with compute_threads(3):
         assert thread_count() == 3

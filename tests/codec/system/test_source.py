@@ -48,6 +48,18 @@ def test_strided_views(data: bytes) -> None:
     assert codec.decompress(np.frombuffer(data, np.uint8), as_="numpy").shape == (8, 8, 3)  # type: ignore[call-overload]
 
 
+READERS = (codec.decompress, codec.inspect, codec.verify)
+
+
+@pytest.mark.parametrize("call", READERS)
+def test_views_that_hold_no_file(call: Any) -> None:
+    # A byte of memory that says it is a terabyte.
+    with pytest.raises(InputError, match="more than"):
+        call(np.broadcast_to(np.uint8(0), (2**20, 2**20)))
+    with pytest.raises(UsageError, match="ndarray"):
+        call(np.zeros(4, "M8[s]"))
+
+
 class Broken(io.RawIOBase):
     """A file object that raises, or returns, what it is told to."""
 
@@ -73,6 +85,7 @@ def test_faults_of_file_objects(call: Any) -> None:
     for source, error, message in (
         (Broken(OSError(5, "Input/output error")), InputError, "Input/output error"),
         (Broken(None), InputError, "non-blocking"),
+        (Broken(bytes(2**22)), InputError, "does not heed the count"),
         (closed, InputError, "closed file"),
         (io.StringIO("abc"), UsageError, "str, expected bytes"),
         (17, UsageError, "int"),
