@@ -53,7 +53,7 @@ def decode_bands(
 
     file    a container, or a selection of the tiles that `tiles_of_region` names
     partial allow a selection that lacks tiles, or whose payloads cannot be decoded: they are gray,
-            and a notice lists them. Every tile is decoded twice
+            or coarser where layers are intact, and a notice lists them. Every tile is decoded twice
     region  (x, y, width, height) in pixels, None for all
     seed    0 .. 2⁶³ − 1. Draw what the missing layers would say from the model's prior, each tile
             with a generator of its own; None takes the prior's mean. Of a model that draws noise,
@@ -321,10 +321,17 @@ def _draw_what_is_there(
                 latents = _decode_tile(header, tile, parts[:count], model, seed)
                 empty, usable[tile] = latents[:, :0, :0].copy(), parts[:count]
                 break
-    lost = [tile for tile in needed if tile not in usable]
-    windows = [grid.tile(tile).scale(model.stride).intersect(grid.pixels) for tile in lost]
-    windows = [window.intersect(wanted) for window in windows]
-    shown = [(tile, w) for tile, w in zip(lost, windows, strict=True) if not w.empty]
+    windows = {
+        tile: grid.tile(tile).scale(model.stride).intersect(grid.pixels).intersect(wanted)
+        for tile in needed
+    }
+    most = max(map(len, file.payloads.values()), default=0)
+    shown = [(tile, w) for tile, w in windows.items() if tile not in usable and not w.empty]
+    coarse = [
+        (tile, w)
+        for tile, w in windows.items()
+        if 0 < len(usable.get(tile, ())) < most and not w.empty
+    ]
     is_empty = sum(w.height * w.width for _, w in shown) == wanted.height * wanted.width
     if empty is None or is_empty:
         raise PayloadError("no tile of what is asked for is intact, so nothing can be decoded")
@@ -340,21 +347,29 @@ def _draw_what_is_there(
     if file.alpha is not None and not _is_sound(file.alpha, header):
         file = replace(file, alpha=None)
         notices.append(LOST_ALPHA)
+    if coarse:
+        notices.append(
+            f"{len(coarse)} of {header.tile_count} tiles are coarser, since layers of them are "
+            f"damaged or missing: {_places(coarse)}"
+        )
     bands = _draw(file, latents_of, model, wanted, seed, reduce)
     bands = replace(bands, notices=(*bands.notices, *notices))
     if not shown:
         return bands
-    places = ", ".join(f"{tile} at {w.left},{w.top}" for tile, w in shown[:_MAX_LISTED])
-    more = "" if len(shown) <= _MAX_LISTED else f" and {len(shown) - _MAX_LISTED} more"
     notice = (
         f"{len(shown)} of {header.tile_count} tiles are damaged or missing, and gray: "
-        f"{places}{more}"
+        f"{_places(shown)}"
     )
     return replace(
         bands,
         bands=_with_gray(bands, [w.cover(reduce) for _, w in shown], wanted.cover(reduce)),
         notices=(*bands.notices, notice),
     )
+
+
+def _places(tiles: Sequence[tuple[int, Window]]) -> str:
+    places = ", ".join(f"{tile} at {w.left},{w.top}" for tile, w in tiles[:_MAX_LISTED])
+    return places + ("" if len(tiles) <= _MAX_LISTED else f" and {len(tiles) - _MAX_LISTED} more")
 
 
 def _is_sound(alpha: bytes, header: Header) -> bool:

@@ -197,3 +197,8 @@ def test_layers_before_one_that_cannot_be_decoded_are_kept(blocks: Blocks) -> No
     away = np.ones(whole.shape[:2], np.bool_)
     away[:80, 48:144] = False
     np.testing.assert_array_equal(found[away], whole[away])
+    (notice,) = decompress_to_picture(damaged, partial=True).notices
+    assert f"1 of {container.header.tile_count} tiles are coarser" in notice
+    assert notice.endswith(": 1 at 64,0")
+    for options in ({"layers": 1}, {"region": (0, 70, 20, 20)}):
+        assert decompress_to_picture(damaged, partial=True, **options).notices == ()
