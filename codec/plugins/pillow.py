@@ -82,6 +82,10 @@ class CaloImageFile(ImageFile.ImageFile):
         self.tile = [ImageFile._Tile("calotype", (0, 0, *self.size), offset, (1,))]
         self._cropped_pixels = 0
 
+    def load_read(self, count: int) -> bytes:
+        """Read bytes; that this is here has `ImageFile.Parser` wait for all of the file."""
+        return cast("bytes", cast("Any", self.fp).read(count))
+
     def draft(
         self, mode: str | None, size: tuple[int, int] | None
     ) -> tuple[str, tuple[int, int, float, float]] | None:
@@ -215,7 +219,11 @@ def _bytes_of(name: str, given: dict[str, Any]) -> bytes:
     if name == "exif" and isinstance(value, Image.Exif):
         value = value.tobytes()
     elif name == "xmp" and isinstance(value, str):
-        value = value.encode()
+        # What has no code, as half of a pair has none, is no XMP.
+        try:
+            value = value.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(f"{name} has no UTF-8 ({error}): give bytes") from error
     if not isinstance(value, (bytes, bytearray, memoryview, type(None))):
         raise UsageError(f"{name} of type {type(value).__name__} was given, expected bytes")
     return bytes(value or b"")

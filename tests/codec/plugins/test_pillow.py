@@ -16,7 +16,7 @@ from PIL import Image, ImageFile, ImageSequence, UnidentifiedImageError
 
 import codec
 import codec.plugins.pillow
-from bitstream import SIGNATURE
+from bitstream import SIGNATURE, UsageError
 from codec.pictures.read import picture_from
 from tests.codec.tiny_layers import DATA, Blocks, pixels_of
 
@@ -272,3 +272,20 @@ def test_a_crop_of_a_damaged_file(layered: Counting) -> None:
         assert image.crop((0, 0, 20, 20)).size == (20, 20)
         with pytest.raises(OSError, match="damaged"):
             image.crop((100, 70, 150, 100))
+
+
+def test_a_parser_that_is_fed_piece_by_piece(photo: Image.Image) -> None:
+    data = saved(photo)
+    parser = ImageFile.Parser()
+    for start in range(0, len(data), 100):
+        parser.feed(data[start : start + 100])
+    assert np.array_equal(np.asarray(parser.close()), codec.decompress(data, as_="numpy"))
+    parser = ImageFile.Parser()
+    parser.feed(data[:-9])
+    with pytest.raises(OSError, match="the file ends"):
+        parser.close()
+
+
+def test_xmp_that_no_encoding_holds(photo: Image.Image) -> None:
+    with pytest.raises(UsageError, match="xmp has no UTF-8"):
+        saved(photo, xmp="\udc80")
