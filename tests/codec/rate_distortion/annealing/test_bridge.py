@@ -176,7 +176,7 @@ def test_coordinates_of_a_reference() -> None:
 
 def test_the_ladder_holds_what_is_reported_and_takes_small_steps() -> None:
     ladder = fit_ladder(0.01, [0.5, 0.6, 50.0])
-    assert ladder[0] == 0.01
+    assert ladder[0] == 0.04  # four times where the rate begins
     assert {0.5, 0.6, 50.0} <= set(ladder)
     assert max(b / a for a, b in itertools.pairwise(ladder)) < 1.6 + 1e-9
     assert fit_ladder(3.0, [0.5, 0.6]) == [0.5, 0.6]
