@@ -22,10 +22,7 @@ from benchmarks.readme.tables import (
 )
 
 SETS = {"gb82": "gb82", "kodak": "Kodak"}
-ABOUT_SETS = {
-    "gb82": "gb82, 25 images, used for tuning",
-    "Kodak": "Kodak, 24 images, report only",
-}
+ABOUT_SETS = {"gb82": "used for tuning", "Kodak": "report only"}
 PEERS = {
     "jpeg": "JPEG (optimised, 4:2:0)",
     "webp": "WebP (method 6)",
@@ -60,6 +57,11 @@ def bd_rate_percent(result: Content, peer: str) -> float | None:
             value: float | None = row.get("bd_rate_percent")
             return value
     return None
+
+
+def image_count(result: Content) -> int:
+    """How many pictures the BD-rates of a set are of."""
+    return int(result["bd_rates"][0]["image_count"])
 
 
 def bd_rate_rows(results: Mapping[str, Content]) -> Iterator[Row]:
@@ -328,10 +330,17 @@ def bd_rate_table(results: Mapping[str, Content], effort: Content) -> str:
         return ""
     low, high = next(iter(results.values()))["rate_range_bpp"]
     return section(
-        f"BD-rate of `photo` at equal PSNR, real files, {low}–{high} bpp (negative: photo needs "
-        "fewer bytes):",
+        f"BD-rate of `photo` with `--tune psnr` at equal PSNR, real files, {low}–{high} bpp "
+        "(negative: photo needs fewer bytes):",
         table(
-            ["against", *(ABOUT_SETS[title] for title in results), "wanted"],
+            [
+                "against",
+                *(
+                    f"{title}, {image_count(result)} pictures, {ABOUT_SETS[title]}"
+                    for title, result in results.items()
+                ),
+                "wanted",
+            ],
             [*bd_rate_rows(results), *effort_rows(effort)],
         ),
     )
@@ -352,7 +361,10 @@ def headline_section(folder: Path) -> str:
         ]
         if len(cells) == len(results) + len(visual):
             rows.append((title.partition(" (")[0], *cells))
-    columns = [f"equal PSNR, {title}" for title in results]
+    columns = [
+        f"equal PSNR (`--tune psnr`), {title}, {image_count(result)} pictures"
+        for title, result in results.items()
+    ]
     columns += [
         f"equal SSIMULACRA2, {SETS.get(name, name)}, {len(part['pictures'])} pictures"
         for name, part in visual.items()

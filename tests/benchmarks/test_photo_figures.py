@@ -132,7 +132,12 @@ def test_the_comparison_at_equal_scores_is_a_column_for_each_set(tmp_path: Path)
             "rate_range_bpp": [0.1, 2.0],
             "targets": [],
             "bd_rates": [
-                {"reference": peer, "test": "photo", "bd_rate_percent": rate}
+                {
+                    "reference": peer,
+                    "test": "photo",
+                    "bd_rate_percent": rate,
+                    "image_count": 7,
+                }
                 for peer, rate in rates.items()
             ],
         }
@@ -142,8 +147,8 @@ def test_the_comparison_at_equal_scores_is_a_column_for_each_set(tmp_path: Path)
     assert "| JPEG | -50.0 % | -50.0 % |" in without
     (tmp_path / "visual.json").write_text(json.dumps(visual), "utf-8")
     text = photo.headline_section(tmp_path)
-    columns = "| equal PSNR, gb82 | equal PSNR, Kodak | equal SSIMULACRA2, gb82, 25 pictures |"
-    assert columns in text
+    assert "| equal PSNR (`--tune psnr`), gb82, 7 pictures | equal PSNR (`--tune psnr`), K" in text
+    assert "| equal SSIMULACRA2, gb82, 25 pictures |" in text
     assert "| AVIF | +3.0 % | +3.0 % | -12.3 % | +1.5 % |" in text
     assert "| JPEG |" not in text, "it was not measured at equal SSIMULACRA2"
 
