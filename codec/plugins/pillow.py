@@ -27,6 +27,7 @@ from bitstream import (
     CalotypeError,
     NotACaloFileError,
     UsageError,
+    read_container,
     read_tiles,
 )
 from codec.options import REDUCTIONS
@@ -85,6 +86,20 @@ class CaloImageFile(ImageFile.ImageFile):
     def load_read(self, count: int) -> bytes:
         """Read bytes; that this is here has `ImageFile.Parser` wait for all of the file."""
         return cast("bytes", cast("Any", self.fp).read(count))
+
+    def verify(self) -> None:
+        """Check that the file is whole, with the checksums of all chunks; nothing is decoded.
+
+        Raises OSError for a damaged file.  One that cannot seek, or is loaded, is not read.  As in
+        all formats of Pillow, the image has to be opened again afterwards.
+        """
+        if self.tile and self.fp is not None and self.fp.seekable():
+            self.fp.seek(self.tile[0].offset)
+            try:
+                read_container(cast("Any", self.fp))
+            except CalotypeError as error:
+                raise OSError(str(error)) from error
+        super().verify()
 
     def draft(
         self, mode: str | None, size: tuple[int, int] | None

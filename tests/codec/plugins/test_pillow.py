@@ -184,6 +184,14 @@ def test_missing_weights_are_told_when_the_image_is_loaded(
             image.load()
 
 
+def test_verify_finds_what_is_damaged_or_missing(photo: Image.Image) -> None:
+    data = saved(photo)
+    Image.open(io.BytesIO(data)).verify()
+    for broken in (data[:-9], data[:-1], data[:-30] + bytes([data[-30] ^ 1]) + data[-29:]):
+        with pytest.raises(OSError, match=r"damaged|ends|cut|checksum|CRC"):
+            Image.open(io.BytesIO(broken)).verify()
+
+
 def test_a_cut_file_gives_its_layers_where_pillow_is_told_so(
     blocks: Blocks, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
