@@ -152,10 +152,11 @@ def _from_pillow_source(source: Any, reduce_depth: bool, keep_depth: bool) -> Pi
         try:
             return _from_file(file, name, reduce_depth, keep_depth)
         except UnidentifiedImageError as error:
-            if not file.seek(0, io.SEEK_END):
-                raise InputError(f"{name} is empty, expected an image") from error
             file.seek(0)
-            if file.read(len(SIGNATURE)) == SIGNATURE:
+            first = file.read(len(SIGNATURE))
+            if not first:
+                raise InputError(f"{name} is empty, expected an image") from error
+            if first == SIGNATURE:
                 raise InputError(
                     f"{name} is a .calo file, expected an image: decompress it first"
                 ) from error

@@ -208,3 +208,9 @@ def test_suffixes_of_images() -> None:
 def test_an_empty_file_is_called_empty() -> None:
     with pytest.raises(InputError, match="is empty, expected an image"):
         picture_from(b"")
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no such device")
+def test_a_device_without_a_size_is_not_called_empty() -> None:
+    with pytest.raises(InputError, match="/dev/zero is not an image"):
+        picture_from("/dev/zero")
