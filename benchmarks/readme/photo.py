@@ -82,8 +82,8 @@ def bd_rate_rows(results: Mapping[str, Content]) -> Iterator[Row]:
 
 
 def effort_rows(effort: Content, sets: Mapping[str, str] = SETS) -> Iterator[Row]:
-    """BD-rates of the efforts on the pictures of each set that they were measured on."""
-    parts = [effort.get("effort", {}).get(name) for name in sets]
+    """BD-rates of the efforts with the tune for PSNR, on the pictures that were measured."""
+    parts = [effort.get("effort", {}).get(f"{name}-psnr") for name in sets]
     if not all(parts):
         return
     # An effort on all sets together: (one, two) of each.

@@ -30,8 +30,8 @@ def effort_part(against_avif: float) -> dict[str, Any]:
 
 def test_effort_has_rows_where_both_sets_were_measured() -> None:
     assert not list(photo.effort_rows({}, TITLES))
-    assert not list(photo.effort_rows({"effort": {"a": effort_part(-1.0)}}, TITLES))
-    both = {"effort": {"a": effort_part(-1.0), "b": effort_part(2.0)}}
+    assert not list(photo.effort_rows({"effort": {"a-psnr": effort_part(-1.0)}}, TITLES))
+    both = {"effort": {"a-psnr": effort_part(-1.0), "b-psnr": effort_part(2.0)}}
     nine, one, short, own = photo.effort_rows(both, TITLES)
     assert nine == (
         "AVIF, effort 9 (2 / 2 pictures, whole pictures)", "-1.0 %", "+2.0 %",
