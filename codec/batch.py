@@ -40,7 +40,7 @@ from codec.options import (
 from codec.results import Compression, Decompression
 from codec.system.processors import compute_threads
 from codec.system.workers import Outcome, run_each
-from codec.system.write_file import OutputExistsError, kind_of, make_folder, write_atomically
+from codec.system.write_file import OutputExistsError, kind_of, write_atomically
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -196,7 +196,7 @@ def _plan(
         place, problem = os.path.realpath(output), None
         skipped = skip_existing and place not in seen and kind_of(output) == "file"
         if place in places:
-            problem = OutputError(f"{output} is an input: give another folder")
+            problem = OutputError(f"the output {output} is an input as well: give another folder")
         elif place in seen:
             problem = OutputError(
                 f"{source} and {seen[place]} would both become {output}: give the folder that "
@@ -299,9 +299,8 @@ def _decompress_file(
 
 def _write(output: Path, write: Callable[[BinaryIO], object], overwrite: bool) -> None:
     """Write an output that was not there when the files were planned, unless to overwrite it."""
-    make_folder(output.parent)
     if overwrite or not output.is_file():
-        write_atomically(output, write, force=overwrite)
+        write_atomically(output, write, force=overwrite, make_folders=True)
         return
     again = io.BytesIO()
     write(again)

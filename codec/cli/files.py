@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from bitstream import CalotypeError, InputError, OutputError, UsageError, limits
 from codec.system.source import opened, read_all
-from codec.system.write_file import kind_of, make_folder, refuse_existing, write_atomically
+from codec.system.write_file import kind_of, refuse_existing, write_atomically
 
 PIPE = "-"
 
@@ -143,7 +143,9 @@ def check_targets(jobs: Sequence[Job], *, force: bool) -> list[CalotypeError | N
         if problem is None and job.target is not None:
             place = os.path.realpath(job.target)
             if place in sources:
-                problem = OutputError(f"{job.target} is an input: give another output name")
+                problem = OutputError(
+                    f"the output {job.target} is an input as well: give another name"
+                )
             elif place in seen and job.source is not None and job.source == seen[place].source:
                 problem = OutputError(f"{job.name} was given twice: name it once")
             elif place in seen:
@@ -200,8 +202,7 @@ def write_output(job: Job, write: Callable[[BinaryIO], object], *, force: bool) 
         except OSError as error:
             raise OutputError(f"cannot write to standard output: {error.strerror}") from error
         return
-    make_folder(job.target.parent)
-    write_atomically(job.target, write, force=force)
+    write_atomically(job.target, write, force=force, make_folders=True)
 
 
 def _expand(name: str, recursive: bool, is_wanted: Callable[[Path], bool]) -> list[_Found]:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bitstream.errors import WeightsMismatchError, WeightsMissingError
-from codec.system.write_file import make_folder, write_atomically
+from codec.system.write_file import write_atomically
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -134,8 +134,7 @@ def _copied(path: Path, sha256: str) -> Path:
             "version than this installation, take the same"
         )
     copy = user_folder() / path.name
-    make_folder(copy.parent)
-    write_atomically(copy, lambda fo: fo.write(data), force=True)
+    write_atomically(copy, lambda fo: fo.write(data), force=True, make_folders=True)
     return copy
 
 
@@ -357,12 +356,14 @@ def read_config(metadata: Mapping[str, str], kind: type[Config], **defaults: obj
     """
     try:
         values = {**defaults, **json.loads(metadata["config"])}
-        if values.keys() != {field.name for field in fields(kind)}:
-            raise KeyError(*sorted(values.keys() ^ {field.name for field in fields(kind)}))
+        odd = values.keys() ^ {field.name for field in fields(kind)}
+        if odd:
+            raise ValueError(f"fields that are missing or unknown: {', '.join(sorted(odd))}")
         return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise WeightsMismatchError(
-            f"weights file: its configuration is unreadable ({error!r}); export it again"
+            f"weights file: its configuration is unreadable ({type(error).__name__}: {error}); "
+            "export it again"
         ) from error
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from codec.rate_distortion.errors import ResultFileError
 from codec.rate_distortion.files.curve import OperationalCurve
-from codec.system.write_file import make_folder, write_atomically
+from codec.system.write_file import write_atomically
 
 SCHEMA = "calotype.rate_distortion/1"
 
@@ -75,8 +75,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
     Missing folders are made.  Raises `OutputError`.
     """
-    make_folder(path.parent)
-    write_atomically(path, lambda fo: fo.write(data), force=True)
+    write_atomically(path, lambda fo: fo.write(data), force=True, make_folders=True)
 
 
 def read_json(path: Path) -> dict[str, Any]:

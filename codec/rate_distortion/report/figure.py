@@ -21,7 +21,7 @@ from codec.rate_distortion.files.result_file import write_text
 from codec.rate_distortion.report.labels import place_labels
 from codec.rate_distortion.report.lines import COLOURS, Line, Picture
 from codec.rate_distortion.report.page import page_of
-from codec.system.write_file import make_folder, write_atomically
+from codec.system.write_file import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +43,7 @@ def plot_available() -> bool:
 
 def plot_missing() -> MissingExtraError:
     """The error that says how to install matplotlib."""
-    return MissingExtraError("Drawing a curve", "matplotlib", "plot")
+    return MissingExtraError("drawing a curve", "matplotlib", "plot")
 
 
 def draw_picture(picture: Picture, path: Path) -> None:
@@ -84,11 +84,11 @@ def draw_picture(picture: Picture, path: Path) -> None:
             figure.suptitle(picture.title, x=0.01, ha="left", fontweight="bold")
         file_format = suffix.removeprefix(".")
         metadata: Any = {"Date": None} if file_format == "svg" else {}
-        make_folder(path.parent)
         write_atomically(
             path,
             lambda fo: figure.savefig(fo, format=file_format, dpi=150, metadata=metadata),
             force=True,
+            make_folders=True,
         )
 
 

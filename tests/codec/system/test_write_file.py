@@ -1,6 +1,10 @@
 """Outputs appear complete or not at all."""
 
+import errno
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import BinaryIO
 
@@ -75,14 +79,96 @@ def test_file_systems_without_links(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         write_atomically(path, lambda fo: fo.write(b"2"), force=False)
 
 
-def test_a_temporary_file_of_someone_else_is_not_touched(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Two processes that draw the same name.
-    monkeypatch.setattr("codec.system.write_file.secrets.token_hex", lambda count: "00000000")
-    theirs = tmp_path / ".x.00000000.part"
-    theirs.write_bytes(b"half of theirs")
-    with pytest.raises(OutputError, match="File exists"):
-        write_atomically(tmp_path / "x", lambda fo: fo.write(b"mine"), force=True)
-    assert theirs.read_bytes() == b"half of theirs"
-    assert names(tmp_path) == [theirs.name]
+def part_of(path: Path) -> Path:
+    """The temporary file of an output, as it stands while it is written."""
+    found: list[Path] = []
+    write_atomically(path, lambda fo: found.extend(path.parent.glob(".*.part")), force=True)
+    (part,) = found
+    path.unlink()
+    return part
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    script = (
+        "import os, pathlib, signal, sys\n"
+        "from codec.system.write_file import write_atomically\n"
+        "def write(fo):\n"
+        "    fo.write(b'half'); fo.flush()\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "write_atomically(pathlib.Path('x'), write, force=False)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    (left,) = names(tmp_path)
+    assert left.endswith(".part")
+    write_atomically(tmp_path / "x", lambda fo: fo.write(b"whole"), force=False)
+    assert names(tmp_path) == ["x"]
+    assert (tmp_path / "x").read_bytes() == b"whole"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX links")
+def test_a_link_in_the_place_of_a_temporary_file_is_not_followed(tmp_path: Path) -> None:
+    path, precious = tmp_path / "x", tmp_path / "precious"
+    part = part_of(path)
+    precious.write_bytes(b"precious")
+    part.symlink_to(precious)
+    write_atomically(path, lambda fo: fo.write(b"1"), force=False)
+    assert precious.read_bytes() == b"precious"
+    assert path.read_bytes() == b"1"
+    assert part.is_symlink()
+
+
+def test_file_systems_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    part = part_of(tmp_path / "x")
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    write_atomically(tmp_path / "x", lambda fo: fo.write(b"1"), force=False)
+    assert names(tmp_path) == ["x"]
+    part.write_bytes(b"perhaps in use")
+    write_atomically(tmp_path / "x", lambda fo: fo.write(b"2"), force=True)
+    assert (tmp_path / "x").read_bytes() == b"2"
+    assert part.read_bytes() == b"perhaps in use"
+
+
+def test_a_temporary_file_of_someone_else_is_not_touched(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+
+    def outer(fo: BinaryIO) -> None:
+        fo.write(b"outer")
+        (theirs,) = tmp_path.glob(".*.part")
+        write_atomically(path, lambda fo: fo.write(b"inner"), force=True)
+        assert sorted(names(tmp_path)) == sorted([theirs.name, "x"])
+        assert path.read_bytes() == b"inner"
+
+    write_atomically(path, outer, force=True)
+    assert path.read_bytes() == b"outer"
+    assert names(tmp_path) == ["x"]
+
+
+def test_folders_that_were_made_go_with_the_output_that_failed(tmp_path: Path) -> None:
+    def fails(fo: BinaryIO) -> None:
+        raise ValueError("no picture")
+
+    def first_works(fo: BinaryIO) -> None:
+        write_atomically(
+            tmp_path / "a" / "b" / "y", lambda fo: fo.write(b"1"), force=False, make_folders=True
+        )
+        raise ValueError("no picture")
+
+    path = tmp_path / "a" / "b" / "c" / "x"
+    with pytest.raises(ValueError, match="no picture"):
+        write_atomically(path, fails, force=False, make_folders=True)
+    assert names(tmp_path) == []
+    with pytest.raises(ValueError, match="no picture"):
+        write_atomically(path, first_works, force=False, make_folders=True)
+    assert names(tmp_path / "a") == ["b"]
+    assert names(tmp_path / "a" / "b") == ["y"]
+    (tmp_path / "own").mkdir()
+    with pytest.raises(ValueError, match="no picture"):
+        write_atomically(tmp_path / "own" / "x", fails, force=False, make_folders=True)
+    assert sorted(names(tmp_path)) == ["a", "own"]
