@@ -67,6 +67,11 @@ def is_critical(kind: bytes) -> bool:
     return not b"a" <= kind[:1] <= b"z"
 
 
+def shown_type(kind: bytes) -> str:
+    """A chunk type for messages: its letters, or its bytes in hexadecimal where it has others."""
+    return kind.decode("ascii") if kind.isalnum() else f"of the type {kind.hex(' ')}"
+
+
 def chunk_bytes(length: int) -> int:
     """Return the size of a whole chunk whose payload has ``length`` bytes."""
     return len(write_varint(length)) + 4 + length + 4
@@ -103,14 +108,16 @@ class ChunkReader:
         head = self._read_length() + self._read_exactly(4, "a chunk type")
         length, kind = read_varint(head)[0], head[-4:]
         _check_length(kind, length)
-        payload = self._read_exactly(length, f"the payload of {kind!r}")
-        stored = int.from_bytes(self._read_exactly(4, f"the CRC of {kind!r}"), "little")
+        payload = self._read_exactly(length, f"the payload of chunk {shown_type(kind)}")
+        stored = int.from_bytes(
+            self._read_exactly(4, f"the CRC of chunk {shown_type(kind)}"), "little"
+        )
         computed = zlib.crc32(payload, zlib.crc32(head))
         if stored != computed:
             raise ChecksumError(
-                f"chunk {kind!r} at byte {offset}: CRC-32 {stored:08x} read, {computed:08x} "
-                "computed; the file is damaged: get it again from its source, or decode the tiles "
-                "that are whole (--partial, partial=True)"
+                f"chunk {shown_type(kind)} at byte {offset}: CRC-32 {stored:08x} read, "
+                f"{computed:08x} computed; the file is damaged: get it again from its source, or "
+                "decode the tiles that are whole (--partial, partial=True)"
             )
         return ChunkInfo(kind, offset, length, is_critical(kind)), payload
 
@@ -130,13 +137,15 @@ class ChunkReader:
         if found != SIGNATURE:
             if found.startswith(_DAMAGED):
                 raise TextModeDamageError(
-                    f"the file begins with {found!r}, expected {SIGNATURE!r}: a transfer in text "
-                    "mode changed it; transfer it again in binary mode"
+                    f"a transfer in text mode changed the file, which begins with the bytes "
+                    f"{found.hex(' ')}, expected {SIGNATURE.hex(' ')}: transfer it again in binary "
+                    "mode"
                 )
             if SIGNATURE.startswith(found):
                 raise TruncatedError(f"the file ends after {len(found)} bytes of its signature")
             raise NotACaloFileError(
-                f"the file begins with {found!r}, expected {SIGNATURE!r}: it is not a .calo file"
+                f"it is not a .calo file: it begins with the bytes {found.hex(' ')}, expected "
+                f"{SIGNATURE.hex(' ')}"
             )
         version = self._read_exactly(1, "the version")[0]
         if version != VERSION:
@@ -184,4 +193,4 @@ class ChunkReader:
 def _check_length(kind: bytes, length: int) -> None:
     cap = limits.MAX_CHUNK_BYTES if is_critical(kind) else limits.MAX_METADATA_BYTES
     if length > cap:
-        raise LimitError(f"chunk {kind!r} has {length} bytes, but the limit is {cap}")
+        raise LimitError(f"chunk {shown_type(kind)} has {length} bytes, but the limit is {cap}")

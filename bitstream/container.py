@@ -12,7 +12,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from bitstream.chunks import SIGNATURE, VERSION, ChunkInfo, chunk_bytes, is_critical, write_chunk
+from bitstream.chunks import (
+    SIGNATURE,
+    VERSION,
+    ChunkInfo,
+    chunk_bytes,
+    is_critical,
+    shown_type,
+    write_chunk,
+)
 from bitstream.errors import TruncatedError, UsageError
 from bitstream.grammar import METADATA, ChunkWalk, check_metadata
 from bitstream.header import Header
@@ -235,8 +243,9 @@ def _ancillary_chunks(container: Container) -> list[tuple[bytes, bytes]]:
     for kind, _ in container.ancillary:
         if len(kind) != 4 or is_critical(kind) or kind in METADATA:
             raise UsageError(
-                f"{kind!r} cannot be the type of a further ancillary chunk: expected 4 bytes, "
-                f"the first a lower-case letter, and none of {sorted(METADATA)}"
+                f"a further ancillary chunk {shown_type(kind)} was given, expected a type of 4 "
+                "bytes, the first a lower-case letter, and none of "
+                f"{', '.join(map(shown_type, sorted(METADATA)))}"
             )
     own = [(kind, getattr(container, name)) for kind, name in METADATA.items()]
     chunks = [(kind, payload) for kind, payload in own if payload is not None]

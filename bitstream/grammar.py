@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from bitstream import limits
-from bitstream.chunks import ChunkInfo, ChunkReader
+from bitstream.chunks import ChunkInfo, ChunkReader, shown_type
 from bitstream.errors import (
     ChunkIndexError,
     ChunkOrderError,
@@ -87,7 +87,8 @@ class ChunkWalk:
         info, payload = self.reader.read()
         if info.type != b"DATA":
             raise ChunkIndexError(
-                f"the index points to byte {info.offset}, where {info.type!r} was read, not DATA"
+                f"the index points to byte {info.offset}, where chunk {shown_type(info.type)} was "
+                "read, not DATA"
             )
         return self._unpack_data(number, payload)
 
@@ -95,21 +96,21 @@ class ChunkWalk:
         kind = info.type
         if info.critical and kind not in _RANKS:
             raise UnknownCriticalChunkError(
-                f"chunk {kind!r} at byte {info.offset} is critical and unknown to this decoder: "
-                "update calotype"
+                f"chunk {shown_type(kind)} at byte {info.offset} is critical and unknown to this "
+                "decoder: update calotype"
             )
         if self.header is None and kind != b"HEAD":
-            raise ChunkOrderError(f"the first chunk is {kind!r}, expected HEAD")
+            raise ChunkOrderError(f"the first chunk is {shown_type(kind)}, expected HEAD")
         once = kind != b"DATA" and (kind in _RANKS or kind in METADATA)
         if once and kind in self._seen:
             raise DuplicateChunkError(
-                f"a second {kind!r} chunk at byte {info.offset}, expected one at most"
+                f"a second chunk {shown_type(kind)} at byte {info.offset}, expected one at most"
             )
         last_rank = _RANKS.get(self._last, _ANCILLARY_RANK if self._last else 0)
         if _RANKS.get(kind, _ANCILLARY_RANK) < last_rank:
             raise ChunkOrderError(
-                f"chunk {kind!r} at byte {info.offset} stands after {self._last!r}, "
-                "expected it before"
+                f"chunk {shown_type(kind)} at byte {info.offset} stands after "
+                f"{shown_type(self._last)}, expected it before"
             )
 
     def _store(self, info: ChunkInfo, payload: bytes) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bitstream import limits
-from bitstream.chunks import ChunkReader
+from bitstream.chunks import ChunkReader, shown_type
 from bitstream.container import TileSelection
 from bitstream.errors import ChunkOrderError, LimitError, PayloadError, TruncatedError
 from bitstream.grammar import METADATA
@@ -47,7 +47,7 @@ def recover(data: bytes) -> Recovered:
     reader = ChunkReader(io.BytesIO(data))
     info, payload = reader.read()
     if info.type != b"HEAD":
-        raise ChunkOrderError(f"the first chunk is {info.type!r}, expected HEAD")
+        raise ChunkOrderError(f"the first chunk is {shown_type(info.type)}, expected HEAD")
     header = Header.unpack(payload)
     found: dict[bytes, bytes] = {}
     ancillary: list[tuple[bytes, bytes]] = []

@@ -237,6 +237,7 @@ def find_distortion(distortion: str | Distortion) -> Distortion:
         return simple[distortion]()
     if not isinstance(distortion, Distortion):
         raise UsageError(
-            f"{distortion!r} is not a distortion: expected a callable with name and convention"
+            f"a distortion of type {type(distortion).__name__} was given: expected a callable with "
+            "name and convention"
         )
     return distortion

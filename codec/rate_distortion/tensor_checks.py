@@ -131,7 +131,9 @@ def check_model(
     `MeasurementError` as `check_decoder` does.
     """
     if not (hasattr(prior, "sample") and hasattr(prior, "log_prob") and hasattr(prior, "dim")):
-        raise UsageError(f"{prior!r} is not a prior: expected dim, sample and log_prob")
+        raise UsageError(
+            f"a prior of type {type(prior).__name__} was given: expected dim, sample and log_prob"
+        )
     codes = prior.sample(2, generator)
     if codes.shape != (2, prior.dim):
         raise UsageError(

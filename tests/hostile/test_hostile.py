@@ -1,6 +1,7 @@
 """Damaged and malicious files get a typed error, quickly and in little memory."""
 
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,6 +39,7 @@ def test_each_case_gets_its_own_error(data: bytes, error: type[StreamError]) -> 
             read(data)
         assert caught.type is error
         assert len(str(caught.value)) > 20, "the message must help"
+        assert not re.search(r"\bb['\"]|\\x", str(caught.value)), "bytes are not shown as Python's"
     if error is not TruncatedError:
         with pytest.raises(error):
             container_from_bytes(data, partial=True)

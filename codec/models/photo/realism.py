@@ -141,7 +141,7 @@ def load_realism(
     config = read_config(metadata, PhotoConfig)
     if config != coder.config:
         raise WeightsMismatchError(
-            f"realism weights: they have the sizes {config}, "
-            f"expected those of the photo model, {coder.config}; export them again"
+            "realism weights: they have other sizes of layers than the photo model that they are "
+            "for; export them again"
         )
     return SynthesisWeights({**arrays, "log_step": coder.arrays["log_step"]}, config)

@@ -76,7 +76,9 @@ class LocalWork:
         """ends: the one β of each image, float64 (n,); None where each is wanted at every β."""
         components = PriorComponents.of(model.prior, targets.device)
         if components is None:
-            raise MeasurementError(f"{model.prior!r} is neither a normal prior nor a mixture")
+            raise MeasurementError(
+                f"a prior of type {type(model.prior).__name__} is neither normal nor a mixture"
+            )
         self.model, self.targets, self.ends = model, targets, ends
         self._components = components
         self._jacobian = model.jacobian(targets)

@@ -220,7 +220,8 @@ class _Run:
             return "the prior was asked for"
         reason = ""
         if PriorComponents.of(prior, "cpu") is None:
-            reason = f"{prior!r} is neither StandardNormal nor GaussianMixture"
+            kind = type(prior).__name__
+            reason = f"a prior of type {kind} is neither StandardNormal nor GaussianMixture"
         elif prior.dim > LARGEST_LOCAL_DIM:
             reason = f"codes of {prior.dim} dimensions, more than {LARGEST_LOCAL_DIM}"
         elif self.moves.precondition != "dense" and settings.reference == "auto":

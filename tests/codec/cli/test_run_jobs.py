@@ -176,7 +176,7 @@ def test_other_exceptions_are_defects_and_end_the_batch() -> None:
 def test_a_link_to_an_input_is_that_input(folder: Path) -> None:
     Path("link.calo").symlink_to("a.png")
     (problem,) = check_targets([Job(Path("a.png"), Path("link.calo"))], force=True)
-    assert "is an input" in str(problem)
+    assert "is an input as well" in str(problem)
 
 
 def test_the_plan_of_a_tree_is_in_the_order_of_names(folder: Path) -> None:
@@ -341,8 +341,8 @@ def test_the_name_of_a_file_is_no_folder_for_several(folder: Path) -> None:
 def test_an_image_is_no_calo_file(folder: Path) -> None:
     for more in ((), ("-f",), ("-o", "x.png")):
         message = run("decompress", "a.png", *more, code=3).stderr
-        assert "a.png: the file begins with" in message
-        assert "it is not a .calo file; calotype compress makes one of an image" in message
+        assert "a.png: it is not a .calo file: it begins with the bytes" in message
+        assert "; calotype compress makes one of an image" in message
     for command in ("inspect", "verify"):
         assert "it is not a .calo file" in run(command, "a.png", code=3).stderr
     run("decompress", "gone.png", code=3)
