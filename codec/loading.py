@@ -64,7 +64,7 @@ def load_model(
     """
     name, detail = split_name(str(model_id))
     spec = find_model(name)
-    purpose = "The device 'cuda'" if device == "cuda" else f"The model {spec.name!r}"
+    purpose = "the device 'cuda'" if device == "cuda" else f"the model {spec.name!r}"
     with extra_needed_by(purpose):
         if spec.variants:
             variant = spec.variant(detail)

@@ -5,7 +5,7 @@ import sys
 from codec.system.missing_extra import MissingExtraError, extra_needed_by
 
 try:
-    with extra_needed_by("Training", extra="train"):
+    with extra_needed_by("this command", extra="train"):
         from training.commands import main
 except MissingExtraError as error:
     print(f"training: {error}", file=sys.stderr)

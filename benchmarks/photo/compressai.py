@@ -46,7 +46,7 @@ def library() -> Any:
             warnings.simplefilter("ignore")
             import compressai.zoo
     except ImportError as error:
-        raise MissingExtraError("The peer of this benchmark", "compressai", "zoo") from error
+        raise MissingExtraError("the peer of this benchmark", "compressai", "zoo") from error
     return compressai
 
 

@@ -96,7 +96,7 @@ def compressai_coder(name: str, quality: int, device: str) -> Coder:
     try:
         from compressai.zoo import image_models
     except ImportError as error:
-        raise MissingExtraError("The peer of this benchmark", "compressai", "bench") from error
+        raise MissingExtraError("the peer of this benchmark", "compressai", "bench") from error
     import torch
     from torch.nn import functional as F
 

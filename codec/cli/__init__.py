@@ -44,7 +44,7 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx: "Context") -> Any:
         try:
-            with extra_needed_by("This command"):
+            with extra_needed_by("this command"):
                 return super().invoke(ctx)
         except CalotypeError as error:
             print_error(str(error))

@@ -24,6 +24,7 @@ from codec.cli.files import (
 )
 from codec.cli.run_jobs import notice, print_json
 from codec.cli.terminal import one_line, print_notice
+from codec.system.missing_extra import in_few_words
 
 if TYPE_CHECKING:
     from codec.pictures.picture import Picture
@@ -136,7 +137,7 @@ def _choose(metrics: str | None) -> tuple[list[str], list[str]]:
         return wanted, []
     missing = {name: metric.missing() for name, metric in METRICS.items()}
     installed = [name for name, error in missing.items() if error is None]
-    return installed, [str(error) for error in missing.values() if error is not None]
+    return installed, in_few_words(error for error in missing.values() if error is not None)
 
 
 class _Input(io.BytesIO):

@@ -90,12 +90,12 @@ def rd(
         refuse_existing(path, force=force)
     notices: list[str] = []
     chosen = _choose_codecs(codecs, reference, notices)
-    early = [] if plot_available() else [f"no pictures of the curves: {plot_missing()}"]
-    early += [] if bd_rate_available() or len(chosen) == 1 else [str(bd_rate_missing())]
-    for notice in [*notices, *early]:
+    notices += [] if plot_available() else [f"no pictures of the curves: {plot_missing()}"]
+    notices += [] if bd_rate_available() or len(chosen) == 1 else [str(bd_rate_missing())]
+    for notice in notices:
         print_notice(notice)
     usable, failed = _readable(images)
-    notices += [f"left out: {reason}" for reason in failed]
+    notices = [f"left out: {reason}" for reason in failed]
     data_set = name or (images[0].resolve().stem if len(images) == 1 else "pictures")
     curves = _measure(chosen, usable, data_set, jobs=jobs, metrics=metrics)
     deltas = _bd_rates(curves, reference, metrics, range_bpp, notices)
@@ -103,13 +103,12 @@ def rd(
     written = [path for path in written if path not in left_out]
     if html:
         _write_page(output / "rd.html", chosen, usable, curves, deltas, reference, metrics)
-    notices += early
     if as_json:
         summary = _summary(curves, deltas, metrics, written, failed)
         print(json.dumps(summary, indent=2, allow_nan=False))
     else:
         _print_table(curves, deltas, reference, metrics, written)
-    for notice in notices:
+    for notice in dict.fromkeys(notices):
         print_notice(notice)
     if failed:
         raise typer.Exit(1)

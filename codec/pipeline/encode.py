@@ -105,7 +105,7 @@ def compress_picture(
         return model.encode_tile(analyze(number, header.quality), header.quality)
 
     if isinstance(model, SearchingModel) and model.searches(effort):
-        with extra_needed_by(f"Effort {effort}"):
+        with extra_needed_by(f"effort {effort}"):
             encode = model.tile_encoder(
                 grid,
                 picture.pixels if deep is None else rescale(picture.pixels, picture.bit_depth, 16),

@@ -1,6 +1,6 @@
 """The error for an optional library that is not installed: it names the extra that installs it.
 
-    with extra_needed_by("The model 'draw'"):
+    with extra_needed_by("the model 'draw'"):
         import torch
 
 The base installation codes photographs and needs none of these libraries.
@@ -9,7 +9,7 @@ The base installation codes photographs and needs none of these libraries.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -43,23 +43,21 @@ class MissingExtraError(UsageError, ImportError):
     """An optional library is needed and not installed; the message names the extra."""
 
     def __init__(self, purpose: str, library: str, extra: str) -> None:
-        brings = " (it brings PyTorch)" if extra in WITH_PYTORCH else ""
         super().__init__(
-            f"{purpose} needs the library {library}, which is not installed; "
-            f"install the extra {extra!r}{brings}: {install_command(extra)}"
+            f"{purpose} needs the library {library}, which is not installed; {_advice(extra)}"
         )
-        self._parts = purpose, library, extra
+        self.purpose, self.library, self.extra = purpose, library, extra
 
     def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str, str]]:
         # Errors come back from the processes of executors, where they are made a second time.
-        return type(self), self._parts
+        return type(self), (self.purpose, self.library, self.extra)
 
 
 @contextmanager
 def extra_needed_by(purpose: str, extra: str | None = None) -> Iterator[None]:
     """Turn the failed import of a library of `EXTRAS` into a `MissingExtraError`.
 
-    purpose   what needs the library, as the subject of a sentence: "The model 'draw'"
+    purpose   what needs the library, as the subject of a sentence: "the model 'draw'"
     extra     another extra than that of `EXTRAS` which holds the library
     """
     try:
@@ -80,6 +78,33 @@ def missing(purpose: str, module: str) -> MissingExtraError | None:
     Nothing is imported, so that an option can be refused at once, before the library is needed.
     """
     return None if find_spec(module) else MissingExtraError(purpose, *EXTRAS[module])
+
+
+def in_few_words(errors: Iterable[MissingExtraError]) -> list[str]:
+    """One sentence for each extra, however many libraries of it are missing."""
+    by_extra: dict[str, list[MissingExtraError]] = {}
+    for error in errors:
+        by_extra.setdefault(error.extra, []).append(error)
+    sentences = []
+    for extra, found in by_extra.items():
+        purposes = list(dict.fromkeys(error.purpose for error in found))
+        libraries = list(dict.fromkeys(error.library for error in found))
+        need = "needs" if len(purposes) == 1 else "need"
+        what, are = ("library", "is") if len(libraries) == 1 else ("libraries", "are")
+        sentences.append(
+            f"{_listed(purposes)} {need} the {what} {_listed(libraries)}, which {are} not "
+            f"installed; {_advice(extra)}"
+        )
+    return sentences
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def _advice(extra: str) -> str:
+    brings = " (it brings PyTorch)" if extra in WITH_PYTORCH else ""
+    return f"install the extra {extra!r}{brings}: {install_command(extra)}"
 
 
 def install_command(extra: str) -> str:

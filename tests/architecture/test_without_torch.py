@@ -215,7 +215,7 @@ def test_training_names_its_extra() -> None:
         text=True,
     )
     assert done.returncode == 2
-    assert done.stderr.startswith("training: Training needs the library torch")
+    assert done.stderr.startswith("training: this command needs the library torch")
     assert "install the extra 'train' (it brings PyTorch): " in done.stderr
     assert "Traceback" not in done.stderr
 

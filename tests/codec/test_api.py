@@ -229,7 +229,7 @@ def test_ssimulacra2_target_names_its_extra_before_the_image_is_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("codec.system.missing_extra.find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"The target ssimulacra2 .* 'metrics'"):
+    with pytest.raises(MissingExtraError, match=r"the target ssimulacra2 .* 'metrics'"):
         codec.compress("/does/not/exist.png", ssimulacra2=80)
 
 

@@ -33,7 +33,7 @@ def fit_mixture(codes: Tensor, components: int, *, seed: int = 0) -> GaussianMix
 
     Raises `MissingExtraError` without scikit-learn.
     """
-    with extra_needed_by("The prior of a rae"):
+    with extra_needed_by("the prior of a rae"):
         from sklearn.mixture import GaussianMixture as Fit
     values = codes.double().numpy()
     floor = COVARIANCE_FLOOR * float(np.mean(np.var(values, axis=0)))

@@ -61,7 +61,7 @@ def build_optimizer(
         return torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.98), weight_decay=0.0)
     if kind != "soap":
         raise UsageError(f"optimizer {kind!r} is unknown; use 'soap', 'adamw' or 'adam'")
-    with extra_needed_by("The optimizer 'soap'"):
+    with extra_needed_by("the optimizer 'soap'"):
         from pytorch_optimizer import SOAP
     optimizer: torch.optim.Optimizer = SOAP(
         parameters, lr=rate, weight_decay=0.0, precondition_frequency=10

@@ -102,7 +102,7 @@ def network_of(architecture: str, state: State) -> ZooNetwork:
 
     Raises `WeightsMismatchError`, `TableError`, `MissingExtraError`.
     """
-    with extra_needed_by(f"The model {COMPRESSAI.name!r}"), warnings.catch_warnings():
+    with extra_needed_by(f"the model {COMPRESSAI.name!r}"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of deprecated parts of torch that it uses
         from compressai.registry import MODELS
         from compressai.zoo import load_state_dict as with_new_names

@@ -155,6 +155,6 @@ def _check_tune(tune: str, effort: int) -> None:
     It names the extra that brings torch as well, before torch itself is missed.
     """
     if tune == "visual":
-        error = missing(f"Effort {effort} for the tune 'visual'", "ssimulacra2")
+        error = missing(f"effort {effort} for the tune 'visual'", "ssimulacra2")
         if error is not None:
             raise error

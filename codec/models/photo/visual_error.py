@@ -81,7 +81,7 @@ def score(error: Tensor) -> Tensor:
 @lru_cache(maxsize=1)
 def _weights() -> Tensor:
     """(channel, scale, map, norm), as the library that publishes them orders them otherwise."""
-    with extra_needed_by("The error that eyes see"):
+    with extra_needed_by("the error that eyes see"):
         from ssimulacra2.ssimulacra2 import weights
     return torch.tensor(weights, dtype=torch.float32).view(3, SCALES, 2, 3).transpose(2, 3)
 

@@ -112,7 +112,7 @@ def bd_rate_available() -> bool:
 
 def bd_rate_missing() -> MissingExtraError:
     """The error that says how to install this library."""
-    return MissingExtraError("The BD-rate", "bjontegaard", "bench")
+    return MissingExtraError("the BD-rate", "bjontegaard", "bench")
 
 
 def efficient_points(points: RatePoints) -> Points:

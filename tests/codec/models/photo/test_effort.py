@@ -280,7 +280,7 @@ def test_an_effort_for_eyes_names_the_extra_that_it_needs(
 
     monkeypatch.setattr("codec.system.missing_extra.find_spec", without)
     pixels = photographs(1, side=64)[0]
-    with pytest.raises(MissingExtraError, match=r"Effort 4 for the tune 'visual'.*'metrics'"):
+    with pytest.raises(MissingExtraError, match=r"effort 4 for the tune 'visual'.*'metrics'"):
         file_at(tiny_coder(), pixels, 4)
     file_at(tiny_coder(), pixels, 3)
     file_at(tiny_coder().with_tune("psnr"), pixels, 4)
@@ -296,7 +296,7 @@ def test_optimised_quantisation_needs_no_torch(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delitem(sys.modules, "codec.models.photo.cost")
     pixels = photographs(1, side=64)[0]
     file_at(tiny_coder(), pixels, 3)
-    with pytest.raises(MissingExtraError, match=r"Effort 4 needs the library torch.*'torch'"):
+    with pytest.raises(MissingExtraError, match=r"effort 4 needs the library torch.*'torch'"):
         file_at(tiny_coder(), pixels, 4)
 
 
