@@ -70,7 +70,8 @@ def compress(image: ImageSource, **options: Unpack[CompressArguments]) -> bytes:
                         is left out), up to 100.  It costs bytes: at an equal size of the file the
                         rest of the image is coarser.  The file says the quality of the region;
                         decoders know nothing of it.  The image is coded twice
-    model               name in the catalogue, see ``list_models``; "photo" by default.
+    model               name in the catalogue, see ``list_models``.  None (the default) is "photo",
+                        or the model of ``lossless`` and ``max_error``, which refuse another one.
                         "NAME:WEIGHTS" chooses other weights of a model by the name of their file
     lossless            keep every pixel, and every value of alpha: another name for the model
                         "pixel", which codes 8 bits per channel and takes no quality and no target
@@ -140,7 +141,9 @@ def compress_with(
         apply_orientation=options.apply_orientation,
         bit_depth=options.bit_depth,
     )
-    model = loading.load_model(options.model, device=options.device, checkpoint=options.checkpoint)
+    model = loading.load_model(
+        options.model_name, device=options.device, checkpoint=options.checkpoint
+    )
     model = loading.with_tune(model, options.tune)
     bound = options.max_error
     model = loading.with_max_error(model, bound)
@@ -208,6 +211,7 @@ def decompress(
     realism   0 .. 1, for files of photo: 0 (the default) has the least error, 1 looks most
               like a photograph, and values between them mix the two.  Above 0 it needs additional
               weights
+    reduce_depth    round 10, 12 or 16 bits per channel to 8; a file of 8 bits stays as it is
     device    "auto" (the default), "cpu" or "cuda"
     checkpoint    for a file of compressai: the checkpoint that it was written with; None searches
               the folders of the environment variable CALOTYPE_WEIGHTS for it

@@ -38,13 +38,13 @@ SSIMULACRA2_RANGE = (-50, 100)
 class CompressOptions:
     """The keyword arguments of ``codec.compress``, which describes them.
 
-    NumPy's scalars become Python's numbers.  Raises UsageError for values out of range or two
-    targets at once, MissingExtraError for a target whose library is not installed,
-    UnknownModelError.
+    NumPy's scalars become Python's numbers, and a model that was not named becomes the one that the
+    other options ask for.  Raises UsageError for values out of range or two targets at once,
+    MissingExtraError for a target whose library is not installed, UnknownModelError.
     """
 
     quality: float | None = None
-    model: str = DEFAULT_MODEL
+    model: str | None = None
     lossless: bool = False
     max_error: int | None = None
     effort: int = 1
@@ -82,7 +82,7 @@ class CompressOptions:
                 raise UsageError(
                     f"ssimulacra2 {self.ssimulacra2:g} was given, expected {low} .. {high}"
                 )
-            error = missing("The target ssimulacra2", "ssimulacra2")
+            error = missing("the target ssimulacra2", "ssimulacra2")
             if error is not None:
                 raise error
         _replace(self, "effort", check_integer("effort", self.effort, 1, 9))
@@ -99,16 +99,13 @@ class CompressOptions:
         if self.noise_seed is not None:
             _replace(self, "noise_seed", check_integer("noise_seed", self.noise_seed, 0, MAX_SEED))
         check_path("checkpoint", self.checkpoint)
-        if not isinstance(self.model, str):
+        if self.model is not None and not isinstance(self.model, str):
             raise UsageError(f"model {_shown(self.model)} was given, expected a name: 'photo'")
         if self.max_error is not None:
             _replace(self, "max_error", check_integer("max_error", self.max_error, 0, MAX_ERROR))
-        if self.model == DEFAULT_MODEL and self.lossless:
-            _replace(self, "model", LOSSLESS_MODEL)
-        elif self.model == DEFAULT_MODEL and self.max_error is not None:
-            # Of lossless files those of the model that was made for them are smaller.
-            _replace(self, "model", NEAR_LOSSLESS_MODEL if self.max_error else LOSSLESS_MODEL)
-        name, detail = split_name(self.model)
+        if self.model is None:
+            _replace(self, "model", self._usual_model())
+        name, detail = split_name(self.model_name)
         spec = find_model(name)
         if self.roi is not None:
             _replace(self, "roi", _check_roi(self.roi))
@@ -125,6 +122,15 @@ class CompressOptions:
                 f"a checkpoint was given for the model {name!r}, which has weights of its own: "
                 "leave it out"
             )
+
+    def _usual_model(self) -> str:
+        """The model that is taken where none was named."""
+        if self.lossless:
+            return LOSSLESS_MODEL
+        if self.max_error is None:
+            return DEFAULT_MODEL
+        # Of lossless files those of the model that was made for them are smaller.
+        return NEAR_LOSSLESS_MODEL if self.max_error else LOSSLESS_MODEL
 
     def _check_lossless(self, spec: ModelSpec, targets: Sequence[str]) -> None:
         if self.lossless and not spec.lossless:
@@ -183,9 +189,14 @@ class CompressOptions:
             )
 
     @property
+    def model_name(self) -> str:
+        """The model, named or not."""
+        return DEFAULT_MODEL if self.model is None else self.model
+
+    @property
     def has_quality(self) -> bool:
         """Whether files of the model are of a quality."""
-        return find_model(split_name(self.model)[0]).has_quality
+        return find_model(split_name(self.model_name)[0]).has_quality
 
     @property
     def stored_quality(self) -> float | None:
@@ -216,6 +227,7 @@ class DecompressOptions:
     partial: bool = False
     seed: int | None = None
     realism: float = 0.0
+    reduce_depth: bool = False
     device: str = "auto"
     checkpoint: PathName | None = None
 
@@ -231,7 +243,8 @@ class DecompressOptions:
         _replace(self, "reduce", reduce)
         if self.layers is not None:
             _replace(self, "layers", check_integer("layers", self.layers, 1, limits.MAX_LAYERS))
-        _replace(self, "partial", check_switch("partial", self.partial))
+        for name in ("partial", "reduce_depth"):
+            _replace(self, name, check_switch(name, getattr(self, name)))
         if self.seed is not None:
             _replace(self, "seed", check_integer("seed", self.seed, 0, MAX_SEED))
         _replace(self, "realism", check_number("realism", self.realism))
@@ -245,7 +258,7 @@ class CompressArguments(TypedDict, total=False):
     """The fields of `CompressOptions` as keyword arguments, for type checkers and editors."""
 
     quality: float | None
-    model: str
+    model: str | None
     lossless: bool
     max_error: int | None
     effort: int
@@ -273,6 +286,7 @@ class DecompressArguments(TypedDict, total=False):
     partial: bool
     seed: int | None
     realism: float
+    reduce_depth: bool
     device: str
     checkpoint: PathName | None
 

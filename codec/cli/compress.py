@@ -1,11 +1,12 @@
 """``calotype compress``."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from bitstream import UsageError
+from bitstream import InputError, UsageError
 from codec.cli.arguments import AsJson, Device, Force, Jobs, Quiet, ReduceDepth, SkipExisting
 from codec.cli.completion import model_names
 from codec.cli.files import Job, allow_large_images, plan, read_input, write_output
@@ -33,16 +34,16 @@ def compress(
         ),
     ] = None,
     model: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--model",
             "-m",
             metavar="MODEL[:WEIGHTS]",
             autocompletion=model_names,
-            help="Name or number, and weights other than the default; see calotype models. "
-            "compressai:ARCHITECTURE needs a --checkpoint.",
+            help=f"Name or number, and weights other than the default; {DEFAULT_MODEL} by default, "
+            "see calotype models. compressai:ARCHITECTURE needs a --checkpoint.",
         ),
-    ] = DEFAULT_MODEL,
+    ] = None,
     lossless: Annotated[
         bool,
         typer.Option("--lossless", help=f"Keep every pixel: the model {LOSSLESS_MODEL}."),
@@ -72,7 +73,11 @@ def compress(
     ] = None,
     size: Annotated[
         str | None,
-        typer.Option("--size", help="Best quality within this file size: 50KiB, 20kB, 12345."),
+        typer.Option(
+            "--size",
+            help="Best quality within this file size, in bytes: 12345, 20k or 20kB (20,000), 50KiB "
+            "(51,200), 1.5M.",
+        ),
     ] = None,
     psnr: Annotated[
         float | None, typer.Option("--psnr", help="Smallest file that reaches this PSNR in dB.")
@@ -180,6 +185,7 @@ def compress(
                 f"the output {target} has the name of an image, expected one of a .calo file: give "
                 f"-o {target.with_suffix(SUFFIX)}"
             )
+    todo = [_checked(job) for job in todo]
     is_piped = any(job.target is None for job in todo)
     # One file shows how far it is, several how many are done.
     steps = 100 if len(todo) == 1 else 0
@@ -221,6 +227,18 @@ def compress(
         quiet=quiet,
         as_json=as_json,
     )
+
+
+def _checked(job: Job) -> Job:
+    """The job, with its problem if its input has the name of an output, and would become itself."""
+    source = job.source
+    if job.problem or source is None or source != job.target or source.suffix.lower() != SUFFIX:
+        return job
+    problem = InputError(
+        f"{job.name} has the name of a .calo file, expected an image: calotype decompress makes "
+        "one of it; give -o to compress an image of this name"
+    )
+    return replace(job, problem=problem)
 
 
 def _is_image(path: Path) -> bool:

@@ -20,12 +20,16 @@ from codec.cli.files import Job, plan, read_input, write_output
 from codec.cli.progress import PROGRESS_AFTER_SECONDS, progress
 from codec.cli.run_jobs import notice, run_jobs
 from codec.cli.values import parse_region
+from codec.models.weights_files import WEIGHTS_FOLDER, registered
 from codec.results import Decompression
 from codec.system.source import opened
 from codec.system.write_file import kind_of
 
 SUFFIX = ".png"
 CALO = ".calo"
+_REALISM_NOTE = (
+    "" if registered(WEIGHTS_FOLDER, "photo-realism") else " This version brings no weights for it."
+)
 
 
 def decompress(
@@ -67,10 +71,18 @@ def decompress(
         typer.Option(
             "--realism",
             metavar="R",
-            help="0 .. 1, for files of photo: from the least error to the most natural look.",
+            help="0 .. 1, for files of photo: from the least error to the most natural look."
+            + _REALISM_NOTE,
         ),
     ] = 0.0,
     checkpoint: FileCheckpoint = None,
+    reduce_depth: Annotated[
+        bool,
+        typer.Option(
+            "--reduce-depth",
+            help="Round more than 8 bits per channel to 8, as .jpg and .webp need it.",
+        ),
+    ] = False,
     region: Annotated[
         str | None, typer.Option("--region", metavar="X,Y,W,H", help="Decode only this part.")
     ] = None,
@@ -127,6 +139,7 @@ def decompress(
         partial=partial,
         seed=seed,
         realism=realism,
+        reduce_depth=reduce_depth,
         device=device,
         checkpoint=checkpoint,
     )

@@ -7,22 +7,33 @@ from bitstream import UsageError
 _UNITS = {
     "": 1,
     "b": 1,
+    "k": 10**3,
     "kb": 10**3,
+    "m": 10**6,
     "mb": 10**6,
+    "g": 10**9,
     "gb": 10**9,
+    "ki": 2**10,
     "kib": 2**10,
+    "mi": 2**20,
     "mib": 2**20,
+    "gi": 2**30,
     "gib": 2**30,
 }
 
 
 def parse_size(text: str) -> int:
-    """Return bytes for "12345", "20kB", "50KiB", "1.5 MiB"; raises UsageError."""
+    """Return bytes for "12345", "20k", "20kB", "50KiB", "1.5 MiB"; raises UsageError.
+
+    k, M and G are 1000, 1000² and 1000³, Ki, Mi and Gi powers of 1024; a B may follow.
+    """
     match = re.fullmatch(r"\s*(\d{1,15}(?:\.\d{1,9})?)\s*([A-Za-z]*)\s*", text, re.ASCII)
     factor = _UNITS.get(match[2].lower()) if match else None
     size = 0 if match is None or factor is None else int(float(match[1]) * factor)
     if size < 1:
-        raise UsageError(f"size {text!r} was given, expected such as 12345, 20kB, 50KiB or 1.5MiB")
+        raise UsageError(
+            f"size {text!r} was given, expected such as 12345, 20k, 20kB, 50KiB or 1.5MiB"
+        )
     return size
 
 

@@ -5,15 +5,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from codec.cli.arguments import AsJson, Device, FileCheckpoint
-from codec.cli.files import read_input, source_of
+from codec.cli.files import plan, read_input
 from codec.cli.run_jobs import as_record, end, print_json, run_batch
 
 if TYPE_CHECKING:
     from codec import Verification
 
+SUFFIX = ".calo"
+
 
 def verify(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help=".calo files, or -.")],
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Work on the .calo files in folders.")
+    ] = False,
     checkpoint: FileCheckpoint = None,
     device: Device = "auto",
     as_json: AsJson = False,
@@ -30,20 +35,30 @@ def verify(
     from codec.results import Verification
 
     check_device(device)
+    jobs = plan(
+        files,
+        None,
+        recursive=recursive,
+        is_wanted=lambda path: path.suffix.lower() == SUFFIX,
+        suffix=SUFFIX,
+    )
+    names = [job.name for job in jobs]
 
     def work(number: int) -> Verification:
-        source = read_input(source_of(files[number]))
-        return api.verify(source, device=device, checkpoint=checkpoint)
+        job = jobs[number]
+        if job.problem is not None:
+            raise job.problem
+        return api.verify(read_input(job.source), device=device, checkpoint=checkpoint)
 
     outcomes = run_batch(
-        files,
+        names,
         work,
         what="verifying",
-        show=lambda number, done: f"{files[number]}  {_summary(done)}",
+        show=lambda number, done: f"{names[number]}  {_summary(done)}",
         quiet=as_json,
     )
     if as_json:
-        pairs = zip(files, outcomes, strict=True)
+        pairs = zip(names, outcomes, strict=True)
         print_json({"files": [as_record(*pair, Verification) for pair in pairs]})
     end(outcomes)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bitstream.arrays import SampleArray
+from codec.pictures.depth import to_eight_bits
 from codec.pictures.picture import Picture, sample_type
 
 Band = tuple[SampleArray, SampleArray | None]
@@ -58,6 +59,19 @@ class Bands:
             self.bit_depth,
             self.ancillary,
         )
+
+
+def eight_bit_bands(bands: Bands) -> Bands:
+    """The same bands, whose samples of more than 8 bits are rounded to 8."""
+    if bands.bit_depth <= 8:
+        return bands
+
+    def read() -> Iterator[Band]:
+        for pixels, alpha in bands.bands:
+            opacity = None if alpha is None else to_eight_bits(alpha, bands.bit_depth)
+            yield to_eight_bits(pixels, bands.bit_depth), opacity
+
+    return replace(bands, bands=read(), bit_depth=8)
 
 
 def reporting(bands: Bands, progress: Callable[[float], None]) -> Bands:

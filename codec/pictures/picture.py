@@ -133,7 +133,8 @@ def check_pillow_holds(bit_depth: int, channels: int, has_alpha: bool) -> None:
         kind = "colours" if channels > 1 else "transparency"
         raise UsageError(
             f"the image has {kind} of {bit_depth} bits per channel, and Pillow has no mode for "
-            "it: take as_='numpy', or write a .png or .tiff file with 'calotype decompress'"
+            "it: take as_='numpy', pass reduce_depth=True to round them to 8, or write a .png or "
+            ".tiff file with 'calotype decompress'"
         )
 
 

@@ -147,7 +147,8 @@ def save_bands(
         others = ".png or .tiff" if bands.has_alpha else ".png, .tiff or .ppm"
         raise UsageError(
             f"the picture has {bands.bit_depth} bits per channel, and {format} would hold 8: "
-            f"choose a {others} output, or code the original with --reduce-depth"
+            f"choose a {others} output, or pass --reduce-depth (reduce_depth=True) to round "
+            "them to 8"
         )
     if max(bands.width, bands.height) > entry.max_side:
         raise OutputError(

@@ -24,6 +24,7 @@ def read_bands(data: Source, options: DecompressOptions) -> Bands:
     them.  Raises what ``codec.decompress`` raises, but PayloadError only once the bands are read.
     """
     from codec import loading
+    from codec.pictures.bands import eight_bit_bands
     from codec.pipeline.decode import decode_bands, tiles_of_region
 
     def model_of(header: Header) -> LoadedModel:
@@ -53,6 +54,8 @@ def read_bands(data: Source, options: DecompressOptions) -> Bands:
         partial=options.partial,
         reduce=options.reduce,
     )
+    if options.reduce_depth:
+        bands = eight_bit_bands(bands)
     return replace(bands, notices=(*notices, *bands.notices))
 
 

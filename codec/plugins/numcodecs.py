@@ -44,7 +44,7 @@ class Calotype(Codec):  # type: ignore[misc]  # numcodecs has no types
     def __init__(
         self,
         quality: float | None = None,
-        model: str = "photo",
+        model: str | None = None,
         effort: int = 1,
         tune: str | None = None,
         max_error: int | None = None,

@@ -48,7 +48,7 @@ class Calotype(ArrayBytesCodec):  # type: ignore[misc]  # of zarr no types are r
     """
 
     quality: float | None = None
-    model: str = "photo"
+    model: str | None = None
     effort: int = 1
     tune: str | None = None
     bit_depth: int | None = None

@@ -106,7 +106,7 @@ def test_what_is_no_finite_number_is_a_usage_error(value: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"model": None}, "model None was given"),
+        ({"model": b"photo"}, "model b'photo' was given"),
         ({"model": 1}, "model 1"),
         ({"device": None}, "device None"),
         ({"strip": "no"}, "strip 'no' was given, expected True or False"),

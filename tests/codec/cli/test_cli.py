@@ -78,8 +78,58 @@ def test_existing_outputs_are_refused_without_force(folder: Path) -> None:
 
 def test_an_input_is_never_replaced(folder: Path) -> None:
     before = Path("photo.png").read_bytes()
-    assert "is an input" in run("compress", "photo.png", "-f", "-o", "photo.png", code=6).stderr
+    assert (
+        "is an input as well"
+        in run("compress", "photo.png", "-f", "-o", "photo.png", code=6).stderr
+    )
     assert Path("photo.png").read_bytes() == before
+
+
+def test_a_calo_file_is_no_image_to_compress(folder: Path) -> None:
+    run("compress", "photo.png")
+    before = Path("photo.calo").read_bytes()
+    for more in ((), ("-f",), ("-o", "photo.calo")):
+        assert (
+            "calotype decompress makes one" in run("compress", "photo.calo", *more, code=3).stderr
+        )
+    assert Path("photo.calo").read_bytes() == before
+
+
+def test_verify_goes_through_folders(folder: Path) -> None:
+    run("compress", "-r", ".", "-o", "all")
+    said = run("verify", "-r", "all").stdout.splitlines()
+    assert [line.split("  ")[0] for line in said] == ["all/photo.calo", "all/sub/small.calo"]
+    assert "give -r" in run("verify", "all", code=2).stderr
+    Path("all/sub/small.calo").write_bytes(b"damaged")
+    assert "all/sub/small.calo: " in run("verify", "-r", "all", code=1).stderr
+    assert "no file to work on" in run("verify", "-r", "sub", code=2).stderr
+
+
+def test_deep_pictures_are_rounded_on_request(folder: Path) -> None:
+    samples = np.random.default_rng(0).integers(0, 65536, (9, 12), dtype=np.uint16)
+    Image.fromarray(samples).save("deep.png")
+    run("compress", "deep.png")
+    assert "--reduce-depth" in run("decompress", "deep.calo", "-o", "x.jpg", code=2).stderr
+    run("decompress", "deep.calo", "--reduce-depth", "-o", "x.png")
+    deep = codec.decompress("deep.calo", as_="numpy")
+    reduced = codec.decompress("deep.calo", as_="numpy", reduce_depth=True)
+    assert reduced.dtype == np.uint8
+    np.testing.assert_array_equal(reduced, np.round(deep / 257))
+    with Image.open("x.png") as image:
+        assert image.mode == "L"
+        np.testing.assert_array_equal(np.asarray(image), reduced)
+    run("decompress", "deep.calo", "--reduce-depth", "-o", "x.jpg")
+
+
+def test_a_failure_leaves_no_new_folder(folder: Path) -> None:
+    Path("broken.png").write_bytes(b"no image")
+    Path("broken.calo").write_bytes(b"no file")
+    for command in ("compress", "decompress"):
+        name = "broken.png" if command == "compress" else "broken.calo"
+        run(command, name, "-o", "new/deep/", code=3)
+        assert not Path("new").exists()
+    run("compress", "photo.png", "broken.png", "-o", "new/deep", "-j", 2, code=1)
+    assert names(Path("new")) == ["deep/photo.calo"]
 
 
 def test_folders_are_mirrored(folder: Path) -> None:
@@ -180,7 +230,7 @@ def test_binary_is_not_written_to_a_terminal(folder: Path, monkeypatch: pytest.M
         (["decompress", "good.calo", "-o", "x.png", "--region", "60,0,9,9"], 2, "region"),
         (["decompress", "good.calo", "-o", "x.png", "--seed", "-1"], 2, "seed"),
         (["decompress", "cut.calo", "-o", "x.png"], 4, "cut.calo: the file ends"),
-        (["inspect", "photo.png"], 3, "photo.png: the file begins"),
+        (["inspect", "photo.png"], 3, "photo.png: it is not a .calo file"),
         (["inspect", "gone.calo"], 3, "cannot read gone.calo"),
         (["verify", "cut.calo"], 4, "cut.calo: the file ends"),
         (["verify", "good.calo", "cut.calo"], 1, "1 of 2 files failed"),

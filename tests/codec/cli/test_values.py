@@ -11,6 +11,10 @@ from codec.cli.values import parse_noise_seed, parse_region, parse_size
     [
         ("12345", 12345),
         ("1B", 1),
+        ("20k", 20_000),
+        ("1.5M", 1_500_000),
+        ("3g", 3 * 10**9),
+        ("50Ki", 51_200),
         ("20kB", 20_000),
         ("20KB", 20_000),
         ("50KiB", 51_200),
@@ -25,7 +29,7 @@ def test_sizes(text: str, size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "kB", "-5", "0", "1e3", "5 apples", "5K", "1,5MB", "٣", "0.1B", "9" * 30]
+    "text", ["", "kB", "-5", "0", "1e3", "5 apples", "5T", "1,5MB", "٣", "0.1B", "9" * 30]
 )
 def test_no_sizes(text: str) -> None:
     with pytest.raises(UsageError, match="50KiB"):

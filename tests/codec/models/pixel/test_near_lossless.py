@@ -188,6 +188,8 @@ def test_a_header_with_another_bound_is_no_crash() -> None:
         ({"max_error": 2, "model": "pixel"}, "'pixel'"),
         ({"max_error": 0, "model": "near-lossless"}, "'near-lossless'"),
         ({"max_error": 2, "model": "draw"}, "knows no bound"),
+        ({"max_error": 2, "model": "photo"}, "'photo', which knows no bound: leave one"),
+        ({"max_error": 0, "model": "photo"}, "'photo', which knows no bound"),
         ({"model": "near-lossless"}, "no max_error"),
         ({"max_error": 2, "quality": 80}, "quality and max_error"),
         ({"max_error": 2, "size": 900}, "size and max_error"),
