@@ -130,7 +130,7 @@ def with_tune(model: LoadedModel, tune: str | None) -> LoadedModel:
     return model
 
 
-def with_realism(model: LoadedModel, realism: float) -> LoadedModel:
+def with_realism(model: LoadedModel, realism: float, noise_seed: int = 0) -> LoadedModel:
     """The model with a realism in [0, 1]: see `RealisticModel`. At 0 the model itself.
 
     Raises `UsageError` for a model that has one decoder only, `WeightsMissingError`,
@@ -143,7 +143,7 @@ def with_realism(model: LoadedModel, realism: float) -> LoadedModel:
             f"realism {realism:g} was given, but the file is of {model.name}, which has one "
             "decoder only: leave it at 0"
         )
-    return model.with_realism(realism)
+    return model.with_realism(realism, noise_seed)
 
 
 def _device(spec: ModelSpec, name: str) -> str:

@@ -81,6 +81,11 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         "that it is for (those that ship with the codec)",
     )
     parser.add_argument(
+        "--features", type=Path, metavar="FILE",
+        help="realism: weights of LPIPS (npz, AlexNet), in whose features pictures are compared as "
+        "well; without them in cosine bands alone",
+    )  # fmt: skip
+    parser.add_argument(
         "--crop",
         type=int,
         metavar="PIXELS",
@@ -191,6 +196,7 @@ def _train(options: argparse.Namespace, family: Family, preset: Any, group: Proc
         **{"--" + name.replace("_", "-"): True for name in changes},
         "--validation": options.validation,
         "--weights": options.weights,
+        "--features": options.features,
         "several --data": len(options.data) > 1,
     }
     _refuse(given, takes, f"the preset {options.preset!r} does not take it")
@@ -201,6 +207,7 @@ def _train(options: argparse.Namespace, family: Family, preset: Any, group: Proc
         options.data,
         options.validation,
         options.weights,
+        options.features,
         autocast=not options.no_autocast,
         resumed=options.resume,
         group=group,

@@ -104,7 +104,7 @@ FAMILIES = {
         RealismPreset,
         realism_learner,
         export_realism,
-        frozenset({"several --data", "--validation", "--weights"}),
+        frozenset({"several --data", "--validation", "--weights", "--features"}),
     ),
     "draw": Family(
         "the codecs draw and draw-bits-back",

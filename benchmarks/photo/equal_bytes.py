@@ -19,6 +19,7 @@ import sys
 import tempfile
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from benchmarks.harness.photographs import nearest_quality
 from benchmarks.harness.results import Measured, provenance
 from benchmarks.photo.visual import visual_codec
 from bitstream.arrays import Uint8Array
-from bitstream.errors import InputError
+from bitstream.errors import InputError, UsageError
 from codec.models.photo.config import TUNES
 from codec.rate_distortion import find_codec, find_images, ms_ssim, ssimulacra2
 
@@ -63,8 +64,11 @@ def butteraugli(original: Uint8Array, decoded: Uint8Array) -> float:
     return float(done.stdout.split()[0])
 
 
-def files_of(pixels: Uint8Array, rate: float, options: Namespace) -> dict[str, tuple[int, Any]]:
-    """(bytes, decoded pixels) of each codec, all with at most the bytes of AVIF at `rate` bpp."""
+def files_of(pixels: Uint8Array, rate: float, options: Namespace) -> dict[str, tuple[bytes, Any]]:
+    """(file, decoded pixels) of each codec, all with at most the bytes of AVIF at `rate` bpp.
+
+    Where no file of photo is so small, that of quality 1.
+    """
     avif, jxl = visual_codec("avif"), find_codec("jxl")
     wanted = round(rate * pixels.shape[0] * pixels.shape[1] / 8)
     quality = nearest_quality(lambda q: avif.encode(pixels, q), wanted)
@@ -78,11 +82,15 @@ def files_of(pixels: Uint8Array, rate: float, options: Namespace) -> dict[str, t
     while index and len(of_jxl(index)) > limit:
         index -= 1
     files["jxl"] = of_jxl(index)
-    ours = codec.compress(pixels, tune=options.tune, effort=options.effort, size=limit)
+    compress = partial(codec.compress, pixels, tune=options.tune, effort=options.effort)
+    try:
+        ours = compress(size=limit)
+    except UsageError:
+        ours = compress(quality=1)
     decoded = {name: find_codec(name).decode(data) for name, data in files.items()}
     decoded["photo"] = codec.decompress(ours, as_="numpy")
     files["photo"] = ours
-    return {name: (len(data), decoded[name]) for name, data in files.items()}
+    return {name: (data, decoded[name]) for name, data in files.items()}
 
 
 def rows_of(found: Mapping[str, Sequence[Mapping[str, float]]]) -> list[dict[str, Any]]:
@@ -138,9 +146,9 @@ def run(options: Namespace) -> Iterator[Measured]:
             for image in images:
                 print(f"{name}, {rate} bpp: {image.name}", file=sys.stderr, flush=True)
                 pixels = image.pixels()
-                for codec_name, (size, decoded) in files_of(pixels, rate, options).items():
+                for codec_name, (data, decoded) in files_of(pixels, rate, options).items():
                     scores = {m: float(of(pixels, decoded) or 0) for m, of in measures.items()}
-                    scores["bpp"] = 8 * size / (pixels.shape[0] * pixels.shape[1])
+                    scores["bpp"] = 8 * len(data) / (pixels.shape[0] * pixels.shape[1])
                     found.setdefault(codec_name, []).append(scores)
             rows[str(rate)] = rows_of(found)
         better = {peer: won(rows, list(unseen), peer) for peer in ("avif", "jxl")}

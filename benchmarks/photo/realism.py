@@ -1,17 +1,22 @@
-"""Error and realism of one file of photo at each quality, decoded with several `--realism`.
+"""Error and realism of one file of photo at each rate, decoded with several `--realism`.
 
-    python -m benchmarks.photo realism --data kodak.tar --name kodak
+    python -m benchmarks.photo realism --data kodak.tar --name kodak --lpips lpips_alexnet.npz
 
-The result has for each quality the bits per pixel of the files, and for each realism R the PSNR,
-the MS-SSIM and a Fréchet distance of patches. Realism weights are looked for where
-`codec.decompress` looks, also in the folders of CALOTYPE_WEIGHTS.
+For each picture and rate AVIF gets the file nearest to it, and photo and JPEG XL as many bytes as
+that at most (`benchmarks.photo.equal_bytes`). The result has for each realism R, and for both
+peers, the mean squared error, PSNR, SSIMULACRA2, LPIPS and a Fréchet distance of patches; and what
+changes with `--seed` at R = 1. Realism weights are looked for where `codec.decompress` looks, also
+in the folders of CALOTYPE_WEIGHTS.
+
+The yardstick of the error: a decoder of perfect realism has at most twice the mean squared error of
+the best one (Blau and Michaeli 2018, "The perception-distortion tradeoff").
 """
 
 from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,21 +24,29 @@ from typing import Any
 import numpy as np
 
 import codec
+from benchmarks.harness.lpips import Lpips
 from benchmarks.harness.photographs import add_data
 from benchmarks.harness.results import ROOT, Measured, provenance
 from benchmarks.harness.small_images import cut, rounded
+from benchmarks.photo.equal_bytes import files_of
 from bitstream.arrays import Float64Array, Uint8Array
 from bitstream.errors import UsageError
 from codec import loading
 from codec.models.photo.realism import find_realism
-from codec.rate_distortion import find_images, psnr_db
-from codec.rate_distortion.metrics import METRICS, frechet_distance, ms_ssim, mse
+from codec.rate_distortion import find_images, psnr_db, ssimulacra2
+from codec.rate_distortion.metrics import METRICS, frechet_distance, mse
 from training.features.train import SIDE, FeatureNetwork, extract, load_features
 
 FEATURES = ROOT / "benchmarks" / "features" / "natural32.safetensors"
-SCHEMA, RESULT = "calotype.realism/1", "realism_{name}.json"
-QUALITIES = (5.0, 15.0, 30.0, 50.0, 75.0)
-REALISMS = (0.0, 0.25, 0.5, 0.75, 1.0)
+SCHEMA, RESULT = "calotype.realism/2", "realism_{name}.json"
+RATES_BPP = (0.1, 0.25, 0.5)
+REALISMS = (0.0, 0.5, 1.0)
+SEEDS = (0, 1, 2)
+TARGET_RATE_BPP = 0.1
+TARGET_FRECHET, TARGET_MSE = 0.5, 2.0
+"""Of realism 1, over those of realism 0. LPIPS is to be below that of AVIF."""
+
+Measures = Mapping[str, Callable[[Uint8Array, Uint8Array], float | None]]
 
 
 def patches(pixels: Uint8Array) -> Uint8Array:
@@ -49,110 +62,175 @@ def patches(pixels: Uint8Array) -> Uint8Array:
 
 @dataclass
 class Decoded:
-    """What came back of all pictures at one quality and one realism."""
+    """What came back of all pictures, by one codec at one realism."""
 
-    errors: list[float] = field(default_factory=list)
-    psnrs_db: list[float] = field(default_factory=list)
-    similarities: list[float] = field(default_factory=list)
+    measures: Measures
+    network: FeatureNetwork
+    scores: dict[str, list[float]] = field(default_factory=dict)
     features: list[Float64Array] = field(default_factory=list)
 
-    def add(self, original: Uint8Array, again: Uint8Array, network: FeatureNetwork) -> None:
+    def add(self, original: Uint8Array, again: Uint8Array) -> None:
         """One more picture, uint8 (h, w, 3)."""
-        self.errors.append(mse(original, again))
-        self.psnrs_db.append(psnr_db(original, again))
-        similarity = ms_ssim(original, again) if METRICS["ms-ssim"].missing() is None else None
-        self.similarities += [] if similarity is None else [similarity]
-        self.features.append(extract(network, patches(again)))
+        for name, measure in self.measures.items():
+            score = measure(original, again)
+            if score is not None:
+                self.scores.setdefault(f"mean_{name}", []).append(float(score))
+        self.features.append(extract(self.network, patches(again)))
 
-    def row(self, realism: float, original: Float64Array) -> dict[str, Any]:
+    def row(self, original: Float64Array) -> dict[str, float]:
         """Means over the pictures, and the distance of all patches from the original ones."""
-        found: dict[str, Any] = {
-            "realism": realism,
-            "mean_mse": float(np.mean(self.errors)),
-            "mean_psnr_db": float(np.mean(self.psnrs_db)),
-        }
-        if self.similarities:
-            found["mean_ms_ssim"] = float(np.mean(self.similarities))
-        found["frechet_distance"] = frechet_distance(original, np.concatenate(self.features))
-        return found
+        means = {name: float(np.mean(scores)) for name, scores in self.scores.items()}
+        distance = frechet_distance(original, np.concatenate(self.features))
+        return {**means, "frechet_distance": distance}
 
 
-def measure_quality(
+def measures_of(lpips: Path | None) -> Measures:
+    """By name: mean squared error of 0 .. 255, PSNR in dB, and those that are installed."""
+    measures: dict[str, Callable[[Uint8Array, Uint8Array], float | None]] = {
+        "mse": mse, "psnr_db": psnr_db
+    }  # fmt: skip
+    if METRICS["ssimulacra2"].missing() is None:
+        measures["ssimulacra2"] = ssimulacra2
+    if lpips is not None:
+        measures["lpips"] = Lpips(lpips)
+    return measures
+
+
+def measure_rate(
     pictures: Sequence[Uint8Array],
     original: Float64Array,
-    quality: float,
+    rate: float,
     realisms: Sequence[float],
-    network: FeatureNetwork,
+    new: Callable[[], Decoded],
+    seeds: Sequence[int] = SEEDS,
 ) -> dict[str, Any]:
-    """Each picture uint8 (h, w, 3) as one file, decoded at each realism.
+    """Each picture uint8 (h, w, 3) as one file of each codec, decoded at each realism.
 
     original  features of the patches of all pictures
+    new       gives a `Decoded` of nothing
     """
-    rates_bpp, decoded = [], [Decoded() for _ in realisms]
+    rates: dict[str, list[float]] = {}
+    decoded = {realism: new() for realism in realisms}
+    peers = {name: new() for name in ("avif", "jxl")}
+    by_seed = {seed: new() for seed in seeds}
+    spreads = []
     for pixels in pictures:
-        data = codec.compress(pixels, quality=quality)
-        rates_bpp.append(8 * len(data) / (pixels.shape[0] * pixels.shape[1]))
-        for one, realism in zip(decoded, realisms, strict=True):
-            one.add(pixels, codec.decompress(data, as_="numpy", realism=realism), network)
+        files = files_of(pixels, rate, Namespace(tune=None, effort=1))
+        for name, (data, again) in files.items():
+            rates.setdefault(name, []).append(8 * len(data) / pixels[:, :, 0].size)
+            if name in peers:
+                peers[name].add(pixels, again)
+        photo = files["photo"][0]
+        for realism, one in decoded.items():
+            one.add(pixels, codec.decompress(photo, as_="numpy", realism=realism))
+        drawn = []
+        for seed, one in by_seed.items():
+            drawn.append(codec.decompress(photo, as_="numpy", realism=1, seed=seed))
+            one.add(pixels, drawn[-1])
+        spreads.append(np.stack(drawn).var(axis=0, ddof=1).mean())
+    bpp = {name: float(np.mean(found)) for name, found in rates.items()}
     return {
-        "quality": quality,
-        "mean_bpp": float(np.mean(rates_bpp)),
-        "decoded": [one.row(r, original) for one, r in zip(decoded, realisms, strict=True)],
+        "rate_bpp": rate,
+        "mean_bpp": bpp["photo"],
+        "decoded": [{"realism": r, **one.row(original)} for r, one in decoded.items()],
+        "seeds": {
+            "root_mean_variance_of_a_value": float(np.sqrt(np.mean(spreads))),
+            "decoded": [{"seed": seed, **one.row(original)} for seed, one in by_seed.items()],
+        },
+        "peers": {n: {"mean_bpp": bpp[n], **one.row(original)} for n, one in peers.items()},
     }
+
+
+def reached(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What a rate has over realism 0, and over AVIF, and whether that is what was aimed at."""
+    by_realism = {row["realism"]: row for row in found["decoded"]}
+    if not {0.0, 1.0} <= set(by_realism):
+        return {}
+    plain, real, avif = by_realism[0.0], by_realism[1.0], found["peers"]["avif"]
+    frechet, error = (real[n] / plain[n] for n in ("frechet_distance", "mean_mse"))
+    result = {
+        "frechet_of_1_over_0": frechet,
+        "frechet_is_met": frechet <= TARGET_FRECHET,
+        "mse_of_1_over_0": error,
+        "mse_is_met": error <= TARGET_MSE,
+    }
+    if "mean_lpips" in real:
+        result["lpips_minus_avif"] = real["mean_lpips"] - avif["mean_lpips"]
+        result["lpips_is_met"] = result["lpips_minus_avif"] < 0
+    return result
 
 
 def measure_realism(
     pictures: Sequence[Uint8Array],
-    qualities: Sequence[float],
+    rates: Sequence[float],
     realisms: Sequence[float],
     network: FeatureNetwork,
+    measures: Measures,
 ) -> dict[str, Any]:
     """All that the result file says of pictures uint8 (h, w, 3)."""
     original = np.concatenate([extract(network, patches(pixels)) for pixels in pictures])
     photo = loading.load_model("photo", device="cpu")
     realism_path = find_realism(photo.weights_hash).path
     found = []
-    for quality in qualities:
-        found.append(measure_quality(pictures, original, quality, realisms, network))
-        print(f"quality {quality:g}: {len(pictures)} pictures", file=sys.stderr, flush=True)
+    for rate in rates:
+        one = measure_rate(pictures, original, rate, realisms, lambda: Decoded(measures, network))
+        found.append({**one, "targets": reached(one)})
+        print(f"{rate:g} bpp: {len(pictures)} pictures", file=sys.stderr, flush=True)
     return {
         "pictures": len(pictures),
         "patches": len(original),
         "photo_weights": photo.weights_hash.hex(),
         "realism_weights_sha256": loading.hash_weights(realism_path).hex(),
-        "rate": "bits of the whole file per pixel, mean over pictures; one file for every realism",
+        "rate": "bits of the whole file per pixel, mean over pictures; one file for every realism; "
+        "AVIF's nearest file, and no more bytes for the others unless their smallest file has",
         "mse": "mean over pixels and channels of 0..255; PSNR in dB of each picture, then the mean",
         "frechet": f"squared Fréchet distance of Gaussians fitted to own classifier features of "
         f"{SIDE}×{SIDE} patches of the originals and of what was decoded; not comparable with FID",
         "frechet_between_halves_of_the_originals": rounded(
             frechet_distance(original[::2], original[1::2])
         ),
+        "aimed_at": {
+            "rate_bpp": TARGET_RATE_BPP,
+            "frechet_of_1_over_0": TARGET_FRECHET,
+            "mse_of_1_over_0": TARGET_MSE,
+            "lpips": "below AVIF's",
+        },
         "found": rounded(found, 6),
     }
 
 
 def table(found: Sequence[dict[str, Any]]) -> list[str]:
-    """Lines to print: a head, then one for each file and realism."""
-    lines = ["quality    bpp  realism  PSNR dB  MS-SSIM  Fréchet"]
+    """Lines to print: a head, then one for each rate and realism, and each peer."""
+    lines = ["rate bpp    bpp  decoded  PSNR dB  SSIMULACRA2   LPIPS  Fréchet"]
+
+    def line(rate: float, bpp: float, name: str, row: Mapping[str, float]) -> str:
+        seen, objects = (
+            f"{row[key]:.{digits}f}" if key in row else "—"
+            for key, digits in (("mean_ssimulacra2", 1), ("mean_lpips", 4))
+        )
+        return (
+            f"{rate:8g} {bpp:6.3f} {name:>8} {row['mean_psnr_db']:8.2f} {seen:>12} {objects:>7} "
+            f"{row['frechet_distance']:8.4g}"
+        )
+
     for one in found:
         for row in one["decoded"]:
-            similarity = f"{row['mean_ms_ssim']:.4f}" if "mean_ms_ssim" in row else "—"
-            lines.append(
-                f"{one['quality']:7g} {one['mean_bpp']:6.3f} {row['realism']:8g} "
-                f"{row['mean_psnr_db']:8.2f} {similarity:>8} {row['frechet_distance']:8.4g}"
-            )
+            lines.append(line(one["rate_bpp"], one["mean_bpp"], f"{row['realism']:g}", row))
+        for name, row in one["peers"].items():
+            lines.append(line(one["rate_bpp"], row["mean_bpp"], name, row))
     return lines
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_data(parser)
-    parser.add_argument("--qualities", type=float, nargs="+", default=list(QUALITIES))
+    parser.add_argument("--rates", type=float, nargs="+", default=list(RATES_BPP))
     parser.add_argument("--realisms", type=float, nargs="+", default=list(REALISMS))
     parser.add_argument("--features", type=Path, default=FEATURES, help="classifier's weights")
+    parser.add_argument("--lpips", type=Path, metavar="FILE", help="weights of LPIPS (npz)")
 
 
 def run(options: Namespace) -> Iterator[Measured]:
     pictures = [image.pixels() for image in find_images(options.data)[: options.limit]]
-    network = load_features(options.features)
-    found = measure_realism(pictures, options.qualities, options.realisms, network)
+    network, measures = load_features(options.features), measures_of(options.lpips)
+    found = measure_realism(pictures, options.rates, options.realisms, network, measures)
     yield Measured({**provenance(), "set": options.name, **found}, table(found["found"]))

@@ -54,7 +54,8 @@ def run(options: Namespace) -> Iterator[Measured]:
     files = files_of(pixels, options.bpp, options)
     shown, rows = [(f"original, {pixels.size:,} bytes", pixels)], []
     for name, title in TITLES.items():
-        size, decoded = files[name]
+        data, decoded = files[name]
+        size = len(data)
         score = float(ssimulacra2(pixels, decoded) or 0)
         shown.append((f"{title}, {size:,} bytes, SSIMULACRA2 {score:.0f}", decoded))
         rows.append(

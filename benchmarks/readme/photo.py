@@ -15,7 +15,6 @@ from benchmarks.readme.tables import (
     judged,
     load,
     percent,
-    quality,
     section,
     table,
     verdict,
@@ -283,20 +282,37 @@ def realism_section(folder: Path) -> str:
     content = load(folder, "realism_kodak")
     if not content:
         return ""
-    realisms = [f"{row['realism']:g}" for row in content["found"][0]["decoded"]]
+    first = content["found"][0]
+    columns = [f"R = {row['realism']:g}" for row in first["decoded"]]
+    columns += [VISUAL_PEERS[name] for name in first["peers"]]
+
+    def cell(row: Content) -> str:
+        names = ("mean_psnr_db", "mean_lpips", "frechet_distance")
+        digits = {"mean_psnr_db": 2, "mean_lpips": 3, "frechet_distance": 2}
+        return " / ".join(f"{row[name]:.{digits[name]}f}" for name in names if name in row)
+
     rows = (
-        [f"{one['quality']:g}", f"{one['mean_bpp']:.3f}", *map(quality, one["decoded"])]
+        [
+            f"{one['mean_bpp']:.3f}",
+            *map(cell, [*one["decoded"], *one["peers"].values()]),
+            verdict(*(met for name, met in one["targets"].items() if name.endswith("_is_met"))),
+        ]
         for one in content["found"]
     )
+    aim = content["aimed_at"]
+    measures = "PSNR in dB / " + ("LPIPS / " if "mean_lpips" in first["decoded"][0] else "")
     return section(
         "### More realistic decoding",
-        "The files are the same; `decompress --realism R` decodes them in another way. PSNR in dB "
-        f"/ Fréchet distance of {content['patches']:,} patches of 32×32 in own classifier features "
+        f"The files are the same; `decompress --realism R` decodes them in another way. {measures}"
+        f"Fréchet distance of {content['patches']:,} patches of 32×32 in own classifier features "
         "(not FID; two halves of the originals: "
         f"{content['frechet_between_halves_of_the_originals']:.2f}), {content['pictures']} "
         f"pictures of {content['set'].capitalize()}, photo weights "
-        f"`{content['photo_weights'][:8]}`:",
-        table(["quality", "bits per pixel", *realisms], rows),
+        f"`{content['photo_weights'][:8]}`. Aimed at, for {aim['rate_bpp']:g} bits per pixel, were "
+        f"a distance at R = 1 of {aim['frechet_of_1_over_0']:g} of that at R = 0, a mean squared "
+        f"error of {aim['mse_of_1_over_0']:g} times that at R = 0 at most, which perfect realism "
+        "needs no more than, and an LPIPS below AVIF's:",
+        table(["bits per pixel", *columns, "targets"], rows),
     )
 
 

@@ -63,7 +63,8 @@ def decompress(
             "--seed",
             metavar="N",
             help="Files in layers: replaces missing layers by a random sample instead of the mean. "
-            "Models that decode with noise: draws the noise from this seed instead of the file's.",
+            "Models that decode with noise: draws the noise from this seed instead of the file's. "
+            "With --realism: invents another texture.",
         ),
     ] = None,
     realism: Annotated[

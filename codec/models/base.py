@@ -183,11 +183,26 @@ class RealisticModel(Protocol):
     An option of a `LoadedModel`.
     """
 
-    def with_realism(self, realism: float) -> LoadedModel:
+    def with_realism(self, realism: float, noise_seed: int = 0) -> LoadedModel:
         """The same model, which draws (1 − realism) of its own picture and realism of the other.
 
-        realism   in (0, 1]. Raises `WeightsMissingError`, `WeightsMismatchError`
+        realism      in (0, 1]
+        noise_seed   0 .. 2⁶³ − 1, of the noise that the second decoder sees
+
+        Raises `WeightsMissingError`, `WeightsMismatchError`.
         """
+
+
+@runtime_checkable
+class SeededModel(Protocol):
+    """A model whose pixels depend on noise of which the header of a file says nothing.
+
+    An option of a `LoadedModel`.
+
+    noise_seed   0 .. 2⁶³ − 1. The noise depends on it and on what a tile was decoded from alone
+    """
+
+    noise_seed: int
 
 
 @runtime_checkable

@@ -23,6 +23,7 @@ from codec.models.base import (
     LayeredModel,
     LoadedModel,
     ReducingModel,
+    SeededModel,
     StochasticModel,
     TileDecoder,
     WholePictureModel,
@@ -238,7 +239,8 @@ def _draw(
     if noise_seed is None:
         noise_seed = secrets.randbelow(2**63)
     notices: tuple[str, ...] = ()
-    if seed is not None and stochastic is None and _is_whole(file):
+    is_random = stochastic is not None or isinstance(model, SeededModel)
+    if seed is not None and not is_random and _is_whole(file):
         notices = (f"the seed {seed} was given, but nothing of a file of {model.name} is random",)
     grid = TileGrid(header, model.stride)
 

@@ -29,7 +29,7 @@ def read_bands(data: Source, options: DecompressOptions) -> Bands:
 
     def model_of(header: Header) -> LoadedModel:
         model = loading.load_model_of(header, device=options.device, checkpoint=options.checkpoint)
-        return loading.with_realism(model, options.realism)
+        return loading.with_realism(model, options.realism, options.seed or 0)
 
     region, layers = options.region, options.layers
     file: Container | TileSelection

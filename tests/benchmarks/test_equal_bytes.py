@@ -12,9 +12,7 @@ from benchmarks.harness.lpips import Lpips
 from benchmarks.photo.equal_bytes import rows_of, won
 from bitstream.arrays import Uint8Array
 from bitstream.errors import InputError
-
-CHANNELS = (3, 64, 192, 384, 256, 256)
-SIZES = (11, 5, 3, 3, 3)
+from tests.training.features.alexnet_weights import alexnet_weights
 
 
 def test_the_direction_of_a_measure_decides_who_is_better() -> None:
@@ -35,24 +33,15 @@ def test_the_direction_of_a_measure_decides_who_is_better() -> None:
     assert won({"0.5": rows}, ["ms_ssim", "lpips"], "avif") == ["ms_ssim at 0.5 bpp"]
 
 
-def weights(generator: np.random.Generator) -> dict[str, np.ndarray]:
-    arrays: dict[str, np.ndarray] = {}
-    for k, size in enumerate(SIZES):
-        shape = (CHANNELS[k + 1], CHANNELS[k], size, size)
-        arrays[f"conv{k}.weight"] = generator.normal(size=shape).astype(np.float32) * 0.05
-        arrays[f"conv{k}.bias"] = generator.normal(size=shape[0]).astype(np.float32)
-        arrays[f"lin{k}.weight"] = np.zeros((1, shape[0], 1, 1), np.float32)
-    return arrays
-
-
 def picture(generator: np.random.Generator) -> Uint8Array:
     return generator.integers(0, 256, (71, 67, 3), dtype=np.uint8)
 
 
 def test_lpips_is_the_weighted_distance_of_unit_features(tmp_path: Path) -> None:
     generator = np.random.default_rng(3)
-    arrays = weights(generator)
-    arrays["lin0.weight"][0, :, 0, 0] = generator.random(64)
+    arrays = alexnet_weights(generator)
+    for k in range(1, 5):
+        arrays[f"lin{k}.weight"][:] = 0
     np.savez(tmp_path / "w.npz", **arrays)  # type: ignore[arg-type]
     one, other = picture(generator), picture(generator)
 
@@ -74,7 +63,7 @@ def test_lpips_is_the_weighted_distance_of_unit_features(tmp_path: Path) -> None
 
 
 def test_other_files_are_not_weights_of_lpips(tmp_path: Path) -> None:
-    arrays = weights(np.random.default_rng(0))
+    arrays = alexnet_weights(np.random.default_rng(0))
     del arrays["lin4.weight"]
     np.savez(tmp_path / "w.npz", **arrays)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"w\.npz: not the weights of LPIPS"):

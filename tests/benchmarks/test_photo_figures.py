@@ -95,19 +95,21 @@ def test_ablations_are_a_row_each() -> None:
 
 def test_realism_is_a_column_each(tmp_path: Path) -> None:
     assert photo.realism_section(tmp_path) == ""
-    decoded = [
-        {"realism": realism, "mean_psnr_db": 30 - realism, "frechet_distance": 2 - realism}
-        for realism in (0.0, 1.0)
-    ]
-    found = [{"quality": 5.0, "mean_bpp": 0.078, "decoded": decoded}]
+    names = ("realism", "mean_psnr_db", "mean_lpips", "frechet_distance")
+    decoded = [dict(zip(names, row, strict=True)) for row in ((0, 30, 0.2, 2), (1, 29, 0.1, 1))]
+    targets = {"frechet_of_1_over_0": 0.5, "frechet_is_met": True, "lpips_is_met": False}
+    peers = {"avif": decoded[0], "jxl": decoded[1]}
+    found = [{"mean_bpp": 0.098, "decoded": decoded, "peers": peers, "targets": targets}]
     about = {"patches": 9216, "pictures": 24, "set": "kodak", "found": found}
     about |= {"photo_weights": "0123456789abcdef", "frechet_between_halves_of_the_originals": 0.3}
+    about["aimed_at"] = {"rate_bpp": 0.1, "frechet_of_1_over_0": 0.5, "mse_of_1_over_0": 2.0}
     (tmp_path / "realism_kodak.json").write_text(json.dumps(about), "utf-8")
     text = photo.realism_section(tmp_path)
     assert "9,216 patches" in text
-    assert "photo weights `01234567`:" in text
-    assert "| quality | bits per pixel | 0 | 1 |" in text
-    assert text.endswith("| 5 | 0.078 | 30.00 / 2.00 | 29.00 / 1.00 |")
+    assert "photo weights `01234567`." in text
+    assert "| bits per pixel | R = 0 | R = 1 | AVIF (4:4:4, speed 6" in text
+    plain, real = "30.00 / 0.200 / 2.00", "29.00 / 0.100 / 1.00"
+    assert text.endswith(f"| 0.098 | {plain} | {real} | {plain} | {real} | met / **missed** |")
 
 
 def visual_part(against_avif: float) -> dict[str, Any]:

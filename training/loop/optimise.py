@@ -27,18 +27,16 @@ class Schedule:
     that may be a time, so torch's own schedulers, which count steps, cannot give it.
 
     warmup_steps   steps in which the rate rises from 0
-    lead           steps before the warm-up, in which the rate is 0
     """
 
     start: float
     end: float = 0.0
     warmup_steps: int = 1
-    lead: int = 0
 
     def __call__(self, step: int, fraction: float) -> float:
         """The rate of a step, counted from 0, at a fraction of the budget in [0, 1]."""
         cosine = 0.5 * (1 + math.cos(math.pi * fraction))
-        warmup = min(1.0, max(0.0, (step + 1 - self.lead) / self.warmup_steps))
+        warmup = min(1.0, (step + 1) / self.warmup_steps)
         return (self.end + (self.start - self.end) * cosine) * warmup
 
 

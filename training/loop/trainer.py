@@ -73,12 +73,14 @@ class TrainOptions:
     data        folders and files of the images to train on
     validation  the same, of images that are held out
     weights     a weights file to start from, or to train around
+    features    weights of a network in whose features pictures are compared
     resumed     whether the run goes on from a checkpoint
     """
 
     data: Sequence[Path]
     validation: Sequence[Path] = ()
     weights: Path | None = None
+    features: Path | None = None
     autocast: bool = True
     resumed: bool = False
     group: ProcessGroup = ALONE

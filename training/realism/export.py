@@ -22,7 +22,7 @@ from training.realism.learner import second_arrays
 from training.realism.photo_weights import PhotoWeights, load_photo_weights
 
 ABOUT = """\
-A second decoder of photo files, for `calotype decompress --realism R`, trained by a critic.
+A second decoder of photo files, for `calotype decompress --realism R`: it draws texture from noise.
 Arrays `synthesis.*` are integers of the same kind as those of the photo weights.
 """
 

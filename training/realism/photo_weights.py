@@ -45,21 +45,17 @@ class PhotoWeights:
 class DecodedCrops:
     """A batch as the decoder of a file has it, and what was coded; float32, on the model's device.
 
-    pixels    (n, 3, h, w) in [0, 1]
-    latents   (n, 768, h/16, w/16), coefficients of the inverse transform in pixel units
-    linear    (n, 3, h, w), the image of the inverse transform in levels, centred on 0
-    hidden    (n, hidden, h/16, w/16), the last features of the hyper-synthesis
-    mix       (n, 2·knots), the conditions, as `PhotoModel.mix` has them
-    position  (n,) in [0, 1], of the quality on the networks' scale
-    photo     (n, 3, h, w), what the photo model makes of the latents, not clamped
+    pixels   (n, 3, h, w) in [0, 1]
+    linear   (n, 3, h, w), the image of the inverse transform in levels, centred on 0
+    hidden   (n, hidden, h/16, w/16), the last features of the hyper-synthesis
+    mix      (n, 2·knots), the conditions, as `PhotoModel.mix` has them
+    photo    (n, 3, h, w), what the photo model makes of the latents, not clamped
     """
 
     pixels: Tensor
-    latents: Tensor
     linear: Tensor
     hidden: Tensor
     mix: Tensor
-    position: Tensor
     photo: Tensor
 
 
@@ -105,12 +101,4 @@ def decode_crops(photo: PhotoWeights, crops: Pixels, qualities: Sequence[float])
     steps, hidden = decoded[:, :COEFFICIENTS], decoded[:, COEFFICIENTS:]
     linear = model.linear_image(steps, mix)
     drawn = linear + model.synthesis(linear, hidden, mix, rounded=True)
-    return DecodedCrops(
-        to_tensor(crops, device),
-        steps * model.log_step(mix).exp(),
-        linear,
-        hidden,
-        mix,
-        position,
-        drawn / LEVELS + 0.5,
-    )
+    return DecodedCrops(to_tensor(crops, device), linear, hidden, mix, drawn / LEVELS + 0.5)

@@ -232,11 +232,11 @@ class PhotoCoder:
             self._by_tune[tune] = other
         return self._by_tune[tune]
 
-    def with_realism(self, realism: float) -> PhotoCoder:
+    def with_realism(self, realism: float, noise_seed: int = 0) -> PhotoCoder:
         """See `codec.models.base.RealisticModel` and `codec.models.photo.realism`."""
         from codec.models.photo.realism import with_realism
 
-        return with_realism(self, realism)
+        return with_realism(self, realism, noise_seed)
 
     def with_reduction(self, reduce: int) -> PhotoCoder:
         """See `codec.models.base.ReducingModel`. Such a model only decodes."""

@@ -1,8 +1,8 @@
 """A second decoder of photo files: the same file, drawn to look more like a photograph.
 
-               ┌─ synthesis of the photo weights ─► correction c₀ ─┐
- latents ŷ ────┤                                                   ├─► (1 − R)·c₀ + R·c₁
-               └─ realistic synthesis ────────────► correction c₁ ─┘
+               ┌─ synthesis of the photo weights ───► correction c₀ ─┐
+ latents ŷ ────┤                                                     ├─► (1 − R)·c₀ + R·c₁
+               └─ + noise ─► realistic synthesis ───► correction c₁ ─┘
 
 Freirich, Michaeli and Meir 2021, "A theory of the distortion-perception tradeoff in Wasserstein
 space": for the squared error and the 2-Wasserstein distance, the best estimators between the one
@@ -12,20 +12,26 @@ interpolations. A trained decoder comes near that second estimator at best.
 Both networks correct the same image of the inverse transform, have the same sizes, so that a tile
 depends on the same latents around it, and compute with the same integers of 8 bits: pixels are the
 same on every machine for every R. The symbols, and therefore the file, do not depend on R.
+
+The realistic one sees that image under noise of a few levels, which it turns into texture where the
+file says little. The noise is raw numbers of a generator that is the same everywhere, at a place
+that the seed and the bytes of the tile choose: a file and a seed give one picture.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 
 from bitstream.arrays import Array, Int8Array, Int32Array, Uint8Array, Uint16Array
 from bitstream.errors import WeightsMismatchError, WeightsMissingError
-from codec.models.photo.coder import PhotoCoder
-from codec.models.photo.config import PhotoConfig
+from codec.coding.channel_simulation import raw_numbers
+from codec.models.photo.coder import PhotoCoder, TileSymbols
+from codec.models.photo.config import LATENT_STRIDE, PhotoConfig
 from codec.models.photo.synthesis import Renderer, SynthesisWeights, synthesize
 from codec.models.weights_files import (
     ENVIRONMENT_VARIABLE,
@@ -41,7 +47,42 @@ from codec.models.weights_files import (
 NAME = "photo-realism"
 PHOTO_HASH_KEY = "photo_sha256"
 """In the metadata of the weights file: SHA-256 of the photo weights, 64 hexadecimal digits."""
+NOISE_LEVELS = 4
+"""The noise of a colour of a pixel is a whole number of levels, −4 .. 3, each as likely."""
+
 _WHOLE = 1024
+_NOISE_BYTES = 3 * LATENT_STRIDE**2
+_NOISE_CHANNELS = _NOISE_BYTES // 4
+_NOISE_SEED, _NOISE_DISTANCE = 0xCA15, 0x9E3779B97F4A7C15F39CC0605CEDC835
+"""Of the raw numbers: the seed, and how far those of two tiles or seeds lie apart."""
+
+
+def draw_noise(payloads: Sequence[bytes], seed: int, height: int, width: int) -> Int32Array:
+    """The noise of a tile of (height, width) latents, beside them: int32 (192, height, width).
+
+    Four random bytes in each number.
+
+    seed   0 .. 2⁶³ − 1
+    """
+    checksum = 0
+    for payload in payloads:
+        checksum = zlib.crc32(payload, checksum)
+    offset = (seed << 32 | checksum) * _NOISE_DISTANCE
+    raw = raw_numbers(_NOISE_SEED, offset, height * width * _NOISE_BYTES // 8)
+    numbers = raw.astype("<u8").view("<i4").reshape(height, width, _NOISE_CHANNELS)
+    return np.ascontiguousarray(numbers.transpose(2, 0, 1), np.int32)
+
+
+def under_noise(pixels: Uint8Array, noise: Int32Array) -> Uint8Array:
+    """Pixels uint8 (16·h, 16·w, 3) with the noise of `draw_noise` (192, h, w), within 0 .. 255."""
+    _, height, width = noise.shape
+    numbers = np.ascontiguousarray(noise.transpose(1, 2, 0), "<i4")
+    drawn = numbers.view(np.uint8).reshape(height, width, LATENT_STRIDE, LATENT_STRIDE, 3)
+    levels = (drawn.swapaxes(1, 2).reshape(pixels.shape) % (2 * NOISE_LEVELS)).astype(np.int16)
+    levels += pixels
+    levels -= NOISE_LEVELS
+    seen: Uint8Array = np.clip(levels, 0, 255).astype(np.uint8)
+    return seen
 
 
 @dataclass(frozen=True)
@@ -49,16 +90,18 @@ class BlendedRenderer:
     """See `codec.models.photo.synthesis.Renderer`: (1 − R)·first + R·second, to half a level.
 
     share   R in units of 2⁻¹⁰
+    noise   that the second one sees, as `draw_noise` gives it
     """
 
     first: Renderer
     second: Renderer
     share: int
+    noise: Int32Array
 
     def __call__(
         self, pixels: Uint8Array, texture: Uint8Array, hundredths: int, tune: int
     ) -> Int8Array:
-        drawn = self.second(pixels, texture, hundredths, tune)
+        drawn = self.second(under_noise(pixels, self.noise), texture, hundredths, tune)
         if self.share == _WHOLE:
             return drawn
         sums = self.first(pixels, texture, hundredths, tune).astype(np.int32)
@@ -71,30 +114,51 @@ class BlendedRenderer:
 class RealisticPhoto(PhotoCoder):
     """A `PhotoCoder` that draws other pixels; all the rest is that of `coder`.
 
-    coder      the photo model; its symbols and its latents are this model's
-    second     what draws the realistic corrections, on the coder's device
-    realism    R in (0, 1]; it counts in steps of 2⁻¹⁰
+    coder       the photo model; its symbols and its latents are this model's
+    second      what draws the realistic corrections, on the coder's device
+    realism     R in (0, 1]; it counts in steps of 2⁻¹⁰
+    noise_seed  0 .. 2⁶³ − 1
+
+    What is decoded of a tile has the noise of the tile behind its features.
     """
 
-    def __init__(self, coder: PhotoCoder, second: Renderer, realism: float) -> None:
+    def __init__(
+        self, coder: PhotoCoder, second: Renderer, realism: float, noise_seed: int = 0
+    ) -> None:
         vars(self).update(vars(coder))
         self._by_tune = {self.tune: self}
-        self._blended = BlendedRenderer(coder.transforms.renderer, second, round(realism * _WHOLE))
+        self._second, self._share = second, round(realism * _WHOLE)
+        self.noise_seed = noise_seed
+
+    def first_symbols(
+        self,
+        payloads: Sequence[bytes],
+        size: tuple[int, int],
+        quality: float,
+        groups: int,
+        generator: np.random.Generator | None = None,
+    ) -> TileSymbols:
+        """See `PhotoCoder.first_symbols`."""
+        tile = super().first_symbols(payloads, size, quality, groups, generator)
+        noise = draw_noise(payloads, self.noise_seed, *size)
+        return replace(tile, decoded=np.concatenate([tile.decoded, noise]))
 
     def _draw(
         self, latents: Int32Array, condition: tuple[int, int], *, deep: bool
     ) -> Uint8Array | Uint16Array:
-        weights = self.transforms.weights
-        return synthesize(weights, self._blended, latents, *condition, deep=deep)
+        decoded, noise = latents[:-_NOISE_CHANNELS], latents[-_NOISE_CHANNELS:]
+        render = BlendedRenderer(self.transforms.renderer, self._second, self._share, noise)
+        return synthesize(self.transforms.weights, render, decoded, *condition, deep=deep)
 
 
-def with_realism(coder: PhotoCoder, realism: float) -> RealisticPhoto:
+def with_realism(coder: PhotoCoder, realism: float, noise_seed: int = 0) -> RealisticPhoto:
     """The coder with the realistic decoder that is installed for its weights.
 
     Raises `WeightsMissingError` where there is none, `WeightsMismatchError` for a damaged file.
     """
     file = find_realism(coder.weights_hash)
-    return RealisticPhoto(coder, _renderer(coder, file, cached_hash(file.path)), realism)
+    second = _renderer(coder, file, cached_hash(file.path))
+    return RealisticPhoto(coder, second, realism, noise_seed)
 
 
 @lru_cache(maxsize=4)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import math
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +20,23 @@ from safetensors import safe_open
 from typer.testing import CliRunner, Result
 
 import codec
-from bitstream import container_to_bytes
+from bitstream import container_to_bytes, read_container
 from bitstream.errors import UsageError, WeightsMismatchError, WeightsMissingError
 from codec import loading
 from codec.cli import app
 from codec.models.photo.coder import PhotoCoder
+from codec.models.photo.numpy_backend import NumpyRenderer
 from codec.models.photo.realism import (
     NAME,
+    NOISE_LEVELS,
     PHOTO_HASH_KEY,
     BlendedRenderer,
     RealisticPhoto,
+    draw_noise,
     load_realism,
+    under_noise,
 )
+from codec.models.photo.synthesis import synthesize
 from codec.pictures.picture import Picture
 from codec.pipeline.decode import decompress_container
 from codec.pipeline.encode import compress_picture
@@ -39,6 +47,7 @@ from training.loop.export import register
 
 Pixels = npt.NDArray[np.uint8]
 SIDE = 160
+GOLDEN = Path(__file__).parents[3] / "golden"
 TILE = 64
 
 
@@ -94,7 +103,7 @@ def test_no_realism_is_the_photo_decoder_alone(
 
 def test_corrections_between_are_on_the_line_and_rounded_once() -> None:
     rng = np.random.default_rng(0)
-    ends = [rng.integers(-128, 128, (8, 8, 3)).astype(np.int8) for _ in range(2)]
+    ends = [rng.integers(-128, 128, (16, 16, 3)).astype(np.int8) for _ in range(2)]
     ran = []
 
     def renderer(number: int) -> Any:
@@ -104,11 +113,12 @@ def test_corrections_between_are_on_the_line_and_rounded_once() -> None:
 
         return render
 
-    nothing = np.zeros((8, 8, 3), np.uint8)
+    nothing = np.zeros((16, 16, 3), np.uint8)
     for realism, expected in ((1, [1]), (0.5, [0, 1]), (0.3, [0, 1])):
         ran.clear()
         share = round(1024 * realism)
-        drawn = BlendedRenderer(renderer(0), renderer(1), share)(nothing, nothing, 100, 0)
+        noise = np.zeros((192, 1, 1), np.int32)
+        drawn = BlendedRenderer(renderer(0), renderer(1), share, noise)(nothing, nothing, 100, 0)
         assert sorted(ran) == expected
         line = (1024 - share) * ends[0].astype(int) + share * ends[1].astype(int)
         assert np.abs(1024 * drawn.astype(int) - line).max() <= 512
@@ -128,8 +138,8 @@ def test_torch_draws_the_same_pixels(coder: PhotoCoder, folder: Path) -> None:
     other.transforms = other.torch_transforms
     pixels = photographs(1, side=64)[0]
     payloads = coder.encode_tile(coder.analyze(pixels, 40), 40)
-    decoded = coder.decode_tile(payloads, 4, 4, 40)
-    one, two = (with_realism(c, 0.6).synthesize(decoded, 40) for c in (coder, other))
+    models = [with_realism(c, 0.6, 5) for c in (coder, other)]
+    one, two = (m.synthesize(m.decode_tile(payloads, 4, 4, 40), 40) for m in models)
     np.testing.assert_array_equal(one, two)
 
 
@@ -145,21 +155,102 @@ def test_a_pixel_lies_between_those_of_both_decoders(
 ) -> None:
     pixels = photographs(1, side=32)[0]
     payloads = coder.encode_tile(coder.analyze(pixels, quality / 100), quality / 100)
-    latents = coder.decode_tile(payloads, 2, 2, quality / 100)
-    ends = [loading.with_realism(coder, r).synthesize(latents, quality / 100) for r in (0, 1)]
-    drawn = loading.with_realism(coder, realism).synthesize(latents, quality / 100)
+
+    def draw(share: float) -> Pixels:
+        model = loading.with_realism(coder, share)
+        return model.synthesize(model.decode_tile(payloads, 2, 2, quality / 100), quality / 100)
+
+    ends, drawn = [draw(0), draw(1)], draw(realism)
     assert (drawn >= np.minimum(*ends)).all()
     assert (drawn <= np.maximum(*ends)).all()
 
 
-def test_equal_decoders_draw_one_picture(
+def test_the_second_decoder_sees_the_noise_and_the_picture_does_not(
     weights_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_tiny_realism(tmp_path / "same", weights_folder, shake=0)
     monkeypatch.setenv(loading.ENVIRONMENT_VARIABLE, str(tmp_path / "same"))
-    data = codec.compress(photographs(1, side=SIDE)[0], quality=40)
-    for realism in (0.1, 0.5, 0.77, 1):
-        np.testing.assert_array_equal(decode(data, realism), decode(data, 0))
+    coder = loading.load_model("photo", device="cpu")
+    assert isinstance(coder, PhotoCoder)
+    model = loading.with_realism(coder, 1, 3)
+    pixels = photographs(1, side=SIDE)[0]
+    payloads = coder.encode_tile(coder.analyze(pixels, 40), 40)
+    decoded, noisy = (m.decode_tile(payloads, 10, 10, 40) for m in (coder, model))
+    noise = draw_noise(payloads, 3, 10, 10)
+    np.testing.assert_array_equal(noisy, np.concatenate([decoded, noise]))
+    transforms, condition = coder.transforms, (coder.position(40), coder.tune_number)
+
+    def render(pixels: Pixels, texture: Pixels, hundredths: int, tune: int) -> npt.NDArray[np.int8]:
+        return transforms.renderer(under_noise(pixels, noise), texture, hundredths, tune)
+
+    expected = synthesize(transforms.weights, render, decoded, *condition)
+    np.testing.assert_array_equal(model.synthesize(noisy, 40), expected)
+    assert (expected != coder.synthesize(decoded, 40)).any()
+
+
+def test_noise_is_that_of_the_definition() -> None:
+    payloads = (b"one", b"two")
+    noise = draw_noise(payloads, 7, 2, 3)
+    generator = np.random.PCG64(0xCA15)
+    distance = 0x9E3779B97F4A7C15F39CC0605CEDC835
+    generator.advance((7 * 2**32 + zlib.crc32(b"onetwo")) * distance % 2**128)
+    drawn = b"".join(int(n).to_bytes(8, "little") for n in generator.random_raw(6 * 96))
+    gray = np.full((32, 48, 3), 128, np.uint8)
+    found = under_noise(gray, noise).astype(int) - 128
+    for place, value in enumerate(drawn):
+        latent, within = divmod(place, 768)
+        y, x, colour = within // 48, within // 3 % 16, within % 3
+        row, column = divmod(latent, 3)
+        assert found[16 * row + y, 16 * column + x, colour] == value % 8 - NOISE_LEVELS
+    black, white = (under_noise(np.full_like(gray, v), noise) for v in (0, 255))
+    np.testing.assert_array_equal(black, np.maximum(found, 0))
+    np.testing.assert_array_equal(white, 255 + np.minimum(found, 0))
+
+
+def test_noise_is_white_and_that_of_the_seed_and_the_tile() -> None:
+    gray = np.full((512, 512, 3), 128, np.uint8)
+
+    def levels(payload: bytes, seed: int) -> npt.NDArray[np.float64]:
+        return under_noise(gray, draw_noise((payload,), seed, 32, 32)).astype(np.float64) - 128
+
+    one = levels(b"a", 0)
+    assert set(np.unique(one)) == set(range(-NOISE_LEVELS, NOISE_LEVELS))
+    assert one.mean() == pytest.approx(-0.5, abs=0.01)
+    assert one.std() == pytest.approx(math.sqrt(63 / 12), rel=0.01)
+    others = [levels(b"b", 0), levels(b"a", 1), levels(b"a", 2**63 - 1)]
+    shifted = [np.roll(one, shift, axis) for shift in (1, 16) for axis in (0, 1, 2)]
+    for other in [*others, *shifted]:
+        assert abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 0.01
+    np.testing.assert_array_equal(one, levels(b"a", 0))
+
+
+def test_a_file_and_a_seed_give_one_picture(coded: bytes) -> None:
+    def draw(seed: int | None) -> Pixels:
+        return codec.decompress(coded, as_="numpy", realism=1, seed=seed)
+
+    np.testing.assert_array_equal(draw(None), draw(0))
+    np.testing.assert_array_equal(draw(9), draw(9))
+    assert (draw(0) != draw(9)).mean() > 0.1
+    # The plain decoder knows of no seed.
+    np.testing.assert_array_equal(
+        codec.decompress(coded, as_="numpy", seed=9), codec.decompress(coded, as_="numpy")
+    )
+
+
+REALISTIC_SHA256 = "673d43cbf17f385aa67fa3d231f60d8ddc0deb50734d7f52496d914d5f081498"
+"""Of the pixels of a golden file, whose own synthesis sees the noise of seed 12."""
+
+
+def test_pixels_are_the_same_on_every_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(loading.ENVIRONMENT_VARIABLE, str(GOLDEN))
+    data = (GOLDEN / "photo-visual-v1.calo").read_bytes()
+    container = read_container(io.BytesIO(data))
+    coder = loading.load_model_of(container.header, device="cpu")
+    assert isinstance(coder, PhotoCoder)
+    for renderer in (coder.transforms.renderer, NumpyRenderer(coder.transforms.weights)):
+        model = RealisticPhoto(coder, renderer, 0.8, 12)
+        pixels = decompress_container(container, model).pixels
+        assert hashlib.sha256(pixels.tobytes()).hexdigest() == REALISTIC_SHA256
 
 
 def test_the_file_and_its_symbols_do_not_depend_on_realism(
@@ -180,7 +271,8 @@ def test_the_file_and_its_symbols_do_not_depend_on_realism(
     assert digest(before.hyper_latents, before.symbols, before.indexes, before.means) == digest(
         after.hyper_latents, after.symbols, after.indexes, after.means
     )
-    assert digest(decoded) == digest(coder.decode_tile(payloads, 8, 8, 75))
+    before_noise = coder.decode_tile(payloads, 8, 8, 75)
+    assert digest(decoded[: len(before_noise)]) == digest(before_noise)
     assert (realistic.stride, realistic.context) == (coder.stride, coder.context)
 
 
@@ -324,6 +416,12 @@ def test_command(
     assert (record["ok"], record["width"], record["height"]) == (True, 50, 40)
     np.testing.assert_array_equal(np.asarray(Image.open("p.png")), decode(coded, 1)[9:49, 8:58])
     assert "realism 1.5" in run("decompress", "photo.calo", "--realism", 1.5, code=2).stderr
+    assert (
+        "random"
+        not in run("decompress", "photo.calo", "--realism", 1, "--seed", 4, "-o", "seed.png").stderr
+    )
+    drawn = codec.decompress(coded, as_="numpy", realism=1, seed=4)
+    np.testing.assert_array_equal(np.asarray(Image.open("seed.png")), drawn)
     codec.decompress_file("photo.calo", "file.png", realism=1)
     assert np.array_equal(np.asarray(Image.open("file.png")), decode(coded, 1))
 
