@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from codec.pictures.read import ImageSource
 
 _log = logging.getLogger("codec")
+_FEW_BYTES = 1000
 
 
 @takes_options(CompressOptions)
@@ -67,9 +68,10 @@ def compress(image: ImageSource, **options: Unpack[CompressArguments]) -> bytes:
                         eyes, or "psnr"; None (the default) takes the model's default
     roi                 (x, y, width, height[, more]): a region of interest, in pixels of the image
                         as it is coded, whose quality is higher by ``more``, 1 .. 99 (20 where it
-                        is left out), up to 100.  It costs bytes: at an equal size of the file the
-                        rest of the image is coarser.  The file says the quality of the region;
-                        decoders know nothing of it.  The image is coded twice
+                        is left out), up to 100.  It costs more bytes than the region alone: what
+                        is left of the rest is written in the region's fine steps, so that at an
+                        equal size of the file the rest is coarser.  The file says the quality of
+                        the region; decoders know nothing of it.  The image is coded twice
     model               name in the catalogue, see ``list_models``.  None (the default) is "photo",
                         or the model of ``lossless`` and ``max_error``, which refuse another one.
                         "NAME:WEIGHTS" chooses other weights of a model by the name of their file
@@ -97,8 +99,9 @@ def compress(image: ImageSource, **options: Unpack[CompressArguments]) -> bytes:
                         library.  It has one rate, so it takes no quality and no target; other
                         machines may fail to decode the file, see ``FileInfo.portable``
 
-    What was converted or left out (CMYK, further frames, metadata) is logged as a warning on the
-    logger ``codec``.  Raises UsageError, also where no quality meets the target, and as
+    What was converted or left out (CMYK, further frames, metadata), a region whose quality is cut
+    at 100, and a file that is larger than the image file it was made of are logged as warnings on
+    the logger ``codec``.  Raises UsageError, also where no quality meets the target, and as
     MissingExtraError where a library is missing; InputError, ModelError.
     """
     fo = io.BytesIO()
@@ -129,6 +132,7 @@ def compress_with(
     from codec import loading
     from codec.pictures.read import picture_from
     from codec.pipeline.bound_check import check_bound
+    from codec.pipeline.emphasis import notices_of
     from codec.pipeline.quality_search import meet
 
     check_writable("fo", fo)
@@ -165,8 +169,32 @@ def compress_with(
         ssimulacra2=trial.score if options.ssimulacra2 is not None else None,
         trials=trial.trials,
         elapsed_seconds=time.perf_counter() - started,
-        notices=picture.notices,
+        notices=(
+            *picture.notices,
+            *notices_of(options.roi, trial.quality),
+            *_notices_of_size(size_bytes, image),
+        ),
         max_error=bound,
+    )
+
+
+def _notices_of_size(size_bytes: int, image: object) -> tuple[str, ...]:
+    """A notice where a file is larger than the image file that it was made of."""
+    if isinstance(image, (str, os.PathLike)):
+        try:
+            before = Path(image).stat().st_size
+        except OSError:  # it has gone meanwhile
+            return ()
+    elif isinstance(image, (bytes, bytearray, memoryview)):
+        before = memoryview(image).nbytes
+    else:
+        return ()
+    # What a pipe holds is not known; headers make small files larger, which says nothing.
+    if before == 0 or size_bytes <= before + _FEW_BYTES:
+        return ()
+    return (
+        f"the file has {size_bytes:,} bytes, more than its source, which has {before:,}: keep the "
+        "source, or choose a lower quality; drawings, text and screenshots belong in PNG or WebP",
     )
 
 

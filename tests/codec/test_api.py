@@ -4,6 +4,7 @@ import dataclasses
 import io
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -102,6 +103,28 @@ def test_everything_comes_back() -> None:
     stripped = codec.inspect(codec.compress(picture, strip=True))
     assert (stripped.icc_bytes, stripped.exif_bytes, stripped.xmp_bytes) == (0, 0, 0)
     assert stripped.has_alpha
+
+
+def test_a_file_that_is_larger_than_its_source_has_a_notice(
+    photograph: Pixels, tmp_path: Path
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (128, 128, 3), dtype=np.uint8)
+    coarse, fine = tmp_path / "coarse.jpg", tmp_path / "fine.png"
+    Image.fromarray(noise).save(coarse, quality=1)
+    Image.fromarray(photograph).save(fine)
+
+    def notices(image: Any) -> tuple[str, ...]:
+        fo = io.BytesIO()
+        done = codec.compress_to_file(image, fo, lossless=True)
+        larger = [text for text in done.notices if "more than its source" in text]
+        if larger:
+            assert f"the file has {done.size_bytes:,} bytes" in larger[0]
+        return tuple(larger)
+
+    for image in (coarse, str(coarse), coarse.read_bytes()):
+        assert len(notices(image)) == 1
+        assert f"which has {coarse.stat().st_size:,}: " in notices(image)[0]
+    assert notices(fine) == notices(Image.open(coarse)) == notices(noise) == ()
 
 
 def test_notices_are_logged(photograph: Pixels, caplog: pytest.LogCaptureFixture) -> None:

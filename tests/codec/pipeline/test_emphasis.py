@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,16 @@ def test_alpha_gray_depth_and_the_highest_quality() -> None:
     assert codec.inspect(codec.compress(deep, roi=(3, 5, 30, 20))).bit_depth == 16
     assert codec.compress(rgb, quality=100, roi=(0, 0, 9, 9)) == codec.compress(rgb, quality=100)
     assert codec.inspect(codec.compress(rgb, quality=90, roi=(0, 0, 9, 9))).quality == 100
+
+
+@pytest.mark.usefixtures("tiny_weights")
+def test_a_region_that_the_highest_quality_cuts_has_a_notice() -> None:
+    rgb = photographs(1, side=128)[0]
+    for quality, notices in ((80, 0), (81, 1), (100, 1)):
+        done = codec.compress_to_file(rgb, io.BytesIO(), quality=quality, roi=(0, 0, 9, 9))
+        assert len(done.notices) == notices
+        for notice in done.notices:
+            assert f"which is {100 - quality} above the rest and not 20" in notice
 
 
 @pytest.mark.usefixtures("tiny_weights")
