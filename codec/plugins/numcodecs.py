@@ -1,4 +1,4 @@
-"""A codec of numcodecs, for the chunks of arrays of zarr's format 2: lossy, uint8.
+"""A codec of numcodecs, for the chunks of arrays of zarr's format 2: uint8 or uint16.
 
     import zarr
     from codec.plugins.numcodecs import Calotype
@@ -23,8 +23,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from bitstream import UsageError
-from bitstream.arrays import Uint8Array
+from bitstream.arrays import SampleArray
 from codec.options import CompressOptions
 from codec.pictures.from_arrays import plain_array
 from codec.plugins.images import image_of_chunk
@@ -37,7 +39,13 @@ with extra_needed_by("codec.plugins.numcodecs"):
 
 
 class Calotype(Codec):  # type: ignore[misc]  # numcodecs has no types
-    """The configuration: what ``codec.compress`` takes under the same names."""
+    """The configuration: what ``codec.compress`` takes under the same names.
+
+    max_error   0 .. 16: no value of uint8 is further off than this; without a quality
+    bit_depth   10, 12 or 16 for uint16, whose values are 0 .. 2^bit_depth − 1 then; None is 16.
+                uint16 has to be little-endian, and needs a model that keeps such depths, as "photo"
+                does
+    """
 
     codec_id = "calotype"
 
@@ -48,14 +56,20 @@ class Calotype(Codec):  # type: ignore[misc]  # numcodecs has no types
         effort: int = 1,
         tune: str | None = None,
         max_error: int | None = None,
+        bit_depth: int | None = None,
     ) -> None:
         # Checked here, where the array is made, and not when its first chunk is written.
         options = CompressOptions(
-            quality=quality, model=model, effort=effort, tune=tune, max_error=max_error
+            quality=quality,
+            model=model,
+            effort=effort,
+            tune=tune,
+            max_error=max_error,
+            bit_depth=bit_depth,
         )
         self.quality = options.stored_quality
         self.model, self.effort, self.tune = options.model, options.effort, options.tune
-        self.max_error = options.max_error
+        self.max_error, self.bit_depth = options.max_error, options.bit_depth
 
     def get_config(self) -> dict[str, Any]:
         """Return the JSON form that zarr stores with an array."""
@@ -66,41 +80,55 @@ class Calotype(Codec):  # type: ignore[misc]  # numcodecs has no types
             "effort": self.effort,
             "tune": self.tune,
             "max_error": self.max_error,
+            "bit_depth": self.bit_depth,
         }
         return {name: value for name, value in config.items() if value is not None}
 
     def encode(self, buf: Any) -> bytes:
-        """Return a .calo file for one chunk: uint8, of a shape that the module describes."""
+        """Return a .calo file for one chunk, of a shape that the module describes."""
         from codec import api
 
+        image = self._image_of(buf)
         return api.compress(
-            _in_c_order(buf),
+            image,
             quality=self.quality,
             model=self.model,
             effort=self.effort,
             tune=self.tune,
             max_error=self.max_error,
+            bit_depth=None if image.dtype == np.uint8 else self.bit_depth,
         )
 
-    def decode(self, buf: Any, out: Any = None) -> Uint8Array:
-        """Return the pixels of a .calo file, uint8, in the order of the chunk; or fill ``out``.
+    def decode(self, buf: Any, out: Any = None) -> SampleArray:
+        """Return the pixels of a .calo file in the order of the chunk; or fill ``out``.
 
-        ``out`` takes them as bytes in C order.  Raises UsageError for one in Fortran order.
+        They are uint8, or of files of more than 8 bits little-endian uint16.  ``out`` takes them
+        as bytes in C order.  Raises UsageError for one in Fortran order, or of another size.
         """
         from codec import api
 
         if out is not None:
             _refuse_fortran_order(plain_array(out))
         pixels = api.decompress(bytes(buf), as_="numpy")
-        filled: Uint8Array = ndarray_copy(pixels, out)
+        pixels = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False)
+        if out is not None and plain_array(out).nbytes != pixels.nbytes:
+            raise UsageError(
+                f"out has {plain_array(out).nbytes} bytes, expected {pixels.nbytes}: the file "
+                f"holds an image of {pixels.dtype.name} {pixels.shape}"
+            )
+        filled: SampleArray = ndarray_copy(pixels, out)
         return filled
 
-
-def _in_c_order(chunk: Any) -> Uint8Array:
-    """The image of a chunk, which has to have the order of its bytes."""
-    array = plain_array(chunk)
-    _refuse_fortran_order(array)
-    return image_of_chunk(array)
+    def _image_of(self, chunk: Any) -> SampleArray:
+        """The image of a chunk, which has to have the order of its bytes."""
+        array = plain_array(chunk)
+        _refuse_fortran_order(array)
+        if array.dtype.newbyteorder("=") == np.uint16 and array.dtype != np.dtype("<u2"):
+            # Decoding gives little-endian bytes, and the array's owner would take them as they are.
+            raise UsageError(
+                "a chunk of big-endian uint16, expected little-endian: use dtype='<u2'"
+            )
+        return image_of_chunk(array, (np.uint8,) if self.bit_depth == 8 else (np.uint8, np.uint16))
 
 
 def _refuse_fortran_order(array: Any) -> None:

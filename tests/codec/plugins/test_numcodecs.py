@@ -28,7 +28,7 @@ def test_the_registry_knows_the_name() -> None:
     assert config == {"id": "calotype", "quality": 30, "model": "photo", "effort": 1}
     assert numcodecs.get_codec(json.loads(json.dumps(config))) == found
     assert repr(found) == (
-        "Calotype(effort=1, max_error=None, model='photo', quality=30, tune=None)"
+        "Calotype(bit_depth=None, effort=1, max_error=None, model='photo', quality=30, tune=None)"
     )
 
 
@@ -78,10 +78,36 @@ def test_an_output_in_fortran_order_is_refused(tiny_weights: Path) -> None:
     assert (out == 77).all()
 
 
+@pytest.mark.parametrize("shape", [(8, 8), (9, 9), (72, 2), (8, 9, 3)])
+def test_an_output_of_another_size_is_refused(tiny_weights: Path, shape: tuple[int, ...]) -> None:
+    data = Calotype(quality=40).encode(np.zeros((8, 9), np.uint8))
+    out = np.full(shape, 77, np.uint8)
+    with pytest.raises(UsageError, match=r"expected 72: .* uint8 \(8, 9\)"):
+        Calotype().decode(data, out=out)
+    assert (out == 77).all()
+
+
+@pytest.mark.parametrize("bit_depth", [None, 10, 12, 16])
+def test_deep_chunks(tiny_weights: Path, photograph: Any, bit_depth: int | None) -> None:
+    chunk = photograph.astype("<u2") << ((bit_depth or 16) - 8)
+    calotype = Calotype(quality=60, bit_depth=bit_depth)
+    assert numcodecs.get_codec(calotype.get_config()) == calotype
+    data = calotype.encode(chunk)
+    assert codec.inspect(data).bit_depth == (bit_depth or 16)
+    out = np.zeros_like(chunk)
+    calotype.decode(data, out=out)
+    np.testing.assert_array_equal(out, codec.decompress(data, as_="numpy"))
+    assert calotype.decode(data).dtype == np.dtype("<u2")
+    assert codec.inspect(calotype.encode(photograph)).bit_depth == 8
+    with pytest.raises(UsageError, match="expected uint8"):
+        Calotype(bit_depth=8).encode(chunk)
+
+
 @pytest.mark.parametrize(
     ("chunk", "message"),
     [
-        (np.zeros((4, 4), np.uint16), "type uint16, expected uint8"),
+        (np.zeros((4, 4), np.uint32), "type uint32, expected uint8 or uint16"),
+        (np.zeros((4, 4), ">u2"), "big-endian"),
         (np.zeros((4, 4), np.int8), "type int8"),
         (np.zeros(16, np.uint8), "shape (16,)"),
         (np.zeros((2, 8, 8, 3), np.uint8), "before it only axes of length 1"),
