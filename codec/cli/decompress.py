@@ -22,7 +22,7 @@ from codec.cli.run_jobs import notice, run_jobs
 from codec.cli.values import parse_region
 from codec.models.weights_files import WEIGHTS_FOLDER, registered
 from codec.results import Decompression
-from codec.system.source import opened
+from codec.system.source import opened, read_calo
 from codec.system.write_file import kind_of
 
 SUFFIX = ".png"
@@ -184,7 +184,7 @@ def decompress(
         ) as advance:
             done = api.decompress_with(
                 options,
-                read_input(job.source),
+                read_input(job.source, read_calo),
                 formats[job],
                 lambda fill: write_output(job, fill, force=force),
                 # A damaged file must not send half an image down a pipe.

@@ -165,8 +165,10 @@ def source_of(name: str) -> Path | None:
     return None if name == PIPE else Path(name)
 
 
-def read_input(source: Path | None) -> bytes | Path:
+def read_input(source: Path | None, read: Callable[[BinaryIO], bytes] = read_all) -> bytes | Path:
     """Return the path of a source, or the bytes of standard input where it is None.
+
+    read   what takes the bytes of standard input
 
     Raises UsageError if standard input is a terminal.
     """
@@ -177,7 +179,7 @@ def read_input(source: Path | None) -> bytes | Path:
     if sys.stdin.isatty():
         raise UsageError("standard input is a terminal: redirect a file into it, or name one")
     with opened(sys.stdin.buffer) as fo:
-        return read_all(fo)
+        return read(fo)
 
 
 def allow_large_images() -> None:

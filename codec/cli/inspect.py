@@ -9,6 +9,7 @@ from bitstream import StreamError
 from codec.cli.files import read_input, source_of
 from codec.cli.run_jobs import print_json
 from codec.models.catalog import model_numbered
+from codec.system.source import read_calo
 
 if TYPE_CHECKING:
     from codec import FileInfo
@@ -25,7 +26,7 @@ def inspect(
     from codec import api
 
     try:
-        info = api.inspect(read_input(source_of(file)))
+        info = api.inspect(read_input(source_of(file), read_calo))
     except StreamError as error:
         # The format does not know the file's name.
         raise type(error)(f"{file}: {error}") from error

@@ -7,6 +7,7 @@ import typer
 from codec.cli.arguments import AsJson, Device, FileCheckpoint
 from codec.cli.files import plan, read_input
 from codec.cli.run_jobs import as_record, end, print_json, run_batch
+from codec.system.source import read_calo
 
 if TYPE_CHECKING:
     from codec import Verification
@@ -48,7 +49,7 @@ def verify(
         job = jobs[number]
         if job.problem is not None:
             raise job.problem
-        return api.verify(read_input(job.source), device=device, checkpoint=checkpoint)
+        return api.verify(read_input(job.source, read_calo), device=device, checkpoint=checkpoint)
 
     outcomes = run_batch(
         names,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bitstream import Container, StreamError, TileSelection, read_container, read_tiles
 from bitstream.recovery import recover
 from codec.options import DecompressOptions
-from codec.system.source import Source, opened, read_all
+from codec.system.source import Source, opened, read_calo
 
 if TYPE_CHECKING:
     from bitstream import Header
@@ -45,7 +45,7 @@ def read_bands(data: Source, options: DecompressOptions) -> Bands:
         elif not options.partial:
             file = read_container(fo, layers=layers)
         else:
-            file, notices = _read_what_is_there(read_all(fo), layers)
+            file, notices = _read_what_is_there(read_calo(fo), layers)
     bands = decode_bands(
         file,
         model_of(file.header),

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from bitstream import InputError, UsageError, limits
+from bitstream import SIGNATURE, InputError, UsageError, limits
 
 _PIECE_BYTES = 2**20
 
@@ -43,9 +43,9 @@ def opened(data: Source) -> Iterator[BinaryIO]:
 
 @contextmanager
 def opened_seekable(data: Source) -> Iterator[BinaryIO]:
-    """As `opened`, but what has no places to go to, such as a pipe, is read into memory first."""
+    """As `opened` for a .calo file, but a pipe, which cannot seek, is read into memory first."""
     with opened(data) as fo:
-        yield fo if fo.seekable() else io.BytesIO(read_all(fo))
+        yield fo if fo.seekable() else io.BytesIO(read_calo(fo))
 
 
 def read_all(fo: BinaryIO) -> bytes:
@@ -59,6 +59,17 @@ def read_all(fo: BinaryIO) -> bytes:
             raise _too_large(getattr(fo, "name", "the file"))
         kept.write(piece)
     return kept.getvalue()
+
+
+def read_calo(fo: BinaryIO) -> bytes:
+    """As `read_all` for a .calo file; of what does not begin as one, the first bytes only.
+
+    These are enough for the error that says so, and a device may never end.
+    """
+    first = b""
+    while len(first) < len(SIGNATURE) and (piece := fo.read(len(SIGNATURE) - len(first))):
+        first += piece
+    return first + read_all(fo) if first == SIGNATURE else first
 
 
 def _too_large(name: str) -> InputError:

@@ -135,6 +135,36 @@ def test_a_signal_leaves_nothing(tmp_path: Path, number: signal.Signals, code: i
     assert [p.name for p in tmp_path.iterdir()] == ["x.png"]
 
 
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs /dev/zero")
+@pytest.mark.parametrize(
+    "arguments",
+    [["inspect", "-"], ["verify", "-"], ["decompress", "-", "-o", "x.png"],
+     ["decompress", "--partial", "-", "-o", "x.png"],
+     ["decompress", "--partial", "/dev/zero", "-o", "x.png"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_what_never_ends_and_is_no_calo_file_is_refused_at_once(
+    tmp_path: Path, arguments: list[str]
+) -> None:
+    limited = (
+        "import resource; resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30));"
+        "from codec.cli import main; main()"
+    )
+    with Path("/dev/zero").open("rb") as zero:
+        done = subprocess.run(
+            [sys.executable, "-c", limited, *arguments],
+            cwd=tmp_path,
+            env=environment(),
+            stdin=zero,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 3, done.stderr
+    assert "it is not a .calo file: it begins with the bytes 00 00" in done.stderr
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 @pytest.mark.parametrize("module", ["typer", "codec.cli.compress", "codec.cli.files"])
 def test_an_interrupt_while_modules_are_loaded(module: str) -> None:
