@@ -5,8 +5,9 @@
 JPEG XL (`cjxl -p` and `djxl --allow_partial_files` of Debian's package `libjxl-tools`) and
 progressive JPEG (Pillow) get the file of a picture that is nearest in bytes to that of photo, cut
 after as many bytes as photo has after a layer; where a cut file shows nothing, it scores as a gray
-picture does. Scores are means over pictures of SSIMULACRA2 and PSNR in dB. `sample` is a layer
-whose missing symbols are drawn from the tables.
+picture does. Scores are means over pictures of SSIMULACRA2 and PSNR in dB, and a Fréchet distance
+of all patches (`benchmarks.photo.realism`). `sample` is a layer whose missing symbols are drawn
+from the tables. A sheet beside the result shows the middle of the first picture.
 """
 
 from __future__ import annotations
@@ -16,26 +17,32 @@ import shutil
 import subprocess
 import tempfile
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageFile
 
 import codec
+from benchmarks.harness.contact_sheets import contact_sheet
 from benchmarks.harness.photographs import add_data, nearest_quality
 from benchmarks.harness.results import Measured, Report, provenance
+from benchmarks.photo.realism import FEATURES, patches
 from bitstream import Container, container_from_bytes, container_to_bytes, scan
-from bitstream.arrays import Uint8Array
+from bitstream.arrays import Float64Array, Uint8Array
 from bitstream.chunks import chunk_bytes
 from bitstream.errors import InputError
 from codec.pictures.similarity import psnr_db
 from codec.rate_distortion import find_images, ssimulacra2
+from codec.rate_distortion.metrics import frechet_distance
+from training.features.train import FeatureNetwork, extract, load_features
 
 SCHEMA, RESULT = "calotype.layers/1", "layers.json"
 QUALITIES = (50, 75, 90)
 SEED = 0
+SHOWN = 96
+"""Side of the square of the sheet, in pixels."""
 JXL_DISTANCES = np.geomspace(25, 0.1, 101)
 
 Draw = Callable[[bytes], Uint8Array | None]
@@ -110,58 +117,103 @@ def joined_size(container: Container) -> int:
     return len(container_to_bytes(replace(container, header=header, payloads=(tiles,))))
 
 
-def scores(original: Uint8Array, drawn: Uint8Array | None) -> tuple[float, float]:
-    """SSIMULACRA2, and PSNR in dB."""
-    if drawn is None:
-        drawn = np.full_like(original, 128)
-    return float(ssimulacra2(original, drawn) or 0), psnr_db(original, drawn)
+@dataclass(frozen=True)
+class Layers:
+    """What the files of a picture show.
 
-
-def measure(pixels: Uint8Array, quality: int) -> tuple[float, list[dict[str, float]]] | None:
-    """The share of the file that its layers cost, and a row for each layer.
-
-    None for a picture so small that its file has one layer.
+    cost    share of the file that its layers cost
+    rows    figures after each layer
+    drawn   pictures uint8 (h, w, 3) after each layer, by name
     """
+
+    pixels: Uint8Array
+    cost: float
+    rows: list[dict[str, float]]
+    drawn: list[dict[str, Uint8Array]]
+
+
+def measure(pixels: Uint8Array, quality: int) -> Layers | None:
+    """Measure a picture; None for one so small that its file has one layer."""
     data = codec.compress(pixels, quality=quality)
     container = container_from_bytes(data)
     if container.header.layers == 1:
         return None
     peers = {"jxl": progressive_jxl(pixels, len(data)), "jpeg": progressive_jpeg(pixels, len(data))}
-    rows = []
+    rows, shown = [], []
     for layers, end in enumerate(bytes_after_layers(data), 1):
         drawn = {
             "photo": codec.decompress(data, layers=layers, as_="numpy"),
             "sample": codec.decompress(data, layers=layers, seed=SEED, as_="numpy"),
-            **{name: draw(file[:end]) for name, (file, draw) in peers.items()},
         }
+        for name, (file, draw) in peers.items():
+            picture = draw(file[:end])
+            drawn[name] = np.full_like(pixels, 128) if picture is None else picture
         row = {"share": end / len(data), "bpp": 8 * end / (pixels.shape[0] * pixels.shape[1])}
         for name, picture in drawn.items():
-            row[f"{name}_ssimulacra2"], row[f"{name}_psnr_db"] = scores(pixels, picture)
+            row[f"{name}_ssimulacra2"] = float(ssimulacra2(pixels, picture) or 0)
+            row[f"{name}_psnr_db"] = psnr_db(pixels, picture)
         rows.append(row)
-    return 1 - joined_size(container) / len(data), rows
+        shown.append(drawn)
+    return Layers(pixels, 1 - joined_size(container) / len(data), rows, shown)
+
+
+def frechet_distances(found: Sequence[Layers], network: FeatureNetwork) -> list[dict[str, float]]:
+    """Of the patches of all pictures after each layer, as far as all of them have it."""
+
+    def features(pictures: Iterable[Uint8Array]) -> Float64Array:
+        return np.concatenate([extract(network, patches(p)) for p in pictures])
+
+    original = features(one.pixels for one in found)
+    return [
+        {
+            f"{name}_frechet": frechet_distance(original, features(drawn[name] for drawn in layer))
+            for name in layer[0]
+        }
+        for layer in zip(*(one.drawn for one in found), strict=False)
+    ]
+
+
+def sheet(found: Layers) -> Image.Image:
+    """A row for each way to draw, a column for each layer: the middle of the picture."""
+    top, left = ((side - SHOWN) // 2 for side in found.pixels.shape[:2])
+
+    def cut(pixels: Uint8Array) -> Uint8Array:
+        return np.ascontiguousarray(pixels[max(top, 0) :, max(left, 0) :][:SHOWN, :SHOWN])
+
+    names = list(found.drawn[0])
+    columns = [[cut(drawn[name]) for drawn in found.drawn] for name in names]
+    labels = [[f"{name}, {100 * row['share']:.0f} %" for row in found.rows] for name in names]
+    return contact_sheet([cut(found.pixels)] * len(names), columns, labels)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_data(parser)
+    parser.add_argument("--features", type=Path, default=FEATURES, help="classifier's weights")
 
 
 def run(options: Namespace) -> Iterator[Measured]:
     images = find_images(options.data)[: options.limit]
+    network = load_features(options.features)
     for quality in QUALITIES:
         by_name = {image.name: measure(image.pixels(), quality) for image in images}
         measured = [found for found in by_name.values() if found is not None]
         if not measured:
             raise InputError(f"no file of quality {quality} has layers: give larger pictures")
+        distances = frechet_distances(measured, network)
         table: list[Report] = [
             {key: round(float(np.mean([row[key] for row in rows])), 3) for key in rows[0]}
-            for rows in zip(*(rows for _, rows in measured), strict=True)
+            | {key: round(distance, 3) for key, distance in of_layer.items()}
+            for *rows, of_layer in zip(*(one.rows for one in measured), distances, strict=True)
         ]
+        if quality == QUALITIES[0]:
+            options.output.parent.mkdir(parents=True, exist_ok=True)
+            sheet(measured[0]).save(options.output.with_suffix(".png"), optimize=True)
         content = {
             **provenance(),
             "weights_hash": codec.inspect(codec.compress(images[0].pixels())).weights_hash,
             "pictures": [name for name, found in by_name.items() if found is not None],
             "without_layers": [name for name, found in by_name.items() if found is None],
-            "cost_of_layers": round(float(np.mean([cost for cost, _ in measured])), 5),
+            "cost_of_layers": round(float(np.mean([one.cost for one in measured])), 5),
             "layers": table,
         }
         lines = [f"{options.name} quality {quality}, cost {content['cost_of_layers']}"]

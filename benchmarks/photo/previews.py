@@ -5,7 +5,8 @@
 Each file is decoded whole and at 1/2, 1/4 and 1/8 of its size. PSNR is that of a preview against
 the means of squares of the whole decoded picture, rounded to 8 bits; the mean of the pictures' dB.
 Work is CPU time, which other processes on the machine change little, the best of several runs, and
-a ratio of sums over all pictures.
+a ratio of sums over all pictures. The first layer of a file is measured in the same way, whole and
+reduced, for which one would draw it before the others have come.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ QUALITIES = (30, 75, 95)
 RUNS = 3
 
 
-def decode(data: bytes, reduce: int) -> tuple[Uint8Array, float]:
+def decode(data: bytes, reduce: int, layers: int | None = None) -> tuple[Uint8Array, float]:
     """The picture, uint8 (h, w, 3), and the CPU seconds of the fastest run."""
     seconds = []
     for _ in range(RUNS):
         begin = time.process_time()
-        pixels = codec.decompress(data, as_="numpy", reduce=reduce, device="cpu")
+        pixels = codec.decompress(data, as_="numpy", reduce=reduce, layers=layers, device="cpu")
         seconds.append(time.process_time() - begin)
     return pixels, min(seconds)
 
@@ -61,6 +62,17 @@ def measure(files: list[bytes]) -> dict[str, Report]:
     }
 
 
+def first_layer(files: list[bytes]) -> dict[str, float]:
+    """CPU time of the first layer as a share of that of all at full size, by reduction."""
+    layered = [data for data in files if codec.inspect(data).layers > 1]
+    whole = sum(decode(data, 1)[1] for data in layered)
+    return {
+        str(reduce): round(sum(decode(data, reduce, 1)[1] for data in layered) / whole, 3)
+        for reduce in (1, *REDUCTIONS)
+        if layered
+    }
+
+
 def add_arguments(parser: ArgumentParser) -> None:
     add_data(parser)
 
@@ -76,9 +88,13 @@ def run(options: Namespace) -> Iterator[Measured]:
             "mean_bytes": round(float(np.mean([len(data) for data in files]))),
             "psnr_is": "the mean of dB over pictures, against means of the whole decoded picture",
             "found": measure(files),
+            "first_layer_cpu_time_share": first_layer(files),
         }
         yield Measured(
             {options.name: {f"quality {quality}": found}},
-            [f"{options.name} quality {quality}: {found['found']}"],
+            [
+                f"{options.name} quality {quality}: {found['found']}",
+                f"first layer: {found['first_layer_cpu_time_share']}",
+            ],
             keep_others=True,
         )

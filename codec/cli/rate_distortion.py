@@ -55,7 +55,9 @@ def rd(
     html: Annotated[
         bool,
         typer.Option(
-            "--html", help="Write rd.html too: curves, and pictures before and after in one file."
+            "--html",
+            help="Write rd.html too: curves, pictures before and after, and what files show after "
+            "each layer and at each realism.",
         ),
     ] = False,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace existing results.")] = False,
@@ -258,10 +260,12 @@ def _write_page(
 ) -> None:
     from codec.rate_distortion.files.result_file import write_text
     from codec.rate_distortion.report.page import report_page
-    from codec.rate_distortion.report.pictures import show_pictures
+    from codec.rate_distortion.report.pictures import show_files, show_pictures
 
     pictures = show_pictures(chosen, sources, curves)
-    write_text(path, report_page(_title(curves), curves, pictures, deltas, reference, metrics))
+    files = show_files(chosen, sources, curves)
+    title = _title(curves)
+    write_text(path, report_page(title, curves, pictures, deltas, reference, metrics, files))
 
 
 def _title(curves: list[OperationalCurve]) -> str:

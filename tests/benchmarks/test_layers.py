@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 import codec
 from benchmarks.photo import layers
@@ -15,6 +16,7 @@ from benchmarks.photo.layers import (
 )
 from bitstream import container_from_bytes
 from tests.codec.tiny import photographs
+from training.features.train import FeatureConfig, FeatureNetwork
 
 pytestmark = pytest.mark.usefixtures("tiny_weights")
 
@@ -49,9 +51,18 @@ def test_rows_are_of_the_layers(monkeypatch: pytest.MonkeyPatch) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (128, 128, 3)).astype(np.uint8)
     found = measure(noise, 90)
     assert found is not None
-    cost, rows = found
-    assert 0 < cost <= 0.01
+    rows = found.rows
+    assert 0 < found.cost <= 0.01
     assert [row["share"] for row in rows] == sorted(row["share"] for row in rows)
     assert rows[0]["photo_psnr_db"] < rows[-1]["photo_psnr_db"]
     assert rows[-1]["photo_psnr_db"] == rows[-1]["sample_psnr_db"]
     assert rows[0]["jxl_psnr_db"] == rows[0]["jpeg_psnr_db"]
+    assert layers.sheet(found).width > layers.sheet(found).height
+
+    torch.manual_seed(0)
+    network = FeatureNetwork(FeatureConfig(3, (4, 6), 5)).eval()
+    distances = layers.frechet_distances([found, found], network)
+    assert len(distances) == len(rows)
+    assert list(distances[0]) == [f"{n}_frechet" for n in ("photo", "sample", "jxl", "jpeg")]
+    assert distances[-1]["photo_frechet"] == distances[-1]["sample_frechet"]
+    assert distances[-1]["photo_frechet"] < distances[0]["photo_frechet"]

@@ -25,7 +25,7 @@ from codec.rate_distortion.report.lines import (
     lines_of_curves,
     picture_of_curves,
 )
-from codec.rate_distortion.report.pictures import ShownPicture
+from codec.rate_distortion.report.pictures import ShownFile, ShownPicture
 
 WIDTH = 900
 TOP, BOTTOM = 16, 56
@@ -57,11 +57,13 @@ def report_page(
     deltas: Iterable[BdRate],
     reference: str,
     metrics: Sequence[str] = ("psnr",),
+    files: Sequence[ShownFile] = (),
 ) -> str:
     """The text of an HTML file about several codecs.
 
     deltas    BD-rates against the codec `reference`, where there are any
     metrics   of `METRICS`: a drawing and a column of BD-rates for each
+    files     .calo files, of which layers and realism can be chosen
     """
     drawings = [picture_of_curves(curves, metric=metric, title=title) for metric in metrics]
     return _page(
@@ -76,6 +78,8 @@ def report_page(
             "of large pictures, as JPEG of high quality or PNG, whichever is smaller; bytes and "
             "PSNR are those of the whole picture.</p>",
             *(_pair(number, one) for number, one in enumerate(pictures)),
+            _FILES if files else "",
+            *(_decodings(number, one) for number, one in enumerate(files)),
             _point_table(drawings[0].columns, lines_of_curves(curves)),
         ],
     )
@@ -307,6 +311,45 @@ def _pair(number: int, picture: ShownPicture) -> str:
     )
 
 
+def _decodings(number: int, file: ShownFile) -> str:
+    """All decodings of a file on top of each other, of which two sliders choose one."""
+    words = [
+        f"layers {layers}, realism {realism:g}"
+        for layers in file.layers
+        for realism in file.realisms
+    ]
+    last = (len(file.layers) - 1) * len(file.realisms)
+    images = [
+        f'<img class="{"chosen" if place == last else ""}" alt="{escape(text)}" src="{uri}">'
+        for place, (text, uri) in enumerate(
+            zip(words, (uri for row in file.uris for uri in row), strict=True)
+        )
+    ]
+    width, height = file.size
+    sliders = [
+        f'<label>{title} <input type="range" min="0" max="{count - 1}" step="1" value="{value}" '
+        f'data-step="{step}" autocomplete="off"></label>'
+        for title, count, value, step in (
+            ("layers", len(file.layers), len(file.layers) - 1, len(file.realisms)),
+            ("realism", len(file.realisms), 0, 1),
+        )
+        if count > 1
+    ]
+    return (
+        f'<figure class="file" id="file-{number}"><figcaption>{escape(file.name)}</figcaption>'
+        f'<div class="stack" style="aspect-ratio:{width}/{height};width:{width}px">\n'
+        + "\n".join(images)
+        + "</div>\n"
+        + "\n".join(sliders)
+        + f'<p role="status">{escape(words[last])}</p></figure>'
+    )
+
+
+_FILES = (
+    "<h2>One file, decoded in several ways</h2>\n<p>After fewer layers the first bytes of the "
+    "file alone are decoded, and the missing symbols are their means. Realism goes from the least "
+    "error to the most natural look; it needs a realistic decoder.</p>"
+)
 _GATES = (
     "<p>Bands are 95 % intervals over the images. A point of R_p is certified where it passed "
     "every gate: the gap, the distance of an upper and a lower bound on images that the model "
@@ -336,8 +379,9 @@ td,th{padding:.15em .8em;text-align:right;border-bottom:1px solid var(--grid)}
 td.name,th:first-child{text-align:left}td.name{border-left:4px solid var(--line)}
 figure{margin:1.5em 0}figcaption{font-weight:600}
 .frame{position:relative;max-width:100%;overflow:hidden;margin:.4em 0}
-.frame img{position:absolute;inset:0;width:100%;height:100%;visibility:hidden}
-.frame .right{visibility:visible}
+.stack{position:relative;max-width:100%;margin:.4em 0}
+.frame img,.stack img{position:absolute;inset:0;width:100%;height:100%;visibility:hidden}
+.frame .right,.stack .chosen{visibility:visible}
 .frame .left{visibility:visible;clip-path:inset(0 calc(100% - var(--cut)) 0 0);z-index:1}
 .frame .left.right{clip-path:none}
 .frame::after{content:"";position:absolute;top:0;bottom:0;left:var(--cut);width:2px;
@@ -347,7 +391,7 @@ cursor:ew-resize;-webkit-appearance:none;appearance:none;touch-action:pan-y}
 .frame input::-webkit-slider-thumb{-webkit-appearance:none;width:1px;height:100%}
 .frame input::-moz-range-thumb{width:1px;height:100%;border:0}
 .frame:focus-within{outline:2px solid currentColor}
-.pair label{display:block}.pair select{max-width:100%;font:inherit}
+.pair label,.file label{display:block}.pair select{max-width:100%;font:inherit}
 """
 
 _SCRIPT = """
@@ -378,5 +422,14 @@ for(const pair of document.querySelectorAll(".pair")){
     choice.addEventListener("change",()=>images.forEach((image,index)=>
       image.classList.toggle(choice.dataset.side,index===Number(choice.value))));
   }
+}
+for(const file of document.querySelectorAll(".file")){
+  const images=[...file.querySelectorAll("img")],sliders=[...file.querySelectorAll("input")];
+  const choose=()=>{
+    const place=sliders.reduce((sum,one)=>sum+one.value*one.dataset.step,0);
+    images.forEach((image,index)=>image.classList.toggle("chosen",index===place));
+    file.querySelector("p").textContent=images[place].alt;
+  };
+  for(const slider of sliders)slider.addEventListener("input",choose);
 }
 """

@@ -14,12 +14,17 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from bitstream import SIGNATURE, ModelError
 from bitstream.arrays import Uint8Array
+from codec.api import decompress, inspect
 from codec.datasets.pictures import SourceImage
-from codec.rate_distortion.files.curve import OperationalCurve
+from codec.rate_distortion.files.curve import OperatingPoint, OperationalCurve
 from codec.rate_distortion.files.measure import OperationalCodec
 
 MOST_PICTURES = 8
+MOST_FILES = 2
+"""Of which all decodings are shown: twenty, where a realistic decoder is installed."""
+REALISMS = (0.0, 0.25, 0.5, 0.75, 1.0)
 LARGEST_SIDE = 384
 RATE_BPP = 0.3
 """At this rate the differences between codecs can be seen on most photographs."""
@@ -46,6 +51,24 @@ class ShownPicture:
     versions: tuple[ShownVersion, ...]
 
 
+@dataclass(frozen=True)
+class ShownFile:
+    """What one .calo file shows after each of its layers, at each realism.
+
+    name     of the picture and the codec, and what the file cost
+    size     (width, height) of the part that is shown
+    layers   what is drawn after each number of layers, in words
+    realisms ascending, the first one 0; it alone where no realistic decoder is installed
+    uris     files as data URIs, by number of layers and then by realism
+    """
+
+    name: str
+    size: tuple[int, int]
+    layers: tuple[str, ...]
+    realisms: tuple[float, ...]
+    uris: tuple[tuple[str, ...], ...]
+
+
 def show_pictures(
     codecs: Sequence[OperationalCodec],
     images: Sequence[SourceImage],
@@ -63,9 +86,64 @@ def show_pictures(
 
     Raises what the codecs raise, and `InputError` for a picture that cannot be read any more.
     """
-    count = min(most, len(images))
-    chosen = [number * len(images) // count for number in range(count)]
-    return tuple(_show(codecs, images[one], curves, one, rate_bpp) for one in chosen)
+    return tuple(
+        _show(codecs, images[one], curves, one, rate_bpp) for one in _chosen(len(images), most)
+    )
+
+
+def show_files(
+    codecs: Sequence[OperationalCodec],
+    images: Sequence[SourceImage],
+    curves: Sequence[OperationalCurve],
+    *,
+    rate_bpp: float = RATE_BPP,
+    most: int = MOST_FILES,
+) -> tuple[ShownFile, ...]:
+    """The .calo files in layers that codecs write of pictures, as `show_pictures` chooses them.
+
+    None of codecs that write other files. Raises what `show_pictures` raises.
+    """
+    found = []
+    for one in _chosen(len(images), most):
+        for codec, curve in zip(codecs, curves, strict=True):
+            point = nearest_point(curve, one, rate_bpp)
+            data = codec.encode(images[one].pixels(), point.setting)
+            if data.startswith(SIGNATURE) and (info := inspect(data)).layers > 1:
+                name = f"{images[one].name}: {codec.name}, {curve.setting_name} {point.setting:g}"
+                found.append(_show_file(f"{name}, {len(data):,} bytes", data, info.layer_bytes))
+    return tuple(found)
+
+
+def nearest_point(curve: OperationalCurve, image: int, rate_bpp: float) -> OperatingPoint:
+    """The point of a curve whose file of a picture, by its number, is nearest to a rate."""
+    return min(curve.points, key=lambda point: abs(math.log(point.bpp[image] / rate_bpp)))
+
+
+def _chosen(count: int, most: int) -> list[int]:
+    """`most` numbers below `count`, evenly spaced, or all."""
+    most = min(most, count)
+    return [number * count // most for number in range(most)]
+
+
+def _show_file(name: str, data: bytes, layer_bytes: Sequence[int]) -> ShownFile:
+    realisms: tuple[float, ...] = REALISMS
+    try:
+        decompress(data, realism=REALISMS[-1], reduce=8)
+    except ModelError:  # no realistic decoder is installed
+        realisms = REALISMS[:1]
+    count = len(layer_bytes)
+    sizes = [sum(layer_bytes[:layers]) for layers in range(1, count + 1)]
+    size, rows = (0, 0), []
+    for layers in range(1, count + 1):
+        row = []
+        for realism in realisms:
+            pixels = decompress(data, as_="numpy", layers=layers, realism=realism)
+            shown = _middle(pixels[:, :, :3] if pixels.ndim == 3 else pixels)
+            size = (shown.shape[1], shown.shape[0])
+            row.append(_data_uri(shown))
+        rows.append(tuple(row))
+    words = [f"{n} of {count}, {bytes_:,} bytes" for n, bytes_ in enumerate(sizes, 1)]
+    return ShownFile(name, size, tuple(words), realisms, tuple(rows))
 
 
 def _show(
@@ -79,7 +157,7 @@ def _show(
     shown = _middle(pixels)
     versions = [ShownVersion("original", "original", _data_uri(shown))]
     for codec, curve in zip(codecs, curves, strict=True):
-        point = min(curve.points, key=lambda point: abs(math.log(point.bpp[number] / rate_bpp)))
+        point = nearest_point(curve, number, rate_bpp)
         decoded = codec.decode(codec.encode(pixels, point.setting))
         caption = (
             f"{codec.name}, {curve.setting_name} {point.setting:g}: "

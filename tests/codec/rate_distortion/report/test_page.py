@@ -14,8 +14,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import codec
 from bitstream.arrays import Uint8Array
-from codec.rate_distortion import OperationalCodec, SourceImage, find_images, measure_curve
+from codec import loading
+from codec.rate_distortion import (
+    OperationalCodec,
+    SourceImage,
+    find_codec,
+    find_images,
+    measure_curve,
+)
 from codec.rate_distortion.report import pictures as pictures_module
 from codec.rate_distortion.report.page import (
     BOTTOM,
@@ -28,11 +36,15 @@ from codec.rate_distortion.report.page import (
 from codec.rate_distortion.report.pictures import (
     LARGEST_SIDE,
     MOST_PICTURES,
+    REALISMS,
+    ShownFile,
     ShownPicture,
     ShownVersion,
+    show_files,
     show_pictures,
 )
 from tests.codec.cli.test_rate_distortion import call
+from tests.codec.models.photo.tiny_realism import write_tiny_realism
 from tests.codec.rate_distortion.made_up_pictures import curve
 from tests.codec.rate_distortion.report.browser import Page, browser_page, find_browser
 
@@ -75,8 +87,20 @@ def flat_picture(name: str, *colours: tuple[int, int, int], side: int = 200) -> 
     return ShownPicture(name, side, side, tuple(versions))
 
 
-def page_text(*pictures: ShownPicture) -> str:
-    return report_page("T", [curve(), curve(0.7, codec="photo")], pictures, [], "jpeg")
+def gray_file(layers: int, realisms: tuple[float, ...], side: int = 120) -> ShownFile:
+    """A file whose gray is 40 times the number of layers, and 10 more for each realism."""
+
+    def uri(gray: int) -> str:
+        return flat_picture("", (gray,) * 3, side=side).versions[0].uri
+
+    uris = tuple(tuple(uri(40 * n + 10 * k) for k in range(len(realisms))) for n in range(layers))
+    words = tuple(f"{n + 1} of {layers}" for n in range(layers))
+    return ShownFile("a file", (side, side), words, realisms, uris)
+
+
+def page_text(*pictures: ShownPicture, files: tuple[ShownFile, ...] = ()) -> str:
+    curves = [curve(), curve(0.7, codec="photo")]
+    return report_page("T", curves, pictures, [], "jpeg", files=files)
 
 
 def test_the_command_writes_it(
@@ -175,6 +199,7 @@ def page(tmp_path: Path) -> Iterator[Page]:
     text = page_text(
         flat_picture("flags", (255, 0, 0), (0, 0, 255), (0, 255, 0)),
         flat_picture("other", (9, 9, 9), (99, 99, 99)),
+        files=(gray_file(4, (0.0, 0.5, 1.0)), gray_file(2, (0.0,))),
     )
     (tmp_path / "rd.html").write_text(text, "utf-8")
     with browser_page(tmp_path / "profile") as page:
@@ -237,6 +262,75 @@ def test_a_browser_moves_the_slider_and_changes_versions(page: Page) -> None:
     page.drag(spot, spot)
     assert page.run("document.querySelectorAll('.line.off').length") == 1
     assert page.console == []
+
+
+def test_a_browser_chooses_layers_and_realism(page: Page) -> None:
+    def gray(number: int) -> int:
+        x, y, width, height = page.run(
+            "(stack => {stack.scrollIntoView({block: 'center'}); "
+            "const b = stack.getBoundingClientRect(); return [b.x, b.y, b.width, b.height]})"
+            f"(document.querySelector('#file-{number} .stack'))"
+        )
+        assert (width, height) == (120, 120)
+        (value,) = set(page.screenshot()[round(y + height / 2), round(x + width / 2)].tolist())
+        return int(value)
+
+    def slide(number: int, slider: int, share: float) -> None:
+        x, y, width, height = page.run(
+            "(s => {s.scrollIntoView({block: 'center'}); "
+            "const b = s.getBoundingClientRect(); return [b.x, b.y, b.width, b.height]})"
+            f"(document.querySelectorAll('#file-{number} input')[{slider}])"
+        )
+        place = (x + 8 + share * (width - 16), y + height / 2)
+        page.drag(place, place)
+
+    def said(number: int) -> str:
+        words: str = page.run(f"document.querySelector('#file-{number} p').textContent")
+        return words
+
+    assert (gray(0), said(0)) == (120, "layers 4 of 4, realism 0")
+    slide(0, 1, 1)
+    assert (gray(0), said(0)) == (140, "layers 4 of 4, realism 1")
+    slide(0, 0, 0)
+    assert (gray(0), said(0)) == (20, "layers 1 of 4, realism 1")
+    page.press("ArrowRight")
+    assert (gray(0), said(0)) == (60, "layers 2 of 4, realism 1")
+    slide(0, 1, 0.5)
+    assert (gray(0), said(0)) == (50, "layers 2 of 4, realism 0.5")
+    # The other file has one decoder and one slider, and stays as it is.
+    assert page.run("document.querySelectorAll('#file-1 input').length") == 1
+    assert gray(1) == 40
+    slide(1, 0, 0)
+    assert (gray(1), said(1)) == (0, "layers 1 of 2, realism 0")
+    assert page.console == []
+
+
+def test_files_are_shown_as_they_decode(
+    weights_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tiny_realism(tmp_path / "weights", weights_folder, shake=0.3)
+    monkeypatch.setenv(loading.ENVIRONMENT_VARIABLE, str(tmp_path / "weights"))
+    noise = np.random.default_rng(0).integers(0, 256, (130, 140, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    image = SourceImage("noise.png", tmp_path / "noise.png")
+    codecs = [find_codec("photo"), find_codec("jpeg")]
+    measured = [measure_curve(c, [image], data_set="d", settings=(30, 80)) for c in codecs]
+    (file,) = show_files(codecs, [image], measured, rate_bpp=100)
+    data = codecs[0].encode(noise, 80)
+    assert file.name == f"noise.png: photo, quality 80, {len(data):,} bytes"
+    assert file.size == (140, 130)
+    sizes = codec.inspect(data).layer_bytes
+    assert file.layers[1] == f"2 of 4, {sum(sizes[:2]):,} bytes"
+    assert (len(file.uris), file.realisms) == (4, REALISMS)
+    for layers, row in enumerate(file.uris, 1):
+        for realism, uri in zip(REALISMS, row, strict=True):
+            expected = codec.decompress(data, as_="numpy", layers=layers, realism=realism)
+            found = shown(ShownVersion("", "", uri)).astype(int)
+            assert np.abs(found - expected).mean() < 4
+    monkeypatch.setenv(loading.ENVIRONMENT_VARIABLE, str(weights_folder))
+    (plain,) = show_files(codecs, [image], measured, rate_bpp=100)
+    assert plain.realisms == (0.0,)
+    assert [row[0] for row in plain.uris] == [row[0] for row in file.uris]
 
 
 def test_curves_are_drawn_within_the_axes() -> None:
