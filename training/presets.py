@@ -33,6 +33,9 @@ from training.pixel.learner import pixel_learner
 from training.realism.config import REALISM_PRESETS, RealismPreset
 from training.realism.export import export_realism
 from training.realism.learner import realism_learner
+from training.vq.config import VQ_PRESETS, VqPreset
+from training.vq.export import export_vq
+from training.vq.learner import VqLearner
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,10 @@ def _dplc(preset: DplcPreset, options: TrainOptions) -> Learner:
     return _on_images(learner, options)
 
 
+def _vq(preset: VqPreset, options: TrainOptions) -> Learner:
+    return _on_images(VqLearner(preset, autocast=options.autocast, device=options.device), options)
+
+
 def _on_images(learner: ImageLearner, options: TrainOptions) -> Learner:
     learner.take(learner.preset.read(options.data[0]))
     return learner
@@ -121,6 +128,14 @@ FAMILIES = {
         _dplc,
         export_dplc,
         frozenset({"--seed", "--crop", "--weights", "--test", "--images"}),
+    ),
+    "vq": Family(
+        "the codec vq",
+        VQ_PRESETS,
+        VqPreset,
+        _vq,
+        export_vq,
+        frozenset({"--seed", "--crop", "--test", "--images"}),
     ),
     "pixel": Family(
         "the lossless and the nearly lossless codec",

@@ -31,6 +31,9 @@ SETTINGS: dict[str, tuple[float, ...]] = {
 }
 """All settings of each peer, from the smallest files to the largest."""
 
+MODEL_SETTINGS = tuple(float(quality) for quality in range(1, 101))
+"""The same of Calotype's own models."""
+
 Sheets = TypeVar("Sheets", bound="DecodedSheets")
 
 LOOK_BEYOND = 2
@@ -74,6 +77,8 @@ class PeerFiles:
         if data is None:
             return None
         pixels = self.codec.decode(data)
+        if pixels.ndim == 2:
+            pixels = np.repeat(pixels[..., None], 3, axis=2)
         if len(data) > limit_bytes or pixels.shape != self.pixels.shape:
             raise MeasurementError(f"{self.codec.name}: {len(data)} bytes, shape {pixels.shape}")
         return len(data), pixels
@@ -85,7 +90,9 @@ def peer_files(name: str, sheet: Uint8Array) -> PeerFiles:
     codec.require()
     if sheet.shape[2] == 1:
         codec = replace(codec, encode=_grey(codec.encode))
-    return PeerFiles(codec, np.broadcast_to(sheet, (*sheet.shape[:2], 3)), SETTINGS[name])
+    return PeerFiles(
+        codec, np.broadcast_to(sheet, (*sheet.shape[:2], 3)), SETTINGS.get(name, MODEL_SETTINGS)
+    )
 
 
 def _grey(encode: Callable[[Uint8Array, float], bytes]) -> Callable[[Uint8Array, float], bytes]:

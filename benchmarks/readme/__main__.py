@@ -17,6 +17,7 @@ from benchmarks.readme.draw import draw_section
 from benchmarks.readme.measurement import measurement_section
 from benchmarks.readme.photo import headline_section, photo_section, realism_section
 from benchmarks.readme.pixel import near_lossless_section, pixel_section
+from benchmarks.readme.vq import vq_section
 
 Sections = Mapping[str, Callable[[Path], str]]
 
@@ -29,6 +30,7 @@ PAGES: dict[Path, Sections] = {
         "near-lossless": near_lossless_section,
         "draw": draw_section,
         "dplc": dplc_section,
+        "vq": vq_section,
         "measurement": measurement_section,
     },
 }

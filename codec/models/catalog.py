@@ -20,6 +20,7 @@ FAMILIES = (
     "codec.models.vae",
     "codec.models.compressai",
     "codec.models.pixel",
+    "codec.models.vq",
 )
 """The folders of the families: a new family is one folder and one line here."""
 

@@ -100,6 +100,7 @@ WORKS: dict[str, list[str] | str] = {
 NEEDS_AN_EXTRA: dict[str, tuple[list[str] | str, str]] = {
     "draw": (["compress", "-m", "draw", "photo.png", "-o", "x.calo"], "torch"),
     "dplc": (["compress", "-m", "dplc", "photo.png", "-o", "x.calo"], "torch"),
+    "vq": (["compress", "-m", "vq", "photo.png", "-o", "x.calo"], "torch"),
     "vae-dither": (["compress", "-m", "vae-dither", "photo.png", "-o", "x.calo"], "torch"),
     "vae-bits-back": (["compress", "-m", "vae-bits-back", "photo.png", "-o", "x.calo"], "torch"),
     "draw-bits-back": (["compress", "-m", "draw-bits-back", "photo.png", "-o", "x.calo"], "torch"),

@@ -18,7 +18,7 @@ from benchmarks.harness.results import Measured, write
 from bitstream.errors import UsageError
 from codec.rate_distortion.errors import MeasurementError
 
-ROOMS = ("photo", "speed", "draw", "dplc", "measurement", "pixel")
+ROOMS = ("photo", "speed", "draw", "dplc", "measurement", "pixel", "vq")
 MODULES = [found.name for found in pkgutil.walk_packages(benchmarks.__path__, "benchmarks.")]
 PARTS = [(r, p) for r in ROOMS for p in import_module(f"benchmarks.{r}.__main__").PARTS]
 

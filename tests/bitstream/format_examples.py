@@ -60,6 +60,8 @@ WEIGHTS = {
     "pixel-grey-v1": "pixel",
     "near-lossless-v1": "near-lossless",
     "near-lossless-grey-v1": "near-lossless",
+    "vq-v1": "vq",
+    "vq-grey-v1": "vq-grey",
 }
 
 
@@ -156,6 +158,14 @@ def _dplc(decoded: Decoded) -> Fields:
     return found
 
 
+def _vq(decoded: Decoded) -> Fields:
+    found: dict[str, str] = {}
+    for number, message in enumerate(decoded.messages[0][:3]):
+        found |= _message(f"message {number}", message)
+    found["first codes of block 0"] = written(decoded.numbers["codes"][:24])
+    return found
+
+
 def _rungs(decoded: Decoded) -> Fields:
     found = {"rungs": written(decoded.numbers["rungs"])}
     if "noise" in decoded.numbers:
@@ -219,6 +229,7 @@ DETAILS: dict[int, Callable[[Decoded], Fields]] = {
     11: _photo,
     12: _pixel,
     13: _pixel,
+    14: _vq,
 }
 
 

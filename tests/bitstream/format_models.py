@@ -8,6 +8,7 @@ from tests.bitstream.format_draw_archive import decode_draw_archive
 from tests.bitstream.format_photo import decode_photo
 from tests.bitstream.format_pixel import decode_pixel
 from tests.bitstream.format_vae_archive import decode_vae_archive
+from tests.bitstream.format_vq import decode_vq
 
 DECODERS = {
     2: decode_draw,
@@ -21,4 +22,5 @@ DECODERS = {
     11: decode_photo,
     12: decode_pixel,
     13: decode_pixel,
+    14: decode_vq,
 }

@@ -1,0 +1,301 @@
+"""The learned prior of the codes of `codec.models.vq.networks`, with integers alone.
+
+Codes of a map come one after another, each with a small network that sees the codes around it that
+are there already, as a local PixelCNN does (van den Oord et al. 2016; Zhang et al. 2022, "Parallel
+neural local lossless compression")::
+
+    · · · · · · ·      ×   codes that a code ○ sees: twelve of its own map, two rows up and
+    · × × × × × ·          two columns to either side
+    · × × × × × ·
+    · × × ○ · · ·      of the level above also the nine around its parent
+
+A code of b bits is coded bit by bit from the highest, so its number is a path down a binary tree of
+2ᵇ − 1 nodes. The network gives the log-odds of all nodes in units of 2⁻¹⁰, and the nearest eighth
+is the table: no floating-point number selects one.
+
+What a code needs lies to its left, or above it and no more than two columns to its right. So all
+codes with the same x + 3 y, a *front*, are decoded at once, and those of all blocks together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from itertools import pairwise
+
+import numpy as np
+
+from bitstream.arrays import Array, Float64Array, Int16Array, Int32Array, Int64Array
+from bitstream.errors import PayloadError, WeightsMismatchError
+from bitstream.symbols import SymbolDecoder, SymbolEncoder
+from bitstream.tables import PRECISION, TableSet
+from codec.coding.bits_back_tables import LOG_ODDS_BITS, LOG_ODDS_REACH, log_odds_index
+from codec.coding.exact_layers import (
+    ACTIVATION_BITS,
+    ExactLayer,
+    Integers,
+    layer_arrays,
+    read_layer,
+    rectify,
+)
+from codec.coding.prior_tables import bernoulli_tables
+from codec.models.vq.networks import VqConfig
+from codec.models.weights_files import stored
+
+Place = tuple[int, int]
+"""Rows down and columns to the right of a code."""
+
+REACH = 2
+BEFORE: tuple[Place, ...] = tuple(
+    (row, column)
+    for row in range(-REACH, 1)
+    for column in range(-REACH, REACH + 1)
+    if row < 0 or column < 0
+)
+"""Codes of its own map that a code sees, in row-major order."""
+
+AROUND: tuple[Place, ...] = tuple((row, column) for row in (-1, 0, 1) for column in (-1, 0, 1))
+"""Codes of the level above that it sees, from its parent."""
+
+SIDES = 2
+"""Inputs that say in which half of its parent a code lies: down, and to the right."""
+
+TABLE_COUNT = 2 * LOG_ODDS_REACH + 1
+_LAYERS = 3
+_CODES_AT_ONCE = 2**14  # of a front, that the network sees
+
+
+@cache
+def bit_tables() -> TableSet:
+    """The tables that a weights file stores: one for each eighth of log-odds, −16 .. 16."""
+    steps = np.arange(-LOG_ODDS_REACH, LOG_ODDS_REACH + 1, dtype=np.float64)
+    return bernoulli_tables(steps * 2.0 ** (LOG_ODDS_BITS - ACTIVATION_BITS))
+
+
+def network_inputs(config: VqConfig, level: int) -> int:
+    """Inputs of the network of a level."""
+    return len(BEFORE) * config.embedding + (len(AROUND) * config.embedding + SIDES if level else 0)
+
+
+@dataclass(frozen=True, eq=False)
+class ExactCodePrior:
+    """The prior of one level.
+
+    embedding   int16 (codes + 1, embedding) in units of 2⁻¹⁰: of each code, and of what lies
+                outside of the block
+    above       the same of the level above, where there is one
+    network     three layers of 1×1, rectified between them; the last has codes − 1 outputs
+    tables      257 of two symbols, see `bit_tables`
+
+    Raises `WeightsMismatchError` for arrays that do not fit together.
+    """
+
+    config: VqConfig
+    level: int
+    embedding: Int16Array
+    above: Int16Array | None
+    network: tuple[ExactLayer, ...]
+    tables: TableSet
+
+    def __post_init__(self) -> None:
+        config, codes = self.config, self.config.codes[self.level]
+        sizes = (network_inputs(config, self.level), config.hidden, config.hidden, codes - 1)
+        for layer, (into, out) in zip(self.network, pairwise(sizes), strict=True):
+            if layer.weight.shape != (out, into, 1, 1) or len(layer.bias) != config.knots:
+                raise WeightsMismatchError(
+                    f"prior of codes: a layer of {list(layer.weight.shape)} and "
+                    f"{len(layer.bias)} knots, expected {[out, into, 1, 1]} and {config.knots}"
+                )
+        tables = self.tables
+        if len(tables) != TABLE_COUNT or (tables.sizes != 2).any() or tables.minimums.any():
+            raise WeightsMismatchError(
+                f"prior of codes: {len(tables)} tables, expected {TABLE_COUNT} of the symbols 0, 1"
+            )
+
+    @classmethod
+    def from_arrays(
+        cls, config: VqConfig, level: int, arrays: Mapping[str, Array], tables: TableSet
+    ) -> ExactCodePrior:
+        """From `prior.{level}.…`; the inverse of `to_arrays`. Raises `WeightsMismatchError`."""
+        name, size = f"prior.{level}.", config.embedding
+        above = None
+        if level:
+            above = stored(arrays, f"{name}above", "int16", config.codes[level - 1] + 1, size)
+        return cls(
+            config,
+            level,
+            stored(arrays, f"{name}embedding", "int16", config.codes[level] + 1, size),
+            above,
+            tuple(read_layer(arrays, f"{name}layers.{number}") for number in range(_LAYERS)),
+            tables,
+        )
+
+    def to_arrays(self) -> dict[str, Array]:
+        """All arrays but the tables, which the levels share."""
+        name = f"prior.{self.level}."
+        arrays: dict[str, Array] = {f"{name}embedding": self.embedding}
+        if self.above is not None:
+            arrays[f"{name}above"] = self.above
+        for number, layer in enumerate(self.network):
+            arrays |= layer_arrays(layer, f"{name}layers.{number}")
+        return arrays
+
+    @property
+    def depth(self) -> int:
+        """Bits of a code."""
+        return self.config.depth_of_codes(self.level)
+
+    def encode(
+        self,
+        blocks: int,
+        above: Int32Array | None,
+        quality_hundredths: int,
+        choose: Callable[[Front, slice, Int32Array], Int32Array],
+        encoder: SymbolEncoder,
+    ) -> Int32Array:
+        """Append the messages of a level, and return its codes, int32 (blocks, m, m).
+
+        above    codes of the level above, int32 (blocks, m / 2, m / 2)
+        choose   is called with a front, the blocks there, and the tables (n, codes − 1) of the
+                 nodes; returns the codes int32 (n,), block by block
+        """
+        codes = self._empty(blocks)
+        for front in fronts(self.config.grid(self.level)):
+            tables, chosen = [], []
+            for part in self._parts(blocks, front):
+                indexes = self._node_tables(codes, above, front, part, quality_hundredths)
+                found = choose(front, part, indexes)
+                nodes, _ = paths(found, self.depth)
+                tables.append(np.take_along_axis(indexes, nodes, axis=1))
+                chosen.append(found)
+            numbers, indexes = np.concatenate(chosen), np.concatenate(tables)
+            _, bits = paths(numbers, self.depth)
+            for bit in range(self.depth):
+                encoder.put(
+                    np.ascontiguousarray(bits[:, bit]),
+                    np.ascontiguousarray(indexes[:, bit]),
+                    self.tables,
+                )
+            self._fill(codes, front, numbers)
+        return self._inner(codes)
+
+    def decode(
+        self,
+        blocks: int,
+        above: Int32Array | None,
+        quality_hundredths: int,
+        decoder: SymbolDecoder,
+    ) -> Int32Array:
+        """Read the codes of a level back: int32 (blocks, m, m). Raises `PayloadError`."""
+        codes = self._empty(blocks)
+        for front in fronts(self.config.grid(self.level)):
+            indexes = np.concatenate([
+                self._node_tables(codes, above, front, part, quality_hundredths)
+                for part in self._parts(blocks, front)
+            ])  # fmt: skip
+            nodes = np.zeros((len(indexes), 1), dtype=np.int64)
+            for _ in range(self.depth):
+                table = np.take_along_axis(indexes, nodes, axis=1)[:, 0]
+                bits = decoder.get(table, self.tables)
+                if ((bits < 0) | (bits > 1)).any():
+                    raise PayloadError(
+                        "a symbol that is neither 0 nor 1 was decoded: the payload is damaged"
+                    )
+                nodes = 2 * nodes + 1 + bits[:, None]
+            numbers = (nodes[:, 0] - (2**self.depth - 1)).astype(np.int32)
+            self._fill(codes, front, numbers)
+        return self._inner(codes)
+
+    def code_lengths(self, indexes: Int32Array) -> Float64Array:
+        """Bits of each code from the tables of the nodes, (n, codes − 1) to (n, codes)."""
+        lengths = np.zeros((len(indexes), 1))
+        for depth in range(self.depth):
+            of_nodes = self._bit_lengths[indexes[:, 2**depth - 1 : 2 ** (depth + 1) - 1]]
+            lengths = (lengths[:, :, None] + of_nodes).reshape(len(indexes), -1)
+        return lengths
+
+    @cached_property
+    def _bit_lengths(self) -> Float64Array:
+        """Of each table, bits of 0 and of 1: (257, 2)."""
+        frequencies = self.tables.frequencies.reshape(TABLE_COUNT, 3)[:, :2]
+        found: Float64Array = PRECISION - np.log2(frequencies)
+        return found
+
+    def _empty(self, blocks: int) -> Int32Array:
+        """Codes with a border of `REACH` around them, all of them outside as yet."""
+        side = self.config.grid(self.level) + 2 * REACH
+        return np.full((blocks, side, side), self.config.codes[self.level], dtype=np.int32)
+
+    def _inner(self, codes: Int32Array) -> Int32Array:
+        return np.ascontiguousarray(codes[:, REACH:-REACH, REACH:-REACH])
+
+    def _fill(self, codes: Int32Array, front: Front, numbers: Int32Array) -> None:
+        codes[:, front.rows + REACH, front.columns + REACH] = numbers.reshape(len(codes), -1)
+
+    def _parts(self, blocks: int, front: Front) -> Iterator[slice]:
+        size = max(1, _CODES_AT_ONCE // len(front.rows))
+        return (slice(at, at + size) for at in range(0, blocks, size))
+
+    def _node_tables(
+        self,
+        codes: Int32Array,
+        above: Int32Array | None,
+        front: Front,
+        part: slice,
+        quality_hundredths: int,
+    ) -> Int32Array:
+        """The tables of all nodes, int32 (n, codes − 1), of the codes of a front in some blocks."""
+        seen = _look(codes[part], front.rows + REACH, front.columns + REACH, BEFORE)
+        inputs = [self.embedding[seen].reshape(len(seen), -1)]
+        if self.above is not None:
+            assert above is not None
+            outside = self.config.codes[self.level - 1]
+            padded = np.pad(above[part], ((0, 0), (1, 1), (1, 1)), constant_values=outside)
+            seen = _look(padded, front.rows // 2 + 1, front.columns // 2 + 1, AROUND)
+            inputs.append(self.above[seen].reshape(len(seen), -1))
+            halves = np.stack([front.rows % 2, front.columns % 2], axis=1) * 2 - 1
+            inputs.append(np.tile(halves << ACTIVATION_BITS, (len(padded), 1)))
+        values: Integers = np.concatenate(inputs, axis=1, dtype=np.float64).T
+        for layer in self.network:
+            if layer is not self.network[0]:
+                rectify(values)
+            values = layer.apply(layer.inputs(values), quality_hundredths)
+        # Far beyond the last table, and inside int32.
+        bounded = np.clip(values, -(2.0**30), 2.0**30)
+        return np.ascontiguousarray(log_odds_index(bounded.astype(np.int32)).T)
+
+
+@dataclass(frozen=True)
+class Front:
+    """Places in a map that are decoded together: rows and columns, int64 (n,), from the top."""
+
+    rows: Int64Array
+    columns: Int64Array
+
+
+@cache
+def fronts(side: int) -> tuple[Front, ...]:
+    """The fronts of a map of side × side codes, in the order of decoding."""
+    rows, columns = np.indices((side, side)).reshape(2, -1)
+    times = columns + (REACH + 1) * rows
+    places = [np.flatnonzero(times == time) for time in range(int(times.max()) + 1)]
+    return tuple(Front(rows[at], columns[at]) for at in places if len(at))
+
+
+def paths(codes: Int32Array, depth: int) -> tuple[Int64Array, Int32Array]:
+    """The nodes on the way to each code, int64 (n, depth), and its bits, int32 (n, depth)."""
+    shifts = np.arange(depth)
+    starts = codes[:, None].astype(np.int64) >> (depth - shifts)
+    bits = (codes[:, None] >> (depth - 1 - shifts)) & 1
+    return starts + 2**shifts - 1, bits.astype(np.int32)
+
+
+def _look(
+    codes: Int32Array, rows: Int64Array, columns: Int64Array, places: tuple[Place, ...]
+) -> Int32Array:
+    """Codes (blocks, h, w) at some places from each of n: (blocks · n, places)."""
+    down, right = np.array(places).T
+    found = codes[:, rows[:, None] + down, columns[:, None] + right]
+    seen: Int32Array = found.reshape(-1, len(places))
+    return seen

@@ -1,0 +1,1 @@
+"""Training of the codec of vector quantisation, `codec.models.vq.networks`."""
