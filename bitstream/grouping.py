@@ -11,7 +11,6 @@ Both coders share this order: ``runs`` gives it to an encoder, ``collect`` asks 
 """
 
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 
 import numpy as np
 
@@ -103,9 +102,12 @@ def _sort(indexes: Int32Array, tables: TableSet) -> tuple[Int64Array, list[tuple
     if coded is not None:
         keys = keys.take(coded)
     order = np.argsort(keys, kind="stable")
-    numbers = np.arange(len(tables), dtype=keys.dtype)
-    ends = np.searchsorted(keys.take(order), numbers, side="right").tolist()
-    bounds = [(t, begin, end) for t, (begin, end) in enumerate(pairwise([0, *ends])) if end > begin]
+    bounds = []
+    if len(order):
+        grouped = keys.take(order)
+        starts = [0, *(np.flatnonzero(grouped[1:] != grouped[:-1]) + 1).tolist()]
+        numbers = grouped.take(starts).tolist()
+        bounds = list(zip(numbers, starts, [*starts[1:], len(order)], strict=True))
     return (order if coded is None else coded.take(order)), bounds
 
 

@@ -135,6 +135,20 @@ class ExactLayer:
         largest = self.largest_sum * 2.0**self._rescale + np.abs(self.bias.astype(np.int64)).max()
         return np.float32 if largest < SINGLE_LIMIT / 4 else np.float64
 
+    def _bias_at(self, quality_hundredths: int) -> Integers:
+        """The bias at a quality, (out, 1)."""
+        # Of a small layer it takes as long as the products: that of the last quality is kept.
+        quality, bias = self._kept_bias[0]
+        if quality != quality_hundredths:
+            bias = interpolate_knots(self.bias, quality_hundredths).astype(self.dtype)[:, None]
+            self._kept_bias[0] = quality_hundredths, bias  # in one step, as threads share layers
+        return bias
+
+    @cached_property
+    def _kept_bias(self) -> list[tuple[int, Integers]]:
+        """A quality and the bias there; no quality at first."""
+        return [(0, np.zeros((0, 1), self.dtype))]
+
     @property
     def _rescale(self) -> int:
         """Sums times two to this are outputs."""
@@ -192,8 +206,7 @@ class ExactLayer:
             rows = kernel[:, :, taps].reshape(len(rows), -1)
         sums: Integers = rows @ columns
         np.floor(sums, out=sums)
-        bias = interpolate_knots(self.bias[:, outputs], quality_hundredths).astype(self.dtype)
-        sums += bias[:, None]
+        sums += self._bias_at(quality_hundredths)[outputs]
         return sums
 
 

@@ -34,6 +34,8 @@ PIVOT_LIMIT = 2**28
 WEIGHT_LIMIT = 2**22
 """Of the magnitude of weights and quotients, 64 in real numbers."""
 
+_FEW = 2
+"""Pixels that Python's integers are faster for than arrays."""
 _UNIT = 2.0**-FRACTION_BITS
 _DIAGONAL = np.arange(FEATURES)
 
@@ -55,6 +57,9 @@ def solve(sums: Float64Array, matrix: Float64Array) -> tuple[Float64Array, Float
 
         qᵢ = ⌊Mⱼᵢ 2¹⁶ / Mⱼⱼ⌋      Mₖᵢ −= ⌊Mⱼₖ qᵢ 2⁻¹⁶⌋      for i ≥ k > j
     """
+    if sums.shape[1] <= _FEW:
+        found = [_solve_one(column) for column in sums.T.astype(np.int64).tolist()]
+        return np.array([c for c, _ in found], np.float64).T, np.array([e for _, e in found], float)
     matrix[ROWS, COLUMNS] = sums
     matrix[_DIAGONAL, _DIAGONAL] += RIDGE
     for j in range(FEATURES):
@@ -85,6 +90,36 @@ def solve(sums: Float64Array, matrix: Float64Array) -> tuple[Float64Array, Float
         weights[:j] -= change
     _bound(weights[0])
     return weights, matrix[FEATURES, FEATURES]
+
+
+def _solve_one(sums: list[int]) -> tuple[list[int], int]:
+    """`solve` of one pixel: its sums (36) to its weights (7) and the energy."""
+    rest = iter(sums)
+    rows = [[next(rest) for _ in range(SIDE - j)] for j in range(SIDE)]  # from the diagonal on
+    quotients: list[list[int]] = []
+    for j in range(FEATURES):
+        rows[j][0] += RIDGE
+    for j in range(FEATURES):
+        row = _within(PIVOT_LIMIT, rows[j])
+        pivot = max(row[0], RIDGE)
+        found = _within(WEIGHT_LIMIT, [(value << FRACTION_BITS) // pivot for value in row[1:]])
+        for k in range(j + 1, SIDE):
+            factor, below = row[k - j], rows[k]
+            for i, quotient in enumerate(found[k - j - 1 :]):
+                below[i] -= factor * quotient >> FRACTION_BITS
+        quotients.append(found)
+    weights = [found[-1] for found in quotients]
+    for j in range(FEATURES - 1, -1, -1):
+        weights[j] = weight = max(-WEIGHT_LIMIT, min(weights[j], WEIGHT_LIMIT))
+        for k in range(j):
+            weights[k] -= quotients[k][j - k - 1] * weight >> FRACTION_BITS
+    return weights, rows[FEATURES][0]
+
+
+def _within(limit: int, values: list[int]) -> list[int]:
+    if max(values) <= limit and min(values) >= -limit:
+        return values
+    return [max(-limit, min(value, limit)) for value in values]
 
 
 def _bound(values: Float64Array) -> None:
