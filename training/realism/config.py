@@ -24,11 +24,11 @@ class RealismPreset(CropPreset):
     crop: int = 128
     learning_rate: float = 3e-4
     final_learning_rate: float = 3e-6
-    warmup_steps: int = 30
+    warmup_steps: int = 100
     low_share: float = 0.85
     low_quality: float = 50.0
-    error_weight: float = 0.3
-    ema_decay: float = 0.99
+    error_weight: float = 0.15
+    ema_decay: float = 0.998
 
 
 REALISM_PRESETS: dict[str, RealismPreset] = {
