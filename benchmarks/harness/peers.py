@@ -28,8 +28,12 @@ SETTINGS: dict[str, tuple[float, ...]] = {
     "jpeg": tuple(range(1, 101)),
     "jpeg2000": tuple(float(v) for v in 0.01 * RATE_STEP ** np.arange(1500)),
     "avif": tuple(range(101)),
+    "draw": (1, 3, 6, 12, 25, 50, 100),
+    "dplc": (10, 30, 50, 70, 90),
 }
-"""All settings of each peer, from the smallest files to the largest."""
+"""Settings of each peer, from the smallest files to the largest: all that it has, but for `draw`,
+which is slow. The weights of `dplc` that ship have five rates.
+"""
 
 MODEL_SETTINGS = tuple(float(quality) for quality in range(1, 101))
 """The same of Calotype's own models."""

@@ -44,7 +44,7 @@ def _digits() -> VqPreset:
         embedding=12,
         hidden=96,
         knots=5,
-        lambdas=(2e-5, 1e-3),
+        lambdas=(1e-5, 1e-3),
     )
     return VqPreset(model, pad=2, learning_rate=1.5e-3, warmup_steps=50)
 

@@ -37,10 +37,11 @@ from training.vq.config import VqPreset
 from training.vq.learner import VqLearner
 
 QUALITIES = (1.0, 25.0, 50.0, 75.0, 100.0)
+GAIN_QUALITIES = QUALITIES[::2]
 GAIN_FACTORS = (0.5, 0.7, 1.0, 1.4, 2.0)
-HELD_OUT_IMAGES = 64
+HELD_OUT_IMAGES = 36
 """So many held-out images the gains are chosen on."""
-SHEET = 16
+SHEET = 10
 """The files that are measured are sheets of up to SHEET × SHEET images."""
 ABOUT = """\
 Arrays `networks.*` are float16, `prior.*` the priors of the codes in fixed point, `bit_tables.*`
@@ -147,7 +148,7 @@ def choose_gains(coder: VqCoder, images: Images) -> list[float]:
 def cost_of_files(coder: VqCoder, sheet: Images) -> float:
     """The sum over the qualities of ln(λ · MSE + rate), both per pixel."""
     cost = 0.0
-    for quality in QUALITIES:
+    for quality in GAIN_QUALITIES:
         row = measure_sheet(coder, sheet, quality)
         fraction = torch.tensor(quality_fraction(round(100 * quality)))
         cost += math.log(float(coder.config.weight(fraction)) * row.mse + row.rate_bpp)

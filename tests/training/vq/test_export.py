@@ -60,7 +60,7 @@ def test_from_a_run_to_files(
     coder = loading.load_model("vq", device="cpu")
     assert isinstance(coder, VqCoder)
     assert coder.config == TINY.model
-    sheet = square_sheet(images(36, seed=5), 16)
+    sheet = square_sheet(images(36, seed=5), 10)
     sizes = []
     for quality in QUALITIES:
         row = measure_sheet(coder, sheet, quality)
