@@ -81,7 +81,7 @@ def test_what_is_certain_is_counted() -> None:
     def cell(mean: float, half: float) -> dict[str, Any]:
         return {"mse_more_than_vq": {"mean": mean, "half_of_95_percent_interval": half}}
 
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"peers": {"a": cell(3, 1), "b": None}},
         {"peers": {"a": cell(0.5, 1), "b": None}},
         {"peers": {"a": cell(-3, 1), "b": cell(2, 0.1)}},
