@@ -10,7 +10,7 @@ certain tables are left out.
 Both coders share this order: ``runs`` gives it to an encoder, ``collect`` asks a decoder for it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -38,19 +38,15 @@ def runs(symbols: Int32Array, indexes: Int32Array, tables: TableSet) -> Iterator
     check_message(symbols, indexes, tables)
     order, bounds = _sort(indexes, tables)
     grouped = symbols.take(order)
-    escaped: list[Int64Array] = []
+    sizes, lowest = _of_runs(bounds, tables)
+    # The difference wraps around, so as an unsigned number it is below the size exactly for the
+    # values inside; all others become the last entry, which is the escape.
+    offsets = (grouped - lowest).view(np.uint32)
+    entries = np.minimum(offsets, sizes.view(np.uint32)).view(np.int32)
     for table, begin, end in bounds:
-        values, size = grouped[begin:end], int(tables.sizes[table])
-        # The difference wraps around, so as an unsigned number it is below ``size`` exactly for
-        # the values inside; all others become the last entry, which is the escape.
-        offsets = (values - tables.minimums[table]).view(np.uint32)
-        entries = np.minimum(offsets, np.uint32(size)).view(np.int32)
-        yield entries, tables, table
-        outside = np.flatnonzero(entries == size)
-        if outside.size:
-            escaped.append(outside + begin)
-    if escaped:
-        places = np.concatenate(escaped)
+        yield entries[begin:end], tables, table
+    places = np.flatnonzero(entries == sizes)
+    if places.size:
         minimums, maximums = _support(tables, indexes.take(order.take(places)))
         values = grouped.take(places)
         folded = escape.fold(values.astype(np.int64), minimums, maximums)
@@ -71,10 +67,9 @@ def collect(decode: Decode, indexes: Int32Array, tables: TableSet) -> Int32Array
     grouped = np.empty(len(order), dtype=np.int32)
     for table, begin, end in bounds:
         grouped[begin:end] = decode(tables, table, end - begin)
-    chosen = np.array([table for table, _, _ in bounds], dtype=np.int64)
-    counts = [end - begin for _, begin, end in bounds]
-    places = np.flatnonzero(grouped == np.repeat(tables.sizes[chosen], counts))
-    grouped += np.repeat(tables.minimums[chosen], counts)
+    sizes, lowest = _of_runs(bounds, tables)
+    places = np.flatnonzero(grouped == sizes)
+    grouped += lowest
     if places.size:
         minimums, maximums = _support(tables, indexes.take(order.take(places)))
         classes = decode(_ESCAPE_TABLES, _CLASS, len(places))
@@ -109,6 +104,15 @@ def _sort(indexes: Int32Array, tables: TableSet) -> tuple[Int64Array, list[tuple
         numbers = grouped.take(starts).tolist()
         bounds = list(zip(numbers, starts, [*starts[1:], len(order)], strict=True))
     return (order if coded is None else coded.take(order)), bounds
+
+
+def _of_runs(
+    bounds: Sequence[tuple[int, int, int]], tables: TableSet
+) -> tuple[Int32Array, Int32Array]:
+    """Return the size and the first symbol of the table of each symbol in runs, int32[n] each."""
+    chosen = np.array([table for table, _, _ in bounds], dtype=np.int64)
+    counts = [end - begin for _, begin, end in bounds]
+    return np.repeat(tables.sizes[chosen], counts), np.repeat(tables.minimums[chosen], counts)
 
 
 def _support(tables: TableSet, chosen: Int32Array) -> tuple[Int64Array, Int64Array]:

@@ -210,10 +210,15 @@ def check_message(symbols: Int32Array, indexes: Int32Array, tables: TableSet) ->
             f"expected int32{list(indexes.shape)}, like the indexes"
         )
     check_indexes(indexes, tables)
-    if tables.certain.any():
-        wrong = tables.certain[indexes] & (symbols != tables.minimums[indexes])
+    certain = tables.certain
+    if certain.any():
+        # Most symbols are what all certain tables code, and are not looked at one by one.
+        only = tables.minimums[certain]
+        places = np.flatnonzero((symbols != only[0]) | (only != only[0]).any())
+        chosen = indexes.take(places)
+        wrong = certain.take(chosen) & (symbols.take(places) != tables.minimums.take(chosen))
         if wrong.any():
-            symbol, table = symbols[wrong][0], indexes[wrong][0]
+            symbol, table = symbols[places[wrong][0]], chosen[wrong][0]
             raise UsageError(
                 f"symbol {symbol} has table {table}, which codes {tables.minimums[table]} alone"
             )

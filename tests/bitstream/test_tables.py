@@ -159,3 +159,14 @@ def test_a_certain_table_codes_one_symbol_alone() -> None:
     assert tables.code_length_bits(int32(5, 5), int32(0, 0)) == 0
     with pytest.raises(UsageError, match="symbol 4 has table 0, which codes 5 alone"):
         tables.code_length_bits(int32(5, 4), int32(0, 0))
+
+
+@pytest.mark.parametrize(("symbol", "table"), [(0, 0), (5, 1)])
+def test_certain_tables_may_code_different_symbols(symbol: int, table: int) -> None:
+    tables = gaussian_tables(np.array([0.2, 1.0, 3.0]))
+    tables = tables.with_certain(np.array([True, False, False]), 5)
+    tables = tables.with_certain(np.array([False, True, False]), 0)
+    assert tables.certain.tolist() == [True, True, False]
+    tables.code_length_bits(int32(5, 0, 7), int32(0, 1, 2))
+    with pytest.raises(UsageError, match=f"symbol {symbol} has table {table}, which codes"):
+        tables.code_length_bits(int32(5, symbol), int32(0, table))
