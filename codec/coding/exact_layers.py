@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from bitstream.arrays import Array, BoolArray, Float64Array, Int16Array, Int32Array, Int64Array
 from bitstream.errors import WeightsMismatchError
+from codec.system.processors import bands, share
 
 ACTIVATION_BITS = 10
 WEIGHT_BITS = 12
@@ -30,6 +31,7 @@ MAX_WEIGHT_BITS = 15
 ACTIVATION_LIMIT = 2**22
 ACCUMULATOR_LIMIT = 2**53
 SINGLE_LIMIT = 2**24  # of sums that float32 holds
+_OUTPUTS = 96  # of a layer that are computed at once
 NINE = tuple(range(9))  # all places of a 3×3 kernel
 
 Integers = npt.NDArray[np.floating[Any]]
@@ -185,7 +187,13 @@ class ExactLayer:
         values = self.inputs(values)
         taps = NINE if self.weight.shape[-1] == 3 else None
         columns = values.reshape(-1, height * width) if taps is None else neighbours(values, taps)
-        return self.apply(columns, quality_hundredths).reshape(-1, height, width)
+        found = np.empty((len(self.weight), height * width), self.dtype)
+
+        def outputs(own: slice) -> None:
+            found[own] = self.apply(columns, quality_hundredths, outputs=own)
+
+        share(outputs, bands(len(found), _OUTPUTS))
+        return found.reshape(-1, height, width)
 
     def apply(
         self,
@@ -210,14 +218,17 @@ class ExactLayer:
         return sums
 
 
-def neighbours(values: Integers, taps: Sequence[int], squares: BoolArray | None = None) -> Integers:
+def neighbours(
+    values: Integers, taps: Sequence[int], squares: BoolArray | slice | None = None
+) -> Integers:
     """The values (in, h, w) around every square as columns, (in · taps, n); 0 outside.
 
     taps      0 .. 8, places of a 3×3 kernel in row-major order
-    squares   bool (h, w), those that are wanted; None for all
+    squares   bool (h, w), those that are wanted, or the rows that are; None for all
     """
     channels, height, width = values.shape
-    padded = np.pad(values, ((0, 0), (1, 1), (1, 1)))
+    padded = np.zeros((channels, height + 2, width + 2), values.dtype)
+    padded[:, 1:-1, 1:-1] = values
     shifted = [padded[:, tap // 3 :, tap % 3 :][:, :height, :width] for tap in taps]
     if squares is not None:
         shifted = [part[:, squares] for part in shifted]

@@ -42,8 +42,9 @@ def deadzone_symbols(
 
     Small scales have hardly any other symbols, and at large ones the costs are nearly alike.
     """
-    margins = _margins(tables, curvature)[indexes]
-    magnitudes = np.floor(np.abs(residuals) + (np.float32(0.5) - margins))
+    magnitudes = np.abs(residuals)
+    magnitudes += (np.float32(0.5) - _margins(tables, curvature)).take(indexes)
+    np.floor(magnitudes, out=magnitudes)
     symbols: Int32Array = np.copysign(magnitudes, residuals).astype(np.int32)
     return symbols
 

@@ -107,8 +107,8 @@ def ahead(work: Callable[[int], Result], numbers: Sequence[int]) -> Generator[Re
 
     With more than one thread, two results are computed while another is used. BLAS computes in the
     threads that call it until the results end or are closed: for products as small as those of a
-    tile its own threads mostly wait. An error of a call is raised in place of its result, and ends
-    the results.
+    tile its own threads mostly wait. What is done to a tile is divided instead, by `share`. An
+    error of a call is raised in place of its result, and ends the results.
     """
     if thread_count() == 1:
         yield from map(work, numbers)

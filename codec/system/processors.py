@@ -7,12 +7,18 @@ import functools
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
     import threadpoolctl
+
+Piece = TypeVar("Piece")
 
 VARIABLE = "OMP_NUM_THREADS"
 _MOST_THREADS = 16  # or as many as there are cores, if those are more
@@ -108,6 +114,10 @@ class _BlasLimit:
                 held.wait()
             self._users += 1
 
+    @property
+    def held(self) -> bool:
+        return self._users > 0
+
     def leave(self) -> None:
         with self._lock:
             self._users -= 1
@@ -142,6 +152,53 @@ def single_threaded_blas() -> Iterator[None]:
         yield
     finally:
         _blas_limit.leave()
+
+
+def share(work: Callable[[Piece], None], pieces: Sequence[Piece]) -> None:
+    """Call `work` with every piece: here, and in further threads where BLAS is held to one.
+
+    The calls may come in any order. An error of one is raised once none is running.
+    """
+    helpers = min(thread_count(), len(pieces)) - 1 if _blas_limit.held else 0
+    if helpers < 1:
+        for piece in pieces:
+            work(piece)
+        return
+    left = deque(pieces)
+
+    def take() -> None:
+        while True:
+            try:
+                piece = left.popleft()
+            except IndexError:
+                return
+            work(piece)
+
+    started = [_helpers().submit(take) for _ in range(helpers)]
+    try:
+        take()
+    finally:
+        left.clear()
+        for helper in started:
+            if not helper.cancel():
+                helper.result()
+
+
+def bands(length: int, most: int, each: int = 1) -> list[slice]:
+    """Equal parts of 0 .. length, of at most so many values, or of one item.
+
+    each   how many values an item has
+    """
+    count = max(1, -(-length // max(1, most // max(1, each))))
+    ends = [length * number // count for number in range(count + 1)]
+    return [slice(*pair) for pair in pairwise(ends)]
+
+
+@functools.cache
+def _helpers() -> ThreadPoolExecutor:
+    from concurrent.futures import ThreadPoolExecutor  # one thread needs none
+
+    return ThreadPoolExecutor(_MOST_THREADS, "calotype-share")
 
 
 @functools.cache

@@ -40,7 +40,7 @@ from codec.models.photo.exact_context import (
 from codec.models.photo.quality_map import checked_map, position_at
 from codec.models.photo.synthesis import Renderer, SynthesisWeights, synthesize_reduced
 from codec.models.weights_files import read_config
-from codec.system.processors import keep_freed_memory
+from codec.system.processors import bands, keep_freed_memory, share
 
 if TYPE_CHECKING:
     import torch
@@ -71,6 +71,8 @@ LAYERS = PHOTO.layers
 REDUCED_GROUPS = {1: 5, 2: 4, 4: 3, 8: 2}
 """How many groups of channels are decoded for a picture so many times smaller. With these, previews
 of all three sizes are about equally near to the means of squares of the whole picture."""
+
+_BAND_VALUES = 2**16  # that are rounded at once, so that they stay in the cache
 
 Choose = Callable[[Float32Array, Int32Array, slice], Int32Array]
 
@@ -528,15 +530,20 @@ class PhotoCoder:
             hyper_latents = self.hyper_latents(latents, quality)
 
         def code(part: Part) -> Int32Array:
-            own = part.place.take(latents)
-            around = residuals(own, part.means)
-            if choose is None:
-                tables = self.latent_tables
-                symbols = deadzone_symbols(around, part.indexes, tables, ONE_PASS_CURVATURE)
-            else:
-                symbols = choose(around, part.indexes, part.place.channels)
-            # Certain tables are of zero alone (`_check_tables`).
-            return symbols * ~self.latent_tables.certain[part.indexes]
+            own, tables = part.place.take(latents), self.latent_tables
+            if choose is not None:
+                symbols = choose(residuals(own, part.means), part.indexes, part.place.channels)
+                # Certain tables are of zero alone (`_check_tables`).
+                return symbols * ~tables.certain[part.indexes]
+            symbols = np.empty(own.shape, np.int32)
+
+            def band(rows: slice) -> None:
+                around, indexes = residuals(own[rows], part.means[rows]), part.indexes[rows]
+                found = deadzone_symbols(around, indexes, tables, ONE_PASS_CURVATURE)
+                np.multiply(found, ~tables.certain.take(indexes), out=symbols[rows])
+
+            share(band, bands(len(own), _BAND_VALUES, own.shape[1]))
+            return symbols
 
         count = COEFFICIENTS if channels is None else channels
         return self._code(hyper_latents, latents.shape[1:], quality, count, code)
@@ -588,10 +595,11 @@ class PhotoCoder:
         position = self.position(quality)
         features = self.exact.features(hyper_latents, position)
         hidden = np.ascontiguousarray(features[:, :rows, :columns])
-        predicted = self.exact.predict(hidden.reshape(len(hidden), -1), position, channels)
-        decoded = np.zeros((COEFFICIENTS + len(hidden), rows, columns), dtype=np.int32)
+        predict = self.exact.predictor(hidden, position)
+        decoded = np.empty((COEFFICIENTS + len(hidden), rows, columns), dtype=np.int32)
+        decoded[channels:COEFFICIENTS] = 0
         decoded[COEFFICIENTS:] = hidden
-        parts = self.exact_context(predicted, hidden, position, code, decoded[:channels])
+        parts = self.exact_context(predict, hidden, position, code, decoded[:channels])
         return TileSymbols(hyper_latents, parts, decoded)
 
     def _hyper_indexes(self, shape: tuple[int, ...], quality: float) -> Int32Array:

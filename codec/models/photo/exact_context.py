@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate, pairwise
 from typing import TypeVar
 
@@ -40,6 +41,7 @@ from codec.coding.exact_layers import (
     rectify,
 )
 from codec.models.photo.config import COEFFICIENTS, TUNES, PhotoConfig
+from codec.system.processors import bands, share
 
 _EDGES, _CORNERS = (1, 3, 5, 7), (0, 2, 6, 8)
 PASSES = {"coarse": (_EDGES, 2), "diagonal": (_CORNERS, 1), "black": (_EDGES, 1)}
@@ -51,6 +53,14 @@ VALUE_LIMIT = 2**24
 smaller ones."""
 
 Scalar = TypeVar("Scalar", bound=np.generic)
+
+Prediction = tuple[Integers | None, Integers]
+"""Means, where there are any, and indexes of tables: (c, n) each, in units of 2⁻¹⁰."""
+Predict = Callable[[slice, slice], Prediction]
+"""Those of some channels at some squares, in raster order."""
+
+_ALL = slice(None)
+_BAND_SQUARES = 768  # that are computed at once, so that they stay in the cache
 
 # Of float32.
 _FRACTION_BITS, _EXPONENT_OF_ONE = 23, 127
@@ -115,22 +125,29 @@ class ExactHyperSynthesis:
             values = pixel_shuffle(values.astype(np.float32, copy=False), layer.shuffle)
         return values
 
-    def predict(
-        self, features: Integers, hundredths: int, channels: int
-    ) -> tuple[Integers, Integers]:
-        """Columns of features (hidden, n) to those of means and indexes of the first channels.
+    def predictor(self, features: Integers, hundredths: int) -> Predict:
+        """What predicts means and indexes from features (hidden, h, w).
 
-        Integers in float32, in units of 2⁻¹⁰: (c, n) where c is `channels`, but of the means no
-        more than the network predicts.
+        Integers in float32, in units of 2⁻¹⁰, of some channels (c, n) at n squares in raster order.
+        There are no means of channels for which the network predicts none.
         """
         last, corrected = self.layers[-1], self.corrected
-        inputs = last.inputs(features)
-        means = last.apply(inputs, hundredths, outputs=slice(0, min(channels, corrected)))
-        indexes = last.apply(inputs, hundredths, outputs=slice(corrected, corrected + channels))
-        if last.dtype != np.float32:  # of which no output is beyond the limit
-            clamp(means)
-        # Indexes that float32 cannot hold are far beyond the last table.
-        return means.astype(np.float32, copy=False), indexes.astype(np.float32, copy=False)
+        inputs = last.inputs(features).reshape(len(features), -1)
+
+        def predict(channels: slice, squares: slice) -> Prediction:
+            def outputs(start: int) -> Integers:
+                wanted = slice(start + channels.start, start + channels.stop)
+                return last.apply(inputs[:, squares], hundredths, outputs=wanted)
+
+            means = outputs(0) if channels.start < corrected else None
+            if means is not None:
+                if last.dtype != np.float32:  # of which no output is beyond the limit
+                    clamp(means)
+                means = means.astype(np.float32, copy=False)
+            # Indexes that float32 cannot hold are far beyond the last table.
+            return means, outputs(corrected).astype(np.float32, copy=False)
+
+        return predict
 
 
 @dataclass(frozen=True)
@@ -138,14 +155,22 @@ class Around:
     """Latents that are known around the squares that a step corrects.
 
     errors, values   (c, h, w), see `exact_features`
-    squares          bool (h, w), those that are corrected; None for all
+    squares          bool (h, w), those that are corrected, or the rows of which all are; None for
+                     all
     taps             where latents around them are known, see `neighbours`
     """
 
     errors: Integers
     values: Integers
-    squares: BoolArray | None = None
+    squares: BoolArray | slice | None = None
     taps: Sequence[int] = NINE
+
+    def of_rows(self, rows: slice) -> Around:
+        """Some rows of a tile of which all squares are corrected."""
+        top = max(0, rows.start - 1)
+        seen = slice(top, rows.stop + 1)
+        own = slice(rows.start - top, rows.stop - top)
+        return Around(self.errors[:, seen], self.values[:, seen], own, self.taps)
 
     def columns(self, values: Integers) -> Integers:
         """What is around the squares, of an array like those: (c · taps, n)."""
@@ -328,53 +353,66 @@ class ExactContext:
 
     def __call__(
         self,
-        predicted: tuple[Integers, Integers],
+        predict: Predict,
         hidden: Integers,
         hundredths: int,
         code: Callable[[Part], Int32Array],
         values: Int32Array,
     ) -> list[CodedPart]:
-        """Code the first channels of a tile, which are as many as the predicted indexes.
+        """Code the first channels of a tile.
 
-        predicted   means and indexes of the hyper-synthesis, columns (c, h · w), see
-                    `ExactHyperSynthesis.predict`
+        predict     means and indexes of the hyper-synthesis, see `ExactHyperSynthesis.predictor`
         hidden      its last features (hidden, h, w)
         code        gives the symbols int32 (c, n) of a part; called once for each part, in order
         values      int32 (c, h, w), gets the dequantised latents, in units of 2⁻¹⁰ steps
         """
         _, height, width = hidden.shape
-        tile = _Tile(predicted, self.table_count, code, values)
+        tile = _Tile(self.groups, predict, self.table_count, code, values)
         first = self.groups[0]
         known, *grids = checkerboards(height, width)
-        tile.code(Place(first, known))
+        tile.code_squares(Place(first, known))
         for (step, taps, distance), squares in zip(self.passes, grids, strict=True):
             errors, values_known = tile.known(Place(first, known))
             sparse = np.s_[..., ::distance, ::distance]
             around = Around(errors[sparse], values_known[sparse], squares[sparse], taps)
-            seen = step.hidden(hidden[:, squares], hundredths, around)
-            corrections = step.corrections(seen, hundredths, _count(first), around)
-            tile.code(Place(first, squares), *corrections)
+            hidden_there = step.hidden(hidden[:, squares], hundredths, around)
+            corrections = step.corrections(hidden_there, hundredths, _count(first), around)
+            tile.code_squares(Place(first, squares), corrections)
             known = known | squares
 
         # What follows a group that is not coded whole is not coded.
-        here = hidden.reshape(len(hidden), -1)
         places = self.places(height, width, len(values))[1 + len(grids) :]
+        counts = [_count(place.channels) for place in places]
+        here = hidden.reshape(len(hidden), -1)
         second, third, fourth, fifth = self.steps
-        for step, place in zip((second, third), places, strict=False):
-            around = Around(*tile.known(Place(slice(place.channels.start))))
-            seen = step.hidden(here, hundredths, around)
-            tile.code(place, *step.corrections(seen, hundredths, _count(place.channels), around))
-        if len(places) > 2:
-            place, before = places[2], places[1]
-            features = exact_features(*tile.known(before)).reshape(-1, here.shape[1])
-            seen = fourth.hidden(np.concatenate([features, here, seen]), hundredths)
-            tile.code(place, *fourth.corrections(seen, hundredths, _count(place.channels)))
-        if len(places) > 3:
-            place, before = places[3], places[2]
-            features = exact_octaves(tile.values(before)).reshape(-1, here.shape[1])
-            seen = fifth.hidden(np.concatenate([features, here, seen]), hundredths)
-            count = _count(place.channels)
-            tile.code(place, None, fifth.index_corrections(seen, hundredths, count))
+        # Hidden features of the last step: the fourth and the fifth look at those before them.
+        last = np.empty((len(third.here.weight), height * width), np.float32)
+
+        def near(step: ExactStep, count: int, before: Around, band: Band) -> Prediction:
+            own, around = band.squares, before.of_rows(band.rows)
+            last[:, own] = step.hidden(here[:, own], hundredths, around)
+            return step.corrections(last[:, own], hundredths, count, around)
+
+        def with_last(step: ExactStep, features: Integers, own: slice) -> Integers:
+            columns = [features.reshape(len(features), -1), here[:, own], last[:, own]]
+            last[:, own] = step.hidden(np.concatenate(columns), hundredths)
+            return last[:, own]
+
+        def in_fourth(band: Band) -> Prediction:
+            features = exact_features(*tile.known(places[1], band.rows))
+            seen = with_last(fourth, features, band.squares)
+            return fourth.corrections(seen, hundredths, counts[2])
+
+        def in_fifth(band: Band) -> Prediction:
+            features = exact_octaves(tile.values(places[2], band.rows))
+            seen = with_last(fifth, features, band.squares)
+            return None, fifth.index_corrections(seen, hundredths, counts[3])
+
+        for step, place, count in zip((second, third), places, counts, strict=False):
+            before = Around(*tile.known(Place(slice(place.channels.start))))
+            tile.code(place, partial(near, step, count, before))
+        for place, corrections_of in zip(places[2:], (in_fourth, in_fifth), strict=False):
+            tile.code(place, corrections_of)
         return tile.parts
 
 
@@ -382,64 +420,100 @@ def _count(channels: slice) -> int:
     return int(channels.stop - channels.start)
 
 
+@dataclass(frozen=True)
+class Band:
+    """Rows of a tile, and the squares in them in raster order."""
+
+    rows: slice
+    squares: slice
+
+
 class _Tile:
     """What is known of a tile while it is coded. Real arrays hold integers in units of 2⁻¹⁰."""
 
     def __init__(
         self,
-        predicted: tuple[Integers, Integers],
+        groups: Sequence[slice],
+        predict: Predict,
         table_count: int,
         code: Callable[[Part], Int32Array],
         values: Int32Array,
     ) -> None:
+        first, _, third, fourth, _ = groups
         size = values.shape[1:]
-        self._means, self._indexes = (own.reshape(-1, *size) for own in predicted)
-        self._table_count, self._code, self._values = table_count, code, values
+        self._predict, self._table_count, self._code = predict, table_count, code
+        self._values, self._corrected = values, fourth.stop
+        # Of errors, those of later groups are not asked for.
+        self._means: Integers = np.empty((third.stop, *size), np.float32)
+        means, indexes = predict(first, slice(None))
+        assert means is not None
+        self._means[first] = means.reshape(-1, *size)
+        self._first_indexes = indexes.reshape(-1, *size)
         self.parts: list[CodedPart] = []
 
-    def code(
-        self,
-        place: Place,
-        means_by: Integers | None = None,
-        indexes_by: Integers | None = None,
-    ) -> None:
-        """Have the latents of a place coded, with corrections (c, n) of what was predicted.
+    def code_squares(self, place: Place, corrections: Prediction | None = None) -> None:
+        """Have squares of the first group coded, with corrections (c, n) of what is predicted."""
+        predicted = place.take(self._means), place.take(self._first_indexes)
+        means, tables = self._correct(predicted, corrections)
+        symbols = self._have_coded(place, means, tables)
+        values = np.empty_like(symbols)
+        dequantize(symbols, means, values)
+        place.put(self._values, values)
+
+    def code(self, place: Place, corrections_of: Callable[[Band], Prediction]) -> None:
+        """Have a group coded, with corrections (c, n) of what is predicted in a band.
 
         Without a prediction of their means these are 0.
         """
-        indexes = place.take(self._indexes)
-        if indexes_by is not None:
+        channels, (_, height, width) = place.channels, self._values.shape
+        tables: Int32Array = np.empty((_count(channels), height * width), np.int32)
+        means = np.empty_like(tables) if channels.start < self._corrected else None
+
+        def correct(rows: slice) -> None:
+            own = slice(rows.start * width, rows.stop * width)
+            predicted = self._predict(channels, own)
+            if predicted[0] is not None and channels.start < len(self._means):
+                self._means[channels, rows] = predicted[0].reshape(len(tables), -1, width)
+            own_means, tables[:, own] = self._correct(predicted, corrections_of(Band(rows, own)))
+            if means is not None and own_means is not None:
+                means[:, own] = own_means
+
+        share(correct, bands(height, _BAND_SQUARES, width))
+        symbols = self._have_coded(place, means, tables)
+        dequantize(symbols, means, self._values[channels].reshape(symbols.shape))
+
+    def _correct(
+        self, predicted: Prediction, corrections: Prediction | None
+    ) -> tuple[Int32Array | None, Int32Array]:
+        """Means, where there are any, and tables: int32 (c, n)."""
+        means, indexes = predicted
+        if corrections is not None:
+            means_by, indexes_by = corrections
             indexes = indexes + indexes_by
+            if means is not None and means_by is not None:
+                means = means + means_by
+                clamp(means)
         tables = nearest_tables(indexes, self._table_count)
-        means: Int32Array | None = None
-        if place.channels.start < len(self._means):
-            predicted = place.take(self._means)
-            if means_by is not None:
-                predicted = predicted + means_by
-                clamp(predicted)
-            means = predicted.astype(np.int32)
+        return None if means is None else means.astype(np.int32), tables
+
+    def _have_coded(self, place: Place, means: Int32Array | None, tables: Int32Array) -> Int32Array:
         known: Int32Array = np.broadcast_to(np.int32(0), tables.shape) if means is None else means
         symbols = self._code(Part(place, known, tables))
         self.parts.append(CodedPart(place, known, tables, symbols))
-        if place.squares is None:
-            dequantize(symbols, means, self._values[place.channels].reshape(symbols.shape))
-        else:
-            values = np.empty_like(symbols)
-            dequantize(symbols, means, values)
-            place.put(self._values, values)
+        return symbols
 
-    def values(self, place: Place) -> Integers:
+    def values(self, place: Place, rows: slice = _ALL) -> Integers:
         """Values of a group, (c, h, w); 0 at other squares."""
-        values = self._values[place.channels].astype(np.float32)
+        values = self._values[place.channels, rows].astype(np.float32)
         clamp(values)
         if place.squares is not None:
             values *= place.squares
         return values
 
-    def known(self, place: Place) -> tuple[Integers, Integers]:
+    def known(self, place: Place, rows: slice = _ALL) -> tuple[Integers, Integers]:
         """Errors of the hyper-synthesis and values of a group, (c, h, w); 0 at other squares."""
-        values = self.values(place)
-        errors = values - self._means[place.channels]
+        values = self.values(place, rows)
+        errors = values - self._means[place.channels, rows]
         clamp(errors)
         if place.squares is not None:
             errors *= place.squares

@@ -42,9 +42,13 @@ from codec.models.photo.integers import (
     kind_of,
 )
 from codec.models.photo.transform import COLOURS, channel_order, cosine_basis
+from codec.system.processors import bands, share
 
 LEVEL_BITS = 6
 """Of coefficients and of the image of the inverse transform."""
+_HALF = np.int16(1 << (LEVEL_BITS - 1))
+_CENTRE = np.int16(255 << (LEVEL_BITS - 1))  # of pixels; the network has 128 for that
+_SEEN_ZERO = np.int16(128 << LEVEL_BITS)
 RENDERED_BITS = 5
 """A unit of the network's output is 2⁵ units of the image: half a level."""
 
@@ -58,6 +62,7 @@ _BASIS_BITS = 13
 _LARGEST_COEFFICIENT = 2.0**20  # no picture has more than 2¹⁹
 _LARGEST_LEVEL = 2.0**14 - 1  # 256 levels, beyond which pixels are clipped whatever is added
 _BAND_COLUMNS = 192  # of blocks that are transformed at once, so that they stay in the cache
+_BAND_VALUES = 2**17  # of pixels, likewise
 _MANTISSA_BITS = 14
 
 Value = TypeVar("Value")
@@ -278,11 +283,10 @@ def _bases(tune: int, reduce: int) -> tuple[Float64Array, Float64Array]:
 
 @lru_cache(maxsize=1)
 def _places() -> Int64Array:
-    """The latent channel at each place: (48 frequencies of columns and colours, 16 of rows)."""
+    """The latent channel at each place: (16 frequencies of rows, 48 of columns and colours)."""
     channels = np.empty(COEFFICIENTS, dtype=np.int64)
     channels[channel_order()] = np.arange(COEFFICIENTS)
-    places: Int64Array = channels.reshape(16, 48).T
-    return places
+    return channels.reshape(16, 48)
 
 
 def inverse_transform(
@@ -299,40 +303,42 @@ def inverse_transform(
     rows, others = _bases(tune, reduce)
     side = LATENT_STRIDE // reduce
     image = np.empty((height, side, width, 3 * side), dtype=np.int16)
-    # Most of the high frequencies of rows are used by no block, and nothing is computed of them.
-    used: BoolArray = np.any(latents.reshape(COEFFICIENTS, -1), axis=1)
-    counts = np.where(used[_places()], np.arange(1, 17), 0).max(axis=1)
-    groups = np.flatnonzero(counts)
-    order = _places()[np.arange(16) < counts[:, None]]
-    ends = np.cumsum(counts[groups]).tolist()
+    # Most of the high frequencies are used by no block, and nothing is computed of them.
+    used: BoolArray = np.any(latents.reshape(COEFFICIENTS, -1), axis=1)[_places()]
+    groups = np.flatnonzero(used.any(axis=1))
+    order = _places()[used]
+    ends = np.cumsum(used[groups].sum(axis=1)).tolist()
     products = [
-        (np.ascontiguousarray(rows[:, : end - begin]), slice(begin, end))
-        for begin, end in pairwise([0, *ends])
+        (others[used[row]], slice(*own))
+        for row, own in zip(groups, pairwise([0, *ends]), strict=True)
     ]
-    others, scale = others[groups], steps[order, None, None]
-    band = max(1, _BAND_COLUMNS // width)
-    sums = np.empty((len(groups), side, band * width))
-    for top in range(0, height, band):
-        values = latents[order, top : top + band] * scale
+    rows, scale = np.ascontiguousarray(rows[:, groups]), steps[order, None, None]
+
+    def band(own: slice) -> None:
+        values = latents[order, own] * scale
         np.rint(values, out=values)
         np.clip(values, -_LARGEST_COEFFICIENT, _LARGEST_COEFFICIENT, out=values)
-        count = values.shape[1] * width
-        values = values.reshape(-1, count)
-        for (matrix, own), into in zip(products, sums, strict=True):
-            np.matmul(matrix, values[own], out=into[:, :count])
-        pixels = sums[:, :, :count].reshape(len(groups), side * count).T @ others
+        values = values.reshape(len(order), (own.stop - own.start) * width)
+        sums = np.empty((len(groups), values.shape[1], 3 * side))
+        for (matrix, frequencies), into in zip(products, sums, strict=True):
+            np.matmul(values[frequencies].T, matrix, out=into)
+        pixels = rows @ sums.reshape(len(groups), values.shape[1] * 3 * side)
         np.clip(pixels, -_LARGEST_LEVEL, _LARGEST_LEVEL, out=pixels)
         np.rint(pixels, out=pixels)
-        lines = pixels.reshape(side, -1, width, 3 * side)
-        image[top : top + band] = lines.swapaxes(0, 1)
+        image[own] = pixels.reshape(side, -1, width, 3 * side).swapaxes(0, 1)
+
+    share(band, bands(height, _BAND_COLUMNS, width))
     return image.reshape(side * height, side * width, 3)
 
 
 def seen_pixels(image: Int16Array) -> Uint8Array:
     """The image of `inverse_transform` in whole levels, as the network sees it: 128 is zero."""
-    half = 1 << (LEVEL_BITS - 1)
-    levels = (image + np.int16(half)) >> LEVEL_BITS
-    seen: Uint8Array = np.clip(levels + np.int16(128), 0, 255).astype(np.uint8)
+    seen: Uint8Array = np.empty(image.shape, np.uint8)
+
+    def band(own: slice) -> None:
+        seen[own] = _to_levels(image[own] + _SEEN_ZERO)
+
+    share(band, _lines(image))
     return seen
 
 
@@ -346,17 +352,19 @@ def seen_texture(hidden: Int32Array) -> Uint8Array:
 
 def pixels_of(image: Int16Array, rendered: Int8Array) -> Uint8Array:
     """The image of `inverse_transform`, corrected by the network's output (H, W, 3): uint8."""
-    levels = _corrected(image, rendered)
-    levels += np.int16(1 << (LEVEL_BITS - 1))
-    levels >>= LEVEL_BITS
-    pixels: Uint8Array = np.minimum(levels, 255).astype(np.uint8)
+    pixels: Uint8Array = np.empty(image.shape, np.uint8)
+
+    def band(own: slice) -> None:
+        pixels[own] = _to_levels(_corrected(image[own], rendered[own]))
+
+    share(band, _lines(image))
     return pixels
 
 
 def deep_pixels_of(image: Int16Array, rendered: Int8Array) -> Uint16Array:
     """As `pixels_of`, of 16 bits: 257 to a level."""
     white = 255 << LEVEL_BITS
-    levels = np.minimum(_corrected(image, rendered), white).astype(np.int32)
+    levels = np.clip(_corrected(image, rendered), 0, white).astype(np.int32)
     levels *= 65535
     levels += white // 2
     levels //= white
@@ -364,9 +372,20 @@ def deep_pixels_of(image: Int16Array, rendered: Int8Array) -> Uint16Array:
 
 
 def _corrected(image: Int16Array, rendered: Int8Array) -> Int16Array:
-    """The sum of both in units of 2⁻⁶ levels, not centred, at least 0."""
-    levels = rendered.astype(np.int16) << RENDERED_BITS
+    """The sum of both in units of 2⁻⁶ levels, not centred."""
+    levels: Int16Array = np.left_shift(rendered, RENDERED_BITS, dtype=np.int16)
     levels += image  # of 16 bits: 256 + 64 + 128 levels are less than 512
-    levels += np.int16(255 << (LEVEL_BITS - 1))
-    corrected: Int16Array = np.maximum(levels, 0, out=levels)
-    return corrected
+    levels += _CENTRE
+    return levels
+
+
+def _to_levels(units: Int16Array) -> Int16Array:
+    """Units of 2⁻⁶ levels, which are overwritten, to the nearest of 0 .. 255, halves up."""
+    units += _HALF
+    units >>= LEVEL_BITS
+    return np.clip(units, 0, 255, out=units)
+
+
+def _lines(image: Int16Array) -> list[slice]:
+    """The lines of an image in bands that stay in the cache."""
+    return bands(len(image), _BAND_VALUES, image[0].size)

@@ -7,6 +7,7 @@ import os
 import platform as platform_module
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -14,8 +15,10 @@ import torch
 
 from codec.system.processors import (
     VARIABLE,
+    bands,
     compute_threads,
     keep_freed_memory,
+    share,
     single_threaded_blas,
     thread_count,
 )
@@ -158,3 +161,59 @@ def test_freed_memory_is_kept_where_that_is_known(
 def test_the_c_library_takes_it() -> None:
     library = ctypes.CDLL(None)
     assert library.mallopt(-3, 2**25) == library.mallopt(-1, 2**26) == 1
+
+
+def test_bands_cover_a_length_in_parts_of_at_most_so_many() -> None:
+    assert [list(range(12))[part] for part in bands(12, 5)] == [
+        [0, 1, 2, 3],
+        [4, 5, 6, 7],
+        [8, 9, 10, 11],
+    ]
+    assert bands(5, 8) == [slice(0, 5)]
+    assert bands(0, 8) == [slice(0, 0)]
+    assert [part.stop - part.start for part in bands(7, 2)] == [1, 2, 2, 2]
+    assert [part.stop - part.start for part in bands(7, 41, each=10)] == [3, 4]
+    assert bands(2, 41, each=50) == [slice(0, 1), slice(1, 2)]
+    assert bands(2, 41, each=0) == [slice(0, 2)]
+
+
+def test_shared_work_is_done_once_and_in_several_threads() -> None:
+    both = threading.Barrier(2, timeout=60)
+    done: list[int] = []
+
+    def work(piece: int) -> None:
+        if piece < 2:
+            both.wait()  # which passes once two threads are here
+        done.append(piece)
+
+    with compute_threads(2), single_threaded_blas():
+        share(work, range(9))
+    assert sorted(done) == list(range(9))
+
+
+def test_work_is_not_shared_while_blas_has_threads_of_its_own() -> None:
+    threads = set()
+    with compute_threads(2):
+        share(lambda piece: threads.add(threading.get_ident()), range(50))
+    assert threads == {threading.get_ident()}
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_an_error_of_shared_work_is_raised_when_no_other_piece_is_running(failing: int) -> None:
+    both = threading.Barrier(2, timeout=60)
+    ended: list[int] = []
+
+    def work(piece: int) -> None:
+        both.wait()
+        if piece == failing:
+            raise ValueError(f"piece {piece}")
+        time.sleep(0.05)
+        ended.append(piece)
+
+    with (
+        compute_threads(2),
+        single_threaded_blas(),
+        pytest.raises(ValueError, match=f"piece {failing}"),
+    ):
+        share(work, range(2))
+    assert ended == [1 - failing]

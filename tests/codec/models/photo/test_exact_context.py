@@ -28,6 +28,7 @@ from codec.models.photo.exact_context import (
 )
 from codec.models.photo.fixed_point import exact_arrays, restore
 from codec.models.photo.network import PhotoModel
+from codec.system.processors import compute_threads, single_threaded_blas
 from tests.codec.models.photo.tiny import TINY, lively_model
 
 Array = npt.NDArray[Any]
@@ -60,14 +61,14 @@ def coded(arrays: dict[str, Array], channels: int, symbols: Array, tune: int = T
     """The first channels of a tile whose symbols are given."""
     hyper, context = paths(arrays, tune)
     hidden = np.ascontiguousarray(hyper.features(hyper_latents(), POSITION)[:, :ROWS, :COLUMNS])
-    predicted = hyper.predict(hidden.reshape(len(hidden), -1), POSITION, channels)
+    predict = hyper.predictor(hidden, POSITION)
     decoded = np.zeros((COEFFICIENTS + TINY.hidden, ROWS, COLUMNS), dtype=np.int32)
     decoded[COEFFICIENTS:] = hidden
 
     def code(part: Part) -> Array:
         return part.place.take(symbols)
 
-    parts = context(predicted, hidden, POSITION, code, decoded[:channels])
+    parts = context(predict, hidden, POSITION, code, decoded[:channels])
     return TileSymbols(hyper_latents(), parts, decoded)
 
 
@@ -220,9 +221,14 @@ class Unbounded:
 
 
 @pytest.mark.parametrize("tune", [0, 1])
-def test_matches_a_second_decoder_in_int64(arrays: dict[str, Array], tune: int) -> None:
+@pytest.mark.parametrize("rows", [1, 4, 6])
+def test_matches_a_second_decoder_in_int64(
+    arrays: dict[str, Array], tune: int, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     symbols = some_symbols(5)
-    tile = coded(arrays, COEFFICIENTS, symbols, tune)
+    monkeypatch.setattr("codec.models.photo.exact_context._BAND_SQUARES", rows * COLUMNS)
+    with compute_threads(2), single_threaded_blas():
+        tile = coded(arrays, COEFFICIENTS, symbols, tune)
     hidden, means, indexes = Unbounded(arrays, tune).decode(symbols)
     np.testing.assert_array_equal(tile.decoded[COEFFICIENTS:], hidden)
     np.testing.assert_array_equal(tile.means, means)
