@@ -25,7 +25,7 @@ _MOST_THREADS = 16  # or as many as there are cores, if those are more
 
 # Of malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
-_KEPT_ARRAY_BYTES, _KEPT_BYTES = 12 * 2**20, 2**26
+_KEPT_ARRAY_BYTES, _KEPT_BYTES = 12 * 2**20, 2**27
 
 
 def thread_count() -> int:

@@ -170,6 +170,8 @@ def session(graph: Graph, *, keep_memory: bool = True) -> onnxruntime.InferenceS
     options.intra_op_num_threads = thread_count()
     options.log_severity_level = 3
     options.enable_cpu_mem_arena = keep_memory
+    # One block for all values of a call would be too large for the C library to keep.
+    options.enable_mem_pattern = keep_memory
     # One level more would have convolutions compute on blocks of channels, which is slower here.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     # Threads that wait for the next call in a busy loop would take the cores from NumPy's.

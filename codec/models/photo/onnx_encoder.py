@@ -118,7 +118,10 @@ class OnnxEncoder:
         one = graph.constant(np.array(1, np.float32))
         magnitude = graph.node("Add", [graph.node("Abs", [latents]), one])
         magnitude = graph.node("Log", [magnitude])
-        signed = graph.node("Mul", [graph.node("Sign", [latents]), magnitude])
+        # The sign, but for latents so small that their magnitude is 0: `Sign` is a slow kernel.
+        large = graph.node("Mul", [latents, graph.constant(np.array(1e38, np.float32))])
+        bounds = [graph.constant(np.array(bound, np.float32)) for bound in (-1, 1)]
+        signed = graph.node("Mul", [graph.node("Clip", [large, *bounds]), magnitude])
         both = graph.node("Concat", [signed, magnitude], attributes={"axis": 1})
         features = self._layer(graph, "hyper_analysis.head", both)
         features = self._stage(graph, "hyper_analysis.stage_16", 1, features)
