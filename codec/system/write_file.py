@@ -6,9 +6,10 @@ import platform
 import secrets
 import stat
 import sys
+import threading
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -17,6 +18,8 @@ from bitstream import OutputError
 if sys.platform != "win32":
     import fcntl
 
+_folders = threading.RLock()
+"""Held while a folder is made for a file and while an empty one is removed."""
 _made_folders: set[Path] = set()
 """Folders that `make_folder` made, and in which nothing was written yet."""
 
@@ -59,25 +62,28 @@ def make_folder(folder: Path) -> None:
     """Make a folder and those above it, where they are missing; raises OutputError."""
     if kind_of(folder) == "folder":
         return
-    missing = [one for one in (folder, *folder.parents) if kind_of(one) == "nothing"]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make {folder}: {error.strerror or error}") from error
-    _made_folders.update(missing)
+    with _folders:
+        missing = [one for one in (folder, *folder.parents) if kind_of(one) == "nothing"]
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot make {folder}: {error.strerror or error}") from error
+        _made_folders.update(missing)
 
 
 def _remove_empty(folder: Path) -> None:
     """Remove a folder and those above it that were made for outputs, if they are empty still."""
-    for one in (folder, *folder.parents):
-        if one not in _made_folders:
-            return
-        try:
-            one.rmdir()
-        except OSError:  # another output is in it
+    if folder not in _made_folders:
+        return
+    with _folders:
+        for one in (folder, *folder.parents):
+            if one not in _made_folders:
+                return
             _made_folders.discard(one)
-            return
-        _made_folders.discard(one)
+            try:
+                one.rmdir()
+            except OSError:  # another output is in it
+                return
 
 
 def refuse_existing(path: Path, *, force: bool) -> None:
@@ -121,11 +127,13 @@ def _temporary(path: Path, make_folders: bool) -> Iterator[tuple[Path, BinaryIO]
     temporary, lock = path.with_name(f"{start}{usual}.part"), None
     _remove_abandoned(temporary)
     for attempts_left in (2, 1, 0):
-        if make_folders:
-            make_folder(path.parent)
         try:
-            # Outside the block that removes it: a file of this name that is there is another's.
-            fo = temporary.open("xb")
+            with _folders:
+                if make_folders:
+                    make_folder(path.parent)
+                # A file of this name that is there is another's.
+                fo = temporary.open("xb")
+            own = os.fstat(fo.fileno())
             try:
                 lock = _lock(temporary)
             except _InUseError:  # taken for abandoned in the moment before it was locked
@@ -133,7 +141,7 @@ def _temporary(path: Path, make_folders: bool) -> Iterator[tuple[Path, BinaryIO]
                 raise
             break
         except (FileExistsError, FileNotFoundError):
-            # No folder: another output of it failed, and took it for empty.
+            # No folder: another process took it for empty, after an output of its own failed.
             if not attempts_left:
                 raise
             temporary = path.with_name(f"{start}{secrets.token_hex(4)}.part")
@@ -141,7 +149,10 @@ def _temporary(path: Path, make_folders: bool) -> Iterator[tuple[Path, BinaryIO]
         yield temporary, fo
     finally:
         fo.close()
-        temporary.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            # Once it was renamed, a file of this name is another's.
+            if os.path.samestat(temporary.lstat(), own):
+                temporary.unlink()
         if lock is not None:
             os.close(lock)
 
@@ -159,7 +170,9 @@ def _lock(temporary: Path) -> int | None:
         return None
     try:
         lock = os.open(temporary, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:  # of a mask of permissions that forbids reading, or of a file that is gone
+    except FileNotFoundError:
+        raise _InUseError(errno.ENOENT, "another process removed it", str(temporary)) from None
+    except OSError:  # of a mask of permissions that forbids reading
         return None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -5,9 +5,12 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 import pytest
 
 from bitstream import OutputError
@@ -105,6 +108,31 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     write_atomically(tmp_path / "x", lambda fo: fo.write(b"whole"), force=False)
     assert names(tmp_path) == ["x"]
     assert (tmp_path / "x").read_bytes() == b"whole"
+
+
+def test_threads_share_new_folders(tmp_path: Path) -> None:
+    def work(number: int) -> int:
+        random, written = np.random.default_rng(number), 0
+        for _ in range(100):
+            fails = random.random() < 0.5
+
+            def write(fo: BinaryIO) -> None:
+                fo.write(b"whole")
+                if fails:  # noqa: B023 - called at once
+                    raise ValueError("no picture")
+
+            path = tmp_path / "new" / str(random.integers(2)) / str(random.integers(4))
+            with suppress(ValueError):
+                write_atomically(path, write, force=True, make_folders=True)
+                written += 1
+            if random.random() < 0.3:
+                path.unlink(missing_ok=True)
+        return written
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(work, range(8))) > 200
+    left = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert all(path.read_bytes() == b"whole" and path.suffix != ".part" for path in left)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX links")
