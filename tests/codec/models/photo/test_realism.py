@@ -20,7 +20,7 @@ from safetensors import safe_open
 from typer.testing import CliRunner, Result
 
 import codec
-from bitstream import container_to_bytes, read_container
+from bitstream import container_to_bytes, read_container, scan
 from bitstream.errors import UsageError, WeightsMismatchError, WeightsMissingError
 from codec import loading
 from codec.cli import app
@@ -235,6 +235,29 @@ def test_a_file_and_a_seed_give_one_picture(coded: bytes) -> None:
     np.testing.assert_array_equal(
         codec.decompress(coded, as_="numpy", seed=9), codec.decompress(coded, as_="numpy")
     )
+
+
+def test_cut_and_damaged_files_are_drawn_as_far_as_they_are_there(
+    coder: PhotoCoder, folder: Path
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (128, 130, 3)).astype(np.uint8)
+    data = codec.compress(noise, quality=80)
+    end = scan(io.BytesIO(data)).chunks[-2].offset
+    layers = codec.inspect(data).layers
+    assert layers > 1
+    options: dict[str, Any] = {"as_": "numpy", "realism": 0.7, "seed": 3}
+    cut = codec.decompress(data[:end], partial=True, **options)
+    np.testing.assert_array_equal(cut, codec.decompress(data, layers=layers - 1, **options))
+    assert (cut != codec.decompress(data, **options)).any()
+
+    container = compress_picture(Picture(noise), coder, quality=80, tile_size=TILE)
+    whole = bytearray(container_to_bytes(container))
+    last = [one for one in scan(io.BytesIO(bytes(whole))).chunks if one.type == b"DATA"][-1]
+    whole[last.offset + 20] ^= 1
+    drawn = codec.decompress(bytes(whole), partial=True, **options)
+    undamaged = codec.decompress(container_to_bytes(container), **options)
+    np.testing.assert_array_equal(drawn[:32], undamaged[:32])
+    assert (drawn != undamaged).any()
 
 
 REALISTIC_SHA256 = "673d43cbf17f385aa67fa3d231f60d8ddc0deb50734d7f52496d914d5f081498"
