@@ -12,7 +12,8 @@ Counted are errors of other types than `CalotypeError`, processes that died, fil
 than 2 seconds of CPU time, and files that took more than 50 MiB beyond what was there before. A
 file may ask for a large picture, and get it if its payloads say what is in it: to the limits is
 added what a picture of that size takes, at `SECONDS_PER_PIXEL` and `BYTES_PER_PIXEL`. A file
-is made again from the seed and its number, which the result lists for those counted.
+is made again from the seed and its number, which the result lists for those counted. The result
+keeps the runs with other seeds.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from bitstream import CalotypeError
 from bitstream.chunks import SIGNATURE, VERSION, ChunkReader, write_chunk
 from bitstream.varint import write_varint
 
-SCHEMA, RESULT = "calotype.mutations/1", "mutations.json"
+SCHEMA, RESULT = "calotype.mutations/2", "mutations.json"
 MAX_CPU_SECONDS, MAX_BYTES = 2.0, 50 * 2**20
 SECONDS_PER_PIXEL, BYTES_PER_PIXEL = 4e-6, 24
 """What a picture takes that is there."""
@@ -298,18 +299,25 @@ def run(options: Namespace) -> Iterator[Measured]:
         is_last = files >= options.count or seconds > 60 * (options.minutes or np.inf)
         yield Measured(
             {
-                **provenance(),
-                "load_average": load_average(),
-                "seconds": round(seconds, 1),
-                "seed": options.seed,
-                "files": files,
-                "limits": {"cpu_seconds": MAX_CPU_SECONDS, "bytes": MAX_BYTES},
-                "wrong": wrongs,
-                "outcomes": {name: dict(sorted(found.items())) for name, found in outcomes.items()},
-                "problems": problems[:100],
+                "runs": {
+                    f"seed {options.seed}": {
+                        **provenance(),
+                        "load_average": load_average(),
+                        "seconds": round(seconds, 1),
+                        "seed": options.seed,
+                        "files": files,
+                        "limits": {"cpu_seconds": MAX_CPU_SECONDS, "bytes": MAX_BYTES},
+                        "wrong": wrongs,
+                        "outcomes": {
+                            name: dict(sorted(found.items())) for name, found in outcomes.items()
+                        },
+                        "problems": problems[:100],
+                    }
+                }
             },
             [f"{files} files, {seconds:.0f} s: {wrongs}"],
             failure=f"{wrongs}" if is_last and problems else "",
+            keep_others=True,
         )
         if is_last:
             break
