@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from bitstream.errors import InputError, UsageError
+from training.autoregressive.config import AUTOREGRESSIVE_PRESETS, AutoregressivePreset
+from training.autoregressive.export import export_autoregressive
+from training.autoregressive.learner import AutoregressiveLearner
 from training.dplc.config import DPLC_PRESETS, DplcPreset
 from training.dplc.export import export_dplc
 from training.dplc.generator import load_generator
@@ -67,6 +70,11 @@ def _draw(preset: DrawPreset, options: TrainOptions) -> Learner:
     return _on_images(
         DrawLearner(preset, autocast=options.autocast, device=options.device), options
     )
+
+
+def _autoregressive(preset: AutoregressivePreset, options: TrainOptions) -> Learner:
+    learner = AutoregressiveLearner(preset, autocast=options.autocast, device=options.device)
+    return _on_images(learner, options)
 
 
 def _dplc(preset: DplcPreset, options: TrainOptions) -> Learner:
@@ -144,6 +152,14 @@ FAMILIES = {
         pixel_learner,
         export_pixel,
         frozenset({"several --data", "--validation", "--seed", "--learning-rate", "--weights"}),
+    ),
+    "autoregressive": Family(
+        "the lossless codecs of black-and-white digits",
+        AUTOREGRESSIVE_PRESETS,
+        AutoregressivePreset,
+        _autoregressive,
+        export_autoregressive,
+        frozenset({"--seed"}),
     ),
     "generative": Family(
         "generative models, to be measured, and generators for dplc",

@@ -14,6 +14,10 @@ TARGETS: dict[str, tuple[str, float]] = {
     "draw-digits": ("≤ {:g}", 88.0),  # nats
     "draw-colour": ("≤ {:g}", 4.8),  # bits per dimension
     "archive": ("≤ {:g} %", 2.0),
+    "digits-fvsbn": ("≤ {:g}", 98.0),  # nats
+    "digits-made": ("≤ {:g}", 89.0),
+    "digits-pixelcnn": ("≤ {:g}", 83.0),
+    "above likelihood": ("≤ {:g} %", 1.0),
     "gap, 10 dimensions, 1000 temperatures": ("≤ {:.2f}", 0.20),  # nats
     "gap": ("≤ {:g} aimed at", 0.5),
     "bridge": ("≤ {:g}", 0.02),  # nats

@@ -14,6 +14,7 @@ PARTS = {
     "mnist-comparison": "which of the models measured by mnist is better at which rate",
     "ladder": "all rungs of one VAE's ladder, and where the bits of its files go",
     "rae-codec": "files of a regularised autoencoder beside its R_p(D)",
+    "autoregressive": "nats and files of the autoregressive models of binary digits",
     "samples-to-bits": "five ways from a VAE's posterior to bits",
 }
 main = partial(run_room, "measurement", PARTS)

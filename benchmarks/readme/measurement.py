@@ -351,6 +351,25 @@ def sizes_table(found: Content) -> str:
     )
 
 
+def autoregressive_rows(content: Content) -> Iterator[Row]:
+    """Nats of the autoregressive models of binary digits, and their files."""
+    for name, part in content.get("models", {}).items():
+        found = part["found"]
+        file, nats = found["file"], found["nats"]
+        yield (
+            f"`{name}`: −ln p, {found['images']:,} binary test digits; published for another "
+            f"binarisation: {found['published_nats']:.1f} ({found['published_source']})",
+            f"{nats:.2f} ± {found['nats_standard_error']:.2f} nats",
+            judged(name, nats),
+        )
+        above = file["above_likelihood_percent"]
+        yield (
+            f"`{name}`: file of {file['images']:,} of them above −log₂ p, lossless",
+            f"{above:.2f} %",
+            judged("above likelihood", above if file["lossless"] else float("inf")),
+        )
+
+
 def measurement_section(folder: Path) -> str:
     linear, sandwich, ladder, mnist, sizes, references = (
         load(folder, f"rate_distortion_{name}")
@@ -360,6 +379,7 @@ def measurement_section(folder: Path) -> str:
         *accuracy_rows(linear, sandwich),
         *time_rows(load(folder, "bound_time")),
         *bits_rows(load(folder, "samples_to_bits")),
+        *autoregressive_rows(load(folder, "autoregressive")),
     ]
     return section(
         table(CLAIMS, rows),

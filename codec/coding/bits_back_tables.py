@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from bitstream.arrays import Int32Array, Int64Array
 from bitstream.errors import WeightsMismatchError
 from bitstream.tables import TOTAL, TableSet
 from codec.coding.exact_layers import ACTIVATION_BITS
+from codec.coding.prior_tables import bernoulli_tables
 
 LEAST_BITS = 64  # a stack below this has run out, and no longer pops what can be pushed back
 
@@ -155,3 +157,10 @@ def log_odds_index(log_odds: Int32Array) -> Int32Array:
     level = np.clip(level, -LOG_ODDS_REACH, LOG_ODDS_REACH) + LOG_ODDS_REACH
     index: Int32Array = level.astype(np.int32)
     return index
+
+
+@cache
+def bit_tables() -> TableSet:
+    """The tables of `log_odds_index`, as a weights file stores them: one for each eighth."""
+    steps = np.arange(-LOG_ODDS_REACH, LOG_ODDS_REACH + 1, dtype=np.float64)
+    return bernoulli_tables(steps * 2.0 ** (LOG_ODDS_BITS - ACTIVATION_BITS))

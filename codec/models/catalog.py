@@ -21,6 +21,7 @@ FAMILIES = (
     "codec.models.compressai",
     "codec.models.pixel",
     "codec.models.vq",
+    "codec.models.autoregressive",
 )
 """The folders of the families: a new family is one folder and one line here."""
 

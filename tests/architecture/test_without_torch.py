@@ -80,6 +80,8 @@ WORKS: dict[str, list[str] | str] = {
     "decompress without loss": ["decompress", "i.calo", "-o", "same.png"],
     "compress within a bound": ["compress", "--max-error", "2", "photo.png", "-o", "j.calo"],
     "decompress within a bound": ["decompress", "j.calo", "-o", "near.png"],
+    "compress digits": ["compress", "-m", "digits-pixelcnn", "digits.png", "-o", "k.calo"],
+    "decompress digits": ["decompress", "k.calo", "-o", "digits-back.png"],
     "inspect": ["inspect", "a.calo"],
     "verify": ["verify", "a.calo"],
     "compare": ["compare", "photo.png", "a.calo"],
@@ -178,6 +180,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, s
     folder = tmp_path_factory.mktemp("base")
     Image.fromarray(photographs(count=1, side=64)[0]).save(folder / "photo.png")
     golden = ROOT / "tests" / "golden"
+    (folder / "digits.png").write_bytes((golden / "digits-pixelcnn-v1.png").read_bytes())
     (folder / "draw.calo").write_bytes((golden / "draw-v1.calo").read_bytes())
     (folder / "photo.calo").write_bytes((golden / "photo-visual-v1.calo").read_bytes())
     ladder = ROOT / "benchmarks" / "results" / "rate_distortion_ladder.json"

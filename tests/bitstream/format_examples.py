@@ -62,6 +62,9 @@ WEIGHTS = {
     "near-lossless-grey-v1": "near-lossless",
     "vq-v1": "vq",
     "vq-grey-v1": "vq-grey",
+    "digits-fvsbn-v1": "digits-fvsbn",
+    "digits-made-v1": "digits-made",
+    "digits-pixelcnn-v1": "digits-pixelcnn",
 }
 
 
@@ -217,6 +220,13 @@ def _pixel(decoded: Decoded) -> Fields:
     return found
 
 
+def _autoregressive(decoded: Decoded) -> Fields:
+    found: dict[str, str] = {}
+    for place in (0, 14 * 28 + 14):
+        found |= _message(f"message {place}", decoded.messages[0][place])
+    return found
+
+
 DETAILS: dict[int, Callable[[Decoded], Fields]] = {
     2: _draw,
     3: _dplc,
@@ -230,6 +240,9 @@ DETAILS: dict[int, Callable[[Decoded], Fields]] = {
     12: _pixel,
     13: _pixel,
     14: _vq,
+    15: _autoregressive,
+    16: _autoregressive,
+    17: _autoregressive,
 }
 
 

@@ -1,7 +1,8 @@
-"""The decoders of the models 2 to 9 and 11 to 13, by number."""
+"""The decoders of the models 2 to 9 and 11 to 17, by number."""
 
 from __future__ import annotations
 
+from tests.bitstream.format_autoregressive import decode_autoregressive
 from tests.bitstream.format_blocks import decode_dplc, decode_rec, decode_rungs
 from tests.bitstream.format_draw import decode_draw
 from tests.bitstream.format_draw_archive import decode_draw_archive
@@ -23,4 +24,7 @@ DECODERS = {
     12: decode_pixel,
     13: decode_pixel,
     14: decode_vq,
+    15: decode_autoregressive,
+    16: decode_autoregressive,
+    17: decode_autoregressive,
 }

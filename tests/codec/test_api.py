@@ -371,5 +371,6 @@ def test_models() -> None:
         "draw": 2, "dplc": 3,
         "vae-round": 4, "vae-dither": 5, "vae-rec": 6, "vae-vbq": 7, "vae-bits-back": 8,
         "draw-bits-back": 9, "compressai": 10, "vq": 14,
+        "digits-fvsbn": 15, "digits-made": 16, "digits-pixelcnn": 17,
     }.items() <= {model.name: model.model_id for model in others}.items()  # fmt: skip
     assert 1 not in {model.model_id for model in others}, "that of a model that is gone"

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from codec import loading
-from tests.golden import digits, dplc, draw, draw_archive, photo, pixel, vq
+from tests.golden import autoregressive, digits, dplc, draw, draw_archive, photo, pixel, vq
 
 FOLDER = Path(__file__).resolve().parent
 WRITERS = (
@@ -22,6 +22,7 @@ WRITERS = (
     (draw_archive.CASES, draw_archive.write_archive_case),
     (dplc.CASES, dplc.write_dplc_case),
     (vq.CASES, vq.write_vq_case),
+    (autoregressive.CASES, autoregressive.write_autoregressive_case),
     ((*pixel.CASES, *pixel.MAX_ERRORS), pixel.write_pixel_case),
 )
 

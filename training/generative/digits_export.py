@@ -23,7 +23,6 @@ from bitstream.tables import TOTAL, TableSet, tables_from_pmfs
 from codec.coding import bits_back_tables, channel_simulation
 from codec.coding.exact_layers import ACTIVATION_BITS
 from codec.coding.prior_tables import (
-    bernoulli_tables,
     dither_tables,
     dyadic_tables,
     normal_distribution,
@@ -153,17 +152,13 @@ def bits_back_arrays(model: GenerativeModel, *, bins: int = BINS) -> dict[str, A
             f"a {model.config.architecture} with {model.config.activation}: fixed point needs an "
             "mlp with relu"
         )
-    index = np.arange(2 * bits_back_tables.LOG_ODDS_REACH + 1) - bits_back_tables.LOG_ODDS_REACH
-    log_odds = (index * 2.0 ** (bits_back_tables.LOG_ODDS_BITS - ACTIVATION_BITS)).astype(
-        np.float64
-    )
-    pixel_tables = bernoulli_tables(log_odds)
     arrays = {
         **mlp_to_arrays("encoder", _exact_layers(encoder)),
         **mlp_to_arrays("decoder", _exact_layers(model.decoder)),
         **{"posterior." + name: array for name, array in posterior_arrays(bins).items()},
     }
-    arrays.update({"pixel_tables." + n: a for n, a in pixel_tables.to_arrays().items()})
+    tables = bits_back_tables.bit_tables().to_arrays()
+    arrays.update({"pixel_tables." + n: a for n, a in tables.items()})
     return arrays
 
 

@@ -22,11 +22,12 @@ from bitstream.arrays import Array, BoolArray, Float32Array, Uint8Array
 from bitstream.errors import UsageError, WeightsMismatchError
 from bitstream.symbols import SymbolDecoder, SymbolEncoder
 from bitstream.tables import TableSet
+from codec.coding.bits_back_tables import bit_tables
 from codec.coding.channel_simulation import open_unit, raw_numbers
 from codec.coding.prior_tables import normal_quantile
 from codec.models.dplc import DPLC
 from codec.models.dplc.networks import DplcConfig, DplcNetworks
-from codec.models.dplc.prior import ExactBitPrior, bit_tables
+from codec.models.dplc.prior import ExactBitPrior
 from codec.models.generative.networks import Decoder
 from codec.models.layers import fill
 from codec.models.sheets import (

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 
 import numpy as np
 from torch import Tensor
@@ -28,9 +28,9 @@ from bitstream.arrays import Array, BoolArray, Float64Array, Int8Array, Int16Arr
 from bitstream.errors import PayloadError, UsageError, WeightsMismatchError
 from bitstream.symbols import SymbolDecoder, SymbolEncoder
 from bitstream.tables import TableSet
-from codec.coding.bits_back_tables import LOG_ODDS_BITS, LOG_ODDS_REACH, log_odds_index
+from codec.coding.bits_back_tables import LOG_ODDS_REACH, bit_tables, log_odds_index
 from codec.coding.exact_layers import ACTIVATION_BITS, ACTIVATION_LIMIT
-from codec.coding.prior_tables import bernoulli_tables, symbol_bits
+from codec.coding.prior_tables import symbol_bits
 from codec.models.weights_files import stored
 
 MAX_BITS = 2**12
@@ -40,20 +40,14 @@ _PANEL = 64
 _VALUES_AT_ONCE = 2**22  # that a product holds as float64
 
 
-@cache
-def bit_tables() -> TableSet:
-    """The tables that a weights file stores: one for each eighth of log-odds, −16 .. 16."""
-    steps = np.arange(-LOG_ODDS_REACH, LOG_ODDS_REACH + 1, dtype=np.float64)
-    return bernoulli_tables(steps * 2.0 ** (LOG_ODDS_BITS - ACTIVATION_BITS))
-
-
 @dataclass(frozen=True, eq=False)
 class ExactBitPrior:
     """The prior of n bits, 1 .. 4096.
 
     weight  int16 (n (n − 1) / 2,), in units of 2⁻¹⁰: W below its diagonal, row after row
     bias    int32 (n,), in units of 2⁻¹⁰, within ±2²²
-    tables  257 of two symbols, of the log-odds −16, −16 + 1/8, … 16; see `bit_tables`
+    tables  257 of two symbols, of the log-odds −16, −16 + 1/8, … 16; see
+            `codec.coding.bits_back_tables.bit_tables`
 
     Raises `WeightsMismatchError` for anything else.
     """

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from bitstream import PayloadError, SymbolDecoder, SymbolEncoder, UsageError, WeightsMismatchError
 from bitstream.tables import TableSet
+from codec.coding.bits_back_tables import bit_tables
 from codec.coding.prior_tables import bernoulli_tables
 from codec.models.dplc import prior as dplc_prior
-from codec.models.dplc.prior import MAX_BITS, ExactBitPrior, bit_tables
+from codec.models.dplc.prior import MAX_BITS, ExactBitPrior
 from tests.codec.models.dplc.tiny import random_prior
 
 BoolArray = npt.NDArray[np.bool_]

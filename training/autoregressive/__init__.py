@@ -1,0 +1,1 @@
+"""Training of the autoregressive models of black-and-white digits."""
