@@ -15,7 +15,12 @@ from benchmarks.harness.results import RESULTS, ROOT
 from benchmarks.readme.dplc import dplc_section
 from benchmarks.readme.draw import draw_section
 from benchmarks.readme.measurement import measurement_section
-from benchmarks.readme.photo import headline_section, photo_section, realism_section
+from benchmarks.readme.photo import (
+    headline_section,
+    layers_section,
+    photo_section,
+    realism_section,
+)
 from benchmarks.readme.pixel import near_lossless_section, pixel_section
 from benchmarks.readme.vq import vq_section
 
@@ -26,6 +31,7 @@ PAGES: dict[Path, Sections] = {
     ROOT / "benchmarks" / "RESULTS.md": {
         "figures": photo_section,
         "realism": realism_section,
+        "layers": layers_section,
         "lossless": pixel_section,
         "near-lossless": near_lossless_section,
         "draw": draw_section,

@@ -316,6 +316,49 @@ def realism_section(folder: Path) -> str:
     )
 
 
+def layers_section(folder: Path) -> str:
+    """What files show after each layer, beside progressive files cut at equal bytes."""
+    sets = {name: part for name, part in load(folder, "layers").items() if name in SETS}
+    if not sets:
+        return ""
+
+    def cell(row: Content, name: str) -> str:
+        distance = row.get(f"{name}_frechet")
+        return f"{row[f'{name}_ssimulacra2']:.0f} / {row[f'{name}_psnr_db']:.1f}" + (
+            "" if distance is None else f" / {distance:.1f}"
+        )
+
+    columns = {
+        "photo": "rest: mean",
+        "sample": "rest: sampled",
+        "jxl": "JPEG XL, progressive",
+        "jpeg": "JPEG, progressive",
+    }
+    rows = (
+        [
+            f"{SETS[name]}, {quality_of}",
+            f"{100 * row['share']:.0f} %, {row['bpp']:.3f} bpp",
+            *(cell(row, column) for column in columns),
+        ]
+        for name, part in sets.items()
+        for quality_of, found in part.items()
+        for row in found["layers"]
+    )
+    pictures = " and ".join(
+        f"{len(next(iter(part.values()))['pictures'])} pictures of {SETS[name]}"
+        for name, part in sets.items()
+    )
+    return section(
+        "### Layers",
+        f"What a file of `photo` shows after each of its layers: {pictures}, as SSIMULACRA2 / PSNR "
+        "in dB / Fréchet distance of patches in own classifier features, where it was measured. "
+        "The missing symbols are their means, or a sample (`--seed 0`). The others are files as "
+        "large as that of `photo`, cut after as many bytes; where nothing can be drawn of one, a "
+        "gray picture counts. The [sheet](results/layers.png) shows the first picture.",
+        table(["file", "bytes so far", *columns.values()], rows),
+    )
+
+
 def measured_curves(folder: Path) -> dict[str, Content]:
     """The curves of the sets that were measured, by their titles."""
     found = {title: load(folder, f"rate_distortion_{name}") for name, title in SETS.items()}

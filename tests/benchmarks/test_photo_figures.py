@@ -112,6 +112,24 @@ def test_realism_is_a_column_each(tmp_path: Path) -> None:
     assert text.endswith(f"| 0.098 | {plain} | {real} | {plain} | {real} | met / **missed** |")
 
 
+def test_layers_are_a_row_each(tmp_path: Path) -> None:
+    assert photo.layers_section(tmp_path) == ""
+    names = ("photo", "sample", "jxl", "jpeg")
+    scores = {f"{n}_ssimulacra2": 50.4 - k for k, n in enumerate(names)}
+    errors = {f"{n}_psnr_db": 30.0 + k for k, n in enumerate(names)}
+    first = {"share": 0.368, "bpp": 0.0891, **scores, **errors}
+    second = {**first, "share": 1.0, "jxl_frechet": 2.34}
+    part = {"quality 50": {"pictures": ["x", "y"], "layers": [first, second]}}
+    (tmp_path / "layers.json").write_text(json.dumps({"schema": "s", "gb82": part}), "utf-8")
+    lines = photo.layers_section(tmp_path).splitlines()
+    assert "2 pictures of gb82, as SSIMULACRA2 / PSNR" in lines[2]
+    scores_of = ["50 / 30.0", "49 / 31.0", "48 / 32.0", "47 / 33.0"]
+    assert (
+        lines[-2] == "| " + " | ".join(["gb82, quality 50", "37 %, 0.089 bpp", *scores_of]) + " |"
+    )
+    assert " | 48 / 32.0 / 2.3 | " in lines[-1]
+
+
 def visual_part(against_avif: float) -> dict[str, Any]:
     rows = [
         {"against": "avif", "ssimulacra2_percent": against_avif, "psnr_percent": 4.0},
