@@ -379,7 +379,8 @@ def _check_region(region: object) -> Region:
     values = _integers(region)
     if len(values) != 4:
         raise UsageError(
-            f"region {_shown(region)} was given, expected four integers: x, y, width, height"
+            f"region {_shown(region)} was given, expected four integers below 2³¹: x, y, width, "
+            "height"
         )
     x, y, width, height = values
     return x, y, width, height
