@@ -8,9 +8,11 @@ import threadpoolctl
 
 
 def blas_threads() -> set[int]:
-    """How many threads each BLAS takes that can be told."""
-    libraries = threadpoolctl.threadpool_info()
-    return {each["num_threads"] for each in libraries if each["user_api"] == "blas"}
+    """How many threads NumPy's BLAS takes, if it can be told."""
+    libraries = [each for each in threadpoolctl.threadpool_info() if each["user_api"] == "blas"]
+    # Other packages may bring one of their own, later than NumPy, with which we do not multiply.
+    own = [each for each in libraries if "numpy" in each["filepath"]]
+    return {each["num_threads"] for each in own or libraries}
 
 
 def set_blas_threads(count: int) -> None:
