@@ -26,6 +26,7 @@ from codec.options import (
 )
 from codec.pipeline.decode_file import read_bands
 from codec.results import Compression, Decompression, FileInfo, Verification, file_info
+from codec.system.sink import whole_writes
 from codec.system.source import Source, opened, opened_seekable
 from codec.system.write_file import write_atomically
 
@@ -114,8 +115,12 @@ def compress(image: ImageSource, **options: Unpack[CompressArguments]) -> bytes:
 def compress_to_file(
     image: ImageSource, fo: BinaryIO, **options: Unpack[CompressArguments]
 ) -> Compression:
-    """Write a .calo file to a binary file object; ``compress`` describes the arguments."""
-    return compress_with(CompressOptions(**options), image, fo)
+    """Write a .calo file to a binary file object; ``compress`` describes the arguments.
+
+    Also raises OutputError where the file object does not take all bytes.
+    """
+    check_writable("fo", fo)
+    return compress_with(CompressOptions(**options), image, whole_writes(fo))
 
 
 def compress_with(
@@ -135,7 +140,6 @@ def compress_with(
     from codec.pipeline.emphasis import notices_of
     from codec.pipeline.quality_search import meet
 
-    check_writable("fo", fo)
     started = time.perf_counter()
     picture = picture_from(
         image,
@@ -299,7 +303,7 @@ def decompress_file(
     if format is None:
         raise UsageError("output is a file object and format is None: give format='PNG'")
     check_writable("output", output)
-    fo = output
+    fo = whole_writes(output)
     return decompress_with(
         checked, path, format, lambda fill: fill(fo), whole=True, output_quality=output_quality
     ).notices

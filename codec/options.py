@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+import io
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypedDict, TypeVar, cast
 
-from bitstream import UsageError, limits
+from bitstream import OutputError, UsageError, limits
 from codec.models.catalog import find_model, split_name
 from codec.models.spec import MAX_ERROR, ModelSpec
 from codec.system.missing_extra import missing
@@ -368,11 +369,15 @@ def check_path(name: str, value: object) -> None:
 
 
 def check_writable(name: str, value: object) -> None:
-    """Raise UsageError unless ``value`` is a file object that can be written."""
-    if not hasattr(value, "write"):
+    """Raise UsageError unless ``value`` is a file object for bytes, and OutputError if closed."""
+    is_text = isinstance(value, io.TextIOBase)
+    is_read = isinstance(value, io.BufferedReader)
+    if not callable(getattr(value, "write", None)) or is_text or is_read:
         raise UsageError(
             f"{name} {_shown(value)} was given, expected a binary file object: open it with 'wb'"
         )
+    if getattr(value, "closed", False) is True:
+        raise OutputError(f"{name} {_shown(value)} is closed, expected an open binary file")
 
 
 def _check_region(region: object) -> Region:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from bitstream import CalotypeError, InputError, OutputError, UsageError, limits
+from codec.system.sink import whole_writes
 from codec.system.source import opened, read_all
 from codec.system.write_file import kind_of, refuse_existing, write_atomically
 
@@ -199,7 +200,8 @@ def write_output(job: Job, write: Callable[[BinaryIO], object], *, force: bool) 
         if sys.stdout is None:
             raise OutputError("standard output is closed: give -o FILE, or redirect the output")
         try:
-            write(sys.stdout.buffer)
+            # Unbuffered (python -u), standard output may take a part of what it is given.
+            write(whole_writes(sys.stdout.buffer, "to standard output"))
             sys.stdout.buffer.flush()
         except OSError as error:
             raise OutputError(f"cannot write to standard output: {error.strerror}") from error

@@ -26,6 +26,7 @@ from bitstream import (
     SIGNATURE,
     CalotypeError,
     NotACaloFileError,
+    OutputError,
     UsageError,
     read_container,
     read_tiles,
@@ -39,6 +40,7 @@ from codec.pictures.picture import (
     pillow_info,
     to_numpy,
 )
+from codec.system.sink import whole_writes
 
 FORMAT = "CALO"
 MIME = "image/x-calotype"
@@ -215,7 +217,10 @@ def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     for notice in done.notices:
         _log.warning("%s", notice)
     # Complete, or not at all: Pillow removes a new file when this function fails.
-    fp.write(buffer.getbuffer())
+    try:
+        whole_writes(fp).write(buffer.getbuffer())
+    except OutputError as error:
+        raise OSError(str(error)) from error
 
 
 def _with_metadata(picture: Picture, given: dict[str, Any]) -> Picture:
