@@ -160,8 +160,9 @@ def decompress(
     formats = {
         job: chosen if format_ or job.target is None else format_of_suffix(job.target.suffix)
         for job in todo
+        if job.problem is None  # a folder has no suffix that says a format
     }
-    for target in (job.target for job in todo):
+    for target in (job.target for job in formats):
         named = target is not None and target.suffix.lower() in known_suffixes()
         if format_ and target is not None and named and format_of_suffix(target.suffix) != chosen:
             raise UsageError(
