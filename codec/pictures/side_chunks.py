@@ -31,6 +31,7 @@ _SRGB_PRIMARIES, _SRGB_TRANSFERS = (1, 2), (1, 2, 13)
 _METRES_PER_INCH = 0.0254
 # What software writes where nobody has chosen a density.
 _USUAL_DPI = (72, 96)
+_TIFF_RESOLUTION = (282, 283)
 _HEAD_BYTES = 2**16  # the headers of AVIF lie in the first bytes of a file
 
 
@@ -126,6 +127,8 @@ def _density(image: Image.Image) -> bytes | None:
     dpi = image.info.get("dpi")
     if image.format == "JPEG" and not image.info.get("jfif_unit"):
         return None  # Pillow takes it from EXIF then, which is kept
+    if not all(tag in getattr(image, "tag_v2", _TIFF_RESOLUTION) for tag in _TIFF_RESOLUTION):
+        return None  # Pillow gives 1 for what a TIFF does not say
     if image.format in (None, "PNG") or not isinstance(dpi, tuple) or len(dpi) != 2:
         return None
     try:

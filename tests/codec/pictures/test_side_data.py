@@ -13,6 +13,7 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 from bitstream import InputError, limits
+from bitstream.arrays import SampleArray
 from codec.pictures.bands import bands_of
 from codec.pictures.picture import Picture, to_pil
 from codec.pictures.read import picture_from
@@ -330,6 +331,27 @@ def test_iptc_is_named() -> None:
     assert picture.notices == (
         "the IPTC metadata were left out: a .calo file holds ICC, EXIF and XMP",
     )
+
+
+@pytest.mark.parametrize("pixels", [RGB, RGB.astype(np.uint16) * 257], ids=["8", "16"])
+@pytest.mark.parametrize("by", ["Pillow", "save_bands"])
+def test_a_tiff_without_a_density_gets_none(pixels: SampleArray, by: str) -> None:
+    buffer = io.BytesIO()
+    if by == "save_bands":
+        save_bands(bands_of(Picture(pixels, bit_depth=8 * pixels.itemsize)), buffer, "TIFF")
+    else:
+        Image.fromarray(pixels if pixels.itemsize == 1 else pixels[..., 0]).save(buffer, "TIFF")
+    picture = picture_from(buffer.getvalue(), keep_depth=True)
+    assert picture.ancillary == ()
+    again = io.BytesIO()
+    save_bands(bands_of(picture), again, "TIFF")
+    with Image.open(again) as image:
+        assert isinstance(image, TiffImagePlugin.TiffImageFile)
+        assert not {282, 283} & set(image.tag_v2)
+    # A density of one dot per inch is kept where the file says it.
+    dense = io.BytesIO()
+    Image.fromarray(RGB).save(dense, "TIFF", dpi=(1, 1))
+    assert dict(picture_from(dense.getvalue()).ancillary).keys() == {b"phys"}
 
 
 @pytest.mark.parametrize("format_name", ["PNG", "JPEG", "TIFF", "JPEG2000", "BMP", "WEBP"])
