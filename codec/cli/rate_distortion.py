@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from codec.rate_distortion import BdRate, OperationalCodec, OperationalCurve, SourceImage
 
 DEFAULT_CODECS = "photo,jpeg,webp,jpeg2000,avif,jxl"
+_SUFFIXES = (".json", ".csv", ".svg", ".png", ".html")
 
 
 def rd(
@@ -96,8 +97,9 @@ def rd(
     notices += [] if bd_rate_available() or len(chosen) == 1 else [str(bd_rate_missing())]
     for notice in notices:
         print_notice(notice)
-    usable, failed = _readable(images)
-    notices = [f"left out: {reason}" for reason in failed]
+    earlier = [path for path in sorted(output.glob("rd*")) if path.suffix in _SUFFIXES]
+    usable, failed, notices = _readable(images, earlier)
+    notices += [f"left out: {reason}" for reason in failed]
     data_set = name or (images[0].resolve().stem if len(images) == 1 else "pictures")
     curves = _measure(chosen, usable, data_set, jobs=jobs, metrics=metrics)
     deltas = _bd_rates(curves, reference, metrics, range_bpp, notices)
@@ -112,6 +114,9 @@ def rd(
         _print_table(curves, deltas, reference, metrics, written)
     for notice in dict.fromkeys(notices):
         print_notice(notice)
+    kept = [str(path) for path in earlier if path not in written]
+    if kept:
+        print_notice(f"of an earlier run, and left as it was: {', '.join(kept)}")
     if failed:
         raise typer.Exit(1)
 
@@ -150,13 +155,23 @@ def _choose_codecs(
     return sorted(chosen, key=lambda one: order.index(one.name))
 
 
-def _readable(paths: list[Path]) -> tuple[list[SourceImage], list[str]]:
-    """Pictures that can be measured, and one sentence for each that cannot."""
+def _readable(
+    paths: list[Path], earlier: list[Path]
+) -> tuple[list[SourceImage], list[str], list[str]]:
+    """Pictures that can be measured, why others cannot be, and notices of those in `earlier`.
+
+    earlier   what another run has left, whose drawings of curves are no pictures to measure
+    """
     from codec.rate_distortion import find_images
 
     usable: list[SourceImage] = []
     failed: list[str] = []
+    notices: list[str] = []
+    own = {path.resolve() for path in earlier}
     for source in find_images(paths):
+        if source.path.resolve() in own:
+            notices.append(f"left out: {source.name}: the result of an earlier run")
+            continue
         try:
             source.pixels()
         except InputError as error:
@@ -164,8 +179,8 @@ def _readable(paths: list[Path]) -> tuple[list[SourceImage], list[str]]:
         else:
             usable.append(source)
     if not usable:
-        raise InputError("none of the pictures can be measured: " + "; ".join(failed))
-    return usable, failed
+        raise InputError("none of the pictures can be measured: " + "; ".join([*failed, *notices]))
+    return usable, failed, notices
 
 
 def _measure(
@@ -270,7 +285,11 @@ def _write_page(
 
 def _title(curves: list[OperationalCurve]) -> str:
     count = len(curves[0].images)
-    return f"{curves[0].data_set} ({count} picture{'s' if count > 1 else ''})"
+    return f"{curves[0].data_set} ({_pictures(count)})"
+
+
+def _pictures(count: int) -> str:
+    return f"{count} picture{'s' if count > 1 else ''}"
 
 
 def _summary(
@@ -317,19 +336,20 @@ def _print_table(
     by_metric = {(delta.metric, delta.test): delta for delta in deltas}
     for metric in metrics:
         measure = METRICS[metric]
-        table = Table(title=f"{curves[0].data_set}: {len(curves[0].images)} pictures, real files")
+        count = _pictures(len(curves[0].images))
+        table = Table(title=f"{curves[0].data_set}: {count}, real files")
         table.add_column("codec")
-        for heading in (
-            "rates in bpp", measure.label, f"BD-rate against {reference}",
-            f"over {measure.unit or measure.title}",
-        ):  # fmt: skip
+        headings = ["rates in bpp", measure.label]
+        if deltas:
+            headings += [f"BD-rate against {reference}", f"over {measure.unit or measure.title}"]
+        for heading in headings:
             table.add_column(heading, justify="right")
         for curve in curves:
             rates = sorted(point.mean_bpp for point in curve.points)
             scores = [point.mean_score(metric) for point in curve.points]
             levels = sorted(score for score in scores if score is not None)
             delta = by_metric.get((metric, curve.codec))
-            table.add_row(
+            cells = [
                 curve.codec,
                 f"{rates[0]:.3f}–{rates[-1]:.3f}",
                 f"{levels[0]:.{measure.digits - 2}f}–{levels[-1]:.{measure.digits - 2}f}"
@@ -339,6 +359,7 @@ def _print_table(
                 "—"
                 if delta is None
                 else f"{delta.low:.{measure.digits - 2}f}–{delta.high:.{measure.digits - 2}f}",
-            )
+            ]
+            table.add_row(*cells[: 1 + len(headings)])
         Console().print(table)
     Console().print("written: " + ", ".join(map(str, written)), highlight=False, soft_wrap=True)

@@ -134,14 +134,40 @@ def test_rd_leaves_out_what_it_cannot_measure_and_says_so(
     for module in (drawing, bd_rates):
         monkeypatch.setattr(module, "find_spec", lambda name: None)
     out = tmp_path / "out"
-    status, _, stderr = call("rd", picture_folder, "--codecs", "photo", "-o", out)
+    status, stdout, stderr = call("rd", picture_folder, "--codecs", "photo", "-o", out)
     assert status == 1
+    assert "rates in bpp" in stdout
+    assert "BD-rate" not in stdout
+    assert "over dB" not in stdout
     assert "left out: glass.png: has an alpha channel" in stderr
     # Once, before the work begins.
     assert stderr.count("calotype: notice: no pictures of the curves: ") == 1
     assert stderr.count("install the extra 'plot'") == 1
     assert stderr.count("install the extra 'bench'") == 1
     assert sorted(path.name for path in out.iterdir()) == ["rd.csv", "rd.json"]
+
+
+@pytest.mark.usefixtures("fake_photo")
+def test_rd_says_what_an_earlier_run_has_left(picture_folder: Path, tmp_path: Path) -> None:
+    for path in sorted(picture_folder.iterdir())[1:]:
+        path.unlink()
+    out = picture_folder / "curves"
+    out.mkdir()
+    for name in ("rd-ssimulacra2.png", "rd.html", "notes.txt"):
+        (out / name).write_bytes(b"earlier")
+    status, stdout, stderr = call("rd", picture_folder, "--codecs", "photo", "-o", out)
+    assert status == 0
+    assert "pictures: 1 picture, real files" in stdout
+    assert "rd.html" not in stdout
+    assert "left out: curves/rd-ssimulacra2.png: the result of an earlier run" in stderr
+    left = f"of an earlier run, and left as it was: {out / 'rd-ssimulacra2.png'}, {out / 'rd.html'}"
+    assert f"{left}\n" in stderr
+    status, _, stderr = call("rd", picture_folder, "--codecs", "photo", "-o", out, "-f", "--html")
+    assert status == 0
+    assert f"left as it was: {out / 'rd-ssimulacra2.png'}\n" in stderr
+    assert [one.name for one in read_result(out / "rd.json").curves[0].images] == [
+        path.name for path in picture_folder.iterdir() if path.is_file()
+    ]
 
 
 @pytest.mark.usefixtures("fake_photo")
