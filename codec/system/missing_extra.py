@@ -81,21 +81,17 @@ def missing(purpose: str, module: str) -> MissingExtraError | None:
 
 
 def in_few_words(errors: Iterable[MissingExtraError]) -> list[str]:
-    """One sentence for each extra, however many libraries of it are missing."""
-    by_extra: dict[str, list[MissingExtraError]] = {}
+    """A few words for each extra: what is left out without it, and its name.
+
+    For what a person did not ask for; the errors themselves say how to install an extra.
+    """
+    purposes: dict[str, dict[str, None]] = {}  # without what is there twice, in their order
     for error in errors:
-        by_extra.setdefault(error.extra, []).append(error)
-    sentences = []
-    for extra, found in by_extra.items():
-        purposes = list(dict.fromkeys(error.purpose for error in found))
-        libraries = list(dict.fromkeys(error.library for error in found))
-        need = "needs" if len(purposes) == 1 else "need"
-        what, are = ("library", "is") if len(libraries) == 1 else ("libraries", "are")
-        sentences.append(
-            f"{_listed(purposes)} {need} the {what} {_listed(libraries)}, which {are} not "
-            f"installed; {_advice(extra)}"
-        )
-    return sentences
+        purposes.setdefault(error.extra, {})[error.purpose] = None
+    return [
+        f"without {_listed(list(found))}: install the extra {extra!r}"
+        for extra, found in purposes.items()
+    ]
 
 
 def _listed(names: list[str]) -> str:
