@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, overload
 
 from bitstream import UsageError, read_container, scan
+from codec.models.catalog import find_model, split_name
 from codec.options import (
+    DEFAULT_MODEL,
     CompressArguments,
     CompressOptions,
     DecompressArguments,
@@ -176,13 +178,13 @@ def compress_with(
         notices=(
             *picture.notices,
             *notices_of(options.roi, trial.quality),
-            *_notices_of_size(size_bytes, image),
+            *_notices_of_size(size_bytes, image, options),
         ),
         max_error=bound,
     )
 
 
-def _notices_of_size(size_bytes: int, image: object) -> tuple[str, ...]:
+def _notices_of_size(size_bytes: int, image: object, options: CompressOptions) -> tuple[str, ...]:
     """A notice where a file is larger than the image file that it was made of."""
     if isinstance(image, (str, os.PathLike)):
         try:
@@ -198,8 +200,27 @@ def _notices_of_size(size_bytes: int, image: object) -> tuple[str, ...]:
         return ()
     return (
         f"the file has {size_bytes:,} bytes, more than its source, which has {before:,}: keep the "
-        "source, or choose a lower quality; drawings, text and screenshots belong in PNG or WebP",
+        f"source{_smaller(options)}",
     )
+
+
+def _smaller(options: CompressOptions) -> str:
+    """What else gives a smaller file, of all that the options leave open."""
+    spec = find_model(split_name(options.model_name)[0])
+    if spec.lossless:
+        return f", or choose a lossy model: -m {DEFAULT_MODEL} (model={DEFAULT_MODEL!r})"
+    if spec.bounded:
+        return (
+            f", or allow a larger error than {options.max_error}, or choose a model without a "
+            f"bound: -m {DEFAULT_MODEL} (model={DEFAULT_MODEL!r})"
+        )
+    if spec.variants:  # a checkpoint has one rate
+        return ""
+    targets = (options.bpp, options.size, options.psnr, options.ssimulacra2)
+    what = (
+        "choose a lower quality" if targets.count(None) == len(targets) else "give a lower target"
+    )
+    return f", or {what}; drawings, text and screenshots belong in PNG or WebP"
 
 
 @overload

@@ -26,7 +26,7 @@ from codec.models.base import (
     WholePictureModel,
     variant_of,
 )
-from codec.models.catalog import all_models
+from codec.models.catalog import all_models, find_model, split_name
 from codec.pictures.alpha import encode_alpha
 from codec.pictures.depth import rescale
 from codec.pictures.picture import Picture
@@ -152,10 +152,15 @@ def _deep(model: LoadedModel, bit_depth: int) -> DeepModel | None:
         return None
     if not isinstance(model, DeepModel):
         names = [spec.name for spec in all_models() if spec.deep]
+        own = find_model(split_name(model.name)[0])
+        but, keeping = "", "a model that keeps the depth"
+        if own.lossless or own.bounded:
+            but = ", as no lossless or nearly lossless model codes more"
+            keeping = "a lossy model that keeps the depth"
         raise InputError(
-            f"the image has {bit_depth} bits per channel, and the model {model.name} codes 8: "
-            "pass --reduce-depth (reduce_depth=True) to code it at 8 bits, or choose a model that "
-            f"keeps the depth: {' or '.join(f'-m {name} (model={name!r})' for name in names)}"
+            f"the image has {bit_depth} bits per channel, and the model {model.name} codes 8{but}: "
+            f"pass --reduce-depth (reduce_depth=True) to round it to 8 bits, or choose {keeping}: "
+            f"{' or '.join(f'-m {name} (model={name!r})' for name in names)}"
         )
     return model
 

@@ -176,7 +176,12 @@ def meet(
         )
     if goal is not None:
         return smallest_reaching(write_fast, score, reached, goal, write_best)
-    return largest_within(write_fast, max(limit_bytes or 1, 1), write_best)
+    return largest_within(
+        write_fast,
+        max(limit_bytes or 1, 1),
+        write_best,
+        has_metadata=any((picture.icc, picture.exif, picture.xmp, picture.ancillary)),
+    )
 
 
 def _in_turn(
@@ -197,11 +202,14 @@ def largest_within(
     compress: Callable[[float], bytes],
     limit_bytes: int,
     compress_best: Callable[[float], bytes] | None = None,
+    *,
+    has_metadata: bool = False,
 ) -> Trial:
     """Return the file of the largest quality found that has at most ``limit_bytes`` bytes.
 
     compress        from a quality to a complete file
     compress_best   the same with more effort: files are its, if one of them fits
+    has_metadata    whether the files have some, which the error for too small a limit names
 
     Writes at most ``MAX_TRIALS`` files, and ``MAX_EFFORT_TRIALS`` with more effort.  Raises
     UsageError if even quality 1 is too large.
@@ -211,11 +219,13 @@ def largest_within(
         return math.log(len(data) / limit_bytes), None
 
     def complaint(trial: Trial) -> str:
-        return (
+        message = (
             f"at quality 1 the file has {len(trial.data)} bytes, but the target is "
-            f"{limit_bytes}: give a larger target, or a smaller image; metadata count as well "
-            "(--strip leaves them out)"
+            f"{limit_bytes}: give a larger target, or a smaller image"
         )
+        if has_metadata:
+            message += "; metadata count as well, and --strip (strip=True) leaves them out"
+        return message
 
     return _search(compress, compress_best, gap, complaint, side=1, tolerance=_CLOSE_SIZE)
 

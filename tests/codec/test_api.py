@@ -16,7 +16,7 @@ import codec
 from bitstream import container_from_bytes, container_to_bytes
 from codec.api import compress_with
 from codec.options import CompressOptions
-from codec.pictures.picture import Picture
+from codec.pictures.picture import Picture, to_pil
 from codec.pictures.read import picture_from
 from codec.rate_distortion import ssimulacra2
 from codec.system.missing_extra import MissingExtraError
@@ -125,6 +125,45 @@ def test_a_file_that_is_larger_than_its_source_has_a_notice(
         assert len(notices(image)) == 1
         assert f"which has {coarse.stat().st_size:,}: " in notices(image)[0]
     assert notices(fine) == notices(Image.open(coarse)) == notices(noise) == ()
+
+
+@pytest.mark.parametrize(
+    ("options", "advice"),
+    [
+        ({"lossless": True}, "or choose a lossy model: -m photo (model='photo')"),
+        ({"max_error": 2}, "or allow a larger error than 2, or choose a model without a bound"),
+        ({"quality": 100}, "or choose a lower quality; drawings"),
+        ({"size": 10**6}, "or give a lower target; drawings"),
+    ],
+)
+@pytest.mark.usefixtures("tiny_weights")
+def test_advice_for_a_smaller_file_fits_the_mode(options: Any, advice: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (128, 128, 3), dtype=np.uint8)
+    source = io.BytesIO()
+    Image.fromarray(noise).resize((256, 256)).save(source, "JPEG", quality=1)
+    done = codec.compress_to_file(source.getvalue(), io.BytesIO(), **options)
+    (notice,) = (text for text in done.notices if "more than its source" in text)
+    assert f": keep the source, {advice}" in notice
+    assert ("quality" in notice) == ("quality" in options)
+
+
+def test_metadata_are_named_where_they_fill_a_small_target(photograph: Pixels) -> None:
+    for icc, named in ((None, False), (b"icc" * 99, True)):
+        picture = Picture(photograph, None, icc)
+        with pytest.raises(codec.UsageError, match="at quality 1 the file has") as caught:
+            compress_with(CompressOptions(size=99), to_pil(picture), io.BytesIO())
+        assert ("--strip (strip=True)" in str(caught.value)) is named
+        assert ("metadata" in str(caught.value)) is named
+
+
+@pytest.mark.parametrize("options", [{"lossless": True}, {"max_error": 2}])
+def test_deep_pictures_have_no_lossless_model(options: Any) -> None:
+    with pytest.raises(codec.InputError) as caught:
+        codec.compress(np.zeros((9, 9), np.uint16), **options)
+    message = str(caught.value)
+    assert "no lossless or nearly lossless model codes more" in message
+    assert "--reduce-depth (reduce_depth=True) to round it to 8 bits" in message
+    assert "a lossy model that keeps the depth: -m photo (model='photo')" in message
 
 
 def test_notices_are_logged(photograph: Pixels, caplog: pytest.LogCaptureFixture) -> None:
