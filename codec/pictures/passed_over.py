@@ -1,7 +1,8 @@
-"""Metadata that Pillow passes over: resources of PSD, and boxes of JPEG 2000.
+"""Metadata that Pillow passes over: resources of PSD, boxes of JPEG 2000, and text of PNG.
 
 References: Adobe Photoshop File Formats Specification, "Image Resource IDs"; ISO/IEC 15444-1,
-annex I; Adobe XMP Specification Part 3, 1.1.4 and 1.3.
+annex I; Adobe XMP Specification Part 3, 1.1.3, 1.1.4 and 1.3; ImageMagick, coders/png.c, for raw
+profiles.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import BinaryIO
 from PIL import Image
 
 from bitstream import limits
+from codec.pictures.picture import EXIF_PREFIX
 
 _RESOURCES = {1028: "iptc", 1058: "exif", 1060: "xmp"}
 _UUIDS = {
@@ -19,6 +21,10 @@ _UUIDS = {
     b"JpgTiffExif->JP2": "exif",
     bytes.fromhex("33c7a4d2b81d4723a0baf1a3e097ad38"): "iptc",
 }
+RAW_APP1 = "Raw profile type APP1"
+"""The text of a PNG in which ImageMagick keeps a segment of JPEG: EXIF or XMP in hexadecimal."""
+_SEGMENTS = {EXIF_PREFIX: "exif", b"http://ns.adobe.com/xap/1.0/\0": "xmp"}
+_RAW_HEAD_LINES = 3  # an empty one, the name, and the length
 _MAX_BOXES = 1000
 _RESTRICTED_ICC, _ANY_ICC = 2, 3  # methods of the colour specification box
 
@@ -35,12 +41,27 @@ def passed_over(image: Image.Image, file: BinaryIO | None) -> dict[str, bytes]:
         for number, _, data in getattr(image, "resources", ()):
             if number in _RESOURCES and data:
                 found.setdefault(_RESOURCES[number], data)
+    elif image.format == "PNG":
+        segment = _raw_profile(image.info.get(RAW_APP1))
+        for prefix, name in _SEGMENTS.items():
+            if segment.startswith(prefix) and segment != prefix:
+                found[name] = segment.removeprefix(prefix)
     elif image.format == "JPEG2000" and file is not None:
         file.seek(0)
         if file.read(8)[4:] == b"jP  ":
             file.seek(0)
             _read_boxes(file, file.seek(0, 2), found)
     return found
+
+
+def _raw_profile(text: object) -> bytes:
+    """The bytes of a raw profile; none of a damaged one."""
+    if not isinstance(text, str):
+        return b""
+    try:
+        return bytes.fromhex("".join(text.split("\n")[_RAW_HEAD_LINES:]))
+    except ValueError:
+        return b""
 
 
 def _read_boxes(file: BinaryIO, end: int, found: dict[str, bytes]) -> None:

@@ -15,7 +15,7 @@ from PIL import Image, ImageFile, TiffImagePlugin
 
 from bitstream import InputError
 from codec.pictures.exif import DESCRIPTIVE_TAGS
-from codec.pictures.passed_over import passed_over
+from codec.pictures.passed_over import RAW_APP1, passed_over
 from codec.pictures.picture import EXIF_PREFIX
 from codec.pictures.pillow_errors import PILLOW_ERRORS
 from codec.pictures.side_chunks import Chunks, chunks_of
@@ -75,6 +75,8 @@ def side_data_of(
         notices.append("the IPTC metadata were left out: a .calo file holds ICC, EXIF and XMP")
     if xmp is not None and _GAIN_MAP in xmp:
         notices.append("the gain map for HDR was left out: a .calo file holds one image")
+    if image.format == "PNG" and RAW_APP1 in image.info and not more:
+        notices.append("the metadata in a raw profile (APP1) were left out: they cannot be read")
     names = _names_of_text(image)
     if names:
         notices.append(f"text was left out ({names}): a .calo file holds ICC, EXIF and XMP")

@@ -138,6 +138,34 @@ def test_text_of_programs_needs_no_notice() -> None:
     assert found.notices == ()
 
 
+def raw_app1(segment: bytes) -> bytes:
+    """EXIF or XMP as ImageMagick keeps it in a PNG: a segment of JPEG in hexadecimal."""
+    lines = "\n".join(segment.hex()[at : at + 72] for at in range(0, 2 * len(segment), 72))
+    text = f"\nAPP1\n{len(segment):8}\n{lines}\n".encode()
+    return chunk(b"zTXt", b"Raw profile type APP1\0\0" + zlib.compress(text))
+
+
+def test_a_raw_profile_of_jpeg_is_read() -> None:
+    exif = struct.pack("<4sIH", b"II*\0", 8, 1) + struct.pack("<HHII", 0x112, 3, 1, 6) + bytes(4)
+    picture = check_pixels(png_with(raw_app1(b"Exif\0\0" + exif)))
+    assert (picture.exif, picture.notices) == (exif, ())
+    for option in ("strip", "apply_orientation"):
+        turned = picture_from(png_with(after=(raw_app1(b"Exif\0\0" + exif),)), **{option: True})
+        np.testing.assert_array_equal(turned.pixels, np.rot90(RGB, -1))
+    packet = b"<x:xmpmeta/>"
+    picture = check_pixels(png_with(raw_app1(b"http://ns.adobe.com/xap/1.0/\0" + packet)))
+    assert (picture.xmp, picture.notices) == (packet, ())
+
+
+@pytest.mark.parametrize("text", [b"", b"\nAPP1\n  3\nxyz", b"\nAPP1\n  3\n414243"])
+def test_a_raw_profile_that_cannot_be_read_is_named(text: bytes) -> None:
+    picture = check_pixels(png_with(chunk(b"tEXt", b"Raw profile type APP1\0" + text)))
+    assert picture.exif is picture.xmp is None
+    assert picture.notices == (
+        "the metadata in a raw profile (APP1) were left out: they cannot be read",
+    )
+
+
 @pytest.mark.parametrize("format_name", ["JPEG", "GIF"])
 def test_comments_are_named(format_name: str) -> None:
     buffer = io.BytesIO()
