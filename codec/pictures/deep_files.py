@@ -17,6 +17,7 @@ from PIL import Image, ImageFile
 from bitstream import InputError
 from bitstream.arrays import SampleArray, Uint16Array, Uint32Array
 from codec.pictures.depth import carried_depth, rescale
+from codec.pictures.original import without_odd_metadata
 
 _PAIRS = re.compile(r"(RGBX?|RGBA);16([BLN])")
 _OTHER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
@@ -64,6 +65,7 @@ def read_deep_colours(image: ImageFile.ImageFile, file: BinaryIO, name: str) -> 
     _join(samples, image, slice(None), 8)
     file.seek(0)
     with Image.open(file) as again:
+        without_odd_metadata(again)
         _set_raw_mode(again, f"{match[1]};16{_OTHER[match[2]]}")
         again.load()
         _join(samples, again, slice(None), 0)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, TiffTags
 
 from bitstream import InputError
 from codec.pictures.pillow_errors import PILLOW_ERRORS
@@ -29,6 +29,34 @@ def file_of(image: Image.Image) -> Iterator[BinaryIO | None]:
         yield _by_name(image, stack) or _by_object(image)
 
 
+def without_odd_metadata(image: Image.Image) -> tuple[str, ...]:
+    """Leave out of a TIFF the metadata with which Pillow would not load it; return notices.
+
+    image   that was opened, and is not loaded
+
+    While it loads, Pillow searches XMP for the orientation, and reads the directories of EXIF.
+    """
+    if image.format != "TIFF":
+        return ()
+    notices = []
+    xmp = image.info.get("xmp")
+    if isinstance(xmp, str):
+        image.info["xmp"] = xmp.encode("latin-1", "replace")  # as Pillow decodes a tag of text
+    elif xmp is not None and not isinstance(xmp, bytes):
+        del image.info["xmp"]
+        notices.append("the XMP was left out: it cannot be read")
+    if getattr(image, "tile", None):
+        with suppress(*PILLOW_ERRORS):
+            tags = image.getexif()
+            for tag in TiffTags.TAGS_V2_GROUPS:
+                try:
+                    tags.get_ifd(tag)
+                except PILLOW_ERRORS:
+                    del tags[tag]
+                    notices.append(f"the EXIF tag {tag} was left out: its value cannot be read")
+    return tuple(notices)
+
+
 def reopened(image: Image.Image, file: BinaryIO | None) -> ImageFile.ImageFile | None:
     """Return the image as the file has it, at the same frame; None if that is another picture."""
     if file is None:
@@ -41,6 +69,7 @@ def reopened(image: Image.Image, file: BinaryIO | None) -> ImageFile.ImageFile |
         frame = image.tell()
         if again.tell() != frame:
             again.seek(frame)
+        without_odd_metadata(again)
     except PILLOW_ERRORS:
         return None
     return again if again.size == image.size else None

@@ -24,7 +24,7 @@ from codec.pictures.depth import to_eight_bits
 from codec.pictures.from_arrays import as_array, planes_from_array
 from codec.pictures.orientation import apply_orientation as turn
 from codec.pictures.orientation import read_orientation, reset_orientation
-from codec.pictures.original import file_of, is_unchanged, reopened
+from codec.pictures.original import file_of, is_unchanged, reopened, without_odd_metadata
 from codec.pictures.picture import Picture
 from codec.pictures.pillow_errors import PILLOW_ERRORS
 from codec.pictures.side_data import other_pictures, side_data_of
@@ -244,6 +244,7 @@ def _from_pillow(
     if image.format in _REFUSED_FORMATS:
         raise InputError(f"{name} is {image.format}, not a picture: convert it to PNG")
     check_size(*image.size)
+    odd = without_odd_metadata(image)
     original = reopened(image, file)
     if original is None:
         file = None
@@ -289,7 +290,7 @@ def _from_pillow(
         icc=side.icc,
         exif=side.exif,
         xmp=side.xmp,
-        notices=(*notices, *planes.notices, *side.notices),
+        notices=(*notices, *odd, *planes.notices, *side.notices),
         bit_depth=planes.bit_depth,
         ancillary=side.ancillary,
     )
@@ -346,11 +347,13 @@ def _transparent_key(
     key: Any = image.info.get("transparency")
     if not isinstance(key, (int, tuple)) or image.mode not in ("1", "L", "RGB"):
         return key if isinstance(key, int) else None
-    if png.get(b"tRNS") is None:
+    stored = png.get(b"tRNS")
+    if stored is None:
         return key
     depth = png_chunks.bit_depth(png)
     if image.mode == "1":
-        return 255 if key else 0
+        # Of the key itself: Pillow makes 255 of all but 0.
+        return 255 * (int.from_bytes(stored[:2], "big") & 1)
     if depth > 8:
         return key
     mask = (1 << depth) - 1

@@ -115,9 +115,11 @@ def assert_as_pillow(data: bytes, picture: Picture, depth: int) -> None:
         assert np.abs(ours.astype(float) - theirs).max() <= (0 if depth <= 8 else 1)
 
 
+@pytest.mark.parametrize("last", [False, True])
 @pytest.mark.parametrize("depth", [1, 2, 4, 8])
-def test_of_a_key_with_too_many_bits_the_lower_ones_count(depth: int) -> None:
+def test_of_a_key_with_too_many_bits_the_lower_ones_count(depth: int, last: bool) -> None:
     samples = samples_of(0, depth)
-    wide = int(samples[0, 0, 0]) | 0x100
+    key = samples.max(axis=(0, 1)) if last else samples.min(axis=(0, 1))
+    wide = int(key[0]) | 0x100
     data = png(samples, 0, depth, before=[chunk(b"tRNS", struct.pack(">H", wide))])
-    check(picture_from(data), *expected(samples, 0, depth, samples[0, 0], 8))
+    check(picture_from(data), *expected(samples, 0, depth, key, 8))

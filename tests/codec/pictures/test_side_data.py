@@ -222,6 +222,40 @@ def test_one_unreadable_tag_leaves_the_others() -> None:
     assert picture.notices == ("the EXIF tag 305 was left out: its value cannot be read",)
 
 
+NO_XMP = "the XMP was left out: it cannot be read"
+REFUSED_BY_PILLOW: dict[str, tuple[bytes, bytes | None, tuple[str, ...]]] = {
+    "XMP as text": (tiff_with(t700=(2, 4, b"<x/>")), b"<x/>", ()),
+    "XMP of two numbers": (tiff_with(t700=(3, 2, b"<x/>")), None, (NO_XMP,)),
+    "XMP of one float": (tiff_with(t700=(11, 1, b"<x/>")), None, (NO_XMP,)),
+} | {
+    f"a directory {tag} before the file, type {kind}": (
+        tiff_with(0, **{f"t{tag}": (kind, 1, struct.pack("<i", -1))}),
+        None,
+        (f"the EXIF tag {tag} was left out: its value cannot be read",),
+    )
+    for tag in (34665, 34853)
+    for kind in (6, 8, 9)
+}
+
+
+@pytest.mark.parametrize("name", REFUSED_BY_PILLOW)
+def test_tags_with_which_pillow_refuses_a_tiff(name: str, tmp_path: Path) -> None:
+    data, xmp, notices = REFUSED_BY_PILLOW[name]
+    path = tmp_path / "odd.tif"
+    path.write_bytes(data)
+    with Image.open(path) as image:
+        for source in (data, path, image):
+            picture = check_pixels(source)
+            assert (picture.xmp, picture.notices) == (xmp, notices)
+
+
+def test_orientation_in_xmp_as_text_is_applied() -> None:
+    packet = b'<x xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>\0'
+    place = 8 + RGB.nbytes + 6 + 2 + 10 * 12 + 4
+    data = tiff_with(t700=(2, len(packet), struct.pack("<I", place))) + packet
+    np.testing.assert_array_equal(picture_from(data).pixels, np.rot90(RGB, -1))
+
+
 def test_metadata_above_the_limit_are_a_fault_of_the_input() -> None:
     large = Picture(RGB, exif=bytes(limits.MAX_METADATA_BYTES), icc=b"x")
     with pytest.raises(InputError, match=r"16777217 bytes of metadata.*--strip"):
