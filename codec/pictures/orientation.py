@@ -7,6 +7,7 @@ and elements), part 3, clause 1.1 (encodings).
 
 import re
 import struct
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
@@ -31,9 +32,10 @@ def read_orientation(exif: bytes | None, xmp: bytes | None) -> int:
 
     exif   a TIFF stream, beginning with its byte order; it goes before the XMP packet
     """
-    found = _find(exif) if exif else None
-    if found is not None:
-        return found[1]
+    for _, value, _ in _found(exif):
+        if 1 <= value <= 8:
+            return value
+        break
     text, _ = _text(xmp)
     match = _in_xmp(text).search(text)
     return int(match["value"]) if match else 1
@@ -41,10 +43,9 @@ def read_orientation(exif: bytes | None, xmp: bytes | None) -> int:
 
 def reset_orientation(exif: bytes | None, xmp: bytes | None) -> tuple[bytes | None, bytes | None]:
     """Return the metadata with orientation 1 (upright), otherwise unchanged."""
-    found = _find(exif) if exif else None
-    if exif and found is not None:
-        place, _, form = found
-        exif = exif[:place] + struct.pack(form, 1) + exif[place + struct.calcsize(form) :]
+    for place, value, form in _found(exif):
+        if exif and 1 <= value <= 8:
+            exif = exif[:place] + struct.pack(form, 1) + exif[place + struct.calcsize(form) :]
     if xmp:
         text, encoding = _text(xmp)
         changed = _in_xmp(text).sub(r"\g<before>1", text)
@@ -67,16 +68,17 @@ def apply_orientation(plane: npt.NDArray[Any], orientation: int) -> npt.NDArray[
     return np.ascontiguousarray(plane)
 
 
-def _find(exif: bytes) -> tuple[int, int, str] | None:
-    """Return place, value and `struct` format of the tag, None where it is absent or damaged."""
-    for entry in first_directory(exif):
-        if entry.tag == ORIENTATION:
-            form = f"{byte_order(exif)}{_FORMS.get(entry.kind, '')}"
-            if len(form) < 2 or not entry.count:
-                return None
-            (value,) = struct.unpack_from(form, exif, entry.place + 8)
-            return (entry.place + 8, value, form) if 1 <= value <= 8 else None
-    return None
+def _found(exif: bytes | None) -> Iterator[tuple[int, int, str]]:
+    """Yield place, value and `struct` format of each entry of the tag, of which the first counts.
+
+    One whose type is no integer, or whose values lie elsewhere because they are several, states
+    nothing.
+    """
+    for entry in first_directory(exif or b""):
+        form = f"{byte_order(exif or b'')}{_FORMS.get(entry.kind, '')}"
+        if entry.tag == ORIENTATION and len(form) == 2 and 0 < (entry.size or 0) <= 4:
+            (value,) = struct.unpack_from(form, exif or b"", entry.place + 8)
+            yield entry.place + 8, value, form
 
 
 def _text(xmp: bytes | None) -> tuple[str, str]:

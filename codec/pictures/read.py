@@ -21,6 +21,7 @@ from codec.pictures import png_chunks
 from codec.pictures.convert import Planes, planes_from_deep, planes_from_image
 from codec.pictures.deep_files import read_deep_colours
 from codec.pictures.depth import to_eight_bits
+from codec.pictures.exif import ORIENTATION
 from codec.pictures.from_arrays import as_array, planes_from_array
 from codec.pictures.orientation import apply_orientation as turn
 from codec.pictures.orientation import read_orientation, reset_orientation
@@ -284,16 +285,28 @@ def _from_pillow(
             raise
         raise _unreadable(name, error) from error
     side = side_data_of(image, png, file, icc_is_void=planes.icc_is_void)
+    xmp = side.xmp
+    if image.format == "TIFF" and original is not None and _states_orientation(original):
+        # Pillow has turned the pixels and dropped the tag, which goes before XMP.
+        _, xmp = reset_orientation(None, xmp)
     return Picture(
         planes.pixels,
         planes.alpha,
         icc=side.icc,
         exif=side.exif,
-        xmp=side.xmp,
+        xmp=xmp,
         notices=(*notices, *odd, *planes.notices, *side.notices),
         bit_depth=planes.bit_depth,
         ancillary=side.ancillary,
     )
+
+
+def _states_orientation(original: Image.Image) -> bool:
+    """Whether the EXIF of a TIFF states an orientation."""
+    try:
+        return original.getexif().get(ORIENTATION) in range(1, 9)
+    except PILLOW_ERRORS:
+        return False
 
 
 def _deep_colours(

@@ -35,12 +35,13 @@ from codec.pictures.exif import (
     first_directory,
     has_its_values,
 )
+from codec.pictures.orientation import read_orientation
 from codec.pictures.side_chunks import dots_per_inch
 
 _SHORT, _LONG, _RATIONAL, _UNDEFINED, _BYTE = 3, 4, 5, 7, 1
 _FORMS = {_SHORT: "H", _LONG: "I", _RATIONAL: "I", _UNDEFINED: "B", _BYTE: "B"}
 _STRIP_BYTES = 2**18  # before they are deflated
-_COPIED_TAGS = DESCRIPTIVE_TAGS | RESOLUTION_TAGS | {ORIENTATION}
+_COPIED_TAGS = DESCRIPTIVE_TAGS | RESOLUTION_TAGS
 
 
 def write_tiff(fo: BinaryIO, bands: Bands) -> None:
@@ -94,6 +95,9 @@ def _write(fo: BinaryIO, bands: Bands) -> None:
     }
     if samples in (2, 4):
         fields[338] = (_SHORT, [2])  # alpha, not multiplied into the colours
+    if bands.exif is not None or bands.xmp is not None:
+        # Written anew, and not copied: programs disagree on tags of an odd type or number.
+        fields[ORIENTATION] = (_SHORT, [read_orientation(bands.exif, bands.xmp)])
     dpi = dots_per_inch(bands.ancillary)
     if dpi is not None:
         for tag, density in zip((282, 283), dpi, strict=True):

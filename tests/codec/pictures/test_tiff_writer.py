@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from codec.pictures.bands import Bands, bands_of
+from codec.pictures.orientation import read_orientation
 from codec.pictures.picture import Picture
 from codec.pictures.read import picture_from
 from codec.pictures.save import save_bands
@@ -122,6 +123,50 @@ def test_an_applied_orientation_is_not_applied_again() -> None:
     # Of a tag that stays, Pillow turns what it reads.
     kept = picture_from(saved(Picture(RGB, exif=turned)))
     np.testing.assert_array_equal(kept.pixels, upright.pixels)
+
+
+XMP = "<x xmlns:tiff='http://ns.adobe.com/tiff/1.0/' tiff:Orientation='{}'/>"
+ODD_ORIENTATIONS = {
+    "a byte": [(0x0112, 1, 1, b"\6\0\0\0")],
+    "a long": [(0x0112, 4, 1, b"\6\0\0\0")],
+    "bytes": [(0x0112, 1, 4, b"\6\3\3\3")],
+    "two shorts": [(0x0112, 3, 2, b"\6\0\3\0")],
+    "two entries": [(0x0112, 3, 1, b"\6\0\0\0"), (0x0112, 3, 1, b"\7\0\0\0")],
+    "two entries, the first of text": [
+        (0x0112, 2, 1, b"\3\0\0\0"), (0x0112, 3, 1, b"\6\0\0\0"),
+    ],
+    "shorts elsewhere": [(0x0112, 3, 3, b"\6\0\0\0")],
+    "shorts outside the stream": [(0x0112, 3, 1000, b"\6\0\0\0")],
+    "a float": [(0x0112, 11, 1, struct.pack("<f", 6))],
+    "no orientation": [(0x0112, 3, 1, b"\x09\0\0\0")],
+    "none": [],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("xmp", [None, XMP.format(8).encode()], ids=["alone", "beside XMP"])
+@pytest.mark.parametrize("name", ODD_ORIENTATIONS)
+def test_a_tiff_shows_the_orientation_that_is_read(name: str, xmp: bytes | None) -> None:
+    picture = Picture(RGB, exif=exif("<", *ODD_ORIENTATIONS[name]), xmp=xmp)
+    stated = read_orientation(picture.exif, xmp)
+    assert stated in ((1, 6) if xmp is None else (6, 8))
+    upright = picture_from(picture, apply_orientation=True)
+    assert read_orientation(upright.exif, upright.xmp) == 1
+    data = saved(picture)
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        tag = file.pages[0].tags[0x0112]
+        assert (tag.dtype, tag.count, tag.value) == (3, 1, stated)
+    for option in (False, True):
+        again = picture_from(data, apply_orientation=option)
+        np.testing.assert_array_equal(again.pixels, upright.pixels)
+        assert read_orientation(again.exif, again.xmp) == 1
+
+
+def test_orientation_of_a_tiff_goes_before_its_xmp() -> None:
+    upright = exif("<", (0x0112, 3, 1, b"\1\0\0\0"))
+    data = saved(Picture(RGB, exif=upright, xmp=XMP.format(6).encode()))
+    again = picture_from(data, apply_orientation=True)
+    np.testing.assert_array_equal(again.pixels, RGB)
+    assert again.xmp == XMP.format(1).encode()
 
 
 @pytest.mark.parametrize("height", [1, 1820, 1821, 4000])
