@@ -20,7 +20,7 @@ from codec.pictures.picture import EXIF_PREFIX
 from codec.pictures.pillow_errors import PILLOW_ERRORS
 from codec.pictures.side_chunks import Chunks, chunks_of
 
-_SUBFILE_TYPE, _WIDTH, _HEIGHT, _SUB_DIRECTORIES = 254, 256, 257, 330  # tags of TIFF
+_WIDTH, _HEIGHT, _SAMPLES, _SUB_DIRECTORIES = 256, 257, 277, 330  # tags of TIFF
 _MAX_SUB_DIRECTORIES = 16
 _IPTC_RESOURCE = 0x0404  # of Photoshop's resources in a JPEG file
 _GAIN_MAP = b"hdrgm:Version"  # XMP of a JPEG that holds another one with the brighter parts
@@ -77,12 +77,25 @@ def side_data_of(
         notices.append("the gain map for HDR was left out: a .calo file holds one image")
     if image.format == "PNG" and RAW_APP1 in image.info and not more:
         notices.append("the metadata in a raw profile (APP1) were left out: they cannot be read")
+    extra = _extra_channels(image)
+    if extra:
+        notices.append(
+            f"further channels of the TIFF were left out ({extra}): a .calo file holds gray or "
+            "colours, and alpha"
+        )
     names = _names_of_text(image)
     if names:
         notices.append(f"text was left out ({names}): a .calo file holds ICC, EXIF and XMP")
     if b"mDCV" in png or b"cLLI" in png:
         notices.append("the light levels of HDR (mDCV, cLLI) were left out")
     return SideData(icc, exif, xmp, chunks_of(image, png, file), tuple(notices))
+
+
+def _extra_channels(image: Image.Image) -> int:
+    """How many channels of a TIFF Pillow does not read: masks, spot colours, further alphas."""
+    tags: Any = getattr(image, "tag_v2", {})
+    samples = tags.get(_SAMPLES) if image.format == "TIFF" else None
+    return max(0, samples - len(image.getbands())) if isinstance(samples, int) else 0
 
 
 def _names_of_text(image: Image.Image) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, TiffImagePlugin
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from bitstream import InputError, limits
 from bitstream.arrays import SampleArray
@@ -254,6 +254,42 @@ def test_orientation_in_xmp_as_text_is_applied() -> None:
     place = 8 + RGB.nbytes + 6 + 2 + 10 * 12 + 4
     data = tiff_with(t700=(2, len(packet), struct.pack("<I", place))) + packet
     np.testing.assert_array_equal(picture_from(data).pixels, np.rot90(RGB, -1))
+
+
+@pytest.mark.parametrize("depth", ["uint8", "uint16"])
+@pytest.mark.parametrize(
+    ("extra", "left_out"),
+    [((), 0), ((2,), 0), ((1,), 0), ((0,), 1), ((0, 0), 2), ((2, 0), 1), ((0, 0, 0), 3)],
+)
+def test_further_channels_of_tiff_are_named(
+    extra: tuple[int, ...], left_out: int, depth: str
+) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    samples = np.full((8, 6, 3 + len(extra)), 255, depth)
+    file = io.BytesIO()
+    tifffile.imwrite(file, samples, photometric="rgb", extrasamples=extra)
+    try:
+        with Image.open(file):
+            pass
+    except UnidentifiedImageError:
+        pytest.skip("Pillow does not read such files")
+    picture = picture_from(file.getvalue(), reduce_depth=True)
+    notices = [notice for notice in picture.notices if "channels of the TIFF" in notice]
+    expected = f"further channels of the TIFF were left out ({left_out}): "
+    assert len(notices) == (1 if left_out else 0)
+    assert all(notice.startswith(expected) for notice in notices)
+
+
+def test_a_further_channel_of_other_tiffs_is_named() -> None:
+    tifffile = pytest.importorskip("tifffile")
+    for photometric, channels in (("minisblack", 1), ("separated", 4)):
+        file = io.BytesIO()
+        samples = np.zeros((8, 6, channels + 1), np.uint8)
+        tifffile.imwrite(
+            file, samples, photometric=photometric, planarconfig="contig", extrasamples=(0,)
+        )
+        picture = picture_from(file.getvalue())
+        assert any("further channels" in notice for notice in picture.notices), photometric
 
 
 def test_metadata_above_the_limit_are_a_fault_of_the_input() -> None:
