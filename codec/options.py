@@ -7,7 +7,7 @@ import functools
 import inspect
 import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypedDict, TypeVar, cast
 
@@ -18,6 +18,7 @@ from codec.system.missing_extra import missing
 
 PathName = str | os.PathLike[str]
 Region = tuple[int, int, int, int]
+T = TypeVar("T")
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 DEFAULT_MODEL = "photo"
@@ -315,16 +316,35 @@ def takes_options(options: type) -> Callable[[Function], Function]:
 
         @functools.wraps(function)
         def checked(*arguments: Any, **given: Any) -> Any:
-            for name in given.keys() - keywords:
-                nearest = difflib.get_close_matches(name, keywords, 1)
-                hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-                raise TypeError(f"{function.__name__}() has no option {name!r}{hint}")
+            _check_names(function.__name__, given, keywords)
             return function(*arguments, **given)
 
         checked.__signature__ = own.replace(parameters=shown)  # type: ignore[attr-defined]
         return cast(Function, checked)
 
     return decorate
+
+
+def names_options(cls: type[T]) -> type[T]:
+    """Let a class raise a TypeError with the nearest name for a misspelt option of its own."""
+    owner: Any = cls
+    initialize, known = owner.__init__, list(inspect.signature(cls).parameters)
+
+    @functools.wraps(initialize)
+    def checked(self: T, *arguments: Any, **given: Any) -> None:
+        _check_names(cls.__name__, given, known)
+        initialize(self, *arguments, **given)
+
+    owner.__init__ = checked
+    return cls
+
+
+def _check_names(caller: str, given: Iterable[str], known: Sequence[str]) -> None:
+    for name in given:
+        if name not in known:
+            nearest = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+            raise TypeError(f"{caller}() has no option {name!r}{hint}")
 
 
 def check_number(name: str, value: object) -> int | float:

@@ -27,7 +27,7 @@ import numpy as np
 
 from bitstream import UsageError
 from bitstream.arrays import SampleArray
-from codec.options import CompressOptions
+from codec.options import CompressOptions, names_options
 from codec.pictures.from_arrays import plain_array
 from codec.plugins.images import image_of_chunk
 from codec.system.missing_extra import extra_needed_by
@@ -38,6 +38,7 @@ with extra_needed_by("codec.plugins.numcodecs"):
     from numcodecs.registry import register_codec
 
 
+@names_options
 class Calotype(Codec):  # type: ignore[misc]  # numcodecs has no types
     """The configuration: what ``codec.compress`` takes under the same names.
 

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from bitstream import UsageError
-from codec.options import CompressOptions
+from codec.options import CompressOptions, names_options
 from codec.plugins.images import image_of_chunk
 from codec.system.missing_extra import extra_needed_by
 
@@ -38,6 +38,7 @@ with extra_needed_by("codec.plugins.zarr"):
 NAME = "calotype"
 
 
+@names_options
 @dataclass(frozen=True)
 class Calotype(ArrayBytesCodec):  # type: ignore[misc]  # of zarr no types are read
     """The configuration: what ``codec.compress`` takes under the same names.

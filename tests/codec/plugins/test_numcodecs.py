@@ -32,6 +32,14 @@ def test_the_registry_knows_the_name() -> None:
     )
 
 
+def test_a_misspelt_option_names_the_nearest() -> None:
+    misspelt: Any = {"qualty": 3}
+    with pytest.raises(TypeError, match=r"Calotype\(\) has no option 'qualty'; did you mean 'qual"):
+        Calotype(**misspelt)
+    with pytest.raises(TypeError, match="did you mean 'effort'"):
+        numcodecs.get_codec({"id": "calotype", "efort": 3})
+
+
 def test_the_entry_point_names_the_class() -> None:
     tomllib = pytest.importorskip("tomllib", reason="Python 3.11")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]

@@ -43,6 +43,13 @@ def test_images_there_and_back(photograph: Any, tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_a_misspelt_option_names_the_nearest() -> None:
+    misspelt: Any = {"qualty": 3}
+    with pytest.raises(TypeError, match=r"Calotype\(\) has no option 'qualty'; did you mean 'qual"):
+        Calotype(**misspelt)
+    assert Calotype(60, effort=1) == Calotype(quality=60)
+
+
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_gray_chunks_of_any_order(photograph: Any, tmp_path: Path, order: str) -> None:
     image = np.asarray(photograph[..., 0], order=order)  # type: ignore[call-overload]
