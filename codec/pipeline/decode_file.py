@@ -72,12 +72,20 @@ def _read_what_is_there(data: bytes, layers: int | None) -> tuple[TileSelection,
         if not recovered.tiles.payloads:
             raise
         reason = str(error).partition(";")[0]
-        notices = [f"the file is damaged ({reason}): its tiles were searched for"]
+        header = recovered.tiles.header
+        payloads = {tile: parts[:layers] for tile, parts in recovered.tiles.payloads.items()}
+        notice = (
+            f"the file is damaged ({reason}): its tiles were searched for, and {len(payloads)} of "
+            f"{header.tile_count} found"
+        )
+        decoded = max(map(len, payloads.values()))
+        if decoded < (layers or header.layers):
+            notice += f", with {decoded} of {header.layers} layers"
+        notices = [notice]
         if recovered.lost_alpha:
             from codec.pipeline.decode import LOST_ALPHA
 
             notices.append(LOST_ALPHA)
-        payloads = {tile: parts[:layers] for tile, parts in recovered.tiles.payloads.items()}
         return replace(recovered.tiles, payloads=payloads), notices
     found = TileSelection(
         file.header,

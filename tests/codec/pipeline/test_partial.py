@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 import codec
 from bitstream import ChecksumError, PayloadError, StreamError, TruncatedError
 from bitstream.arrays import Uint8Array
+from bitstream.chunks import chunk_bytes
 from bitstream.container import container_to_bytes, read_container
 from codec import loading
 from codec.api import decompress_to_picture
@@ -71,7 +72,9 @@ def test_lost_tiles_are_gray_and_listed(data: bytes, lost: tuple[int, ...]) -> N
     assert found.alpha is not None
     np.testing.assert_array_equal(found.alpha, whole[..., 3])
     first = f"{lost[0]} at {TILE * (lost[0] % 4)},{TILE * (lost[0] // 4)}"
-    assert "tiles were searched for" in found.notices[0]
+    assert found.notices[0].endswith(
+        f"its tiles were searched for, and {16 - len(lost)} of 16 found"
+    )
     assert found.notices[1].startswith(f"{len(lost)} of 16 tiles are damaged or missing, and gray")
     assert first in found.notices[1]
 
@@ -128,6 +131,27 @@ def test_gray_pictures_are_gray(tiny_weights: Path) -> None:
     data = container_to_bytes(compress_picture(Picture(pixels), model, quality=80, tile_size=TILE))
     found: Uint8Array = codec.decompress(without(data, 6), partial=True, as_="numpy")
     assert (found[window(6)] == 128).all()
+
+
+@pytest.mark.parametrize(
+    ("damaged", "layers", "said"),
+    [(1, None, ["with 1 of 3 layers"]), (2, None, ["with 2 of 3 layers"]),
+     (1, 2, ["with 1 of 3 layers"]), (2, 2, [])],
+)  # fmt: skip
+def test_layers_that_no_tile_has_are_said(
+    blocks: Blocks, damaged: int, layers: int | None, said: list[str]
+) -> None:
+    tiles = read_container(io.BytesIO(LAYERED)).header.tile_count
+    chunks = [chunk for chunk in codec.inspect(LAYERED).chunks if chunk.type == b"DATA"]
+    changed = bytearray(LAYERED)
+    for chunk in chunks[damaged * tiles : (damaged + 1) * tiles]:
+        changed[chunk.offset + chunk_bytes(chunk.length) - 1] ^= 1  # of its CRC
+    found = decompress_to_picture(bytes(changed), partial=True, layers=layers)
+    expected: Uint8Array = codec.decompress(LAYERED, as_="numpy", layers=damaged)
+    np.testing.assert_array_equal(found.pixels, expected[..., :3])
+    endings = [f"searched for, and {tiles} of {tiles} found, {text}" for text in said]
+    assert len(found.notices) == len(endings)
+    assert all(map(str.endswith, found.notices, endings))
 
 
 def test_the_command(data: bytes, tmp_path: Path) -> None:
