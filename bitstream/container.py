@@ -21,7 +21,7 @@ from bitstream.chunks import (
     shown_type,
     write_chunk,
 )
-from bitstream.errors import TruncatedError, UsageError
+from bitstream.errors import StreamError, TruncatedError, UsageError
 from bitstream.grammar import METADATA, ChunkWalk, check_metadata
 from bitstream.header import Header
 from bitstream.varint import write_varint
@@ -65,11 +65,15 @@ class TileSelection:
 
 @dataclass(frozen=True)
 class Scan:
-    """The structure of a file, without its contents."""
+    """The structure of a file, without its contents.
+
+    damage   what is wrong with the file after the last of these chunks; None of a whole file
+    """
 
     version: int
     header: Header
     chunks: tuple[ChunkInfo, ...]
+    damage: StreamError | None = None
 
 
 def write_container(fo: BinaryIO, container: Container) -> None:
@@ -157,11 +161,23 @@ def container_from_bytes(data: bytes, *, partial: bool = False) -> Container:
     return read_container(io.BytesIO(data), partial=partial)
 
 
-def scan(fo: BinaryIO) -> Scan:
-    """Check a whole file as ``read_container`` does, but keep one chunk at a time in memory."""
+def scan(fo: BinaryIO, *, partial: bool = False) -> Scan:
+    """Check a whole file as ``read_container`` does, but keep one chunk at a time in memory.
+
+    partial  a file that is cut or damaged gives the chunks before that, and what is wrong with it,
+             provided that its header is among them
+    """
     walk = ChunkWalk(fo, keep=False)
-    chunks = tuple(walk)
-    return Scan(VERSION, walk.known_header(), chunks)
+    chunks: list[ChunkInfo] = []
+    damage: StreamError | None = None
+    try:
+        while not walk.done:
+            chunks.append(walk.step())
+    except StreamError as error:
+        if not (partial and chunks):
+            raise
+        damage = error
+    return Scan(VERSION, walk.known_header(), tuple(chunks), damage)
 
 
 def read_tiles(

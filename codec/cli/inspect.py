@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bitstream import StreamError
+from bitstream import StreamError, scan
 from codec.cli.files import read_input, source_of
 from codec.cli.run_jobs import print_json
 from codec.models.catalog import model_numbered
-from codec.system.source import read_calo
+from codec.system.source import opened, read_calo
 
 if TYPE_CHECKING:
     from codec import FileInfo
@@ -21,22 +21,31 @@ def inspect(
 ) -> None:
     """Show what a .calo file says about itself, without decoding it.
 
+    Of a file that is cut or damaged it shows what stands before that, and ends with the error.
+
     Example: calotype inspect photo.calo
     """
-    from codec import api
+    from codec.results import file_info
 
+    damage: StreamError | None
     try:
-        info = api.inspect(read_input(source_of(file), read_calo))
+        with opened(read_input(source_of(file), read_calo)) as fo:
+            found = scan(fo, partial=not as_json)
+        damage = found.damage
     except StreamError as error:
-        # The format does not know the file's name.
-        raise type(error)(f"{file}: {error}") from error
-    if as_json:
-        print_json({"file": file, **dataclasses.asdict(info)})
+        damage = error
     else:
-        typer.echo("\n".join(_lines(file, info)))
+        info = file_info(found)
+        if as_json:
+            print_json({"file": file, **dataclasses.asdict(info)})
+        else:
+            typer.echo("\n".join(_lines(file, info, is_whole=damage is None)))
+    if damage is not None:
+        # The format does not know the file's name.
+        raise type(damage)(f"{file}: {damage}") from damage
 
 
-def _lines(file: str, info: "FileInfo") -> list[str]:
+def _lines(file: str, info: "FileInfo", *, is_whole: bool) -> list[str]:
     kind = {1: "gray", 3: "RGB"}[info.channels] + (" with alpha" if info.has_alpha else "")
     model = info.model_name or "unknown to this version"
     quality = f"{info.quality:g}"
@@ -58,6 +67,14 @@ def _lines(file: str, info: "FileInfo") -> list[str]:
         "metadata": f"ICC {info.icc_bytes}, EXIF {info.exif_bytes}, XMP {info.xmp_bytes} bytes",
         "payload": f"{info.payload_bytes:,} bytes, alpha {info.alpha_bytes:,} bytes",
     }
+    if not is_whole:
+        version = f"format version {info.format_version}"
+        rows["file"] = f"{file}, intact up to byte {info.size_bytes:,}, {version}"
+        intact = sum(chunk.type == b"DATA" for chunk in info.chunks)
+        whole = intact // (info.tiles_x * info.tiles_y)
+        rows["layers"] = f"{whole} of {info.layers} before the damage"
+        # Of these not all is known.
+        del rows["rate"], rows["metadata"], rows["payload"]
     if info.tune is not None:
         rows["tune"] = info.tune
     if info.noise != "none":
