@@ -71,10 +71,11 @@ def compress(image: ImageSource, **options: Unpack[CompressArguments]) -> bytes:
                         eyes, or "psnr"; None (the default) takes the model's default
     roi                 (x, y, width, height[, more]): a region of interest, in pixels of the image
                         as it is coded, whose quality is higher by ``more``, 1 .. 99 (20 where it
-                        is left out), up to 100.  It costs more bytes than the region alone: what
-                        is left of the rest is written in the region's fine steps, so that at an
-                        equal size of the file the rest is coarser.  The file says the quality of
-                        the region; decoders know nothing of it.  The image is coded twice
+                        is left out), up to 100.  The file costs most of what the higher quality
+                        costs for the whole image: what is left of the rest is written in the
+                        region's fine steps, so that at an equal size the rest is coarser.  The file
+                        says the quality of the region; decoders know nothing of it.  The image is
+                        coded twice
     model               name in the catalogue, see ``list_models``.  None (the default) is "photo",
                         or the model of ``lossless`` and ``max_error``, which refuse another one.
                         "NAME:WEIGHTS" chooses other weights of a model by the name of their file

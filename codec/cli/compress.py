@@ -1,5 +1,6 @@
 """``calotype compress``."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
@@ -15,7 +16,7 @@ from codec.cli.run_jobs import notice, run_jobs
 from codec.cli.values import parse_noise_seed, parse_roi, parse_size
 from codec.models.catalog import find_model, split_name
 from codec.models.spec import MAX_ERROR
-from codec.options import DEFAULT_MODEL, DEFAULT_QUALITY, LOSSLESS_MODEL
+from codec.options import DEFAULT_MODEL, DEFAULT_QUALITY, HIGHEST_QUALITY, LOSSLESS_MODEL
 
 if TYPE_CHECKING:
     from codec import Compression
@@ -103,8 +104,8 @@ def compress(
         typer.Option(
             "--roi",
             metavar="X,Y,W,H[:DQ]",
-            help="Region whose quality is higher by DQ, 20 by default; the rest is coarser at an "
-            "equal size.",
+            help="Region whose quality is higher by DQ, 20 by default. The file costs most of what "
+            "the higher quality costs for the whole picture; at an equal size the rest is coarser.",
         ),
     ] = None,
     effort: Annotated[
@@ -223,7 +224,7 @@ def compress(
         skip_existing=skip_existing,
         threads=jobs,
         what="compressing",
-        summary=_summary,
+        summary=lambda done: _summary(done, options.roi),
         quiet=quiet,
         as_json=as_json,
     )
@@ -247,7 +248,7 @@ def _is_image(path: Path) -> bool:
     return path.suffix.lower() != SUFFIX and has_image_suffix(path)
 
 
-def _summary(done: "Compression") -> str:
+def _summary(done: "Compression", roi: Sequence[int] | None) -> str:
     text = f"{done.width}×{done.height}  {done.size_bytes:,} bytes  {done.rate_bpp:.3f} bpp  "
     spec = find_model(split_name(done.model_name)[0])
     if spec.variants:
@@ -258,6 +259,9 @@ def _summary(done: "Compression") -> str:
         text += f"error ≤ {done.max_error}"
     else:
         text += f"quality {done.quality:g}"
+        if roi is not None:
+            raised = min(done.quality + roi[4], HIGHEST_QUALITY)
+            text += f", and {raised:g} in the region, which inspect shows"
     text += f"  {done.elapsed_seconds:.2f} s"
     if done.psnr_db is not None:
         text += f"  {done.psnr_db:.2f} dB"

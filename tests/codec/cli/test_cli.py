@@ -270,6 +270,38 @@ def test_a_cut_file_with_partial(folder: Path) -> None:
     assert Path("cut.png").exists()
 
 
+def test_inspect_shows_what_stands_before_the_damage(folder: Path) -> None:
+    data = codec.compress("photo.png", quality=60)
+    Path("whole.calo").write_bytes(data)
+    Path("cut.calo").write_bytes(data[:-1])
+    Path("head.calo").write_bytes(data[:8])
+    result = run("inspect", "cut.calo", code=4)
+    assert result.stderr.startswith("calotype: error: cut.calo: the file ends")
+    whole = run("inspect", "whole.calo").stdout.splitlines()
+    shown = result.stdout.splitlines()
+    assert shown[0].startswith("file      cut.calo, intact up to byte ")
+    assert [line for line in whole if line.startswith(("image", "quality", "model", "tiles"))] == [
+        line for line in shown if line.startswith(("image", "quality", "model", "tiles"))
+    ]
+    assert "layers    1 of 1 before the damage" in shown
+    assert not [line for line in shown if line.startswith(("rate", "metadata", "payload"))]
+    assert run("inspect", "-", stdin=data[:-1], code=4).stdout.startswith("file      -, intact")
+    for arguments in (["head.calo"], ["cut.calo", "--json"]):
+        result = run("inspect", *arguments, code=4)
+        assert result.stdout == ""
+        assert "the file ends" in result.stderr
+
+
+@pytest.mark.parametrize(("quality", "raised"), [(60, 90), (80, 100)])
+def test_the_quality_of_a_region_is_printed_as_inspect_shows_it(
+    folder: Path, quality: int, raised: int
+) -> None:
+    result = run("compress", "photo.png", "-q", quality, "--roi", "1,2,20,20:30")
+    said = f"  quality {quality}, and {raised} in the region, which inspect shows  "
+    assert said in result.stdout
+    assert f"quality   {raised}\n" in run("inspect", "photo.calo").stdout
+
+
 def test_options_reach_the_codec(folder: Path) -> None:
     run("compress", "photo.png", "--bpp", "4", "-o", "a.calo")
     assert codec.inspect("a.calo").rate_bpp <= 4
