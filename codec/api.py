@@ -11,7 +11,6 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, overload
 
 from bitstream import UsageError, read_container, scan
@@ -29,7 +28,7 @@ from codec.options import (
 from codec.pipeline.decode_file import read_bands
 from codec.results import Compression, Decompression, FileInfo, Verification, file_info
 from codec.system.sink import whole_writes
-from codec.system.source import Source, opened, opened_seekable
+from codec.system.source import Source, opened, opened_seekable, path_of
 from codec.system.write_file import write_atomically
 
 if TYPE_CHECKING:
@@ -189,7 +188,7 @@ def _notices_of_size(size_bytes: int, image: object, options: CompressOptions) -
     """A notice where a file is larger than the image file that it was made of."""
     if isinstance(image, (str, os.PathLike)):
         try:
-            before = Path(image).stat().st_size
+            before = path_of(image).stat().st_size
         except OSError:  # it has gone meanwhile
             return ()
     elif isinstance(image, (bytes, bytearray, memoryview)):
@@ -315,7 +314,7 @@ def decompress_file(
 
     checked = DecompressOptions(**options)
     if isinstance(output, (str, os.PathLike)):
-        target = Path(output)
+        target = path_of(output)
         format = format_of_suffix(target.suffix) if format is None else format  # noqa: A001
 
         def write(fill: Callable[[BinaryIO], object]) -> None:

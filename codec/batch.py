@@ -39,6 +39,7 @@ from codec.options import (
 )
 from codec.results import Compression, Decompression
 from codec.system.processors import compute_threads
+from codec.system.source import path_of
 from codec.system.workers import Outcome, run_each
 from codec.system.write_file import OutputExistsError, kind_of, write_atomically
 
@@ -180,7 +181,9 @@ def _plan(
     if overwrite and skip_existing:
         raise UsageError("overwrite and skip_existing were given, expected only one of them")
     if isinstance(paths, (str, os.PathLike)):
-        raise UsageError(f"paths {os.fspath(paths)!r} is one path, expected several: give a list")
+        raise UsageError(
+            f"paths {str(path_of(paths))!r} is one path, expected several: give a list"
+        )
     try:
         sources = [_input_path(path) for path in paths]
     except TypeError:
@@ -212,9 +215,10 @@ def _plan(
 
 
 def _input_path(path: object) -> Path:
-    if not isinstance(path, (str, os.PathLike)) or "\0" in str(path):
+    named = path_of(path) if isinstance(path, (str, os.PathLike)) else None
+    if named is None or "\0" in str(named):
         raise UsageError(f"a path {path!r} was given, which no file can have")
-    return Path(path)
+    return named
 
 
 def _relative(source: Path, root: PathName | None) -> Path:

@@ -15,6 +15,7 @@ from bitstream import OutputError, UsageError, limits
 from codec.models.catalog import find_model, split_name
 from codec.models.spec import MAX_ERROR, ModelSpec
 from codec.system.missing_extra import missing
+from codec.system.source import path_of
 
 PathName = str | os.PathLike[str]
 Region = tuple[int, int, int, int]
@@ -383,8 +384,9 @@ def check_switch(name: str, value: object) -> bool:
 
 def check_path(name: str, value: object) -> None:
     """Raise UsageError unless ``value`` is None or a path: text, or what has ``__fspath__``."""
-    is_path = isinstance(value, (str, os.PathLike)) and isinstance(os.fspath(value), str)
-    if value is not None and not is_path:
+    if isinstance(value, (str, os.PathLike)):
+        path_of(value)
+    elif value is not None:
         raise UsageError(f"{name} {_shown(value)} was given, expected a path")
 
 

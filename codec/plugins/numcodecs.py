@@ -110,14 +110,27 @@ class Calotype(Codec):  # type: ignore[misc]  # numcodecs has no types
 
         if out is not None:
             _refuse_fortran_order(plain_array(out))
-        pixels = api.decompress(bytes(buf), as_="numpy")
+            if not plain_array(out).flags.writeable:
+                raise UsageError("out cannot be written to, expected an array to fill")
+        try:
+            data = bytes(memoryview(buf))
+        except (TypeError, ValueError, BufferError) as error:
+            raise UsageError(
+                f"data of type {type(buf).__name__}, expected the bytes of a .calo file"
+            ) from error
+        pixels = api.decompress(data, as_="numpy")
         pixels = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False)
         if out is not None and plain_array(out).nbytes != pixels.nbytes:
             raise UsageError(
                 f"out has {plain_array(out).nbytes} bytes, expected {pixels.nbytes}: the file "
                 f"holds an image of {pixels.dtype.name} {pixels.shape}"
             )
-        filled: SampleArray = ndarray_copy(pixels, out)
+        try:
+            filled: SampleArray = ndarray_copy(pixels, out)
+        except (TypeError, ValueError) as error:
+            raise UsageError(
+                f"out of type {type(out).__name__}, expected an array to fill: {error}"
+            ) from error
         return filled
 
     def _image_of(self, chunk: Any) -> SampleArray:

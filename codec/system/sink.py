@@ -5,6 +5,7 @@ import os
 from typing import Any, BinaryIO, cast
 
 from bitstream import OutputError, UsageError
+from codec.system.source import reason_of
 
 
 def whole_writes(fo: Any, name: str | None = None) -> BinaryIO:
@@ -71,11 +72,10 @@ class _WholeWrites:
                 f"{self.name} cannot be written ({error}), expected a binary file object: open it "
                 "with 'wb'"
             ) from error
-        except TypeError as error:
+        except (TypeError, AttributeError, NotImplementedError) as error:
             raise UsageError(
-                f"{self.name} does not take bytes ({error}), expected a binary file object: open "
-                "it with 'wb'"
+                f"{self.name} does not take bytes ({reason_of(error)}), expected a binary "
+                "file object: open it with 'wb'"
             ) from error
-        except (OSError, ValueError, EOFError) as error:  # ValueError: of a closed file
-            reason = getattr(error, "strerror", None) or error
-            raise OutputError(f"cannot write {self.name}: {reason}") from error
+        except Exception as error:  # networks have exceptions of their own
+            raise OutputError(f"cannot write {self.name}: {reason_of(error)}") from error

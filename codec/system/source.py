@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from bitstream import SIGNATURE, InputError, UsageError, limits
+from bitstream import SIGNATURE, CalotypeError, InputError, UsageError, limits
 
 _PIECE_BYTES = 2**20
 
@@ -81,11 +81,27 @@ def _too_large(name: str) -> InputError:
 
 def open_path(path: str | os.PathLike[str]) -> BinaryIO:
     """Open a file for reading; raises InputError where that is not possible."""
+    named = path_of(path)
     try:
-        return Path(path).open("rb")
+        return named.open("rb")
     except (OSError, ValueError) as error:  # ValueError: a name with a NUL
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"cannot read {Path(path)!s}: {reason}") from error
+        raise InputError(f"cannot read {named}: {reason_of(error)}") from error
+
+
+def path_of(path: str | os.PathLike[str]) -> Path:
+    """Return the path that an object names; raises UsageError where its ``__fspath__`` fails."""
+    try:
+        return Path(path)
+    except Exception as error:  # classes of others have exceptions of their own
+        raise UsageError(
+            f"a path of type {type(path).__name__} was given, which names none "
+            f"({reason_of(error)}): give a str or a pathlib.Path"
+        ) from error
+
+
+def reason_of(error: BaseException) -> str:
+    """What an exception says, for a message; its type if it says nothing."""
+    return str(getattr(error, "strerror", None) or error) or type(error).__name__
 
 
 def _checked(fo: Any) -> BinaryIO:
@@ -133,6 +149,12 @@ class _Checked:
     def _call(self, method: str, *arguments: int) -> Any:
         try:
             return getattr(self._fo, method)(*arguments)
-        except (OSError, ValueError) as error:  # ValueError: of a closed file
-            reason = getattr(error, "strerror", None) or error
-            raise InputError(f"cannot read {self.name}: {reason}") from error
+        except (TypeError, AttributeError, NotImplementedError) as error:
+            raise UsageError(
+                f"{self.name} has no {method}({', '.join(map(str, arguments))}) of a binary file "
+                f"({reason_of(error)}): open it with 'rb'"
+            ) from error
+        except CalotypeError:
+            raise  # of a file object within a file object
+        except Exception as error:  # decompressors and networks have exceptions of their own
+            raise InputError(f"cannot read {self.name}: {reason_of(error)}") from error

@@ -86,6 +86,22 @@ def test_an_output_in_fortran_order_is_refused(tiny_weights: Path) -> None:
     assert (out == 77).all()
 
 
+@pytest.mark.parametrize("data", [None, 3, "a.calo", 2.5, [1]], ids=repr)
+def test_what_is_no_file_is_refused(data: Any) -> None:
+    with pytest.raises(UsageError, match="expected the bytes"):
+        Calotype().decode(data)
+
+
+def test_an_output_that_cannot_be_written_to_is_refused(tiny_weights: Path) -> None:
+    data = Calotype().encode(np.zeros((8, 9), np.uint8))
+    out = np.full((8, 9), 77, np.uint8)
+    out.flags.writeable = False
+    for one in (out, memoryview(bytes(72)), bytes(72), [77] * 72, 3):
+        with pytest.raises(UsageError, match="out"):
+            Calotype().decode(data, out=one)
+    assert (out == 77).all()
+
+
 @pytest.mark.parametrize("shape", [(8, 8), (9, 9), (72, 2), (8, 9, 3)])
 def test_an_output_of_another_size_is_refused(tiny_weights: Path, shape: tuple[int, ...]) -> None:
     data = Calotype(quality=40).encode(np.zeros((8, 9), np.uint8))

@@ -6,7 +6,9 @@ import io
 import mmap
 import os
 import sys
+import zlib
 from collections.abc import Callable
+from functools import partial
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -92,6 +94,54 @@ def test_faults_of_file_objects(call: Any) -> None:
     ):
         with pytest.raises(error, match=message):
             call(source)
+
+
+class Reader:
+    """What has ``read``, and is no file object."""
+
+    def __init__(self, read: Any) -> None:
+        self.read = read
+
+
+class Named:
+    """A path of another library, which is none."""
+
+    def __init__(self, name: Any) -> None:
+        self._name = name
+
+    def __fspath__(self) -> Any:
+        if isinstance(self._name, Exception):
+            raise self._name
+        return self._name
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_what_is_no_file_object(call: Any) -> None:
+    for source, error, message in (
+        (Broken(EOFError()), InputError, "cannot read the file: EOFError"),
+        (Broken(zlib.error("Error -3")), InputError, "cannot read the file: Error -3"),
+        (Reader(lambda: b""), UsageError, "open it with 'rb'"),
+        (Reader(5), UsageError, "open it with 'rb'"),
+        (io.RawIOBase(), UsageError, "NotImplementedError.*open it with 'rb'"),
+    ):
+        with pytest.raises(error, match=message):
+            call(source)
+
+
+@pytest.mark.parametrize("name", [b"a.png", 5, ZeroDivisionError("x"), TypeError()], ids=repr)
+def test_paths_that_name_nothing(name: Any, data: bytes, tmp_path: Path) -> None:
+    path: Any = Named(name)
+    calls: list[Callable[[], object]] = [
+        lambda: codec.decompress_file(data, path, format="PNG"),
+        lambda: codec.decompress(data, checkpoint=path),
+        lambda: list(codec.compress_files([path], tmp_path)),
+        lambda: list(codec.compress_files(path, tmp_path)),
+        lambda: list(codec.compress_files([], path)),
+        *(partial(call, path) for call in CALLS),
+    ]
+    for call in calls:
+        with pytest.raises(UsageError, match="names none"):
+            call()
 
 
 @pytest.mark.parametrize("call", CALLS)
