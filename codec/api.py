@@ -271,7 +271,7 @@ def decompress(
               the folders of the environment variable CALOTYPE_WEIGHTS for it
 
     Parts of a file that ``region``, ``reduce`` and ``layers`` leave out are neither read nor
-    checked.
+    checked.  Notices are logged as warnings on the logger ``codec``.
     Raises UsageError, InputError, StreamError, ModelError.
     """
     from codec.pictures.picture import check_pillow_holds, check_return_type, in_form
@@ -281,7 +281,10 @@ def decompress(
     if as_ == "pil":
         # Before anything is decoded.
         check_pillow_holds(bands.bit_depth, bands.channels, bands.has_alpha)
-    return in_form(bands.picture(), as_)
+    picture = bands.picture()
+    for notice in picture.notices:
+        _log.warning("%s", notice)
+    return in_form(picture, as_)
 
 
 def decompress_to_picture(data: Source, **options: Unpack[DecompressArguments]) -> Picture:

@@ -173,6 +173,16 @@ def test_notices_are_logged(photograph: Pixels, caplog: pytest.LogCaptureFixture
     assert "CMYK was converted" in caplog.text
 
 
+def test_notices_of_decoding_are_logged(coded: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "codec"):
+        codec.decompress(coded)
+        assert caplog.records == []
+        codec.decompress(coded[:-1], partial=True)
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("codec", "WARNING")
+    assert record.getMessage() == "1 of 1 layers were decoded: the file is cut"
+
+
 def test_region_equals_a_crop(coded: bytes) -> None:
     whole = codec.decompress(coded, as_="numpy")
     part = codec.decompress(coded, as_="numpy", region=(3, 5, 20, 11))
