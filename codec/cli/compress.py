@@ -179,6 +179,7 @@ def compress(
         is_wanted=_is_image,
         suffix=SUFFIX,
         known_suffixes=(SUFFIX,),
+        quiet=quiet,
     )
     for target, source in ((job.target, job.source) for job in todo):
         if target is not None and target != source and _is_image(target):

@@ -155,6 +155,7 @@ def decompress(
             is_wanted=lambda path: path.suffix.lower() == CALO,
             suffix=suffix,
             known_suffixes=known_suffixes(),
+            quiet=quiet,
         )
     ]
     formats = {

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from bitstream import CalotypeError, InputError, OutputError, UsageError, limits
+from codec.cli.terminal import print_notice
 from codec.system.sink import whole_writes
 from codec.system.source import opened, read_all
 from codec.system.write_file import kind_of, refuse_existing, write_atomically
@@ -59,6 +60,7 @@ def plan(
     is_wanted: Callable[[Path], bool],
     suffix: str,
     known_suffixes: Container[str] = (),
+    quiet: bool = False,
 ) -> list[Job]:
     """Return one job for each input file.
 
@@ -68,12 +70,15 @@ def plan(
     is_wanted   which files of a folder are taken
     suffix      of the outputs
     known_suffixes   an output with one of them is a file: several inputs do not go into it
+    quiet       print no notice of what is passed over in a folder: broken links and pipes
 
     Folders below an input folder are mirrored in the output folder; so are those below the common
     folder of all inputs where names of several inputs are the same.  Links to folders are not
     followed, so that a loop of links ends.  Raises UsageError.
     """
-    found = [one for name in inputs for one in _expand(name, recursive, is_wanted)]
+    if output is not None:
+        _refuse_empty(output)
+    found = [one for name in inputs for one in _expand(name, recursive, is_wanted, quiet)]
     if not found:
         raise UsageError(f"no file to work on in {', '.join(inputs)}")
     several = len(found) > 1 or recursive
@@ -163,7 +168,14 @@ def check_targets(jobs: Sequence[Job], *, force: bool) -> list[CalotypeError | N
 
 def source_of(name: str) -> Path | None:
     """Return the path that a person named, None for standard input."""
+    _refuse_empty(name)
     return None if name == PIPE else Path(name)
+
+
+def _refuse_empty(name: str) -> None:
+    # A path of no characters would be the current folder.
+    if not name:
+        raise UsageError("a name without characters was given, expected a file, a folder or '-'")
 
 
 def read_input(source: Path | None, read: Callable[[BinaryIO], bytes] = read_all) -> bytes | Path:
@@ -209,9 +221,12 @@ def write_output(job: Job, write: Callable[[BinaryIO], object], *, force: bool) 
     write_atomically(job.target, write, force=force, make_folders=True)
 
 
-def _expand(name: str, recursive: bool, is_wanted: Callable[[Path], bool]) -> list[_Found]:
+def _expand(
+    name: str, recursive: bool, is_wanted: Callable[[Path], bool], quiet: bool
+) -> list[_Found]:
     if name == PIPE:
         return [_Found(None, Path("stdin"))]
+    _refuse_empty(name)
     path = Path(name)
     if kind_of(path) != "folder":
         return [_Found(path, Path(path.name))]
@@ -227,8 +242,11 @@ def _expand(name: str, recursive: bool, is_wanted: Callable[[Path], bool]) -> li
 
     for folder, _, files in os.walk(path, onerror=report):
         for file in (Path(folder, name) for name in files):
-            if is_wanted(file) and file.is_file():
+            if is_wanted(file) and (kind := kind_of(file)) == "file":
                 found.append(_Found(file, file.relative_to(path)))
+            elif is_wanted(file) and not quiet:
+                what = "a broken link" if kind == "nothing" else "a pipe or a device"
+                print_notice(f"{file} was passed over: it is {what}, and no file")
     return sorted(found, key=lambda one: one.relative)
 
 

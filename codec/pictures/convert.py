@@ -18,6 +18,8 @@ from codec.pictures.depth import peak_of, rescale
 _BAND_PIXELS = 2**20
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # a tag of TIFF, and what it says where 0 is white
 
+_SAMPLE_FORMAT, _UNSIGNED = 339, 1  # the same of the type of samples, which is unsigned if absent
+
 
 @dataclass(frozen=True)
 class Planes:
@@ -142,7 +144,7 @@ def _from_cmyk(image: Image.Image) -> Planes:
 def _kept(image: Image.Image, name: str, bits: int, key: int | tuple[int, ...] | None) -> Planes:
     """The planes of gray of more than 8 bits, whole."""
     values = np.asarray(image)
-    low, high = int(values.min()), int(values.max())
+    low, high = _extremes(image, values)
     if low < 0 or high > 65535:
         raise InputError(
             f"{name} has integers {low} .. {high}, expected 0 .. 65535: scale them first"
@@ -153,6 +155,18 @@ def _kept(image: Image.Image, name: str, bits: int, key: int | tuple[int, ...] |
     samples = _at_16_bits(values.astype(np.uint16), image, bits)
     pixels, alpha, depth = at_source_depth(samples[..., None], alpha, bits)
     return Planes(pixels, alpha, bit_depth=depth)
+
+
+def _extremes(image: Image.Image, values: npt.NDArray[Any]) -> tuple[int, int]:
+    """The least and the largest of an image's integers: of a TIFF as the file has them.
+
+    Pillow takes unsigned integers of 32 bits for signed ones.
+    """
+    if image.format == "TIFF" and values.dtype == np.int32:
+        form = getattr(image, "tag_v2", {}).get(_SAMPLE_FORMAT, _UNSIGNED)
+        if form in (_UNSIGNED, (_UNSIGNED,)):
+            values = values.view(np.uint32)
+    return int(values.min()), int(values.max())
 
 
 def _at_16_bits(values: npt.NDArray[Any], image: Image.Image, bits: int) -> npt.NDArray[Any]:
@@ -175,8 +189,7 @@ def _deep(
     bits: int,
     key: int | tuple[int, ...] | None,
 ) -> Planes:
-    extremes: Any = image.getextrema() if image.mode == "I" else (0, 0)
-    low, high = extremes
+    low, high = _extremes(image, np.asarray(image)) if image.mode == "I" else (0, 0)
     fits = low >= 0 and high <= 65535
     if reduce_depth and not fits:
         raise InputError(

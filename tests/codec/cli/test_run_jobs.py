@@ -134,7 +134,7 @@ def test_a_name_of_the_greatest_length_can_be_written(folder: Path) -> None:
 
 
 def test_folders_without_a_name_of_their_own(folder: Path) -> None:
-    for place in (".", "/", "..", ""):
+    for place in (".", "/", ".."):
         assert "give -r" in run("compress", place, code=2).stderr
 
 
@@ -186,6 +186,32 @@ def test_the_plan_of_a_tree_is_in_the_order_of_names(folder: Path) -> None:
     jobs = plan(["tree"], "out", recursive=True, is_wanted=lambda path: True, suffix=".calo")
     found = [str(job.target) for job in jobs]
     assert found == ["out/a.b/x.calo", "out/b/10.calo", "out/b/2.calo", "out/z/1.calo"]
+
+
+@posix
+def test_what_is_no_file_in_a_folder_is_named(folder: Path) -> None:
+    Path("tree").mkdir()
+    Path("a.png").rename("tree/a.png")
+    Path("tree/gone.png").symlink_to("nowhere.png")
+    os.mkfifo("tree/pipe.png")
+    os.mkfifo("tree/pipe")  # not an image by its name
+    result = run("compress", "-r", "tree", "-o", "out")
+    assert names(Path("out")) == ["a.calo"]
+    assert sorted(result.stderr.splitlines()) == [
+        "calotype: notice: tree/gone.png was passed over: it is a broken link, and no file",
+        "calotype: notice: tree/pipe.png was passed over: it is a pipe or a device, and no file",
+    ]
+    assert run("compress", "-r", "tree", "-o", "out", "-f", "--quiet").stderr == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["compress", ""], ["compress", "a.png", "-o", ""], ["verify", ""], ["inspect", ""]],
+    ids=" ".join,
+)
+def test_a_name_without_characters_is_no_folder(folder: Path, arguments: list[str]) -> None:
+    assert "a name without characters was given" in run(*arguments, code=2).stderr
+    assert names(folder) == ["a.png", "b.png", "c.png"]
 
 
 def test_one_line() -> None:

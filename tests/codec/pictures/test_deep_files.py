@@ -191,6 +191,19 @@ def test_tiff_with_signed_samples_is_refused() -> None:
         picture_from(image)
 
 
+@pytest.mark.parametrize("reduce_depth", [False, True])
+def test_the_integers_of_a_tiff_of_32_bits_are_named_as_they_are(reduce_depth: bool) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    for kind, values, shown in (
+        ("uint32", [70_000, 2**32 - 1], "70000 .. 4294967295"),
+        ("int32", [-5, 2**31 - 1], "-5 .. 2147483647"),
+    ):
+        file = io.BytesIO()
+        tifffile.imwrite(file, np.array([values] * 2, kind))
+        with pytest.raises(InputError, match=f"integers {shown}, expected"):
+            picture_from(file.getvalue(), keep_depth=True, reduce_depth=reduce_depth)
+
+
 def test_tiff_whose_0_is_white_is_no_negative() -> None:
     samples = noise(1)
     buffer = io.BytesIO()
