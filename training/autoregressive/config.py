@@ -59,7 +59,7 @@ AUTOREGRESSIVE_PRESETS: dict[str, AutoregressivePreset] = {
         AutoregressiveConfig("made", hidden=784), batch=250, learning_rate=3e-3, ema_decay=0.99
     ),
     "digits-pixelcnn": AutoregressivePreset(
-        AutoregressiveConfig("pixelcnn", hidden=16, layers=6),
+        AutoregressiveConfig("pixelcnn", hidden=32, layers=7),
         batch=32,
         optimizer="soap",
         learning_rate=4e-3,
