@@ -189,7 +189,10 @@ def _deep(
     bits: int,
     key: int | tuple[int, ...] | None,
 ) -> Planes:
-    low, high = _extremes(image, np.asarray(image)) if image.mode == "I" else (0, 0)
+    extremes: Any = image.getextrema() if image.mode == "I" else (0, 0)
+    low, high = extremes
+    if low < 0:
+        low, high = _extremes(image, np.asarray(image))
     fits = low >= 0 and high <= 65535
     if reduce_depth and not fits:
         raise InputError(

@@ -26,7 +26,7 @@ from codec.models.base import (
     WholePictureModel,
     variant_of,
 )
-from codec.models.catalog import all_models, find_model, split_name
+from codec.models.catalog import all_models, split_name
 from codec.pictures.alpha import encode_alpha
 from codec.pictures.depth import rescale
 from codec.pictures.picture import Picture
@@ -152,9 +152,9 @@ def _deep(model: LoadedModel, bit_depth: int) -> DeepModel | None:
         return None
     if not isinstance(model, DeepModel):
         names = [spec.name for spec in all_models() if spec.deep]
-        own = find_model(split_name(model.name)[0])
+        exact = [spec.name for spec in all_models() if spec.lossless or spec.bounded]
         but, keeping = "", "a model that keeps the depth"
-        if own.lossless or own.bounded:
+        if split_name(model.name)[0] in exact:
             but = ", as no lossless or nearly lossless model codes more"
             keeping = "a lossy model that keeps the depth"
         raise InputError(
