@@ -77,7 +77,7 @@ class VqLearner(ImageLearner):
             self.register_buffer(f"counts{level}", torch.ones(codes))
             self.register_buffer(f"sums{level}", torch.zeros(codes, config.dimension))
         self.to(self.device)
-        self.networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.networks.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         parameters = [p for p in self.parameters() if p.requires_grad]
         adam = torch.optim.Adam(parameters, lr=preset.learning_rate, fused=True)
         self.optimizers = {"adam": adam}
