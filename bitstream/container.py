@@ -24,6 +24,7 @@ from bitstream.chunks import (
 from bitstream.errors import StreamError, TruncatedError, UsageError
 from bitstream.grammar import METADATA, ChunkWalk, check_metadata
 from bitstream.header import Header
+from bitstream.sink import whole_writes
 from bitstream.varint import write_varint
 
 
@@ -79,7 +80,10 @@ class Scan:
 def write_container(fo: BinaryIO, container: Container) -> None:
     """Write a file.
 
-    Raises UsageError if the payloads do not match the header, LimitError for oversized chunks.
+    fo   takes bytes, perhaps fewer at a time than it is given
+
+    Raises UsageError if the payloads do not match the header, LimitError for oversized chunks,
+    OutputError where not all bytes can be written.
     """
     header, payloads = container.header, container.payloads
     counts = [len(tiles) for tiles in payloads]
@@ -94,6 +98,7 @@ def write_container(fo: BinaryIO, container: Container) -> None:
         for layer, tiles in enumerate(payloads)
         for tile, payload in enumerate(tiles)
     ]
+    fo = whole_writes(fo)
     fo.write(SIGNATURE + bytes([VERSION]))
     write_chunk(fo, b"HEAD", header.pack())
     for kind, payload in ancillary:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, overload
 
 from bitstream import UsageError, read_container, scan
+from bitstream.sink import whole_writes
 from codec.models.catalog import find_model, split_name
 from codec.options import (
     DEFAULT_MODEL,
@@ -27,7 +28,6 @@ from codec.options import (
 )
 from codec.pipeline.decode_file import read_bands
 from codec.results import Compression, Decompression, FileInfo, Verification, file_info
-from codec.system.sink import whole_writes
 from codec.system.source import Source, opened, opened_seekable, path_of
 from codec.system.write_file import write_atomically
 

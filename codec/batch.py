@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Generic, TypeVar
 
 from bitstream import CalotypeError, OutputError, UsageError
+from bitstream.foreign import shown
 from codec import api
 from codec.options import (
     CompressArguments,
@@ -215,10 +216,10 @@ def _plan(
 
 
 def _input_path(path: object) -> Path:
-    named = path_of(path) if isinstance(path, (str, os.PathLike)) else None
-    if named is None or "\0" in str(named):
-        raise UsageError(f"a path {path!r} was given, which no file can have")
-    return named
+    if not isinstance(path, (str, os.PathLike)):
+        raise UsageError(f"a path {shown(path)} was given, which no file can have")
+    check_path("a path", path)
+    return path_of(path)
 
 
 def _relative(source: Path, root: PathName | None) -> Path:

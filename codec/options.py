@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any, TypedDict, TypeVar, cast
 
 from bitstream import OutputError, UsageError, limits
+from bitstream.foreign import attribute_of, has, shown
 from codec.models.catalog import find_model, split_name
 from codec.models.spec import MAX_ERROR, ModelSpec
 from codec.system.missing_extra import missing
@@ -103,7 +104,7 @@ class CompressOptions:
             _replace(self, "noise_seed", check_integer("noise_seed", self.noise_seed, 0, MAX_SEED))
         check_path("checkpoint", self.checkpoint)
         if self.model is not None and not isinstance(self.model, str):
-            raise UsageError(f"model {_shown(self.model)} was given, expected a name: 'photo'")
+            raise UsageError(f"model {shown(self.model)} was given, expected a name: 'photo'")
         if self.max_error is not None:
             _replace(self, "max_error", check_integer("max_error", self.max_error, 0, MAX_ERROR))
         if self.model is None:
@@ -116,7 +117,7 @@ class CompressOptions:
         self._check_lossless(spec, given)
         self._check_bound(spec, given)
         if self.tune is not None and not isinstance(self.tune, str):
-            raise UsageError(f"tune {_shown(self.tune)} was given, expected a name: 'visual'")
+            raise UsageError(f"tune {shown(self.tune)} was given, expected a name: 'visual'")
         spec.check_tune(self.tune)
         if spec.variants:
             self._check_foreign(spec, detail, given)
@@ -240,7 +241,7 @@ class DecompressOptions:
         reduce = _plain(self.reduce)
         if type(reduce) is not int or reduce not in REDUCTIONS:
             raise UsageError(
-                f"reduce {_shown(self.reduce)} was given, expected one of "
+                f"reduce {shown(self.reduce)} was given, expected one of "
                 f"{', '.join(map(str, REDUCTIONS))}"
             )
         _replace(self, "reduce", reduce)
@@ -357,7 +358,7 @@ def check_number(name: str, value: object) -> int | float:
                 return number
         except OverflowError:  # an integer beyond the floats
             pass
-    raise UsageError(f"{name} {_shown(value)} was given, expected a finite number")
+    raise UsageError(f"{name} {shown(value)} was given, expected a finite number")
 
 
 def check_integer(name: str, value: object, low: int, high: int) -> int:
@@ -365,48 +366,53 @@ def check_integer(name: str, value: object, low: int, high: int) -> int:
     number = _plain(value)
     if isinstance(number, int) and not isinstance(number, bool) and low <= number <= high:
         return number
-    raise UsageError(f"{name} {_shown(value)} was given, expected an integer, {low} .. {high}")
+    raise UsageError(f"{name} {shown(value)} was given, expected an integer, {low} .. {high}")
 
 
 def check_device(device: object) -> None:
     """Raise UsageError for an unknown device name."""
     if not isinstance(device, str) or device not in DEVICES:
-        raise UsageError(f"device {_shown(device)} was given, expected one of {', '.join(DEVICES)}")
+        raise UsageError(f"device {shown(device)} was given, expected one of {', '.join(DEVICES)}")
 
 
 def check_switch(name: str, value: object) -> bool:
     """Return ``value`` as a bool; raise UsageError unless it is one, or 0 or 1."""
     switch = _plain(value)
     if not isinstance(switch, int) or switch not in (0, 1):
-        raise UsageError(f"{name} {_shown(value)} was given, expected True or False")
+        raise UsageError(f"{name} {shown(value)} was given, expected True or False")
     return bool(switch)
 
 
 def check_path(name: str, value: object) -> None:
     """Raise UsageError unless ``value`` is None or a path: text, or what has ``__fspath__``."""
     if isinstance(value, (str, os.PathLike)):
-        path_of(value)
+        try:
+            can_be = b"\0" not in os.fsencode(path_of(value))
+        except UnicodeEncodeError:  # half of a pair of UTF-16
+            can_be = False
+        if not can_be:
+            raise UsageError(f"{name} {shown(value)} was given, which no file can have")
     elif value is not None:
-        raise UsageError(f"{name} {_shown(value)} was given, expected a path")
+        raise UsageError(f"{name} {shown(value)} was given, expected a path")
 
 
 def check_writable(name: str, value: object) -> None:
     """Raise UsageError unless ``value`` is a file object for bytes, and OutputError if closed."""
     is_text = isinstance(value, io.TextIOBase)
     is_read = isinstance(value, io.BufferedReader)
-    if not callable(getattr(value, "write", None)) or is_text or is_read:
+    if not callable(attribute_of(value, "write")) or is_text or is_read:
         raise UsageError(
-            f"{name} {_shown(value)} was given, expected a binary file object: open it with 'wb'"
+            f"{name} {shown(value)} was given, expected a binary file object: open it with 'wb'"
         )
-    if getattr(value, "closed", False) is True:
-        raise OutputError(f"{name} {_shown(value)} is closed, expected an open binary file")
+    if attribute_of(value, "closed") is True:
+        raise OutputError(f"{name} {shown(value)} is closed, expected an open binary file")
 
 
 def _check_region(region: object) -> Region:
     values = _integers(region)
     if len(values) != 4:
         raise UsageError(
-            f"region {_shown(region)} was given, expected four integers below 2³¹: x, y, width, "
+            f"region {shown(region)} was given, expected four integers below 2³¹: x, y, width, "
             "height"
         )
     x, y, width, height = values
@@ -422,7 +428,7 @@ def _check_roi(roi: object) -> tuple[int, int, int, int, int]:
         if min(x, y) >= 0 and min(width, height) > 0 and 1 <= more <= 99:
             return x, y, width, height, more
     raise UsageError(
-        f"roi {_shown(roi)} was given, expected four integers, or five: x and y from 0 on, width "
+        f"roi {shown(roi)} was given, expected four integers, or five: x and y from 0 on, width "
         "and height from 1 on, and by how much the quality is higher there, 1 .. 99"
     )
 
@@ -438,17 +444,8 @@ def _integers(values: object) -> list[int]:
 
 def _plain(value: object) -> Any:
     """A scalar of NumPy as Python's own; every other value as it is."""
-    is_scalar = getattr(value, "shape", None) == () and hasattr(value, "item")
+    is_scalar = attribute_of(value, "shape") == () and has(value, "item")
     return value.item() if is_scalar else value  # type: ignore[attr-defined]
-
-
-def _shown(value: object) -> str:
-    """A value for a message, cut where it is long."""
-    try:
-        text = repr(value)
-    except ValueError:  # Python writes out no integer of more than 4,300 digits
-        return "of very many digits"
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _replace(options: object, name: str, value: object) -> None:

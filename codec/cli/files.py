@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from bitstream import CalotypeError, InputError, OutputError, UsageError, limits
+from bitstream.sink import whole_writes
 from codec.cli.terminal import print_notice
-from codec.system.sink import whole_writes
 from codec.system.source import opened, read_all
 from codec.system.write_file import kind_of, refuse_existing, write_atomically
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from bitstream import InputError, UsageError, limits
 from bitstream.arrays import Float64Array, SampleArray
+from bitstream.foreign import has
 from codec.pictures.convert import Planes, bands_of_rows, split_channels
 from codec.pictures.depth import peak_of
 from codec.pictures.picture import sample_type
@@ -27,7 +28,7 @@ def as_array(image: object) -> npt.NDArray[Any] | None:
     """
     if type(image).__module__.partition(".")[0] == "torch" and hasattr(image, "detach"):
         return _of_tensor(image)
-    if isinstance(image, np.ndarray) or (hasattr(image, "__array__") and hasattr(image, "dtype")):
+    if isinstance(image, np.ndarray) or has(image, "__array__", "dtype"):
         return plain_array(image)
     return None
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from bitstream import UsageError, limits
 from bitstream.arrays import SampleArray
+from bitstream.foreign import shown
 from codec.pictures.depth import rescale
 from codec.pictures.side_chunks import info_of
 from codec.system.missing_extra import extra_needed_by
@@ -97,7 +98,7 @@ def sample_type(bit_depth: int) -> np.dtype[np.uint8] | np.dtype[np.uint16]:
 def check_return_type(as_: object) -> None:
     """Raise UsageError unless ``as_`` is a form that ``in_form`` knows and can make here."""
     if not isinstance(as_, str) or as_ not in ("pil", "numpy", "torch"):
-        raise UsageError(f"as_={as_!r} was given, expected 'pil', 'numpy' or 'torch'")
+        raise UsageError(f"as_ {shown(as_)} was given, expected 'pil', 'numpy' or 'torch'")
     if as_ == "torch":
         with extra_needed_by("as_='torch'"):
             import torch  # noqa: F401 - before anything is decoded

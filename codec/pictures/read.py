@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 from PIL import Image, UnidentifiedImageError
 
 from bitstream import SIGNATURE, CalotypeError, InputError, UsageError, limits
+from bitstream.foreign import attribute_of, has
 from codec.pictures import png_chunks
 from codec.pictures.convert import Planes, planes_from_deep, planes_from_image
 from codec.pictures.deep_files import read_deep_colours
@@ -146,9 +147,16 @@ def has_image_suffix(path: Path) -> bool:
 
 def _from_pillow_source(source: Any, reduce_depth: bool, keep_depth: bool) -> Picture:
     if isinstance(source, Image.Image):
-        name = str(getattr(source, "filename", None) or "the image")
-        with file_of(source) as file:
-            return _from_pillow(source, file, name, reduce_depth, keep_depth)
+        name = str(attribute_of(source, "filename") or "the image")
+        try:
+            with file_of(source) as file:
+                return _from_pillow(source, file, name, reduce_depth, keep_depth)
+        except CalotypeError:
+            raise  # some are ValueErrors as well
+        except PILLOW_ERRORS as error:
+            raise InputError(
+                f"{name} cannot be decoded ({error}): it is damaged, incomplete or closed"
+            ) from error
     with _opened(source) as (file, name):
         try:
             return _from_file(file, name, reduce_depth, keep_depth)
@@ -217,14 +225,14 @@ def _opened(source: Any) -> Iterator[tuple[BinaryIO, str]]:
                 with opened(file) as piped:
                     yield io.BytesIO(read_all(piped)), str(Path(source))
             return
-    elif not (isinstance(source, (bytes, bytearray, memoryview)) or hasattr(source, "read")):
+    if not isinstance(source, (bytes, bytearray, memoryview)) and not has(source, "read"):
         raise UsageError(
             f"an image of type {type(source).__name__}, expected a Pillow image, a NumPy array "
             "(height, width, channels), a path, bytes, or a binary file"
         )
     with opened(source) as file:
         # Pillow begins at the start of a file; ours begins where the file stands.
-        name = "the image" if isinstance(file, io.BytesIO) else str(getattr(file, "name", ""))
+        name = "the image" if isinstance(file, io.BytesIO) else file.name
         yield io.BytesIO(read_all(file)), name
 
 
@@ -259,31 +267,24 @@ def _from_pillow(
         raise InputError(f"{name} has {fault}: convert it to PNG")
     cut = bits > 8 and image.mode in _EIGHT_BIT_MODES
     planes: Planes | None = None
-    try:
-        if cut and (reduce_depth or keep_depth) and file is not None:
-            planes = _deep_colours(image, file, name, png, bits, is_file=is_file)
-        if cut and planes is None:
-            if not reduce_depth:
-                raise InputError(_cut_message(name, bits, keep_depth))
-            notices.append(f"{bits} bits per channel were reduced to 8, by Pillow")
-        if planes is None:
-            image.load()
-            if file is None and may_be_deep(image) and image.mode in _EIGHT_BIT_MODES:
-                notices.append(
-                    f"Pillow reads {image.format} at 8 bits, and whether the file has more is not "
-                    "known any more: give its path or bytes"
-                )
-            stated = _stated_bits(image, png, bits)
-            key = _transparent_key(image, png, bits)
-            planes = planes_from_image(image, name, reduce_depth, keep_depth, stated, key)
-        elif reduce_depth:
-            planes = _reduced(planes)
-    except CalotypeError:
-        raise  # some are ValueErrors as well
-    except PILLOW_ERRORS as error:
-        if is_file:
-            raise
-        raise _unreadable(name, error) from error
+    if cut and (reduce_depth or keep_depth) and file is not None:
+        planes = _deep_colours(image, file, name, png, bits, is_file=is_file)
+    if cut and planes is None:
+        if not reduce_depth:
+            raise InputError(_cut_message(name, bits, keep_depth))
+        notices.append(f"{bits} bits per channel were reduced to 8, by Pillow")
+    if planes is None:
+        image.load()
+        if file is None and may_be_deep(image) and image.mode in _EIGHT_BIT_MODES:
+            notices.append(
+                f"Pillow reads {image.format} at 8 bits, and whether the file has more is not "
+                "known any more: give its path or bytes"
+            )
+        stated = _stated_bits(image, png, bits)
+        key = _transparent_key(image, png, bits)
+        planes = planes_from_image(image, name, reduce_depth, keep_depth, stated, key)
+    elif reduce_depth:
+        planes = _reduced(planes)
     side = side_data_of(image, png, file, icc_is_void=planes.icc_is_void)
     xmp = side.xmp
     if image.format == "TIFF" and original is not None and _states_orientation(original):

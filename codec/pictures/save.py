@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from bitstream import OutputError, UsageError, limits
+from bitstream.foreign import shown
 from codec.pictures.bands import Band, Bands
 from codec.pictures.depth import peak_of
 from codec.pictures.exif import byte_order
@@ -99,7 +100,7 @@ def format_of_suffix(suffix: str) -> str:
         if _is_text(suffix) and suffix.lower() in entry.suffixes:
             return name
     known = " ".join(entry.suffixes[0] for entry in _FORMATS.values())
-    raise UsageError(f"an output with the suffix {suffix!r}, expected one of {known}")
+    raise UsageError(f"an output with the suffix {shown(suffix)}, expected one of {known}")
 
 
 def known_suffixes() -> frozenset[str]:
@@ -112,7 +113,9 @@ def check_output_quality(quality: object, format: str) -> None:  # noqa: A002
     if quality is None:
         return
     if not isinstance(quality, (int, np.integer)) or not 1 <= quality <= 100:
-        raise UsageError(f"output quality {quality!r} was given, expected an integer, 1 .. 100")
+        raise UsageError(
+            f"output quality {shown(quality)} was given, expected an integer, 1 .. 100"
+        )
     if not _is_text(format) or format not in _WITH_QUALITY:
         raise UsageError(
             f"an output quality was given for {format}, which is lossless: leave it out, or choose "
@@ -141,7 +144,7 @@ def save_bands(
     """
     entry = _FORMATS.get(format) if _is_text(format) else None
     if entry is None:
-        raise UsageError(f"format {format!r} was given, expected one of {', '.join(_FORMATS)}")
+        raise UsageError(f"format {shown(format)} was given, expected one of {', '.join(_FORMATS)}")
     check_output_quality(quality, format)
     if bands.bit_depth > 8 and not entry.deep:
         others = ".png or .tiff" if bands.has_alpha else ".png, .tiff or .ppm"

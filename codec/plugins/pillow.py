@@ -31,6 +31,7 @@ from bitstream import (
     read_container,
     read_tiles,
 )
+from bitstream.sink import whole_writes
 from codec.options import REDUCTIONS
 from codec.pictures.depth import rescale
 from codec.pictures.picture import (
@@ -40,7 +41,6 @@ from codec.pictures.picture import (
     pillow_info,
     to_numpy,
 )
-from codec.system.sink import whole_writes
 
 FORMAT = "CALO"
 MIME = "image/x-calotype"

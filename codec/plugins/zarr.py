@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from bitstream import UsageError
+from bitstream.foreign import shown
 from codec.options import CompressOptions, names_options
 from codec.plugins.images import image_of_chunk
 from codec.system.missing_extra import extra_needed_by
@@ -73,13 +74,15 @@ class Calotype(ArrayBytesCodec):  # type: ignore[misc]  # of zarr no types are r
             object.__setattr__(self, name, getattr(options, name))
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Calotype:
+    def from_dict(cls, data: Any) -> Calotype:
         """Return the codec of its entry in the metadata of an array; raises UsageError."""
-        configuration = data.get("configuration", {})
+        configuration = data.get("configuration", {}) if isinstance(data, dict) else None
         known = cls.__dataclass_fields__.keys()
-        if data.get("name") != NAME or not isinstance(configuration, dict):
-            raise UsageError(f"a codec {data!r} was read, expected the name {NAME!r}")
-        unknown = sorted(configuration.keys() - known)
+        if not isinstance(configuration, dict) or data.get("name") != NAME:
+            raise UsageError(f"a codec {shown(data)} was read, expected the name {NAME!r}")
+        unknown = sorted(
+            name if isinstance(name, str) else shown(name) for name in configuration.keys() - known
+        )
         if unknown:
             raise UsageError(
                 f"a configuration of {NAME} with {', '.join(unknown)} was read, expected only "

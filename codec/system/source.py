@@ -2,6 +2,7 @@
 
 import io
 import mmap
+import operator
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from bitstream import SIGNATURE, CalotypeError, InputError, UsageError, limits
+from bitstream.foreign import attribute_of, has, reason_of, shown
 
 _PIECE_BYTES = 2**20
 
@@ -26,11 +28,11 @@ def opened(data: Source) -> Iterator[BinaryIO]:
     if isinstance(data, (str, os.PathLike)):
         with open_path(data) as fo:
             yield _checked(fo)
-    elif hasattr(data, "read"):
+    elif has(data, "read"):
         yield _checked(data)
     else:
         try:
-            view = memoryview(data)
+            view = memoryview(cast(Any, data))
         except (TypeError, ValueError, BufferError):  # not of TypeError: arrays of dates
             raise UsageError(
                 f"data of type {type(data).__name__}, expected bytes, a path, or a binary file"
@@ -99,11 +101,6 @@ def path_of(path: str | os.PathLike[str]) -> Path:
         ) from error
 
 
-def reason_of(error: BaseException) -> str:
-    """What an exception says, for a message; its type if it says nothing."""
-    return str(getattr(error, "strerror", None) or error) or type(error).__name__
-
-
 def _checked(fo: Any) -> BinaryIO:
     return cast(BinaryIO, fo if isinstance(fo, _Checked) else _Checked(fo))
 
@@ -116,7 +113,7 @@ class _Checked:
 
     def __init__(self, fo: Any) -> None:
         self._fo = fo
-        self.name = str(getattr(fo, "name", "the file"))
+        self.name = str(attribute_of(fo, "name", "the file"))
 
     def read(self, count: int = -1) -> bytes:
         data = self._call("read", *(() if count < 0 else (count,)))
@@ -138,12 +135,18 @@ class _Checked:
         return self.tell()
 
     def tell(self) -> int:
-        return int(self._call("tell"))
+        place = self._call("tell")
+        try:
+            return operator.index(place)
+        except TypeError as error:
+            raise InputError(
+                f"cannot read {self.name}: its tell() returned {shown(place)}, expected an integer"
+            ) from error
 
     def seekable(self) -> bool:
         # A memory map can seek, and before Python 3.13 it does not say so.
-        if not hasattr(self._fo, "seekable"):
-            return hasattr(self._fo, "seek") and hasattr(self._fo, "tell")
+        if not has(self._fo, "seekable"):
+            return has(self._fo, "seek", "tell")
         return bool(self._call("seekable"))
 
     def _call(self, method: str, *arguments: int) -> Any:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from bitstream import OutputError
+from bitstream.foreign import reason_of
 
 if sys.platform != "win32":
     import fcntl
@@ -89,9 +90,12 @@ def _remove_empty(folder: Path) -> None:
 def refuse_existing(path: Path, *, force: bool) -> None:
     """Raise OutputError if ``path`` cannot take a new file."""
     try:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            path.lstat()  # which tells more than those below
         is_folder, is_there = path.is_dir(), path.exists() or path.is_symlink()
-    except OSError as error:  # a name that is too long, a folder that may not be entered
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    # A name that is too long, or has a NUL; a folder that may not be entered.
+    except (OSError, ValueError) as error:
+        raise OutputError(f"cannot write {path}: {reason_of(error)}") from error
     if is_folder:
         raise OutputError(f"cannot write {path}: it is a directory")
     if is_there and not force:

@@ -15,6 +15,7 @@ from bitstream import (
     Header,
     HeaderError,
     LimitError,
+    OutputError,
     StreamError,
     SymbolEncoder,
     TruncatedError,
@@ -45,6 +46,21 @@ class Pipe(io.BytesIO):
         return super().read(3 if size is None else min(size, 3))
 
 
+class Short(io.RawIOBase):
+    """Takes three bytes at a time, until it has no room."""
+
+    def __init__(self, room: int) -> None:
+        self.taken, self.room = b"", room
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int | None:
+        piece = bytes(data)[: min(3, self.room - len(self.taken))]
+        self.taken += piece
+        return len(piece) if piece or not data else None
+
+
 class Counting(io.BytesIO):
     """Counts the bytes that are read."""
 
@@ -64,6 +80,15 @@ def check_round_trip(container: Container) -> bytes:
     write_container(fo, container)
     assert fo.getvalue() == data
     return data
+
+
+def test_short_writes_are_continued() -> None:
+    short: Any = Short(len(files.RICH))
+    write_container(short, files.rich())
+    assert short.taken == files.RICH
+    full: Any = Short(len(files.RICH) - 1)
+    with pytest.raises(OutputError, match="takes no bytes now"):
+        write_container(full, files.rich())
 
 
 @pytest.mark.parametrize("container", [files.small(), files.rich()], ids=["small", "rich"])

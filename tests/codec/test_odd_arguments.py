@@ -4,18 +4,39 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import codec
-from bitstream import UsageError
+from bitstream import InputError, OutputError, UsageError
+from codec.options import CompressOptions, DecompressOptions
 
 pytestmark = pytest.mark.usefixtures("tiny_weights")
 
 ARRAY = np.zeros((16, 16, 3), np.uint8)
+
+
+class Unshown:
+    """It has no text for a message."""
+
+    def __repr__(self) -> str:
+        raise ZeroDivisionError
+
+
+def nested(depth: int) -> list[Any]:
+    whole: list[Any] = []
+    for _ in range(depth):
+        whole = [whole]
+    return whole
+
+
+# Of one that is freed the whole depth is unwound: it is kept until the end.
+DEEP = nested(100_000)
 JUNK: tuple[Any, ...] = (
     1j,
     10**400,
@@ -60,6 +81,40 @@ def test_every_function(junk: Any, data: bytes, tmp_path: Path) -> None:
         with pytest.raises(UsageError):
             call()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("junk", [DEEP, Unshown()], ids=["nested", "not shown"])
+def test_options_that_cannot_be_shown(junk: Any, data: bytes, tmp_path: Path) -> None:
+    test_every_function(junk, data, tmp_path)
+    for name in (field.name for field in fields(CompressOptions)):
+        with pytest.raises(UsageError, match=name):
+            codec.compress(ARRAY, **{name: junk})
+    for name in (field.name for field in fields(DecompressOptions)):
+        with pytest.raises(UsageError, match=name):
+            codec.decompress(data, **{name: junk})
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\ud800b"], ids=["NUL", "half a pair"])
+def test_names_that_no_file_can_have(name: str, data: bytes, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="cannot write"):
+        codec.decompress_file(data, tmp_path / f"{name}.png")
+    for folder, root in ((tmp_path / name, None), (tmp_path, name)):
+        with pytest.raises(UsageError, match="which no file can have"):
+            codec.compress_files([tmp_path / "a.png"], folder, root=root)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pillow_images_that_were_closed_or_changed() -> None:
+    closed, changed = Image.fromarray(ARRAY), Image.fromarray(ARRAY)
+    closed.close()
+    changed.info = None  # type: ignore[assignment]
+    file = io.BytesIO()
+    Image.fromarray(ARRAY).save(file, "PNG")
+    of_file = Image.open(file)
+    of_file.close()
+    for image in (closed, changed, of_file):
+        with pytest.raises(InputError, match="incomplete or closed"):
+            codec.compress(image)
 
 
 @pytest.mark.parametrize("paths", [None, 3, np.array(3), [None], [3], ["a\0b"], "photo.png"])

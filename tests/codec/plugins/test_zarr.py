@@ -86,6 +86,10 @@ def test_configurations(tmp_path: Path) -> None:
         Calotype.from_dict({"name": "calotype", "configuration": {"color": 1}})
     with pytest.raises(UsageError, match="expected the name"):
         Calotype.from_dict({"name": "gzip"})
+    with pytest.raises(UsageError, match="1, color was read"):
+        Calotype.from_dict({"name": "calotype", "configuration": {"color": 1, 1: 2}})
+    with pytest.raises(UsageError, match="a codec None was read"):
+        Calotype.from_dict(None)
 
 
 def test_16_bits_need_a_model_that_keeps_them(tmp_path: Path) -> None:

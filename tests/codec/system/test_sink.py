@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import socket
 import subprocess
 import sys
@@ -16,9 +17,9 @@ import pytest
 import codec
 import codec.plugins.pillow
 from bitstream import CalotypeError, OutputError, UsageError
+from bitstream.sink import whole_writes
 from codec.pictures.picture import to_pil
 from codec.pictures.read import picture_from
-from codec.system.sink import whole_writes
 
 RGB = np.random.default_rng(5).integers(0, 256, (60, 50, 3), dtype=np.uint8)
 
@@ -94,6 +95,34 @@ def test_counts_that_cannot_be(count: Any) -> None:
         whole_writes(Short(0, count)).write(b"abc")
 
 
+@pytest.mark.parametrize("name", WRITERS)
+def test_appended_files_are_whole(name: str, data: bytes, tmp_path: Path) -> None:
+    write, whole, path = WRITERS[name], io.BytesIO(), tmp_path / "x"
+    write(data, whole)
+    path.write_bytes(b"before")
+    with path.open("ab") as fo:
+        write(data, fo)
+    assert path.read_bytes() == b"before" + whole.getvalue()
+    # As a shell opens standard output for >>: the file object knows nothing of it.
+    flags = os.O_WRONLY | os.O_APPEND
+    with os.fdopen(os.open(path, flags), "wb") as fo:
+        write(data, fo)
+    assert path.read_bytes() == b"before" + 2 * whole.getvalue()
+
+
+class Counting(io.BytesIO):
+    """Counts with the integers of NumPy."""
+
+    def write(self, data: Any) -> Any:
+        return np.int64(super().write(data))
+
+
+def test_integers_of_numpy_count() -> None:
+    fo = Counting()
+    assert whole_writes(fo).write(b"abc") == 3
+    assert fo.getvalue() == b"abc"
+
+
 def test_views_of_several_axes_and_of_nothing() -> None:
     short = Short(10**9)
     assert whole_writes(short).write(RGB.data) == RGB.nbytes
@@ -125,12 +154,24 @@ def for_reading() -> Any:
     return io.BufferedReader(raw)
 
 
+def detached() -> Any:
+    raw: Any = io.BytesIO()
+    fo = io.BufferedWriter(raw)
+    fo.detach()
+    return fo
+
+
+def without_a_place() -> Any:
+    return type("WithoutAPlace", (io.BytesIO,), {"tell": lambda self: None})()
+
+
 def unbuffered() -> Any:
     return io.FileIO(__file__)
 
 
 UNUSABLE: dict[str, tuple[Callable[[], Any], type[CalotypeError], str]] = {
     "closed": (closed, OutputError, "closed"),
+    "detached": (detached, OutputError, "detached"),
     "text": (io.StringIO, UsageError, "open it with 'wb'"),
     "for reading": (for_reading, UsageError, "open it with 'wb'"),
     "a write that is none": (type("W", (), {"write": 5}), UsageError, "with 'wb'"),

@@ -96,6 +96,40 @@ def test_faults_of_file_objects(call: Any) -> None:
             call(source)
 
 
+def detached(kind: Any) -> Any:
+    fo = kind(io.BufferedReader(io.BytesIO(b"x")))
+    fo.detach()
+    return fo
+
+
+def with_property(name: str, base: Any = io.BytesIO) -> Any:
+    """A file object of which one property raises."""
+
+    def fail(self: Any) -> Any:
+        raise ZeroDivisionError
+
+    return type("Odd", (base,), {name: property(fail)})(b"x")
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_objects_that_fail_to_say_what_they_are(call: Any) -> None:
+    without_a_place = type("WithoutAPlace", (io.BytesIO,), {"tell": lambda self: None})
+    sources = [detached(io.TextIOWrapper), detached(io.BufferedReader), without_a_place(b"x")]
+    names = ("name", "read", "closed", "seek", "tell", "seekable", "__array__", "dtype")
+    for source in (*sources, *map(with_property, names)):
+        with pytest.raises(CalotypeError):
+            call(source)
+
+
+def test_outputs_that_fail_to_say_what_they_are(data: bytes) -> None:
+    for name in ("name", "closed", "mode", "fileno", "seekable"):
+        fo = with_property(name)
+        assert codec.compress_to_file(RGB, fo).size_bytes == len(fo.getvalue())
+    for name in ("write", "seek", "tell"):
+        with pytest.raises(CalotypeError):
+            codec.decompress_file(data, with_property(name), format="TIFF")
+
+
 class Reader:
     """What has ``read``, and is no file object."""
 

@@ -1,11 +1,16 @@
 """Where bytes go: a file object of the caller, which may take fewer of them than it is given."""
 
 import io
+import operator
 import os
+import sys
 from typing import Any, BinaryIO, cast
 
-from bitstream import OutputError, UsageError
-from codec.system.source import reason_of
+from bitstream.errors import OutputError, UsageError
+from bitstream.foreign import attribute_of, has, reason_of, shown
+
+if sys.platform != "win32":
+    import fcntl
 
 
 def whole_writes(fo: Any, name: str | None = None) -> BinaryIO:
@@ -15,10 +20,13 @@ def whole_writes(fo: Any, name: str | None = None) -> BinaryIO:
            given, and one that does not block may take nothing
     name   of the file, for messages; None takes its own
 
-    It seeks where the file object can.  Raises UsageError for one that takes text or was opened for
+    It seeks where the file object can, and writes at its place: where the system appends what is
+    written, it does not seek.  Raises UsageError for one that takes text or was opened for
     reading, OutputError for one that is closed, full, or takes nothing.
     """
-    return cast(BinaryIO, _WholeWrites(fo, name or str(getattr(fo, "name", "the output"))))
+    if isinstance(fo, _WholeWrites) and name is None:
+        return cast(BinaryIO, fo)
+    return cast(BinaryIO, _WholeWrites(fo, name or str(attribute_of(fo, "name", "the output"))))
 
 
 class _WholeWrites:
@@ -43,25 +51,37 @@ class _WholeWrites:
             return size
         if count is None or (count == 0 < size):
             raise OutputError(f"cannot write {self.name}: it takes no bytes now (non-blocking)")
-        if not isinstance(count, int) or not 0 <= count <= size:
+        try:
+            taken = operator.index(count)  # a NumPy integer as well
+        except TypeError:
+            taken = -1
+        if not 0 <= taken <= size:
             raise OutputError(
-                f"cannot write {self.name}: its write(data) returned {count!r} for {size} bytes, "
-                "expected how many it took"
+                f"cannot write {self.name}: its write(data) returned {shown(count)} for {size} "
+                "bytes, expected how many it took"
             )
-        return count
+        return taken
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         self._call("seek", offset, whence)
         return self.tell()
 
     def tell(self) -> int:
-        return int(self._call("tell"))
+        place = self._call("tell")
+        try:
+            return operator.index(place)
+        except TypeError as error:
+            raise OutputError(
+                f"cannot write {self.name}: its tell() returned {shown(place)}, expected an integer"
+            ) from error
 
     def seekable(self) -> bool:
-        return hasattr(self._fo, "seekable") and bool(self._call("seekable"))
+        if not has(self._fo, "seekable") or _appends(self._fo):
+            return False
+        return bool(self._call("seekable"))
 
     def flush(self) -> None:
-        if hasattr(self._fo, "flush"):
+        if has(self._fo, "flush"):
             self._call("flush")
 
     def _call(self, method: str, *arguments: Any) -> Any:
@@ -79,3 +99,15 @@ class _WholeWrites:
             ) from error
         except Exception as error:  # networks have exceptions of their own
             raise OutputError(f"cannot write {self.name}: {reason_of(error)}") from error
+
+
+def _appends(fo: Any) -> bool:
+    """Whether bytes go to the end of the file wherever it was moved to, as of ``>>`` of a shell."""
+    if "a" in str(attribute_of(fo, "mode", "")):
+        return True
+    if sys.platform == "win32":
+        return False
+    try:
+        return bool(fcntl.fcntl(fo.fileno(), fcntl.F_GETFL) & os.O_APPEND)
+    except Exception:  # noqa: BLE001 - no file of the system, or a detached one
+        return False
