@@ -7,12 +7,11 @@ profiles.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import BinaryIO
 
 from PIL import Image
 
-from bitstream import limits
+from codec.pictures.boxes import boxes, content
 from codec.pictures.picture import EXIF_PREFIX
 
 _RESOURCES = {1028: "iptc", 1058: "exif", 1060: "xmp"}
@@ -25,7 +24,6 @@ RAW_APP1 = "Raw profile type APP1"
 """The text of a PNG in which ImageMagick keeps a segment of JPEG: EXIF or XMP in hexadecimal."""
 _SEGMENTS = {EXIF_PREFIX: "exif", b"http://ns.adobe.com/xap/1.0/\0": "xmp"}
 _RAW_HEAD_LINES = 3  # an empty one, the name, and the length
-_MAX_BOXES = 1000
 _RESTRICTED_ICC, _ANY_ICC = 2, 3  # methods of the colour specification box
 
 
@@ -65,37 +63,14 @@ def _raw_profile(text: object) -> bytes:
 
 
 def _read_boxes(file: BinaryIO, end: int, found: dict[str, bytes]) -> None:
-    for kind, start, stop in _boxes(file, 0, end):
+    for kind, start, stop in boxes(file, 0, end):
         if kind == b"jp2h":
-            for inner, first, last in _boxes(file, start, stop):
-                data = _content(file, first, last) if inner == b"colr" else b""
+            for inner, first, last in boxes(file, start, stop):
+                data = content(file, first, last) if inner == b"colr" else b""
                 if data[:1] in (bytes([_RESTRICTED_ICC]), bytes([_ANY_ICC])) and data[3:]:
                     found.setdefault("icc", data[3:])
         elif kind == b"uuid":
-            data = _content(file, start, stop)
+            data = content(file, start, stop)
             name = _UUIDS.get(data[:16])
             if name is not None and data[16:]:
                 found.setdefault(name, data[16:])
-
-
-def _content(file: BinaryIO, start: int, stop: int) -> bytes:
-    """Nothing of a box that is too large for metadata."""
-    if stop - start > limits.MAX_METADATA_BYTES:
-        return b""
-    file.seek(start)
-    return file.read(stop - start)
-
-
-def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Types of boxes, and where their contents begin and end; up to the first damaged one."""
-    for _ in range(_MAX_BOXES):
-        file.seek(start)
-        head = file.read(16)
-        size, kind, begin = int.from_bytes(head[:4], "big"), head[4:8], start + 8
-        if size == 1:
-            size, begin = int.from_bytes(head[8:16], "big"), start + 16
-        stop = start + size if size else end
-        if len(head) < 8 or not begin <= stop <= end:
-            return
-        yield kind, begin, stop
-        start = stop

@@ -17,6 +17,8 @@ import re
 import struct
 from typing import TYPE_CHECKING, BinaryIO
 
+from codec.pictures.boxes import headers_of_avif
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -32,7 +34,6 @@ _METRES_PER_INCH = 0.0254
 # What software writes where nobody has chosen a density.
 _USUAL_DPI = (72, 96)
 _TIFF_RESOLUTION = (282, 283)
-_HEAD_BYTES = 2**16  # the headers of AVIF lie in the first bytes of a file
 
 
 def known_chunks(ancillary: Chunks) -> dict[bytes, bytes]:
@@ -106,8 +107,7 @@ def _colour_of_png(png: dict[bytes, bytes]) -> dict[bytes, bytes]:
 
 def _colour_of_avif(file: BinaryIO) -> dict[bytes, bytes]:
     # nclx: ISO/IEC 23008-12, 6.5.5, and 14496-12, 12.1.5: three numbers of H.273, and the range.
-    file.seek(0)
-    match = re.search(rb"colrnclx(.{7})", file.read(_HEAD_BYTES), re.DOTALL)
+    match = re.search(rb"colrnclx(.{7})", headers_of_avif(file), re.DOTALL)
     if match is None:
         return {}
     primaries, transfer, _, _ = struct.unpack(">HHHB", match[1])

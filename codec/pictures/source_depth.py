@@ -12,9 +12,10 @@ from typing import Any, BinaryIO
 
 from PIL import Image, ImageFile
 
+from codec.pictures.boxes import boxes, headers_of_avif
+
 # Raw modes such as "RGB;16B": what unpackers are asked to cut.  "RGB;16" itself is 5 + 6 + 5 bits.
 _DEEP_RAW_MODE = re.compile(r";16[BLN]|^L;16$")
-_HEAD_BYTES = 2**16  # the headers of AVIF lie in the first bytes of a file
 _PIECE_BYTES = 2**20  # searched at a time
 _PLANAR, _SAMPLE_FORMAT, _SIGNED = 284, 339, 2  # tags of TIFF, and a value
 _BC6H = 6  # DDS with colours of half precision
@@ -68,6 +69,9 @@ def _tile_depth(tile: Any) -> int:
     if codec == "bcn" and isinstance(args, tuple) and args[0] == _BC6H:
         return 16
     values = args if isinstance(args, tuple) else (args,)
+    if codec == "dds_rgb":  # bits of a pixel, and which of them each channel has
+        masks = [mask for mask in _integers(values[1]) if mask > 0]
+        return min(16, max(((mask // (mask & -mask)).bit_length() for mask in masks), default=8))
     if codec.startswith("ppm"):  # the mode and the largest value
         return max((v.bit_length() for v in _integers(values)), default=8)
     deep = any(isinstance(v, str) and _DEEP_RAW_MODE.search(v) for v in values)
@@ -110,6 +114,11 @@ def _png_depth(file: BinaryIO) -> int:
 def _jpeg2000_depth(file: BinaryIO) -> int:
     # SOC and SIZ: ITU-T T.800, A.5.1.  Ssiz of component i is at Csiz + 2 + 3 i.
     mark, start, kept = b"\xff\x4f\xff\x51", 0, b""
+    if file.read(8)[4:] == b"jP  ":
+        # Boxes before the pixels may hold such bytes as well.
+        streams = (place for kind, place, _ in boxes(file, 0, file.seek(0, 2)) if kind == b"jp2c")
+        start = next(streams, 0)
+    file.seek(start)
     while piece := file.read(_PIECE_BYTES):
         data = kept + piece
         found = data.find(mark)
@@ -126,7 +135,7 @@ def _jpeg2000_depth(file: BinaryIO) -> int:
 def _avif_depth(file: BinaryIO) -> int:
     # av1C: AV1-ISOBMFF 1.2, section 2.3.3.  Bits 6 and 5 of the third byte: 10 and 12 bits.
     depth = 8
-    for match in re.finditer(rb"av1C..(.)", file.read(_HEAD_BYTES), re.DOTALL):
+    for match in re.finditer(rb"av1C..(.)", headers_of_avif(file), re.DOTALL):
         flags = match[1][0]
         if flags & 0x40:
             depth = max(depth, 12 if flags & 0x20 else 10)

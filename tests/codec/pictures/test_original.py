@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,60 @@ def test_depth_of_images_that_are_not_loaded(
             with pytest.raises(InputError, match="10 bits per channel"):
                 picture_from(image, keep_depth=keep_depth)
         assert picture_from(image, reduce_depth=True).bit_depth == 8
+
+
+def with_late_headers(avif: bytes) -> bytes:
+    """An AVIF file whose pixels stand before its headers, as some writers have it."""
+    shift, start, found = 2**17, 0, {}
+    while start < len(avif):
+        size, kind = struct.unpack_from(">I4s", avif, start)
+        found[kind] = start, avif[start : start + size]
+        start += size
+    meta, moved = bytearray(found[b"meta"][1]), shift + len(found[b"ftyp"][1]) + 8
+    place = meta.index(b"iloc") + 8  # version 0: places of 4 bytes, from the start of the file
+    assert meta[place - 4 : place + 2] == b"\0\0\0\0\x44\0"
+    (items,) = struct.unpack_from(">H", meta, place + 2)
+    for item in range(items):
+        at = place + 4 + 14 * item + 6
+        old = struct.unpack_from(">I", meta, at)[0]
+        struct.pack_into(">I", meta, at, old - found[b"mdat"][0] - 8 + moved)
+    pixels = bytes(shift) + found[b"mdat"][1][8:]
+    mdat = struct.pack(">I4s", 8 + len(pixels), b"mdat") + pixels
+    return found[b"ftyp"][1] + mdat + bytes(meta)
+
+
+def test_depth_of_avif_with_late_headers() -> None:
+    data = with_late_headers(deep("AVIF"))
+    with Image.open(io.BytesIO(data)) as image, Image.open(io.BytesIO(deep("AVIF"))) as plain:
+        np.testing.assert_array_equal(np.asarray(image), np.asarray(plain))
+    with pytest.raises(InputError, match="10 bits per channel"):
+        picture_from(data)
+
+
+def test_depth_of_jpeg_2000_behind_bytes_that_look_like_pixels() -> None:
+    data = deep("JPEG2000")
+    shallow = b"\xff\x4f\xff\x51" + bytes(36) + b"\0\1\7\1\1"
+    place = data.index(b"jp2c") - 4
+    box = struct.pack(">I4s", 24 + len(shallow), b"uuid") + bytes(16) + shallow
+    with pytest.raises(InputError, match="10 bits per channel"):
+        picture_from(data[:place] + box + data[place:])
+
+
+def dds(*masks: int) -> bytes:
+    """A DDS file of 2×2 pixels of 32 bits, of which each channel has those of its mask."""
+    flags = 0x40 | (len(masks) == 4)  # colours, and alpha
+    form = struct.pack("<4I4I", 32, flags, 0, 32, *(*masks, 0)[:4])
+    head = struct.pack("<7I44x", 124, 0x1007, 2, 2, 8, 0, 0) + form + struct.pack("<5I", *5 * [0])
+    return b"DDS " + head + bytes(range(16))
+
+
+def test_depth_of_dds_with_masks() -> None:
+    assert picture_from(dds(0xFF0000, 0xFF00, 0xFF, 0xFF << 24)).bit_depth == 8
+    for masks in ((0x3FF << 20, 0x3FF << 10, 0x3FF), (0x3FF, 0x3FF << 10, 0x3FF << 20, 3 << 30)):
+        with pytest.raises(InputError, match="10 bits per channel"):
+            picture_from(dds(*masks))
+        (notice,) = picture_from(dds(*masks), reduce_depth=True).notices
+        assert notice == "10 bits per channel were reduced to 8, by Pillow"
 
 
 def test_depth_that_is_not_known_any_more_is_named() -> None:
