@@ -173,13 +173,27 @@ def _at_16_bits(values: npt.NDArray[Any], image: Image.Image, bits: int) -> npt.
     """Values at the scale of 16 bits, 0 black: of TIFF Pillow leaves both as the file has them.
 
     Those of 12 bits stay at their own scale, and where 0 is white only 8 bits are turned over.
+    White of floats is 1.
     """
-    if image.format != "TIFF" or not image.mode.startswith("I;16"):
+    is_float = image.mode == "F"
+    if image.format != "TIFF" or not (is_float or image.mode.startswith("I;16")):
         return values
-    if 8 < bits < 16:
+    if not is_float and 8 < bits < 16:
         values = rescale(np.minimum(values, peak_of(bits)), bits, 16)
-    is_turned = getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO
-    return 65535 - values if is_turned else values
+    white = 1 if is_float else 65535
+    return white - values if _is_white_zero(image) else values
+
+
+def _is_white_zero(image: Image.Image) -> bool:
+    """Whether 0 is white in a TIFF, as it is in one that does not say."""
+    tags: Any = getattr(image, "tag_v2", None)
+    if tags is None:
+        return False
+    value = tags.get(_PHOTOMETRIC)
+    if value is None and (stored := getattr(tags, "_tagdata", {}).get(_PHOTOMETRIC)):
+        # Of several values, which should be one, Pillow gives none.
+        value = int.from_bytes(stored[:2], "little" if tags.prefix == b"II" else "big")
+    return value in (None, _WHITE_IS_ZERO)
 
 
 def _deep(

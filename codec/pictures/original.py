@@ -29,22 +29,43 @@ def file_of(image: Image.Image) -> Iterator[BinaryIO | None]:
         yield _by_name(image, stack) or _by_object(image)
 
 
-def without_odd_metadata(image: Image.Image) -> tuple[str, ...]:
-    """Leave out of a TIFF the metadata with which Pillow would not load it; return notices.
+@contextmanager
+def loadable(image: Image.Image) -> Iterator[tuple[str, ...]]:
+    """Put aside what Pillow would not load a TIFF with, and give notices of it.
+
+    After the block the image has it again.
+    """
+    xmp, removed = image.info.get("xmp"), without_odd_metadata(image)
+    notices = [f"the EXIF tag {tag} was left out: its value cannot be read" for tag in removed]
+    if xmp is not None and "xmp" not in image.info:
+        notices.append("the XMP was left out: it cannot be read")
+    try:
+        yield tuple(notices)
+    finally:
+        left = image.info.get("xmp")  # Pillow leaves the orientation out of it
+        if isinstance(xmp, str) and isinstance(left, bytes):
+            image.info["xmp"] = left.decode("latin-1")
+        elif xmp is not None and left is None:
+            image.info["xmp"] = xmp
+        for tag, value in removed.items():
+            image.getexif()[tag] = value
+
+
+def without_odd_metadata(image: Image.Image) -> dict[int, Any]:
+    """Leave out of a TIFF the metadata with which Pillow would not load it; return EXIF tags.
 
     image   that was opened, and is not loaded
 
     While it loads, Pillow searches XMP for the orientation, and reads the directories of EXIF.
     """
+    removed: dict[int, Any] = {}
     if image.format != "TIFF":
-        return ()
-    notices = []
+        return removed
     xmp = image.info.get("xmp")
     if isinstance(xmp, str):
         image.info["xmp"] = xmp.encode("latin-1", "replace")  # as Pillow decodes a tag of text
     elif xmp is not None and not isinstance(xmp, bytes):
         del image.info["xmp"]
-        notices.append("the XMP was left out: it cannot be read")
     if getattr(image, "tile", None):
         with suppress(*PILLOW_ERRORS):
             tags = image.getexif()
@@ -52,9 +73,9 @@ def without_odd_metadata(image: Image.Image) -> tuple[str, ...]:
                 try:
                     tags.get_ifd(tag)
                 except PILLOW_ERRORS:
+                    removed[tag] = tags.get(tag)
                     del tags[tag]
-                    notices.append(f"the EXIF tag {tag} was left out: its value cannot be read")
-    return tuple(notices)
+    return removed
 
 
 def reopened(image: Image.Image, file: BinaryIO | None) -> ImageFile.ImageFile | None:

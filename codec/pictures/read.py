@@ -7,6 +7,7 @@ path, bytes, file ──► Pillow image ──► Picture
 from __future__ import annotations
 
 import io
+import operator
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,10 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from bitstream import SIGNATURE, CalotypeError, InputError, UsageError, limits
-from bitstream.foreign import attribute_of, has
+from bitstream.foreign import attribute_of, has, shown
 from codec.pictures import png_chunks
 from codec.pictures.convert import Planes, planes_from_deep, planes_from_image
 from codec.pictures.deep_files import read_deep_colours
@@ -26,7 +28,7 @@ from codec.pictures.exif import ORIENTATION
 from codec.pictures.from_arrays import as_array, planes_from_array
 from codec.pictures.orientation import apply_orientation as turn
 from codec.pictures.orientation import read_orientation, reset_orientation
-from codec.pictures.original import file_of, is_unchanged, reopened, without_odd_metadata
+from codec.pictures.original import file_of, is_unchanged, loadable, reopened
 from codec.pictures.picture import Picture
 from codec.pictures.pillow_errors import PILLOW_ERRORS
 from codec.pictures.side_data import other_pictures, side_data_of
@@ -253,7 +255,21 @@ def _from_pillow(
     if image.format in _REFUSED_FORMATS:
         raise InputError(f"{name} is {image.format}, not a picture: convert it to PNG")
     check_size(*image.size)
-    odd = without_odd_metadata(image)
+    with loadable(image) as notices:
+        picture = _picture_of(image, file, name, reduce_depth, keep_depth, is_file=is_file)
+    return replace(picture, notices=(*picture.notices, *notices))
+
+
+def _picture_of(
+    image: Image.Image,
+    file: BinaryIO | None,
+    name: str,
+    reduce_depth: bool,
+    keep_depth: bool,
+    *,
+    is_file: bool,
+) -> Picture:
+    """As `_from_pillow` for an image that Pillow loads, if it can."""
     original = reopened(image, file)
     if original is None:
         file = None
@@ -281,7 +297,17 @@ def _from_pillow(
                 "known any more: give its path or bytes"
             )
         stated = _stated_bits(image, png, bits)
-        key = _transparent_key(image, png, bits)
+        key = _transparent_key(image, name, png)
+        if not png and _is_of_another_scale(image, key):
+            notices.append(
+                f"which gray is transparent is not known any more: Pillow says {key}, which may be "
+                "of 2 or 4 bits, so give the path or bytes of the file"
+            )
+        if _is_signed_fits(image):
+            raise InputError(
+                f"{name} has signed samples of 16 bits, which Pillow reads as unsigned ones: "
+                "convert it to PNG"
+            )
         planes = planes_from_image(image, name, reduce_depth, keep_depth, stated, key)
     elif reduce_depth:
         planes = _reduced(planes)
@@ -296,10 +322,16 @@ def _from_pillow(
         icc=side.icc,
         exif=side.exif,
         xmp=xmp,
-        notices=(*notices, *odd, *planes.notices, *side.notices),
+        notices=(*notices, *planes.notices, *side.notices),
         bit_depth=planes.bit_depth,
         ancillary=side.ancillary,
     )
+
+
+def _is_signed_fits(image: Image.Image) -> bool:
+    """Whether there are samples below 0, as in FITS whose 0 is in the middle (BZERO) as well."""
+    extremes: Any = image.getextrema() if (image.format, image.mode) == ("FITS", "I;16") else (0, 0)
+    return bool(extremes[1] >= 2**15)
 
 
 def _states_orientation(original: Image.Image) -> bool:
@@ -327,8 +359,7 @@ def _deep_colours(
     samples = None if fresh is None else read_deep_colours(fresh, file, name)
     if samples is None:
         return None
-    key = image.info.get("transparency")
-    return planes_from_deep(samples, key, _stated_bits(image, png, bits))
+    return planes_from_deep(samples, _stated_key(image, name), _stated_bits(image, png, bits))
 
 
 def _reduced(planes: Planes) -> Planes:
@@ -350,16 +381,42 @@ def _stated_bits(image: Image.Image, png: dict[bytes, bytes], bits: int) -> int:
     return bits if bits > 8 else 16
 
 
+def _stated_key(image: Image.Image, name: str) -> int | tuple[int, ...] | None:
+    """The transparent gray or colour, as Pillow or the caller has put it into an image."""
+    key: Any = image.info.get("transparency")
+    if key is None or isinstance(key, (str, bytes)):  # text of a PNG, or alpha of a palette
+        return None
+    try:
+        if isinstance(key, (list, tuple, np.ndarray)):
+            return tuple(operator.index(value) for value in key)
+        return operator.index(key)
+    except TypeError as error:
+        raise InputError(
+            f"{name} has a transparent colour {shown(key)}, expected integers: convert the image "
+            "to RGBA first"
+        ) from error
+
+
+def _is_of_another_scale(image: Image.Image, key: int | tuple[int, ...] | None) -> bool:
+    """Whether a transparent gray may be one of 2 or 4 bits, while the pixels have 8.
+
+    The pixels are 0, 17, 34 .. 255 then, and none has the gray itself.
+    """
+    if image.mode != "L" or not isinstance(key, int) or not 0 < key < 16:
+        return False
+    return not any(count for value, count in enumerate(image.histogram()) if value % 17)
+
+
 def _transparent_key(
-    image: Image.Image, png: dict[bytes, bytes], bits: int
+    image: Image.Image, name: str, png: dict[bytes, bytes]
 ) -> int | tuple[int, ...] | None:
     """The gray or colour that is transparent, at the scale of the image's samples.
 
     Pillow spreads gray of 1, 2 and 4 bits over 8, and leaves the key of a PNG as the file has it.
     Of a key with more bits than the samples the lower ones count (PNG, clause 11.3.1.1).
     """
-    key: Any = image.info.get("transparency")
-    if not isinstance(key, (int, tuple)) or image.mode not in ("1", "L", "RGB"):
+    key = _stated_key(image, name)
+    if key is None or image.mode not in ("1", "L", "RGB"):
         return key if isinstance(key, int) else None
     stored = png.get(b"tRNS")
     if stored is None:

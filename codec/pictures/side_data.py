@@ -6,6 +6,7 @@ out with a notice.
 
 from __future__ import annotations
 
+import copy
 import re
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from codec.pictures.side_chunks import Chunks, chunks_of
 
 _WIDTH, _HEIGHT, _SAMPLES, _SUB_DIRECTORIES = 256, 257, 277, 330  # tags of TIFF
 _MAX_SUB_DIRECTORIES = 16
+_PSD_CHANNELS = 12  # where a PSD says how many it has
 _IPTC_RESOURCE = 0x0404  # of Photoshop's resources in a JPEG file
 _GAIN_MAP = b"hdrgm:Version"  # XMP of a JPEG that holds another one with the brighter parts
 # What programs write into every PNG, and what is kept as EXIF or XMP or has its own notice.
@@ -77,11 +79,11 @@ def side_data_of(
         notices.append("the gain map for HDR was left out: a .calo file holds one image")
     if image.format == "PNG" and RAW_APP1 in image.info and not more:
         notices.append("the metadata in a raw profile (APP1) were left out: they cannot be read")
-    extra = _extra_channels(image)
+    extra = _extra_channels(image, file)
     if extra:
         notices.append(
-            f"further channels of the TIFF were left out ({extra}): a .calo file holds gray or "
-            "colours, and alpha"
+            f"further channels of the {image.format} were left out ({extra}): a .calo file holds "
+            "gray or colours, and alpha"
         )
     names = _names_of_text(image)
     if names:
@@ -91,10 +93,13 @@ def side_data_of(
     return SideData(icc, exif, xmp, chunks_of(image, png, file), tuple(notices))
 
 
-def _extra_channels(image: Image.Image) -> int:
-    """How many channels of a TIFF Pillow does not read: masks, spot colours, further alphas."""
+def _extra_channels(image: Image.Image, file: BinaryIO | None) -> int:
+    """How many channels of a TIFF or PSD Pillow does not read: masks, spot colours, alphas."""
     tags: Any = getattr(image, "tag_v2", {})
     samples = tags.get(_SAMPLES) if image.format == "TIFF" else None
+    if image.format == "PSD" and file is not None:
+        file.seek(_PSD_CHANNELS)
+        samples = int.from_bytes(file.read(2), "big")
     return max(0, samples - len(image.getbands())) if isinstance(samples, int) else 0
 
 
@@ -116,7 +121,7 @@ def _exif_of(image: Image.Image, notices: list[str]) -> bytes | None:
     if not isinstance(exif, bytes):
         exif = None
         try:
-            tags = image.getexif()
+            tags = _copy_of(image.getexif())
             if image.format == "TIFF":
                 # The tags of the image itself (strips, compression) do not describe our file.
                 for tag in set(tags) - DESCRIPTIVE_TAGS:
@@ -131,6 +136,12 @@ def _exif_of(image: Image.Image, notices: list[str]) -> bytes | None:
     if exif is None:
         return None
     return exif.removeprefix(EXIF_PREFIX) or None
+
+
+def _copy_of(tags: Image.Exif) -> Image.Exif:
+    """A copy that reads from the same file."""
+    file = getattr(tags, "fp", None)
+    return copy.deepcopy(tags, {id(file): file})
 
 
 def _can_be_written(tags: Image.Exif, tag: int) -> bool:

@@ -7,6 +7,7 @@ import re
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -211,6 +212,49 @@ def test_tiff_whose_0_is_white_is_no_negative() -> None:
     assert_holds(picture_from(buffer.getvalue(), keep_depth=True), 65535 - samples, 16)
     shallow = picture_from(buffer.getvalue(), reduce_depth=True)
     assert_holds(shallow, to_eight_bits(65535 - samples, 16), 8)
+
+
+def test_floats_of_tiff_whose_0_is_white_are_no_negative() -> None:
+    values = np.linspace(0, 1, 600, dtype=np.float32).reshape(20, 30)
+    for photometric, expected in (("minisblack", values), ("miniswhite", 1 - values)):
+        buffer = io.BytesIO()
+        tifffile.imwrite(buffer, values, photometric=photometric)
+        found = picture_from(buffer.getvalue(), reduce_depth=True).pixels[..., 0]
+        np.testing.assert_array_equal(found, (expected.astype(np.float64) * 255 + 0.5).astype("u1"))
+
+
+@pytest.mark.parametrize("stated", [(), (0, 0), (1, 1)], ids=str)
+def test_tiff_that_says_oddly_what_0_is(stated: tuple[int, ...]) -> None:
+    samples = noise(1, 16, (20, 30))
+    entries = [
+        (256, 3, 1, 30), (257, 3, 1, 20), (258, 3, 1, 16), (259, 3, 1, 1), (273, 4, 1, 8),
+        (277, 3, 1, 1), (278, 3, 1, 20), (279, 4, 1, samples.nbytes),
+    ]  # fmt: skip
+    if stated:
+        entries.append((262, 3, 2, stated[0] << 16 | stated[1]))
+    directory = struct.pack("<H", len(entries))
+    directory += b"".join(struct.pack("<HHII", *one) for one in sorted(entries)) + bytes(4)
+    body = samples.astype("<u2").tobytes()
+    data = b"II*\0" + struct.pack("<I", 8 + len(body)) + body + directory
+    expected = samples if stated == (1, 1) else 65535 - samples
+    assert_holds(picture_from(data, keep_depth=True), expected, 16)
+
+
+def fits(values: Any, **cards: int) -> bytes:
+    """A FITS file, whose rows stand from the bottom upwards."""
+    height, width = values.shape
+    lines = {"SIMPLE": "T", "BITPIX": 16, "NAXIS": 2, "NAXIS1": width, "NAXIS2": height, **cards}
+    head = "".join(f"{name:8}= {value:>20}".ljust(80) for name, value in lines.items())
+    body: bytes = values[::-1].astype(">i2").tobytes()
+    return (head + "END").ljust(2880).encode() + body.ljust(2880, b"\0")
+
+
+def test_signed_samples_of_fits() -> None:
+    values = np.arange(0, 600, dtype=np.int16).reshape(20, 30)
+    assert_holds(picture_from(fits(values), keep_depth=True), values[..., None].astype("u2"), 16)
+    for shift, cards in ((1, {}), (2**15, {"BZERO": 2**15})):
+        with pytest.raises(InputError, match="signed samples of 16 bits"):
+            picture_from(fits(values.astype(int) - shift, **cards), keep_depth=True)
 
 
 def test_tiff_of_12_bits() -> None:

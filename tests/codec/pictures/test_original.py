@@ -51,6 +51,47 @@ def test_an_animation_that_was_cut() -> None:
     np.testing.assert_array_equal(picture_from(cut).pixels, picture.pixels)
 
 
+def said_of(image: Image.Image) -> tuple[object, ...]:
+    """What a caller sees beside the pixels."""
+    exif = image.getexif()
+    return dict(image.info), dict(exif), exif.get_ifd(0x8769), exif.get_ifd(0x8825)
+
+
+def with_exif(image: Image.Image, format_name: str, **options: object) -> bytes:
+    tags = Image.Exif()
+    tags[271], tags[0x9003] = "Maker", "2026"
+    tags.get_ifd(0x8769)[0x9003] = "2026"
+    buffer = io.BytesIO()
+    image.save(buffer, format_name, exif=tags, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("format_name", ["TIFF", "JPEG", "PNG"])
+@pytest.mark.parametrize("is_loaded", [False, True])
+def test_what_an_image_says_stays(format_name: str, is_loaded: bool) -> None:
+    with Image.open(io.BytesIO(with_exif(FRAMES[0], format_name))) as image:
+        if is_loaded:
+            image.load()
+        before = said_of(image)
+        picture_from(image)
+        assert said_of(image) == before
+        tags = image.getexif()
+        tags[305] = object()  # which nobody can write
+        picture = picture_from(image)
+        assert tags[305] is image.getexif()[305]
+        if format_name == "TIFF":
+            assert "the EXIF tag 305 was left out: its value cannot be read" in picture.notices
+
+
+@pytest.mark.parametrize("xmp", ["<x/>", (1.5, 2.5)], ids=repr)
+def test_odd_xmp_of_an_image_stays(xmp: object) -> None:
+    with Image.open(io.BytesIO(with_exif(FRAMES[0], "TIFF"))) as image:
+        image.info["xmp"] = xmp
+        picture = picture_from(image)
+        assert image.info["xmp"] == xmp
+        assert picture.xmp == (b"<x/>" if isinstance(xmp, str) else None)
+
+
 def test_a_file_object_stays_at_its_place() -> None:
     with Image.open(io.BytesIO(pages("TIFF"))) as image:
         image.seek(1)

@@ -67,6 +67,20 @@ def psd(*resources: tuple[int, bytes]) -> bytes:
     return whole
 
 
+@pytest.mark.parametrize(
+    ("mode", "channels", "left_out"),
+    [(1, 1, 0), (1, 2, 1), (3, 3, 0), (3, 4, 0), (3, 6, 3), (4, 4, 0), (4, 5, 1)],
+)
+def test_further_channels_of_psd_are_named(mode: int, channels: int, left_out: int) -> None:
+    head = b"8BPS" + struct.pack(">H6xHIIHH", 1, channels, *PIXELS.shape[:2], 8, mode)
+    data = head + struct.pack(">III", 0, 0, 0) + struct.pack(">H", 0)
+    picture = picture_from(data + bytes(channels * PIXELS[..., 0].size))
+    found = [notice for notice in picture.notices if "further channels" in notice]
+    assert len(found) == (left_out > 0)
+    expected = f"further channels of the PSD were left out ({left_out}): "
+    assert all(notice.startswith(expected) for notice in found)
+
+
 def check_pixels(picture: Picture) -> None:
     np.testing.assert_array_equal(picture.pixels, PIXELS)
 

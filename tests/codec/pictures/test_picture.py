@@ -82,6 +82,23 @@ def test_transparent_colours() -> None:
     check(picture, rgb, np.array([[0, 255], [255, 0]]))
 
 
+@pytest.mark.parametrize("kind", [int, np.int64, np.uint8])
+def test_transparent_colours_of_other_integers(kind: Any) -> None:
+    gray = np.array([[10, 20], [30, 10]], np.uint8)
+    clear = np.array([[0, 255], [255, 0]])
+    image = Image.fromarray(gray)
+    image.info["transparency"] = kind(10)
+    check(picture_from(image), gray, clear)
+    rgb = np.dstack([gray] * 3)
+    for several in (tuple, list, np.array):
+        image = Image.fromarray(rgb)
+        image.info["transparency"] = several([kind(10)] * 3)
+        check(picture_from(image), rgb, clear)
+    image.info["transparency"] = [0.5, 1, 2]
+    with pytest.raises(InputError, match="expected integers"):
+        picture_from(image)
+
+
 def test_colours_under_full_transparency_are_kept() -> None:
     check(picture_from(Image.fromarray(np.dstack([RGB, ALPHA * 0]))), RGB, np.zeros_like(ALPHA))
 

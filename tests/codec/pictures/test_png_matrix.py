@@ -123,3 +123,17 @@ def test_of_a_key_with_too_many_bits_the_lower_ones_count(depth: int, last: bool
     wide = int(key[0]) | 0x100
     data = png(samples, 0, depth, before=[chunk(b"tRNS", struct.pack(">H", wide))])
     check(picture_from(data), *expected(samples, 0, depth, key, 8))
+
+
+@pytest.mark.parametrize("depth", [2, 4, 8])
+def test_a_key_whose_file_is_closed(depth: int) -> None:
+    samples = np.arange(12).reshape(3, 4, 1) % 2**depth
+    data = png(samples, 0, depth, before=[chunk(b"tRNS", struct.pack(">H", 3))])
+    with io.BytesIO(data) as file:
+        image = Image.open(file)
+        image.load()
+    picture = picture_from(image)
+    is_named = any("which gray is transparent is not known" in note for note in picture.notices)
+    assert is_named == (depth < 8)
+    if depth == 8:
+        check(picture, *expected(samples, 0, 8, 3, 8))
