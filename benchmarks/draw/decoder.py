@@ -25,7 +25,7 @@ class DrawDecoder(nn.Module):
     (codes, h, w) in row-major order.
 
     network  floating-point weights
-    side     of the square images, a multiple of the network's block
+    side     of the square images, a multiple of the network's stride
     steps    that have noise of their own; those after them take u = 0, the prior's mean
     quality  1 .. 100, of networks whose weights depend on it
 
@@ -37,13 +37,13 @@ class DrawDecoder(nn.Module):
     ) -> None:
         super().__init__()
         config = network.config
-        if side % config.block:
-            raise UsageError(f"images of side {side}, expected a multiple of {config.block}")
+        if side % config.stride:
+            raise UsageError(f"images of side {side}, expected a multiple of {config.stride}")
         self.network, self.side, self.quality = network, side, quality
         self.steps = config.steps if steps is None else steps
         if not 1 <= self.steps <= config.steps:
             raise UsageError(f"{steps} steps, expected 1 .. {config.steps}")
-        sides = [side // (config.stride << level) for level in range(config.levels)]
+        sides = [config.positions(side, level) for level in range(config.levels)]
         self._sizes = [codes * each**2 for codes, each in zip(config.codes, sides, strict=True)]
 
     @property

@@ -206,9 +206,9 @@ class BinnedDraw:
                 f"weights file: a DRAW network with {config.posterior} posteriors, expected "
                 "gaussian ones"
             )
-        if not 1 <= side <= MAX_SIDE or side % config.block:
+        if not 1 <= side <= MAX_SIDE or side % config.stride:
             raise WeightsMismatchError(
-                f"weights file: blocks of {side} pixels, expected a multiple of {config.block} "
+                f"weights file: blocks of {side} pixels, expected a multiple of {config.stride} "
                 f"up to {MAX_SIDE}"
             )
         self.network, self.config, self.side, self.bins = network, config, side, bins
@@ -308,7 +308,7 @@ class BinnedDraw:
     def _map(self, levels: Sequence[Uint8Array]) -> BinMap:
         config, largest = self.config, self.bins.largest_bits
         for level, array in enumerate(levels):
-            side = (self.side // config.stride) >> level
+            side = config.positions(self.side, level)
             shape = (config.steps, config.codes[level], side, side)
             if array.dtype != np.uint8 or array.shape not in (shape, (*shape[:2], 1, 1)):
                 raise WeightsMismatchError(
@@ -322,7 +322,7 @@ class BinnedDraw:
         runs = []
         for step in range(config.steps):
             for level in reversed(range(config.levels)):
-                side = (self.side // config.stride) >> level
+                side = config.positions(self.side, level)
                 of_step = levels[level][step]
                 flat = np.broadcast_to(of_step, (len(of_step), side, side)).ravel()
                 present = [int(b) for b in np.unique(flat) if b]

@@ -136,7 +136,7 @@ class ExactDraw:
         return self.sum(mean, moved)
 
     def pool(self, values: Tensor) -> Tensor:
-        return _shift_(F.avg_pool2d(values, 2, divisor_override=1), 2)
+        return _shift_(F.avg_pool2d(values, 2, ceil_mode=True, divisor_override=1), 2)
 
     def canvas(self, batch: int, height: int, width: int) -> Tensor:
         return self._start[:, None, None].expand(batch, -1, height, width)

@@ -34,7 +34,7 @@ def interpolate(knots: Tensor, position: Tensor) -> Tensor:
 class DrawNetwork(nn.Module):
     """The weights of a DRAW model and its floating-point `Operations`.
 
-    Images are float32 (batch, channels, height, width), sides multiples of `config.block`: 0 or 1
+    Images are float32 (batch, channels, height, width), sides multiples of `config.stride`: 0 or 1
     under the Bernoulli likelihood, else (2 · level − 255) / 256 of an 8-bit level.
     """
 
@@ -92,7 +92,7 @@ class DrawNetwork(nn.Module):
         return mean + coordinate * self.step(level)
 
     def pool(self, values: Tensor) -> Tensor:
-        return F.avg_pool2d(values, 2)
+        return F.avg_pool2d(values, 2, ceil_mode=True, divisor_override=4)
 
     def canvas(self, batch: int, height: int, width: int) -> Tensor:
         return self.start[:, None, None].expand(batch, -1, height, width)

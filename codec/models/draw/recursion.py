@@ -92,8 +92,15 @@ class DrawConfig:
 
     @property
     def block(self) -> int:
-        """Pixels of a position of the coarsest level: sides of images are multiples of it."""
+        """Pixels of a position of the coarsest level."""
         return self.stride << (self.levels - 1)
+
+    def positions(self, side: int, level: int) -> int:
+        """Positions of a level along a side of so many pixels.
+
+        Each level has half those of the one below, the last of which may lie half outside.
+        """
+        return -(-side // (self.stride << level))
 
     @property
     def canvas_channels(self) -> int:
@@ -143,7 +150,7 @@ class Operations(Protocol):
         """z of a coordinate u, from the prior's mean and scale as `Prior` has them."""
 
     def pool(self, values: Tensor) -> Tensor:
-        """Means of 2×2 positions."""
+        """Means of 2×2 positions, with zeros outside."""
 
     def canvas(self, batch: int, height: int, width: int) -> Tensor:
         """r₀, (batch, canvas channels, height, width)."""
@@ -194,15 +201,14 @@ class Recursion:
     operations: Operations
 
     def begin(self, batch: int, height: int, width: int) -> DrawState:
-        """States for images of height × width pixels, multiples of `config.block`."""
+        """States for images of height × width pixels, multiples of `config.stride`."""
         config, zeros = self.config, self.operations.zeros
 
         def states() -> list[tuple[Tensor, Tensor]]:
             found = []
             for level, hidden in enumerate(config.hidden):
-                side = config.stride << level
-                shape = (batch, hidden, height // side, width // side)
-                found.append((zeros(*shape), zeros(*shape)))
+                size = (config.positions(height, level), config.positions(width, level))
+                found.append((zeros(batch, hidden, *size), zeros(batch, hidden, *size)))
             return found
 
         return DrawState(self.operations.canvas(batch, height, width), states(), states())
@@ -262,8 +268,9 @@ class Recursion:
     def _above(self, state: DrawState, level: int) -> list[Tensor]:
         if level == self.config.levels - 1:
             return []
-        above = state.decoder[level + 1][0]
-        return [above.repeat_interleave(2, 2).repeat_interleave(2, 3)]
+        above = state.decoder[level + 1][0].repeat_interleave(2, 2).repeat_interleave(2, 3)
+        height, width = state.decoder[level][0].shape[2:]
+        return [above[:, :, :height, :width]]
 
     def _lstm(self, gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
         operations, hidden = self.operations, cell.shape[1]

@@ -35,10 +35,16 @@ class Archive:
         levels = range(len(config["codes"]))
         return [(step, level) for step in range(config["steps"]) for level in reversed(levels)]
 
+    def positions(self, level: int) -> int:
+        size = self.side // int(self.weights.config["stride"])
+        for _ in range(level):
+            size = (size + 1) // 2
+        return size
+
     def bits(self, place: Place) -> Int64Array:
         step, level = place
         stored = self.weights.arrays[f"posterior.bits{level}"][self.map, step]
-        size = self.side // self.weights.config["stride"] >> level
+        size = self.positions(level)
         return np.broadcast_to(stored, (len(stored), size, size)).astype(np.int64)
 
     def quantile(self, number: int) -> int:
@@ -104,7 +110,7 @@ def run(
     """The canvas of one block, and with x the means and log-variances of its posteriors."""
     weights, config = archive.weights, archive.weights.config
     s, levels, channels = config["stride"], len(config["hidden"]), config["channels"]
-    sizes = [archive.side // s >> level for level in range(levels)]
+    sizes = [archive.positions(level) for level in range(levels)]
     h, c, e, cells = (
         [
             np.zeros((H, size, size), np.int64)
@@ -130,7 +136,8 @@ def run(
             y = unshuffled(limited(x - shown), s)
             for l in range(levels):  # noqa: E741
                 if l > 0:
-                    below = e[l - 1]
+                    outside = sizes[l - 1] % 2
+                    below = np.pad(e[l - 1], ((0, 0), (0, outside), (0, outside)))
                     sums = below[:, ::2, ::2] + below[:, 1::2, ::2]
                     y = (sums + below[:, ::2, 1::2] + below[:, 1::2, 1::2] + 2) >> 2
                 gates = weights.convolution(f"encoder{l}", y, h[l], e[l])
@@ -138,6 +145,7 @@ def run(
                     gates = gates + weights.convolution("image", unshuffled(x, s))
                 e[l], cells[l] = advance(gates, cells[l])
         above = [h[level + 1].repeat(2, 1).repeat(2, 2)] if level < levels - 1 else []
+        above = [states[:, : sizes[level], : sizes[level]] for states in above]
         mean, m = np.split(weights.convolution(f"prior{level}", h[level], *above), 2)
         if x is not None:
             said = weights.convolution(f"posterior{level}", e[level], *above)
