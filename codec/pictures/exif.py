@@ -28,6 +28,17 @@ RESOLUTION_TAGS = frozenset({282, 283, 296})
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 
 
+EXIF_PREFIX = b"Exif\x00\x00"
+"""Stands before a TIFF stream of EXIF in JPEG, and in what Pillow calls "exif"."""
+
+
+def without_prefix(exif: bytes) -> bytes | None:
+    """EXIF as a TIFF stream; None of an empty one.  Some programs write the prefix twice."""
+    while exif.startswith(EXIF_PREFIX):
+        exif = exif.removeprefix(EXIF_PREFIX)
+    return exif or None
+
+
 @dataclass(frozen=True)
 class Entry:
     """One entry of a directory.

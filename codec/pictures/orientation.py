@@ -16,10 +16,11 @@ import numpy.typing as npt
 
 from codec.pictures.exif import ORIENTATION, byte_order, first_directory
 
-_FORMS = {1: "B", 3: "H", 4: "I"}  # types of integers: the standard's is SHORT, some write others
-_NAMESPACE = re.compile(
-    r"xmlns:([\w.-]{1,64})\s{0,3}=\s{0,3}[\"']http://ns\.adobe\.com/tiff/1\.0/[\"']"
-)
+# Types of integers: the standard's is SHORT, some write others.
+_FORMS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}
+# What a prefix stands for, or none for names without one.
+_NAMESPACE = re.compile(r"xmlns(?::([\w.-]{1,64}))?\s{0,99}=\s{0,99}[\"']([^\"'<>]{0,99})[\"']")
+_TIFF = "http://ns.adobe.com/tiff/1.0/"
 _STARTS = tuple(
     (character.encode(wide), wide)
     for wide in ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be")
@@ -43,15 +44,16 @@ def read_orientation(exif: bytes | None, xmp: bytes | None) -> int:
 
 def reset_orientation(exif: bytes | None, xmp: bytes | None) -> tuple[bytes | None, bytes | None]:
     """Return the metadata with orientation 1 (upright), otherwise unchanged."""
+    changed = bytearray(exif or b"")
     for place, value, form in _found(exif):
-        if exif and 1 <= value <= 8:
-            exif = exif[:place] + struct.pack(form, 1) + exif[place + struct.calcsize(form) :]
+        if 1 <= value <= 8:
+            struct.pack_into(form, changed, place, 1)
     if xmp:
         text, encoding = _text(xmp)
-        changed = _in_xmp(text).sub(r"\g<before>1", text)
-        if changed != text:
-            xmp = changed.encode(encoding)
-    return exif, xmp
+        upright = _in_xmp(text).sub(r"\g<before>1", text)
+        if upright != text:
+            xmp = upright.encode(encoding)
+    return None if exif is None else bytes(changed), xmp
 
 
 def apply_orientation(plane: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
@@ -101,10 +103,15 @@ def _in_xmp(text: str) -> re.Pattern[str]:
 
     All repetitions are bounded, so that no packet makes the search long.
     """
-    prefixes = {"tiff", *(match[1] for match in islice(_NAMESPACE.finditer(text), 8))}
-    names = "|".join(re.escape(prefix) for prefix in sorted(prefixes))
+    stated = {match[1]: match[2] for match in islice(_NAMESPACE.finditer(text), 256)}
+    stated.setdefault("tiff", _TIFF)
+    prefixes = [prefix for prefix, namespace in stated.items() if namespace == _TIFF]
+    # An attribute without a prefix is in no namespace.
+    names = "|".join(
+        rf"(?<![\w.:-]){re.escape(prefix)}:" if prefix else "(?<=<)" for prefix in prefixes
+    )
     return re.compile(
-        rf"(?P<before>(?<![\w.:-])(?:{names}):Orientation"
-        r"(?:\s{0,3}=\s{0,3}[\"']|(?:\s[^<>]{0,60})?>)\s{0,20}0{0,2})"
-        r"(?P<value>[1-8])(?=\s{0,20}[\"'<])"
+        rf"(?P<before>(?:{names or '(?!)'})Orientation"
+        r"(?:\s{0,99}=\s{0,99}[\"']|(?:\s[^<>]{0,400})?>)\s{0,99}0{0,2})"
+        r"(?P<value>[1-8])(?=\s{0,99}[\"'<])"
     )

@@ -12,7 +12,7 @@ from typing import BinaryIO
 from PIL import Image
 
 from codec.pictures.boxes import boxes, content
-from codec.pictures.picture import EXIF_PREFIX
+from codec.pictures.exif import EXIF_PREFIX
 
 _RESOURCES = {1028: "iptc", 1058: "exif", 1060: "xmp"}
 _UUIDS = {

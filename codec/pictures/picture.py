@@ -11,6 +11,7 @@ from bitstream import UsageError, limits
 from bitstream.arrays import SampleArray
 from bitstream.foreign import shown
 from codec.pictures.depth import rescale
+from codec.pictures.exif import EXIF_PREFIX
 from codec.pictures.side_chunks import info_of
 from codec.system.missing_extra import extra_needed_by
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
 ReturnType = Literal["pil", "numpy", "torch"]
-EXIF_PREFIX = b"Exif\x00\x00"
-"""Stands before a TIFF stream of EXIF in JPEG, and in what Pillow calls "exif"."""
 
 
 @dataclass(frozen=True)

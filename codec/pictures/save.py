@@ -16,8 +16,8 @@ from bitstream import OutputError, UsageError, limits
 from bitstream.foreign import shown
 from codec.pictures.bands import Band, Bands
 from codec.pictures.depth import peak_of
-from codec.pictures.exif import byte_order
-from codec.pictures.picture import EXIF_PREFIX, Picture, to_numpy
+from codec.pictures.exif import EXIF_PREFIX, byte_order
+from codec.pictures.picture import Picture, to_numpy
 from codec.pictures.pillow_errors import PILLOW_ERRORS
 from codec.pictures.png_writer import write_png
 from codec.pictures.side_chunks import dots_per_inch, known_chunks

@@ -15,9 +15,8 @@ from typing import Any, BinaryIO
 from PIL import Image, ImageFile, TiffImagePlugin
 
 from bitstream import InputError
-from codec.pictures.exif import DESCRIPTIVE_TAGS
+from codec.pictures.exif import DESCRIPTIVE_TAGS, ORIENTATION, without_prefix
 from codec.pictures.passed_over import RAW_APP1, passed_over
-from codec.pictures.picture import EXIF_PREFIX
 from codec.pictures.pillow_errors import PILLOW_ERRORS
 from codec.pictures.side_chunks import Chunks, chunks_of
 
@@ -65,7 +64,7 @@ def side_data_of(
         icc = None
     exif = _exif_of(image, notices)
     if exif is None and "exif" in more:
-        exif = more["exif"].removeprefix(EXIF_PREFIX) or None
+        exif = without_prefix(more["exif"])
     xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or more.get("xmp")
     if isinstance(xmp, str):
         xmp = xmp.encode("utf-8", "replace")
@@ -124,8 +123,11 @@ def _exif_of(image: Image.Image, notices: list[str]) -> bytes | None:
             tags = _copy_of(image.getexif())
             if image.format == "TIFF":
                 # The tags of the image itself (strips, compression) do not describe our file.
+                orientation = tags.get(ORIENTATION)
                 for tag in set(tags) - DESCRIPTIVE_TAGS:
                     del tags[tag]
+                if isinstance(orientation, bytes) and len(orientation) == 1:
+                    tags[ORIENTATION] = orientation[0]  # for which Pillow has not turned the pixels
             for tag in list(tags):
                 if not _can_be_written(tags, tag):
                     del tags[tag]
@@ -133,9 +135,7 @@ def _exif_of(image: Image.Image, notices: list[str]) -> bytes | None:
             exif = tags.tobytes() if len(tags) else None
         except PILLOW_ERRORS:
             notices.append("the EXIF was left out: it cannot be read")
-    if exif is None:
-        return None
-    return exif.removeprefix(EXIF_PREFIX) or None
+    return None if exif is None else without_prefix(exif)
 
 
 def _copy_of(tags: Image.Exif) -> Image.Exif:

@@ -34,8 +34,8 @@ from bitstream import (
 from bitstream.sink import whole_writes
 from codec.options import REDUCTIONS
 from codec.pictures.depth import rescale
+from codec.pictures.exif import without_prefix
 from codec.pictures.picture import (
-    EXIF_PREFIX,
     Picture,
     check_pillow_holds,
     pillow_info,
@@ -227,8 +227,7 @@ def _with_metadata(picture: Picture, given: dict[str, Any]) -> Picture:
     if "icc_profile" in given:
         picture = replace(picture, icc=_bytes_of("icc_profile", given) or None)
     if "exif" in given:
-        data = _bytes_of("exif", given).removeprefix(EXIF_PREFIX)
-        picture = replace(picture, exif=data or None)
+        picture = replace(picture, exif=without_prefix(_bytes_of("exif", given)))
     if "xmp" in given:
         picture = replace(picture, xmp=_bytes_of("xmp", given) or None)
     return picture

@@ -14,6 +14,10 @@ from codec.pictures.orientation import apply_orientation, read_orientation, rese
 from codec.pictures.picture import Picture, to_pil
 from codec.pictures.read import picture_from
 from codec.pictures.save import format_of_suffix, save_bands
+from tests.codec.pictures.png_by_hand import chunk, png
+from tests.codec.pictures.test_side_data import RGB as TIFF_PIXELS
+from tests.codec.pictures.test_side_data import tiff_with
+from tests.limits import cpu_limit
 
 RGB = np.random.default_rng(5).integers(0, 256, (4, 6, 3), dtype=np.uint8)
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -208,6 +212,11 @@ SPELLINGS = [
     b'<d tiff:Orientation = " 08 "/>',
     b'<d xmlns:t="http://ns.adobe.com/tiff/1.0/" t:Orientation="8"/>',
     b"<d xmlns:t='http://ns.adobe.com/tiff/1.0/'><t:Orientation>8</t:Orientation></d>",
+    b"<d xmlns:t\n\t\t\t =\n     'http://ns.adobe.com/tiff/1.0/' t:Orientation\t \n\t=\n     '8'/>",
+    b"<d xmlns='http://ns.adobe.com/tiff/1.0/'><Orientation>8</Orientation></d>",
+    b"<tiff:Orientation" + b" xml:lang='x-default'" * 9 + b"\n>8</tiff:Orientation>",
+    b"<d xmlns:a='a' xmlns:b='b' xmlns:c='c' xmlns:d='d' xmlns:e='e' xmlns:f='f' xmlns:g='g' "
+    b"xmlns:t='http://ns.adobe.com/tiff/1.0/' t:Orientation='8'/>",
 ]
 
 
@@ -227,6 +236,8 @@ def test_orientation_in_every_spelling(spelling: bytes, encoding: str) -> None:
     [
         b"<d tiff:Orientation='9'/>", b"<d tiff:Orientation='80'/>", b"<d tiff:Orientations='8'/>",
         b"<d my-tiff:Orientation='8'/>", b"<d t:Orientation='8'/>", b"\xff\xfe<\0\0",
+        b"<d xmlns:tiff='another' tiff:Orientation='8'/>", b"<Orientation>8</Orientation>",
+        b"<d xmlns='http://ns.adobe.com/tiff/1.0/' Orientation='8'/>",
         b"<tiff:Orientation" + b" " * 10**6, b"tiff:Orientation" * 10**5,
     ],
 )  # fmt: skip
@@ -235,7 +246,10 @@ def test_what_is_no_orientation(xmp: bytes) -> None:
     assert reset_orientation(None, xmp) == (None, xmp)
 
 
-@pytest.mark.parametrize(("kind", "form"), [(1, "B3x"), (3, "H2x"), (4, "I")])
+@pytest.mark.parametrize(
+    ("kind", "form"),
+    [(1, "B3x"), (3, "H2x"), (4, "I"), (6, "b3x"), (8, "h2x"), (9, "i")],
+)
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_orientation_of_every_type_of_integer(kind: int, form: str, order: str) -> None:
     def stream(value: int) -> bytes:
@@ -244,6 +258,24 @@ def test_orientation_of_every_type_of_integer(kind: int, form: str, order: str) 
 
     assert read_orientation(stream(6), None) == 6
     assert reset_orientation(stream(6), XMP) == (stream(1), XMP.replace(b'"6"', b'"1"'))
+
+
+def test_many_entries_of_the_orientation_take_little_time() -> None:
+    def stream(value: int) -> bytes:
+        entry = struct.pack("<HHII", 0x0112, 3, 1, value)
+        return struct.pack("<4sIH", b"II*\0", 8, 65535) + 65535 * entry + bytes(4)
+
+    with cpu_limit(3):
+        assert reset_orientation(stream(6), None) == (stream(1), None)
+
+
+def test_a_prefix_that_stands_there_twice() -> None:
+    stream = exif_bytes(6)
+    head, tail = png(RGB, 2, 8).split(b"IDAT", 1)
+    data = head[:-4] + chunk(b"eXIf", 2 * b"Exif\0\0" + stream) + head[-4:] + b"IDAT" + tail
+    assert picture_from(data).exif == stream
+    upright = picture_from(data, apply_orientation=True).pixels
+    assert np.array_equal(upright, apply_orientation(RGB, 6))
 
 
 def test_stripping_does_not_turn_a_picture() -> None:
@@ -257,6 +289,14 @@ def test_stripping_does_not_turn_a_picture() -> None:
     assert picture_from(data, strip=True, apply_orientation=True).notices == ()
     upright = save(Image.fromarray(RGB), "PNG", exif=exif_bytes(1))
     assert picture_from(upright, strip=True).notices == ()
+
+
+@pytest.mark.parametrize("kind", [1, 3, 4, 6, 7, 8, 9])
+def test_orientation_of_tiff_of_every_type(kind: int) -> None:
+    data = tiff_with(t274=(kind, 1, b"\6\0\0\0"))
+    picture = picture_from(data, apply_orientation=True)
+    assert np.array_equal(picture.pixels, apply_orientation(TIFF_PIXELS, 6))
+    assert read_orientation(picture.exif, picture.xmp) == 1
 
 
 def test_orientation_of_tiff_is_applied_by_pillow_and_not_again() -> None:
