@@ -11,6 +11,7 @@ from benchmarks.harness.command import main as run_room
 
 PARTS = {
     "gaussian": "Gaussian numbers, where the best is known in closed form",
+    "trellis": "the same numbers in real bytes, by vector quantisation",
     "rates": "error, realism, variety and bytes at each rate",
     "samples": "how real samples of generators look",
     "sheet": "contact sheets of the rates, and of several decodings of one file",

@@ -172,7 +172,7 @@ def dyadic_tables(steps: Sequence[float] | Float64Array, rounds: int) -> TableSe
     for step in steps:
         masses = first
         for _ in range(rounds):
-            bounds = _cell_bounds(points, -np.log(masses), float(step) ** 2 / 12)
+            bounds = cell_bounds(points, -np.log(masses), float(step) ** 2 / 12)
             masses = (1 - _SMOOTHING) * interval_masses(bounds) + _SMOOTHING * first
         pmfs.append((1, masses / masses.sum()))
     return tables_from_pmfs(pmfs)
@@ -182,7 +182,7 @@ def _lowest_bit(numbers: Int64Array) -> Int64Array:
     return numbers & -numbers
 
 
-def _cell_bounds(points: Float64Array, costs: Float64Array, variance: float) -> Float64Array:
+def cell_bounds(points: Float64Array, costs: Float64Array, variance: float) -> Float64Array:
     """Bounds (n + 1,) of the z whose best point is each of n: argmin (p − z)² / 2v + cost.
 
     The lower envelope of lines, since z² / 2v is the same for all points; a point that is never

@@ -71,7 +71,7 @@ def write_all(folder: Path) -> None:
 
 def run(folder: Path, output: Path, part: str, *words: str) -> Report:
     """One part of the measurement; all of it that was kept."""
-    data = () if part in ("gaussian", "probes") else ("--data", str(folder / "digits"))
+    data = () if part in ("gaussian", "trellis", "probes") else ("--data", str(folder / "digits"))
     measure("dplc", PARTS, [part, *data, "--output", str(output), *words])
     text = output.read_text("utf-8")
     assert str(folder) not in text

@@ -148,7 +148,7 @@ def test_table_sets_are_chosen_by_integers() -> None:
 def test_cells_of_the_dyadic_grid_are_those_of_the_minimum() -> None:
     points = np.array([-2.0, -0.7, -0.6, 0.0, 0.1, 1.5])
     costs = np.array([3.0, 2.0, 9.0, 1.0, 1.2, 2.5])
-    bounds = prior_tables._cell_bounds(points, costs, 0.2)
+    bounds = prior_tables.cell_bounds(points, costs, 0.2)
     values = np.linspace(-3, 3, 4001)
     best = ((points - values[:, None]) ** 2 / 0.4 + costs).argmin(axis=1)
     for number in range(len(points)):
