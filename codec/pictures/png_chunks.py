@@ -11,7 +11,7 @@ from typing import BinaryIO
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _KINDS = frozenset((
     b"IHDR", b"tRNS", b"sBIT", b"gAMA", b"cHRM", b"cICP", b"sRGB", b"iCCP", b"pHYs", b"mDCV",
-    b"cLLI",
+    b"cLLI", b"caBX",
 ))  # fmt: skip
 _MAX_CHUNKS = 4096
 _KEPT_BYTES = 64  # of iCCP it is enough to know that it is there

@@ -26,12 +26,13 @@ from codec.pictures.deep_files import read_deep_colours
 from codec.pictures.depth import to_eight_bits
 from codec.pictures.exif import ORIENTATION
 from codec.pictures.from_arrays import as_array, planes_from_array
+from codec.pictures.further_pictures import other_pictures
 from codec.pictures.orientation import apply_orientation as turn
 from codec.pictures.orientation import read_orientation, reset_orientation
 from codec.pictures.original import file_of, is_unchanged, loadable, reopened
 from codec.pictures.picture import Picture
 from codec.pictures.pillow_errors import PILLOW_ERRORS
-from codec.pictures.side_data import other_pictures, side_data_of
+from codec.pictures.side_data import side_data_of
 from codec.pictures.source_depth import may_be_deep, misread_by_pillow, source_bit_depth
 from codec.system.source import open_path, opened, read_all
 

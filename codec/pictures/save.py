@@ -20,7 +20,7 @@ from codec.pictures.exif import EXIF_PREFIX, byte_order
 from codec.pictures.picture import Picture, to_numpy
 from codec.pictures.pillow_errors import PILLOW_ERRORS
 from codec.pictures.png_writer import write_png
-from codec.pictures.side_chunks import dots_per_inch, known_chunks
+from codec.pictures.side_chunks import dots_per_inch, known_chunks, pixel_aspect
 from codec.pictures.tiff_writer import write_tiff
 
 
@@ -259,6 +259,10 @@ def _metadata(bands: Bands, entry: _Format, name: str) -> tuple[dict[str, Any], 
     dpi, chunks = dots_per_inch(bands.ancillary), known_chunks(bands.ancillary)
     if dpi is not None and entry.density:
         options["dpi"] = tuple(min(65535, max(1, round(value))) for value in dpi)
+    if name == "TIFF":  # which holds them as tags
+        chunks.pop(b"chrm", None)
+        if pixel_aspect(bands.ancillary) is not None:
+            del chunks[b"phys"]
     if b"phys" in chunks and name != "PNG" and "dpi" not in options:
         notices.append(f"the density of the pixels was left out: {name} cannot hold it")
     if chunks.keys() - {b"phys"} and name != "PNG":

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import re
 import struct
+from fractions import Fraction
 from typing import TYPE_CHECKING, BinaryIO
 
 from codec.pictures.boxes import headers_of_avif
@@ -33,7 +34,7 @@ _SRGB_PRIMARIES, _SRGB_TRANSFERS = (1, 2), (1, 2, 13)
 _METRES_PER_INCH = 0.0254
 # What software writes where nobody has chosen a density.
 _USUAL_DPI = (72, 96)
-_TIFF_RESOLUTION = (282, 283)
+_TIFF_RESOLUTION, _WHITE_POINT, _PRIMARIES = (282, 283), 318, 319
 
 
 def known_chunks(ancillary: Chunks) -> dict[bytes, bytes]:
@@ -54,6 +55,8 @@ def chunks_of(image: Image.Image, png: dict[bytes, bytes], file: BinaryIO | None
     found = _colour_of_png(png)
     if image.format == "AVIF" and file is not None:
         found = _colour_of_avif(file)
+    if image.format == "TIFF":
+        found = _colour_of_tiff(image)
     density = png.get(b"pHYs") or _density(image)
     if density is not None:
         found[b"phys"] = density
@@ -90,11 +93,17 @@ def dots_per_inch(ancillary: Chunks) -> tuple[float, float] | None:
     return dpi if isinstance(dpi, tuple) and min(dpi) > 0 else None
 
 
+def pixel_aspect(ancillary: Chunks) -> tuple[int, int] | None:
+    """Return pixels for each unit in x and y where no unit is known, None where nothing is."""
+    aspect = info_of(ancillary).get("aspect")
+    return aspect if isinstance(aspect, tuple) and min(aspect) > 0 else None
+
+
 def _colour_of_png(png: dict[bytes, bytes]) -> dict[bytes, bytes]:
     cicp = png.get(b"cICP", b"")
-    if len(cicp) == 4 and not _is_srgb(cicp):
-        return {b"cicp": cicp}
-    if cicp or b"iCCP" in png or b"sRGB" in png:
+    if len(cicp) == 4:  # goes before all others
+        return {} if _is_srgb(cicp) else {b"cicp": cicp}
+    if b"iCCP" in png or b"sRGB" in png:
         return {}
     gamma, chromaticities = png.get(b"gAMA", b"")[:4], png.get(b"cHRM", b"")[:32]
     found = {}
@@ -103,6 +112,20 @@ def _colour_of_png(png: dict[bytes, bytes]) -> dict[bytes, bytes]:
     if len(gamma) == 4 and (found or struct.unpack(">I", gamma) != (_SRGB_GAMMA,)):
         found[b"gama"] = gamma
     return found
+
+
+def _colour_of_tiff(image: Image.Image) -> dict[bytes, bytes]:
+    """The white point and the primaries that a TIFF states (TIFF 6.0, section 20)."""
+    tags = getattr(image, "tag_v2", {})
+    try:
+        values = [float(v) for tag in (_WHITE_POINT, _PRIMARIES) for v in tags.get(tag, ())]
+        chromaticities = tuple(round(value * 100_000) for value in values)
+    except (TypeError, ValueError, ArithmeticError):
+        return {}
+    is_whole = len(chromaticities) == 8 and all(0 <= one < 2**31 for one in chromaticities)
+    if not is_whole or image.info.get("icc_profile") or chromaticities == _SRGB_CHROMATICITIES:
+        return {}
+    return {b"chrm": struct.pack(">8I", *chromaticities)}
 
 
 def _colour_of_avif(file: BinaryIO) -> dict[bytes, bytes]:
@@ -122,8 +145,30 @@ def _is_srgb(cicp: bytes) -> bool:
     return cicp[0] in _SRGB_PRIMARIES and cicp[1] in _SRGB_TRANSFERS
 
 
+def _aspect(image: Image.Image) -> tuple[int, int] | None:
+    """Pixels for each unit in x and y, of a JPEG or TIFF that states no unit, unless it is equal.
+
+    Of a TIFF the smallest integers of this ratio.
+    """
+    info = image.info
+    if image.format == "JPEG" and info.get("jfif_unit") == 0:
+        x, y = info.get("jfif_density", (1, 1))
+    elif image.format == "TIFF" and "resolution" in info and "dpi" not in info:
+        try:
+            ratio = Fraction(float(info["resolution"][0]) / float(info["resolution"][1]))
+        except (TypeError, ValueError, ArithmeticError):
+            return None
+        x, y = ratio.limit_denominator(1000).as_integer_ratio()
+    else:
+        return None
+    return (x, y) if x != y and 0 < x < 2**31 and 0 < y < 2**31 else None
+
+
 def _density(image: Image.Image) -> bytes | None:
     """The density that other formats than PNG state."""
+    aspect = _aspect(image)
+    if aspect is not None:
+        return struct.pack(">IIB", *aspect, 0)
     dpi = image.info.get("dpi")
     if image.format == "JPEG" and not image.info.get("jfif_unit"):
         return None  # Pillow takes it from EXIF then, which is kept

@@ -36,7 +36,7 @@ from codec.pictures.exif import (
     has_its_values,
 )
 from codec.pictures.orientation import read_orientation
-from codec.pictures.side_chunks import dots_per_inch
+from codec.pictures.side_chunks import dots_per_inch, known_chunks, pixel_aspect
 
 _SHORT, _LONG, _RATIONAL, _UNDEFINED, _BYTE = 3, 4, 5, 7, 1
 _FORMS = {_SHORT: "H", _LONG: "I", _RATIONAL: "I", _UNDEFINED: "B", _BYTE: "B"}
@@ -106,6 +106,12 @@ def _write(fo: BinaryIO, bands: Bands) -> None:
                 ratio = Fraction(round(density))
             fields[tag] = (_RATIONAL, [ratio.numerator, ratio.denominator])
         fields[296] = (_SHORT, [2])  # inches
+    elif (aspect := pixel_aspect(bands.ancillary)) is not None:
+        fields |= {tag: (_RATIONAL, [n, 1]) for tag, n in zip((282, 283), aspect, strict=True)}
+        fields[296] = (_SHORT, [1])  # no unit
+    if (primaries := known_chunks(bands.ancillary).get(b"chrm")) is not None:
+        ratios = [v for one in struct.unpack(">8I", primaries) for v in (one, 100_000)]
+        fields |= {318: (_RATIONAL, ratios[:4]), 319: (_RATIONAL, ratios[4:])}
     if bands.xmp is not None:
         fields[700] = (_BYTE, bands.xmp)
     if bands.icc is not None:

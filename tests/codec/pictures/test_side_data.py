@@ -342,6 +342,70 @@ def test_the_preview_of_a_raw_photograph_is_not_the_picture() -> None:
     assert picture.notices == ("further pictures below the first (1) were left out",)
 
 
+def rationals(*values: int) -> bytes:
+    return struct.pack(f"<{2 * len(values)}I", *(v for one in values for v in (one, 100_000)))
+
+
+def test_the_white_point_and_primaries_of_tiff_come_back() -> None:
+    place = 8 + RGB.nbytes + 6 + 2 + 11 * 12 + 4
+    tags = {
+        "t318": (5, 2, struct.pack("<I", place)),
+        "t319": (5, 6, struct.pack("<I", place + 16)),
+    }
+    for values, is_kept in (
+        (struct.unpack(">8I", CHROMATICITIES), True),
+        ((31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000), False),  # of sRGB
+    ):
+        picture = check_pixels(tiff_with(0, **tags) + rationals(*values))
+        assert picture.ancillary == (((b"chrm", CHROMATICITIES),) if is_kept else ())
+        assert picture.notices == ()
+        for name in ("PNG", "TIFF"):
+            buffer = io.BytesIO()
+            assert save_bands(bands_of(picture), buffer, name) == ()
+            assert picture_from(buffer.getvalue()).ancillary == picture.ancillary
+
+
+def test_odd_primaries_of_tiff_mean_nothing() -> None:
+    place = 8 + RGB.nbytes + 6 + 2 + 11 * 12 + 4
+    tags = {
+        "t318": (5, 2, struct.pack("<I", place)),
+        "t319": (5, 6, struct.pack("<I", place + 16)),
+    }
+    assert check_pixels(tiff_with(0, **tags) + bytes(64)).ancillary == ()  # 0 / 0
+    tags["t318"] = (3, 1, bytes(4))
+    assert check_pixels(tiff_with(0, **tags) + bytes(64)).ancillary == ()
+
+
+def test_a_ratio_of_densities_comes_back() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(RGB).save(buffer, "JPEG")
+    data = bytearray(buffer.getvalue())
+    place = data.index(b"JFIF\0") + 7
+    data[place : place + 5] = struct.pack(">BHH", 0, 2, 3)
+    jpeg = picture_from(bytes(data))
+    tags = {282: 4.0, 283: 6.0, 296: 1}
+    Image.fromarray(RGB).save(buffer := io.BytesIO(), "TIFF", tiffinfo=tags)
+    tiff = picture_from(buffer.getvalue())
+    expected = ((b"phys", struct.pack(">IIB", 2, 3, 0)),)
+    assert jpeg.ancillary == tiff.ancillary == expected
+    for name in ("PNG", "TIFF"):
+        again = io.BytesIO()
+        assert save_bands(bands_of(tiff), again, name) == ()
+        assert picture_from(again.getvalue()).ancillary == expected
+    (notice,) = save_bands(bands_of(tiff), io.BytesIO(), "JPEG")
+    assert notice == "the density of the pixels was left out: JPEG cannot hold it"
+    data[place : place + 5] = struct.pack(">BHH", 0, 3, 3)
+    assert picture_from(bytes(data)).ancillary == ()
+
+
+def test_a_description_of_another_length_leaves_the_others() -> None:
+    own = (chunk(b"gAMA", GAMMA), chunk(b"cHRM", CHROMATICITIES))
+    kept = picture_from(png_with(*own)).ancillary
+    assert len(kept) == 2
+    for payload in (b"", PQ[:3], PQ + b"x"):
+        assert check_pixels(png_with(chunk(b"cICP", payload), *own)).ancillary == kept
+
+
 DENSITY = struct.pack(">IIB", 11811, 5906, 1)  # 300 and 150 dots per inch
 GAMMA = struct.pack(">I", 100_000)
 CHROMATICITIES = struct.pack(">8I", 34570, 35850, 73470, 26530, 11500, 82600, 15660, 1800)

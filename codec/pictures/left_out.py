@@ -1,0 +1,163 @@
+"""What a file holds beside the picture and its metadata, and a .calo file has no place for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, BinaryIO
+
+from PIL import Image
+
+from codec.pictures.boxes import boxes
+from codec.pictures.passed_over import RAW_APP1
+from codec.pictures.pillow_errors import PILLOW_ERRORS
+
+_SAMPLES, _WHITE_POINT, _PRIMARIES = 277, 318, 319  # tags of TIFF
+_PSD_CHANNELS = 12  # where a PSD says how many it has
+_IPTC_RESOURCE = 0x0404  # of Photoshop's resources in a JPEG file
+_GAIN_MAP = b"hdrgm:Version"  # XMP of a JPEG that holds another one with the brighter parts
+_CONTENT_CREDENTIALS = "the content credentials (C2PA) were left out: they hold for the source only"
+# GeoTIFF 1.1, clause 7.1; Adobe Photoshop TIFF Technical Notes, 3; C2PA 2.1, A.3; TIFF 6.0, 20.
+_TAGS = {
+    "the place on a map (GeoTIFF) was left out": {33550, 33922, 34264, 34735, 34736, 34737},
+    "the layers of Photoshop were left out: a .calo file holds one image": {37724},
+    _CONTENT_CREDENTIALS: {52545},
+    "the transfer function of the TIFF was left out": {301},
+}
+_EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
+_C2PA_BOX = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
+_FILM_IN_XMP = re.compile(rb"(MotionPhoto|MicroVideo)\W{1,3}1")
+_FILM = re.compile(rb"\0\0\0.ftyp(mp4|iso|qt|avc|hvc|MSNV|3gp)", re.DOTALL)  # the head of an MP4
+_PIECE_BYTES, _FILM_BYTES = 2**20, 16
+_MAX_CHUNKS = 1000
+# What programs write into every PNG, and what is kept as EXIF or XMP or has its own notice.
+_OF_PROGRAMS = re.compile(
+    r"Software$|date:|Thumb::|exif:|png:|XML:com\.adobe\.xmp$|Raw profile type (exif|APP1)$"
+    r"|(exif|icc_profile|xmp)$"
+)
+_MAX_NAMES, _MAX_NAME_LENGTH = 5, 40
+
+
+def left_out(
+    image: Image.Image,
+    png: dict[bytes, bytes],
+    file: BinaryIO | None,
+    xmp: bytes | None,
+    passed_over: dict[str, bytes],
+) -> Iterator[str]:
+    """Yield notices of what stands in the file of a loaded image and is not kept.
+
+    png           the chunks of a PNG, none of another file
+    file          seekable, if it is known; left anywhere
+    passed_over   as `codec.pictures.passed_over` finds it
+    """
+    resources = image.info.get("photoshop")
+    if "iptc" in passed_over or (isinstance(resources, dict) and _IPTC_RESOURCE in resources):
+        yield "the IPTC metadata were left out: a .calo file holds ICC, EXIF and XMP"
+    if xmp is not None and _GAIN_MAP in xmp:
+        yield "the gain map for HDR was left out: a .calo file holds one image"
+    if image.format == "PNG" and RAW_APP1 in image.info and not passed_over:
+        yield "the metadata in a raw profile (APP1) were left out: they cannot be read"
+    extra = _extra_channels(image, file)
+    if extra:
+        yield (
+            f"further channels of the {image.format} were left out ({extra}): a .calo file holds "
+            "gray or colours, and alpha"
+        )
+    names = _names_of_text(image)
+    if names:
+        yield f"text was left out ({names}): a .calo file holds ICC, EXIF and XMP"
+    if b"mDCV" in png or b"cLLI" in png:
+        yield "the light levels of HDR (mDCV, cLLI) were left out"
+    tags: Any = getattr(image, "tag_v2", None) if image.format == "TIFF" else None
+    if tags is not None:
+        yield from (notice for notice, own in _TAGS.items() if not own.isdisjoint(tags))
+        if (_WHITE_POINT in tags) != (_PRIMARIES in tags):
+            yield "the white point or the primaries of the TIFF were left out: they are no pair"
+    segments = list(_segments(image))
+    if any(data.startswith(_EXTENDED_XMP) for _, data in segments):
+        yield "the extended XMP was left out: only the first packet is kept"
+    with suppress(*PILLOW_ERRORS):
+        if _has_credentials(image, png, file, segments):
+            yield _CONTENT_CREDENTIALS
+        if image.format in ("JPEG", "MPO") and _has_film(file, xmp):
+            yield "the film of a motion photo was left out: a .calo file holds one image"
+
+
+def _extra_channels(image: Image.Image, file: BinaryIO | None) -> int:
+    """How many channels of a TIFF or PSD Pillow does not read: masks, spot colours, alphas."""
+    tags: Any = getattr(image, "tag_v2", {})
+    samples = tags.get(_SAMPLES) if image.format == "TIFF" else None
+    if image.format == "PSD" and file is not None:
+        file.seek(_PSD_CHANNELS)
+        samples = int.from_bytes(file.read(2), "big")
+    return max(0, samples - len(image.getbands())) if isinstance(samples, int) else 0
+
+
+def _names_of_text(image: Image.Image) -> str:
+    """Names of the text that people write into a PNG, JPEG or GIF, for a notice."""
+    texts: dict[str, object] = {}
+    with suppress(*PILLOW_ERRORS):
+        texts = dict(getattr(image, "text", {}))
+    names = [str(name) for name in texts if not _OF_PROGRAMS.match(str(name))]
+    if image.format in ("JPEG", "MPO", "GIF") and image.info.get("comment"):
+        names.append("comment")
+    more = ["…"] if len(names) > _MAX_NAMES else []
+    return ", ".join([name[:_MAX_NAME_LENGTH] for name in names[:_MAX_NAMES]] + more)
+
+
+def _segments(image: Image.Image) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of the segments of a JPEG."""
+    if image.format in ("JPEG", "MPO"):
+        for name, data in getattr(image, "applist", ()):
+            if isinstance(data, bytes):
+                yield name, data
+
+
+def _has_credentials(
+    image: Image.Image,
+    png: dict[bytes, bytes],
+    file: BinaryIO | None,
+    segments: list[tuple[str, bytes]],
+) -> bool:
+    """Whether the file is signed by C2PA: specification 2.1, annex A.3."""
+    if b"caBX" in png or any(name == "APP11" and b"c2pa" in data for name, data in segments):
+        return True
+    if file is None:
+        return False
+    if image.format == "WEBP":
+        return any(kind == b"C2PA" for kind in _kinds_of_riff(file))
+    if image.format in ("AVIF", "HEIF", "JPEG2000"):
+        for kind, start, _ in boxes(file, 0, file.seek(0, 2)):
+            file.seek(start)
+            head = file.read(64)
+            is_own = kind == b"uuid" and head.startswith(_C2PA_BOX)
+            if is_own or (kind == b"jumb" and b"c2pa" in head):
+                return True
+    return False
+
+
+def _kinds_of_riff(file: BinaryIO) -> Iterator[bytes]:
+    place = 12
+    for _ in range(_MAX_CHUNKS):
+        file.seek(place)
+        head = file.read(8)
+        if len(head) < 8:
+            return
+        yield head[:4]
+        length = int.from_bytes(head[4:], "little")
+        place += 8 + length + length % 2
+
+
+def _has_film(file: BinaryIO | None, xmp: bytes | None) -> bool:
+    """Whether a film stands behind a JPEG, as telephones have it; as XMP says without the file."""
+    if file is None:
+        return xmp is not None and _FILM_IN_XMP.search(xmp) is not None
+    file.seek(0)
+    kept = b""
+    while piece := file.read(_PIECE_BYTES):
+        if _FILM.search(kept + piece):
+            return True
+        kept = piece[-_FILM_BYTES:]
+    return False
