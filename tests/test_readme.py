@@ -97,18 +97,29 @@ GUIDES = (
     "bitstream/FORMAT.md",
     "benchmarks/RESULTS.md",
     "codec/models/README.md",
+    "codec/models/dplc/README.md",
+    "codec/models/draw/README.md",
+    "codec/models/vae/README.md",
     "codec/photographs/README.md",
     "codec/rate_distortion/README.md",
     "training/README.md",
 )
 
 
+def anchors(page: Path) -> set[str]:
+    """What GitHub makes of the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("name", GUIDES)
 def test_links_lead_somewhere(name: str) -> None:
     page = ROOT / name
-    targets = re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", page.read_text("utf-8"))
-    for target in targets:
-        assert (page.parent / target).exists(), target
+    links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", page.read_text("utf-8"))
+    for target, anchor in links:
+        found = page.parent / target if target else page
+        assert found.exists(), target
+        assert not anchor or anchor in anchors(found), f"{target}#{anchor}"
 
 
 def test_paths_that_contributors_read_of_exist() -> None:
