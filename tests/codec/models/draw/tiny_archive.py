@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -114,7 +115,7 @@ def archive(config: DrawConfig) -> DrawBitsBack:
     return load(config, {})
 
 
-def load(config: DrawConfig, other: dict[str, Array], **data: str) -> DrawBitsBack:
+def load(config: DrawConfig, other: Mapping[str, Array], **data: str) -> DrawBitsBack:
     """The model with other arrays or metadata."""
     found = {**arrays(config), **other}
     return load_draw_bits_back(
