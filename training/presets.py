@@ -12,6 +12,7 @@ from bitstream.errors import InputError, UsageError
 from training.autoregressive.config import AUTOREGRESSIVE_PRESETS, AutoregressivePreset
 from training.autoregressive.export import export_autoregressive
 from training.autoregressive.learner import AutoregressiveLearner
+from training.data.labels import labels_of
 from training.dplc.config import DPLC_PRESETS, DplcPreset
 from training.dplc.export import export_dplc
 from training.dplc.generator import load_generator
@@ -22,6 +23,7 @@ from training.draw.learner import DrawLearner
 from training.generative.config import GENERATIVE_PRESETS, GenerativePreset
 from training.generative.export import export_generative
 from training.generative.learner import ImageLearner
+from training.generative.m2 import ClassVaeLearner
 from training.generative.methods import generative_learner
 from training.loop.checkpoint import CHECKPOINT, load_checkpoint
 from training.loop.export import ExportOptions, Run
@@ -63,7 +65,11 @@ class Family:
 
 def _generative(preset: GenerativePreset, options: TrainOptions) -> Learner:
     learner = generative_learner(preset, autocast=options.autocast, device=options.device)
-    return _on_images(learner, options)
+    images = preset.read(options.data[0])
+    if isinstance(learner, ClassVaeLearner):
+        learner.take_labels(labels_of(options.data[0], len(images), preset.model.classes))
+    learner.take(images)
+    return learner
 
 
 def _draw(preset: DrawPreset, options: TrainOptions) -> Learner:

@@ -17,6 +17,7 @@ TARGETS: dict[str, tuple[str, float]] = {
     "digits-fvsbn": ("≤ {:g}", 98.0),  # nats
     "digits-made": ("≤ {:g}", 89.0),
     "digits-pixelcnn": ("≤ {:g}", 83.0),
+    "digits-m2": ("≤ {:g} %", 12.0),
     "above likelihood": ("≤ {:g} %", 1.0),
     "gap, 10 dimensions, 1000 temperatures": ("≤ {:.2f}", 0.20),  # nats
     "gap": ("≤ {:g} aimed at", 0.5),

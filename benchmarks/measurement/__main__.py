@@ -15,6 +15,7 @@ PARTS = {
     "ladder": "all rungs of one VAE's ladder, and where the bits of its files go",
     "rae-codec": "files of a regularised autoencoder beside its R_p(D)",
     "autoregressive": "nats and files of the autoregressive models of binary digits",
+    "class-channel": "whether a label lowers the rate: R_p(D) and files with and without, and M2",
     "samples-to-bits": "five ways from a VAE's posterior to bits",
 }
 main = partial(run_room, "measurement", PARTS)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from bitstream.arrays import Int64Array
 from bitstream.errors import InputError
 from codec.datasets.arrays import Images, read_images
 from codec.datasets.pictures import find_images
+
+Sample = TypeVar("Sample", bound=np.generic)
 
 MEMORY_BYTES = 2**33
 """Pictures are read until so many bytes of pixels are there."""
@@ -93,8 +98,8 @@ def box_average(images: Images, factor: int) -> Images:
     return found
 
 
-def evenly(images: Images, count: int) -> Images:
-    """No more than `count` of the images, evenly spaced."""
+def evenly(images: NDArray[Sample], count: int) -> NDArray[Sample]:
+    """No more than `count` of the images, or of their labels, evenly spaced."""
     places = np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int)
     return np.ascontiguousarray(images[places])
 
@@ -113,9 +118,13 @@ class BatchSampler:
 
     def __call__(self, number: int) -> Tensor:
         """Batch `number`: float32 (batch, C, H, W) in [0, 1]."""
+        return to_tensor(self.images[self.places(number)])
+
+    def places(self, number: int) -> Int64Array:
+        """Which of the images batch `number` has, int64 (batch,)."""
         epoch, place = divmod(number, len(self.images) // self.batch)
         if epoch != self._epoch:
             rng = np.random.default_rng((self.seed, epoch))
             self._epoch, self._order = epoch, rng.permutation(len(self.images))
-        chosen = self._order[place * self.batch : (place + 1) * self.batch]
-        return to_tensor(self.images[chosen])
+        chosen: Int64Array = self._order[place * self.batch : (place + 1) * self.batch]
+        return chosen

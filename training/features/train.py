@@ -31,8 +31,8 @@ from bitstream.errors import InputError, UsageError, WeightsMismatchError
 from codec.datasets.arrays import Images, read_images
 from codec.datasets.pictures import find_images
 from codec.system.write_file import write_atomically
+from training.data.labels import find_labels, read_labels
 from training.data.small_images import box_average
-from training.features.labels import find_labels, read_labels
 from training.loop.optimise import descend
 from training.loop.trainer import Budget, Learner, Preset, Trainer, check_folder, show
 

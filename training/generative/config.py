@@ -94,6 +94,9 @@ class GenerativePreset(FramedPreset):
                       networks need it; else torch's own
     kl_warmup         vae: fraction of the budget in which the weight of the KL divergence rises
                       from 0 to 1
+    known_labels      vae with classes: images whose label is known, as many of each class; 0 for
+                      all, without a classifier
+    class_weight      vae with classes and few labels: α of the cross-entropy of the known labels
     mmd_weight        wae: λ of the maximum mean discrepancy
     reconstruction    wae: the error that is minimised, "sse" or "rmse": the root of a batch's mean
                       squared error, pixels in [−1, 1] (Tschannen et al. 2018)
@@ -117,6 +120,8 @@ class GenerativePreset(FramedPreset):
     gradient_clip: float | None = None
     xavier: bool = False
     kl_warmup: float = 0.0
+    known_labels: int = 0
+    class_weight: float = 0.0
     mmd_weight: float = 0.0
     reconstruction: Literal["sse", "rmse"] = "sse"
     code_penalty: float = 0.0
@@ -133,7 +138,11 @@ class GenerativePreset(FramedPreset):
 
     @property
     def method(self) -> str:
-        """How it is trained: the model's family, or "wpp" for a wae with a critic."""
+        """How it is trained: the model's family; "wpp" for a wae with a critic; for a vae with
+        classes "class-vae", or "m2" where few labels are known.
+        """
+        if self.model.classes:
+            return "m2" if self.known_labels else "class-vae"
         return "wpp" if self.model.family == "wae" and self.critic else self.model.family
 
     @property
@@ -222,6 +231,16 @@ GENERATIVE_PRESETS: dict[str, GenerativePreset] = {
     ),
     "digits-vae-binary": GenerativePreset(
         GenerativeConfig("vae", "mlp", MNIST, 32, (512, 256), "relu", "bernoulli"), kl_warmup=0.2
+    ),
+    "digits-class-vae": GenerativePreset(
+        GenerativeConfig("vae", "mlp", MNIST, 10, (512, 256), "tanh", "gaussian", 10),
+        kl_warmup=0.1,
+    ),
+    "digits-m2": GenerativePreset(
+        GenerativeConfig("vae", "mlp", MNIST, 50, (500, 500), "relu", "bernoulli", 10),
+        batch=100,
+        known_labels=100,
+        class_weight=50.0,
     ),
     "digits-rae": replace(
         _rae(10), model=GenerativeConfig("rae", "mlp", MNIST, 10, (256, 128), "tanh")

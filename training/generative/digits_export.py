@@ -5,7 +5,8 @@ and vae-vbq share: both networks in float16, the integer tables of the prior, an
 posteriors of training images (steps, blocks, class tables). A Bernoulli VAE becomes
 `digits-vae-binary.safetensors` for vae-bits-back: both networks in fixed point, integer tables.
 A regularised autoencoder becomes `rae.safetensors` for vae-round: its networks, and the mixture
-that is its prior, with integer tables of the labels and of each component's coordinates.
+that is its prior, with integer tables of the labels and of each component's coordinates. A
+class-conditional VAE becomes `digits-class-vae.safetensors` for vae-round.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.func import jacfwd, vmap
 
-from bitstream.arrays import Array, Float64Array, Int32Array, Uint8Array
+from bitstream.arrays import Array, Float64Array, Int32Array, Int64Array, Uint8Array
 from bitstream.errors import UsageError
 from bitstream.tables import TOTAL, TableSet, tables_from_pmfs
 from codec.coding import bits_back_tables, channel_simulation
@@ -38,6 +40,7 @@ from codec.models.vae import sample_coders as vae_coders
 from codec.models.vae.exact_mlp import ExactLinear, mlp_to_arrays, to_fixed_point
 from codec.models.vae.sample_coders import Posterior, RelativeEntropyCoder
 from codec.priors import GaussianMixture, StandardNormal
+from training.data.labels import labels_of
 from training.loop.export import ExportOptions, write_weights_file
 from training.loop.origin import write_card
 
@@ -66,6 +69,8 @@ def lossy_arrays(
     Raises `UsageError` for another kind of model or prior.
     """
     encoder = _require(model, "gaussian")
+    if model.config.classes:
+        raise UsageError("a vae with classes: its tables are fitted with labels")
     posterior = _posterior(encoder, images)
     evidence = np.maximum(1 / posterior.variance - 1, 0).mean(axis=0)
     layouts, rec_tables = _rec_tables(posterior, rec_images)
@@ -81,6 +86,43 @@ def lossy_arrays(
     for prefix, set_ in tables.items():
         arrays.update({prefix + name: array for name, array in set_.to_arrays().items()})
     return arrays
+
+
+def class_arrays(
+    model: GenerativeModel, images: Uint8Array, labels: Int64Array
+) -> dict[str, Array]:
+    """All arrays of the weights file of a class-conditional VAE with a Gaussian likelihood.
+
+    images, labels   uint8 (n, 1, 28, 28) and (n,), of the training part: steps are fitted to their
+                     posteriors given their labels, as those of a VAE without labels
+
+    Raises `UsageError` for another kind of model or prior.
+    """
+    encoder, config = _require(model, "gaussian"), model.config
+    if not config.classes:
+        raise UsageError("a vae without classes: expected a class-conditional one")
+    uniform = tables_from_pmfs([(0, np.full(config.classes, 1 / config.classes))])
+    return {
+        **_network_arrays(encoder, model.decoder),
+        **rounding_arrays(encoder, images, torch.eye(config.classes)[torch.from_numpy(labels)]),
+        **{f"label_tables.{name}": array for name, array in uniform.to_arrays().items()},
+        "pixel_variance": np.array(model.variance, dtype=np.float64),
+    }
+
+
+def rounding_arrays(
+    encoder: Encoder, images: Uint8Array, values: Tensor | None = None
+) -> dict[str, Array]:
+    """Steps and tables of vae-round, fitted to the posteriors of images uint8 (n, 1, 28, 28).
+
+    values   of their labels, where the encoder sees them, float (n, classes)
+    """
+    evidence = np.maximum(1 / _posterior(encoder, images, values).variance - 1, 0).mean(axis=0)
+    tables = rounding_tables(step_sizes()).to_arrays()
+    return {
+        "rung_offsets": vae_coders.rung_offsets(evidence),
+        **{f"round_tables.{name}": array for name, array in tables.items()},
+    }
 
 
 def rae_arrays(model: GenerativeModel, images: Uint8Array) -> dict[str, Array]:
@@ -147,6 +189,8 @@ def bits_back_arrays(model: GenerativeModel, *, bins: int = BINS) -> dict[str, A
     Raises `UsageError` for another kind of model or prior.
     """
     encoder = _require(model, "bernoulli")
+    if model.config.classes:
+        raise UsageError("a vae with classes: vae-bits-back has none")
     if model.config.activation != "relu" or model.config.architecture != "mlp":
         raise UsageError(
             f"a {model.config.architecture} with {model.config.activation}: fixed point needs an "
@@ -210,6 +254,8 @@ def write_digits(
             "tables; `mixture.*` is the prior, a mixture of Gaussians that was fitted to the codes "
             "of the training images, with the coordinates and the steps of each component."
         )
+    if model.config.classes:
+        result = "class_channel"
     plural = "s" if len(codecs) > 1 else ""
     write_card(
         path,
@@ -238,6 +284,10 @@ def export_digits(path: Path, options: ExportOptions) -> Path:
     if not options.data:
         raise UsageError("a Gaussian VAE needs training images for its tables: give --data")
     images = read_images(options.data[0], shape=model.config.image_shape, part="train")
+    if classes := model.config.classes:
+        labels = labels_of(options.data[0], len(images), classes)[: options.images or TABLE_IMAGES]
+        arrays = class_arrays(model, images[: len(labels)], labels)
+        return write_digits(folder, "digits-class-vae", arrays, model, [LOSSY[0].name])
     images = images[: options.images or TABLE_IMAGES]
     if model.config.family == "rae":
         return write_digits(folder, "rae", rae_arrays(model, images), model, [LOSSY[0].name])
@@ -257,9 +307,9 @@ def _require(model: GenerativeModel, likelihood: str) -> Encoder:
     return model.encoder
 
 
-def _posterior(encoder: Encoder, images: Uint8Array) -> Posterior:
+def _posterior(encoder: Encoder, images: Uint8Array, values: Tensor | None = None) -> Posterior:
     with torch.inference_mode():
-        mean, log_variance = encoder(torch.from_numpy(np.array(images)).float() / 255)
+        mean, log_variance = encoder(torch.from_numpy(np.array(images)).float() / 255, values)
     assert log_variance is not None  # of a vae
     return vae_coders.posterior_from_network(mean.numpy(), log_variance.numpy())
 

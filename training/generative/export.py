@@ -24,6 +24,8 @@ UNITS = {
     "nelbo_nats": "negative ELBO, nats per image",
     "distortion_nats": "−log p(x\\|z) at a posterior sample, nats per image",
     "kl_nats": "KL(q(z\\|x) ‖ p(z)), nats per image",
+    "joint_nelbo_nats": "negative ELBO of image and label, nats per image",
+    "error_percent": "wrong classes of the classifier, per cent of the images",
     "bits_per_dimension": "negative ELBO, bits per value of an image",
     "bits_per_dimension_q": "estimated bits per value of an image, quality",
     "psnr_db_q": "PSNR of the mean squared error, dB, quality",

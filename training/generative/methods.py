@@ -7,6 +7,7 @@ import torch
 from training.generative.config import GenerativePreset
 from training.generative.gan import GanLearner
 from training.generative.learner import GenerativeLearner
+from training.generative.m2 import ClassVaeLearner, M2Learner
 from training.generative.rae import RaeLearner
 from training.generative.vae import VaeLearner
 from training.generative.wae import WaeLearner
@@ -14,6 +15,8 @@ from training.generative.wpp import WppLearner
 
 LEARNERS: dict[str, type[VaeLearner | WaeLearner | RaeLearner | GanLearner | WppLearner]] = {
     "vae": VaeLearner,
+    "class-vae": ClassVaeLearner,
+    "m2": M2Learner,
     "wae": WaeLearner,
     "rae": RaeLearner,
     "gan": GanLearner,

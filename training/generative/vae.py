@@ -17,7 +17,6 @@ from training.generative.learner import (
     nearest_figures,
     new_decoder,
     new_encoder,
-    squared_error,
 )
 
 INITIAL_VARIANCE = 0.03
@@ -32,8 +31,13 @@ def binarize(images: Tensor, *, seed: int = BINARIZATION_SEED) -> Tensor:
 
 
 def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """KL(N(mean, exp(log_variance)) ‖ N(0, I)) in nats, (n, k) to (n,)."""
-    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)
+    """KL(N(mean, exp(log_variance)) ‖ N(0, I)) in nats, (…, k) to (…)."""
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(-1)
+
+
+def image_error(x: Tensor, logits: Tensor) -> Tensor:
+    """Sum of squared errors of images (n, C, H, W) and logits (…, n, C, H, W): (…, n)."""
+    return (x - logits.sigmoid()).square().flatten(-3).sum(-1)
 
 
 class VaeLearner(GenerativeLearner):
@@ -63,36 +67,56 @@ class VaeLearner(GenerativeLearner):
             mean = torch.from_numpy(self.images).float().mean(0) / 255
             bias.copy_(mean.flatten().clamp(0.01, 0.99).logit())
 
-    def terms(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    def terms(
+        self, x: Tensor, generator: torch.Generator, label: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """−log p(x|z), the KL divergence and the squared error of images at a posterior sample.
 
-        x: float (n, C, H, W); each result is (n,), the first two in nats.
+        x: float (n, C, H, W), and where there are classes the values of its label, (n, classes) or
+        (…, 1, classes); each result is (n,) or (…, n), the first two in nats.
         """
+        logits, kl = self.sample_logits(x, generator, label)
+        return self.nll(x, logits), kl, image_error(x, logits)
+
+    def sample_logits(
+        self, x: Tensor, generator: torch.Generator, label: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """The decoder's logits at a posterior sample of each image, and the KL divergence."""
         with self.mixed():
-            mean, log_variance = self.encoder(x)
+            mean, log_variance = self.encoder(x, label)
         mean, log_variance = mean.float(), log_variance.float()
-        noise = self.normal(len(x), generator)
+        code = mean + self.normal(len(x), generator) * (0.5 * log_variance).exp()
+        if label is not None:
+            code = torch.cat([code, label.expand(*code.shape[:-1], -1)], -1)
         with self.mixed():
-            logits = self.decoder.logits(mean + noise * (0.5 * log_variance).exp())
-        logits = logits.float()
-        error = squared_error(x, logits.sigmoid())
+            logits = self.decoder.logits(code)
+        return logits.float(), kl_to_standard_normal(mean, log_variance)
+
+    def nll(self, x: Tensor, logits: Tensor) -> Tensor:
+        """−log p(x|z) in nats: images (n, C, H, W) and logits (…, n, C, H, W) to (…, n)."""
         if self.config.likelihood == "bernoulli":
-            each = F.binary_cross_entropy_with_logits(logits, x, reduction="none")
-            nll = each.flatten(1).sum(1)
-        else:
-            constant = 0.5 * self.config.pixels * (math.log(2 * math.pi) + self.log_variance)
-            nll = 0.5 * error * (-self.log_variance).exp() + constant
-        return nll, kl_to_standard_normal(mean, log_variance), error
+            each = F.binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none")
+            return each.flatten(-3).sum(-1)
+        error = image_error(x, logits)
+        constant = 0.5 * self.config.pixels * (math.log(2 * math.pi) + self.log_variance)
+        return 0.5 * error * (-self.log_variance).exp() + constant
 
     def train_step(
         self, draw: Draw, generator: torch.Generator, fraction: float
     ) -> dict[str, float]:
         """One step on the negative ELBO, its KL divergence weighted by the warm-up."""
-        x = draw()
-        if self.config.likelihood == "bernoulli":
-            x = torch.bernoulli(x, generator=generator)
-        x = x.to(self.device)
-        nll, kl, error = (term.mean() for term in self.terms(x, generator))
+        return self.elbo_step(self.seen(draw(), generator), None, generator, fraction)
+
+    def seen(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Images as a step sees them, on the device: drawn black or white for a Bernoulli."""
+        binary = self.config.likelihood == "bernoulli"
+        return (torch.bernoulli(images, generator=generator) if binary else images).to(self.device)
+
+    def elbo_step(
+        self, x: Tensor, label: Tensor | None, generator: torch.Generator, fraction: float
+    ) -> dict[str, float]:
+        """One step on the negative ELBO of a batch, and its figures."""
+        nll, kl, error = (term.mean() for term in self.terms(x, generator, label))
         warmup = self.preset.kl_warmup
         loss = nll + kl * (min(1.0, fraction / warmup) if warmup else 1.0)
         self.descend(loss, self.optimizers["adam"])

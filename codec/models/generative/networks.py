@@ -16,6 +16,11 @@ Architectures, for an image (C, H, W), `hidden` = (h₁, …, h_n) and a code of
     conv  encoder  4×4 convolutions of stride 2 to h₁, …, h_n channels, then linear to k or 2k;
           decoder  linear to h_n channels, then transposed convolutions back
 
+A vae may be conditional on a class (Kingma et al. 2014, "Semi-supervised learning with deep
+generative models", model M2): p(x|z, y) and q(z|x, y), where the first layers of an mlp also see
+the label y, as one value for each class, of which its own is 1 and the others are 0. A classifier
+q(y|x), C·H·W → h₁ → … → h_n → classes, is there where not all labels were known in training.
+
 Parameters are named `layers.{i}.weight` and `layers.{i}.bias`, i counting the layers in order.
 """
 
@@ -23,7 +28,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -40,6 +45,7 @@ MAX_PIXELS = 2**20
 MAX_CODE = 2**14
 MAX_WIDTH = 2**14
 MAX_DEPTH = 32
+MAX_CLASSES = 2**10
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,7 @@ class GenerativeConfig:
                   takes them reversed
     activation    one of `ACTIVATIONS`, after every layer but the last
     likelihood    "gaussian" or "bernoulli" for a vae, None for the other families
+    classes       whose label the networks of a vae see (mlp only); 0 for none
 
     Raises `UsageError` for anything else.
     """
@@ -65,6 +72,7 @@ class GenerativeConfig:
     hidden: tuple[int, ...]
     activation: str = "tanh"
     likelihood: str | None = None
+    classes: int = 0
 
     def __post_init__(self) -> None:
         _choice("family", self.family, FAMILIES)
@@ -82,6 +90,13 @@ class GenerativeConfig:
                 f"image_shape {self.image_shape}: expected (channels, height, width) "
                 f"of at most {MAX_PIXELS} values"
             )
+        if self.classes != 0:
+            _sizes("classes", (self.classes,), MAX_CLASSES)
+            if self.family != "vae" or self.architecture != "mlp":
+                raise UsageError(
+                    f"classes {self.classes} of a {self.family} ({self.architecture}): only a vae "
+                    "that is an mlp is conditional on a class"
+                )
         if not 1 <= len(self.hidden) <= MAX_DEPTH:
             raise UsageError(f"hidden {self.hidden}: expected 1 to {MAX_DEPTH} widths")
         if self.architecture == "conv":
@@ -121,7 +136,10 @@ def _sizes(name: str, values: object, largest: int) -> None:
 
 
 class Decoder(nn.Module):
-    """f(z): codes to images, float (n, code) to (n, C, H, W) in [0, 1]."""
+    """f(z): codes to images, float (n, code) to (n, C, H, W) in [0, 1].
+
+    Where there are classes, a code is (z, y) of code + classes numbers, y the label's values.
+    """
 
     def __init__(self, config: GenerativeConfig) -> None:
         super().__init__()
@@ -129,7 +147,8 @@ class Decoder(nn.Module):
         self.activation = ACTIVATIONS[config.activation]
         layers: list[nn.Module] = []
         if config.architecture == "mlp":
-            widths = (config.code, *reversed(config.hidden), config.pixels)
+            inputs = config.code + config.classes
+            widths = (inputs, *reversed(config.hidden), config.pixels)
             layers += [nn.Linear(a, b) for a, b in itertools.pairwise(widths)]
         else:
             layers.append(nn.Linear(config.code, math.prod(config.coarse_shape)))
@@ -155,12 +174,25 @@ class Decoder(nn.Module):
         """float (n, code) to (n, C, H, W), pixels in [0, 1]."""
         return self.logits(z).sigmoid()
 
+    def given(self, label: int) -> Decoder:
+        """The decoder of one class, codes (n, code) to images: its label is in the biases."""
+        code = self.config.code
+        state = {name: value.detach().clone() for name, value in self.state_dict().items()}
+        weight = state["layers.0.weight"]
+        state["layers.0.bias"] += weight[:, code + label]
+        state["layers.0.weight"] = weight[:, :code].clone()
+        decoder = Decoder(replace(self.config, classes=0)).to(weight)
+        decoder.load_state_dict(state)
+        own = next(self.parameters())
+        return decoder.train(self.training).requires_grad_(own.requires_grad)
+
 
 class Encoder(nn.Module):
     """Codes of images, float (n, C, H, W) in [0, 1] to (n, code).
 
     A vae's posterior is N(mean, diag(exp(log_variance))); the other families' encoders are
-    deterministic and return None for the log-variance.
+    deterministic and return None for the log-variance. Where there are classes, the posterior is
+    that given a label.
     """
 
     def __init__(self, config: GenerativeConfig) -> None:
@@ -170,7 +202,7 @@ class Encoder(nn.Module):
         outputs = 2 * config.code if config.family == "vae" else config.code
         layers: list[nn.Module] = []
         if config.architecture == "mlp":
-            widths = (config.pixels, *config.hidden, outputs)
+            widths = (config.pixels + config.classes, *config.hidden, outputs)
             layers += [nn.Linear(a, b) for a, b in itertools.pairwise(widths)]
         else:
             channels = (config.image_shape[0], *config.hidden)
@@ -181,27 +213,62 @@ class Encoder(nn.Module):
             layers.append(nn.Linear(math.prod(config.coarse_shape), outputs))
         self.layers = nn.ModuleList(layers)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """float (n, C, H, W) to the mean (n, code) and the log-variance (n, code) or None."""
-        value = x.flatten(1) if self.config.architecture == "mlp" else x
-        for layer in self.layers[:-1]:
-            value = self.activation(layer(value))
-        value = self.layers[-1](value.flatten(1))
+    def forward(self, x: Tensor, label: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """float (n, C, H, W) to the mean (n, code) and the log-variance (n, code) or None.
+
+        label   of each image where there are classes, float (n, classes); or (…, 1, classes) for
+                the results (…, n, code) of several labels, whose work on the image is shared
+        """
+        if self.config.architecture == "mlp":
+            first, *others = self.layers
+            value = first(x.flatten(1)) if label is None else self._with_label(x, label)
+            for layer in others:
+                value = layer(self.activation(value))
+        else:
+            value = x
+            for layer in self.layers[:-1]:
+                value = self.activation(layer(value))
+            value = self.layers[-1](value.flatten(1))
         if self.config.family != "vae":
             return value, None
         mean, log_variance = value.chunk(2, dim=-1)
         return mean, log_variance
+
+    def _with_label(self, x: Tensor, label: Tensor) -> Tensor:
+        first = self.layers[0]
+        assert isinstance(first, nn.Linear)
+        pixels, weight = self.config.pixels, first.weight
+        of_image = F.linear(x.flatten(1), weight[:, :pixels], first.bias)
+        return of_image + F.linear(label, weight[:, pixels:])
+
+
+class Classifier(nn.Module):
+    """q(y|x): images float (n, C, H, W) in [0, 1] to logits (n, classes)."""
+
+    def __init__(self, config: GenerativeConfig) -> None:
+        super().__init__()
+        self.activation = ACTIVATIONS[config.activation]
+        widths = (config.pixels, *config.hidden, config.classes)
+        self.layers = nn.ModuleList([nn.Linear(a, b) for a, b in itertools.pairwise(widths)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float (n, C, H, W) to (n, classes)."""
+        value = self.layers[0](x.flatten(1))
+        for layer in self.layers[1:]:
+            value = layer(self.activation(value))
+        return value  # type: ignore[no-any-return]
 
 
 @dataclass
 class GenerativeModel:
     """A trained model.
 
-    decoder   f(z)
-    encoder   None for a gan
-    prior     p(z) over `config.code` dimensions
-    variance  of a pixel given z, for a vae with a Gaussian likelihood; else None
-    card      what is known of the weights: data, licence, command, figures
+    decoder     f(z)
+    encoder     None for a gan
+    prior       p(z) over `config.code` dimensions; of the classes all are alike
+    variance    of a pixel given z, for a vae with a Gaussian likelihood; else None
+    card        what is known of the weights: data, licence, command, figures
+    classifier  q(y|x) of a vae that was trained with few labels
     """
 
     config: GenerativeConfig
@@ -210,3 +277,4 @@ class GenerativeModel:
     prior: LatentPrior
     variance: float | None = None
     card: dict[str, str] = field(default_factory=dict)
+    classifier: Classifier | None = None

@@ -6,9 +6,10 @@
     variance   JSON number or null
     card       JSON object of strings
 
-Arrays: `decoder.layers.{i}.weight|bias` and `encoder.layers.{i}.weight|bias`, float16 or float32;
-of a mixture also `prior.weights` (m,), `prior.means` (m, k), `prior.covariances` (m, k, k),
-float64, because a component may be nearly singular.
+Arrays: `decoder.layers.{i}.weight|bias`, `encoder.layers.{i}.weight|bias` and, of a model that has
+one, `classifier.layers.{i}.weight|bias`, float16 or float32; of a mixture also `prior.weights`
+(m,), `prior.means` (m, k), `prior.covariances` (m, k, k), float64, because a component may be
+nearly singular.
 """
 
 from __future__ import annotations
@@ -24,17 +25,24 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from bitstream.arrays import Array
 from bitstream.errors import UsageError, WeightsMismatchError
-from codec.models.generative.networks import Decoder, Encoder, GenerativeConfig, GenerativeModel
+from codec.models.generative.networks import (
+    Classifier,
+    Decoder,
+    Encoder,
+    GenerativeConfig,
+    GenerativeModel,
+)
 from codec.models.layers import fill
 from codec.models.weights_files import read_config
 from codec.priors import GaussianMixture, LatentPrior, StandardNormal
 from codec.system.write_file import write_atomically
 
 FORMAT = "calotype-generative-1"
+_NETWORKS = ("decoder", "encoder", "classifier")
 _MIXTURE_ARRAYS = ("prior.weights", "prior.means", "prior.covariances")
 
 
@@ -48,7 +56,8 @@ def save_generative(path: Path, model: GenerativeModel, *, half: bool = True) ->
     written.
     """
     arrays: dict[str, Tensor] = {}
-    for name, network in (("decoder", model.decoder), ("encoder", model.encoder)):
+    for name in _NETWORKS:
+        network: nn.Module | None = getattr(model, name)
         for key, value in network.state_dict().items() if network is not None else ():
             stored = value.detach().cpu().to(torch.float16 if half else torch.float32)
             if not torch.isfinite(stored).all():
@@ -107,7 +116,7 @@ def load_generative(path: Path) -> GenerativeModel:
 def _model(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> GenerativeModel:
     if metadata.get("format") != FORMAT:
         raise ValueError(f"its format is {metadata.get('format')!r}, expected {FORMAT!r}")
-    config = read_config(metadata, GenerativeConfig)
+    config = read_config(metadata, GenerativeConfig, classes=0)
     variance = json.loads(metadata["variance"])
     card = json.loads(metadata["card"])
     if not isinstance(card, dict) or not all(isinstance(v, str) for v in card.values()):
@@ -122,20 +131,23 @@ def _model(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> Generati
     with torch.device("meta"):
         decoder = Decoder(config)
         encoder = Encoder(config) if any(n.startswith("encoder.") for n in arrays) else None
+        has_classifier = any(n.startswith("classifier.") for n in arrays)
+        classifier = Classifier(config) if has_classifier and config.classes else None
     if encoder is not None and not config.has_encoder:
         raise ValueError(f"a {config.family} has no encoder")
-    fill(decoder, arrays, "decoder.")
-    decoder.requires_grad_(True)
-    if encoder is not None:
-        fill(encoder, arrays, "encoder.")
-        encoder.requires_grad_(True)
+    if has_classifier and classifier is None:
+        raise ValueError("a classifier without classes")
+    for name, network in (("decoder", decoder), ("encoder", encoder), ("classifier", classifier)):
+        if network is not None:
+            fill(network, arrays, f"{name}.")
+            network.requires_grad_(True)
     prior = _prior(json.loads(metadata["prior"]), config.code, arrays)
     of_prior = _MIXTURE_ARRAYS if isinstance(prior, GaussianMixture) else ()
-    others = (name for name in arrays if not name.startswith(("decoder.", "encoder.")))
+    others = (name for name in arrays if name.partition(".")[0] not in _NETWORKS)
     unknown = sorted(name for name in others if name not in of_prior)
     if unknown:
         raise ValueError(f"unknown arrays: {', '.join(unknown[:5])}")
-    return GenerativeModel(config, decoder, encoder, prior, variance, card)
+    return GenerativeModel(config, decoder, encoder, prior, variance, card, classifier)
 
 
 def _prior(description: Any, code: int, arrays: Mapping[str, Array]) -> LatentPrior:

@@ -14,27 +14,32 @@ The four models differ in `codec.models.vae.sample_coders` only and share one we
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
-from bitstream.arrays import Array, Float32Array, Uint8Array
-from bitstream.errors import WeightsMismatchError
+from bitstream.arrays import Array, Float32Array, Int32Array, Uint8Array
+from bitstream.errors import UsageError, WeightsMismatchError
 from bitstream.symbols import SymbolDecoder, SymbolEncoder
+from codec.coding.prior_tables import symbol_bits
 from codec.models.generative.networks import Decoder, Encoder, GenerativeConfig
 from codec.models.layers import fill
 from codec.models.sheets import BLOCK, blocks_of, check_grey_blocks, only_payload, sheet_of
 from codec.models.vae import LOSSY
 from codec.models.vae.sample_coders import (
+    ClassCoder,
     Message,
     MixtureCoder,
     Posterior,
     SampleCoder,
     coder_from_arrays,
+    inverse_temperature,
     posterior_from_network,
 )
-from codec.models.weights_files import read_config
+from codec.models.weights_files import read_config, stored
 from codec.priors import GaussianMixture, LatentPrior, StandardNormal
 
 _BLOCKS_AT_ONCE = 1024  # that a network sees: a sheet may have 21,609
@@ -47,7 +52,8 @@ _MODEL_IDS = {family.name: family.model_id for family in LOSSY}
 class VaeCoder:
     """A VAE, loaded, with one way to code its posterior. See `codec.models.base` for the methods.
 
-    Latents are (2k, h, w) on the way in, mean and log-variance, and (k, h, w) on the way out.
+    Latents are (2k, h, w) on the way in, mean and log-variance, and (k, h, w) on the way out. Where
+    there are classes, k counts a label's values as well.
     """
 
     layers = 1
@@ -76,7 +82,7 @@ class VaeCoder:
     def analyze(self, pixels: Uint8Array, quality: float) -> Float32Array:
         """Grey pixels uint8 (28h, 28w, 3) to mean and log-variance, (2k, h, w)."""
         found = np.concatenate(
-            [self._analyze_blocks(blocks) for blocks in _parts(blocks_of(pixels))]
+            [self._analyze_blocks(blocks, quality) for blocks in _parts(blocks_of(pixels))]
         )
         height, width = pixels.shape[0] // BLOCK, pixels.shape[1] // BLOCK
         return np.ascontiguousarray(found.T).reshape(-1, height, width)
@@ -88,7 +94,7 @@ class VaeCoder:
         levels = np.concatenate([self._synthesize_blocks(part) for part in _parts(codes)])
         return sheet_of(levels, height, width)
 
-    def _analyze_blocks(self, blocks: Array) -> Float32Array:
+    def _analyze_blocks(self, blocks: Array, quality: float) -> Float32Array:
         with torch.inference_mode():
             images = torch.from_numpy(blocks).to(self.device, torch.float32).div_(255)
             mean, log_variance = self.encoder(images)
@@ -106,6 +112,11 @@ class VaeCoder:
 
     def decoder_of_codes(self) -> tuple[Decoder, LatentPrior]:
         """The decoder, codes (n, k) to images (n, 1, 28, 28), and the prior that is coded with."""
+        if isinstance(self.coder, ClassCoder):
+            raise UsageError(
+                f"{self.name}: the decoder sees a label besides the code; measure the decoders of "
+                "its classes, as codec.models.generative.networks.Decoder.given makes them"
+            )
         if not isinstance(self.coder, MixtureCoder):
             return self.decoder, StandardNormal(self.decoder.config.code)
         weights = torch.from_numpy(self.coder.labels.frequencies[:-1].astype(np.float64))
@@ -139,6 +150,54 @@ class VaeCoder:
         return np.ascontiguousarray(codes.T).reshape(-1, height, width)
 
 
+class ClassVaeCoder(VaeCoder):
+    """A VAE whose networks see a label, which the encoder chooses: of all labels it takes the one
+    of the least cost, bits and squared error at the exchange rate of the quality.
+
+    pixel_variance   of the likelihood in training: at quality 75 the cost is −log p(x|z, y) p(z),
+                     but for a constant
+    """
+
+    coder: ClassCoder
+
+    def __init__(self, *networks_and_coder: Any, pixel_variance: float, **options: Any) -> None:
+        super().__init__(*networks_and_coder, **options)
+        self.pixel_variance = pixel_variance
+
+    def choose_labels(self, blocks: Array, quality: float) -> Int32Array:
+        """The label of each block uint8 (n, 1, 28, 28): int32 (n,)."""
+        hundredths = round(quality * 100)
+        exchange = inverse_temperature(hundredths) / (2 * self.pixel_variance)
+        costs = np.zeros((self.coder.classes, len(blocks)))
+        for label, cost in enumerate(costs):
+            found = self.given_labels(blocks, np.full(len(blocks), label, dtype=np.int32))
+            mean, log_variance = np.split(found, 2, axis=1)
+            posterior = posterior_from_network(mean, log_variance)
+            messages = self.coder.messages(posterior, hundredths)
+            for message in messages:
+                bits = symbol_bits(message.symbols, message.indexes, message.tables)
+                cost += math.log(2) * bits.reshape(len(blocks), -1).sum(axis=1)
+            drawn = self._synthesize_blocks(self.coder.decoded(messages, hundredths))
+            difference = (drawn.astype(np.float64) - blocks.astype(np.float64)) / 255
+            cost += exchange * np.square(difference).sum(axis=(1, 2, 3))
+        cheapest: Int32Array = costs.argmin(axis=0).astype(np.int32)
+        return cheapest
+
+    def given_labels(self, blocks: Array, labels: Int32Array) -> Float32Array:
+        """Blocks uint8 (n, 1, 28, 28) and their labels (n,) to latents (n, 2k)."""
+        values = torch.eye(self.coder.classes, device=self.device)[torch.from_numpy(labels).long()]
+        with torch.inference_mode():
+            images = torch.from_numpy(blocks).to(self.device, torch.float32).div_(255)
+            mean, log_variance = self.encoder(images, values)
+            assert log_variance is not None  # of a vae
+            joined = [mean, values, log_variance, torch.full_like(values, _POINT)]
+            found: Float32Array = torch.cat(joined, dim=1).cpu().numpy()
+        return found
+
+    def _analyze_blocks(self, blocks: Array, quality: float) -> Float32Array:
+        return self.given_labels(blocks, self.choose_labels(blocks, quality))
+
+
 def _parts(rows: Array) -> list[Array]:
     return [rows[at : at + _BLOCKS_AT_ONCE] for at in range(0, len(rows), _BLOCKS_AT_ONCE)]
 
@@ -155,7 +214,7 @@ def read_vae_config(
 
     Raises `WeightsMismatchError` where it is none for 28×28 blocks with this likelihood.
     """
-    config = read_config(metadata, GenerativeConfig)
+    config = read_config(metadata, GenerativeConfig, classes=0)
     expected = ("vae", likelihood, (1, BLOCK, BLOCK))
     found = (config.family, config.likelihood, config.image_shape)
     if found != expected and not (or_rae and found == ("rae", None, (1, BLOCK, BLOCK))):
@@ -177,8 +236,14 @@ def vae_loader(name: str) -> Callable[..., VaeCoder]:
         encoder, decoder = Encoder(config), Decoder(config)
         fill(encoder, arrays, "encoder.")
         fill(decoder, arrays, "decoder.")
-        coder = coder_from_arrays(name, arrays, config.code)
-        return VaeCoder(name, encoder, decoder, coder, weights_hash, device=torch.device(device))
+        coder = coder_from_arrays(name, arrays, config.code, config.classes)
+        parts, at = (name, encoder, decoder, coder, weights_hash), torch.device(device)
+        if not config.classes:
+            return VaeCoder(*parts, device=at)
+        variance = float(stored(arrays, "pixel_variance", "float64"))
+        if not 0 < variance < math.inf:
+            raise WeightsMismatchError(f"weights file: a pixel_variance of {variance}")
+        return ClassVaeCoder(*parts, device=at, pixel_variance=variance)
 
     return load_vae
 

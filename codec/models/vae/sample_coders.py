@@ -24,6 +24,10 @@ N(0, I), with the same steps and tables.
 
     vae-round    z = m_j + T_j u,  K = round(u / Δ_j)
 
+The networks of a class-conditional VAE see a label as well (Kingma et al. 2014, model M2), and
+`vae-round` codes it before z, at log₂ of the number of classes: the prior has them all alike, and
+independent of z.
+
 Floating point chooses symbols, integers choose tables: a last-bit difference never moves a parse.
 Encoding with vae-rec takes about ten milliseconds for each block of an image, the others far less.
 """
@@ -218,6 +222,57 @@ class MixtureCoder:
 
 
 @dataclass(frozen=True)
+class ClassCoder:
+    """vae-round of a VAE whose decoder sees one of M classes. Codes are (z, y): z rounded, and the
+    label's M values y, of which its own is 1 and the others are 0. In a posterior these are the
+    last M means.
+
+    labels   one table, over 0 .. M − 1
+    rounded  z
+    """
+
+    labels: TableSet
+    rounded: RoundingCoder
+
+    def __post_init__(self) -> None:
+        _require_tables("label_tables", self.labels, 1)
+        if self.labels.minimums[0] != 0:
+            raise WeightsMismatchError("weights file: label_tables do not begin at 0")
+
+    @property
+    def classes(self) -> int:
+        return int(self.labels.sizes[0])
+
+    def messages(self, posterior: Posterior, hundredths: int) -> Sequence[Message]:
+        """The labels (n, 1), then (n, k) symbols."""
+        place = posterior.mean.shape[1] - self.classes
+        label = posterior.mean[:, place:].argmax(axis=1).astype(np.int32)
+        z = Posterior(posterior.mean[:, :place], posterior.variance[:, :place])
+        of_label = Message(label, np.zeros_like(label), self.labels)
+        return [of_label, *self.rounded.messages(z, hundredths)]
+
+    def codes(self, decoder: SymbolDecoder, count: int, hundredths: int) -> Float32Array:
+        label = decoder.get(np.zeros(count, dtype=np.int32), self.labels)
+        if count and not 0 <= label.min() <= label.max() < self.classes:
+            raise PayloadError(
+                f"a class of {label.min()} .. {label.max()} was decoded, expected "
+                f"0 .. {self.classes - 1}: the payload is damaged"
+            )
+        return self.with_label(self.rounded.codes(decoder, count, hundredths), label)
+
+    def with_label(self, z: Float32Array, label: Int32Array) -> Float32Array:
+        """(n, k) and labels (n,) to the codes that the decoder sees, (n, k + M)."""
+        return np.concatenate([z, np.eye(self.classes, dtype=np.float32)[label]], axis=1)
+
+    def decoded(self, messages: Sequence[Message], hundredths: int) -> Float32Array:
+        """The codes that messages become, without coding them."""
+        label, symbols = (message.symbols for message in messages)
+        steps = step_sizes()[rungs_at(hundredths, self.rounded.offsets)]
+        z = quantize.multiples(symbols.reshape(len(label), -1), steps)
+        return self.with_label(z, label)
+
+
+@dataclass(frozen=True)
 class DitheringCoder:
     """vae-dither. tables: `rung · NOISE_LEVELS + level`; offsets as for rounding."""
 
@@ -355,8 +410,20 @@ class VariationalBayesianCoder:
 _INDEX_TABLES = uniform_tables(channel_simulation.INDEX_BITS - 1)
 
 
-def coder_from_arrays(name: str, arrays: Mapping[str, Array], dimensions: int) -> SampleCoder:
+def coder_from_arrays(
+    name: str, arrays: Mapping[str, Array], dimensions: int, classes: int = 0
+) -> SampleCoder:
     """The coder of a model's name, with its tables. Raises `WeightsMismatchError`."""
+    if classes:
+        coder = ClassCoder(
+            TableSet.from_arrays(arrays, "label_tables."), _rounding(arrays, dimensions)
+        )
+        if name != "vae-round" or coder.classes != classes:
+            raise WeightsMismatchError(
+                f"weights file: {classes} classes with a table of {coder.classes}, for {name}; "
+                "expected as many, for vae-round"
+            )
+        return coder
     if name == "vae-rec":
         layouts = stored(arrays, "rec_layouts")
         if layouts.shape[1:] != (dimensions,):
@@ -379,6 +446,11 @@ def coder_from_arrays(name: str, arrays: Mapping[str, Array], dimensions: int) -
         return VariationalBayesianCoder(TableSet.from_arrays(arrays, "vbq_tables."), offsets)
     if name == "vae-dither":
         return DitheringCoder(TableSet.from_arrays(arrays, "dither_tables."), offsets)
+    return _rounding(arrays, dimensions)
+
+
+def _rounding(arrays: Mapping[str, Array], dimensions: int) -> RoundingCoder:
+    offsets = stored(arrays, "rung_offsets", "int32", dimensions)
     return RoundingCoder(TableSet.from_arrays(arrays, "round_tables."), offsets)
 
 

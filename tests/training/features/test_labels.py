@@ -11,7 +11,7 @@ import pytest
 from bitstream.errors import InputError
 from tests.benchmarks.tiny_dplc_set import write_idx
 from training.commands import main
-from training.features.labels import find_labels, read_labels
+from training.data.labels import find_labels, read_labels
 from training.features.train import load_features, read_classes
 
 

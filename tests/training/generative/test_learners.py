@@ -275,14 +275,15 @@ def test_other_sizes_do_not_resume(tmp_path: Path) -> None:
 def test_presets_fit_their_images(name: str) -> None:
     preset = GENERATIVE_PRESETS[name]
     with torch.device("meta"):
-        image = Decoder(preset.model)(torch.zeros(2, preset.model.code))
+        image = Decoder(preset.model)(torch.zeros(2, preset.model.code + preset.model.classes))
     channels, *sides = image.shape[1:]
     expected = (3, 64) if name.startswith("dplc-64") else (1, 28)
     assert (channels, *{side - 2 * preset.pad for side in sides}) == expected
     assert (preset.crop is None) == (channels == 1)
     assert bool(preset.critic) == (preset.method in ("gan", "wpp"))
     assert bool(preset.critic_weight) == (preset.method == "wpp")
-    assert preset.method == "wpp" or preset.method == preset.model.family
+    of_classes = {0: "class-vae", 100: "m2"}[preset.known_labels] if preset.model.classes else None
+    assert preset.method in ("wpp", of_classes or preset.model.family)
 
 
 def test_generators_of_the_codec_are_of_its_sizes() -> None:

@@ -15,13 +15,20 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bitstream.errors import ModelError, OutputError, UsageError, WeightsMismatchError
-from codec.models.generative.networks import Decoder, Encoder, GenerativeConfig, GenerativeModel
+from codec.models.generative.networks import (
+    Classifier,
+    Decoder,
+    Encoder,
+    GenerativeConfig,
+    GenerativeModel,
+)
 from codec.models.generative.weights_file import load_generative, save_generative
 from codec.priors import GaussianMixture, StandardNormal
 
 MLP = GenerativeConfig("vae", "mlp", (1, 4, 6), 3, (7, 5), "tanh", "gaussian")
 CONV = GenerativeConfig("gan", "conv", (3, 8, 12), 3, (4, 6), "relu")
 RAE = GenerativeConfig("rae", "mlp", (1, 4, 6), 3, (7, 5), "relu")
+LABELLED = replace(MLP, classes=4)
 
 
 def mixture(dim: int) -> GaussianMixture:
@@ -38,7 +45,8 @@ def build(config: GenerativeConfig) -> GenerativeModel:
     variance = 0.0123456789 if config.likelihood == "gaussian" else None
     prior = mixture(config.code) if config.family == "rae" else StandardNormal(config.code)
     card = {"data": "größe", "licence": "CC0-1.0"}
-    return GenerativeModel(config, Decoder(config), encoder, prior, variance, card)
+    classifier = Classifier(config) if config.classes else None
+    return GenerativeModel(config, Decoder(config), encoder, prior, variance, card, classifier)
 
 
 @pytest.mark.parametrize("config", [MLP, CONV, RAE, replace(CONV, family="wae")])
@@ -74,6 +82,28 @@ def test_an_mlp_is_its_linear_layers_by_name() -> None:
     torch.testing.assert_close(decoder(z), value.sigmoid().reshape(6, 1, 4, 6))
 
 
+def test_a_label_stands_beside_the_image_and_the_code() -> None:
+    torch.manual_seed(0)
+    decoder, encoder = Decoder(LABELLED), Encoder(LABELLED)
+    x, z, every = torch.rand(6, 1, 4, 6), torch.randn(6, 3), torch.eye(4)
+    first = encoder.layers[0]
+    means, _ = encoder(x, every[:, None])
+    assert means.shape == (4, 6, 3)
+    for label, value in enumerate(every):
+        beside = value.expand(6, 4)
+        mean, log_variance = encoder(x, beside)
+        whole = first(torch.cat([x.flatten(1), beside], 1))
+        for layer in encoder.layers[1:]:
+            whole = layer(whole.tanh())
+        assert log_variance is not None
+        torch.testing.assert_close(torch.cat([mean, log_variance], 1), whole)
+        torch.testing.assert_close(means[label], mean)
+        given = decoder.given(label)
+        assert given.config == MLP
+        torch.testing.assert_close(given(z), decoder(torch.cat([z, beside], 1)))
+    assert Classifier(LABELLED)(x).shape == (6, 4)
+
+
 @pytest.mark.parametrize(
     ("changes", "word"),
     [
@@ -87,6 +117,9 @@ def test_an_mlp_is_its_linear_layers_by_name() -> None:
         ({"image_shape": (1, 4.0, 6)}, "image_shape"),
         ({"image_shape": (2**10, 2**10, 2**10)}, "image_shape"),
         ({"code": 0}, "code"),
+        ({"classes": -1}, "classes"),
+        ({"classes": 2, "family": "wae", "likelihood": None}, "conditional on a class"),
+        ({"classes": 2, "architecture": "conv", "image_shape": (1, 8, 8)}, "conditional"),
         ({"code": True}, "code"),
         ({"hidden": ()}, "hidden"),
         ({"hidden": (2**20,)}, "hidden"),
@@ -100,7 +133,7 @@ def test_impossible_sizes_are_refused(changes: dict[str, Any], word: str) -> Non
 
 
 @pytest.mark.parametrize("half", [True, False])
-@pytest.mark.parametrize("config", [MLP, CONV, RAE])
+@pytest.mark.parametrize("config", [MLP, CONV, RAE, LABELLED])
 def test_a_file_comes_back(tmp_path: Path, config: GenerativeConfig, half: bool) -> None:
     model, path = build(config), tmp_path / "model.safetensors"
     save_generative(path, model, half=half)
@@ -114,8 +147,10 @@ def test_a_file_comes_back(tmp_path: Path, config: GenerativeConfig, half: bool)
     assert again.card == model.card
     assert not again.decoder.training
     codes = model.prior.sample(9, generator=torch.Generator().manual_seed(1))
+    one = (torch.eye(4)[[1] * 9],) if config.classes else ()
+    seen = torch.cat([codes, *one], 1)
     with torch.no_grad():
-        expected, found = model.decoder(codes), again.decoder(codes)
+        expected, found = model.decoder(seen), again.decoder(seen)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-3 if half else 0)
     torch.testing.assert_close(
@@ -124,8 +159,12 @@ def test_a_file_comes_back(tmp_path: Path, config: GenerativeConfig, half: bool)
     assert (again.encoder is None) == (model.encoder is None)
     if model.encoder is not None and again.encoder is not None:
         assert not again.encoder.training
-        codes, expected_codes = again.encoder(found)[0], model.encoder(found)[0]
+        codes, expected_codes = again.encoder(found, *one)[0], model.encoder(found, *one)[0]
         torch.testing.assert_close(codes, expected_codes, atol=1e-2, rtol=0)
+    assert (again.classifier is None) == (not config.classes)
+    if model.classifier is not None and again.classifier is not None:
+        logits, expected = again.classifier(found), model.classifier(found)
+        torch.testing.assert_close(logits, expected, atol=1e-2, rtol=0)
     # Once rounded, always the same file.
     save_generative(tmp_path / "again.safetensors", again, half=half)
     assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
@@ -217,6 +256,25 @@ def test_odd_files_are_refused(tmp_path: Path, name: str) -> None:
     save_file(arrays, path, metadata or None)
     with pytest.raises(WeightsMismatchError, match=r"m\.safetensors"):
         load_generative(path)
+
+
+def test_a_classifier_without_classes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    save_generative(path, build(MLP))
+    arrays, metadata = contents(path)
+    save_file({**arrays, "classifier.layers.0.weight": torch.zeros(1)}, path, metadata)
+    with pytest.raises(WeightsMismatchError, match="classifier without classes"):
+        load_generative(path)
+
+
+def test_files_of_before_classes_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    save_generative(path, build(MLP))
+    arrays, metadata = contents(path)
+    config = json.loads(metadata["config"])
+    assert config.pop("classes") == 0
+    save_file(arrays, path, {**metadata, "config": json.dumps(config)})
+    assert load_generative(path).config == MLP
 
 
 @pytest.mark.parametrize("variance", ["null", "-1.0", "NaN", '"a"', "true", "0.0"])
