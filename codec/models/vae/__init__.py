@@ -1,7 +1,8 @@
 """A small VAE of handwritten digits with five ways to code its codes.
 
 What each way costs beside the theory is measured on them; they code grey digits and nothing else.
-`vae-round:rae` has weights of a regularised autoencoder, whose prior is a mixture of Gaussians.
+`vae-round:rae` has weights of a regularised autoencoder, whose prior is a mixture of Gaussians;
+those of a class-conditional VAE are not part of the package.
 """
 
 from codec.models.spec import ModelSpec
@@ -13,13 +14,16 @@ _WAYS = (
     (7, "vae-vbq", "variational Bayesian quantisation"),
 )
 
+_OF_ROUND = ("digits-vae", "rae", "digits-class-vae")
 LOSSY = tuple(
     ModelSpec(
         number,
         name,
         f"grey digits: VAE, {way}",
         f"codec.models.vae.coder:load_{name.replace('-', '_')}",
-        exports=("digits-vae", "rae") if name == "vae-round" else ("digits-vae",),
+        exports=("digits-vae", "rae", "digits-class-vae")
+        if name == "vae-round"
+        else ("digits-vae",),
     )
     for number, name, way in _WAYS
 )

@@ -336,6 +336,12 @@ def _from_weights(recipe: _Recipe, path: Path) -> _Opened:
     from codec.models.generative.weights_file import load_generative
 
     model = load_generative(path)
+    if model.config.classes:
+        raise UsageError(
+            f"{path}: its decoder sees one of {model.config.classes} classes besides the code; "
+            "write a factory that returns the decoder of one, load_generative(path)"
+            ".decoder.given(label)"
+        )
     if recipe.prior_dim not in (None, (model.prior.dim,)):
         raise UsageError(
             f"{path}: its prior has {model.prior.dim} dimensions, --prior-dim "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -364,6 +365,11 @@ def test_our_own_weights(tmp_path: Path) -> None:
     torch.testing.assert_close(adapter.decode(z), model.decoder(z))
     with pytest.raises(UsageError, match="its prior has 3 dimensions, --prior-dim 4"):
         load_decoder(path, prior_dim=4)
+    labelled = replace(config, classes=2)
+    model = GenerativeModel(labelled, Decoder(labelled), None, StandardNormal(3), 0.03)
+    save_generative(path, model)
+    with pytest.raises(UsageError, match="sees one of 2 classes"):
+        load_decoder(path)
     path.write_bytes(b"nothing")
     with pytest.raises(WeightsMismatchError):
         load_decoder(path)
