@@ -19,7 +19,8 @@ from bitstream import (
     container_to_bytes,
 )
 from bitstream.arrays import Int32Array
-from codec.models.vq.prior import Front, bit_tables
+from codec.coding.bits_back_tables import bit_tables
+from codec.models.vq.prior import Front
 from codec.pictures.picture import Picture
 from codec.pipeline.decode import decompress_container
 from codec.pipeline.encode import compress_picture

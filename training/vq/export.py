@@ -18,6 +18,7 @@ from torch import Tensor
 from bitstream.arrays import Int16Array
 from bitstream.container import container_from_bytes, container_to_bytes
 from bitstream.errors import UsageError, WeightsMismatchError
+from codec.coding.bits_back_tables import bit_tables
 from codec.coding.exact_layers import ACTIVATION_BITS, to_fixed_point
 from codec.datasets.arrays import Images
 from codec.loading import HASH_BYTES, hash_weights
@@ -25,7 +26,7 @@ from codec.models.sheets import sheet_of
 from codec.models.vq import VQ
 from codec.models.vq.coder import VqCoder, vq_arrays
 from codec.models.vq.networks import VqNetworks, quality_fraction
-from codec.models.vq.prior import ExactCodePrior, bit_tables
+from codec.models.vq.prior import ExactCodePrior
 from codec.pictures.picture import Picture
 from codec.pipeline.decode import decompress_container
 from codec.pipeline.encode import compress_picture

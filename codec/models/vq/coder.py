@@ -24,6 +24,7 @@ from bitstream.arrays import Array, Float32Array, Int32Array, Uint8Array
 from bitstream.errors import UsageError, WeightsMismatchError
 from bitstream.symbols import SymbolDecoder, SymbolEncoder
 from bitstream.tables import TableSet
+from codec.coding.bits_back_tables import bit_tables
 from codec.models.layers import fill
 from codec.models.sheets import (
     blocks_of,
@@ -40,7 +41,7 @@ from codec.models.vq.networks import (
     quality_fraction,
     squared_distances,
 )
-from codec.models.vq.prior import ExactCodePrior, Front, bit_tables
+from codec.models.vq.prior import ExactCodePrior, Front
 from codec.models.weights_files import read_config
 
 NETWORK_PREFIX = "networks."

@@ -30,7 +30,7 @@ from bitstream.arrays import Array, Float64Array, Int16Array, Int32Array, Int64A
 from bitstream.errors import PayloadError, WeightsMismatchError
 from bitstream.symbols import SymbolDecoder, SymbolEncoder
 from bitstream.tables import PRECISION, TableSet
-from codec.coding.bits_back_tables import LOG_ODDS_BITS, LOG_ODDS_REACH, log_odds_index
+from codec.coding.bits_back_tables import LOG_ODDS_REACH, log_odds_index
 from codec.coding.exact_layers import (
     ACTIVATION_BITS,
     ExactLayer,
@@ -39,7 +39,6 @@ from codec.coding.exact_layers import (
     read_layer,
     rectify,
 )
-from codec.coding.prior_tables import bernoulli_tables
 from codec.models.vq.networks import VqConfig
 from codec.models.weights_files import stored
 
@@ -66,13 +65,6 @@ _LAYERS = 3
 _CODES_AT_ONCE = 2**14  # of a front, that the network sees
 
 
-@cache
-def bit_tables() -> TableSet:
-    """The tables that a weights file stores: one for each eighth of log-odds, −16 .. 16."""
-    steps = np.arange(-LOG_ODDS_REACH, LOG_ODDS_REACH + 1, dtype=np.float64)
-    return bernoulli_tables(steps * 2.0 ** (LOG_ODDS_BITS - ACTIVATION_BITS))
-
-
 def network_inputs(config: VqConfig, level: int) -> int:
     """Inputs of the network of a level."""
     return len(BEFORE) * config.embedding + (len(AROUND) * config.embedding + SIDES if level else 0)
@@ -86,7 +78,7 @@ class ExactCodePrior:
                 outside of the block
     above       the same of the level above, where there is one
     network     three layers of 1×1, rectified between them; the last has codes − 1 outputs
-    tables      257 of two symbols, see `bit_tables`
+    tables      257 of two symbols, see `codec.coding.bits_back_tables.bit_tables`
 
     Raises `WeightsMismatchError` for arrays that do not fit together.
     """

@@ -13,12 +13,13 @@ import numpy.typing as npt
 import torch
 from safetensors.numpy import save_file
 
+from codec.coding.bits_back_tables import bit_tables
 from codec.coding.exact_layers import to_fixed_point
 from codec.models.sheets import blocks_of
 from codec.models.vq import VQ
 from codec.models.vq.coder import VqCoder, load_vq, vq_arrays
 from codec.models.vq.networks import MIDDLE, VqConfig, VqNetworks, squared_distances
-from codec.models.vq.prior import ExactCodePrior, bit_tables, network_inputs
+from codec.models.vq.prior import ExactCodePrior, network_inputs
 from tests.codec.tiny import photographs
 from training.loop.export import register
 
