@@ -51,14 +51,15 @@ BATCH = 200
 Chunk = tuple[bytes, bytes]
 MODELS = (
     "photo", "draw", "draw-bits-back", "dplc", "vae-round", "vae-dither", "vae-rec",
-    "vae-vbq", "vae-bits-back", "pixel", "near-lossless",
+    "vae-vbq", "vae-bits-back", "pixel", "near-lossless", "vq", "digits-fvsbn", "digits-made",
+    "digits-pixelcnn",
 )  # fmt: skip
 """All but compressai, which has no weights of its own."""
 
 
 def picture_for(model: str) -> Any:
     """A small picture that a model codes, with metadata and alpha where it is a photograph."""
-    if model in ("photo", "draw", "pixel", "near-lossless"):
+    if model in ("photo", "draw", "pixel", "near-lossless", "vq"):
         # Two tiles of 64 pixels: most of the time goes into what is drawn.
         pixels = shipped_photo(72, 40)
         alpha = np.tile(np.arange(72, dtype=np.uint8), (40, 1))[..., None]
@@ -68,7 +69,7 @@ def picture_for(model: str) -> Any:
     rows = np.arange(2 * side)
     strokes = np.exp(-((rows[:, None] % side - side / 2 - 4 * np.sin(rows / 5)) ** 2) / 4)
     digits = np.round(255 * strokes).astype(np.uint8)
-    if model in ("vae-bits-back", "draw-bits-back"):
+    if model in ("vae-bits-back", "draw-bits-back") or model.startswith("digits-"):
         return np.where(digits > rng.integers(64, 192, digits.shape), 255, 0).astype(np.uint8)
     return digits
 

@@ -30,6 +30,11 @@ def test_mutated_files_have_right_checksums_and_differ() -> None:
     assert ChecksumError not in errors
 
 
+def test_every_model_with_weights_is_mutated() -> None:
+    known = {model.name for model in codec.list_models() if model.name != "compressai"}
+    assert known == set(mutations.MODELS)
+
+
 @pytest.mark.parametrize(
     ("raised", "outcome"),
     [(WeightsMissingError("x"), "WeightsMissingError"), (KeyError("x"), "untyped")],
