@@ -304,6 +304,11 @@ def _picture_of(
                 f"which gray is transparent is not known any more: Pillow says {key}, which may be "
                 "of 2 or 4 bits, so give the path or bytes of the file"
             )
+        if _is_part_of_tiff(image):
+            notices.append(
+                "which value is white, and whether 0 is, is not known of a copy of a TIFF: give "
+                "the path or bytes of the file, or the image that was opened"
+            )
         if _is_signed_fits(image):
             raise InputError(
                 f"{name} has signed samples of 16 bits, which Pillow reads as unsigned ones: "
@@ -327,6 +332,12 @@ def _picture_of(
         bit_depth=planes.bit_depth,
         ancillary=side.ancillary,
     )
+
+
+def _is_part_of_tiff(image: Image.Image) -> bool:
+    """Whether an image was copied or cut out of a TIFF whose samples need its tags."""
+    is_deep = image.mode == "F" or image.mode.startswith("I;16")
+    return is_deep and image.format is None and "compression" in image.info
 
 
 def _is_signed_fits(image: Image.Image) -> bool:

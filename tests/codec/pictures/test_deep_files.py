@@ -240,6 +240,19 @@ def test_tiff_that_says_oddly_what_0_is(stated: tuple[int, ...]) -> None:
     assert_holds(picture_from(data, keep_depth=True), expected, 16)
 
 
+@pytest.mark.parametrize("kind", ["uint16", "float32"])
+def test_what_a_copy_of_a_tiff_has_lost_is_named(kind: str) -> None:
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, np.ones((20, 30), kind), photometric="miniswhite")
+    with Image.open(buffer) as image:
+        for part in (image.copy(), image.crop((0, 0, 5, 5))):
+            assert any(
+                "is not known of a copy" in n for n in picture_from(part, reduce_depth=True).notices
+            )
+        own = picture_from(image, reduce_depth=True).notices
+    assert not any("is not known" in notice for notice in own)
+
+
 def fits(values: Any, **cards: int) -> bytes:
     """A FITS file, whose rows stand from the bottom upwards."""
     height, width = values.shape
