@@ -6,6 +6,8 @@ takes weights of the presets `digits-vae` and `digits-class-vae`, which have the
 compares at equal squared error
 
     rate     R_p(D), and log 10 + R_p(D | y) where the true label is sent first
+    any      the same of fewer images, and R_p(D) of the prior p(y) p(z), where any label will do;
+             without certificates, which those of `rate` are for
     files    `vae-round` of both: the label costs log₂ 10 bits, and is the true one or the one that
              the encoder finds cheapest
 
@@ -22,6 +24,7 @@ import math
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -36,6 +39,7 @@ from benchmarks.measurement.class_curves import (
     code_images,
     compared,
     curve_given_labels,
+    curve_of_any_label,
     rate_at,
 )
 from bitstream.arrays import Array, Float64Array, Int64Array, Uint8Array
@@ -83,6 +87,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--m2", type=Path, nargs="*", default=[], help="weights of several runs")
     parser.add_argument("--images", type=int, default=2000, help="of the files")
     parser.add_argument("--rate-images", type=int, default=200, help="of R_p(D); 0 leaves it out")
+    parser.add_argument(
+        "--any-label-images", type=int, default=40, help="of R_p(D) with any label; 0 leaves it out"
+    )
     parser.add_argument("--qualities", type=float, nargs="+",
                         default=[20, 30, 40, 50, 60, 70, 80, 90])  # fmt: skip
     parser.add_argument("--distortions", type=float, nargs="+", default=[30, 20, 15, 12, 11, 10])
@@ -115,11 +122,15 @@ def run(options: Namespace) -> Iterator[Measured]:
             measure_files, options, load_generative(plain), load_generative(conditional), digits
         )
         yield from timed("files", partial(_named, f"run {number}", found), **said)
-        if options.rate_images and number == 0:
-            found = partial(
-                measure_rate, options, load_generative(plain), load_generative(conditional), digits
-            )
+        if number:
+            continue
+        models = load_generative(plain), load_generative(conditional)
+        if options.rate_images:
+            found = partial(measure_rate, options, *models, digits)
             yield from timed("rate", partial(_named, f"run {number}", found), **said)
+        if options.any_label_images:
+            found = partial(measure_any_label, options, *models, digits)
+            yield from timed("any_label", partial(_named, f"run {number}", found), **said)
 
 
 def _named(name: str, measure: Callable[[], Report]) -> dict[str, Report]:
@@ -226,6 +237,61 @@ def covered(distortions: list[float], measured: list[Float64Array]) -> list[floa
     return within
 
 
+def annealed(
+    options: Namespace, decoder: Decoder, images: Array, simulations: int, seed: int
+) -> CurveSamples:
+    """L(β) and D(β) of images through a decoder; without a certificate for no simulations."""
+    print(f"{len(images)} images, seed {seed}", file=sys.stderr, flush=True)
+    return rd_samples(
+        decoder,
+        StandardNormal(decoder.config.code),
+        images,
+        distortion="sse",
+        betas=np.geomspace(options.low_beta, options.high_beta, options.betas).tolist(),
+        temperatures=options.temperatures,
+        chains=options.chains,
+        simulations=max(simulations, 1),
+        certify=simulations > 0,
+        seed=seed,
+        precision="bfloat16",
+    )
+
+
+def measure_any_label(
+    options: Namespace,
+    plain: GenerativeModel,
+    conditional: GenerativeModel,
+    digits: Digits,
+) -> Report:
+    """R_p(D) without labels, with the true one, and with any."""
+    images, labels = digits.some(options.any_label_images)
+    of_each = [
+        annealed(options, conditional.decoder.given(label), images, 0, 1 + label)
+        for label in range(CLASSES)
+    ]
+
+    def true_ones(label: int, _: Array) -> CurveSamples:
+        own, rows = labels == label, of_each[label]
+        return replace(
+            rows,
+            log_partition=rows.log_partition[own],
+            distortion=rows.distortion[own],
+            ess_fraction=rows.ess_fraction[own],
+        )
+
+    curves = {
+        "without labels": annealed(options, plain.decoder, images, 0, 0),
+        "true labels": curve_given_labels(true_ones, images, labels, CLASSES),
+        "any label": curve_of_any_label(of_each),
+    }
+    wanted = covered(options.distortions, [c.distortion.mean(0) for c in curves.values()])
+    rates = {name: partial(rate_at, found) for name, found in curves.items()}
+    return {
+        "settings": {"images": len(images)},
+        "found": rounded({"rows_nats": compared(rates, wanted, len(images))}),
+    }
+
+
 def measure_rate(
     options: Namespace,
     plain: GenerativeModel,
@@ -234,23 +300,7 @@ def measure_rate(
 ) -> Report:
     """R_p(D) without labels, and with the true ones."""
     images, labels = digits.some(options.rate_images)
-    betas = np.geomspace(options.low_beta, options.high_beta, options.betas).tolist()
-
-    def samples(decoder: Decoder, chosen: Array, simulations: int, seed: int) -> CurveSamples:
-        print(f"{len(chosen)} images, seed {seed}", file=sys.stderr, flush=True)
-        return rd_samples(
-            decoder,
-            StandardNormal(decoder.config.code),
-            chosen,
-            distortion="sse",
-            betas=betas,
-            temperatures=options.temperatures,
-            chains=options.chains,
-            simulations=simulations,
-            seed=seed,
-            precision="bfloat16",
-        )
-
+    samples = partial(annealed, options)
     curves = {
         "without labels": samples(plain.decoder, images, CLASSES * options.simulations, 0),
         "true labels": curve_given_labels(

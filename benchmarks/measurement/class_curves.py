@@ -44,6 +44,7 @@ def curve_given_labels(
         places.append(own)
         parts.append(samples_of(label, images[own]))
     back = np.argsort(np.concatenate(places))
+    missed = [part.missed for part in parts if part.missed is not None]
     gaps = [part.gap for part in parts if part.gap is not None]
     rows: dict[str, Any] = {
         name: np.concatenate([getattr(part, name) for part in parts])[back]
@@ -56,12 +57,26 @@ def curve_given_labels(
         **rows,
         acceptance=np.mean([part.acceptance for part in parts], axis=0),
         gap=np.concatenate(gaps) if len(gaps) == len(parts) else None,
-        missed=np.max([part.missed for part in parts if part.missed is not None], axis=0),
+        missed=np.max(missed, axis=0) if len(missed) == len(parts) else None,
         reference=tuple("local" if {*way} == {"local"} else "prior" for way in ways),
         gradients=sum(part.gradients for part in parts),
         jacobian_products=sum(part.jacobian_products for part in parts),
         modes=max(part.modes for part in parts),
     )
+
+
+def curve_of_any_label(of_each: Sequence[CurveSamples]) -> CurveSamples:
+    """Samples where a label is part of the code: Z is the mean over labels of Z_y.
+
+    Its bits are not lost where several labels would do: R_p(D) of the prior p(y) p(z).
+
+    of_each   the samples of each label's decoder, all on the same images
+    """
+    costs = np.stack([samples.log_partition for samples in of_each])
+    total = math.log(len(of_each)) - np.logaddexp.reduce(-costs, axis=0)
+    weights = np.exp(total - costs) / len(of_each)
+    distortion = (weights * np.stack([samples.distortion for samples in of_each])).sum(0)
+    return replace(of_each[0], log_partition=total, distortion=distortion)
 
 
 def rate_at(samples: CurveSamples, distortions: Float64Array, draws: Float64Array) -> Float64Array:

@@ -419,6 +419,13 @@ def class_table(found: Content) -> str:
             f"{_differences(other['rows'], 'true labels')} bits. "
             for other in others
         )
+        + "".join(
+            f"Where any label will do, R_p(D) of {part['settings']['images']} images differs from "
+            "that without labels by "
+            f"{_differences(_in_bits(part['found']['rows_nats']), 'any label')} bits, without "
+            "certificates. "
+            for part in found.get("any_label", {}).values()
+        )
         + f"{sum(certified)} of the {len(certified)} points of R_p are certified.",
     )
 

@@ -17,6 +17,7 @@ from benchmarks.measurement.class_curves import (
     CodedImages,
     compared,
     curve_given_labels,
+    curve_of_any_label,
     rate_at,
 )
 from benchmarks.readme.measurement import class_rows, class_table
@@ -102,6 +103,44 @@ def test_a_labels_worth_is_that_of_the_closed_form() -> None:
     assert labelled.gradients > plain.gradients / 2
 
 
+def test_any_label_is_the_mixture_over_labels() -> None:
+    """Of a source of one pixel: −log Z is that of Gaussians of several means, D its slope in β."""
+    model = LinearClasses()
+
+    def exact(label: int, betas: Array) -> CurveSamples:
+        columns = [
+            (-model.given[label].log_partition(model.images, beta),
+             model.given[label].image_distortions(model.images, beta))
+            for beta in betas.tolist()
+        ]  # fmt: skip
+        partition, distortion = (np.stack(c, 1) for c in zip(*columns, strict=True))
+        return CurveSamples(
+            np.array(betas), partition, distortion, np.ones_like(partition), np.ones(len(betas)),
+            None, "none", "sse", "", 1, 1, 0, 0,
+        )  # fmt: skip
+
+    step = 1e-5
+    betas = np.array([0.1, 0.1 + step])
+    of_each = [exact(label, betas) for label in range(CLASSES)]
+    joined = curve_of_any_label(of_each)
+    sums = sum(np.exp(-samples.log_partition) for samples in of_each)
+    assert joined.log_partition == pytest.approx(-np.log(sums / CLASSES))
+    slope = np.diff(joined.log_partition)[:, 0] / step
+    assert joined.distortion.mean(1) == pytest.approx(slope, rel=1e-4)
+    told = curve_given_labels(
+        lambda label, own: exact_of(exact(label, betas), model, label),
+        model.images, model.labels, CLASSES,
+    )  # fmt: skip
+    assert (joined.log_partition <= told.log_partition + 1e-9).all()
+
+
+def exact_of(samples: CurveSamples, model: LinearClasses, label: int) -> CurveSamples:
+    """The samples of the images of a label."""
+    own = model.labels == label
+    names = ("log_partition", "distortion", "ess_fraction")
+    return replace(samples, **{name: getattr(samples, name)[own] for name in names})
+
+
 def test_joined_samples_keep_the_order_of_the_images() -> None:
     """Of a label's decoder that is another label's, the images tell which was taken."""
     labels = np.array([2, 0, 1, 0, 2])
@@ -169,10 +208,12 @@ def write_models(folder: Path) -> list[str]:
 def test_a_small_run(tmp_path: Path) -> None:
     models, result = write_models(tmp_path), tmp_path / "result.json"
     words = ["class-channel", "--data", str(tmp_path), *models, "-o", str(result)]
-    small = ["--images", "60", "--rate-images", "20", "--betas", "3", "--low-beta", "0.02",
-             "--high-beta", "0.5", "--temperatures", "40", "--chains", "4", "--simulations", "1",
-             "--qualities", "20", "60", "90", "--distortions", "67", "68"]  # fmt: skip
-    assert main([*words, *small]) == 0
+    small = (
+        "--images 60 --rate-images 20 --any-label-images 20 --betas 2 --low-beta 0.02 "
+        "--high-beta 0.5 --temperatures 40 --chains 4 --simulations 1 --qualities 20 60 90 "
+        "--distortions 67 68"
+    )
+    assert main([*words, *small.split()]) == 0
     found = json.loads(result.read_text("utf-8"))
     files = found["files"]["run 0"]["found"]
     # A label that the networks do not look at costs its bits, and nothing else changes.
@@ -185,6 +226,8 @@ def test_a_small_run(tmp_path: Path) -> None:
     for row in found["rate"]["run 0"]["found"]["rows_nats"]:
         low, high = row["above_first"]["true labels"]["interval_95"]
         assert low - 1 < math.log(10) < high + 1
+    for row in found["any_label"]["run 0"]["found"]["rows_nats"]:
+        assert row["above_first"]["any label"]["estimate"] == pytest.approx(0, abs=0.5)
     (row,) = class_rows(found)
     assert "M2" in row[0]
     assert row[2].endswith("**missed**")
