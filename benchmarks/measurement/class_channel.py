@@ -86,19 +86,19 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--m2", type=Path, nargs="*", default=[], help="weights of several runs")
     parser.add_argument("--images", type=int, default=2000, help="of the files")
-    parser.add_argument("--rate-images", type=int, default=200, help="of R_p(D); 0 leaves it out")
+    parser.add_argument("--rate-images", type=int, default=150, help="of R_p(D); 0 leaves it out")
     parser.add_argument(
-        "--any-label-images", type=int, default=40, help="of R_p(D) with any label; 0 leaves it out"
+        "--any-label-images", type=int, default=20, help="of R_p(D) with any label; 0 leaves it out"
     )
     parser.add_argument("--qualities", type=float, nargs="+",
                         default=[20, 30, 40, 50, 60, 70, 80, 90])  # fmt: skip
     parser.add_argument("--distortions", type=float, nargs="+", default=[30, 20, 15, 12, 11, 10])
-    parser.add_argument("--betas", type=int, default=10)
+    parser.add_argument("--betas", type=int, default=9)
     parser.add_argument("--low-beta", type=float, default=0.05)
-    parser.add_argument("--high-beta", type=float, default=20.0)
+    parser.add_argument("--high-beta", type=float, default=10.0)
     parser.add_argument("--temperatures", type=int, default=250)
     parser.add_argument("--chains", type=int, default=10)
-    parser.add_argument("--simulations", type=int, default=8, help="at each β, of each label")
+    parser.add_argument("--simulations", type=int, default=6, help="at each β, of each label")
 
 
 def run(options: Namespace) -> Iterator[Measured]:
@@ -253,6 +253,8 @@ def annealed(
         simulations=max(simulations, 1),
         certify=simulations > 0,
         seed=seed,
+        # Local references missed modes of some pilot images here, at β of 1 and more.
+        reference="prior",
         precision="bfloat16",
     )
 
