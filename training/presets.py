@@ -38,6 +38,10 @@ from training.pixel.learner import pixel_learner
 from training.realism.config import REALISM_PRESETS, RealismPreset
 from training.realism.export import export_realism
 from training.realism.learner import realism_learner
+from training.signal.config import PRESETS as SIGNAL_PRESETS
+from training.signal.config import SignalPreset
+from training.signal.export import export_signal
+from training.signal.learner import signal_learner
 from training.vq.config import VQ_PRESETS, VqPreset
 from training.vq.export import export_vq
 from training.vq.learner import VqLearner
@@ -158,6 +162,14 @@ FAMILIES = {
         pixel_learner,
         export_pixel,
         frozenset({"several --data", "--validation", "--seed", "--learning-rate", "--weights"}),
+    ),
+    "signal": Family(
+        "the lossless codec of one-dimensional signals (folders of WAV files)",
+        SIGNAL_PRESETS,
+        SignalPreset,
+        signal_learner,
+        export_signal,
+        frozenset({"several --data", "--seed", "--learning-rate"}),
     ),
     "autoregressive": Family(
         "the lossless codecs of black-and-white digits",

@@ -16,6 +16,7 @@ PARTS = {
     "rae-codec": "files of a regularised autoencoder beside its R_p(D)",
     "autoregressive": "nats and files of the autoregressive models of binary digits",
     "class-channel": "whether a label lowers the rate: R_p(D) and files with and without, and M2",
+    "signals": "one-dimensional signals without loss, speech and music, beside FLAC",
     "samples-to-bits": "five ways from a VAE's posterior to bits",
 }
 main = partial(run_room, "measurement", PARTS)

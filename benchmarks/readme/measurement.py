@@ -484,6 +484,35 @@ def _worth(rates: Iterable[Content], files: Iterable[Content]) -> str:
     return f"At equal squared error, the label with its bits {'; it '.join(said)}."
 
 
+def signal_rows(content: Content) -> Iterator[Row]:
+    """Bytes of signals beside those of FLAC, above the likelihood, and by the number of lanes."""
+    for name, part in content.get("sets", {}).items():
+        found = part["found"]
+        few = found["few"]
+        more, above = found["more_than_flac_percent"], few["above_likelihood_percent"]
+        whole = found["signals"] == part["test_signals"]
+        chosen = "all" if whole else f"{found['signals']} of {part['test_signals']}"
+        yield claim(
+            found,
+            f"`signal`, {name}: bytes against `flac -8`, {chosen} test signals of one channel "
+            "({samples:,} samples, {flac_bits_per_sample:.3f} bits each)",
+            f"{more:+.1f} %; {{signals_smaller_than_flac}} of {{signals}} smaller",
+            judged("flac", more if not found["came_back_different"] else float("inf")),
+        )
+        yield (
+            f"`signal`, {name}: bytes above −log₂ p, {len(few['signals'])} of them",
+            f"{above:.2f} %",
+            judged("above likelihood", above),
+        )
+        yield claim(
+            {**found, **few},
+            f"`signal`, {name}: what lanes cost these, in per cent of the bytes: as many as by "
+            "default / four times as many; CPU seconds for a second of sound, to encode / decode",
+            "{lanes_cost_percent:.2f} / {four_times_as_many_cost_percent:.2f}; "
+            "{encode_cpu_seconds_per_second:.2f} / {decode_cpu_seconds_per_second:.2f}",
+        )
+
+
 def measurement_section(folder: Path) -> str:
     linear, sandwich, ladder, mnist, sizes, references = (
         load(folder, f"rate_distortion_{name}")
@@ -495,6 +524,7 @@ def measurement_section(folder: Path) -> str:
         *bits_rows(load(folder, "samples_to_bits")),
         *autoregressive_rows(load(folder, "autoregressive")),
         *class_rows(load(folder, "class_channel")),
+        *signal_rows(load(folder, "signals")),
     ]
     return section(
         table(CLAIMS, rows),

@@ -90,6 +90,11 @@ WORKS: dict[str, list[str] | str] = {
     "plot as a page": ["plot", "ladder.json", "-o", "ladder.html"],
     "demo": ["demo", "--picture", "chelsea"],
     "library": "import codec; codec.decompress(codec.compress('photo.png'), as_='numpy')",
+    "signals": (
+        "import numpy as np\n"
+        "from codec.signals import compress_signal, decompress_signal\n"
+        "decompress_signal(compress_signal(np.zeros(9, np.int16)))"
+    ),
     "plugin of Pillow": (
         "import codec.plugins.pillow\n"
         "from PIL import Image\n"

@@ -15,9 +15,11 @@ import codec
 from codec import loading
 from codec.cli.demo import load_picture
 from codec.models.photo.coder import PhotoCoder
-from codec.models.weights_files import WEIGHTS_FOLDER
+from codec.models.signal import SIGNAL
+from codec.models.weights_files import WEIGHTS_FOLDER, registered
 from codec.rate_distortion import ssimulacra2
 from codec.rate_distortion.user_code.adapters import SHIPPED, load_decoder
+from codec.signals import compress_signal, decompress_signal
 
 Pixels = npt.NDArray[np.uint8]
 UNTRAINED = {"compressai"}
@@ -51,9 +53,15 @@ def test_files_are_registered_small_and_described() -> None:
             assert loading.hash_weights(path).hex() == entry.sha256
             assert path.stat().st_size <= 16 * 2**20
             assert entry.sha256 in path.with_suffix(".md").read_text("utf-8")
+    signals = registered(WEIGHTS_FOLDER, SIGNAL.name)
+    for file in signals:
+        assert loading.hash_weights(file.path).hex() == file.sha256
+        assert file.path.stat().st_size <= 2**20
+        assert file.sha256 in file.path.with_suffix(".md").read_text("utf-8")
     shipped = {path.name for path in WEIGHTS_FOLDER.glob("*.safetensors")}
-    registered = {entry.file for model in codec.list_models() for entry in model.weights}
-    assert shipped == registered | {f"{name}.safetensors" for name in SHIPPED}
+    registered_names = {entry.file for model in codec.list_models() for entry in model.weights}
+    registered_names |= {file.path.name for file in signals}
+    assert shipped == registered_names | {f"{name}.safetensors" for name in SHIPPED}
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -148,3 +156,15 @@ def test_the_archive_keeps_what_it_was_not_trained_on() -> None:
     pixels = np.where(data.horse()[50:150, 60:170], np.uint8(0), np.uint8(255))
     file = codec.compress(pixels, model="draw-bits-back")
     np.testing.assert_array_equal(codec.decompress(file, as_="numpy"), pixels)
+
+
+@pytest.mark.usefixtures("coder")
+def test_a_signal_takes_less_than_its_second_differences_would() -> None:
+    time = np.arange(6000)
+    rng = np.random.default_rng(0)
+    wave = 8000 * np.sin(time / 11) * np.sin(time / 900) + 2000 * np.sin(time / 4.7)
+    samples = np.rint(wave + 6 * rng.normal(size=6000)).astype(np.int16)
+    data = compress_signal(samples)
+    np.testing.assert_array_equal(decompress_signal(data), samples)
+    # White noise of that strength has 4.6 bits, and its second differences 5.9.
+    assert 4.6 < 8 * len(data) / 6000 < 5.6

@@ -1,6 +1,7 @@
 """Add golden cases: `python -m tests.golden.regenerate NAME`. Never changes one that exists.
 
-A case is a `.calo` file, the PNG it decoded to, and a JSON file with the digest of its symbols.
+A case is a `.calo` file, the PNG it decoded to, and a JSON file with the digest of its symbols; of
+signals a `.signal` file and the samples as `.npy`.
 The weights it was written with stay beside it: a golden file must decode for ever. Each module
 beside this one has the cases of a family.
 """
@@ -12,7 +13,7 @@ import sys
 from pathlib import Path
 
 from codec import loading
-from tests.golden import autoregressive, digits, dplc, draw, draw_archive, photo, pixel, vq
+from tests.golden import autoregressive, digits, dplc, draw, draw_archive, photo, pixel, signal, vq
 
 FOLDER = Path(__file__).resolve().parent
 WRITERS = (
@@ -23,12 +24,13 @@ WRITERS = (
     (dplc.CASES, dplc.write_dplc_case),
     (vq.CASES, vq.write_vq_case),
     (autoregressive.CASES, autoregressive.write_autoregressive_case),
+    (signal.CASES, signal.write_signal_case),
     ((*pixel.CASES, *pixel.MAX_ERRORS), pixel.write_pixel_case),
 )
 
 
 def main(name: str) -> int:
-    paths = [FOLDER / f"{name}{suffix}" for suffix in (".calo", ".png", ".json")]
+    paths = [FOLDER / f"{name}{suffix}" for suffix in (".calo", ".signal", ".png", ".json")]
     if any(path.exists() for path in paths):
         print(f"{name} exists: golden files are never written again", file=sys.stderr)
         return 1

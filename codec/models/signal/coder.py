@@ -1,0 +1,240 @@
+"""Samples one step of all lanes after another: predictors, a network, tables, an ANS stack.
+
+::
+
+    least squares ─ predictions ──────────────┬─► centre ── v = sample − centre
+          └──── inputs ─► network ─► shift ───┘      └─ what it rounds off ─┐
+                             └─────► scale ────────────────────────────────┴─► table
+
+Where the scale is wide, v has low bits that are as good as random: they are coded as they are, and
+the table is of what stands before them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from bitstream.arrays import Array, Float64Array, Int32Array
+from bitstream.errors import PayloadError, WeightsMismatchError
+from bitstream.symbols import StackDecoder, StackEncoder
+from bitstream.tables import TableSet
+from codec.coding.exact_layers import ACTIVATION_BITS, nearest_tables
+from codec.models.signal.lanes import MEAN_BITS, PER_OCTAVE, STEPS, Step, sweep
+from codec.models.signal.network import DilatedNetwork, SignalConfig
+from codec.models.weights_files import read_config
+
+FIRST_OCTAVE = -4
+SCALES_PER_OCTAVE = 4
+SCALES = 76
+"""Tables differ in σ by a quarter of an octave, from 1/16 step on."""
+FINE_SCALES = 36
+"""Of those below σ = 32, every one has tables; the others share those of the octave before."""
+PHASE_BITS: Int32Array = np.clip(
+    3 - (np.arange(FINE_SCALES) // SCALES_PER_OCTAVE + FIRST_OCTAVE), 0, 4
+).astype(np.int32)
+"""int32 (36,): a scale has a table for each of 2^bits fractions of a step."""
+MOST_LOW_BITS = (SCALES - FINE_SCALES) // SCALES_PER_OCTAVE
+_COUNTS = 1 << PHASE_BITS
+FIRST_TABLES: Int32Array = (np.cumsum(_COUNTS) - _COUNTS).astype(np.int32)
+FIRST_LOW_TABLE = int(_COUNTS.sum())
+TABLES = FIRST_LOW_TABLE + MOST_LOW_BITS
+"""Those of scales and fractions, and of 1 .. 10 low bits."""
+_DROPS = 4 - PHASE_BITS
+_SHIFT_LIMIT = 2**13
+"""Of the shift and the share of the second predictor, 8 in real numbers."""
+_NO_ENTRY = "the payload is damaged, or it was written with another model"
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What is expected of the next sample of every lane, (lanes,) each.
+
+    means    in sixteenths: integers in float64
+    scales   numbers of a scale in units of 2⁻¹⁰, not rounded: integers in float64
+    """
+
+    means: Float64Array
+    scales: Float64Array
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How the next sample of every lane is coded: int32 (lanes,) each."""
+
+    centres: Int32Array
+    tables: Int32Array
+    low_bits: Int32Array
+
+
+CodeStep = Callable[[Choice, int], Int32Array]
+"""Given how samples are coded, and of how many lanes: the samples of all lanes."""
+ExpectStep = Callable[[int, Expected], Int32Array]
+"""Given the number of a step and what is expected: the samples of all lanes."""
+
+
+class SignalCoder:
+    """The model, loaded.
+
+    arrays   those of the weights file: layers of the network (`codec.models.signal.network`), with
+             three outputs: the number of a scale beside that of recent errors, a shift in units of
+             these, and the share of the second predictor; `tables.*`, those of all scales and
+             fractions of a step, and of 1 .. 10 low bits
+
+    Raises `WeightsMismatchError` and `TableError` for arrays that do not fit together.
+    """
+
+    def __init__(
+        self, arrays: Mapping[str, Array], config: SignalConfig, weights_hash: bytes
+    ) -> None:
+        self.weights_hash = weights_hash
+        self.network = DilatedNetwork(config, arrays)
+        self.tables = TableSet.from_arrays(arrays, "tables.")
+        if len(self.tables) != TABLES:
+            raise WeightsMismatchError(
+                f"weights file: {len(self.tables)} tables, expected {TABLES}"
+            )
+
+    def encode(self, samples: Int32Array, lanes: int, limits: tuple[int, int]) -> bytes:
+        """Code samples int32 (n,), within limits, in so many lanes, 1 .. n."""
+        encoder = StackEncoder()
+        rows = iter(lanes_of(samples, lanes))
+
+        def code(choice: Choice, count: int) -> Int32Array:
+            found: Int32Array = next(rows)
+            encoder.put(*split(found[:count], choice, count), self.tables)
+            return found
+
+        self._sweep(len(samples), lanes, limits, code)
+        return b"".join(encoder.finish())
+
+    def decode(self, data: bytes, count: int, lanes: int, limits: tuple[int, int]) -> Int32Array:
+        """Read so many samples back, int32 (count,). Raises `PayloadError`."""
+        decoder = StackDecoder(data)
+        rows: list[Int32Array] = []
+
+        def code(choice: Choice, active: int) -> Int32Array:
+            indexes = table_indexes(choice, active)
+            symbols = decoder.get(indexes, self.tables)
+            found = np.zeros(lanes, np.int32)
+            found[:active] = joined(symbols, choice, active, limits)
+            rows.append(found)
+            return found
+
+        self._sweep(count, lanes, limits, code)
+        decoder.finish()
+        return samples_of(rows, count, lanes)
+
+    def _sweep(self, count: int, lanes: int, limits: tuple[int, int], code: CodeStep) -> None:
+        def at(number: int, expected: Expected) -> Int32Array:
+            active = lanes if (number + 1) * lanes <= count else count - number * lanes
+            return code(choose(expected), active)
+
+        self.expect(count, lanes, limits, at)
+
+    def expect(self, count: int, lanes: int, limits: tuple[int, int], code: ExpectStep) -> None:
+        """Call `code` at every step with its number and what is expected; see `lanes.sweep`."""
+        state = self.network.start(lanes)
+
+        def at(step: Step) -> Int32Array:
+            outputs = state.advance(step.inputs).astype(np.float64)
+            return code(state.step - 1, _expected(step, outputs, limits))
+
+        sweep(lanes, -(-count // lanes), at)
+
+
+def _expected(step: Step, outputs: Float64Array, limits: tuple[int, int]) -> Expected:
+    scales, shifts, shares = outputs
+    octaves = step.octaves - (MEAN_BITS + FIRST_OCTAVE) * PER_OCTAVE
+    first, second = step.predictions
+    _bound(outputs[1:], -_SHIFT_LIMIT, _SHIFT_LIMIT)
+    change = shifts * step.scales * (STEPS * 2.0**-MEAN_BITS) + shares * (second - first)
+    means = first + np.floor(change * 2.0**-ACTIVATION_BITS + 0.5)
+    low, high = limits
+    _bound(means, STEPS * low, STEPS * high)
+    return Expected(
+        means, scales + octaves * (SCALES_PER_OCTAVE * 2**ACTIVATION_BITS // PER_OCTAVE)
+    )
+
+
+def _bound(values: Float64Array, low: int, high: int) -> None:
+    np.minimum(values, high, out=values)
+    np.maximum(values, low, out=values)
+
+
+def choose(expected: Expected) -> Choice:
+    """The centre, the table and how many low bits are coded as they are."""
+    sixteenths = expected.means.astype(np.int32) + STEPS // 2
+    numbers = nearest_tables(expected.scales[None], SCALES)[0]
+    low_bits = np.maximum(numbers - FINE_SCALES + SCALES_PER_OCTAVE, 0) // SCALES_PER_OCTAVE
+    numbers -= low_bits * SCALES_PER_OCTAVE
+    tables = FIRST_TABLES[numbers] + ((sixteenths & 15) >> _DROPS[numbers])
+    return Choice(sixteenths >> 4, tables, low_bits.astype(np.int32))
+
+
+def table_indexes(choice: Choice, count: int) -> Int32Array:
+    """The tables of a message: of the first lanes, and of the low bits of those that have some."""
+    low_bits = choice.low_bits[:count]
+    return np.concatenate(
+        [choice.tables[:count], FIRST_LOW_TABLE - 1 + low_bits[low_bits > 0]], dtype=np.int32
+    )
+
+
+def split(samples: Int32Array, choice: Choice, count: int) -> tuple[Int32Array, Int32Array]:
+    """The symbols of a message, and their tables."""
+    low_bits = choice.low_bits[:count]
+    values = samples - choice.centres[:count] + ((1 << low_bits) >> 1)
+    low = (values & ((1 << low_bits) - 1))[low_bits > 0]
+    symbols = np.concatenate([values >> low_bits, low], dtype=np.int32)
+    return symbols, table_indexes(choice, count)
+
+
+def joined(symbols: Int32Array, choice: Choice, count: int, limits: tuple[int, int]) -> Int32Array:
+    """The samples of a message's symbols, the inverse of `split`. Raises `PayloadError`."""
+    low_bits = choice.low_bits[:count]
+    values = symbols[:count].astype(np.int64) << low_bits
+    low = symbols[count:]
+    if (low < 0).any() or (low >= 1 << low_bits[low_bits > 0]).any():
+        raise PayloadError(f"low bits outside their range were decoded: {_NO_ENTRY}")
+    values[low_bits > 0] += low
+    values += choice.centres[:count] - ((1 << low_bits) >> 1)
+    if values.min() < limits[0] or values.max() > limits[1]:
+        raise PayloadError(f"a sample outside {limits[0]} .. {limits[1]} was decoded: {_NO_ENTRY}")
+    return values.astype(np.int32)
+
+
+def lanes_of(samples: Int32Array, lanes: int) -> Int32Array:
+    """Samples (n,) as steps of lanes (steps, lanes), zeros where a lane has no more.
+
+    Lanes follow one another, and the first ones have one sample more where they are not equal.
+    """
+    steps, longer = -(-len(samples) // lanes), len(samples) % lanes or lanes
+    rows = np.zeros((steps, lanes), np.int32)
+    rows[:, :longer] = samples[: longer * steps].reshape(longer, steps).T
+    rows[: steps - 1, longer:] = samples[longer * steps :].reshape(lanes - longer, steps - 1).T
+    return rows
+
+
+def samples_of(rows: list[Int32Array], count: int, lanes: int) -> Int32Array:
+    """The inverse of `lanes_of`."""
+    if not rows:
+        return np.zeros(0, np.int32)
+    together = np.stack(rows, 1)
+    longer = count % lanes or lanes
+    return np.concatenate([together[:longer].ravel(), together[longer:, :-1].ravel()])
+
+
+def load_signal(
+    arrays: Mapping[str, Array],
+    metadata: Mapping[str, str],
+    weights_hash: bytes,
+    *,
+    device: str,
+) -> SignalCoder:
+    """Build the coder from the contents of a weights file; it computes with NumPy on any `device`.
+
+    Raises `WeightsMismatchError`, `TableError`.
+    """
+    return SignalCoder(arrays, read_config(metadata, SignalConfig), weights_hash)

@@ -1,0 +1,175 @@
+"""What is known of the next sample of every lane before it is decoded.
+
+A signal is cut into lanes of equal length, which are decoded side by side: one step is one sample
+of each. A lane knows nothing of the others::
+
+    signal   ────────────────────────────────────────────────
+    lanes    ├─ 0 ────────┤├─ 1 ────────┤├─ 2 ────────┤
+    step     ·  ·  ·  ×──────  ·  ·  ·  ×──────  ·  ·  ·  ×──     × decoded together
+
+Everything here is integer arithmetic in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from bitstream.arrays import Float64Array, Int32Array
+from codec.models.signal.least_squares import (
+    BLOCK,
+    FEATURE_LIMIT,
+    WEIGHT_BITS,
+    Fit,
+    Predictor,
+)
+
+STEPS = 16
+"""Units of a prediction in a step between two values of a sample."""
+FITS = (Fit(32, 5), Fit(16, 2))
+"""The predictors. The first one is what the others are compared with."""
+INPUTS = 10
+PER_OCTAVE = 128
+"""Units of `logarithm` in an octave."""
+
+_HISTORY = max(fit.order for fit in FITS)
+MEAN_BITS = 12
+"""Of fraction that mean errors have."""
+_FAST, _SLOW = 4, 7
+"""Mean errors follow the errors of 2⁴ and of 2⁷ samples."""
+_START = 64 << MEAN_BITS
+"""Of the mean errors, before anything was decoded."""
+_LEAST = 2**6
+"""Of what errors are counted in: a 64th of a step."""
+_SIGNED_LIMIT = 2**13 - 1
+_SHARE_BITS = 4
+"""Of fraction that differences are learned from with, where they are easy to predict."""
+_LARGEST = 2**22
+"""Of predictions in sixteenths."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is known of the next sample of every lane.
+
+    inputs        of the network: integers (INPUTS, lanes) in float64, in units of 2⁻¹⁰
+    predictions   of each of `FITS`, in sixteenths: integers (fits, lanes) in float64
+    scales        what errors are counted in, in units of 2⁻¹²: integers (lanes,) in float64
+    octaves       `logarithm` of the scales
+    """
+
+    inputs: Float64Array
+    predictions: Float64Array
+    scales: Float64Array
+    octaves: Float64Array
+
+
+def logarithm(values: Float64Array) -> Float64Array:
+    """About 128 log₂(1 + v) of integers v ≥ 0: straight between the powers of two, rounded down."""
+    mantissas, exponents = np.frexp(values + 1)
+    mantissas *= 2
+    mantissas += exponents
+    mantissas -= 2
+    mantissas *= PER_OCTAVE
+    return np.floor(mantissas, out=mantissas)
+
+
+_AGES: Float64Array = logarithm(np.arange(2.0**12 + 1))
+"""An input tells how many samples of a lane were seen, up to 4096."""
+
+
+def sweep(lanes: int, steps: int, code: Callable[[Step], Int32Array]) -> None:
+    """Visit all samples in the order of decoding.
+
+    code   is called at every step, and returns the samples there, int32 (lanes,)
+    """
+    state = _State(lanes)
+    for step in range(steps):
+        state.visit(step, code)
+
+
+class _State:
+    """The last samples of all lanes, and what is learned from them."""
+
+    def __init__(self, lanes: int) -> None:
+        self.predictors = [Predictor(fit, lanes) for fit in FITS]
+        self.differences = np.zeros((_HISTORY + BLOCK, lanes))
+        self.shares = np.zeros((BLOCK, lanes))
+        self.samples = np.zeros(lanes)
+        self.errors = np.zeros((len(FITS), lanes))
+        self.wrong = np.zeros(lanes)
+        self.fast = np.full(lanes, float(_START))
+        self.slow = np.full(lanes, float(_START))
+
+    def visit(self, step: int, code: Callable[[Step], Int32Array]) -> None:
+        place = step % BLOCK
+        row = _HISTORY + place
+        scales = np.maximum(self.fast, _LEAST)
+        predictions = np.empty((len(FITS), len(scales)))
+        for number, predictor in enumerate(self.predictors):
+            seen = self.differences[row - predictor.fit.order : row]
+            predictions[number] = (predictor.weights * seen).sum(axis=0)
+        predictions *= STEPS * 2.0**-WEIGHT_BITS
+        np.floor(predictions, out=predictions)
+        predictions += STEPS * self.samples
+        _bound(predictions, -_LARGEST, _LARGEST)
+
+        octaves, *others = logarithm(np.stack([scales, self.wrong, self.slow]))
+        inputs = self._inputs(step, row, predictions, scales)
+        inputs[6:8] = others - octaves
+        inputs[8] = octaves
+        samples = code(Step(inputs, predictions, scales, octaves)).astype(np.float64)
+
+        self.errors = STEPS * samples - predictions
+        self.differences[row] = samples - self.samples if step else 0
+        self.samples = samples
+        self.wrong = wrong = np.abs(self.errors[0]) * (2.0**MEAN_BITS / STEPS)
+        self.fast += np.floor((wrong - self.fast) * 2.0**-_FAST)
+        self.slow += np.floor((wrong - self.slow) * 2.0**-_SLOW)
+        # What is hard to predict counts less, and most of all what nobody expected.
+        hardness = np.maximum(self.fast, wrong * 2.0**-2)
+        halvings = np.maximum(np.frexp(hardness)[1] - MEAN_BITS, 0)
+        self.shares[place] = np.ldexp(1.0, _SHARE_BITS - halvings)
+        if place == BLOCK - 1:
+            self._learn(step)
+
+    def _inputs(
+        self, step: int, row: int, predictions: Float64Array, scales: Float64Array
+    ) -> Float64Array:
+        inputs = np.empty((INPUTS, len(scales)))
+        first = predictions[0]
+        signed = np.stack([
+            self.errors[0],
+            self.errors[1],
+            predictions[1] - first,
+            STEPS * self.differences[row - 1],
+            first - STEPS * self.samples,
+        ])  # fmt: skip
+        signed *= 2.0 ** (10 + MEAN_BITS) / STEPS
+        signed /= scales
+        np.floor(signed, out=signed)
+        _bound(signed, -_SIGNED_LIMIT, _SIGNED_LIMIT)
+        inputs[0] = 2**10
+        inputs[1:6] = signed
+        inputs[9] = _AGES[min(step, len(_AGES) - 1)]
+        return inputs
+
+    def _learn(self, step: int) -> None:
+        for predictor in self.predictors:
+            order = predictor.fit.order
+            window = self.differences[_HISTORY - order :]
+            features = np.lib.stride_tricks.sliding_window_view(window, order + 1, axis=0)
+            scaled = np.floor(features * self.shares[:, :, None] + 0.5)
+            _bound(scaled, -FEATURE_LIMIT, FEATURE_LIMIT)
+            # Before a lane there is nothing to learn from.
+            begin = max(0, order + 1 - (step + 1 - BLOCK))
+            scaled[:begin] = 0
+            predictor.learn(np.ascontiguousarray(scaled.transpose(1, 0, 2)))
+        self.differences[:_HISTORY] = self.differences[-_HISTORY:]
+
+
+def _bound(values: Float64Array, low: float, high: float) -> None:
+    np.minimum(values, high, out=values)
+    np.maximum(values, low, out=values)

@@ -1,0 +1,124 @@
+"""Linear prediction by least squares, backwards adaptive, in integer arithmetic.
+
+Every so many samples the weights are fitted anew to what was decoded, with those samples counting
+most that are recent, and least that were hard to predict anyway. A decoder does the same, so no
+weights are stored. What is predicted are the differences of samples: their covariances have a
+smaller range, so that 64-bit integers are precise enough.
+
+Sums are integers that float64 holds: every product of scaled differences is below 2⁴², and a sum
+below 2⁵³, so that any order of summation gives the same. The elimination is in int64.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bitstream.arrays import Float64Array, Int64Array
+
+BLOCK = 32
+"""Samples between two fits."""
+WEIGHT_BITS = 16
+"""Of fraction that weights have."""
+WEIGHT_LIMIT = 2**20
+"""Of their magnitude, 16 in real numbers."""
+FEATURE_LIMIT = 2**20
+"""Of the magnitude of scaled differences."""
+
+_TOP = 32
+"""The largest of the diagonal is brought between 2³¹ and 2³²."""
+_COVARIANCE_LIMIT = 2.0**45
+"""Of those with a target that is far louder than all before it."""
+_QUOTIENT_BITS = 28
+_LARGEST = 2**62
+_RIDGE = 2**6
+"""Of a diagonal whose largest is 2³² or a little less."""
+_FLOOR = 16.0
+"""Added to the diagonal before that: where nothing was seen, all weights are 0."""
+_COARSE_BITS = 24
+"""Of the fraction of quotients that weights are multiplied by: up to 32 leave room for these."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A predictor: how many differences it weighs, and 2^forget blocks that it remembers."""
+
+    order: int
+    forget: int
+
+
+class Predictor:
+    """The weights of one predictor in all lanes.
+
+    weights   integers (order, lanes) in float64, in units of 2⁻¹⁶, of the oldest difference first
+    """
+
+    def __init__(self, fit: Fit, lanes: int) -> None:
+        self.fit = fit
+        self.weights: Float64Array = np.zeros((fit.order, lanes))
+        self._sums = np.zeros((lanes, fit.order + 1, fit.order + 1))
+
+    def learn(self, features: Float64Array) -> None:
+        """Fit the weights to a block.
+
+        features   integers (lanes, n, order + 1): of each sample the differences before it, and its
+                   own as the last one, scaled alike
+        """
+        self._sums -= np.floor(self._sums * 2.0**-self.fit.forget)
+        self._sums += features.transpose(0, 2, 1) @ features
+        self.weights = solve(self._sums)
+
+
+def solve(sums: Float64Array) -> Float64Array:
+    """Weights (p, n), integers in float64 in units of 2⁻¹⁶, of covariances (n, p + 1, p + 1).
+
+    The last row and column are those of the target. Gaussian elimination of the upper triangle,
+    then substitution from the last row up, with a fraction of 28 bits::
+
+        qᵢ = round(Mⱼᵢ / Mⱼⱼ)      Mₖᵢ −= round(Mⱼₖ qᵢ)      for i ≥ k > j
+    """
+    order = sums.shape[1] - 1
+    diagonal = np.arange(order)
+    covariances = np.array(sums.transpose(1, 2, 0), order="C")
+    covariances[diagonal, diagonal] += _FLOOR
+    exponents = np.frexp(covariances[diagonal, diagonal].max(axis=0))[1]
+    # A power of two scales without rounding; what it makes finer than 1 is rounded here.
+    np.floor(np.ldexp(covariances, _TOP - exponents), out=covariances)
+    np.clip(covariances, -_COVARIANCE_LIMIT, _COVARIANCE_LIMIT, out=covariances)
+    matrix: Int64Array = covariances.astype(np.int64)
+    matrix[diagonal, diagonal] += _RIDGE
+    quotients = np.zeros_like(matrix)
+    half = np.int64(1 << (_QUOTIENT_BITS - 1))
+    for j in range(order):
+        row = matrix[j, j:]
+        _bound(row, np.int64(1 << (_TOP + 1)))
+        pivot = np.maximum(row[0], _RIDGE)
+        found = quotients[j, j + 1 :]
+        np.left_shift(row[1:], _QUOTIENT_BITS, out=found)
+        found += pivot >> 1
+        found //= pivot
+        # So that no product has more than 62 bits.
+        _bound(found, _LARGEST // np.maximum(np.abs(row[1:]).max(axis=0), 1))
+        # In two blocks, because what is below the diagonal is not wanted.
+        count = order - j
+        middle = (count + 1) // 2
+        for begin, end in ((0, middle), (middle, count)):
+            change = row[1 + begin : 1 + end, None] * found[None, begin:]
+            change += half
+            change >>= _QUOTIENT_BITS
+            matrix[j + 1 + begin : j + 1 + end, j + 1 + begin :] -= change
+    weights: Int64Array = quotients[:order, order].copy()
+    quotients >>= _QUOTIENT_BITS - _COARSE_BITS
+    _bound(quotients, np.int64(32 << _COARSE_BITS))
+    for j in range(order - 1, -1, -1):
+        _bound(weights[j], np.int64(WEIGHT_LIMIT << (_QUOTIENT_BITS - WEIGHT_BITS)))
+        weights[:j] -= (quotients[:j, j] * weights[j] + (1 << (_COARSE_BITS - 1))) >> _COARSE_BITS
+    drop = _QUOTIENT_BITS - WEIGHT_BITS
+    rounded: Float64Array = ((weights + (1 << (drop - 1))) >> drop).astype(np.float64)
+    return rounded
+
+
+def _bound(values: Int64Array, limit: np.int64 | Int64Array) -> None:
+    np.minimum(values, limit, out=values)
+    np.maximum(values, -limit, out=values)

@@ -1,0 +1,170 @@
+"""One-dimensional signals without loss: an array of samples to bytes and back.
+
+>>> import numpy as np
+>>> from codec.signals import compress_signal, decompress_signal
+>>> samples = (3000 * np.sin(np.arange(500) / 9)).astype(np.int16)
+>>> data = compress_signal(samples)
+>>> bool((decompress_signal(data) == samples).all())
+True
+
+The bytes are no file for people: they hold one channel, and neither its rate nor any other
+metadata. `bitstream/FORMAT.md` describes them.
+"""
+
+from __future__ import annotations
+
+import io
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bitstream.arrays import Int32Array
+from bitstream.chunks import SIGNATURE, VERSION, ChunkReader, shown_type, write_chunk
+from bitstream.errors import (
+    HeaderError,
+    LimitError,
+    MissingChunkError,
+    PayloadError,
+    TableError,
+    TrailingDataError,
+    TruncatedError,
+    UsageError,
+    WeightsMismatchError,
+)
+from bitstream.varint import read_varint, write_varint
+from codec.models.signal import SIGNAL
+from codec.models.signal.coder import SignalCoder, load_signal
+from codec.models.weights_files import (
+    HASH_BYTES,
+    WeightsFile,
+    cached_hash,
+    find_weights,
+    read_weights,
+)
+from codec.options import check_integer
+
+CHUNK = b"SIGN"
+MAX_SAMPLES = 2**28
+MAX_LANES = 256
+LANE_SAMPLES = 4096
+"""A lane has about so many, unless there are more than fit into so many lanes:"""
+DEFAULT_LANES = 64
+
+_KINDS = (np.dtype(np.int16), np.dtype(np.uint8), np.dtype(np.int8))
+"""Types of samples. The place in this list is written."""
+_FEWEST_BITS = 2.0**-11
+"""What a sample takes at least."""
+
+SignalArray = npt.NDArray[Any]
+"""int16, uint8 or int8 (n,)."""
+
+
+def compress_signal(samples: SignalArray, *, lanes: int | None = None) -> bytes:
+    """Code a signal without loss.
+
+    samples   int16, uint8 or int8 (n,): one channel, n ≤ 2²⁸
+    lanes     parts of the signal that are decoded side by side, 1 .. 256 and at most n. More of
+              them are faster, and each costs some tens of bytes, because it starts from nothing.
+              None for one in 4096 samples, and 64 at most
+
+    Raises `UsageError` for another array or number of lanes, `WeightsMissingError`.
+    """
+    given: object = samples
+    if not isinstance(given, np.ndarray):
+        raise UsageError(f"a signal is an array int16, uint8 or int8 (n,), not {type(given)}")
+    native = samples.dtype.newbyteorder("=")
+    if native not in _KINDS or samples.ndim != 1:
+        raise UsageError(
+            f"an array {samples.dtype}{list(samples.shape)} was given, expected a signal int16, "
+            "uint8 or int8 (n,)"
+        )
+    count = len(samples)
+    if count > MAX_SAMPLES:
+        raise UsageError(f"a signal of {count} samples was given, expected at most {MAX_SAMPLES}")
+    if lanes is None:
+        lanes = default_lanes(count)
+    else:
+        lanes = check_integer("lanes", lanes, 1, min(MAX_LANES, max(count, 1)))
+    kind = _KINDS.index(native)
+    values = samples.astype(np.int32) - _middle(kind)
+    bits = int(np.bitwise_or.reduce(values)) if count else 0
+    unused = (bits & -bits).bit_length() - 1 if bits else 0
+    coder = _coder(None)
+    coded = coder.encode(values >> unused, lanes, _limits(kind, unused)) if count else b""
+    header = bytes([kind, unused]) + coder.weights_hash + write_varint(count) + write_varint(lanes)
+    fo = io.BytesIO()
+    fo.write(SIGNATURE + bytes([VERSION]))
+    write_chunk(fo, CHUNK, header + coded)
+    return fo.getvalue()
+
+
+def decompress_signal(data: bytes) -> SignalArray:
+    """Decode what `compress_signal` wrote: int16, uint8 or int8 (n,), as it was given.
+
+    Raises a `StreamError` for damaged or other bytes, `WeightsMissingError`,
+    `WeightsMismatchError`.
+    """
+    reader = ChunkReader(io.BytesIO(data))
+    info, payload = reader.read()
+    if info.type != CHUNK:
+        raise MissingChunkError(
+            f"the bytes begin with a chunk {shown_type(info.type)}, expected {shown_type(CHUNK)}: "
+            "they are not of a signal"
+        )
+    if not reader.at_end():
+        raise TrailingDataError("bytes follow after the chunk of a signal, expected none")
+    start = 2 + HASH_BYTES
+    if len(payload) < start:
+        raise TruncatedError(f"the header of a signal has {len(payload)} bytes, expected {start}")
+    kind, unused = payload[:2]
+    if kind >= len(_KINDS) or unused >= 8 * _KINDS[kind].itemsize:
+        raise HeaderError(f"samples of type {kind} with {unused} unused bits, expected 0 .. 2")
+    count, place = read_varint(payload, start)
+    lanes, place = read_varint(payload, place)
+    coded = payload[place:]
+    if count > MAX_SAMPLES:
+        raise LimitError(f"a signal of {count} samples, but the limit is {MAX_SAMPLES}")
+    if not 1 <= lanes <= min(MAX_LANES, max(count, 1)):
+        raise HeaderError(f"{lanes} lanes for {count} samples, expected 1 .. {MAX_LANES}")
+    if count * _FEWEST_BITS > 8 * len(coded) or (coded and not count):
+        raise PayloadError(f"{count} samples cannot be in {len(coded)} bytes")
+    values: Int32Array = np.zeros(0, np.int32)
+    coder = _coder(payload[2:start])
+    if count:
+        values = coder.decode(coded, count, lanes, _limits(kind, unused))
+    samples: SignalArray = ((values << unused) + _middle(kind)).astype(_KINDS[kind])
+    return samples
+
+
+def default_lanes(count: int) -> int:
+    """How many lanes a signal of so many samples has where none are asked for."""
+    return max(1, min(count // LANE_SAMPLES, DEFAULT_LANES))
+
+
+def _middle(kind: int) -> int:
+    """What silence is."""
+    return 128 if _KINDS[kind] == np.uint8 else 0
+
+
+def _limits(kind: int, unused: int) -> tuple[int, int]:
+    """Of samples without their middle and the bits that are not used."""
+    most = 1 << (8 * _KINDS[kind].itemsize - 1)
+    return -most >> unused, (most - 1) >> unused
+
+
+def _coder(weights_hash: bytes | None) -> SignalCoder:
+    file = find_weights(SIGNAL, weights_hash, None)
+    return _loaded(file, cached_hash(file.path))
+
+
+@lru_cache(maxsize=2)
+def _loaded(file: WeightsFile, digest: bytes) -> SignalCoder:
+    arrays, metadata = read_weights(file)
+    try:
+        return load_signal(arrays, metadata, digest[:HASH_BYTES], device="cpu")
+    except (TableError, WeightsMismatchError) as error:
+        raise WeightsMismatchError(
+            f"{file.path} was taken for weights of {SIGNAL.name!r}: {error}"
+        ) from error
