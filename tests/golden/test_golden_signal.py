@@ -6,10 +6,12 @@ import json
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from codec import loading
 from codec.signals import decompress_signal
-from tests.golden import signal
+from tests.codec.models.signal.tiny import CONFIG
+from tests.golden import signal, signal_oracle
 from tests.golden.regenerate import FOLDER, main
 
 CASES = pytest.mark.parametrize("name", signal.CASES)
@@ -38,3 +40,11 @@ def test_the_cases_are_never_written_again(name: str, capsys: pytest.CaptureFixt
     assert main(name) == 1
     assert "never" in capsys.readouterr().err
     assert (FOLDER / f"{name}.signal").read_bytes() == before
+
+
+@CASES
+def test_a_decoder_of_plain_integers_gives_the_same_samples(name: str) -> None:
+    arrays = load_file(FOLDER / "signal.safetensors")
+    data = (FOLDER / f"{name}.signal").read_bytes()
+    decoded = signal_oracle.decode(data, arrays, CONFIG.dilations)
+    assert decoded == np.load(FOLDER / f"{name}.npy").tolist()
