@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.readme.tables import CLAIMS, Content, Row, load, percent, section, table, verdict
 
-SETS = {"gb82": "gb82", "kodak": "Kodak"}
+SETS = {"gb82": "gb82", "kodak": "Kodak", "screenshots": "screenshots"}
 PEERS = {"png": "PNG (optimised)", "webp": "WebP (method 5)", "jxl": "JPEG XL (effort 7)"}
 
 

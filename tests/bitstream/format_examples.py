@@ -58,6 +58,7 @@ WEIGHTS = {
     "draw-bits-back-v1": "draw-bits-back",
     "pixel-v1": "pixel",
     "pixel-grey-v1": "pixel",
+    "pixel-map-v1": "pixel",
     "near-lossless-v1": "near-lossless",
     "near-lossless-grey-v1": "near-lossless",
     "vq-v1": "vq",
@@ -215,6 +216,8 @@ def _pixel(decoded: Decoded) -> Fields:
         "planes of the first tile": written(decoded.numbers["planes"]),
         "first predictions of its row 1, plane 0": written(decoded.numbers["predictions"]),
     }
+    if "map" in decoded.numbers:
+        found["first numbers of its map, row 1"] = written(decoded.numbers["map"])
     for number in (0, 1, len(decoded.messages[0]) // 2):
         found |= _message(f"message {number}", decoded.messages[0][number])
     return found

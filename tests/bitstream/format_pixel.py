@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from itertools import product
+from fractions import Fraction
+from itertools import accumulate, product
 
 import numpy as np
 
 from tests.bitstream.format_decoded import Decoded, Message, Starts, Weights
 from tests.bitstream.format_networks import integer_layer, limited
-from tests.bitstream.format_reader import File, StackReader, Tables, read_message
+from tests.bitstream.format_reader import File, StackReader, Table, Tables, read_message
 
 FEATURES = (
     ((0, "W"), (0, "N"), (0, "NE"), (0, "WW"), (0, "NN"), (0, "NNE"), (0, "NWW")),
@@ -17,6 +18,16 @@ FEATURES = (
 )
 STEPS = {"N": (-1, 0), "S": (1, 0), "W": (0, -1), "E": (0, 1), "C": (0, 0)}
 NONE = [[0] * 8 for _ in range(8)]
+LOOKUPS = (
+    ("W", "N", "NW", "NE", "WW", "NN", "NNE", "NWW", "NNW"),
+    ("W", "N", "NW", "NE"),
+    ("W", "N"),
+)
+FACTORS = (
+    0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0x27D4EB2F165667C5,
+    0x85EBCA77C2B2AE63, 0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53, 0xD6E8FEB86659FD93,
+    0xA0761D6478BD642F,
+)  # fmt: skip
 
 
 def within(value: int, low: int, high: int) -> int:
@@ -125,6 +136,142 @@ class Tile:
         return found + [within(number, -1023, 1023) for number in signed]
 
 
+class Answers:
+    """The tables of answers."""
+
+    def __getitem__(self, i: int) -> Table:
+        octaves, quarter = divmod(i - 40, 4)
+        q = (65536, 77936, 92682, 110218)[quarter] * Fraction(2) ** (octaves - 16)
+        one = int(2**24 * q / (q + 1))
+        return Table(0, (2**24 - 1 - one, one, 1))
+
+
+class ColourMap:
+    """The map of colours of a tile."""
+
+    def __init__(self, height: int, width: int, stack: StackReader) -> None:
+        self.height, self.width, self.stack = height, width, stack
+        self.n: dict[tuple[int, int], int] = {}
+        self.known: dict[tuple[int, int], tuple[int, int]] = {}
+        self.counts: dict[int, list[int]] = {}
+        self.slots: list[dict[int, tuple[int, int, int]]] = [{}, {}, {}]
+        self.messages: list[Message] = []
+        first: dict[int, tuple[int, int]] = {}
+        for t in range(width + 2 * (height - 1)):
+            places = [(y, t - 2 * y) for y in range(height) if 0 <= t - 2 * y < width]
+            self.time(places, max([0, *self.n.values()]))
+            for place in places:
+                if self.n[place] in first:
+                    self.known[place] = first[self.n[place]]
+            first |= {self.n[place]: place for place in places
+                      if self.n[place] and self.n[place] not in first}  # fmt: skip
+
+    def around(self, place: tuple[int, int], name: str) -> int:
+        y, x = place
+        for step in name:
+            y, x = y + STEPS[step][0], x + STEPS[step][1]
+        return self.n.get((y, x), 0)
+
+    def ask(self, contexts: list[int]) -> list[int]:
+        if not contexts:
+            return []
+        counts = [self.counts.setdefault(context, [0, 0]) for context in contexts]
+        indexes = [
+            within((logarithm(2 * o) - logarithm(2 * z) >> 5) + 40, 0, 80) for z, o in counts
+        ]
+        answers = read_message(self.stack, indexes, Answers())
+        assert set(answers) <= {0, 1}
+        self.messages.append(Message(answers, indexes))
+        for context, answer in zip(contexts, answers, strict=True):
+            self.counts[context][answer] += 1
+        for context in set(contexts):
+            if sum(self.counts[context]) > 1000:
+                self.counts[context] = [count >> 1 for count in self.counts[context]]
+        return answers
+
+    def time(self, places: list[tuple[int, int]], m: int) -> None:
+        found: dict[tuple[int, int], int] = {}
+        near = {p: {name: self.around(p, name) for name in LOOKUPS[0]} for p in places}
+        keys = {p: [self.key(near[p], names) for names in LOOKUPS] for p in places}
+        guesses = {}
+        for p in places:
+            guesses[p] = (0, 0, 0)
+            for level in (2, 1, 0):
+                slot, tag = keys[p][level]
+                entry = self.slots[level].get(slot, (-1, 0, 0))
+                if entry[0] == tag and entry[1]:
+                    guesses[p] = (entry[1], level, entry[2])
+
+        def put(asked: dict[tuple[int, int], int], contexts: list[int]) -> None:
+            for (p, n), answer in zip(asked.items(), self.ask(contexts), strict=True):
+                if answer:
+                    found[p] = n
+
+        asked = {p: g for p, (g, _, _) in guesses.items() if g}
+        contexts = []
+        for p in asked:
+            (g, level, r), a = guesses[p], near[p]
+            flags = (g == a["W"], g == a["N"], a["W"] == a["N"], a["N"] == a["NE"],
+                     a["N"] == a["NW"])  # fmt: skip
+            contexts.append(list(accumulate((8 * level + r, *flags), lambda c, f: 2 * c + f))[-1])
+        put(asked, contexts)
+        for i, name in enumerate(("W", "N", "NE", "NW")):
+            asked, contexts = {}, []
+            for p in places:
+                a, before = near[p], [near[p][other] for other in ("W", "N", "NE", "NW")[:i]]
+                if p in found or not a[name] or a[name] in (guesses[p][0], *before):
+                    continue
+                pairs = ("W N", "N NW", "N NE", "W NW", "W WW", "N NN", "W NE")
+                alike = [a[k.split()[0]] == a[k.split()[1]] for k in pairs]
+                bits = [guesses[p][0] > 0, *alike, a["W"] == 0, a["N"] == 0]
+                asked[p] = a[name]
+                contexts.append(768 + 1024 * i + int("".join(str(int(bit)) for bit in bits), 2))
+            put(asked, contexts)
+        left = [p for p in places if p not in found]
+        zeros = {p: (near[p]["W"] == 0) + 2 * (near[p]["N"] == 0) for p in left}
+        if m:
+            answers = self.ask([4864 + zeros[p] for p in left])
+            numbered = [p for p, answer in zip(left, answers, strict=True) if answer]
+            nodes = dict.fromkeys(numbered, 1)
+            for _ in range(12):
+                answers = self.ask([4872 + node for node in nodes.values()])
+                for p, answer in zip(numbered, answers, strict=True):
+                    nodes[p] = 2 * nodes[p] + answer
+            for p, node in nodes.items():
+                assert 1 <= node - 4096 <= m
+                found[p] = node - 4096
+        left = [p for p in left if p not in found]
+        if m < 4095:
+            answers = self.ask([4868 + zeros[p] for p in left])
+            for p, answer in zip(left, answers, strict=True):
+                if answer:
+                    m += 1
+                    assert m <= 4095
+                    found[p] = m
+        self.n |= {p: found.get(p, 0) for p in places}
+        for level in range(3):
+            changed = set()
+            for p in places:
+                slot, tag = keys[p][level]
+                if slot in changed:
+                    continue
+                changed.add(slot)
+                own, n, r = self.slots[level].get(slot, (-1, 0, 0))
+                if own == tag and n == self.n[p]:
+                    entry = (tag, n, min(r + 1, 7))
+                elif own == tag and r > 1:
+                    entry = (tag, n, r >> 1)
+                else:
+                    entry = (tag, self.n[p], 0)
+                self.slots[level][slot] = entry
+
+    @staticmethod
+    def key(near: dict[str, int], names: tuple[str, ...]) -> tuple[int, int]:
+        k = sum(near[name] * factor for name, factor in zip(names, FACTORS, strict=False)) % 2**64
+        k = (k ^ k >> 29) * FACTORS[0] % 2**64
+        return k >> 48, (k >> 16) % 2**32
+
+
 def decode_pixel(file: File, weights: Weights, starts: Starts) -> Decoded:
     """Models 12 and 13."""
     arrays, header = weights.arrays, file.header
@@ -140,12 +287,17 @@ def decode_pixel(file: File, weights: Weights, starts: Starts) -> Decoded:
     found = Decoded()
     found.pixels = np.zeros((header.height, header.width, header.channels), np.uint8)
     for (top, left, height, width), coded in zip(header.tiles(1), file.coded, strict=True):
-        planes = coded[0]
+        has_map = coded[0] & 16 and not bound
+        planes = coded[0] - 16 if has_map else coded[0]
         assert planes in (1, 3)
         data = coded[1:]
         assert data[0] != 0
         stack = StackReader(data[::-1] + bytes(-len(data) % 4))
         tile, messages = Tile(height, width), []
+        known: dict[tuple[int, int], tuple[int, int]] = {}
+        if has_map:
+            colours = ColourMap(height, width, stack)
+            known, messages = colours.known, colours.messages
         for t in range(width + 2 * (height - 1) + 3 * (planes - 1)):
             places = [
                 (p, y, t - 3 * p - 2 * y)
@@ -156,7 +308,8 @@ def decode_pixel(file: File, weights: Weights, starts: Starts) -> Decoded:
             if not places:
                 continue
             centres, indexes, predictions = [], [], []
-            for p, y, x in places:
+            wanted = [place for place in places if place[1:] not in known]
+            for p, y, x in wanted:
                 prediction, energy = tile.predict(p, y, x)
                 inputs = tile.inputs(p, y, x, prediction, energy)
                 inputs += [octaves] if bound else []
@@ -173,10 +326,16 @@ def decode_pixel(file: File, weights: Weights, starts: Starts) -> Decoded:
                 rest = (2 * ((r + 8) % 16 - 8) + step) // (2 * step) + 8
                 indexes.append(firsts[scale] + (rest >> 4 - bits[scale]))
                 predictions.append(prediction)
-            symbols = read_message(stack, indexes, tables)
-            messages.append(Message(symbols, indexes))
+            if wanted:
+                symbols = read_message(stack, indexes, tables)
+                messages.append(Message(symbols, indexes))
+            for p, y, x in places:
+                if (y, x) in known:
+                    tile.predict(p, y, x)
+                    base = within(4 * tile.bases[p, y, x][1], 0, 4080)
+                    tile.take(p, y, x, tile.pixels[p, known[y, x][0], known[y, x][1]], base)
             for place, centre, symbol, prediction in zip(
-                places, centres, symbols, predictions, strict=True
+                wanted, centres, symbols if wanted else [], predictions, strict=True
             ):
                 value = centre + step * symbol
                 assert -bound <= value <= 255 + bound
@@ -185,9 +344,12 @@ def decode_pixel(file: File, weights: Weights, starts: Starts) -> Decoded:
         found.messages.append(messages)
         if not found.numbers:
             found.numbers = {"planes": [planes], "predictions": _predictions(tile)}
-        colours = (1, 0, 2) if planes == 3 else (0, 0, 0)
+            if has_map:
+                row = min(1, height - 1)
+                found.numbers["map"] = [colours.n[row, x] for x in range(min(16, width))]
+        order = (1, 0, 2) if planes == 3 else (0, 0, 0)
         for (y, x), channel in product(np.ndindex(height, width), range(header.channels)):
-            value = tile.pixels[colours[channel], y, x]
+            value = tile.pixels[order[channel], y, x]
             found.pixels[top + y, left + x, channel] = value
     return found
 

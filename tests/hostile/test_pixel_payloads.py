@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from functools import cache
 
 import numpy as np
@@ -10,8 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bitstream import PayloadError
-from codec.models.pixel.coder import PixelCoder, dequantize_pixels
-from tests.codec.models.pixel.tiny import Uint8Array, scene, tiny_coder, tiny_near_lossless
+from codec.models.pixel.coder import WITH_MAP, PixelCoder, dequantize_pixels
+from tests.codec.models.pixel.tiny import (
+    Uint8Array,
+    drawing,
+    scene,
+    tiny_coder,
+    tiny_near_lossless,
+)
 from tests.limits import check_refusal, cpu_limit
 
 HEIGHT, WIDTH = 11, 14
@@ -49,7 +56,7 @@ def test_truncated_extended_and_empty_payloads_are_refused(max_error: int) -> No
             decode(case, max_error=max_error)
 
 
-@pytest.mark.parametrize("planes", [0, 1, 2, 4, 255])
+@pytest.mark.parametrize("planes", [0, 1, 2, 4, 16, 18, 19, 35, 255])
 def test_another_number_of_planes_is_refused(planes: int) -> None:
     with pytest.raises(PayloadError):
         decode(bytes([planes]) + payload_of_scene()[1:])
@@ -68,7 +75,7 @@ def test_several_payloads_are_refused() -> None:
 
 
 @pytest.mark.parametrize("content", [b"\1", b"\x55" * 30, b"\xff" * 400])
-@pytest.mark.parametrize("planes", [1, 3])
+@pytest.mark.parametrize("planes", [1, 3, 3 | WITH_MAP])
 @MAX_ERRORS
 def test_a_huge_tile_of_few_bytes_is_refused_quickly(
     content: bytes, planes: int, max_error: int
@@ -93,6 +100,50 @@ def test_a_changed_byte_is_refused_or_gives_other_pixels(place: int, change: int
         except PayloadError:
             return
     assert not np.array_equal(decoded.transpose(1, 2, 0), scene(HEIGHT, WIDTH))
+
+
+@cache
+def payload_of_drawing() -> bytes:
+    payload = tiny_coder().encode_tile(tiny_coder().analyze(drawing(HEIGHT, WIDTH), 100), 100)[0]
+    assert payload[0] == 3 | WITH_MAP
+    return payload
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 5000), st.integers(1, 255))
+def test_a_changed_byte_of_a_drawing_is_refused_or_gives_other_pixels(
+    place: int, change: int
+) -> None:
+    payload = bytearray(payload_of_drawing())
+    payload[place % len(payload)] ^= change
+    with cpu_limit(MAX_CPU_SECONDS):
+        try:
+            found = decode(bytes(payload))
+        except PayloadError:
+            return
+    assert not np.array_equal(found.transpose(1, 2, 0), drawing(HEIGHT, WIDTH))
+
+
+def test_a_drawing_that_is_cut_or_of_another_size_is_refused() -> None:
+    payload = payload_of_drawing()
+    for length in range(len(payload)):
+        with pytest.raises(PayloadError):
+            decode(payload[:length])
+    for height, width in ((HEIGHT, WIDTH + 1), (HEIGHT + 1, WIDTH), (WIDTH, HEIGHT), (1, 1)):
+        with pytest.raises(PayloadError):
+            decode(payload, height, width)
+
+
+def test_a_large_flat_tile_takes_little_memory() -> None:
+    side = 1024
+    coder = tiny_coder()
+    (payload,) = coder.encode_tile(np.full((3, side, side), 9, np.float32), 100)
+    with cpu_limit(60):
+        tracemalloc.start()
+        coder.decode_tile([payload], side, side, 100)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 50 * 2**20
 
 
 @settings(max_examples=20)

@@ -32,6 +32,13 @@ from codec.coding.exact_layers import (
     rectify,
 )
 from codec.models.pixel import NEAR_LOSSLESS, PIXEL
+from codec.models.pixel.colour_map import (
+    LARGEST,
+    answer_tables,
+    code_map,
+    numbers_of,
+    repeated_share,
+)
 from codec.models.pixel.wavefront import INPUTS, PEAK, STEPS, Front, logarithm, sweep
 from codec.models.sheets import only_payload
 from codec.models.weights_files import read_config, stored
@@ -39,6 +46,11 @@ from codec.models.weights_files import read_config, stored
 GREEN_FIRST = (1, 0, 2)
 """The channel of each plane: green says most of the others."""
 _QUALITY = 100  # of layers that know none
+WITH_MAP = 16
+"""In the first byte of a payload: before its pixels come, a map says which repeat a colour."""
+_SHARE_OF_PICTURES = (0.5, 0.9)
+"""Of the pixels of a tile, those that have the colour of a neighbour: with fewer than the first, no
+map is tried, and with more than the second, nothing else."""
 _NO_ENTRY = "the payload is damaged, or it was written with another model"
 
 
@@ -111,32 +123,69 @@ class PixelCoder:
         channels = latents.astype(np.int32)
         is_grey = bool((channels == channels[:1]).all())
         planes = channels[:1] if is_grey else channels[list(GREEN_FIRST)]
-        encoder = StackEncoder()
+        payloads = [self._encode(planes, map_) for map_ in self._maps(planes)]
+        return (min(payloads, key=len),)
+
+    def _maps(self, planes: Int32Array) -> list[Int32Array | None]:
+        """Maps of colours that planes (1 or 3, h, w) may be coded with; None stands for none."""
+        if self.max_error:
+            return [None]
+        repeated = repeated_share(planes)
+        if repeated < _SHARE_OF_PICTURES[0]:
+            return [None]
+        numbers = numbers_of(planes)
+        return [numbers] if repeated > _SHARE_OF_PICTURES[1] else [numbers, None]
+
+    def _encode(self, planes: Int32Array, numbers: Int32Array | None) -> bytes:
+        """The payload of planes (1 or 3, h, w), with a map of their colours or without."""
+        encoder, coded = StackEncoder(), None
+        first = len(planes)
+
+        def put(tables: Int32Array, bits: Int32Array | None) -> Int32Array:
+            assert bits is not None
+            encoder.put(bits, tables, answer_tables())
+            return bits
 
         def code(front: Front) -> Int32Array:
-            pixels = [planes[part.plane, part.rows, part.columns] for part in front.parts]
+            pixels = np.concatenate([planes[p.plane, p.rows, p.columns] for p in front.parts])
+            if not front.inputs.size:
+                return pixels
             centres, tables = self.predict(front)
-            symbols, values = quantize_pixels(np.concatenate(pixels), centres, self.max_error)
+            own = pixels if front.coded is None else pixels[front.coded]
+            symbols, values = quantize_pixels(own, centres, self.max_error)
             encoder.put(symbols, tables, self.tables)
-            return values
+            return values if front.coded is None else pixels
 
-        sweep((len(planes), *planes.shape[1:]), code)
-        return (b"".join([bytes([len(planes)]), *encoder.finish()]),)
+        if numbers is not None:
+            first |= WITH_MAP
+            coded = code_map(numbers.shape, put, numbers).coded
+        sweep(planes.shape, code, coded)
+        return b"".join([bytes([first]), *encoder.finish()])
 
     def decode_tile(
         self, payloads: Sequence[bytes], height: int, width: int, quality: float
     ) -> Uint8Array:
         """Read pixels uint8 (3, height, width) back. Raises `PayloadError`."""
         payload = only_payload(payloads)
-        count = payload[0] if payload else 0
+        first = payload[0] if payload else 0
+        count = first & ~(0 if self.max_error else WITH_MAP)
         if count not in (1, 3):
-            raise PayloadError(f"a tile of {count} planes was read, expected 1 or 3: {_NO_ENTRY}")
+            raise PayloadError(f"a tile of {first} planes was read, expected 1 or 3: {_NO_ENTRY}")
         decoder = StackDecoder(payload[1:])
         planes = np.empty((count, height, width), np.uint8)
+        map_ = None
+        if first != count:
+            map_ = code_map((height, width), lambda tables, _: decoder.get(tables, answer_tables()))
+        colours = np.zeros((count, LARGEST + 1), np.int32)
 
         def code(front: Front) -> Int32Array:
-            centres, tables = self.predict(front)
-            values = dequantize_pixels(decoder.get(tables, self.tables), centres, self.max_error)
+            values = np.zeros(0, np.int32)
+            if front.inputs.size:
+                centres, tables = self.predict(front)
+                symbols = decoder.get(tables, self.tables)
+                values = dequantize_pixels(symbols, centres, self.max_error)
+            if map_ is not None:
+                values = map_.fill(colours, front, values)
             start = 0
             for part in front.parts:
                 end = start + len(part.rows)
@@ -144,7 +193,7 @@ class PixelCoder:
                 start = end
             return values
 
-        sweep((count, height, width), code)
+        sweep((count, height, width), code, None if map_ is None else map_.coded)
         decoder.finish()
         return np.repeat(planes, 3, axis=0) if count == 1 else planes[list(GREEN_FIRST)]
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bitstream.arrays import Float64Array, Int16Array, Int32Array, Int64Array
+from bitstream.arrays import BoolArray, Float64Array, Int16Array, Int32Array, Int64Array
 from codec.models.pixel.least_squares import SIDE, products, solve
 
 LAG = 3
@@ -76,25 +76,33 @@ class Part:
 
 @dataclass(frozen=True)
 class Front:
-    """All pixels that are decoded at one time, plane after plane.
+    """All pixels of one time, plane after plane.
 
+    coded         those that are not known, int64 (n,): their places among all; None for all
     inputs        of the network: integers (INPUTS, n) in float64, in units of 2⁻¹⁰
     predictions   in sixteenths, 0 .. 4080: integers (n,) in float64
     """
 
     parts: list[Part]
+    coded: Int64Array | None
     inputs: Float64Array
     predictions: Float64Array
 
 
-def sweep(shape: tuple[int, int, int], code: Callable[[Front], Int32Array]) -> None:
+def sweep(
+    shape: tuple[int, int, int],
+    code: Callable[[Front], Int32Array],
+    coded: BoolArray | None = None,
+) -> None:
     """Visit all pixels of a tile in the order of decoding.
 
     shape    planes (1 or 3), height, width
-    code     is called with every front, and returns the pixels there, int32 (n,), 0 .. 255
+    code     is called with every front, and returns all pixels there, int32, 0 .. 255
+    coded    bool (height, width), the pixels that are not known; None for all. Nothing is solved
+             for the others: what they are compared with stands for their prediction
     """
     planes, height, width = shape
-    fronts = _Fronts(height, width, planes)
+    fronts = _Fronts(height, width, planes, coded)
     for time in range(width + 2 * (height - 1) + LAG * (planes - 1)):
         fronts.visit(time, code)
 
@@ -117,8 +125,8 @@ class _Fronts:
     sums     float64 (planes, 3, 36, rows), by time modulo 3; a row is one further down
     """
 
-    def __init__(self, height: int, width: int, planes: int) -> None:
-        self.height, self.width, self.planes = height, width, planes
+    def __init__(self, height: int, width: int, planes: int, coded: BoolArray | None) -> None:
+        self.height, self.width, self.planes, self.coded = height, width, planes, coded
         self.values = np.zeros((2, planes, _RING, _ABOVE + height + _BELOW), np.int16)
         self.values[0] = MIDDLE
         size = len(products(np.zeros((SIDE, 1))))
@@ -152,7 +160,7 @@ class _Fronts:
         code: Callable[[Front], Int32Array],
     ) -> None:
         features, around = self.features[:, :count], self.around[:, :count]
-        inputs = np.zeros((INPUTS, count))
+        kinds = np.zeros((self.planes, count))
         near = np.empty((len(NEAR), count))
         errors = np.empty((len(ERRORS), count))
         before = np.zeros((len(ERRORS_BEFORE) + 1, count))
@@ -160,7 +168,7 @@ class _Fronts:
         for plane, own, first, end, here in places:
             self._gather(plane, own, first, end, features[:, here], means[here])
             self._sums_around(plane, own, first, end, around[:, here])
-            inputs[plane, here] = 2**10
+            kinds[plane, here] = 2**10
             for number, place in enumerate(NEAR):
                 near[number, here] = self._at(0, plane, plane, own, first, end, place)
             for number, place in enumerate(ERRORS):
@@ -171,19 +179,37 @@ class _Fronts:
                     before[number, here] = found
             if plane > 1:
                 before[-1, here] = self._at(1, plane, plane - 2, own, first, end, HERE)
-        weights, energy = solve(around, self.matrix[:, :, :count])
-        weights *= features[:-1]
-        change = weights.sum(axis=0)
-        change *= 2.0**-14
-        predictions = 4 * means + np.floor(change)
-        _bound(predictions, 0, STEPS * PEAK)
-        self._fill(inputs, near, errors, before, energy, predictions)
+        coded = None
+        if self.coded is not None:
+            coded = np.flatnonzero(
+                np.concatenate([self.coded[part.rows, part.columns] for part in parts])
+            )
 
-        pixels = code(Front(parts, inputs, predictions))
+        def of(values: Float64Array) -> Float64Array:
+            return values if coded is None else values[..., coded]
+
+        wanted = count if coded is None else len(coded)
+        inputs, predictions = np.zeros((INPUTS, wanted)), np.zeros(wanted)
+        if wanted:
+            weights, energy = solve(of(around), self.matrix[:, :, :wanted])
+            weights *= of(features[:-1])
+            change = weights.sum(axis=0)
+            change *= 2.0**-14
+            np.floor(change, out=predictions)
+            predictions += 4 * of(means)
+            _bound(predictions, 0, STEPS * PEAK)
+            self._fill(inputs, of(kinds), of(near), of(errors), of(before), energy, predictions)
+
+        pixels = code(Front(parts, coded, inputs, predictions))
 
         features[-1] = 4 * pixels - means
         changes = products(features)
         changes += around
+        if coded is not None:
+            whole = 4 * means
+            _bound(whole, 0, STEPS * PEAK)
+            whole[coded] = predictions
+            predictions = whole
         wrong = STEPS * pixels - predictions
         for plane, own, first, end, here in places:
             at = own % _RING
@@ -246,13 +272,15 @@ class _Fronts:
     def _fill(
         self,
         inputs: Float64Array,
+        kinds: Float64Array,
         near: Float64Array,
         errors: Float64Array,
         before: Float64Array,
         energy: Float64Array,
         predictions: Float64Array,
     ) -> None:
-        """The inputs of the network behind the three that tell the plane."""
+        """The inputs of the network, of which the first three tell the plane."""
+        inputs[: len(kinds)] = kinds
         left, above, right, corner, left_2, above_2 = near
         magnitudes = np.concatenate([
             np.abs(errors),

@@ -7,9 +7,16 @@ import pytest
 
 from bitstream.arrays import Int32Array
 from bitstream.errors import WeightsMismatchError
-from codec.models.pixel.coder import GREEN_FIRST, PixelCoder, PixelConfig
+from codec.models.pixel.coder import GREEN_FIRST, WITH_MAP, PixelCoder, PixelConfig
 from codec.models.pixel.wavefront import Front, sweep
-from tests.codec.models.pixel.tiny import CONFIG, Uint8Array, scene, tiny_arrays, tiny_coder
+from tests.codec.models.pixel.tiny import (
+    CONFIG,
+    Uint8Array,
+    drawing,
+    scene,
+    tiny_arrays,
+    tiny_coder,
+)
 
 RNG = np.random.default_rng(0)
 PICTURES: dict[str, Uint8Array] = {
@@ -26,6 +33,9 @@ PICTURES: dict[str, Uint8Array] = {
     "grey but for one value": np.repeat(scene(9, 9)[:, :, :1], 3, axis=2),
 }
 PICTURES["grey but for one value"][8, 8, 2] ^= 1
+PICTURES["drawing"] = drawing(40, 50)
+REPEATED = {"flat", "drawing"}
+"""Those that are coded with a map of colours."""
 
 
 def encode(pixels: Uint8Array) -> bytes:
@@ -42,7 +52,8 @@ def test_every_picture_comes_back(name: str) -> None:
     decoded = coder.decode_tile([payload], height, width, 100)
     assert decoded.dtype == np.uint8
     np.testing.assert_array_equal(coder.synthesize(decoded, 100), pixels)
-    assert payload[0] == (1 if name == "grey" else 3)
+    planes = 1 if name == "grey" else 3
+    assert payload[0] == (planes | WITH_MAP if name in REPEATED else planes)
 
 
 def test_a_file_costs_what_its_tables_say() -> None:

@@ -56,3 +56,17 @@ def write_tiny_near_lossless(folder: Path, name: str = "near-lossless") -> Path:
 def scene(height: int, width: int, seed: int = 0) -> Uint8Array:
     """A made-up picture, uint8 (height, width, 3)."""
     return photographs(1, max(height, width, 16), seed)[0][:height, :width]
+
+
+def drawing(height: int, width: int, seed: int = 0) -> Uint8Array:
+    """Boxes, signs that repeat and a small photograph, uint8 (height, width, 3)."""
+    rng = np.random.default_rng(seed)
+    pixels = np.full((height, width, 3), (236, 233, 216), np.uint8)
+    pixels[height // 3 :, width // 4 : width // 2] = (10, 36, 106)
+    signs = rng.choice(np.array([[0, 0, 0], [236, 233, 216], [128, 120, 110]], np.uint8), (3, 5, 4))
+    for number, left in enumerate(range(1, width - 4, 5)):
+        for top in range(1, height - 5, 7):
+            pixels[top : top + 5, left : left + 4] = signs[(number * number + top) % 3]
+    side = max(1, min(height, width) // 3)
+    pixels[-side:, -side:] = scene(side, side, seed)
+    return pixels
