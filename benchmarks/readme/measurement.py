@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from operator import mul
 from pathlib import Path
 
@@ -389,44 +389,55 @@ def class_table(found: Content) -> str:
     """What a label is worth, in R_p and in files."""
     if not (found.get("rate") and found.get("files")):
         return ""
-    rate, (files, *others) = (
-        found["rate"]["run 0"]["found"],
-        (part["found"] for part in found["files"].values()),
-    )
-    in_bits = {row["distortion"]: row for row in _in_bits(rate["rows_nats"])}
+    rate, (files, *others) = found["rate"]["run 0"], found["files"].values()
+    rates = {row["distortion"]: row for row in _in_bits(rate["found"]["rows_nats"])}
     rows = [
-        (f"{row['distortion']:g}", *_label_cells(in_bits.get(row["distortion"])),
-         *_label_cells(row))
-        for row in files["rows"]
+        (
+            f"{row['distortion']:g}",
+            *_label_cells(rates.get(row["distortion"]), "true labels"),
+            *_label_cells(row, "true labels", "chosen labels"),
+        )
+        for row in files["found"]["rows"]
+    ]
+    columns = [
+        "squared error", "R_p without", "R_p, true label", "file without", "file, true label",
+        "file, label of least cost",
     ]  # fmt: skip
-    sides = ("R_p", "file")
-    columns = [f"{side} {what}" for side in sides for what in ("without", "with the true label")]
-    certified = [sure for curve in rate["curves"].values() for sure in curve["certified"]]
+    certified = [sure for curve in rate["found"]["curves"].values() for sure in curve["certified"]]
     heading = (
         "What a label is worth: `digits-class-vae` beside `digits-vae`, the same networks after as "
-        "many steps, bits per image at equal squared error. The label costs log₂ 10 = 3.32 bits of "
-        f"the figure with it. R_p of {found['rate']['run 0']['settings']['images']} test images, "
-        f"files of {found['files']['run 0']['settings']['images']:,}; in brackets the difference, "
-        "with its 95 % interval paired over the images:"
+        "many steps, bits per image at equal squared error. Figures with a label include its "
+        f"log₂ 10 = 3.32 bits. R_p of {rate['settings']['images']} test images, "
+        f"{sum(certified)} of its {len(certified)} points certified; files of "
+        f"{files['settings']['images']:,}; in brackets the difference, with its 95 % interval "
+        "paired over the images:"
     )
+    worth = {
+        "R_p with the true label": _signs(rates.values(), "true labels"),
+        "files with the true label": _signs(files["found"]["rows"], "true labels"),
+        "files whose label the encoder chooses": _signs(files["found"]["rows"], "chosen labels"),
+    }
+    said = "; ".join(f"{name}, {signs}" for name, signs in worth.items())
+    further = [
+        f"Of another pair of runs, files with the true label differ by "
+        f"{_differences(other['found']['rows'], 'true labels')} bits."
+        for other in others
+    ] + [
+        f"Where any label will do, R_p of {part['settings']['images']} images differs from that "
+        f"without labels by {_differences(_in_bits(part['found']['rows_nats']), 'any label')} "
+        "bits, and from that with the true one by "
+        f"{_gains(_in_bits(part['found']['rows_nats']))} bits, without certificates."
+        for part in found.get("any_label", {}).values()
+    ]
     return section(
         heading,
-        table(["squared error", *columns], rows),
-        f"{_worth(in_bits.values(), files['rows'])} Where the encoder chooses the label that costs "
-        f"least, files differ by {_differences(files['rows'], 'chosen labels')} bits. "
-        + "".join(
-            "Of another pair of runs, files with the true label differ by "
-            f"{_differences(other['rows'], 'true labels')} bits. "
-            for other in others
-        )
-        + "".join(
-            f"Where any label will do, R_p(D) of {part['settings']['images']} images differs from "
-            "that without labels by "
-            f"{_differences(_in_bits(part['found']['rows_nats']), 'any label')} bits, without "
-            "certificates. "
-            for part in found.get("any_label", {}).values()
-        )
-        + f"{sum(certified)} of the {len(certified)} points of R_p are certified.",
+        table(columns, rows),
+        " ".join(
+            [
+                f"With its label, an image takes significantly fewer or more bits: {said}.",
+                *further,
+            ]
+        ),
     )
 
 
@@ -449,39 +460,42 @@ def _in_bits(rows: list[Content]) -> list[Content]:
     ]
 
 
-def _label_cells(row: Content | None) -> tuple[str, str]:
-    """The rate without labels, and that with the true one and how it differs."""
+def _label_cells(row: Content | None, *names: str) -> tuple[str, ...]:
+    """The rate without labels, and those with a label and how they differ."""
     if row is None:
-        return "", ""
-    difference = row["above_first"]["true labels"]
-    low, high = difference["interval_95"]
-    return (
-        f"{row['rates']['without labels']:.1f}",
-        f"{row['rates']['true labels']:.1f} ({difference['estimate']:+.1f}, "
-        f"{low:+.1f} to {high:+.1f})",
-    )
+        return ("",) * (1 + len(names))
+    cells = [f"{row['rates']['without labels']:.1f}"]
+    for name in names:
+        difference = row["above_first"][name]
+        low, high = difference["interval_95"]
+        cells.append(
+            f"{row['rates'][name]:.1f} ({difference['estimate']:+.1f}, {low:+.1f} to {high:+.1f})"
+        )
+    return tuple(cells)
 
 
 def _differences(rows: list[Content], name: str) -> str:
     """How a curve differs from that without labels, at the first and at the last distortion."""
-    return " and ".join(
-        f"{row['above_first'][name]['estimate']:+.1f} at {row['distortion']:g}"
-        for row in (rows[0], rows[-1])
-    )
+    return _at_both_ends(rows, lambda row: float(row["above_first"][name]["estimate"]))
 
 
-def _worth(rates: Iterable[Content], files: Iterable[Content]) -> str:
-    """In one sentence, at which distortions a label is worth its bits."""
-    said = []
-    for name, rows in (("R_p", rates), ("files", files)):
-        signs: dict[str, list[str]] = {"lowers": [], "raises": []}
-        for row in rows:
-            low, high = row["above_first"]["true labels"]["interval_95"]
-            if high < 0 or low > 0:
-                signs["lowers" if high < 0 else "raises"].append(f"{row['distortion']:g}")
-        parts = [f"{verb} {name} at {', '.join(at)}" for verb, at in signs.items() if at]
-        said.append(" and ".join(parts) or f"changes {name} nowhere significantly")
-    return f"At equal squared error, the label with its bits {'; it '.join(said)}."
+def _gains(rows: list[Content]) -> str:
+    """The same of any label, from that with the true one."""
+    return _at_both_ends(rows, lambda row: row["rates"]["any label"] - row["rates"]["true labels"])
+
+
+def _at_both_ends(rows: list[Content], bits: Callable[[Content], float]) -> str:
+    return " and ".join(f"{bits(row):+.1f} at {row['distortion']:g}" for row in (rows[0], rows[-1]))
+
+
+def _signs(rows: Iterable[Content], name: str) -> str:
+    """At which distortions the interval of a difference is on one side of nothing."""
+    found: dict[str, list[str]] = {"fewer": [], "more": []}
+    for row in rows:
+        low, high = row["above_first"][name]["interval_95"]
+        if high < 0 or low > 0:
+            found["fewer" if high < 0 else "more"].append(f"{row['distortion']:g}")
+    return ", ".join(f"{sign} at {', '.join(at)}" for sign, at in found.items() if at) or "nowhere"
 
 
 def signal_rows(content: Content) -> Iterator[Row]:

@@ -232,7 +232,8 @@ def test_a_small_run(tmp_path: Path) -> None:
     assert "M2" in row[0]
     assert row[2].endswith("**missed**")
     text = class_table(found)
-    assert "costs log₂ 10 = 3.32 bits" in text
-    assert "raises" in text
+    assert "include its log₂ 10 = 3.32 bits" in text
+    assert "files with the true label, more at " in text
+    assert "Where any label will do" in text
     assert class_table({}) == ""
     assert not list(class_rows({}))
