@@ -233,20 +233,20 @@ class ColourMap:
             answers = self.ask([4864 + zeros[p] for p in left])
             numbered = [p for p, answer in zip(left, answers, strict=True) if answer]
             nodes = dict.fromkeys(numbered, 1)
-            for _ in range(12):
+            for _ in range(14):
                 answers = self.ask([4872 + node for node in nodes.values()])
                 for p, answer in zip(numbered, answers, strict=True):
                     nodes[p] = 2 * nodes[p] + answer
             for p, node in nodes.items():
-                assert 1 <= node - 4096 <= m
-                found[p] = node - 4096
+                assert 1 <= node - 2**14 <= m
+                found[p] = node - 2**14
         left = [p for p in left if p not in found]
-        if m < 4095:
+        if m < 16383:
             answers = self.ask([4868 + zeros[p] for p in left])
             for p, answer in zip(left, answers, strict=True):
                 if answer:
                     m += 1
-                    assert m <= 4095
+                    assert m <= 16383
                     found[p] = m
         self.n |= {p: found.get(p, 0) for p in places}
         for level in range(3):

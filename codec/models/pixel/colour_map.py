@@ -40,7 +40,7 @@ from codec.models.pixel.wavefront import (
     logarithm,
 )
 
-NUMBER_BITS = 12
+NUMBER_BITS = 14
 LARGEST = 2**NUMBER_BITS - 1
 """So many colours a map has at most."""
 
@@ -118,7 +118,9 @@ def numbers_of(planes: Int32Array) -> Int32Array:
         colours.ravel()[order], return_index=True, return_inverse=True, return_counts=True
     )
     kept = np.flatnonzero(counts > 1)
-    kept = kept[np.argsort(first[kept])][:LARGEST]
+    # Of too many colours, those of most pixels.
+    kept = kept[np.argsort(-counts[kept], kind="stable")][:LARGEST]
+    kept = kept[np.argsort(first[kept])]
     of_colour = np.zeros(len(counts), np.int32)
     of_colour[kept] = np.arange(1, len(kept) + 1)
     numbers = of_colour[which]
@@ -158,7 +160,7 @@ class ColourMap:
     def fill(self, colours: Int32Array, front: Front, values: Int32Array) -> Int32Array:
         """All pixels of a front, int32 (n,), from those that are coded.
 
-        colours   int32 (planes, 4096), of numbers in each plane; those of this front are added
+        colours   int32 (planes, LARGEST + 1), of each number; those of this front are added
         """
         parts = front.parts
         planes = np.repeat([part.plane for part in parts], [len(part.rows) for part in parts])
