@@ -144,8 +144,8 @@ class CompressOptions:
             )
         if spec.lossless and targets:
             raise UsageError(
-                f"{targets[0]} was given, but the model {spec.name!r} keeps every pixel, and has "
-                "one size only: leave it out, or choose another model"
+                f"{targets[0]} was given, but the model {spec.name!r} keeps every pixel, so "
+                "its file has one size: leave it out, or choose another model"
             )
 
     def _check_bound(self, spec: ModelSpec, targets: Sequence[str]) -> None:
@@ -173,8 +173,8 @@ class CompressOptions:
             )
         if targets and spec.bounded:
             raise UsageError(
-                f"{targets[0]} and max_error were given: files are as small as the bound allows, "
-                "and have one size only: leave one of them out"
+                f"{targets[0]} and max_error were given: the file is as small as the bound allows, "
+                "and has one size: leave one of them out"
             )
 
     def _check_foreign(

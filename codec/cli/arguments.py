@@ -10,7 +10,7 @@ Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Files at a time.
 Force = Annotated[bool, typer.Option("--force", "-f", help="Replace existing files.")]
 SkipExisting = Annotated[
     bool,
-    typer.Option("--skip-existing", help="Leave out files whose output is there: go on."),
+    typer.Option("--skip-existing", help="Skip files whose output exists."),
 ]
 Quiet = Annotated[
     bool, typer.Option("--quiet", help="Print errors only: no lines, notices or progress.")

@@ -63,8 +63,8 @@ def compare(
         typer.Option(
             "--difference",
             metavar="FILE",
-            help="Write a picture of the differences, B − A, four times as large and around a "
-            "middle gray of 128; the suffix picks the format.",
+            help="Write a picture of 128 + 4 (B − A): equal parts are gray, differences 4 times as "
+            "strong. The suffix picks the format.",
         ),
     ] = None,
     force: Force = False,
@@ -76,9 +76,9 @@ def compare(
 
     Prints PSNR, MS-SSIM, SSIMULACRA2 and the sizes of the files. Reads .calo and any format that
     Pillow reads. Both images are turned upright as their EXIF says; colours are compared as they
-    are stored, without regard to ICC profiles; transparency is compared separately. Of images
-    with more than 8 bits per channel the PSNR is that of all bits, where one has fewer at the
-    scale of the other; the other measures round to 8.
+    are stored, without regard to ICC profiles; transparency is compared separately. PSNR
+    counts all bits of images with more than 8 per channel, after scaling an image of fewer bits up;
+    the other measures round to 8 bits.
 
     Example: calotype compare photo.png photo.calo --difference difference.png
     """

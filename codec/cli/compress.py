@@ -13,7 +13,7 @@ from codec.cli.completion import model_names
 from codec.cli.files import Job, allow_large_images, plan, read_input, write_output
 from codec.cli.progress import PROGRESS_AFTER_SECONDS, progress
 from codec.cli.run_jobs import notice, run_jobs
-from codec.cli.values import parse_noise_seed, parse_roi, parse_size
+from codec.cli.values import only_one, parse_noise_seed, parse_roi, parse_size
 from codec.models.catalog import find_model, split_name
 from codec.models.spec import MAX_ERROR
 from codec.options import DEFAULT_MODEL, DEFAULT_QUALITY, HIGHEST_QUALITY, LOSSLESS_MODEL
@@ -47,15 +47,15 @@ def compress(
     ] = None,
     lossless: Annotated[
         bool,
-        typer.Option("--lossless", help=f"Keep every pixel: the model {LOSSLESS_MODEL}."),
+        typer.Option("--lossless", help=f"Keep every pixel; another name for -m {LOSSLESS_MODEL}."),
     ] = False,
     max_error: Annotated[
         int | None,
         typer.Option(
             "--max-error",
             metavar="N",
-            help=f"0 .. {MAX_ERROR}: no value of a pixel, 0 .. 255, is further off than this; the "
-            "smallest file of the model near-lossless.",
+            help=f"0 .. {MAX_ERROR}: no value of a pixel, 0 .. 255, changes by more than this; "
+            "the model near-lossless.",
         ),
     ] = None,
     checkpoint: Annotated[
@@ -96,16 +96,17 @@ def compress(
         typer.Option(
             "--tune",
             metavar="visual|psnr",
-            help="What the file is to be good for, of models that can tell; visual by default.",
+            help="visual, the default: for the eye; psnr: for the least squared error. Only photo "
+            "takes it.",
         ),
     ] = None,
     roi: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "--roi",
             metavar="X,Y,W,H[:DQ]",
-            help="Region whose quality is higher by DQ, 20 by default. The file costs most of what "
-            "the higher quality costs for the whole picture; at an equal size the rest is coarser.",
+            help="Region whose quality is higher by DQ, 20 by default. The file has most of the "
+            "bytes of the whole picture at that quality; at an equal size the rest is coarser.",
         ),
     ] = None,
     effort: Annotated[
@@ -153,6 +154,7 @@ def compress(
     from codec.options import CompressOptions
     from codec.results import Compression
 
+    region = only_one("roi", roi)
     options = CompressOptions(
         quality=quality,
         model=model,
@@ -164,7 +166,7 @@ def compress(
         psnr=psnr,
         ssimulacra2=ssimulacra2,
         tune=tune,
-        roi=None if roi is None else parse_roi(roi),
+        roi=None if region is None else parse_roi(region),
         strip=strip,
         reduce_depth=reduce_depth,
         apply_orientation=apply_orientation,
@@ -184,8 +186,8 @@ def compress(
     for target, source in ((job.target, job.source) for job in todo):
         if target is not None and target != source and _is_image(target):
             raise UsageError(
-                f"the output {target} has the name of an image, expected one of a .calo file: give "
-                f"-o {target.with_suffix(SUFFIX)}"
+                f"the output {target} has the name of an image, expected that of a .calo file: "
+                f"give -o {target.with_suffix(SUFFIX)}"
             )
     todo = [_checked(job) for job in todo]
     is_piped = any(job.target is None for job in todo)
@@ -237,8 +239,8 @@ def _checked(job: Job) -> Job:
     if job.problem or source is None or source != job.target or source.suffix.lower() != SUFFIX:
         return job
     problem = InputError(
-        f"{job.name} has the name of a .calo file, expected an image: calotype decompress makes "
-        "one of it; give -o to compress an image of this name"
+        f"{job.name} has the name of a .calo file, expected an image: to decode it, use calotype "
+        "decompress; to compress an image of this name, give -o"
     )
     return replace(job, problem=problem)
 
@@ -262,7 +264,7 @@ def _summary(done: "Compression", roi: Sequence[int] | None) -> str:
         text += f"quality {done.quality:g}"
         if roi is not None:
             raised = min(done.quality + roi[4], HIGHEST_QUALITY)
-            text += f", and {raised:g} in the region, which inspect shows"
+            text += f" ({raised:g} in the region, and in inspect)"
     text += f"  {done.elapsed_seconds:.2f} s"
     if done.psnr_db is not None:
         text += f"  {done.psnr_db:.2f} dB"

@@ -19,7 +19,7 @@ from codec.cli.arguments import (
 from codec.cli.files import Job, plan, read_input, write_output
 from codec.cli.progress import PROGRESS_AFTER_SECONDS, progress
 from codec.cli.run_jobs import notice, run_jobs
-from codec.cli.values import parse_region
+from codec.cli.values import only_one, parse_region
 from codec.models.weights_files import WEIGHTS_FOLDER, registered
 from codec.results import Decompression
 from codec.system.source import opened, read_calo
@@ -85,7 +85,7 @@ def decompress(
         ),
     ] = False,
     region: Annotated[
-        str | None, typer.Option("--region", metavar="X,Y,W,H", help="Decode only this part.")
+        list[str] | None, typer.Option("--region", metavar="X,Y,W,H", help="Decode only this part.")
     ] = None,
     reduce: Annotated[
         int,
@@ -133,8 +133,9 @@ def decompress(
     from codec.options import DecompressOptions
     from codec.pictures.save import check_output_quality, format_of_suffix, known_suffixes
 
+    part = only_one("region", region)
     options = DecompressOptions(
-        region=None if region is None else parse_region(region),
+        region=None if part is None else parse_region(part),
         reduce=reduce,
         layers=layers,
         partial=partial,

@@ -21,7 +21,7 @@ def inspect(
 ) -> None:
     """Show what a .calo file says about itself, without decoding it.
 
-    Of a file that is cut or damaged it shows what stands before that, and ends with the error.
+    Of a cut or damaged file it shows what comes before the damage, and then the error.
 
     Example: calotype inspect photo.calo
     """
@@ -55,7 +55,7 @@ def _lines(file: str, info: "FileInfo", *, is_whole: bool) -> list[str]:
     elif spec is not None and spec.lossless:
         quality = "lossless"
     elif info.max_error is not None:
-        quality = f"no value of a pixel further off than {info.max_error}"
+        quality = f"no value of a pixel changed by more than {info.max_error}"
     rows = {
         "file": f"{file}, {info.size_bytes:,} bytes, format version {info.format_version}",
         "image": f"{info.width}×{info.height}, {kind}, {info.bit_depth} bits",

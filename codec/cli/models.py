@@ -19,7 +19,7 @@ def models(
         typer.Option(
             "--fetch",
             metavar="CHECKOUT",
-            help="First copy weights that are not installed from a checkout of the repository.",
+            help="First copy the weights that are missing here, from a checkout of the repository.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
@@ -29,13 +29,16 @@ def models(
     The first weights of a model are its default. Those in the folders of CALOTYPE_WEIGHTS come
     before those of the installation.
 
-    The package brings the weights that need no PyTorch alone.
+    The package has only the weights that work without PyTorch; --fetch adds the others.
 
     Example: calotype models
     """
     if fetch is not None:
-        for path in fetch_weights(fetch):
+        copied = fetch_weights(fetch)
+        for path in copied:
             print_notice(f"copied {path}")
+        if not copied:
+            print_notice("nothing was copied: all weights are here already")
     entries = catalog.list_models()
     if as_json:
         print_json({"models": [_record(entry) for entry in entries]})

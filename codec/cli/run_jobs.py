@@ -65,7 +65,7 @@ def run_batch(
         for number in sorted(number for number in finished if number >= shown and not quiet):
             typer.echo(one_line(show(number, finished[number])))
         if len(names) > 1:
-            print_remark(f"interrupted: {len(finished)} of {len(names)} files are finished")
+            print_remark(f"interrupted: {len(finished)} of {len(names)} files finished")
         raise
     return outcomes
 
@@ -133,7 +133,7 @@ def run_jobs(
     checked = list(zip(jobs, check_targets(jobs, force=force or skip_existing), strict=True))
     skipped = [job for job, problem in checked if skip_existing and not problem and _is_done(job)]
     if skipped and not (as_json or quiet):
-        print_remark(f"{len(skipped)} of {len(jobs)} files are there already")
+        print_remark(f"{len(skipped)} of {len(jobs)} files skipped: their outputs exist")
     files, left_out = len(jobs), set(skipped)
     checked = [pair for pair in checked if pair[0] not in left_out]
     jobs, problems = [job for job, _ in checked], [problem for _, problem in checked]

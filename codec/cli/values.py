@@ -1,6 +1,7 @@
 """Values that a person types: sizes, regions and seeds."""
 
 import re
+from collections.abc import Sequence
 
 from bitstream import UsageError
 
@@ -32,9 +33,19 @@ def parse_size(text: str) -> int:
     size = 0 if match is None or factor is None else int(float(match[1]) * factor)
     if size < 1:
         raise UsageError(
-            f"size {text!r} was given, expected such as 12345, 20k, 20kB, 50KiB or 1.5MiB"
+            f"size {text!r} was given, expected a size such as 12345, 20k, 20kB, 50KiB or 1.5MiB"
         )
     return size
+
+
+def only_one(name: str, given: Sequence[str] | None) -> str | None:
+    """The value of an option that is given once or not at all; raises UsageError.
+
+    Of other options the last counts, as is usual; of regions, a person may want all.
+    """
+    if given and len(given) > 1:
+        raise UsageError(f"{name} was given {len(given)} times, expected once: it is one region")
+    return given[0] if given else None
 
 
 def parse_region(text: str) -> tuple[int, int, int, int]:

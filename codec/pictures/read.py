@@ -101,7 +101,7 @@ def picture_from(
     if apply_orientation or strip:
         turned = _upright(picture)
         if strip and not apply_orientation and turned is not picture:
-            notice = "the pixels were turned upright, as the metadata said that were left out"
+            notice = "the pixels were turned upright, since the file keeps no orientation"
             turned = replace(turned, notices=(*turned.notices, notice))
         picture = turned
     if strip:

@@ -100,7 +100,7 @@ def format_of_suffix(suffix: str) -> str:
         if _is_text(suffix) and suffix.lower() in entry.suffixes:
             return name
     known = " ".join(entry.suffixes[0] for entry in _FORMATS.values())
-    raise UsageError(f"an output with the suffix {shown(suffix)}, expected one of {known}")
+    raise UsageError(f"the suffix {shown(suffix)} was given for an output, expected one of {known}")
 
 
 def known_suffixes() -> frozenset[str]:

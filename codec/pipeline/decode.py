@@ -241,7 +241,9 @@ def _draw(
     notices: tuple[str, ...] = ()
     is_random = stochastic is not None or isinstance(model, SeededModel)
     if seed is not None and not is_random and _is_whole(file):
-        notices = (f"the seed {seed} was given, but nothing of a file of {model.name} is random",)
+        notices = (
+            f"the seed {seed} was given, but a whole file of {model.name} decodes without one",
+        )
     grid = TileGrid(header, model.stride)
 
     def with_noise(tile: int) -> DecodedLatents:

@@ -155,7 +155,7 @@ def _deep(model: LoadedModel, bit_depth: int) -> DeepModel | None:
         exact = [spec.name for spec in all_models() if spec.lossless or spec.bounded]
         but, keeping = "", "a model that keeps the depth"
         if split_name(model.name)[0] in exact:
-            but = ", as no lossless or nearly lossless model codes more"
+            but = ", as all lossless and nearly lossless models do"
             keeping = "a lossy model that keeps the depth"
         raise InputError(
             f"the image has {bit_depth} bits per channel, and the model {model.name} codes 8{but}: "

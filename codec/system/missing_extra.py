@@ -115,7 +115,8 @@ def install_command(extra: str) -> str:
     path = Path(unquote(urlsplit(url).path))
     if "dir_info" in origin:
         editable = "-e " if origin["dir_info"].get("editable") else ""
-        return f'{_pip(path)} install {editable}".[{extra}]" (in the folder {path.name})'
+        command = f'{_pip(path)} install {editable}".[{extra}]"'
+        return f"{command} (in the checkout, the folder {path.name})"
     if "vcs_info" in origin:
         return f'{_pip()} install "{DISTRIBUTION}[{extra}] @ {origin["vcs_info"]["vcs"]}+{url}"'
     if url.startswith("file:"):

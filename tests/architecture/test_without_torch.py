@@ -258,11 +258,11 @@ class Origin:
         (None, 'python -m pip install "calotype[torch]"'),
         (
             {"url": "file:///home/me/cal%20otype", "dir_info": {"editable": True}},
-            'python -m pip install -e ".[torch]" (in the folder cal otype)',
+            'python -m pip install -e ".[torch]" (in the checkout, the folder cal otype)',
         ),
         (
             {"url": "file:///home/me/calotype", "dir_info": {}},
-            'python -m pip install ".[torch]" (in the folder calotype)',
+            'python -m pip install ".[torch]" (in the checkout, the folder calotype)',
         ),
         (
             {"url": "https://x.org/c", "vcs_info": {"vcs": "git", "commit_id": "1"}},
@@ -303,7 +303,7 @@ def test_the_command_names_a_virtual_environment_of_the_checkout(
     monkeypatch.setattr(metadata, "distribution", lambda name: Origin(record))
     monkeypatch.setattr(sys, "prefix", str(prefix))
     monkeypatch.setattr(sys, "executable", str(prefix / "bin" / "python"))
-    assert install_command("torch") == f"{command} (in the folder checkout)"
+    assert install_command("torch") == f"{command} (in the checkout, the folder checkout)"
 
 
 def test_the_command_names_a_virtual_environment_below_the_current_folder(
@@ -322,7 +322,7 @@ def test_the_command_where_nothing_is_installed(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(metadata, "distribution", missing)
     monkeypatch.setattr(sys, "prefix", sys.base_prefix)
-    expected = f'python -m pip install -e ".[torch]" (in the folder {ROOT.name})'
+    expected = f'python -m pip install -e ".[torch]" (in the checkout, the folder {ROOT.name})'
     assert install_command("torch") == expected
 
 

@@ -16,7 +16,7 @@ PIXEL = ModelSpec(
 NEAR_LOSSLESS = ModelSpec(
     13,
     "near-lossless",
-    "any image of 8 bits, no value further off than a bound",
+    "any image of 8 bits, no value changed by more than a bound",
     "codec.models.pixel.coder:load_near_lossless",
     needs_torch=False,
     bounded=True,

@@ -89,9 +89,7 @@ def test_a_calo_file_is_no_image_to_compress(folder: Path) -> None:
     run("compress", "photo.png")
     before = Path("photo.calo").read_bytes()
     for more in ((), ("-f",), ("-o", "photo.calo")):
-        assert (
-            "calotype decompress makes one" in run("compress", "photo.calo", *more, code=3).stderr
-        )
+        assert "use calotype decompress" in run("compress", "photo.calo", *more, code=3).stderr
     assert Path("photo.calo").read_bytes() == before
 
 
@@ -231,6 +229,8 @@ def test_binary_is_not_written_to_a_terminal(folder: Path, monkeypatch: pytest.M
         (["decompress", "good.calo", "-o", "x.png", "--layers", "2"], 2, "layers 2"),
         (["decompress", "good.calo", "-o", "x.png", "--region", "1,2,3"], 2, "X,Y,W,H"),
         (["decompress", "good.calo", "-o", "x.png", "--region", "60,0,9,9"], 2, "region"),
+        (["decompress", "good.calo", "-o", "x.png", *2 * ["--region", "0,0,9,9"]], 2, "2 times"),
+        (["compress", "photo.png", *2 * ["--roi", "0,0,9,9"]], 2, "2 times"),
         (["decompress", "good.calo", "-o", "x.png", "--seed", "-1"], 2, "seed"),
         (["decompress", "cut.calo", "-o", "x.png"], 4, "cut.calo: the file ends"),
         (["inspect", "photo.png"], 3, "photo.png: it is not a .calo file"),
@@ -297,7 +297,7 @@ def test_the_quality_of_a_region_is_printed_as_inspect_shows_it(
     folder: Path, quality: int, raised: int
 ) -> None:
     result = run("compress", "photo.png", "-q", quality, "--roi", "1,2,20,20:30")
-    said = f"  quality {quality}, and {raised} in the region, which inspect shows  "
+    said = f"  quality {quality} ({raised} in the region, and in inspect)  "
     assert said in result.stdout
     assert f"quality   {raised}\n" in run("inspect", "photo.calo").stdout
 

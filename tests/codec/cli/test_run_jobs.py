@@ -243,7 +243,10 @@ def test_a_rerun_goes_on_where_the_first_was_stopped(folder: Path) -> None:
     first.unlink()
     old = {path: path.stat().st_mtime_ns for path in others}
     result = run("compress", "-r", ".", "-o", "out", "--skip-existing", "-j", "2")
-    assert result.stderr == f"calotype: {len(others)} of {len(whole)} files are there already\n"
+    assert (
+        result.stderr
+        == f"calotype: {len(others)} of {len(whole)} files skipped: their outputs exist\n"
+    )
     assert result.stdout.count("\n") == 1
     assert {path: path.read_bytes() for path in Path("out").rglob("*.calo")} == whole
     assert {path: path.stat().st_mtime_ns for path in others} == old

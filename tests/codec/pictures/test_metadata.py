@@ -284,7 +284,7 @@ def test_stripping_does_not_turn_a_picture() -> None:
     assert stripped.exif is None
     np.testing.assert_array_equal(stripped.pixels, apply_orientation(RGB, 6))
     assert stripped.notices == (
-        "the pixels were turned upright, as the metadata said that were left out",
+        "the pixels were turned upright, since the file keeps no orientation",
     )
     assert picture_from(data, strip=True, apply_orientation=True).notices == ()
     upright = save(Image.fromarray(RGB), "PNG", exif=exif_bytes(1))
