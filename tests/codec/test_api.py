@@ -161,7 +161,7 @@ def test_deep_pictures_have_no_lossless_model(options: Any) -> None:
     with pytest.raises(codec.InputError) as caught:
         codec.compress(np.zeros((9, 9), np.uint16), **options)
     message = str(caught.value)
-    assert "no lossless or nearly lossless model codes more" in message
+    assert "as all lossless and nearly lossless models do" in message
     assert "--reduce-depth (reduce_depth=True) to round it to 8 bits" in message
     assert "a lossy model that keeps the depth: -m photo (model='photo')" in message
 
