@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from operator import mul
 from pathlib import Path
 
@@ -476,16 +476,20 @@ def _label_cells(row: Content | None, *names: str) -> tuple[str, ...]:
 
 def _differences(rows: list[Content], name: str) -> str:
     """How a curve differs from that without labels, at the first and at the last distortion."""
-    return _at_both_ends(rows, lambda row: float(row["above_first"][name]["estimate"]))
+
+    def words(row: Content) -> str:
+        difference = row["above_first"][name]
+        low, high = difference["interval_95"]
+        return f"{difference['estimate']:+.1f} ({low:+.1f} to {high:+.1f}) at {row['distortion']:g}"
+
+    return f"{words(rows[0])} and {words(rows[-1])}"
 
 
 def _gains(rows: list[Content]) -> str:
-    """The same of any label, from that with the true one."""
-    return _at_both_ends(rows, lambda row: row["rates"]["any label"] - row["rates"]["true labels"])
-
-
-def _at_both_ends(rows: list[Content], bits: Callable[[Content], float]) -> str:
-    return " and ".join(f"{bits(row):+.1f} at {row['distortion']:g}" for row in (rows[0], rows[-1]))
+    """How the curve of any label differs from that of the true one, at the same two."""
+    gains = [row["rates"]["any label"] - row["rates"]["true labels"] for row in rows]
+    ends = [f"{gains[i]:+.2f} at {rows[i]['distortion']:g}" for i in (0, -1)]
+    return " and ".join(ends)
 
 
 def _signs(rows: Iterable[Content], name: str) -> str:
