@@ -47,8 +47,8 @@ def decoded(data: bytes, height: int, width: int) -> ColourMap:
 
 def many_colours() -> Uint8Array:
     """More colours than a map has: most of them twice, the last ones three times."""
-    number = np.arange(130 * 130).repeat(2)
-    number = np.concatenate([number, number[-260::2]]).reshape(-1, 130)
+    pairs = np.arange(130 * 130).repeat(2)
+    number = np.concatenate([pairs, pairs[-260::2]]).reshape(-1, 130)
     return np.stack([number % 251, number % 253, number % 255], axis=2).astype(np.uint8)
 
 
