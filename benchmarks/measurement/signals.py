@@ -8,7 +8,7 @@ order of the SHA-256 of their names.
     likelihood    −log₂ p by the network's mixture before it is rounded to tables, of the first few
     lanes         bytes of the same few with one lane, and with four times as many as by default
 
-    python -m benchmarks.measurement signals --data FOLDER --name speech [--limit N] [--few N]
+    python -m benchmarks.measurement signals --data FOLDER --name speech [--bits 8] [--limit N]
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import subprocess
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ import numpy as np
 
 from benchmarks.harness.results import Measured, Report, load_average, provenance
 from benchmarks.harness.targets import TARGETS
-from bitstream.arrays import Float32Array, Float64Array, Int16Array, Int32Array
+from bitstream.arrays import Float32Array, Float64Array, Int32Array
 from bitstream.errors import UsageError
 from codec.models.signal import SIGNAL
 from codec.models.signal.coder import (
@@ -38,23 +39,22 @@ from codec.models.signal.coder import (
     load_signal,
 )
 from codec.models.weights_files import HASH_BYTES, find_weights, read_weights
-from codec.signals import MAX_LANES, compress_signal, decompress_signal, default_lanes
+from codec.signals import MAX_LANES, SignalArray, compress_signal, decompress_signal, default_lanes
 from training.data.signals import Signal, read_signals
 from training.signal.network import LEAST_ESCAPE
 
 SCHEMA, RESULT = "calotype.signals/1", "signals.json"
-LIMITS = (-(2**15), 2**15 - 1)
 
 
-def flac_bytes(samples: Int16Array, rate: int) -> bytes:
-    """A FLAC file of one channel. Raises `UsageError` where the command is not installed."""
+def flac_bytes(samples: SignalArray, rate: int) -> bytes:
+    """A FLAC file of one channel, int16 or int8 (n,). Raises `UsageError` without the command."""
     command = [
         "flac", "-8", "--silent", "--stdout", "--no-padding", "--no-seektable",
-        "--force-raw-format", "--endian=little", "--sign=signed", "--channels=1", "--bps=16",
-        f"--sample-rate={rate}", "-",
+        "--force-raw-format", "--endian=little", "--sign=signed", "--channels=1",
+        f"--bps={8 * samples.itemsize}", f"--sample-rate={rate}", "-",
     ]  # fmt: skip
     try:
-        data = samples.astype("<i2").tobytes()
+        data = samples.astype(samples.dtype.newbyteorder("<")).tobytes()
         done = subprocess.run(command, input=data, capture_output=True, check=True)
     except FileNotFoundError as error:
         raise UsageError("the command flac is missing: install the package flac") from error
@@ -99,7 +99,7 @@ def log2_mixture(
     return found
 
 
-def likelihood_bits(coder: SignalCoder, knots: Float32Array, samples: Int16Array) -> float:
+def likelihood_bits(coder: SignalCoder, knots: Float32Array, samples: SignalArray) -> float:
     """−log₂ p of a signal, by means and scales before they are rounded to tables."""
     lanes = default_lanes(len(samples))
     rows = lanes_of(samples.astype(np.int32), lanes)
@@ -113,7 +113,8 @@ def likelihood_bits(coder: SignalCoder, knots: Float32Array, samples: Int16Array
         total -= float(found[:active].sum())
         return row
 
-    coder.expect(len(samples), lanes, LIMITS, code)
+    limits = np.iinfo(samples.dtype)
+    coder.expect(len(samples), lanes, (int(limits.min), int(limits.max)), code)
     return total
 
 
@@ -189,6 +190,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of WAV files")
     parser.add_argument("--name", required=True, help="of the set, in the result file")
     parser.add_argument("--limit", type=int, help="test signals, the first ones by hash (all)")
+    parser.add_argument(
+        "--bits", type=int, choices=[8, 16], default=16, help="8: rounded down (16)"
+    )
     parser.add_argument("--few", type=int, default=4, help="signals of likelihood and lanes (4)")
 
 
@@ -197,6 +201,8 @@ def run(options: Namespace) -> Iterator[Measured]:
     available = len(signals)
     signals.sort(key=lambda signal: hashlib.sha256(signal.name.encode()).digest())
     signals = signals[: options.limit]
+    if options.bits == 8:
+        signals = [replace(s, samples=(s.samples >> 8).astype(np.int8)) for s in signals]
     file = find_weights(SIGNAL, None, None)
     arrays, metadata = read_weights(file)
     coder = load_signal(arrays, metadata, bytes.fromhex(file.sha256)[:HASH_BYTES], device="cpu")
@@ -217,6 +223,7 @@ def run(options: Namespace) -> Iterator[Measured]:
             "load_average": load,
             "wall_seconds": round(time.perf_counter() - begin, 1),
             "data": options.data.name,
+            "bits": options.bits,
             "test_signals": available,
             "weights_sha256": file.sha256,
             "peer": f"{flac_version()}, -8 --no-padding --no-seektable, one channel",

@@ -93,3 +93,19 @@ def test_without_the_command_an_error_says_what_to_install(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UsageError, match="install the package flac"):
         signals.flac_bytes(tone(10), 8000)
+
+
+def test_the_upper_bits_are_signals_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tiny_signal(tmp_path)
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, str(tmp_path))
+    monkeypatch.setattr(signals, "flac_version", lambda: "flac, made up")
+    monkeypatch.setattr(signals, "flac_bytes", lambda samples, rate: METADATA + samples.tobytes())
+    name = next(f"{number}" for number in range(200) if part_of(f"{number}") == "test")
+    write_wav(tmp_path / "waves" / f"{name}.wav", tone(300))
+    result = tmp_path / "result.json"
+    words = ["signals", "--data", str(tmp_path / "waves"), "--name", "tones", "-o", str(result)]
+    assert main([*words, "--bits", "8"]) in (0, 1)
+    (row,) = json.loads(result.read_text("utf-8"))["sets"]["tones"]["rows"].values()
+    assert (row["flac_bytes"], row["same"]) == (300 + len(METADATA), True)

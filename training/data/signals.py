@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bitstream.arrays import Int16Array
 from bitstream.errors import InputError
+from codec.signals import SignalArray
 
 _TEST, _VALIDATION = 26, 39
 
@@ -22,12 +22,12 @@ class Signal:
 
     name      path below the folder that was read, without suffix; `:1` of the second channel
     rate      samples a second
-    samples   int16 (n,); those of 8 bits are −128 .. 127
+    samples   int16 (n,); those of files of 8 bits are −128 .. 127
     """
 
     name: str
     rate: int
-    samples: Int16Array
+    samples: SignalArray
 
 
 def part_of(name: str) -> str:
