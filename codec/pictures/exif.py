@@ -17,7 +17,8 @@ DIRECTORIES = frozenset({0x8769, 0x8825})
 """Tags that point to the directories of EXIF and GPS."""
 ORIENTATION = 0x0112
 DESCRIPTIVE_TAGS = DIRECTORIES | {
-    270, 271, 272, 305, 306, 315, 316,  # description, make, model, software, date, artist, host
+    269, 270, 271, 272,  # document, description, make, model
+    285, 305, 306, 315, 316,  # page, software, date, artist, host
     0x4746, 0x4749,  # ratings
     33432, 33723,  # copyright, IPTC
     40091, 40092, 40093, 40094, 40095,  # what Windows writes: title, comment, author, keywords

@@ -16,14 +16,18 @@ from codec.pictures.pillow_errors import PILLOW_ERRORS
 _SAMPLES, _WHITE_POINT, _PRIMARIES = 277, 318, 319  # tags of TIFF
 _PSD_CHANNELS = 12  # where a PSD says how many it has
 _IPTC_RESOURCE = 0x0404  # of Photoshop's resources in a JPEG file
+_IPTC, _PHOTOSHOP = 33723, 34377  # tags of TIFF; such resources are in the second
 _GAIN_MAP = b"hdrgm:Version"  # XMP of a JPEG that holds another one with the brighter parts
 _CONTENT_CREDENTIALS = "the content credentials (C2PA) were left out: they hold for the source only"
-# GeoTIFF 1.1, clause 7.1; Adobe Photoshop TIFF Technical Notes, 3; C2PA 2.1, A.3; TIFF 6.0, 20.
+# GeoTIFF 1.1, clause 7.1; Adobe Photoshop TIFF Technical Notes, 3; C2PA 2.1, A.3; TIFF 6.0, 20;
+# GDAL, "GTiff -- GeoTIFF File Format"; ImageJ, ij/io/TiffDecoder.java.
 _TAGS = {
     "the place on a map (GeoTIFF) was left out": {33550, 33922, 34264, 34735, 34736, 34737},
     "the layers of Photoshop were left out: a .calo file holds one image": {37724},
     _CONTENT_CREDENTIALS: {52545},
     "the transfer function of the TIFF was left out": {301},
+    "the metadata of GDAL were left out": {42112, 42113},
+    "the metadata of ImageJ were left out": {50838, 50839},
 }
 _EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 _C2PA_BOX = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
@@ -52,8 +56,8 @@ def left_out(
     file          seekable, if it is known; left anywhere
     passed_over   as `codec.pictures.passed_over` finds it
     """
-    resources = image.info.get("photoshop")
-    if "iptc" in passed_over or (isinstance(resources, dict) and _IPTC_RESOURCE in resources):
+    tags: Any = getattr(image, "tag_v2", None) if image.format == "TIFF" else None
+    if "iptc" in passed_over or _has_iptc(image, tags or {}):
         yield "the IPTC metadata were left out: a .calo file holds ICC, EXIF and XMP"
     if xmp is not None and _GAIN_MAP in xmp:
         yield "the gain map for HDR was left out: a .calo file holds one image"
@@ -70,7 +74,6 @@ def left_out(
         yield f"text was left out ({names}): a .calo file holds ICC, EXIF and XMP"
     if b"mDCV" in png or b"cLLI" in png:
         yield "the light levels of HDR (mDCV, cLLI) were left out"
-    tags: Any = getattr(image, "tag_v2", None) if image.format == "TIFF" else None
     if tags is not None:
         yield from (notice for notice, own in _TAGS.items() if not own.isdisjoint(tags))
         if (_WHITE_POINT in tags) != (_PRIMARIES in tags):
@@ -83,6 +86,16 @@ def left_out(
             yield _CONTENT_CREDENTIALS
         if image.format in ("JPEG", "MPO") and _has_film(file, xmp):
             yield "the film of a motion photo was left out: a .calo file holds one image"
+
+
+def _has_iptc(image: Image.Image, tags: Any) -> bool:
+    """Whether a JPEG or TIFF has IPTC in resources of Photoshop alone; the tag of TIFF is kept."""
+    resources = image.info.get("photoshop")
+    if isinstance(resources, dict) and _IPTC_RESOURCE in resources:
+        return True
+    resources = tags.get(_PHOTOSHOP)
+    head = b"8BIM" + _IPTC_RESOURCE.to_bytes(2, "big")
+    return _IPTC not in tags and isinstance(resources, bytes) and head in resources
 
 
 def _extra_channels(image: Image.Image, file: BinaryIO | None) -> int:

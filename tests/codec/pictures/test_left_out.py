@@ -18,6 +18,7 @@ from tests.codec.pictures.test_side_data import RGB, png_with, tiff_with
 C2PA = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 CREDENTIALS = "the content credentials (C2PA) were left out: they hold for the source only"
 FILM = "the film of a motion photo was left out: a .calo file holds one image"
+IPTC = b"8BIM\4\4" + struct.pack(">HI", 0, 5) + b"\x1c\2\5\0\0"  # as a resource of Photoshop
 MP4 = struct.pack(">I", 24) + b"ftypmp42" + bytes(12)
 
 
@@ -55,9 +56,15 @@ LEFT_OUT: dict[str, tuple[Callable[[], bytes], str]] = {
             37724: "the layers of Photoshop were left out: a .calo file holds one image",
             52545: CREDENTIALS,
             301: "the transfer function of the TIFF was left out",
+            42112: "the metadata of GDAL were left out",
+            50839: "the metadata of ImageJ were left out",
             318: "the white point or the primaries of the TIFF were left out: they are no pair",
         }.items()
     },
+    "IPTC in TIFF": (
+        lambda: saved("TIFF", tiffinfo={34377: IPTC}),
+        "the IPTC metadata were left out: a .calo file holds ICC, EXIF and XMP",
+    ),
     "extended XMP": (
         lambda: jpeg((1, b"http://ns.adobe.com/xmp/extension/\0" + bytes(99))),
         "the extended XMP was left out: only the first packet is kept",
@@ -79,6 +86,8 @@ def test_what_has_no_place_is_named(name: str) -> None:
 
 
 NOTHING: dict[str, Callable[[], bytes]] = {
+    "IPTC in TIFF that is kept": lambda: saved("TIFF", tiffinfo={33723: IPTC[12:], 34377: IPTC}),
+    "another resource in TIFF": lambda: saved("TIFF", tiffinfo={34377: b"8BIM\3\xed" + bytes(6)}),
     "another segment": lambda: jpeg((11, b"JP" + b"jumb"), (1, b"http://another\0")),
     "other bytes behind a JPEG": lambda: jpeg(tail=b"ftyp" * 99),
     "XMP of a film that is not there": lambda: jpeg(xmp=b'<x GCamera:MotionPhoto="1"/>'),

@@ -81,6 +81,15 @@ def test_camera_photographs(order: str, bit_depth: int) -> None:
         assert tags.get_ifd(0x8825)[1] == "N"
 
 
+def test_what_a_tiff_says_of_its_document_comes_back() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(RGB).save(buffer, "TIFF", tiffinfo={269: "a document", 285: "a page"})
+    data = saved(picture_from(buffer.getvalue()))
+    with Image.open(io.BytesIO(data)) as image:
+        tags = image.getexif()
+    assert (tags[269], tags[285]) == ("a document", "a page")
+
+
 # Width, height, bits, compression, photometric, strips, samples, rows, counts, planes, predictor,
 # extra samples, sample format: each with values that would break a file that obeyed them.
 STRUCTURE = [256, 257, 258, 259, 262, 273, 277, 278, 279, 284, 317, 322, 330, 338, 339, 347, 532]
