@@ -53,7 +53,7 @@ def compress(image: ImageSource, **options: Unpack[CompressArguments]) -> bytes:
                         order (channels, height, width); path; bytes of an image file; or binary
                         file object.  More than 8 bits per channel are kept by "photo"; other
                         models need ``reduce_depth``.  The full range of uint16 and of
-                        Pillow's gray modes of integers is 16 bits
+                        Pillow's grey modes of integers is 16 bits
     bit_depth           8, 10, 12 or 16, of an array or a tensor, which may have any integers then:
                         white is 2^bit_depth − 1.  None (the default) is 8 for uint8 and floats,
                         and 16 for uint16
@@ -61,7 +61,7 @@ def compress(image: ImageSource, **options: Unpack[CompressArguments]) -> bytes:
     bpp, size           a target instead of a quality: bits per pixel, or bytes.  It takes the
                         largest quality whose whole file fits
     psnr, ssimulacra2   another kind of target: dB above 0, or a score of −50 .. 100.  It takes the
-                        smallest quality whose decoded colours reach it, gray as equal R, G and B;
+                        smallest quality whose decoded colours reach it, grey as equal R, G and B;
                         for ssimulacra2 they are rounded to 8 bits.  The search writes up to 10
                         files, and with an effort above 2 up to 4 more, for every target.
                         ssimulacra2 needs the extra "metrics", 8 pixels or more on each side, and
@@ -220,7 +220,9 @@ def _smaller(options: CompressOptions) -> str:
     what = (
         "choose a lower quality" if targets.count(None) == len(targets) else "give a lower target"
     )
-    return f", or {what}; drawings, text and screenshots belong in PNG or WebP"
+    return (
+        f", or {what}; drawings, text and screenshots need --lossless (lossless=True), PNG or WebP"
+    )
 
 
 @overload
@@ -245,7 +247,7 @@ def decompress(
     as_       "pil" (the default): Pillow image L, LA, RGB or RGBA, with ICC, EXIF and XMP in
               ``info``; "numpy": uint8 (height, width[, 2..4]); "torch": uint8 (channels, height,
               width).  Of a file of d = 10, 12 or 16 bits "numpy" is uint16 and "torch" int32, both
-              0 .. 2ᵈ − 1; "pil" is I;16, of which 65535 is white, for gray, and a UsageError for
+              0 .. 2ᵈ − 1; "pil" is I;16, of which 65535 is white, for grey, and a UsageError for
               colours and alpha, which no Pillow image holds
     region    (x, y, width, height) in pixels: decode only this part of the image
     reduce    2, 4 or 8: a preview so many times smaller in each direction, of ⌈width / reduce⌉ by
@@ -255,7 +257,7 @@ def decompress(
     layers    number of quality layers to decode, 1 .. the file's own number; None (the default)
               decodes all of them
     partial   accept a file that was cut or damaged: its complete layers, or of other damage the
-              tiles that are intact; the others are gray, and a notice lists them.  One layer or
+              tiles that are intact; the others are grey, and a notice lists them.  One layer or
               one tile is needed, and the header
     seed      0 .. 2⁶³ − 1.  Missing layers are replaced by a random sample of the model's prior,
               the same for the same seed; None (the default) takes the prior's mean instead.

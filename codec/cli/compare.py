@@ -63,7 +63,7 @@ def compare(
         typer.Option(
             "--difference",
             metavar="FILE",
-            help="Write a picture of 128 + 4 (B − A): equal parts are gray, differences 4 times as "
+            help="Write a picture of 128 + 4 (B − A): equal parts are grey, differences 4 times as "
             "strong. The suffix picks the format.",
         ),
     ] = None,

@@ -31,7 +31,11 @@ def compress(
     output: Annotated[
         str | None,
         typer.Option(
-            "--output", "-o", metavar="OUT|DIR", help="File, folder, or - for standard output."
+            "--output",
+            "-o",
+            metavar="OUT|DIR",
+            help="File; folder, which ends with / if it is new and for one file; or - for standard "
+            "output.",
         ),
     ] = None,
     model: Annotated[

@@ -54,7 +54,7 @@ def decompress(
         typer.Option(
             "--partial",
             help="Accept a file that was cut or damaged: decode its complete layers, or its intact "
-            "tiles; the others are gray.",
+            "tiles; the others are grey.",
         ),
     ] = False,
     seed: Annotated[
@@ -159,6 +159,12 @@ def decompress(
             quiet=quiet,
         )
     ]
+    for target in (job.target for job in todo if job.problem is None):
+        if target is not None and not target.suffix and not format_:
+            raise UsageError(
+                f"the output {target} has no suffix, which picks the format: give -o "
+                f"{target}{SUFFIX}, or -o {target}/ for a folder"
+            )
     formats = {
         job: chosen if format_ or job.target is None else format_of_suffix(job.target.suffix)
         for job in todo

@@ -46,7 +46,7 @@ def inspect(
 
 
 def _lines(file: str, info: "FileInfo", *, is_whole: bool) -> list[str]:
-    kind = {1: "gray", 3: "RGB"}[info.channels] + (" with alpha" if info.has_alpha else "")
+    kind = {1: "grey", 3: "RGB"}[info.channels] + (" with alpha" if info.has_alpha else "")
     model = info.model_name or "unknown to this version"
     quality = f"{info.quality:g}"
     spec = model_numbered(info.model_id)

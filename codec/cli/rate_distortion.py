@@ -71,7 +71,7 @@ def rd(
     Codes the pictures with every codec at many settings. Every rate is the size of a file that was
     decoded again. Writes JSON, CSV and pictures of the curves, and prints how many more or fewer
     bits each codec needs for the same PSNR, and for the same score of every other metric that was
-    asked for.
+    asked for: on average over the range that the next column shows, which both codecs reach.
 
     Example: calotype rd pictures --codecs photo,jpeg,webp -o curves
     """

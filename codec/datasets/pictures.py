@@ -50,7 +50,7 @@ class SourceImage:
     def pixels(self) -> Uint8Array:
         """Read the picture: uint8 (h, w, 3), orientation applied.
 
-        Raises `InputError` when it cannot be read or is not an 8-bit RGB or gray picture.
+        Raises `InputError` when it cannot be read or is not an 8-bit RGB or grey picture.
         """
         try:
             data = self.data()

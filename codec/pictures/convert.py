@@ -1,4 +1,4 @@
-"""From Pillow's modes to gray or RGB planes, of 8 bits or more, and alpha."""
+"""From Pillow's modes to grey or RGB planes, of 8 bits or more, and alpha."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -66,7 +66,7 @@ def planes_from_image(
     """Return the planes of a loaded Pillow image of any mode.
 
     bits   of each sample of the source, where the mode has more than 8
-    key    the gray or colour that is transparent, at the scale of the image's samples
+    key    the grey or colour that is transparent, at the scale of the image's samples
 
     Raises InputError for modes of more than 8 bits unless ``reduce_depth``, or ``keep_depth``,
     which takes integers in 0 .. 65535.
@@ -142,7 +142,7 @@ def _from_cmyk(image: Image.Image) -> Planes:
 
 
 def _kept(image: Image.Image, name: str, bits: int, key: int | tuple[int, ...] | None) -> Planes:
-    """The planes of gray of more than 8 bits, whole."""
+    """The planes of grey of more than 8 bits, whole."""
     values = np.asarray(image)
     low, high = _extremes(image, values)
     if low < 0 or high > 65535:

@@ -1,4 +1,4 @@
-"""From NumPy arrays and torch tensors to gray or RGB planes."""
+"""From NumPy arrays and torch tensors to grey or RGB planes."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def planes_from_array(
             hint = "; array.transpose(1, 2, 0) moves channels from the front to the end"
         raise UsageError(
             f"an array of shape {array.shape}, expected (height, width) or "
-            f"(height, width, 1 .. 4): gray, gray and alpha, RGB, or RGBA{hint}"
+            f"(height, width, 1 .. 4): grey, grey and alpha, RGB, or RGBA{hint}"
         )
     kind = array.dtype
     depth = bit_depth or (16 if kind == np.uint16 else 8)

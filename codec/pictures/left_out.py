@@ -67,7 +67,7 @@ def left_out(
     if extra:
         yield (
             f"further channels of the {image.format} were left out ({extra}): a .calo file holds "
-            "gray or colours, and alpha"
+            "grey or colours, and alpha"
         )
     names = _names_of_text(image)
     if names:

@@ -26,7 +26,7 @@ ReturnType = Literal["pil", "numpy", "torch"]
 class Picture:
     """What is coded, and what travels with it.
 
-    pixels    (height, width, channels), channels 1 (gray) or 3 (RGB): uint8, or uint16 where the
+    pixels    (height, width, channels), channels 1 (grey) or 3 (RGB): uint8, or uint16 where the
               bit depth is above 8
     alpha     (height, width) of the same type, or None for an opaque picture; 0 is transparent
     icc, xmp  bytes as the source held them, or None
@@ -113,7 +113,7 @@ def in_form(picture: Picture, as_: ReturnType) -> Image.Image | SampleArray | to
 def to_pil(picture: Picture) -> Image.Image:
     """Return a Pillow image of mode L, LA, RGB or RGBA, its metadata in ``info``.
 
-    Gray of more than 8 bits gets the mode I;16, and 65535 is its white whatever the bit depth.
+    Grey of more than 8 bits gets the mode I;16, and 65535 is its white whatever the bit depth.
     Raises UsageError for colours or transparency of more than 8 bits, for which Pillow has no mode.
     """
     from PIL import Image
@@ -159,7 +159,7 @@ def pillow_info(held: HasMetadata) -> dict[str, object]:
 
 
 def to_numpy(picture: Picture) -> SampleArray:
-    """Return (height, width) for gray, else (height, width, 2 | 3 | 4), alpha last.
+    """Return (height, width) for grey, else (height, width, 2 | 3 | 4), alpha last.
 
     uint8, or uint16 0 .. 2^bit_depth − 1 where the bit depth is above 8.
     """

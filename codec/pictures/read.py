@@ -69,7 +69,7 @@ def picture_from(
                         2000, AVIF, SGI and DDS, and of TIFF with separate planes, is reduced by
                         Pillow, which may cut off the lowest bits
     keep_depth          allow more than 8 bits per channel, and keep them: of arrays and of Pillow
-                        images of integers, whose full range is 16 bits, of gray files, and of PNG,
+                        images of integers, whose full range is 16 bits, of grey files, and of PNG,
                         TIFF and binary PPM in colour. Files that say so have 10 or 12 bits
     strip               leave ICC, EXIF, XMP, density and colour out; the pixels are turned upright
                         first, as EXIF or XMP say
@@ -301,7 +301,7 @@ def _picture_of(
         key = _transparent_key(image, name, png)
         if not png and _is_of_another_scale(image, key):
             notices.append(
-                f"which gray is transparent is not known any more: Pillow says {key}, which may be "
+                f"which grey is transparent is not known any more: Pillow says {key}, which may be "
                 "of 2 or 4 bits, so give the path or bytes of the file"
             )
         if _is_part_of_tiff(image):
@@ -394,7 +394,7 @@ def _stated_bits(image: Image.Image, png: dict[bytes, bytes], bits: int) -> int:
 
 
 def _stated_key(image: Image.Image, name: str) -> int | tuple[int, ...] | None:
-    """The transparent gray or colour, as Pillow or the caller has put it into an image."""
+    """The transparent grey or colour, as Pillow or the caller has put it into an image."""
     key: Any = image.info.get("transparency")
     if key is None or isinstance(key, (str, bytes)):  # text of a PNG, or alpha of a palette
         return None
@@ -410,9 +410,9 @@ def _stated_key(image: Image.Image, name: str) -> int | tuple[int, ...] | None:
 
 
 def _is_of_another_scale(image: Image.Image, key: int | tuple[int, ...] | None) -> bool:
-    """Whether a transparent gray may be one of 2 or 4 bits, while the pixels have 8.
+    """Whether a transparent grey may be one of 2 or 4 bits, while the pixels have 8.
 
-    The pixels are 0, 17, 34 .. 255 then, and none has the gray itself.
+    The pixels are 0, 17, 34 .. 255 then, and none has the grey itself.
     """
     if image.mode != "L" or not isinstance(key, int) or not 0 < key < 16:
         return False
@@ -422,9 +422,9 @@ def _is_of_another_scale(image: Image.Image, key: int | tuple[int, ...] | None) 
 def _transparent_key(
     image: Image.Image, name: str, png: dict[bytes, bytes]
 ) -> int | tuple[int, ...] | None:
-    """The gray or colour that is transparent, at the scale of the image's samples.
+    """The grey or colour that is transparent, at the scale of the image's samples.
 
-    Pillow spreads gray of 1, 2 and 4 bits over 8, and leaves the key of a PNG as the file has it.
+    Pillow spreads grey of 1, 2 and 4 bits over 8, and leaves the key of a PNG as the file has it.
     Of a key with more bits than the samples the lower ones count (PNG, clause 11.3.1.1).
     """
     key = _stated_key(image, name)

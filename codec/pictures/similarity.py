@@ -49,7 +49,7 @@ def psnr_db(original: SampleArray, decoded: SampleArray, bit_depth: int = 8) -> 
 
 
 def ssimulacra2(original: SampleArray, decoded: SampleArray, bit_depth: int = 8) -> float:
-    """SSIMULACRA2 of two (h, w, 1 or 3) in sRGB, gray as equal R, G and B: at most 100.
+    """SSIMULACRA2 of two (h, w, 1 or 3) in sRGB, grey as equal R, G and B: at most 100.
 
     Equal pictures have 100.  Samples of more than 8 bits are rounded to 8 first, which is all
     that the library takes.  Computed by the library of that name, which takes seconds for each
@@ -64,7 +64,7 @@ def ssimulacra2(original: SampleArray, decoded: SampleArray, bit_depth: int = 8)
 
 
 def _as_file(pixels: Uint8Array) -> io.BytesIO:
-    # The library opens files by Pillow, and repeats gray; this format costs no compression.
+    # The library opens files by Pillow, and repeats grey; this format costs no compression.
     file = io.BytesIO()
     Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(file, "PPM")
     file.seek(0)

@@ -2,7 +2,7 @@
 
 Pillow opens 16-bit colour of PNG, TIFF, PPM, SGI, JPEG 2000 and AVIF as 8-bit modes, without a
 warning; of PNG and TIFF it keeps the upper bits.  The depth is read from the file itself.  The
-reduction of deep arrays and gray images to 8 bits is in `convert.py`; `deep_files.py` reads colour
+reduction of deep arrays and grey images to 8 bits is in `convert.py`; `deep_files.py` reads colour
 files whole.
 """
 

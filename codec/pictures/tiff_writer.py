@@ -47,8 +47,8 @@ _COPIED_TAGS = DESCRIPTIVE_TAGS | RESOLUTION_TAGS
 def write_tiff(fo: BinaryIO, bands: Bands) -> None:
     """Write a picture with its ICC profile, EXIF, XMP and density, in memory for one band.
 
-    Bit depths of 10 and 12 are spread over 16 bits.  Gray with alpha of more than 8 bits becomes
-    RGBA, because Pillow reads no such gray.  EXIF that is no TIFF stream is left out.  A file
+    Bit depths of 10 and 12 are spread over 16 bits.  Grey with alpha of more than 8 bits becomes
+    RGBA, because Pillow reads no such grey.  EXIF that is no TIFF stream is left out.  A file
     object that cannot seek gets the whole file at once.
 
     Raises what reading the bands raises; part of the file is written by then.
@@ -85,7 +85,7 @@ def _write(fo: BinaryIO, bands: Bands) -> None:
         257: (_LONG, [bands.height]),
         258: (_SHORT, [16 if deep else 8] * samples),
         259: (_SHORT, [8]),  # deflate
-        262: (_SHORT, [2 if samples >= 3 else 1]),  # RGB, or gray whose 0 is black
+        262: (_SHORT, [2 if samples >= 3 else 1]),  # RGB, or grey whose 0 is black
         273: (_LONG, offsets),
         277: (_SHORT, [samples]),
         278: (_LONG, [rows]),

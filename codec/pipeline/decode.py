@@ -53,7 +53,7 @@ def decode_bands(
     """The picture of a file, which may lack its last layers, band by band.
 
     file    a container, or a selection of the tiles that `tiles_of_region` names
-    partial allow a selection that lacks tiles, or whose payloads cannot be decoded: they are gray,
+    partial allow a selection that lacks tiles, or whose payloads cannot be decoded: they are grey,
             or coarser where layers are intact, and a notice lists them. Every tile is decoded twice
     region  (x, y, width, height) in pixels, None for all
     seed    0 .. 2⁶³ − 1. Draw what the missing layers would say from the model's prior, each tile
@@ -305,7 +305,7 @@ def _draw_what_is_there(
     seed: int | None,
     reduce: int,
 ) -> Bands:
-    """As `_draw`, with gray in place of the tiles that are not there, or cannot be decoded.
+    """As `_draw`, with grey in place of the tiles that are not there, or cannot be decoded.
 
     The pixels beside such a tile depend on its latents, and are drawn as if those were 0. Alpha
     that cannot be decoded is left out.
@@ -361,7 +361,7 @@ def _draw_what_is_there(
     if not shown:
         return bands
     notice = (
-        f"{len(shown)} of {header.tile_count} tiles are damaged or missing, and gray: "
+        f"{len(shown)} of {header.tile_count} tiles are damaged or missing, and grey: "
         f"{_places(shown)}"
     )
     return replace(
@@ -387,9 +387,9 @@ def _is_sound(alpha: bytes, header: Header) -> bool:
 
 
 def _with_gray(bands: Bands, lost: Sequence[Window], wanted: Window) -> Iterator[Band]:
-    """The bands with gray in windows that are given in raster order."""
+    """The bands with grey in windows that are given in raster order."""
     top, first = wanted.top, 0
-    gray = 1 << (bands.bit_depth - 1)
+    grey = 1 << (bands.bit_depth - 1)
     for pixels, alpha in bands.bands:
         own = Window(top, wanted.left, top + len(pixels), wanted.right)
         while first < len(lost) and lost[first].bottom <= own.top:
@@ -397,7 +397,7 @@ def _with_gray(bands: Bands, lost: Sequence[Window], wanted: Window) -> Iterator
         for window in itertools.islice(lost, first, None):
             if window.top >= own.bottom:
                 break
-            pixels[window.intersect(own).within(own)] = gray
+            pixels[window.intersect(own).within(own)] = grey
         top = own.bottom
         yield pixels, alpha
 
@@ -459,5 +459,5 @@ def _to_channels(pixels: SampleArray, channels: int) -> SampleArray:
     if channels == 3:
         return pixels
     mean = pixels.sum(axis=2, keepdims=True, dtype=np.uint32)
-    gray: SampleArray = ((mean + 1) // 3).astype(pixels.dtype)
-    return gray
+    grey: SampleArray = ((mean + 1) // 3).astype(pixels.dtype)
+    return grey

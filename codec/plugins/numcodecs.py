@@ -8,8 +8,8 @@
 
 A chunk is one image, and each chunk becomes one complete .calo file:
 
-    (…, height, width)             gray
-    (…, height, width, 1 | 3 | 4)  gray, RGB, or RGB with alpha, which is lossless
+    (…, height, width)             grey
+    (…, height, width, 1 | 3 | 4)  grey, RGB, or RGB with alpha, which is lossless
 
 where every axis at … has the length 1.  So a last axis of 1, 3 or 4 is taken for channels wherever
 there are three axes or more.  Chunks hold their values in C order, which is zarr's own.

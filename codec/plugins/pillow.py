@@ -52,7 +52,7 @@ _log = logging.getLogger("codec")
 class CaloImageFile(ImageFile.ImageFile):
     """An opened .calo file: mode L, LA, RGB or RGBA; ICC, EXIF and XMP in ``info``.
 
-    Gray of more than 8 bits has the mode I;16, of which 65535 is white.  Colours and transparency
+    Grey of more than 8 bits has the mode I;16, of which 65535 is white.  Colours and transparency
     of more than 8 bits are an OSError: no mode of Pillow holds them.
 
     With ``ImageFile.LOAD_TRUNCATED_IMAGES`` a file that was cut gives its complete layers.

@@ -44,7 +44,7 @@ class Comparison:
 def compare_pictures(
     original: Picture, other: Picture, wanted: Collection[str] = METRICS
 ) -> Comparison:
-    """Measure two pictures of one size; gray is compared with colours as equal R, G and B.
+    """Measure two pictures of one size; grey is compared with colours as equal R, G and B.
 
     wanted   names in `METRICS`; PSNR is measured in any case
 
@@ -81,7 +81,7 @@ def compare_pictures(
 def difference_picture(original: Picture, other: Picture) -> Picture:
     """Where two pictures of one size differ: 128 + `DIFFERENCE_SCALE` · (other − original).
 
-    Colours as they are stored, rounded to 8 bits; gray as equal R, G and B. What does not fit 0 ..
+    Colours as they are stored, rounded to 8 bits; grey as equal R, G and B. What does not fit 0 ..
     255 is cut off, alpha is left out. Raises `UsageError` for pictures of different sizes.
     """
     check_sizes(original, other)

@@ -231,6 +231,7 @@ def test_binary_is_not_written_to_a_terminal(folder: Path, monkeypatch: pytest.M
         (["decompress", "good.calo", "-o", "x.png", "--region", "60,0,9,9"], 2, "region"),
         (["decompress", "good.calo", "-o", "x.png", *2 * ["--region", "0,0,9,9"]], 2, "2 times"),
         (["compress", "photo.png", *2 * ["--roi", "0,0,9,9"]], 2, "2 times"),
+        (["decompress", "good.calo", "-o", "x"], 2, "-o x.png, or -o x/ for a folder"),
         (["decompress", "good.calo", "-o", "x.png", "--seed", "-1"], 2, "seed"),
         (["decompress", "cut.calo", "-o", "x.png"], 4, "cut.calo: the file ends"),
         (["inspect", "photo.png"], 3, "photo.png: it is not a .calo file"),

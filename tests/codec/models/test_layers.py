@@ -207,7 +207,7 @@ def test_a_file_cut_anywhere_gives_its_complete_layers() -> None:
         if layers == 0:
             again = decompress_to_picture(cut, partial=True)
             assert np.array_equal(again.pixels[:32, :32], expected[0][:32, :32, :3])
-            assert "tiles are damaged or missing, and gray" in again.notices[1]
+            assert "tiles are damaged or missing, and grey" in again.notices[1]
             continue
         again = decompress_to_picture(cut, partial=True)
         assert np.array_equal(again.pixels, expected[layers - 1][..., :3])

@@ -133,7 +133,7 @@ def test_a_key_whose_file_is_closed(depth: int) -> None:
         image = Image.open(file)
         image.load()
     picture = picture_from(image)
-    is_named = any("which gray is transparent is not known" in note for note in picture.notices)
+    is_named = any("which grey is transparent is not known" in note for note in picture.notices)
     assert is_named == (depth < 8)
     if depth == 8:
         check(picture, *expected(samples, 0, 8, 3, 8))

@@ -1,4 +1,4 @@
-"""Damaged files with ``partial``: intact tiles are drawn, the others are gray and listed."""
+"""Damaged files with ``partial``: intact tiles are drawn, the others are grey and listed."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_lost_tiles_are_gray_and_listed(data: bytes, lost: tuple[int, ...]) -> N
     assert found.notices[0].endswith(
         f"its tiles were searched for, and {16 - len(lost)} of 16 found"
     )
-    assert found.notices[1].startswith(f"{len(lost)} of 16 tiles are damaged or missing, and gray")
+    assert found.notices[1].startswith(f"{len(lost)} of 16 tiles are damaged or missing, and grey")
     assert first in found.notices[1]
 
 
@@ -162,7 +162,7 @@ def test_the_command(data: bytes, tmp_path: Path) -> None:
     assert "--partial" in plain.stderr
     done = CliRunner().invoke(app, ["decompress", str(path), "--partial"])
     assert done.exit_code == 0
-    assert "1 of 16 tiles are damaged or missing, and gray: 5 at 64,64" in done.stderr
+    assert "1 of 16 tiles are damaged or missing, and grey: 5 at 64,64" in done.stderr
     with Image.open(tmp_path / "damaged.png") as image:
         assert image.getpixel((70, 70))[:3] == (128, 128, 128)
 
@@ -186,7 +186,7 @@ def test_payloads_that_cannot_be_decoded_are_lost_tiles(data: bytes, lost: tuple
     expected = decompress_to_picture(without(data, *lost), partial=True)
     np.testing.assert_array_equal(found.pixels, expected.pixels)
     assert found.notices == expected.notices[1:]
-    assert found.notices[0].startswith(f"{len(lost)} of 16 tiles are damaged or missing, and gray")
+    assert found.notices[0].startswith(f"{len(lost)} of 16 tiles are damaged or missing, and grey")
 
 
 def test_a_file_with_no_tile_that_can_be_decoded(data: bytes) -> None:
