@@ -62,9 +62,8 @@ def decompress(
         typer.Option(
             "--seed",
             metavar="N",
-            help="Files in layers: replaces missing layers by a random sample instead of the mean. "
-            "Models that decode with noise: draws the noise from this seed instead of the file's. "
-            "With --realism: invents another texture.",
+            help="Fill missing layers with a random sample instead of the mean; with models that "
+            "decode with noise, replace the file's seed; with --realism, invent another texture.",
         ),
     ] = None,
     realism: Annotated[
@@ -92,7 +91,7 @@ def decompress(
         typer.Option(
             "--reduce",
             metavar="2|4|8",
-            help="Decode a preview, so many times smaller in each direction.",
+            help="Decode a preview: the width and the height divided by this.",
             show_default=False,
         ),
     ] = 1,
@@ -109,7 +108,7 @@ def decompress(
         typer.Option(
             "--output-quality",
             metavar="1..100",
-            help="Of jpg and avif (95 by default) and webp (lossless by default).",
+            help="Quality of jpg and avif, 95 by default, and of webp, else lossless.",
         ),
     ] = None,
     device: Device = "auto",

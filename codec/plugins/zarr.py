@@ -44,7 +44,7 @@ NAME = "calotype"
 class Calotype(ArrayBytesCodec):  # type: ignore[misc]  # of zarr no types are read
     """The configuration: what ``codec.compress`` takes under the same names.
 
-    max_error   0 .. 16: no value of uint8 is further off than this; without a quality
+    max_error   0 .. 16: no value of uint8 changes by more than this, and 0 is lossless; no quality
     bit_depth   10, 12 or 16 for uint16, whose values are 0 .. 2^bit_depth − 1 then; None is 16.
                 uint16 needs a model that keeps such depths, as "photo" does
     """
