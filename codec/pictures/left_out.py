@@ -78,7 +78,7 @@ def left_out(
         yield from (notice for notice, own in _TAGS.items() if not own.isdisjoint(tags))
         if (_WHITE_POINT in tags) != (_PRIMARIES in tags):
             yield "the white point or the primaries of the TIFF were left out: they are no pair"
-    segments = list(_segments(image))
+    segments = list(segments_of(image))
     if any(data.startswith(_EXTENDED_XMP) for _, data in segments):
         yield "the extended XMP was left out: only the first packet is kept"
     with suppress(*PILLOW_ERRORS):
@@ -120,7 +120,7 @@ def _names_of_text(image: Image.Image) -> str:
     return ", ".join([name[:_MAX_NAME_LENGTH] for name in names[:_MAX_NAMES]] + more)
 
 
-def _segments(image: Image.Image) -> Iterator[tuple[str, bytes]]:
+def segments_of(image: Image.Image) -> Iterator[tuple[str, bytes]]:
     """Names and contents of the segments of a JPEG."""
     if image.format in ("JPEG", "MPO"):
         for name, data in getattr(image, "applist", ()):

@@ -1,16 +1,18 @@
-"""Metadata that Pillow passes over: resources of PSD, boxes of JPEG 2000, and text of PNG.
+"""Metadata that Pillow passes over, of PSD, JPEG 2000, PNG, GIF and BMP.
 
 References: Adobe Photoshop File Formats Specification, "Image Resource IDs"; ISO/IEC 15444-1,
-annex I; Adobe XMP Specification Part 3, 1.1.3, 1.1.4 and 1.3; ImageMagick, coders/png.c, for raw
-profiles.
+annex I; Adobe XMP Specification Part 3, 1.1.2, 1.1.3, 1.1.4 and 1.3; ImageMagick, coders/png.c, for
+raw profiles; GIF89a, clauses 15 to 26; ICC.1:2022, B.7 (GIF); Microsoft, BITMAPV5HEADER.
 """
 
 from __future__ import annotations
 
+import struct
 from typing import BinaryIO
 
 from PIL import Image
 
+from bitstream import limits
 from codec.pictures.boxes import boxes, content
 from codec.pictures.exif import EXIF_PREFIX
 
@@ -25,6 +27,10 @@ RAW_APP1 = "Raw profile type APP1"
 _SEGMENTS = {EXIF_PREFIX: "exif", b"http://ns.adobe.com/xap/1.0/\0": "xmp"}
 _RAW_HEAD_LINES = 3  # an empty one, the name, and the length
 _RESTRICTED_ICC, _ANY_ICC = 2, 3  # methods of the colour specification box
+_GIF_ICC, _GIF_XMP = b"ICCRGBG1012", b"XMP DataXMP"
+_XMP_TRAILER = b"\x01\xff\xfe"  # begins bytes that lead readers of sub-blocks to the end
+_MAX_EXTENSIONS = 1000
+_BMP_HEADER, _BMP_V5_BYTES, _EMBEDDED = 14, 124, b"DEBM"
 
 
 def passed_over(image: Image.Image, file: BinaryIO | None) -> dict[str, bytes]:
@@ -49,6 +55,10 @@ def passed_over(image: Image.Image, file: BinaryIO | None) -> dict[str, bytes]:
         if file.read(8)[4:] == b"jP  ":
             file.seek(0)
             _read_boxes(file, file.seek(0, 2), found)
+    elif image.format == "GIF" and file is not None:
+        _read_extensions(file, found)
+    elif image.format == "BMP" and file is not None:
+        _read_bmp(file, found)
     return found
 
 
@@ -74,3 +84,38 @@ def _read_boxes(file: BinaryIO, end: int, found: dict[str, bytes]) -> None:
             name = _UUIDS.get(data[:16])
             if name is not None and data[16:]:
                 found.setdefault(name, data[16:])
+
+
+def _read_extensions(file: BinaryIO, found: dict[str, bytes]) -> None:
+    """Of a GIF, those before the first image, where programs write them."""
+    file.seek(10)
+    flags = int.from_bytes(file.read(3)[:1], "big")
+    if flags & 0x80:
+        file.seek(3 << (flags & 7) + 1, 1)
+    for _ in range(_MAX_EXTENSIONS):
+        head, blocks = file.read(2), []
+        if head[:1] != b"!":
+            return
+        while (length := file.read(1)) not in (b"", b"\0"):
+            blocks.append(length + file.read(length[0]))
+        name = blocks[0][1:] if blocks and head[1:] == b"\xff" else b""
+        icc = b"".join(block[1:] for block in blocks[1:])
+        # XMP lies there as it is, without regard to sub-blocks.
+        xmp = b"".join(blocks[1:]).partition(_XMP_TRAILER)[0]
+        if name == _GIF_ICC and icc:
+            found.setdefault("icc", icc)
+        elif name == _GIF_XMP and xmp:
+            found.setdefault("xmp", xmp)
+
+
+def _read_bmp(file: BinaryIO, found: dict[str, bytes]) -> None:
+    file.seek(_BMP_HEADER)
+    head = file.read(_BMP_V5_BYTES)
+    if len(head) < _BMP_V5_BYTES or head[56:60] != _EMBEDDED:
+        return
+    length, place, size = struct.unpack_from("<I108xII", head)
+    if length == _BMP_V5_BYTES and 0 < size <= limits.MAX_METADATA_BYTES:
+        file.seek(_BMP_HEADER + place)
+        icc = file.read(size)
+        if len(icc) == size:
+            found["icc"] = icc

@@ -16,6 +16,8 @@ _KINDS = frozenset((
 _MAX_CHUNKS = 4096
 _KEPT_BYTES = 64  # of iCCP it is enough to know that it is there
 _ANCILLARY = 0x20  # a bit of the first letter, which is small then
+# Bytes that a chunk needs, without which Pillow reads no picture.
+_LEAST = {b"gAMA": 4, b"cHRM": 32, b"pHYs": 9, b"sRGB": 1, b"acTL": 8, b"fcTL": 26}
 _TEXT = frozenset({b"tEXt", b"zTXt", b"iTXt"})
 
 
@@ -50,7 +52,7 @@ def significant_bits(chunks: dict[bytes, bytes]) -> int | None:
 
 
 def without_odd_chunks(content: bytes, *, pixels_alone: bool) -> bytes:
-    """Return a PNG without text chunks, and without ancillary chunks whose CRC is wrong.
+    """Return a PNG without text chunks, and without ancillary chunks that are damaged or too short.
 
     pixels_alone   leave out every chunk but the critical ones and tRNS
 
@@ -67,7 +69,8 @@ def without_odd_chunks(content: bytes, *, pixels_alone: bool) -> bytes:
             odd = kind != b"tRNS"
         else:
             stored = int.from_bytes(view[end - 4 : end], "big")
-            odd = kind in _TEXT or zlib.crc32(view[place + 4 : end - 4]) != stored
+            odd = kind in _TEXT or length < _LEAST.get(kind, 0)
+            odd = odd or zlib.crc32(view[place + 4 : end - 4]) != stored
         if not odd:
             kept.append(view[place:end])
         place = end

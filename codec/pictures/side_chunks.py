@@ -34,6 +34,7 @@ _SRGB_PRIMARIES, _SRGB_TRANSFERS = (1, 2), (1, 2, 13)
 _METRES_PER_INCH = 0.0254
 # What software writes where nobody has chosen a density.
 _USUAL_DPI = (72, 96)
+_RESOLUTION_INFO = 1005
 _TIFF_RESOLUTION, _WHITE_POINT, _PRIMARIES = (282, 283), 318, 319
 
 
@@ -164,12 +165,21 @@ def _aspect(image: Image.Image) -> tuple[int, int] | None:
     return (x, y) if x != y and 0 < x < 2**31 and 0 < y < 2**31 else None
 
 
+def _dpi_of_psd(image: Image.Image) -> tuple[float, float] | None:
+    """Two fixed-point numbers of a resource (Photoshop File Formats, "ResolutionInfo")."""
+    for number, _, data in getattr(image, "resources", ()):
+        if number == _RESOLUTION_INFO and len(data) >= 12:
+            x, y = struct.unpack_from(">I4xI", data)
+            return x / 65536, y / 65536
+    return None
+
+
 def _density(image: Image.Image) -> bytes | None:
     """The density that other formats than PNG state."""
     aspect = _aspect(image)
     if aspect is not None:
         return struct.pack(">IIB", *aspect, 0)
-    dpi = image.info.get("dpi")
+    dpi = _dpi_of_psd(image) if image.format == "PSD" else image.info.get("dpi")
     if image.format == "JPEG" and not image.info.get("jfif_unit"):
         return None  # Pillow takes it from EXIF then, which is kept
     if not all(tag in getattr(image, "tag_v2", _TIFF_RESOLUTION) for tag in _TIFF_RESOLUTION):

@@ -14,10 +14,12 @@ from typing import BinaryIO
 from PIL import Image
 
 from codec.pictures.exif import DESCRIPTIVE_TAGS, ORIENTATION, without_prefix
-from codec.pictures.left_out import left_out
+from codec.pictures.left_out import left_out, segments_of
 from codec.pictures.passed_over import passed_over
 from codec.pictures.pillow_errors import PILLOW_ERRORS
 from codec.pictures.side_chunks import Chunks, chunks_of
+
+_ICC = b"ICC_PROFILE\0"  # begins a segment of a JPEG
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,9 @@ def side_data_of(
     with suppress(*PILLOW_ERRORS):
         more = passed_over(image, file)
     icc = None if icc_is_void else image.info.get("icc_profile") or more.get("icc")
-    # Pillow takes a damaged profile of a PNG for none.
-    is_damaged = icc is None and b"iCCP" in png and not icc_is_void
+    # Pillow takes a damaged profile of a PNG for none, and one of a JPEG that lacks a segment.
+    is_there = b"iCCP" in png or any(data.startswith(_ICC) for _, data in segments_of(image))
+    is_damaged = icc is None and is_there and not icc_is_void
     if is_damaged or (icc is not None and not isinstance(icc, bytes)):
         notices.append("the ICC profile was left out: it cannot be read")
         icc = None

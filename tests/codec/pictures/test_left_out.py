@@ -65,6 +65,10 @@ LEFT_OUT: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: saved("TIFF", tiffinfo={34377: IPTC}),
         "the IPTC metadata were left out: a .calo file holds ICC, EXIF and XMP",
     ),
+    "a part of a profile": (
+        lambda: jpeg((2, b"ICC_PROFILE\0\1\2abc")),
+        "the ICC profile was left out: it cannot be read",
+    ),
     "extended XMP": (
         lambda: jpeg((1, b"http://ns.adobe.com/xmp/extension/\0" + bytes(99))),
         "the extended XMP was left out: only the first packet is kept",

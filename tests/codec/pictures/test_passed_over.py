@@ -1,4 +1,4 @@
-"""Metadata in PSD and JPEG 2000, which Pillow passes over."""
+"""Metadata in PSD, JPEG 2000, GIF and BMP, which Pillow passes over."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from PIL import Image, ImageCms
 from codec.pictures.orientation import read_orientation
 from codec.pictures.picture import Picture
 from codec.pictures.read import picture_from
+from codec.pictures.side_chunks import dots_per_inch
 from tests.codec.tiny import photographs
 
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -121,6 +122,58 @@ def test_psd_keeps_its_metadata() -> None:
     check_pixels(found)
     assert (found.icc, found.xmp, found.exif, found.notices) == (ICC, XMP, exif(1), ())
     check_pixels(picture_from(psd()))
+
+
+@pytest.mark.parametrize(("dpi", "kept"), [((300, 150), True), ((72, 72), False)])
+def test_psd_keeps_its_density(dpi: tuple[int, int], kept: bool) -> None:
+    resolution = struct.pack(">IHHIHH", dpi[0] << 16, 1, 1, dpi[1] << 16, 1, 1)
+    found = dots_per_inch(picture_from(psd((1005, resolution))).ancillary)
+    assert found == (pytest.approx(dpi, rel=1e-3) if kept else None)
+    assert picture_from(psd((1005, resolution[:8]))).ancillary == ()
+
+
+def gif(*extensions: bytes) -> bytes:
+    """A GIF file with extensions before its picture."""
+    fo = io.BytesIO()
+    Image.fromarray(PIXELS).quantize(16).save(fo, "GIF")
+    data = fo.getvalue()
+    place = 13 + (3 << (data[10] & 7) + 1)
+    return data[:place] + b"".join(extensions) + data[place:]
+
+
+def blocks(data: bytes) -> bytes:
+    pieces = [data[start : start + 255] for start in range(0, len(data), 255)]
+    return b"".join(bytes([len(piece)]) + piece for piece in pieces) + b"\0"
+
+
+GIF_ICC = b"!\xff\x0bICCRGBG1012" + blocks(ICC)
+GIF_XMP = b"!\xff\x0bXMP DataXMP" + XMP + b"\1" + bytes(range(255, -1, -1)) + b"\0"
+
+
+def test_gif_keeps_its_metadata() -> None:
+    plain = picture_from(gif())
+    assert (plain.icc, plain.xmp) == (None, None)
+    other = b"!\xff\x0bNETSCAPE2.0\x03\x01\0\0\0"
+    found = picture_from(gif(other, GIF_ICC, GIF_XMP))
+    assert (found.icc, found.xmp, found.notices) == (ICC, XMP, ())
+    np.testing.assert_array_equal(found.pixels, plain.pixels)
+
+
+def bmp(profile: bytes, size: int) -> bytes:
+    """A BMP file of version 5 with a profile that it says has so many bytes."""
+    height, width, _ = PIXELS.shape
+    pixels = PIXELS[::-1, :, ::-1].tobytes()
+    head = struct.pack("<IiiHHI20x", 124, width, height, 1, 24, 0)
+    head += struct.pack("<16x4s48xIIII", b"DEBM", 4, 124 + len(pixels), size, 0)
+    whole: bytes = b"BM" + struct.pack("<IHHI", 138 + len(pixels), 0, 0, 138) + head + pixels
+    return whole + profile
+
+
+@pytest.mark.parametrize("size", [len(ICC), len(ICC) + 1, 2**32 - 1, 0])
+def test_bmp_keeps_its_profile(size: int) -> None:
+    found = picture_from(bmp(ICC, size))
+    check_pixels(found)
+    assert found.icc == (ICC if size == len(ICC) else None)
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -70,6 +70,7 @@ ODD_PNGS = {
     "a wrong CRC of a comment": png_with(chunk(b"tEXt", b"Comment\0x", crc=1)),
     "a wrong CRC of a density": png_with(chunk(b"pHYs", bytes(9), crc=1)),
     "a cut gamma": png_with(chunk(b"gAMA", b"\0")),
+    "a profile without a name": png_with(chunk(b"iCCP")),
     "an unknown chunk": png_with(chunk(b"ruBb", b"\0" * 99)),
 }
 
@@ -89,11 +90,19 @@ def test_odd_chunks_of_png(name: str, tmp_path: Path) -> None:
     check_pixels(image)
 
 
+@pytest.mark.parametrize("kind", [b"gAMA", b"cHRM", b"pHYs", b"sRGB", b"acTL", b"fcTL"])
+def test_a_chunk_that_is_too_short_leaves_the_others(kind: bytes) -> None:
+    exif = b"II*\0\x08\0\0\0" + bytes(6)
+    picture = check_pixels(png_with(chunk(kind), chunk(b"eXIf", exif)))
+    assert picture.exif == exif
+    assert [n for n in picture.notices if not n.startswith("text and damaged metadata")] == []
+
+
 def test_what_is_left_out_of_a_png_is_named() -> None:
     picture = check_pixels(ODD_PNGS["a text that inflates to more than Pillow takes"])
     assert len(picture.notices) == 1
     assert picture.notices[0].startswith("text and damaged metadata of the PNG were left out")
-    picture = check_pixels(ODD_PNGS["a cut gamma"])
+    picture = check_pixels(ODD_PNGS["a profile without a name"])
     assert picture.notices[0].startswith("all metadata of the PNG were left out")
     picture = check_pixels(ODD_PNGS["text under the name of a profile"])
     assert picture.icc is None
