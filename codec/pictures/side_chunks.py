@@ -184,14 +184,21 @@ def _density(image: Image.Image) -> bytes | None:
         return None  # Pillow takes it from EXIF then, which is kept
     if not all(tag in getattr(image, "tag_v2", _TIFF_RESOLUTION) for tag in _TIFF_RESOLUTION):
         return None  # Pillow gives 1 for what a TIFF does not say
-    if image.format in (None, "PNG") or not isinstance(dpi, tuple) or len(dpi) != 2:
+    payload = None if image.format in (None, "PNG") else density_payload(dpi)
+    if payload is None:
+        return None
+    x, y = struct.unpack_from(">II", payload)
+    return None if x == y and round(x * _METRES_PER_INCH) in _USUAL_DPI else payload
+
+
+def density_payload(dpi: object) -> bytes | None:
+    """The payload of ``phys`` for dots per inch in x and y, None for what are no such numbers."""
+    if not isinstance(dpi, (tuple, list)) or len(dpi) != 2:
         return None
     try:
         x, y = (float(value) for value in dpi)
-    except (TypeError, ValueError, ZeroDivisionError):
+    except (TypeError, ValueError, ArithmeticError):
         return None
     if not all(math.isfinite(v) and 0.1 < v < 1e6 for v in (x, y)):
-        return None
-    if x == y and round(x) in _USUAL_DPI:
         return None
     return struct.pack(">IIB", round(x / _METRES_PER_INCH), round(y / _METRES_PER_INCH), 1)

@@ -31,6 +31,7 @@ from bitstream import (
     read_container,
     read_tiles,
 )
+from bitstream.foreign import shown
 from bitstream.sink import whole_writes
 from codec.options import REDUCTIONS
 from codec.pictures.depth import rescale
@@ -41,6 +42,7 @@ from codec.pictures.picture import (
     pillow_info,
     to_numpy,
 )
+from codec.pictures.side_chunks import Chunks, density_payload
 
 FORMAT = "CALO"
 MIME = "image/x-calotype"
@@ -194,8 +196,8 @@ def _accept(prefix: bytes) -> bool:
 def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     """Write an image with the keyword arguments of ``codec.compress``, and Pillow's own.
 
-    icc_profile, exif, xmp   replace those of the image, which are kept otherwise; None leaves
-                             them out
+    icc_profile, exif, xmp, dpi   replace those of the image, which are kept otherwise; None leaves
+                                  them out; dpi are two numbers, in x and y
 
     As everywhere in Pillow, options that are not known are ignored.
     """
@@ -230,7 +232,21 @@ def _with_metadata(picture: Picture, given: dict[str, Any]) -> Picture:
         picture = replace(picture, exif=without_prefix(_bytes_of("exif", given)))
     if "xmp" in given:
         picture = replace(picture, xmp=_bytes_of("xmp", given) or None)
+    if "dpi" in given:
+        picture = replace(picture, ancillary=_with_density(picture, given["dpi"]))
     return picture
+
+
+def _with_density(picture: Picture, dpi: object) -> Chunks:
+    others = tuple(chunk for chunk in picture.ancillary if chunk[0] != b"phys")
+    if dpi is None:
+        return others
+    payload = density_payload(dpi)
+    if payload is None:
+        raise UsageError(
+            f"dpi {shown(dpi)} was given, expected two numbers above 0.1, in x and y: (300, 300)"
+        )
+    return (*others, (b"phys", payload))
 
 
 def _bytes_of(name: str, given: dict[str, Any]) -> bytes:

@@ -113,7 +113,8 @@ class _Checked:
 
     def __init__(self, fo: Any) -> None:
         self._fo = fo
-        self.name = str(attribute_of(fo, "name", "the file"))
+        # Of some, such as compressed files, it is empty.
+        self.name = str(attribute_of(fo, "name") or "the file")
 
     def read(self, count: int = -1) -> bytes:
         data = self._call("read", *(() if count < 0 else (count,)))

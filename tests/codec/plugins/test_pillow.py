@@ -153,6 +153,25 @@ def test_metadata_is_kept_replaced_or_left_out(photo: Image.Image) -> None:
         assert turned.size == (48, 64)
 
 
+def test_the_density_is_replaced_or_left_out(photo: Image.Image) -> None:
+    fo = io.BytesIO()
+    photo.save(fo, "PNG", dpi=(200, 100))
+    with Image.open(fo) as source:
+        for options, dpi in (
+            ({}, (200, 100)),
+            ({"dpi": (300, 72.5)}, (300, 72.5)),
+            ({"dpi": [96, 96]}, (96, 96)),
+            ({"dpi": None}, None),
+            ({"dpi": (300, 300), "strip": True}, None),
+        ):
+            with Image.open(io.BytesIO(saved(source, **options))) as image:
+                found = image.info.get("dpi")
+            assert found == (None if dpi is None else pytest.approx(dpi, rel=1e-3))
+        for odd in ("72", 300, (300,), (300, "x"), (0, 300), (float("nan"), 300), (10**400, 1)):
+            with pytest.raises(UsageError, match=r"dpi .* was given, expected two numbers"):
+                saved(source, dpi=odd)
+
+
 @pytest.mark.parametrize("name", ["icc_profile", "exif", "xmp"])
 def test_metadata_that_are_no_bytes(photo: Image.Image, name: str) -> None:
     for value in (5, [b"x"], 0.5):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import mmap
 import os
@@ -183,6 +184,14 @@ def test_names_that_cannot_be_opened(call: Any, tmp_path: Path) -> None:
     for name in ("a\0b", "x" * 5000, str(tmp_path), str(tmp_path / "nothing")):
         with pytest.raises(InputError, match="cannot read"):
             call(name)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_file_whose_name_is_empty(call: Any, data: bytes) -> None:
+    with gzip.GzipFile(fileobj=io.BytesIO(gzip.compress(data)[:-9])) as cut:
+        assert cut.name == ""
+        with pytest.raises(InputError, match="cannot read the file: "):
+            call(cut)
 
 
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="a file of Linux")
