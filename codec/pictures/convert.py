@@ -19,6 +19,7 @@ _BAND_PIXELS = 2**20
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # a tag of TIFF, and what it says where 0 is white
 
 _SAMPLE_FORMAT, _UNSIGNED = 339, 1  # the same of the type of samples, which is unsigned if absent
+_EXTRA_SAMPLES, _PREMULTIPLIED = 338, 1  # the same of alpha that is multiplied into the colours
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,16 @@ def planes_from_image(
     pixels, alpha = _in_bands(image, lambda b: b if target == mode else b.convert(target))
     if key is not None and mode in ("1", "L", "RGB"):
         alpha = _alpha_of_key(pixels, key, name)
-    return Planes(pixels, alpha)
+    notices: tuple[str, ...] = ()
+    if alpha is not None and _is_premultiplied(image) and int(alpha.min()) < 255:
+        notices = ("the colours were multiplied by alpha: they were divided by it, and rounded",)
+    return Planes(pixels, alpha, notices)
+
+
+def _is_premultiplied(image: Image.Image) -> bool:
+    """Whether colours are multiplied by alpha: of a TIFF Pillow has divided some by it already."""
+    tags: Any = getattr(image, "tag_v2", {})
+    return image.mode in ("La", "RGBa") or tags.get(_EXTRA_SAMPLES, (0,))[:1] == (_PREMULTIPLIED,)
 
 
 def _alpha_of_key(pixels: Uint8Array, key: int | tuple[int, ...], name: str) -> Uint8Array:

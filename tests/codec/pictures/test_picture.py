@@ -1,6 +1,7 @@
 """Every kind of image becomes a picture, and nothing is lost without a word."""
 
 import io
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,24 @@ def test_every_8_bit_mode_is_taken(mode: str, size: tuple[int, int]) -> None:
     picture = picture_from(Image.new(mode, size))
     assert picture.pixels.shape[:2] == size[::-1]
     assert (picture.alpha is not None) == (mode in ("RGBA", "LA", "PA", "RGBa", "La"))
-    assert bool(picture.notices) == (mode in ("CMYK", "YCbCr", "LAB", "HSV"))
+    assert bool(picture.notices) == (mode in ("CMYK", "YCbCr", "LAB", "HSV", "RGBa", "La"))
+
+
+@pytest.mark.parametrize("alpha", [ALPHA, np.full_like(ALPHA, 255)], ids=["parts", "opaque"])
+def test_colours_that_are_multiplied_by_alpha_are_named(alpha: npt.NDArray[Any]) -> None:
+    rgba = np.dstack([RGB, alpha])
+    buffer = io.BytesIO()
+    Image.fromarray(rgba).save(buffer, "TIFF")
+    apart, within = (struct.pack("<HHIHH", 338, 3, 1, kind, 0) for kind in (2, 1))
+    tiff = buffer.getvalue().replace(apart, within)
+    multiplied = Image.fromarray(rgba).convert("RGBa")
+    for source in (multiplied, tiff):
+        notices = picture_from(source).notices
+        assert [n.partition(":")[0] for n in notices] == (
+            ["the colours were multiplied by alpha"] if alpha is ALPHA else []
+        )
+    check(picture_from(buffer.getvalue()), RGB, alpha)
+    assert picture_from(buffer.getvalue()).notices == ()
 
 
 def test_palettes() -> None:
