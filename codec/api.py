@@ -313,7 +313,9 @@ def decompress_file(
     options   those of ``decompress`` but its ``as_``
 
     An existing output is replaced.  PNG, PPM and TIFF are written to a path while the image is
-    decoded: large ones need little memory.  Raises what ``decompress`` raises, and OutputError.
+    decoded: large ones need little memory.  In a format without EXIF the image is turned upright,
+    with a notice, for which it is decoded as a whole first.  Raises what ``decompress`` raises, and
+    OutputError.
     """
     from codec.pictures.save import format_of_suffix
 
@@ -354,10 +356,10 @@ def decompress_with(
     progress called with the share of the image that is decoded, up to 1
     """
     from codec.pictures.bands import bands_of, reporting
-    from codec.pictures.save import check_output_quality, save_bands
+    from codec.pictures.save import check_output_quality, save_bands, upright_for
 
     check_output_quality(output_quality, format)
-    bands = read_bands(data, options)
+    bands = upright_for(read_bands(data, options), format)
     notices = list(bands.notices)
     bands = reporting(bands, progress)
     if whole:

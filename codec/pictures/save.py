@@ -14,9 +14,10 @@ from PIL import Image
 
 from bitstream import OutputError, UsageError, limits
 from bitstream.foreign import shown
-from codec.pictures.bands import Band, Bands
+from codec.pictures.bands import Band, Bands, bands_of
 from codec.pictures.depth import peak_of
-from codec.pictures.exif import EXIF_PREFIX, byte_order
+from codec.pictures.exif import EXIF_PREFIX, ORIENTATION, byte_order
+from codec.pictures.orientation import apply_orientation, read_orientation, reset_orientation
 from codec.pictures.picture import Picture, to_numpy
 from codec.pictures.pillow_errors import PILLOW_ERRORS
 from codec.pictures.png_writer import write_png
@@ -121,6 +122,38 @@ def check_output_quality(quality: object, format: str) -> None:  # noqa: A002
             f"an output quality was given for {format}, which is lossless: leave it out, or choose "
             ".jpg, .webp or .avif"
         )
+
+
+def upright_for(bands: Bands, format: str) -> Bands:  # noqa: A002
+    """The bands as they are, or turned upright for a format that cannot hold the orientation.
+
+    Turned bands are made of the picture as a whole, once they are read.
+    """
+    entry = _FORMATS.get(format) if _is_text(format) else None
+    orientation = read_orientation(bands.exif, bands.xmp)
+    if entry is None or entry.exif or orientation == 1:
+        return bands
+    exif, xmp = reset_orientation(bands.exif, bands.xmp)
+
+    def read() -> Iterator[Band]:
+        picture = bands.picture()
+        alpha = None if picture.alpha is None else apply_orientation(picture.alpha, orientation)
+        pixels = apply_orientation(picture.pixels, orientation)
+        yield from bands_of(dataclasses.replace(picture, pixels=pixels, alpha=alpha)).bands
+
+    width, height = bands.width, bands.height
+    if orientation >= 5:
+        width, height = height, width
+    notice = f"the pixels were turned upright: {format} cannot hold the orientation"
+    return dataclasses.replace(
+        bands,
+        width=width,
+        height=height,
+        bands=read(),
+        exif=exif,
+        xmp=xmp,
+        notices=(*bands.notices, notice),
+    )
 
 
 def save_bands(
@@ -231,11 +264,26 @@ def _save_by_pillow(
             # Which of them it is, its message need not say.
             key = next((key for key in in_turn if _TITLES[key][:3] in str(error)), in_turn[0])
             in_turn.remove(key)
+            stated = _stated_orientation(options)
             del options[key]
+            if "exif" not in options and _stated_orientation(options) != stated:
+                options["exif"] = _exif_of(stated)
             notices += (f"the {_TITLES[key]} was left out: {name} cannot hold it ({error})",)
         else:
             fo.write(buffer.getbuffer())
             return notices
+
+
+def _stated_orientation(options: dict[str, Any]) -> int:
+    """The orientation that the metadata of Pillow's options state."""
+    return read_orientation(options.get("exif", b"")[len(EXIF_PREFIX) :], options.get("xmp"))
+
+
+def _exif_of(orientation: int) -> bytes:
+    """An EXIF that says nothing else."""
+    tags = Image.Exif()
+    tags[ORIENTATION] = orientation
+    return tags.tobytes()
 
 
 def _metadata(bands: Bands, entry: _Format, name: str) -> tuple[dict[str, Any], tuple[str, ...]]:

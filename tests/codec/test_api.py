@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 import codec
 from bitstream import container_from_bytes, container_to_bytes
@@ -393,6 +393,25 @@ def test_streams_that_cannot_seek(coded: bytes) -> None:
     assert codec.verify(Pipe()).size_bytes == len(coded)  # type: ignore[arg-type]
     image = codec.decompress(Pipe(), region=(0, 0, 4, 4))  # type: ignore[call-overload]
     assert image.size == (4, 4)
+
+
+def test_outputs_without_exif_are_upright(photograph: Pixels, tmp_path: Path) -> None:
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    source = io.BytesIO()
+    Image.fromarray(photograph).save(source, "PNG", exif=tags)
+    data = codec.compress(source.getvalue(), lossless=True)
+    for name, size in (("a.bmp", (48, 64)), ("a.ppm", (48, 64)), ("a.png", (64, 48))):
+        notices = codec.decompress_file(data, tmp_path / name)
+        assert any("turned upright" in notice for notice in notices) == (size == (48, 64))
+        with Image.open(tmp_path / name) as image:
+            assert image.size == size
+            upright = ImageOps.exif_transpose(image)
+        np.testing.assert_array_equal(np.asarray(upright), np.rot90(photograph, -1))
+    (tmp_path / "a.calo").write_bytes(data)
+    (done,) = codec.decompress_files([tmp_path / "a.calo"], tmp_path / "out", suffix=".bmp")
+    assert done.result is not None
+    assert (done.result.width, done.result.height) == (48, 64)
 
 
 def test_decompress_file(coded: bytes, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from codec.pictures.bands import bands_of
 from codec.pictures.orientation import apply_orientation, read_orientation, reset_orientation
 from codec.pictures.picture import Picture, to_pil
 from codec.pictures.read import picture_from
-from codec.pictures.save import format_of_suffix, save_bands
+from codec.pictures.save import format_of_suffix, save_bands, upright_for
 from tests.codec.pictures.png_by_hand import chunk, png
 from tests.codec.pictures.test_side_data import RGB as TIFF_PIXELS
 from tests.codec.pictures.test_side_data import tiff_with
@@ -116,6 +116,48 @@ def test_metadata_that_a_format_cannot_hold_do_not_cost_the_picture(
     again = picture_from(buffer.getvalue())
     assert again.pixels.shape == RGB.shape
     assert again.icc == ICC
+
+
+@pytest.mark.parametrize("name", ["BMP", "JPEG2000", "PPM", "QOI", "TGA"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_formats_without_an_orientation_get_upright_pixels(name: str, orientation: int) -> None:
+    expected = apply_orientation(RGB, orientation)
+    in_xmp = XMP.replace(b'Orientation="6"', b'Orientation="%d"' % orientation)
+    for metadata in ({"exif": exif_bytes(orientation)}, {"xmp": in_xmp}):
+        turned = upright_for(bands_of(Picture(RGB, **metadata)), name)  # type: ignore[arg-type]
+        assert (turned.height, turned.width) == expected.shape[:2]
+        assert bool(turned.notices) == (orientation > 1)
+        assert read_orientation(turned.exif, turned.xmp) == 1
+        buffer = io.BytesIO()
+        save_bands(turned, buffer, name)
+        with Image.open(buffer) as image:
+            np.testing.assert_array_equal(np.asarray(image.convert("RGB")), expected)
+
+
+@pytest.mark.parametrize("name", ["PNG", "JPEG", "WEBP", "TIFF", "AVIF"])
+def test_formats_with_an_orientation_keep_the_pixels(name: str) -> None:
+    bands = bands_of(Picture(RGB, exif=exif_bytes(6)))
+    assert upright_for(bands, name) is bands
+
+
+def test_deep_pixels_and_alpha_are_turned() -> None:
+    deep = RGB.astype(np.uint16) * 257
+    picture = Picture(deep, deep[..., 0], exif=exif_bytes(6), bit_depth=16)
+    turned = upright_for(bands_of(picture), "PPM").picture()
+    np.testing.assert_array_equal(turned.pixels, apply_orientation(deep, 6))
+    np.testing.assert_array_equal(turned.alpha, apply_orientation(deep[..., 0], 6))
+
+
+TOO_LARGE = {"EXIF": {"exif": exif_bytes(6) + bytes(70_000)}, "XMP": {"xmp": XMP + bytes(70_000)}}
+
+
+@pytest.mark.parametrize("name", TOO_LARGE)
+def test_the_orientation_of_metadata_that_are_too_large_stays(name: str) -> None:
+    buffer = io.BytesIO()
+    (notice,) = save_bands(bands_of(Picture(RGB, **TOO_LARGE[name])), buffer, "JPEG")  # type: ignore[arg-type]
+    assert "was left out" in notice
+    again = picture_from(buffer.getvalue())
+    assert read_orientation(again.exif, again.xmp) == 6
 
 
 def test_a_picture_that_a_format_cannot_hold(monkeypatch: pytest.MonkeyPatch) -> None:
