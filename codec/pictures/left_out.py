@@ -69,6 +69,8 @@ def left_out(
             f"further channels of the {image.format} were left out ({extra}): a .calo file holds "
             "grey or colours, and alpha"
         )
+    if image.format == "CUR" and "A" not in image.getbands():
+        yield "the transparency of the cursor was left out: Pillow does not read it"
     names = _names_of_text(image)
     if names:
         yield f"text was left out ({names}): a .calo file holds ICC, EXIF and XMP"

@@ -18,6 +18,7 @@ _KEPT_BYTES = 64  # of iCCP it is enough to know that it is there
 _ANCILLARY = 0x20  # a bit of the first letter, which is small then
 # Bytes that a chunk needs, without which Pillow reads no picture.
 _LEAST = {b"gAMA": 4, b"cHRM": 32, b"pHYs": 9, b"sRGB": 1, b"acTL": 8, b"fcTL": 26}
+_COLOUR_TYPE, _KEY_BYTES = 25, {b"\0": 2, b"\2": 6}  # its place, and the key of grey and colours
 _TEXT = frozenset({b"tEXt", b"zTXt", b"iTXt"})
 
 
@@ -60,16 +61,17 @@ def without_odd_chunks(content: bytes, *, pixels_alone: bool) -> bytes:
     """
     view, place = memoryview(content), len(SIGNATURE)
     kept = [view[:place]]
+    least = {**_LEAST, b"tRNS": _KEY_BYTES.get(content[_COLOUR_TYPE : _COLOUR_TYPE + 1], 0)}
     while place + 12 <= len(content):
         length = int.from_bytes(view[place : place + 4], "big")
         kind, end = bytes(view[place + 4 : place + 8]), place + 12 + length
         if not kind[0] & _ANCILLARY:
             odd = False
         elif pixels_alone:
-            odd = kind != b"tRNS"
+            odd = kind != b"tRNS" or length < least[kind]
         else:
             stored = int.from_bytes(view[end - 4 : end], "big")
-            odd = kind in _TEXT or length < _LEAST.get(kind, 0)
+            odd = kind in _TEXT or length < least.get(kind, 0)
             odd = odd or zlib.crc32(view[place + 4 : end - 4]) != stored
         if not odd:
             kept.append(view[place:end])

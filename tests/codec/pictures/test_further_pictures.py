@@ -184,8 +184,11 @@ def icon(kind: int, *depths: int) -> bytes:
 @pytest.mark.parametrize("kind", [1, 2])
 def test_pictures_of_one_size_in_an_icon(kind: int) -> None:
     assert picture_from(icon(kind, 32)).notices == ()
+    # Pillow reads the alpha of a cursor that has one picture only.
+    left_out = "the transparency of the cursor was left out: Pillow does not read it"
     assert picture_from(icon(kind, 32, 24, 8)).notices == (
         "the picture of 16×16 pixels was taken, of 3: a .calo file holds one image",
+        *([left_out] if kind == 2 else []),
     )
 
 

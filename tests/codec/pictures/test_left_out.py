@@ -43,6 +43,13 @@ def webp(kind: bytes, content: bytes) -> bytes:
     return data[:4] + struct.pack("<I", len(data) - 8) + data[8:]
 
 
+def icon(bits: int) -> bytes:
+    """An icon of 4×4 pixels and its mask, which begins a cursor but for one byte."""
+    head = struct.pack("<IiiHHI20x", 40, 4, 8, 1, bits, 0)
+    picture = head + bytes(4 * 4 * bits // 8) + 4 * b"\xf0\0\0\0"
+    return struct.pack("<HHHBBBBHHII", 0, 1, 1, 4, 4, 0, 0, 1, bits, len(picture), 22) + picture
+
+
 def short(tag: int) -> bytes:
     return tiff_with(0, **{f"t{tag}": (3, 1, b"\1\0\0\0")})
 
@@ -69,6 +76,10 @@ LEFT_OUT: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: jpeg((2, b"ICC_PROFILE\0\1\2abc")),
         "the ICC profile was left out: it cannot be read",
     ),
+    "the mask of a cursor": (
+        lambda: b"\0\0\2" + icon(24)[3:],
+        "the transparency of the cursor was left out: Pillow does not read it",
+    ),
     "extended XMP": (
         lambda: jpeg((1, b"http://ns.adobe.com/xmp/extension/\0" + bytes(99))),
         "the extended XMP was left out: only the first packet is kept",
@@ -92,6 +103,8 @@ def test_what_has_no_place_is_named(name: str) -> None:
 NOTHING: dict[str, Callable[[], bytes]] = {
     "IPTC in TIFF that is kept": lambda: saved("TIFF", tiffinfo={33723: IPTC[12:], 34377: IPTC}),
     "another resource in TIFF": lambda: saved("TIFF", tiffinfo={34377: b"8BIM\3\xed" + bytes(6)}),
+    "the mask of an icon": lambda: icon(24),
+    "a cursor with alpha": lambda: b"\0\0\2" + icon(32)[3:],
     "another segment": lambda: jpeg((11, b"JP" + b"jumb"), (1, b"http://another\0")),
     "other bytes behind a JPEG": lambda: jpeg(tail=b"ftyp" * 99),
     "XMP of a film that is not there": lambda: jpeg(xmp=b'<x GCamera:MotionPhoto="1"/>'),

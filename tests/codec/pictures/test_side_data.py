@@ -71,6 +71,7 @@ ODD_PNGS = {
     "a wrong CRC of a density": png_with(chunk(b"pHYs", bytes(9), crc=1)),
     "a cut gamma": png_with(chunk(b"gAMA", b"\0")),
     "a profile without a name": png_with(chunk(b"iCCP")),
+    "a key and a profile that are none": png_with(chunk(b"iCCP"), chunk(b"tRNS", b"\0\1")),
     "an unknown chunk": png_with(chunk(b"ruBb", b"\0" * 99)),
 }
 
@@ -90,12 +91,13 @@ def test_odd_chunks_of_png(name: str, tmp_path: Path) -> None:
     check_pixels(image)
 
 
-@pytest.mark.parametrize("kind", [b"gAMA", b"cHRM", b"pHYs", b"sRGB", b"acTL", b"fcTL"])
+@pytest.mark.parametrize("kind", [b"gAMA", b"cHRM", b"pHYs", b"sRGB", b"acTL", b"fcTL", b"tRNS"])
 def test_a_chunk_that_is_too_short_leaves_the_others(kind: bytes) -> None:
     exif = b"II*\0\x08\0\0\0" + bytes(6)
     picture = check_pixels(png_with(chunk(kind), chunk(b"eXIf", exif)))
     assert picture.exif == exif
     assert [n for n in picture.notices if not n.startswith("text and damaged metadata")] == []
+    assert picture.alpha is None
 
 
 def test_what_is_left_out_of_a_png_is_named() -> None:
