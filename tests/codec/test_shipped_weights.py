@@ -15,6 +15,7 @@ import codec
 from codec import loading
 from codec.cli.demo import load_picture
 from codec.models.photo.coder import PhotoCoder
+from codec.models.photo.realism import NAME as REALISM
 from codec.models.signal import SIGNAL
 from codec.models.weights_files import WEIGHTS_FOLDER, registered
 from codec.rate_distortion import ssimulacra2
@@ -53,14 +54,15 @@ def test_files_are_registered_small_and_described() -> None:
             assert loading.hash_weights(path).hex() == entry.sha256
             assert path.stat().st_size <= 16 * 2**20
             assert entry.sha256 in path.with_suffix(".md").read_text("utf-8")
-    signals = registered(WEIGHTS_FOLDER, SIGNAL.name)
-    for file in signals:
+    others = [f for name in (SIGNAL.name, REALISM) for f in registered(WEIGHTS_FOLDER, name)]
+    assert len(others) == 2
+    for file in others:
         assert loading.hash_weights(file.path).hex() == file.sha256
-        assert file.path.stat().st_size <= 2**20
+        assert file.path.stat().st_size <= 2 * 2**20
         assert file.sha256 in file.path.with_suffix(".md").read_text("utf-8")
     shipped = {path.name for path in WEIGHTS_FOLDER.glob("*.safetensors")}
     registered_names = {entry.file for model in codec.list_models() for entry in model.weights}
-    registered_names |= {file.path.name for file in signals}
+    registered_names |= {file.path.name for file in others}
     assert shipped == registered_names | {f"{name}.safetensors" for name in SHIPPED}
 
 
@@ -89,6 +91,30 @@ def test_quality_is_monotone_in_bytes_and_psnr(photo: Pixels) -> None:
     assert errors[-1] > 38
     # The lowest quality is for thumbnails, the highest for the eye's last doubt.
     assert 8 * sizes[0] / photo[:, :, 0].size < 0.2
+
+
+@pytest.mark.usefixtures("coder")
+def test_realism_gives_back_the_texture_of_coarse_files(photo: Pixels) -> None:
+    data = codec.compress(photo, quality=15)
+    plain, half, real = (
+        codec.decompress(data, as_="numpy", realism=realism).astype(float)
+        for realism in (0, 0.5, 1)
+    )
+    errors = [float(np.mean((photo - drawn) ** 2)) for drawn in (plain, half, real)]
+    # A decoder of perfect realism needs no more than twice the error (Blau and Michaeli 2018).
+    assert errors[0] < errors[2] < 2 * errors[0]
+    assert errors[1] < errors[2]
+
+    def texture(pixels: npt.NDArray[np.float64]) -> float:
+        """Mean square of differences between neighbours."""
+        return float(np.mean(np.diff(pixels, axis=0) ** 2) + np.mean(np.diff(pixels, axis=1) ** 2))
+
+    original = texture(photo.astype(float))
+    assert texture(plain) < texture(half) < texture(real)
+    assert abs(texture(real) - original) < abs(texture(plain) - original)
+    again = codec.decompress(data, as_="numpy", realism=1)
+    np.testing.assert_array_equal(again, real)
+    assert (codec.decompress(data, as_="numpy", realism=1, seed=1) != real).any()
 
 
 @pytest.mark.usefixtures("coder")

@@ -18,6 +18,7 @@ from codec.cli import app
 from codec.loading import load_model
 from codec.models import weights_files
 from codec.models.catalog import all_models, find_model
+from codec.models.photo.realism import NAME as REALISM
 from codec.models.signal import SIGNAL
 from codec.models.weights_files import WEIGHTS_FOLDER, registered, user_folder
 from codec.rate_distortion.user_code.adapters import SHIPPED
@@ -52,7 +53,7 @@ def test_the_wheel_is_small_and_codes_photographs(tmp_path: Path) -> None:
         names = archive.namelist()
         registry = json.loads(archive.read("codec/weights/registry.json"))
     weights = {Path(name).name for name in names if name.endswith(".safetensors")}
-    base = {model.name for model in (*all_models(), SIGNAL) if not model.needs_torch}
+    base = {model.name for model in (*all_models(), SIGNAL) if not model.needs_torch} | {REALISM}
     expected = {
         entry["file"] for model, files in registry.items() for entry in files if model in base
     }
@@ -76,8 +77,8 @@ def test_other_weights_are_fetched_from_a_checkout(package: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "(not installed)" not in done.stdout
     copies = {path.name for path in user_folder().iterdir()}
-    models = (*all_models(), SIGNAL)
-    listed = {f.path.name for model in models for f in registered(package, model.name)}
+    models = (*(model.name for model in (*all_models(), SIGNAL)), REALISM)
+    listed = {f.path.name for model in models for f in registered(package, model)}
     there = {path.name for path in package.glob("*.safetensors")}
     assert copies == listed - there
     assert done.stderr.count("notice: copied") == len(copies)
