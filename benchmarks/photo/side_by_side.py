@@ -1,6 +1,9 @@
 """One photograph four times: the original, and its files of AVIF, JPEG XL and photo at equal bytes.
 
     python -m benchmarks.photo side-by-side [--bpp 0.2] [--picture coffee]
+    python -m benchmarks.photo side-by-side --bpp 0.1 --realism 1 --output realism.json
+
+With `--realism` the file of photo is drawn a second time, by the realistic decoder.
 
 AVIF (speed 6, default tuning) gets the file that comes nearest to the rate, the others then as many
 bytes as that at most.  A part of the picture, enlarged, is drawn beside the result file as PNG.
@@ -13,6 +16,7 @@ from collections.abc import Iterator
 
 from PIL import Image, ImageDraw, ImageFont
 
+import codec
 from benchmarks.harness.photographs import load_photograph
 from benchmarks.harness.results import Measured, provenance
 from benchmarks.photo.equal_bytes import files_of
@@ -41,6 +45,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--picture", default="coffee", help="a photograph of the package")
     parser.add_argument("--bpp", type=float, default=0.2, help="bits per pixel to aim at")
     parser.add_argument("--effort", type=int, default=1)
+    parser.add_argument("--realism", type=float, default=0, help="draw the file with it as well")
     parser.set_defaults(tune=None)
     parser.add_argument(
         "--crop", type=int, nargs=4, default=(190, 110, 400, 320), metavar="EDGE",
@@ -53,14 +58,20 @@ def run(options: Namespace) -> Iterator[Measured]:
     area = pixels.shape[0] * pixels.shape[1]
     files = files_of(pixels, options.bpp, options)
     shown, rows = [(f"original, {pixels.size:,} bytes", pixels)], []
-    for name, title in TITLES.items():
-        data, decoded = files[name]
+    decoded_by = [(name, title, 0.0, *files[name]) for name, title in TITLES.items()]
+    if options.realism:
+        data = files["photo"][0]
+        again = codec.decompress(data, as_="numpy", realism=options.realism)
+        title = f"Calotype, realism {options.realism:g}"
+        decoded_by.append(("photo", title, options.realism, data, again))
+    for name, title, realism, data, decoded in decoded_by:
         size = len(data)
         score = float(ssimulacra2(pixels, decoded) or 0)
         shown.append((f"{title}, {size:,} bytes, SSIMULACRA2 {score:.0f}", decoded))
         rows.append(
             {
                 "codec": name,
+                "realism": realism,
                 "bytes": size,
                 "rate_bpp": 8 * size / area,
                 "psnr_db": psnr_db(pixels, decoded),

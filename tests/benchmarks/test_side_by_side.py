@@ -12,6 +12,8 @@ from PIL import Image
 from benchmarks.photo import __main__ as photo
 from benchmarks.photo import side_by_side
 from benchmarks.photo.side_by_side import ENLARGE, GAP, LABEL, panels
+from codec.loading import ENVIRONMENT_VARIABLE
+from tests.codec.models.photo.tiny_realism import write_tiny_realism
 from tests.codec.tiny import photographs
 
 
@@ -28,9 +30,8 @@ def test_panels_show_the_same_part_of_each() -> None:
     assert (sheet[side:] < 128).any()  # the label is written
 
 
-@pytest.mark.usefixtures("tiny_weights")
 def test_no_file_is_larger_than_that_of_avif(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_weights: Path
 ) -> None:
     pytest.importorskip("PIL._avif")
     pytest.importorskip("imagecodecs")
@@ -38,9 +39,15 @@ def test_no_file_is_larger_than_that_of_avif(
     monkeypatch.setattr(side_by_side, "load_photograph", lambda _: pixels)
     output = tmp_path / "out.json"
     words = ["--bpp", "0.6", "--effort", "1", "--crop", "0", "0", "8", "8", "-o", str(output)]
-    assert photo.main(["side-by-side", *words]) == 0
+    write_tiny_realism(tmp_path / "both", tiny_weights, shake=0.05)
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, str(tmp_path / "both"))
+    assert photo.main(["side-by-side", "--realism", "1", *words]) == 0
     avif, *others = json.loads(output.read_text("utf-8"))["files"]
-    assert [file["codec"] for file in (avif, *others)] == ["avif", "jxl", "photo"]
+    assert [file["codec"] for file in (avif, *others)] == ["avif", "jxl", "photo", "photo"]
+    plain, realistic = others[1:]
+    assert (plain["realism"], realistic["realism"]) == (0, 1)
+    assert plain["bytes"] == realistic["bytes"]
+    assert plain["psnr_db"] != realistic["psnr_db"]
     for file in others:
         assert 0.6 * avif["bytes"] < file["bytes"] <= avif["bytes"]
     assert avif["rate_bpp"] == pytest.approx(0.6, rel=0.2)
