@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from codec import Compression
 
 SUFFIX = ".calo"
+# fmt: off
+_UNREAD_SUFFIXES = frozenset((
+    ".heic", ".heif", ".hif", ".jxl", ".jxr", ".svg", ".xcf", ".exr", ".hdr",
+    ".djvu", ".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2",
+    ".orf", ".raf", ".rw2", ".pef", ".srw", ".x3f", ".3fr", ".iiq",
+))
+# fmt: on
+"""Pictures, also raw ones of cameras, that Pillow does not read without a plugin."""
 
 
 def compress(
@@ -185,10 +193,13 @@ def compress(
         is_wanted=_is_image,
         suffix=SUFFIX,
         known_suffixes=(SUFFIX,),
+        unread_suffixes=_UNREAD_SUFFIXES,
         quiet=quiet,
     )
     for target, source in ((job.target, job.source) for job in todo):
-        if target is not None and target != source and _is_image(target):
+        if target is None or target == source:
+            continue
+        if _is_image(target) or target.suffix.lower() in _UNREAD_SUFFIXES:
             raise UsageError(
                 f"the output {target} has the name of an image, expected that of a .calo file: "
                 f"give -o {target.with_suffix(SUFFIX)}"

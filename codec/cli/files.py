@@ -3,6 +3,7 @@
 import os
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,7 @@ def plan(
     is_wanted: Callable[[Path], bool],
     suffix: str,
     known_suffixes: Container[str] = (),
+    unread_suffixes: Container[str] = (),
     quiet: bool = False,
 ) -> list[Job]:
     """Return one job for each input file.
@@ -70,7 +72,8 @@ def plan(
     is_wanted   which files of a folder are taken
     suffix      of the outputs
     known_suffixes   an output with one of them is a file: several inputs do not go into it
-    quiet       print no notice of what is passed over in a folder: broken links and pipes
+    unread_suffixes  a notice counts the files of a folder that have one of them and are not taken
+    quiet       print no notice of what is passed over in a folder: also broken links and pipes
 
     Folders below an input folder are mirrored in the output folder; so are those below the common
     folder of all inputs where names of several inputs are the same.  Links to folders are not
@@ -78,7 +81,11 @@ def plan(
     """
     if output is not None:
         _refuse_empty(output)
-    found = [one for name in inputs for one in _expand(name, recursive, is_wanted, quiet)]
+    found = [
+        one
+        for name in inputs
+        for one in _expand(name, recursive, is_wanted, unread_suffixes, quiet)
+    ]
     if not found:
         raise UsageError(f"no file to work on in {', '.join(inputs)}")
     several = len(found) > 1 or recursive
@@ -222,7 +229,11 @@ def write_output(job: Job, write: Callable[[BinaryIO], object], *, force: bool) 
 
 
 def _expand(
-    name: str, recursive: bool, is_wanted: Callable[[Path], bool], quiet: bool
+    name: str,
+    recursive: bool,
+    is_wanted: Callable[[Path], bool],
+    unread_suffixes: Container[str],
+    quiet: bool,
 ) -> list[_Found]:
     if name == PIPE:
         return [_Found(None, Path("stdin"))]
@@ -234,6 +245,7 @@ def _expand(
         problem = UsageError(f"{path} is a folder: give -r to work on the files in it")
         return [_Found(path, Path(path.name), problem)]
     found: list[_Found] = []
+    unread: Counter[str] = Counter()
 
     def report(error: OSError) -> None:
         folder = Path(error.filename)
@@ -247,6 +259,14 @@ def _expand(
             elif is_wanted(file) and not quiet:
                 what = "a broken link" if kind == "nothing" else "a pipe or a device"
                 print_notice(f"{file} was passed over: it is {what}, and no file")
+            elif (suffix := file.suffix.lower()) in unread_suffixes:
+                unread[suffix] += 1
+    if unread and not quiet:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(unread.items()))
+        print_notice(
+            f"{path}: files of formats that Pillow does not read were passed over ({kinds}): "
+            "convert them to PNG or JPEG"
+        )
     return sorted(found, key=lambda one: one.relative)
 
 

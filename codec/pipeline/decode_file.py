@@ -54,6 +54,11 @@ def read_bands(data: Source, options: DecompressOptions) -> Bands:
         partial=options.partial,
         reduce=options.reduce,
     )
+    if options.realism > 0 and options.reduce > 1:
+        notices.append(
+            f"realism {options.realism:g} was given, but a preview is drawn without it: decode the "
+            "whole picture and make that smaller"
+        )
     if options.reduce_depth:
         bands = eight_bit_bands(bands)
     return replace(bands, notices=(*notices, *bands.notices))

@@ -204,6 +204,22 @@ def test_what_is_no_file_in_a_folder_is_named(folder: Path) -> None:
     assert run("compress", "-r", "tree", "-o", "out", "-f", "--quiet").stderr == ""
 
 
+def test_pictures_of_a_folder_that_pillow_does_not_read_are_counted(folder: Path) -> None:
+    Path("tree/sub").mkdir(parents=True)
+    Path("a.png").rename("tree/a.png")
+    for name in ("tree/1.HEIC", "tree/sub/2.heic", "tree/3.jxl", "tree/notes.txt"):
+        Path(name).touch()
+    result = run("compress", "-r", "tree", "-o", "out")
+    assert names(Path("out")) == ["a.calo"]
+    assert result.stderr.splitlines() == [
+        "calotype: notice: tree: files of formats that Pillow does not read were passed over "
+        "(2 .heic, 1 .jxl): convert them to PNG or JPEG"
+    ]
+    assert run("compress", "-r", "tree", "-o", "out", "-f", "--quiet").stderr == ""
+    Path("tree/a.png").unlink()
+    assert "(2 .heic, 1 .jxl)" in run("compress", "-r", "tree", "-o", "out", code=2).stderr
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["compress", ""], ["compress", "a.png", "-o", ""], ["verify", ""], ["inspect", ""]],

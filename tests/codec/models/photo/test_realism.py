@@ -299,6 +299,17 @@ def test_the_file_and_its_symbols_do_not_depend_on_realism(
     assert (realistic.stride, realistic.context) == (coder.stride, coder.context)
 
 
+def test_a_preview_says_that_realism_does_not_change_it(
+    coded: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain = codec.decompress(coded, as_="numpy", reduce=2)
+    assert not caplog.messages
+    preview = codec.decompress(coded, as_="numpy", reduce=2, realism=1.0)
+    assert np.array_equal(preview, plain)
+    (notice,) = caplog.messages
+    assert notice.startswith("realism 1 was given, but a preview is drawn without it")
+
+
 @pytest.mark.parametrize("realism", [0.4, 1])
 @pytest.mark.parametrize("region", [(0, 0, 1, 1), (50, 60, 70, 41), (159, 0, 1, 160)])
 def test_a_region_equals_the_crop_of_the_whole(
