@@ -173,11 +173,18 @@ def codec_names() -> tuple[str, ...]:
 def find_codec(name: str) -> OperationalCodec:
     """The codec registered under `name`, or a model of this library: "MODEL" or "MODEL-TUNE".
 
-    Raises `UsageError` that lists the known names.
+    Raises `UsageError`: for another name, with those that are known, and for a model without
+    qualities, which has no curve.
     """
     if name in _CODECS:
         return _CODECS[name]
-    models = [spec.name for spec in all_models()]
+    without = [spec.name for spec in all_models() if spec.lossless or spec.bounded]
+    if name in without:
+        raise UsageError(
+            f"codec {name!r} takes no quality, so that it has one size and no curve: leave it out; "
+            "calotype compress prints that size"
+        )
+    models = [spec.name for spec in all_models() if spec.name not in without]
     if name in models:
         return model_codec(name)
     for model in sorted(models, key=len, reverse=True):  # the longer of two names first

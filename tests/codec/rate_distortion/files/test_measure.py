@@ -88,6 +88,15 @@ def test_unknown_codec_lists_the_known() -> None:
         find_codec("gif")
 
 
+@pytest.mark.parametrize("name", ["pixel", "near-lossless", "digits-made"])
+def test_a_model_without_qualities_has_no_curve(name: str) -> None:
+    with pytest.raises(UsageError, match=f"codec '{name}' takes no quality"):
+        find_codec(name)
+    with pytest.raises(UsageError) as caught:
+        find_codec("gif")
+    assert name not in str(caught.value)
+
+
 def test_jxl_without_its_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(codecs, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"imagecodecs.*the extra 'bench'"):
