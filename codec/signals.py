@@ -103,9 +103,15 @@ def compress_signal(samples: SignalArray, *, lanes: int | None = None) -> bytes:
 def decompress_signal(data: bytes) -> SignalArray:
     """Decode what `compress_signal` wrote: int16, uint8 or int8 (n,), as it was given.
 
-    Raises a `StreamError` for damaged or other bytes, `WeightsMissingError`,
-    `WeightsMismatchError`.
+    Raises a `StreamError` for damaged or other bytes, `UsageError` for what is not bytes,
+    `WeightsMissingError`, `WeightsMismatchError`.
     """
+    try:
+        memoryview(data)
+    except TypeError as error:
+        raise UsageError(
+            f"data of type {type(data).__name__}, expected the bytes of a signal"
+        ) from error
     reader = ChunkReader(io.BytesIO(data))
     info, payload = reader.read()
     if info.type != CHUNK:

@@ -92,6 +92,12 @@ def test_other_numbers_of_lanes_are_refused(lanes: Any) -> None:
         compress_signal(tone(10), lanes=lanes)
 
 
+@pytest.mark.parametrize("data", ["a path", None, 3])
+def test_what_is_not_bytes_is_refused(data: Any) -> None:
+    with pytest.raises(UsageError, match="expected the bytes of a signal"):
+        decompress_signal(data)
+
+
 def test_the_bytes_are_no_picture_and_a_picture_is_no_signal() -> None:
     data = compress_signal(tone(50))
     assert data.startswith(SIGNATURE)
