@@ -44,6 +44,7 @@ from codec.models.weights_files import (
     read_weights,
 )
 from codec.options import check_integer
+from codec.pictures.from_arrays import plain_array
 
 CHUNK = b"SIGN"
 MAX_SAMPLES = 2**28
@@ -69,11 +70,12 @@ def compress_signal(samples: SignalArray, *, lanes: int | None = None) -> bytes:
               them are faster, and each costs some tens of bytes, because it starts from nothing.
               None for one in 4096 samples, and 64 at most
 
-    Raises `UsageError` for another array or number of lanes, `WeightsMissingError`.
+    Raises `UsageError` for another or masked array or number of lanes, `WeightsMissingError`.
     """
     given: object = samples
     if not isinstance(given, np.ndarray):
         raise UsageError(f"a signal is an array int16, uint8 or int8 (n,), not {type(given)}")
+    samples = plain_array(samples)
     native = samples.dtype.newbyteorder("=")
     if native not in _KINDS or samples.ndim != 1:
         raise UsageError(

@@ -86,6 +86,16 @@ def test_other_arrays_are_refused(samples: Any) -> None:
         compress_signal(samples)
 
 
+def test_a_mask_is_not_lost() -> None:
+    masked = np.ma.MaskedArray(np.arange(3, dtype=np.int16), [False, True, False])
+    with pytest.raises(UsageError, match="1 of 3 values are masked"):
+        compress_signal(masked)
+    nothing_hidden = np.ma.MaskedArray(np.arange(3, dtype=np.int16))
+    np.testing.assert_array_equal(
+        decompress_signal(compress_signal(nothing_hidden)), nothing_hidden
+    )
+
+
 @pytest.mark.parametrize("lanes", [0, -1, 11, 257, 2.5, "two", True])
 def test_other_numbers_of_lanes_are_refused(lanes: Any) -> None:
     with pytest.raises(UsageError, match="lanes"):
