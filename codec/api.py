@@ -220,9 +220,7 @@ def _smaller(options: CompressOptions) -> str:
     what = (
         "choose a lower quality" if targets.count(None) == len(targets) else "give a lower target"
     )
-    return (
-        f", or {what}; drawings, text and screenshots need --lossless (lossless=True), PNG or WebP"
-    )
+    return f", or {what}; drawings, text and screenshots need --lossless (lossless=True)"
 
 
 @overload
