@@ -12,6 +12,7 @@ import typer
 from bitstream.errors import InputError, UsageError
 from codec.cli.progress import progress
 from codec.cli.terminal import print_notice
+from codec.cli.values import parse_names
 from codec.system.write_file import refuse_existing
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def rd(
     from codec.rate_distortion.report.figure import plot_available, plot_missing
 
     range_bpp = None if rate_range is None else parse_rate_range(rate_range)
-    asked = [part.strip() for part in metric.split(",") if part.strip()]
+    asked = parse_names("--metric", metric)
     metrics = [one.name for one in find_metrics([*asked, "ms-ssim"] if ms_ssim else asked)]
     drawings = {
         output / f"rd{'' if name == 'psnr' else f'-{name}'}{suffix}": name
@@ -137,7 +138,7 @@ def _choose_codecs(
 ) -> list[OperationalCodec]:
     from codec.rate_distortion import codec_names, find_codec
 
-    names = [part.strip() for part in (codecs or DEFAULT_CODECS).split(",") if part.strip()]
+    names = parse_names("--codecs", DEFAULT_CODECS if codecs is None else codecs)
     names = list(dict.fromkeys([*names, reference]))
     chosen: list[OperationalCodec] = []
     for codec_name in names:

@@ -48,6 +48,14 @@ def only_one(name: str, given: Sequence[str] | None) -> str | None:
     return given[0] if given else None
 
 
+def parse_names(option: str, text: str) -> list[str]:
+    """The names in "a, b": at least one; raises UsageError."""
+    names = [part.strip() for part in text.split(",") if part.strip()]
+    if not names:
+        raise UsageError(f"{option} {text!r} was given, expected names with commas between them")
+    return names
+
+
 def parse_region(text: str) -> tuple[int, int, int, int]:
     """Return (x, y, width, height) for "X,Y,W,H" in pixels; raises UsageError."""
     parts = text.split(",")

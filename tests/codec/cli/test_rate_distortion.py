@@ -200,6 +200,10 @@ def test_rd_at_equal_ssimulacra2(
     assert ">SSIMULACRA2" in picture.read_text()
     with pytest.raises(UsageError, match="metric 'vmaf' is unknown"):
         call("rd", picture_folder, "--metric", "vmaf", "-o", out, "-f")
+    for option in ("--metric", "--codecs"):
+        for nothing in ("", " ,"):
+            with pytest.raises(UsageError, match=f"{option} '{nothing}' was given"):
+                call("rd", picture_folder, option, nothing, "-o", out, "-f")
     monkeypatch.setattr("codec.system.missing_extra.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match="install the extra 'metrics'"):
         call("rd", picture_folder, "--metric", "psnr,ssimulacra2", "-o", out, "-f")
