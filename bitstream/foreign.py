@@ -1,5 +1,6 @@
 """Objects of a caller, whose own code may raise anything: what can be asked of them safely."""
 
+import operator
 from typing import Any
 
 _SHOWN = 80  # characters
@@ -16,6 +17,14 @@ def attribute_of(value: object, name: str, default: Any = None) -> Any:
 def has(value: object, *names: str) -> bool:
     """Whether an object has attributes, none of which is None."""
     return all(attribute_of(value, name) is not None for name in names)
+
+
+def integer_of(value: object) -> int | None:
+    """An integer as Python's own, also one of NumPy; None for what is none."""
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except Exception:  # noqa: BLE001 - as above
+        return None
 
 
 def shown(value: object) -> str:

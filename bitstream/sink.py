@@ -1,13 +1,12 @@
 """Where bytes go: a file object of the caller, which may take fewer of them than it is given."""
 
 import io
-import operator
 import os
 import sys
 from typing import Any, BinaryIO, cast
 
 from bitstream.errors import OutputError, UsageError
-from bitstream.foreign import attribute_of, has, reason_of, shown
+from bitstream.foreign import attribute_of, has, integer_of, reason_of, shown
 
 if sys.platform != "win32":
     import fcntl
@@ -51,11 +50,8 @@ class _WholeWrites:
             return size
         if count is None or (count == 0 < size):
             raise OutputError(f"cannot write {self.name}: it takes no bytes now (non-blocking)")
-        try:
-            taken = operator.index(count)  # a NumPy integer as well
-        except TypeError:
-            taken = -1
-        if not 0 <= taken <= size:
+        taken = integer_of(count)
+        if taken is None or not 0 <= taken <= size:
             raise OutputError(
                 f"cannot write {self.name}: its write(data) returned {shown(count)} for {size} "
                 "bytes, expected how many it took"
@@ -67,13 +63,13 @@ class _WholeWrites:
         return self.tell()
 
     def tell(self) -> int:
-        place = self._call("tell")
-        try:
-            return operator.index(place)
-        except TypeError as error:
+        found = self._call("tell")
+        place = integer_of(found)
+        if place is None:
             raise OutputError(
-                f"cannot write {self.name}: its tell() returned {shown(place)}, expected an integer"
-            ) from error
+                f"cannot write {self.name}: its tell() returned {shown(found)}, expected an integer"
+            )
+        return place
 
     def seekable(self) -> bool:
         if not has(self._fo, "seekable") or _appends(self._fo):

@@ -128,7 +128,10 @@ def decompress_signal(data: bytes) -> SignalArray:
         raise TruncatedError(f"the header of a signal has {len(payload)} bytes, expected {start}")
     kind, unused = payload[:2]
     if kind >= len(_KINDS) or unused >= 8 * _KINDS[kind].itemsize:
-        raise HeaderError(f"samples of type {kind} with {unused} unused bits, expected 0 .. 2")
+        raise HeaderError(
+            f"samples of type {kind} with {unused} unused bits, expected a type 0 .. "
+            f"{len(_KINDS) - 1}, and fewer unused bits than a sample has"
+        )
     count, place = read_varint(payload, start)
     lanes, place = read_varint(payload, place)
     coded = payload[place:]

@@ -20,16 +20,12 @@ from codec.cli.files import Job, plan, read_input, write_output
 from codec.cli.progress import PROGRESS_AFTER_SECONDS, progress
 from codec.cli.run_jobs import notice, run_jobs
 from codec.cli.values import only_one, parse_region
-from codec.models.weights_files import WEIGHTS_FOLDER, registered
 from codec.results import Decompression
 from codec.system.source import opened, read_calo
 from codec.system.write_file import kind_of
 
 SUFFIX = ".png"
 CALO = ".calo"
-_REALISM_NOTE = (
-    "" if registered(WEIGHTS_FOLDER, "photo-realism") else " This version brings no weights for it."
-)
 
 
 def decompress(
@@ -71,8 +67,7 @@ def decompress(
         typer.Option(
             "--realism",
             metavar="R",
-            help="0 .. 1, for files of photo: from the least error to the most natural look."
-            + _REALISM_NOTE,
+            help="0 .. 1, for files of photo: from the least error to the most natural look.",
         ),
     ] = 0.0,
     checkpoint: FileCheckpoint = None,

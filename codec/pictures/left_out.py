@@ -79,7 +79,7 @@ def left_out(
     if tags is not None:
         yield from (notice for notice, own in _TAGS.items() if not own.isdisjoint(tags))
         if (_WHITE_POINT in tags) != (_PRIMARIES in tags):
-            yield "the white point or the primaries of the TIFF were left out: they are no pair"
+            yield "the white point or primaries of the TIFF were left out: only both are kept"
     segments = list(segments_of(image))
     if any(data.startswith(_EXTENDED_XMP) for _, data in segments):
         yield "the extended XMP was left out: only the first packet is kept"

@@ -306,8 +306,8 @@ def _picture_of(
             )
         if _is_part_of_tiff(image):
             notices.append(
-                "which value is white, and whether 0 is, is not known of a copy of a TIFF: give "
-                "the path or bytes of the file, or the image that was opened"
+                "whether 0 is black or white, and which value is the other, is not known of a copy "
+                "of a TIFF: give the path or bytes of the file, or the image that was opened"
             )
         if _is_signed_fits(image):
             raise InputError(

@@ -2,7 +2,6 @@
 
 import io
 import mmap
-import operator
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from bitstream import SIGNATURE, CalotypeError, InputError, UsageError, limits
-from bitstream.foreign import attribute_of, has, reason_of, shown
+from bitstream.foreign import attribute_of, has, integer_of, reason_of, shown
 
 _PIECE_BYTES = 2**20
 
@@ -136,13 +135,13 @@ class _Checked:
         return self.tell()
 
     def tell(self) -> int:
-        place = self._call("tell")
-        try:
-            return operator.index(place)
-        except TypeError as error:
+        found = self._call("tell")
+        place = integer_of(found)
+        if place is None:
             raise InputError(
-                f"cannot read {self.name}: its tell() returned {shown(place)}, expected an integer"
-            ) from error
+                f"cannot read {self.name}: its tell() returned {shown(found)}, expected an integer"
+            )
+        return place
 
     def seekable(self) -> bool:
         # A memory map can seek, and before Python 3.13 it does not say so.

@@ -31,6 +31,7 @@ from codec.coding.exact_layers import (
     read_layer,
     rectify,
 )
+from codec.coding.exact_logarithm import logarithm
 from codec.models.pixel import NEAR_LOSSLESS, PIXEL
 from codec.models.pixel.colour_map import (
     LARGEST,
@@ -39,7 +40,7 @@ from codec.models.pixel.colour_map import (
     numbers_of,
     repeated_share,
 )
-from codec.models.pixel.wavefront import INPUTS, PEAK, STEPS, Front, logarithm, sweep
+from codec.models.pixel.wavefront import INPUTS, PEAK, STEPS, Front, sweep
 from codec.models.sheets import only_payload
 from codec.models.weights_files import read_config, stored
 
@@ -48,9 +49,9 @@ GREEN_FIRST = (1, 0, 2)
 _QUALITY = 100  # of layers that know none
 WITH_MAP = 16
 """In the first byte of a payload: before its pixels come, a map says which repeat a colour."""
-_SHARE_OF_PICTURES = (0.5, 0.9)
-"""Of the pixels of a tile, those that have the colour of a neighbour: with fewer than the first, no
-map is tried, and with more than the second, nothing else."""
+_FEW_REPEATED, _MOST_REPEATED = 0.5, 0.9
+"""Shares of the pixels of a tile with the colour of a neighbour: below the first, no map of colours
+is tried, and above the second, nothing else."""
 _NO_ENTRY = "the payload is damaged, or it was written with another model"
 
 
@@ -119,7 +120,10 @@ class PixelCoder:
         return np.ascontiguousarray(latents.transpose(1, 2, 0))
 
     def encode_tile(self, latents: Float32Array, quality: float) -> tuple[bytes, ...]:
-        """Code pixels (3, h, w): one payload, whose first byte is the number of planes."""
+        """Code pixels (3, h, w): one payload.
+
+        Its first byte is the number of planes, and `WITH_MAP` where a map of colours comes first.
+        """
         channels = latents.astype(np.int32)
         is_grey = bool((channels == channels[:1]).all())
         planes = channels[:1] if is_grey else channels[list(GREEN_FIRST)]
@@ -131,10 +135,10 @@ class PixelCoder:
         if self.max_error:
             return [None]
         repeated = repeated_share(planes)
-        if repeated < _SHARE_OF_PICTURES[0]:
+        if repeated < _FEW_REPEATED:
             return [None]
         numbers = numbers_of(planes)
-        return [numbers] if repeated > _SHARE_OF_PICTURES[1] else [numbers, None]
+        return [numbers] if repeated > _MOST_REPEATED else [numbers, None]
 
     def _encode(self, planes: Int32Array, numbers: Int32Array | None) -> bytes:
         """The payload of planes (1 or 3, h, w), with a map of their colours or without."""

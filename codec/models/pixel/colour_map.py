@@ -5,12 +5,12 @@ the number of its colour, 1, 2 … in the order in which they are first seen, or
 no other pixel takes up. A pixel whose number was seen before is not coded again.
 
 The map is coded by answers to questions, pixels in the order of `codec.models.pixel.wavefront`. Is
-it the colour that followed the same colours around it last time? That to the left, above, to the
-right above, to the left above? One of the map at all, and which? How probable an answer is, the
-answers to the same question in the same situation tell, from the start of the tile on: no weights
-are needed. Contexts that are looked up by what is around are those of prediction by partial
-matching (Cleary and Witten 1984); questions about neighbours go back to the coding of palette
-images (Ausbeck 1998, "Context models for palette images").
+it the colour that followed the same colours around it last time? Is it that of a neighbour: to the
+left, above, above right, above left? Is it any colour of the map, and which? The probability of an
+answer comes from earlier answers to the same question in the same situation, counted from the start
+of the tile, so that no weights are needed. To look up what followed the same surroundings is
+prediction by partial matching (Cleary and Witten 1984); asking about neighbours goes back to the
+coding of palette images (Ausbeck 1998, "Context models for palette images").
 
 Everything is integer arithmetic.
 """
@@ -26,6 +26,7 @@ import numpy as np
 from bitstream.arrays import BoolArray, Int16Array, Int32Array, Int64Array
 from bitstream.errors import PayloadError
 from bitstream.tables import TOTAL, TableSet
+from codec.coding.exact_logarithm import logarithm
 from codec.models.pixel.wavefront import (
     NE,
     NN,
@@ -37,7 +38,6 @@ from codec.models.pixel.wavefront import (
     N,
     Place,
     W,
-    logarithm,
 )
 
 NUMBER_BITS = 14

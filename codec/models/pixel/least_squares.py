@@ -83,12 +83,12 @@ def solve(sums: Float64Array, matrix: Float64Array) -> tuple[Float64Array, Float
         row[1:] = quotients
     weights: Float64Array = matrix[:FEATURES, FEATURES].copy()
     for j in range(FEATURES - 1, 0, -1):
-        _bound(weights[j])
+        np.clip(weights[j], -WEIGHT_LIMIT, WEIGHT_LIMIT, out=weights[j])
         change = matrix[:j, j] * weights[j]
         change *= _UNIT
         np.floor(change, out=change)
         weights[:j] -= change
-    _bound(weights[0])
+    np.clip(weights[0], -WEIGHT_LIMIT, WEIGHT_LIMIT, out=weights[0])
     return weights, matrix[FEATURES, FEATURES]
 
 
@@ -120,8 +120,3 @@ def _within(limit: int, values: list[int]) -> list[int]:
     if max(values) <= limit and min(values) >= -limit:
         return values
     return [max(-limit, min(value, limit)) for value in values]
-
-
-def _bound(values: Float64Array) -> None:
-    np.minimum(values, WEIGHT_LIMIT, out=values)
-    np.maximum(values, -WEIGHT_LIMIT, out=values)

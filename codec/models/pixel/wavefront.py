@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bitstream.arrays import BoolArray, Float64Array, Int16Array, Int32Array, Int64Array
+from codec.coding.exact_logarithm import logarithm
 from codec.models.pixel.least_squares import SIDE, products, solve
 
 LAG = 3
@@ -107,16 +108,6 @@ def sweep(
         fronts.visit(time, code)
 
 
-def logarithm(values: Float64Array) -> Float64Array:
-    """About 128 log₂(1 + v) of integers v ≥ 0: straight between the powers of two, rounded down."""
-    mantissas, exponents = np.frexp(values + 1)
-    mantissas *= 2
-    mantissas += exponents
-    mantissas -= 2
-    mantissas *= 128
-    return np.floor(mantissas, out=mantissas)
-
-
 class _Fronts:
     """The last steps of all planes.
 
@@ -197,7 +188,7 @@ class _Fronts:
             change *= 2.0**-14
             np.floor(change, out=predictions)
             predictions += 4 * of(means)
-            _bound(predictions, 0, STEPS * PEAK)
+            np.clip(predictions, 0, STEPS * PEAK, out=predictions)
             self._fill(inputs, of(kinds), of(near), of(errors), of(before), energy, predictions)
 
         pixels = code(Front(parts, coded, inputs, predictions))
@@ -207,7 +198,7 @@ class _Fronts:
         changes += around
         if coded is not None:
             whole = 4 * means
-            _bound(whole, 0, STEPS * PEAK)
+            np.clip(whole, 0, STEPS * PEAK, out=whole)
             whole[coded] = predictions
             predictions = whole
         wrong = STEPS * pixels - predictions
@@ -300,7 +291,7 @@ class _Fronts:
         )
         end = 3 + len(magnitudes)
         inputs[3:end] = logarithm(magnitudes)
-        _bound(signed, -_SIGNED_LIMIT, _SIGNED_LIMIT)
+        np.clip(signed, -_SIGNED_LIMIT, _SIGNED_LIMIT, out=signed)
         inputs[end:] = signed
 
     def _carry(self, plane: int, own: int) -> None:
@@ -326,8 +317,3 @@ class _Fronts:
         row, column = divmod(own + 1, 2)
         if column == 0 and 0 < row < height:  # to the left of the next row
             sums[own % 3, :, 1 + row] = sums[(own - 1) % 3, :, row]
-
-
-def _bound(values: Float64Array, low: int, high: int) -> None:
-    np.minimum(values, high, out=values)
-    np.maximum(values, low, out=values)

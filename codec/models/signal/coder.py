@@ -22,7 +22,8 @@ from bitstream.errors import PayloadError, WeightsMismatchError
 from bitstream.symbols import StackDecoder, StackEncoder
 from bitstream.tables import TableSet
 from codec.coding.exact_layers import ACTIVATION_BITS, nearest_tables
-from codec.models.signal.lanes import MEAN_BITS, PER_OCTAVE, STEPS, Step, sweep
+from codec.coding.exact_logarithm import UNITS_PER_OCTAVE
+from codec.models.signal.lanes import MEAN_BITS, STEPS, Step, sweep
 from codec.models.signal.network import DilatedNetwork, SignalConfig
 from codec.models.weights_files import read_config
 
@@ -147,21 +148,16 @@ class SignalCoder:
 
 def _expected(step: Step, outputs: Float64Array, limits: tuple[int, int]) -> Expected:
     scales, shifts, shares = outputs
-    octaves = step.octaves - (MEAN_BITS + FIRST_OCTAVE) * PER_OCTAVE
+    octaves = step.octaves - (MEAN_BITS + FIRST_OCTAVE) * UNITS_PER_OCTAVE
     first, second = step.predictions
-    _bound(outputs[1:], -_SHIFT_LIMIT, _SHIFT_LIMIT)
+    np.clip(outputs[1:], -_SHIFT_LIMIT, _SHIFT_LIMIT, out=outputs[1:])
     change = shifts * step.scales * (STEPS * 2.0**-MEAN_BITS) + shares * (second - first)
     means = first + np.floor(change * 2.0**-ACTIVATION_BITS + 0.5)
     low, high = limits
-    _bound(means, STEPS * low, STEPS * high)
+    np.clip(means, STEPS * low, STEPS * high, out=means)
     return Expected(
-        means, scales + octaves * (SCALES_PER_OCTAVE * 2**ACTIVATION_BITS // PER_OCTAVE)
+        means, scales + octaves * (SCALES_PER_OCTAVE * 2**ACTIVATION_BITS // UNITS_PER_OCTAVE)
     )
-
-
-def _bound(values: Float64Array, low: int, high: int) -> None:
-    np.minimum(values, high, out=values)
-    np.maximum(values, low, out=values)
 
 
 def choose(expected: Expected) -> Choice:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bitstream.arrays import Float64Array, Int32Array
+from codec.coding.exact_logarithm import logarithm
 from codec.models.signal.least_squares import (
     BLOCK,
     FEATURE_LIMIT,
@@ -31,8 +32,6 @@ STEPS = 16
 FITS = (Fit(32, 5), Fit(16, 2))
 """The predictors. The first one is what the others are compared with."""
 INPUTS = 10
-PER_OCTAVE = 128
-"""Units of `logarithm` in an octave."""
 
 _HISTORY = max(fit.order for fit in FITS)
 MEAN_BITS = 12
@@ -64,16 +63,6 @@ class Step:
     predictions: Float64Array
     scales: Float64Array
     octaves: Float64Array
-
-
-def logarithm(values: Float64Array) -> Float64Array:
-    """About 128 log₂(1 + v) of integers v ≥ 0: straight between the powers of two, rounded down."""
-    mantissas, exponents = np.frexp(values + 1)
-    mantissas *= 2
-    mantissas += exponents
-    mantissas -= 2
-    mantissas *= PER_OCTAVE
-    return np.floor(mantissas, out=mantissas)
 
 
 _AGES: Float64Array = logarithm(np.arange(2.0**12 + 1))
@@ -114,7 +103,7 @@ class _State:
         predictions *= STEPS * 2.0**-WEIGHT_BITS
         np.floor(predictions, out=predictions)
         predictions += STEPS * self.samples
-        _bound(predictions, -_LARGEST, _LARGEST)
+        np.clip(predictions, -_LARGEST, _LARGEST, out=predictions)
 
         octaves, *others = logarithm(np.stack([scales, self.wrong, self.slow]))
         inputs = self._inputs(step, row, predictions, scales)
@@ -150,7 +139,7 @@ class _State:
         signed *= 2.0 ** (10 + MEAN_BITS) / STEPS
         signed /= scales
         np.floor(signed, out=signed)
-        _bound(signed, -_SIGNED_LIMIT, _SIGNED_LIMIT)
+        np.clip(signed, -_SIGNED_LIMIT, _SIGNED_LIMIT, out=signed)
         inputs[0] = 2**10
         inputs[1:6] = signed
         inputs[9] = _AGES[min(step, len(_AGES) - 1)]
@@ -162,14 +151,9 @@ class _State:
             window = self.differences[_HISTORY - order :]
             features = np.lib.stride_tricks.sliding_window_view(window, order + 1, axis=0)
             scaled = np.floor(features * self.shares[:, :, None] + 0.5)
-            _bound(scaled, -FEATURE_LIMIT, FEATURE_LIMIT)
+            np.clip(scaled, -FEATURE_LIMIT, FEATURE_LIMIT, out=scaled)
             # Before a lane there is nothing to learn from.
             begin = max(0, order + 1 - (step + 1 - BLOCK))
             scaled[:begin] = 0
             predictor.learn(np.ascontiguousarray(scaled.transpose(1, 0, 2)))
         self.differences[:_HISTORY] = self.differences[-_HISTORY:]
-
-
-def _bound(values: Float64Array, low: float, high: float) -> None:
-    np.minimum(values, high, out=values)
-    np.maximum(values, low, out=values)

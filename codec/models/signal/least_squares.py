@@ -92,14 +92,15 @@ def solve(sums: Float64Array) -> Float64Array:
     half = np.int64(1 << (_QUOTIENT_BITS - 1))
     for j in range(order):
         row = matrix[j, j:]
-        _bound(row, np.int64(1 << (_TOP + 1)))
+        np.clip(row, -(1 << (_TOP + 1)), 1 << (_TOP + 1), out=row)
         pivot = np.maximum(row[0], _RIDGE)
         found = quotients[j, j + 1 :]
         np.left_shift(row[1:], _QUOTIENT_BITS, out=found)
         found += pivot >> 1
         found //= pivot
         # So that no product has more than 62 bits.
-        _bound(found, _LARGEST // np.maximum(np.abs(row[1:]).max(axis=0), 1))
+        largest = _LARGEST // np.maximum(np.abs(row[1:]).max(axis=0), 1)
+        np.clip(found, -largest, largest, out=found)
         # In two blocks, because what is below the diagonal is not wanted.
         count = order - j
         middle = (count + 1) // 2
@@ -110,15 +111,11 @@ def solve(sums: Float64Array) -> Float64Array:
             matrix[j + 1 + begin : j + 1 + end, j + 1 + begin :] -= change
     weights: Int64Array = quotients[:order, order].copy()
     quotients >>= _QUOTIENT_BITS - _COARSE_BITS
-    _bound(quotients, np.int64(32 << _COARSE_BITS))
+    np.clip(quotients, -(32 << _COARSE_BITS), 32 << _COARSE_BITS, out=quotients)
+    weight_limit = WEIGHT_LIMIT << (_QUOTIENT_BITS - WEIGHT_BITS)
     for j in range(order - 1, -1, -1):
-        _bound(weights[j], np.int64(WEIGHT_LIMIT << (_QUOTIENT_BITS - WEIGHT_BITS)))
+        np.clip(weights[j], -weight_limit, weight_limit, out=weights[j])
         weights[:j] -= (quotients[:j, j] * weights[j] + (1 << (_COARSE_BITS - 1))) >> _COARSE_BITS
     drop = _QUOTIENT_BITS - WEIGHT_BITS
     rounded: Float64Array = ((weights + (1 << (drop - 1))) >> drop).astype(np.float64)
     return rounded
-
-
-def _bound(values: Int64Array, limit: np.int64 | Int64Array) -> None:
-    np.minimum(values, limit, out=values)
-    np.maximum(values, -limit, out=values)

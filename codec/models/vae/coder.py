@@ -242,7 +242,9 @@ def vae_loader(name: str) -> Callable[..., VaeCoder]:
             return VaeCoder(*parts, device=at)
         variance = float(stored(arrays, "pixel_variance", "float64"))
         if not 0 < variance < math.inf:
-            raise WeightsMismatchError(f"weights file: a pixel_variance of {variance}")
+            raise WeightsMismatchError(
+                f"weights file: a pixel_variance of {variance}, expected a finite one above 0"
+            )
         return ClassVaeCoder(*parts, device=at, pixel_variance=variance)
 
     return load_vae

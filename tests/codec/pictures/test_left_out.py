@@ -65,7 +65,7 @@ LEFT_OUT: dict[str, tuple[Callable[[], bytes], str]] = {
             301: "the transfer function of the TIFF was left out",
             42112: "the metadata of GDAL were left out",
             50839: "the metadata of ImageJ were left out",
-            318: "the white point or the primaries of the TIFF were left out: they are no pair",
+            318: "the white point or primaries of the TIFF were left out: only both are kept",
         }.items()
     },
     "IPTC in TIFF": (

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from bitstream.arrays import Int32Array
-from codec.models.pixel.wavefront import INPUTS, LAG, PEAK, STEPS, Front, logarithm, sweep
+from codec.coding.exact_logarithm import logarithm
+from codec.models.pixel.wavefront import INPUTS, LAG, PEAK, STEPS, Front, sweep
 from tests.codec.models.pixel.tiny import scene
 
 Seen = dict[tuple[int, int, int], tuple[float, ...]]
