@@ -40,7 +40,9 @@ def decompress_progressive(
     as_, seed, device    as ``decompress`` takes them
 
     Image number k, from 1, is that of ``decompress(data, layers=k, seed=seed)``, with alpha and
-    metadata; each layer is decoded once.  A model without layers gives one image.
+    metadata; each layer is decoded once.  A model without layers gives one image.  Without a seed,
+    the first image of a file of ``photo`` is a preview, about as good, in half of the time or less:
+    its layer is drawn at an eighth of the size and enlarged.
 
     Raises UsageError for wrong arguments at once, and what ``decompress`` raises while the file
     is read: of a file that ends early, after the images of its complete layers.

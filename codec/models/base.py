@@ -221,6 +221,19 @@ class ReducingModel(Protocol):
 
 
 @runtime_checkable
+class PreviewingModel(Protocol):
+    """A model that draws a first layer with less work than the picture of `decode_tile` takes.
+
+    An option of a `LayeredModel`, for pictures that others follow while a file arrives.
+    """
+
+    def with_preview(self) -> LoadedModel:
+        """The same model, which draws as many pixels of the first layer, about as near to the
+        original as its own ones of that layer.
+        """
+
+
+@runtime_checkable
 class GenerativeCodec(Protocol):
     """A model that draws images of codes z ~ p(z), so that its R_p(D) can be measured.
 

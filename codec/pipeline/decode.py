@@ -22,6 +22,7 @@ from codec.models.base import (
     JoinedLayersModel,
     LayeredModel,
     LoadedModel,
+    PreviewingModel,
     ReducingModel,
     SeededModel,
     StochasticModel,
@@ -129,7 +130,8 @@ class LayerDecoder:
     def decode(self, container: Container) -> Picture:
         """The picture of a container that holds the layers of the call before, and more.
 
-        The same as `decompress_container` gives, and the same errors.
+        The same as `decompress_container` gives, and the same errors; but the first layer alone,
+        without a seed, is what a `PreviewingModel` draws of it.
         """
         for layer in container.payloads[self._layers_read :]:
             for number, payload in enumerate(layer):
@@ -138,12 +140,19 @@ class LayerDecoder:
                     self._tiles.append(_tile_decoder(self._header, number, self._model))
                 self._tiles[number].read(payload)
             self._layers_read += 1
-        wanted = _window(self._header, None)
-        return _draw(container, self._latents, self._model, wanted, self._seed).picture()
+        model, wanted = self._model, _window(self._header, None)
+        is_first = self._layers_read == 1 and not self._is_whole
+        if is_first and self._seed is None and isinstance(model, PreviewingModel):
+            model = model.with_preview()
+        return _draw(container, self._latents, model, wanted, self._seed).picture()
+
+    @property
+    def _is_whole(self) -> bool:
+        return self._layers_read == self._header.layers
 
     def _latents(self, tile: int) -> DecodedLatents:
-        is_whole = self._layers_read == self._header.layers
-        return self._tiles[tile].latents(None if is_whole else _tile_generator(self._seed, tile))
+        generator = None if self._is_whole else _tile_generator(self._seed, tile)
+        return self._tiles[tile].latents(generator)
 
 
 def _decode_tile(

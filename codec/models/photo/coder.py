@@ -38,7 +38,12 @@ from codec.models.photo.exact_context import (
     hyper_synthesis_from_arrays,
 )
 from codec.models.photo.quality_map import checked_map, position_at
-from codec.models.photo.synthesis import Renderer, SynthesisWeights, synthesize_reduced
+from codec.models.photo.synthesis import (
+    LANCZOS_TAPS,
+    Renderer,
+    SynthesisWeights,
+    synthesize_reduced,
+)
 from codec.models.weights_files import read_config
 from codec.system.processors import bands, keep_freed_memory, share
 
@@ -71,6 +76,12 @@ LAYERS = PHOTO.layers
 REDUCED_GROUPS = {1: 5, 2: 4, 4: 3, 8: 2}
 """How many groups of channels are decoded for a picture so many times smaller. With these, previews
 of all three sizes are about equally near to the means of squares of the whole picture."""
+
+PREVIEW_REDUCTION = 8
+"""How many times smaller a preview is drawn, and then enlarged. The first layer has the mean and
+the slopes of each block, nearly all of which four pixels show. On 25 pictures of gb82 it comes as
+near to the original as the picture that the network draws of it."""
+_PREVIEW_CONTEXT = math.ceil(LANCZOS_TAPS * PREVIEW_REDUCTION / LATENT_STRIDE)
 
 _BAND_VALUES = 2**16  # that are rounded at once, so that they stay in the cache
 
@@ -191,7 +202,7 @@ class PhotoCoder:
     layers_can_be_joined = True
     stride = LATENT_STRIDE
     tunes: tuple[str, ...] = TUNES
-    reduction = 1
+    reduction, enlarges = 1, False
 
     def __init__(
         self,
@@ -246,6 +257,12 @@ class PhotoCoder:
         # The inverse transform alone: no pixel depends on latents beside its own.
         other.reduction, other.context = reduce, 0
         other._by_tune = {other.tune: other}
+        return other
+
+    def with_preview(self) -> PhotoCoder:
+        """See `codec.models.base.PreviewingModel`. Such a model only decodes."""
+        other = self.with_reduction(PREVIEW_REDUCTION)
+        other.enlarges, other.context = True, _PREVIEW_CONTEXT
         return other
 
     def _transforms(self) -> Transforms:
@@ -311,7 +328,12 @@ class PhotoCoder:
         transforms, condition = self.transforms, (self.position(quality), self.tune_number)
         if self.reduction > 1:
             return synthesize_reduced(
-                transforms.weights, latents, *condition, self.reduction, deep=deep
+                transforms.weights,
+                latents,
+                *condition,
+                self.reduction,
+                enlarge=self.enlarges,
+                deep=deep,
             )
         return self._draw(latents, condition, deep=deep)
 
