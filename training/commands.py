@@ -77,8 +77,9 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         "--weights",
         type=Path,
         metavar="FILE",
-        help="photo, pixel: weights to start from; dplc: the generator; realism: the photo weights "
-        "that it is for (those that ship with the codec)",
+        help="photo, pixel, draw: weights to start from; dplc: the generator; realism: those of a "
+        "realistic decoder to start from, or the photo weights that it is for (those that ship "
+        "with the codec)",
     )
     parser.add_argument(
         "--features", type=Path, metavar="FILE",
@@ -95,8 +96,8 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--learning-rate",
         type=float,
-        help="photo: the highest one, another than the preset's (lower, for weights that are "
-        "trained already)",
+        help="the highest one, another than the preset's (lower, for weights that are trained "
+        "already)",
     )
     parser.add_argument("--minutes", type=float, help="training time in all, resumed parts too")
     parser.add_argument("--steps", type=int, help="steps in all, resumed parts too")
@@ -241,7 +242,8 @@ def export(options: argparse.Namespace) -> None:
         if not options.source.is_dir():
             raise InputError(f"{options.source} does not exist: name the folder of a run")
         family, run = read_run(options.source, unfinished=options.unfinished)
-        _refuse(given, family.takes, f"the export of {run.name!r} does not take it")
+        takes = family.takes if family is FAMILIES["realism"] else family.takes - {"--weights"}
+        _refuse(given, takes, f"the export of {run.name!r} does not take it")
         note = "" if run.state["finished"] else ", the run had not ended"
         data = run.state.get("data", [])
         origin = origin.after(run.state["step"], run.state["seconds"], data=data, note=note)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -77,9 +77,13 @@ def _generative(preset: GenerativePreset, options: TrainOptions) -> Learner:
 
 
 def _draw(preset: DrawPreset, options: TrainOptions) -> Learner:
-    return _on_images(
-        DrawLearner(preset, autocast=options.autocast, device=options.device), options
+    if options.weights is not None:
+        # A warm-up is for codes that say nothing yet: without a price, trained ones say too much.
+        preset = replace(preset, kl_warmup=0.0)
+    learner = DrawLearner(
+        preset, autocast=options.autocast, device=options.device, weights=options.weights
     )
+    return _on_images(learner, options)
 
 
 def _autoregressive(preset: AutoregressivePreset, options: TrainOptions) -> Learner:
@@ -137,7 +141,7 @@ FAMILIES = {
         DrawPreset,
         _draw,
         export_draw,
-        frozenset({"--seed", "--test", "--images"}),
+        frozenset({"--seed", "--learning-rate", "--weights", "--test", "--images"}),
     ),
     "dplc": Family(
         "the codec dplc, trained around a generator (--weights) unless it is plain",

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from bitstream.errors import UsageError
 from codec.models.draw.network import (
     DrawNetwork,
     bernoulli_nats,
     bin_bits,
     gaussian_kl,
     logistic_nats,
+    network_from_arrays,
 )
-from codec.models.draw.recursion import DrawState, Prior
+from codec.models.draw.recursion import DrawConfig, DrawState, Prior
 from codec.models.layers import round_straight_through
+from codec.models.weights_files import read_config
 from training.draw.config import DrawPreset
 from training.generative.learner import Draw, ImageLearner
 from training.generative.vae import binarize
 from training.loop.optimise import build_optimizer, descend
+from training.loop.start import read_start
 
 LOWEST_LOG_VARIANCE, HIGHEST_LOG_VARIANCE = -11.0, 2.0
 LEVELS_PER_UNIT = 128
@@ -39,17 +45,31 @@ class Passed(NamedTuple):
 
 
 class DrawLearner(ImageLearner):
-    """A `DrawNetwork` and how it learns; images come as float32 (batch, C, H, W) in [0, 1]."""
+    """A `DrawNetwork` and how it learns; images come as float32 (batch, C, H, W) in [0, 1].
+
+    weights   an exported weights file to start from; its network may have another number of steps,
+              as all of them share their weights
+
+    Raises `InputError` for an unreadable file, `UsageError` where the sizes differ,
+    `WeightsMismatchError` for weights of another model.
+    """
 
     family = "draw"
 
     def __init__(
-        self, preset: DrawPreset, *, autocast: bool = True, device: torch.device | None = None
+        self,
+        preset: DrawPreset,
+        *,
+        autocast: bool = True,
+        device: torch.device | None = None,
+        weights: Path | None = None,
     ) -> None:
         super().__init__(preset, autocast=autocast, device=device)
         self.preset: DrawPreset = preset
         self.config = preset.model
         self.network = DrawNetwork(preset.model)
+        if weights is not None:
+            start_from_weights(self.network, weights)
         self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = build_optimizer(
             preset.optimizer, list(self.network.parameters()), preset.learning_rate
@@ -225,6 +245,18 @@ class DrawLearner(ImageLearner):
             images = binarize(images)
         for part in torch.split(images, 250):
             yield self.prepare(part, None)
+
+
+def start_from_weights(network: DrawNetwork, path: Path) -> None:
+    """Copy a weights file into a network. Raises as `DrawLearner`."""
+    arrays, metadata = read_start(path)
+    found = read_config(metadata, DrawConfig)
+    if replace(found, steps=network.config.steps) != network.config:
+        raise UsageError(
+            f"{path} has the sizes {found}, but the preset has {network.config}: take the preset "
+            "that the weights were trained with, or one with another number of steps"
+        )
+    network.load_state_dict(network_from_arrays(found, arrays).state_dict())
 
 
 class Noise:

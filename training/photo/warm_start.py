@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-
-from bitstream.errors import InputError, UsageError
+from bitstream.errors import UsageError
+from codec.models.photo.config import PhotoConfig
 from codec.models.photo.network import PhotoModel
 from codec.models.photo.torch_network import read_model
+from codec.models.weights_files import read_config
+from training.loop.start import read_start
 
 
 def start_from_weights(model: PhotoModel, path: Path) -> None:
@@ -19,16 +18,11 @@ def start_from_weights(model: PhotoModel, path: Path) -> None:
     Raises `InputError` for an unreadable file, `UsageError` where the sizes differ,
     `WeightsMismatchError` where its arrays do not fit them.
     """
-    try:
-        with safe_open(path, framework="numpy") as file:
-            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            config = json.loads((file.metadata() or {})["config"])
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise InputError(f"{path} is not a weights file of this trainer: {error}") from error
-    own = json.loads(json.dumps(asdict(model.config)))
-    if config != own:
+    arrays, metadata = read_start(path)
+    config = read_config(metadata, PhotoConfig)
+    if config != model.config:
         raise UsageError(
-            f"{path} has the sizes {config}, but the preset has {own}: "
+            f"{path} has the sizes {config}, but the preset has {model.config}: "
             "take the preset that the weights were trained with"
         )
-    model.load_state_dict(read_model(arrays, model.config).state_dict())
+    model.load_state_dict(read_model(arrays, config).state_dict())

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from bitstream.errors import WeightsMismatchError
 from codec.coding.exact_layers import ACTIVATION_BITS, ExactLayer
-from codec.loading import hash_weights
 from codec.models.pixel.coder import PixelCoder, PixelConfig
-from codec.models.weights_files import WeightsFile, read_config, read_weights
+from codec.models.weights_files import read_config
+from training.loop.start import read_start
 from training.pixel.network import MORE_OCTAVES, PER_OCTAVE, PixelNetwork
 
 
@@ -19,10 +19,10 @@ from training.pixel.network import MORE_OCTAVES, PER_OCTAVE, PixelNetwork
 def start_from_weights(network: PixelNetwork, path: Path) -> None:
     """Copy the layers of an exported lossless model; the mixture is learned anew.
 
-    Raises `WeightsMismatchError` for weights of another model or other sizes.
+    Raises `InputError` for an unreadable file, `WeightsMismatchError` for weights of another model
+    or other sizes.
     """
-    file = WeightsFile(path, hash_weights(path).hex())
-    arrays, metadata = read_weights(file)
+    arrays, metadata = read_start(path)
     coder = PixelCoder(arrays, read_config(metadata, PixelConfig), bytes(8))
     if len(coder.network) != len(network.layers):
         raise WeightsMismatchError(f"{path} has {len(coder.network)} layers, and the preset others")

@@ -13,13 +13,19 @@ from torch import Tensor
 
 from bitstream.arrays import Array
 from codec.models.photo.config import quality_position
-from codec.models.photo.network import LEVELS, Synthesis
-from codec.models.photo.realism import NOISE_LEVELS, RealisticPhoto
+from codec.models.photo.network import LEVELS, PhotoModel, Synthesis
+from codec.models.photo.realism import (
+    NOISE_LEVELS,
+    PHOTO_HASH_KEY,
+    RealisticPhoto,
+    load_realism,
+)
 from codec.models.photo.synthesis import SynthesisWeights
-from codec.models.photo.synthesis_arrays import synthesis_arrays
+from codec.models.photo.synthesis_arrays import restore_synthesis, synthesis_arrays
 from codec.models.weights_files import hash_weights
 from training.data.crops import CropSampler, Pixels, load_photographs, to_tensor
 from training.loop.optimise import MovingAverage, descend
+from training.loop.start import read_start
 from training.loop.trainer import Learner, TrainOptions
 from training.realism.config import RealismPreset
 from training.realism.photo_weights import (
@@ -73,9 +79,11 @@ class RealismLearner(Learner):
     its analysis, its exact path and its tables make the latents that the decoder learns from.
 
     features    weights of LPIPS, whose features count beside cosine bands
+    start       an exported decoder to start from, in place of that synthesis
     validation  pictures uint8 (h, w, 3), sides of 64 pixels at least
 
-    Raises `InputError` where `features` is no such file.
+    Raises `InputError` where `features` is no such file, `WeightsMismatchError` where `start` was
+    made for other photo weights.
     """
 
     family = "realism"
@@ -88,6 +96,7 @@ class RealismLearner(Learner):
         *,
         autocast: bool = True,
         features: Path | None = None,
+        start: Path | None = None,
         validation: Sequence[Pixels] = (),
     ) -> None:
         super().__init__(preset, autocast=autocast, device=photo.device)
@@ -97,7 +106,8 @@ class RealismLearner(Learner):
         if features is not None:
             self.features.append(ObjectFeatures(features, self.device))
         self.features_sha256 = hash_weights(features).hex() if features else None
-        self.decoder = copy.deepcopy(photo.model.synthesis).requires_grad_(True)
+        model = photo.model if start is None else decoder_to_start_from(start, photo)
+        self.decoder = copy.deepcopy(model.synthesis).requires_grad_(True)
         self.average = MovingAverage(self.decoder, preset.ema_decay, starts_trained=True)
         adam = torch.optim.Adam(self.decoder.parameters(), betas=(0.9, 0.99))
         self.optimizers = {"decoder": adam}
@@ -185,6 +195,15 @@ class RealismLearner(Learner):
         return rows
 
 
+def decoder_to_start_from(path: Path, photo: PhotoWeights) -> PhotoModel:
+    """A model whose synthesis is that of an exported decoder. Raises as `RealismLearner`."""
+    arrays, metadata = read_start(path)
+    load_realism(arrays, metadata, photo.coder)
+    model = copy.deepcopy(photo.model)
+    restore_synthesis(model, {**arrays, "log_step": photo.coder.arrays["log_step"]})
+    return model
+
+
 def second_arrays(photo: PhotoWeights, decoder: Synthesis) -> dict[str, Array]:
     """A realistic decoder as integers: the arrays `synthesis.*` of a weights file."""
     model = copy.copy(photo.model)
@@ -202,7 +221,10 @@ def second_weights(photo: PhotoWeights, decoder: Synthesis) -> SynthesisWeights:
 
 def realism_learner(preset: RealismPreset, options: TrainOptions) -> RealismLearner:
     """The learner that a command line asks for. Raises `InputError` and `WeightsMismatchError`."""
-    photo = load_photo_weights(options.weights, options.device)
+    path, start = options.weights, None
+    if path is not None and PHOTO_HASH_KEY in read_start(path)[1]:
+        path, start = None, path
+    photo = load_photo_weights(path, options.device)
     validation = load_photographs(options.validation) if options.validation else []
     return RealismLearner(
         preset,
@@ -210,6 +232,7 @@ def realism_learner(preset: RealismPreset, options: TrainOptions) -> RealismLear
         photo,
         autocast=options.autocast,
         features=options.features,
+        start=start,
         validation=validation,
     )
 

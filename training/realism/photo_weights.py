@@ -8,11 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from bitstream.arrays import Int32Array
-from bitstream.errors import InputError
 from codec.coding.exact_layers import ACTIVATION_BITS
 from codec.loading import HASH_BYTES, hash_weights
 from codec.models.photo import PHOTO
@@ -21,6 +19,7 @@ from codec.models.photo.config import COEFFICIENTS, TUNES
 from codec.models.photo.network import LEVELS, PhotoModel
 from codec.models.weights_files import WEIGHTS_FOLDER, registered
 from training.data.crops import Pixels, to_tensor
+from training.loop.start import read_start
 
 
 @dataclass(frozen=True)
@@ -66,12 +65,7 @@ def load_photo_weights(path: Path | None, device: torch.device) -> PhotoWeights:
     """
     if path is None:
         path = registered(WEIGHTS_FOLDER, PHOTO.name)[0].path
-    try:
-        with safe_open(path, framework="numpy") as file:
-            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is not a weights file: {error}; give --weights") from error
+    arrays, metadata = read_start(path)
     digest = hash_weights(path)
     coder = load_photo(arrays, metadata, digest[:HASH_BYTES], device=device)
     return PhotoWeights(coder, coder.trainable(), digest.hex())

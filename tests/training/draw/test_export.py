@@ -19,7 +19,7 @@ from bitstream.errors import InputError, UsageError
 from bitstream.tables import gaussian_tables
 from codec import loading
 from codec.models.draw.coder import DrawCoder
-from codec.models.draw.exact import ExactDraw, log_scale_levels
+from codec.models.draw.exact import ExactDraw, exact_arrays, log_scale_levels
 from codec.models.draw.network import network_from_arrays
 from codec.models.draw.recursion import DrawConfig
 from codec.models.weights_files import read_config
@@ -31,6 +31,7 @@ from training.data.small_images import evenly, to_tensor
 from training.draw.config import DRAW_PRESETS
 from training.draw.export import step_tables
 from training.draw.learner import DrawLearner
+from training.loop.export import write_weights_file
 
 TOLD = ["--data-description", "made up", "--licence", "CC0-1.0", "--command", "as tested"]
 
@@ -71,6 +72,29 @@ def test_command_trains_resumes_and_exports_an_archive(
     sheet = (strokes(2, seed=3)[:, 0] > 127).astype(np.uint8).reshape(56, 28) * 255
     file = codec.compress(sheet, model="draw-bits-back")
     np.testing.assert_array_equal(codec.decompress(file, as_="numpy"), sheet)
+
+    again = ["draw-tiny", "--data", str(data), "--run", str(tmp_path / "again"), "--steps", "1"]
+    assert train([*again, "--weights", str(path)]) == 0
+
+
+def test_training_starts_from_what_was_exported_whatever_the_number_of_steps(
+    tmp_path: Path,
+) -> None:
+    preset = DRAW_PRESETS["draw-tiny"]
+    exact = exact_arrays(preset.model, DrawLearner(preset).network.state_dict())
+    folder = tmp_path / "weights"
+    path = write_weights_file(folder, "draw-tiny", exact, config=preset.model, models=[])
+    longer = dataclasses.replace(preset, seed=1, model=dataclasses.replace(preset.model, steps=5))
+    learner = DrawLearner(longer, weights=path)
+    assert learner.config.steps == 5
+    for name, array in exact_arrays(longer.model, learner.network.state_dict()).items():
+        np.testing.assert_array_equal(array, exact[name])
+    wider = dataclasses.replace(preset, model=dataclasses.replace(preset.model, hidden=(9,)))
+    with pytest.raises(UsageError, match="sizes"):
+        DrawLearner(wider, weights=path)
+    for other in (tmp_path / "none.safetensors", folder / "registry.json"):
+        with pytest.raises(InputError, match="not a weights file"):
+            DrawLearner(preset, weights=other)
 
 
 def test_export_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 import codec
-from bitstream.errors import InputError, UsageError
+from bitstream.errors import InputError, UsageError, WeightsMismatchError
 from codec import loading
 from codec.models.photo.coder import PhotoCoder
 from codec.models.photo.config import COEFFICIENTS, TUNES
@@ -35,6 +35,7 @@ from training.realism.learner import (
     RealismLearner,
     relative_distortion,
     relative_error,
+    second_arrays,
 )
 from training.realism.photo_weights import (
     DecodedCrops,
@@ -310,6 +311,17 @@ def test_command_trains_resumes_and_exports_a_second_decoder(
         exponent = file.get_tensor("synthesis.out.exponent").astype(np.float64)
     units = np.exp2(exponent)[:, None, None, None]
     assert (np.abs(weight * units - trained) <= units).all()
+
+    # It can be trained on, for its own photo weights alone: the shipped ones are others.
+    on = [*common[:4], str(tmp_path / "on"), "--steps", "1", "--weights", str(path)]
+    assert train(on) == WeightsMismatchError.exit_code
+    own_photo = load_photo_weights(weights_folder / "photo.safetensors", torch.device("cpu"))
+    sampler = CropSampler(photographs(4), crop=PRESET.crop, batch=PRESET.batch, seed=0)
+    started = RealismLearner(PRESET, sampler, own_photo, start=path)
+    assert all(parameter.requires_grad for parameter in started.decoder.parameters())
+    with safe_open(path, framework="numpy") as file:
+        for key, array in second_arrays(own_photo, started.decoder).items():
+            np.testing.assert_array_equal(array, file.get_tensor(key))
 
 
 def test_command_reports_missing_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
