@@ -31,6 +31,8 @@ class DrawPreset(ImagePreset):
                  and at quality 100; geometric between them
     cut          uniform posteriors: share of the images that are trained with their last steps
                  missing, so that every prefix is a good file
+    missing_step uniform posteriors: factor of λ for each step that is missing. Below 1, early steps
+                 leave to later ones what only a finer file needs; with 1, they take all of it
     """
 
     model: DrawConfig
@@ -48,6 +50,7 @@ class DrawPreset(ImagePreset):
     free_nats: float = 0.0
     trade_offs: tuple[float, float] = (1e-4, 3e-2)
     cut: float = 0.0
+    missing_step: float = 1.0
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -195,7 +195,8 @@ class DrawLearner(ImageLearner):
         self.network.set_quality(None)
         error, bits = self.distortion(canvas, image), rates.sum(1)
         # Where quantisation is fine, λ · error is the same at every λ: no quality drowns another.
-        loss = (bits + self.trade_off(position) * error).mean()
+        trade_off = self.trade_off(position) * preset.missing_step ** (steps - kept)
+        loss = (bits + trade_off * error).mean()
         values = image[0].numel()
         figures = {
             "bits_per_dimension": bits.detach().mean() / values,

@@ -22,7 +22,7 @@ from tests.codec.models.draw import tiny as tiny_draw
 from tests.training.generative.test_learners import strokes
 from training.data.small_images import box_average, to_tensor
 from training.draw.config import DRAW_PRESETS, DrawPreset
-from training.draw.learner import DrawLearner, Noise
+from training.draw.learner import DrawLearner, Noise, Passed
 from training.loop.trainer import Budget, Trainer
 
 TINY = DRAW_PRESETS["draw-tiny"]
@@ -218,6 +218,27 @@ def test_trade_offs_are_geometric_between_the_ends() -> None:
     learner = learner_of(dataclasses.replace(FILES, trade_offs=(1e-4, 1e-2)))
     found = learner.trade_off(torch.tensor([0.0, 0.5, 1.0]))
     torch.testing.assert_close(found, torch.tensor([1e-4, 1e-3, 1e-2]))
+
+
+def test_missing_steps_lower_the_trade_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    preset = dataclasses.replace(FILES, batch=64, cut=0.5, trade_offs=(1.0, 1.0))
+    images, steps = torch.zeros(64, 3, 8, 8), preset.model.steps
+    seen: list[Tensor] = []
+
+    def loss_of(factor: float) -> float:
+        learner = learner_of(dataclasses.replace(preset, missing_step=factor))
+
+        def forward(image: Tensor, noise: Noise, kept: Tensor) -> Passed:
+            seen.append(kept)
+            nothing = next(learner.parameters()).sum() * 0
+            return Passed(torch.ones_like(image) + nothing, torch.zeros(64, 1))
+
+        monkeypatch.setattr(learner, "forward", forward)
+        return learner.train_step(lambda: images, seeded(1), 0.5)["loss"]
+
+    whole, halved = loss_of(1.0), loss_of(0.5)
+    assert halved / whole == pytest.approx(float((0.5 ** (steps - seen[0])).mean()), rel=1e-5)
+    assert halved < 0.9 * whole
 
 
 def test_squared_error_is_in_levels() -> None:
