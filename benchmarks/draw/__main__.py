@@ -16,6 +16,7 @@ PARTS = {
     "sheet": "contact sheets of images after each layer",
     "rate": "R_p(D) beside the encoder and the files",
     "archive": "a lossless archive against its bound",
+    "collapse": "remedies against codes that say nothing: nats and active units",
     "exactness": "whether symbols are the same wherever they are computed",
 }
 main = partial(run_room, "draw", PARTS)

@@ -19,7 +19,7 @@ import torch
 
 import codec
 from benchmarks.draw import subject
-from benchmarks.draw.likelihood import negative_log_likelihood, posterior_pass, targets
+from benchmarks.draw.likelihood import nelbo_of, posterior_pass, targets
 from benchmarks.harness.results import Measured, Report
 from benchmarks.harness.small_images import DrawModel, paste, rounded
 from benchmarks.harness.targets import TARGETS
@@ -56,8 +56,7 @@ def bound_bits(model: DrawModel, images: Images, seed: int) -> float:
     generator, total = torch.Generator().manual_seed(seed), 0.0
     for _ in range(BOUND_SAMPLES):
         done = posterior_pass(model.network, x, generator)
-        cost = negative_log_likelihood(model, done.canvas, x)
-        total += float((cost + done.kl.sum(1)).sum()) / BOUND_SAMPLES
+        total += float(nelbo_of(model.config, done, x).sum()) / BOUND_SAMPLES
     return total / math.log(2)
 
 

@@ -24,7 +24,7 @@ from benchmarks.harness.results import Measured, Report
 from benchmarks.harness.small_images import DrawModel, rounded
 from codec.datasets.arrays import Images
 from codec.models.draw.network import DrawNetwork, bernoulli_nats, gaussian_kl, logistic_nats
-from codec.models.draw.recursion import Prior
+from codec.models.draw.recursion import DrawConfig, Prior
 from training.draw.learner import HIGHEST_LOG_VARIANCE, LOWEST_LOG_VARIANCE
 from training.generative.vae import BINARIZATION_SEED, binarize
 
@@ -38,11 +38,14 @@ class Pass(NamedTuple):
     canvas       (n, C, h, w)
     kl           (n, steps), nats, closed form given the sample of the steps before
     log_ratio    (n,), log q(z|x) / p(z) at the sample
+    means        of the posteriors, for each step and level (n, codes, h', w'), coarse to fine: of
+                 the coordinate whose prior is N(0, 1)
     """
 
     canvas: Tensor
     kl: Tensor
     log_ratio: Tensor
+    means: list[Tensor]
 
 
 def targets(model: DrawModel, images: Images) -> Tensor:
@@ -73,6 +76,7 @@ def posterior_pass(
     part = recursion.image_part(image)
     kl = image.new_zeros(len(image), config.steps, dtype=torch.float64)
     log_ratio = image.new_zeros(len(image), dtype=torch.float64)
+    means: list[Tensor] = []
     for step in range(config.steps):
         recursion.look(state, image, part)
 
@@ -88,16 +92,22 @@ def posterior_pass(
             ratio = 0.5 * (drawn.square() - noise.square() - log_variance)
             kl[:, step] += gaussian_kl(mean, log_variance).flatten(1).double().sum(1)
             log_ratio.add_(ratio.flatten(1).double().sum(1))
+            means.append(mean)
             return drawn
 
         recursion.step(state, choose)
-    return Pass(state.canvas, kl, log_ratio)
+    return Pass(state.canvas, kl, log_ratio, means)
 
 
-def negative_log_likelihood(model: DrawModel, canvas: Tensor, image: Tensor) -> Tensor:
+def negative_log_likelihood(config: DrawConfig, canvas: Tensor, image: Tensor) -> Tensor:
     """−log p(x|z) in nats, (n,) float64."""
-    cost = bernoulli_nats if model.config.likelihood == "bernoulli" else logistic_nats
+    cost = bernoulli_nats if config.likelihood == "bernoulli" else logistic_nats
     return cost(canvas, image).flatten(1).double().sum(1)
+
+
+def nelbo_of(config: DrawConfig, done: Pass, image: Tensor) -> Tensor:
+    """The negative evidence lower bound of each image in nats, (n,) float64."""
+    return negative_log_likelihood(config, done.canvas, image) + done.kl.sum(1)
 
 
 def measure_likelihood(
@@ -114,7 +124,7 @@ def measure_likelihood(
     costs, kls = [], []
     for part in torch.split(x, BATCH):
         done = posterior_pass(model.network, part, generator)
-        costs.append(negative_log_likelihood(model, done.canvas, part))
+        costs.append(negative_log_likelihood(model.config, done.canvas, part))
         kls.append(done.kl)
     cost, kl = torch.cat(costs), torch.cat(kls)
     nelbo = cost + kl.sum(1)
@@ -155,7 +165,7 @@ def importance_bound(
         total = torch.full((len(part),), -math.inf, dtype=torch.float64)
         for _ in range(samples):
             done = posterior_pass(model.network, part, generator)
-            cost = negative_log_likelihood(model, done.canvas, part)
+            cost = negative_log_likelihood(model.config, done.canvas, part)
             total = torch.logaddexp(total, -cost - done.log_ratio)
         found.append(math.log(samples) - total)
         print(f"importance weights: {number * BATCH + len(part)} of {len(x)}", file=sys.stderr)

@@ -130,6 +130,31 @@ def prefix_table(content: Content) -> str:
     return ""
 
 
+def collapse_table(content: Content) -> str:
+    """Remedies against posterior collapse, in the order of their training."""
+    found = content.get("collapse", {})
+    if not found:
+        return ""
+    first = next(iter(found.values()))
+    rows = []
+    for name, part in found.items():
+        one = part["found"]
+        nats = [f"{value:.1f}" for value in one["kl_nats_of_each_step"]]
+        rows.append([
+            name,
+            f"{one['nelbo_nats']:.2f} ± {one['nelbo_standard_error_nats']:.2f}",
+            f"{one['active_units']:,} of {one['units']:,}",
+            " / ".join(nats),
+        ])  # fmt: skip
+    return section(
+        "Remedies against posterior collapse, networks of the sizes of `draw-digits` after "
+        f"{first['training_steps']:,} training steps each, {first['images']:,} test images; a unit "
+        "is active where the mean of its posterior varies by more than 0.01 over the images (Burda "
+        "et al. 2016):",
+        table(["", "negative ELBO, nats", "active units", "nats of each step"], rows),
+    )
+
+
 def draw_section(folder: Path) -> str:
     content = load(folder, "draw")
     rows = [
@@ -137,4 +162,4 @@ def draw_section(folder: Path) -> str:
         for rows in (likelihood_rows, file_rows, prefix_rows, exactness_rows)
         for row in rows(content)
     ]
-    return section(table(CLAIMS, rows), prefix_table(content))
+    return section(table(CLAIMS, rows), prefix_table(content), collapse_table(content))
