@@ -264,7 +264,7 @@ def decompress(
     realism   0 .. 1, for files of photo: 0 (the default) has the least error, 1 looks most
               like a photograph, and values between them mix the two.  Above 0 it needs additional
               weights, and invents what the file does not say: another ``seed`` (None counts as 0)
-              gives another texture, and one file and one seed the same pixels on every machine
+              varies it a little, and one file and one seed give the same pixels everywhere
     reduce_depth    round 10, 12 or 16 bits per channel to 8; a file of 8 bits stays as it is
     device    "auto" (the default), "cpu" or "cuda"
     checkpoint    for a file of compressai: the checkpoint that it was written with; None searches

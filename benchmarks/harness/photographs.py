@@ -62,3 +62,11 @@ def nearest_quality(encode: Callable[[int], bytes], size_bytes: int) -> int:
         middle = (low + high) // 2
         low, high = (middle, high) if len(encode(middle)) < size_bytes else (low, middle)
     return min((low, high), key=lambda quality: abs(len(encode(quality)) - size_bytes))
+
+
+def largest_within(encode: Callable[[int], bytes], size_bytes: int) -> int:
+    """The quality, 0 .. 100, of about the largest file of at most so many bytes, or 0."""
+    quality = nearest_quality(encode, size_bytes)
+    while quality and len(encode(quality)) > size_bytes:
+        quality -= 1
+    return quality

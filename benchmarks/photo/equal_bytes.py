@@ -29,7 +29,7 @@ from PIL import Image
 import codec
 from benchmarks.harness.command import named_path
 from benchmarks.harness.lpips import Lpips
-from benchmarks.harness.photographs import nearest_quality
+from benchmarks.harness.photographs import largest_within, nearest_quality
 from benchmarks.harness.results import Measured, provenance
 from benchmarks.photo.visual import visual_codec
 from bitstream.arrays import Uint8Array
@@ -78,10 +78,7 @@ def files_of(pixels: Uint8Array, rate: float, options: Namespace) -> dict[str, t
     def of_jxl(index: int) -> bytes:
         return jxl.encode(pixels, float(JXL_DISTANCES[index]))
 
-    index = nearest_quality(of_jxl, limit)
-    while index and len(of_jxl(index)) > limit:
-        index -= 1
-    files["jxl"] = of_jxl(index)
+    files["jxl"] = of_jxl(largest_within(of_jxl, limit))
     compress = partial(codec.compress, pixels, tune=options.tune, effort=options.effort)
     try:
         ours = compress(size=limit)

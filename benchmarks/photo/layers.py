@@ -3,11 +3,12 @@
     python -m benchmarks.photo layers --data gb82.tar --name gb82 --limit 4
 
 JPEG XL (`cjxl -p` and `djxl --allow_partial_files` of Debian's package `libjxl-tools`) and
-progressive JPEG (Pillow) get the file of a picture that is nearest in bytes to that of photo, cut
-after as many bytes as photo has after a layer; where a cut file shows nothing, it scores as a gray
-picture does. Scores are means over pictures of SSIMULACRA2 and PSNR in dB, and a Fréchet distance
-of all patches (`benchmarks.photo.realism`). `sample` is a layer whose missing symbols are drawn
-from the tables. A sheet beside the result shows the middle of the first picture.
+progressive JPEG (Pillow) get a file of as many bytes as that of photo at most, or their smallest
+one, cut after as many bytes as photo has after a layer; where a cut file shows nothing, it scores
+as a gray picture does. Scores are means over pictures of SSIMULACRA2 and PSNR in dB, and a Fréchet
+distance of all patches (`benchmarks.photo.realism`). `sample` is a layer whose missing symbols are
+drawn from the tables. Files are also cut after half of the bytes, wherever a layer ends. With
+`--shown` a sheet beside the result shows the middle of a picture at the default quality.
 """
 
 from __future__ import annotations
@@ -19,30 +20,35 @@ import tempfile
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageFile
 
 import codec
-from benchmarks.harness.contact_sheets import contact_sheet
-from benchmarks.harness.photographs import add_data, nearest_quality
+from benchmarks.harness.photographs import add_data, largest_within
 from benchmarks.harness.results import Measured, Report, provenance
 from benchmarks.photo.realism import FEATURES, patches
+from benchmarks.photo.side_by_side import panels
 from bitstream import Container, container_from_bytes, container_to_bytes, scan
 from bitstream.arrays import Float64Array, Uint8Array
 from bitstream.chunks import chunk_bytes
-from bitstream.errors import InputError
+from bitstream.errors import InputError, TruncatedError
+from codec.options import DEFAULT_QUALITY
 from codec.pictures.similarity import psnr_db
 from codec.rate_distortion import find_images, ssimulacra2
 from codec.rate_distortion.metrics import frechet_distance
 from training.features.train import FeatureNetwork, extract, load_features
 
 SCHEMA, RESULT = "calotype.layers/1", "layers.json"
-QUALITIES = (50, 75, 90)
+QUALITIES = (50, round(DEFAULT_QUALITY), 90)
 SEED = 0
-SHOWN = 96
-"""Side of the square of the sheet, in pixels."""
+TARGET_COST, TARGET_QUALITY = 0.01, 50
+"""Share of a file of that quality that its layers may cost."""
+SHOWN = 256, 192
+"""Width and height of what the sheet shows, in pixels."""
+TITLES = {"photo": "Calotype", "jxl": "JPEG XL", "jpeg": "JPEG"}
 JXL_DISTANCES = np.geomspace(25, 0.1, 101)
 
 Draw = Callable[[bytes], Uint8Array | None]
@@ -56,18 +62,19 @@ def _run(command: str, *arguments: str) -> bool:
 
 
 def progressive_jxl(pixels: Uint8Array, size: int) -> tuple[bytes, Draw]:
-    """The progressive JPEG XL file nearest to a size, and what draws its first bytes."""
+    """The largest progressive JPEG XL file of at most a size, and what draws its first bytes."""
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "in.png"), Path(folder, "out.jxl")
         Image.fromarray(pixels).save(source, compress_level=1)
 
+        @cache
         def encode(index: int) -> bytes:
             distance = f"{JXL_DISTANCES[index]:.4f}"
             if not _run("cjxl", "-p", "-d", distance, str(source), str(target)):
                 raise InputError(f"cjxl -p -d {distance} failed")
             return target.read_bytes()
 
-        data = encode(nearest_quality(encode, size))
+        data = encode(largest_within(encode, size))
 
     def draw(part: bytes) -> Uint8Array | None:
         with tempfile.TemporaryDirectory() as folder:
@@ -99,7 +106,7 @@ def progressive_jpeg(pixels: Uint8Array, size: int) -> tuple[bytes, Draw]:
         finally:
             ImageFile.LOAD_TRUNCATED_IMAGES = False
 
-    return encode(nearest_quality(encode, size)), draw
+    return encode(largest_within(encode, size)), draw
 
 
 def bytes_after_layers(data: bytes) -> list[int]:
@@ -117,13 +124,21 @@ def joined_size(container: Container) -> int:
     return len(container_to_bytes(replace(container, header=header, payloads=(tiles,))))
 
 
+def complete_layers(part: bytes, seed: int | None = None) -> Uint8Array | None:
+    """What the first bytes of a file of photo show."""
+    try:
+        return codec.decompress(part, partial=True, seed=seed, as_="numpy")
+    except TruncatedError:
+        return None
+
+
 @dataclass(frozen=True)
 class Layers:
     """What the files of a picture show.
 
     cost    share of the file that its layers cost
-    rows    figures after each layer
-    drawn   pictures uint8 (h, w, 3) after each layer, by name
+    rows    figures after each layer, and then after half of the bytes
+    drawn   pictures uint8 (h, w, 3) of each row, by name
     """
 
     pixels: Uint8Array
@@ -139,13 +154,15 @@ def measure(pixels: Uint8Array, quality: int) -> Layers | None:
     if container.header.layers == 1:
         return None
     peers = {"jxl": progressive_jxl(pixels, len(data)), "jpeg": progressive_jpeg(pixels, len(data))}
+    files: dict[str, tuple[bytes, Draw]] = {
+        "photo": (data, complete_layers),
+        "sample": (data, partial(complete_layers, seed=SEED)),
+        **peers,
+    }
     rows, shown = [], []
-    for layers, end in enumerate(bytes_after_layers(data), 1):
-        drawn = {
-            "photo": codec.decompress(data, layers=layers, as_="numpy"),
-            "sample": codec.decompress(data, layers=layers, seed=SEED, as_="numpy"),
-        }
-        for name, (file, draw) in peers.items():
+    for end in (*bytes_after_layers(data), len(data) // 2):
+        drawn = {}
+        for name, (file, draw) in files.items():
             picture = draw(file[:end])
             drawn[name] = np.full_like(pixels, 128) if picture is None else picture
         row = {"share": end / len(data), "bpp": 8 * end / (pixels.shape[0] * pixels.shape[1])}
@@ -174,21 +191,27 @@ def frechet_distances(found: Sequence[Layers], network: FeatureNetwork) -> list[
 
 
 def sheet(found: Layers) -> Image.Image:
-    """A row for each way to draw, a column for each layer: the middle of the picture."""
-    top, left = ((side - SHOWN) // 2 for side in found.pixels.shape[:2])
+    """A row for each codec, a column for each layer: the middle of the picture."""
+    height, width, _ = found.pixels.shape
+    left, top = max(0, (width - SHOWN[0]) // 2), max(0, (height - SHOWN[1]) // 2)
+    crop = left, top, min(width, left + SHOWN[0]), min(height, top + SHOWN[1])
 
-    def cut(pixels: Uint8Array) -> Uint8Array:
-        return np.ascontiguousarray(pixels[max(top, 0) :, max(left, 0) :][:SHOWN, :SHOWN])
+    def label(name: str, row: dict[str, float]) -> str:
+        score = row[f"{name}_ssimulacra2"]
+        return f"{TITLES[name]}, {100 * row['share']:.0f} %, SSIMULACRA2 {score:.0f}"
 
-    names = list(found.drawn[0])
-    columns = [[cut(drawn[name]) for drawn in found.drawn] for name in names]
-    labels = [[f"{name}, {100 * row['share']:.0f} %" for row in found.rows] for name in names]
-    return contact_sheet([cut(found.pixels)] * len(names), columns, labels)
+    layers = list(zip(found.rows, found.drawn, strict=True))[:-1]
+    rows = [
+        panels([(label(name, row), drawn[name]) for row, drawn in layers], crop, enlarge=1)
+        for name in TITLES
+    ]
+    return Image.fromarray(np.concatenate([np.asarray(row) for row in rows]))
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_data(parser)
     parser.add_argument("--features", type=Path, default=FEATURES, help="classifier's weights")
+    parser.add_argument("--shown", help="name of the picture of which a sheet is drawn")
 
 
 def run(options: Namespace) -> Iterator[Measured]:
@@ -205,17 +228,22 @@ def run(options: Namespace) -> Iterator[Measured]:
             | {key: round(distance, 3) for key, distance in of_layer.items()}
             for *rows, of_layer in zip(*(one.rows for one in measured), distances, strict=True)
         ]
-        if quality == QUALITIES[0]:
+        shown = by_name.get(options.shown)
+        if quality == DEFAULT_QUALITY and shown is not None:
             options.output.parent.mkdir(parents=True, exist_ok=True)
-            sheet(measured[0]).save(options.output.with_suffix(".png"), optimize=True)
+            sheet(shown).save(options.output.with_suffix(".png"), optimize=True)
         content = {
             **provenance(),
             "weights_hash": codec.inspect(codec.compress(images[0].pixels())).weights_hash,
             "pictures": [name for name, found in by_name.items() if found is not None],
             "without_layers": [name for name, found in by_name.items() if found is None],
             "cost_of_layers": round(float(np.mean([one.cost for one in measured])), 5),
-            "layers": table,
+            "layers": table[:-1],
+            "half_of_the_bytes": table[-1],
         }
+        if quality == TARGET_QUALITY:
+            content["target_cost"] = TARGET_COST
+            content["cost_is_met"] = content["cost_of_layers"] <= TARGET_COST
         lines = [f"{options.name} quality {quality}, cost {content['cost_of_layers']}"]
         lines += [str(row) for row in table]
         yield Measured({options.name: {f"quality {quality}": content}}, lines, keep_others=True)

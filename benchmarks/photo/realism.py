@@ -14,7 +14,6 @@ the best one (Blau and Michaeli 2018, "The perception-distortion tradeoff").
 
 from __future__ import annotations
 
-import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -38,8 +37,8 @@ from codec.rate_distortion.metrics import METRICS, frechet_distance, mse
 from training.features.train import SIDE, FeatureNetwork, extract, load_features
 
 FEATURES = ROOT / "benchmarks" / "features" / "natural32.safetensors"
-SCHEMA, RESULT = "calotype.realism/2", "realism_{name}.json"
-RATES_BPP = (0.1, 0.25, 0.5)
+SCHEMA, RESULT = "calotype.realism/3", "realism_{name}.json"
+RATES_BPP = (0.05, 0.1, 0.25, 0.5)
 REALISMS = (0.0, 0.5, 1.0)
 SEEDS = (0, 1, 2)
 TARGET_RATE_BPP = 0.1
@@ -166,17 +165,12 @@ def measure_realism(
     realisms: Sequence[float],
     network: FeatureNetwork,
     measures: Measures,
-) -> dict[str, Any]:
-    """All that the result file says of pictures uint8 (h, w, 3)."""
+) -> Iterator[dict[str, Any]]:
+    """What the result file says of each rate, of pictures uint8 (h, w, 3)."""
     original = np.concatenate([extract(network, patches(pixels)) for pixels in pictures])
     photo = loading.load_model("photo", device="cpu")
     realism_path = find_realism(photo.weights_hash).path
-    found = []
-    for rate in rates:
-        one = measure_rate(pictures, original, rate, realisms, lambda: Decoded(measures, network))
-        found.append({**one, "targets": reached(one)})
-        print(f"{rate:g} bpp: {len(pictures)} pictures", file=sys.stderr, flush=True)
-    return {
+    about = {
         "pictures": len(pictures),
         "patches": len(original),
         "photo_weights": photo.weights_hash.hex(),
@@ -195,29 +189,30 @@ def measure_realism(
             "mse_of_1_over_0": TARGET_MSE,
             "lpips": "below AVIF's",
         },
-        "found": rounded(found, 6),
     }
+    for rate in rates:
+        one = measure_rate(pictures, original, rate, realisms, lambda: Decoded(measures, network))
+        yield {**about, **rounded({**one, "targets": reached(one)}, 6)}
 
 
-def table(found: Sequence[dict[str, Any]]) -> list[str]:
-    """Lines to print: a head, then one for each rate and realism, and each peer."""
+def table(one: Mapping[str, Any]) -> list[str]:
+    """Lines to print of a rate: a head, then one for each realism, and each peer."""
     lines = ["rate bpp    bpp  decoded  PSNR dB  SSIMULACRA2   LPIPS  Fréchet"]
 
-    def line(rate: float, bpp: float, name: str, row: Mapping[str, float]) -> str:
+    def line(bpp: float, name: str, row: Mapping[str, float]) -> str:
         seen, objects = (
             f"{row[key]:.{digits}f}" if key in row else "—"
             for key, digits in (("mean_ssimulacra2", 1), ("mean_lpips", 4))
         )
         return (
-            f"{rate:8g} {bpp:6.3f} {name:>8} {row['mean_psnr_db']:8.2f} {seen:>12} {objects:>7} "
-            f"{row['frechet_distance']:8.4g}"
+            f"{one['rate_bpp']:8g} {bpp:6.3f} {name:>8} {row['mean_psnr_db']:8.2f} {seen:>12} "
+            f"{objects:>7} {row['frechet_distance']:8.4g}"
         )
 
-    for one in found:
-        for row in one["decoded"]:
-            lines.append(line(one["rate_bpp"], one["mean_bpp"], f"{row['realism']:g}", row))
-        for name, row in one["peers"].items():
-            lines.append(line(one["rate_bpp"], row["mean_bpp"], name, row))
+    for row in one["decoded"]:
+        lines.append(line(one["mean_bpp"], f"{row['realism']:g}", row))
+    for name, row in one["peers"].items():
+        lines.append(line(row["mean_bpp"], name, row))
     return lines
 
 
@@ -232,5 +227,6 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> Iterator[Measured]:
     pictures = [image.pixels() for image in find_images(options.data)[: options.limit]]
     network, measures = load_features(options.features), measures_of(options.lpips)
-    found = measure_realism(pictures, options.rates, options.realisms, network, measures)
-    yield Measured({**provenance(), "set": options.name, **found}, table(found["found"]))
+    for one in measure_realism(pictures, options.rates, options.realisms, network, measures):
+        content = {f"{one['rate_bpp']:g}": {**provenance(), "set": options.name, **one}}
+        yield Measured({"rates": content}, table(one), keep_others=True)

@@ -12,7 +12,7 @@ bytes as that at most.  A part of the picture, enlarged, is drawn beside the res
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -28,9 +28,13 @@ ENLARGE, GAP, LABEL = 2, 8, 22
 TITLES = {"avif": "AVIF", "jxl": "JPEG XL", "photo": "Calotype"}
 
 
-def panels(pictures: list[tuple[str, Uint8Array]], crop: tuple[int, int, int, int]) -> Image.Image:
+def panels(
+    pictures: Sequence[tuple[str, Uint8Array]],
+    crop: tuple[int, int, int, int],
+    enlarge: int = ENLARGE,
+) -> Image.Image:
     """Pictures uint8 (h, w, 3) beside each other, cut to (left, top, right, bottom), enlarged."""
-    width, height = ((crop[2] - crop[0]) * ENLARGE, (crop[3] - crop[1]) * ENLARGE)
+    width, height = ((crop[2] - crop[0]) * enlarge, (crop[3] - crop[1]) * enlarge)
     sheet = Image.new("RGB", (len(pictures) * (width + GAP) - GAP, height + LABEL), "white")
     write, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
     for number, (text, pixels) in enumerate(pictures):

@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks.harness.results import RESULTS, ROOT
 from benchmarks.readme.dplc import dplc_section
 from benchmarks.readme.draw import draw_section
+from benchmarks.readme.gallery import gallery_section
 from benchmarks.readme.measurement import measurement_section
 from benchmarks.readme.photo import (
     headline_section,
@@ -27,7 +28,7 @@ from benchmarks.readme.vq import vq_section
 Sections = Mapping[str, Callable[[Path], str]]
 
 PAGES: dict[Path, Sections] = {
-    ROOT / "README.md": {"figures": headline_section},
+    ROOT / "README.md": {"gallery": gallery_section, "figures": headline_section},
     ROOT / "benchmarks" / "RESULTS.md": {
         "figures": photo_section,
         "realism": realism_section,

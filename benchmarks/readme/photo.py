@@ -279,12 +279,13 @@ def ablation_table(ablations: Content) -> str:
 
 def realism_section(folder: Path) -> str:
     """PSNR and Fréchet distance of the same files at each realism."""
-    content = load(folder, "realism_kodak")
-    if not content:
+    rates = load(folder, "realism_kodak").get("rates")
+    if not rates:
         return ""
-    first = content["found"][0]
-    columns = [f"R = {row['realism']:g}" for row in first["decoded"]]
-    columns += [VISUAL_PEERS[name] for name in first["peers"]]
+    found = [rates[rate] for rate in sorted(rates, key=float)]
+    content = found[0]
+    columns = [f"R = {row['realism']:g}" for row in content["decoded"]]
+    columns += [VISUAL_PEERS[name] for name in content["peers"]]
 
     def cell(row: Content) -> str:
         names = ("mean_psnr_db", "mean_lpips", "frechet_distance")
@@ -297,10 +298,11 @@ def realism_section(folder: Path) -> str:
             *map(cell, [*one["decoded"], *one["peers"].values()]),
             verdict(*(met for name, met in one["targets"].items() if name.endswith("_is_met"))),
         ]
-        for one in content["found"]
+        for one in found
     )
     aim = content["aimed_at"]
-    measures = "PSNR in dB / " + ("LPIPS / " if "mean_lpips" in first["decoded"][0] else "")
+    spreads = [f"{one['seeds']['root_mean_variance_of_a_value']:.2f}" for one in found]
+    measures = "PSNR in dB / " + ("LPIPS / " if "mean_lpips" in content["decoded"][0] else "")
     return section(
         "### More realistic decoding",
         f"The files are the same; `decompress --realism R` decodes them in another way. {measures}"
@@ -311,7 +313,10 @@ def realism_section(folder: Path) -> str:
         f"`{content['photo_weights'][:8]}`. Aimed at, for {aim['rate_bpp']:g} bits per pixel, were "
         f"a distance at R = 1 of {aim['frechet_of_1_over_0']:g} of that at R = 0, a mean squared "
         f"error of {aim['mse_of_1_over_0']:g} times that at R = 0 at most, which perfect realism "
-        "needs no more than, and an LPIPS below AVIF's:",
+        "needs no more than, and an LPIPS below AVIF's. These are statistics within pictures, and "
+        "prove nothing about the distribution of whole pictures. At R = 1 another seed changes a "
+        f"value by {' / '.join(spreads)} of 255 levels, from the lowest rate on: the root of the "
+        f"mean variance over {len(content['seeds']['decoded'])} seeds.",
         table(["bits per pixel", *columns, "targets"], rows),
     )
 
@@ -348,14 +353,71 @@ def layers_section(folder: Path) -> str:
         f"{len(next(iter(part.values()))['pictures'])} pictures of {SETS[name]}"
         for name, part in sets.items()
     )
+    claims = [row for name, part in sets.items() for row in layer_rows(SETS[name], part)]
+    previews = load(folder, "previews")
+    claims += [r for name, title in SETS.items() for r in preview_rows(title, previews.get(name))]
     return section(
         "### Layers",
         f"What a file of `photo` shows after each of its layers: {pictures}, as SSIMULACRA2 / PSNR "
         "in dB / Fréchet distance of patches in own classifier features, where it was measured. "
-        "The missing symbols are their means, or a sample (`--seed 0`). The others are files as "
-        "large as that of `photo`, cut after as many bytes; where nothing can be drawn of one, a "
-        "gray picture counts. The [sheet](results/layers.png) shows the first picture.",
+        "The missing symbols are their means, or a sample (`--seed 0`). The others are files of "
+        "as many bytes as that of `photo` at most, or their smallest, cut after as many; where "
+        "nothing can be drawn of one, a gray picture counts.",
+        "![A photograph after each layer, and files of JPEG XL and JPEG that are cut after as many "
+        "bytes](results/layers.png)",
         table(["file", "bytes so far", *columns.values()], rows),
+        table(CLAIMS, claims),
+    )
+
+
+def layer_rows(title: str, part: Content) -> Iterator[Row]:
+    """What layers cost on a set, and what half of a file shows."""
+    for quality_of, found in part.items():
+        if "cost_is_met" in found:
+            yield (
+                f"{title}, {quality_of}: what its layers cost a file",
+                f"{100 * found['cost_of_layers']:.2f} %",
+                f"≤ {100 * found['target_cost']:g} %: {verdict(found['cost_is_met'])}",
+            )
+    halves = {
+        q: found["half_of_the_bytes"] for q, found in part.items() if "half_of_the_bytes" in found
+    }
+    scores = [(half["photo_ssimulacra2"], half["jxl_ssimulacra2"]) for half in halves.values()]
+    if halves:
+        qualities = " / ".join(name.removeprefix("quality ") for name in halves)
+        yield (
+            f"{title}: SSIMULACRA2 of the first half of a file, against JPEG XL, at quality "
+            f"{qualities}",
+            " / ".join(f"{ours:.0f}, {theirs:.0f}" for ours, theirs in scores),
+            f"higher: {verdict(*(ours > theirs for ours, theirs in scores))}",
+        )
+
+
+def preview_rows(title: str, part: Content | None) -> Iterator[Row]:
+    """What the first layer takes while a file arrives, and what it shows."""
+    found = {q: one["first_layer"] for q, one in (part or {}).items() if one.get("first_layer")}
+    if not found:
+        return
+    qualities = " / ".join(name.removeprefix("quality ") for name in found)
+    first = next(iter(found.values()))
+    yield (
+        f"{title}: CPU time of the first layer while a file arrives, over that of the whole "
+        f"picture, at quality {qualities}",
+        " / ".join(f"{one['arriving']['cpu_time_share']:.2f}" for one in found.values()),
+        f"≤ {first['target_cpu_time_share']:g}: "
+        f"{verdict(*(one['time_is_met'] for one in found.values()))}",
+    )
+
+    def scores(name: str) -> str:
+        rows = (one[name] for one in found.values())
+        return " / ".join(f"{row['ssimulacra2']:.1f}, {row['psnr_db']:.2f} dB" for row in rows)
+
+    yield (
+        f"{title}: SSIMULACRA2 and PSNR of that picture (of the one that `--layers 1` draws: "
+        f"{scores('decompressed')})",
+        scores("arriving"),
+        f"at most {first['target_ssimulacra2_loss']:g} lower: "
+        f"{verdict(*(one['ssimulacra2_is_met'] for one in found.values()))}",
     )
 
 

@@ -59,7 +59,7 @@ def decompress(
             "--seed",
             metavar="N",
             help="Fill missing layers with a random sample instead of the mean; with models that "
-            "decode with noise, replace the file's seed; with --realism, invent another texture.",
+            "decode with noise, replace the file's seed; with --realism, vary its texture.",
         ),
     ] = None,
     realism: Annotated[

@@ -14,6 +14,7 @@ from benchmarks.photo.layers import (
     measure,
     progressive_jpeg,
 )
+from benchmarks.photo.side_by_side import GAP, LABEL
 from bitstream import container_from_bytes
 from tests.codec.tiny import photographs
 from training.features.train import FeatureConfig, FeatureNetwork
@@ -51,18 +52,33 @@ def test_rows_are_of_the_layers(monkeypatch: pytest.MonkeyPatch) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (128, 128, 3)).astype(np.uint8)
     found = measure(noise, 90)
     assert found is not None
-    rows = found.rows
+    *rows, half = found.rows
+    assert abs(half["share"] - 0.5) < 0.001
+    assert rows[0]["photo_psnr_db"] <= half["photo_psnr_db"] < rows[-1]["photo_psnr_db"]
+    assert rows[0]["share"] < 0.5
     assert 0 < found.cost <= 0.01
     assert [row["share"] for row in rows] == sorted(row["share"] for row in rows)
     assert rows[0]["photo_psnr_db"] < rows[-1]["photo_psnr_db"]
     assert rows[-1]["photo_psnr_db"] == rows[-1]["sample_psnr_db"]
     assert rows[0]["jxl_psnr_db"] == rows[0]["jpeg_psnr_db"]
-    assert layers.sheet(found).width > layers.sheet(found).height
+    drawn = np.asarray(layers.sheet(found))
+    assert drawn.shape == (3 * (128 + LABEL), 4 * (128 + GAP) - GAP, 3)
+    np.testing.assert_array_equal(drawn[:128, -128:], found.drawn[3]["photo"])
+    np.testing.assert_array_equal(drawn[128 + LABEL :][:128, :128], found.drawn[0]["jxl"])
 
     torch.manual_seed(0)
     network = FeatureNetwork(FeatureConfig(3, (4, 6), 5)).eval()
     distances = layers.frechet_distances([found, found], network)
-    assert len(distances) == len(rows)
+    assert len(distances) == len(found.rows)
     assert list(distances[0]) == [f"{n}_frechet" for n in ("photo", "sample", "jxl", "jpeg")]
-    assert distances[-1]["photo_frechet"] == distances[-1]["sample_frechet"]
-    assert distances[-1]["photo_frechet"] < distances[0]["photo_frechet"]
+    assert distances[-2]["photo_frechet"] == distances[-2]["sample_frechet"]
+    assert distances[-2]["photo_frechet"] < distances[0]["photo_frechet"]
+
+
+def test_bytes_before_the_first_layer_show_nothing() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (128, 128, 3)).astype(np.uint8)
+    data = codec.compress(noise, quality=90)
+    end = bytes_after_layers(data)[0]
+    assert layers.complete_layers(data[: end - 1]) is None
+    first = layers.complete_layers(data[:end])
+    np.testing.assert_array_equal(first, codec.decompress(data, layers=1, as_="numpy"))

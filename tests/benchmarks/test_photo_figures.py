@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from benchmarks.harness.results import RESULTS
 from benchmarks.readme import __main__ as readme
-from benchmarks.readme import photo, tables
+from benchmarks.readme import gallery, photo, tables
 
 TITLES = {"a": "First", "b": "Second"}
 
@@ -99,17 +100,21 @@ def test_realism_is_a_column_each(tmp_path: Path) -> None:
     decoded = [dict(zip(names, row, strict=True)) for row in ((0, 30, 0.2, 2), (1, 29, 0.1, 1))]
     targets = {"frechet_of_1_over_0": 0.5, "frechet_is_met": True, "lpips_is_met": False}
     peers = {"avif": decoded[0], "jxl": decoded[1]}
-    found = [{"mean_bpp": 0.098, "decoded": decoded, "peers": peers, "targets": targets}]
-    about = {"patches": 9216, "pictures": 24, "set": "kodak", "found": found}
+    found = {"decoded": decoded, "peers": peers, "targets": targets}
+    about: dict[str, Any] = {"patches": 9216, "pictures": 24, "set": "kodak"}
     about |= {"photo_weights": "0123456789abcdef", "frechet_between_halves_of_the_originals": 0.3}
     about["aimed_at"] = {"rate_bpp": 0.1, "frechet_of_1_over_0": 0.5, "mse_of_1_over_0": 2.0}
-    (tmp_path / "realism_kodak.json").write_text(json.dumps(about), "utf-8")
+    found["seeds"] = {"root_mean_variance_of_a_value": 0.712, "decoded": [{}] * 3}
+    rates = {str(rate): {**about, **found, "mean_bpp": rate} for rate in (0.25, 0.098)}
+    (tmp_path / "realism_kodak.json").write_text(json.dumps({"rates": rates}), "utf-8")
     text = photo.realism_section(tmp_path)
     assert "9,216 patches" in text
+    assert "by 0.71 / 0.71 of 255 levels, from the lowest rate on: the root" in text
     assert "photo weights `01234567`." in text
     assert "| bits per pixel | R = 0 | R = 1 | AVIF (4:4:4, speed 6" in text
     plain, real = "30.00 / 0.200 / 2.00", "29.00 / 0.100 / 1.00"
-    assert text.endswith(f"| 0.098 | {plain} | {real} | {plain} | {real} | met / **missed** |")
+    cells = f"{plain} | {real} | {plain} | {real} | met / **missed** |"
+    assert text.endswith(f"| 0.098 | {cells}\n| 0.250 | {cells}")
 
 
 def test_layers_are_a_row_each(tmp_path: Path) -> None:
@@ -128,6 +133,58 @@ def test_layers_are_a_row_each(tmp_path: Path) -> None:
         lines[-2] == "| " + " | ".join(["gb82, quality 50", "37 %, 0.089 bpp", *scores_of]) + " |"
     )
     assert " | 48 / 32.0 / 2.3 | " in lines[-1]
+
+
+def test_layers_are_judged_by_cost_and_by_half_a_file() -> None:
+    half = {"photo_ssimulacra2": 20.0, "jxl_ssimulacra2": -10.0}
+    low = {"cost_of_layers": 0.0054, "target_cost": 0.01, "cost_is_met": True}
+    part = {
+        "quality 50": {**low, "half_of_the_bytes": half},
+        "quality 75": {"half_of_the_bytes": {**half, "jxl_ssimulacra2": 20.0}},
+    }
+    cost, halves = photo.layer_rows("gb82", part)
+    assert cost == ("gb82, quality 50: what its layers cost a file", "0.54 %", "≤ 1 %: met")
+    assert halves[0].endswith("against JPEG XL, at quality 50 / 75")
+    assert halves[1:] == ("20, -10 / 20, 20", "higher: met / **missed**")
+    assert list(photo.layer_rows("gb82", {"quality 75": {}})) == []
+
+
+def test_the_preview_of_the_first_layer_is_judged_by_time_and_by_looks() -> None:
+    arriving = {"cpu_time_share": 0.234, "ssimulacra2": -31.2, "psnr_db": 26.0}
+    decompressed = {"cpu_time_share": 0.52, "ssimulacra2": -30.0, "psnr_db": 25.9}
+    first = {
+        "arriving": arriving,
+        "decompressed": decompressed,
+        "target_cpu_time_share": 0.5,
+        "time_is_met": True,
+        "target_ssimulacra2_loss": 1.0,
+        "ssimulacra2_is_met": False,
+    }
+    seconds, looks = photo.preview_rows("gb82", {"quality 75": {"first_layer": first}})
+    assert seconds[1:] == ("0.23", "≤ 0.5: met")
+    assert "(of the one that `--layers 1` draws: -30.0, 25.90 dB)" in looks[0]
+    assert looks[1:] == ("-31.2, 26.00 dB", "at most 1 lower: **missed**")
+    assert list(photo.preview_rows("gb82", None)) == []
+    assert list(photo.preview_rows("gb82", {"quality 75": {"first_layer": {}}})) == []
+
+
+def test_the_gallery_says_what_was_measured(tmp_path: Path) -> None:
+    assert gallery.gallery_section(tmp_path).count("![") == 1
+    plain = {"realism": 0.0, "mean_lpips": 0.3, "mean_psnr_db": 26.2}
+    real = {"realism": 1.0, "mean_lpips": 0.2, "mean_psnr_db": 25.3}
+    one = {"mean_bpp": 0.102, "decoded": [plain, real], "peers": {"avif": {"mean_lpips": 0.4}}}
+    (tmp_path / "realism_kodak.json").write_text(json.dumps({"rates": {"0.1": one}}), "utf-8")
+    row = {f"{name}_ssimulacra2": k for k, name in enumerate(("photo", "jxl", "jpeg"), 50)}
+    found = {"pictures": ["x"] * 4, "layers": [{}, {"share": 0.61, **row}]}
+    part = {"schema": "s", "gb82": {"quality 75": found}}
+    (tmp_path / "layers.json").write_text(json.dumps(part), "utf-8")
+    text = gallery.gallery_section(tmp_path)
+    assert "at 0.1 bits per pixel, LPIPS falls from 0.300 to 0.200, where that of AVIF is" in text
+    assert "and PSNR by 0.90 dB" in text
+    assert "after 61 % of the bytes, SSIMULACRA2 is 50, where JPEG XL has 51 and JPEG 52." in text
+    for picture in ("side_by_side", "realism", "layers"):
+        assert f"](benchmarks/results/{picture}.png)" in text
+        assert 10_000 < (RESULTS / f"{picture}.png").stat().st_size < 1_000_000
 
 
 def visual_part(against_avif: float) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from itertools import accumulate, pairwise
 
@@ -11,7 +12,7 @@ import pytest
 import codec
 from bitstream.container import container_from_bytes, container_to_bytes, read_layers
 from bitstream.errors import PayloadError, TruncatedError
-from codec.loading import load_model
+from codec.loading import ENVIRONMENT_VARIABLE, load_model
 from codec.models.photo.coder import LAYERS, PhotoCoder
 from codec.models.photo.config import COEFFICIENTS, TUNES
 from codec.pictures.picture import Picture
@@ -19,6 +20,7 @@ from codec.pipeline.decode import LayerDecoder, decompress_container
 from codec.pipeline.encode import LAYERS_SHARE, compress_picture
 from tests.codec.models.photo.tiny import TINY, tiny_coder
 from tests.codec.tiny import photographs
+from tests.golden.regenerate import FOLDER
 
 QUALITY = 90
 
@@ -119,6 +121,25 @@ def test_a_file_that_ends_early_gives_what_is_complete() -> None:
     np.testing.assert_array_equal(picture, decompress_container(container, model).pixels)
     with pytest.raises(TruncatedError):
         container_from_bytes(data[: len(data) // 4])
+
+
+LAYERS_SHA256 = (
+    "ceef45113792efd9",
+    "a05efef358494cc6",
+    "acd2185190941d08",
+    "130aef551083ba59",
+    "167ec1e4933b6fdd",
+)
+"""Of the pixels of a golden file after each of its layers, and of its preview."""
+
+
+def test_layers_of_a_golden_file_look_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, str(FOLDER))
+    data = (FOLDER / "photo-layers-v1.calo").read_bytes()
+    pictures = [codec.decompress(data, layers=k, as_="numpy") for k in range(1, LAYERS + 1)]
+    preview = next(codec.decompress_progressive(data, as_="numpy"))
+    digests = [hashlib.sha256(p[:, :, :3].tobytes()).hexdigest()[:16] for p in (*pictures, preview)]
+    assert tuple(digests) == LAYERS_SHA256
 
 
 @pytest.mark.usefixtures("tiny_weights")

@@ -1,0 +1,63 @@
+"""The photographs of README.md, with figures from the results that they are of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.readme.tables import Content, load, section
+
+
+def gallery_section(folder: Path) -> str:
+    """The photographs of README.md, each with what it shows."""
+    return section(
+        picture_with(
+            "side_by_side",
+            "A part of a photograph: the original, and AVIF, JPEG XL and Calotype at equal bytes",
+            "A part of a photograph at equal bytes. SSIMULACRA2 says how near a picture looks to "
+            "the original, which itself has 100.",
+        ),
+        *realism_picture(load(folder, "realism_kodak").get("rates")),
+        *layers_picture(load(folder, "layers").get("gb82")),
+    )
+
+
+def picture_with(name: str, alternative: str, sentence: str) -> str:
+    """A picture of `benchmarks/results`, with what stands in its place and below it."""
+    return f"![{alternative}](benchmarks/results/{name}.png)\n\n{sentence}"
+
+
+def realism_picture(rates: Content | None) -> Iterator[str]:
+    if not rates:
+        return
+    one = rates["0.1"]
+    rows = {row["realism"]: row for row in one["decoded"]}
+    plain, real, avif = rows[0.0], rows[1.0], one["peers"]["avif"]
+    yield picture_with(
+        "realism",
+        "A part of a photograph: the original, AVIF and JPEG XL at equal bytes, and Calotype's "
+        "file without and with realism",
+        "`decompress --realism 1` draws the texture that small files lose: not the fur that was "
+        f"there, but fur. On Kodak at {one['mean_bpp']:.1f} bits per pixel, LPIPS "
+        f"falls from {plain['mean_lpips']:.3f} to {real['mean_lpips']:.3f}, where that of AVIF is "
+        f"{avif['mean_lpips']:.3f}, and PSNR by "
+        f"{plain['mean_psnr_db'] - real['mean_psnr_db']:.2f} dB.",
+    )
+
+
+def layers_picture(part: Content | None) -> Iterator[str]:
+    if not part:
+        return
+    found = part["quality 75"]
+    row = found["layers"][1]
+    yield picture_with(
+        "layers",
+        "A photograph after each of four layers of a file, and files of JPEG XL and JPEG that are "
+        "cut after as many bytes",
+        "What `decompress --partial` draws of a file that ends after each of its four layers, "
+        "beside progressive files of JPEG XL and JPEG that are cut at equal bytes. On "
+        f"{len(found['pictures'])} pictures of gb82 "
+        f"at quality 75, after {100 * row['share']:.0f} % of the bytes, SSIMULACRA2 is "
+        f"{row['photo_ssimulacra2']:.0f}, where JPEG XL has {row['jxl_ssimulacra2']:.0f} and JPEG "
+        f"{row['jpeg_ssimulacra2']:.0f}.",
+    )
