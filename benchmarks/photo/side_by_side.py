@@ -24,7 +24,9 @@ from bitstream.arrays import Uint8Array
 from codec.rate_distortion import psnr_db, ssimulacra2
 
 SCHEMA, RESULT = "calotype.side_by_side/1", "side_by_side.json"
-ENLARGE, GAP, LABEL = 2, 8, 22
+ENLARGE, GAP = 2, 8
+LINE, FONT = 20, 14
+"""Height of a line of text and of its letters, in pixels before they are enlarged."""
 TITLES = {"avif": "AVIF", "jxl": "JPEG XL", "photo": "Calotype"}
 
 
@@ -33,10 +35,15 @@ def panels(
     crop: tuple[int, int, int, int],
     enlarge: int = ENLARGE,
 ) -> Image.Image:
-    """Pictures uint8 (h, w, 3) beside each other, cut to (left, top, right, bottom), enlarged."""
+    """Pictures uint8 (h, w, 3) beside each other, cut to (left, top, right, bottom), enlarged.
+
+    Below each stands its text, in lines, as large as the pictures are enlarged: pages show them
+    smaller.
+    """
+    label = LINE * enlarge * max(1 + text.count("\n") for text, _ in pictures)
     width, height = ((crop[2] - crop[0]) * enlarge, (crop[3] - crop[1]) * enlarge)
-    sheet = Image.new("RGB", (len(pictures) * (width + GAP) - GAP, height + LABEL), "white")
-    write, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
+    sheet = Image.new("RGB", (len(pictures) * (width + GAP) - GAP, height + label), "white")
+    write, font = ImageDraw.Draw(sheet), ImageFont.load_default(FONT * enlarge)
     for number, (text, pixels) in enumerate(pictures):
         left = number * (width + GAP)
         part = Image.fromarray(pixels).crop(crop)
@@ -61,7 +68,7 @@ def run(options: Namespace) -> Iterator[Measured]:
     pixels = load_photograph(options.picture)
     area = pixels.shape[0] * pixels.shape[1]
     files = files_of(pixels, options.bpp, options)
-    shown, rows = [(f"original, {pixels.size:,} bytes", pixels)], []
+    shown, rows = [(f"original\n{pixels.size:,} bytes", pixels)], []
     decoded_by = [(name, title, 0.0, *files[name]) for name, title in TITLES.items()]
     if options.realism:
         data = files["photo"][0]
@@ -71,7 +78,7 @@ def run(options: Namespace) -> Iterator[Measured]:
     for name, title, realism, data, decoded in decoded_by:
         size = len(data)
         score = float(ssimulacra2(pixels, decoded) or 0)
-        shown.append((f"{title}, {size:,} bytes, SSIMULACRA2 {score:.0f}", decoded))
+        shown.append((f"{title}\n{size:,} bytes, SSIMULACRA2 {score:.0f}", decoded))
         rows.append(
             {
                 "codec": name,
@@ -94,5 +101,5 @@ def run(options: Namespace) -> Iterator[Measured]:
             "psnr": "of the whole picture, RGB in 0 .. 255",
             "files": rows,
         },
-        [text for text, _ in shown],
+        [text.replace("\n", ", ") for text, _ in shown],
     )

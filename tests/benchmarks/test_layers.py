@@ -14,7 +14,7 @@ from benchmarks.photo.layers import (
     measure,
     progressive_jpeg,
 )
-from benchmarks.photo.side_by_side import GAP, LABEL
+from benchmarks.photo.side_by_side import GAP, LINE
 from bitstream import container_from_bytes
 from tests.codec.tiny import photographs
 from training.features.train import FeatureConfig, FeatureNetwork
@@ -62,9 +62,9 @@ def test_rows_are_of_the_layers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert rows[-1]["photo_psnr_db"] == rows[-1]["sample_psnr_db"]
     assert rows[0]["jxl_psnr_db"] == rows[0]["jpeg_psnr_db"]
     drawn = np.asarray(layers.sheet(found))
-    assert drawn.shape == (3 * (128 + LABEL), 4 * (128 + GAP) - GAP, 3)
+    assert drawn.shape == (3 * (128 + LINE), 4 * (128 + GAP) - GAP, 3)
     np.testing.assert_array_equal(drawn[:128, -128:], found.drawn[3]["photo"])
-    np.testing.assert_array_equal(drawn[128 + LABEL :][:128, :128], found.drawn[0]["jxl"])
+    np.testing.assert_array_equal(drawn[128 + LINE :][:128, :128], found.drawn[0]["jxl"])
 
     torch.manual_seed(0)
     network = FeatureNetwork(FeatureConfig(3, (4, 6), 5)).eval()

@@ -11,7 +11,7 @@ from PIL import Image
 
 from benchmarks.photo import __main__ as photo
 from benchmarks.photo import side_by_side
-from benchmarks.photo.side_by_side import ENLARGE, GAP, LABEL, panels
+from benchmarks.photo.side_by_side import ENLARGE, GAP, LINE, panels
 from codec.loading import ENVIRONMENT_VARIABLE
 from tests.codec.models.photo.tiny_realism import write_tiny_realism
 from tests.codec.tiny import photographs
@@ -20,9 +20,9 @@ from tests.codec.tiny import photographs
 def test_panels_show_the_same_part_of_each() -> None:
     one = photographs(1, side=64)[0]
     other = np.invert(one)
-    sheet = np.asarray(panels([("one", one), ("other", other)], (8, 16, 40, 48)))
+    sheet = np.asarray(panels([("one", one), ("other\nline", other)], (8, 16, 40, 48)))
     side = 32 * ENLARGE
-    assert sheet.shape == (side + LABEL, 2 * side + GAP, 3)
+    assert sheet.shape == (side + 2 * LINE * ENLARGE, 2 * side + GAP, 3)
     for number, pixels in enumerate((one, other)):
         left = number * (side + GAP)
         shown = sheet[:side:ENLARGE, left : left + side : ENLARGE]
@@ -52,4 +52,4 @@ def test_no_file_is_larger_than_that_of_avif(
         assert 0.6 * avif["bytes"] < file["bytes"] <= avif["bytes"]
     assert avif["rate_bpp"] == pytest.approx(0.6, rel=0.2)
     with Image.open(output.with_suffix(".png")) as image:
-        assert image.height == 8 * ENLARGE + LABEL
+        assert image.height == (8 + 2 * LINE) * ENLARGE
