@@ -8,12 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.readme.tables import CLAIMS, Content, Row, load, section, table, verdict
+from benchmarks.readme.tables import CLAIMS, Content, Row, judged, load, section, table, verdict
 
 
 def claim_rows(content: Content) -> Iterator[Row]:
-    """Beside which codecs the squared error is lower at equal bytes, outside of the intervals."""
+    """How much files are above the likelihood, and beside which codecs their errors are lower.
+
+    Lower is a squared error at equal bytes, outside of the intervals.
+    """
     for name, part in content.get("curve", {}).items():
+        if "above_likelihood_percent" in part["found"]["qualities"][0]:
+            yield from _likelihood_rows(name, part)
         for peer, found in part["found"]["summary"].items():
             count, better = found["qualities"], found["vq_is_better"]
             yield (
@@ -22,6 +27,18 @@ def claim_rows(content: Content) -> Iterator[Row]:
                 f"{better} / {found['vq_is_worse']}",
                 f"all larger: {verdict(better == count)}" if peer == "dplc" else "",
             )
+
+
+def _likelihood_rows(name: str, part: Content) -> Iterator[Row]:
+    rows = part["found"]["qualities"]
+    for what, key in (("files", "above"), ("payloads, without headers,", "payload_above")):
+        above = [row[f"{key}_likelihood_percent"] for row in rows]
+        yield (
+            f"`{name}`: {what} above −log₂ p of their codes, sheets: {part['sheets']}; quality "
+            f"{rows[0]['quality']:g} … {rows[-1]['quality']:g}",
+            f"{above[0]:.2f} % … {above[-1]:.2f} %",
+            judged("above likelihood", max(above)),
+        )
 
 
 def curve_table(name: str, part: Content) -> str:

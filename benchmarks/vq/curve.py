@@ -3,7 +3,8 @@
 Images stand on sheets, many to a file, since the headers of other codecs outweigh one small image.
 At each quality every other codec gets as many bytes as the file has, sheet by sheet, and codes its
 best file within them. The difference of the errors is taken image by image. All are real files,
-decoded again; files of single images are counted as well.
+decoded again; files of single images are counted as well, and by how much files are larger than the
+likelihood: −log₂ p of their codes by the prior's log-odds before these are rounded to tables.
 """
 
 from __future__ import annotations
@@ -52,13 +53,30 @@ def interval(values: Float64Array) -> dict[str, float]:
     }
 
 
-def coded_sheets(coder: VqCoder, pictures: Sequence[Uint8Array], quality: float) -> DecodedSheets:
-    """All sheets, coded and decoded again."""
-    found = DecodedSheets(coder.stride, None)
+def coded_sheets(
+    coder: VqCoder, pictures: Sequence[Uint8Array], quality: float
+) -> tuple[DecodedSheets, int]:
+    """All sheets, coded and decoded again, and the bytes of their payloads."""
+    found, payload_bytes = DecodedSheets(coder.stride, None), 0
     for sheet in pictures:
         file = write_file(coder, sheet, quality)
         found.add(len(file.data), sheet, read_file(coder, file.data))
-    return found
+        payload_bytes += file.payload_bytes
+    return found, payload_bytes
+
+
+def likelihood_bytes(coder: VqCoder, pictures: Sequence[Uint8Array], quality: float) -> float:
+    """−log₂ p of the codes of all sheets, in bytes."""
+    nats = 0.0
+    for sheet in pictures:
+        codes = coder.choose_codes(coder.analyze(sheet, quality), quality)
+        columns, above = codes.reshape(len(codes), -1).T, None
+        for level, (prior, place) in enumerate(zip(coder.priors, coder.places, strict=True)):
+            side = coder.config.grid(level)
+            own = np.ascontiguousarray(columns[:, place]).reshape(-1, side, side)
+            nats += float(prior.nats(own, above, round(quality * 100)).sum())
+            above = own
+    return nats / math.log(2) / 8
 
 
 def single_bytes(coder: VqCoder, images: Images, quality: float) -> float:
@@ -107,11 +125,14 @@ def measure_curve(
     known = PeerSheets(peers, pictures)
     rows = []
     for quality in qualities:
-        own = coded_sheets(coder, pictures, quality)
+        own, payload_bytes = coded_sheets(coder, pictures, quality)
+        bound = likelihood_bytes(coder, pictures, quality)
         others = known.within(own.file_bytes, lambda: DecodedSheets(coder.stride, None))
         rows.append({
             "quality": quality,
             **figures(own, pixels),
+            "above_likelihood_percent": 100 * (sum(own.file_bytes) / bound - 1),
+            "payload_above_likelihood_percent": 100 * (payload_bytes / bound - 1),
             "bytes_of_a_single_image": single_bytes(coder, evenly(used, singles), quality),
             "peers": {name: compared(own, other, pixels) for name, other in others.items()},
         })  # fmt: skip

@@ -60,6 +60,9 @@ def test_figures_are_those_of_files(
         assert row["mse"]["mean"] == pytest.approx(np.mean(errors), rel=1e-4)
         half = 2.201 * np.std(errors, ddof=1) / np.sqrt(12)
         assert row["mse"]["half_of_95_percent_interval"] == pytest.approx(half, rel=0.01)
+        above = row["payload_above_likelihood_percent"]
+        assert -1 < above < 15
+        assert row["above_likelihood_percent"] > above
         for peer in row["peers"].values():
             if peer is not None:
                 assert peer["bytes_per_image"] <= row["bytes_per_image"]
@@ -73,6 +76,8 @@ def test_the_tables_say_what_was_measured(found: tuple[dict[str, Any], Path]) ->
     last = content["curve"]["vq-test"]["found"]["qualities"][-1]
     assert f"| 100 | {last['rate_bpp']:.3f} |" in text
     assert "12 test images" in text
+    first = content["curve"]["vq-test"]["found"]["qualities"][0]["above_likelihood_percent"]
+    assert f"| {first:.2f} % … {last['above_likelihood_percent']:.2f} % | ≤ 1 %: " in text
     assert "no file so small" in text
     assert vq_section(folder / "nothing") == ""
 

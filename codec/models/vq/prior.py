@@ -214,6 +214,27 @@ class ExactCodePrior:
         found: Float64Array = PRECISION - np.log2(frequencies)
         return found
 
+    def nats(
+        self, codes: Int32Array, above: Int32Array | None, quality_hundredths: int
+    ) -> Float64Array:
+        """−ln p of a level's codes by the log-odds before they are rounded to tables: (blocks,).
+
+        codes, above   as `encode` returns and takes them
+        """
+        total = np.zeros(len(codes))
+        around = self._empty(len(codes))
+        around[:, REACH:-REACH, REACH:-REACH] = codes
+        for front in fronts(self.config.grid(self.level)):
+            nodes, bits = paths(codes[:, front.rows, front.columns].ravel(), self.depth)
+            odds = np.concatenate([
+                self._node_odds(around, above, front, part, quality_hundredths)
+                for part in self._parts(len(codes), front)
+            ])  # fmt: skip
+            chosen = np.take_along_axis(odds, nodes, axis=1) * 2.0**-ACTIVATION_BITS
+            cost = np.logaddexp(0, np.where(bits, -chosen, chosen))
+            total += cost.reshape(len(codes), -1).sum(axis=1)
+        return total
+
     def _empty(self, blocks: int) -> Int32Array:
         """Codes with a border of `REACH` around them, all of them outside as yet."""
         side = self.config.grid(self.level) + 2 * REACH
@@ -238,6 +259,17 @@ class ExactCodePrior:
         quality_hundredths: int,
     ) -> Int32Array:
         """The tables of all nodes, int32 (n, codes − 1), of the codes of a front in some blocks."""
+        return log_odds_index(self._node_odds(codes, above, front, part, quality_hundredths))
+
+    def _node_odds(
+        self,
+        codes: Int32Array,
+        above: Int32Array | None,
+        front: Front,
+        part: slice,
+        quality_hundredths: int,
+    ) -> Int32Array:
+        """The log-odds of the same, int32 (n, codes − 1) in units of 2⁻¹⁰."""
         seen = _look(codes[part], front.rows + REACH, front.columns + REACH, BEFORE)
         inputs = [self.embedding[seen].reshape(len(seen), -1)]
         if self.above is not None:
@@ -255,7 +287,7 @@ class ExactCodePrior:
             values = layer.apply(layer.inputs(values), quality_hundredths)
         # Far beyond the last table, and inside int32.
         bounded = np.clip(values, -(2.0**30), 2.0**30)
-        return np.ascontiguousarray(log_odds_index(bounded.astype(np.int32)).T)
+        return np.ascontiguousarray(bounded.astype(np.int32).T)
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,13 @@ def test_codes_come_back_in_the_bits_that_the_prior_says(
     np.testing.assert_array_equal(prior.decode(BLOCKS, above, quality, decoder), codes)
     decoder.finish()
     assert 8 * len(data) == pytest.approx(bits, abs=24)
+    # By log-odds that are not rounded to eighths, about as many.
+    nats = prior.nats(codes, above, quality)
+    assert nats.shape == (BLOCKS,)
+    assert nats.sum() / np.log(2) == pytest.approx(bits, rel=0.01)
+    assert prior.nats(codes[1:2], None if above is None else above[1:2], quality) == pytest.approx(
+        nats[1:2]
+    )
 
 
 @CASES
