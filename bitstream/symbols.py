@@ -26,7 +26,7 @@ from bitstream.arrays import Int32Array
 from bitstream.errors import PayloadError
 from bitstream.grouping import collect, runs
 from bitstream.range_coder import RangeDecoder, RangeEncoder
-from bitstream.tables import TableSet
+from bitstream.tables import PRECISION, TOTAL, TableSet
 
 
 class SymbolEncoder:
@@ -91,11 +91,41 @@ class StackEncoder:
     """
 
     def __init__(self) -> None:
-        self._messages: list[tuple[Int32Array, Int32Array, TableSet]] = []
+        self._messages: list[tuple[Int32Array, Int32Array, TableSet | None]] = []
 
     def put(self, symbols: Int32Array, indexes: Int32Array, tables: TableSet) -> None:
         """Append a message; see ``SymbolEncoder.put``.  What is wrong with it shows in finish."""
         self._messages.append((symbols, indexes, tables))
+
+    def put_rows(self, entries: Int32Array, frequencies: Int32Array) -> None:
+        """Append a message of entries int32[m], each of a row of frequencies int32[m, n].
+
+        See ``AnsCoder.push_rows``; here n >= 3.
+        """
+        # Only what lies below an entry and above it is kept, since messages wait until the end.
+        places = entries[:, None].astype(np.int64)
+        sums = np.cumsum(frequencies, axis=1, dtype=np.int32)
+        own = np.take_along_axis(frequencies, places, 1)
+        below = np.take_along_axis(sums, places, 1) - own
+        rows = np.concatenate([below, own, TOTAL - below - own], axis=1, dtype=np.int32)
+        # An entry is never nothing: of the first and the last one, the other side is cut in two.
+        chosen = np.ones(len(rows), np.int32)
+        first, last = rows[:, 0] == 0, rows[:, 2] == 0
+        rows[first] = rows[first][:, [1, 2, 0]] + np.array([0, -1, 1], np.int32)
+        rows[last] = rows[last][:, [2, 0, 1]] + np.array([1, -1, 0], np.int32)
+        chosen[first], chosen[last] = 0, 2
+        self._messages.append((chosen, rows, None))
+
+    def code_length_bits(self) -> float:
+        """Return the ideal code length of all messages so far: −log₂ of their probabilities."""
+        bits = 0.0
+        for symbols, indexes, tables in self._messages:
+            if tables is None:
+                own = np.take_along_axis(indexes, symbols[:, None], 1)
+                bits += PRECISION * len(own) - float(np.log2(own).sum())
+            else:
+                bits += tables.code_length_bits(symbols, indexes)
+        return bits
 
     def finish(self) -> list[bytes]:
         """Return for each message the bytes that its decoder needs beyond those before.
@@ -104,9 +134,12 @@ class StackEncoder:
         """
         stack = AnsCoder(_START)
         ends = []  # how many words lie below the state when only later messages are on the stack
-        for message in reversed(self._messages):
+        for symbols, indexes, tables in reversed(self._messages):
             ends.append(stack.words_below)
-            stack.push(*message)
+            if tables is None:
+                stack.push_rows(symbols, indexes)
+            else:
+                stack.push(symbols, indexes, tables)
         ends.reverse()
         words = stack.to_bytes()[::-1]
         bounds = [0, *(len(words) - 4 * end for end in ends)] if ends else [0, len(words)]
@@ -139,6 +172,12 @@ class StackDecoder:
         """Return the next message; see ``SymbolDecoder.get``."""
         return collect(self._run, indexes, tables)
 
+    def get_rows(self, frequencies: Int32Array) -> Int32Array:
+        """Return entries, int32[m], each of a row of frequencies; see ``StackEncoder.put_rows``."""
+        entries = self._stack.pop_rows(frequencies)
+        self._check()
+        return entries
+
     def _run(self, tables: TableSet, table: int, count: int) -> Int32Array:
         if count <= _PIECE:
             return self._piece(tables, table, count)
@@ -149,13 +188,16 @@ class StackDecoder:
 
     def _piece(self, tables: TableSet, table: int, count: int) -> Int32Array:
         entries = self._stack.pop_run(tables, table, count)
+        self._check()
+        return entries
+
+    def _check(self) -> None:
         # A push makes the number of a stack no smaller.
         if self._stack.bits < _START_BITS:
             raise PayloadError(
                 "the stack of symbols ran out: the payload is damaged, cut short, or was "
                 "written with another model"
             )
-        return entries
 
     def finish(self) -> None:
         """Raise PayloadError unless the stack ends as it began.  Call it after the last get."""

@@ -3,7 +3,9 @@
     python -m benchmarks.pixel lossless --data validation.tar --name gb82
 
 Rates are bits of whole files per sub-pixel: a value of one colour. Every file is decoded again, and
-the exit status is 1 if any picture came back different. Seconds are CPU time of this process.
+the exit status is 1 if any picture came back different. Seconds are CPU time of this process. Of
+the first few pictures the files are held against −log₂ p of what they code, by integer tables. With
+--jpeg, pictures are those that a JPEG file of that quality decodes to: photographs as most are.
 """
 
 from __future__ import annotations
@@ -20,11 +22,14 @@ import codec
 from benchmarks.harness.photographs import add_data
 from benchmarks.harness.results import Measured, Report, load_average, provenance
 from bitstream.arrays import Uint8Array
+from codec.loading import load_model
+from codec.models.pixel.coder import PixelCoder
 from codec.rate_distortion import find_images
 
 SCHEMA, RESULT = "calotype.lossless/1", "lossless_{name}.json"
 TARGETS_PERCENT = {"webp": -8.0, "jxl": 2.0}
 """What files of the model should have more than theirs, at most; of photographs."""
+LIKELIHOOD = "−log₂ p of what is coded, by the integer tables"
 TARGETS_OF_SCREENSHOTS = {"webp": 0.0}
 """The same of the set "screenshots"."""
 DECODE_TARGET_SECONDS, DECODE_PIXELS = 6.0, 768 * 512
@@ -53,15 +58,33 @@ PEERS: Mapping[str, tuple[str, Callable[[Uint8Array], bytes]]] = {
 }
 
 
-def measure(pixels: Uint8Array) -> Report:
-    """A row of the result: rates, seconds, and whether the picture came back."""
+def likelihood_bytes(coder: PixelCoder, pixels: Uint8Array) -> float:
+    """−log₂ p of a picture of one tile, uint8 (h, w, 3), in bytes."""
+    return round(coder.code_length_bits(coder.analyze(pixels, 100)) / 8, 1)
+
+
+def above_likelihood(rows: Sequence[Report]) -> float | None:
+    """How much the bytes of files are above −log₂ p, in percent of all pictures together."""
+    if not rows:
+        return None
+    files, likelihoods = (
+        float(sum(row[key] for row in rows)) for key in ("bytes", "likelihood_bytes")
+    )
+    return round(100 * (files / likelihoods - 1), 3)
+
+
+def measure(pixels: Uint8Array, coder: PixelCoder | None = None) -> Report:
+    """A row of the result: rates, seconds, and whether the picture came back.
+
+    coder   for −log₂ p of the picture; without it, that is not measured
+    """
     begin = time.process_time()
     data = codec.compress(pixels, lossless=True)
     middle = time.process_time()
     decoded = codec.decompress(data, as_="numpy")
     end = time.process_time()
     rates = {"pixel": len(data)} | {name: len(code(pixels)) for name, (_, code) in PEERS.items()}
-    return {
+    row = {
         "height": pixels.shape[0],
         "width": pixels.shape[1],
         "bpsp": {name: round(8 * size / pixels.size, 4) for name, size in rates.items()},
@@ -69,6 +92,9 @@ def measure(pixels: Uint8Array) -> Report:
         "decode_seconds": round(end - middle, 2),
         "same": bool(np.array_equal(decoded, pixels)),
     }
+    if coder is None:
+        return row
+    return {**row, "bytes": len(data), "likelihood_bytes": likelihood_bytes(coder, pixels)}
 
 
 def summary(rows: Sequence[Report]) -> Report:
@@ -77,8 +103,11 @@ def summary(rows: Sequence[Report]) -> Report:
         name: float(np.mean([row["bpsp"][name] for row in rows])) for name in ("pixel", *PEERS)
     }
     pixels = sum(row["height"] * row["width"] for row in rows)
+    few = [row for row in rows if "likelihood_bytes" in row]
     return {
         "pictures": len(rows),
+        "above_likelihood_percent": above_likelihood(few),
+        "pictures_of_likelihood": len(few),
         "came_back_different": sum(not row["same"] for row in rows),
         "mean_bpsp": {name: round(mean, 4) for name, mean in means.items()},
         "more_than_percent": {
@@ -93,16 +122,23 @@ def summary(rows: Sequence[Report]) -> Report:
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_data(parser)
+    parser.add_argument("--jpeg", type=int, help="quality of JPEG files that pictures come from")
+    parser.add_argument("--few", type=int, default=4, help="pictures of likelihood (4)")
 
 
 def run(options: Namespace) -> Iterator[Measured]:
-    weights = codec.inspect(codec.compress(np.zeros((1, 1, 3), np.uint8), lossless=True))
+    coder = load_model("pixel", device="cpu")
+    assert isinstance(coder, PixelCoder)
     targets = TARGETS_OF_SCREENSHOTS if options.name == "screenshots" else TARGETS_PERCENT
     rows: dict[str, Report] = {}
     for source in find_images(options.data)[: options.limit]:
         with Image.open(io.BytesIO(source.data())) as image:
             pixels = np.asarray(image.convert("RGB"))
-        row = rows[source.name] = measure(pixels)
+        if options.jpeg is not None:
+            data = _pillow(pixels, "JPEG", quality=options.jpeg)
+            with Image.open(io.BytesIO(data)) as image:
+                pixels = np.asarray(image.convert("RGB"))
+        row = rows[source.name] = measure(pixels, coder if len(rows) < options.few else None)
         found = summary(list(rows.values()))
         different = found["came_back_different"]
         yield Measured(
@@ -110,7 +146,9 @@ def run(options: Namespace) -> Iterator[Measured]:
                 **provenance(),
                 "load_average": load_average(),
                 "set": options.name,
-                "weights": weights.weights_hash,
+                "jpeg_quality": options.jpeg,
+                "weights": coder.weights_hash.hex(),
+                "likelihood": LIKELIHOOD,
                 "encoders": {name: title for name, (title, _) in PEERS.items()},
                 "targets_percent": targets,
                 "decode_target_seconds": DECODE_TARGET_SECONDS,

@@ -23,8 +23,15 @@ import codec
 from benchmarks.harness.photographs import add_data
 from benchmarks.harness.results import Measured, Report, load_average, provenance
 from benchmarks.pixel.closed_loop import med_bits
-from benchmarks.pixel.lossless import DECODE_PIXELS
+from benchmarks.pixel.lossless import (
+    DECODE_PIXELS,
+    LIKELIHOOD,
+    above_likelihood,
+    likelihood_bytes,
+)
 from bitstream.arrays import Uint8Array
+from codec.loading import load_model
+from codec.models.pixel.coder import NearLosslessCoder
 from codec.rate_distortion import find_images
 
 SCHEMA, RESULT = "calotype.near-lossless/1", "near_lossless_{name}.json"
@@ -50,7 +57,7 @@ def largest_error(decoded: Uint8Array, pixels: Uint8Array) -> int:
     return int(np.abs(decoded.astype(np.int32) - pixels).max())
 
 
-def measure(pixels: Uint8Array, max_error: int) -> Report:
+def measure(pixels: Uint8Array, max_error: int, coder: NearLosslessCoder) -> Report:
     """Rates of a picture at one bound, in bits per sub-pixel, and what its file decodes to."""
     begin = time.process_time()
     data = codec.compress(pixels, max_error=max_error)
@@ -67,6 +74,8 @@ def measure(pixels: Uint8Array, max_error: int) -> Report:
         "largest_error": largest_error(decoded, pixels),
         "encode_seconds": round(middle - begin, 2),
         "decode_seconds": round(end - middle, 2),
+        "bytes": len(data),
+        "likelihood_bytes": likelihood_bytes(coder.with_max_error(max_error), pixels),
     }
 
 
@@ -102,6 +111,7 @@ def summary(rows: Sequence[Report]) -> Report:
         alone = np.mean([row["with_photo"]["alone"][bound] for row in rows])
         found["bounds"][bound] = {
             "beyond_the_bound": sum(part["largest_error"] > int(bound) for part in parts),
+            "above_likelihood_percent": above_likelihood(parts),
             "mean_bpsp": {name: round(mean, 4) for name, mean in means.items()},
             "more_than_percent": {
                 name: round(100 * (means["near-lossless"] / mean - 1), 2)
@@ -129,7 +139,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> Iterator[Measured]:
-    weights = codec.inspect(codec.compress(np.zeros((1, 1, 3), np.uint8), max_error=1))
+    coder = load_model("near-lossless", device="cpu")
+    assert isinstance(coder, NearLosslessCoder)
     rows: dict[str, Report] = {}
     for source in find_images(options.data)[: options.limit]:
         with Image.open(io.BytesIO(source.data())) as image:
@@ -137,7 +148,7 @@ def run(options: Namespace) -> Iterator[Measured]:
         row = rows[source.name] = {
             "height": pixels.shape[0],
             "width": pixels.shape[1],
-            "bounds": {str(bound): measure(pixels, bound) for bound in BOUNDS},
+            "bounds": {str(bound): measure(pixels, bound, coder) for bound in BOUNDS},
             "with_photo": with_photo(pixels),
         }
         found = summary(list(rows.values()))
@@ -147,7 +158,8 @@ def run(options: Namespace) -> Iterator[Measured]:
                 **provenance(),
                 "load_average": load_average(),
                 "set": options.name,
-                "weights": weights.weights_hash,
+                "weights": coder.weights_hash.hex(),
+                "likelihood": LIKELIHOOD,
                 "targets_percent": {str(n): target for n, target in TARGETS_PERCENT.items()},
                 **found,
                 "rows": rows,

@@ -8,9 +8,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.readme.tables import CLAIMS, Content, Row, load, percent, section, table, verdict
+from benchmarks.readme.tables import (
+    CLAIMS,
+    Content,
+    Row,
+    judged,
+    load,
+    percent,
+    section,
+    table,
+    verdict,
+)
 
-SETS = {"gb82": "gb82", "kodak": "Kodak", "screenshots": "screenshots"}
+SETS = {
+    "gb82": "gb82",
+    "kodak": "Kodak",
+    "jpeg": "gb82 after JPEG of quality 95",
+    "screenshots": "screenshots",
+}
 PEERS = {"png": "PNG (optimised)", "webp": "WebP (method 5)", "jxl": "JPEG XL (effort 7)"}
 
 
@@ -30,6 +45,14 @@ def _rows_of(shown: str, content: Content) -> Iterator[Row]:
         f"all: {verdict(same == pictures)}",
     )
     yield f"{shown}: bits per sub-pixel, mean of whole files", f"{means['pixel']:.3f}", ""
+    if content.get("pictures_of_likelihood"):
+        above = content["above_likelihood_percent"]
+        yield (
+            f"{shown}: files above −log₂ p by the integer tables, "
+            f"{content['pictures_of_likelihood']} pictures",
+            f"{above:.2f} %",
+            judged("above likelihood", above),
+        )
     for peer, title in PEERS.items():
         more, target = content["more_than_percent"][peer], content["targets_percent"].get(peer)
         wanted = "" if target is None else f"≤ {target:+g} %: {verdict(more <= target)}"
@@ -65,6 +88,13 @@ def _rows_at(title: str, content: Content, bound: str, found: Content) -> Iterat
         f"{means['near-lossless']:.3f}",
         f"bound kept by all: {verdict(not broken)}",
     )
+    if "above_likelihood_percent" in found:
+        above = found["above_likelihood_percent"]
+        yield (
+            f"{title}: files above −log₂ p by the integer tables",
+            f"{above:.2f} %",
+            judged("above likelihood", above),
+        )
     yield f"{title}: bytes against JPEG-LS, {means['jpeg-ls']:.3f}", percent(more["jpeg-ls"]), ""
     target, simple = content["targets_percent"][bound], "median predictor, ideal"
     yield (

@@ -59,6 +59,7 @@ WEIGHTS = {
     "pixel-v1": "pixel",
     "pixel-grey-v1": "pixel",
     "pixel-map-v1": "pixel",
+    "pixel-differences-v1": "pixel",
     "near-lossless-v1": "near-lossless",
     "near-lossless-grey-v1": "near-lossless",
     "vq-v1": "vq",
@@ -218,7 +219,13 @@ def _pixel(decoded: Decoded) -> Fields:
     }
     if "map" in decoded.numbers:
         found["first numbers of its map, row 1"] = written(decoded.numbers["map"])
-    for number in (0, 1, len(decoded.messages[0]) // 2):
+    count = len(decoded.messages[0])
+    places = [0, 1, count // 2]
+    if "pairs" in decoded.numbers:
+        found["pairs that occur"] = written(decoded.numbers["pairs"])
+        # Of green and red, and of blue.
+        places[1:] = [count // 2, count // 2 + 1]
+    for number in places:
         found |= _message(f"message {number}", decoded.messages[0][number])
     return found
 

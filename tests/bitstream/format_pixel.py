@@ -9,7 +9,7 @@ import numpy as np
 
 from tests.bitstream.format_decoded import Decoded, Message, Starts, Weights
 from tests.bitstream.format_networks import integer_layer, limited
-from tests.bitstream.format_reader import File, StackReader, Table, Tables, read_message
+from tests.bitstream.format_reader import File, StackReader, Table, Tables, Uniform, read_message
 
 FEATURES = (
     ((0, "W"), (0, "N"), (0, "NE"), (0, "WW"), (0, "NN"), (0, "NNE"), (0, "NWW")),
@@ -146,16 +146,83 @@ class Answers:
         return Table(0, (2**24 - 1 - one, one, 1))
 
 
+class Contexts:
+    """Answers, and how many of them contexts had."""
+
+    def __init__(self, stack: StackReader) -> None:
+        self.stack = stack
+        self.counts: dict[int, list[int]] = {}
+        self.messages: list[Message] = []
+
+    def read(self, indexes: list[int]) -> list[int]:
+        answers = read_message(self.stack, indexes, Answers())
+        assert set(answers) <= {0, 1}
+        self.messages.append(Message(answers, indexes))
+        return answers
+
+    def ask(self, contexts: list[int]) -> list[int]:
+        if not contexts:
+            return []
+        counts = [self.counts.setdefault(context, [0, 0]) for context in contexts]
+        answers = self.read([
+            within((logarithm(2 * o) - logarithm(2 * z) >> 5) + 40, 0, 80) for z, o in counts
+        ])  # fmt: skip
+        for context, answer in zip(contexts, answers, strict=True):
+            self.counts[context][answer] += 1
+        for context in set(contexts):
+            if sum(self.counts[context]) > 1000:
+                self.counts[context] = [count >> 1 for count in self.counts[context]]
+        return answers
+
+
+def read_pairs(contexts: Contexts) -> set[tuple[int, int]]:
+    """The list of differences: R − G and B − G of each pair."""
+    bits = contexts.read([40] * 36)
+    top, bottom, left, right = (
+        sum(bit << 8 - n for n, bit in enumerate(bits[9 * i : 9 * i + 9])) - 255 for i in range(4)
+    )
+    assert -255 <= top <= bottom <= 255
+    assert -255 <= left <= right <= 255
+    pairs: set[tuple[int, int]] = set()
+    for t in range(right - left + 3 * (bottom - top) + 1):
+        places = [(i, left + t - 3 * (i - top)) for i in range(top, bottom + 1)]
+        places = [(i, j) for i, j in places if left <= j <= right]
+        steps = [(0, -1), (0, -2), (0, -3), *((-1, n) for n in range(-2, 3)),
+                 *((-2, n) for n in range(-1, 2))]  # fmt: skip
+        asked = [
+            int("".join(str(int((i + di, j + dj) in pairs)) for di, dj in steps), 2)
+            for i, j in places
+        ]
+        answers = contexts.ask(asked)
+        pairs |= {place for place, answer in zip(places, answers, strict=True) if answer}
+    return pairs
+
+
+def blue_table(
+    table: Table, centre: int, green: int, red: int, pairs: set[tuple[int, int]]
+) -> Table:
+    """The frequencies of blue: first what stands outside of the window."""
+    weights = []
+    for v in range(centre - 32, centre + 32):
+        n = v - centre - table.minimum
+        known = 0 <= n < len(table.frequencies) - 1
+        occurs = (red - green, v - green) in pairs or v in (0, 255) or {green, red} & {0, 255}
+        weights.append((known and table.frequencies[n], known and occurs and 0 <= v <= 255))
+    total = 2**24 - sum(weight for weight, occurs in weights if not occurs)
+    found = [1 + (weight * (2**24 - 65) // total if occurs else 0) for weight, occurs in weights]
+    return Table(0, (2**24 - sum(found), *found))
+
+
 class ColourMap:
     """The map of colours of a tile."""
 
     def __init__(self, height: int, width: int, stack: StackReader) -> None:
-        self.height, self.width, self.stack = height, width, stack
+        self.height, self.width = height, width
+        self.contexts = Contexts(stack)
+        self.ask, self.messages = self.contexts.ask, self.contexts.messages
         self.n: dict[tuple[int, int], int] = {}
         self.known: dict[tuple[int, int], tuple[int, int]] = {}
-        self.counts: dict[int, list[int]] = {}
         self.slots: list[dict[int, tuple[int, int, int]]] = [{}, {}, {}]
-        self.messages: list[Message] = []
         first: dict[int, tuple[int, int]] = {}
         for t in range(width + 2 * (height - 1)):
             places = [(y, t - 2 * y) for y in range(height) if 0 <= t - 2 * y < width]
@@ -171,23 +238,6 @@ class ColourMap:
         for step in name:
             y, x = y + STEPS[step][0], x + STEPS[step][1]
         return self.n.get((y, x), 0)
-
-    def ask(self, contexts: list[int]) -> list[int]:
-        if not contexts:
-            return []
-        counts = [self.counts.setdefault(context, [0, 0]) for context in contexts]
-        indexes = [
-            within((logarithm(2 * o) - logarithm(2 * z) >> 5) + 40, 0, 80) for z, o in counts
-        ]
-        answers = read_message(self.stack, indexes, Answers())
-        assert set(answers) <= {0, 1}
-        self.messages.append(Message(answers, indexes))
-        for context, answer in zip(contexts, answers, strict=True):
-            self.counts[context][answer] += 1
-        for context in set(contexts):
-            if sum(self.counts[context]) > 1000:
-                self.counts[context] = [count >> 1 for count in self.counts[context]]
-        return answers
 
     def time(self, places: list[tuple[int, int]], m: int) -> None:
         found: dict[tuple[int, int], int] = {}
@@ -287,8 +337,8 @@ def decode_pixel(file: File, weights: Weights, starts: Starts) -> Decoded:
     found = Decoded()
     found.pixels = np.zeros((header.height, header.width, header.channels), np.uint8)
     for (top, left, height, width), coded in zip(header.tiles(1), file.coded, strict=True):
-        has_map = coded[0] & 16 and not bound
-        planes = coded[0] - 16 if has_map else coded[0]
+        has_map, has_pairs = coded[0] & 16 and not bound, coded[0] == 35 and not bound
+        planes = coded[0] - 16 if has_map else coded[0] - 32 if has_pairs else coded[0]
         assert planes in (1, 3)
         data = coded[1:]
         assert data[0] != 0
@@ -298,6 +348,10 @@ def decode_pixel(file: File, weights: Weights, starts: Starts) -> Decoded:
         if has_map:
             colours = ColourMap(height, width, stack)
             known, messages = colours.known, colours.messages
+        pairs = set()
+        if has_pairs:
+            contexts = Contexts(stack)
+            pairs, messages = read_pairs(contexts), contexts.messages
         for t in range(width + 2 * (height - 1) + 3 * (planes - 1)):
             places = [
                 (p, y, t - 3 * p - 2 * y)
@@ -326,16 +380,36 @@ def decode_pixel(file: File, weights: Weights, starts: Starts) -> Decoded:
                 rest = (2 * ((r + 8) % 16 - 8) + step) // (2 * step) + 8
                 indexes.append(firsts[scale] + (rest >> 4 - bits[scale]))
                 predictions.append(prediction)
-            if wanted:
-                symbols = read_message(stack, indexes, tables)
-                messages.append(Message(symbols, indexes))
+            end = sum(p < 2 for p, _, _ in wanted) if has_pairs else len(wanted)
+            symbols = []
+            if end:
+                symbols = read_message(stack, indexes[:end], tables)
+                messages.append(Message(symbols, indexes[:end]))
+            if end < len(wanted):
+                entries = [
+                    stack.entry(blue_table(
+                        tables[n], c, tile.pixels[0, y, x], tile.pixels[1, y, x], pairs
+                    ))
+                    for n, c, (_, y, x) in zip(
+                        indexes[end:], centres[end:], wanted[end:], strict=True
+                    )
+                ]  # fmt: skip
+                messages.append(Message(entries, indexes[end:]))
+                far = [8] * entries.count(0)
+                beyond = read_message(stack, far, Uniform())
+                messages += [Message(beyond, far)] if far else []
+                outside = iter(beyond)
+                symbols += [
+                    n - 33 if n else next(outside) - c
+                    for n, c in zip(entries, centres[end:], strict=True)
+                ]
             for p, y, x in places:
                 if (y, x) in known:
                     tile.predict(p, y, x)
                     base = within(4 * tile.bases[p, y, x][1], 0, 4080)
                     tile.take(p, y, x, tile.pixels[p, known[y, x][0], known[y, x][1]], base)
             for place, centre, symbol, prediction in zip(
-                wanted, centres, symbols if wanted else [], predictions, strict=True
+                wanted, centres, symbols, predictions, strict=True
             ):
                 value = centre + step * symbol
                 assert -bound <= value <= 255 + bound
@@ -347,6 +421,8 @@ def decode_pixel(file: File, weights: Weights, starts: Starts) -> Decoded:
             if has_map:
                 row = min(1, height - 1)
                 found.numbers["map"] = [colours.n[row, x] for x in range(min(16, width))]
+            if has_pairs:
+                found.numbers["pairs"] = [len(pairs)]
         order = (1, 0, 2) if planes == 3 else (0, 0, 0)
         for (y, x), channel in product(np.ndindex(height, width), range(header.channels)):
             value = tile.pixels[order[channel], y, x]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from bitstream import PayloadError, TableSet, UsageError, gaussian_tables
 from bitstream.arrays import Int32Array
 from bitstream.symbols import StackDecoder, StackEncoder
+from bitstream.tables import TOTAL
 from tests.limits import cpu_limit
 
 TABLES = gaussian_tables(np.array([0.1, 0.5, 4.0, 30.0])).with_certain(
@@ -149,3 +150,32 @@ def test_no_bytes_are_refused() -> None:
 def test_a_symbol_that_its_certain_table_has_not_is_refused() -> None:
     with pytest.raises(UsageError):
         encoded((np.ones(1, dtype=np.int32), np.zeros(1, dtype=np.int32)))
+
+
+@pytest.mark.parametrize("width", [3, 4, 65])
+def test_entries_of_rows_come_back_among_other_messages(width: int) -> None:
+    rng = np.random.default_rng(width)
+    weights = rng.integers(1, 2**17, (300, width)).astype(np.int32)
+    weights[:, 1] = 1
+    weights[:, -2] += TOTAL - weights.sum(axis=1, dtype=np.int32)
+    entries = rng.integers(0, width, 300).astype(np.int32)
+    entries[:2] = 0, width - 1
+    encoder = StackEncoder()
+    encoder.put(SYMBOLS, INDEXES, TABLES)
+    encoder.put_rows(entries, weights)
+    encoder.put_rows(entries[:0], weights[:0])
+    encoder.put(SYMBOLS, INDEXES, TABLES)
+    bits = encoder.code_length_bits()
+    data = b"".join(encoder.finish())
+    own = np.take_along_axis(weights, entries[:, None].astype(np.int64), 1)
+    message = TABLES.code_length_bits(SYMBOLS, INDEXES)
+    assert bits == pytest.approx(2 * message - np.log2(own / TOTAL).sum())
+    assert 8 * len(data) == pytest.approx(bits, abs=64)
+    decoder = StackDecoder(data)
+    decoder.get(INDEXES, TABLES)
+    np.testing.assert_array_equal(decoder.get_rows(weights), entries)
+    assert decoder.get_rows(weights[:0]).shape == (0,)
+    np.testing.assert_array_equal(decoder.get(INDEXES, TABLES), SYMBOLS)
+    decoder.finish()
+    with pytest.raises(PayloadError, match="ran out"):
+        StackDecoder(data[:5]).get_rows(weights)

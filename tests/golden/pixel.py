@@ -1,6 +1,6 @@
 """The golden cases of the pixel models: colours with alpha in two tiles, and grey, of each.
 
-Of the lossless model, also a drawing that repeats its colours.
+Of the lossless model, also a drawing that repeats its colours, and a scene of luma and chroma.
 
 The JSON files have the digest of the decoded pixels, which the PNGs hold as well. The weights
 beside them are untrained.
@@ -23,12 +23,13 @@ from codec.pipeline.encode import compress_picture
 from tests.codec.models.pixel.tiny import (
     Uint8Array,
     drawing,
+    from_chroma,
     scene,
     write_tiny_near_lossless,
     write_tiny_pixel,
 )
 
-CASES = ("pixel-v1", "pixel-grey-v1", "pixel-map-v1")
+CASES = ("pixel-v1", "pixel-grey-v1", "pixel-map-v1", "pixel-differences-v1")
 MAX_ERRORS = {"near-lossless-v1": 2, "near-lossless-grey-v1": 16}
 """The bounds of the cases of the nearly lossless model."""
 QUALITY, TILE = 100.0, 64
@@ -38,6 +39,8 @@ def picture_of(name: str) -> Picture:
     """What a case holds."""
     if "map" in name:
         return Picture(drawing(20, 70))
+    if "differences" in name:
+        return Picture(from_chroma(40, 60, seed=6))
     if "grey" not in name:
         pixels = scene(9, 75, seed=4)
         return Picture(pixels, np.ascontiguousarray(pixels[:, :, 2]))

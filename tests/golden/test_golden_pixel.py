@@ -10,7 +10,7 @@ from PIL import Image
 
 from bitstream.container import container_from_bytes
 from codec import loading
-from codec.models.pixel.coder import WITH_MAP
+from codec.models.pixel.coder import WITH_DIFFERENCES, WITH_MAP
 from codec.pipeline.decode import decompress_container
 from tests.golden import pixel
 from tests.golden.regenerate import FOLDER, main
@@ -48,6 +48,8 @@ def test_the_cases_are_worth_decoding() -> None:
         check_worth(names)
     drawn = container_from_bytes((FOLDER / "pixel-map-v1.calo").read_bytes())
     assert all(payload[0] == 3 | WITH_MAP for payload in drawn.payloads[0])
+    pale = container_from_bytes((FOLDER / "pixel-differences-v1.calo").read_bytes())
+    assert pale.payloads[0][0][0] == 3 | WITH_DIFFERENCES
 
 
 def check_worth(names: tuple[str, ...]) -> None:

@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bitstream import PayloadError
-from codec.models.pixel.coder import WITH_MAP, PixelCoder, dequantize_pixels
+from codec.models.pixel.coder import WITH_DIFFERENCES, WITH_MAP, PixelCoder, dequantize_pixels
 from tests.codec.models.pixel.tiny import (
     Uint8Array,
     drawing,
+    from_chroma,
     scene,
     tiny_coder,
     tiny_near_lossless,
@@ -56,7 +57,7 @@ def test_truncated_extended_and_empty_payloads_are_refused(max_error: int) -> No
             decode(case, max_error=max_error)
 
 
-@pytest.mark.parametrize("planes", [0, 1, 2, 4, 16, 18, 19, 35, 255])
+@pytest.mark.parametrize("planes", [0, 1, 2, 4, 16, 18, 19, 32, 33, 35, 49, 51, 67, 255])
 def test_another_number_of_planes_is_refused(planes: int) -> None:
     with pytest.raises(PayloadError):
         decode(bytes([planes]) + payload_of_scene()[1:])
@@ -75,7 +76,7 @@ def test_several_payloads_are_refused() -> None:
 
 
 @pytest.mark.parametrize("content", [b"\1", b"\x55" * 30, b"\xff" * 400])
-@pytest.mark.parametrize("planes", [1, 3, 3 | WITH_MAP])
+@pytest.mark.parametrize("planes", [1, 3, 3 | WITH_MAP, 3 | WITH_DIFFERENCES])
 @MAX_ERRORS
 def test_a_huge_tile_of_few_bytes_is_refused_quickly(
     content: bytes, planes: int, max_error: int
@@ -122,6 +123,39 @@ def test_a_changed_byte_of_a_drawing_is_refused_or_gives_other_pixels(
         except PayloadError:
             return
     assert not np.array_equal(found.transpose(1, 2, 0), drawing(HEIGHT, WIDTH))
+
+
+@cache
+def payload_of_differences() -> bytes:
+    coder = tiny_coder()
+    payload = coder.encode_tile(coder.analyze(from_chroma(48, 60), 100), 100)[0]
+    assert payload[0] == 3 | WITH_DIFFERENCES
+    return payload
+
+
+@settings(max_examples=30)
+@given(st.one_of(st.integers(0, 400), st.integers(0, 5000)), st.integers(1, 255))
+def test_a_changed_byte_of_a_list_or_of_blue_is_refused_or_gives_other_pixels(
+    place: int, change: int
+) -> None:
+    payload = bytearray(payload_of_differences())
+    payload[place % len(payload)] ^= change
+    with cpu_limit(MAX_CPU_SECONDS):
+        try:
+            found = decode(bytes(payload), 48, 60)
+        except PayloadError:
+            return
+    assert not np.array_equal(found.transpose(1, 2, 0), from_chroma(48, 60))
+
+
+def test_differences_that_are_cut_or_of_another_size_are_refused() -> None:
+    payload = payload_of_differences()
+    for length in range(0, len(payload), 60):
+        with pytest.raises(PayloadError):
+            decode(payload[:length], 48, 60)
+    for height, width in ((48, 61), (49, 60), (1, 1)):
+        with pytest.raises(PayloadError):
+            decode(payload, height, width)
 
 
 def test_a_drawing_that_is_cut_or_of_another_size_is_refused() -> None:

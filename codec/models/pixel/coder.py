@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bitstream.arrays import Array, Float32Array, Float64Array, Int32Array, Uint8Array
+from bitstream.arrays import Array, BoolArray, Float32Array, Float64Array, Int32Array, Uint8Array
 from bitstream.errors import PayloadError, WeightsMismatchError
 from bitstream.symbols import StackDecoder, StackEncoder
 from bitstream.tables import TableSet
@@ -33,13 +33,9 @@ from codec.coding.exact_layers import (
 )
 from codec.coding.exact_logarithm import logarithm
 from codec.models.pixel import NEAR_LOSSLESS, PIXEL
-from codec.models.pixel.colour_map import (
-    LARGEST,
-    answer_tables,
-    code_map,
-    numbers_of,
-    repeated_share,
-)
+from codec.models.pixel.answers import answer_tables
+from codec.models.pixel.colour_map import LARGEST, code_map, numbers_of, repeated_share
+from codec.models.pixel.differences import Blues, code_differences, differences_of
 from codec.models.pixel.wavefront import INPUTS, PEAK, STEPS, Front, sweep
 from codec.models.sheets import only_payload
 from codec.models.weights_files import read_config, stored
@@ -49,6 +45,8 @@ GREEN_FIRST = (1, 0, 2)
 _QUALITY = 100  # of layers that know none
 WITH_MAP = 16
 """In the first byte of a payload: before its pixels come, a map says which repeat a colour."""
+WITH_DIFFERENCES = 32
+"""The same: a list says which differences of colours occur."""
 _FEW_REPEATED, _MOST_REPEATED = 0.5, 0.9
 """Shares of the pixels of a tile with the colour of a neighbour: below the first, no map of colours
 is tried, and above the second, nothing else."""
@@ -122,13 +120,28 @@ class PixelCoder:
     def encode_tile(self, latents: Float32Array, quality: float) -> tuple[bytes, ...]:
         """Code pixels (3, h, w): one payload.
 
-        Its first byte is the number of planes, and `WITH_MAP` where a map of colours comes first.
+        Its first byte is the number of planes, and `WITH_MAP` where a map of colours comes first,
+        or `WITH_DIFFERENCES` where a list of differences does.
         """
+        payloads = [
+            b"".join([bytes([first]), *encoder.finish()]) for first, encoder in self._ways(latents)
+        ]
+        return (min(payloads, key=len),)
+
+    def code_length_bits(self, latents: Float32Array) -> float:
+        """−log₂ p of pixels (3, h, w) by the tables: what the payload can at best have."""
+        return min(encoder.code_length_bits() for _, encoder in self._ways(latents))
+
+    def _ways(self, latents: Float32Array) -> list[tuple[int, StackEncoder]]:
+        """How pixels may be coded: the first byte, and what follows it."""
         channels = latents.astype(np.int32)
         is_grey = bool((channels == channels[:1]).all())
         planes = channels[:1] if is_grey else channels[list(GREEN_FIRST)]
-        payloads = [self._encode(planes, map_) for map_ in self._maps(planes)]
-        return (min(payloads, key=len),)
+        pairs = None if is_grey or self.max_error else differences_of(planes)
+        return [
+            self._encode(planes, map_, pairs if map_ is None else None)
+            for map_ in self._maps(planes)
+        ]
 
     def _maps(self, planes: Int32Array) -> list[Int32Array | None]:
         """Maps of colours that planes (1 or 3, h, w) may be coded with; None stands for none."""
@@ -140,15 +153,19 @@ class PixelCoder:
         numbers = numbers_of(planes)
         return [numbers] if repeated > _MOST_REPEATED else [numbers, None]
 
-    def _encode(self, planes: Int32Array, numbers: Int32Array | None) -> bytes:
-        """The payload of planes (1 or 3, h, w), with a map of their colours or without."""
-        encoder, coded = StackEncoder(), None
-        first = len(planes)
+    def _encode(
+        self, planes: Int32Array, numbers: Int32Array | None, pairs: BoolArray | None
+    ) -> tuple[int, StackEncoder]:
+        """Planes (1 or 3, h, w), with a map of their colours, a list of pairs, or neither."""
+        encoder = StackEncoder()
 
         def put(tables: Int32Array, bits: Int32Array | None) -> Int32Array:
             assert bits is not None
             encoder.put(bits, tables, answer_tables())
             return bits
+
+        map_ = None if numbers is None else code_map(numbers.shape, put, numbers)
+        blues = None if pairs is None else Blues(code_differences(put, pairs), self.tables)
 
         def code(front: Front) -> Int32Array:
             pixels = np.concatenate([planes[p.plane, p.rows, p.columns] for p in front.parts])
@@ -157,14 +174,17 @@ class PixelCoder:
             centres, tables = self.predict(front)
             own = pixels if front.coded is None else pixels[front.coded]
             symbols, values = quantize_pixels(own, centres, self.max_error)
-            encoder.put(symbols, tables, self.tables)
+            end = len(own) if blues is None else front.count_before(2)
+            if end:
+                encoder.put(symbols[:end], tables[:end], self.tables)
+            if blues is not None and end < len(own):
+                known = planes[:2, front.parts[-1].rows, front.parts[-1].columns]
+                blues.encode(encoder, own[end:], known, centres[end:], tables[end:])
             return values if front.coded is None else pixels
 
-        if numbers is not None:
-            first |= WITH_MAP
-            coded = code_map(numbers.shape, put, numbers).coded
-        sweep(planes.shape, code, coded)
-        return b"".join([bytes([first]), *encoder.finish()])
+        sweep(planes.shape, code, None if map_ is None else map_.coded)
+        flags = WITH_MAP * (map_ is not None) + WITH_DIFFERENCES * (blues is not None)
+        return len(planes) + flags, encoder
 
     def decode_tile(
         self, payloads: Sequence[bytes], height: int, width: int, quality: float
@@ -172,22 +192,36 @@ class PixelCoder:
         """Read pixels uint8 (3, height, width) back. Raises `PayloadError`."""
         payload = only_payload(payloads)
         first = payload[0] if payload else 0
-        count = first & ~(0 if self.max_error else WITH_MAP)
-        if count not in (1, 3):
+        flags = first & (0 if self.max_error else WITH_MAP | WITH_DIFFERENCES)
+        count = first - flags
+        # A map and differences do not go together, and those have three colours.
+        if count not in (1, 3) or flags > (WITH_DIFFERENCES if count == 3 else WITH_MAP):
             raise PayloadError(f"a tile of {first} planes was read, expected 1 or 3: {_NO_ENTRY}")
         decoder = StackDecoder(payload[1:])
         planes = np.empty((count, height, width), np.uint8)
-        map_ = None
-        if first != count:
-            map_ = code_map((height, width), lambda tables, _: decoder.get(tables, answer_tables()))
+
+        def answer(tables: Int32Array, _: Int32Array | None) -> Int32Array:
+            return decoder.get(tables, answer_tables())
+
+        map_ = code_map((height, width), answer) if flags == WITH_MAP else None
+        has_pairs = flags == WITH_DIFFERENCES
+        blues = Blues(code_differences(answer), self.tables) if has_pairs else None
         colours = np.zeros((count, LARGEST + 1), np.int32)
 
         def code(front: Front) -> Int32Array:
             values = np.zeros(0, np.int32)
             if front.inputs.size:
                 centres, tables = self.predict(front)
-                symbols = decoder.get(tables, self.tables)
-                values = dequantize_pixels(symbols, centres, self.max_error)
+                end = len(centres) if blues is None else front.count_before(2)
+                if end:
+                    symbols = decoder.get(tables[:end], self.tables)
+                    values = dequantize_pixels(symbols, centres[:end], self.max_error)
+                if blues is not None and end < len(centres):
+                    known = planes[:2, front.parts[-1].rows, front.parts[-1].columns]
+                    found = blues.decode(
+                        decoder, known.astype(np.int32), centres[end:], tables[end:]
+                    )
+                    values = np.concatenate([values, found])
             if map_ is not None:
                 values = map_.fill(colours, front, values)
             start = 0

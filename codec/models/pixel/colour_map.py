@@ -6,11 +6,10 @@ no other pixel takes up. A pixel whose number was seen before is not coded again
 
 The map is coded by answers to questions, pixels in the order of `codec.models.pixel.wavefront`. Is
 it the colour that followed the same colours around it last time? Is it that of a neighbour: to the
-left, above, above right, above left? Is it any colour of the map, and which? The probability of an
-answer comes from earlier answers to the same question in the same situation, counted from the start
-of the tile, so that no weights are needed. To look up what followed the same surroundings is
-prediction by partial matching (Cleary and Witten 1984); asking about neighbours goes back to the
-coding of palette images (Ausbeck 1998, "Context models for palette images").
+left, above, above right, above left? Is it any colour of the map, and which? See
+`codec.models.pixel.answers`. To look up what followed the same surroundings is prediction by
+partial matching (Cleary and Witten 1984); asking about neighbours goes back to the coding of
+palette images (Ausbeck 1998, "Context models for palette images").
 
 Everything is integer arithmetic.
 """
@@ -18,15 +17,14 @@ Everything is integer arithmetic.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from bitstream.arrays import BoolArray, Int16Array, Int32Array, Int64Array
 from bitstream.errors import PayloadError
-from bitstream.tables import TOTAL, TableSet
-from codec.coding.exact_logarithm import logarithm
+from codec.models.pixel.answers import Answer, Answers
 from codec.models.pixel.wavefront import (
     NE,
     NN,
@@ -43,13 +41,6 @@ from codec.models.pixel.wavefront import (
 NUMBER_BITS = 14
 LARGEST = 2**NUMBER_BITS - 1
 """So many colours a map has at most."""
-
-ODDS_PER_OCTAVE = 4
-_OCTAVES = 10
-_ROOTS = (65536, 77936, 92682, 110218)
-"""2^(i/4) in units of 2⁻¹⁶."""
-COUNT_LIMIT = 1000
-"""Of the answers that a context remembers: beyond it, the numbers of both are halved."""
 
 NNW = (-2, -1)
 AROUND: tuple[tuple[Place, ...], ...] = (
@@ -80,26 +71,6 @@ _NUMBER = _KEPT + 4
 _CONTEXTS = _NUMBER + 2**NUMBER_BITS
 
 _NO_ENTRY = "the payload is damaged, or it was written with another model"
-
-Answer = Callable[[Int32Array, Int32Array | None], Int32Array]
-"""Tables of bits, and the bits where they are known, to the bits: int32 (n,) each."""
-
-
-@functools.cache
-def answer_tables() -> TableSet:
-    """Tables of an answer, 0 or 1, whose odds are 2^(i/4), i = −40 .. 40."""
-    frequencies = []
-    for number in range(-ODDS_PER_OCTAVE * _OCTAVES, ODDS_PER_OCTAVE * _OCTAVES + 1):
-        octave, root = divmod(number, ODDS_PER_OCTAVE)
-        odds = _ROOTS[root] << (octave + _OCTAVES)
-        one = TOTAL * odds // (odds + (1 << (16 + _OCTAVES)))
-        frequencies += [TOTAL - 1 - one, one, 1]
-    count = len(frequencies) // 3
-    return TableSet(
-        frequencies=np.array(frequencies, np.int32),
-        starts=np.arange(0, 3 * count + 1, 3, dtype=np.int32),
-        minimums=np.zeros(count, np.int32),
-    )
 
 
 def repeated_share(planes: Int32Array) -> float:
@@ -197,14 +168,13 @@ class _MapCoder:
     _TOP, _LEFT, _RIGHT = 2, 2, 1
 
     def __init__(self, height: int, width: int, answer: Answer, numbers: Int32Array | None) -> None:
-        self._answer, self._known = answer, numbers
+        self._ask, self._known = Answers(answer, _CONTEXTS).ask, numbers
         # With zeros outside.
         shape = (self._TOP + height, self._LEFT + width + self._RIGHT)
         self._padded = np.zeros(shape, np.int16)
         self.numbers = self._padded[self._TOP :, self._LEFT : self._LEFT + width]
         self.coded = np.zeros((height, width), np.bool_)
         self._count = 0
-        self._answers = np.zeros((2, _CONTEXTS), np.int32)
         slots = (len(AROUND), 2**SLOT_BITS)
         self._tags = np.full(slots, -1, np.int64)
         self._colours, self._right = np.zeros((2, *slots), np.int32)
@@ -286,19 +256,6 @@ class _MapCoder:
                 f"a colour that is none of the {self._count} of a map was decoded: {_NO_ENTRY}"
             )
         return numbers
-
-    def _ask(self, contexts: Int32Array, bits: Int32Array | None) -> Int32Array:
-        """Code a bit in each of some contexts, and count the answers."""
-        ones, zeros = logarithm(2.0 * self._answers[::-1, contexts])
-        odds = (ones - zeros).astype(np.int32) >> 5
-        limit = ODDS_PER_OCTAVE * _OCTAVES
-        found = self._answer(np.clip(odds, -limit, limit) + limit, bits)
-        if found.min() < 0 or found.max() > 1:
-            raise PayloadError(f"an answer that is neither 0 nor 1 was decoded: {_NO_ENTRY}")
-        np.add.at(self._answers, (found, contexts), 1)
-        full = contexts[self._answers[:, contexts].sum(axis=0) > COUNT_LIMIT]
-        self._answers[:, full] = self._answers[:, full] >> 1
-        return found
 
     def _at(self, rows: Int64Array, columns: Int64Array, place: Place) -> Int32Array:
         down, right = place

@@ -89,6 +89,10 @@ class Front:
     inputs: Float64Array
     predictions: Float64Array
 
+    def count_before(self, plane: int) -> int:
+        """How many pixels are of planes before this one."""
+        return sum(len(part.rows) for part in self.parts if part.plane < plane)
+
 
 def sweep(
     shape: tuple[int, int, int],

@@ -70,3 +70,19 @@ def drawing(height: int, width: int, seed: int = 0) -> Uint8Array:
     side = max(1, min(height, width) // 3)
     pixels[-side:, -side:] = scene(side, side, seed)
     return pixels
+
+
+def from_chroma(height: int, width: int, seed: int = 0) -> Uint8Array:
+    """A pale scene as a JPEG file gives it, uint8 (height, width, 3).
+
+    Luma and chroma are whole numbers, and red, green and blue come of these as in libjpeg.
+    """
+    red, green, blue = scene(height, width, seed).astype(np.int64).transpose(2, 0, 1)
+    luma = (19595 * red + 38470 * green + 7471 * blue + 2**15) >> 16
+    cb, cr = ((shade - luma) * scale >> 18 for shade, scale in ((blue, 36984), (red, 46745)))
+    colours = [
+        luma + ((91881 * cr + 2**15) >> 16),
+        luma + ((-22554 * cb - 46802 * cr + 2**15) >> 16),
+        luma + ((116130 * cb + 2**15) >> 16),
+    ]
+    return np.stack(colours, 2).clip(0, 255).astype(np.uint8)
