@@ -7,7 +7,6 @@ put into fixed point; all figures on the card are of the exported weights.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bitstream.container import container_from_bytes, container_to_bytes
 from bitstream.errors import UsageError
 from codec.datasets.arrays import Images
 from codec.loading import HASH_BYTES, hash_weights
@@ -24,17 +22,14 @@ from codec.models.dplc import DPLC
 from codec.models.dplc.coder import DplcCoder, dplc_arrays
 from codec.models.dplc.networks import DplcNetworks
 from codec.models.dplc.prior import ExactBitPrior
-from codec.models.sheets import sheet_of
-from codec.pictures.picture import Picture
-from codec.pipeline.decode import decompress_container
-from codec.pipeline.encode import compress_picture
 from training.data.small_images import evenly, to_tensor
 from training.dplc.config import DplcPreset
 from training.dplc.figures import rate_figures
 from training.dplc.learner import DplcLearner
 from training.dplc.prior_fit import fit_prior
-from training.loop.export import ExportOptions, Run, write_weights_file
+from training.loop.export import ExportOptions, Run, round_to_half, write_weights_file
 from training.loop.origin import write_card
+from training.loop.sheets import measure_sheet, square_sheet
 
 TRAINING_IMAGES = 20_000
 """So many training images the priors are fitted to."""
@@ -54,18 +49,13 @@ def trained_learner(run: Run[DplcPreset]) -> DplcLearner:
     return learner.eval()
 
 
-@torch.no_grad()
 def exported_networks(learner: DplcLearner) -> DplcNetworks:
     """The networks as a weights file holds them: batch norms folded, values of float16.
 
     Raises `UsageError` for values that float16 cannot hold.
     """
     networks = learner.folded()
-    for name, parameter in networks.named_parameters():
-        rounded = parameter.to(torch.float16)
-        if not torch.isfinite(rounded).all():
-            raise UsageError(f"{name} has values that float16 cannot hold: train it again")
-        parameter.copy_(rounded)
+    round_to_half(networks)
     return networks
 
 
@@ -115,14 +105,11 @@ class MeasuredRate:
 def measure_rates(coder: DplcCoder, images: Images) -> list[MeasuredRate]:
     """Code a sheet of images, uint8 (N, C, s, s), at each rate and decode it again."""
     config = coder.config
-    side = min(SHEET, math.isqrt(len(images)))
-    sheet = sheet_of(images[: side**2], side, side)[..., : config.channels]
+    sheet = square_sheet(images, SHEET)
     rows = []
     for rate, symbols in enumerate(config.rates):
         quality = round((rate + 0.5) * 100 / len(config.rates), 2)
-        data = container_to_bytes(compress_picture(Picture(sheet), coder, quality=quality))
-        decoded = decompress_container(container_from_bytes(data), coder).pixels
-        error = float(np.mean((decoded.astype(np.float64) - sheet) ** 2))
+        found = measure_sheet(coder, sheet, quality)
         prior, cost = coder.priors[rate], 0.0
         if prior is not None:
             bits = symbol_bits(coder.networks, images, rate).cpu().numpy()
@@ -133,8 +120,8 @@ def measure_rates(coder: DplcCoder, images: Images) -> list[MeasuredRate]:
                 quality,
                 config.symbols(rate) / config.side**2,
                 cost / config.side**2,
-                8 * len(data) / (sheet.shape[0] * sheet.shape[1]),
-                10 * math.log10(255**2 / max(error, 1e-9)),
+                found.rate_bpp,
+                found.psnr_db,
             )
         )
     return rows

@@ -11,10 +11,11 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import torch
 from safetensors.numpy import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from bitstream.arrays import Array
 from bitstream.container import container_from_bytes, container_to_bytes
+from bitstream.errors import UsageError
 from codec.loading import hash_weights
 from codec.models.base import LoadedModel
 from codec.models.generative.weights_file import metadata_in_order
@@ -79,6 +80,16 @@ class ExportOptions:
     images: int | None = None
     half: bool = True
     device: torch.device = CPU
+
+
+@torch.no_grad()
+def round_to_half(networks: nn.Module) -> None:
+    """Round parameters to float16, in place. Raises `UsageError` where that cannot hold one."""
+    for name, parameter in networks.named_parameters():
+        rounded = parameter.to(torch.float16)
+        if not torch.isfinite(rounded).all():
+            raise UsageError(f"{name} has values that float16 cannot hold: train it again")
+        parameter.copy_(rounded)
 
 
 def write_weights_file(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,23 +15,19 @@ import torch
 from torch import Tensor
 
 from bitstream.arrays import Int16Array
-from bitstream.container import container_from_bytes, container_to_bytes
 from bitstream.errors import UsageError, WeightsMismatchError
 from codec.coding.bits_back_tables import bit_tables
 from codec.coding.exact_layers import ACTIVATION_BITS, to_fixed_point
 from codec.datasets.arrays import Images
 from codec.loading import HASH_BYTES, hash_weights
-from codec.models.sheets import sheet_of
 from codec.models.vq import VQ
 from codec.models.vq.coder import VqCoder, vq_arrays
 from codec.models.vq.networks import VqNetworks, quality_fraction
 from codec.models.vq.prior import ExactCodePrior
-from codec.pictures.picture import Picture
-from codec.pipeline.decode import decompress_container
-from codec.pipeline.encode import compress_picture
 from training.data.small_images import evenly
-from training.loop.export import ExportOptions, Run, write_weights_file
+from training.loop.export import ExportOptions, Run, round_to_half, write_weights_file
 from training.loop.origin import write_card
+from training.loop.sheets import MeasuredSheet, measure_sheet, square_sheet
 from training.vq.code_prior import CodePrior, KnottedLinear
 from training.vq.config import VqPreset
 from training.vq.learner import VqLearner
@@ -50,23 +45,6 @@ integer probability tables.
 """
 
 
-@dataclass(frozen=True)
-class MeasuredSheet:
-    """A sheet of images at one quality: bytes of the whole file, and its decoded error.
-
-    mse  of levels 0 .. 255
-    """
-
-    quality: float
-    rate_bpp: float
-    mse: float
-
-    @property
-    def psnr_db(self) -> float:
-        """Of the mean squared error of the sheet, 8 bits."""
-        return 10 * math.log10(255**2 / max(self.mse, 1e-9))
-
-
 def trained_learner(run: Run[VqPreset]) -> VqLearner:
     """The learner of a run, in evaluation mode and float32."""
     learner = VqLearner(run.preset, autocast=False)
@@ -74,15 +52,10 @@ def trained_learner(run: Run[VqPreset]) -> VqLearner:
     return learner.eval()
 
 
-@torch.no_grad()
 def exported_networks(learner: VqLearner) -> VqNetworks:
     """The networks as a weights file holds them. Raises `UsageError` for what float16 cannot."""
     networks = learner.networks.requires_grad_(False)
-    for name, parameter in networks.named_parameters():
-        rounded = parameter.to(torch.float16)
-        if not torch.isfinite(rounded).all():
-            raise UsageError(f"{name} has values that float16 cannot hold: train it again")
-        parameter.copy_(rounded)
+    round_to_half(networks)
     return networks
 
 
@@ -112,20 +85,6 @@ def _whole(values: Tensor) -> Int16Array:
         )
     found: Int16Array = scaled.astype(np.int16)
     return found
-
-
-def measure_sheet(coder: VqCoder, sheet: Images, quality: float) -> MeasuredSheet:
-    """Code a sheet of images, uint8 (H, W, 1 or 3), and decode it again."""
-    data = container_to_bytes(compress_picture(Picture(sheet), coder, quality=quality))
-    decoded = decompress_container(container_from_bytes(data), coder).pixels
-    error = float(np.mean((decoded.astype(np.float64) - sheet) ** 2))
-    return MeasuredSheet(quality, 8 * len(data) / (sheet.shape[0] * sheet.shape[1]), error)
-
-
-def square_sheet(images: Images, side: int) -> Images:
-    """The first images, uint8 (n, C, s, s), as a sheet of no more than side × side of them."""
-    side = min(side, math.isqrt(len(images)))
-    return sheet_of(images[: side**2], side, side)[..., : images.shape[1]]
 
 
 def choose_gains(coder: VqCoder, images: Images) -> list[float]:

@@ -16,6 +16,7 @@ from tests.training.draw.test_export import TOLD, cells
 from tests.training.vq.test_learner import TINY, images
 from training.commands import main as train
 from training.data.small_images import to_tensor
+from training.loop.sheets import measure_sheet, square_sheet
 from training.presets import read_run
 from training.vq.export import (
     GAIN_FACTORS,
@@ -24,8 +25,6 @@ from training.vq.export import (
     cost_of_files,
     exact_prior,
     exported_networks,
-    measure_sheet,
-    square_sheet,
     trained_learner,
 )
 
