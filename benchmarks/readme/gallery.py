@@ -38,9 +38,9 @@ def realism_picture(rates: Content | None) -> Iterator[str]:
         "A part of a photograph: the original, AVIF and JPEG XL at equal bytes, and Calotype's "
         "file without and with realism",
         "`decompress --realism 1` draws the texture that small files lose: not the fur that was "
-        f"there, but fur. On Kodak at {one['mean_bpp']:.1f} bits per pixel, LPIPS "
-        f"falls from {plain['mean_lpips']:.3f} to {real['mean_lpips']:.3f}, where that of AVIF is "
-        f"{avif['mean_lpips']:.3f}, and PSNR by "
+        f"there, but fur. On Kodak at {one['mean_bpp']:.1f} bits per pixel, LPIPS, a distance as "
+        f"people judge it, falls from {plain['mean_lpips']:.3f} to {real['mean_lpips']:.3f}, where "
+        f"that of AVIF is {avif['mean_lpips']:.3f}, and PSNR by "
         f"{plain['mean_psnr_db'] - real['mean_psnr_db']:.2f} dB.",
     )
 

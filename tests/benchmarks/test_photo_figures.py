@@ -179,8 +179,8 @@ def test_the_gallery_says_what_was_measured(tmp_path: Path) -> None:
     part = {"schema": "s", "gb82": {"quality 75": found}}
     (tmp_path / "layers.json").write_text(json.dumps(part), "utf-8")
     text = gallery.gallery_section(tmp_path)
-    assert "at 0.1 bits per pixel, LPIPS falls from 0.300 to 0.200, where that of AVIF is" in text
-    assert "and PSNR by 0.90 dB" in text
+    assert "Kodak at 0.1 bits per pixel, LPIPS" in text
+    assert "falls from 0.300 to 0.200, where that of AVIF is 0.400, and PSNR by 0.90 dB" in text
     assert "after 61 % of the bytes, SSIMULACRA2 is 50, where JPEG XL has 51 and JPEG 52." in text
     for picture in ("side_by_side", "realism", "layers"):
         assert f"](benchmarks/results/{picture}.png)" in text
