@@ -24,7 +24,7 @@ def gallery_section(folder: Path) -> str:
 
 def picture_with(name: str, alternative: str, sentence: str) -> str:
     """A picture of `benchmarks/results`, with what stands in its place and below it."""
-    return f"![{alternative}](benchmarks/results/{name}.png)\n\n{sentence}"
+    return f"![{alternative}](benchmarks/results/{name}.png)\\\n{sentence}"
 
 
 def realism_picture(rates: Content | None) -> Iterator[str]:
