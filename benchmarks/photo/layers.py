@@ -49,6 +49,8 @@ TARGET_COST, TARGET_QUALITY = 0.01, 50
 SHOWN = 256, 192
 """Width and height of what the sheet shows, in pixels."""
 TITLES = {"photo": "Calotype", "jxl": "JPEG XL", "jpeg": "JPEG"}
+JPEG_TABLES_BYTES = 512
+"""What the tables of a scan take at most, about."""
 JXL_DISTANCES = np.geomspace(25, 0.1, 101)
 
 Draw = Callable[[bytes], Uint8Array | None]
@@ -100,11 +102,16 @@ def progressive_jpeg(pixels: Uint8Array, size: int) -> tuple[bytes, Draw]:
     def draw(part: bytes) -> Uint8Array | None:
         ImageFile.LOAD_TRUNCATED_IMAGES = True
         try:
-            return np.asarray(Image.open(io.BytesIO(part)).convert("RGB"))
+            # Of a file that is cut inside the tables of a scan, Pillow draws black.
+            for end in range(len(part), max(0, len(part) - JPEG_TABLES_BYTES), -16):
+                picture = np.asarray(Image.open(io.BytesIO(part[:end])).convert("RGB"))
+                if picture.any():
+                    return picture
         except OSError:
-            return None
+            pass
         finally:
             ImageFile.LOAD_TRUNCATED_IMAGES = False
+        return None
 
     return encode(largest_within(encode, size)), draw
 

@@ -49,15 +49,19 @@ def layers_picture(part: Content | None) -> Iterator[str]:
     if not part:
         return
     found = part["quality 75"]
-    row = found["layers"][1]
+    half, second = found["half_of_the_bytes"], found["layers"][1]
+
+    def scores(row: Content) -> list[str]:
+        return [f"{row[f'{name}_ssimulacra2']:.0f}" for name in ("photo", "jxl", "jpeg")]
+
+    (ours, jxl, jpeg), (ours_later, jxl_later, jpeg_later) = scores(half), scores(second)
     yield picture_with(
         "layers",
         "A photograph after each of four layers of a file, and files of JPEG XL and JPEG that are "
         "cut after as many bytes",
         "What `decompress --partial` draws of a file that ends after each of its four layers, "
         "beside progressive files of JPEG XL and JPEG that are cut at equal bytes. On "
-        f"{len(found['pictures'])} pictures of gb82 "
-        f"at quality 75, after {100 * row['share']:.0f} % of the bytes, SSIMULACRA2 is "
-        f"{row['photo_ssimulacra2']:.0f}, where JPEG XL has {row['jxl_ssimulacra2']:.0f} and JPEG "
-        f"{row['jpeg_ssimulacra2']:.0f}.",
+        f"{len(found['pictures'])} pictures of gb82 at quality 75, SSIMULACRA2 is {ours} after "
+        f"half of the bytes, where JPEG XL has {jxl} and JPEG {jpeg}, and {ours_later} after "
+        f"{100 * second['share']:.0f} %, where they have {jxl_later} and {jpeg_later}.",
     )

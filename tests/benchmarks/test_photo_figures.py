@@ -99,8 +99,8 @@ def test_realism_is_a_column_each(tmp_path: Path) -> None:
     names = ("realism", "mean_psnr_db", "mean_lpips", "frechet_distance")
     decoded = [dict(zip(names, row, strict=True)) for row in ((0, 30, 0.2, 2), (1, 29, 0.1, 1))]
     targets = {"frechet_of_1_over_0": 0.5, "frechet_is_met": True, "lpips_is_met": False}
-    peers = {"avif": decoded[0], "jxl": decoded[1]}
-    found = {"decoded": decoded, "peers": peers, "targets": targets}
+    peers = {"avif": decoded[0], "jxl": {**decoded[1], "mean_bpp": 0.25}}
+    found: dict[str, Any] = {"decoded": decoded, "peers": peers, "targets": targets}
     about: dict[str, Any] = {"patches": 9216, "pictures": 24, "set": "kodak"}
     about |= {"photo_weights": "0123456789abcdef", "frechet_between_halves_of_the_originals": 0.3}
     about["aimed_at"] = {"rate_bpp": 0.1, "frechet_of_1_over_0": 0.5, "mse_of_1_over_0": 2.0}
@@ -113,8 +113,11 @@ def test_realism_is_a_column_each(tmp_path: Path) -> None:
     assert "photo weights `01234567`." in text
     assert "| bits per pixel | R = 0 | R = 1 | AVIF (4:4:4, speed 6" in text
     plain, real = "30.00 / 0.200 / 2.00", "29.00 / 0.100 / 1.00"
-    cells = f"{plain} | {real} | {plain} | {real} | met / **missed** |"
-    assert text.endswith(f"| 0.098 | {cells}\n| 0.250 | {cells}")
+    first, second = (
+        f"{plain} | {real} | {plain} | {real}{own} | met" for own in (" (at 0.250)", "")
+    )
+    missed = "/ **missed** |"
+    assert text.endswith(f"| 0.098 | {first} {missed}\n| 0.250 | {second} {missed}")
 
 
 def test_layers_are_a_row_each(tmp_path: Path) -> None:
@@ -136,7 +139,7 @@ def test_layers_are_a_row_each(tmp_path: Path) -> None:
 
 
 def test_layers_are_judged_by_cost_and_by_half_a_file() -> None:
-    half = {"photo_ssimulacra2": 20.0, "jxl_ssimulacra2": -10.0}
+    half = {"photo_ssimulacra2": 20.0, "jxl_ssimulacra2": -10.0, "jpeg_ssimulacra2": 30.0}
     low = {"cost_of_layers": 0.0054, "target_cost": 0.01, "cost_is_met": True}
     part = {
         "quality 50": {**low, "half_of_the_bytes": half},
@@ -144,8 +147,8 @@ def test_layers_are_judged_by_cost_and_by_half_a_file() -> None:
     }
     cost, halves = photo.layer_rows("gb82", part)
     assert cost == ("gb82, quality 50: what its layers cost a file", "0.54 %", "≤ 1 %: met")
-    assert halves[0].endswith("against JPEG XL, at quality 50 / 75")
-    assert halves[1:] == ("20, -10 / 20, 20", "higher: met / **missed**")
+    assert halves[0].endswith("and of JPEG, at quality 50 / 75")
+    assert halves[1:] == ("20, -10, 30 / 20, 20, 30", "above JPEG XL: met / **missed**")
     assert list(photo.layer_rows("gb82", {"quality 75": {}})) == []
 
 
@@ -175,13 +178,16 @@ def test_the_gallery_says_what_was_measured(tmp_path: Path) -> None:
     one = {"mean_bpp": 0.102, "decoded": [plain, real], "peers": {"avif": {"mean_lpips": 0.4}}}
     (tmp_path / "realism_kodak.json").write_text(json.dumps({"rates": {"0.1": one}}), "utf-8")
     row = {f"{name}_ssimulacra2": k for k, name in enumerate(("photo", "jxl", "jpeg"), 50)}
-    found = {"pictures": ["x"] * 4, "layers": [{}, {"share": 0.61, **row}]}
+    half = {name: -score for name, score in row.items()}
+    layers = [{}, {"share": 0.61, **row}]
+    found = {"pictures": ["x"] * 4, "layers": layers, "half_of_the_bytes": half}
     part = {"schema": "s", "gb82": {"quality 75": found}}
     (tmp_path / "layers.json").write_text(json.dumps(part), "utf-8")
     text = gallery.gallery_section(tmp_path)
     assert "Kodak at 0.1 bits per pixel, LPIPS" in text
     assert "falls from 0.300 to 0.200, where that of AVIF is 0.400, and PSNR by 0.90 dB" in text
-    assert "after 61 % of the bytes, SSIMULACRA2 is 50, where JPEG XL has 51 and JPEG 52." in text
+    assert "SSIMULACRA2 is -50 after half of the bytes, where JPEG XL has -51 and JPEG -52" in text
+    assert ", and 50 after 61 %, where they have 51 and 52." in text
     for picture in ("side_by_side", "realism", "layers"):
         assert f"](benchmarks/results/{picture}.png)" in text
         assert 10_000 < (RESULTS / f"{picture}.png").stat().st_size < 1_000_000
