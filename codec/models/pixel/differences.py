@@ -169,7 +169,8 @@ class Blues:
         weights *= TOTAL - 1 - WINDOW
         weights /= totals[:, None]
         found = np.empty((len(centres), 1 + WINDOW), np.int32)
-        found[:, 1:] = weights  # rounded down
+        # Rounded down; a quotient of integers below 2⁴⁸ and 2²⁴ never rounds up to the next one.
+        found[:, 1:] = weights
         found[:, 1:] += 1
         found[:, 0] = TOTAL - found[:, 1:].sum(axis=1)
         return found
