@@ -27,9 +27,7 @@ from benchmarks.harness.small_images import read_weights
 from bitstream.arrays import Array, Uint8Array
 from bitstream.container import container_from_bytes, container_to_bytes
 from bitstream.tables import TableSet, gaussian_tables, tables_from_pmfs
-from codec.models.photo.coder import PhotoCoder, load_photo
-from codec.models.photo.config import PhotoConfig
-from codec.models.weights_files import read_config
+from codec.models.photo.coder import PhotoCoder, load_photo, read_sizes
 from codec.pictures.picture import Picture
 from codec.pipeline.decode import decompress_container
 from codec.pipeline.encode import compress_picture
@@ -109,7 +107,7 @@ def row(
             for name, array in weights[0].items()
             if name.startswith(("network.", "exact.", "context.", "synthesis."))
         ),
-        "sizes": asdict(read_config(weights[1], PhotoConfig)),
+        "sizes": asdict(read_sizes(weights[1])),
     }
 
 

@@ -21,7 +21,7 @@ from tests.bitstream.format_networks import (
 )
 from tests.bitstream.format_reader import File, StackReader, Tables, TableSource, read_varint
 
-PASSES = ("alone", "coarse", "diagonal", "black")
+FAR = ("corners_4", "edges_4", "corners_2")
 STAGES = ("stage_16", "stage_8", "stage_4")
 IMAGE, RECTIFIED, STREAM = (5, -128, 127), (5, 0, 255), (4, -128, 127)
 READS = {"in_8": IMAGE, "in_4": IMAGE, "texture": RECTIFIED, "project": RECTIFIED}
@@ -148,19 +148,24 @@ class Photo:
 
         first, second, third, fourth, fifth = self.groups
         i, j = np.arange(height)[:, None], np.arange(width)
-        even = (i % 2 == 0) & (j % 2 == 0)
-        alone = even & ((i + j) % 4 == 0)
-        diagonal = (i % 2 == 1) & (j % 2 == 1)
-        squares = alone, even & ~alone, diagonal, (i + j) % 2 == 1
-        for step, where in zip(PASSES, squares, strict=True):
-            if step == "coarse":
-                e, y = (part[:, ::2, ::2] for part in errors_and_values(first))
-                some, _ = self.step(step, phi[:, ::2, ::2], e, y)
-                by = np.zeros((len(some), height, width), dtype=np.int64)
-                by[:, ::2, ::2] = some
-                correct(first, by, where)
-            elif step != "alone":
-                correct(first, self.step(step, phi, *errors_and_values(first))[0], where)
+        squares = {
+            "corners_4": (i % 8 == 4) & (j % 8 == 4),
+            "edges_4": (i % 4 == 0) & (j % 4 == 0) & ((i % 8 == 0) != (j % 8 == 0)),
+            "corners_2": (i % 4 == 2) & (j % 4 == 2),
+            "coarse": (i % 2 == 0) & (j % 2 == 0) & ((i + j) % 4 != 0),
+            "diagonal": (i % 2 == 1) & (j % 2 == 1),
+            "black": (i + j) % 2 == 1,
+        }
+        for missing in FAR[: len(FAR) - self.config.get("far_passes", 0)]:
+            del squares[missing]
+        read(first, ~np.logical_or.reduce(list(squares.values())))
+        for step, where in squares.items():
+            apart = 4 if step.endswith("_4") else 2 if step in ("corners_2", "coarse") else 1
+            e, y = (part[:, ::apart, ::apart] for part in errors_and_values(first))
+            some, _ = self.step(step, phi[:, ::apart, ::apart], e, y)
+            by = np.zeros((len(some), height, width), dtype=np.int64)
+            by[:, ::apart, ::apart] = some
+            correct(first, by, where)
             read(first, where)
         everywhere = np.ones((height, width), dtype=bool)
         by, u = self.step("second", phi, *errors_and_values(first))

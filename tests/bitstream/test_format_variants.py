@@ -81,6 +81,25 @@ def test_layers_of_photo_with_other_units_and_positions(folder: Path) -> None:
     np.testing.assert_array_equal(found.pixels, drawn)
 
 
+@pytest.mark.parametrize(("far", "counts"), [(1, [9, 4]), (3, [4, 1, 4, 4])])
+def test_far_passes_of_photo(folder: Path, far: int, counts: list[int]) -> None:
+    config, arrays = golden("photo")
+    names = {"corners_4": "diagonal", "edges_4": "coarse", "corners_2": "black"}
+    for name, near in list(names.items())[-far:]:
+        for key in [key for key in arrays if key.startswith(f"context.{near}.")]:
+            arrays[key.replace(near, name)] = arrays[key]
+    config["far_passes"] = far
+    weights = Weights(config, 0, arrays)
+    install(folder, "photo", weights)
+    image = picture()[:150, :160]
+    data = codec.compress(image, model="photo:variant", quality=70, device="cpu")
+    found = decoded(read_file(data), weights)
+    first = [len(message.symbols) // 9 for message in found.messages[0][1 : far + 2]]
+    assert first == counts
+    drawn = codec.decompress(data, as_="numpy", device="cpu")
+    np.testing.assert_array_equal(found.pixels, drawn)
+
+
 def colour_archive() -> Weights:
     """A small network that draws in colour, with random weights and three maps of bins."""
     _, arrays = golden("draw-bits-back")

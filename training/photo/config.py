@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from codec.models.photo.config import VISUAL_SHARE, PhotoConfig
@@ -48,7 +48,7 @@ class PhotoPreset(CropPreset):
                    every step, and takes time once at the start
     """
 
-    model: PhotoConfig = field(default_factory=PhotoConfig)
+    model: PhotoConfig = PhotoConfig(far_passes=3)
     batch: int = 12
     optimizer: str = "soap"
     learning_rate: float = 1.5e-3

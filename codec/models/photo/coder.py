@@ -660,6 +660,11 @@ class PhotoTileDecoder:
         return coder.first_symbols(self._payloads, size, quality, groups, generator).decoded
 
 
+def read_sizes(metadata: Mapping[str, str]) -> PhotoConfig:
+    """The sizes in the metadata of a weights file. Raises `WeightsMismatchError`."""
+    return read_config(metadata, PhotoConfig, far_passes=0)
+
+
 def load_photo(
     arrays: Mapping[str, Array],
     metadata: Mapping[str, str],
@@ -671,4 +676,4 @@ def load_photo(
 
     Raises `WeightsMismatchError` when the file does not hold a photo model.
     """
-    return PhotoCoder(arrays, read_config(metadata, PhotoConfig), weights_hash, device=device)
+    return PhotoCoder(arrays, read_sizes(metadata), weights_hash, device=device)

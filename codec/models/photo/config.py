@@ -27,6 +27,8 @@ class PhotoConfig:
     groups          channels of the first four groups of the context; the fifth has the rest
     encoder_*       of the analysis, which no decoder needs
     knots           of the tables along the quality
+    far_passes      how many passes over the first group, 0 .. 3, come before the usual ones, for
+                    which known blocks are further apart
     """
 
     corrected: int = 384
@@ -46,6 +48,7 @@ class PhotoConfig:
     width_4: int = 48
     blocks_4: int = 2
     knots: int = 12
+    far_passes: int = 0
 
 
 def quality_position(quality: float) -> float:

@@ -1,13 +1,16 @@
 """Context of the photo model: latents predicted from those that were coded before them.
 
 The channels are in the order of their frequency. They are coded in five groups, low frequencies
-first. The first group, the means and slopes of blocks, is coded in four passes over ever finer
-checkerboards (He et al. 2021 take one; the squares without neighbours cost up to twice the bits of
-the others). Other channels gain next to nothing from their own neighbours. So there are eight
-passes, each of which codes its latents in parallel::
+first. The first group, the means and slopes of blocks, is coded in several passes over ever finer
+checkerboards (He et al. 2021 take one; squares without neighbours cost up to three times the bits
+of the last ones). Other channels gain next to nothing from their own neighbours. Each pass codes
+its latents in parallel, with all three far passes::
 
-    group 1, even rows and columns, white squares among them   from the hyper-latents alone
-    group 1, the others of even rows and columns   (coarse)    from the four beside them, two away
+    group 1, rows and columns that are multiples of 8          from the hyper-latents alone
+    group 1, multiples of 4, neither one of 8    (corners_4)   from the four at the corners, 4 away
+    group 1, the others of multiples of 4          (edges_4)   from the four beside them, 4 away
+    group 1, multiples of 2, neither one of 4    (corners_2)   from the four at the corners, 2 away
+    group 1, the others of even rows and columns   (coarse)    from the four beside them, 2 away
     group 1, odd rows and columns                (diagonal)    from the four at the corners
     group 1, the rest: the black squares            (black)    from the four beside them
     group 2                                        (second)    from group 1 there and around
@@ -15,6 +18,8 @@ passes, each of which codes its latents in parallel::
     group 4                                        (fourth)    from group 3, and what `third` saw
     group 5                                         (fifth)    from how large group 4 is, and what
                                                                `fourth` saw
+
+With fewer of them, the squares of those that are missing belong to the first pass.
 
 Each step but the last corrects the mean and the table index that the hyper-synthesis predicts; the
 last one, whose latents have the mean 0, the index alone. What a step sees of the latents that are
@@ -30,6 +35,7 @@ from torch.nn import functional as F
 
 from codec.models.layers import in_full_precision, round_straight_through
 from codec.models.photo.config import COEFFICIENTS, PhotoConfig
+from codec.models.photo.exact_context import PASSES, checkerboards, pass_names
 from codec.models.photo.quantised import ConditionTable
 
 
@@ -102,13 +108,6 @@ def _silent(layer: nn.Conv2d) -> nn.Conv2d:
     return layer
 
 
-def white_squares(height: int, width: int, device: torch.device) -> Tensor:
-    """1 where row + column is even, else 0: (height, width)."""
-    rows = torch.arange(height, device=device)[:, None]
-    columns = torch.arange(width, device=device)[None]
-    return ((rows + columns + 1) % 2).float()
-
-
 class LatentContext(nn.Module):
     """All steps: predictions of the hyper-synthesis corrected by what was coded before."""
 
@@ -117,9 +116,9 @@ class LatentContext(nn.Module):
         first, second, third, fourth = config.groups
         hidden, width, knots = config.hidden, config.context_width, config.knots
         self.groups = [*config.groups, COEFFICIENTS - sum(config.groups)]
-        self.coarse = ContextStep(hidden, first, width, 2 * first, knots)
-        self.diagonal = ContextStep(hidden, first, width, 2 * first, knots)
-        self.black = ContextStep(hidden, first, width, 2 * first, knots)
+        self.pass_names = pass_names(config)
+        for name in self.pass_names:
+            self.add_module(name, ContextStep(hidden, first, width, 2 * first, knots))
         self.second = ContextStep(hidden, first, width, 2 * second, knots)
         self.third = ContextStep(hidden, first + second, width, 2 * third, knots)
         # What is around is known to the features of the step before.
@@ -166,16 +165,13 @@ class LatentContext(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Corrected means and indexes of the first group, pass by pass over finer checkerboards."""
         height, width = latents.shape[2:]
-        white = white_squares(height, width, latents.device)
-        even = torch.zeros_like(white)
-        even[::2, ::2] = 1
-        known = torch.zeros_like(white)
-        known[::2, ::2] = white_squares((height + 1) // 2, (width + 1) // 2, latents.device)
-        everywhere = torch.ones_like(white)
+        known, *squares = (
+            torch.from_numpy(where).to(latents.device, torch.float32)
+            for where in checkerboards(height, width, self.pass_names)
+        )
         new_means, new_indexes = means, indexes
-        # Each pass corrects the squares that it makes known.
-        passes = ((self.coarse, even, 2), (self.diagonal, white, 1), (self.black, everywhere, 1))
-        for step, next_known, distance in passes:
+        for name, own in zip(self.pass_names, squares, strict=True):
+            step, (_, distance) = self.get_submodule(name), PASSES[name]
             values = _rounded(latents, new_means) * known
             errors = values - means * known
             seen = (features(errors, values), errors, hidden)
@@ -185,10 +181,10 @@ class LatentContext(nn.Module):
                 full = out.new_zeros(*out.shape[:2], height, width)
                 full[:, :, ::distance, ::distance] = out
                 out = full
-            out = out * (next_known - known)
+            out = out * own
             new_means = new_means + out[:, : self.groups[0]]
             new_indexes = new_indexes + out[:, self.groups[0] :]
-            known = next_known
+            known = known + own
         return new_means, new_indexes
 
 

@@ -43,11 +43,19 @@ from codec.coding.exact_layers import (
 from codec.models.photo.config import COEFFICIENTS, TUNES, PhotoConfig
 from codec.system.processors import bands, share
 
-_EDGES, _CORNERS = (1, 3, 5, 7), (0, 2, 6, 8)
-PASSES = {"coarse": (_EDGES, 2), "diagonal": (_CORNERS, 1), "black": (_EDGES, 1)}
+EDGES, CORNERS = (1, 3, 5, 7), (0, 2, 6, 8)
+PASSES = {
+    "corners_4": (CORNERS, 4),
+    "edges_4": (EDGES, 4),
+    "corners_2": (CORNERS, 2),
+    "coarse": (EDGES, 2),
+    "diagonal": (CORNERS, 1),
+    "black": (EDGES, 1),
+}
 """Over the first group, after the pass that sees no neighbours: where those of a square are known,
-and how far away they are."""
-STEPS = (*PASSES, "second", "third", "fourth", "fifth")
+and how far away they are, in rows and columns."""
+USUAL_PASSES = 3
+LATER_STEPS = ("second", "third", "fourth", "fifth")
 VALUE_LIMIT = 2**24
 """Of dequantised latents, in units of 2⁻¹⁰ steps: float32 holds these, and every photograph has
 smaller ones."""
@@ -297,19 +305,42 @@ class CodedPart(Part):
         return CodedPart(place, self.means[:count], self.indexes[:count], self.symbols[:count])
 
 
-def checkerboards(height: int, width: int) -> list[BoolArray]:
-    """The squares of each pass over the first group, bool (height, width)."""
+def pass_names(config: PhotoConfig) -> list[str]:
+    """Those of `PASSES` that a model has. Raises `WeightsMismatchError` where they are too many."""
+    most = len(PASSES) - USUAL_PASSES
+    if not 0 <= config.far_passes <= most:
+        raise WeightsMismatchError(
+            f"weights file: {config.far_passes} far passes, expected 0 .. {most}"
+        )
+    return list(PASSES)[most - config.far_passes :]
+
+
+def step_names(config: PhotoConfig) -> list[str]:
+    """The steps that a model has, in the order of coding."""
+    return [*pass_names(config), *LATER_STEPS]
+
+
+def checkerboards(height: int, width: int, names: Sequence[str]) -> list[BoolArray]:
+    """The squares of each pass over the first group, bool (height, width), the first one too.
+
+    names   of `PASSES`, without the first pass
+    """
     rows, columns = np.arange(height)[:, None], np.arange(width)
-    white = (rows + columns) % 2 == 0
-    even = white & (rows % 2 == 0)
-    alone = even & ((rows + columns) % 4 == 0)
-    return [alone, even & ~alone, white & ~even, ~white]
+    squares, known = [], np.zeros((height, width), np.bool_)
+    for name in reversed(names):
+        taps, apart = PASSES[name]
+        grid = (rows % apart == 0) & (columns % apart == 0)
+        odd_row, odd_column = rows // apart % 2 == 1, columns // apart % 2 == 1
+        own = odd_row & odd_column if taps == CORNERS else odd_row ^ odd_column
+        squares.append(grid & own)
+        known |= squares[-1]
+    return [~known, *reversed(squares)]
 
 
 class ExactContext:
     """Latents of a tile, coded part by part, each with means and tables from those before.
 
-    steps         by the names of `STEPS`, of one tune
+    steps         by the names of `step_names`, of one tune
     table_count   of the latents
 
     Raises `WeightsMismatchError` for steps of other sizes than those of the model.
@@ -318,8 +349,9 @@ class ExactContext:
     def __init__(
         self, steps: Mapping[str, ExactStep], config: PhotoConfig, table_count: int
     ) -> None:
-        self.passes = [(steps[name], *where) for name, where in PASSES.items()]
-        self.steps = [steps[name] for name in STEPS[len(PASSES) :]]
+        self.pass_names = pass_names(config)
+        self.passes = [(steps[name], *PASSES[name]) for name in self.pass_names]
+        self.steps = [steps[name] for name in LATER_STEPS]
         first, second, third, fourth = sizes = config.groups
         if config.corrected != sum(sizes) or not 0 < config.corrected < COEFFICIENTS:
             raise WeightsMismatchError(
@@ -331,7 +363,7 @@ class ExactContext:
         self.groups = tuple(slice(*pair) for pair in pairwise(ends))
         self.table_count = table_count
         hidden, width = config.hidden, config.context_width
-        for name in PASSES:
+        for name in self.pass_names:
             steps[name].check(name, first, hidden, width, 2 * first)
         steps["second"].check("second", first, hidden, width, 2 * second)
         steps["third"].check("third", first + second, hidden, width, 2 * third)
@@ -347,7 +379,7 @@ class ExactContext:
         """What is coded together, in the order of coding, of the first channels of a tile."""
         first, *others = self.groups
         return [
-            *(Place(first, squares) for squares in checkerboards(height, width)),
+            *(Place(first, squares) for squares in checkerboards(height, width, self.pass_names)),
             *(Place(slice(g.start, min(g.stop, channels))) for g in others if g.start < channels),
         ]
 
@@ -369,7 +401,7 @@ class ExactContext:
         _, height, width = hidden.shape
         tile = _Tile(self.groups, predict, self.table_count, code, values)
         first = self.groups[0]
-        known, *grids = checkerboards(height, width)
+        known, *grids = checkerboards(height, width, self.pass_names)
         tile.code_squares(Place(first, known))
         for (step, taps, distance), squares in zip(self.passes, grids, strict=True):
             errors, values_known = tile.known(Place(first, known))
@@ -579,6 +611,6 @@ def context_from_arrays(
             near=layer(f"context.{step}.near"),
             linear=layer(f"context.{step}.linear"),
         )
-        for step in STEPS
+        for step in step_names(config)
     }
     return ExactContext(steps, config, table_count)

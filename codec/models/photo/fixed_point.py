@@ -12,7 +12,7 @@ from bitstream.arrays import Array
 from codec.coding.exact_layers import ExactLayer, single_precision, to_fixed_point, to_floats
 from codec.models.photo.config import TUNES
 from codec.models.photo.context import ContextStep
-from codec.models.photo.exact_context import STEPS, exact_layer_arrays, of_tune
+from codec.models.photo.exact_context import exact_layer_arrays, of_tune, step_names
 from codec.models.photo.network import PhotoModel
 from codec.models.photo.quantised import ConditionTable
 
@@ -55,7 +55,7 @@ def _layers(model: PhotoModel) -> list[_Layer]:
     found: list[_Layer] = []
     for number, (layer, bias, shuffle) in enumerate(model.hyper_synthesis.layers()):
         found.append((f"exact.{number}", layer, bias, shuffle, _FEATURES if number else None))
-    for step_name in STEPS:
+    for step_name in step_names(model.config):
         step: ContextStep = getattr(model.context, step_name)
         name = f"context.{step_name}"
         found.append((f"{name}.here", step.here, step.bias, 1, _FEATURES))

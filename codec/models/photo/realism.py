@@ -30,15 +30,14 @@ import numpy as np
 from bitstream.arrays import Array, Int8Array, Int32Array, Uint8Array, Uint16Array
 from bitstream.errors import WeightsMismatchError, WeightsMissingError
 from codec.coding.channel_simulation import raw_numbers
-from codec.models.photo.coder import PhotoCoder, TileSymbols
-from codec.models.photo.config import LATENT_STRIDE, PhotoConfig
+from codec.models.photo.coder import PhotoCoder, TileSymbols, read_sizes
+from codec.models.photo.config import LATENT_STRIDE
 from codec.models.photo.synthesis import Renderer, SynthesisWeights, synthesize
 from codec.models.weights_files import (
     ENVIRONMENT_VARIABLE,
     HASH_BYTES,
     WeightsFile,
     cached_hash,
-    read_config,
     read_metadata,
     read_weights,
     weights_of,
@@ -203,7 +202,7 @@ def load_realism(
             f"file was written with {expected}; train them for these: python -m training train "
             f"{NAME} --data DIR --weights PHOTO.safetensors"
         )
-    config = read_config(metadata, PhotoConfig)
+    config = read_sizes(metadata)
     if config != coder.config:
         raise WeightsMismatchError(
             "realism weights: they have other sizes of layers than the photo model that they are "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from codec.models.photo.coder import PhotoCoder
 from codec.models.photo.config import TUNES, PhotoConfig
 from codec.models.photo.network import PhotoModel
 from tests.codec.models.photo.tiny import (
+    ORIGIN,
     TINY,
     lively_model,
     tiny_arrays,
@@ -25,7 +27,7 @@ from tests.codec.models.photo.tiny import (
 )
 from tests.codec.tiny import photographs
 from training.commands import main
-from training.photo.export import export_arrays
+from training.photo.export import export_arrays, write_weights
 from training.photo.warm_start import start_from_weights
 
 
@@ -87,6 +89,22 @@ def test_training_starts_from_what_was_exported(tmp_path: Path) -> None:
         # The same symbols up to what float16 and integers round twice.
         assert (old.symbols == new.symbols).mean() > 0.999
         assert (old.indexes == new.indexes).mean() > 0.999
+
+
+def test_far_passes_start_as_nearer_ones(tmp_path: Path) -> None:
+    model = PhotoModel(replace(TINY, far_passes=3))
+    start_from_weights(model, write_tiny_weights(tmp_path))
+    state, plain = model.state_dict(), PhotoModel(TINY)
+    for far, near in (("corners_4", "diagonal"), ("edges_4", "coarse"), ("corners_2", "diagonal")):
+        own = [name for name in state if name.startswith(f"context.{far}.")]
+        assert own
+        for name in own:
+            assert torch.equal(state[name], state[name.replace(far, near)])
+    # Weights with such passes do not fit a model without.
+    arrays = export_arrays(model, photographs(2, side=80), crop=64)
+    path = write_weights(tmp_path, arrays, model.config, ORIGIN)
+    with pytest.raises(UsageError, match="sizes"):
+        start_from_weights(plain, path)
 
 
 def test_weights_of_other_sizes_and_other_files_are_refused(tmp_path: Path) -> None:
