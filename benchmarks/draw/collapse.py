@@ -2,11 +2,11 @@
 
     python -m benchmarks.draw collapse --data mnist --steps 1000
 
-Networks of the sizes of `draw-digits` are trained for the same number of steps and measured on test
-images.  Without a remedy the cost of the codes counts whole from the first step on.  A warm-up
-lets it rise slowly (Bowman et al. 2016), free bits let every step and level have some at no cost
-(Kingma et al. 2016, section C.8).  Two levels pool the finer one, as in Gregor et al. 2016, with
-half of the recursion's steps, so that training takes about as long.  Without error feedback, the
+Networks like `draw-digits`, with half of its steps, are trained for the same number of steps and
+measured on test images. Without a remedy the cost of the codes counts whole from the first step on.
+A warm-up lets it rise slowly (Bowman et al. 2016), free bits let every step and level have some at
+no cost (Kingma et al. 2016, section C.8).  Two levels pool the finer one, as in Gregor et al. 2016,
+with half of the steps again, so that training takes about as long.  Without error feedback, the
 skip connection of DRAW, the encoder sees the image alone, and not what the canvas still misses.
 
 A unit, one number of a code, is active where the mean of its posterior varies by more than 0.01
@@ -40,7 +40,8 @@ from training.loop.trainer import Budget, Trainer
 SCHEMA, RESULT = subject.SCHEMA, subject.RESULT
 ACTIVE_VARIANCE = 0.01
 
-_PLAIN = replace(DRAW_PRESETS["draw-digits"], kl_warmup=0.0)
+_DIGITS = DRAW_PRESETS["draw-digits"]
+_PLAIN = replace(_DIGITS, kl_warmup=0.0, model=replace(_DIGITS.model, steps=8))
 _LEVELS = replace(_PLAIN, model=replace(_PLAIN.model, steps=4, hidden=(32, 32), codes=(8, 8)))
 NO_FEEDBACK = "no error feedback"
 VARIANTS: dict[str, DrawPreset] = {

@@ -147,10 +147,10 @@ def collapse_table(content: Content) -> str:
             " / ".join(nats),
         ])  # fmt: skip
     return section(
-        "Remedies against posterior collapse, networks of the sizes of `draw-digits` after "
-        f"{first['training_steps']:,} training steps each, {first['images']:,} test images; a unit "
-        "is active where the mean of its posterior varies by more than 0.01 over the images (Burda "
-        "et al. 2016):",
+        "Remedies against posterior collapse, networks like `draw-digits` with half of its steps, "
+        f"after {first['training_steps']:,} training steps each, {first['images']:,} test images; "
+        "a unit is active where the mean of its posterior varies by more than 0.01 over the images "
+        "(Burda et al. 2016):",
         table(["", "negative ELBO, nats", "active units", "nats of each step"], rows),
     )
 

@@ -86,9 +86,7 @@ _LAYERS: dict[str, Any] = {
 }  # fmt: skip
 
 DRAW_PRESETS: dict[str, DrawPreset] = {
-    "draw-digits": _digits(8, 32),
-    "draw-digits-16": _digits(16, 32),
-    "draw-digits-32": _digits(32, 32),
+    "draw-digits": _digits(16, 32),
     # Omniglot has as many pixels, and fewer images: hold out fewer.
     "draw-omniglot": DrawPreset(
         DrawConfig(1, "bernoulli", "gaussian", 8, 4, (32,), (8,)), kl_warmup=0.05, validation=1000
