@@ -212,7 +212,8 @@ def _smaller(options: CompressOptions) -> str:
     if spec.bounded:
         return (
             f", or allow a larger error than {options.max_error}, or choose a model without a "
-            f"bound: -m {DEFAULT_MODEL} (model={DEFAULT_MODEL!r})"
+            f"bound: -m {DEFAULT_MODEL} (model={DEFAULT_MODEL!r}); drawings, text and screenshots "
+            "are smaller with --lossless (lossless=True)"
         )
     if spec.variants:  # a checkpoint has one rate
         return ""

@@ -57,7 +57,12 @@ class Answers:
         self._counts = np.zeros((2, contexts), np.int32)
 
     def ask(self, contexts: Int32Array, bits: Int32Array | None) -> Int32Array:
-        """Code a bit in each of some contexts, and count the answers. Raises `PayloadError`."""
+        """Code a bit in each of some contexts, and count the answers. Raises `PayloadError`.
+
+        Without contexts nothing is coded.
+        """
+        if not contexts.size:
+            return np.zeros(0, np.int32)
         ones, zeros = logarithm(2 * self._counts[::-1, contexts].astype(np.float64))
         odds = (ones - zeros).astype(np.int32) >> 5
         found = self.code(np.clip(odds, -EVEN, EVEN) + EVEN, bits)

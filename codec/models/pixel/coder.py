@@ -34,7 +34,13 @@ from codec.coding.exact_layers import (
 from codec.coding.exact_logarithm import logarithm
 from codec.models.pixel import NEAR_LOSSLESS, PIXEL
 from codec.models.pixel.answers import answer_tables
-from codec.models.pixel.colour_map import LARGEST, code_map, numbers_of, repeated_share
+from codec.models.pixel.colour_map import (
+    LARGEST,
+    code_map,
+    colour_count,
+    numbers_of,
+    repeated_share,
+)
 from codec.models.pixel.differences import Blues, code_differences, differences_of
 from codec.models.pixel.wavefront import INPUTS, PEAK, STEPS, Front, sweep
 from codec.models.sheets import only_payload
@@ -48,8 +54,10 @@ WITH_MAP = 16
 WITH_DIFFERENCES = 32
 """The same: a list says which differences of colours occur."""
 _FEW_REPEATED, _MOST_REPEATED = 0.5, 0.9
-"""Shares of the pixels of a tile with the colour of a neighbour: below the first, no map of colours
-is tried, and above the second, nothing else."""
+"""Shares of the pixels of a tile with the colour of a neighbour: below the first, a map of colours
+is tried only of a tile of few colours, and above the second, nothing else."""
+_FEW_COLOURS, _PIXELS_OF_A_COLOUR = 256, 4
+"""A tile has few colours if it has no more than the first, each for so many pixels on average."""
 _NO_ENTRY = "the payload is damaged, or it was written with another model"
 
 
@@ -148,7 +156,8 @@ class PixelCoder:
         if self.max_error:
             return [None]
         repeated = repeated_share(planes)
-        if repeated < _FEW_REPEATED:
+        few = min(_FEW_COLOURS, planes[0].size // _PIXELS_OF_A_COLOUR)
+        if repeated < _FEW_REPEATED and colour_count(planes) > few:
             return [None]
         numbers = numbers_of(planes)
         return [numbers] if repeated > _MOST_REPEATED else [numbers, None]

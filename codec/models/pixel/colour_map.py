@@ -82,6 +82,11 @@ def repeated_share(planes: Int32Array) -> float:
     return float(same.mean())
 
 
+def colour_count(planes: Int32Array) -> int:
+    """How many colours planes (1 or 3, h, w) of pixels 0 .. 255 have."""
+    return len(np.unique(_colours(planes)))
+
+
 def numbers_of(planes: Int32Array) -> Int32Array:
     """The map of planes (1 or 3, h, w) of pixels 0 .. 255: int32 (h, w)."""
     colours, order, times = _colours(planes), *_order(*planes.shape[1:])

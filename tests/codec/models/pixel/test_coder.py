@@ -40,7 +40,7 @@ PICTURES: dict[str, Uint8Array] = {
 }
 PICTURES["grey but for one value"][8, 8, 2] ^= 1
 PICTURES["drawing"] = drawing(40, 50)
-REPEATED = {"flat", "drawing"}
+REPEATED = {"flat", "drawing", "black and white"}
 """Those that are coded with a map of colours."""
 
 

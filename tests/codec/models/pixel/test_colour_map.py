@@ -110,6 +110,18 @@ def test_a_drawing_takes_a_fraction_of_the_bytes_and_a_photograph_no_map() -> No
     assert coder.encode_tile(coder.analyze(scene(40, 40), 100), 100)[0][0] == 3
 
 
+def test_few_colours_at_random_places_take_a_map() -> None:
+    rng = np.random.default_rng(3)
+    pixels = rng.integers(0, 256, (16, 3), np.uint8)[rng.integers(0, 16, (64, 64))]
+    assert repeated_share(planes_of(pixels)) < 0.5
+    coder = tiny_coder()
+    (payload,) = coder.encode_tile(coder.analyze(pixels, 100), 100)
+    assert payload[0] == 3 | WITH_MAP
+    assert len(payload) < 64 * 64 * 5 / 8
+    decoded_pixels = coder.decode_tile([payload], 64, 64, 100)
+    np.testing.assert_array_equal(decoded_pixels.transpose(1, 2, 0), pixels)
+
+
 def test_of_both_ways_the_smaller_one_is_taken() -> None:
     # Half of it repeats, but noise is no less noise for it.
     rng = np.random.default_rng(1)

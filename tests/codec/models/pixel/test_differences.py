@@ -48,6 +48,43 @@ def test_pictures_of_luma_and_chroma_have_a_list_and_others_none() -> None:
         assert len(payload) == without if not flag else len(payload) < 0.9 * without
 
 
+@pytest.mark.parametrize("reds", [1, 2, 3, 40])
+@pytest.mark.parametrize("blues", [1, 2, 3, 4])
+def test_lists_of_few_rows_and_columns(reds: int, blues: int) -> None:
+    pairs = np.zeros((SIDE, SIDE), np.bool_)
+    pairs[200 : 200 + reds, 300 : 300 + blues] = True
+    pairs[201, 300] &= reds < 3  # not all of them
+    encoder = StackEncoder()
+    np.testing.assert_array_equal(put_into(encoder, pairs), pairs)
+    np.testing.assert_array_equal(get_from(b"".join(encoder.finish())), pairs)
+
+
+@pytest.mark.parametrize("same", ["blue as green", "red as green", "one mark on grey"])
+def test_pictures_in_which_colours_are_tied_come_back(same: str) -> None:
+    rng = np.random.default_rng(0)
+    green = rng.integers(40, 200, (40, 50))
+    other = green + rng.integers(-10, 10, green.shape)
+    pixels = {
+        "blue as green": [other, green, green],
+        "red as green": [green, green, other],
+        "one mark on grey": [green, green, green],
+    }[same]
+    picture = np.stack(pixels, -1).astype(np.uint8)
+    if same == "one mark on grey":
+        picture[3, 4] = 200, 30, 30
+    coder, planes = tiny_coder(), planes_of(picture)
+    pairs = differences_of(planes)
+    assert pairs is not None
+    first, encoder = coder._encode(planes, None, pairs)
+    assert first == 3 | WITH_DIFFERENCES
+    payload = bytes([first]) + b"".join(encoder.finish())
+    chosen = coder.encode_tile(coder.analyze(picture, 100), 100)[0]
+    assert len(chosen) <= len(payload)
+    for data in (payload, chosen):
+        decoded = coder.decode_tile([data], 40, 50, 100)
+        np.testing.assert_array_equal(decoded.transpose(1, 2, 0), picture)
+
+
 def test_the_list_has_every_pair_of_pixels_that_were_not_clipped() -> None:
     pixels = from_chroma(60, 70).astype(np.int32)
     pixels[:5] = np.clip(3 * pixels[:5] - 200, 0, 255)
