@@ -82,8 +82,9 @@ def compress(image: ImageSource, **options: Unpack[CompressArguments]) -> bytes:
                         "pixel", which codes 8 bits per channel and takes no quality and no target
     max_error           0 .. 16: no value of a pixel is further than this from what it was, of
                         0 .. 255, and alpha is kept.  The model is "near-lossless", or "pixel" for
-                        0; both code 8 bits per channel, and take no quality and no target.  The
-                        file is decoded and compared before it is returned
+                        0 and where its file is smaller, as of drawings; both code 8 bits per
+                        channel, and take no quality and no target.  The file is decoded and
+                        compared before it is returned
     effort              1 .. 9, how long the encoder of a photo model searches for fewer bytes at
                         the same PSNR, or at the same of what the tune is for: 1 (the default) and 2
                         make one pass, 3 counts bits while it rounds, 4 to 7 refine that step by
@@ -137,6 +138,8 @@ def compress_with(
     progress   called with the share of the work that is done, as far as that is known, up to 1
     """
     from codec import loading
+    from codec.models.pixel import PIXEL
+    from codec.models.pixel.colour_map import repeats_colours
     from codec.pictures.read import picture_from
     from codec.pipeline.bound_check import check_bound
     from codec.pipeline.emphasis import notices_of
@@ -161,6 +164,12 @@ def compress_with(
         trial = meet(options, picture, model, progress)
     else:
         trial = meet(options, picture, model, lambda share: progress(share / 2))
+        if bound and not options.model_was_named and repeats_colours(picture.pixels):
+            # Without any error, a file of few colours may be the smaller one.
+            lossless = loading.load_model(PIXEL.name, device=options.device)
+            other = meet(options, picture, lossless)
+            if len(other.data) <= len(trial.data):
+                trial, model = other, lossless
         check_bound(trial.data, picture, model, bound, lambda share: progress(0.5 + share / 2))
     fo.write(trial.data)
     size_bytes = len(trial.data)
@@ -212,8 +221,7 @@ def _smaller(options: CompressOptions) -> str:
     if spec.bounded:
         return (
             f", or allow a larger error than {options.max_error}, or choose a model without a "
-            f"bound: -m {DEFAULT_MODEL} (model={DEFAULT_MODEL!r}); drawings, text and screenshots "
-            "are smaller with --lossless (lossless=True)"
+            f"bound: -m {DEFAULT_MODEL} (model={DEFAULT_MODEL!r})"
         )
     if spec.variants:  # a checkpoint has one rate
         return ""

@@ -9,7 +9,7 @@ import io
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, TypedDict, TypeVar, cast
+from typing import Any, ClassVar, TypedDict, TypeVar, cast
 
 from bitstream import OutputError, UsageError, limits
 from bitstream.foreign import attribute_of, has, shown
@@ -47,6 +47,7 @@ class CompressOptions:
     MissingExtraError for a target whose library is not installed, UnknownModelError.
     """
 
+    model_was_named: ClassVar[bool] = True
     quality: float | None = None
     model: str | None = None
     lossless: bool = False
@@ -109,6 +110,7 @@ class CompressOptions:
             _replace(self, "max_error", check_integer("max_error", self.max_error, 0, MAX_ERROR))
         if self.model is None:
             _replace(self, "model", self._usual_model())
+            _replace(self, "model_was_named", False)
         name, detail = split_name(self.model_name)
         spec = find_model(name)
         if self.roi is not None:

@@ -39,9 +39,9 @@ def realism_picture(rates: Content | None) -> Iterator[str]:
         "file without and with realism",
         "`decompress --realism 1` draws the texture that small files lose: not the fur that was "
         f"there, but fur. On Kodak at {one['mean_bpp']:.1f} bits per pixel, LPIPS, a distance as "
-        f"people judge it, falls from {plain['mean_lpips']:.3f} to {real['mean_lpips']:.3f}, where "
-        f"that of AVIF is {avif['mean_lpips']:.3f}, and PSNR by "
-        f"{plain['mean_psnr_db'] - real['mean_psnr_db']:.2f} dB.",
+        f"people judge it, falls from {plain['mean_lpips']:.3f} to {real['mean_lpips']:.3f} (AVIF: "
+        f"{avif['mean_lpips']:.3f}), at the price of "
+        f"{plain['mean_psnr_db'] - real['mean_psnr_db']:.2f} dB of PSNR.",
     )
 
 
@@ -59,8 +59,8 @@ def layers_picture(part: Content | None) -> Iterator[str]:
         "layers",
         "A photograph after each of four layers of a file, and files of JPEG XL and JPEG that are "
         "cut after as many bytes",
-        "What `decompress --partial` draws of a file that ends after each of its four layers, "
-        "beside progressive files of JPEG XL and JPEG that are cut at equal bytes. On "
+        "What `decompress --partial` draws of a file that is cut after its first, second, third or "
+        "last layer, beside progressive files of JPEG XL and JPEG that are cut at equal bytes. On "
         f"{len(found['pictures'])} pictures of gb82 at quality 75, SSIMULACRA2 is {ours} after "
         f"half of the bytes, where JPEG XL has {jxl} and JPEG {jpeg}, and {ours_later} after "
         f"{100 * second['share']:.0f} %, where they have {jxl_later} and {jpeg_later}.",

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bitstream.arrays import BoolArray, Int16Array, Int32Array, Int64Array
+from bitstream.arrays import BoolArray, Int16Array, Int32Array, Int64Array, Uint8Array
 from bitstream.errors import PayloadError
 from codec.models.pixel.answers import Answer, Answers
 from codec.models.pixel.wavefront import (
@@ -38,6 +38,8 @@ from codec.models.pixel.wavefront import (
     W,
 )
 
+_MIDDLE = 1024
+"""Pixels of a side that tell whether a picture repeats colours."""
 NUMBER_BITS = 14
 LARGEST = 2**NUMBER_BITS - 1
 """So many colours a map has at most."""
@@ -80,6 +82,16 @@ def repeated_share(planes: Int32Array) -> float:
     same[:, 1:] = colours[:, 1:] == colours[:, :-1]
     same[1:] |= colours[1:] == colours[:-1]
     return float(same.mean())
+
+
+def repeats_colours(pixels: Uint8Array) -> bool:
+    """Whether most of the pixels in the middle of a picture have the colour of a neighbour.
+
+    pixels   (height, width, 1 or 3)
+    """
+    top, left = (max(0, (side - _MIDDLE) // 2) for side in pixels.shape[:2])
+    middle = pixels[top : top + _MIDDLE, left : left + _MIDDLE]
+    return repeated_share(middle.transpose(2, 0, 1).astype(np.int32)) > 0.5
 
 
 def colour_count(planes: Int32Array) -> int:

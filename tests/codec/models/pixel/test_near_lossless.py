@@ -29,6 +29,7 @@ from codec.pipeline.encode import compress_picture
 from tests.codec.models.pixel.test_coder import PICTURES
 from tests.codec.models.pixel.tiny import (
     Uint8Array,
+    drawing,
     scene,
     tiny_near_lossless,
     write_tiny_near_lossless,
@@ -54,6 +55,20 @@ def run(*arguments: object, code: int = 0) -> Result:
 
 def largest_error(one: Uint8Array, other: Uint8Array) -> int:
     return int(np.abs(one.astype(np.int32) - other).max())
+
+
+def test_a_drawing_is_kept_whole_where_that_takes_fewer_bytes(tmp_path: Path) -> None:
+    pixels = drawing(90, 120)
+    kept = codec.compress(pixels, max_error=1)
+    assert kept == codec.compress(pixels, lossless=True)
+    bounded = codec.compress(pixels, max_error=1, model="near-lossless")
+    assert len(kept) < len(bounded)
+    models = [codec.inspect(data).model_name for data in (kept, bounded)]
+    assert models == ["pixel", "near-lossless"]
+    assert codec.inspect(codec.compress(scene(90, 120), max_error=1)).model_name == models[1]
+    Image.fromarray(pixels).save(tmp_path / "drawing.png")
+    run("compress", "--max-error", "4", tmp_path / "drawing.png", "-o", tmp_path / "a.calo")
+    assert codec.inspect(tmp_path / "a.calo").model_name == "pixel"
 
 
 @pytest.mark.parametrize("name", PICTURES)
