@@ -25,6 +25,9 @@ from bitstream.varint import read_varint
 _RANKS = {b"HEAD": 0, b"ALPH": 2, b"INDX": 3, b"DATA": 4, b"DONE": 5}
 _ANCILLARY_RANK = 1
 
+SIGNAL_CHUNK = b"SIGN"
+"""Of files that hold a signal, and nothing else: see `codec.signals`."""
+
 # The ancillary chunks with a meaning, and the field of Container that each becomes.
 METADATA = {b"iccp": "icc", b"exif": "exif", b"xmp_": "xmp"}
 
@@ -94,6 +97,11 @@ class ChunkWalk:
 
     def _check_place(self, info: ChunkInfo) -> None:
         kind = info.type
+        if kind == SIGNAL_CHUNK:
+            raise UnknownCriticalChunkError(
+                f"chunk {shown_type(kind)} at byte {info.offset}: the file holds a signal and no "
+                "picture; codec.signals.decompress_signal reads it"
+            )
         if info.critical and kind not in _RANKS:
             raise UnknownCriticalChunkError(
                 f"chunk {shown_type(kind)} at byte {info.offset} is critical and unknown to this "

@@ -33,6 +33,7 @@ from bitstream.errors import (
     UsageError,
     WeightsMismatchError,
 )
+from bitstream.grammar import SIGNAL_CHUNK
 from bitstream.varint import read_varint, write_varint
 from codec.models.signal import SIGNAL
 from codec.models.signal.coder import SignalCoder, load_signal
@@ -46,7 +47,6 @@ from codec.models.weights_files import (
 from codec.options import check_integer
 from codec.pictures.from_arrays import plain_array
 
-CHUNK = b"SIGN"
 MAX_SAMPLES = 2**28
 MAX_LANES = 256
 LANE_SAMPLES = 4096
@@ -98,7 +98,7 @@ def compress_signal(samples: SignalArray, *, lanes: int | None = None) -> bytes:
     header = bytes([kind, unused]) + coder.weights_hash + write_varint(count) + write_varint(lanes)
     fo = io.BytesIO()
     fo.write(SIGNATURE + bytes([VERSION]))
-    write_chunk(fo, CHUNK, header + coded)
+    write_chunk(fo, SIGNAL_CHUNK, header + coded)
     return fo.getvalue()
 
 
@@ -116,10 +116,10 @@ def decompress_signal(data: bytes) -> SignalArray:
         ) from error
     reader = ChunkReader(io.BytesIO(data))
     info, payload = reader.read()
-    if info.type != CHUNK:
+    if info.type != SIGNAL_CHUNK:
         raise MissingChunkError(
-            f"the bytes begin with a chunk {shown_type(info.type)}, expected {shown_type(CHUNK)}: "
-            "they are not of a signal"
+            f"the bytes begin with a chunk {shown_type(info.type)}, expected "
+            f"{shown_type(SIGNAL_CHUNK)}: they are not of a signal"
         )
     if not reader.at_end():
         raise TrailingDataError("bytes follow after the chunk of a signal, expected none")

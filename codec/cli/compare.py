@@ -74,11 +74,11 @@ def compare(
 ) -> None:
     """Measure how much two images differ.
 
-    Prints PSNR, MS-SSIM, SSIMULACRA2 and the sizes of the files. Reads .calo and any format that
-    Pillow reads. Both images are turned upright as their EXIF says; colours are compared as they
-    are stored, without regard to ICC profiles; transparency is compared separately. PSNR
-    counts all bits of images with more than 8 per channel, after scaling an image of fewer bits up;
-    the other measures round to 8 bits.
+    Prints PSNR, the largest difference of two values, MS-SSIM, SSIMULACRA2 and the sizes of the
+    files. Reads .calo and any format that Pillow reads. Both images are turned upright as their
+    EXIF says; colours are compared as they are stored, without regard to ICC profiles; transparency
+    is compared separately. PSNR and the largest difference count all bits of images with more than
+    8 per channel, after scaling an image of fewer bits up; the other measures round to 8 bits.
 
     Example: calotype compare photo.png photo.calo --difference difference.png
     """
@@ -192,6 +192,7 @@ def _lines(files: list[ComparedFile], found: Comparison) -> list[str]:
         for file in files
     ]
     lines.append(f"PSNR         {_decibels(found.psnr_db)}")
+    lines.append(f"max error    {found.max_error}")
     if found.ms_ssim is not None:
         lines.append(f"MS-SSIM      {found.ms_ssim:.5f}")
     if found.ssimulacra2 is not None:

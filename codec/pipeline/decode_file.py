@@ -74,9 +74,12 @@ def _read_what_is_there(data: bytes, layers: int | None) -> tuple[TileSelection,
         file = read_container(io.BytesIO(data), partial=True, layers=layers)
     except StreamError as error:
         recovered = recover(data)
-        if not recovered.tiles.payloads:
-            raise
         reason = str(error).partition(";")[0]
+        if not recovered.tiles.payloads:
+            raise type(error)(
+                f"{reason}; no tile is intact, so nothing can be decoded: get the file again from "
+                "its source"
+            ) from error
         header = recovered.tiles.header
         payloads = {tile: parts[:layers] for tile, parts in recovered.tiles.payloads.items()}
         notice = (

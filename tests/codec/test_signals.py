@@ -111,7 +111,7 @@ def test_what_is_not_bytes_is_refused(data: Any) -> None:
 def test_the_bytes_are_no_picture_and_a_picture_is_no_signal() -> None:
     data = compress_signal(tone(50))
     assert data.startswith(SIGNATURE)
-    with pytest.raises(UnknownCriticalChunkError, match="SIGN"):
+    with pytest.raises(UnknownCriticalChunkError, match=r"SIGN.*decompress_signal"):
         codec.decompress(data)
     golden = Path(__file__).parents[1] / "golden" / "photo-visual-v1.calo"
     with pytest.raises(codec.StreamError, match="not of a signal"):

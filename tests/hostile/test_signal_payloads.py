@@ -23,9 +23,10 @@ from bitstream.errors import (
     TrailingDataError,
     TruncatedError,
 )
+from bitstream.grammar import SIGNAL_CHUNK
 from bitstream.varint import write_varint
 from codec.loading import ENVIRONMENT_VARIABLE, hash_weights
-from codec.signals import CHUNK, MAX_SAMPLES, compress_signal, decompress_signal
+from codec.signals import MAX_SAMPLES, compress_signal, decompress_signal
 from tests.codec.models.signal.tiny import tiny_coder, tone, write_tiny_signal
 from tests.limits import check_refusal
 
@@ -62,7 +63,9 @@ def written(
     numbers = write_varint(count) + write_varint(lanes)
     fo = io.BytesIO()
     fo.write(SIGNATURE + bytes([VERSION]))
-    write_chunk(fo, CHUNK, bytes([kind, unused]) + hash_weights(weights)[:8] + numbers + payload)
+    write_chunk(
+        fo, SIGNAL_CHUNK, bytes([kind, unused]) + hash_weights(weights)[:8] + numbers + payload
+    )
     return fo.getvalue()
 
 
@@ -119,7 +122,7 @@ def test_bytes_that_are_no_signal_are_refused() -> None:
             decompress_signal(case)
     fo = io.BytesIO()
     fo.write(SIGNATURE + bytes([VERSION]))
-    write_chunk(fo, CHUNK, bytes(9))
+    write_chunk(fo, SIGNAL_CHUNK, bytes(9))
     with pytest.raises(TruncatedError):
         decompress_signal(fo.getvalue())
 

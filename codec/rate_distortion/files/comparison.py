@@ -22,7 +22,8 @@ DIFFERENCE_SCALE = 4
 class Comparison:
     """Distances of two pictures of one size; symmetric but for SSIMULACRA2.
 
-    PSNR is measured at the larger bit depth of the two, the others on values rounded to 8 bits.
+    PSNR and the largest error are measured at the larger bit depth of the two, the others on values
+    rounded to 8 bits.
 
     identical      whether every pixel is the same, alpha too
     psnr_db        of the colours, as they are stored, transparent or not; infinite for equal ones
@@ -30,6 +31,7 @@ class Comparison:
     ssimulacra2    100 for equal pictures, 70 and more is high quality, below 0 is very low; the
                    first picture is the original.  None as above, or a side is under 8 pixels
     alpha_psnr_db  of the alpha planes, a picture without one being opaque; None where neither has
+    max_error      the largest difference of two values of colours, in levels of the larger depth
     """
 
     width: int
@@ -39,6 +41,7 @@ class Comparison:
     ms_ssim: float | None
     ssimulacra2: float | None
     alpha_psnr_db: float | None
+    max_error: int
 
 
 def compare_pictures(
@@ -75,6 +78,7 @@ def compare_pictures(
         ms_ssim=measured.get("ms-ssim"),
         ssimulacra2=measured.get("ssimulacra2"),
         alpha_psnr_db=alpha_psnr_db,
+        max_error=int((np.maximum(first, second) - np.minimum(first, second)).max()),
     )
 
 

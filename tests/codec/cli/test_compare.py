@@ -42,7 +42,9 @@ def folder(tmp_path: Path, photograph: Any, monkeypatch: pytest.MonkeyPatch) -> 
 def test_an_image_and_its_file(folder: Path, photograph: Any) -> None:
     found = record("a.png", "a.calo", "--metrics", "psnr")
     sizes = {name: Path(name).stat().st_size for name in ("a.png", "a.calo")}
-    db = metrics.psnr_db(photograph, codec.decompress("a.calo", as_="numpy"))
+    decoded = codec.decompress("a.calo", as_="numpy")
+    db = metrics.psnr_db(photograph, decoded)
+    most = int(np.abs(photograph.astype(int) - decoded).max())
     plain = {"channels": 3, "has_alpha": False, "notices": []}
     assert found == {
         "schema": "calotype.compare/1",
@@ -55,7 +57,7 @@ def test_an_image_and_its_file(folder: Path, photograph: Any) -> None:
             "rate_bpp": 8 * sizes["a.calo"] / 3072, **plain,
         },
         "width": 64, "height": 48, "identical": False, "psnr_db": db, "ms_ssim": None,
-        "ssimulacra2": None, "alpha_psnr_db": None,
+        "ssimulacra2": None, "alpha_psnr_db": None, "max_error": most,
     }  # fmt: skip
     lines = run("a.png", "a.calo", "--metrics", "psnr").stdout.splitlines()
     assert (
@@ -63,13 +65,14 @@ def test_an_image_and_its_file(folder: Path, photograph: Any) -> None:
         == f"a.png   PNG  64×48  {sizes['a.png']:,} bytes  {found['a']['rate_bpp']:.3f} bpp"
     )
     assert lines[1].startswith("a.calo  CALO ")
-    assert lines[2] == f"PSNR         {db:.2f} dB"
+    assert lines[2:4] == [f"PSNR         {db:.2f} dB", f"max error    {most}"]
 
 
 def test_equal_images(folder: Path) -> None:
     Image.open("a.png").save("a.tiff")
     found = record("a.png", "a.tiff", "--metrics", "psnr")
     assert (found["identical"], found["psnr_db"], found["b"]["format"]) == (True, None, "TIFF")
+    assert found["max_error"] == 0
     assert "PSNR         infinite: equal" in run("a.png", "a.tiff").stdout
 
 

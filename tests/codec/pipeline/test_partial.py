@@ -99,6 +99,16 @@ def test_a_cut_file_keeps_the_tiles_that_arrived(data: bytes) -> None:
         codec.decompress(data[: data.index(b"DATA")], partial=True)
 
 
+def test_a_file_without_an_intact_tile_is_not_sent_to_the_same_option() -> None:
+    damaged = bytearray(codec.compress(photographs(1, side=60)[0], model="photo"))
+    damaged[damaged.index(b"DATA") + 20] ^= 1
+    with pytest.raises(ChecksumError, match="--partial"):
+        codec.decompress(bytes(damaged))
+    with pytest.raises(ChecksumError, match="no tile is intact") as caught:
+        codec.decompress(bytes(damaged), partial=True)
+    assert "--partial" not in str(caught.value)
+
+
 def test_regions_of_a_damaged_file(data: bytes) -> None:
     damaged = without(data, 5)
     region = (0, 0, 100, 90)
