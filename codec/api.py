@@ -18,6 +18,7 @@ from bitstream.sink import whole_writes
 from codec.models.catalog import find_model, split_name
 from codec.options import (
     DEFAULT_MODEL,
+    LOSSLESS_MODEL,
     CompressArguments,
     CompressOptions,
     DecompressArguments,
@@ -138,8 +139,7 @@ def compress_with(
     progress   called with the share of the work that is done, as far as that is known, up to 1
     """
     from codec import loading
-    from codec.models.pixel import PIXEL
-    from codec.models.pixel.colour_map import repeats_colours
+    from codec.models.base import BoundedModel
     from codec.pictures.read import picture_from
     from codec.pipeline.bound_check import check_bound
     from codec.pipeline.emphasis import notices_of
@@ -164,9 +164,12 @@ def compress_with(
         trial = meet(options, picture, model, progress)
     else:
         trial = meet(options, picture, model, lambda share: progress(share / 2))
-        if bound and not options.model_was_named and repeats_colours(picture.pixels):
-            # Without any error, a file of few colours may be the smaller one.
-            lossless = loading.load_model(PIXEL.name, device=options.device)
+        if (
+            isinstance(model, BoundedModel)
+            and not options.model_was_named
+            and model.may_cost_more_than_no_error(picture.pixels)
+        ):
+            lossless = loading.load_model(LOSSLESS_MODEL, device=options.device)
             other = meet(options, picture, lossless)
             if len(other.data) <= len(trial.data):
                 trial, model = other, lossless

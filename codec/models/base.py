@@ -145,6 +145,9 @@ class BoundedModel(Protocol):
     def with_max_error(self, max_error: int) -> LoadedModel:
         """The same model with another bound."""
 
+    def may_cost_more_than_no_error(self, pixels: SampleArray) -> bool:
+        """Whether a file without any error may be smaller, for pixels (height, width, 1 or 3)."""
+
 
 @runtime_checkable
 class SearchingModel(Protocol):

@@ -185,7 +185,7 @@ def test_the_gallery_says_what_was_measured(tmp_path: Path) -> None:
     (tmp_path / "layers.json").write_text(json.dumps(part), "utf-8")
     text = gallery.gallery_section(tmp_path)
     assert "Kodak at 0.1 bits per pixel, LPIPS" in text
-    assert "falls from 0.300 to 0.200, where that of AVIF is 0.400, and PSNR by 0.90 dB" in text
+    assert "falls from 0.300 to 0.200 (AVIF: 0.400), at the price of 0.90 dB of PSNR" in text
     assert "SSIMULACRA2 is -50 after half of the bytes, where JPEG XL has -51 and JPEG -52" in text
     assert ", and 50 after 61 %, where they have 51 and 52." in text
     for picture in ("side_by_side", "realism", "layers"):

@@ -20,7 +20,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bitstream.arrays import Array, BoolArray, Float32Array, Float64Array, Int32Array, Uint8Array
+from bitstream.arrays import (
+    Array,
+    BoolArray,
+    Float32Array,
+    Float64Array,
+    Int32Array,
+    SampleArray,
+    Uint8Array,
+)
 from bitstream.errors import PayloadError, WeightsMismatchError
 from bitstream.symbols import StackDecoder, StackEncoder
 from bitstream.tables import TableSet
@@ -40,6 +48,7 @@ from codec.models.pixel.colour_map import (
     colour_count,
     numbers_of,
     repeated_share,
+    repeats_colours,
 )
 from codec.models.pixel.differences import Blues, code_differences, differences_of
 from codec.models.pixel.wavefront import INPUTS, PEAK, STEPS, Front, sweep
@@ -293,6 +302,10 @@ class NearLosslessCoder(PixelCoder):
         other = copy.copy(self)
         other.max_error = max_error
         return other
+
+    def may_cost_more_than_no_error(self, pixels: SampleArray) -> bool:
+        """Whether colours repeat: only the lossless model has maps of them."""
+        return repeats_colours(pixels)
 
     def network_inputs(self, front: Front) -> Float64Array:
         """Integers (inputs, n), in units of 2⁻¹⁰."""

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bitstream.arrays import BoolArray, Int16Array, Int32Array, Int64Array, Uint8Array
+from bitstream.arrays import BoolArray, Int16Array, Int32Array, Int64Array, SampleArray
 from bitstream.errors import PayloadError
 from codec.models.pixel.answers import Answer, Answers
 from codec.models.pixel.wavefront import (
@@ -84,7 +84,7 @@ def repeated_share(planes: Int32Array) -> float:
     return float(same.mean())
 
 
-def repeats_colours(pixels: Uint8Array) -> bool:
+def repeats_colours(pixels: SampleArray) -> bool:
     """Whether most of the pixels in the middle of a picture have the colour of a neighbour.
 
     pixels   (height, width, 1 or 3)
