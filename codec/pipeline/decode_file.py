@@ -6,7 +6,14 @@ import io
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bitstream import Container, StreamError, TileSelection, read_container, read_tiles
+from bitstream import (
+    Container,
+    StreamError,
+    TileSelection,
+    TruncatedError,
+    read_container,
+    read_tiles,
+)
 from bitstream.recovery import recover
 from codec.options import DecompressOptions
 from codec.system.source import Source, opened, read_calo
@@ -76,6 +83,8 @@ def _read_what_is_there(data: bytes, layers: int | None) -> tuple[TileSelection,
         recovered = recover(data)
         reason = str(error).partition(";")[0]
         if not recovered.tiles.payloads:
+            if isinstance(error, TruncatedError):  # which says itself that no layer is complete
+                raise
             raise type(error)(
                 f"{reason}; no tile is intact, so nothing can be decoded: get the file again from "
                 "its source"
