@@ -108,7 +108,8 @@ class StackEncoder:
         own = np.take_along_axis(frequencies, places, 1)
         below = np.take_along_axis(sums, places, 1) - own
         rows = np.concatenate([below, own, TOTAL - below - own], axis=1, dtype=np.int32)
-        # An entry is never nothing: of the first and the last one, the other side is cut in two.
+        # A table has no entries of 0: below the first entry of a row, and above its last one, there
+        # is nothing, and the other side is split in two.
         chosen = np.ones(len(rows), np.int32)
         first, last = rows[:, 0] == 0, rows[:, 2] == 0
         rows[first] = rows[first][:, [1, 2, 0]] + np.array([0, -1, 1], np.int32)

@@ -319,8 +319,8 @@ def realism_section(folder: Path) -> str:
         "prove nothing about the distribution of whole pictures. At R = 1 another seed changes a "
         f"value by {' / '.join(spreads)} of 255 levels, from the lowest rate on: the root of the "
         f"mean variance over {len(content['seeds']['decoded'])} seeds. In brackets are the bits of "
-        "other codecs where they differ; files of fewer bits than those of the first row are not "
-        "to be had for every picture.",
+        "other codecs where they differ; below those of the first row, no codec has a file for "
+        "every picture.",
         table(["bits per pixel", *columns, "targets"], rows),
     )
 

@@ -81,7 +81,7 @@ def test_layers_of_photo_with_other_units_and_positions(folder: Path) -> None:
     np.testing.assert_array_equal(found.pixels, drawn)
 
 
-@pytest.mark.parametrize(("far", "counts"), [(1, [9, 4]), (3, [4, 1, 4, 4])])
+@pytest.mark.parametrize(("far", "counts"), [(1, [9, 4]), (2, [5, 4, 4]), (3, [4, 1, 4, 4])])
 def test_far_passes_of_photo(folder: Path, far: int, counts: list[int]) -> None:
     config, arrays = golden("photo")
     names = {"corners_4": "diagonal", "edges_4": "coarse", "corners_2": "black"}

@@ -8,7 +8,7 @@ its latents in parallel, with all three far passes::
 
     group 1, rows and columns that are multiples of 8          from the hyper-latents alone
     group 1, multiples of 4, neither one of 8    (corners_4)   from the four at the corners, 4 away
-    group 1, the others of multiples of 4          (edges_4)   from the four beside them, 4 away
+    group 1, multiples of 4, one of them one of 8  (edges_4)   from the four beside them, 4 away
     group 1, multiples of 2, neither one of 4    (corners_2)   from the four at the corners, 2 away
     group 1, the others of even rows and columns   (coarse)    from the four beside them, 2 away
     group 1, odd rows and columns                (diagonal)    from the four at the corners

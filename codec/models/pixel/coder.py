@@ -43,6 +43,7 @@ from codec.coding.exact_logarithm import logarithm
 from codec.models.pixel import NEAR_LOSSLESS, PIXEL
 from codec.models.pixel.answers import answer_tables
 from codec.models.pixel.colour_map import (
+    FEW_REPEATED,
     LARGEST,
     code_map,
     colour_count,
@@ -62,11 +63,11 @@ WITH_MAP = 16
 """In the first byte of a payload: before its pixels come, a map says which repeat a colour."""
 WITH_DIFFERENCES = 32
 """The same: a list says which differences of colours occur."""
-_FEW_REPEATED, _MOST_REPEATED = 0.5, 0.9
-"""Shares of the pixels of a tile with the colour of a neighbour: below the first, a map of colours
-is tried only of a tile of few colours, and above the second, nothing else."""
+_MOST_REPEATED = 0.9
+"""Share of the pixels of a tile with the colour of a neighbour, above which only a map is tried."""
 _FEW_COLOURS, _PIXELS_OF_A_COLOUR = 256, 4
-"""A tile has few colours if it has no more than the first, each for so many pixels on average."""
+"""A tile of at most so many colours, and so many pixels of each on average, is tried with a map
+however few pixels have the colour of a neighbour."""
 _NO_ENTRY = "the payload is damaged, or it was written with another model"
 
 
@@ -166,7 +167,7 @@ class PixelCoder:
             return [None]
         repeated = repeated_share(planes)
         few = min(_FEW_COLOURS, planes[0].size // _PIXELS_OF_A_COLOUR)
-        if repeated < _FEW_REPEATED and colour_count(planes) > few:
+        if repeated < FEW_REPEATED and colour_count(planes) > few:
             return [None]
         numbers = numbers_of(planes)
         return [numbers] if repeated > _MOST_REPEATED else [numbers, None]

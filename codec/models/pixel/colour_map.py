@@ -38,6 +38,8 @@ from codec.models.pixel.wavefront import (
     W,
 )
 
+FEW_REPEATED = 0.5
+"""Share of pixels with the colour of a neighbour, below which a map of colours seldom pays."""
 _MIDDLE = 1024
 """Pixels of a side that tell whether a picture repeats colours."""
 NUMBER_BITS = 14
@@ -85,13 +87,13 @@ def repeated_share(planes: Int32Array) -> float:
 
 
 def repeats_colours(pixels: SampleArray) -> bool:
-    """Whether most of the pixels in the middle of a picture have the colour of a neighbour.
+    """Whether enough pixels in the middle of a picture have the colour of a neighbour.
 
-    pixels   (height, width, 1 or 3)
+    pixels   (height, width, 1 or 3), see `FEW_REPEATED`
     """
     top, left = (max(0, (side - _MIDDLE) // 2) for side in pixels.shape[:2])
     middle = pixels[top : top + _MIDDLE, left : left + _MIDDLE]
-    return repeated_share(middle.transpose(2, 0, 1).astype(np.int32)) > 0.5
+    return repeated_share(middle.transpose(2, 0, 1).astype(np.int32)) >= FEW_REPEATED
 
 
 def colour_count(planes: Int32Array) -> int:

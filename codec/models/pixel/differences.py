@@ -45,9 +45,9 @@ _BOUND_BITS = 9
 _BITS = 8
 """Of a value that stands in no window: it is coded as it is."""
 _BITS_OF_A_PAIR = 8
-"""What a pair in the list costs at the most, about; few pictures need half of it."""
+"""About the most bits that a pair costs in the list; few pictures need half as many."""
 _NEAR = 4
-"""Pairs are dense or not among as many on either side."""
+"""How dense pairs are is counted among so many on either side of one."""
 
 
 def differences_of(planes: Int32Array) -> BoolArray | None:
