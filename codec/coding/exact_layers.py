@@ -24,6 +24,7 @@ import numpy.typing as npt
 from bitstream.arrays import Array, BoolArray, Float64Array, Int16Array, Int32Array, Int64Array
 from bitstream.errors import WeightsMismatchError
 from codec.system.processors import bands, share
+from codec.system.products import product
 
 ACTIVATION_BITS = 10
 WEIGHT_BITS = 12
@@ -212,7 +213,11 @@ class ExactLayer:
         if taps is not None and len(taps) < len(NINE):
             kernel = rows.reshape(len(rows), -1, self.weight.shape[-1] ** 2)
             rows = kernel[:, :, taps].reshape(len(rows), -1)
-        sums: Integers = rows @ columns
+        sums: Integers
+        if rows.dtype == columns.dtype == np.float32:
+            sums = product(rows, columns)
+        else:
+            sums = rows @ columns
         np.floor(sums, out=sums)
         sums += self._bias_at(quality_hundredths)[outputs]
         return sums

@@ -154,6 +154,11 @@ def single_threaded_blas() -> Iterator[None]:
         _blas_limit.leave()
 
 
+def shares_work() -> bool:
+    """Whether the threads of `share` have the work of NumPy's library, or there is one thread."""
+    return _blas_limit.held or thread_count() == 1
+
+
 def share(work: Callable[[Piece], None], pieces: Sequence[Piece]) -> None:
     """Call `work` with every piece: here, and in further threads where BLAS is held to one.
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import onnxruntime
 
 from bitstream.arrays import Array, Int8Array, Uint8Array
 from codec.models.photo.integers import kind_of
-from codec.models.photo.onnx_writer import CONTRIBUTED, Graph
 from codec.models.photo.synthesis import SynthesisWeights, is_conditioned, network
-from codec.system.processors import thread_count
+from codec.system.onnx_session import session
+from codec.system.onnx_writer import CONTRIBUTED, Graph
 
 
 @dataclass(frozen=True)
@@ -159,23 +158,3 @@ def _blocks(pixels: Uint8Array, factor: int) -> Uint8Array:
     lines = words.reshape(height // factor, factor, width // factor, 3).swapaxes(1, 2)
     blocks: Uint8Array = np.ascontiguousarray(lines).view(np.uint8)
     return blocks.reshape(height // factor, width // factor, -1)
-
-
-def session(graph: Graph, *, keep_memory: bool = True) -> onnxruntime.InferenceSession:
-    """A session that computes a graph on the processor, with `thread_count` threads.
-
-    keep_memory   whether it has memory of its own, for the largest call so far
-    """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = thread_count()
-    options.log_severity_level = 3
-    options.enable_cpu_mem_arena = keep_memory
-    # One block for all values of a call would be too large for the C library to keep.
-    options.enable_mem_pattern = keep_memory
-    # One level more would have convolutions compute on blocks of channels, which is slower here.
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    # Threads that wait for the next call in a busy loop would take the cores from NumPy's.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in graph.weights.values()]
-    options.add_external_initializers(list(graph.weights), values)
-    return onnxruntime.InferenceSession(graph.model(), options, providers=["CPUExecutionProvider"])

@@ -11,9 +11,9 @@ import onnxruntime
 
 from bitstream.arrays import Array, Float32Array, Uint8Array, Uint16Array
 from codec.models.photo.config import COEFFICIENTS, LATENT_STRIDE, PhotoConfig
-from codec.models.photo.onnx_backend import session
-from codec.models.photo.onnx_writer import Graph
 from codec.models.photo.transform import COLOURS, channel_order, cosine_basis
+from codec.system.onnx_session import session
+from codec.system.onnx_writer import Graph
 
 
 class OnnxEncoder:

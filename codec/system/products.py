@@ -1,0 +1,46 @@
+"""Products of matrices of whole numbers, by the library that is faster at them.
+
+OpenBLAS, which NumPy's wheels contain, knows processors by their numbers. For one that is newer, it
+takes kernels that use half of what the processor has. ONNX Runtime asks what there is.
+"""
+
+from __future__ import annotations
+
+import functools
+import platform
+from typing import TYPE_CHECKING
+
+from bitstream.arrays import Float32Array
+from codec.system.processors import shares_work
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+_FEWEST = 2**20  # multiplications; with fewer, a call costs more than it saves
+_HAS_OPENBLAS = platform.machine().lower() in ("x86_64", "amd64")
+"""On others it is Apple's library, or knows what there is."""
+
+
+def product(one: Float32Array, other: Float32Array) -> Float32Array:
+    """one @ other, float32 (m, k) and (k, n) to (m, n).
+
+    All sums are whole numbers times a power of two, which float32 holds: the result is the same
+    whichever library computes it.
+    """
+    multiplications = one.size * other.shape[1]
+    if multiplications < _FEWEST or not _HAS_OPENBLAS or not shares_work():
+        return one @ other
+    found: Float32Array = _session().run(None, {"one": one, "other": other})[0]
+    return found
+
+
+@functools.cache
+def _session() -> onnxruntime.InferenceSession:
+    from codec.system.onnx_session import session  # most commands need none
+    from codec.system.onnx_writer import Graph
+
+    graph = Graph()
+    one = graph.input("one", "float32", ["m", "k"])
+    other = graph.input("other", "float32", ["k", "n"])
+    graph.output(graph.node("MatMul", [one, other]), "float32", ["m", "n"])
+    return session(graph, threads=1, keep_memory=False)
