@@ -4,7 +4,7 @@
     data = codec.compress("photo.png", quality=75)
     image = codec.decompress(data)
 
-Importing this package loads no torch: every name is fetched when it is first used.
+Importing this package does not import torch: every name is loaded when it is first used.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""``python -m codec`` is the command ``calotype``; this is where both begin."""
+"""The entry point of ``python -m codec`` and of the command ``calotype``."""
 
 import atexit
 import gc
@@ -9,10 +9,10 @@ from typing import NoReturn
 
 def main() -> None:
     """Run the command and exit."""
-    # While modules are loaded nothing has begun, and an exception would print where in them.
+    # During the imports there is nothing to clean up, and an exception would print a traceback.
     signal.signal(signal.SIGINT, _leave)
-    # At its end the interpreter looks for garbage among all objects, for a fifth of the time that a
-    # photograph takes to decode. The system takes the memory back anyway.
+    # At exit the interpreter would run the garbage collector over all objects, which takes a fifth
+    # of the time of decoding a photograph. The system reclaims the memory anyway.
     atexit.register(gc.freeze)
     from codec.cli import main as run
 

@@ -1,7 +1,7 @@
 """The library: images to files and back, without a command line.
 
-A function on bytes wraps one on a file object.  Torch, NumPy and Pillow are loaded by the
-functions that need them, so that ``inspect`` and ``list_models`` answer at once.
+The functions that need torch, NumPy or Pillow import them when they are called, so ``inspect``
+and ``list_models`` answer at once.
 """
 
 from __future__ import annotations
@@ -50,64 +50,64 @@ def compress(image: ImageSource, **options: Unpack[CompressArguments]) -> bytes:
     """Return the bytes of a .calo file.
 
     image               Pillow image of any mode; array (height, width[, 1..4]) of uint8, uint16,
-                        or floats in 0 .. 1, which are rounded; tensor of torch of these, in the
-                        order (channels, height, width); path; bytes of an image file; or binary
-                        file object.  More than 8 bits per channel are kept by "photo"; other
-                        models need ``reduce_depth``.  The full range of uint16 and of
-                        Pillow's grey modes of integers is 16 bits
-    bit_depth           8, 10, 12 or 16, of an array or a tensor, which may have any integers then:
-                        white is 2^bit_depth − 1.  None (the default) is 8 for uint8 and floats,
-                        and 16 for uint16
-    quality             1 .. 100, larger is better; 75 where no other target is given
-    bpp, size           a target instead of a quality: bits per pixel, or bytes.  It takes the
-                        largest quality whose whole file fits
-    psnr, ssimulacra2   another kind of target: dB above 0, or a score of −50 .. 100.  It takes the
-                        smallest quality whose decoded colours reach it, grey as equal R, G and B;
-                        for ssimulacra2 they are rounded to 8 bits.  The search writes up to 10
-                        files, and with an effort above 2 up to 4 more, for every target.
-                        ssimulacra2 needs the extra "metrics", 8 pixels or more on each side, and
-                        seconds for each million pixels of every such file
-    tune                what the file is to be good for, of models that can tell: "visual", for
+                        or floats in 0 .. 1, which are rounded; torch tensor of these types,
+                        (channels, height, width); path; bytes of an image file; or binary
+                        file object.  "photo" keeps more than 8 bits per channel; other models
+                        need ``reduce_depth``.  White is 65535 in uint16 and in Pillow's integer
+                        grey modes
+    bit_depth           8, 10, 12 or 16, for an array or a tensor, which may then have any integer
+                        type: white is 2^bit_depth − 1.  None (the default) is 8 for uint8 and
+                        floats, and 16 for uint16
+    quality             1 .. 100, larger is better; 75 if no target is given
+    bpp, size           a target instead of a quality: bits per pixel, or bytes.  The encoder picks
+                        the largest quality whose whole file fits
+    psnr, ssimulacra2   a target for the decoded colours: dB above 0, or a score of −50 .. 100.
+                        The encoder picks the smallest quality that reaches it.  Grey counts as
+                        equal R, G and B; ssimulacra2 compares colours rounded to 8 bits and needs
+                        the extra "metrics", at least 8 pixels on each side, and seconds per
+                        megapixel for every file tried.  The search for any target writes up to 10
+                        files, and up to 4 more with an effort above 2
+    tune                what to optimise for, in models that have the choice: "visual", for
                         eyes, or "psnr"; None (the default) takes the model's default
     roi                 (x, y, width, height[, more]): a region of interest, in pixels of the image
-                        as it is coded, whose quality is higher by ``more``, 1 .. 99 (20 where it
-                        is left out), up to 100.  The file costs most of what the higher quality
-                        costs for the whole image: what is left of the rest is written in the
-                        region's fine steps, so that at an equal size the rest is coarser.  The file
-                        says the quality of the region; decoders know nothing of it.  The image is
-                        coded twice
+                        as it is coded.  Its quality is higher by ``more``, 1 .. 99 (20 by default),
+                        up to 100.  The file is nearly as large as the whole image at the higher
+                        quality, because the rest is coded with the region's fine steps too: at
+                        equal file size the rest is worse than without a region.  The file records
+                        the quality of the region only; decoders need no support for regions.  The
+                        image is coded twice
     model               name in the catalogue, see ``list_models``.  None (the default) is "photo",
-                        or the model of ``lossless`` and ``max_error``, which refuse another one.
-                        "NAME:WEIGHTS" chooses other weights of a model by the name of their file
+                        or the model that ``lossless`` or ``max_error`` implies; these two refuse
+                        any other.  "NAME:WEIGHTS" chooses other weights by their file's name
     lossless            keep every pixel, and every value of alpha: another name for the model
                         "pixel", which codes 8 bits per channel and takes no quality and no target
-    max_error           0 .. 16: no value of a pixel is further than this from what it was, of
-                        0 .. 255, and alpha is kept.  The model is "near-lossless", or "pixel" for
-                        0 and where its file is smaller, as of drawings; both code 8 bits per
+    max_error           0 .. 16: no value of a pixel, in 0 .. 255, changes by more than this, and
+                        alpha is kept.  The model is "near-lossless", or "pixel" for 0 and where
+                        its file is smaller, as for drawings; both code 8 bits per
                         channel, and take no quality and no target.  The file is decoded and
                         compared before it is returned
     effort              1 .. 9, how long the encoder of a photo model searches for fewer bytes at
-                        the same PSNR, or at the same of what the tune is for: 1 (the default) and 2
-                        make one pass, 3 counts bits while it rounds, 4 to 7 refine that step by
-                        step, 8 and 9 are for when time does not matter. Other models ignore it
+                        the same PSNR, or the same value of what the tune optimises: 1 (the default)
+                        and 2 make one pass, 3 counts bits while it rounds, 4 to 7 refine that step
+                        by step, 8 and 9 are for when time does not matter. Other models ignore it
     strip               leave out ICC, EXIF, XMP, density and colour.  The pixels are turned upright
                         first, as EXIF or XMP say
-    reduce_depth        accept more than 8 bits per channel, and round them to 8.  Colour of JPEG
-                        2000, AVIF, SGI and DDS, and of TIFF with separate planes, is reduced by
-                        Pillow, which may cut off the lowest bits
+    reduce_depth        accept more than 8 bits per channel, and round them to 8.  Pillow itself
+                        reduces colour of JPEG 2000, AVIF, SGI and DDS, and of TIFF with separate
+                        planes, and may cut off the lowest bits
     apply_orientation   turn the pixels as the EXIF orientation says, and set it to upright
     device              "auto" (the default), "cpu" or "cuda"
     noise_seed          0 .. 2⁶³ − 1, 0 by default, for models that decode with random noise.  The
-                        file keeps it, so that every decoding gives the same image.  With None the
+                        file keeps it, so every decoding gives the same image.  With None the
                         file keeps no seed, and every decoding gives another image
     checkpoint          weights file of the model "compressai:ARCHITECTURE", a checkpoint of that
                         library.  It has one rate, so it takes no quality and no target; other
                         machines may fail to decode the file, see ``FileInfo.portable``
 
-    What was converted or left out (CMYK, further frames, metadata), a region whose quality is cut
-    at 100, and a file that is larger than the image file it was made of are logged as warnings on
-    the logger ``codec``.  Raises UsageError, also where no quality meets the target, and as
-    MissingExtraError where a library is missing; InputError, ModelError.
+    The logger ``codec`` warns of what was converted or left out (CMYK, further frames, metadata),
+    of a region whose quality is cut at 100, and of a file that is larger than its source file.
+    Raises UsageError, also if no quality meets the target, or its subclass MissingExtraError if
+    a library is missing; InputError, ModelError.
     """
     fo = io.BytesIO()
     for notice in compress_with(CompressOptions(**options), image, fo).notices:
@@ -121,7 +121,7 @@ def compress_to_file(
 ) -> Compression:
     """Write a .calo file to a binary file object; ``compress`` describes the arguments.
 
-    Also raises OutputError where the file object does not take all bytes.
+    Also raises OutputError if the file object does not take all bytes.
     """
     check_writable("fo", fo)
     return compress_with(CompressOptions(**options), image, whole_writes(fo))
@@ -136,7 +136,7 @@ def compress_with(
 ) -> Compression:
     """Write a .calo file with options that are checked already; see ``compress_to_file``.
 
-    progress   called with the share of the work that is done, as far as that is known, up to 1
+    progress   called with an estimate of the share of the work that is done, up to 1
     """
     from codec import loading
     from codec.models.base import BoundedModel
@@ -149,7 +149,7 @@ def compress_with(
     picture = picture_from(
         image,
         reduce_depth=options.reduce_depth,
-        keep_depth=True,  # a model of 8 bits says which other keeps it
+        keep_depth=True,  # an 8-bit model's error names a model that keeps the depth
         strip=options.strip,
         apply_orientation=options.apply_orientation,
         bit_depth=options.bit_depth,
@@ -197,17 +197,17 @@ def compress_with(
 
 
 def _notices_of_size(size_bytes: int, image: object, options: CompressOptions) -> tuple[str, ...]:
-    """A notice where a file is larger than the image file that it was made of."""
+    """A notice if a file is clearly larger than the image file that it was made of."""
     if isinstance(image, (str, os.PathLike)):
         try:
             before = path_of(image).stat().st_size
-        except OSError:  # it has gone meanwhile
+        except OSError:  # the file has disappeared since
             return ()
     elif isinstance(image, (bytes, bytearray, memoryview)):
         before = memoryview(image).nbytes
     else:
         return ()
-    # What a pipe holds is not known; headers make small files larger, which says nothing.
+    # The size of a pipe is 0; a small file may be larger because of its headers alone.
     if before == 0 or size_bytes <= before + _FEW_BYTES:
         return ()
     return (
@@ -217,7 +217,7 @@ def _notices_of_size(size_bytes: int, image: object, options: CompressOptions) -
 
 
 def _smaller(options: CompressOptions) -> str:
-    """What else gives a smaller file, of all that the options leave open."""
+    """Advice on how to get a smaller file with other options."""
     spec = find_model(split_name(options.model_name)[0])
     if spec.lossless:
         return f", or choose a lossy model: -m {DEFAULT_MODEL} (model={DEFAULT_MODEL!r})"
@@ -256,31 +256,31 @@ def decompress(
     data      bytes, path, or binary file object
     as_       "pil" (the default): Pillow image L, LA, RGB or RGBA, with ICC, EXIF and XMP in
               ``info``; "numpy": uint8 (height, width[, 2..4]); "torch": uint8 (channels, height,
-              width).  Of a file of d = 10, 12 or 16 bits "numpy" is uint16 and "torch" int32, both
-              0 .. 2ᵈ − 1; "pil" is I;16, of which 65535 is white, for grey, and a UsageError for
-              colours and alpha, which no Pillow image holds
+              width).  For a file of d = 10, 12 or 16 bits "numpy" is uint16 and "torch" int32, both
+              0 .. 2ᵈ − 1; "pil" is I;16 for grey, with white at 65535, and a UsageError for
+              colours and alpha, which no Pillow mode holds
     region    (x, y, width, height) in pixels: decode only this part of the image
-    reduce    2, 4 or 8: a preview so many times smaller in each direction, of ⌈width / reduce⌉ by
-              ⌈height / reduce⌉ pixels; of a region, all pixels of the preview that it touches.
-              "photo" draws it in a fraction of the time, near the means of squares of the
-              whole image; other models draw the image, and average its pixels. Alpha is averaged
+    reduce    2, 4 or 8: a preview that many times smaller in each direction, of ⌈width / reduce⌉ by
+              ⌈height / reduce⌉ pixels; for a region, all preview pixels that it touches.
+              "photo" decodes it in a fraction of the time, close to the block means of the whole
+              image; other models decode the image and average its pixels.  Alpha is averaged
     layers    number of quality layers to decode, 1 .. the file's own number; None (the default)
               decodes all of them
-    partial   accept a file that was cut or damaged: its complete layers, or of other damage the
-              tiles that are intact; the others are grey, and a notice lists them.  One layer or
-              one tile is needed, and the header
+    partial   accept a truncated or damaged file: decode its complete layers, or after other damage
+              its intact tiles; the other tiles are grey, and a notice lists them.  The header and
+              at least one layer or tile must be intact
     seed      0 .. 2⁶³ − 1.  Missing layers are replaced by a random sample of the model's prior,
               the same for the same seed; None (the default) takes the prior's mean instead.
               Models that decode with random noise draw it from this seed; with None they use the
-              seed in the file, or fresh noise where the file has none
+              seed in the file, or fresh noise if the file has none
     realism   0 .. 1, for files of photo: 0 (the default) has the least error, 1 looks most
               like a photograph, and values between them mix the two.  Above 0 it needs additional
-              weights, and invents what the file does not say: another ``seed`` (None counts as 0)
-              varies it a little, and one file and one seed give the same pixels everywhere
-    reduce_depth    round 10, 12 or 16 bits per channel to 8; a file of 8 bits stays as it is
+              weights and invents detail that is not in the file.  Another ``seed`` (None counts as
+              0) varies the detail a little; the same file and seed give the same pixels everywhere
+    reduce_depth    round 10, 12 or 16 bits per channel to 8; an 8-bit file stays as it is
     device    "auto" (the default), "cpu" or "cuda"
     checkpoint    for a file of compressai: the checkpoint that it was written with; None searches
-              the folders of the environment variable CALOTYPE_WEIGHTS for it
+              for it in the folders of the environment variable CALOTYPE_WEIGHTS
 
     Parts of a file that ``region``, ``reduce`` and ``layers`` leave out are neither read nor
     checked.  Notices are logged as warnings on the logger ``codec``.
@@ -291,7 +291,7 @@ def decompress(
     check_return_type(as_)
     bands = read_bands(data, DecompressOptions(**options))
     if as_ == "pil":
-        # Before anything is decoded.
+        # Refuse before anything is decoded.
         check_pillow_holds(bands.bit_depth, bands.channels, bands.has_alpha)
     picture = bands.picture()
     for notice in picture.notices:
@@ -300,7 +300,7 @@ def decompress(
 
 
 def decompress_to_picture(data: Source, **options: Unpack[DecompressArguments]) -> Picture:
-    """Return pixels, alpha and metadata of a .calo file; ``decompress`` has the arguments."""
+    """Return pixels, alpha and metadata of a .calo file; ``decompress`` describes the arguments."""
     return read_bands(data, DecompressOptions(**options)).picture()
 
 
@@ -318,14 +318,14 @@ def decompress_file(
     path      the .calo file, as ``decompress`` takes it
     output    path, whose suffix picks the format, or a binary file object
     format    Pillow's name of the format, such as "PNG"; needed for a file object
-    output_quality   1 .. 100, of JPEG, WebP and AVIF; None is 95 of JPEG and AVIF, and lossless
-              WebP
-    options   those of ``decompress`` but its ``as_``
+    output_quality   1 .. 100, for JPEG, WebP and AVIF; None is 95 for JPEG and AVIF, and lossless
+              for WebP
+    options   those of ``decompress`` except ``as_``
 
     An existing output is replaced.  PNG, PPM and TIFF are written to a path while the image is
-    decoded: large ones need little memory.  In a format without EXIF the image is turned upright,
-    with a notice, for which it is decoded as a whole first.  Raises what ``decompress`` raises, and
-    OutputError.
+    decoded, so large ones need little memory.  For a format without EXIF the image is turned
+    upright, with a notice; to do that it is decoded as a whole first.  Raises what ``decompress``
+    raises, and OutputError.
     """
     from codec.pictures.save import format_of_suffix
 
@@ -363,7 +363,7 @@ def decompress_with(
     write    called once, with a function that saves the image to a binary file object
     whole    decode everything before ``write`` is called, so that a damaged file writes nothing
     output_quality   as ``decompress_file`` takes it
-    progress called with the share of the image that is decoded, up to 1
+    progress   called with the share of the image that is decoded, up to 1
     """
     from codec.pictures.bands import bands_of, reporting
     from codec.pictures.save import check_output_quality, save_bands, upright_for

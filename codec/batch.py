@@ -1,4 +1,4 @@
-"""Folders of files, on all cores or on the machines of a cluster.
+"""Compress and decompress folders of files, on all cores or on the machines of a cluster.
 
     from codec.batch import compress_files
     photographs = Path("photos").rglob("*.jpg")
@@ -7,8 +7,8 @@
         for done in compress_files(photographs, "packed", root="photos", executor=executor):
             print(done.source, done.error or done.result.size_bytes)
 
-Paths and options go to a worker, and sizes come back: workers read and write the files, so they
-see the same folders, and have the same weights installed.
+Only paths and options are sent to the workers, and only sizes come back.  The workers read and
+write the files, so they must see the same folders and have the same weights installed.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ class FileResult(Generic[T]):
 
     source   as it was given
     output   the file that was or would have been written
-    result   `Compression` or `Decompression`; None where there is an error, or it was skipped
-    error    None where there is a result
-    skipped  whether the output was there already, and was to be left
+    result   `Compression` or `Decompression`; None if there is an error, or it was skipped
+    error    None if there is a result, or it was skipped
+    skipped  whether the output existed already and ``skip_existing`` left it
     """
 
     source: Path
@@ -72,7 +72,7 @@ class FileResult(Generic[T]):
 
 @dataclass(frozen=True)
 class _Job:
-    """One file in, one file out, or why that cannot be."""
+    """One input and its output, and the error if that pair cannot be processed."""
 
     source: Path
     output: Path
@@ -94,26 +94,26 @@ def compress_files(
 ) -> Generator[FileResult[Compression], None, None]:
     """Compress image files into a folder; yield one result each, in the order of ``paths``.
 
-    paths       of image files.  photo.png becomes photo.calo
-    folder      of the outputs; it and those below it are made
-    root        a folder that holds all inputs: its folders are mirrored in the output folder
+    paths       image files.  photo.png becomes photo.calo
+    folder      folder of the outputs; it and its subfolders are created as needed
+    root        a folder that holds all inputs: its subfolders are mirrored in the output folder
     overwrite   replace existing outputs; without it they are errors
-    skip_existing   leave out files whose output is there: one that is there is complete, so that a
-                call after an interruption goes on
+    skip_existing   skip files whose output exists.  Outputs appear only when they are complete, so
+                a call after an interruption resumes the work
     executor    any `concurrent.futures.Executor`, or an object with its submit(...).result():
                 threads, processes (start them by spawn or forkserver: torch may hang in a forked
                 one), or ``Client.get_executor()`` of dask.distributed.  None works in this thread,
                 file by file
-    threads     CPU threads for each file of an executor.  Executors usually have one worker for
-                each core, so that one thread is enough; without an executor this has no effect
+    threads     CPU threads for each file on an executor.  Executors usually have one worker per
+                core, so one thread is enough; without an executor this has no effect
     options     those of `codec.compress`
 
     Work begins when the first result is requested; closing the iterator cancels the files that
-    have not begun.  An error of one file is in its result and stops no other file: what
-    `codec.compress` raises, OutputError, `codec.system.workers.WorkerError` where a worker died,
+    have not begun.  An error in one file is put in its result and does not stop the others: what
+    `codec.compress` raises, OutputError, `codec.system.workers.WorkerError` if a worker died,
     and CalotypeError for other failures of the machine.  An output appears when it is complete.
-    An executor may repeat a file, as dask does after it lost a worker: the same bytes that are
-    there already are no error.
+    An executor may repeat a file, as dask does after it lost a worker: it is no error if the
+    output already exists with the same bytes.
 
     Raises UsageError for options and paths that cannot be used, UnknownModelError.
     """
@@ -139,9 +139,9 @@ def decompress_files(
 ) -> Generator[FileResult[Decompression], None, None]:
     """Decompress .calo files into a folder; yield one result each, in the order of ``paths``.
 
-    suffix      of the outputs, such as ".png" or ".jpg": it picks their format
+    suffix      suffix of the outputs, such as ".png" or ".jpg": it picks their format
     output_quality   as in `codec.decompress_file`
-    options     those of `codec.decompress` but its ``as_``
+    options     those of `codec.decompress` except ``as_``
 
     Everything else is as in `compress_files`.
     """
@@ -232,7 +232,7 @@ def _relative(source: Path, root: PathName | None) -> Path:
 
 
 def _absolute(path: PathName) -> Path:
-    # Not Path.resolve: a link has the name and the place of the link.
+    # Not Path.resolve: a symbolic link keeps its own name and folder.
     return Path(os.path.abspath(path))  # noqa: PTH100
 
 
@@ -257,7 +257,7 @@ def _results(
 def _iterate(
     jobs: Sequence[_Job], work: Work[T], skip_existing: bool, executor: Executor | None
 ) -> Generator[FileResult[T], None, None]:
-    # Workers have working folders of their own.
+    # Workers may have other working directories, so they are given absolute paths.
     is_due = [job.problem is None and not job.skipped for job in jobs]
     due = (job for job, is_one in zip(jobs, is_due, strict=True) if is_one)
     tasks = ((_absolute(job.source), _absolute(job.output)) for job in due)
@@ -265,7 +265,7 @@ def _iterate(
         for job, is_one in zip(jobs, is_due, strict=True):
             outcome: Outcome[T] = next(outcomes) if is_one else Outcome(None, job.problem)
             if skip_existing and isinstance(outcome.error, OutputExistsError):
-                outcome, skipped = Outcome(None, None), True  # meanwhile, by another process
+                outcome, skipped = Outcome(None, None), True  # another process wrote it since
             else:
                 skipped = job.skipped
             yield FileResult(job.source, job.output, outcome.result, outcome.error, skipped)
@@ -303,7 +303,10 @@ def _decompress_file(
 
 
 def _write(output: Path, write: Callable[[BinaryIO], object], overwrite: bool) -> None:
-    """Write an output that was not there when the files were planned, unless to overwrite it."""
+    """Write an output; one that has appeared since planning must have the same bytes.
+
+    With `overwrite` it is replaced.  Raises OutputExistsError if its bytes differ.
+    """
     if overwrite or not output.is_file():
         write_atomically(output, write, force=overwrite, make_folders=True)
         return

@@ -49,16 +49,16 @@ def load_model(
     device: str = "auto",
     checkpoint: PathName | None = None,
 ) -> LoadedModel:
-    """Load a model for coding; kept in memory for the next call.
+    """Load a model for coding, or return it from the cache.
 
-    model_id      number or name in the catalogue; "NAME:WEIGHTS" takes weights by their file's name
+    model_id      number or name in the catalogue; "NAME:WEIGHTS" chooses weights by file name
     weights_hash  the 8 bytes of a file's header; None takes the default weights
     device        "auto", "cpu" or "cuda". Auto takes a GPU that torch finds; for a model that needs
-                  no torch, only if torch is loaded already
-    checkpoint    the weights file of a model without weights of its own, "NAME:VARIANT"; None looks
-                  for one with that hash
+                  no torch, only if torch is already imported
+    checkpoint    the weights file for "NAME:VARIANT", a model without weights of its own; None
+                  searches for one with that hash
 
-    `codec.models.weights_files` describes where weights are looked for. Raises `UnknownModelError`,
+    `codec.models.weights_files` says where weights are searched for. Raises `UnknownModelError`,
     `WeightsMissingError`, `WeightsMismatchError`, `TableError`, or `UsageError` for an unknown
     device, a checkpoint of another model, or an extra that is not installed.
     """
@@ -85,7 +85,7 @@ def load_model_of(
 ) -> LoadedModel:
     """Load the model that a file was written with; otherwise as `load_model`.
 
-    Raises `HeaderError` for a tune that the model has not, and for a bound that no model has.
+    Raises `HeaderError` for a tune that the model does not have, or a bound outside 1 .. 16.
     """
     name: int | str = header.model_id
     spec = model_numbered(header.model_id)
@@ -112,16 +112,16 @@ def load_model_of(
 
 
 def with_max_error(model: LoadedModel, max_error: int | None) -> LoadedModel:
-    """The model with a bound, 1 .. 16, if it has one: see `BoundedModel`. None for as it is."""
+    """The model with a bound, 1 .. 16, if it is a `BoundedModel`; otherwise the model itself."""
     if isinstance(model, BoundedModel) and max_error:
         return model.with_max_error(max_error)
     return model
 
 
 def with_tune(model: LoadedModel, tune: str | None) -> LoadedModel:
-    """The model with a tune by name: see `TunedModel`. None for the model as it is.
+    """The model with a tune by name, see `TunedModel`; with None, the model itself.
 
-    Raises `UsageError` for a tune that the model has not.
+    Raises `UsageError` for a tune that the model does not have.
     """
     if isinstance(model, TunedModel) and tune in model.tunes:
         return model.with_tune(tune)
@@ -131,9 +131,9 @@ def with_tune(model: LoadedModel, tune: str | None) -> LoadedModel:
 
 
 def with_realism(model: LoadedModel, realism: float, noise_seed: int = 0) -> LoadedModel:
-    """The model with a realism in [0, 1]: see `RealisticModel`. At 0 the model itself.
+    """The model with a realism in [0, 1], see `RealisticModel`; at 0, the model itself.
 
-    Raises `UsageError` for a model that has one decoder only, `WeightsMissingError`,
+    Raises `UsageError` for a model that has only one decoder, `WeightsMissingError`,
     `WeightsMismatchError`.
     """
     if realism == 0:
@@ -148,7 +148,7 @@ def with_realism(model: LoadedModel, realism: float, noise_seed: int = 0) -> Loa
 
 def _device(spec: ModelSpec, name: str) -> str:
     if not spec.needs_torch and name == "auto" and "torch" not in sys.modules:
-        return "cpu"  # to look for a GPU takes longer than to code most photographs
+        return "cpu"  # looking for a GPU takes longer than coding most photographs
     if name == "cpu":
         return name
     if name not in ("auto", "cuda"):
@@ -178,5 +178,5 @@ def _load_checkpoint(
     spec: ModelSpec, variant: int, path: Path, digest: bytes, device: str
 ) -> LoadedModel:
     data = read_bytes(path)
-    digest = hashlib.sha256(data).digest()  # of what was read, if the file has changed since
+    digest = hashlib.sha256(data).digest()  # of the bytes read: the file may have changed since
     return spec.load(data, variant, digest[:HASH_BYTES], source=str(path), device=device)

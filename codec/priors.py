@@ -1,6 +1,6 @@
 """Prior densities over codes z: the p(z) of a generative model.
 
-Two are built in; any object with `dim`, `sample` and `log_prob` is a prior as well.
+Two are built in; any other object with `dim`, `sample` and `log_prob` is a prior, too.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class LatentPrior(Protocol):
 class StandardNormal:
     """N(0, I) in `dim` dimensions.
 
-    shape  dimensions k of a code, or the shape that the decoder takes it in, such as (4, 7, 7)
+    shape  dimensions k of a code, or the shape in which the decoder takes it, such as (4, 7, 7)
 
-    Samples and densities are of flat codes in either case; what takes a decoder and a prior gives
-    the decoder its codes in the shape.  Raises `UsageError` unless all numbers are at least 1.
+    `sample` and `log_prob` use flat codes in either case; callers that also have a decoder reshape
+    the codes for it.  Raises `UsageError` unless all numbers are at least 1.
     """
 
     def __init__(self, shape: int | Sequence[int]) -> None:
@@ -79,7 +79,7 @@ class GaussianMixture:
         finite = all(bool(torch.isfinite(t).all()) for t in (weights, means, covariances))
         if not finite or bool((weights <= 0).any()):
             raise UsageError("a mixture needs finite parameters and positive weights")
-        # The factors are found once in float64: a component may be nearly singular.
+        # Factored once, in float64, because a covariance may be nearly singular.
         factors, odd = torch.linalg.cholesky_ex(covariances.double())
         if bool((odd != 0).any()):
             raise UsageError("a covariance of the mixture is not positive definite")

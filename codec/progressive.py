@@ -1,4 +1,4 @@
-"""Images from a file that is still arriving: one for each quality layer."""
+"""Decode a file that is still arriving: one image after each quality layer."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def decompress_progressive(
     as_, seed, device    as ``decompress`` takes them
 
     Image number k, from 1, is that of ``decompress(data, layers=k, seed=seed)``, with alpha and
-    metadata; each layer is decoded once.  A model without layers gives one image.  Without a seed,
-    the first image of a file of ``photo`` is a preview, about as good, in half of the time or less:
-    its layer is drawn at an eighth of the size and enlarged.
+    metadata; each layer is decoded once.  A model without layers gives one image.  The exception
+    is the first image of a ``photo`` file without a seed: it is decoded at an eighth of the size
+    and enlarged, which looks about as good and takes half the time or less.
 
     Raises UsageError for wrong arguments at once, and what ``decompress`` raises while the file
-    is read: of a file that ends early, after the images of its complete layers.
+    is read.  If the file ends early, the images of its complete layers are yielded first.
     """
     from codec.pictures.picture import check_return_type, in_form
 

@@ -1,4 +1,4 @@
-"""What the library returns beside bytes and images: frozen dataclasses.  Imports no torch."""
+"""What the library returns besides bytes and images: frozen dataclasses.  Imports no torch."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -14,16 +14,16 @@ NoisePolicy = Literal["none", "replay", "free"]
 class Compression:
     """What ``compress_to_file`` wrote.
 
-    size_bytes   of the whole file
+    size_bytes   size of the whole file
     rate_bpp     bits of the whole file per pixel
-    quality      1 .. 100, asked for or found; outside a region of interest
-    psnr_db      of the decoded colours, if a target PSNR was asked for
-    ssimulacra2  of the same, up to 100, if a target of it was asked for
-    trials       files that were written to meet a target
-    elapsed_seconds   of wall time, from reading the image to writing the file, with loading the
-                 model and every trial; informative only, and no part of equality
+    quality      1 .. 100, requested or found by the search; outside a region of interest
+    psnr_db      PSNR of the decoded colours, if there was a target PSNR
+    ssimulacra2  score of the decoded colours, up to 100, if there was a target for it
+    trials       number of files that were written to meet a target
+    elapsed_seconds   wall time from reading the image to writing the file, including loading the
+                 model and every trial; for information only, ignored when results are compared
     notices      sentences on what was converted or left out
-    max_error    that was asked for, and is kept: how far a value of a pixel may be off
+    max_error    the requested bound, which the file keeps: how far a pixel's value may be off
     """
 
     size_bytes: int
@@ -42,8 +42,9 @@ class Compression:
 
 @dataclass(frozen=True)
 class Decompression:
-    """What was written: the picture's size, Pillow's name of its format, and notices.
+    """The image file that was written.
 
+    format    Pillow's name of its format
     notices   sentences on what was left out
     """
 
@@ -59,21 +60,22 @@ class Decompression:
 class FileInfo:
     """What a file says about itself.
 
-    quality        1 .. 100, that of the region of interest where the file has one
-    model_name     None if this version does not know the number; "compressai:ARCHITECTURE"
+    quality        1 .. 100, that of the region of interest if the file has one
+    model_name     such as "photo" or "compressai:ARCHITECTURE"; None if this version does not
+                   know the model's number
     weights_hash   first 8 bytes of the weights' SHA-256, in hexadecimal
-    tune           what the file was tuned for, such as "visual"; None of a model without tunes, or
-                   where this version does not know it
-    max_error      how far a value of a pixel is off at the most: 0 of a lossless model; None where
-                   nothing is promised
-    noise          what decoding draws besides reading: "none"; "replay", the noise of the file's
-                   seed; or "free", fresh noise each time
-    noise_seed     of "replay", else None
-    portable       whether every machine decodes the file, and not only the one that wrote it
+    tune           what the file was tuned for, such as "visual"; None for a model without tunes, or
+                   if this version does not know the tune
+    max_error      how far a pixel's value is off at most: 0 for a lossless model; None if there is
+                   no bound
+    noise          random noise in decoding: "none"; "replay", drawn from the file's seed; or
+                   "free", fresh noise each time
+    noise_seed     the seed for "replay", else None
+    portable       whether every machine can decode the file, and not only the one that wrote it
     rate_bpp       bits of the whole file per pixel
-    *_bytes        payloads of the chunks of that kind, together; 0 where there are none
-    layer_bytes    those of each layer: what ``payload_bytes`` is the sum of
-    chunks         all of them, in the order of the file
+    *_bytes        total payload of the chunks of that kind; 0 if there are none
+    layer_bytes    payload of each layer; ``payload_bytes`` is their sum
+    chunks         all chunks, in file order
     """
 
     size_bytes: int
@@ -108,7 +110,7 @@ class FileInfo:
 
 @dataclass(frozen=True)
 class Verification:
-    """A file that was read, checked and decoded completely."""
+    """A description of a file that was read, checked and decoded completely."""
 
     size_bytes: int
     width: int

@@ -1,4 +1,4 @@
-"""One-dimensional signals without loss: an array of samples to bytes and back.
+"""Lossless coding of one-dimensional signals: an array of samples to bytes and back.
 
 >>> import numpy as np
 >>> from codec.signals import compress_signal, decompress_signal
@@ -7,8 +7,8 @@
 >>> bool((decompress_signal(data) == samples).all())
 True
 
-The bytes are no file for people: they hold one channel, and neither its rate nor any other
-metadata. `bitstream/FORMAT.md` describes them.
+The bytes are not a complete audio file: they hold one channel, without its sampling rate or any
+other metadata. `bitstream/FORMAT.md` describes them.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ from codec.pictures.from_arrays import plain_array
 MAX_SAMPLES = 2**28
 MAX_LANES = 256
 LANE_SAMPLES = 4096
-"""A lane has about so many, unless there are more than fit into so many lanes:"""
+"""Samples per lane by default, until there are this many lanes:"""
 DEFAULT_LANES = 64
 
 _KINDS = (np.dtype(np.int16), np.dtype(np.uint8), np.dtype(np.int8))
-"""Types of samples. The place in this list is written."""
+"""Sample types; the file stores the index into this tuple."""
 _FEWEST_BITS = 2.0**-11
-"""What a sample takes at least."""
+"""The fewest bits that a sample can take."""
 
 SignalArray = npt.NDArray[Any]
 """int16, uint8 or int8 (n,)."""
@@ -66,11 +66,12 @@ def compress_signal(samples: SignalArray, *, lanes: int | None = None) -> bytes:
     """Code a signal without loss.
 
     samples   int16, uint8 or int8 (n,): one channel, n ≤ 2²⁸
-    lanes     parts of the signal that are decoded side by side, 1 .. 256 and at most n. More of
-              them are faster, and each costs some tens of bytes, because it starts from nothing.
-              None for one in 4096 samples, and 64 at most
+    lanes     parts of the signal that are decoded in parallel, 1 .. 256 and at most n. More lanes
+              are faster, but each costs some tens of bytes, because its predictor starts untrained.
+              None takes one for every 4096 samples, at most 64
 
-    Raises `UsageError` for another or masked array or number of lanes, `WeightsMissingError`.
+    Raises `UsageError` for any other array, a masked array or a wrong number of lanes;
+    `WeightsMissingError`.
     """
     given: object = samples
     if not isinstance(given, np.ndarray):
@@ -105,7 +106,7 @@ def compress_signal(samples: SignalArray, *, lanes: int | None = None) -> bytes:
 def decompress_signal(data: bytes) -> SignalArray:
     """Decode what `compress_signal` wrote: int16, uint8 or int8 (n,), as it was given.
 
-    Raises a `StreamError` for damaged or other bytes, `UsageError` for what is not bytes,
+    Raises a `StreamError` for damaged or unrelated bytes, `UsageError` if `data` is not bytes,
     `WeightsMissingError`, `WeightsMismatchError`.
     """
     try:
@@ -150,17 +151,17 @@ def decompress_signal(data: bytes) -> SignalArray:
 
 
 def default_lanes(count: int) -> int:
-    """How many lanes a signal of so many samples has where none are asked for."""
+    """The number of lanes for a signal of `count` samples if the caller gives none."""
     return max(1, min(count // LANE_SAMPLES, DEFAULT_LANES))
 
 
 def _middle(kind: int) -> int:
-    """What silence is."""
+    """The sample value of silence."""
     return 128 if _KINDS[kind] == np.uint8 else 0
 
 
 def _limits(kind: int, unused: int) -> tuple[int, int]:
-    """Of samples without their middle and the bits that are not used."""
+    """Range of the samples after the middle is subtracted and unused bits are shifted out."""
     most = 1 << (8 * _KINDS[kind].itemsize - 1)
     return -most >> unused, (most - 1) >> unused
 

@@ -1,4 +1,4 @@
-"""The codec inside other libraries.  Importing one of these modules makes it known there.
+"""The codec inside other libraries.  Importing one of these modules registers it there.
 
 pillow      Image.open and Image.save for .calo files
 zarr        a serializer of zarr 3

@@ -16,9 +16,9 @@ CHANNELS = (1, 3, 4)
 
 
 def image_of_chunk(chunk: Any, types: Sequence[type[np.generic]] = (np.uint8,)) -> SampleArray:
-    """Return the image that a chunk is: (height, width[, channels]), sharing its memory.
+    """Return a chunk as an image (height, width[, channels]) that shares its memory.
 
-    types   that the array may have
+    types   element types that are allowed
 
     Raises UsageError for other types and shapes.
     """

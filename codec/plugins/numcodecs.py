@@ -1,4 +1,4 @@
-"""A codec of numcodecs, for the chunks of arrays of zarr's format 2: uint8 or uint16.
+"""A numcodecs codec for chunks of zarr format 2 arrays of uint8 or uint16.
 
     import zarr
     from codec.plugins.numcodecs import Calotype
@@ -11,11 +11,11 @@ A chunk is one image, and each chunk becomes one complete .calo file:
     (…, height, width)             grey
     (…, height, width, 1 | 3 | 4)  grey, RGB, or RGB with alpha, which is lossless
 
-where every axis at … has the length 1.  So a last axis of 1, 3 or 4 is taken for channels wherever
-there are three axes or more.  Chunks hold their values in C order, which is zarr's own.
+where every axis at … has length 1.  With three or more axes, a last axis of length 1, 3 or 4 is
+always taken for channels.  Chunks hold their values in C order, which is zarr's default.
 
-The entry point ``numcodecs.codecs`` makes the codec known by its name, "calotype", so that arrays
-are read where this distribution is installed, without an import.  Raises UsageError for other
+The entry point ``numcodecs.codecs`` registers the codec under its name, "calotype", so arrays
+can be read wherever this distribution is installed, without an import.  Raises UsageError for other
 arrays, and what ``codec.compress`` and ``codec.decompress`` raise.
 """
 
@@ -40,11 +40,12 @@ with extra_needed_by("codec.plugins.numcodecs"):
 
 @names_options
 class Calotype(Codec):  # type: ignore[misc]  # numcodecs has no types
-    """The configuration: what ``codec.compress`` takes under the same names.
+    """The codec, with options that mean what they mean in ``codec.compress``.
 
-    max_error   0 .. 16: no value of uint8 changes by more than this, and 0 is lossless; no quality
-    bit_depth   10, 12 or 16 for uint16, whose values are 0 .. 2^bit_depth − 1 then; None is 16.
-                uint16 has to be little-endian, and needs a model that keeps such depths, as "photo"
+    max_error   0 .. 16: no uint8 value changes by more than this, and 0 is lossless; excludes
+                quality
+    bit_depth   10, 12 or 16 for uint16, whose values are then 0 .. 2^bit_depth − 1; None is 16.
+                uint16 must be little-endian, and needs a model that keeps such depths, as "photo"
                 does
     """
 
@@ -59,7 +60,7 @@ class Calotype(Codec):  # type: ignore[misc]  # numcodecs has no types
         max_error: int | None = None,
         bit_depth: int | None = None,
     ) -> None:
-        # Checked here, where the array is made, and not when its first chunk is written.
+        # Checked when the array is created, not only when its first chunk is written.
         options = CompressOptions(
             quality=quality,
             model=model,
@@ -86,7 +87,7 @@ class Calotype(Codec):  # type: ignore[misc]  # numcodecs has no types
         return {name: value for name, value in config.items() if value is not None}
 
     def encode(self, buf: Any) -> bytes:
-        """Return a .calo file for one chunk, of a shape that the module describes."""
+        """Return a .calo file for one chunk, whose shape must be one that the module describes."""
         from codec import api
 
         image = self._image_of(buf)
@@ -103,8 +104,8 @@ class Calotype(Codec):  # type: ignore[misc]  # numcodecs has no types
     def decode(self, buf: Any, out: Any = None) -> SampleArray:
         """Return the pixels of a .calo file in the order of the chunk; or fill ``out``.
 
-        They are uint8, or of files of more than 8 bits little-endian uint16.  ``out`` takes them
-        as bytes in C order.  Raises UsageError for one in Fortran order, or of another size.
+        They are uint8, or little-endian uint16 for files of more than 8 bits.  ``out`` takes them
+        as bytes in C order.  Raises UsageError if it is in Fortran order or of another size.
         """
         from codec import api
 
@@ -134,11 +135,11 @@ class Calotype(Codec):  # type: ignore[misc]  # numcodecs has no types
         return filled
 
     def _image_of(self, chunk: Any) -> SampleArray:
-        """The image of a chunk, which has to have the order of its bytes."""
+        """The image of a chunk, which must be in C order and, if uint16, little-endian."""
         array = plain_array(chunk)
         _refuse_fortran_order(array)
         if array.dtype.newbyteorder("=") == np.uint16 and array.dtype != np.dtype("<u2"):
-            # Decoding gives little-endian bytes, and the array's owner would take them as they are.
+            # Decoding returns little-endian bytes, which zarr would read as big-endian.
             raise UsageError(
                 "a chunk of big-endian uint16, expected little-endian: use dtype='<u2'"
             )
@@ -147,7 +148,7 @@ class Calotype(Codec):  # type: ignore[misc]  # numcodecs has no types
 
 def _refuse_fortran_order(array: Any) -> None:
     if array.flags.f_contiguous and not array.flags.c_contiguous:
-        # Decoding gives bytes, and the array's owner would take them for columns.
+        # Decoding returns bytes in C order, which zarr would read in Fortran order.
         raise UsageError("a chunk in Fortran order, expected C order: create it with order='C'")
 
 

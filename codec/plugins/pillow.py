@@ -7,9 +7,9 @@
         image.thumbnail((256, 256))                # decodes a preview
     image.save("small.calo", quality=60)
 
-Opening reads up to the first coded tile; size, mode and metadata are known then.  Errors are
-those that Pillow's users expect: UnidentifiedImageError for what is no .calo file, OSError for one
-that is damaged, cannot be decoded or cannot be written, ValueError for unusable options.  The
+Opening reads up to the first coded tile, which gives size, mode and metadata.  Errors are
+those that Pillow's users expect: UnidentifiedImageError if it is not a .calo file, OSError if it
+is damaged, cannot be decoded or cannot be written, ValueError for unusable options.  The
 error of this library is their ``__cause__``.
 """
 
@@ -54,10 +54,10 @@ _log = logging.getLogger("codec")
 class CaloImageFile(ImageFile.ImageFile):
     """An opened .calo file: mode L, LA, RGB or RGBA; ICC, EXIF and XMP in ``info``.
 
-    Grey of more than 8 bits has the mode I;16, of which 65535 is white.  Colours and transparency
-    of more than 8 bits are an OSError: no mode of Pillow holds them.
+    Grey of more than 8 bits has the mode I;16, with white at 65535.  Colours and transparency
+    of more than 8 bits raise OSError, because no Pillow mode holds them.
 
-    With ``ImageFile.LOAD_TRUNCATED_IMAGES`` a file that was cut gives its complete layers.
+    With ``ImageFile.LOAD_TRUNCATED_IMAGES``, a truncated file is decoded from its complete layers.
     """
 
     format = FORMAT
@@ -67,7 +67,7 @@ class CaloImageFile(ImageFile.ImageFile):
         fp = cast("IO[bytes]", self.fp)
         offset = fp.tell()
         try:
-            # No tile: what stands before the tiles.
+            # Reads no tile, only what comes before the tiles.
             found = read_tiles(cast("Any", fp), [])
         except NotACaloFileError as error:
             raise SyntaxError(str(error)) from error
@@ -88,14 +88,14 @@ class CaloImageFile(ImageFile.ImageFile):
         self._cropped_pixels = 0
 
     def load_read(self, count: int) -> bytes:
-        """Read bytes; that this is here has `ImageFile.Parser` wait for all of the file."""
+        """Read bytes; because this method exists, `ImageFile.Parser` waits for the whole file."""
         return cast("bytes", cast("Any", self.fp).read(count))
 
     def verify(self) -> None:
-        """Check that the file is whole, with the checksums of all chunks; nothing is decoded.
+        """Check the structure and all chunk checksums of the file, without decoding it.
 
-        Raises OSError for a damaged file.  One that cannot seek, or is loaded, is not read.  As in
-        all formats of Pillow, the image has to be opened again afterwards.
+        Raises OSError for a damaged file.  Does nothing if the file cannot seek or the image is
+        loaded.  As with all Pillow formats, the image has to be opened again afterwards.
         """
         if self.tile and self.fp is not None and self.fp.seekable():
             self.fp.seek(self.tile[0].offset)
@@ -108,10 +108,10 @@ class CaloImageFile(ImageFile.ImageFile):
     def draft(
         self, mode: str | None, size: tuple[int, int] | None
     ) -> tuple[str, tuple[int, int, float, float]] | None:
-        """Have a preview decoded, 2, 4 or 8 times smaller, but no smaller than a size.
+        """Switch to decoding a preview, 2, 4 or 8 times smaller but not below `size`.
 
-        What `Image.thumbnail` calls first.  The mode stays as it is.  Returns the mode and the box
-        of the image within the preview, or None where the image is loaded or a draft already.
+        `Image.thumbnail` calls this first.  The mode does not change.  Returns the mode and the box
+        of the image within the preview, or None if the image is loaded or already a draft.
         """
         if size is None or len(self.tile) != 1 or self._reduce > 1:
             return None
@@ -124,10 +124,10 @@ class CaloImageFile(ImageFile.ImageFile):
         return self.mode, (0, 0, width / self._reduce, height / self._reduce)
 
     def crop(self, box: tuple[float, float, float, float] | None = None) -> Image.Image:
-        """Return a part of the image, of which only the tiles that it needs are read.
+        """Return a part of the image, reading only the tiles that it needs.
 
-        So it is until the parts together have more pixels than the image, which is decoded then; or
-        where the image is loaded, the file cannot seek, or the part reaches beyond the image.
+        The whole image is decoded instead once the parts so far have as many pixels as the image,
+        or if it is loaded, the file cannot seek, or the part extends beyond the image.
         """
         region = None if box is None else self._region(box)
         if region is None:
@@ -150,7 +150,10 @@ class CaloImageFile(ImageFile.ImageFile):
         return part
 
     def _region(self, box: tuple[float, float, float, float]) -> tuple[int, int, int, int] | None:
-        """The region of the whole image under a box, as Pillow rounds it, if it can be decoded."""
+        """The region of the full-size image under a box; None if `crop` needs the whole image.
+
+        The box is rounded as Pillow does it.
+        """
         left, top, right, bottom = (round(value) for value in box)
         inside = 0 <= left < right <= self.width and 0 <= top < bottom <= self.height
         can_seek = self.fp is not None and self.fp.seekable()
@@ -165,12 +168,12 @@ class CaloImageFile(ImageFile.ImageFile):
 
 
 class CaloDecoder(ImageFile.PyDecoder):
-    """Decodes the pixels of a file; Pillow makes one when an image is loaded."""
+    """Decodes the pixels of a file; Pillow creates it when an image is loaded."""
 
     _pulls_fd = True
 
     def decode(self, buffer: Any) -> tuple[int, int]:
-        """Read the file at its place and set all of the image; raises OSError."""
+        """Read the file from its current position and set the whole image; raises OSError."""
         from codec import api
 
         fd = cast("Any", self.fd)
@@ -197,9 +200,9 @@ def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     """Write an image with the keyword arguments of ``codec.compress``, and Pillow's own.
 
     icc_profile, exif, xmp, dpi   replace those of the image, which are kept otherwise; None leaves
-                                  them out; dpi are two numbers, in x and y
+                                  them out; dpi is two numbers, for x and y
 
-    As everywhere in Pillow, options that are not known are ignored.
+    As everywhere in Pillow, unknown options are ignored.
     """
     from codec import api
     from codec.options import CompressOptions
@@ -218,7 +221,7 @@ def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
         raise OSError(str(error)) from error
     for notice in done.notices:
         _log.warning("%s", notice)
-    # Complete, or not at all: Pillow removes a new file when this function fails.
+    # The file is complete or absent: Pillow removes a new file if this function fails.
     try:
         whole_writes(fp).write(buffer.getbuffer())
     except OutputError as error:
@@ -254,7 +257,7 @@ def _bytes_of(name: str, given: dict[str, Any]) -> bytes:
     if name == "exif" and isinstance(value, Image.Exif):
         value = value.tobytes()
     elif name == "xmp" and isinstance(value, str):
-        # What has no code, as half of a pair has none, is no XMP.
+        # A lone surrogate cannot be encoded, so the text cannot be XMP.
         try:
             value = value.encode()
         except UnicodeEncodeError as error:

@@ -1,4 +1,4 @@
-"""A serializer of zarr 3, for arrays of images: lossy or not, uint8 or uint16.
+"""A zarr 3 serializer for arrays of images: lossy or lossless, uint8 or uint16.
 
     import zarr
     from codec.plugins.zarr import Calotype
@@ -7,13 +7,13 @@
                       dtype="uint8", serializer=Calotype(quality=60), compressors=None)
 
 A chunk is one image, as `codec.plugins.numcodecs` describes it, and each chunk becomes one complete
-.calo file.  The metadata of an array name the codec and its options:
+.calo file.  The metadata of an array names the codec and its options:
 
     {"name": "calotype", "configuration": {"quality": 60, "model": "photo", "effort": 1}}
 
-and further "tune", "bit_depth" and "max_error", where they were given.  The entry point
-``zarr.codecs`` makes the codec known, so that arrays are read where this distribution is installed,
-without an import.
+and "tune", "bit_depth" and "max_error" if they were given.  The entry point ``zarr.codecs``
+registers the codec, so arrays can be read wherever this distribution is installed, without an
+import.
 
 Raises UsageError for other arrays, and what ``codec.compress`` and ``codec.decompress`` raise.
 """
@@ -41,11 +41,12 @@ NAME = "calotype"
 
 @names_options
 @dataclass(frozen=True)
-class Calotype(ArrayBytesCodec):  # type: ignore[misc]  # of zarr no types are read
-    """The configuration: what ``codec.compress`` takes under the same names.
+class Calotype(ArrayBytesCodec):  # type: ignore[misc]  # zarr's types are not read
+    """The codec, with options that mean what they mean in ``codec.compress``.
 
-    max_error   0 .. 16: no value of uint8 changes by more than this, and 0 is lossless; no quality
-    bit_depth   10, 12 or 16 for uint16, whose values are 0 .. 2^bit_depth − 1 then; None is 16.
+    max_error   0 .. 16: no uint8 value changes by more than this, and 0 is lossless; excludes
+                quality
+    bit_depth   10, 12 or 16 for uint16, whose values are then 0 .. 2^bit_depth − 1; None is 16.
                 uint16 needs a model that keeps such depths, as "photo" does
     """
 
@@ -59,7 +60,7 @@ class Calotype(ArrayBytesCodec):  # type: ignore[misc]  # of zarr no types are r
     is_fixed_size = False
 
     def __post_init__(self) -> None:
-        # Checked here, where the array is made, and not when its first chunk is written.
+        # Checked when the array is created, not only when its first chunk is written.
         options = CompressOptions(
             quality=self.quality,
             model=self.model,
@@ -75,7 +76,7 @@ class Calotype(ArrayBytesCodec):  # type: ignore[misc]  # of zarr no types are r
 
     @classmethod
     def from_dict(cls, data: Any) -> Calotype:
-        """Return the codec of its entry in the metadata of an array; raises UsageError."""
+        """Return the codec from its entry in an array's metadata; raises UsageError."""
         configuration = data.get("configuration", {}) if isinstance(data, dict) else None
         known = cls.__dataclass_fields__.keys()
         if not isinstance(configuration, dict) or data.get("name") != NAME:
@@ -97,11 +98,11 @@ class Calotype(ArrayBytesCodec):  # type: ignore[misc]  # of zarr no types are r
         return {"name": NAME, "configuration": given}
 
     def validate(self, *, shape: tuple[int, ...], dtype: Any, chunk_grid: Any) -> None:
-        """Raise UsageError for arrays whose chunks are no images."""
+        """Raise UsageError for arrays whose chunks are not images."""
         chunk_shape = getattr(chunk_grid, "chunk_shape", None)
         kind = dtype.to_native_dtype() if hasattr(dtype, "to_native_dtype") else np.dtype(dtype)
         if chunk_shape is not None:
-            # Of a whole chunk nothing is held: every element is the same byte.
+            # A broadcast scalar stands for the chunk, so no memory is allocated for it.
             image_of_chunk(np.broadcast_to(np.zeros((), kind), chunk_shape), self._types)
 
     @property
@@ -143,7 +144,7 @@ class Calotype(ArrayBytesCodec):  # type: ignore[misc]  # of zarr no types are r
         return await asyncio.to_thread(self._decode_sync, chunk_data, chunk_spec)
 
     def compute_encoded_size(self, input_byte_length: int, chunk_spec: Any) -> int:
-        """Raise NotImplementedError, as zarr wants it of codecs whose files have any size."""
+        """Raise NotImplementedError, as zarr expects from codecs with variable output size."""
         raise NotImplementedError
 
 
