@@ -1,4 +1,4 @@
-"""Calotype's bit stream: symbols to bytes, and bytes to a file.  NumPy and constriction only.
+"""Calotype's bit stream: symbols to bytes, and bytes to a file.  Needs NumPy and constriction only.
 
 FORMAT.md, beside this file, describes the format to the byte.
 """
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
         tables_from_pmfs,
     )
 
-# What needs NumPy and constriction, which take longer to load than a header takes to read.
+# Imported on first use: NumPy and constriction take longer to import than a header takes to read.
 _CODERS = {
     "AnsCoder": "ans_coder",
     "PRECISION": "tables",
@@ -73,7 +73,7 @@ _CODERS = {
     "tables_from_pmfs": "tables",
 }
 
-# Another distribution may install a package of the same import name.  This one has the constant.
+# Identifies this package, since another distribution may install one of the same name.
 CALOTYPE_BITSTREAM = 1
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""What this package relies on in constriction, kept in one place.
+"""Everything that this package uses of constriction, in one place.
 
 constriction (https://bamler-lab.github.io/constriction) codes with 24-bit probabilities, 32-bit
 words and a 64-bit state, which is what FORMAT.md prescribes.  The tests compare it, byte for
@@ -34,14 +34,14 @@ def model_from_frequencies(frequencies: npt.NDArray[np.int32]) -> Model:
     )
 
 
-# Without probabilities it is a family of such models, one for each row of a matrix.
+# A Categorical without probabilities takes a matrix, and each row is one such model.
 model_of_each_row: Any = constriction.stream.model.Categorical(perfect=False)
 
 
-class payload_errors:  # noqa: N801 - a block, as those of contextlib
+class payload_errors:  # noqa: N801 - a context manager, named like those of contextlib
     """Turn whatever constriction raises on damaged bytes into PayloadError."""
 
-    # No generator: there is a block around every run of symbols, and one takes a third of its time.
+    # Not a generator, which takes several times as long: every run of symbols enters this once.
     def __enter__(self) -> None:
         return
 

@@ -1,8 +1,8 @@
-"""The other coder: asymmetric numeral systems, last in, first out, for bits-back coding.
+"""The other coder: asymmetric numeral systems (ANS), last in, first out, for bits-back coding.
 
-A stack can be popped before anything was pushed, if it is seeded with random bits.  Bits-back
+A stack that is seeded with random bits can be popped before anything was pushed.  Bits-back
 coding pops a latent under the posterior, pushes the data and the latent under the model, and so
-gets the bits back that the choice of the latent cost (Townsend, Bird and Barber, ICLR 2019).
+gets back the bits that the choice of the latent cost (Townsend, Bird and Barber, ICLR 2019).
 """
 
 import sys
@@ -36,7 +36,7 @@ class AnsCoder:
         """Return a stack of ``words`` random words of 32 bits, the same for the same seed."""
         if words < 0 or seed < 0:
             raise UsageError(f"{words} words from seed {seed}: both must be 0 or more")
-        # Raw PCG64 output, high bits set at the end: NumPy fixes this stream for good.
+        # NumPy guarantees this stream for good.  The high bit of the last word is set.
         raw = np.random.PCG64(seed).random_raw(words).astype(np.uint64) >> np.uint64(32)
         bits = raw.astype("<u4")
         bits[-1:] |= np.uint32(1 << 31)
@@ -44,7 +44,7 @@ class AnsCoder:
 
     @property
     def bits(self) -> int:
-        """Size of the stack in bits.  The difference over a push is what the push cost."""
+        """Size of the stack in bits.  It grows by what a push costs."""
         return int(self._coder.num_valid_bits())
 
     @property
@@ -77,8 +77,8 @@ class AnsCoder:
     def push_rows(self, entries: Int32Array, frequencies: Int32Array) -> None:
         """Push entries int32[m], the last one first, each under a table of its own.
 
-        frequencies: int32[m, n], n >= 2; a row has entries of at least 1 that sum to 2**24, of
-        which none is an escape.  This is how to code what has as many tables as symbols.
+        frequencies: int32[m, n], n >= 2; the entries of a row are at least 1 and sum to 2**24, and
+        none is an escape.  For symbols of which each has a table of its own.
         Raises UsageError and TableError.
         """
         _check_rows(frequencies)
@@ -105,7 +105,7 @@ class AnsCoder:
         if not len(frequencies):
             return np.zeros(0, dtype=np.int32)
         with payload_errors():
-            # Less 1, as in ``model_from_frequencies``: so every number is exact.
+            # Minus 1, as in ``model_from_frequencies``, so that every number is exact.
             entries: Int32Array = self._coder.decode(model_of_each_row, frequencies - 1.0)
         return entries
 

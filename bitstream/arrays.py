@@ -1,4 +1,4 @@
-"""Types of NumPy arrays, by the numbers that they hold."""
+"""Type aliases for NumPy arrays, by dtype."""
 
 from typing import Any
 
@@ -18,4 +18,4 @@ Int64Array = npt.NDArray[np.int64]
 Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
 SampleArray = npt.NDArray[Any]
-"""Samples of pictures: uint8, or uint16 where they have more than 8 bits."""
+"""Samples of pictures: uint8, or uint16 if they have more than 8 bits."""

@@ -1,10 +1,10 @@
-"""Signature and chunks: the outermost layer of a file, without a meaning for any chunk.
+"""Signature and chunks, the outermost layer of a file.  Nothing here interprets a chunk.
 
     file:   | signature, 8 bytes | version, 1 byte | chunk | chunk | ...
     chunk:  | length, varint | type, 4 bytes | payload, ``length`` bytes | CRC-32, 4 bytes |
 
-FORMAT.md has the details.  The kinds of chunks and their order are in `grammar.py`, those of
-metadata in its `METADATA`.
+FORMAT.md has the details.  `grammar.py` has the kinds of chunks and their order, and lists those of
+metadata as `METADATA`.
 """
 
 import zlib
@@ -29,8 +29,8 @@ from bitstream.varint import MAX_VARINT_BYTES, read_varint, write_varint
 SIGNATURE = b"\xc3ALO\r\n\x1a\n"
 VERSION = 1
 
-# How the signature begins after the high bit was cleared, CR LF became LF, LF became CR LF, CR
-# was kept alone, Latin-1 became UTF-8, or the first byte became U+FFFD.
+# How the signature begins after the high bit was cleared, CR LF became LF, LF became CR LF, CR LF
+# became CR, Latin-1 became UTF-8, or the first byte became U+FFFD.
 _DAMAGED = (
     b"CALO\r\n",
     b"CALO\n",
@@ -42,17 +42,17 @@ _DAMAGED = (
     b"\xef\xbf\xbdALO",
 )
 
-# Payloads are read in pieces, so that memory follows the bytes that exist, not those announced.
+# Payloads are read in pieces, so memory grows with the bytes that exist, not with those announced.
 _PIECE_BYTES = 2**20
 
 
 @dataclass(frozen=True)
 class ChunkInfo:
-    """Place of one chunk.
+    """The type of one chunk, and where it lies in the file.
 
     type      4 bytes, such as b"HEAD"
-    offset    of the chunk's first byte, counted from the start of the file
-    length    bytes of its payload
+    offset    the position of its first byte, counted from the start of the file
+    length    the size of its payload in bytes
     critical  whether a decoder has to understand it
     """
 
@@ -63,12 +63,12 @@ class ChunkInfo:
 
 
 def is_critical(kind: bytes) -> bool:
-    """Whether a chunk type is critical: all are that do not begin with a lower-case letter."""
+    """Whether a chunk type is critical: one that does not begin with a lower-case letter."""
     return not b"a" <= kind[:1] <= b"z"
 
 
 def shown_type(kind: bytes) -> str:
-    """A chunk type for messages: its letters, or its bytes in hexadecimal where it has others."""
+    """A chunk type for messages: as text if it is alphanumeric, else its bytes in hexadecimal."""
     return kind.decode("ascii") if kind.isalnum() else f"of the type {kind.hex(' ')}"
 
 
@@ -155,7 +155,7 @@ class ChunkReader:
             )
 
     def _read_length(self) -> bytes:
-        """Return the bytes of a varint, unchecked but for their number."""
+        """Return the bytes of a varint; only their number is checked."""
         data = b""
         while True:
             data += self._read_exactly(1, "a chunk length")

@@ -30,11 +30,11 @@ from bitstream.varint import write_varint
 
 @dataclass(frozen=True)
 class Container:
-    """All that a file holds.
+    """Everything that a file holds.
 
     payloads    coded bytes, ``payloads[layer][tile]``, tiles in raster order
-    icc, exif, xmp, alpha    opaque bytes, or None where the file has none
-    complete    False if the end of the file was not read, and only its first layers are here
+    icc, exif, xmp, alpha    opaque bytes, or None if the file has none
+    complete    False if the file was not read to its end, so that later layers may be missing
     ancillary   further ancillary chunks, ``(type, payload)``, kept but not interpreted
     """
 
@@ -50,9 +50,9 @@ class Container:
 
 @dataclass(frozen=True)
 class TileSelection:
-    """Some tiles of a file, in its first layers or all: ``payloads[tile][layer]``.
+    """Some tiles of a file, with all of its layers or the first ones: ``payloads[tile][layer]``.
 
-    The rest is what stands before the tiles.
+    The other fields hold the chunks before the tiles.
     """
 
     header: Header
@@ -68,7 +68,7 @@ class TileSelection:
 class Scan:
     """The structure of a file, without its contents.
 
-    damage   what is wrong with the file after the last of these chunks; None of a whole file
+    damage   what is wrong with the file after the last of these chunks; None if nothing is
     """
 
     version: int
@@ -80,10 +80,10 @@ class Scan:
 def write_container(fo: BinaryIO, container: Container) -> None:
     """Write a file.
 
-    fo   takes bytes, perhaps fewer at a time than it is given
+    fo   a binary file object, which may take fewer bytes at a time than it is given
 
     Raises UsageError if the payloads do not match the header, LimitError for oversized chunks,
-    OutputError where not all bytes can be written.
+    OutputError if not all bytes can be written.
     """
     header, payloads = container.header, container.payloads
     counts = [len(tiles) for tiles in payloads]
@@ -116,12 +116,12 @@ def write_container(fo: BinaryIO, container: Container) -> None:
 def read_container(fo: BinaryIO, *, partial: bool = False, layers: int | None = None) -> Container:
     """Read a file, from a stream that need not be seekable.
 
-    partial  a file that ends too early gives the layers that are complete, provided that at
+    partial  if the file ends too early, return the layers that are complete, provided that at
              least the first is
-    layers   read only up to the end of so many layers, 1 .. the file's own number
+    layers   read only this many layers, 1 .. the number that the file has
 
-    Raises a StreamError for everything that is wrong with the bytes that are read, UsageError
-    for more layers than the file has.
+    Raises a StreamError for any fault in the bytes that are read, UsageError for more layers than
+    the file has.
     """
     walk = ChunkWalk(fo)
     try:
@@ -142,7 +142,7 @@ def read_container(fo: BinaryIO, *, partial: bool = False, layers: int | None = 
 
 
 def read_layers(fo: BinaryIO) -> Iterator[Container]:
-    """Read a file as it arrives: yield what is there at the end of each layer.
+    """Read a file as it arrives: yield what has been read at the end of each layer.
 
     Each container has one layer more than the one before, and none is ``complete``: the end of
     the file is read and checked after the last one.  Reads no byte beyond what it yields.  Raises
@@ -169,8 +169,8 @@ def container_from_bytes(data: bytes, *, partial: bool = False) -> Container:
 def scan(fo: BinaryIO, *, partial: bool = False) -> Scan:
     """Check a whole file as ``read_container`` does, but keep one chunk at a time in memory.
 
-    partial  a file that is cut or damaged gives the chunks before that, and what is wrong with it,
-             provided that its header is among them
+    partial  if the file is cut or damaged, return the chunks before that and the error, provided
+             that the header is among them
     """
     walk = ChunkWalk(fo, keep=False)
     chunks: list[ChunkInfo] = []
@@ -194,11 +194,11 @@ def read_tiles(
     """Read some tiles without reading the others.
 
     fo      a seekable stream
-    tiles   numbers in raster order, 0 .. tile_count - 1; or what gives them once the header is read
-    layers  only the first so many, 1 .. the file's own number; None for all
+    tiles   numbers in raster order, 0 .. tile_count - 1; or a function of the header
+    layers  read only this many layers, 1 .. the number that the file has; None for all
 
-    Raises UsageError for a wrong tile or number of layers, and StreamErrors for the chunks that
-    are read.
+    Raises UsageError for a wrong tile or number of layers, and a StreamError for any fault in the
+    chunks that are read.
     """
     walk = ChunkWalk(fo)
     while walk.index is None and not walk.data:
@@ -209,7 +209,7 @@ def read_tiles(
     for tile in chosen:
         if not 0 <= tile < header.tile_count:
             raise UsageError(f"tile {tile} was asked for, expected 0 .. {header.tile_count - 1}")
-    # In the order of the file, so that the stream is only moved forward.
+    # In the order of the file, so that the stream only moves forward.
     wanted = sorted(set(chosen))
     found: dict[int, list[bytes]] = {tile: list(walk.data) for tile in wanted}
     if walk.index is not None:
@@ -233,7 +233,7 @@ def read_tiles(
 
 
 def _container(walk: ChunkWalk) -> Container:
-    """Return the complete layers of what was read, the first of which is there."""
+    """Return the complete layers that were read; there is at least one."""
     header = walk.known_header()
     tiles = header.tile_count
     return Container(
@@ -251,7 +251,7 @@ def _container(walk: ChunkWalk) -> Container:
 
 
 def _readable(layers: int, header: Header) -> int:
-    """Return ``layers``, which the file has at least."""
+    """Return ``layers`` if the file has that many.  Raises UsageError."""
     if not 1 <= layers <= header.layers:
         raise UsageError(
             f"layers {layers} was given, expected 1 .. {header.layers}: the file has no more"

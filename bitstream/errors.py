@@ -1,4 +1,4 @@
-"""The root of the project's exceptions, their exit codes, and those of files and models.
+"""The project's base exception, the exit codes, and the exceptions about files and models.
 
     CalotypeError                       exit code 1
     ├── UsageError (and ValueError)     2   an argument has an unusable value
@@ -10,10 +10,10 @@
     │   ├── UnsupportedVersionError         written by a later version of the format
     │   ├── TruncatedError                  the bytes end too early
     │   ├── ChecksumError                   the CRC-32 of a chunk does not match
-    │   ├── UnknownCriticalChunkError       a chunk that must be understood and is not
-    │   ├── ChunkOrderError                 a chunk where it may not stand
-    │   ├── DuplicateChunkError             a second chunk of a kind that may stand once
-    │   ├── MissingChunkError               a chunk that has to be there is not
+    │   ├── UnknownCriticalChunkError       an unknown chunk that a decoder has to understand
+    │   ├── ChunkOrderError                 a chunk at a place where the format does not allow it
+    │   ├── DuplicateChunkError             a second chunk of a kind that may occur only once
+    │   ├── MissingChunkError               a required chunk is absent
     │   ├── ChunkIndexError                 the index disagrees with the chunks
     │   ├── HeaderError                     a header field has an impossible value
     │   ├── LimitError                      a size is above its cap in ``limits.py``
@@ -41,7 +41,7 @@ what was expected, and what to do.
 
 
 class CalotypeError(Exception):
-    """Root of every exception that the project raises on purpose."""
+    """Base class of every exception that the project raises on purpose."""
 
     exit_code: int = 1
 
@@ -99,7 +99,7 @@ class ChunkOrderError(StreamError):
 
 
 class DuplicateChunkError(StreamError):
-    """A chunk that may occur once occurs again."""
+    """A chunk that may occur only once occurs again."""
 
 
 class MissingChunkError(StreamError):

@@ -1,4 +1,4 @@
-"""Objects of a caller, whose own code may raise anything: what can be asked of them safely."""
+"""Safe access to objects of a caller, whose own code may raise any exception."""
 
 import operator
 from typing import Any
@@ -7,20 +7,20 @@ _SHOWN = 80  # characters
 
 
 def attribute_of(value: object, name: str, default: Any = None) -> Any:
-    """Return an attribute, and a default where there is none or asking for it fails."""
+    """Return an attribute, or the default if it is missing or reading it raises."""
     try:
         return getattr(value, name, default)
-    except Exception:  # noqa: BLE001 - a property has exceptions of its own
+    except Exception:  # noqa: BLE001 - a property may raise anything
         return default
 
 
 def has(value: object, *names: str) -> bool:
-    """Whether an object has attributes, none of which is None."""
+    """Whether an object has all these attributes, and none of them is None."""
     return all(attribute_of(value, name) is not None for name in names)
 
 
 def integer_of(value: object) -> int | None:
-    """An integer as Python's own, also one of NumPy; None for what is none."""
+    """Return an integer, of Python or NumPy, as an int; None for anything else."""
     try:
         return operator.index(value)  # type: ignore[arg-type]
     except Exception:  # noqa: BLE001 - as above
@@ -28,9 +28,9 @@ def integer_of(value: object) -> int | None:
 
 
 def shown(value: object) -> str:
-    """A value for a message, cut where it is long; its type if it cannot be shown.
+    """Return a value's repr for a message, cut if it is long; its type if repr raises.
 
-    Python shows neither what is nested too deeply nor integers of more than 4,300 digits.
+    It raises for values that are nested too deeply and for integers of more than 4,300 digits.
     """
     try:
         text = repr(value)
@@ -40,5 +40,5 @@ def shown(value: object) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """What an exception says, for a message; its type if it says nothing."""
+    """Return the text of an exception for a message; its type if it has none."""
     return str(getattr(error, "strerror", None) or error) or type(error).__name__

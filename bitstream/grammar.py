@@ -1,4 +1,4 @@
-"""The grammar of a file: which chunk may stand where, and what has to agree with what.
+"""The grammar of a file: where each chunk may stand, and which contents have to agree.
 
 ``ChunkWalk`` is the only reader of chunk contents.  ``container.py`` decides what to keep.
 """
@@ -26,9 +26,9 @@ _RANKS = {b"HEAD": 0, b"ALPH": 2, b"INDX": 3, b"DATA": 4, b"DONE": 5}
 _ANCILLARY_RANK = 1
 
 SIGNAL_CHUNK = b"SIGN"
-"""Of files that hold a signal, and nothing else: see `codec.signals`."""
+"""The only chunk of a file that holds a signal; see `codec.signals`."""
 
-# The ancillary chunks with a meaning, and the field of Container that each becomes.
+# The ancillary chunks that become fields of Container, with the names of these fields.
 METADATA = {b"iccp": "icc", b"exif": "exif", b"xmp_": "xmp"}
 
 
@@ -59,7 +59,7 @@ class ChunkWalk:
         return self._last == b"DONE"
 
     def known_header(self) -> Header:
-        """Return the header, which is there once a chunk was read."""
+        """Return the header, which is known once the first chunk was read."""
         if self.header is None:
             raise MissingChunkError("the file has no HEAD chunk")
         return self.header
@@ -86,7 +86,7 @@ class ChunkWalk:
         return info
 
     def read_payload(self, number: int) -> bytes:
-        """Read the DATA chunk that stands here and has to be that number of the file."""
+        """Read the next chunk, which has to be DATA chunk ``number`` of the file."""
         info, payload = self.reader.read()
         if info.type != b"DATA":
             raise ChunkIndexError(
@@ -193,7 +193,7 @@ class ChunkWalk:
 
 
 def check_metadata(count: int, size: int) -> None:
-    """Raise LimitError if a file may not have so many ancillary chunks or bytes in them."""
+    """Raise LimitError if ``count`` ancillary chunks of ``size`` bytes together are too many."""
     if count > limits.MAX_ANCILLARY_CHUNKS or size > limits.MAX_METADATA_BYTES:
         raise LimitError(
             f"{count} ancillary chunks with {size} bytes, but the limits are "

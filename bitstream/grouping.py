@@ -2,7 +2,7 @@
 
 Coding runs of symbols under one table is several times as fast as changing tables at every
 symbol, so a message is sorted by table: stable, tables in ascending order.  Symbols outside the
-support of their table leave an escape there; their values follow after all runs.  Symbols of
+support of their table leave an escape there; their values follow after all runs.  Symbols with
 certain tables are left out.
 
     run of table 0 | run of table 1 | ... | classes of all escapes | bit 32 | ... | bit 0
@@ -21,7 +21,7 @@ from bitstream.tables import TableSet, check_indexes, check_message
 Run = tuple[Int32Array, TableSet, int]  # entries, and the table that they are entries of
 Decode = Callable[[TableSet, int, int], Int32Array]  # set, table, count -> entries
 
-# The tables behind the escape: 34 classes, and a fair bit.
+# The tables that code escaped values: 34 classes, and a fair bit.
 _CLASS, _BIT = 0, 1
 _ESCAPE_TABLES = TableSet(
     frequencies=np.append(escape.class_frequencies(), np.full(2, 2**23, dtype=np.int32)),
@@ -39,8 +39,8 @@ def runs(symbols: Int32Array, indexes: Int32Array, tables: TableSet) -> Iterator
     order, bounds = _sort(indexes, tables)
     grouped = symbols.take(order)
     sizes, lowest = _of_runs(bounds, tables)
-    # The difference wraps around, so as an unsigned number it is below the size exactly for the
-    # values inside; all others become the last entry, which is the escape.
+    # The difference wraps around, so as an unsigned number it is below the size exactly for values
+    # inside the support; all others become the last entry, which is the escape.
     offsets = (grouped - lowest).view(np.uint32)
     entries = np.minimum(offsets, sizes.view(np.uint32)).view(np.int32)
     for table, begin, end in bounds:
@@ -58,7 +58,7 @@ def runs(symbols: Int32Array, indexes: Int32Array, tables: TableSet) -> Iterator
 
 
 def collect(decode: Decode, indexes: Int32Array, tables: TableSet) -> Int32Array:
-    """Return the symbols (int32[n]) whose runs ``decode`` gives back.
+    """Return the symbols, int32[n], whose runs ``decode`` returns.
 
     Raises UsageError for the indexes and PayloadError for the runs.
     """
@@ -109,7 +109,7 @@ def _sort(indexes: Int32Array, tables: TableSet) -> tuple[Int64Array, list[tuple
 def _of_runs(
     bounds: Sequence[tuple[int, int, int]], tables: TableSet
 ) -> tuple[Int32Array, Int32Array]:
-    """Return the size and the first symbol of the table of each symbol in runs, int32[n] each."""
+    """Return size and first symbol of each symbol's table, int32[n] each, in the order of runs."""
     chosen = np.array([table for table, _, _ in bounds], dtype=np.int64)
     counts = [end - begin for _, begin, end in bounds]
     return np.repeat(tables.sizes[chosen], counts), np.repeat(tables.minimums[chosen], counts)

@@ -11,7 +11,7 @@ from bitstream.varint import MAX_VARINT, read_varint, write_varint
 _FIXED = struct.Struct("<BBHH8sB")
 _NOISE_SEED, _FREE_NOISE = 1, 2  # flags: a noise seed follows; every decoding draws its own
 _MACHINE_BOUND, _VARIANT = 4, 8  # ... tables are selected in floating point; a variant follows
-_KNOWN_FLAGS = 15  # any other bit is one that this decoder cannot obey
+_KNOWN_FLAGS = 15  # this decoder cannot obey any other bit
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,13 @@ class Header:
     weights_hash    first 8 bytes of the SHA-256 of the weights file
     tile_size       pixels; a power of two, 64 .. 4096
     layers          quality layers, 1 .. 64
-    noise_seed      0 .. 2**63 - 1, of the noise that a decoder draws; None where it draws none, or
-                    is free to draw any
-    free_noise      whether it is free to draw any
+    noise_seed      0 .. 2**63 - 1, the seed of the noise that a decoder draws; None if it draws
+                    none, or may take any seed
+    free_noise      whether it may take any seed
     machine_bound   whether floating point selects probability tables, so that another machine may
                     fail to decode the file
-    variant         0 .. 65535, which network of the model the weights are for; None where the
-                    model has one
+    variant         0 .. 65535; the model says what it selects, such as a network or a tune; None if
+                    the model has no variants
 
     Raises HeaderError for an impossible value and LimitError for one above its cap.
     """

@@ -1,15 +1,15 @@
 """The default coder: a range coder, first in, first out.
 
-The coder holds an interval [lower, lower + range) and narrows it with every entry to the part
-that is the entry's share of 2**24.  The message is any number in the last interval:
+The coder holds an interval [lower, lower + range).  Every entry narrows it to a part, in
+proportion to the entry's share of 2**24.  The message is any number in the last interval:
 
     |<------------------------------ range ------------------------------->|
     |   entry 0   |          entry 1           |  entry 2  |    escape      |
                   |<--- the range that codes "entry 1" --->|
 
 ``RangeEncoder.finish`` writes the shortest number, as a big-endian binary fraction without its
-trailing zero bytes.  The last entry of each stream is a fixed end mark of 16 bits, so that a
-decoder which read past the end, or lost its place, finds out.
+trailing zero bytes.  The last entry of each stream is a fixed end mark of 16 bits, which tells a
+decoder that it has read past the end or lost its place.
 """
 
 import sys
@@ -25,14 +25,14 @@ from bitstream.tables import TableSet
 _WORD_BITS = 32
 _STATE_WORDS = 2
 
-# The end mark is entry 1, 2**-16 of the range.  It lies at a third of it because decoders that
-# have lost their place are often at an end or at a half: where zeros are read after the last byte.
+# The end mark is entry 1, 2**-16 of the range.  It lies at a third of the range because decoders
+# that have lost their place, and read zeros after the last byte, are often at an end or a half.
 _THIRD = 0x555555
 _END_MODEL = model_from_frequencies(np.array([_THIRD, 2**8, 2**24 - 2**8 - _THIRD], dtype=np.int32))
 _END = 1
 
-# A decoder stops soon after the end of its bytes, and not only when all that a hostile header
-# announces is decoded.  The slack is for zero bytes that were trimmed from the end.
+# A decoder checks after each piece whether it is past its bytes, so that it stops soon, however
+# many symbols a hostile header announces.  The slack is for zero bytes trimmed from the end.
 _PIECE = 2**16
 _SLACK_BYTES = 64
 
@@ -44,11 +44,11 @@ class RangeEncoder:
         self._coder: Any = queue.RangeEncoder()
 
     def encode(self, entries: Int32Array, tables: TableSet, table: int) -> None:
-        """Append entries (int32[n], positions in the table, the escape is the last)."""
+        """Append entries: int32[n], positions in the table, of which the escape is the last."""
         self._coder.encode(entries, tables.model(table))
 
     def settled_bytes(self) -> int:
-        """Return how many bytes the entries so far have fixed, but for a carry."""
+        """Return how many bytes the entries so far have fixed, except for a carry."""
         words, _ = self._coder.pos()
         return _WORD_BITS // 8 * int(words)
 
@@ -65,8 +65,9 @@ class RangeDecoder:
     """Read back what a RangeEncoder wrote.
 
     Every entry is also encoded again, which costs about a quarter of the time and makes the check
-    in ``finish`` exact: a message has one stream of bytes and no other is accepted.  Damaged
-    bytes decode to entries too, but entries and end mark encode to them with chance 2**-16 only.
+    in ``finish`` exact: only the bytes that a message encodes to are accepted.  Damaged bytes
+    decode to entries too, but the chance that these and the end mark encode to the same bytes is
+    only 2**-16.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -115,8 +116,8 @@ def _shortest(coder: Any) -> bytes:
     words = coder.get_compressed()
     if sys.byteorder == "little":
         words = words.byteswap()
-    # Integers in units of the state's last bit, ``position`` words after the first.  constriction
-    # ends with the first multiple of a word at or above the interval's lower end.
+    # All integers are in units of the last bit of the state, which begins after ``position`` words.
+    # constriction returns the first multiple of a word at or above the interval's lower end.
     bits = _WORD_BITS * (position + _STATE_WORDS)
     point = int.from_bytes(words.tobytes(), "big") << (bits - _WORD_BITS * len(words))
     low: int = point - -lower % (1 << _WORD_BITS)

@@ -1,8 +1,7 @@
 """The intact chunks of a damaged file, found by their types and CRCs wherever they lie.
 
-A chunk whose CRC matches is taken as it is, in whatever order it stands and whatever lies between
-it and the next: bytes may be changed, missing or added anywhere but in the header.  The header
-alone must be whole and in its place.
+Every chunk whose CRC matches is used, in any order and with anything in between: bytes may be
+changed, missing or added anywhere but in the header, which must be intact and in its place.
 """
 
 from __future__ import annotations
@@ -23,16 +22,16 @@ from bitstream.varint import read_varint
 
 _KINDS = (*METADATA, b"phys", b"gama", b"chrm", b"cicp", b"ALPH", b"DATA")
 _TYPE = re.compile(b"|".join(_KINDS))
-_LENGTH_BYTES = 5  # of a varint up to 2^30
-_CHECKED_BYTES = 8  # for each byte of the file, so that no file makes the search long
+_LENGTH_BYTES = 5  # of a varint up to 2**30
+_CHECKED_BYTES = 8  # at most, for each byte of the file, so that no file makes the search long
 
 
 @dataclass(frozen=True)
 class Recovered:
     """What is left of a damaged file.
 
-    tiles        those of which at least the first layer is intact, with their first intact layers
-    lost_alpha   whether there was an alpha plane, which is damaged
+    tiles        the tiles whose first layer is intact, each with all layers before a damaged one
+    lost_alpha   whether the file had an alpha plane that is damaged
     """
 
     tiles: TileSelection
@@ -91,7 +90,7 @@ def _keep(payload: bytes, header: Header, layers: dict[int, dict[int, bytes]]) -
 
 
 def _chunks(data: bytes, start: int) -> Iterator[tuple[bytes, bytes]]:
-    """Types and payloads of the chunks with a right CRC; none lies inside another."""
+    """Yield type and payload of each chunk whose CRC matches; none lies inside another."""
     view = memoryview(data)
     budget = _CHECKED_BYTES * len(data)
     while (match := _TYPE.search(data, start)) is not None:

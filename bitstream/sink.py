@@ -1,4 +1,4 @@
-"""Where bytes go: a file object of the caller, which may take fewer of them than it is given."""
+"""Writing all bytes to a caller's file object, which may take fewer than it is given."""
 
 import io
 import os
@@ -13,15 +13,15 @@ if sys.platform != "win32":
 
 
 def whole_writes(fo: Any, name: str | None = None) -> BinaryIO:
-    """Give a binary file object that writes all bytes to another one, or raises an error.
+    """Return a binary file object that writes all bytes to another one, or raises an error.
 
-    fo     a file object with ``write``; unbuffered files and sockets take a part of what they are
-           given, and one that does not block may take nothing
-    name   of the file, for messages; None takes its own
+    fo     a file object with ``write``; unbuffered files and sockets may take only a part of what
+           they are given, and non-blocking ones nothing
+    name   the name of the file in messages; None takes its own
 
-    It seeks where the file object can, and writes at its place: where the system appends what is
-    written, it does not seek.  Raises UsageError for one that takes text or was opened for
-    reading, OutputError for one that is closed, full, or takes nothing.
+    The result can seek if ``fo`` can, unless the system appends all that is written to it.  Its
+    methods raise UsageError if ``fo`` takes text or was opened for reading, OutputError if it is
+    closed, full, or takes nothing.
     """
     if isinstance(fo, _WholeWrites) and name is None:
         return cast(BinaryIO, fo)
@@ -44,8 +44,8 @@ class _WholeWrites:
 
     def _written(self, data: Any, size: int) -> int:
         count = self._call("write", data)
-        # Objects such as the response of a web framework take everything and return None; of a
-        # raw stream None means that it took nothing (documentation of io.RawIOBase.write).
+        # Objects such as the response of a web framework take everything and return None.  A raw
+        # stream returns None if it took nothing (documentation of io.RawIOBase.write).
         if count is None and not isinstance(self._fo, io.RawIOBase):
             return size
         if count is None or (count == 0 < size):
@@ -93,17 +93,17 @@ class _WholeWrites:
                 f"{self.name} does not take bytes ({reason_of(error)}), expected a binary "
                 "file object: open it with 'wb'"
             ) from error
-        except Exception as error:  # networks have exceptions of their own
+        except Exception as error:  # network file objects have exceptions of their own
             raise OutputError(f"cannot write {self.name}: {reason_of(error)}") from error
 
 
 def _appends(fo: Any) -> bool:
-    """Whether bytes go to the end of the file wherever it was moved to, as of ``>>`` of a shell."""
+    """Whether all bytes go to the end of the file, even after a seek, as with a shell's ``>>``."""
     if "a" in str(attribute_of(fo, "mode", "")):
         return True
     if sys.platform == "win32":
         return False
     try:
         return bool(fcntl.fcntl(fo.fileno(), fcntl.F_GETFL) & os.O_APPEND)
-    except Exception:  # noqa: BLE001 - no file of the system, or a detached one
+    except Exception:  # noqa: BLE001 - not a file of the system, or a detached one
         return False

@@ -13,8 +13,8 @@
 array([    0,     3,    -7,     1, 90000], dtype=int32)
 >>> decoder.finish()
 
-``StackEncoder`` and ``StackDecoder`` have the same methods, and another coder below; what the
-former finishes with is in parts.
+``StackEncoder`` and ``StackDecoder`` have the same methods and use the ANS coder;
+``StackEncoder.finish`` returns the bytes in parts.
 """
 
 from itertools import pairwise
@@ -67,34 +67,33 @@ class SymbolDecoder:
     def finish(self) -> None:
         """Raise PayloadError unless the bytes were used up exactly.  Call it after the last get.
 
-        Damage can also decode to other symbols; this is where it shows.
+        Damaged bytes may decode to wrong symbols without an error; this check finds them.
         """
         self._coder.finish()
 
 
-# What a stack of messages stands on: 16 bits, so that a decoder which lost its place finds out.
+# The bottom of every stack of messages: 16 bits, which tell a decoder that it has lost its place.
 _START = b"\x41\x18\x00\x00"
 _START_BITS = AnsCoder(_START).bits
-# A decoder stops soon after the end of its bytes, and not only when all that a hostile header
-# announces is decoded.
+# A decoder checks after each piece whether it is past its bytes, so that it stops soon, however
+# many symbols a hostile header announces.
 _PIECE = 2**16
 
 
 class StackEncoder:
     """Write messages, one after the other, into one stream of an ANS stack.
 
-    The stack gives back last what was pushed first, so that messages are kept until the end, and
-    then pushed from the last to the first. Its decoder is faster than a range decoder: it divides
-    nothing, and need not encode again what it read to know that the bytes are the only ones for
-    these symbols. The top of the stack is written first, so that its first messages can be decoded
-    before the other bytes are there.
+    A stack gives back last what was pushed first, so ``finish`` pushes the messages, from the last
+    to the first. Its decoder is faster than a range decoder: it does no division, and it need not
+    encode the symbols again to check that they have no other bytes than these. The top of the stack
+    is written first, so that the first messages can be decoded before the other bytes arrive.
     """
 
     def __init__(self) -> None:
         self._messages: list[tuple[Int32Array, Int32Array, TableSet | None]] = []
 
     def put(self, symbols: Int32Array, indexes: Int32Array, tables: TableSet) -> None:
-        """Append a message; see ``SymbolEncoder.put``.  What is wrong with it shows in finish."""
+        """Append a message; see ``SymbolEncoder.put``.  Here ``finish`` raises its errors."""
         self._messages.append((symbols, indexes, tables))
 
     def put_rows(self, entries: Int32Array, frequencies: Int32Array) -> None:
@@ -108,8 +107,8 @@ class StackEncoder:
         own = np.take_along_axis(frequencies, places, 1)
         below = np.take_along_axis(sums, places, 1) - own
         rows = np.concatenate([below, own, TOTAL - below - own], axis=1, dtype=np.int32)
-        # A table has no entries of 0: below the first entry of a row, and above its last one, there
-        # is nothing, and the other side is split in two.
+        # A table has no entries of 0.  Since nothing lies below the first entry of a row, or above
+        # the last one, the other side is split in two.
         chosen = np.ones(len(rows), np.int32)
         first, last = rows[:, 0] == 0, rows[:, 2] == 0
         rows[first] = rows[first][:, [1, 2, 0]] + np.array([0, -1, 1], np.int32)
@@ -129,9 +128,9 @@ class StackEncoder:
         return bits
 
     def finish(self) -> list[bytes]:
-        """Return for each message the bytes that its decoder needs beyond those before.
+        """Return, for each message, the bytes that it needs beyond those of the messages before it.
 
-        Joined they are the stream.  Raises UsageError.
+        Joined, they are the stream.  Raises UsageError.
         """
         stack = AnsCoder(_START)
         ends = []  # how many words lie below the state when only later messages are on the stack
@@ -151,7 +150,7 @@ class StackEncoder:
 class StackDecoder:
     """Read back what a StackEncoder wrote, message by message, with the same indexes.
 
-    data   the stream, or what the first messages need of it
+    data   the stream, or as much of its beginning as the first messages need
 
     Raises PayloadError for bytes that no encoder writes.
     """
@@ -193,7 +192,7 @@ class StackDecoder:
         return entries
 
     def _check(self) -> None:
-        # A push makes the number of a stack no smaller.
+        # A push never makes the number of a stack smaller.
         if self._stack.bits < _START_BITS:
             raise PayloadError(
                 "the stack of symbols ran out: the payload is damaged, cut short, or was "

@@ -7,7 +7,7 @@ least 1 and sum to 2**24, so each is a probability in units of 2**-24:
     entry       0          1        ...     n - 1          n
     symbol   minimum  minimum + 1   ...  minimum + n - 1  escape
 
-A certain table has the entries 2**24 and 0: one symbol, no escape. Its symbols are not coded.
+A certain table has the entries 2**24 and 0: one symbol, no escape.  Its symbols are not coded.
 
 Tables are made once, when a model is exported, and shipped as integers.  Building them uses
 floating point; reading them does not, so every machine decodes with the same numbers.
@@ -85,7 +85,7 @@ class TableSet:
 
     @cached_property
     def _first_uncertain(self) -> int | None:
-        """The first table behind all certain ones; None where others stand between these."""
+        """The first table after the certain ones; None unless these come before all others."""
         count = int(self.certain.sum())
         return count if self.certain[:count].all() else None
 
@@ -134,7 +134,7 @@ class TableSet:
         return cls(*(arrays[name] for name in names))  # type: ignore[arg-type]
 
     def with_certain(self, tables: BoolArray, symbol: int = 0) -> "TableSet":
-        """Return the set with some tables, bool[tables], replaced by one that is certain."""
+        """Return the set with some tables, bool[tables], replaced by certain ones of ``symbol``."""
         pieces = [
             np.array([TOTAL, 0], dtype=np.int32) if certain else entries
             for certain, entries in zip(
@@ -202,7 +202,7 @@ def check_indexes(indexes: Int32Array, tables: TableSet) -> None:
 def check_message(symbols: Int32Array, indexes: Int32Array, tables: TableSet) -> None:
     """Raise UsageError unless ``symbols`` and ``indexes`` are int32[n] that fit ``tables``.
 
-    Any symbol fits a table, but for a certain one.
+    Any symbol fits a table, except a certain one.
     """
     if symbols.dtype != np.int32 or symbols.shape != indexes.shape:
         raise UsageError(
@@ -212,7 +212,7 @@ def check_message(symbols: Int32Array, indexes: Int32Array, tables: TableSet) ->
     check_indexes(indexes, tables)
     certain = tables.certain
     if certain.any():
-        # Most symbols are what all certain tables code, and are not looked at one by one.
+        # Most symbols are the one that all certain tables code, and need no check of their own.
         only = tables.minimums[certain]
         places = np.flatnonzero((symbols != only[0]) | (only != only[0]).any())
         chosen = indexes.take(places)
@@ -227,8 +227,8 @@ def check_message(symbols: Int32Array, indexes: Int32Array, tables: TableSet) ->
 def tables_from_pmfs(pmfs: Sequence[tuple[int, Float64Array]]) -> TableSet:
     """Build one table for each ``(minimum, pmf)``.
 
-    pmf: float64[n], n >= 1, probabilities of ``minimum .. minimum + n - 1``; what they lack to
-    one goes to the escape.  Raises TableError for negative, infinite or excessive probabilities.
+    pmf: float64[n], n >= 1, probabilities of ``minimum .. minimum + n - 1``; the escape gets what
+    is missing to 1.  Raises TableError for negative, infinite or excessive probabilities.
     """
     if not pmfs:
         raise TableError("no probabilities were given, expected at least one table")
@@ -282,8 +282,7 @@ def _gaussian(scale: float, tail_mass: float, max_magnitude: int) -> tuple[int, 
 def _integers(pmf: Float64Array) -> Int32Array:
     """Round probabilities to entries >= 1 that sum to 2**24, by largest remainders.
 
-    Each entry first gets its 1; what is left is shared in proportion.  Of equal remainders the
-    first wins.
+    Each entry first gets 1; the rest is shared in proportion.  Of equal remainders the first wins.
     """
     shares = pmf / math.fsum(pmf) * (TOTAL - len(pmf))
     floors = np.floor(shares)
