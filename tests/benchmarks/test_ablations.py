@@ -17,6 +17,8 @@ from training.photo.export import tables_arrays
 
 pytest.importorskip("bjontegaard")
 
+QUALITIES = ("15", "25", "35", "45", "60", "80")
+
 
 def test_measures_variants_and_keeps_other_comparisons(
     tmp_path: Path, weights_folder: Path
@@ -28,20 +30,27 @@ def test_measures_variants_and_keeps_other_comparisons(
     weights = weights_folder / "photo.safetensors"
     output = tmp_path / "ablations.json"
     common = ["ablations", "--data", str(folder), "--limit", "2", "--output", str(output)]
-    common += ["--qualities", "25", "35", "45", "60", "--baseline", f"shipped={weights}"]
+    common += ["--qualities", *QUALITIES, "--baseline", f"shipped={weights}"]
     assert photo.main([*common, "--variants", f"same={weights}", "--set", "one"]) == 0
-    assert photo.main([*common, "--without", "one-hyper-set", "certain-tables"]) == 0
+    without = ["one-hyper-set", "certain-tables", "context", "synthesis", "integers"]
+    assert photo.main([*common, "--without", *without]) == 0
     found = json.loads(output.read_text())["comparisons"]
     same = found["one"]["rows"]["same"]
     assert same["bd_rate_percent"] == pytest.approx(0, abs=1e-9)
     assert found["one"]["images"] == 2
     rows = found["shipped"]["rows"]
-    assert set(rows) == {"shipped", "one-hyper-set", "certain-tables"}
+    assert set(rows) == {"shipped", *without}
     rates = {name: [point["rate_bpp"] for point in row["points"]] for name, row in rows.items()}
     decibels = {name: [p["psnr_db"] for p in row["points"]] for name, row in rows.items()}
     # Other tables code the same symbols in another number of bytes.
     assert rates["one-hyper-set"] != rates["shipped"]
     np.testing.assert_array_equal(decibels["one-hyper-set"], decibels["shipped"])
+    # Without the context symbols are others, and without a network of the decoder the same.
+    assert rates["context"] != rates["shipped"]
+    assert rates["synthesis"] == rates["shipped"]
+    assert decibels["synthesis"] != decibels["shipped"]
+    assert rates["integers"] == sorted(rates["integers"])
+    assert decibels["integers"] == sorted(decibels["integers"])
     # Zeros that are certain cost next to nothing where they are coded.
     np.testing.assert_allclose(rates["certain-tables"], rates["shipped"], rtol=0.01)
     np.testing.assert_allclose(decibels["certain-tables"], decibels["shipped"], atol=0.1)
