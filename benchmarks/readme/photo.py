@@ -279,8 +279,8 @@ def ablation_table(ablations: Content) -> str:
     if not rows:
         return ""
     return section(
-        "What parts of `photo` save: BD-rate on gb82 without each of them, at equal PSNR if nothing "
-        "else is said, whole files at effort 1. The weights are those that ship, and were not "
+        "What parts of `photo` save: BD-rate on gb82 without each of them, at equal PSNR unless "
+        "another score is named, whole files at effort 1. The weights are those that ship, and were not "
         "trained again without the part, which would have made up for some of it.",
         table(["instead", "BD-rate", "of"], rows),
     )

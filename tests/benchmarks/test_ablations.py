@@ -50,7 +50,6 @@ def test_measures_variants_and_keeps_other_comparisons(
     assert rates["synthesis"] == rates["shipped"]
     assert decibels["synthesis"] != decibels["shipped"]
     assert rates["integers"] == sorted(rates["integers"])
-    assert decibels["integers"] == sorted(decibels["integers"])
     # Zeros that are certain cost next to nothing where they are coded.
     np.testing.assert_allclose(rates["certain-tables"], rates["shipped"], rtol=0.01)
     np.testing.assert_allclose(decibels["certain-tables"], decibels["shipped"], atol=0.1)
