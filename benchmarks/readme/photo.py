@@ -280,8 +280,8 @@ def ablation_table(ablations: Content) -> str:
         return ""
     return section(
         "What parts of `photo` save: BD-rate on gb82 without each of them, at equal PSNR unless "
-        "another score is named, whole files at effort 1. The weights are those that ship, and were not "
-        "trained again without the part, which would have made up for some of it.",
+        "another score is named, whole files at effort 1. The weights are those that ship. They "
+        "were not trained again without the part, which would have made up for some of it.",
         table(["instead", "BD-rate", "of"], rows),
     )
 
