@@ -112,7 +112,7 @@ def load_model_of(
 
 
 def with_max_error(model: LoadedModel, max_error: int | None) -> LoadedModel:
-    """The model with a bound, 1 .. 16, if it is a `BoundedModel`; otherwise the model itself."""
+    """A `BoundedModel` with a bound of 1 .. 16; any other model, or with None, as it is."""
     if isinstance(model, BoundedModel) and max_error:
         return model.with_max_error(max_error)
     return model

@@ -1,1 +1,1 @@
-"""Latents to symbols, exactly: integer layers, tables, quantisers, tiles."""
+"""From latents to symbols, bit-exactly: integer layers, tables, quantisers, tiles."""

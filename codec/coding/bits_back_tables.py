@@ -1,4 +1,4 @@
-"""Integer tables of bits-back coding: from outputs of the exact networks to frequencies."""
+"""Integer tables for bits-back coding: from outputs of the exact networks to frequencies."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from bitstream.tables import TOTAL, TableSet
 from codec.coding.exact_layers import ACTIVATION_BITS
 from codec.coding.prior_tables import bernoulli_tables
 
-LEAST_BITS = 64  # a stack below this has run out, and no longer pops what can be pushed back
+LEAST_BITS = 64  # a stack below this is exhausted: what it pops cannot be pushed back
 
-# Fixed point of the posterior's frequencies.
+# Fixed-point format of the posterior's frequencies.
 EDGE_BITS = 16  # bin edges
 RECIPROCAL_BITS = 12  # 1 / σ
-GRID_BITS = 10  # points of the distribution function for each unit
-GRID_REACH = 8  # it covers −8 .. 8
+GRID_BITS = 10  # 2¹⁰ grid points of the distribution function per unit
+GRID_REACH = 8  # the grid covers −8 .. 8
 _FRACTION_BITS = 6
-LOG_VARIANCE_BITS = 8  # a level of σ is 2⁸ units of 2⁻¹⁰, a quarter, of log-variance
+LOG_VARIANCE_BITS = 8  # levels of σ are 2⁸ units of 2⁻¹⁰ apart, a quarter, in log-variance
 LOWEST_LOG_VARIANCE = -12  # of level 0
 LOG_VARIANCE_LEVELS = 60
-LOG_ODDS_BITS = 7  # a pixel's table is 2⁷ units of 2⁻¹⁰, an eighth, of log-odds
+LOG_ODDS_BITS = 7  # tables of pixels are 2⁷ units of 2⁻¹⁰ apart, an eighth, in log-odds
 LOG_ODDS_REACH = 128  # tables on either side of 0
 
 
@@ -33,12 +33,12 @@ class PosteriorTables:
     """Frequencies of the prior's bins under N(μ, σ²), in integer arithmetic.
 
     edges         int32 (bins − 1,), bounds between the bins in units of 2⁻¹⁶, ascending
-    centres       int32 (bins,), medians of the bins in units of 2⁻¹⁰: what the decoder is given
+    centres       int32 (bins,), medians of the bins in units of 2⁻¹⁰: the decoder network's input
     reciprocals   int32 (LOG_VARIANCE_LEVELS,), 1/σ of each level in units of 2⁻¹²
     distribution  int32 (2 · 8 · 2¹⁰ + 1,), Φ on a grid of 2⁻¹⁰, from 0 to 2²⁴ − bins − 1
 
     With t = (edge − μ) / σ in units of 2⁻¹⁶ and Φ interpolated between grid points, a bin has the
-    frequency Φ(t right) − Φ(t left) + 1, and the escape the one unit that is left of 2²⁴.
+    frequency Φ(t right) − Φ(t left) + 1, and the escape has the remaining unit of 2²⁴.
     Raises `WeightsMismatchError` for arrays that break these rules.
     """
 
@@ -74,7 +74,7 @@ class PosteriorTables:
         return len(self.centres)
 
     def _below(self, edges: Int32Array, mean: Int32Array, level: Int32Array) -> Int64Array:
-        """F at the edges, int32 (m, n) or (n,), for mean and level (m,): int64 (m, n)."""
+        """The distribution function at edges int32 (m, n) or (n,), for m means and levels."""
         distance = edges.astype(np.int64) - (
             mean.astype(np.int64)[:, None] << (EDGE_BITS - ACTIVATION_BITS)
         )
@@ -82,7 +82,7 @@ class PosteriorTables:
         return interpolated(self.distribution, distance, reciprocals[:, None])
 
     def frequencies(self, mean: Int32Array, level: Int32Array) -> Int32Array:
-        """mean in units of 2⁻¹⁰ and level of σ, int32 (m,) each, to int32 (m, bins + 1)."""
+        """Means in units of 2⁻¹⁰ and levels of σ, int32 (m,) each, to int32 (m, bins + 1)."""
         below, values = self._below(self.edges, mean, level), self.distribution
         frequencies = np.empty((len(mean), self.bins + 1), dtype=np.int32)
         frequencies[:, 0] = below[:, 0] + 1
@@ -104,19 +104,19 @@ class PosteriorTables:
     def tables_of_bins(
         self, mean: Int32Array, level: Int32Array, bins: Int32Array
     ) -> tuple[Int32Array, TableSet]:
-        """What stands for pushing one known bin each, int32 (m,), under `tables`.
+        """Smaller tables for pushing m known bins, int32 (m,), equivalent to those of `tables`.
 
-        Symbols int32 (m,) and tables with the same cumulative frequencies and frequencies, but
-        all bins below in one entry and all above, with the escape, in another: a push needs no
-        more, and a decoder, which knows the bins, is several times as fast for it.
+        Returns symbols int32 (m,) and tables in which a bin has the same frequency and cumulative
+        frequency, but all bins below it are one entry, and all above it, with the escape, another.
+        That is enough for a push, and makes a decoder, which knows the bins, several times faster.
         """
-        padded = np.pad(self.edges, 1)  # the outer bounds are none; replaced below
+        padded = np.pad(self.edges, 1)  # the two outer values are replaced below
         sides = self._below(np.stack([padded[bins], padded[bins + 1]], axis=1), mean, level)
         low = np.where(bins == 0, 0, sides[:, 0] + bins)
         last = int(self.distribution[-1])
         high = np.where(bins == self.bins - 1, last, sides[:, 1]) + bins + 1
         entries = np.stack([low, high - low, TOTAL - high], axis=1).astype(np.int32)
-        # An entry may not be empty: below the first bin there is none.
+        # Entries may not be empty, so the first bin has none below it.
         present = np.ones_like(entries, dtype=np.bool_)
         present[:, 0] = low > 0
         starts = np.concatenate([[0], np.cumsum(present.sum(axis=1))]).astype(np.int32)
@@ -161,6 +161,6 @@ def log_odds_index(log_odds: Int32Array) -> Int32Array:
 
 @cache
 def bit_tables() -> TableSet:
-    """The tables of `log_odds_index`, as a weights file stores them: one for each eighth."""
+    """The tables for `log_odds_index`, as a weights file stores them: one for each eighth."""
     steps = np.arange(-LOG_ODDS_REACH, LOG_ODDS_REACH + 1, dtype=np.float64)
     return bernoulli_tables(steps * 2.0 ** (LOG_ODDS_BITS - ACTIVATION_BITS))

@@ -1,6 +1,6 @@
-"""Relative entropy coding: send one sample of q(z|x) with about KL(q‖p) bits.
+"""Relative entropy coding: send a sample from q(z|x) with about KL(q‖p) bits.
 
-Both sides can draw the same candidates z₁, z₂, … ~ p from a shared seed. The encoder chooses one
+Both sides draw the same candidates z₁, z₂, … ~ p from a shared seed. The encoder chooses one
 so that the choice is distributed as q, and sends its index::
 
     candidate       z₁      z₂      z₃     …      z_N         shared, from the seed
@@ -11,14 +11,16 @@ so that the choice is distributed as q, and sends its index::
 The Poisson functional representation (Li and El Gamal 2018) takes N = ∞ and unit exponentials
 between arrivals. Ordered random coding (Theis and Yosri 2022) takes N candidates and
 scales the n-th gap by N / (N − n + 1): the arrivals become N sorted exponentials, the choice has
-exactly the law of importance sampling with weights w among N candidates, and the time is bounded.
+exactly the distribution of importance sampling with weights w among N candidates, and the time is
+bounded.
 
-**Bias.** That law is not q. Its distance from q falls with t where N = 2^(KL + t), and how large a
-t it takes depends on the spread of log w under q (Chatterjee and Diaconis 2018, theorem 1.2). At
-t = 5, for the Gaussians of a few dimensions coded here, the tests find means and spreads within
-a few hundredths of a posterior standard deviation; on digits the squared error of the decoded
-images is about 1 % above that of samples of q. A block whose KL is above 11 bits gets less
-than that margin, because N is bounded; one far above 16 bits gets the best of 65,535 candidates.
+**Bias.** That distribution is not q. With N = 2^(KL + t), its distance from q falls as t grows, and
+the t that is needed depends on the spread of log w under q (Chatterjee and Diaconis 2018, theorem
+1.2). At t = 5, for the Gaussians of a few dimensions coded here, the tests find means and spreads
+within a few hundredths of a posterior standard deviation; on digits the squared error of the
+decoded images is about 1 % above that of samples from q. A block whose KL is above 11 bits gets
+less than that margin, because N is bounded; one far above 16 bits gets the best of 65,535
+candidates.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ ARRIVAL_SEED = 0xCA11
 MARGIN_BITS = 5
 INDEX_BITS = 16
 MAX_CANDIDATES = (1 << INDEX_BITS) - 1  # so that index + 1 is below 2¹⁶
-MAX_DIMENSIONS = 255  # of one stream: candidates × dimensions stay below 2²⁴
+MAX_DIMENSIONS = 255  # per stream, so that candidates × dimensions stay below 2²⁴
 
 
 _STREAM_BITS = 24
@@ -46,9 +48,9 @@ _LN2 = math.log(2)
 def candidates(stream: int, count: int, dimensions: int, first: int = 0) -> Float64Array:
     """Candidates first .. first + count − 1 of a stream: float64 (count, dimensions) ~ N(0, 1).
 
-    PCG64 from a fixed seed, advanced by stream · 2²⁴ + first · dimensions; of each raw number
-    the upper 52 bits r give Φ⁻¹((r + ½) / 2⁵²). NumPy fixes the raw numbers for good; a last-bit
-    difference in Φ⁻¹ moves a sample by as much, and no symbol. Raises `UsageError`.
+    PCG64 from a fixed seed, advanced by stream · 2²⁴ + first · dimensions; the upper 52 bits r of
+    each raw number give Φ⁻¹((r + ½) / 2⁵²). NumPy guarantees the raw numbers; a last-bit
+    difference in Φ⁻¹ moves a sample by that much, but changes no symbol. Raises `UsageError`.
     """
     if not 1 <= dimensions <= MAX_DIMENSIONS or not 0 <= first <= first + count <= MAX_CANDIDATES:
         raise UsageError(
@@ -62,10 +64,10 @@ def candidates(stream: int, count: int, dimensions: int, first: int = 0) -> Floa
 
 
 def candidates_at(streams: Int64Array, indexes: Int64Array, dimensions: int) -> Float64Array:
-    """One candidate each of m streams, int64 (m,) and (m,): float64 (m, dimensions).
+    """One candidate from each of m streams, int64 (m,) and (m,): float64 (m, dimensions).
 
-    The same as `candidates(stream, 1, dimensions, index)` row by row, but in microseconds a row:
-    a decoder has as many streams as a file announces. Raises `UsageError`.
+    Row by row the same as `candidates(stream, 1, dimensions, index)`, but in microseconds per row,
+    because a file may announce many streams. Raises `UsageError`.
     """
     if indexes.size and not 0 <= indexes.min() <= indexes.max() < MAX_CANDIDATES:
         raise UsageError(
@@ -89,7 +91,7 @@ def kl_bits(mean: Float64Array, variance: Float64Array) -> Float64Array:
 
 
 def candidate_count(bits: float, margin_bits: float = MARGIN_BITS) -> int:
-    """How many candidates the encoder looks at for a KL of so many bits: 2^(KL + margin)."""
+    """How many candidates the encoder compares for a KL of `bits`: 2^(KL + margin)."""
     return min(MAX_CANDIDATES, 1 << math.ceil(min(bits + margin_bits, INDEX_BITS)))
 
 
@@ -99,8 +101,8 @@ def select(
     """Index of the candidate that stands for a sample of N(mean, diag variance).
 
     mean, variance   float64 (d,), variance > 0
-    stream           number of the block: both sides derive the candidates from it
-    count            candidates to choose from; None takes `candidate_count` of the KL
+    stream           number of the block, from which both sides derive the candidates
+    count            number of candidates; None takes `candidate_count` of the KL
 
     Ordered random coding, see above. The index is below `count`.
     """
@@ -114,16 +116,16 @@ def select(
 
 
 def zipf_exponent(bits: float) -> float:
-    """Exponent of the Zipf law for the index at a KL of so many bits.
+    """Exponent of the Zipf law for the index at a KL of R = `bits`.
 
-    1 + 1 / (R + log₂(e)/e + 1): Li and El Gamal 2018, with whose bound on E log₂ i the
-    index costs at most R + log₂(R + 1) + 4 bits.
+    1 + 1 / (R + log₂(e)/e + 1). By the bound of Li and El Gamal 2018 on E log₂ i, the index
+    then costs at most R + log₂(R + 1) + 4 bits.
     """
     return 1 + 1 / (bits + math.log2(math.e) / math.e + 1)
 
 
 def zipf_class_masses(exponent: float) -> Float64Array:
-    """Probabilities of the classes ⌊log₂(i + 1)⌋, float64 (16,), of a Zipf law on the indexes."""
+    """Probabilities of the classes ⌊log₂(i + 1)⌋, float64 (16,), under a Zipf law for the index."""
     weights = np.arange(1, MAX_CANDIDATES + 1, dtype=np.float64) ** -exponent
     masses = np.add.reduceat(weights, 2 ** np.arange(INDEX_BITS) - 1)
     result: Float64Array = masses / masses.sum()
@@ -131,10 +133,10 @@ def zipf_class_masses(exponent: float) -> Float64Array:
 
 
 def balanced_blocks(mean_bits: Float64Array, largest_bits: float) -> Int32Array:
-    """Block of each dimension, int32 (k,), so that mean KLs of blocks are about equal.
+    """Assign each dimension to a block, int32 (k,), so that the blocks' mean KLs are about equal.
 
-    As few blocks as `largest_bits` of KL for each allow on average; dimensions go, the largest
-    first, to the block that is emptiest so far.
+    There are as few blocks as possible with at most `largest_bits` of KL each on average. Each
+    dimension, in descending order of KL, goes to the emptiest block so far.
     """
     count = max(1, math.ceil(float(mean_bits.sum()) / largest_bits))
     filled = np.zeros(min(count, len(mean_bits)))
@@ -146,9 +148,9 @@ def balanced_blocks(mean_bits: Float64Array, largest_bits: float) -> Int32Array:
 
 
 def raw_numbers(seed: int, offset: int, count: int) -> Uint64Array:
-    """uint64 (count,): outputs of PCG64 from a seed, after `offset` others (modulo 2¹²⁸).
+    """uint64 (count,): outputs of PCG64 from a seed, after skipping `offset` (modulo 2¹²⁸).
 
-    NumPy fixes them for good.
+    NumPy guarantees that they never change.
     """
     generator = np.random.PCG64(seed)
     generator.advance(offset % 2**128)
@@ -156,6 +158,6 @@ def raw_numbers(seed: int, offset: int, count: int) -> Uint64Array:
 
 
 def open_unit(raw: Uint64Array) -> Float64Array:
-    """52 bits of each raw number as a number in (0, 1), ends excluded, exactly."""
+    """The upper 52 bits of each raw number as an exact number in (0, 1), ends excluded."""
     unit: Float64Array = ((raw >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
     return unit

@@ -1,4 +1,4 @@
-"""Symbols at random, as the tables of a model expect them."""
+"""Random symbols from the distributions in a model's tables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bitstream.tables import TOTAL, TableSet
 def draw_symbols(
     tables: TableSet, indexes: Int32Array, generator: np.random.Generator
 ) -> Int32Array:
-    """A random symbol of each table, int32 (n,); what falls on the escape becomes 0."""
+    """Draw a symbol from the table of each index, int32 (n,); the escape becomes 0."""
     places = generator.integers(0, TOTAL, size=len(indexes))
     symbols = np.zeros(len(indexes), dtype=np.int32)
     for table in np.unique(indexes):

@@ -1,14 +1,14 @@
-"""Layers of the exact path: what selects probability tables, in integer arithmetic.
+"""Layers of the exact path, which selects probability tables in integer arithmetic.
 
 A file must parse alike on every machine, so nothing that floating-point rounding can change may
 select a probability table. This network computes with integers held in floating point: activations
 in units of 2⁻¹⁰ bounded by 2²², weights int16 in units of 2⁻¹². The sum of all |weight ·
 activation| of one output stays far below 2⁵³ (checked when the weights are loaded), so every
-product and every partial sum is exact, in whatever order a BLAS adds them, with fused multiply-add
-or not. Rescaling divides by a power of two and rounds down, which is exact as well.
+product and every partial sum is exact, in whatever order a BLAS adds them, with or without fused
+multiply-add. Rescaling divides by a power of two and rounds down, which is exact as well.
 
-A layer may have coarser units (`Units`), in which all sums stay below 2²⁴: then float32 holds them,
-and takes half the time. The integers are the same in either.
+A layer may have coarser units (`Units`), in which all sums stay below 2²⁴. Then float32 holds the
+same integers, and takes half the time.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ WEIGHT_BITS = 12
 MAX_WEIGHT_BITS = 15
 ACTIVATION_LIMIT = 2**22
 ACCUMULATOR_LIMIT = 2**53
-SINGLE_LIMIT = 2**24  # of sums that float32 holds
-_OUTPUTS = 96  # of a layer that are computed at once
+SINGLE_LIMIT = 2**24  # sums below this are exact in float32
+_OUTPUTS = 96  # output channels of a layer that are computed at once
 NINE = tuple(range(9))  # all places of a 3×3 kernel
 
 Integers = npt.NDArray[np.floating[Any]]
@@ -41,11 +41,11 @@ Integers = npt.NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class Units:
-    """What a layer rounds to.
+    """The fixed-point formats of a layer.
 
-    input_bits   of fraction that its inputs are rounded to, halves up; at most 10
-    weight_bits  of fraction that its weights have
-    limit        of the inputs, in their units
+    input_bits   fraction bits to which its inputs are rounded, halves up; at most 10
+    weight_bits  fraction bits of its weights
+    limit        largest magnitude of the inputs, in their units
     """
 
     input_bits: int = ACTIVATION_BITS
@@ -70,8 +70,8 @@ _USUAL_UNITS = np.array(astuple(Units()), dtype=np.int32)
 def check_sums(name: str, weight: Array, limit: int, margin: int = 0) -> None:
     """Raise `WeightsMismatchError` unless all sums of weight (out, …) · input stay below 2⁵³.
 
-    limit   of the magnitude of inputs
-    margin  what is added to a sum besides, in units of `limit`
+    limit   largest magnitude of the inputs
+    margin  what else is added to a sum, in units of `limit`
     """
     largest = int(np.abs(weight.astype(np.int64)).reshape(len(weight), -1).sum(axis=1).max())
     if (largest + margin) * limit >= ACCUMULATOR_LIMIT:
@@ -82,9 +82,9 @@ def check_sums(name: str, weight: Array, limit: int, margin: int = 0) -> None:
 
 
 def finest_bits(name: str, weight: Array, bias: Array, most: int) -> int:
-    """The most bits of fraction, 1 .. `most`, that weights can have in int16.
+    """The largest number of fraction bits, 1 .. `most`, with which the weights fit int16.
 
-    Raises `WeightsMismatchError` where there are none, or where a number is not finite.
+    Raises `WeightsMismatchError` if there is none, or a number is not finite.
     """
     largest = float(np.abs(weight).max())
     fitting = [bits for bits in range(1, most + 1) if largest * 2**bits <= 2**15 - 1]
@@ -100,9 +100,9 @@ def finest_bits(name: str, weight: Array, bias: Array, most: int) -> int:
 class ExactLayer:
     """One convolution in fixed point.
 
-    weight  int16 (out, in, k, k), k = 1 or 3, in units of 2⁻¹² or those given
-    bias    int32 (knots, out), in units of 2⁻¹⁰, interpolated by quality
-    shuffle factor of the pixel shuffle behind the layer; 1 for none
+    weight   int16 (out, in, k, k), k = 1 or 3, in units of 2⁻¹² or of `units`
+    bias     int32 (knots, out), in units of 2⁻¹⁰, interpolated by quality
+    shuffle  factor of the pixel shuffle after the layer; 1 for none
     """
 
     weight: Int16Array
@@ -126,13 +126,13 @@ class ExactLayer:
 
     @cached_property
     def largest_sum(self) -> int:
-        """No sum of |weight · input| is larger."""
+        """An upper bound of the sums of |weight · input|."""
         sums = np.abs(self.weight.astype(np.int64)).sum(axis=(1, 2, 3))
         return int(sums.max()) * self.units.limit
 
     @cached_property
     def dtype(self) -> type[np.floating[Any]]:
-        """What holds its inputs, weights and sums; of the outputs, four may be added in it."""
+        """The type of inputs, weights and sums; even a sum of four outputs is exact in it."""
         if self.largest_sum >= SINGLE_LIMIT:
             return np.float64
         largest = self.largest_sum * 2.0**self._rescale + np.abs(self.bias.astype(np.int64)).max()
@@ -140,35 +140,35 @@ class ExactLayer:
 
     def _bias_at(self, quality_hundredths: int) -> Integers:
         """The bias at a quality, (out, 1)."""
-        # Of a small layer it takes as long as the products: that of the last quality is kept.
+        # In a small layer this takes as long as the products, so the last result is kept.
         quality, bias = self._kept_bias[0]
         if quality != quality_hundredths:
             bias = interpolate_knots(self.bias, quality_hundredths).astype(self.dtype)[:, None]
-            self._kept_bias[0] = quality_hundredths, bias  # in one step, as threads share layers
+            self._kept_bias[0] = quality_hundredths, bias  # atomic, because threads share layers
         return bias
 
     @cached_property
     def _kept_bias(self) -> list[tuple[int, Integers]]:
-        """A quality and the bias there; no quality at first."""
+        """The last quality and its bias; 0, which is no quality, at first."""
         return [(0, np.zeros((0, 1), self.dtype))]
 
     @property
     def _rescale(self) -> int:
-        """Sums times two to this are outputs."""
+        """The power of two by which sums are multiplied to become outputs."""
         return ACTIVATION_BITS - self.units.input_bits - self.units.weight_bits
 
     @cached_property
     def matrix(self) -> Integers:
-        """The weights as rows (out, in · k · k), in units whose sums are outputs.
+        """The weights as rows (out, in · k · k), scaled so that the sums are in output units.
 
-        A power of two takes them there, so what is exact for integers still is.
+        The factor is a power of two, so everything that is exact for integers stays exact.
         """
         rows: Integers = self.weight.reshape(len(self.weight), -1).astype(self.dtype)
         rows *= 2.0**self._rescale
         return rows
 
     def inputs(self, values: Integers) -> Integers:
-        """Activations in units of 2⁻¹⁰, of any shape, to the units of the layer."""
+        """Convert activations of any shape from units of 2⁻¹⁰ to the layer's input units."""
         units = self.units
         if units.input_bits < ACTIVATION_BITS:
             values = values * 2.0 ** (units.input_bits - ACTIVATION_BITS)
@@ -181,8 +181,8 @@ class ExactLayer:
     def __call__(self, values: Integers, quality_hundredths: int) -> Integers:
         """floor(weight ∗ values) + bias: integers, (in, h, w) to (out, h, w), in units of 2⁻¹⁰.
 
-        Zeros lie outside. A product of matrices, because a library's convolution may pick an
-        algorithm with fractions (Winograd).
+        The borders are padded with zeros. It is a matrix product because a library's convolution
+        may choose an algorithm with fractions (Winograd).
         """
         _, height, width = values.shape
         values = self.inputs(values)
@@ -203,11 +203,10 @@ class ExactLayer:
         taps: Sequence[int] | None = None,
         outputs: slice = slice(None),
     ) -> Integers:
-        """The layer on columns of `inputs`, (in · taps, n) to (out, n); all taps or some of them.
+        """Apply the layer to columns of `inputs`, (in · taps, n) to (out, n) in units of 2⁻¹⁰.
 
-        outputs   those that are wanted
-
-        The outputs are in units of 2⁻¹⁰.
+        taps      kernel places that the columns contain; None for all
+        outputs   which outputs to compute
         """
         rows = self.matrix[outputs]
         if taps is not None and len(taps) < len(NINE):
@@ -226,10 +225,10 @@ class ExactLayer:
 def neighbours(
     values: Integers, taps: Sequence[int], squares: BoolArray | slice | None = None
 ) -> Integers:
-    """The values (in, h, w) around every square as columns, (in · taps, n); 0 outside.
+    """The neighbourhoods of values (in, h, w) as columns, (in · taps, n), zero-padded.
 
     taps      0 .. 8, places of a 3×3 kernel in row-major order
-    squares   bool (h, w), those that are wanted, or the rows that are; None for all
+    squares   which positions to take: bool (h, w), or a slice of rows; None for all
     """
     channels, height, width = values.shape
     padded = np.zeros((channels, height + 2, width + 2), values.dtype)
@@ -258,31 +257,31 @@ def nearest_tables(indexes: Integers, table_count: int) -> Int32Array:
     nearest = indexes + 0.5 * 2**ACTIVATION_BITS
     nearest *= 2.0**-ACTIVATION_BITS
     _bound(nearest, 0, table_count - 1)
-    tables: Int32Array = nearest.astype(np.int32)  # which rounds down: nothing is below zero
+    tables: Int32Array = nearest.astype(np.int32)  # rounds down, as nothing is negative
     return tables
 
 
 def clamp(values: Integers) -> None:
-    """Bring values within the limit of activations, in place."""
-    # Hardly ever is one outside, and to find that out is several times as fast as `np.clip`.
+    """Clip values to the limit of activations, in place."""
+    # Values are hardly ever outside, and checking that is several times as fast as `np.clip`.
     if _largest(values) > ACTIVATION_LIMIT:
         np.clip(values, -ACTIVATION_LIMIT, ACTIVATION_LIMIT, out=values)
 
 
 def _largest(values: Integers) -> float:
-    """The largest magnitude of values, 0 of none."""
+    """The largest magnitude of values, 0 if there are none."""
     return float(max(-values.min(), values.max())) if values.size else 0.0
 
 
 def rectify(values: Integers) -> None:
-    """ReLU of contiguous values (c, …), and their limit, in place."""
+    """Apply ReLU and the limit of activations to contiguous values (c, …), in place."""
     _bound(values, 0, None)
     clamp(values)
 
 
 def _bound(values: Integers, low: int, high: int | None) -> None:
-    """Bring contiguous values (c, …) between two numbers, in place."""
-    # Against a row, and not a number, NumPy compares as many at a time as the processor can.
+    """Clip contiguous values (c, …) between two numbers, in place."""
+    # NumPy vectorises the comparison with a row, but not with a scalar.
     rows = values.reshape(len(values), -1)
     np.maximum(rows, np.full(rows.shape[1], low, rows.dtype), out=rows)
     if high is not None:
@@ -334,11 +333,11 @@ def layer_arrays(layer: ExactLayer, name: str) -> dict[str, Array]:
 
 
 def single_precision(weight: Array, input_bits: int, limit: int) -> Units:
-    """The finest units of weights (out, in, k, k) with which float32 holds all that they make.
+    """The finest units for weights (out, in, k, k) with which all results are exact in float32.
 
-    limit   of the inputs, in their units; halved where the outputs would be too large
+    limit   largest magnitude of the inputs, in their units; halved while outputs are too large
 
-    The usual units, which float64 holds, where there are none.
+    If there are none, the usual units, which need float64.
     """
     sums = np.abs(weight.astype(np.float64)).sum(axis=(1, 2, 3))
     while limit > 1 and sums.max() * limit * 2 ** (ACTIVATION_BITS - input_bits) > SINGLE_LIMIT / 8:
@@ -355,7 +354,7 @@ def to_fixed_point(
 ) -> ExactLayer:
     """Round a float layer, weight (out, in, k, k) and bias knots (knots, out), to fixed point.
 
-    Raises `WeightsMismatchError` where a weight is outside the range of int16, ±8 in usual units.
+    Raises `WeightsMismatchError` if a weight is outside the range of int16, ±8 in usual units.
     """
     units = units or Units()
     largest = np.abs(weight).max()

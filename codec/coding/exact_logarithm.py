@@ -1,4 +1,4 @@
-"""A logarithm in integer arithmetic, alike on every machine."""
+"""A logarithm in integer arithmetic, the same on every machine."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import numpy as np
 from bitstream.arrays import Float64Array
 
 UNITS_PER_OCTAVE = 128
-"""Of `logarithm`."""
+"""Units of the results of `logarithm`."""
 
 
 def logarithm(values: Float64Array) -> Float64Array:
-    """About 128 log₂(1 + v) of integers v ≥ 0: straight between the powers of two, rounded down."""
+    """About 128 log₂(1 + v) for integers v ≥ 0: linear between powers of two, rounded down."""
     mantissas, exponents = np.frexp(values + 1)
     mantissas *= 2
     mantissas += exponents

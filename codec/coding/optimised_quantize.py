@@ -1,4 +1,4 @@
-"""Rounding that weighs error and bits: rate-distortion optimised quantisation."""
+"""Rate-distortion optimised quantisation: rounding that trades error for bits."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from bitstream.arrays import Float32Array, Int32Array
 from bitstream.tables import PRECISION, TableSet
 
 LARGEST = 32
-"""Magnitude of symbols whose code lengths are kept."""
+"""Largest magnitude of the symbols whose code lengths are tabulated."""
 
 
 def cheaper_symbols(
     residuals: Float32Array, indexes: Int32Array, tables: TableSet, curvature: float
 ) -> Int32Array:
-    """Symbols int32 (c, n) of residuals float32 (c, n), in quantiser steps.
+    """Symbols int32 (c, n) for residuals float32 (c, n), in quantiser steps.
 
     indexes     the table of each, int32 (c, n)
     curvature   bits that a squared error of one step is worth
 
-    A residual r becomes the nearest integer k or the one beside it towards zero, whichever has the
-    least curvature·(r − k)² + bits(k). Symbols beyond ±32 are rounded.
+    A residual r becomes the nearest integer or the next one towards zero, whichever k minimises
+    curvature·(r − k)² + bits(k). Residuals beyond ±32 are simply rounded.
     """
     lengths = code_lengths(tables)
     nearest = np.rint(residuals)
@@ -38,9 +38,9 @@ def cheaper_symbols(
 def deadzone_symbols(
     residuals: Float32Array, indexes: Int32Array, tables: TableSet, curvature: float
 ) -> Int32Array:
-    """As `cheaper_symbols`, but in a few operations: as if every k cost what ±1 costs beside 0.
+    """A fast approximation of `cheaper_symbols`: it uses the margin between 0 and ±1 for every k.
 
-    Small scales have hardly any other symbols, and at large ones the costs are nearly alike.
+    At small scales other symbols are rare, and at large ones the costs are nearly equal.
     """
     magnitudes = np.abs(residuals)
     magnitudes += (np.float32(0.5) - _margins(tables, curvature)).take(indexes)
@@ -51,7 +51,7 @@ def deadzone_symbols(
 
 @lru_cache(maxsize=8)
 def _margins(tables: TableSet, curvature: float) -> Float32Array:
-    """How far beyond ½ a residual becomes ±1 instead of 0, by the table: float32 (tables,)."""
+    """How far beyond ½ a residual must be to become ±1 instead of 0: float32 (tables,)."""
     lengths = code_lengths(tables)
     ones = np.minimum(lengths[:, LARGEST - 1], lengths[:, LARGEST + 1])
     margins: Float32Array = np.clip((ones - lengths[:, LARGEST]) / (2 * curvature), 0, 0.5)
@@ -60,7 +60,7 @@ def _margins(tables: TableSet, curvature: float) -> Float32Array:
 
 @lru_cache(maxsize=4)
 def code_lengths(tables: TableSet) -> Float32Array:
-    """Bits of the symbols −32 .. 32 by each table, escapes included: float32 (tables, 65)."""
+    """Bits of the symbols −32 .. 32 in each table, escapes included: float32 (tables, 65)."""
     symbols = np.arange(-LARGEST, LARGEST + 1, dtype=np.int32)
     lengths = np.zeros((len(tables), len(symbols)), dtype=np.float32)
     for table in np.flatnonzero(~tables.certain):

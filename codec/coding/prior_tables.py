@@ -1,14 +1,14 @@
 """Integer tables of a standard-normal prior: code lengths of a sample z ~ N(0, 1) on a grid.
 
-The steps of all quantisers form one ladder, so that one set of tables serves every dimension and
-every quality; a dimension picks its rung by integer arithmetic::
+The steps of all quantisers are rungs of one ladder, so one set of tables serves every dimension
+and quality; integer arithmetic picks the rung of a dimension::
 
     rung j         0      1      2     …     RUNGS − 1
     step Δ_j       8   8·2^(−1/6)  …        8·2^(−9) ≈ 0.016
 
-Tables are built in floating point when a model is exported, and shipped as integers. Two kinds are
-made of integers alone and built wherever they are needed: `uniform_tables`, and the tables that
-`codec.coding.bits_back_tables` cuts out of a stored normal distribution function.
+Tables are built in floating point when a model is exported, and shipped as integers. Two kinds
+need only integer arithmetic and are built at run time: `uniform_tables`, and the tables that
+`codec.coding.bits_back_tables` derives from a stored normal distribution function.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NOISE_LEVELS = 16
 TAIL_MASS = 2.0**-20
 DYADIC_BITS = 12
 _SMOOTHING = 1e-3
-_VALUES_AT_ONCE = 2**13  # that stay in the cache of a processor
+_VALUES_AT_ONCE = 2**13  # so that they stay in the processor's cache
 
 
 def step_sizes() -> Float64Array:
@@ -40,7 +40,7 @@ def step_sizes() -> Float64Array:
 
 def normal_distribution(values: Float64Array) -> Float64Array:
     """Φ: float64 of any shape to probabilities in [0, 1]; precise in the lower tail."""
-    # A call for each value: only tables that are made once are computed with it.
+    # One call per value is slow, but this only computes tables that are made once.
     tails = np.vectorize(math.erfc, otypes=[np.float64])(values * -math.sqrt(0.5))
     result: Float64Array = 0.5 * tails
     return result
@@ -49,8 +49,8 @@ def normal_distribution(values: Float64Array) -> Float64Array:
 def normal_quantile(probabilities: Float64Array) -> Float64Array:
     """Φ⁻¹: float64 in [0, 1] of any shape to standard-normal values, ±∞ at the ends.
 
-    Wichura 1988, "Algorithm AS 241: the percentage points of the normal distribution", of about 16
-    digits: ratios of polynomials near the middle, in the tails, and far out.
+    Wichura 1988, "Algorithm AS 241: the percentage points of the normal distribution", accurate to
+    about 16 digits: ratios of polynomials near the middle, in the tails, and far out.
     """
     found = np.empty(np.shape(probabilities))
     flat, source = found.ravel(), np.ravel(probabilities)
@@ -116,14 +116,14 @@ _FAR = np.array([
 def interval_masses(edges: Float64Array) -> Float64Array:
     """N(0, 1) masses (n,) between ascending edges (n + 1,); precise in both tails."""
     left, right = edges[:-1], edges[1:]
-    mirrored = left > 0  # there 1 − Φ is small, and a difference of Φ would cancel
+    mirrored = left > 0  # there Φ is near 1, and differences would lose all digits
     upper = np.where(mirrored, -left, right)
     lower = np.where(mirrored, -right, left)
     return normal_distribution(upper) - normal_distribution(lower)
 
 
 def rounding_tables(steps: Sequence[float] | Float64Array) -> TableSet:
-    """One table a step: P(K = k) of K = round(z / Δ), z ~ N(0, 1)."""
+    """One table per step: P(K = k) of K = round(z / Δ), z ~ N(0, 1)."""
     return tables_from_pmfs([_grid_pmf(float(step), 0.0) for step in steps])
 
 
@@ -134,7 +134,7 @@ def dither_tables(
 
     The mass of [ΔK − u' − Δ/2, ΔK − u' + Δ/2] is Δ times the density of N(0, 1) convolved with
     the uniform U(−Δ/2, Δ/2) at ẑ = ΔK − u': the entropy model of universal quantisation (Ziv
-    1985; Agustsson and Theis 2020). u' / Δ stands in the middle of its level.
+    1985; Agustsson and Theis 2020). u' / Δ is taken at the middle of its level.
     """
     pmfs = []
     for step in steps:
@@ -158,16 +158,16 @@ def dyadic_quantiles() -> Float64Array:
 
 
 def dyadic_tables(steps: Sequence[float] | Float64Array, rounds: int) -> TableSet:
-    """One table a step, over i = 1 .. 2ᴮ − 1: what a dyadic quantile costs.
+    """One table per step over i = 1 .. 2ᴮ − 1: the probabilities of the dyadic quantiles.
 
-    The first code length of i / 2ᴮ is its number of binary digits after the point without zeros
-    at the end, as in variational Bayesian quantisation (Yang, Bamler and Mandt 2020), and a table
-    of these numbers. Then, `rounds` times: codes z ~ N(0, 1) of noise s² = Δ²/12 go to the point
-    that minimises (ẑ − z)² / 2s² + ln 2 · bits, and each point gets the mass of its cell.
+    The initial code length of i / 2ᴮ is its number of binary digits after the point, without
+    trailing zeros, plus the cost of that number, as in variational Bayesian quantisation (Yang,
+    Bamler and Mandt 2020). Then, `rounds` times: codes z ~ N(0, 1) of noise s² = Δ²/12 go to the
+    point that minimises (ẑ − z)² / 2s² + ln 2 · bits, and each point gets the mass of its cell.
     """
     points = dyadic_quantiles()
     digits = np.log2(2**DYADIC_BITS / _lowest_bit(np.arange(1, len(points) + 1)))
-    first = 2.0**-digits * 2 / DYADIC_BITS  # 2^(digits − 1) points of each, all digits alike
+    first = 2.0**-digits * 2 / DYADIC_BITS  # uniform over digits, each shared by 2^(digits−1) i
     pmfs = []
     for step in steps:
         masses = first
@@ -183,10 +183,10 @@ def _lowest_bit(numbers: Int64Array) -> Int64Array:
 
 
 def cell_bounds(points: Float64Array, costs: Float64Array, variance: float) -> Float64Array:
-    """Bounds (n + 1,) of the z whose best point is each of n: argmin (p − z)² / 2v + cost.
+    """Bounds (n + 1,) of the cells of n points: a z belongs to argmin (p − z)² / 2v + cost.
 
-    The lower envelope of lines, since z² / 2v is the same for all points; a point that is never
-    best has equal bounds.
+    The term z² / 2v is the same for all points, so this is the lower envelope of lines; a point
+    that is never best has equal bounds.
     """
     offsets = points**2 / 2 + variance * costs
     kept: list[int] = []
@@ -205,16 +205,16 @@ def cell_bounds(points: Float64Array, costs: Float64Array, variance: float) -> F
         starts.append(float(start))
     bounds = np.full(len(points) + 1, np.inf)
     bounds[kept] = starts
-    # From the right: a point that was dropped begins where the next one does.
+    # Accumulated from the right: a dropped point begins where the next kept one does.
     return np.minimum.accumulate(bounds[::-1])[::-1]
 
 
 @functools.cache
 def uniform_tables(largest_bits: int) -> TableSet:
-    """Table m, 0 .. `largest_bits`, holds 0 .. 2ᵐ − 1, equally likely: m bits as they are.
+    """Table m, 0 .. `largest_bits`, makes 0 .. 2ᵐ − 1 equally likely: m raw bits.
 
-    Integers alone: each entry 2^(24 − m), the last one less for the escape. Raises `UsageError`
-    for more than 16 bits.
+    Each entry is 2^(24 − m), minus one in the last for the escape. Raises `UsageError` for more
+    than 16 bits.
     """
     if not 0 <= largest_bits <= 16:
         raise UsageError(f"uniform tables of {largest_bits} bits: expected 0 .. 16")
@@ -238,7 +238,7 @@ def bernoulli_tables(log_odds: Float64Array) -> TableSet:
 
 
 def symbol_bits(symbols: Int32Array, indexes: Int32Array, tables: TableSet) -> Float64Array:
-    """Ideal code length of each symbol in bits, float64 (n,); escapes with what follows them.
+    """Ideal code length of each symbol in bits, float64 (n,), including the bits after an escape.
 
     symbols, indexes   int32 (n,), as for `bitstream.SymbolEncoder.put`
     Raises `UsageError`.

@@ -1,9 +1,10 @@
 """Latents to symbols and back.
 
-`residuals`                of the photo model, in steps around a predicted mean
+`residuals`                for the photo model, in steps around a predicted mean
 `round_to_grid`            to the nearest multiple of a step
-`quantize_dithered`        the same with a shared noise taken off again: universal quantisation
-`quantize_variational`     to the cheapest prior quantile within the posterior: VBQ
+`quantize_dithered`        the same with shared noise added before and subtracted after rounding:
+                           universal quantisation
+`quantize_variational`     to the prior quantile that best trades bits for posterior density: VBQ
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ SYMBOL_LIMIT = 2**30
 
 
 DITHER_SEED = 0xCA12
-_ROWS = 256  # whose distances to all points are held at once
+_ROWS = 256  # whose distances to all points are in memory at once
 
 _UNIT = np.float32(2.0**-ACTIVATION_BITS)
 
@@ -28,7 +29,7 @@ _UNIT = np.float32(2.0**-ACTIVATION_BITS)
 def residuals(latents: Float32Array, means: Int32Array) -> Float32Array:
     """y − μ: latents in quantiser steps, means in units of 2⁻¹⁰ steps, equal shapes.
 
-    Values that are not finite, or beyond ±2³⁰, are brought inside: any input has symbols.
+    NaN becomes 0 and values beyond ±2³⁰ are clipped, so any input has symbols.
     """
     values: Float32Array = latents - means.astype(np.float32) * _UNIT
     if values.size and max(-values.min(), values.max()) <= SYMBOL_LIMIT:  # not so with NaN
@@ -37,13 +38,13 @@ def residuals(latents: Float32Array, means: Int32Array) -> Float32Array:
 
 
 def round_hyper_latents(hyper_latents: Float32Array) -> Int32Array:
-    """Round to integers within the range of the exact path."""
+    """Round to integers in −4096 .. 4096, the range of the exact path."""
     bounded = np.clip(np.nan_to_num(hyper_latents, nan=0.0), -4096, 4096)
     return np.rint(bounded).astype(np.int32)
 
 
 def table_set(hundredths: int, sets: int) -> int:
-    """Which of `sets` sets, spread evenly over the qualities, is nearest: 0 .. sets − 1.
+    """The nearest of `sets` table sets, spread evenly over the qualities: 0 .. sets − 1.
 
     hundredths   quality in hundredths, 100 .. 10000. Integer arithmetic: it selects tables.
     """
@@ -51,7 +52,7 @@ def table_set(hundredths: int, sets: int) -> int:
 
 
 def round_to_grid(latents: Float32Array, steps: Float64Array) -> Int32Array:
-    """K = round(y / Δ): latents (n, k), steps (k,); not finite becomes 0, |K| at most 2³⁰."""
+    """K = round(y / Δ): latents (n, k), steps (k,); NaN becomes 0, |K| at most 2³⁰."""
     return _to_symbols(latents / steps)
 
 
@@ -63,7 +64,7 @@ def multiples(symbols: Int32Array, steps: Float64Array) -> Float32Array:
 def dither_noise(count: int, dimensions: int) -> Uint32Array:
     """Shared noise, uint32 (count, dimensions): u' / Δ = (r + ½) / 2³² − ½, r uniform.
 
-    The upper halves of raw PCG64 numbers from a fixed seed, which NumPy fixes for good.
+    These are the upper halves of raw PCG64 numbers from a fixed seed, which NumPy guarantees.
     """
     raw = np.random.PCG64(DITHER_SEED).random_raw(count * dimensions)
     noise: Uint32Array = (raw >> np.uint64(32)).astype(np.uint32)

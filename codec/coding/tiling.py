@@ -1,11 +1,13 @@
 """The tile grid: which latents belong to a tile, and which its pixels depend on.
 
-Entropy coding stops at the borders of a tile, so that one tile can be read alone; the
-transforms look across them, so that no seam is seen::
+Entropy coding stops at the borders of a tile, so one tile can be read alone; the transforms
+look across them, so no seams are visible::
 
-    ┌────────┬────────┐      latents of tile 0: coded together
-    │ 0   ┊  │ 1      │      to draw the pixels of tile 0, the latents left of ┊ in tile 1
-    ├┈┈┈┈┈┼┈┈│        │      (the context) are needed as well
+    ┌────────┬────────┐      the latents of a tile are coded together
+    │ 0      │ 1  ┊   │
+    ├────────┼────┊───┤      the pixels of tile 0 also depend on the latents of tiles 1, 2 and 3
+    │┈┈┈┈┈┈┈┈│┈┈┈┈┘   │      inside the dotted line (the context)
+    │ 2      │ 3      │
     └────────┴────────┘
 """
 
@@ -81,7 +83,7 @@ class TileGrid:
         self.pixels = Window(0, 0, header.height, header.width)
         self.latents = self.pixels.cover(stride)
         self.columns, self.count = header.tiles_x, header.tile_count
-        # One tile may end in the middle of its last latents; several have to meet.
+        # A single tile may end inside its last latents; the borders of several must coincide.
         self.side = -(-header.tile_size // stride)
         if header.tile_count > 1 and header.tile_size % stride:
             raise HeaderError(
@@ -98,7 +100,7 @@ class TileGrid:
         return whole.intersect(self.latents)
 
     def rows_overlapping(self, window: Window) -> Iterator[range]:
-        """Rows of tiles that share latents with `window`, from the top: numbers of the tiles."""
+        """Tiles that share latents with `window`: one range of numbers per row, from the top."""
         inside = window.intersect(self.latents)
         if inside.empty:
             return

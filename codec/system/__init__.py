@@ -1,1 +1,1 @@
-"""The machine: threads, executors, atomic files, byte sources, optional dependencies."""
+"""System services: threads, executors, atomic files, byte sources, optional dependencies."""

@@ -33,14 +33,14 @@ EXTRAS = {
     "torch": ("torch", "torch"),
     "zarr": ("zarr", "zarr"),
 }
-"""Module to the distribution that holds it, and the extra that installs this."""
+"""Module name to the distribution that provides it and the extra that installs it."""
 
 WITH_PYTORCH = frozenset({"bench", "metrics", "test", "torch", "train", "zoo"})
 """Extras that install PyTorch, which is large."""
 
 
 class MissingExtraError(UsageError, ImportError):
-    """An optional library is needed and not installed; the message names the extra."""
+    """A required optional library is not installed; the message names the extra."""
 
     def __init__(self, purpose: str, library: str, extra: str) -> None:
         super().__init__(
@@ -49,7 +49,7 @@ class MissingExtraError(UsageError, ImportError):
         self.purpose, self.library, self.extra = purpose, library, extra
 
     def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str, str]]:
-        # Errors come back from the processes of executors, where they are made a second time.
+        # Errors are pickled on their way back from worker processes.
         return type(self), (self.purpose, self.library, self.extra)
 
 
@@ -58,7 +58,7 @@ def extra_needed_by(purpose: str, extra: str | None = None) -> Iterator[None]:
     """Turn the failed import of a library of `EXTRAS` into a `MissingExtraError`.
 
     purpose   what needs the library, as the subject of a sentence: "the model 'draw'"
-    extra     another extra than that of `EXTRAS` which holds the library
+    extra     the extra to name, if not the one in `EXTRAS`
     """
     try:
         yield
@@ -71,21 +71,21 @@ def extra_needed_by(purpose: str, extra: str | None = None) -> Iterator[None]:
 
 
 def missing(purpose: str, module: str) -> MissingExtraError | None:
-    """The error for a module of `EXTRAS` that is not installed; None where it is.
+    """The error for a module of `EXTRAS` that is not installed; None if it is installed.
 
-    purpose   as of `extra_needed_by`
+    purpose   as for `extra_needed_by`
 
-    Nothing is imported, so that an option can be refused at once, before the library is needed.
+    Nothing is imported, so an option can be refused early, before the library is needed.
     """
     return None if find_spec(module) else MissingExtraError(purpose, *EXTRAS[module])
 
 
 def in_few_words(errors: Iterable[MissingExtraError]) -> list[str]:
-    """A few words for each extra: what is left out without it, and its name.
+    """One short line per extra: what is missing without it, and its name.
 
-    For what a person did not ask for; the errors themselves say how to install an extra.
+    For features that the user did not ask for; the errors themselves say how to install an extra.
     """
-    purposes: dict[str, dict[str, None]] = {}  # without what is there twice, in their order
+    purposes: dict[str, dict[str, None]] = {}  # dicts as ordered sets
     for error in errors:
         purposes.setdefault(error.extra, {})[error.purpose] = None
     return [
@@ -106,7 +106,7 @@ def _advice(extra: str) -> str:
 def install_command(extra: str) -> str:
     """The command that adds an extra to this installation, wherever it came from.
 
-    A checkout is named by its folder alone, and the command is to be run there.
+    For a checkout, the text names only the folder in which to run the command.
     """
     from urllib.parse import unquote, urlsplit
 
@@ -128,12 +128,12 @@ def install_command(extra: str) -> str:
 
 
 def _pip(folder: Path | None = None) -> str:
-    """pip of the Python that runs, as it is called in a folder; in the current one by default.
+    """How to call this Python's pip from a folder, by default the current one.
 
-    Only a virtual environment below that folder is named by its path: no message names a folder
-    outside of it.
+    The path of the interpreter is used only if it is in a virtual environment inside the folder,
+    because messages must not name other folders.
     """
-    # The interpreter of a virtual environment is a link to another one, and is not followed.
+    # A virtual environment's interpreter is a symbolic link, which must not be followed.
     executable = Path(sys.executable)
     executable = executable.parent.resolve() / executable.name
     folder = (folder or Path()).resolve()
@@ -144,8 +144,8 @@ def _pip(folder: Path | None = None) -> str:
 
 
 def _origin() -> dict[str, Any]:
-    """The PEP 610 record of a package that came from no index: `url`, and what is there."""
-    # No command waits for these but one that ends with the error.
+    """The PEP 610 record of how this package was installed; empty if it came from an index."""
+    # Imported here because only commands that end with the error need them.
     import json
     from importlib import metadata
 
@@ -153,6 +153,6 @@ def _origin() -> dict[str, Any]:
         text = metadata.distribution(DISTRIBUTION).read_text("direct_url.json")
         return json.loads(text) if text else {}
     except metadata.PackageNotFoundError:
-        # Run from the source tree, without an installation.
+        # It runs from the source tree, without an installation.
         root = Path(__file__).resolve().parents[2]
         return {"url": root.as_uri(), "dir_info": {"editable": True}}

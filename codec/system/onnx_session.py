@@ -1,4 +1,4 @@
-"""Sessions of ONNX Runtime, which compute graphs."""
+"""ONNX Runtime sessions."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from codec.system.processors import thread_count
 def session(
     graph: Graph, *, threads: int | None = None, keep_memory: bool = True
 ) -> onnxruntime.InferenceSession:
-    """A session that computes a graph on the processor.
+    """A session that runs a graph on the CPU.
 
-    threads       `thread_count` if not given
-    keep_memory   whether it has memory of its own, for the largest call so far
+    threads       number of threads; None takes `thread_count`
+    keep_memory   whether the session keeps the memory of its largest call so far
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or thread_count()
     options.log_severity_level = 3
     options.enable_cpu_mem_arena = keep_memory
-    # One block for all values of a call would be too large for the C library to keep.
+    # A memory pattern puts all values of a call in one block, too large for malloc to keep.
     options.enable_mem_pattern = keep_memory
-    # One level more would have convolutions compute on blocks of channels, which is slower here.
+    # The next level converts convolutions to a channel-blocked layout, which is slower here.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    # Threads that wait for the next call in a busy loop would take the cores from NumPy's.
+    # Threads that spin while they wait for the next call would take cores from NumPy's threads.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in graph.weights.values()]
     options.add_external_initializers(list(graph.weights), values)

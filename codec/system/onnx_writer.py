@@ -1,7 +1,7 @@
-"""Writes the graphs that ONNX Runtime takes, without the library `onnx`.
+"""Writes graphs for ONNX Runtime, without the library `onnx`.
 
-The subset of the format (protocol buffers, https://onnx.ai/onnx/repo-docs/IR.html) that a graph of
-a few kinds of nodes needs. Weights are not written: they are declared as external data, and given
+This is the small subset of the format (protocol buffers, https://onnx.ai/onnx/repo-docs/IR.html)
+that these graphs need. Weights are not written: they are declared as external data and given
 to the session as arrays.
 """
 
@@ -17,7 +17,7 @@ from bitstream.arrays import Array
 IR_VERSION, OPSET = 9, 17
 CONTRIBUTED = "com.microsoft"
 
-# Types of elements, as the format numbers them.
+# The format's numbers of the element types.
 _TYPES = {"float32": 1, "uint8": 2, "int8": 3, "uint16": 4, "int32": 6, "int64": 7}
 _INT, _STRING, _INTS = 2, 3, 7  # types of attributes
 _EXTERNAL = 1
@@ -26,7 +26,7 @@ Attribute = int | str | Sequence[int]
 
 
 def _varint(number: int) -> bytes:
-    number &= 2**64 - 1  # negative ones in two's complement
+    number &= 2**64 - 1  # negative numbers become two's complement
     out = bytearray()
     while number > 127:
         out.append(number & 127 | 128)
@@ -63,14 +63,14 @@ def _value(name: str, dtype: str, shape: Iterable[int | str]) -> bytes:
 
 @dataclass
 class Graph:
-    """A graph that is put together node by node."""
+    """A graph that is built node by node."""
 
     _nodes: list[bytes] = field(default_factory=list)
     _inputs: list[bytes] = field(default_factory=list)
     _outputs: list[bytes] = field(default_factory=list)
     _constants: list[bytes] = field(default_factory=list)
     weights: dict[str, Array] = field(default_factory=dict)
-    """Arrays by name that a session must be given as external initialisers."""
+    """Arrays by name, which must be given to the session as external initialisers."""
 
     def input(self, name: str, dtype: str, shape: Iterable[int | str]) -> str:
         """Declare an input, and return its name."""
@@ -78,11 +78,11 @@ class Graph:
         return name
 
     def output(self, name: str, dtype: str, shape: Iterable[int | str]) -> None:
-        """Declare the result of this name an output."""
+        """Declare the value of this name as an output."""
         self._outputs.append(_value(name, dtype, shape))
 
     def constant(self, array: Array) -> str:
-        """A small array, written into the graph; returns its name."""
+        """Write a small array into the graph; return its name."""
         name = f"constant_{len(self._constants)}"
         tensor = b"".join(_number(1, side) for side in array.shape)
         tensor += _number(2, _TYPES[array.dtype.name]) + _bytes(8, name)
@@ -90,7 +90,7 @@ class Graph:
         return name
 
     def weight(self, array: Array) -> str:
-        """An array that the session is given beside the graph; returns its name."""
+        """Declare an array that is given to the session separately; return its name."""
         name = f"weight_{len(self.weights)}"
         self.weights[name] = np.ascontiguousarray(array)
         where = {"location": name, "offset": "0", "length": str(array.nbytes)}
@@ -108,7 +108,7 @@ class Graph:
         domain: str = "",
         attributes: Mapping[str, Attribute] | None = None,
     ) -> str:
-        """Add a node of one output; returns the name of that."""
+        """Add a node with one output; return the output's name."""
         name = f"value_{len(self._nodes)}"
         node = b"".join(_bytes(1, each) for each in inputs) + _bytes(2, name)
         node += _bytes(4, operator) + _bytes(7, domain)
@@ -117,11 +117,11 @@ class Graph:
         return name
 
     def reshaped(self, values: str, shape: Sequence[int]) -> str:
-        """Values in another shape: 0 stands for the side that they have, −1 for what is left."""
+        """Reshape values: 0 keeps the length of that axis, and −1 is inferred."""
         return self.node("Reshape", [values, self.constant(np.array(shape, np.int64))])
 
     def model(self) -> bytes:
-        """The whole as a ModelProto."""
+        """Return the graph as a serialised ModelProto."""
         graph = b"".join(_bytes(1, node) for node in self._nodes) + _bytes(2, "graph")
         graph += b"".join(_bytes(5, constant) for constant in self._constants)
         graph += b"".join(_bytes(11, each) for each in self._inputs)

@@ -1,4 +1,4 @@
-"""How many threads compute, who starts them, and what happens to the memory that they free."""
+"""The number of compute threads, sharing work among them, and malloc's handling of freed memory."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 Piece = TypeVar("Piece")
 
 VARIABLE = "OMP_NUM_THREADS"
-_MOST_THREADS = 16  # or as many as there are cores, if those are more
+_MOST_THREADS = 16  # or the number of cores, if that is larger
 
-# Of malloc.h.
+# From malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _KEPT_ARRAY_BYTES, _KEPT_BYTES = 12 * 2**20, 2**27
 
 
 def thread_count() -> int:
-    """Threads for one image: what torch would take, without loading it; at least 1.
+    """Threads for one image, as many as torch would use, without loading torch; at least 1.
 
     That is the environment variable OMP_NUM_THREADS, which `compute_threads` sets, or the
-    number of cores that this process may use. More than 16 threads, and more than cores, are not
-    taken from the variable.
+    number of cores that this process may use. The variable is limited to 16 or the number of
+    cores, whichever is larger.
     """
     torch = sys.modules.get("torch")
     if torch is not None and hasattr(torch, "get_num_threads"):  # or it is being imported
@@ -44,14 +44,15 @@ def thread_count() -> int:
     else:
         cores = os.cpu_count() or 1
     if chosen.isdecimal() and int(chosen) > 0:
-        # ONNX Runtime takes any number, and memory for each thread until there is none.
+        # ONNX Runtime would start any number of threads, until memory runs out.
         return min(int(chosen), max(cores, _MOST_THREADS))
     return cores
 
 
 class _Blocks:
-    """Blocks that change a number of the whole process: the first one on entry remembers it, the
-    last one on exit puts it back."""
+    """Counts open `with` blocks that change a process-wide setting.
+
+    The first block to enter saves the setting, and the last one to exit restores it."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -64,11 +65,11 @@ _thread_blocks = _Blocks()
 
 @contextmanager
 def compute_threads(count: int) -> Iterator[None]:
-    """Compute images with so many threads in the block, in this thread.
+    """Compute images with `count` threads within the block.
 
-    The number is one of the process, too, for threads that begin later: the last of several
-    blocks at a time puts back what was there. Torch takes it where it is loaded, and where it is
-    loaded in the block.
+    The setting also holds for threads of the process that start later. If several blocks
+    overlap, the last one to exit restores the setting. Torch follows it, whether it is loaded
+    already or within the block.
     """
     with _thread_blocks.lock:
         if _thread_blocks.count == 0:
@@ -89,11 +90,11 @@ def compute_threads(count: int) -> Iterator[None]:
 
 
 class _BlasLimit:
-    """Holds BLAS to one thread while anybody needs that.
+    """Limits BLAS to one thread while there are users.
 
-    Of several threads that limit BLAS at a time, `threadpoolctl` heeds the first one alone, which
-    must put back what was there. Users come and go in any order: so a thread that waits for the
-    last of them sets the limit, and takes it back.
+    If several threads limit BLAS at the same time, `threadpoolctl` restores the number correctly
+    only if the first one to set the limit is also the last to lift it. Users come and go in any
+    order, so a dedicated thread sets the limit, and lifts it after the last user has left.
     """
 
     def __init__(self) -> None:
@@ -106,7 +107,7 @@ class _BlasLimit:
         with self._lock:
             if self._users == 0:
                 held, self._done = threading.Event(), threading.Event()
-                # A daemon, so that an abandoned block does not keep the interpreter from its end.
+                # A daemon, so an abandoned block does not stop the interpreter from exiting.
                 self._holder = threading.Thread(
                     target=self._hold, args=(held, self._done), name="calotype-blas", daemon=True
                 )
@@ -141,11 +142,11 @@ _blas_limit = _BlasLimit()
 
 @contextmanager
 def single_threaded_blas() -> Iterator[None]:
-    """Have NumPy multiply matrices in the thread that asks for it, within the block.
+    """Have NumPy multiply matrices in the calling thread, without BLAS threads, within the block.
 
-    For threads that share the work already: those of the library wait for the next product in a
-    busy loop, and take the cores from them. The number is one of the process. It holds until the
-    last of several blocks at a time ends, and is then what it was before the first.
+    For work that is already spread over threads: idle BLAS threads spin and would take the cores
+    from them. The limit holds for the whole process. If several blocks overlap, it holds until
+    the last one exits.
     """
     _blas_limit.enter()
     try:
@@ -155,14 +156,14 @@ def single_threaded_blas() -> Iterator[None]:
 
 
 def shares_work() -> bool:
-    """Whether the threads of `share` have the work of NumPy's library, or there is one thread."""
+    """Whether matrix products run single-threaded: BLAS is limited, or there is one thread."""
     return _blas_limit.held or thread_count() == 1
 
 
 def share(work: Callable[[Piece], None], pieces: Sequence[Piece]) -> None:
-    """Call `work` with every piece: here, and in further threads where BLAS is held to one.
+    """Call `work` with every piece, in several threads if BLAS is limited to one.
 
-    The calls may come in any order. An error of one is raised once none is running.
+    The calls may run in any order. An error is raised after all running calls have ended.
     """
     helpers = min(thread_count(), len(pieces)) - 1 if _blas_limit.held else 0
     if helpers < 1:
@@ -190,9 +191,9 @@ def share(work: Callable[[Piece], None], pieces: Sequence[Piece]) -> None:
 
 
 def bands(length: int, most: int, each: int = 1) -> list[slice]:
-    """Equal parts of 0 .. length, of at most so many values, or of one item.
+    """Split the items 0 .. length into nearly equal slices of at most `most` values each.
 
-    each   how many values an item has
+    each   number of values per item; a slice has at least one item
     """
     count = max(1, -(-length // max(1, most // max(1, each))))
     ends = [length * number // count for number in range(count + 1)]
@@ -201,14 +202,14 @@ def bands(length: int, most: int, each: int = 1) -> list[slice]:
 
 @functools.cache
 def _helpers() -> ThreadPoolExecutor:
-    from concurrent.futures import ThreadPoolExecutor  # one thread needs none
+    from concurrent.futures import ThreadPoolExecutor  # not needed with one thread
 
     return ThreadPoolExecutor(_MOST_THREADS, "calotype-share")
 
 
 @functools.cache
 def _controller() -> threadpoolctl.ThreadpoolController:
-    import numpy as np  # its BLAS must be loaded to be found
+    import numpy as np  # threadpoolctl finds only libraries that are loaded
     import threadpoolctl
 
     del np
@@ -224,13 +225,13 @@ def _set_threads(count: int) -> None:
 
 @functools.cache
 def keep_freed_memory() -> None:
-    """Have the C library keep some of the memory that arrays leave, for those that follow.
+    """Have malloc keep freed arrays of up to 12 MiB for reuse.
 
-    Otherwise arrays of megabytes return to the system one by one, and come back page by page: that
-    is a third of the time of parsing a tile. The largest, those of the analysis, do return: between
-    the others they would leave gaps, of hundreds of megabytes in all. For the GNU C library on
-    Linux, whose `mallopt` this is; a process whose environment sets it (`MALLOC_…_`,
-    `GLIBC_TUNABLES`) is left as it is.
+    Otherwise malloc returns arrays of megabytes to the OS one by one, and new ones are faulted in
+    page by page, which takes a third of the time of parsing a tile. The largest arrays, those of
+    the analysis, are still returned: kept, they would fragment the heap by hundreds of megabytes.
+    This calls `mallopt` of the GNU C library on Linux, unless the environment configures malloc
+    (`MALLOC_…_`, `GLIBC_TUNABLES`).
     """
     is_set = any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ)
     if is_set or not sys.platform.startswith("linux"):
@@ -239,5 +240,5 @@ def keep_freed_memory() -> None:
     if hasattr(library, "gnu_get_libc_version"):
         library.mallopt(_M_MMAP_THRESHOLD, _KEPT_ARRAY_BYTES)
         library.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
-        # What one thread frees, another one uses.
+        # With one arena, threads reuse the memory that other threads have freed.
         library.mallopt(_M_ARENA_MAX, 1)

@@ -1,7 +1,8 @@
-"""Products of matrices of whole numbers, by the library that is faster at them.
+"""Products of integer-valued matrices, by whichever library is faster.
 
-OpenBLAS, which NumPy's wheels contain, knows processors by their numbers. For one that is newer, it
-takes kernels that use half of what the processor has. ONNX Runtime asks what there is.
+OpenBLAS, which NumPy's wheels contain, chooses its kernels by the processor's model number. For a
+newer processor it falls back to kernels that reach half of its speed. ONNX Runtime checks the
+processor's features instead.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ if TYPE_CHECKING:
 
 _FEWEST = 2**20  # multiplications; with fewer, a call costs more than it saves
 _HAS_OPENBLAS = platform.machine().lower() in ("x86_64", "amd64")
-"""On others it is Apple's library, or knows what there is."""
+"""Elsewhere NumPy uses Apple's library, or OpenBLAS detects the processor's features."""
 
 
 def product(one: Float32Array, other: Float32Array) -> Float32Array:
     """one @ other, float32 (m, k) and (k, n) to (m, n).
 
-    All sums are whole numbers times a power of two, which float32 holds: the result is the same
-    whichever library computes it.
+    All partial sums must be integers times a power of two that float32 holds exactly, so the
+    result does not depend on the library.
     """
     multiplications = one.size * other.shape[1]
     if multiplications < _FEWEST or not _HAS_OPENBLAS or not shares_work():

@@ -20,8 +20,8 @@ Source = str | os.PathLike[str] | bytes | bytearray | memoryview | mmap.mmap | B
 def opened(data: Source) -> Iterator[BinaryIO]:
     """Give a binary file object for bytes, a path, or a file object (which is left open).
 
-    It reads, and seeks where the data can; a read that fails is an InputError, one that gives text
-    a UsageError.  Raises InputError for a path that cannot be opened, UsageError for other kinds of
+    It can seek if the data can.  A failed read raises InputError, and a read that returns text
+    UsageError.  Raises InputError for a path that cannot be opened, UsageError for other kinds of
     data.
     """
     if isinstance(data, (str, os.PathLike)):
@@ -32,11 +32,11 @@ def opened(data: Source) -> Iterator[BinaryIO]:
     else:
         try:
             view = memoryview(cast(Any, data))
-        except (TypeError, ValueError, BufferError):  # not of TypeError: arrays of dates
+        except (TypeError, ValueError, BufferError):  # arrays of dates raise ValueError
             raise UsageError(
                 f"data of type {type(data).__name__}, expected bytes, a path, or a binary file"
             ) from None
-        # One that is not contiguous is copied, and may repeat a byte without end.
+        # Check first: a non-contiguous view is copied, and a broadcast one may be huge.
         if view.nbytes > limits.MAX_STREAM_BYTES:
             raise _too_large("the data")
         yield io.BytesIO(view if view.c_contiguous else view.tobytes())
@@ -50,9 +50,9 @@ def opened_seekable(data: Source) -> Iterator[BinaryIO]:
 
 
 def read_all(fo: BinaryIO) -> bytes:
-    """Return the bytes of a file from its place on.
+    """Return the bytes of a file from its current position on.
 
-    Raises InputError for more of them than any image has: a device may never end.
+    Raises InputError if there are more than any image can have, because a device may never end.
     """
     kept = io.BytesIO()
     while piece := fo.read(_PIECE_BYTES):
@@ -63,9 +63,9 @@ def read_all(fo: BinaryIO) -> bytes:
 
 
 def read_calo(fo: BinaryIO) -> bytes:
-    """As `read_all` for a .calo file; of what does not begin as one, the first bytes only.
+    """As `read_all`, but if the file does not begin with the .calo signature, stop there.
 
-    These are enough for the error that says so, and a device may never end.
+    The first bytes are enough for the error message, and a device may never end.
     """
     first = b""
     while len(first) < len(SIGNATURE) and (piece := fo.read(len(SIGNATURE) - len(first))):
@@ -81,7 +81,7 @@ def _too_large(name: str) -> InputError:
 
 
 def open_path(path: str | os.PathLike[str]) -> BinaryIO:
-    """Open a file for reading; raises InputError where that is not possible."""
+    """Open a file for reading; raises InputError if that fails."""
     named = path_of(path)
     try:
         return named.open("rb")
@@ -90,10 +90,10 @@ def open_path(path: str | os.PathLike[str]) -> BinaryIO:
 
 
 def path_of(path: str | os.PathLike[str]) -> Path:
-    """Return the path that an object names; raises UsageError where its ``__fspath__`` fails."""
+    """Return the path that an object names; raises UsageError if its ``__fspath__`` fails."""
     try:
         return Path(path)
-    except Exception as error:  # classes of others have exceptions of their own
+    except Exception as error:  # a foreign ``__fspath__`` may raise anything
         raise UsageError(
             f"a path of type {type(path).__name__} was given, which names none "
             f"({reason_of(error)}): give a str or a pathlib.Path"
@@ -105,14 +105,14 @@ def _checked(fo: Any) -> BinaryIO:
 
 
 class _Checked:
-    """A binary file object whose faults are errors of this library.
+    """A binary file object whose failures are errors of this library.
 
     What a closed file, a device or a file system raises becomes an InputError.
     """
 
     def __init__(self, fo: Any) -> None:
         self._fo = fo
-        # Of some, such as compressed files, it is empty.
+        # The name is empty for some files, such as compressed ones.
         self.name = str(attribute_of(fo, "name") or "the file")
 
     def read(self, count: int = -1) -> bytes:
@@ -144,7 +144,7 @@ class _Checked:
         return place
 
     def seekable(self) -> bool:
-        # A memory map can seek, and before Python 3.13 it does not say so.
+        # A memory map can seek, but has no ``seekable`` before Python 3.13.
         if not has(self._fo, "seekable"):
             return has(self._fo, "seek", "tell")
         return bool(self._call("seekable"))
@@ -158,6 +158,6 @@ class _Checked:
                 f"({reason_of(error)}): open it with 'rb'"
             ) from error
         except CalotypeError:
-            raise  # of a file object within a file object
-        except Exception as error:  # decompressors and networks have exceptions of their own
+            raise  # from a file object wrapped in another
+        except Exception as error:  # decompressors and network files raise their own exceptions
             raise InputError(f"cannot read {self.name}: {reason_of(error)}") from error

@@ -1,6 +1,6 @@
-"""Pieces of work that fail one by one, on any executor or here.
+"""Run independent pieces of work, on any executor or in this thread.
 
-Any `concurrent.futures.Executor` will do, or what has its ``submit(...).result()``: threads,
+Any `concurrent.futures.Executor` will do, or an object with its ``submit(...).result()``: threads,
 processes, or ``Client.get_executor()`` of dask.distributed.
 """
 
@@ -36,7 +36,7 @@ class Outcome(Generic[T]):
 
 
 class _DefectError(Exception):
-    """Carries an exception that is a defect of the work, apart from those of the executor."""
+    """Wraps an exception that is a bug in the work, to tell it from the executor's own."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(error)
@@ -48,9 +48,9 @@ def run_each(
 ) -> Generator[Outcome[T], None, None]:
     """Call ``work`` on every item; yield one outcome each, in the order of the items.
 
-    These errors of one item stop no other: the project's own; MemoryError, OSError and RuntimeError
-    (which torch raises where memory runs out); and those of the executor, which become a
-    `WorkerError`.  Other exceptions are defects and are raised.
+    These errors of one item do not stop the others: the project's own; MemoryError, OSError and
+    RuntimeError (which torch raises if memory runs out); and those of the executor, which become a
+    `WorkerError`.  Other exceptions are bugs and are raised.
 
     Work begins when the first outcome is requested.  Closing the iterator cancels the items that
     have not begun.
@@ -59,7 +59,7 @@ def run_each(
         for item in items:
             yield attempt(work, item)
         return
-    # dask takes calls with the same arguments for the same value, which it may still hold.
+    # dask may answer a call from its cache if the arguments are the same, so make them unique.
     call = secrets.token_hex(8)
     futures: deque[Future[Outcome[T]]] = deque()
     try:
@@ -75,11 +75,11 @@ def run_each(
 
 
 def attempt(work: Callable[[Item], T], item: Item) -> Outcome[T]:
-    """Call ``work`` on an item, with the errors of the project and the machine as outcomes."""
+    """Call ``work`` on an item; return errors of the project and the machine as outcomes."""
     try:
         return Outcome(work(item), None)
     except CalotypeError as error:
-        # Its frames would keep the pixels of the file in memory, and cannot travel.
+        # Its frames would keep the file's pixels in memory, and cannot be pickled.
         error.__cause__ = error.__context__ = None
         return Outcome(None, error.with_traceback(None))
     except MACHINE_ERRORS as error:
@@ -98,7 +98,7 @@ def _submitted(
 ) -> Future[Outcome[T]]:
     try:
         return executor.submit(_attempt_there, work, item, call)
-    except RuntimeError as error:  # it was shut down or is broken: the other futures still end
+    except RuntimeError as error:  # the executor is shut down or broken; other futures still end
         from concurrent.futures import Future
 
         failed: Future[Outcome[T]] = Future()
@@ -111,7 +111,7 @@ def _outcome_of(future: Future[Outcome[T]]) -> Outcome[T]:
         return future.result()
     except _DefectError as defect:
         raise defect.error from defect
-    except Exception as error:  # noqa: BLE001 - executors have exceptions of their own
+    except Exception as error:  # noqa: BLE001 - executors raise their own exceptions
         text = f"{type(error).__name__}: {error}".rstrip(": ")
         return Outcome(
             None,

@@ -20,13 +20,13 @@ if sys.platform != "win32":
     import fcntl
 
 _folders = threading.RLock()
-"""Held while a folder is made for a file and while an empty one is removed."""
+"""Held while a folder is created for a file and while an empty one is removed."""
 _made_folders: set[Path] = set()
-"""Folders that `make_folder` made, and in which nothing was written yet."""
+"""Folders that `make_folder` created and that may still be empty."""
 
 
 class OutputExistsError(OutputError):
-    """There is a file of the name of an output, perhaps since a moment ago."""
+    """The output exists; it may have appeared only a moment ago."""
 
 
 def write_atomically(
@@ -34,13 +34,13 @@ def write_atomically(
 ) -> None:
     """Let ``write`` fill a temporary file beside ``path``, then rename it.
 
-    force         replace an existing file; without it an existing file is an error, also one that
-                  appears while this is being written
-    make_folders  make the folder of the file, and those above it, where they are missing
+    force         replace an existing file; without it an existing file is an error, even if it
+                  appears during writing
+    make_folders  create the folder of the file and its parents if they are missing
 
-    Whatever goes wrong, the temporary file is removed, as are folders that were made for it and are
-    empty, and an existing output is as it was.  What a process that was killed has left of the same
-    output is removed.  Devices and pipes are written directly.  Raises OutputError, and what
+    On any failure the temporary file is removed, as are empty folders that were created for it,
+    and an existing output is unchanged.  A temporary file that a killed process has left for the
+    same output is removed.  Devices and pipes are written directly.  Raises OutputError, and what
     ``write`` raises.
     """
     if kind_of(path) == "device":
@@ -60,7 +60,7 @@ def write_atomically(
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, where they are missing; raises OutputError."""
+    """Create a folder and its parents if they are missing; raises OutputError."""
     if kind_of(folder) == "folder":
         return
     with _folders:
@@ -73,7 +73,7 @@ def make_folder(folder: Path) -> None:
 
 
 def _remove_empty(folder: Path) -> None:
-    """Remove a folder and those above it that were made for outputs, if they are empty still."""
+    """Remove a folder and its parents if `make_folder` created them and they are still empty."""
     if folder not in _made_folders:
         return
     with _folders:
@@ -91,9 +91,9 @@ def refuse_existing(path: Path, *, force: bool) -> None:
     """Raise OutputError if ``path`` cannot take a new file."""
     try:
         with suppress(FileNotFoundError, NotADirectoryError):
-            path.lstat()  # which tells more than those below
+            path.lstat()  # its errors are more precise than those of the calls below
         is_folder, is_there = path.is_dir(), path.exists() or path.is_symlink()
-    # A name that is too long, or has a NUL; a folder that may not be entered.
+    # The name is too long or has a NUL, or the folder may not be entered.
     except (OSError, ValueError) as error:
         raise OutputError(f"cannot write {path}: {reason_of(error)}") from error
     if is_folder:
@@ -103,9 +103,10 @@ def refuse_existing(path: Path, *, force: bool) -> None:
 
 
 def kind_of(path: Path) -> Literal["nothing", "file", "folder", "device"]:
-    """Return what stands at a path; a pipe is a device.
+    """Return what kind of file a path is; a pipe counts as a device.
 
-    Also "nothing" where a name is too long or a folder may not be entered: opening it says why.
+    If the name is too long or the folder may not be entered, it is "nothing": opening the file
+    will give the error.
     """
     try:
         mode = path.stat().st_mode
@@ -118,15 +119,15 @@ def kind_of(path: Path) -> Literal["nothing", "file", "folder", "device"]:
 
 @contextmanager
 def _temporary(path: Path, make_folders: bool) -> Iterator[tuple[Path, BinaryIO]]:
-    """A new file beside an output, which is removed in the end unless it was renamed.
+    """A new file beside an output, which is removed at the end unless it was renamed.
 
-    Its name is the same each time, so that the next run finds what a process that was killed has
-    left, without a look through the folder. As long as a process lives, it holds a lock on its
-    file, and others take another name.
+    Its name is the same each time, so the next run finds the file of a killed process without
+    listing the folder. A live process holds a lock on its file, and other processes then use
+    another name.
     """
-    # Few characters of the name: one takes up to four bytes, and a name has room for 255.
+    # Only 20 characters: each takes up to 4 bytes, and a file name has at most 255.
     start = f".{path.name[:20]}."
-    # Locks may be unknown to other machines that share the folder: each has names of its own.
+    # Other machines that share the folder may not see our locks, so names differ by machine.
     usual = f"{zlib.crc32(os.fsencode(platform.node() + '/' + path.name)):08x}"
     temporary, lock = path.with_name(f"{start}{usual}.part"), None
     _remove_abandoned(temporary)
@@ -135,17 +136,17 @@ def _temporary(path: Path, make_folders: bool) -> Iterator[tuple[Path, BinaryIO]
             with _folders:
                 if make_folders:
                     make_folder(path.parent)
-                # A file of this name that is there is another's.
+                # A file that still has this name belongs to another process.
                 fo = temporary.open("xb")
             own = os.fstat(fo.fileno())
             try:
                 lock = _lock(temporary)
-            except _InUseError:  # taken for abandoned in the moment before it was locked
+            except _InUseError:  # another process took it for abandoned before it was locked
                 fo.close()
                 raise
             break
         except (FileExistsError, FileNotFoundError):
-            # No folder: another process took it for empty, after an output of its own failed.
+            # The folder may be missing: another process removed it when its own output failed.
             if not attempts_left:
                 raise
             temporary = path.with_name(f"{start}{secrets.token_hex(4)}.part")
@@ -154,7 +155,7 @@ def _temporary(path: Path, make_folders: bool) -> Iterator[tuple[Path, BinaryIO]
     finally:
         fo.close()
         with suppress(FileNotFoundError):
-            # Once it was renamed, a file of this name is another's.
+            # After the rename, a file with this name belongs to another process.
             if os.path.samestat(temporary.lstat(), own):
                 temporary.unlink()
         if lock is not None:
@@ -166,7 +167,7 @@ class _InUseError(FileExistsError):
 
 
 def _lock(temporary: Path) -> int | None:
-    """A descriptor that holds the lock of a file; None where the system knows no locks.
+    """A descriptor that holds the lock of a file; None if the system has no locks.
 
     Raises _InUseError.
     """
@@ -176,7 +177,7 @@ def _lock(temporary: Path) -> int | None:
         lock = os.open(temporary, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         raise _InUseError(errno.ENOENT, "another process removed it", str(temporary)) from None
-    except OSError:  # of a mask of permissions that forbids reading
+    except OSError:  # the umask forbids reading
         return None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -184,7 +185,7 @@ def _lock(temporary: Path) -> int | None:
             return lock
     except (BlockingIOError, FileNotFoundError):
         pass
-    except OSError:  # a file system without locks, where no file is taken for abandoned
+    except OSError:  # the file system has no locks: no file counts as abandoned
         os.close(lock)
         return None
     os.close(lock)
@@ -192,7 +193,7 @@ def _lock(temporary: Path) -> int | None:
 
 
 def _remove_abandoned(temporary: Path) -> None:
-    """Remove a temporary file whose process has ended, and no other's."""
+    """Remove a temporary file if its process has ended."""
     try:
         lock = _lock(temporary)
     except _InUseError:
@@ -211,13 +212,13 @@ def _rename(temporary: Path, path: Path, force: bool) -> None:
     if force:
         temporary.replace(path)
         return
-    # A link fails where a file of this name has appeared meanwhile; a rename would replace it.
+    # Linking fails if a file of this name has appeared meanwhile; renaming would replace it.
     try:
         os.link(temporary, path)
     except FileExistsError:
         raise OutputExistsError(f"{path} appeared meanwhile: give another name, or -f") from None
     except OSError:
-        # File systems without links: the check and the rename are two steps there.
+        # The file system has no hard links, so check and rename are separate steps.
         refuse_existing(path, force=False)
         temporary.rename(path)
 
