@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from codec.priors import LatentPrior
 
 DecodedLatents = npt.NDArray[Any]
-"""What a model decodes and synthesizes, (C, h, w): numbers of the model's own type."""
+"""Latents (C, h, w) as a model decodes and synthesizes them, in a type of its own."""
 
 
 class LoadedModel(Protocol):
-    """A model with its weights. Latents are (C, h, w), one column per `stride` pixels.
+    """A model with its weights. Latents are (C, h, w), one position per `stride` pixels.
 
-    An encoder's latents are float32. A decoder may have others, even of other types and numbers of
-    channels: what `decode_tile` returns, `synthesize` takes, or a window of it.
+    An encoder's latents are float32. A decoder's may differ, even in type and number of channels:
+    `synthesize` takes what `decode_tile` returns, or a window of it.
 
-    `context` is the number of latents beyond a tile on which its pixels depend, in either
-    direction: with that margin a tile is the same as if the whole image had been transformed.
+    `context` is the number of latents beyond a tile, in each direction, on which its pixels
+    depend: with that margin a tile is the same as if the whole image had been transformed.
     """
 
     model_id: int
@@ -44,12 +44,12 @@ class LoadedModel(Protocol):
         """Latents of a decoder (C, h, w) to pixels uint8 (h·stride, w·stride, 3)."""
 
     def encode_tile(self, latents: Float32Array, quality: float) -> tuple[bytes, ...]:
-        """Code the latents of one tile, independently of others: one payload for each layer."""
+        """Code the latents of one tile, independently of other tiles: one payload per layer."""
 
     def decode_tile(
         self, payloads: Sequence[bytes], height: int, width: int, quality: float
     ) -> DecodedLatents:
-        """Read a tile of `height` × `width` latents back, dequantised.
+        """Decode a tile of `height` × `width` latents, dequantised.
 
         Raises `PayloadError` when a payload is not what an encoder writes.
         """
@@ -57,26 +57,26 @@ class LoadedModel(Protocol):
 
 @runtime_checkable
 class DeepModel(Protocol):
-    """A model that codes and draws more than 8 bits per channel.
+    """A model that codes more than 8 bits per channel.
 
-    An option of a `LoadedModel`, and `deep` of its `ModelSpec`. Whatever the bit depth of a
-    picture, the pipeline hands its samples over at the scale of 16 bits. Latents are of the same
-    kind as those of 8 bits.
+    Optional for a `LoadedModel`; `deep` in its `ModelSpec`. Whatever the bit depth of a
+    picture, the pipeline passes its samples scaled to 16 bits. The latents have the same
+    format as for 8 bits.
     """
 
     def analyze_deep(self, pixels: Uint16Array, quality: float) -> Float32Array:
-        """As `analyze`, of pixels uint16 (H, W, 3) of which 65535 is white."""
+        """As `analyze`, but from pixels uint16 (H, W, 3) with white at 65535."""
 
     def synthesize_deep(self, latents: DecodedLatents, quality: float) -> Uint16Array:
-        """As `synthesize`, to pixels uint16 of which 65535 is white."""
+        """As `synthesize`, but to pixels uint16 with white at 65535."""
 
 
 @runtime_checkable
 class NarrowAnalysisModel(Protocol):
-    """A model whose encoder looks less far beyond a tile than `context` says.
+    """A model whose analysis is run with a smaller margin around a tile than `context`.
 
-    An option of a `LoadedModel`. No decoder depends on it: latents at the borders of tiles are a
-    little different from those that the whole image would give, and are coded all the same.
+    Optional for a `LoadedModel`. Decoders do not depend on it: latents at the borders of tiles
+    merely differ a little from those of the whole image.
     """
 
     analysis_context: int
@@ -84,58 +84,58 @@ class NarrowAnalysisModel(Protocol):
 
 @runtime_checkable
 class WholePictureModel(Protocol):
-    """A model that codes a picture as one tile, and perhaps not every picture.
+    """A model that codes a picture as one tile, and may refuse some pictures.
 
-    An option of a `LoadedModel`. The pipeline calls the check before it does any work.
+    Optional for a `LoadedModel`. The pipeline calls the check before it does any work.
     """
 
     def check_picture(self, pixels: SampleArray) -> None:
-        """Raise `UsageError` for pixels (H, W, 1 or 3) that the model does not code.
+        """Raise `UsageError` for pixels (H, W, 1 or 3) that the model cannot code.
 
-        No side may have more than 4096 pixels, which is the largest tile of the format.
+        No side may have more than 4096 pixels, the largest tile of the format.
         """
 
 
 @runtime_checkable
 class StochasticModel(Protocol):
-    """A model that draws noise to decode with: a file stands for a distribution of pictures.
+    """A model that decodes with random noise: a file stands for a distribution of pictures.
 
-    An option of a `LoadedModel`. Where noise is drawn, `synthesize` takes latents that `add_noise`
+    Optional for a `LoadedModel`. If `draws_noise`, `synthesize` takes latents that `add_noise`
     returned, or a window of them.
     """
 
     def draws_noise(self, quality: float) -> bool:
-        """Whether the picture of a quality depends on noise."""
+        """Whether pictures of this quality depend on noise."""
 
     def add_noise(self, latents: Float32Array, quality: float, seed: int) -> Float32Array:
         """Latents (C, h, w) of a whole tile to (C + k, h, w), with the noise of a seed.
 
-        seed   0 .. 2⁶³ − 1. The noise of a column depends on the seed and its place alone
+        seed   0 .. 2⁶³ − 1. The noise at a position depends only on the seed and the position
         """
 
 
 @runtime_checkable
 class TunedModel(Protocol):
-    """A model that can be tuned for one thing or another, such as for eyes or for PSNR.
+    """A model that can be tuned for different measures, such as visual quality or PSNR.
 
-    An option of a `LoadedModel`. The header of a file has the number of its tune, as the variant.
+    Optional for a `LoadedModel`. A file's header stores the number of its tune as the variant.
 
-    tunes   names, the same and in the same order as those of its `ModelSpec`
-    tune    the one that this model has
+    tunes   names, the same and in the same order as in its `ModelSpec`
+    tune    the current one
     """
 
     tunes: tuple[str, ...]
     tune: str
 
     def with_tune(self, tune: str) -> LoadedModel:
-        """The same model with a tune, one of `tunes`."""
+        """The same model with another tune, one of `tunes`."""
 
 
 @runtime_checkable
 class BoundedModel(Protocol):
-    """A model that keeps every value of a pixel within a bound: `bounded` of its `ModelSpec`.
+    """A model that keeps the error of every pixel value within a bound; `bounded` in `ModelSpec`.
 
-    An option of a `LoadedModel`. The header of a file has the bound, as the variant.
+    Optional for a `LoadedModel`. A file's header stores the bound as the variant.
 
     max_error   1 .. `codec.models.spec.MAX_ERROR`, how far a decoded value may be off
     """
@@ -146,18 +146,18 @@ class BoundedModel(Protocol):
         """The same model with another bound."""
 
     def may_cost_more_than_no_error(self, pixels: SampleArray) -> bool:
-        """Whether a file without any error may be smaller, for pixels (height, width, 1 or 3)."""
+        """Whether a lossless file might be smaller, for pixels (height, width, 1 or 3)."""
 
 
 @runtime_checkable
 class SearchingModel(Protocol):
-    """A model whose encoder can search for cheaper symbols than one pass through it gives.
+    """A model whose encoder can search for cheaper symbols than those of a single pass.
 
-    An option of a `LoadedModel`.
+    Optional for a `LoadedModel`.
     """
 
     def searches(self, effort: int) -> bool:
-        """Whether an effort, 1 .. 9, takes longer than one pass."""
+        """Whether an effort, 1 .. 9, needs more than one pass."""
 
     def tile_encoder(
         self,
@@ -171,10 +171,10 @@ class SearchingModel(Protocol):
     ) -> Callable[[int], tuple[bytes, ...]]:
         """A function from the number of a tile to its payloads, to be called in raster order.
 
-        pixels     of the picture, uint8 (height, width, 1 or 3); of a `DeepModel` also uint16, of
-                   which 65535 is white
-        effort     one that `searches`
-        analyze    latents float32 (C, h, w) of a tile, by its number, at a quality
+        pixels     the picture, uint8 (height, width, 1 or 3); for a `DeepModel` also uint16 with
+                   white at 65535
+        effort     one for which `searches` is true
+        analyze    returns latents float32 (C, h, w) from the number of a tile and a quality
         progress   is called with the share of the picture that is done, up to 1
         """
 
@@ -183,14 +183,14 @@ class SearchingModel(Protocol):
 class RealisticModel(Protocol):
     """A model with a second decoder, whose pictures look more like photographs.
 
-    An option of a `LoadedModel`.
+    Optional for a `LoadedModel`.
     """
 
     def with_realism(self, realism: float, noise_seed: int = 0) -> LoadedModel:
-        """The same model, which draws (1 − realism) of its own picture and realism of the other.
+        """The same model, blending (1 − realism) of its own picture with realism of the other.
 
         realism      in (0, 1]
-        noise_seed   0 .. 2⁶³ − 1, of the noise that the second decoder sees
+        noise_seed   0 .. 2⁶³ − 1, the seed of the second decoder's input noise
 
         Raises `WeightsMissingError`, `WeightsMismatchError`.
         """
@@ -198,11 +198,11 @@ class RealisticModel(Protocol):
 
 @runtime_checkable
 class SeededModel(Protocol):
-    """A model whose pixels depend on noise of which the header of a file says nothing.
+    """A model whose pixels depend on noise whose seed is not in the file.
 
-    An option of a `LoadedModel`.
+    Optional for a `LoadedModel`.
 
-    noise_seed   0 .. 2⁶³ − 1. The noise depends on it and on what a tile was decoded from alone
+    noise_seed   0 .. 2⁶³ − 1. The noise of a tile depends only on it and on the tile's payloads
     """
 
     noise_seed: int
@@ -210,37 +210,38 @@ class SeededModel(Protocol):
 
 @runtime_checkable
 class ReducingModel(Protocol):
-    """A model that draws smaller pictures with less work than the whole picture takes.
+    """A model that decodes to smaller pictures with less work than at full size.
 
-    An option of a `LoadedModel`; smaller pictures of other models are means of their pixels.
+    Optional for a `LoadedModel`; for other models, the pixels of the full picture are averaged.
     """
 
     def with_reduction(self, reduce: int) -> LoadedModel:
-        """The same model, which draws pictures so many times smaller in each direction.
+        """The same model, whose pictures are `reduce` times smaller in each direction.
 
         reduce   2, 4 or 8. Latents (C, h, w) become (h·stride/reduce, w·stride/reduce, 3) pixels,
-                 each near the mean of reduce² pixels of the whole picture
+                 each close to the mean of reduce² pixels of the full picture
         """
 
 
 @runtime_checkable
 class PreviewingModel(Protocol):
-    """A model that draws a first layer with less work than the picture of `decode_tile` takes.
+    """A model that has a faster way to turn the first layer into a picture.
 
-    An option of a `LayeredModel`, for pictures that others follow while a file arrives.
+    Optional for a `LayeredModel`; used when better pictures follow while a file arrives.
     """
 
     def with_preview(self) -> LoadedModel:
-        """The same model, which draws as many pixels of the first layer, about as near to the
-        original as its own ones of that layer.
+        """The same model with a faster synthesis for the first layer.
+
+        The picture has the same size, and about the same error as the model's own.
         """
 
 
 @runtime_checkable
 class GenerativeCodec(Protocol):
-    """A model that draws images of codes z ~ p(z), so that its R_p(D) can be measured.
+    """A model that generates images from codes z ~ p(z), so its R_p(D) can be measured.
 
-    An option of a `LoadedModel`, of which it has these two.
+    Optional for a `LoadedModel`, with which it shares `name` and `weights_hash`.
     """
 
     name: str
@@ -254,16 +255,16 @@ class GenerativeCodec(Protocol):
 class ForeignModel(Protocol):
     """A model of another library, whose networks select probability tables in floating point.
 
-    An option of a `LoadedModel`. Its files are marked as bound to a machine, and name the network
-    of the library that the weights are for. A picture is one tile, as in that library, or several
-    of the largest tiles if it is larger than these.
+    Optional for a `LoadedModel`. Its files are marked as bound to a machine, and the variant names
+    the library's architecture. A picture is one tile, as in that library, or several tiles of the
+    largest size if it is larger than that.
     """
 
     variant: int
 
 
 def variant_of(model: LoadedModel) -> int | None:
-    """The variant in the headers of a model's files; None for a model that has none."""
+    """The variant in the headers of a model's files; None if it has none."""
     if isinstance(model, ForeignModel):
         return model.variant
     if isinstance(model, TunedModel):
@@ -283,16 +284,16 @@ class TileDecoder(Protocol):
         """Latents (C, h, w) of the layers read so far.
 
         Missing layers are replaced by the prior's mean, or by a sample of the prior if a generator
-        is given. The call does not change the decoder, so that it may come between two reads.
+        is given. The call does not change the decoder, so it may come between two reads.
         After the last layer the latents are those that `decode_tile` returns.
         """
 
 
 @runtime_checkable
 class JoinedLayersModel(Protocol):
-    """A `LayeredModel` that also reads its payloads joined to one, in a file of one layer.
+    """A `LayeredModel` that can also decode its payloads joined into one, as a file of one layer.
 
-    An option of a `LoadedModel`. Small files are such: every layer costs a chunk of each tile.
+    Optional for a `LoadedModel`. Small files use it, since every layer costs a chunk per tile.
     """
 
     layers_can_be_joined: bool
@@ -300,10 +301,10 @@ class JoinedLayersModel(Protocol):
 
 @runtime_checkable
 class LayeredModel(Protocol):
-    """A model whose payloads are layers that can be decoded before the later ones are there.
+    """A model whose layers can be decoded before the later ones have arrived.
 
-    An option of a `LoadedModel`. Other models need all layers for any picture.
+    Optional for a `LoadedModel`. Other models need all layers for any picture.
     """
 
     def tile_decoder(self, height: int, width: int, quality: float) -> TileDecoder:
-        """Begin to decode a tile of `height` × `width` latents."""
+        """Return a decoder for a tile of `height` × `width` latents."""

@@ -1,6 +1,6 @@
 """The models that this version knows, and their weights.
 
-Imports no torch: of a family's folder only its `__init__` is loaded.
+Imports no torch: only the `__init__` of each family's folder is loaded.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ FAMILIES = (
 
 
 RETIRED = "1"
-"""The number of a model that is gone. No other model may have it."""
+"""The number of a removed model, which no other model may use."""
 
 
 @dataclass(frozen=True)
 class WeightsEntry:
     """A weights file by name, with the SHA-256 of its bytes in hexadecimal.
 
-    folder   where it lies, or should: one of CALOTYPE_WEIGHTS, or the installation
+    folder   where it is, or should be: a folder of CALOTYPE_WEIGHTS, or the installation
     """
 
     file: str
@@ -46,7 +46,7 @@ class WeightsEntry:
 class ModelEntry:
     """A model: its number in the file format, and its weights, the default first.
 
-    layers  of the files that it writes; those of DRAW are the steps of its weights
+    layers  largest number of layers in its files; for DRAW the weights' steps decide
     """
 
     model_id: int
@@ -70,9 +70,9 @@ def all_models() -> tuple[ModelSpec, ...]:
 def list_models() -> tuple[ModelEntry, ...]:
     """Return the catalogue: numbers, names and weights of the models.  Imports no torch.
 
-    Weights are those that ship, and before them those in the folders of CALOTYPE_WEIGHTS.  Raises
-    WeightsMissingError for a folder that cannot be read, WeightsMismatchError for a file in it that
-    is called registry.json and is none.
+    Weights in the folders of CALOTYPE_WEIGHTS come before those that ship.  Raises
+    WeightsMissingError for a folder that cannot be read, WeightsMismatchError if its
+    registry.json is not a registry.
     """
     return tuple(
         ModelEntry(
@@ -90,7 +90,7 @@ def list_models() -> tuple[ModelEntry, ...]:
 
 
 def split_name(text: str) -> tuple[str, str | None]:
-    """A model's name, and what follows a colon: weights of it by name, or a variant."""
+    """A model's name, and the text after a colon: the name of its weights, or a variant."""
     name, colon, detail = text.partition(":")
     return name, detail if colon else None
 

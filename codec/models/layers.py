@@ -23,15 +23,15 @@ def in_full_precision(layer: nn.Module, values: Tensor) -> Tensor:
 
 
 def round_straight_through(values: Tensor) -> Tensor:
-    """Round to integers; the gradient passes as if nothing had happened."""
+    """Round to integers; the gradient is that of the identity."""
     return values + (values.round() - values).detach()
 
 
 def fill(network: nn.Module, arrays: Mapping[str, Array], prefix: str = "") -> None:
-    """Give a network the arrays `<prefix><name>`, floating point, as float32, and freeze it.
+    """Load the floating-point arrays `<prefix><name>` into a network as float32, and freeze it.
 
-    Raises `WeightsMismatchError` for arrays that are missing, of other sizes or not finite, and for
-    further ones with the prefix.
+    Raises `WeightsMismatchError` if an array is missing, has another size or is not finite, or if
+    there are other arrays with the prefix.
     """
     state = {}
     for name, expected in network.state_dict().items():

@@ -21,7 +21,7 @@ MAX_SIDE = 4096
 
 
 def only_payload(payloads: Sequence[bytes]) -> bytes:
-    """The payload of the one layer. Raises `PayloadError` where a file has more."""
+    """The payload of the only layer. Raises `PayloadError` if a file has more."""
     if len(payloads) != 1:
         raise PayloadError(
             f"{len(payloads)} layers, but the model has one: the file was not written by a "
@@ -65,7 +65,7 @@ def check_black_and_white(pixels: Uint8Array, name: str) -> None:
 def blocks_of(pixels: Uint8Array, side: int = BLOCK, channels: int = 1) -> Uint8Array:
     """Pixels uint8 (side · h, side · w, C) to blocks (h·w, channels, side, side), in raster order.
 
-    channels   how many of the C are taken: one where they are all the same
+    channels   how many of the C channels are taken: 1 if they are all equal
     """
     height, width = pixels.shape[0] // side, pixels.shape[1] // side
     cells = pixels[:, :, :channels].reshape(height, side, width, side, channels)

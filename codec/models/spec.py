@@ -1,8 +1,8 @@
-"""The entry of a model in the catalogue: what is known of it before it is loaded.
+"""The entry of a model in the catalogue: what is known about it before it is loaded.
 
 A family is one folder. Its `__init__` defines `MODELS`, a `ModelSpec` for each model, and one
-line of `codec.models.catalog` names the folder. A loaded model shows by the protocols of
-`codec.models.base` what it can do besides coding. This module imports neither torch nor NumPy.
+line of `codec.models.catalog` names the folder. The protocols of `codec.models.base` that a loaded
+model implements say what it can do besides coding. This module imports neither torch nor NumPy.
 """
 
 from __future__ import annotations
@@ -25,25 +25,24 @@ MAX_ERROR = 16
 class ModelSpec:
     """A model of a family.
 
-    model_id     its number in the file format, which never changes and is never used again
-    name         by which it is chosen
+    model_id     its number in the file format, which never changes and is never reused
+    name         the name by which users choose it
     description  one line: what the model is for
     loader       "module:function" that builds it, imported when the model is first loaded.
                  function(arrays, metadata, weights_hash, *, device) takes the contents of a weights
-                 file. Where there are `variants` it takes the bytes of a checkpoint:
+                 file. With `variants` it takes the bytes of a checkpoint instead:
                  function(data, variant, weights_hash, *, source, device)
-    layers       of the files that it writes, at the most
-    exports      names under which its weights are exported: `model` in the metadata of a weights
-                 file, where that is not `name`
-    needs_torch  whether it computes with torch on a processor as well
-    variants     networks of another library, for whose weights a person brings a checkpoint:
-                 "NAME:VARIANT" chooses one. Its place in this list is written into files
+    layers       largest number of layers in the files that it writes
+    exports      other names under which its weights are exported, in `model` of the metadata
+    needs_torch  whether it needs torch even on the CPU
+    variants     architectures of another library, for which the user provides a checkpoint:
+                 "NAME:VARIANT" chooses one. Files store its index in this tuple
     tunes        what the encoder and the decoder can be tuned for, see
-                 `codec.models.base.TunedModel`. The place in this list is written into files
+                 `codec.models.base.TunedModel`. Files store the index in this tuple
     deep         whether it codes more than 8 bits per channel, see `codec.models.base.DeepModel`
     lossless     whether it keeps every pixel: it has no quality, and takes no target
-    bounded      whether it keeps every pixel within an error that is asked for, and takes nothing
-                 else: see `codec.models.base.BoundedModel`
+    bounded      whether it keeps every pixel within a given error, and has no quality or target:
+                 see `codec.models.base.BoundedModel`
     """
 
     model_id: int
@@ -61,11 +60,11 @@ class ModelSpec:
 
     @property
     def has_quality(self) -> bool:
-        """Whether files are of a quality, or meet another target."""
+        """Whether files have a quality or a target."""
         return not (self.lossless or self.bounded)
 
     def check_tune(self, tune: str | None) -> None:
-        """Raise `UsageError` for a tune that the model has not; None is that of the model."""
+        """Raise `UsageError` for a tune that the model does not have; None is its default."""
         if tune is None or tune in self.tunes:
             return
         if self.tunes:
@@ -75,7 +74,7 @@ class ModelSpec:
         raise UsageError(f"tune {tune!r:.80} was given for the model {self.name!r}, {expected}")
 
     def load(self, *arguments: Any, **options: Any) -> LoadedModel:
-        """Import `loader`, and call it."""
+        """Import `loader` and call it."""
         module, _, function = self.loader.partition(":")
         model: LoadedModel = getattr(importlib.import_module(module), function)(
             *arguments, **options

@@ -1,12 +1,12 @@
-"""Weights files: found by the hash that a compressed file names, and read. Imports no torch.
+"""Weights files: finding them by the hash in a compressed file, and reading them. No torch.
 
-Weights are looked for in the folders of the environment variable CALOTYPE_WEIGHTS, then in the
-installation. Its registry lists all, but a wheel has those that need no PyTorch: the others may
-lie in `user_folder`, where `fetch_weights` copies them from a checkout.
+Weights are searched for in the folders of the environment variable CALOTYPE_WEIGHTS, then in the
+installation. Its registry lists all weights, but a wheel has only those that need no PyTorch:
+`fetch_weights` copies the others from a checkout to `user_folder`.
 
 A folder's `registry.json` may list the files of each model, the default first, with the SHA-256 of
-each. A folder without one works as well: there a file is known by the hash of its bytes, or by its
-name, and the default weights by `model` in their metadata.
+each. Without one, a file is identified by the hash of its bytes or by its name, and default
+weights by `model` in their metadata.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ WEIGHTS_FOLDER = Path(__file__).resolve().parent.parent / "weights"
 HASH_BYTES = 8
 SUFFIX = ".safetensors"
 CHECKPOINT_SUFFIXES = (".pth", ".pt", ".tar", ".ckpt", SUFFIX)
-MAX_FILE_BYTES = 2**30  # it is read into memory; the largest of CompressAI's zoo have some 10⁸
+MAX_FILE_BYTES = 2**30  # files are read into memory; CompressAI's largest have some 10⁸ bytes
 
 PathName = str | os.PathLike[str]
 Config = TypeVar("Config", bound="DataclassInstance")
@@ -50,7 +50,7 @@ class WeightsFile:
 
 
 def folders() -> list[Path]:
-    """Where weights are looked for, in this order."""
+    """The folders in which weights are searched for, in order."""
     own = os.environ.get(ENVIRONMENT_VARIABLE, "").split(os.pathsep)
     return [*(Path(folder) for folder in own if folder), WEIGHTS_FOLDER]
 
@@ -58,16 +58,16 @@ def folders() -> list[Path]:
 def registered(folder: Path, model: str) -> list[WeightsFile]:
     """What the `registry.json` of a folder lists for a model, the default first.
 
-    Raises as `_registry`.
+    Raises the errors of `_registry`.
     """
     return _registry(folder).get(model, [])
 
 
 def _registry(folder: Path) -> dict[str, list[WeightsFile]]:
-    """The files of every model that the `registry.json` of a folder lists; none without one.
+    """The files of every model in a folder's `registry.json`; empty if there is none.
 
-    Raises `WeightsMismatchError` for a file that is no registry, `WeightsMissingError` for one that
-    cannot be read.
+    Raises `WeightsMismatchError` if it is not a registry, `WeightsMissingError` if it cannot be
+    read.
     """
     registry = folder / "registry.json"
     try:
@@ -84,7 +84,7 @@ def _registry(folder: Path) -> dict[str, list[WeightsFile]]:
 
 
 def user_folder() -> Path:
-    """The folder of this user for weights that do not come with the package."""
+    """The user's folder for weights that do not come with the package."""
     data = os.environ.get("XDG_DATA_HOME" if os.name != "nt" else "LOCALAPPDATA", "")
     if not os.path.isabs(data):  # noqa: PTH117 - as XDG's specification says
         data = os.path.expanduser("~/.local/share")  # noqa: PTH111 - without a home no error
@@ -92,7 +92,7 @@ def user_folder() -> Path:
 
 
 def _place(folder: Path, name: str) -> Path:
-    """Where a file that a registry lists lies, or should."""
+    """The path of a file in a registry, whether it exists or not."""
     path = folder / name
     if folder == WEIGHTS_FOLDER and not path.exists() and (user_folder() / name).is_file():
         return user_folder() / name
@@ -100,13 +100,13 @@ def _place(folder: Path, name: str) -> Path:
 
 
 def fetch_weights(source: PathName) -> list[Path]:
-    """Copy weights of the installation's registry that are missing into `user_folder`.
+    """Copy the weights that are in the installation's registry but missing to `user_folder`.
 
     source   a checkout of the repository, or a folder of weights
 
-    Returns the copies, and no file that is there already. Raises `WeightsMissingError` where the
-    source has none of the missing ones, `WeightsMismatchError` for one that is not what this
-    version expects, `OutputError`.
+    Returns the new copies only. Raises `WeightsMissingError` if the source has none of the
+    missing files, `WeightsMismatchError` for a file that is not what this version expects,
+    `OutputError`.
     """
     folder = Path(source)
     listed = {file.path: file for files in _registry(WEIGHTS_FOLDER).values() for file in files}
@@ -147,11 +147,10 @@ def weights_of(
 ) -> Iterator[WeightsFile]:
     """The weights files of a model, the default first.
 
-    shipped_by_registry   open no file of the installation, whose registry lists all
+    shipped_by_registry   rely on the installation's registry, without opening its files
 
-    Of each folder in turn: what its registry lists for the model, then in the order of their names
-    the files that it lists for no model, if their metadata name the model or one of `exports`, or
-    if `stem` is their name.
+    For each folder in turn: the files that its registry lists for the model, then, sorted by name,
+    the unlisted files whose metadata name the model or one of `exports`, or whose name is `stem`.
     """
     for folder in folders():
         registry = _registry(folder)
@@ -176,7 +175,7 @@ def find_weights(spec: ModelSpec, weights_hash: bytes | None, stem: str | None) 
     """
     if weights_hash is None:
         candidates = weights_of(spec.name, spec.exports, stem)
-    else:  # of registries alone: to find a hash no other file need be read
+    else:  # registries first: with them, a hash is found without reading other files
         candidates = (file for folder in folders() for file in registered(folder, spec.name))
     found: list[str] = []
     for file in candidates:
@@ -218,9 +217,9 @@ def find_weights(spec: ModelSpec, weights_hash: bytes | None, stem: str | None) 
 
 
 def find_checkpoint(model: str, weights_hash: bytes | None, given: PathName | None) -> Path:
-    """The checkpoint that was given, or the one of that hash. See `find_weights`.
+    """The given checkpoint, or else the one with that hash. See `find_weights`.
 
-    Raises `WeightsMissingError`, or `WeightsMismatchError` where the one given has another hash.
+    Raises `WeightsMissingError`, or `WeightsMismatchError` if the given one has another hash.
     """
     if given is not None:
         path = Path(given)
@@ -246,19 +245,19 @@ def find_checkpoint(model: str, weights_hash: bytes | None, given: PathName | No
 
 
 def find_by_hash(weights_hash: bytes, suffixes: tuple[str, ...]) -> Path | None:
-    """The file whose SHA-256 begins with these bytes, among those that lie directly in a folder."""
+    """The file whose SHA-256 begins with these bytes, if one of `folders` contains it."""
     start = weights_hash.hex()[:8]
     for folder in folders():
-        # Files of CompressAI's zoo have the first digits of their hash in their names.
+        # CompressAI's files have the first digits of their hash in their names: try those first.
         for path in sorted(_files(folder, suffixes), key=lambda path: start not in path.name):
-            with suppress(WeightsMissingError):  # files beside it may be unreadable
+            with suppress(WeightsMissingError):  # other files in the folder may be unreadable
                 if cached_hash(path).startswith(weights_hash):
                     return path
     return None
 
 
 def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """Files of some kinds in a folder that are not too large, in the order of their names.
+    """Files with these suffixes in a folder that are not too large, sorted by name.
 
     Raises `WeightsMissingError` for a folder that cannot be read.
     """
@@ -273,15 +272,15 @@ def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
 
 
 def hash_weights(path: Path) -> bytes:
-    """SHA-256 of a weights file; the first 8 bytes stand in the header of every file.
+    """SHA-256 of a weights file; the header of every compressed file has the first 8 bytes.
 
-    Raises as `read_bytes`.
+    Raises the errors of `read_bytes`.
     """
     return hashlib.sha256(read_bytes(path)).digest()
 
 
 def cached_hash(path: Path) -> bytes:
-    """The same, computed again only when the file has changed."""
+    """The same, but recomputed only if the file has changed."""
     return _hash_at(path, _modified_ns(path))
 
 
@@ -304,7 +303,7 @@ def _modified_ns(path: Path) -> int:
 
 
 def read_bytes(path: Path) -> bytes:
-    """All of a file; raises `WeightsMissingError`, or `WeightsMismatchError` for one too large."""
+    """The bytes of a file; raises `WeightsMissingError`, or `WeightsMismatchError` if too large."""
     with _readable(path):
         size_bytes = path.stat().st_size
         if size_bytes > MAX_FILE_BYTES:
@@ -349,8 +348,8 @@ def _opened(path: Path) -> Iterator[Any]:
 def read_config(metadata: Mapping[str, str], kind: type[Config], **defaults: object) -> Config:
     """The sizes in the metadata of a weights file: the JSON object `config`, lists as tuples.
 
-    kind       a dataclass, each of whose fields the object has to hold
-    defaults   of fields that older files do not hold
+    kind       a dataclass; the object must have exactly its fields
+    defaults   values of fields that older files do not have
 
     Raises `WeightsMismatchError`.
     """
@@ -368,9 +367,9 @@ def read_config(metadata: Mapping[str, str], kind: type[Config], **defaults: obj
 
 
 def stored(arrays: Mapping[str, Array], name: str, dtype: str | None = None, *shape: int) -> Any:
-    """An array of a weights file; raises `WeightsMismatchError` for one of another kind.
+    """An array of a weights file; raises `WeightsMismatchError` if it does not fit.
 
-    dtype, shape   that it has to have; without a dtype it only has to be there
+    dtype, shape   what it must have; without a dtype it must only exist
     """
     array = arrays.get(name)
     if array is None or (dtype is not None and (array.dtype != dtype or array.shape != shape)):
