@@ -24,8 +24,8 @@ def session(
     options.enable_mem_pattern = keep_memory
     # The next level converts convolutions to a channel-blocked layout, which is slower here.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    # Threads that spin while they wait for the next call would take cores from NumPy's threads.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
+    # Threads that spin while they wait for each other would take cores from NumPy's threads.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in graph.weights.values()]
     options.add_external_initializers(list(graph.weights), values)
     return onnxruntime.InferenceSession(graph.model(), options, providers=["CPUExecutionProvider"])
