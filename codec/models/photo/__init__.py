@@ -5,8 +5,8 @@ import os
 from codec.models.photo.config import TUNES
 from codec.models.spec import ModelSpec
 
-# ONNX Runtime, which draws photographs, would write an identifier of the machine into the user's
-# folder and send events to its makers. It reads this when it is loaded.
+# Without this, ONNX Runtime would store an identifier of the machine in the user's folder and send
+# telemetry. It reads the variable when it is loaded.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 PHOTO = ModelSpec(

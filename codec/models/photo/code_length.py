@@ -1,4 +1,4 @@
-"""Code lengths of quantised values, differentiable: what training and refinement pay for bits."""
+"""Differentiable code lengths of quantised values, for training and refinement."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def gaussian_bits(values: Tensor, scales: Tensor) -> Tensor:
     """Bits (batch,) of unit bins centred on `values` under zero-mean Gaussians."""
     magnitude = values.abs()
     inverse = 1 / (scales * math.sqrt(2))
-    # Both tails on the negative side: erfc keeps its precision there.
+    # Both terms are upper tails, where erfc keeps its relative precision.
     mass = 0.5 * (torch.erfc((magnitude - 0.5) * inverse) - torch.erfc((magnitude + 0.5) * inverse))
     return _bits(mass)
 
@@ -26,7 +26,7 @@ def logistic_bits(values: Tensor, scales: Tensor) -> Tensor:
 
 
 class _LowerBound(torch.autograd.Function):
-    """max(x, bound) whose gradient still pushes x upwards from below (Ballé et al. 2018)."""
+    """max(x, bound), with a gradient that can still raise x from below (Ballé et al. 2018)."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, bound: float) -> Tensor:

@@ -57,33 +57,34 @@ if TYPE_CHECKING:
 DEFAULT_TUNE = "visual"
 
 ONE_PASS_CURVATURE = 36.0
-"""Bits that a squared error of one quantiser step is worth, where a dead zone is all that is
-optimised; see `codec.models.photo.effort.FIRST_CURVATURES`."""
+"""Bits that a squared error of one quantiser step is worth if only the dead zone is optimised; see
+`codec.models.photo.effort.FIRST_CURVATURES`."""
 ONE_PASS_EFFORT = 2
-"""The highest effort that only makes one pass through the networks."""
+"""The highest effort that makes only one pass through the networks."""
 
 ANALYSIS_CONTEXT = 2
-"""Latents around a tile that its analysis looks at, of the six that change a number of it. With
-these, tiles are as good as with all, and inner ones take a fifth less time."""
+"""Margin of the analysis around a tile, in latents, although its receptive field reaches six. Files
+are as good as with six, and inner tiles take a fifth less time."""
 
 ERROR_PER_BIT = 0.05
-"""How much squared error, in quantiser steps, is worth a bit where channels are left out. At high
-rates it is 2 ln 2 / 12 = 0.12; with half of that, files have the same PSNR at the same size."""
+"""Squared error, in quantiser steps, that is accepted to save a bit when channels are left out. At
+high rates theory gives 2 ln 2 / 12 = 0.12; with half of that, files have the same PSNR at the same
+size."""
 
 LAYERS = PHOTO.layers
-"""Of a file: the hyper-latents and the first group, the second one, the third one, the others."""
+"""Layers of a file: hyper-latents and first group, second group, third group, all others."""
 
 REDUCED_GROUPS = {1: 5, 2: 4, 4: 3, 8: 2}
-"""How many groups of channels are decoded for a picture so many times smaller. With these, previews
-of all three sizes are about equally near to the means of squares of the whole picture."""
+"""How many groups of channels are decoded for each reduction. With these, previews of all three
+sizes are about equally close to the block means of the full picture."""
 
 PREVIEW_REDUCTION = 8
-"""How many times smaller a preview is drawn, and then enlarged. The first layer has the mean and
-the slopes of each block, nearly all of which four pixels show. On 25 pictures of gb82 it comes as
-near to the original as the picture that the network draws of it."""
+"""The reduction at which a preview is synthesised and then enlarged. The first layer has the mean
+and the slopes of each block, which 2×2 pixels show almost completely. On 25 pictures of gb82 the
+preview is as close to the original as the network's picture of this layer."""
 _PREVIEW_CONTEXT = math.ceil(LANCZOS_TAPS * PREVIEW_REDUCTION / LATENT_STRIDE)
 
-_BAND_VALUES = 2**16  # that are rounded at once, so that they stay in the cache
+_BAND_VALUES = 2**16  # rounded at once, so that they stay in the cache
 
 Choose = Callable[[Float32Array, Int32Array, slice], Int32Array]
 
@@ -91,7 +92,7 @@ Choose = Callable[[Float32Array, Int32Array, slice], Int32Array]
 def hyper_indexes(
     position: int, table_sets: int, channels: int, height: int, width: int
 ) -> Int32Array:
-    """Table of every hyper-latent: the set fitted nearest to the position, one table a channel.
+    """Table of every hyper-latent, one per channel, from the set fitted nearest to the position.
 
     position   in hundredths, 100 .. 10000
     """
@@ -105,10 +106,10 @@ class TileSymbols:
     """The coded numbers of one tile.
 
     hyper_latents   int32 (Z, ⌈h/4⌉, ⌈w/4⌉)
-    parts           the latents of its first channels: those that are coded, or all
-    decoded         int32 (768 + hidden, h, w), what the synthesis takes, in units of 2⁻¹⁰: latents
-                    in quantiser steps, 0 where they are not coded, and then the last features of
-                    the hyper-synthesis
+    parts           the latents of the first channels: those that are coded, or all
+    decoded         int32 (768 + hidden, h, w), the input of the synthesis in units of 2⁻¹⁰: latents
+                    in quantiser steps, 0 in channels that are not coded, and then the last features
+                    of the hyper-synthesis
     """
 
     hyper_latents: Int32Array
@@ -116,7 +117,7 @@ class TileSymbols:
     decoded: Int32Array
 
     def first(self, channels: int) -> TileSymbols:
-        """The same tile with no more than its first channels, at least those of the first group."""
+        """The same tile with only its first channels, at least those of the first group."""
         decoded = self.decoded.copy()
         decoded[channels:COEFFICIENTS] = 0
         return TileSymbols(self.hyper_latents, self.first_parts(channels), decoded)
@@ -127,7 +128,7 @@ class TileSymbols:
 
     @property
     def channels(self) -> int:
-        """How many channels the parts have together."""
+        """Number of channels of all parts together."""
         return int(self.parts[-1].place.channels.stop)
 
     @cached_property
@@ -155,10 +156,10 @@ class TileSymbols:
 class Transforms(Protocol):
     """The networks of the photo model that a decoder's parsing does not need.
 
-    weights      of the synthesis
-    renderer     what computes its network
-    hundredths   of the position on the networks' scale of conditions, 100 .. 10000
-    tune         the number of the tune
+    weights      weights of the synthesis
+    renderer     computes the synthesis network
+    hundredths   position on the networks' scale of conditions, 100 .. 10000
+    tune         number of the tune
     """
 
     @property
@@ -168,12 +169,12 @@ class Transforms(Protocol):
     def renderer(self) -> Renderer: ...
 
     def renderer_of(self, weights: SynthesisWeights) -> Renderer:
-        """What computes the network of other weights."""
+        """A renderer for other weights."""
 
     def analyze(self, pixels: Uint8Array | Uint16Array, hundredths: int, tune: int) -> Float32Array:
         """Pixels (16·h, 16·w, 3) to latents float32 (768, h, w) in quantiser steps.
 
-        pixels   uint8, or uint16 of which 65535 is white
+        pixels   uint8, or uint16 with white at 65535
         """
 
     def hyper_analyze(self, latents: Float32Array, hundredths: int, tune: int) -> Float32Array:
@@ -182,16 +183,16 @@ class Transforms(Protocol):
     def synthesize(
         self, decoded: Int32Array, hundredths: int, tune: int, *, deep: bool = False
     ) -> Uint8Array | Uint16Array:
-        """What `TileSymbols` has decoded to pixels (16·h, 16·w, 3), uint8, or uint16 if `deep`."""
+        """`TileSymbols.decoded` to pixels (16·h, 16·w, 3), uint8, or uint16 if `deep`."""
 
 
 class PhotoCoder:
     """The photo model, loaded. See `codec.models.base.LoadedModel` for the methods.
 
-    transforms  the networks on the device: in ONNX Runtime on a processor, else in torch. All draw
-                the same pixels
+    transforms  the networks on the device: in ONNX Runtime on the CPU, otherwise in torch. Both
+                give the same pixels
     arrays      those of the weights file
-    device      "cpu", "cuda", or a device of torch
+    device      "cpu", "cuda", or a torch device
     tune        what it codes for, see `TUNES`
 
     Raises `WeightsMismatchError` for arrays that do not fit the sizes.
@@ -219,14 +220,14 @@ class PhotoCoder:
         self.hyper_sets = len(self.hyper_tables) // config.hyper_channels
         self.quality_map = checked_map(arrays.get("quality_map"))
         self._check_tables()
-        # How far a block sees: one position at 1/16, 1/8 or 1/4.
+        # Each block reads one position further, at 1/16, 1/8 or 1/4 resolution.
         self.context = math.ceil(config.blocks_16 + config.blocks_8 / 2 + config.blocks_4 / 4)
         self.analysis_context = ANALYSIS_CONTEXT
         self._device = str(device)
         self._coding = threading.Lock()
         keep_freed_memory()
         self.transforms: Transforms = self._transforms()
-        self._by_tune = {tune: self}  # which all of them share
+        self._by_tune = {tune: self}  # shared by the copies of `with_tune`
         self._take(tune)
 
     def _take(self, tune: str) -> None:
@@ -254,7 +255,7 @@ class PhotoCoder:
     def with_reduction(self, reduce: int) -> PhotoCoder:
         """See `codec.models.base.ReducingModel`. Such a model only decodes."""
         other = copy.copy(self)
-        # The inverse transform alone: no pixel depends on latents beside its own.
+        # Only the inverse transform runs, so pixels depend on no latents but their own.
         other.reduction, other.context = reduce, 0
         other._by_tune = {other.tune: other}
         return other
@@ -282,7 +283,7 @@ class PhotoCoder:
         return TorchTransforms(self.arrays, self.config, torch.device(self._device))
 
     def trainable(self) -> PhotoModel:
-        """The model with all networks in floating point, differentiable; its weights are frozen."""
+        """The model with all networks in differentiable floating point; its weights are frozen."""
         import torch
 
         from codec.models.photo.torch_network import read_model
@@ -303,7 +304,7 @@ class PhotoCoder:
             )
 
     def position(self, quality: float) -> int:
-        """The position in hundredths, 100 .. 10000, of the quality as the header stores it."""
+        """The position, in hundredths 100 .. 10000, of a quality rounded as in the header."""
         return position_at(self.quality_map[self.tune_number], round(quality * 100))
 
     def analyze(self, pixels: Uint8Array, quality: float) -> Float32Array:
@@ -315,11 +316,11 @@ class PhotoCoder:
         return self._synthesize(latents, quality, deep=False).astype(np.uint8, copy=False)
 
     def analyze_deep(self, pixels: Uint16Array, quality: float) -> Float32Array:
-        """As `analyze`, of pixels uint16 of which 65535 is white."""
+        """As `analyze`, but from pixels uint16 with white at 65535."""
         return self.transforms.analyze(pixels, self.position(quality), self.tune_number)
 
     def synthesize_deep(self, latents: Int32Array, quality: float) -> Uint16Array:
-        """As `synthesize`, to pixels uint16 of which 65535 is white."""
+        """As `synthesize`, but to pixels uint16 with white at 65535."""
         return self._synthesize(latents, quality, deep=True).astype(np.uint16, copy=False)
 
     def _synthesize(
@@ -343,14 +344,15 @@ class PhotoCoder:
         return self.transforms.synthesize(latents, *condition, deep=deep)
 
     def encode_tile(self, latents: Float32Array, quality: float) -> tuple[bytes, ...]:
-        """Code latents (768, h, w), float32 in quantiser steps, but no channels at the end that
-        cost more than they bring.
+        """Code latents (768, h, w), float32 in quantiser steps.
+
+        Leaves out the last channels if their bits are worth more than the error that they remove.
         """
         hyper_latents, channels = (
             self.hyper_latents(latents, quality),
             self.channels_in_use(latents),
         )
-        # One tile at a time: each takes a hundred megabytes.
+        # One tile at a time, because each takes a hundred megabytes.
         with self._coding:
             tile = self.symbols(latents, quality, channels=channels, hyper_latents=hyper_latents)
             return self.encode_symbols(tile, quality, most=self.useful_channels(tile, latents))
@@ -358,12 +360,12 @@ class PhotoCoder:
     def encode_symbols(
         self, tile: TileSymbols, quality: float, *, most: int = COEFFICIENTS
     ) -> tuple[bytes, ...]:
-        """Code the result of `symbols`, as a payload for each layer.
+        """Code the result of `symbols`, as one payload per layer.
 
-        The first has the number of channels, the hyper-latents and the first group, each further
-        one a group, but the last the other groups. Channels behind the last symbol that is not 0
-        are left out, and those behind the `most`. Joined, the payloads are those of a file of one
-        layer.
+        The first layer has the number of channels, the hyper-latents and the first group; the
+        second and third have one group each, and the last has the rest. Channels after the last
+        nonzero symbol are left out, as are those from `most` on. The payloads joined together are
+        the payload of a file of one layer.
         """
         channels = self.coded_channels(tile, most)
         encoder = StackEncoder()
@@ -380,7 +382,7 @@ class PhotoCoder:
         return tuple(layers)
 
     def _layer_of(self, channel: int) -> int:
-        """The layer that has the symbols of a channel."""
+        """The layer that contains the symbols of a channel."""
         group = sum(channel >= group.stop for group in self.exact_context.groups)
         return min(group, self.layers - 1)
 
@@ -394,9 +396,9 @@ class PhotoCoder:
         return bits
 
     def coded_channels(self, tile: TileSymbols, most: int = COEFFICIENTS) -> int:
-        """The smallest number of channels that holds all symbols of a tile but zeros.
+        """The smallest number of first channels that contain all nonzero symbols of a tile.
 
-        most   of the channels, the others are not looked at
+        most   ignore the channels from this one on
         """
         for part in reversed(tile.first_parts(most)):
             used = np.flatnonzero(part.symbols.any(axis=1))
@@ -405,23 +407,26 @@ class PhotoCoder:
         return self.exact_context.fewest
 
     def useful_channels(self, tile: TileSymbols, latents: Float32Array) -> int:
-        """The number of channels behind which all symbols of a tile cost more than they bring.
+        """The number of channels after which the symbols of a tile cost more than they gain.
 
-        What they bring is squared error, against that of zeros. Few symbols far behind the others
-        would make a decoder compute all channels up to them.
+        Their gain is the reduction in squared error against zeros. A few symbols in late channels
+        would also make the decoder compute all channels before them.
         """
         for part in reversed(tile.parts):
             if part.place.channels.start < self.exact_context.fewest:
                 break
             losses = np.cumsum(self._losses(part, part.place.take(latents))[::-1])[::-1]
-            # Of several places the first, so that silent channels before it go too.
+            # The first minimum, so that channels of zeros before the cut are left out, too.
             cut = int(np.append(losses, 0.0).argmin())
             if cut:
                 return int(part.place.channels.start) + cut
         return self.exact_context.fewest
 
     def _losses(self, part: CodedPart, latents: Float32Array) -> Float64Array:
-        """What each channel of a part loses without its symbols, in squared steps: float64 (c,)."""
+        """The net loss from zeroing each channel of a part, in squared steps: float64 (c,).
+
+        It is the added squared error less the worth of the saved bits.
+        """
         used = np.flatnonzero(part.symbols)
         symbols, tables, means = (
             np.ascontiguousarray(array).ravel()[used]
@@ -436,7 +441,7 @@ class PhotoCoder:
         return by_channel.astype(np.float64)
 
     def _bits(self, symbols: Int32Array, tables: Int32Array) -> Float64Array:
-        """About what symbols cost under their tables: float64 (n,)."""
+        """Approximate bits of symbols under their tables: float64 (n,)."""
         chosen = self.latent_tables
         entries = np.clip(symbols - chosen.minimums[tables], 0, chosen.sizes[tables])
         frequencies = chosen.frequencies[chosen.starts[tables] + entries]
@@ -446,17 +451,17 @@ class PhotoCoder:
     def decode_tile(
         self, payloads: Sequence[bytes], height: int, width: int, quality: float
     ) -> Int32Array:
-        """Read back a tile, int32 (768 + hidden, height, width): see `TileSymbols`."""
+        """Decode a tile to int32 (768 + hidden, height, width): see `TileSymbols.decoded`."""
         return self.decode_symbols(payloads, height, width, quality).decoded
 
     def decode_symbols(
         self, payloads: Sequence[bytes], height: int, width: int, quality: float
     ) -> TileSymbols:
-        """Parse a tile; integers all the way, so alike on every machine. Raises `PayloadError`.
+        """Parse a tile in integer arithmetic, alike on every machine. Raises `PayloadError`.
 
-        payloads   those of all layers, or one in which they are joined
+        payloads   those of all layers, or all joined into one
 
-        For a smaller picture the last groups of channels are neither read nor checked.
+        For a reduced picture the last groups of channels are neither read nor checked.
         """
         groups = REDUCED_GROUPS[self.reduction]
         return self.first_symbols(payloads, (height, width), quality, groups)
@@ -471,12 +476,12 @@ class PhotoCoder:
     ) -> TileSymbols:
         """Parse the first groups of a tile of (rows, columns). Raises `PayloadError`.
 
-        payloads    of the layers that have these groups, or one in which all layers are joined
-        generator   draws the symbols of the other groups; without one these are not coded
+        payloads    those of the layers that have these groups, or all layers joined into one
+        generator   samples the symbols of the other groups; without one they count as not coded
         """
         coded, data = self._read_channels(payloads[0])
         decoder = StackDecoder(b"".join([data, *payloads[1:]]))
-        # Symbols of a group are coded by their tables, so that no part of a group can be read.
+        # A group's symbols are coded together, so it is read as a whole or not at all.
         known = min(coded, self.exact_context.groups[groups - 1].stop)
         shape = (self.config.hyper_channels, -(-size[0] // 4), -(-size[1] // 4))
         indexes = self._hyper_indexes(shape, quality)
@@ -484,7 +489,7 @@ class PhotoCoder:
         layers_read = 0
 
         def end_layers(read: int) -> None:
-            # Layers are where the encoder would divide the symbols, and nowhere else.
+            # Layers must end exactly where the encoder divides the symbols.
             nonlocal layers_read
             while len(payloads) > 1 and layers_read < read:
                 layers_read += 1
@@ -512,7 +517,7 @@ class PhotoCoder:
         return tile
 
     def tile_decoder(self, height: int, width: int, quality: float) -> PhotoTileDecoder:
-        """A decoder of the layers of one tile. See `codec.models.base.LayeredModel`."""
+        """A decoder for the layers of one tile. See `codec.models.base.LayeredModel`."""
         return PhotoTileDecoder(self, height, width, quality)
 
     def _read_channels(self, payload: bytes) -> tuple[int, bytes]:
@@ -542,11 +547,11 @@ class PhotoCoder:
     ) -> TileSymbols:
         """Quantise the latents of a tile (768, h, w).
 
-        channels       the first ones alone; None for all
+        channels       how many of the first channels; None for all
         hyper_latents  int32 (Z, ⌈h/4⌉, ⌈w/4⌉) to code instead of those of the network
-        choose         takes the place of rounding with a dead zone: the symbols int32 (c, n) of
-                       residuals y − μ, float32 (c, n), the tables that they are coded with, int32
-                       (c, n), and their channels. Called for every part in the order of coding
+        choose         replaces rounding with a dead zone: takes residuals y − μ, float32 (c, n),
+                       the indexes of their tables, int32 (c, n), and their channels; returns
+                       symbols int32 (c, n). Called for every part in coding order
         """
         if hyper_latents is None:
             hyper_latents = self.hyper_latents(latents, quality)
@@ -555,7 +560,7 @@ class PhotoCoder:
             own, tables = part.place.take(latents), self.latent_tables
             if choose is not None:
                 symbols = choose(residuals(own, part.means), part.indexes, part.place.channels)
-                # Certain tables are of zero alone (`_check_tables`).
+                # Certain tables can code only zero (`_check_tables`).
                 return symbols * ~tables.certain[part.indexes]
             symbols = np.empty(own.shape, np.int32)
 
@@ -571,13 +576,16 @@ class PhotoCoder:
         return self._code(hyper_latents, latents.shape[1:], quality, count, code)
 
     def channels_in_use(self, latents: Float32Array) -> int:
-        """Behind these all latents of a tile (768, h, w) have the mean 0, and round to it."""
+        """The number of channels after which all latents of a tile (768, h, w) round to 0.
+
+        At least the channels with predicted means, as the others have the mean 0.
+        """
         start = self.config.corrected
         used = np.flatnonzero((np.abs(latents[start:]) > 0.5).any(axis=(1, 2)))
         return start + (int(used[-1]) + 1 if used.size else 0)
 
     def searches(self, effort: int) -> bool:
-        """Whether an effort takes longer than one pass. See `codec.models.base.SearchingModel`."""
+        """Whether an effort needs more than one pass. See `codec.models.base.SearchingModel`."""
         return effort > ONE_PASS_EFFORT
 
     def tile_encoder(
@@ -612,7 +620,7 @@ class PhotoCoder:
         channels: int,
         code: Callable[[Part], Int32Array],
     ) -> TileSymbols:
-        """The symbols of a tile of (rows, columns), which `code` gives part by part."""
+        """The symbols of a tile of (rows, columns); `code` gives them part by part."""
         rows, columns = size
         position = self.position(quality)
         features = self.exact.features(hyper_latents, position)
@@ -632,17 +640,20 @@ class PhotoCoder:
 class PhotoTileDecoder:
     """Decodes the layers of one tile. See `codec.models.base.TileDecoder`.
 
-    Nothing is kept between two layers but their bytes: most of the time goes into the networks,
-    which see every latent.
+    It keeps only the bytes of the layers, and parses them again each time: most of the time is
+    spent in the networks, whose input changes with every layer anyway.
     """
 
     def __init__(self, coder: PhotoCoder, height: int, width: int, quality: float) -> None:
-        """height and width in latents."""
+        """height, width   size of the tile in latents"""
         self._coder, self._size, self._quality = coder, (height, width), quality
         self._payloads: list[bytes] = []
 
     def read(self, payload: bytes) -> None:
-        """Take the next layer. What is wrong with it shows in `latents`. Raises `PayloadError`."""
+        """Take the next layer; raises `PayloadError` if there are too many.
+
+        A damaged layer is detected by `latents`.
+        """
         if len(self._payloads) == LAYERS:
             raise PayloadError(f"more than the {LAYERS} layers of the model")
         self._payloads.append(payload)
@@ -650,8 +661,7 @@ class PhotoTileDecoder:
     def latents(self, generator: np.random.Generator | None = None) -> Int32Array:
         """See `TileSymbols.decoded`. Raises `PayloadError`.
 
-        Latents of missing layers are 0, which the model expects of most of them, or those of a
-        sample.
+        Latents of missing layers are 0, which is the predicted mean of most of them, or a sample.
         """
         coder, size, quality = self._coder, self._size, self._quality
         groups = REDUCED_GROUPS[coder.reduction]

@@ -1,4 +1,4 @@
-"""What describes the photo model besides its weights: sizes, units, tunes.
+"""Configuration of the photo model: sizes, units, tunes.
 
 Imports nothing but the standard library.
 """
@@ -9,26 +9,26 @@ from dataclasses import dataclass
 
 LATENT_STRIDE = 16
 COEFFICIENTS = 3 * LATENT_STRIDE**2
-"""Channels of the latents: the transform is complete."""
+"""Channels of the latents, as many as a block has samples: the transform is complete."""
 
 TUNES = ("psnr", "visual")
-"""What a file was optimised for, in the order of the tables."""
+"""What a file can be optimised for, in the order of the tables."""
 
 VISUAL_SHARE = 0.75
-"""How much of the distortion the visual error is where the tune is "visual"."""
+"""The weight of the visual error in the distortion of the tune "visual"."""
 
 
 @dataclass(frozen=True)
 class PhotoConfig:
-    """Sizes of the model; travels in the weights file.
+    """Sizes of the model, stored in the weights file.
 
-    corrected       low frequencies whose mean the hyper-synthesis predicts; the others have none
+    corrected       channels of low frequencies with a predicted mean; in the others it is 0
     hidden          channels of the hyper-synthesis at 1/32 and 1/16
     groups          channels of the first four groups of the context; the fifth has the rest
-    encoder_*       of the analysis, which no decoder needs
-    knots           of the tables along the quality
-    far_passes      how many passes over the first group, 0 .. 3, come before the usual ones, for
-                    which known blocks are further apart
+    encoder_*       sizes of the analysis, which decoders do not need
+    knots           knots of the tables along the quality
+    far_passes      extra passes over the first group, 0 .. 3, before the usual ones, on coarser
+                    grids
     """
 
     corrected: int = 384
@@ -52,5 +52,5 @@ class PhotoConfig:
 
 
 def quality_position(quality: float) -> float:
-    """Map a quality in [1, 100] to the position in [0, 1] that every table of knots reads."""
+    """Map a quality in [1, 100] to the position in [0, 1] at which tables of knots are read."""
     return (quality - 1) / 99

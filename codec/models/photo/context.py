@@ -1,10 +1,10 @@
 """Context of the photo model: latents predicted from those that were coded before them.
 
-The channels are in the order of their frequency. They are coded in five groups, low frequencies
-first. The first group, the means and slopes of blocks, is coded in several passes over ever finer
-checkerboards (He et al. 2021 take one; squares without neighbours cost up to three times the bits
-of the last ones). Other channels gain next to nothing from their own neighbours. Each pass codes
-its latents in parallel, with all three far passes::
+The channels are ordered by frequency and coded in five groups, low frequencies first. The first
+group, the means and slopes of blocks, is coded in several passes over ever finer checkerboards
+(He et al. 2021 use one; squares without neighbours cost up to three times the bits of those in
+the last pass). Other channels gain next to nothing from their own neighbours. Each pass codes
+its latents in parallel. With all three far passes, the steps are::
 
     group 1, rows and columns that are multiples of 8          from the hyper-latents alone
     group 1, multiples of 4, neither one of 8    (corners_4)   from the four at the corners, 4 away
@@ -16,15 +16,15 @@ its latents in parallel, with all three far passes::
     group 2                                        (second)    from group 1 there and around
     group 3                                         (third)    from groups 1 and 2 there and around
     group 4                                        (fourth)    from group 3, and what `third` saw
-    group 5                                         (fifth)    from how large group 4 is, and what
-                                                               `fourth` saw
+    group 5                                         (fifth)    from the magnitudes of group 4, and
+                                                               what `fourth` saw
 
-With fewer of them, the squares of those that are missing belong to the first pass.
+With fewer far passes, the squares of the missing ones are coded in the first pass.
 
 Each step but the last corrects the mean and the table index that the hyper-synthesis predicts; the
-last one, whose latents have the mean 0, the index alone. What a step sees of the latents that are
-known: how far the hyper-synthesis missed them, and how large they are, both on a logarithmic scale
-that integer arithmetic computes exactly (`octaves`).
+last one corrects only the index, since its latents have the mean 0. The inputs of a step are the
+prediction errors of the hyper-synthesis at known latents, and their magnitudes, both on a
+logarithmic scale that integer arithmetic computes exactly (`octaves`).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from codec.models.photo.quantised import ConditionTable
 def octaves(values: Tensor) -> Tensor:
     """log₂(1 + |v|), linear between the powers of two: 0, 1, 2 … at |v| = 0, 1, 3 …
 
-    A power of two and a subtraction give it, so that fixed point computes the same.
+    It needs only a power of two and a subtraction, so fixed point can compute the same.
     """
     shifted = 1 + values.abs()
     exponent = torch.floor(torch.log2(shifted)).detach()
@@ -50,20 +50,20 @@ def octaves(values: Tensor) -> Tensor:
 
 
 def features(errors: Tensor, values: Tensor) -> Tensor:
-    """What a step sees of known latents: (batch, C, h, w) twice to (batch, 2·C, h, w).
+    """A step's features of known latents: (batch, C, h, w) twice to (batch, 2·C, h, w).
 
-    errors   ŷ − μ, how far the hyper-synthesis missed them
-    values   ŷ, in quantiser steps both
+    errors   ŷ − μ, prediction errors of the hyper-synthesis, in quantiser steps
+    values   ŷ, in quantiser steps
     """
     return torch.cat([errors.sign() * octaves(errors), octaves(values)], dim=1)
 
 
 class ContextStep(nn.Module):
-    """What one step adds to predictions.
+    """Computes the corrections of one step.
 
-    here      channels of what it sees at the same place
-    around    latents that it sees there and at the eight places around; 0 for none
-    outputs   numbers that it corrects: means, if any, then indexes
+    here      number of input channels that are read only at the same position
+    around    number of latent channels that are read in a 3×3 neighbourhood; 0 for none
+    outputs   number of corrections: means, if any, then indexes
     """
 
     def __init__(self, here: int, around: int, width: int, outputs: int, knots: int) -> None:
@@ -87,8 +87,8 @@ class ContextStep(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Corrections (batch, outputs, h, w), and hidden features (batch, width, h, w).
 
-        near     features of the latents around (batch, 2·around, h, w)
-        errors   of the same latents (batch, around, h, w), which correct the means linearly
+        near     features of the neighbouring latents (batch, 2·around, h, w)
+        errors   their prediction errors (batch, around, h, w), which correct the means linearly
         """
         hidden = self.here(here) + self.bias(mix)
         if self.near is not None:
@@ -96,7 +96,7 @@ class ContextStep(nn.Module):
         hidden = F.relu(hidden)
         out = self.out(hidden).float() + self.bias_out(mix)
         if self.linear is not None and errors is not None:
-            # Errors are up to hundreds of steps, and means are wanted to a fraction of one.
+            # Errors reach hundreds of steps, and means are needed to a fraction of a step.
             linear = in_full_precision(self.linear, errors)
             means, indexes = out.chunk(2, dim=1)
             out = torch.cat([means + linear, indexes], dim=1)
@@ -109,7 +109,7 @@ def _silent(layer: nn.Conv2d) -> nn.Conv2d:
 
 
 class LatentContext(nn.Module):
-    """All steps: predictions of the hyper-synthesis corrected by what was coded before."""
+    """All steps: corrects predictions of the hyper-synthesis by the latents coded before."""
 
     def __init__(self, config: PhotoConfig) -> None:
         super().__init__()
@@ -121,18 +121,18 @@ class LatentContext(nn.Module):
             self.add_module(name, ContextStep(hidden, first, width, 2 * first, knots))
         self.second = ContextStep(hidden, first, width, 2 * second, knots)
         self.third = ContextStep(hidden, first + second, width, 2 * third, knots)
-        # What is around is known to the features of the step before.
+        # The hidden features of the step before already know the neighbourhood.
         self.fourth = ContextStep(2 * third + hidden + width, 0, width, 2 * fourth, knots)
         self.fifth = ContextStep(fourth + hidden + width, 0, width, self.groups[4], knots)
 
     def forward(
         self, latents: Tensor, means: Tensor, indexes: Tensor, hidden: Tensor, mix: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Means and indexes of latents (batch, 768, h, w) that are rounded step by step.
+        """Corrected means and indexes for latents (batch, 768, h, w), which are rounded stepwise.
 
-        means, indexes   what the hyper-synthesis predicts, in steps and as real numbers; the means
-                         of the fifth group are zeros
-        hidden           its last features (batch, hidden, h, w)
+        means, indexes   predictions of the hyper-synthesis: means in quantiser steps, 0 in the
+                         fifth group; indexes as real numbers
+        hidden           last features of the hyper-synthesis (batch, hidden, h, w)
         """
         y, mean, index = (
             torch.split(values, self.groups, dim=1) for values in (latents, means, indexes)
@@ -140,7 +140,7 @@ class LatentContext(nn.Module):
         corrected = [self._first_group(y[0], mean[0], index[0], hidden, mix)]
 
         def correct(group: int, out: Tensor) -> Tensor:
-            """Take the corrections of a group; what is known of it then."""
+            """Apply the corrections of a group; return its decoded values."""
             to_means, to_indexes = out.chunk(2, dim=1)
             corrected.append((mean[group] + to_means, index[group] + to_indexes))
             return _rounded(y[group], corrected[group][0])
@@ -163,7 +163,7 @@ class LatentContext(nn.Module):
     def _first_group(
         self, latents: Tensor, means: Tensor, indexes: Tensor, hidden: Tensor, mix: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Corrected means and indexes of the first group, pass by pass over finer checkerboards."""
+        """Corrected means and indexes of the first group, in passes over finer checkerboards."""
         height, width = latents.shape[2:]
         known, *squares = (
             torch.from_numpy(where).to(latents.device, torch.float32)

@@ -1,4 +1,4 @@
-"""What the symbols of a tile cost, with real tables and the decoder's own pixels, and its slope."""
+"""The cost J of a tile's symbols, with real tables and the decoder's pixels, and its gradient."""
 
 from __future__ import annotations
 
@@ -20,19 +20,18 @@ if TYPE_CHECKING:
     from codec.models.photo.coder import PhotoCoder, TileSymbols
 
 _DRAWN_LATENTS = 2048
-"""Places of latents whose pixels are drawn at once where a gradient is wanted: they take about
-300 KB each."""
+"""Latent positions that are synthesised at once for a gradient; each takes about 300 KB."""
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """A tile and all that the pixels that it moves depend on.
+    """A tile and everything that affects the pixels that depend on the tile.
 
-    pixels         uint8 or uint16 (H, W, 1 or 3): the image under a window of latents that holds
-                   twice the model's context around the tile, or ends with the image
-    decoded        int32 (768 + hidden, h, w) of that window, h = ⌈H/16⌉, w = ⌈W/16⌉: what a decoder
-                   has there, see `TileSymbols`. Those of the tile itself are not read
-    rows, columns  where the tile lies in the window
+    pixels         uint8 or uint16 (H, W, 1 or 3): the image under a window of latents that extends
+                   beyond the tile by twice the model's context, or to the border of the image
+    decoded        int32 (768 + hidden, h, w) in that window, h = ⌈H/16⌉, w = ⌈W/16⌉: see
+                   `TileSymbols.decoded`. Those of the tile itself are not read
+    rows, columns  position of the tile in the window
     """
 
     pixels: SampleArray
@@ -45,8 +44,8 @@ class Surroundings:
 class Candidate:
     """Symbols of a tile and what they cost.
 
-    rate_bits        code length by the tables, without the few bytes around it
-    distortion_bits  what the error of the window's pixels is worth
+    rate_bits        code length by the tables, without the few bytes of overhead
+    distortion_bits  weighted distortion of the window's pixels
     """
 
     tile: TileSymbols
@@ -55,23 +54,23 @@ class Candidate:
 
     @property
     def cost_bits(self) -> float:
-        """J, the sum of both."""
+        """J, the sum of rate and distortion."""
         return self.rate_bits + self.distortion_bits
 
     @property
     def latents(self) -> Float32Array:
-        """Dequantised, in quantiser steps: float32 (768, h, w)."""
+        """Dequantised latents in quantiser steps: float32 (768, h, w)."""
         return _steps(self.tile.decoded[:COEFFICIENTS])
 
 
 class TileCost:
-    """The cost of symbols of one tile, all around it fixed: J = bits + λ · distortion · pixels.
+    """Cost of the symbols of one tile with fixed surroundings: J = bits + λ · distortion · pixels.
 
-    model   of the coder, all networks in floating point, `PhotoCoder.trainable`
+    model   the coder's networks in floating point, `PhotoCoder.trainable`
 
     λ and the distortion are those of training: 255²·MSE for the tune "psnr", and a mixture of that
-    with the visual error for "visual". The distortion is that of the whole window. Pixels of eight
-    bits are those of the decoder, which computes them with integers.
+    with the visual error for "visual". The distortion is taken over the whole window. Candidates
+    are judged by the decoder's own pixels, computed in integers.
 
     Raises `MissingExtraError` for the tune "visual" without the library ssimulacra2.
     """
@@ -107,7 +106,7 @@ class TileCost:
         return Candidate(tile, self._coder.rate_bits(tile, self._quality), distortion)
 
     def gradient(self, candidate: Candidate) -> Float32Array:
-        """Of the distortion, in bits, by the dequantised latents: float32 (768, h, w)."""
+        """Gradient of the distortion in bits by the dequantised latents: float32 (768, h, w)."""
         latents = torch.from_numpy(candidate.latents).to(self.device).requires_grad_()
         hidden = torch.from_numpy(_steps(candidate.tile.decoded[COEFFICIENTS:])).to(self.device)
         loss = self.distortion_bits(self.draw(latents, hidden))
@@ -116,10 +115,12 @@ class TileCost:
         return gradient
 
     def draw(self, latents: Tensor, hidden: Tensor) -> Tensor:
-        """A tile to pixels (1, 1 or 3, H, W) of the window, in [0, 1], with a decoder's integers.
+        """Differentiable pixels (1, 1 or 3, H, W) of the window, in [0, 1], from a tile.
 
-        latents   dequantised, (768, h, w)
-        hidden    the last features of the hyper-synthesis (hidden, h, w)
+        latents   dequantised latents (768, h, w)
+        hidden    last features of the hyper-synthesis (hidden, h, w)
+
+        The networks round as the decoder does.
         """
         window = torch.from_numpy(_steps(self._window)).to(self.device)
         window[:, self._around.rows, self._around.columns] = torch.cat([latents, hidden])
@@ -131,20 +132,20 @@ class TileCost:
 
     @property
     def _strips(self) -> list[tuple[int, int]]:
-        """Rows of latents of the window that are drawn together."""
+        """Strips of latent rows of the window that are synthesised together."""
         rows, columns = self._window.shape[1:]
         step = rows if rows * columns <= _DRAWN_LATENTS else max(1, _DRAWN_LATENTS // columns)
         return [(top, min(top + step, rows)) for top in range(0, rows, step)]
 
     def _strip(self, window: Tensor, top: int, bottom: int) -> Tensor:
-        """The pixels of some rows of latents of a window (1, 768 + hidden, h, w)."""
+        """The pixels of latent rows top .. bottom of a window (1, 768 + hidden, h, w)."""
         margin, rows = self._coder.context, window.shape[2]
         first, last = max(0, top - margin), min(rows, bottom + margin)
         seen = window[:, :, first:last]
         if (first, last) == (0, rows):
             drawn = self._synthesized(seen)
         else:
-            # What the gradient needs is computed again, strip by strip, and not kept of all.
+            # Activations are recomputed strip by strip in the backward pass to save memory.
             drawn = checkpoint(self._synthesized, seen, use_reentrant=False)
         stride = self._coder.stride
         return drawn[:, :, (top - first) * stride : (bottom - first) * stride]
@@ -176,13 +177,13 @@ class TileCost:
 
 
 def computes_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 is faster than float32 there: the processor has instructions for it.
+    """Whether the device has instructions for bfloat16, so that it is faster than float32.
 
-    It is for slopes alone: the symbols that they lead to are judged by the decoder's pixels.
+    It is used only for gradients; the resulting symbols are judged by the decoder's pixels.
     """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    # Not in all versions of torch.
+    # Some versions of torch lack these functions.
     names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return device.type == "cpu" and any(getattr(torch.cpu, name, bool)() for name in names)
 

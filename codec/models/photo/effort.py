@@ -2,19 +2,19 @@
 
 The levels:
 
-1, 2  one pass, and rounding with a dead zone, wide where ±1 costs much more than 0
-3     rate-distortion optimised quantisation: a symbol nearer to zero where that saves more bits
-      than the error that it adds, in quantiser steps. Needs no torch
-4–8   descent: latents that follow the gradient of the distortion, quantised like this again and
-      again
-9     besides, annealing of latents and hyper-latents (`codec.models.photo.refine`), and
+1, 2  one pass, and rounding with a dead zone, which is wide where ±1 costs much more than 0
+3     rate-distortion optimised quantisation: takes the symbol closer to zero if the saved bits
+      are worth more than the added error in quantiser steps. Needs no torch
+4–8   descent: latents follow the gradient of the distortion, and are quantised as in level 3
+      after every step
+9     also annealing of latents and hyper-latents (`codec.models.photo.refine`), and then
       descent again
 
-What is gained is spent on bytes: a level that has less distortion than one pass leaves the next one
-fewer bits. From level 4 on, symbols take the place of others if neither their
-bits are more nor J, which is bits + λ · the distortion of the tune, by the decoder's pixels. Each
-level continues the one below. So in a tile no level from 3 on has more bits than a lower one, and
-none from 4 on has a larger J. Random numbers come from seeds: the same machine writes the same file
+Gains are spent on bytes: if a level has less distortion than one pass, the next one gets
+fewer bits. From level 4 on, new symbols replace the old ones only if they increase neither the
+bits nor J = bits + λ · distortion of the tune, measured on the decoder's pixels. Each level
+continues from the one below. So for a tile, no level from 3 on has more bits than a lower one, and
+none from 4 on has a larger J. Random numbers are seeded, so the same machine writes the same file
 again.
 """
 
@@ -36,29 +36,28 @@ if TYPE_CHECKING:
 Progress = Callable[[float], None]
 
 FIRST_CURVATURES = {"psnr": 22.0, "visual": 30.0}
-"""Bits for a squared error of one quantiser step, in optimised quantisation alone, by the tune.
-Theory gives 9 for independent errors; those towards zero add up, and predictions of other latents
-suffer."""
+"""Bits that a squared error of one quantiser step is worth in level 3, by the tune. Theory gives 9
+for independent errors; but errors towards zero add up, and predictions of other latents suffer."""
 
 _CURVATURES = {"psnr": 8.0, "visual": 10.0}
-"""The same in descent, by the tune: less, because it sees what errors do together."""
-_SHARE = 0.2  # at the first pass of descent
+"""The same in descent: less, because its gradients account for how errors add up."""
+_SHARE = 0.2  # step size of the first pass of descent
 _GIVEN_BACK = 0.8
-"""Of what a level gains in distortion against one pass, the next saves this share in bits."""
+"""The share of a level's gain in distortion over one pass that the next level must save in bits."""
 _FITTED_CURVATURES = (4.0, 150.0)
 _FITS = 5
 
 DESCENT = {4: 2, 5: 3, 6: 4, 7: 5, 8: 6}
-"""Passes of each level, beyond those of the one below."""
+"""Passes that each level adds to the level below."""
 
 
 @dataclass(frozen=True)
 class Annealed:
-    """What effort 9 does after all that 8 does.
+    """What effort 9 does after level 8.
 
-    steps    of annealing
-    share    of the bits of level 8 that what it finds may have
-    descent  passes after it
+    steps    steps of annealing
+    share    bits that its result may have, relative to level 8
+    descent  passes of descent after annealing
     """
 
     steps: int = 12
@@ -70,7 +69,7 @@ ANNEALED = {9: Annealed()}
 
 
 def needs_torch(effort: int) -> bool:
-    """Whether an effort of 3 .. 9 follows gradients."""
+    """Whether an effort of 3 .. 9 uses gradients."""
     return effort >= min(DESCENT)
 
 
@@ -82,7 +81,7 @@ def optimised(
     hyper_latents: Int32Array | None = None,
     curvature: float | None = None,
 ) -> TileSymbols:
-    """The symbols of latents (768, h, w) that are worth their bits, and channels that are.
+    """Rate-distortion optimised symbols for latents (768, h, w), without channels not worth coding.
 
     hyper_latents  int32 (Z, ⌈h/4⌉, ⌈w/4⌉) instead of those of the network
     curvature      bits that a squared error of one step is worth; None for `FIRST_CURVATURES`
@@ -111,8 +110,8 @@ def search(
 ) -> TileSymbols:
     """The cheapest symbols that an effort of 4 .. 9 finds for a tile.
 
-    cost       of the tile
-    latents    float32 (768, h, w), as `analyze` gives them
+    cost       cost function of the tile
+    latents    float32 (768, h, w), as `analyze` returns them
     progress   is called with the share of the work that is done, up to 1
     """
     beyond = ANNEALED.get(effort)
@@ -149,7 +148,7 @@ def search(
 
 @dataclass(frozen=True)
 class Found:
-    """The best symbols so far, and the latents, float32 (768, h, w), that they were chosen for."""
+    """The best symbols so far, and the latents float32 (768, h, w) that were quantised to them."""
 
     best: Candidate
     target: Float32Array
@@ -164,13 +163,13 @@ def descend(
     ceiling_bits: float,
     advance: Callable[[], None] = lambda: None,
 ) -> Found:
-    """What a number of passes make of `start`: no larger J, and bits up to a ceiling, if any.
+    """Improve `start` in a number of passes: J never grows, and new symbols respect the ceiling.
 
-    A pass takes the distortion for D(ŷ) + g·δ + c·δ² with one curvature c for all latents, whose
-    minimum is at ŷ − g/2c. The latents to quantise move a share of the way there, by one step at
-    most, and are quantised so that they have the bits of the ceiling. The true D has other
-    curvatures, and errors of neighbours add up: a pass that raises J is taken back, and the next
-    one moves latents half as far.
+    A pass approximates the distortion by D(ŷ) + g·δ + c·δ² with the same curvature c for all
+    latents, with its minimum at ŷ − g/2c. The target latents move a fraction of the way there, by
+    at most one step, and are quantised to as many bits as the ceiling allows. The true D has other
+    curvatures, and errors of neighbours add up: a pass that raises J is undone, and the next
+    one moves the latents half as far.
 
     advance   called after every pass
     """
@@ -201,7 +200,7 @@ def _fitted(
 ) -> TileSymbols:
     """Symbols of refined latents with as many bits as a ceiling allows.
 
-    Where even the coarsest have more bits, these.
+    If even the coarsest symbols have more bits, returns those.
     """
     low, high = _FITTED_CURVATURES
 

@@ -1,11 +1,11 @@
-"""Tiles of a picture at an effort: each coded with what is known of the tiles around it.
+"""Coding the tiles of a picture at an effort, each with regard to the tiles around it.
 
-The transforms look across the borders of tiles, so what is best for a tile depends on those around
-it. Tiles are decided one after another: those before are as they were decided, those after as
-optimised quantisation alone would code them. With twice the model's context around a tile all
-pixels that it moves are as the decoder will draw them.
+The transforms look across the borders of tiles, so the best symbols of a tile depend on its
+neighbours. Tiles are decided one after another: earlier tiles are final, and later ones are taken
+as optimised quantisation alone would code them. With twice the model's context around a tile, all
+pixels that it affects can be computed as the decoder will see them.
 
-No tile has more bytes than one pass gives it, whatever the search finds.
+No tile has more bytes than after one pass, whatever the search finds.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class EffortEncoder:
 
     pixels     uint8 or uint16 (height, width, 1 or 3)
     effort     3 .. 9, see `codec.models.photo.effort`
-    analyze    latents float32 (768, h, w) of a tile, by its number, at a quality
+    analyze    returns latents float32 (768, h, w) from the number of a tile and a quality
     progress   is called with the share of the picture that is done, up to 1
 
-    From effort 4 on it keeps the borders of the tiles of a few rows. Raises `MissingExtraError`
-    where the effort and the coder's tune need a library that is not installed.
+    From effort 4 on it keeps the border latents of a few rows of tiles. Raises `MissingExtraError`
+    if the effort and the coder's tune need a library that is not installed.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class EffortEncoder:
         self._search = self._searching() if needs_torch(effort) else self._optimised
 
     def encode(self, number: int) -> tuple[bytes, ...]:
-        """The payloads of a tile."""
+        """Code a tile; return its payloads."""
         latents = self._analyze(number, self._quality)
         coder, quality = self._coder, self._quality
         tile = self._search(number, latents)
@@ -97,10 +97,10 @@ class EffortEncoder:
         return searched
 
     def _around(self, number: int, window: Window) -> Int32Array:
-        """What a decoder has in a window around a tile, int32 (768 + hidden, h, w)."""
+        """`TileSymbols.decoded` in a window around a tile, int32 (768 + hidden, h, w)."""
         grid = self._grid
         numbers = [n for n in grid.overlapping(window) if n != number]
-        # Tiles above these are not needed again.
+        # Tiles in rows above are not needed again.
         first_row = min([number, *numbers]) // grid.columns
         for done in [n for n in self._borders if n // grid.columns < first_row]:
             del self._borders[done]
@@ -120,7 +120,7 @@ class EffortEncoder:
         return decoded
 
     def _keep(self, number: int, decoded: Int32Array, *, is_decided: bool) -> None:
-        """Keep what tiles that come later see of this one, or tiles that came before."""
+        """Keep the borders of a tile that later tiles see or, unless decided, earlier ones."""
         own, margin = self._grid.tile(number), 2 * self._coder.context
         if is_decided:
             borders = [
@@ -150,9 +150,9 @@ def _pixels_under(window: Window, grid: TileGrid, pixels: SampleArray, stride: i
 
 
 def _check_tune(tune: str, effort: int) -> None:
-    """Raise `MissingExtraError` where an effort has no library to optimise this tune with.
+    """Raise `MissingExtraError` if the library that an effort needs for this tune is missing.
 
-    It names the extra that brings torch as well, before torch itself is missed.
+    The extra that it names also installs torch, so this is checked before torch is imported.
     """
     if tune == "visual":
         error = missing(f"effort {effort} for the tune 'visual'", "ssimulacra2")

@@ -1,16 +1,16 @@
 """The exact path of the photo model: hyper-latents to predictions, in integer arithmetic.
 
-The twin of `HyperSynthesis` and `codec.models.photo.context` by the rules of
+The twin of `HyperSynthesis` and `codec.models.photo.context`, following the rules of
 `codec.coding.exact_layers`: activations are integers in units of 2⁻¹⁰, held in float32, and so are
-weights and sums wherever the units of a layer let float32 hold these. A step of the context is up
-to four layers::
+weights and sums if the units of a layer are coarse enough. A step of the context is up to four
+layers::
 
     around ─ 3×3 (near) ─┐
     at the place ─ 1×1 (here) ─┴─ +bias ─ ReLU ─ 1×1 (out) ─► +Δμ, +Δindex
     errors around ─ 3×3 (linear) ─► +Δμ
 
-A tile may code its first channels alone. Nothing is computed then of the others, which are 0, nor
-of the steps that correct them.
+A tile may code only its first channels. The others are 0, and neither their predictions nor the
+steps that correct them are computed.
 """
 
 from __future__ import annotations
@@ -52,25 +52,25 @@ PASSES = {
     "diagonal": (CORNERS, 1),
     "black": (EDGES, 1),
 }
-"""Over the first group, after the pass that sees no neighbours: where those of a square are known,
-and how far away they are, in rows and columns."""
+"""Passes over the first group after the first pass, which sees no neighbours: which neighbours of a
+square are known, and how far away they are, in rows and columns."""
 USUAL_PASSES = 3
 LATER_STEPS = ("second", "third", "fourth", "fifth")
 VALUE_LIMIT = 2**24
-"""Of dequantised latents, in units of 2⁻¹⁰ steps: float32 holds these, and every photograph has
-smaller ones."""
+"""Largest magnitude of dequantised latents, in units of 2⁻¹⁰ steps: float32 holds it exactly, and
+all photographs stay below it."""
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 Prediction = tuple[Integers | None, Integers]
-"""Means, where there are any, and indexes of tables: (c, n) each, in units of 2⁻¹⁰."""
+"""Means, if any, and table indexes: (c, n) each, in units of 2⁻¹⁰."""
 Predict = Callable[[slice, slice], Prediction]
-"""Those of some channels at some squares, in raster order."""
+"""From a slice of channels and a slice of squares in raster order to their prediction."""
 
 _ALL = slice(None)
-_BAND_SQUARES = 768  # that are computed at once, so that they stay in the cache
+_BAND_SQUARES = 768  # computed at once, so that they stay in the cache
 
-# Of float32.
+# The format of float32.
 _FRACTION_BITS, _EXPONENT_OF_ONE = 23, 127
 
 
@@ -78,7 +78,7 @@ def exact_octaves(values: Integers) -> Integers:
     """log₂(1 + |v|), linear between powers of two, rounded down; in and out in units of 2⁻¹⁰."""
     shifted = np.abs(values).astype(np.float32, copy=False)
     shifted += np.float32(2**ACTIVATION_BITS)
-    # The bits of a float32 are its exponent and what it has above that power of two: octaves.
+    # The bits of a float32, its exponent and then its mantissa, are the piecewise-linear log₂.
     units = shifted.view(np.int32) >> (_FRACTION_BITS - ACTIVATION_BITS)
     units -= (_EXPONENT_OF_ONE + ACTIVATION_BITS) << ACTIVATION_BITS
     octaves: Integers = units.astype(values.dtype)
@@ -91,13 +91,13 @@ def exact_features(errors: Integers, values: Integers) -> Integers:
 
 
 def dequantize(symbols: Int32Array, means: Int32Array | None, values: Int32Array) -> None:
-    """Let `values` hold ŷ = symbol + μ in units of 2⁻¹⁰ steps like the means, within `VALUE_LIMIT`.
+    """Write ŷ = symbol + μ to `values`, in units of 2⁻¹⁰ steps like the means, with `VALUE_LIMIT`.
 
-    symbols, means, values   int32 of one shape; without means these are 0
+    symbols, means, values   int32 of the same shape; None stands for means of 0
     """
-    # More symbols than these would take the values to their limit alike.
+    # Larger symbols would reach the limit of the values, too.
     limit = 2 * VALUE_LIMIT >> ACTIVATION_BITS
-    # Hardly ever is one large, and to find that out is faster than `np.clip`.
+    # Symbols are hardly ever large, and checking that is faster than `np.clip`.
     largest = max(-int(symbols.min()), int(symbols.max())) if symbols.size else 0
     if largest > limit:
         symbols = np.clip(symbols, -limit, limit)
@@ -109,10 +109,10 @@ def dequantize(symbols: Int32Array, means: Int32Array | None, values: Int32Array
 
 
 class ExactHyperSynthesis:
-    """Maps integer hyper-latents to features, and these to means and table indexes.
+    """Maps integer hyper-latents to features, and features to means and table indexes.
 
-    layers      of one tune, the last one without a pixel shuffle
-    corrected   how many of its outputs are means; the others are indexes
+    layers      layers of one tune; the last one has no pixel shuffle
+    corrected   number of means among the outputs; the others are indexes
     """
 
     def __init__(self, layers: Sequence[ExactLayer], corrected: int) -> None:
@@ -129,15 +129,15 @@ class ExactHyperSynthesis:
         values: Integers = bounded.astype(np.float32) * np.float32(2**ACTIVATION_BITS)
         for layer in self.layers[:-1]:
             values = layer(values, hundredths)
-            rectify(values)  # after which float32 holds what float64 did
+            rectify(values)  # limits values so that float32 holds them exactly
             values = pixel_shuffle(values.astype(np.float32, copy=False), layer.shuffle)
         return values
 
     def predictor(self, features: Integers, hundredths: int) -> Predict:
-        """What predicts means and indexes from features (hidden, h, w).
+        """A function that predicts means and indexes from features (hidden, h, w).
 
-        Integers in float32, in units of 2⁻¹⁰, of some channels (c, n) at n squares in raster order.
-        There are no means of channels for which the network predicts none.
+        It returns integers in float32, in units of 2⁻¹⁰, (c, n) for c channels at n squares in
+        raster order; None instead of means for channels whose mean is not predicted.
         """
         last, corrected = self.layers[-1], self.corrected
         inputs = last.inputs(features).reshape(len(features), -1)
@@ -149,10 +149,10 @@ class ExactHyperSynthesis:
 
             means = outputs(0) if channels.start < corrected else None
             if means is not None:
-                if last.dtype != np.float32:  # of which no output is beyond the limit
+                if last.dtype != np.float32:  # in float32, no output can exceed the limit
                     clamp(means)
                 means = means.astype(np.float32, copy=False)
-            # Indexes that float32 cannot hold are far beyond the last table.
+            # Indexes too large for float32 are far beyond the last table anyway.
             return means, outputs(corrected).astype(np.float32, copy=False)
 
         return predict
@@ -160,12 +160,11 @@ class ExactHyperSynthesis:
 
 @dataclass(frozen=True)
 class Around:
-    """Latents that are known around the squares that a step corrects.
+    """Known latents around the squares that a step corrects.
 
     errors, values   (c, h, w), see `exact_features`
-    squares          bool (h, w), those that are corrected, or the rows of which all are; None for
-                     all
-    taps             where latents around them are known, see `neighbours`
+    squares          the corrected squares: bool (h, w), or a slice of rows; None for all
+    taps             places of the known neighbours, see `neighbours`
     """
 
     errors: Integers
@@ -174,22 +173,22 @@ class Around:
     taps: Sequence[int] = NINE
 
     def of_rows(self, rows: slice) -> Around:
-        """Some rows of a tile of which all squares are corrected."""
+        """The neighbourhood of some rows, if all squares of the tile are corrected."""
         top = max(0, rows.start - 1)
         seen = slice(top, rows.stop + 1)
         own = slice(rows.start - top, rows.stop - top)
         return Around(self.errors[:, seen], self.values[:, seen], own, self.taps)
 
     def columns(self, values: Integers) -> Integers:
-        """What is around the squares, of an array like those: (c · taps, n)."""
+        """The neighbours of the squares in an array (c, h, w): (c · taps, n)."""
         return neighbours(values, self.taps, self.squares)
 
 
 @dataclass(frozen=True)
 class ExactStep:
-    """The layers of one step; `near` and `linear` where it sees latents around.
+    """The layers of one step; `near` and `linear` if it reads neighbouring latents.
 
-    The bias of `here` is that of the sum of `near` and `here`.
+    The bias of `here` is the bias of the sum of `near` and `here`.
     """
 
     here: ExactLayer
@@ -205,8 +204,8 @@ class ExactStep:
     def check(self, name: str, around: int, here: int, width: int, outputs: int) -> None:
         """Raise `WeightsMismatchError` unless the layers have these sizes.
 
-        around   latents around, 0 for a step that sees none
-        here     channels at the place
+        around   channels of neighbouring latents, 0 for a step that reads none
+        here     input channels at the same position
         """
         expected: list[object] = [(width, here, 1, 1), (outputs, width, 1, 1), None, None]
         if around:
@@ -219,7 +218,7 @@ class ExactStep:
             )
 
     def hidden(self, here: Integers, hundredths: int, around: Around | None = None) -> Integers:
-        """Columns of features at the places (in, n) to hidden features (width, n)."""
+        """Columns of features at the squares (in, n) to hidden features (width, n)."""
         values = self.here.apply(self.here.inputs(here), hundredths)
         if self.near is not None and around is not None:
             features = exact_features(around.errors, around.values)
@@ -233,7 +232,7 @@ class ExactStep:
     ) -> tuple[Integers, Integers]:
         """Hidden features (width, n) to corrections of means and indexes, (channels, n) each.
 
-        channels   the first ones of the group
+        channels   how many of the first channels of the group
         """
         inputs, group = self.out.inputs(hidden), len(self.out.weight) // 2
         if channels == group:
@@ -250,13 +249,13 @@ class ExactStep:
         return means, indexes
 
     def index_corrections(self, hidden: Integers, hundredths: int, channels: int) -> Integers:
-        """The same of a step that corrects indexes alone: (channels, n)."""
+        """The same for a step that corrects only indexes: (channels, n)."""
         return self.out.apply(self.out.inputs(hidden), hundredths, outputs=slice(channels))
 
 
 @dataclass(frozen=True)
 class Place:
-    """Latents that are coded together: channels, at some of the squares of a tile or at all.
+    """Position of latents that are coded together: channels, at some or all squares of a tile.
 
     squares   bool (h, w), or None for all
     """
@@ -265,12 +264,12 @@ class Place:
     squares: BoolArray | None = None
 
     def take(self, values: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
-        """What an array (C, h, w) holds there: (c, n)."""
+        """The values of an array (C, h, w) at this place: (c, n)."""
         own = values[self.channels]
         return own.reshape(len(own), -1) if self.squares is None else own[:, self.squares]
 
     def put(self, values: npt.NDArray[Scalar], parts: npt.NDArray[Scalar]) -> None:
-        """Let an array (C, h, w) hold (c, n) there."""
+        """Write (c, n) into an array (C, h, w) at this place."""
         own = values[self.channels]
         if self.squares is None:
             own[...] = parts.reshape(own.shape)
@@ -280,7 +279,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Part:
-    """Latents that are coded together, n squares of c channels, with what they are coded by.
+    """Latents that are coded together, n squares of c channels, with their predictions.
 
     means     int32 (c, n), in units of 2⁻¹⁰ quantiser steps
     indexes   int32 (c, n), the table of each
@@ -298,7 +297,7 @@ class CodedPart(Part):
     symbols: Int32Array
 
     def first(self, channels: int) -> CodedPart:
-        """What it has of the first channels of a tile."""
+        """Its part within the first channels of a tile."""
         own = self.place.channels
         count = min(own.stop, channels) - own.start
         place = Place(slice(own.start, own.start + count), self.place.squares)
@@ -306,7 +305,7 @@ class CodedPart(Part):
 
 
 def pass_names(config: PhotoConfig) -> list[str]:
-    """Those of `PASSES` that a model has. Raises `WeightsMismatchError` where they are too many."""
+    """The passes of `PASSES` that a model has. Raises `WeightsMismatchError` for too many."""
     most = len(PASSES) - USUAL_PASSES
     if not 0 <= config.far_passes <= most:
         raise WeightsMismatchError(
@@ -316,14 +315,14 @@ def pass_names(config: PhotoConfig) -> list[str]:
 
 
 def step_names(config: PhotoConfig) -> list[str]:
-    """The steps that a model has, in the order of coding."""
+    """The steps of a model, in coding order."""
     return [*pass_names(config), *LATER_STEPS]
 
 
 def checkerboards(height: int, width: int, names: Sequence[str]) -> list[BoolArray]:
-    """The squares of each pass over the first group, bool (height, width), the first one too.
+    """The squares of each pass over the first group, bool (height, width), and of the first pass.
 
-    names   of `PASSES`, without the first pass
+    names   names in `PASSES`, which do not include the first pass
     """
     rows, columns = np.arange(height)[:, None], np.arange(width)
     squares, known = [], np.zeros((height, width), np.bool_)
@@ -338,12 +337,12 @@ def checkerboards(height: int, width: int, names: Sequence[str]) -> list[BoolArr
 
 
 class ExactContext:
-    """Latents of a tile, coded part by part, each with means and tables from those before.
+    """Codes the latents of a tile part by part, with means and tables from the earlier parts.
 
-    steps         by the names of `step_names`, of one tune
-    table_count   of the latents
+    steps         steps of one tune, by the names of `step_names`
+    table_count   number of tables for latents
 
-    Raises `WeightsMismatchError` for steps of other sizes than those of the model.
+    Raises `WeightsMismatchError` if the steps do not fit the sizes of the model.
     """
 
     def __init__(
@@ -372,11 +371,11 @@ class ExactContext:
 
     @property
     def fewest(self) -> int:
-        """How many channels every tile codes at least: the first group."""
+        """The fewest channels that a tile can code: the first group."""
         return int(self.groups[0].stop)
 
     def places(self, height: int, width: int, channels: int) -> list[Place]:
-        """What is coded together, in the order of coding, of the first channels of a tile."""
+        """The parts of the first channels of a tile, in coding order."""
         first, *others = self.groups
         return [
             *(Place(first, squares) for squares in checkerboards(height, width, self.pass_names)),
@@ -395,8 +394,8 @@ class ExactContext:
 
         predict     means and indexes of the hyper-synthesis, see `ExactHyperSynthesis.predictor`
         hidden      its last features (hidden, h, w)
-        code        gives the symbols int32 (c, n) of a part; called once for each part, in order
-        values      int32 (c, h, w), gets the dequantised latents, in units of 2⁻¹⁰ steps
+        code        returns the symbols int32 (c, n) of a part; called once for each part, in order
+        values      int32 (c, h, w), output: the dequantised latents, in units of 2⁻¹⁰ steps
         """
         _, height, width = hidden.shape
         tile = _Tile(self.groups, predict, self.table_count, code, values)
@@ -412,12 +411,12 @@ class ExactContext:
             tile.code_squares(Place(first, squares), corrections)
             known = known | squares
 
-        # What follows a group that is not coded whole is not coded.
+        # No group is coded after one that is coded only in part.
         places = self.places(height, width, len(values))[1 + len(grids) :]
         counts = [_count(place.channels) for place in places]
         here = hidden.reshape(len(hidden), -1)
         second, third, fourth, fifth = self.steps
-        # Hidden features of the last step: the fourth and the fifth look at those before them.
+        # Hidden features of the latest step, which the fourth and fifth steps read.
         last = np.empty((len(third.here.weight), height * width), np.float32)
 
         def near(step: ExactStep, count: int, before: Around, band: Band) -> Prediction:
@@ -461,7 +460,7 @@ class Band:
 
 
 class _Tile:
-    """What is known of a tile while it is coded. Real arrays hold integers in units of 2⁻¹⁰."""
+    """State of a tile while it is coded. Floating-point arrays hold integers in units of 2⁻¹⁰."""
 
     def __init__(
         self,
@@ -475,7 +474,7 @@ class _Tile:
         size = values.shape[1:]
         self._predict, self._table_count, self._code = predict, table_count, code
         self._values, self._corrected = values, fourth.stop
-        # Of errors, those of later groups are not asked for.
+        # Means are kept up to the third group: later groups' errors are never used.
         self._means: Integers = np.empty((third.stop, *size), np.float32)
         means, indexes = predict(first, slice(None))
         assert means is not None
@@ -484,7 +483,7 @@ class _Tile:
         self.parts: list[CodedPart] = []
 
     def code_squares(self, place: Place, corrections: Prediction | None = None) -> None:
-        """Have squares of the first group coded, with corrections (c, n) of what is predicted."""
+        """Code squares of the first group, with corrections (c, n) of the predictions."""
         predicted = place.take(self._means), place.take(self._first_indexes)
         means, tables = self._correct(predicted, corrections)
         symbols = self._have_coded(place, means, tables)
@@ -493,9 +492,9 @@ class _Tile:
         place.put(self._values, values)
 
     def code(self, place: Place, corrections_of: Callable[[Band], Prediction]) -> None:
-        """Have a group coded, with corrections (c, n) of what is predicted in a band.
+        """Code a group, with corrections (c, n) of the predictions for each band.
 
-        Without a prediction of their means these are 0.
+        Means are 0 if they are not predicted.
         """
         channels, (_, height, width) = place.channels, self._values.shape
         tables: Int32Array = np.empty((_count(channels), height * width), np.int32)
@@ -517,7 +516,7 @@ class _Tile:
     def _correct(
         self, predicted: Prediction, corrections: Prediction | None
     ) -> tuple[Int32Array | None, Int32Array]:
-        """Means, where there are any, and tables: int32 (c, n)."""
+        """Corrected means, if any, and tables: int32 (c, n)."""
         means, indexes = predicted
         if corrections is not None:
             means_by, indexes_by = corrections
@@ -535,7 +534,7 @@ class _Tile:
         return symbols
 
     def values(self, place: Place, rows: slice = _ALL) -> Integers:
-        """Values of a group, (c, h, w); 0 at other squares."""
+        """Dequantised values at a place, (c, h, w); 0 at other squares."""
         values = self._values[place.channels, rows].astype(np.float32)
         clamp(values)
         if place.squares is not None:
@@ -543,7 +542,7 @@ class _Tile:
         return values
 
     def known(self, place: Place, rows: slice = _ALL) -> tuple[Integers, Integers]:
-        """Errors of the hyper-synthesis and values of a group, (c, h, w); 0 at other squares."""
+        """Errors of the hyper-synthesis, and values, at a place, (c, h, w); 0 at other squares."""
         values = self.values(place, rows)
         errors = values - self._means[place.channels, rows]
         clamp(errors)
@@ -553,7 +552,7 @@ class _Tile:
 
 
 def of_tune(arrays: Mapping[str, Array], name: str, tune: int) -> ExactLayer:
-    """A layer for one tune: its bias is stored for both, int32 (2, knots, out).
+    """A layer for one tune; its stored bias has both tunes, int32 (2, knots, out).
 
     Raises `WeightsMismatchError`.
     """
@@ -568,7 +567,7 @@ def of_tune(arrays: Mapping[str, Array], name: str, tune: int) -> ExactLayer:
 
 
 def exact_layer_arrays(layers: Sequence[ExactLayer], name: str) -> dict[str, Array]:
-    """Arrays of a layer, given for each tune in turn; the inverse of `of_tune`."""
+    """Arrays of a layer, which is given once per tune; the inverse of `of_tune`."""
     bias = np.stack([layer.bias for layer in layers])
     return layer_arrays(layers[0], name) | {f"{name}.bias": bias}
 

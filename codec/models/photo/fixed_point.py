@@ -1,4 +1,4 @@
-"""Between the floating-point networks of the photo model and their exact twins, both ways."""
+"""Conversion between the photo model's floating-point networks and their exact twins."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from codec.models.photo.exact_context import exact_layer_arrays, of_tune, step_n
 from codec.models.photo.network import PhotoModel
 from codec.models.photo.quantised import ConditionTable
 
-# Bits of fraction of the inputs, and their limit, of layers that float32 is to hold. Bits of the
-# weights are worth more: with these numbers files grow by less than 0.1 % against float64.
+# Fraction bits and limit of the inputs in layers that should fit float32. They are low because
+# bits of the weights matter more: files grow by less than 0.1 % against float64.
 _FEATURES = (3, 64)
 
 
 def exact_arrays(model: PhotoModel) -> dict[str, Array]:
-    """The hyper-synthesis and the context in fixed point, as the weights file has them."""
+    """The hyper-synthesis and the context in fixed point, as a weights file stores them."""
     arrays: dict[str, Array] = {}
     for name, layer, bias, shuffle, inputs in _layers(model):
         arrays |= exact_layer_arrays(_exact(layer, bias, shuffle, inputs), name)
@@ -31,9 +31,9 @@ def exact_arrays(model: PhotoModel) -> dict[str, Array]:
 
 @torch.no_grad()
 def restore(model: PhotoModel, arrays: Mapping[str, Array]) -> None:
-    """Copy the exact path of a weights file into the float networks of a model of these sizes.
+    """Copy the exact path of a weights file into the float networks of a model of the same sizes.
 
-    Raises `WeightsMismatchError` for arrays that are missing.
+    Raises `WeightsMismatchError` for missing arrays.
     """
     for name, layer, bias, _, _ in _layers(model):
         exact = [to_floats(of_tune(arrays, name, tune)) for tune in range(len(TUNES))]
@@ -46,11 +46,12 @@ _Layer = tuple[str, nn.Conv2d, ConditionTable | None, int, tuple[int, int] | Non
 
 
 def _layers(model: PhotoModel) -> list[_Layer]:
-    """Name, convolution, bias, pixel shuffle and units of inputs of each layer.
+    """Name, convolution, bias, pixel shuffle and input units of each layer.
 
-    Without units a layer has those of float64. Errors of latents need them: they are up to hundreds
-    of steps, and means are wanted to a fraction of one. In float32 files would grow by 1 % at high
-    qualities. Hyper-latents would be cut at 48, and their layer takes hardly any time.
+    A layer without units uses the usual ones, which need float64. Layers on latent errors need
+    them, since errors reach hundreds of steps and means are needed to a fraction of a step: in
+    float32 files would grow by 1 % at high qualities. The layer on hyper-latents would clip them
+    at 48, and takes hardly any time anyway.
     """
     found: list[_Layer] = []
     for number, (layer, bias, shuffle) in enumerate(model.hyper_synthesis.layers()):
@@ -73,7 +74,7 @@ def _exact(
     shuffle: int,
     inputs: tuple[int, int] | None,
 ) -> list[ExactLayer]:
-    """A layer for each tune, which share weights and units."""
+    """One layer per tune, with shared weights and units."""
     weight = _array(layer.weight)
     tables = np.zeros((len(TUNES), 2, len(weight))) if bias is None else _array(bias.knots)
     units = None

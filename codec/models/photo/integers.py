@@ -1,9 +1,9 @@
-"""Layers of the synthesis as the integers of a weights file, and back.
+"""Conversion of the synthesis layers to the integers of a weights file, and back.
 
 The rules are those of `codec.models.photo.quantised`. A layer multiplies activations, integers
-in units of 2⁻ⁱⁿᵖᵘᵗ, by weights of 7 bits and sign, integers in units of a power of two for each
-output. So its sums are integers in units of 2^(exponent − input bits), in which the bias, or the
-shift of a block, is stored as well::
+in units of 2^−(input bits), by 7-bit weights, integers in units of a power of two for each output.
+So its sums are integers in units of 2^(exponent − input bits), and so is the stored bias, or the
+stored shift of a block::
 
     <layer>.weight    int8 (out, in, k, k), −63 .. 63; in is 1 for a depthwise layer
     <layer>.exponent  int8 (out,): the weights are in units of 2^exponent
@@ -33,27 +33,28 @@ from codec.models.photo.config import PhotoConfig
 Floats = npt.NDArray[np.floating[Any]]
 
 WEIGHT_LIMIT = 63
-"""Two products of such weights with 8 bits fit 16 bits, which is all that x86 processors without
-VNNI have for them."""
+"""The sum of two products of such weights with 8-bit values fits 16 bits, which is all that x86
+processors without VNNI provide."""
 GAIN_BITS, GAIN_LIMIT = 6, 127
 STEP_BITS = 10
 LEVELS = 255
 BIAS_LIMIT, SHIFT_LIMIT = 2**22, 2**16 - 2**13
-"""With these all sums stay below 2²⁴, and those of a depthwise layer times its gain as well."""
+"""These keep all sums below 2²⁴, and also the sums of a depthwise layer times its gain."""
 
-# Bits of fraction of what a layer reads.
+# Fraction bits of a layer's input.
 IMAGE_BITS, RECTIFIED_BITS, STREAM_BITS = 5, 5, 4
 LEAST_EXPONENT, LARGEST_EXPONENT = -26, 15
-"""Of weights that are all but zero, and beyond all that training leaves."""
+"""The least is for weights that are almost zero; no training comes near the largest."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What a layer reads and writes.
+    """Number formats of a layer's inputs and outputs.
 
-    inputs      fraction bits of the activations that it reads
-    signed      whether these are −128 .. 127, and not 0 .. 255
-    rectified   whether it writes 0 .. 255 in units of 2⁻⁵, and not −128 .. 127 in units of 2⁻⁴
+    inputs      fraction bits of the inputs
+    signed      whether the inputs are −128 .. 127, and not 0 .. 255
+    rectified   whether the outputs are 0 .. 255 in units of 2⁻⁵, and not −128 .. 127 in units of
+                2⁻⁴
     """
 
     inputs: int = STREAM_BITS
@@ -62,7 +63,7 @@ class Kind:
 
     @property
     def outputs(self) -> int:
-        """Fraction bits of the activations that it writes."""
+        """Fraction bits of the outputs."""
         return RECTIFIED_BITS if self.rectified else STREAM_BITS
 
 
@@ -81,9 +82,9 @@ def kind_of(name: str) -> Kind:
 
 
 def layer_inputs(config: PhotoConfig) -> dict[str, int]:
-    """Bits of fraction of the inputs of each layer of the synthesis, by the layer's name.
+    """Fraction bits of the inputs of each layer of the synthesis, by the layer's name.
 
-    The names are those of `Synthesis` with `synthesis.` before them, in the order of computation.
+    The names are those of `Synthesis` with the prefix `synthesis.`, in the order of computation.
     """
     stages = (
         ("stage_16", config.blocks_16, ("up_16",)),
@@ -113,10 +114,10 @@ def weight_exponents(
 
     weight    float (out, in, k, k)
     offsets   float (out, n), biases or shifts of each output
-    limit     of the magnitude of these as integers
+    limit     largest magnitude of the offsets as integers
 
-    The smallest in which the weights fit −63 .. 63, as in training. Where weights are all but zero
-    and the offset is not, the smallest in which the offset fits.
+    The exponent is the smallest with which the weights fit −63 .. 63, as in training, and the
+    offsets fit their limit, which matters if the weights are almost zero.
     """
     largest = np.abs(weight.astype(np.float64)).max(axis=(1, 2, 3))
     offset = np.abs(offsets).max(axis=1) * 2.0**input_bits
@@ -126,14 +127,14 @@ def weight_exponents(
 
 
 def _exponent(values: Float64Array) -> Float64Array:
-    """The smallest powers of two that are not below positive values, as exponents."""
+    """The exponents of the smallest powers of two that are not below positive values."""
     mantissas, exponents = np.frexp(np.maximum(values, 2.0**-120))
     powers: Float64Array = exponents - (mantissas == 0.5).astype(np.float64)
     return powers
 
 
 def integer_weights(weight: Floats, exponents: Int8Array) -> Int8Array:
-    """Weights in units of 2^exponent, int8 of the same shape, halves to even."""
+    """Weights in units of 2^exponent, int8 of the same shape, rounded half to even."""
     scaled = np.rint(_scaled(weight, exponents))
     integers: Int8Array = np.clip(scaled, -WEIGHT_LIMIT, WEIGHT_LIMIT).astype(np.int8)
     return integers
@@ -155,7 +156,7 @@ def integer_gains(gains: Floats) -> Int16Array:
 
 
 def integer_log_steps(log_steps: Floats) -> Int32Array:
-    """Natural logarithms of steps, pixels in [0, 1], to log₂ of levels in 2⁻¹⁰ octaves, int32."""
+    """Natural logarithms of steps, for pixels in [0, 1], to log₂ in levels, int32, 2⁻¹⁰ octaves."""
     octaves: Float64Array = log_steps.astype(np.float64) / np.log(2) + np.log2(LEVELS)
     units: Int32Array = np.rint(octaves * 2**STEP_BITS).astype(np.int32)
     return units

@@ -1,4 +1,4 @@
-"""The photo model: a variational autoencoder with a hyperprior, exact to the pixel.
+"""The photo model: a variational autoencoder with a hyperprior, whose decoder is bit-exact.
 
 Mean-scale hyperprior of Ballé et al. 2018 and Minnen et al. 2018, with one checkpoint for all
 qualities and both tunes (gains by condition, Cui et al. 2021) and no serial autoregression::
@@ -8,12 +8,12 @@ qualities and both tunes (gains by condition, Cui et al. 2021) and no serial aut
                                 └ hyper-analysis ─► round ─► ẑ ─ hyper-synthesis (integers)
 
 The transform is complete and fixed (`transform`): networks only correct its coefficients before
-they are coded, and the pixels after. What a decoder computes is integer arithmetic throughout: the
+they are coded, and the pixels afterwards. The decoder uses integer arithmetic throughout: the
 hyper-synthesis and the context by `codec.coding.exact_layers`, the synthesis by `quantised`. All
-corrections start at zero, so the untrained model already is a working transform codec.
+corrections start at zero, so the untrained model is already a working transform codec.
 
-Distribution of work: 1/4 resolution renders, 1/8 and 1/16 carry the blocks, the hyper-latents
-live at 1/64.
+The synthesis has blocks at 1/16, 1/8 and 1/4 resolution and outputs its correction at 1/4; the
+hyper-latents are at 1/64.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ LAMBDA_MAX = 2.4
 
 LEVELS = 255.0
 RENDERED_LEVELS = 8.0
-"""Of one unit of the synthesis' output: it corrects by −64 .. 64 levels in steps of a half."""
+"""Levels per unit of the synthesis output, which corrects by −64 .. 64 levels in half levels."""
 
 
 def lagrange_multiplier(position: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ def lagrange_multiplier(position: Tensor) -> Tensor:
 
 
 def uniform_step(lagrange: Tensor) -> Tensor:
-    """Quantiser step of an orthonormal transform, pixels in [0, 1], that is optimal at λ.
+    """The quantiser step that is optimal at λ for an orthonormal transform of pixels in [0, 1].
 
     High-rate theory: a coefficient costs Δ²/12 in squared error and −log2 Δ bits, so
     d/dΔ (λ·255²·Δ²/12 − 3·log2 Δ) = 0 gives Δ² = 18 / (ln 2 · λ · 255²).
@@ -84,14 +84,14 @@ _Layer = TypeVar("_Layer", bound=nn.Module)
 
 
 def _zeroed(layer: _Layer) -> _Layer:
-    """The layer with all parameters zero: a branch that starts silent."""
+    """The layer with all parameters set to zero, so that its branch has no effect at first."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer
 
 
 class LinearTransform(nn.Module):
-    """The transform of `codec.models.photo.transform`, in float32; it learns nothing."""
+    """The transform of `codec.models.photo.transform`, in float32, without parameters."""
 
     matrix: Tensor
     into_colours: Tensor
@@ -100,7 +100,7 @@ class LinearTransform(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("matrix", torch.from_numpy(filters()).float(), persistent=False)
-        # To colours whose cosine transform has the coefficients of the tune, and back.
+        # Matrices to colours whose orthonormal transform gives the tune's coefficients, and back.
         back = torch.from_numpy(np.stack([(cosine_basis(3).T @ c).T for c in COLOURS]))
         self.register_buffer("from_colours", back.float(), persistent=False)
         self.register_buffer("into_colours", back.inverse().float(), persistent=False)
@@ -108,7 +108,7 @@ class LinearTransform(nn.Module):
     def analyze(self, pixels: Tensor, tune: Tensor) -> Tensor:
         """Pixels (batch, 3, 16·h, 16·w) to coefficients (batch, 768, h, w).
 
-        tune   the share of each tune, (batch, 2)
+        tune   the weight of each tune, (batch, 2)
         """
         batch, _, height, width = pixels.shape
         pixels = _mixed(self.into_colours, tune, pixels)
@@ -128,7 +128,7 @@ class LinearTransform(nn.Module):
 
 
 def _mixed(matrices: Tensor, tune: Tensor, pixels: Tensor) -> Tensor:
-    """The colours of pixels (batch, 3, h, w) by the matrix of each sample's tune."""
+    """Apply the colour matrix of each sample's tune to pixels (batch, 3, h, w)."""
     with torch.autocast(pixels.device.type, enabled=False):
         chosen = (tune.float() @ matrices.flatten(1)).view(-1, 3, 3)
         return (chosen @ pixels.float().flatten(2)).view_as(pixels)
@@ -184,7 +184,7 @@ class QuantisedStage(nn.Module):
 
 
 class Analysis(nn.Module):
-    """What the encoder adds to the coefficients of the transform, in pixel units."""
+    """The encoder's correction of the transform coefficients, in pixel units."""
 
     def __init__(self, config: PhotoConfig) -> None:
         super().__init__()
@@ -197,7 +197,7 @@ class Analysis(nn.Module):
         self.out = _zeroed(nn.Conv2d(width_16, COEFFICIENTS, 1))
 
     def forward(self, pixels: Tensor, linear: Tensor, mix: Tensor) -> Tensor:
-        """Pixels (batch, 3, 16·h, 16·w), centred on 0, and their transform: (batch, 768, h, w)."""
+        """Pixels (batch, 3, 16·h, 16·w), centred on 0, and their transform (batch, 768, h, w)."""
         features = self.stage_8(self.stem(F.pixel_unshuffle(pixels, 8)), mix)
         features = self.down(F.pixel_unshuffle(features, 2)) + self.merge(linear)
         correction: Tensor = self.out(self.stage_16(features, mix))
@@ -205,10 +205,10 @@ class Analysis(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """What the decoder adds to the pixels of the inverse transform: integers of 8 bits.
+    """The decoder's correction of the inverse-transform image, a network with 8-bit activations.
 
-    A U-net over the image of the inverse transform, which knows besides what the hyper-synthesis
-    knows of the texture.
+    It is a U-net over that image, whose bottleneck also takes the last features of the
+    hyper-synthesis, which describe the texture.
     """
 
     def __init__(self, config: PhotoConfig) -> None:
@@ -230,7 +230,7 @@ class Synthesis(nn.Module):
 
         linear   the image of the inverse transform in levels, centred on 0
         hidden   the last features of the hyper-synthesis (batch, hidden, h, w)
-        rounded  whether to compute with the integers that a decoder has
+        rounded  whether to round all values as the decoder does
         """
 
         def layer(convolution: Convolution, values: Tensor) -> Tensor:
@@ -264,12 +264,12 @@ class HyperAnalysis(nn.Module):
         self.stage_32 = Stage(width, 1, config.knots)
         self.down_32 = nn.Conv2d(4 * width, config.hyper_channels, 1)
         with torch.no_grad():
-            # A spread of several integers, else rounding starves the scales from the start.
+            # Spread over several integers; otherwise all round to 0 and carry no information.
             self.down_32.weight.mul_(8)
 
     def forward(self, latents: Tensor, mix: Tensor) -> Tensor:
-        # Magnitudes on a log scale are what the scales are predicted from; measured on a
-        # pilot, they lower the loss by 7 % after four minutes against feeding y itself.
+        # The scales depend on log-magnitudes: in a pilot, feeding these instead of y lowered the
+        # loss by 7 % after four minutes.
         magnitude = torch.log1p(latents.abs())
         features = self.head(torch.cat([latents.sign() * magnitude, magnitude], dim=1))
         features = self.stage_16(features, mix)
@@ -281,9 +281,9 @@ class HyperAnalysis(nn.Module):
 class HyperSynthesis(nn.Module):
     """Rounded hyper-latents (batch, Z, h, w) to means (batch, 384, …) and indexes (batch, 768, …).
 
-    Only layers with a fixed-point twin in `codec.coding.exact_layers`: 3×3 and 1×1 convolutions, a
-    bias per condition, ReLU, pixel shuffle. The scale index is a real number here; the exact path
-    rounds it to the index of a table.
+    It uses only layers with a fixed-point twin in `codec.coding.exact_layers`: 3×3 and 1×1
+    convolutions, a bias per condition, ReLU, pixel shuffle. The scale index is a real number here;
+    the exact path rounds it to the index of a table.
     """
 
     def __init__(self, config: PhotoConfig) -> None:
@@ -322,7 +322,7 @@ class HyperSynthesis(nn.Module):
         return F.relu(F.pixel_shuffle(self.up_32(hidden) + self.bias_up_32(mix), 2))
 
     def predict(self, features: Tensor, mix: Tensor) -> tuple[Tensor, Tensor]:
-        """Means and scale indexes, float32 (batch, 768, 4·h, 4·w), of the last features."""
+        """Means and scale indexes, float32 (batch, 768, 4·h, 4·w), from the last features."""
         out = in_full_precision(self.out, features) + self.bias_out(mix)
         means, indexes = out[:, : self.corrected], out[:, self.corrected :]
         none = torch.zeros_like(indexes[:, self.corrected :])
@@ -332,14 +332,14 @@ class HyperSynthesis(nn.Module):
 class PhotoModel(nn.Module):
     """The trainable photo model. Pixels are float (batch, 3, height, width) in [0, 1].
 
-    A condition is (position, tune): of the quality, float (batch,) in [0, 1], and the index of a
-    tune, int64 (batch,).
+    A condition is (position, tune): the position of the quality, float (batch,) in [0, 1], and the
+    index of a tune, int64 (batch,).
     """
 
     def __init__(self, config: PhotoConfig = PhotoConfig()) -> None:
         super().__init__()
         self.config = config
-        # Training may put a compiled one in its place.
+        # Training may replace it by a compiled function.
         self.latent_bits: Callable[[Tensor, Tensor], Tensor] = gaussian_bits
         position = torch.linspace(0, 1, config.knots)
         log_gains = -torch.log(uniform_step(lagrange_multiplier(position)))
@@ -356,11 +356,11 @@ class PhotoModel(nn.Module):
         self.hyper_log_scale = ConditionTable(config.knots, config.hyper_channels)
 
     def mix(self, position: Tensor, tune: Tensor) -> Tensor:
-        """A condition as the shares of knots that every table takes."""
+        """A condition as the knot weights that every table takes."""
         return shares(position, tune, self.config.knots)
 
     def _tunes(self, mix: Tensor) -> Tensor:
-        """The share of each tune, (batch, 2)."""
+        """The weight of each tune, (batch, 2)."""
         return mix.view(len(mix), len(COLOURS), -1).sum(2)
 
     @torch.no_grad()
@@ -386,7 +386,7 @@ class PhotoModel(nn.Module):
     def hyper_analyze(self, latents: Tensor, mix: Tensor) -> Tensor:
         """Scaled latents (batch, 768, h, w) to unrounded hyper-latents of ⌈h/4⌉×⌈w/4⌉ positions.
 
-        The latents are padded by repetition.
+        The latents are padded by repeating the borders.
         """
         rows, columns = -latents.shape[2] % 4, -latents.shape[3] % 4
         if rows or columns:
@@ -395,9 +395,9 @@ class PhotoModel(nn.Module):
         return hyper_latents
 
     def linear_image(self, latents: Tensor, mix: Tensor) -> Tensor:
-        """Dequantised latents in units of the quantiser step to the image of the inverse transform.
+        """Dequantised latents, in quantiser steps, to the inverse-transform image in levels.
 
-        In levels, centred on 0.
+        The image is centred on 0.
         """
         coefficients = latents * self.log_step(mix).exp()
         return self.transform.synthesize(coefficients, self._tunes(mix)) * LEVELS
@@ -405,10 +405,10 @@ class PhotoModel(nn.Module):
     def synthesize(
         self, latents: Tensor, hidden: Tensor, mix: Tensor, *, rounded: bool = False
     ) -> Tensor:
-        """Dequantised latents in units of the quantiser step to pixels, not clamped.
+        """Dequantised latents, in quantiser steps, to pixels, not clamped.
 
         hidden   the last features of the hyper-synthesis
-        rounded  whether the network computes with the integers that a decoder has
+        rounded  whether the network rounds all values as the decoder does
         """
         linear = self.linear_image(latents, mix)
         correction: Tensor = self.synthesis(linear, hidden, mix, rounded=rounded)
@@ -426,11 +426,11 @@ class PhotoModel(nn.Module):
     ) -> Forward:
         """One pass for training. Height and width are multiples of 64.
 
-        Noise stands for rounding in the rate, straight-through rounding gives the
-        reconstruction; with `hard` the rate too is taken at the rounded symbols.
+        The rate uses additive noise in place of rounding, and the reconstruction uses
+        straight-through rounding; with `hard` the rate, too, is taken at the rounded symbols.
 
-        rounded  whether the synthesis computes with the integers that a decoder has
-        noise    gives numbers uniform in [0, 1), as many as its argument has
+        rounded  whether the synthesis rounds all values as the decoder does
+        noise    returns numbers uniform in [0, 1), in the shape of its argument
         """
         mix = self.mix(position, tune)
         latents = self.analyze(pixels, mix)
@@ -447,9 +447,9 @@ class PhotoModel(nn.Module):
         rounded: bool = False,
         noise: Noise = torch.rand_like,
     ) -> Forward:
-        """The second half of `forward`: float32 latents and hyper-latents.
+        """The second half of `forward`, from float32 latents and hyper-latents.
 
-        Differentiable in both, which is what an encoder that refines them needs.
+        It is differentiable in both, as an encoder that refines them needs.
         """
         location = self.hyper_location(mix)
         hidden = self.hyper_synthesis.features(round_straight_through(hyper), mix)

@@ -1,6 +1,6 @@
-"""The reference of the synthesis network: NumPy, products of matrices in float32.
+"""The reference implementation of the synthesis network: NumPy, matrix products in float32.
 
-Every sum is an integer below 2²⁴, which float32 holds exactly whatever the order of summation.
+Every sum is an integer below 2²⁴, which float32 holds exactly in any order of summation.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from codec.models.photo.synthesis import SynthesisWeights, network
 
 
 class NumpyBackend:
-    """See `codec.models.photo.synthesis.Backend`: float32 (channels, h, w) of whole numbers.
+    """See `codec.models.photo.synthesis.Backend`: integers in float32 (channels, h, w).
 
     pixels    uint8 (16·h, 16·w, 3), 128 is zero
     texture   uint8 (hidden, h, w)

@@ -1,7 +1,7 @@
-"""The synthesis network in ONNX Runtime, which has kernels for 8 bits.
+"""The synthesis network in ONNX Runtime, which has 8-bit kernels.
 
-Sums times the scales of a layer are exact in float32, so that a kernel which follows the definition
-of QLinearConv gives the integers of the reference (`codec.models.photo.numpy_backend`).
+The sums times the scales of a layer are exact in float32, so any kernel that follows the definition
+of QLinearConv gives the same integers as the reference (`codec.models.photo.numpy_backend`).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from codec.system.onnx_writer import CONTRIBUTED, Graph
 
 @dataclass(frozen=True)
 class Activations:
-    """The name of a value uint8 (1, h, w, channels); signed ones have 128 for zero.
+    """The name of a value uint8 (1, h, w, channels); signed values are offset by 128.
 
-    places   channels are blocks of so many places, each with all of its channels: so a shuffle
-             moves whole lines. In torch each channel has all of its places
+    places   number of pixels in each block that the channels hold. The order is (place, channel),
+             so a shuffle moves whole lines; torch's order is (channel, place)
     """
 
     name: str
@@ -31,11 +31,11 @@ class Activations:
 
 
 _DRAWN_PLACES = {"up_16": 4, "up_8": 4, "out": 16}
-"""Of the outputs of layers before a shuffle."""
+"""Places in the outputs of layers that are followed by a shuffle."""
 
 
 class OnnxBackend:
-    """Puts the network together; see `codec.models.photo.synthesis.Backend`."""
+    """Builds the graph of the network; see `codec.models.photo.synthesis.Backend`."""
 
     def __init__(self, weights: SynthesisWeights, graph: Graph) -> None:
         self._weights, self._graph = weights, graph
@@ -111,7 +111,7 @@ class OnnxBackend:
 
 
 def _places_first(array: Array, places: int, axis: int) -> Array:
-    """Let an axis (channels · places) have all channels of each place together."""
+    """Reorder an axis from (channel, place) to (place, channel)."""
     before, after = array.shape[:axis], array.shape[axis + 1 :]
     blocks = array.reshape(*before, -1, places, *after).swapaxes(axis, axis + 1)
     merged: Array = blocks.reshape(array.shape)
@@ -151,9 +151,9 @@ class OnnxRenderer:
 
 
 def _blocks(pixels: Uint8Array, factor: int) -> Uint8Array:
-    """Pixels (H, W, 3) to the blocks of (factor, factor, 3) that they consist of, (h, w, …)."""
+    """Split pixels (H, W, 3) into blocks of (factor, factor, 3): (h, w, 3 · factor²)."""
     height, width, _ = pixels.shape
-    # A line of a block is three words of so many bytes, which are copied at once.
+    # A line of a block is three words of `factor` bytes, each of which is copied at once.
     words = pixels.reshape(height // factor, factor, -1).view(f"u{factor}")
     lines = words.reshape(height // factor, factor, width // factor, 3).swapaxes(1, 2)
     blocks: Uint8Array = np.ascontiguousarray(lines).view(np.uint8)

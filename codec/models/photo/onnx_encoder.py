@@ -1,4 +1,4 @@
-"""The encoder's networks in ONNX Runtime, in float32: no decoder depends on them."""
+"""The encoder's networks in ONNX Runtime, in float32, as no decoder depends on their rounding."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from codec.system.onnx_writer import Graph
 class OnnxEncoder:
     """Analysis and hyper-analysis of one set of weights.
 
-    arrays   those of a weights file; `network.analysis.*`, `network.hyper_analysis.*` and
-             `network.log_gain.knots` are read, of any floating-point type
+    arrays   those of a weights file, of which `network.analysis.*`, `network.hyper_analysis.*` and
+             `network.log_gain.knots` are read, in any floating-point type
 
     A condition is a position in hundredths, 100 .. 10000, and the index of a tune.
     """
@@ -38,7 +38,7 @@ class OnnxEncoder:
     def analyze(self, pixels: Uint8Array | Uint16Array, hundredths: int, tune: int) -> Float32Array:
         """Pixels (16·h, 16·w, 3) to latents float32 (768, h, w) in quantiser steps.
 
-        pixels   uint8, or uint16 of which 65535 is white
+        pixels   uint8, or uint16 with white at 65535
         """
         height, width, _ = pixels.shape
         gain = np.exp(self._vector("log_gain", hundredths, tune))
@@ -69,14 +69,14 @@ class OnnxEncoder:
             if each.name not in feeds:
                 vector = self._vector(each.name, hundredths, tune)
                 feeds[each.name] = vector[None, :, None, None]
-        # One at a time: each takes all threads, and a hundred megabytes.
+        # One call at a time, because each uses all threads and a hundred megabytes.
         with self._lock:
             (values,) = graph.run(None, feeds)
         result: Float32Array = values[0]
         return result
 
     def _vector(self, table: str, hundredths: int, tune: int) -> Float32Array:
-        """A table of knots at a condition."""
+        """A table of knots, interpolated at a condition."""
         knots = self._values(f"{table}.knots")[tune]
         scaled = (hundredths - 100) / 9900 * (len(knots) - 1)
         left = min(int(scaled), len(knots) - 2)
@@ -88,13 +88,13 @@ class OnnxEncoder:
         return self._arrays[name].astype(np.float32)
 
     def _analysis(self, kind: str, white: int) -> onnxruntime.InferenceSession:
-        """The analysis of pixels of a type, whose largest number is `white`."""
+        """The analysis of pixels of a type with the largest value `white`."""
         graph, config = Graph(), self.config
-        # Pixels come as whole numbers, and the networks take them as x / white − 1/2.
+        # Pixels arrive as integers, and the networks take them as x / white − 1/2.
         linear = _transform(graph, _blocks(graph, kind, LATENT_STRIDE), white)
 
         stem = self._values("analysis.stem.weight")
-        # Of a block the places come first and the channels last, of torch the other way round.
+        # The blocks are ordered (place, channel), torch's weights (channel, place).
         places = stem.reshape(-1, 3, 64).swapaxes(1, 2).reshape(stem.shape)
         blocks = _together(graph, _blocks(graph, kind, 8), 192)
         pixels = _channels_first(graph, _centred(graph, blocks, white))
@@ -118,7 +118,7 @@ class OnnxEncoder:
         one = graph.constant(np.array(1, np.float32))
         magnitude = graph.node("Add", [graph.node("Abs", [latents]), one])
         magnitude = graph.node("Log", [magnitude])
-        # The sign, but for latents so small that their magnitude is 0: `Sign` is a slow kernel.
+        # Clip replaces the slow kernel `Sign`; they differ only where the magnitude is 0.
         large = graph.node("Mul", [latents, graph.constant(np.array(1e38, np.float32))])
         bounds = [graph.constant(np.array(bound, np.float32)) for bound in (-1, 1)]
         signed = graph.node("Mul", [graph.node("Clip", [large, *bounds]), magnitude])
@@ -149,7 +149,7 @@ class OnnxEncoder:
         )
 
     def _down(self, graph: Graph, name: str, features: str) -> str:
-        """A 1×1 convolution behind a pixel unshuffle by two."""
+        """A 1×1 convolution after a pixel unshuffle by two."""
         features = graph.node("SpaceToDepth", [features], attributes={"blocksize": 2})
         weight = self._values(f"{name}.weight")
         places = weight.reshape(len(weight), -1, 4).swapaxes(1, 2).reshape(weight.shape)
@@ -157,20 +157,20 @@ class OnnxEncoder:
 
 
 def _blocks(graph: Graph, kind: str, size: int) -> str:
-    """The pixels of blocks (h, size, w, size · 3), an input."""
+    """Declare an input: pixels as blocks (h, size, w, size · 3)."""
     shape: list[int | str] = [f"height_{size}", size, f"width_{size}", 3 * size]
     return graph.input(f"pixels_{size}", kind, shape)
 
 
 def _centred(graph: Graph, pixels: str, white: int) -> str:
-    """Pixels 0 .. `white` less half of that, in float32."""
+    """Pixels 0 .. `white` minus `white` / 2, in float32."""
     pixels = graph.node("Cast", [pixels], attributes={"to": 1})
     return graph.node("Sub", [pixels, graph.constant(np.array(white / 2, np.float32))])
 
 
 @lru_cache(maxsize=len(COLOURS))
 def _others(tune: int) -> Float32Array:
-    """The transform of columns and colours, (48 places, 48 frequencies)."""
+    """The transform over columns and colours, (48 places, 48 frequencies)."""
     colours = np.linalg.inv(COLOURS[tune])
     both = np.einsum("vj,cw->jcvw", cosine_basis(LATENT_STRIDE), colours)
     others: Float32Array = both.reshape(48, 48).astype(np.float32)
@@ -178,9 +178,10 @@ def _others(tune: int) -> Float32Array:
 
 
 def _transform(graph: Graph, blocks: str, white: int) -> str:
-    """The transform of blocks of 16 lines (h, 16, w, 48), of pixels 0 .. `white`.
+    """The transform of blocks (h, 16, w, 48) of pixels 0 .. `white`.
 
-    Gives (1, 768, h, w) in the order of the channels: rows first, then columns and colours.
+    It transforms the rows first, then columns and colours, and returns (1, 768, h, w) in channel
+    order.
     """
     rows = graph.weight((cosine_basis(LATENT_STRIDE) / white).astype(np.float32))
     lines = graph.reshaped(_centred(graph, blocks, white), [0, 0, -1])
@@ -192,7 +193,7 @@ def _transform(graph: Graph, blocks: str, white: int) -> str:
 
 
 def _together(graph: Graph, blocks: str, channels: int) -> str:
-    """Blocks (h, lines, w, values) to all values of each, (h, w, channels)."""
+    """Blocks (h, lines, w, values) to one vector per block, (h, w, channels)."""
     blocks = graph.node("Transpose", [blocks], attributes={"perm": (0, 2, 1, 3)})
     return graph.reshaped(blocks, [0, 0, channels])
 

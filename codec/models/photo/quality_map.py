@@ -1,8 +1,8 @@
-"""Qualities to positions on the tables of the networks, by a table of integers in the weights.
+"""From qualities to positions on the tables of the networks, by an integer table in the weights.
 
-The networks have one scale of conditions for both tunes; what a person asks for is a quality, which
-should mean about the same with either. The map between them is part of the weights, so that it can
-be measured when these are trained.
+The networks use the same scale of positions for both tunes, whereas a quality should mean about
+the same to users with either tune. The map between them is part of the weights, so it can be
+measured when they are trained.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LOWEST, HIGHEST = 100, 10000  # positions, and qualities, in hundredths
 
 
 def identity_map() -> Int32Array:
-    """The map that takes every quality as the position, int32 (tunes, 100)."""
+    """The map in which every position equals the quality, int32 (tunes, 100)."""
     row = np.arange(1, QUALITIES + 1, dtype=np.int32) * 100
     return np.tile(row, (len(TUNES), 1))
 
@@ -44,9 +44,9 @@ def checked_map(array: Array | None) -> Int32Array:
 def position_at(row: Int32Array, hundredths: int) -> int:
     """The position, 100 .. 10000, of a quality in hundredths, 100 .. 10000.
 
-    row   of a tune: the positions of the qualities 1 .. 100
+    row   positions of the qualities 1 .. 100 for a tune
 
-    Interpolated with integers, rounding down, because the position selects probability tables.
+    Interpolation is in integers, rounding down, because the position selects probability tables.
     """
     left = min(hundredths // 100, QUALITIES - 1)
     fraction = hundredths - 100 * left

@@ -1,12 +1,11 @@
-"""Layers whose twin computes with integers of 8 bits, and how training imitates that.
+"""Layers with an 8-bit integer twin, and how training imitates it.
 
-Every layer of the synthesis reads activations of 8 bits, multiplies them by weights of 7 bits and
-sign, and rounds the sum to 8 bits again. All units are powers of two, so that the sums are integers
-below 2²⁴ and any arithmetic that holds these gives the same result: int8 kernels, products of
-matrices in float32, int64. Training keeps the numbers in their range from the start, and rounds
-them, with gradients that pass straight through, once it is told to (Jacob et al. 2018,
-"Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference",
-with powers of two for scales).
+Every layer of the synthesis reads 8-bit activations, multiplies them by 7-bit weights, and rounds
+the sum to 8 bits again. All units are powers of two, so the sums are integers below 2²⁴ and any
+arithmetic that holds these gives the same result: int8 kernels, matrix products in float32, int64.
+Training keeps the numbers in their range from the start and, with `rounded`, rounds them with
+straight-through gradients (Jacob et al. 2018, "Quantization and Training of Neural Networks for
+Efficient Integer-Arithmetic-Only Inference", but with powers of two as scales).
 """
 
 from __future__ import annotations
@@ -36,19 +35,19 @@ class Units:
     high: int
 
     def __call__(self, values: Tensor, *, rounded: bool) -> Tensor:
-        """Values brought into the range, and to whole units where `rounded`."""
+        """Values clipped to the range and, if `rounded`, rounded to whole units."""
         unit = 2.0**-self.bits
-        # Its gradient takes one pass over memory, that of `clamp` takes four.
+        # The gradient of `hardtanh` takes one pass over memory, that of `clamp` four.
         values = F.hardtanh(values, self.low * unit, self.high * unit)
         return _rounded(values, unit) if rounded else values
 
 
 STREAM = Units(STREAM_BITS, -128, 127)
-"""What blocks read and write: −8 .. 8."""
+"""Inputs and outputs of blocks: −8 .. 8."""
 RECTIFIED = Units(RECTIFIED_BITS, 0, 255)
-"""What a ReLU leaves: 0 .. 8."""
+"""Outputs of a ReLU: 0 .. 8."""
 IMAGE = Units(IMAGE_BITS, -128, 127)
-"""Pixels, in units of 32 levels: a level is one unit."""
+"""Pixels divided by 32 levels: one unit is one level."""
 
 
 def _rounded(values: Tensor, unit: float | Tensor) -> Tensor:
@@ -56,19 +55,19 @@ def _rounded(values: Tensor, unit: float | Tensor) -> Tensor:
 
 
 def weight_unit(weight: Tensor) -> Tensor:
-    """The power of two, for each output (out, 1, 1, 1), in which its weights fit −63 .. 63."""
+    """The smallest power of two per output, (out, 1, 1, 1), in which its weights fit −63 .. 63."""
     largest = weight.detach().abs().amax(dim=(1, 2, 3), keepdim=True).clamp(min=2.0**-20)
     return torch.exp2(torch.ceil(torch.log2(largest / WEIGHT_LIMIT)))
 
 
 class Convolution(nn.Conv2d):
-    """1×1, or depthwise 3×3, whose weights are rounded to 7 bits where that is asked for."""
+    """A 1×1 or depthwise 3×3 convolution whose weights can be rounded to 7 bits."""
 
     def __init__(self, inputs: int, outputs: int, *, size: int = 1, groups: int = 1) -> None:
         super().__init__(inputs, outputs, size, padding=size // 2, groups=groups)
 
     def apply(self, values: Tensor, *, rounded: bool) -> Tensor:  # type: ignore[override]
-        """The layer on (batch, in, h, w); zeros lie outside."""
+        """Apply the layer to (batch, in, h, w) with zero padding."""
         weight = self.weight
         if rounded:
             weight = _rounded(weight, weight_unit(weight))
@@ -78,7 +77,7 @@ class Convolution(nn.Conv2d):
 class ConditionTable(nn.Module):
     """A vector for each tune and quality, interpolated linearly along the quality.
 
-    One checkpoint serves every rate and tune: each place that must know them reads its
+    One checkpoint serves every rate and tune: each layer that depends on them reads its
     per-channel gain or bias from such a table (Cui et al. 2021, "Asymmetric gained deep image
     compression", generalised from pairs of gains to any vector).
     """
@@ -89,20 +88,20 @@ class ConditionTable(nn.Module):
         self.knots = nn.Parameter(start if initial is None else start + initial)
 
     def forward(self, mix: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Shares of the knots (batch, 2·knots), see `shares`, to (batch, channels, 1, 1).
+        """Knot weights (batch, 2·knots), see `shares`, to vectors (batch, channels, 1, 1).
 
-        dtype   of the features that the vectors meet: of two types the wider one would win
+        dtype   that of the features, so that combining them does not promote the features
         """
-        # In float32 under autocast: gains span many powers of two.
+        # In float32 even under autocast, because gains span many powers of two.
         with torch.autocast(mix.device.type, enabled=False):
             vectors = mix @ self.knots.flatten(0, 1)
         return vectors[:, :, None, None].to(dtype)
 
 
 def shares(position: Tensor, tune: Tensor, knots: int) -> Tensor:
-    """How much each knot of a table counts: (batch, 2·knots).
+    """The weight of each knot of a table in the interpolation: (batch, 2·knots).
 
-    position   of the quality, float (batch,) in [0, 1]
+    position   position of the quality, float (batch,) in [0, 1]
     tune       0 or 1, int64 (batch,)
     """
     scaled = position.clamp(0, 1) * (knots - 1)
@@ -123,7 +122,7 @@ class QuantisedBlock(nn.Module):
         self.expand = Convolution(width, expansion * width)
         self.project = Convolution(expansion * width, width)
         with torch.no_grad():
-            # Near-identity blocks keep the codec, which starts as a linear one, working.
+            # Blocks start near the identity, because the untrained codec must work.
             self.project.weight.mul_(0.2)
             assert self.project.bias is not None
             self.project.bias.zero_()
@@ -139,4 +138,4 @@ class QuantisedBlock(nn.Module):
         hidden = STREAM(hidden, rounded=rounded)
         hidden = RECTIFIED(self.expand.apply(hidden, rounded=rounded), rounded=rounded)
         hidden = STREAM(self.project.apply(hidden, rounded=rounded), rounded=rounded)
-        return STREAM(stream + hidden, rounded=False)  # a sum of whole units is one
+        return STREAM(stream + hidden, rounded=False)  # sums of whole units need no rounding

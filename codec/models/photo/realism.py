@@ -1,21 +1,21 @@
-"""A second decoder of photo files: the same file, drawn to look more like a photograph.
+"""A second decoder for photo files, whose pictures look more like photographs.
 
                ┌─ synthesis of the photo weights ───► correction c₀ ─┐
  latents ŷ ────┤                                                     ├─► (1 − R)·c₀ + R·c₁
                └─ + noise ─► realistic synthesis ───► correction c₁ ─┘
 
 Freirich, Michaeli and Meir 2021, "A theory of the distortion-perception tradeoff in Wasserstein
-space": for the squared error and the 2-Wasserstein distance, the best estimators between the one
-of least error and the best one without any distance to the source are their linear
-interpolations. A trained decoder comes near that second estimator at best.
+space": for squared error and the 2-Wasserstein distance, the optimal estimators are linear
+interpolations between the one of least error and the best one with zero distance to the source.
+A trained decoder only approximates the latter.
 
-Both networks correct the same image of the inverse transform, have the same sizes, so that a tile
-depends on the same latents around it, and compute with the same integers of 8 bits: pixels are the
-same on every machine for every R. The symbols, and therefore the file, do not depend on R.
+Both networks correct the same inverse-transform image. They have the same sizes, so a tile depends
+on the same latents around it, and both use 8-bit integers, so pixels are the same on every machine
+for every R. The symbols, and therefore the file, do not depend on R.
 
-The realistic one sees that image under noise of a few levels, which it turns into texture where the
-file says little. The noise is raw numbers of a generator that is the same everywhere, at a place
-that the seed and the bytes of the tile choose: a file and a seed give one picture.
+The realistic network sees that image with noise of a few levels, which it turns into texture where
+the file contains little detail. The noise is a sequence of raw generator numbers that starts at a
+position derived from the seed and the bytes of the tile: a file and a seed give one picture.
 """
 
 from __future__ import annotations
@@ -45,22 +45,22 @@ from codec.models.weights_files import (
 
 NAME = "photo-realism"
 PHOTO_HASH_KEY = "photo_sha256"
-"""In the metadata of the weights file: SHA-256 of the photo weights, 64 hexadecimal digits."""
+"""Metadata key of the weights file: SHA-256 of the photo weights, 64 hexadecimal digits."""
 NOISE_LEVELS = 2
-"""The noise of a colour of a pixel is a whole number of levels, −2 .. 1, each as likely. In a trial
-of 144 steps, −4 .. 3 cost more than it brought: networks first learn to look through it."""
+"""The noise of each sample is an integer number of levels, −2 .. 1, all equally likely. In a trial
+of 144 steps, −4 .. 3 did more harm than good: networks first learn to remove the noise."""
 
 _WHOLE = 1024
 _NOISE_BYTES = 3 * LATENT_STRIDE**2
 _NOISE_CHANNELS = _NOISE_BYTES // 4
 _NOISE_SEED, _NOISE_DISTANCE = 0xCA15, 0x9E3779B97F4A7C15F39CC0605CEDC835
-"""Of the raw numbers: the seed, and how far those of two tiles or seeds lie apart."""
+"""Of the raw numbers: the seed, and the distance between consecutive tile checksums or seeds."""
 
 
 def draw_noise(payloads: Sequence[bytes], seed: int, height: int, width: int) -> Int32Array:
-    """The noise of a tile of (height, width) latents, beside them: int32 (192, height, width).
+    """The noise of a tile of latents, as further channels: int32 (192, height, width).
 
-    Four random bytes in each number.
+    Each number holds four random bytes.
 
     seed   0 .. 2⁶³ − 1
     """
@@ -74,7 +74,7 @@ def draw_noise(payloads: Sequence[bytes], seed: int, height: int, width: int) ->
 
 
 def under_noise(pixels: Uint8Array, noise: Int32Array) -> Uint8Array:
-    """Pixels uint8 (16·h, 16·w, 3) with the noise of `draw_noise` (192, h, w), within 0 .. 255."""
+    """Pixels uint8 (16·h, 16·w, 3) plus the noise of `draw_noise` (192, h, w), clipped."""
     _, height, width = noise.shape
     numbers = np.ascontiguousarray(noise.transpose(1, 2, 0), "<i4")
     drawn = numbers.view(np.uint8).reshape(height, width, LATENT_STRIDE, LATENT_STRIDE, 3)
@@ -90,7 +90,7 @@ class BlendedRenderer:
     """See `codec.models.photo.synthesis.Renderer`: (1 − R)·first + R·second, to half a level.
 
     share   R in units of 2⁻¹⁰
-    noise   that the second one sees, as `draw_noise` gives it
+    noise   input noise of the second renderer, as `draw_noise` returns it
     """
 
     first: Renderer
@@ -112,14 +112,14 @@ class BlendedRenderer:
 
 
 class RealisticPhoto(PhotoCoder):
-    """A `PhotoCoder` that draws other pixels; all the rest is that of `coder`.
+    """A `PhotoCoder` that synthesises other pixels but is otherwise the same as `coder`.
 
-    coder       the photo model; its symbols and its latents are this model's
-    second      what draws the realistic corrections, on the coder's device
-    realism     R in (0, 1]; it counts in steps of 2⁻¹⁰
+    coder       the photo model, whose symbols and latents this model uses
+    second      renderer of the realistic corrections, on the coder's device
+    realism     R in (0, 1], rounded to a multiple of 2⁻¹⁰
     noise_seed  0 .. 2⁶³ − 1
 
-    What is decoded of a tile has the noise of the tile behind its features.
+    Decoded tiles have the noise as additional channels after the features.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class RealisticPhoto(PhotoCoder):
 def with_realism(coder: PhotoCoder, realism: float, noise_seed: int = 0) -> RealisticPhoto:
     """The coder with the realistic decoder that is installed for its weights.
 
-    Raises `WeightsMissingError` where there is none, `WeightsMismatchError` for a damaged file.
+    Raises `WeightsMissingError` if there is none, `WeightsMismatchError` for a damaged file.
     """
     file = find_realism(coder.weights_hash)
     second = _renderer(coder, file, cached_hash(file.path))
@@ -168,9 +168,9 @@ def _renderer(coder: PhotoCoder, file: WeightsFile, digest: bytes) -> Renderer:
 
 
 def find_realism(photo_hash: bytes) -> WeightsFile:
-    """The weights of the realistic decoder of photo weights, which their first 8 bytes name.
+    """The realistic decoder's weights for photo weights with these first 8 bytes of the hash.
 
-    Raises `WeightsMissingError` where there are none, `WeightsMismatchError` for a damaged file.
+    Raises `WeightsMissingError` if there are none, `WeightsMismatchError` for a damaged file.
     """
     wanted, found = photo_hash.hex(), []
     for file in weights_of(NAME):
@@ -191,9 +191,9 @@ def find_realism(photo_hash: bytes) -> WeightsFile:
 def load_realism(
     arrays: Mapping[str, Array], metadata: Mapping[str, str], coder: PhotoCoder
 ) -> SynthesisWeights:
-    """The realistic synthesis in the contents of a weights file.
+    """The realistic synthesis from the contents of a weights file.
 
-    Raises `WeightsMismatchError` where they hold none, or one for other photo weights.
+    Raises `WeightsMismatchError` if they hold none, or one for other photo weights.
     """
     found, expected = metadata.get(PHOTO_HASH_KEY, ""), coder.weights_hash.hex()
     if len(found) != 64 or not found.startswith(expected):

@@ -1,9 +1,9 @@
 """Stochastic Gumbel annealing: latents and hyper-latents of one tile refined before rounding.
 
 Yang, Bamler and Mandt 2020, "Improving inference for neural image compression": every value is
-rounded up or down at random, more often to the nearer integer, and by a relaxation that can be
-differentiated; a temperature that falls makes the choice ever more certain. Adam lowers J of such
-samples, with the float networks' rate.
+rounded up or down at random, more often to the nearer integer, by a differentiable relaxation; as
+the temperature falls, the choice becomes ever more certain. Adam lowers J of such samples, with
+the rate estimated by the float networks.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from codec.models.photo.cost import TileCost, computes_bfloat16
 from codec.models.photo.network import LOG_SCALE_STEP, SCALE_COUNT, SCALE_MIN, PhotoModel
 
 _HOT, _COLD = 0.5, 0.1
-_MARGIN = 1e-4  # from the integers, where the gradient of the relaxation is infinite
+_MARGIN = 1e-4  # distance to integers, at which the gradient of the relaxation is infinite
 _SEED = 1841
-# Of Adam, in quantiser steps. Squared error has a narrower valley than what eyes see.
+# For Adam, in quantiser steps. The squared error needs smaller steps than the visual error.
 _LEARNING_RATES = {"psnr": 0.008, "visual": 0.02}
 
 
 def relaxed_rounding(values: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
-    """A sample between ⌊v⌋ and ⌈v⌉ that gets nearer to either as the temperature falls."""
+    """A sample between ⌊v⌋ and ⌈v⌉ that gets closer to one of them as the temperature falls."""
     below = values.floor().detach()
     share = (values - below).clamp(_MARGIN, 1 - _MARGIN)
     preference = (torch.atanh(share) - torch.atanh(1 - share)) / temperature
     uniform = torch.empty_like(values).uniform_(1e-7, 1 - 1e-7, generator=generator)
-    # Of two Gumbel variables only the difference counts, and that is logistic.
+    # Only the difference of the two Gumbel variables matters, and it is logistic.
     return below + torch.sigmoid((preference + torch.logit(uniform)) / temperature)
 
 
@@ -44,10 +44,10 @@ def anneal(
     steps: int,
     advance: Callable[[], None] = lambda: None,
 ) -> tuple[Float32Array, Int32Array]:
-    """Latents (768, h, w) of a tile, in quantiser steps, and its rounded hyper-latents, refined.
+    """Refined latents (768, h, w) of a tile, in quantiser steps, and rounded hyper-latents.
 
-    latents  to start from, float32
-    steps    of Adam; they get smaller over the second half
+    latents  initial latents, float32
+    steps    steps of Adam; the learning rate falls over the second half
     advance  called after every step
     """
     model, mix, device = cost.model, cost.mix, cost.device
@@ -81,12 +81,12 @@ def anneal(
 def _predict(
     model: PhotoModel, y: Tensor, hyper_latents: Tensor, mix: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Means and standard deviations (1, 768, h, w) of latents of that size, and features."""
+    """Means and standard deviations (1, 768, h, w) of latents, and hyper-synthesis features."""
     rows, columns = y.shape[2:]
     hidden = model.hyper_synthesis.features(hyper_latents, mix)[:, :, :rows, :columns]
     means, indexes = model.hyper_synthesis.predict(hidden, mix)
     means, indexes = model.context(y, means, indexes, hidden, mix)
-    # A context in bfloat16 gives bfloat16, in which bits would be too coarse to add up.
+    # In bfloat16, as the context may return them, the bits would be too coarse to sum.
     means, indexes = means.float(), indexes.float()
     indexes = lower_bound(indexes, 0).clamp(max=SCALE_COUNT - 1)
     return means, SCALE_MIN * torch.exp(LOG_SCALE_STEP * indexes), hidden.float()

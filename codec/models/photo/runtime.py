@@ -1,4 +1,4 @@
-"""The transforms of the photo model for coding: pixels to latents, and back."""
+"""The transforms of the photo model on the CPU: pixels to latents, and back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from codec.models.photo.synthesis import SynthesisWeights, synthesize
 
 
 class Transforms:
-    """Analysis, hyper-analysis and synthesis of one set of weights on a processor.
+    """Analysis, hyper-analysis and synthesis of one set of weights on the CPU.
 
     arrays   those of a weights file
 
@@ -28,11 +28,11 @@ class Transforms:
 
     @cached_property
     def renderer(self) -> OnnxRenderer:
-        """What computes the network of the synthesis."""
+        """The renderer for the synthesis network of these weights."""
         return self.renderer_of(self.weights)
 
     def renderer_of(self, weights: SynthesisWeights) -> OnnxRenderer:
-        """The same of other weights."""
+        """A renderer for other weights."""
         return OnnxRenderer(weights)
 
     def synthesize(

@@ -1,10 +1,10 @@
 """The decoder's last step in integers: latents and texture to pixels, alike on every machine.
 
-First the inverse transform, exact in float64: coefficients are whole numbers of 2⁻⁶ levels, the
-cosines of 2⁻¹³, and no sum reaches 2⁵³. Then the network of `codec.models.photo.network`,
-whose activations have 8 bits (`codec.models.photo.quantised`). It is described here once, as
-calls of a `Backend`: ONNX Runtime computes it with kernels for 8 bits, NumPy and torch in float32,
-in which all sums are exact.
+First comes the inverse transform, exact in float64: coefficients are integers in units of 2⁻⁶
+levels, cosines in units of 2⁻¹³, and no sum reaches 2⁵³. Then follows the network of
+`codec.models.photo.network`, whose activations have 8 bits (`codec.models.photo.quantised`). It is
+described here once, as calls of a `Backend`: ONNX Runtime computes it with 8-bit kernels, NumPy
+and torch in float32, in which all sums are exact.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ from codec.models.photo.transform import COLOURS, channel_order, cosine_basis
 from codec.system.processors import bands, share
 
 LEVEL_BITS = 6
-"""Of coefficients and of the image of the inverse transform."""
+"""Fraction bits of the coefficients and the image of the inverse transform."""
 _HALF = np.int16(1 << (LEVEL_BITS - 1))
-_CENTRE = np.int16(255 << (LEVEL_BITS - 1))  # of pixels; the network has 128 for that
+_CENTRE = np.int16(255 << (LEVEL_BITS - 1))  # 127.5, the centre of pixels; the network uses 128
 _SEEN_ZERO = np.int16(128 << LEVEL_BITS)
 RENDERED_BITS = 5
 """A unit of the network's output is 2⁵ units of the image: half a level."""
@@ -60,13 +60,13 @@ _LIMITS = {
     "shift": SHIFT_LIMIT,
 }
 _BASIS_BITS = 13
-_LARGEST_COEFFICIENT = 2.0**20  # no picture has more than 2¹⁹
-_LARGEST_LEVEL = 2.0**14 - 1  # 256 levels, beyond which pixels are clipped whatever is added
-_BAND_COLUMNS = 192  # of blocks that are transformed at once, so that they stay in the cache
-_BAND_VALUES = 2**17  # of pixels, likewise
+_LARGEST_COEFFICIENT = 2.0**20  # pictures have at most 2¹⁹
+_LARGEST_LEVEL = 2.0**14 - 1  # 256 levels: such a pixel is clipped whatever the correction
+_BAND_COLUMNS = 192  # blocks that are transformed at once, so that they stay in the cache
+_BAND_VALUES = 2**17  # pixel values that are processed at once, likewise
 _MANTISSA_BITS = 14
 LANCZOS_TAPS = 3
-"""How many pixels on either side of a place an enlarged picture looks at."""
+"""How many pixels on either side of a position an enlarged picture depends on."""
 _LANCZOS_BITS = 16
 
 Value = TypeVar("Value")
@@ -78,29 +78,29 @@ def is_conditioned(name: str) -> bool:
 
 
 class Backend(Protocol[Value]):
-    """What computes the network: activations of (channels, h, w), as it likes to hold them."""
+    """Computes the network, with activations (channels, h, w) in its own representation."""
 
     def image(self, factor: int) -> Value:
-        """The pixels, unshuffled by a factor: (3 · factor², h, w)."""
+        """The input pixels, unshuffled by a factor: (3 · factor², h, w)."""
 
     def texture(self) -> Value:
         """The last features of the hyper-synthesis."""
 
     def layer(self, name: str, values: Value) -> Value:
-        """The convolution of this name; its sums are rounded to units, halves to even."""
+        """Apply the convolution of this name; its sums are rounded to units, halves to even."""
 
     def add(self, one: Value, other: Value) -> Value:
-        """The sum of signed activations, brought into their range."""
+        """The sum of signed activations, clipped to their range."""
 
     def shuffle(self, values: Value) -> Value:
-        """Four channels to 2×2 places, as torch orders them."""
+        """Pixel shuffle by two, in torch's order."""
 
     def unshuffle(self, values: Value) -> Value:
         """The inverse of `shuffle`."""
 
 
 def network(backend: Backend[Value], config: PhotoConfig) -> Value:
-    """The whole network: its last activations (48, 4·h, 4·w), in units of half a level."""
+    """The whole network; returns its last activations (48, 4·h, 4·w), in half levels."""
 
     def stage(name: str, blocks: int, stream: Value) -> Value:
         for block in (f"{name}.blocks.{number}" for number in range(blocks)):
@@ -122,7 +122,7 @@ def network(backend: Backend[Value], config: PhotoConfig) -> Value:
 
 
 class Renderer(Protocol):
-    """Computes `network` by a backend."""
+    """Computes `network` with a backend."""
 
     def __call__(
         self, pixels: Uint8Array, texture: Uint8Array, hundredths: int, tune: int
@@ -143,11 +143,11 @@ def synthesize(
     *,
     deep: bool = False,
 ) -> Uint8Array | Uint16Array:
-    """What a decoder has read, int32 (768 + hidden, h, w), to pixels (16·h, 16·w, 3).
+    """Decoded latents and features, int32 (768 + hidden, h, w), to pixels (16·h, 16·w, 3).
 
     decoded      latents in 2⁻¹⁰ quantiser steps, then the last features of the hyper-synthesis in
                  units of 2⁻¹⁰
-    hundredths   of the position, 100 .. 10000
+    hundredths   position in hundredths, 100 .. 10000
     deep         whether pixels are uint16, 0 .. 65535, instead of uint8
     """
     latents, hidden = decoded[:COEFFICIENTS], decoded[COEFFICIENTS:]
@@ -166,7 +166,7 @@ def synthesize_reduced(
     enlarge: bool = False,
     deep: bool = False,
 ) -> Uint8Array | Uint16Array:
-    """As `synthesize`, to pixels (16·h / reduce, 16·w / reduce, 3), without the network.
+    """As `synthesize`, but to pixels (16·h / reduce, 16·w / reduce, 3), without the network.
 
     reduce    2, 4 or 8
     enlarge   whether the small picture is enlarged to (16·h, 16·w, 3)
@@ -182,7 +182,7 @@ def synthesize_reduced(
 class SynthesisWeights:
     """The integers of the synthesis in a weights file: `synthesis.*` and `log_step`.
 
-    Raises `WeightsMismatchError` where they do not fit the sizes.
+    Raises `WeightsMismatchError` if they do not fit the sizes.
     """
 
     def __init__(self, arrays: Mapping[str, Array], config: PhotoConfig) -> None:
@@ -204,14 +204,14 @@ class SynthesisWeights:
                 )
 
     def weight(self, name: str) -> Array:
-        """Weights of a layer, int8 (out, in, k, k), −63 .. 63; k is 3 for a depthwise one."""
+        """Weights of a layer, int8 (out, in, k, k), −63 .. 63; k is 3 for depthwise layers."""
         return self._arrays[f"{name}.weight"]
 
     def condition(self, name: str, hundredths: int, tune: int) -> tuple[Int32Array, Float32Array]:
         """Bias and multiplier of a layer, int32 and float32 (out,).
 
-        The bias is in units of the sums; a sum times the multiplier, which is exact, is in units of
-        the outputs.
+        The bias is in units of the sums. A sum times the multiplier is in units of the outputs; the
+        product is exact.
         """
         kind = kind_of(name)
         exponent = self._arrays[f"{name}.exponent"].astype(np.float64)
@@ -228,7 +228,7 @@ class SynthesisWeights:
         return shift.astype(np.int32), multiplier
 
     def steps(self, hundredths: int, tune: int) -> Float64Array:
-        """What takes latents in 2⁻¹⁰ quantiser steps to coefficients in 2⁻⁶ levels: (768,)."""
+        """Factors from latents in 2⁻¹⁰ quantiser steps to coefficients in 2⁻⁶ levels: (768,)."""
         octaves = interpolate_knots(self._arrays["log_step"][tune], hundredths)
         mantissa = _mantissas()[octaves & (2**STEP_BITS - 1)]
         exponent = (octaves >> STEP_BITS) - _MANTISSA_BITS - ACTIVATION_BITS + LEVEL_BITS
@@ -271,17 +271,17 @@ def _expected(config: PhotoConfig) -> dict[str, tuple[tuple[int, ...], str]]:
 
 @lru_cache(maxsize=1)
 def _mantissas() -> Float64Array:
-    """2¹⁴ · 2^(i / 1024) to the nearest integer."""
+    """2¹⁴ · 2^(i / 1024), rounded to the nearest integer."""
     fractions = np.arange(2**STEP_BITS) / 2**STEP_BITS
     return np.asarray(np.rint(np.exp2(_MANTISSA_BITS + fractions)))
 
 
 @lru_cache(maxsize=4 * len(COLOURS))
 def _bases(tune: int, reduce: int) -> tuple[Float64Array, Float64Array]:
-    """The inverse transform of rows, (places, 16 frequencies), and that of columns and colours.
+    """The inverse transform over rows, (places, 16 frequencies), and over columns and colours.
 
-    The latter, (48 frequencies, 3 · places), takes what it gives to units of 2⁻⁶ levels. There are
-    16 / reduce places, each the mean of so many.
+    The latter, (48 frequencies, 3 · places), is scaled so that results are in units of 2⁻⁶ levels.
+    There are 16 / reduce places, each the mean of `reduce` samples.
     """
     space = cosine_basis(LATENT_STRIDE).reshape(LATENT_STRIDE, -1, reduce).mean(axis=2)
     both = np.einsum("vj,wc->vwjc", space, COLOURS[tune]).reshape(3 * LATENT_STRIDE, -1)
@@ -291,7 +291,7 @@ def _bases(tune: int, reduce: int) -> tuple[Float64Array, Float64Array]:
 
 @lru_cache(maxsize=1)
 def _places() -> Int64Array:
-    """The latent channel at each place: (16 frequencies of rows, 48 of columns and colours)."""
+    """The latent channel of each frequency: (16 of rows, 48 of columns and colours)."""
     channels = np.empty(COEFFICIENTS, dtype=np.int64)
     channels[channel_order()] = np.arange(COEFFICIENTS)
     return channels.reshape(16, 48)
@@ -302,16 +302,16 @@ def inverse_transform(
 ) -> Int16Array:
     """Latents (768, h, w) in 2⁻¹⁰ quantiser steps to levels in units of 2⁻⁶: (16·h, 16·w, 3).
 
-    reduce   the size of squares of pixels, of which the mean is drawn in their place: 1, 2, 4 or 8
+    reduce   1, 2, 4 or 8: side of the squares of pixels that are each replaced by one mean value
 
-    Coefficients and levels are rounded to whole units, halves to even. Levels are centred on 127.5,
-    and kept within ±256. Exact, whatever order sums are taken in.
+    Coefficients and levels are rounded to whole units, halves to even. Levels are centred on 127.5
+    and clipped to ±256. The result is exact in any order of summation.
     """
     _, height, width = latents.shape
     rows, others = _bases(tune, reduce)
     side = LATENT_STRIDE // reduce
     image = np.empty((height, side, width, 3 * side), dtype=np.int16)
-    # Most of the high frequencies are used by no block, and nothing is computed of them.
+    # Most high frequencies are zero in all blocks, and are skipped.
     used: BoolArray = np.any(latents.reshape(COEFFICIENTS, -1), axis=1)[_places()]
     groups = np.flatnonzero(used.any(axis=1))
     order = _places()[used]
@@ -341,29 +341,30 @@ def inverse_transform(
 
 @lru_cache(maxsize=1)
 def _lanczos(times: int) -> Float64Array:
-    """What each pixel takes of the small ones around: (times, 7), whole numbers of 2⁻¹⁶.
+    """The weights of small pixels in each enlarged one: (times, 7), integers in units of 2⁻¹⁶.
 
-    Lanczos, "Applied Analysis", 1956: a sinc, under the middle of one that is three times as wide.
+    Lanczos, "Applied Analysis", 1956: a sinc, windowed by the main lobe of a sinc three times as
+    wide.
     """
     places = (np.arange(times) + 0.5) / times - 0.5
     away = np.arange(-LANCZOS_TAPS, LANCZOS_TAPS + 1) - places[:, None]
     inside = np.abs(away) < LANCZOS_TAPS
     weights = np.where(inside, np.sinc(away) * np.sinc(away / LANCZOS_TAPS), 0)
     weights = np.rint(weights / weights.sum(axis=1, keepdims=True) * 2.0**_LANCZOS_BITS)
-    weights[:, LANCZOS_TAPS] += 2.0**_LANCZOS_BITS - weights.sum(axis=1)  # what is even stays so
+    weights[:, LANCZOS_TAPS] += 2.0**_LANCZOS_BITS - weights.sum(axis=1)  # flat areas stay flat
     return np.asarray(weights)
 
 
 def enlarged(image: Int16Array, times: int) -> Int16Array:
     """The image of `inverse_transform` (h, w, 3), enlarged to (times · h, times · w, 3).
 
-    Values are rounded to whole units, halves to even, and kept within ±256 levels. Exact, as that
-    image is. Beyond the edges, their pixels are repeated.
+    Values are rounded to whole units, halves to even, and clipped to ±256 levels. The result is
+    exact. Edge pixels are repeated beyond the borders.
     """
     weights, margin = _lanczos(times), (LANCZOS_TAPS, LANCZOS_TAPS)
 
     def upwards(values: Float64Array) -> Float64Array:
-        """Lines (n + 6, m), with those around, to (times · n, m)."""
+        """Lines (n + 6, m), including margins, to (times · n, m)."""
         around = sliding_window_view(values, 2 * LANCZOS_TAPS + 1, axis=0)
         lines: Float64Array = weights @ around.swapaxes(1, 2)
         return lines.reshape(-1, values.shape[1])
@@ -385,7 +386,7 @@ def enlarged(image: Int16Array, times: int) -> Int16Array:
 
 
 def seen_pixels(image: Int16Array) -> Uint8Array:
-    """The image of `inverse_transform` in whole levels, as the network sees it: 128 is zero."""
+    """The image of `inverse_transform` in whole levels, as input of the network: 128 is zero."""
     seen: Uint8Array = np.empty(image.shape, np.uint8)
 
     def band(own: slice) -> None:
@@ -396,7 +397,7 @@ def seen_pixels(image: Int16Array) -> Uint8Array:
 
 
 def seen_texture(hidden: Int32Array) -> Uint8Array:
-    """Features of the hyper-synthesis in 2⁻¹⁰ as the network sees them, in units of 2⁻⁵."""
+    """Hyper-synthesis features from units of 2⁻¹⁰ to units of 2⁻⁵, as input of the network."""
     shift = ACTIVATION_BITS - RECTIFIED_BITS
     nearest = (np.minimum(hidden, 2**20) + (1 << (shift - 1))) >> shift
     seen: Uint8Array = np.clip(nearest, 0, 255).astype(np.uint8)
@@ -415,7 +416,7 @@ def pixels_of(image: Int16Array, rendered: Int8Array) -> Uint8Array:
 
 
 def deep_pixels_of(image: Int16Array, rendered: Int8Array) -> Uint16Array:
-    """As `pixels_of`, of 16 bits: 257 to a level."""
+    """As `pixels_of`, but with 16 bits: 257 per level."""
     white = 255 << LEVEL_BITS
     levels = np.clip(_corrected(image, rendered), 0, white).astype(np.int32)
     levels *= 65535
@@ -425,20 +426,20 @@ def deep_pixels_of(image: Int16Array, rendered: Int8Array) -> Uint16Array:
 
 
 def _corrected(image: Int16Array, rendered: Int8Array) -> Int16Array:
-    """The sum of both in units of 2⁻⁶ levels, not centred."""
+    """The sum of both in units of 2⁻⁶ levels, from 0 for black."""
     levels: Int16Array = np.left_shift(rendered, RENDERED_BITS, dtype=np.int16)
-    levels += image  # of 16 bits: 256 + 64 + 128 levels are less than 512
+    levels += image  # int16 does not overflow: 256 + 64 + 128 levels are less than 512
     levels += _CENTRE
     return levels
 
 
 def _to_levels(units: Int16Array) -> Int16Array:
-    """Units of 2⁻⁶ levels, which are overwritten, to the nearest of 0 .. 255, halves up."""
+    """Round units of 2⁻⁶ levels to the nearest of 0 .. 255, halves up; overwrites the input."""
     units += _HALF
     units >>= LEVEL_BITS
     return np.clip(units, 0, 255, out=units)
 
 
 def _lines(image: Int16Array) -> list[slice]:
-    """The lines of an image in bands that stay in the cache."""
+    """Split the lines of an image into bands that stay in the cache."""
     return bands(len(image), _BAND_VALUES, image[0].size)

@@ -1,4 +1,4 @@
-"""The synthesis between torch and the arrays of a weights file, both ways."""
+"""Conversion of the synthesis between torch and the arrays of a weights file."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from codec.models.weights_files import stored
 
 
 def synthesis_arrays(model: PhotoModel) -> dict[str, Array]:
-    """The synthesis of a trained model, and its steps, as integers. See `integers`."""
+    """The synthesis and the quantiser steps of a trained model as integers. See `integers`."""
     arrays: dict[str, Array] = {"log_step": integer_log_steps(_array(model.log_step.knots))}
     for name, bits in layer_inputs(model.config).items():
         layer = _convolution(model, name)
@@ -45,7 +45,7 @@ def synthesis_arrays(model: PhotoModel) -> dict[str, Array]:
         block = name.removesuffix(".spatial")
         limit = BIAS_LIMIT if block == name else SHIFT_LIMIT
         if block != name:
-            # The block adds its shift to the sums anyway.
+            # The bias is merged into the shift that the block adds to the same sums.
             offsets = _array(_block(model, block).shift.knots) + bias
         exponents = weight_exponents(weight, offsets.reshape(-1, len(weight)).T, bits, limit)
         arrays[f"{name}.weight"] = integer_weights(weight, exponents)
@@ -59,7 +59,7 @@ def synthesis_arrays(model: PhotoModel) -> dict[str, Array]:
 
 @torch.no_grad()
 def restore_synthesis(model: PhotoModel, arrays: Mapping[str, Array]) -> None:
-    """Copy the synthesis of a weights file, and its steps, into a model of these sizes.
+    """Copy the synthesis and the steps of a weights file into a model of the same sizes.
 
     Raises `WeightsMismatchError` for arrays that are missing or of other sizes.
     """

@@ -1,6 +1,6 @@
-"""The synthesis network in torch, for GPUs: whole numbers in float32, whose sums are exact.
+"""The synthesis network in torch, for GPUs: integers in float32, whose sums are exact.
 
-Activations have 8 bits and weights 7, so that products of these are exact in TF32 as well.
+Activations have 8 bits and weights 7, so their products are exact in TF32 as well.
 """
 
 from __future__ import annotations

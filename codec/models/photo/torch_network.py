@@ -1,4 +1,4 @@
-"""The transforms of the photo model in torch: for GPUs, and for an encoder that refines."""
+"""The transforms of the photo model in torch: for GPUs, and for encoders that need gradients."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from codec.models.photo.torch_backend import TorchRenderer
 
 PREFIX = "network."
 EXACT = ("synthesis", "hyper_synthesis", "context", "log_step")
-"""What a weights file holds as integers; the rest of the model stands there in floating point."""
+"""Parts that a weights file stores as integers; the rest of the model is in floating point."""
 
 
 def read_model(arrays: Mapping[str, Array], config: PhotoConfig) -> PhotoModel:
@@ -39,7 +39,7 @@ def read_model(arrays: Mapping[str, Array], config: PhotoConfig) -> PhotoModel:
 
 
 class TorchTransforms:
-    """See `codec.models.photo.coder.Transforms`. Pixels are those of every other device.
+    """See `codec.models.photo.coder.Transforms`. Pixels are the same as on every other device.
 
     Raises `WeightsMismatchError` for arrays that do not fit the sizes.
     """
@@ -57,7 +57,7 @@ class TorchTransforms:
     def analyze(self, pixels: Uint8Array | Uint16Array, hundredths: int, tune: int) -> Float32Array:
         """Pixels (16·h, 16·w, 3) to latents float32 (768, h, w) in quantiser steps.
 
-        pixels   uint8, or uint16 of which 65535 is white
+        pixels   uint8, or uint16 with white at 65535
         """
         white = np.iinfo(pixels.dtype).max
         tensor = torch.from_numpy(pixels.astype(np.float32)).to(self.device)
@@ -78,7 +78,7 @@ class TorchTransforms:
         return synthesize(self.weights, self.renderer, decoded, hundredths, tune, deep=deep)
 
     def renderer_of(self, weights: SynthesisWeights) -> TorchRenderer:
-        """What computes the network of the synthesis, of these weights or others."""
+        """A renderer for the synthesis network, with these weights or others."""
         return TorchRenderer(weights, self.device)
 
     def _tensor(self, array: Float32Array) -> torch.Tensor:

@@ -1,9 +1,9 @@
 """The linear path: a complete 16×16×3 cosine transform of blocks of pixels.
 
-The transform is the separable DCT-II over rows and columns, times a transform of the colours that
-the tune chooses (`COLOURS`), whose first axis is the grey one. Its 768 coefficients are ordered as
-the groups of the context need them: the means and slopes of a block first, then the others by the
-variance that photographs give them.
+The transform is the separable DCT-II over rows and columns, times a colour transform that depends
+on the tune (`COLOURS`) and whose first axis is grey. Its 768 coefficients are ordered as the
+groups of the context need them: the means and slopes of a block first, then the others by their
+variance in photographs.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ def cosine_basis(size: int) -> Float64Array:
 def _colours(tune: str) -> Float64Array:
     if tune == "psnr":
         return cosine_basis(3)
-    # What eyes see of an error is mostly that of green, least that of blue: axes that are
-    # orthogonal for squared error leave errors of the coarse ones in green. These bring the bits
-    # nearest to the bound (½ log₂ of the product of variances and weights) on 103 photographs of
-    # CID22, with the weights that the visual error gives small errors in all directions of colour.
-    # Grey pictures have the same coefficients as in the other tune, and no colour.
+    # Eyes are most sensitive to errors in green, least in blue; with axes that are orthogonal for
+    # squared error, coarsely quantised axes would leave errors in green. These axes bring the bits
+    # closest to the bound (½ log₂ of the product of variances and weights) on 103 photographs of
+    # CID22, with the weights that the visual error gives small errors in each colour direction.
+    # Grey pictures have the same coefficients as with the other tune, and no colour.
     grey = np.full(3, 1 / np.sqrt(3))
     return np.stack([grey, [0.841, -0.285, -0.570], [-0.138, 0.372, -1.410]])
 
 
 COLOURS = tuple(_colours(tune) for tune in TUNES)
-"""What a unit of each of the three coefficients adds to (red, green, blue), by the tune."""
+"""What one unit of each of the three coefficients adds to (red, green, blue), by tune."""
 
 
 @lru_cache(maxsize=1)
 def channel_order() -> Int64Array:
     """Flat index (row frequency, column frequency, colour) of each latent channel: (768,).
 
-    The nine coefficients of row + column frequency ≤ 1 come first: they are nearly all that gains
-    from the blocks around. Otherwise the order is that of an isotropic model of photographs:
-    variance falls with the frequency, and is an order of magnitude smaller on the two axes of
+    The nine coefficients with row + column frequency ≤ 1 come first: hardly any others gain from
+    context in neighbouring blocks. The rest are ordered by an isotropic model of photographs:
+    variance falls with frequency, and is an order of magnitude smaller on the two axes of
     colour difference.
     """
     u, v, colour = np.meshgrid(*(np.arange(n) for n in (16, 16, 3)), indexing="ij")

@@ -1,10 +1,10 @@
-"""The error that eyes see: the maps of SSIMULACRA2, differentiable.
+"""The visual error: a differentiable version of SSIMULACRA2.
 
 SSIMULACRA2 (J. Sneyers, Cloudinary; published with libjxl) compares two pictures in a perceptual
-colour space at six scales. At each scale and in each channel it takes three maps: structural
-dissimilarity, edges that were added ("artifacts") and edges that were lost; of each map the mean
-and the 4-norm. Their weighted sum E is 0 for equal pictures and grows with what is seen; the
-published score is 100 − 10·p(E)^0.6276 with a cubic p. Training minimises E itself.
+colour space at six scales. At each scale and in each channel it computes three maps: structural
+dissimilarity, edges that were added ("artifacts") and edges that were lost; and the mean and
+4-norm of each map. Their weighted sum E is 0 for equal pictures and grows with the visible error;
+the published score is 100 − 10·p(E)^0.6276 with a cubic p. Training minimises E itself.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from torch.utils.checkpoint import checkpoint
 from codec.system.missing_extra import extra_needed_by
 
 SCALES = 6
-SMALLEST_SIDE = 8  # a smaller scale says nothing of a crop
+SMALLEST_SIDE = 8  # pixels; scales below this are skipped, as they say nothing about a crop
 
 VISUAL_SCALE = 8.0
-"""Brings E to the scale of 255²·MSE, so that λ keeps its meaning: JPEG files of qualities 20 to 85
-have 6.7 to 10.7 times as much of the latter."""
+"""Brings E to the scale of 255²·MSE, so that λ keeps its meaning: for JPEG files of qualities 20 to
+85, the latter is 6.7 to 10.7 times as large as E."""
 
 _OPSIN = ((0.30, 0.622, 0.078), (0.23, 0.692, 0.078), (0.24342269, 0.20476744, 0.55180987))
 _OPSIN_BIAS = 0.0037930732552754493
@@ -34,10 +34,10 @@ _BLUR_SIGMA, _BLUR_RADIUS = 1.5, 5
 def visual_error(original: Tensor, decoded: Tensor, *, frugal: bool = False) -> Tensor:
     """E of each picture: (n,), at least 0.
 
-    original, decoded   sRGB (n, 3, h, w) in [0, 1]; values outside are brought into that range.
-                        The gradient goes to `decoded` alone
-    frugal              compute the maps of a channel again for the gradient, in place of keeping
-                        all of them: less memory, and more time
+    original, decoded   sRGB (n, 3, h, w) in [0, 1]; values outside are clipped.
+                        Only `decoded` gets a gradient
+    frugal              recompute the maps of a channel in the backward pass instead of keeping
+                        all of them: less memory, but more time
 
     Raises `MissingExtraError` without the library ssimulacra2, which has the published weights.
     """
@@ -60,12 +60,15 @@ def visual_error(original: Tensor, decoded: Tensor, *, frugal: bool = False) -> 
 
 
 def _scale_error(a: Tensor, b: Tensor, weights: Tensor) -> Tensor:
-    """What channels of one scale (n, c, h, w) add to E: weights (c, map, norm) to (n,)."""
+    """The contribution to E of channels (n, c, h, w) at one scale: (n,).
+
+    weights   (c, map, norm)
+    """
     total = torch.zeros(len(a), device=a.device)
     for map_, weight in zip(_maps(a, b), weights.unbind(1), strict=True):
         mean = map_.mean((2, 3))
-        # Without a constant under the root its slope is infinite where nothing differs; one
-        # larger than this moves the score by points.
+        # The constant avoids an infinite slope of the root where nothing differs; a larger one
+        # would change the score by points.
         norm = (map_.square().square().mean((2, 3)) + 1e-16) ** 0.25
         total = total + mean @ weight[:, 0] + norm @ weight[:, 1]
     return total
@@ -80,7 +83,7 @@ def score(error: Tensor) -> Tensor:
 
 @lru_cache(maxsize=1)
 def _weights() -> Tensor:
-    """(channel, scale, map, norm), as the library that publishes them orders them otherwise."""
+    """The published weights as (channel, scale, map, norm); the library has norm before map."""
     with extra_needed_by("the error that eyes see"):
         from ssimulacra2.ssimulacra2 import weights
     return torch.tensor(weights, dtype=torch.float32).view(3, SCALES, 2, 3).transpose(2, 3)
@@ -88,7 +91,7 @@ def _weights() -> Tensor:
 
 def _linear(srgb: Tensor) -> Tensor:
     srgb = srgb.clamp(0, 1)
-    # The power's branch is kept away from 0, where its slope would be infinite.
+    # `where` differentiates both branches, so the power is kept within its own range.
     curved = ((srgb.clamp(min=0.04045) + 0.055) / 1.055) ** 2.4
     return torch.where(srgb <= 0.04045, srgb / 12.92, curved)
 
@@ -115,7 +118,7 @@ def _maps(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _blurred(x: Tensor) -> Tensor:
-    """A Gaussian, as two products with band matrices: faster on a CPU than convolutions."""
+    """Gaussian blur by two products with band matrices: faster on a CPU than convolutions."""
     height, width = x.shape[2:]
     return _blur_matrix(height).to(x.device) @ (x @ _blur_matrix(width).to(x.device).T)
 
