@@ -1,7 +1,7 @@
-"""Put the figures of `benchmarks/results` between the marks of RESULTS.md and README.md.
+"""Put the figures of `benchmarks/results` between the marks in RESULTS.md and README.md.
 
 python -m benchmarks.readme            rewrites the tables
-python -m benchmarks.readme --check    exits with 1 if a table is not that of the results
+python -m benchmarks.readme --check    exits with 1 if a table does not match the results
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ PAGES: dict[Path, Sections] = {
         "measurement": measurement_section,
     },
 }
-"""What stands in each page between `<!-- NAME -->` and `<!-- /NAME -->`."""
+"""For each page, what makes the text between `<!-- NAME -->` and `<!-- /NAME -->`."""
 
 
 def filled(text: str, sections: Sections, folder: Path = RESULTS) -> str:
-    """The text with every section made anew."""
+    """The text with every section made afresh."""
     for name, make in sections.items():
         begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
         before, rest = text.split(begin)
@@ -60,14 +60,14 @@ def main(words: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--check", action="store_true", help="change nothing, only compare")
+    parser.add_argument("--check", action="store_true", help="only compare, change nothing")
     is_check = parser.parse_args(words).check
     different = 0
     for page, sections in PAGES.items():
         text = page.read_text("utf-8")
         wanted = filled(text, sections)
         if is_check and wanted != text:
-            print(f"{page.name} does not hold the figures of benchmarks/results", file=sys.stderr)
+            print(f"{page.name} does not match the figures of benchmarks/results", file=sys.stderr)
             different = 1
         elif not is_check:
             page.write_text(wanted, "utf-8")

@@ -1,6 +1,6 @@
 """The tables on the distribution-preserving codec, from `dplc.json`.
 
-What was not measured is left out.
+Measurements that were not made are left out.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def _shares(values: list[float | None]) -> str:
 
 RATE_CLAIMS: list[tuple[str, Callable[[Content], str], str, str]] = [
     (
-        "pixel variance given the file, at the lowest rate",
+        "pixel variance over decodings of a file, at the lowest rate",
         lambda found: f"{found['variance_at_the_lowest_rate']:.1f} (levels²)",
         "above 0, and falling with the rate",
         "variance_positive_and_falling",
@@ -37,27 +37,27 @@ RATE_CLAIMS: list[tuple[str, Callable[[Content], str], str, str]] = [
         "frechet_flat",
     ),
     (
-        "Fréchet distance over that of the plain autoencoder (at no symbols: the mean image), by "
-        "rate",
+        "Fréchet distance relative to the plain autoencoder (at the lowest rate: to the mean "
+        "image), by rate",
         lambda found: _shares(found["frechet_over_plain"]),
-        f"≤ {DPLC_FRECHET_OVER_PLAIN:g} at the two lowest",
+        f"≤ {DPLC_FRECHET_OVER_PLAIN:g} at the two lowest rates",
         "frechet_at_most_half_of_plain_at_the_two_lowest",
     ),
     ("squared error falls with the rate", lambda found: "", "at every rate", "mse_falls"),
     (
-        "squared error over that of the plain autoencoder, at the highest rate",
+        "squared error relative to the plain autoencoder, at the highest rate",
         lambda found: _shares([found["mse_over_plain_at_the_highest"]]),
         f"≤ {DPLC_MSE_OVER_PLAIN:g}",
         "mse_near_plain_at_the_highest",
     ),
     (
-        "coded bits over the fixed rate, by rate",
+        "entropy-coded bits relative to one bit per symbol, by rate",
         lambda found: _shares(found["payload_over_fixed_rate"]),
         "< 1 at every rate",
         "payload_below_fixed_rate",
     ),
 ]
-"""Claims on the rates: what, its value, the target, and the key that says if it is met."""
+"""Claims on the rates: what, its value, the target, and the key that says whether it is met."""
 
 
 def claim_rows(content: Content) -> Iterator[Row]:
@@ -69,7 +69,7 @@ def claim_rows(content: Content) -> Iterator[Row]:
 
 
 def gaussian_rows(content: Content) -> Iterator[Row]:
-    """How near the closed form the method comes, and real bytes."""
+    """How close the method comes to the closed form, without and with real bytes."""
     near = f"≤ {100 * DPLC_CLOSED_FORM_SHARE:g} %"
     for part in content.get("gaussian", {}).values():
         linear, symbols = part["found"]["linear"], part["found"]["symbols"]
@@ -78,7 +78,7 @@ def gaussian_rows(content: Content) -> Iterator[Row]:
             span = f"{linear[0]['rate_bits']:g} to {linear[-1]['rate_bits']:g} bits"
             yield (
                 f"Gaussian numbers, linear maps trained with the method's losses, {span} of "
-                "information: largest distance of D from 2σ²(1 − √(1 − 2^(−2R)))",
+                "information: largest deviation of D from the closed form 2σ²(1 − √(1 − 2^(−2R)))",
                 f"{100 * worst:.1f} %",
                 f"{near}: {verdict(part['found']['linear_met'] == len(linear))}",
             )
@@ -87,8 +87,9 @@ def gaussian_rows(content: Content) -> Iterator[Row]:
             ratios = [100 * (row["ratio"] - 1) for row in own]
             bits = [row["bits_above_closed_form"] for row in own]
             yield (
-                "the same with real bytes, dithered scalar quantiser, decoder by "
-                f"{DECODERS[decoder]}: D above it at equal rate; bits above it at equal D",
+                "Gaussian numbers, real bytes, dithered scalar quantiser, decoder by "
+                f"{DECODERS[decoder]}: D above the closed form at equal rate; bits above it at "
+                "equal D",
                 f"{min(ratios):.0f} to {max(ratios):.0f} %; {min(bits):.2f} to {max(bits):.2f} "
                 "bits",
                 f"{near}: {verdict(all(row['met'] for row in own))} (a scalar quantiser alone "
@@ -97,22 +98,22 @@ def gaussian_rows(content: Content) -> Iterator[Row]:
 
 
 def trellis_rows(content: Content) -> Iterator[Row]:
-    """How near the closed form vector quantisation comes with real bytes."""
+    """How close vector quantisation with real bytes comes to the closed form."""
     for part in content.get("trellis", {}).values():
         rows = part["found"]["rows"]
         span = f"{rows[0]['wanted_bits']:g} to {rows[-1]['wanted_bits']:g} bits"
         ratios = [100 * (row["ratio"] - 1) for row in rows]
         bits = [row["bits_above_closed_form"] for row in rows]
         yield (
-            f"the same with real bytes, trellis codes, decoder by random turns, {span}: D above it "
-            "at equal rate; bits above it at equal D",
+            f"Gaussian numbers, real bytes, trellis codes, random rotations, {span}: D above the "
+            "closed form at equal rate; bits above it at equal D",
             f"{min(ratios):.1f} to {max(ratios):.1f} %; {min(bits):.3f} to {max(bits):.3f} bits",
             f"≤ {100 * DPLC_CLOSED_FORM_SHARE:g} %: {verdict(all(row['met'] for row in rows))}",
         )
 
 
 def trellis_table(content: Content) -> str:
-    """Each rate of the Gaussian numbers in real bytes, beside the scalar quantiser."""
+    """Each rate of the Gaussian numbers in real bytes, with trellis codes and scalar quantiser."""
     for name, part in content.get("trellis", {}).items():
         scalar = content.get("gaussian", {}).get(name, {"found": {"symbols": []}})["found"]
         above = {
@@ -131,28 +132,28 @@ def trellis_table(content: Content) -> str:
             for row in part["found"]["rows"]
         )
         return section(
-            "Gaussian numbers in real bytes, decoded with the law of the source: the squared error "
-            "above 2σ²(1 − √(1 − 2^(−2R))) at equal rate, and the bits above it at equal error. "
-            "Around the trellis codes, vectors are turned by random orthogonal matrices that both "
-            "sides draw, get lengths of normal vectors, and are turned back: they are N(0, σ²) "
-            "exactly.",
+            "Gaussian numbers in real bytes, decoded with the distribution of the source: how far "
+            "the squared error D is above the closed form 2σ²(1 − √(1 − 2^(−2R))) at equal rate, "
+            "and the bits above it at equal error. With the trellis codes, vectors are rotated by "
+            "random orthogonal matrices that both sides draw; decoded vectors are scaled to the "
+            "length of random normal vectors and rotated back, so they are exactly N(0, σ²).",
             table(
-                ["bits of a number", "D: scalar quantiser, optimal transport", "D: trellis codes",
-                 "bits: trellis codes", "as a share of the rate"], rows,
+                ["bits per number", "D: scalar quantiser, optimal transport", "D: trellis codes",
+                 "bits: trellis codes", "bits as a share of the rate"], rows,
             ),
         )  # fmt: skip
     return ""
 
 
 def probe_rows(content: Content) -> Iterator[Row]:
-    """How often the number of dots is another, at the lowest and the highest rate of each codec."""
+    """How often the number of dots changes, at the lowest and the highest rate of each codec."""
     for name, part in content.get("probes", {}).items():
         dots = sorted((row["dots"] for row in part["found"]), key=lambda row: row["bits_per_pixel"])
         texts = [
             f"{100 * row['count_changed']:.0f} % at {row['bits_per_pixel']:.3f} bpp"
             for row in (dots[0], dots[-1])
         ]
-        what = f"`{name}`: another number of dots than on the source, {part['images']:,} images"
+        what = f"`{name}`: images whose number of dots changes, of {part['images']:,}"
         yield what, "; ".join(texts), ""
 
 
@@ -162,7 +163,7 @@ def rate_table(content: Content) -> str:
         rates = part["found"]["rates"]
         peers = list(rates[0]["peers"])
         halves = part["frechet_between_halves_of_the_originals"]
-        columns = ["symbols per position", "fixed bits per image", "coded",
+        columns = ["symbols per position", "symbols per image", "coded bits per image",
                    "variance over decodings", "dplc", "plain autoencoder", *peers]  # fmt: skip
         rows = (
             [
@@ -177,9 +178,10 @@ def rate_table(content: Content) -> str:
             for row in rates
         )
         return section(
-            f"`{name}`, {part['images']:,} test images in sheets: PSNR in dB / Fréchet distance in "
-            f"own classifier features (not FID; two halves of the test images: {halves:.2f}), and "
-            "of the best file of at most as many bytes:",
+            f"`{name}`, {part['images']:,} test images in sheets, beside the best file of other "
+            "codecs of at most as many bytes: PSNR in dB / Fréchet distance (in features of a "
+            "classifier that was trained here, so it is not FID; between two halves of the test "
+            f"images: {halves:.2f}):",
             table(columns, rows),
         )
     return ""
@@ -199,7 +201,7 @@ CLAIM_ROWS = claim_rows, gaussian_rows, trellis_rows, probe_rows
 def dplc_section(folder: Path) -> str:
     content = load(folder, "dplc")
     rows = [row for rows in CLAIM_ROWS for row in rows(content)]
-    columns = "generator", "runs", "Fréchet distance of samples, 95 % over runs"
+    columns = "generator", "runs", "Fréchet distance of samples, with 95 % interval over runs"
     return section(
         table(CLAIMS, rows),
         trellis_table(content),

@@ -1,4 +1,4 @@
-"""The tables on DRAW, from `draw.json`; what was not measured is left out."""
+"""The tables on DRAW, from `draw.json`; measurements that were not made are left out."""
 
 from __future__ import annotations
 
@@ -47,17 +47,17 @@ def file_rows(content: Content) -> Iterator[Row]:
         sets = [row[kind] for row in part["found"] for kind in ("images", "sheet")]
         kept, tried = (sum(one[key] for one in sets) for key in ("within_claim", "pictures"))
         yield (
-            f"`{name}`: payload above the ideal code length, {worst['sheet']['pixels_of_each']:,} "
-            f"pixels, at the worst of {len(part['found'])} qualities",
+            f"`{name}`: payload size above the ideal code length, sheets of "
+            f"{worst['sheet']['pixels_of_each']:,} pixels, worst of {len(part['found'])} qualities",
             f"{worst['sheet']['payload_above_bound_percent']:.2f} %; {kept:,} of {tried:,} files "
-            "within the claim",
+            "within the target",
             f"≤ {DRAW_FILE_PERCENT:g} % + {DRAW_FILE_BYTES:g} bytes: {verdict(kept == tried)}",
         )
     for name, part in content.get("archive", {}).items():
         above = part["found"]["above_bound_percent"]
         yield (
-            f"`{name}`: bits-back archive above the negative ELBO, {part['images']:,} images, "
-            "lossless",
+            f"`{name}`: size of a bits-back archive above the negative ELBO, {part['images']:,} "
+            "images, lossless",
             f"{above:.1f} %",
             judged("archive", above if part["found"]["lossless"] else float("inf")),
         )
@@ -70,11 +70,13 @@ def prefix_rows(content: Content) -> Iterator[Row]:
             errors = [row["mean"]["mse"] for row in found["prefixes"]]
             falls = found["summary"]["mse_falls_in_every_layer"]
             telling = 1 + sum(a > b for a, b in pairwise(errors))
-            used = "" if falls else f" (in {telling} of {len(errors)}: the others say nothing)"
+            used = (
+                "" if falls else f" (with {telling} of {len(errors)}; the others do not lower it)"
+            )
             yield (
-                f"{what}: squared error after the first layer / the last",
+                f"{what}: squared error after the first / last layer",
                 f"{errors[0]:.1f} / {errors[-1]:.1f}",
-                f"falls in every layer: {verdict(falls)}{used}",
+                f"falls with every layer: {verdict(falls)}{used}",
             )
             tenth = found["summary"].get("near_a_tenth_of_the_bytes")
             if tenth and tenth["frechet_jpeg2000"] is not None:
@@ -88,8 +90,8 @@ def prefix_rows(content: Content) -> Iterator[Row]:
 
 def _realism_row(what: str, share: float, whose: str, tenth: Content) -> Row:
     return (
-        f"{what}: Fréchet distance at {100 * share:.0f} % of {whose} bytes, rest sampled / "
-        "JPEG 2000 of equal bytes",
+        f"{what}: Fréchet distance at {100 * share:.0f} % of {whose} bytes with the rest sampled / "
+        "of JPEG 2000 at equal bytes",
         f"{tenth['frechet_sampled']:.2f} / {tenth['frechet_jpeg2000']:.2f}",
         f"lower: {verdict(tenth['sampled_below_jpeg2000'])}",
     )
@@ -98,22 +100,23 @@ def _realism_row(what: str, share: float, whose: str, tenth: Content) -> Row:
 def exactness_rows(content: Content) -> Iterator[Row]:
     for name, part in content.get("exactness", {}).items():
         yield (
-            f"`{name}`: {part['pictures']} files coded again on two threads, with sums in another "
-            "order and in integers",
-            "the same" if part["all_same"] else "not the same",
-            f"the same: {verdict(part['all_same'])}",
+            f"`{name}`: {part['pictures']} files coded again on two threads, with another order of "
+            "summation, and in integers",
+            "identical" if part["all_same"] else "not identical",
+            f"identical: {verdict(part['all_same'])}",
         )
 
 
 def prefix_table(content: Content) -> str:
-    """Each number of layers beside its peers, of the first weights and quality."""
+    """Each number of layers beside its peers, for the first weights and quality."""
     for name, part in content.get("prefix", {}).items():
         found = part["found"][0]
         peers = list(found["prefixes"][0]["peers"])
         return section(
             f"`{name}` at quality {found['quality']:g}, {part['images']:,} images in sheets, cut "
-            "after each layer: PSNR in dB / Fréchet distance in own classifier features (not FID), "
-            "and of the best file of at most as many bytes:",
+            "after each layer, with the rest as the mean of the prior or a sample, beside the best "
+            "file of other codecs of at most as many bytes: PSNR in dB / Fréchet distance (in "
+            "features of a classifier that was trained here, so it is not FID):",
             table(
                 ["layers", "bits per pixel", "rest: mean", "rest: sampled", *peers],
                 (
@@ -147,11 +150,11 @@ def collapse_table(content: Content) -> str:
             " / ".join(nats),
         ])  # fmt: skip
     return section(
-        "Remedies against posterior collapse, networks like `draw-digits` with half of its steps, "
-        f"after {first['training_steps']:,} training steps each, {first['images']:,} test images; "
-        "a unit is active where the mean of its posterior varies by more than 0.01 over the images "
-        "(Burda et al. 2016):",
-        table(["", "negative ELBO, nats", "active units", "nats of each step"], rows),
+        "Remedies against posterior collapse: networks like `draw-digits` with half of its steps, "
+        f"after {first['training_steps']:,} training steps each, on {first['images']:,} test "
+        "images. A unit is active if the mean of its posterior has a variance of more than 0.01 "
+        "over the images (Burda et al. 2016):",
+        table(["remedy", "negative ELBO, nats", "active units", "KL of each step, nats"], rows),
     )
 
 

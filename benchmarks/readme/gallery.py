@@ -1,4 +1,4 @@
-"""The photographs of README.md, with figures from the results that they are of."""
+"""The photographs of README.md, with figures from the results that they belong to."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def gallery_section(folder: Path) -> str:
         picture_with(
             "side_by_side",
             "A part of a photograph: the original, and AVIF, JPEG XL and Calotype at equal bytes",
-            "A part of a photograph at equal bytes. SSIMULACRA2 says how near a picture looks to "
-            "the original, which itself has 100.",
+            "A part of a photograph at equal bytes. SSIMULACRA2 measures how similar a picture "
+            "looks to the original, which itself scores 100.",
         ),
         *realism_picture(load(folder, "realism_kodak").get("rates")),
         *layers_picture(load(folder, "layers").get("gb82")),
@@ -23,7 +23,7 @@ def gallery_section(folder: Path) -> str:
 
 
 def picture_with(name: str, alternative: str, sentence: str) -> str:
-    """A picture of `benchmarks/results`, with what stands in its place and below it."""
+    """A picture of `benchmarks/results`, with its alternative text and a sentence below it."""
     return f"![{alternative}](benchmarks/results/{name}.png)\\\n{sentence}"
 
 
@@ -37,10 +37,10 @@ def realism_picture(rates: Content | None) -> Iterator[str]:
         "realism",
         "A part of a photograph: the original, AVIF and JPEG XL at equal bytes, and Calotype's "
         "file without and with realism",
-        "`decompress --realism 1` draws the texture that small files lose: not the fur that was "
-        f"there, but fur. On Kodak at {one['mean_bpp']:.1f} bits per pixel, LPIPS, a distance as "
-        f"people judge it, falls from {plain['mean_lpips']:.3f} to {real['mean_lpips']:.3f} (AVIF: "
-        f"{avif['mean_lpips']:.3f}), at the price of "
+        "`decompress --realism 1` adds plausible texture where small files lose it: fur, but not "
+        f"the exact hairs that were there. On Kodak at {one['mean_bpp']:.1f} bits per pixel, "
+        f"LPIPS, a perceptual distance, falls from {plain['mean_lpips']:.3f} to "
+        f"{real['mean_lpips']:.3f} (AVIF: {avif['mean_lpips']:.3f}), at the cost of "
         f"{plain['mean_psnr_db'] - real['mean_psnr_db']:.2f} dB of PSNR.",
     )
 
@@ -59,9 +59,9 @@ def layers_picture(part: Content | None) -> Iterator[str]:
         "layers",
         "A photograph after each of four layers of a file, and files of JPEG XL and JPEG that are "
         "cut after as many bytes",
-        "What `decompress --partial` draws of a file that is cut after its first, second, third or "
-        "last layer, beside progressive files of JPEG XL and JPEG that are cut at equal bytes. On "
+        "What `decompress --partial` draws from a file that is cut after its first, second, third "
+        "or last layer, beside progressive JPEG XL and JPEG files that are cut at equal bytes. On "
         f"{len(found['pictures'])} pictures of gb82 at quality 75, SSIMULACRA2 is {ours} after "
-        f"half of the bytes, where JPEG XL has {jxl} and JPEG {jpeg}, and {ours_later} after "
-        f"{100 * second['share']:.0f} %, where they have {jxl_later} and {jpeg_later}.",
+        f"half of the bytes (JPEG XL: {jxl}, JPEG: {jpeg}), and {ours_later} after "
+        f"{100 * second['share']:.0f} % (JPEG XL: {jxl_later}, JPEG: {jpeg_later}).",
     )

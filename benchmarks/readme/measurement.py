@@ -1,4 +1,4 @@
-"""The tables on the measurement of generative models; what was not measured is left out."""
+"""The tables on measuring generative models; measurements that were not made are left out."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NAMES = {
 
 
 def accuracy_rows(linear: Content, sandwich: Content) -> Iterator[Row]:
-    """How near the curve comes to closed forms, and at what cost."""
+    """How close the curve comes to closed forms, and at what cost."""
     for gap in linear["gap"]["found"]:
         if gap.get("method") == "ais":
             continue
@@ -40,7 +40,7 @@ def accuracy_rows(linear: Content, sandwich: Content) -> Iterator[Row]:
             target = "gap"
         yield (
             f"largest error of −log Z, {gap['instances']} linear decoders of {dimensions} "
-            f"dimensions × 40 β, {temperatures} temperatures",
+            f"dimensions × 40 β, annealed from the prior with {temperatures:,} temperatures",
             f"{worst:.2f} nats",
             judged(target, worst),
         )
@@ -49,24 +49,26 @@ def accuracy_rows(linear: Content, sandwich: Content) -> Iterator[Row]:
             local, points = row["local_points_of_all"]
             yield claim(
                 row,
-                "the same, {instances} decoders of {code_dimensions} dimensions, the reference "
-                f"chosen at each β (local at {local} of {points}) / gradients per chain, pilots on "
-                "20 images included and products of Jacobians counted as half",
+                "largest error of −log Z, {instances} linear decoders of {code_dimensions} "
+                f"dimensions, with the reference chosen at each β (local at {local} of {points}) / "
+                "gradients per chain, including pilots on 20 images (a Jacobian product counts as "
+                "half)",
                 "{worst_gap_nats:.4f} nats / {gradients_and_products_per_chain:,}",
                 judged("bridge", row["worst_gap_nats"]),
             )
     shares = dict(cost_shares(linear))
     if shares:
         yield (
-            "the gradients of these, against annealing from the prior with 1,000 temperatures: "
-            f"{' / '.join(map(str, shares))} dimensions",
+            "gradients with the reference chosen at each β, relative to annealing from the prior "
+            f"with 1,000 temperatures: {' / '.join(map(str, shares))} dimensions",
             f"{' / '.join(f'{share:.0f} %' for share in shares.values())}",
             judged("bridge cost", shares[100]) if 100 in shares else "",
         )
     coverage = linear["coverage"]["found"]
     yield claim(
         coverage,
-        "95 % intervals that hold the exact rate, of {repetitions}: at the worst β / mean over β",
+        "95 % intervals that contain the exact rate, of {repetitions}: at the worst β / mean over "
+        "β",
         "{covered_fewest} / {covered_mean:.1f}",
         judged("coverage", coverage["covered_fewest"]),
     )
@@ -74,7 +76,7 @@ def accuracy_rows(linear: Content, sandwich: Content) -> Iterator[Row]:
         coverage = linear["bridge-coverage"]["found"]
         yield claim(
             coverage,
-            "the same from local references, of {repetitions}: at the worst of {betas} β / mean",
+            "the same with local references, of {repetitions}: at the worst of {betas} β / mean",
             "{covered_fewest} / {covered_mean:.1f}",
             judged("coverage", coverage["covered_fewest"]),
         )
@@ -86,8 +88,8 @@ def accuracy_rows(linear: Content, sandwich: Content) -> Iterator[Row]:
             speed = linear[part]["found"]
             yield claim(
                 speed,
-                "fewer decoder gradients than AIS as published ({reference_temperatures:,} "
-                f"temperatures) at no larger error, {where}",
+                "factor by which decoder gradients are fewer than for AIS as published "
+                f"({{reference_temperatures:,}} temperatures), at no larger error, {where}",
                 "{speed_up_in_gradients:.0f}×",
                 judged(target, speed["speed_up_in_gradients"]),
             )
@@ -97,14 +99,15 @@ def accuracy_rows(linear: Content, sandwich: Content) -> Iterator[Row]:
     low, high = two["goal_nats"]
     yield claim(
         two,
-        "bounds from below / above on a 2-D Gaussian, exact {truth[intercept_nats]:.3f} nats",
+        "lower / upper bound for a 2-D Gaussian, whose exact value is {truth[intercept_nats]:.3f} "
+        "nats",
         f"{lower:.3f} / {upper:.3f}",
         f"in [{low:.2f}, {high:.2f}]: {verdict(low <= lower and upper <= high)}",
     )
 
 
 def bridge_rows(linear: Content, part: str) -> list[Content]:
-    """All decoders of a part as one row; none where none were measured."""
+    """All decoders of a part as one row; empty if none were measured."""
     rows = linear.get(part, {"found": []})["found"]
     if len(rows) < 2:
         return list(rows)
@@ -125,8 +128,8 @@ def bridge_rows(linear: Content, part: str) -> list[Content]:
 
 
 def cost_shares(linear: Content) -> Iterator[tuple[int, float]]:
-    """Code dimensions, and gradients with references chosen at each β as per cent of those from the
-    prior with 1,000 temperatures, of the same decoders and images."""
+    """Code dimensions, and gradients with references chosen at each β, in per cent of those from
+    the prior with 1,000 temperatures, for the same decoders and images."""
     prior = {
         gap["code_dimensions"]: gap["gradients_per_chain"]
         for gap in linear["gap"]["found"]
@@ -138,26 +141,26 @@ def cost_shares(linear: Content) -> Iterator[tuple[int, float]]:
 
 
 def time_rows(found: Content) -> Iterator[Row]:
-    """What the example of README.md takes."""
-    for name, option in (("quick", " `--quick`"), ("default", "")):
+    """How long the example of README.md takes."""
+    for name, option in (("quick", " --quick"), ("default", "")):
         if name in found:
             run = found[name]["found"]
             yield claim(
                 run,
-                f"`calotype bound`{option} on the example of README.md, seconds of one core / "
+                f"`calotype bound{option}` on the example of README.md: seconds on one core / "
                 "certified points",
                 "{processor_seconds:.0f} s / {certified} of {points}",
             )
 
 
 def references_table(found: Content) -> str:
-    """Trained models: certificate and L with chosen references, and L from the prior."""
+    """Trained models: certificate and L with chosen references, and L annealed from the prior."""
     blocks = []
     for name, model in found.get("models", {}).items():
         beside = model.get("beside_prior")
-        columns = ["β", "D", "gap", "worst simulation", "reference", "certified"]
+        columns = ["β", "D", "gap", "gap of worst simulation", "reference", "certified"]
         if beside:
-            columns += ["L", "L from the prior", "higher by"]
+            columns += ["L", "L from the prior", "difference"]
         rows = []
         for i, beta in enumerate(model["beta"]):
             row = [
@@ -180,14 +183,14 @@ def references_table(found: Content) -> str:
         heading = (
             f"`{name}`, {model['images']} test images, {model['chains']} chains, "
             f"{model['simulations']} simulations at each β, {_modes(model)}"
-            "nats; gaps of at most half a nat: "
+            "in nats. The gap is at most half a nat at "
             f"{share:.0f} % of the points ({judged('reach', share)})."
         )
         if beside:
             heading += (
-                f" L is the mean over {beside['images']} of the images, beside annealing from the "
-                f"prior with {beside['temperatures']:,} temperatures; both are upper bounds on "
-                "average. Gradients for each image, products of Jacobians counted as half: "
+                f" L is the mean of −log Z over {beside['images']} of the images, beside the one "
+                f"annealed from the prior with {beside['temperatures']:,} temperatures; both are "
+                "upper bounds on average. Gradients per image (a Jacobian product counts as half): "
                 f"{model['gradients_and_products_per_image']:,} with pilot and certificate, "
                 f"{beside['prior_gradients_per_image']:,} from the prior without a certificate."
             )
@@ -196,7 +199,7 @@ def references_table(found: Content) -> str:
 
 
 def _modes(model: Content) -> str:
-    """How many Gaussians; nothing for results of a time when that was an option alone."""
+    """How many Gaussians a reference has; empty for older results, which do not say it."""
     if "modes" not in model:
         return ""
     return "one mode, " if model["modes"] == 1 else f"{model['modes']} modes, "
@@ -220,11 +223,11 @@ def rae_table(found: Content) -> str:
     ]
     heading = (
         f"`{found['model']}`, a regularised autoencoder of ten dimensions with a mixture of ten "
-        f"Gaussians as its prior, {curve['images']} test images, bits per image; "
-        f"{sum(curve['certified'])} of the {len(curve['beta'])} points of R_p are certified, the "
-        f"largest two-sided gap is {max(curve['bdmc_gap_nats']):.2f} nats:"
+        f"Gaussians as its prior, in bits per image, for {curve['images']} test images; "
+        f"{sum(curve['certified'])} of the {len(curve['beta'])} points of R_p are certified, and "
+        f"the largest two-sided gap is {max(curve['bdmc_gap_nats']):.2f} nats:"
     )
-    columns = ["quality", "squared error", "file", "of it header", "R_p", "file − R_p"]
+    columns = ["quality", "squared error", "whole file", "its header", "R_p", "file − R_p"]
     picture = (
         "![Rate against distortion of a regularised autoencoder on MNIST: R_p and files]"
         "(results/rae_codec.svg)"
@@ -233,7 +236,7 @@ def rae_table(found: Content) -> str:
 
 
 def bits_rows(found: Content) -> Iterator[Row]:
-    """What samples cost as real files."""
+    """Sizes of real files that code samples of a posterior, relative to their bounds."""
     dither = [row for row in found["lossy"] if row["model"] == "vae-dither"]
     above = [row["bits_per_image"] / row["uniform_channel_bits_per_image"] - 1 for row in dither]
     claims = [check for check in found["checks"] if "vae-rec" in check["claim"]]
@@ -241,26 +244,26 @@ def bits_rows(found: Content) -> Iterator[Row]:
     archive = found["archive"]
     over = 100 * (archive["bits_per_image"] / archive["negative_elbo_bits_per_image"] - 1)
     yield (
-        f"`vae-dither`: file above the negative ELBO's rate, {found['images']:,} digits, at the "
-        f"worst of {len(dither)} qualities",
+        f"`vae-dither`: size of files above the rate in the negative ELBO, {found['images']:,} "
+        f"digits, worst of {len(dither)} qualities",
         f"{100 * max(above):.1f} %",
         judged("vae-dither", 100 * max(above)),
     )
     yield (
-        "`vae-rec`: file against KL + log₂(KL + 1) + 5 bits per block, at the worst quality",
+        "`vae-rec`: size of files relative to KL + log₂(KL + 1) + 5 bits per block, worst quality",
         f"{most:.0f} %",
         judged("vae-rec", most),
     )
     yield (
-        f"`vae-bits-back`: archive above the negative ELBO, {found['images']:,} binary digits, "
-        "lossless",
+        f"`vae-bits-back`: size of the archive above the negative ELBO, {found['images']:,} binary "
+        "digits, lossless",
         f"{over:.1f} %",
         judged("archive", over if archive["lossless"] else float("inf")),
     )
 
 
 def ladder_table(found: Content, quality: int = 75) -> str:
-    """Where the bits between real files and R_p go, one column for each way to code."""
+    """Where the bits between real files and R_p go, with a column for each coding method."""
     tables = [t for t in found["gap_tables"] if t["model"].endswith(f" {quality}")]
     measured = tables[0]["measured"]
     rows = [
@@ -274,18 +277,19 @@ def ladder_table(found: Content, quality: int = 75) -> str:
     worst = max(abs(t["residual_percent"]) for t in found["gap_tables"])
     certified = found["curve"]["certified"]
     return section(
-        f"Where the bits go, {found['images']:,} MNIST digits at quality {quality} (squared error "
-        f"{measured['file_distortion']:.1f} a digit, R_p = {measured['rate_at_file_bits']:.1f} "
-        "bits), bits per digit:",
+        f"Where the bits go, in bits per digit: {found['images']:,} MNIST digits at quality "
+        f"{quality} (squared error {measured['file_distortion']:.1f} per digit, R_p = "
+        f"{measured['rate_at_file_bits']:.1f} bits):",
         table(["", *(f"`{t['model'].partition(' ')[0]}`" for t in tables)], rows),
-        f"The measurements behind the terms agree within {worst:.2f} % in all "
-        f"{len(found['gap_tables'])} tables (wanted: {AGREEMENT_PERCENT:g} %); {sum(certified)} "
-        f"of the {len(certified)} points of R_p are certified.",
+        "Some terms are measured in two ways, which agree within "
+        f"{worst:.2f} % of the total in all {len(found['gap_tables'])} tables (target: "
+        f"{AGREEMENT_PERCENT:g} %); {sum(certified)} of the {len(certified)} points of R_p are "
+        "certified.",
     )
 
 
 def models_table(found: Content) -> str:
-    """Distortion of the measured models at equal rates, and what of the order is significant."""
+    """Distortion of the measured models at equal rates, and which differences are significant."""
     if not found:
         return ""
     rates, curves = found["comparison"]["rows"], found["curves"]
@@ -320,13 +324,13 @@ def models_table(found: Content) -> str:
         f"rate R_p, {curves[0]['images']:,} test images, with 95 % intervals:",
         table(["rate", *map(name, models)], rows),
         f"{judgement} (paired bootstrap, Bonferroni over {found['comparison']['tests']} tests). "
-        f"{sum(points)} of the curves' {len(points)} points are certified; the largest two-sided "
-        f"gap is {worst:.2f} nats, by which a curve may be too high beyond its intervals.",
+        f"{sum(points)} of the curves' {len(points)} points are certified. The largest two-sided "
+        f"gap is {worst:.2f} nats: a curve may be too high by that much, beyond its intervals.",
     )
 
 
 def sizes_table(found: Content) -> str:
-    """Distortion of models with other sizes of code, and of the convolutional GANs, in short."""
+    """A summary for models with other code sizes, and for the convolutional GANs."""
     if not found:
         return ""
     rates = found["comparison"]["rows"]
@@ -346,8 +350,8 @@ def sizes_table(found: Content) -> str:
     ]
     columns = [f"D at {row['rate_nats']:g} nats" for row in rates]
     return section(
-        f"Other sizes of code and other networks, {found['curves'][0]['images']} test images; a "
-        "large two-sided gap says that the curve may be that much too high:",
+        f"Other code sizes and other networks, {found['curves'][0]['images']} test images; a curve "
+        "may be too high by as much as its largest two-sided gap:",
         table(["model", *columns, "certified", "largest gap"], rows),
     )
 
@@ -365,20 +369,20 @@ def autoregressive_rows(content: Content) -> Iterator[Row]:
         )
         above = file["above_likelihood_percent"]
         yield (
-            f"`{name}`: file of {file['images']:,} of them above −log₂ p, lossless",
+            f"`{name}`: size of a file of {file['images']:,} of them above −log₂ p, lossless",
             f"{above:.2f} %",
             judged("above likelihood", above if file["lossless"] else float("inf")),
         )
 
 
 def class_rows(found: Content) -> Iterator[Row]:
-    """Errors of classifiers that saw few labels."""
+    """Errors of classifiers that were trained with few labels."""
     for name, part in found.get("m2", {}).items():
         errors, published = part["found"], part["found"]["published_percent"]
         low, high = errors["interval_95"]
         yield (
-            f"`{name}`: wrong classes of {errors['images']:,} test digits, 100 labels, mean of "
-            f"{len(errors['error_percent'])} runs (95 %); published: "
+            f"`{name}`: classification error on {errors['images']:,} test digits with 100 labels, "
+            f"mean of {len(errors['error_percent'])} runs (95 % interval); published: "
             + ", ".join(f"{value} % ({method})" for method, value in published.items()),
             f"{errors['mean_percent']:.1f} % ({low:.1f}–{high:.1f})",
             judged(name, errors["mean_percent"]),
@@ -400,17 +404,17 @@ def class_table(found: Content) -> str:
         for row in files["found"]["rows"]
     ]
     columns = [
-        "squared error", "R_p without", "R_p, true label", "file without", "file, true label",
+        "squared error", "R_p, no label", "R_p, true label", "file, no label", "file, true label",
         "file, label of least cost",
     ]  # fmt: skip
     certified = [sure for curve in rate["found"]["curves"].values() for sure in curve["certified"]]
     heading = (
-        "What a label is worth: `digits-class-vae` beside `digits-vae`, the same networks after as "
-        "many steps, bits per image at equal squared error. Figures with a label include its "
-        f"log₂ 10 = 3.32 bits. R_p of {rate['settings']['images']} test images, "
-        f"{sum(certified)} of its {len(certified)} points certified; files of "
-        f"{files['settings']['images']:,}; in brackets the difference, with its 95 % interval "
-        "paired over the images:"
+        "What a label is worth: `digits-class-vae` beside `digits-vae`, the same networks after "
+        "equally many steps, in bits per image at equal squared error. Figures with a label "
+        f"include its log₂ 10 = 3.32 bits. R_p is for {rate['settings']['images']} test images, "
+        f"with {sum(certified)} of its {len(certified)} points certified; files are of "
+        f"{files['settings']['images']:,} images. The brackets have the difference from no label, "
+        "with its 95 % interval, paired over the images:"
     )
     worth = {
         "R_p with the true label": _signs(rates.values(), "true labels"),
@@ -419,14 +423,14 @@ def class_table(found: Content) -> str:
     }
     said = "; ".join(f"{name}, {signs}" for name, signs in worth.items())
     further = [
-        f"Of another pair of runs, files with the true label differ by "
-        f"{_differences(other['found']['rows'], 'true labels')} bits."
+        f"For another pair of runs, files with the true label differ from those with no label by "
+        f"{_differences(other['found']['rows'], 'true labels')}."
         for other in others
     ] + [
-        f"Where any label will do, R_p of {part['settings']['images']} images differs from that "
-        f"without labels by {_differences(_in_bits(part['found']['rows_nats']), 'any label')} "
-        "bits, and from that with the true one by "
-        f"{_gains(_in_bits(part['found']['rows_nats']))} bits, without certificates."
+        f"If any label is allowed, R_p of {part['settings']['images']} images differs from R_p "
+        f"with no label by {_differences(_in_bits(part['found']['rows_nats']), 'any label')}, "
+        "and from R_p with the true label by "
+        f"{_gains(_in_bits(part['found']['rows_nats']))} (not certified)."
         for part in found.get("any_label", {}).values()
     ]
     return section(
@@ -434,7 +438,7 @@ def class_table(found: Content) -> str:
         table(columns, rows),
         " ".join(
             [
-                f"With its label, an image takes significantly fewer or more bits: {said}.",
+                f"A label significantly changes the bits at these squared errors: {said}.",
                 *further,
             ]
         ),
@@ -461,7 +465,7 @@ def _in_bits(rows: list[Content]) -> list[Content]:
 
 
 def _label_cells(row: Content | None, *names: str) -> tuple[str, ...]:
-    """The rate without labels, and those with a label and how they differ."""
+    """The rate without labels, and the rates with a label and their differences from it."""
     if row is None:
         return ("",) * (1 + len(names))
     cells = [f"{row['rates']['without labels']:.1f}"]
@@ -475,25 +479,26 @@ def _label_cells(row: Content | None, *names: str) -> tuple[str, ...]:
 
 
 def _differences(rows: list[Content], name: str) -> str:
-    """How a curve differs from that without labels, at the first and at the last distortion."""
+    """The difference of a curve from the one without labels, at the first and last distortion."""
 
     def words(row: Content) -> str:
         difference = row["above_first"][name]
         low, high = difference["interval_95"]
-        return f"{difference['estimate']:+.1f} ({low:+.1f} to {high:+.1f}) at {row['distortion']:g}"
+        bits = f"{difference['estimate']:+.1f} ({low:+.1f} to {high:+.1f}) bits"
+        return f"{bits} at squared error {row['distortion']:g}"
 
     return f"{words(rows[0])} and {words(rows[-1])}"
 
 
 def _gains(rows: list[Content]) -> str:
-    """How the curve of any label differs from that of the true one, at the same two."""
+    """The difference of the curve of any label from that of the true one, at the same two."""
     gains = [row["rates"]["any label"] - row["rates"]["true labels"] for row in rows]
-    ends = [f"{gains[i]:+.2f} at {rows[i]['distortion']:g}" for i in (0, -1)]
+    ends = [f"{gains[i]:+.2f} bits at {rows[i]['distortion']:g}" for i in (0, -1)]
     return " and ".join(ends)
 
 
 def _signs(rows: Iterable[Content], name: str) -> str:
-    """At which distortions the interval of a difference is on one side of nothing."""
+    """At which distortions the interval of a difference excludes zero."""
     found: dict[str, list[str]] = {"fewer": [], "more": []}
     for row in rows:
         low, high = row["above_first"][name]["interval_95"]
@@ -503,7 +508,7 @@ def _signs(rows: Iterable[Content], name: str) -> str:
 
 
 def signal_rows(content: Content) -> Iterator[Row]:
-    """Bytes of signals beside those of FLAC, above the likelihood, and by the number of lanes."""
+    """Bytes of signals relative to FLAC, above −log₂ p, and by the number of lanes."""
     for name, part in content.get("sets", {}).items():
         found = part["found"]
         few = found["few"]
@@ -512,20 +517,21 @@ def signal_rows(content: Content) -> Iterator[Row]:
         chosen = "all" if whole else f"{found['signals']} of {part['test_signals']}"
         yield claim(
             found,
-            f"`signal`, {name}: bytes against `flac -8`, {chosen} test signals of one channel "
-            "({samples:,} samples, {flac_bits_per_sample:.3f} bits each)",
+            f"`signal`, {name}: bytes relative to `flac -8`, {chosen} test signals of one channel "
+            "({samples:,} samples, FLAC: {flac_bits_per_sample:.3f} bits each)",
             f"{more:+.1f} %; {{signals_smaller_than_flac}} of {{signals}} smaller",
             judged("flac", more if not found["came_back_different"] else float("inf")),
         )
         yield (
-            f"`signal`, {name}: bytes above −log₂ p, {len(few['signals'])} of them",
+            f"`signal`, {name}: size above −log₂ p, {len(few['signals'])} of them",
             f"{above:.2f} %",
             judged("above likelihood", above),
         )
         yield claim(
             {**found, **few},
-            f"`signal`, {name}: what lanes cost these, in per cent of the bytes: as many as by "
-            "default / four times as many; CPU seconds for a second of sound, to encode / decode",
+            f"`signal`, {name}: per cent more bytes of these than with one lane, for the default "
+            "number of lanes / four times as many; CPU seconds per second of sound to encode / "
+            "decode",
             "{lanes_cost_percent:.2f} / {four_times_as_many_cost_percent:.2f}; "
             "{encode_cpu_seconds_per_second:.2f} / {decode_cpu_seconds_per_second:.2f}",
         )

@@ -1,4 +1,4 @@
-"""The tables on the photo codec; what was not measured is left out."""
+"""The tables on the photo codec; measurements that were not made are left out."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from benchmarks.readme.tables import (
 )
 
 SETS = {"gb82": "gb82", "kodak": "Kodak"}
-ABOUT_SETS = {"gb82": "used for tuning", "Kodak": "report only"}
+ABOUT_SETS = {"gb82": "used for tuning", "Kodak": "for reporting only"}
 PEERS = {
     "jpeg": "JPEG (optimised, 4:2:0)",
     "webp": "WebP (method 6)",
@@ -31,18 +31,19 @@ PEERS = {
 }
 VISUAL_PEERS = PEERS | {"avif": "AVIF (4:4:4, speed 6, default tuning)"}
 SPEEDS = {
-    "decode_times_avif": "decoding, in units of AVIF's decoder",
-    "encode_times_avif": "encoding at effort 1, in units of AVIF at speed 6",
-    "times_faster_than_mbt2018_mean": "encode + decode: times faster than CompressAI's "
+    "decode_times_avif": "decoding time relative to AVIF's decoder",
+    "encode_times_avif": "encoding time at effort 1 relative to AVIF at speed 6",
+    "times_faster_than_mbt2018_mean": "encoding + decoding: times faster than CompressAI's "
     "mbt2018-mean",
-    "times_faster_than_cheng2020_anchor": "encode + decode: times faster than its cheng2020-anchor",
+    "times_faster_than_cheng2020_anchor": "encoding + decoding: times faster than CompressAI's "
+    "cheng2020-anchor",
 }
 ABLATIONS = {
-    "certain-tables": "symbols that are nearly always 0 are coded, too",
+    "certain-tables": "symbols that are nearly always 0 are coded as well",
     "one-hyper-set": "one set of hyper-latent tables for all qualities",
     "far-passes": "no passes over means and slopes of blocks that are 2 and 4 blocks apart",
     "passes": "means and slopes of blocks in one pass",
-    "context": "no context: nothing is predicted from latents that are known",
+    "context": "no context: no latent is predicted from decoded ones",
     "analysis": "the encoder without its network: the transform alone",
     "synthesis": "the decoder without its network: the inverse transform alone",
     "integers": "a synthesis network in floating point (estimated rates)",
@@ -51,13 +52,13 @@ ABLATIONS = {
 
 
 def judged_on_sets(text: str, met: Mapping[str, bool]) -> str:
-    """A target, and whether it is met on each of the sets, or on which it is missed."""
+    """A target, and whether it is met on all sets, or on which it is missed."""
     missed = [name for name, one in met.items() if not one]
     return f"{text}: " + (f"**missed on {' and '.join(missed)}**" if missed else "met")
 
 
 def bd_rate_percent(result: Content, peer: str) -> float | None:
-    """BD-rate of photo against a peer at equal PSNR, None where there is none."""
+    """BD-rate of photo against a peer at equal PSNR, or None if there is none."""
     for row in result.get("bd_rates", ()):
         if (row["reference"], row["test"]) == (peer, "photo"):
             value: float | None = row.get("bd_rate_percent")
@@ -66,12 +67,12 @@ def bd_rate_percent(result: Content, peer: str) -> float | None:
 
 
 def image_count(result: Content) -> int:
-    """How many pictures the BD-rates of a set are of."""
+    """How many pictures of a set the BD-rates were measured on."""
     return int(result["bd_rates"][0]["image_count"])
 
 
 def bd_rate_rows(results: Mapping[str, Content]) -> Iterator[Row]:
-    """BD-rates of photo against each peer; results by the titles of their sets."""
+    """BD-rates of photo against each peer; `results` maps the titles of sets to their results."""
     for peer, title in PEERS.items():
         targets = {
             name: row
@@ -88,11 +89,11 @@ def bd_rate_rows(results: Mapping[str, Content]) -> Iterator[Row]:
 
 
 def effort_rows(effort: Content, sets: Mapping[str, str] = SETS) -> Iterator[Row]:
-    """BD-rates of the efforts with the tune for PSNR, on the pictures that were measured."""
+    """BD-rates of the efforts with the tune psnr, on the pictures that were measured."""
     parts = [effort.get("effort", {}).get(f"{name}-psnr") for name in sets]
     if not all(parts):
         return
-    # An effort on all sets together: (one, two) of each.
+    # For each effort, its results on all sets.
     one, *others = zip(*(part["found"] for part in parts), strict=True)
     counts = " / ".join(str(len(part["pictures"])) for part in parts)
     highest, against = others[-1], "bd_rate_against_avif_percent"
@@ -101,21 +102,21 @@ def effort_rows(effort: Content, sets: Mapping[str, str] = SETS) -> Iterator[Row
     def cells(rows: Sequence[Content], key: str) -> list[str]:
         return [percent(row[key]) for row in rows]
 
-    what = f"AVIF, effort {highest[0]['effort']} ({counts} pictures, {parts[0]['part']})"
+    what = f"photo at effort {highest[0]['effort']} against AVIF"
     yield (
-        what,
+        f"{what} ({counts} pictures, {parts[0]['part']})",
         *cells(highest, against),
         judged_on_sets(f"≤ {highest[0]['target_percent']:.0f} %", met),
     )
-    yield "AVIF, effort 1 on the same pictures", *cells(one, against), ""
+    yield "photo at effort 1 against AVIF (the same pictures)", *cells(one, against), ""
     for rows in others:
         times = " / ".join(f"{row['encode_seconds_over_effort_1']:.0f}" for row in rows)
-        what = f"photo at effort 1: what effort {rows[0]['effort']} saves on them, in {times} times"
-        yield f"{what} the time", *cells(rows, "bd_rate_percent"), ""
+        what = f"photo at effort {rows[0]['effort']} against effort 1 (the same pictures, {times}"
+        yield f"{what} times the encoding time)", *cells(rows, "bd_rate_percent"), ""
 
 
 def visual_rows(visual: Content) -> Iterator[Row]:
-    """What photo saves on each set at equal SSIMULACRA2, and at equal PSNR."""
+    """BD-rates of photo on each set at equal SSIMULACRA2, and at equal PSNR."""
     sets = visual.get("sets", {})
     for peer, title in VISUAL_PEERS.items():
         found = [row for part in sets.values() for row in part["found"] if row["against"] == peer]
@@ -140,10 +141,10 @@ def visual_table(visual: Content) -> str:
 
 
 def speed_rows(speed: Content) -> Iterator[Row]:
-    """Time of the codec with everything loaded, beside others in the same run."""
+    """Time of the codec with everything loaded, relative to others in the same run."""
     pictures = speed.get("pictures", [])
     sizes = " / ".join(f"{p['width']}×{p['height']}" for p in pictures)
-    where = f" ({sizes}, {speed.get('threads')} cores, all loaded)"
+    where = f" ({sizes}, {speed.get('threads')} cores, loading excluded)"
     for name, title in SPEEDS.items():
         rows = [picture["ratios"][name] for picture in pictures if name in picture["ratios"]]
         if rows:
@@ -167,13 +168,13 @@ def coding_rows(coding: Content) -> Iterator[Row]:
     )
     yield claim(
         coding,
-        "coded size above the ideal, {symbols:,} symbols",
+        "entropy coder: size above the ideal code length, {symbols:,} symbols",
         "{results[0][overhead_percent]:.4f} % ({results[0][overhead_bytes]:.0f} bytes)",
         f"≤ {CODED_SIZE_PERCENT:g} % + {CODED_SIZE_BYTES:g} bytes: "
         f"{verdict(ours['overhead_bytes'] <= allowed)}",
     )
     yield (
-        f"entropy coder, ns per symbol, encode / decode ({others})",
+        f"entropy coder: ns per symbol to encode / decode ({others})",
         f"{encode:.1f} / {decode:.1f}",
         f"{judged('encode symbol', encode)} / {judged('decode symbol', decode)}",
     )
@@ -185,25 +186,25 @@ def start_up_rows(start: Content) -> Iterator[Row]:
     wanted, met = start["target_seconds"], start["met"]
     yield claim(
         start,
-        "`calotype --help` / `calotype inspect`, from start to end",
+        "`calotype --help` / `calotype inspect`, time from start to end",
         "{median_seconds[--help]:.2f} s / {median_seconds[inspect]:.2f} s",
         f"≤ {wanted['inspect']} s: {verdict(met['--help'] and met['inspect'])}",
     )
     yield claim(
         start,
-        "`calotype decompress` of 768×512, from start to end",
+        "`calotype decompress` of 768×512 pixels, time from start to end",
         "{median_seconds[decompress]:.2f} s",
         f"≤ {wanted['decompress']:g} s: {verdict(met['decompress'])}",
     )
 
 
 def install_rows(install: Content) -> Iterator[Row]:
-    """Time and disk of the demonstration in a new environment, where it was measured."""
+    """Time and disk space of the demonstration in a new environment, if it was measured."""
     if install:
         met = install["met"]
         yield (
-            "a new environment, the base installation and `calotype demo`, with downloads: time / "
-            "disk",
+            "a new environment, the base installation and `calotype demo`, including downloads: "
+            "time / disk space",
             f"{install['total_seconds']:.0f} s / {install['environment_bytes'] / 1e6:.0f} MB",
             f"≤ {install['target_seconds']} s / ≤ {install['target_bytes'] / 1e6:.0f} MB: "
             f"{verdict(met['seconds'], met['bytes'])}",
@@ -211,7 +212,7 @@ def install_rows(install: Content) -> Iterator[Row]:
 
 
 def large_image_rows(large: Content) -> Iterator[Row]:
-    """Memory for a large picture, its seams, and what is read for a part of it."""
+    """Memory for a large picture, its seams, and the bytes that are read for a part of it."""
     if not large:
         return
     picture, region = large["pictures"][-1], large["region"]
@@ -224,12 +225,12 @@ def large_image_rows(large: Content) -> Iterator[Row]:
     )
     yield claim(
         large,
-        "the same file: jump of the error across borders of tiles, against other borders of blocks",
-        "{error_jump_ratio_at_tiles:.2f} times",
+        "the same file: jump of the error across tile borders, relative to other block borders",
+        "{error_jump_ratio_at_tiles:.2f}×",
     )
     yield claim(
         region | {"percent": 100 * region["share_of_bytes"]},
-        "the same file: bytes and tiles read for a part of {region[2]}×{region[3]} pixels",
+        "the same file: bytes / tiles read for a region of {region[2]}×{region[3]} pixels",
         "{percent:.1f} % / {tiles_read} of {tiles}",
     )
 
@@ -254,16 +255,17 @@ def exactness_rows(exact: Content) -> Iterator[Row]:
         for row in rows
     )
     yield (
-        f"files decode to the same pixels with {' and '.join(each({r['threads'] for r in rows}))} "
-        f"threads, NumPy {numpy}, torch {torch}, integers of the synthesis in "
+        "configurations in which all files decode to the same pixels: "
+        f"{' and '.join(each({r['threads'] for r in rows}))} threads, NumPy {numpy}, "
+        f"torch {torch}, integers of the synthesis in "
         f"{', '.join(each({row['arithmetic'] for row in rows}))}",
         f"{alike} of {len(rows)}",
         f"all: {verdict(exact['all_alike'])}",
     )
     for row in exact.get("other_processors", ()):
         yield (
-            f"tiles decode to the same pixels on {row['machine']} (emulated), NumPy "
-            f"{row['libraries']['numpy']}, from symbols: the entropy coder has no package for it",
+            f"tiles whose symbols decode to the same pixels on {row['machine']} (emulated), NumPy "
+            f"{row['libraries']['numpy']}; the entropy coder has no package for it",
             f"{row['tiles_alike']} of {row['tiles']}",
             f"all: {verdict(row['tiles_alike'] == row['tiles'])}",
         )
@@ -279,15 +281,15 @@ def ablation_table(ablations: Content) -> str:
     if not rows:
         return ""
     return section(
-        "What parts of `photo` save: BD-rate on gb82 without each of them, at equal PSNR unless "
-        "another score is named, whole files at effort 1. The weights are those that ship. They "
-        "were not trained again without the part, which would have made up for some of it.",
-        table(["instead", "BD-rate", "of"], rows),
+        "Ablations of `photo`: BD-rate on gb82 without one of its parts, whole files at effort 1, "
+        "at equal PSNR unless another score is named. The weights are those that ship, which were "
+        "not retrained without the part; retraining would have made up for some of the loss.",
+        table(["change", "BD-rate", "weights"], rows),
     )
 
 
 def realism_section(folder: Path) -> str:
-    """PSNR and Fréchet distance of the same files at each realism."""
+    """PSNR, LPIPS and Fréchet distance of the same files at each realism."""
     rates = load(folder, "realism_kodak").get("rates")
     if not rates:
         return ""
@@ -316,26 +318,27 @@ def realism_section(folder: Path) -> str:
     measures = "PSNR in dB / " + ("LPIPS / " if "mean_lpips" in content["decoded"][0] else "")
     return section(
         "### More realistic decoding",
-        f"The files are the same; `decompress --realism R` decodes them in another way. {measures}"
-        f"Fréchet distance of {content['patches']:,} patches of 32×32 in own classifier features "
-        "(not FID; two halves of the originals: "
-        f"{content['frechet_between_halves_of_the_originals']:.2f}), {content['pictures']} "
-        f"pictures of {content['set'].capitalize()}, photo weights "
-        f"`{content['photo_weights'][:8]}`. Aimed at, for {aim['rate_bpp']:g} bits per pixel, were "
-        f"a distance at R = 1 of {aim['frechet_of_1_over_0']:g} of that at R = 0, a mean squared "
-        f"error of {aim['mse_of_1_over_0']:g} times that at R = 0 at most, which perfect realism "
-        "needs no more than, and an LPIPS below AVIF's. These are statistics within pictures, and "
-        "prove nothing about the distribution of whole pictures. At R = 1 another seed changes a "
-        f"value by {' / '.join(spreads)} of 255 levels, from the lowest rate on: the root of the "
-        f"mean variance over {len(content['seeds']['decoded'])} seeds. In brackets are the bits of "
-        "other codecs where they differ; below those of the first row, no codec has a file for "
-        "every picture.",
+        f"`decompress --realism R` decodes the same files in another way. The cells are {measures}"
+        f"Fréchet distance of {content['patches']:,} patches of 32×32 pixels, for "
+        f"{content['pictures']} pictures of {content['set'].capitalize()} and the photo weights "
+        f"`{content['photo_weights'][:8]}`. The Fréchet distance is in features of a classifier "
+        "that was trained here, so it is not FID; between two halves of the originals it is "
+        f"{content['frechet_between_halves_of_the_originals']:.2f}. The targets, set for "
+        f"{aim['rate_bpp']:g} bits per pixel, are a Fréchet distance at R = 1 of at most "
+        f"{aim['frechet_of_1_over_0']:g} times that at R = 0, a mean squared error of at most "
+        f"{aim['mse_of_1_over_0']:g} times that at R = 0, which suffices for perfect realism, and "
+        "an LPIPS below AVIF's. These are statistics within pictures, and prove nothing about the "
+        "distribution of whole pictures. At R = 1 another seed changes a value by "
+        f"{' / '.join(spreads)} of 255 levels, from the lowest rate to the highest (root of the "
+        f"mean variance over {len(content['seeds']['decoded'])} seeds). Rates of other codecs are "
+        "in brackets if they differ; the first row has the lowest rates at which they have a file "
+        "for every picture.",
         table(["bits per pixel", *columns, "targets"], rows),
     )
 
 
 def layers_section(folder: Path) -> str:
-    """What files show after each layer, beside progressive files cut at equal bytes."""
+    """Quality of files after each layer, beside progressive files cut at equal bytes."""
     sets = {name: part for name, part in load(folder, "layers").items() if name in SETS}
     if not sets:
         return ""
@@ -371,11 +374,12 @@ def layers_section(folder: Path) -> str:
     claims += [r for name, title in SETS.items() for r in preview_rows(title, previews.get(name))]
     return section(
         "### Layers",
-        f"What a file of `photo` shows after each of its layers: {pictures}, as SSIMULACRA2 / PSNR "
-        "in dB / Fréchet distance of patches in own classifier features, where it was measured. "
-        "The missing symbols are their means, or a sample (`--seed 0`). The others are files of "
-        "as many bytes as that of `photo` at most, or their smallest, cut after as many; where "
-        "nothing can be drawn of one, a gray picture counts.",
+        f"The quality of `photo` files after each of their layers: {pictures}, as SSIMULACRA2 / "
+        "PSNR in dB / Fréchet distance of patches, if it was measured (in features of a classifier "
+        "that was trained here). Missing symbols are replaced by their means, or by a sample "
+        "(`--seed 0`). The files of the other codecs are at most as large as that of `photo`, or "
+        "their smallest ones, and are cut after as many bytes; if nothing can be drawn from one, a "
+        "grey picture is scored.",
         "![A photograph after each layer, and files of JPEG XL and JPEG that are cut after as many "
         "bytes](results/layers.png)",
         table(["file", "bytes so far", *columns.values()], rows),
@@ -384,11 +388,11 @@ def layers_section(folder: Path) -> str:
 
 
 def layer_rows(title: str, part: Content) -> Iterator[Row]:
-    """What layers cost on a set, and what half of a file shows."""
+    """What layers cost on a set, and the quality of half a file."""
     for quality_of, found in part.items():
         if "cost_is_met" in found:
             yield (
-                f"{title}, {quality_of}: what its layers cost a file",
+                f"{title}, {quality_of}: cost of the layers, as a share of the file",
                 f"{100 * found['cost_of_layers']:.2f} %",
                 f"≤ {100 * found['target_cost']:g} %: {verdict(found['cost_is_met'])}",
             )
@@ -400,23 +404,23 @@ def layer_rows(title: str, part: Content) -> Iterator[Row]:
     if halves:
         qualities = " / ".join(name.removeprefix("quality ") for name in halves)
         yield (
-            f"{title}: SSIMULACRA2 of the first half of a file, of as many bytes of JPEG XL, and "
-            f"of JPEG, at quality {qualities}",
+            f"{title}: SSIMULACRA2 of the first half of a `photo` file, and of as many bytes of "
+            f"JPEG XL and of JPEG, at quality {qualities}",
             " / ".join(", ".join(f"{score:.0f}" for score in row) for row in scores),
             f"above JPEG XL: {verdict(*(ours > jxl for ours, jxl, _ in scores))}",
         )
 
 
 def preview_rows(title: str, part: Content | None) -> Iterator[Row]:
-    """What the first layer takes while a file arrives, and what it shows."""
+    """CPU time and quality of the preview of the first layer while a file arrives."""
     found = {q: one["first_layer"] for q, one in (part or {}).items() if one.get("first_layer")}
     if not found:
         return
     qualities = " / ".join(name.removeprefix("quality ") for name in found)
     first = next(iter(found.values()))
     yield (
-        f"{title}: CPU time of the first layer while a file arrives, over that of the whole "
-        f"picture, at quality {qualities}",
+        f"{title}: CPU time of the preview from the first layer of an arriving file, relative to "
+        f"the whole picture, at quality {qualities}",
         " / ".join(f"{one['arriving']['cpu_time_share']:.2f}" for one in found.values()),
         f"≤ {first['target_cpu_time_share']:g}: "
         f"{verdict(*(one['time_is_met'] for one in found.values()))}",
@@ -427,7 +431,7 @@ def preview_rows(title: str, part: Content | None) -> Iterator[Row]:
         return " / ".join(f"{row['ssimulacra2']:.1f}, {row['psnr_db']:.2f} dB" for row in rows)
 
     yield (
-        f"{title}: SSIMULACRA2 and PSNR of that picture (of the one that `--layers 1` draws: "
+        f"{title}: SSIMULACRA2 and PSNR of that preview (of the picture that `--layers 1` draws: "
         f"{scores('decompressed')})",
         scores("arriving"),
         f"at most {first['target_ssimulacra2_loss']:g} lower: "
@@ -460,13 +464,13 @@ def photo_section(folder: Path) -> str:
 
 
 def bd_rate_table(results: Mapping[str, Content], effort: Content) -> str:
-    """BD-rates at equal PSNR; nothing where no set was measured."""
+    """BD-rates at equal PSNR; empty if no set was measured."""
     if not results:
         return ""
     low, high = next(iter(results.values()))["rate_range_bpp"]
     return section(
         f"BD-rate of `photo` with `--tune psnr` at equal PSNR, real files, {low}–{high} bpp "
-        "(negative: photo needs fewer bytes):",
+        "(negative: photo needs fewer bytes); at effort 1 unless the row says otherwise:",
         table(
             [
                 "against",
@@ -474,7 +478,7 @@ def bd_rate_table(results: Mapping[str, Content], effort: Content) -> str:
                     f"{title}, {image_count(result)} pictures, {ABOUT_SETS[title]}"
                     for title, result in results.items()
                 ),
-                "wanted",
+                "target",
             ],
             [*bd_rate_rows(results), *effort_rows(effort)],
         ),
@@ -508,8 +512,8 @@ def headline_section(folder: Path) -> str:
     figures = table(["against", *columns], rows) if columns else ""
     return section(
         figures
-        and "How many more or fewer bytes `photo` needs than other codecs at equal quality "
-        "(BD-rate of whole files; negative: fewer):",
+        and "The bytes that `photo` needs, relative to other codecs at equal quality (BD-rate of "
+        "whole files; negative: fewer bytes):",
         figures,
         table(CLAIMS, claims),
     )

@@ -1,6 +1,6 @@
 """The tables on the pixel models, from `lossless_NAME.json` and `near_lossless_NAME.json`.
 
-What was not measured is left out.
+Measurements that were not made are left out.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from benchmarks.readme.tables import (
 SETS = {
     "gb82": "gb82",
     "kodak": "Kodak",
-    "jpeg": "gb82 after JPEG of quality 95",
+    "jpeg": "gb82 decoded from JPEG of quality 95",
     "screenshots": "screenshots",
 }
 PEERS = {"png": "PNG (optimised)", "webp": "WebP (method 5)", "jxl": "JPEG XL (effort 7)"}
@@ -40,7 +40,7 @@ def _rows_of(shown: str, content: Content) -> Iterator[Row]:
     pictures, means = content["pictures"], content["mean_bpsp"]
     same = pictures - content["came_back_different"]
     yield (
-        f"{shown}: pictures that came back to the last bit",
+        f"{shown}: pictures that came back exactly",
         f"{same} of {pictures}",
         f"all: {verdict(same == pictures)}",
     )
@@ -48,7 +48,7 @@ def _rows_of(shown: str, content: Content) -> Iterator[Row]:
     if content.get("pictures_of_likelihood"):
         above = content["above_likelihood_percent"]
         yield (
-            f"{shown}: files above −log₂ p by the integer tables, "
+            f"{shown}: size of files above −log₂ p of the integer tables, "
             f"{content['pictures_of_likelihood']} pictures",
             f"{above:.2f} %",
             judged("above likelihood", above),
@@ -57,7 +57,7 @@ def _rows_of(shown: str, content: Content) -> Iterator[Row]:
         more, target = content["more_than_percent"][peer], content["targets_percent"].get(peer)
         wanted = "" if target is None else f"≤ {target:+g} %: {verdict(more <= target)}"
         yield (
-            f"{shown}: bytes against {title}, {means[peer]:.3f} bits per sub-pixel",
+            f"{shown}: bytes relative to {title}, which takes {means[peer]:.3f} bits per sub-pixel",
             percent(more),
             wanted,
         )
@@ -91,20 +91,27 @@ def _rows_at(title: str, content: Content, bound: str, found: Content) -> Iterat
     if "above_likelihood_percent" in found:
         above = found["above_likelihood_percent"]
         yield (
-            f"{title}: files above −log₂ p by the integer tables",
+            f"{title}: size of files above −log₂ p of the integer tables",
             f"{above:.2f} %",
             judged("above likelihood", above),
         )
-    yield f"{title}: bytes against JPEG-LS, {means['jpeg-ls']:.3f}", percent(more["jpeg-ls"]), ""
+    yield (
+        f"{title}: bytes relative to JPEG-LS, which takes {means['jpeg-ls']:.3f} bits per "
+        "sub-pixel",
+        percent(more["jpeg-ls"]),
+        "",
+    )
     target, simple = content["targets_percent"][bound], "median predictor, ideal"
     yield (
-        f"{title}: bytes against a closed loop of the median predictor, {means[simple]:.3f}",
+        f"{title}: bytes relative to a closed loop with the median predictor, which takes "
+        f"{means[simple]:.3f} bits per sub-pixel",
         percent(more[simple]),
         f"≤ {target:+g} %: {verdict(more[simple] <= target)}",
     )
     costs = found["photo_first_costs_percent"]
     yield (
-        f"{title}: what a photograph as a first layer costs, at quality {' / '.join(costs)}",
+        f"{title}: additional bytes with a `photo` file of quality {' / '.join(costs)} as a first "
+        "layer",
         " / ".join(percent(cost) for cost in costs.values()),
         "",
     )

@@ -1,4 +1,4 @@
-"""Tables of Markdown from the JSON of `benchmarks/results`.
+"""Markdown tables from the JSON files of `benchmarks/results`.
 
 The targets are in `benchmarks/harness/targets.py`, or in the result files.
 """
@@ -15,12 +15,12 @@ from benchmarks.harness.targets import TARGETS, target_text
 Content = dict[str, Any]
 Row = Sequence[str]
 
-CLAIMS = ("what", "measured", "wanted")
+CLAIMS = ("what", "measured", "target")
 """The columns of most tables."""
 
 
 def load(folder: Path, name: str) -> Content:
-    """The result file of a name; empty where nothing was measured."""
+    """The result file of a name; empty if nothing was measured."""
     path = folder / f"{name}.json"
     return json.loads(path.read_text("utf-8")) if path.exists() else {}
 
@@ -31,7 +31,7 @@ def verdict(*met: bool) -> str:
 
 
 def judged(name: str, *values: float) -> str:
-    """The target of that name, and whether the values meet it; nothing where there is none."""
+    """The target of that name, and whether the values meet it; empty if there is none."""
     if name not in TARGETS:
         return ""
     text, limit = target_text(name), TARGETS[name][1]
@@ -40,17 +40,17 @@ def judged(name: str, *values: float) -> str:
 
 
 def claim(content: Content, what: str, measured: str, wanted: str = "") -> Row:
-    """A row of `CLAIMS`; the texts have the fields of the content in them, as `str.format` does."""
+    """A row of `CLAIMS`; `str.format` puts the fields of the content into the texts."""
     return what.format(**content), measured.format(**content), wanted
 
 
 def percent(value: float | None) -> str:
-    """A BD-rate, or None where there is none."""
+    """A BD-rate in per cent, or that there is none."""
     return "not comparable" if value is None else f"{value:+.1f} %"
 
 
 def quality(cell: Content | None, missing: str = "no file so small") -> str:
-    """PSNR and, where it was measured, Fréchet distance."""
+    """PSNR and, if it was measured, Fréchet distance."""
     if cell is None:
         return missing
     psnr = cell["mean_psnr_db"] if "mean_psnr_db" in cell else cell["psnr_db"]
@@ -59,12 +59,12 @@ def quality(cell: Content | None, missing: str = "no file so small") -> str:
 
 
 def table(columns: Row, rows: Iterable[Row]) -> str:
-    """A table of Markdown; nothing where there are no rows."""
+    """A Markdown table; empty if there are no rows."""
     lines = [columns, ["---"] * len(columns), *rows]
     text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return text if len(lines) > 2 else ""
 
 
 def section(*blocks: str) -> str:
-    """Blocks of text that are not empty, one below the other."""
+    """The blocks that are not empty, with a blank line between them."""
     return "\n\n".join(block for block in blocks if block)

@@ -1,6 +1,6 @@
 """The tables on vector quantisation, from `vq.json`.
 
-What was not measured is left out.
+Measurements that were not made are left out.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from benchmarks.readme.tables import CLAIMS, Content, Row, judged, load, section
 
 
 def claim_rows(content: Content) -> Iterator[Row]:
-    """How much files are above the likelihood, and beside which codecs their errors are lower.
+    """How far files are above −log₂ p, and at how many qualities other codecs have larger errors.
 
-    Lower is a squared error at equal bytes, outside of the intervals.
+    Squared errors are compared at equal bytes; a difference counts if it is outside its interval.
     """
     for name, part in content.get("curve", {}).items():
         if "above_likelihood_percent" in part["found"]["qualities"][0]:
@@ -22,8 +22,8 @@ def claim_rows(content: Content) -> Iterator[Row]:
         for peer, found in part["found"]["summary"].items():
             count, better = found["qualities"], found["vq_is_better"]
             yield (
-                f"`{name}`: qualities at which `{peer}` of as many bytes has a larger squared "
-                f"error / a smaller one, outside of 95 %, of {count} that it has files for",
+                f"`{name}`: qualities at which `{peer}` has a significantly (95 %) larger / "
+                f"smaller squared error at equal bytes, of {count} with files that small",
                 f"{better} / {found['vq_is_worse']}",
                 f"all larger: {verdict(better == count)}" if peer == "dplc" else "",
             )
@@ -31,11 +31,11 @@ def claim_rows(content: Content) -> Iterator[Row]:
 
 def _likelihood_rows(name: str, part: Content) -> Iterator[Row]:
     rows = part["found"]["qualities"]
-    for what, key in (("files", "above"), ("payloads, without headers,", "payload_above")):
+    for what, key in (("files", "above"), ("payloads (without headers)", "payload_above")):
         above = [row[f"{key}_likelihood_percent"] for row in rows]
         yield (
-            f"`{name}`: {what} above −log₂ p of their codes, sheets: {part['sheets']}; quality "
-            f"{rows[0]['quality']:g} … {rows[-1]['quality']:g}",
+            f"`{name}`: size of {what} above −log₂ p of their codes, at quality "
+            f"{rows[0]['quality']:g} … {rows[-1]['quality']:g} (sheets: {part['sheets']})",
             f"{above[0]:.2f} % … {above[-1]:.2f} %",
             judged("above likelihood", max(above)),
         )
@@ -45,10 +45,10 @@ def curve_table(name: str, part: Content) -> str:
     """The qualities of one weights file beside known codecs."""
     rows, peers = part["found"]["qualities"], list(part["found"]["qualities"][0]["peers"])
     return section(
-        f"`{name}`, {part['images']:,} test images in sheets: mean squared error of levels 0 to "
-        "255 with its 95 % interval, and of the best file of at most as many bytes:",
+        f"`{name}`, {part['images']:,} test images in sheets: mean squared error (levels 0 to 255) "
+        "with its 95 % interval, beside the best file of other codecs of at most as many bytes:",
         table(
-            ["quality", "bits per pixel", "bytes of a single image", "vq", *peers],
+            ["quality", "bits per pixel", "bytes of a file with one image", "vq", *peers],
             (
                 [
                     f"{row['quality']:g}",

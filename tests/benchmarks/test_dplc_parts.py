@@ -175,7 +175,7 @@ def test_the_section_of_the_results(dplc_folder: Path, tmp_path: Path) -> None:
     rows = [line for line in text.splitlines() if line.startswith("| `grey`")]
     # Without plain autoencoders two claims are left out.
     assert len(rows) == 4
-    assert "| `dplc`: another number of dots than on the source, 4 images |" in text
+    assert "| `dplc`: images whose number of dots changes, of 4 |" in text
     assert "| plain autoencoder | jpeg |" in text
     assert "no file so small" in text
     assert "not measured" in text

@@ -167,7 +167,7 @@ def test_the_part_of_the_report(tmp_path: Path) -> None:
         assert 1 < found["ratio"] < 1.15
     assert kept["normal"]["found"]["met"] == low["met"] + high["met"]
     text = dplc_section(tmp_path)
-    assert "trellis codes, decoder by random turns, 0.25 to 2 bits" in text
+    assert "trellis codes, random rotations, 0.25 to 2 bits" in text
     assert f"| {high['rate_bits']:.4f} | – | +{100 * (high['ratio'] - 1):.1f} % |" in text
 
 

@@ -227,7 +227,7 @@ def test_the_section_of_the_results(folder: Path, tmp_path: Path) -> None:
     assert draw_section(tmp_path) == ""
     run(folder, output, "files", "files", "--limit", "4", "--columns", "2", "--qualities", "50")
     text = draw_section(tmp_path)
-    assert "`files`: payload above the ideal code length, 4,096 pixels" in text
+    assert "`files`: payload size above the ideal code length, sheets of 4,096 pixels" in text
     run(folder, output, "likelihood", "digits", "--importance", "2")
     run(folder, output, "likelihood", "colour")
     run(folder, output, "prefix", "files", "--columns", "2", "--singles", "1", "--peers", "jpeg")

@@ -35,13 +35,13 @@ def test_effort_has_rows_where_both_sets_were_measured() -> None:
     both = {"effort": {"a-psnr": effort_part(-1.0), "b-psnr": effort_part(2.0)}}
     nine, one, short, own = photo.effort_rows(both, TITLES)
     assert nine == (
-        "AVIF, effort 9 (2 / 2 pictures, whole pictures)", "-1.0 %", "+2.0 %",
+        "photo at effort 9 against AVIF (2 / 2 pictures, whole pictures)", "-1.0 %", "+2.0 %",
         "≤ 0 %: **missed on Second**",
     )  # fmt: skip
     assert one[1:] == ("+9.2 %", "+9.2 %", "")
-    assert short[0].endswith("what effort 3 saves on them, in 6 / 6 times the time")
+    assert short[0].endswith("effort 1 (the same pictures, 6 / 6 times the encoding time)")
     assert short[1:3] == ("-2.0 %", "-2.0 %")
-    assert "in 801 / 801 times the time" in own[0]
+    assert "(the same pictures, 801 / 801 times the encoding time)" in own[0]
     assert own[1:3] == ("-8.0 %", "-8.0 %")
 
 
@@ -52,7 +52,7 @@ def test_speed_is_a_row_for_each_comparison() -> None:
 
     found = {"threads": 2, "pictures": [picture(768, 20.0), picture(4000, 11.0)]}
     (row,) = photo.speed_rows(found)
-    assert "AVIF's decoder (768×512 / 4000×512, 2 cores" in row[0]
+    assert "relative to AVIF's decoder (768×512 / 4000×512, 2 cores" in row[0]
     assert row[1:] == ("20× / 11×", "≤ 12×: **missed** / met")
     assert not list(photo.speed_rows({}))
 
@@ -109,8 +109,8 @@ def test_realism_is_a_column_each(tmp_path: Path) -> None:
     (tmp_path / "realism_kodak.json").write_text(json.dumps({"rates": rates}), "utf-8")
     text = photo.realism_section(tmp_path)
     assert "9,216 patches" in text
-    assert "by 0.71 / 0.71 of 255 levels, from the lowest rate on: the root" in text
-    assert "photo weights `01234567`." in text
+    assert "by 0.71 / 0.71 of 255 levels, from the lowest rate to the highest (root" in text
+    assert "for 24 pictures of Kodak and the photo weights `01234567`." in text
     assert "| bits per pixel | R = 0 | R = 1 | AVIF (4:4:4, speed 6" in text
     plain, real = "30.00 / 0.200 / 2.00", "29.00 / 0.100 / 1.00"
     first, second = (
@@ -130,7 +130,7 @@ def test_layers_are_a_row_each(tmp_path: Path) -> None:
     part = {"quality 50": {"pictures": ["x", "y"], "layers": [first, second]}}
     (tmp_path / "layers.json").write_text(json.dumps({"schema": "s", "gb82": part}), "utf-8")
     lines = photo.layers_section(tmp_path).splitlines()
-    assert "2 pictures of gb82, as SSIMULACRA2 / PSNR" in lines[2]
+    assert "of their layers: 2 pictures of gb82, as SSIMULACRA2 / PSNR" in lines[2]
     scores_of = ["50 / 30.0", "49 / 31.0", "48 / 32.0", "47 / 33.0"]
     assert (
         lines[-2] == "| " + " | ".join(["gb82, quality 50", "37 %, 0.089 bpp", *scores_of]) + " |"
@@ -146,8 +146,9 @@ def test_layers_are_judged_by_cost_and_by_half_a_file() -> None:
         "quality 75": {"half_of_the_bytes": {**half, "jxl_ssimulacra2": 20.0}},
     }
     cost, halves = photo.layer_rows("gb82", part)
-    assert cost == ("gb82, quality 50: what its layers cost a file", "0.54 %", "≤ 1 %: met")
-    assert halves[0].endswith("and of JPEG, at quality 50 / 75")
+    what = "gb82, quality 50: cost of the layers, as a share of the file"
+    assert cost == (what, "0.54 %", "≤ 1 %: met")
+    assert halves[0].endswith("of JPEG XL and of JPEG, at quality 50 / 75")
     assert halves[1:] == ("20, -10, 30 / 20, 20, 30", "above JPEG XL: met / **missed**")
     assert list(photo.layer_rows("gb82", {"quality 75": {}})) == []
 
@@ -165,7 +166,7 @@ def test_the_preview_of_the_first_layer_is_judged_by_time_and_by_looks() -> None
     }
     seconds, looks = photo.preview_rows("gb82", {"quality 75": {"first_layer": first}})
     assert seconds[1:] == ("0.23", "≤ 0.5: met")
-    assert "(of the one that `--layers 1` draws: -30.0, 25.90 dB)" in looks[0]
+    assert "(of the picture that `--layers 1` draws: -30.0, 25.90 dB)" in looks[0]
     assert looks[1:] == ("-31.2, 26.00 dB", "at most 1 lower: **missed**")
     assert list(photo.preview_rows("gb82", None)) == []
     assert list(photo.preview_rows("gb82", {"quality 75": {"first_layer": {}}})) == []
@@ -185,9 +186,9 @@ def test_the_gallery_says_what_was_measured(tmp_path: Path) -> None:
     (tmp_path / "layers.json").write_text(json.dumps(part), "utf-8")
     text = gallery.gallery_section(tmp_path)
     assert "Kodak at 0.1 bits per pixel, LPIPS" in text
-    assert "falls from 0.300 to 0.200 (AVIF: 0.400), at the price of 0.90 dB of PSNR" in text
-    assert "SSIMULACRA2 is -50 after half of the bytes, where JPEG XL has -51 and JPEG -52" in text
-    assert ", and 50 after 61 %, where they have 51 and 52." in text
+    assert "falls from 0.300 to 0.200 (AVIF: 0.400), at the cost of 0.90 dB of PSNR" in text
+    assert "SSIMULACRA2 is -50 after half of the bytes (JPEG XL: -51, JPEG: -52)" in text
+    assert ", and 50 after 61 % (JPEG XL: 51, JPEG: 52)." in text
     for picture in ("side_by_side", "realism", "layers"):
         assert f"](benchmarks/results/{picture}.png)" in text
         assert 10_000 < (RESULTS / f"{picture}.png").stat().st_size < 1_000_000
@@ -252,7 +253,7 @@ def test_a_page_is_filled_between_its_marks(
     page.write_text("before\n<!-- one -->\nold\n<!-- /one -->\nafter\n", "utf-8")
     monkeypatch.setattr(readme, "PAGES", {page: {"one": lambda folder: "new"}})
     assert readme.main(["--check"]) == 1
-    assert "PAGE.md does not hold" in capsys.readouterr().err
+    assert "PAGE.md does not match" in capsys.readouterr().err
     assert readme.main([]) == 0
     assert page.read_text("utf-8") == "before\n<!-- one -->\nnew\n<!-- /one -->\nafter\n"
     assert readme.main(["--check"]) == 0
