@@ -1,4 +1,4 @@
-"""Products of integer-valued matrices, by whichever library is faster.
+"""Products of matrices, by whichever library is faster.
 
 OpenBLAS, which NumPy's wheels contain, chooses its kernels by the processor's model number. For a
 newer processor it falls back to kernels that reach half of its speed. ONNX Runtime checks the
@@ -25,8 +25,8 @@ _HAS_OPENBLAS = platform.machine().lower() in ("x86_64", "amd64")
 def product(one: Float32Array, other: Float32Array) -> Float32Array:
     """one @ other, float32 (m, k) and (k, n) to (m, n).
 
-    All partial sums must be integers times a power of two that float32 holds exactly, so the
-    result does not depend on the library.
+    If all partial sums are integers times a power of two that float32 holds exactly, the result
+    does not depend on the library. Otherwise the last bits may.
     """
     multiplications = one.size * other.shape[1]
     if multiplications < _FEWEST or not _HAS_OPENBLAS or not shares_work():

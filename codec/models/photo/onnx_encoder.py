@@ -14,6 +14,10 @@ from codec.models.photo.config import COEFFICIENTS, LATENT_STRIDE, PhotoConfig
 from codec.models.photo.transform import COLOURS, channel_order, cosine_basis
 from codec.system.onnx_session import session
 from codec.system.onnx_writer import Graph
+from codec.system.processors import bands, share
+from codec.system.products import product
+
+_BAND_SQUARES = 192  # that are computed at once, so that they stay in the cache
 
 
 class OnnxEncoder:
@@ -55,8 +59,38 @@ class OnnxEncoder:
         _, height, width = latents.shape
         if height % 4 or width % 4:
             latents = np.pad(latents, ((0, 0), (0, -height % 4), (0, -width % 4)), mode="edge")
-        feeds: dict[str, Array] = {"latents": np.ascontiguousarray(latents)[None]}
+        feeds: dict[str, Array] = {"head": self._head(latents)[None]}
         return self._run(self._hyper_analysis, feeds, hundredths, tune)
+
+    def _head(self, latents: Float32Array) -> Float32Array:
+        """The first layer of the hyper-analysis: latents (768, h, w) to features (C, h, w).
+
+        It is not part of the graph, in which all latents would pass through memory seven times
+        before the product. A band of rows stays in the cache.
+        """
+        weight, bias = self._head_arrays
+        _, height, width = latents.shape
+        features = np.empty((len(weight), height, width), np.float32)
+
+        def band(rows: slice) -> None:
+            own = latents[:, rows].reshape(COEFFICIENTS, -1)
+            signed, magnitude = both = np.empty((2, *own.shape), np.float32)
+            np.abs(own, out=magnitude)
+            magnitude += 1
+            np.log(magnitude, out=magnitude)
+            np.copysign(magnitude, own, out=signed)
+            with np.errstate(invalid="ignore"):  # latents may be infinite
+                found = product(weight, both.reshape(2 * COEFFICIENTS, -1)) + bias
+            features[:, rows] = found.reshape(len(weight), -1, width)
+
+        share(band, bands(height, _BAND_SQUARES, width))
+        return features
+
+    @cached_property
+    def _head_arrays(self) -> tuple[Float32Array, Float32Array]:
+        """Its weight (C, 1536) and bias (C, 1)."""
+        weight = self._values("hyper_analysis.head.weight")
+        return weight.reshape(len(weight), -1), self._values("hyper_analysis.head.bias")[:, None]
 
     def _run(
         self,
@@ -114,16 +148,8 @@ class OnnxEncoder:
     @cached_property
     def _hyper_analysis(self) -> onnxruntime.InferenceSession:
         graph = Graph()
-        latents = graph.input("latents", "float32", [1, COEFFICIENTS, "h", "w"])
-        one = graph.constant(np.array(1, np.float32))
-        magnitude = graph.node("Add", [graph.node("Abs", [latents]), one])
-        magnitude = graph.node("Log", [magnitude])
-        # Clip replaces the slow kernel `Sign`; they differ only where the magnitude is 0.
-        large = graph.node("Mul", [latents, graph.constant(np.array(1e38, np.float32))])
-        bounds = [graph.constant(np.array(bound, np.float32)) for bound in (-1, 1)]
-        signed = graph.node("Mul", [graph.node("Clip", [large, *bounds]), magnitude])
-        both = graph.node("Concat", [signed, magnitude], attributes={"axis": 1})
-        features = self._layer(graph, "hyper_analysis.head", both)
+        shape: list[int | str] = [1, self.config.hyper_width, "height", "width"]
+        features = graph.input("head", "float32", shape)
         features = self._stage(graph, "hyper_analysis.stage_16", 1, features)
         features = self._down(graph, "hyper_analysis.down_16", features)
         features = self._stage(graph, "hyper_analysis.stage_32", 1, features)
