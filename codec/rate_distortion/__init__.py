@@ -1,4 +1,4 @@
-"""Measurement of rate and distortion: real codecs on real files, and the curves and bounds of
+"""Measurement of rate and distortion: real codecs on real files, and curves and bounds of
 generative models.
 
     from codec.rate_distortion import bd_rate, find_codec, find_images, measure_curve
@@ -12,7 +12,7 @@ generative models.
 
     curve = rd_curve(decode, StandardNormal(10), images, distortion="sse", chains=20, seed=0)
 
-The folders, from the page down (README.md is the guide):
+The folders, from the reports down to what they rest on (README.md is the guide):
 
     report/      figures by matplotlib, HTML pages
     ladder/      several bounds of one model together, where the bits go, their result files
@@ -22,7 +22,7 @@ The folders, from the page down (README.md is the guide):
     known/       sources and decoders whose curve is known in closed form, Blahut-Arimoto
     user_code/   a decoder or a distortion from a person's own file
 
-Below them stand metrics.py (of two 8-bit images), distortions.py (differentiable, of batches),
+They share metrics.py (for two 8-bit images), distortions.py (differentiable, for batches),
 estimates.py and model_curve.py (results), and the checks of arguments.
 
 Importing this package loads no library: each name is imported when it is first used.

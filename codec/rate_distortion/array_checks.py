@@ -1,7 +1,7 @@
-"""Arguments of the measurements as NumPy arrays that hold what the formulas assume.
+"""Checks that arguments of the measurements meet the assumptions of the formulas, in NumPy.
 
-Each function returns its argument in float64, or raises `UsageError` with what was read and what
-was expected: a NaN must never travel through a log-sum-exp and come out as a number.
+Each function returns its argument in float64, or raises `UsageError` that says what was read and
+what was expected: a NaN must never pass through a log-sum-exp and come out as a number.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ def positive_number(name: str, value: float) -> float:
 
 
 def rising_betas(betas: Iterable[float], *, above_zero: bool = False) -> tuple[float, ...]:
-    """The multipliers β, each finite and at least 0, strictly rising and at least one.
+    """The multipliers β: at least one, each finite and at least 0, strictly increasing.
 
-    above_zero   the last one has to be above 0
+    above_zero   the last one must be above 0
     """
     values = tuple(float(beta) for beta in betas)
     fine = all(math.isfinite(beta) and beta >= 0 for beta in values)

@@ -2,13 +2,13 @@
 
 A distortion has up to four parts:
 
-    targets = prepare(images)             once: what is compared (pixels, or features of them)
+    targets = prepare(images)             once: what is compared (pixels, or their features)
     d       = distortion(targets, x̂)      (n,) values
     targets = simulate(x̂, β, generator)   draw from p(target | x̂) ∝ exp(−β d), if that is a density
     r       = residual(targets, x̂)        (n, m) with d = ‖r‖² + constant, if d is such a sum
 
-`simulate` makes a certificate possible, `residual` the local reference, which is fitted by
-Gauss-Newton steps: all squared errors have both, MS-SSIM has neither.
+A certificate needs `simulate`, and a local reference, which is fitted by Gauss-Newton steps, needs
+`residual`.  All squared errors have both, MS-SSIM has neither.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ with extra_needed_by("codec.rate_distortion.distortions"):
 
 @runtime_checkable
 class Distortion(Protocol):
-    """What `rd_curve` asks of a distortion; the other parts are optional."""
+    """What `rd_curve` requires of a distortion; the other parts are optional."""
 
     name: str
     convention: str
@@ -50,7 +50,7 @@ class SumSquaredError:
     def simulate(
         self, reconstructions: torch.Tensor, beta: float, generator: torch.Generator
     ) -> torch.Tensor:
-        """x̂ + N(0, I / 2β), the density that exp(−β d) is proportional to."""
+        """x̂ + N(0, I / 2β), whose density is proportional to exp(−β d)."""
         return reconstructions + _noise_like(reconstructions, generator) / math.sqrt(2 * beta)
 
     def residual(self, targets: torch.Tensor, reconstructions: torch.Tensor) -> torch.Tensor:
@@ -59,7 +59,7 @@ class SumSquaredError:
 
 
 class MeanSquaredError:
-    """Mean of (x − x̂)² over the samples of an image; β counts per mean, not per sum."""
+    """Mean of (x − x̂)² over the samples of an image; β multiplies the mean, not the sum."""
 
     name = "mean squared error"
     convention = "mean over all samples of an image, pixels 0..1"
@@ -128,7 +128,7 @@ class DeepFeatureDistance:
         self.convention = f"sum over all features of {label}, pixels 0..1"
 
     def prepare(self, images: torch.Tensor) -> torch.Tensor:
-        """φ(x), found once."""
+        """φ(x), computed once."""
         with torch.no_grad():
             features: torch.Tensor = self.features(images)
         return features.detach()
@@ -154,11 +154,11 @@ class DeepFeatureDistance:
 class OneMinusMsSsim:
     """1 − MS-SSIM (Wang, Simoncelli and Bovik 2003), pixels 0..1, images (n, c, h, w).
 
-    As in the paper: Gaussian window of 11 with σ = 1.5, five scales; the mean over the channels.
-    Images whose shorter side is below 176 pixels get fewer scales, whose weights are made to sum
-    to one, and below 11 pixels a smaller window, so that small images have a value too.  Negative
-    contrast terms count as zero.  There is no density ∝ exp(−β d) over images in closed form, and
-    therefore no certificate.
+    As in the paper: Gaussian window of 11 pixels with σ = 1.5, five scales; the mean over channels.
+    So that small images have a value too, images whose shorter side is below 176 pixels get fewer
+    scales, with weights rescaled to sum to one, and those below 11 pixels a smaller window.
+    Negative contrast terms count as zero.  The density ∝ exp(−β d) over images has no closed form,
+    so there is no certificate.
     """
 
     name = "1 − MS-SSIM"
@@ -180,7 +180,7 @@ class OneMinusMsSsim:
             luminance, contrast = _ssim_terms(targets, reconstructions, window)
             last = scale == scales - 1
             term = (luminance * contrast if last else contrast).flatten(2).mean(2)
-            # The power's slope is infinite at zero.
+            # The derivative of the power is infinite at zero.
             similarity = similarity * term.clamp(min=1e-6) ** (self._weights[scale] / total)
             if not last:
                 targets = F.avg_pool2d(targets, 2)
@@ -221,7 +221,7 @@ def find_distortion(distortion: str | Distortion) -> Distortion:
     """The distortion of a name ("sse", "mse", "ms-ssim"), or the object itself.
 
     `GaussianNLL` and `DeepFeatureDistance` have parameters and are given as objects.  Raises
-    `UsageError` for an unknown name or an object that cannot be one.
+    `UsageError` for an unknown name or an object that is no distortion.
     """
     simple: dict[str, Callable[[], Distortion]] = {
         "sse": SumSquaredError,

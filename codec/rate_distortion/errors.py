@@ -1,9 +1,9 @@
-"""What can go wrong while rate and distortion are measured.
+"""The errors that measuring rate and distortion may raise.
 
 CalotypeError
 ├── UsageError
 │   ├── MissingExtraError       an optional library is not installed; names the extra to install
-│   └── OverlapError            two curves share too little to be compared
+│   └── OverlapError            two curves overlap too little to be compared
 ├── InputError
 │   └── ResultFileError         a result file cannot be read or has another schema
 ├── ModelError
@@ -35,9 +35,9 @@ class MeasurementError(CalotypeError):
 
 @contextmanager
 def reading(what: str) -> Iterator[None]:
-    """Turn what goes wrong while parsed JSON is taken apart into a `ResultFileError`.
+    """Turn errors in reading the fields of parsed JSON into `ResultFileError`.
 
-    what   is read, such as "the ladder"
+    what   the name of what is read, such as "the ladder"
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Points of a bound with their intervals, and what the bounds have in common.
+"""Points of a bound with their intervals, and what else the bounds share.
 
 L(β) ≤ R + βD for every achievable (D, R): each bound reports its rate, its distortion and
 their Lagrangian, with 95 % intervals from resampling the images.
@@ -28,7 +28,7 @@ class BoundPoint:
     """An upper bound at one β: means over images with 95 % bootstrap intervals.
 
     rate_nats        nats per image
-    distortion       in the units of the distortion that was given
+    distortion       in the units of the given distortion
     lagrangian_nats  rate_nats + beta · distortion, nats per image
     The intervals resample images only; with a single image they are NaN (null in JSON).
     """
@@ -73,10 +73,10 @@ def bootstrap_intervals(
 def bound_point(
     beta: float, rates_nats: Float64Array, distortions: Float64Array, *, seed: int
 ) -> BoundPoint:
-    """The point of per-image rates and distortions, (n,) each.
+    """The point for per-image rates and distortions, (n,) each.
 
-    Raises `MeasurementError` where a value is NaN or infinite: a mean over the others would hide
-    the images that failed.
+    Raises `MeasurementError` if a value is NaN or infinite: a mean over the others would hide the
+    images that failed.
     """
     columns = np.stack([rates_nats, distortions, rates_nats + beta * distortions], axis=1)
     odd = int(np.count_nonzero(~np.isfinite(columns).all(axis=1)))
@@ -85,7 +85,7 @@ def bound_point(
             f"at beta {beta:g} the rate or distortion of {odd} of {len(columns)} images is not "
             "finite: check what the decoder returns there, or lower beta"
         )
-    # Of the rate, the distortion and the Lagrangian: mean, low and high.
+    # Mean, low and high of the rate, the distortion and the Lagrangian.
     figures = np.stack([columns.mean(axis=0), *bootstrap_intervals(columns, seed=seed)], axis=1)
     return BoundPoint(beta, *figures.ravel().tolist())
 
@@ -109,7 +109,7 @@ def student_quantile_975(degrees: int) -> float:
 
 
 class PlainResult:
-    """A dataclass whose fields are its JSON."""
+    """A dataclass that is written to JSON field by field."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain dict for `json.dumps`."""

@@ -1,8 +1,8 @@
-"""Distances between images: of two 8-bit RGB images, and of two sets of images as a whole.
+"""Distances between two 8-bit RGB images, and between two sets of images as a whole.
 
-Two images are compared as a viewer gets them: pixels rounded to 8 bits, all three colour channels
-with equal weight, values 0..255.  Squared errors are summed in integers, so that a stored sum gives
-back the PSNR exactly, on any machine.  Sets are compared by the features of their images.
+Two images are compared as a viewer sees them: pixels rounded to 8 bits, all three colour channels
+with equal weight, values 0..255.  Squared errors are summed in integers, so a stored sum gives the
+same PSNR on every machine.  Sets are compared by the features of their images.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from codec.rate_distortion.array_checks import finite_array
 from codec.system.missing_extra import MissingExtraError, missing
 
 MS_SSIM_SMALLEST_SIDE = 161
-"""Five scales with an 11-sample window: (11 − 1) · 2⁴ + 1 samples on the shorter side."""
+"""Five scales with an 11-sample window need (11 − 1) · 2⁴ + 1 samples on the shorter side."""
 
 
 def _check_pair(original: Uint8Array, decoded: Uint8Array) -> None:
@@ -41,7 +41,7 @@ def _check_pair(original: Uint8Array, decoded: Uint8Array) -> None:
 def squared_error(original: Uint8Array, decoded: Uint8Array) -> int:
     """Sum of squared differences over all samples of two uint8 (h, w, 3) images: an exact integer.
 
-    Raises `UsageError` when shape or dtype differ from that.
+    Raises `UsageError` for another shape or dtype.
     """
     _check_pair(original, decoded)
     return similarity.squared_error(original, decoded)
@@ -62,7 +62,7 @@ def psnr_from_mse_db(mean_squared_error: float) -> float:
 def psnr_db(original: Uint8Array, decoded: Uint8Array) -> float:
     """PSNR in dB of two uint8 (h, w, 3) images, over R, G and B together.
 
-    Raises `UsageError` when shape or dtype differ from that.
+    Raises `UsageError` for another shape or dtype.
     """
     return psnr_from_mse_db(mse(original, decoded))
 
@@ -92,10 +92,10 @@ def ms_ssim(original: Uint8Array, decoded: Uint8Array) -> float | None:
 def ssimulacra2(original: Uint8Array, decoded: Uint8Array) -> float | None:
     """SSIMULACRA2 of uint8 sRGB (h, w, 3) images: 100 for equal ones, 70 and more is high quality.
 
-    Computed by the library of that name, which follows libjxl's tool (Sneyers 2022) but for the
-    blur at the borders: scores of different programs may differ a little.  Not symmetric.  Takes
-    seconds for each million pixels.  Returns None for an image with a side under 8 pixels.  Raises
-    `UsageError` for other shapes, `MissingExtraError` without the library.
+    Computed by the library of that name, which follows libjxl's tool (Sneyers 2022) except for the
+    blur at the borders, so scores of different programs may differ a little.  Not symmetric.  Takes
+    several seconds per million pixels.  Returns None for an image with a side under 8 pixels.
+    Raises `UsageError` for other shapes, `MissingExtraError` without the library.
     """
     _check_pair(original, decoded)
     METRICS["ssimulacra2"].require()
@@ -108,13 +108,13 @@ def ssimulacra2(original: Uint8Array, decoded: Uint8Array) -> float | None:
 class Metric:
     """A measure of two 8-bit RGB images that is larger the more alike they are.
 
-    name       of the measure, such as "ms-ssim"
-    title      for tables and axes, such as "MS-SSIM"
-    unit       such as "dB", or an empty text
-    digits     after the point, in tables
-    measure    original and decoded pixels, uint8 (h, w, 3), to a number; None where the images are
-               too small
-    modules    what it imports, of `EXTRAS`
+    name       name of the measure, such as "ms-ssim"
+    title      name in tables and on axes, such as "MS-SSIM"
+    unit       such as "dB", or empty
+    digits     digits after the decimal point in tables
+    measure    function of the original and decoded pixels, uint8 (h, w, 3), that returns a number,
+               or None if the images are too small
+    modules    the modules of `EXTRAS` that it imports
     """
 
     name: str
@@ -126,7 +126,7 @@ class Metric:
 
     @property
     def key(self) -> str:
-        """The name as it stands in result files and CSV columns, such as "ms_ssim"."""
+        """The name in result files and CSV columns, such as "ms_ssim"."""
         return self.name.replace("-", "_")
 
     @property
@@ -135,7 +135,7 @@ class Metric:
         return f"{self.title} in {self.unit}" if self.unit else self.title
 
     def missing(self) -> MissingExtraError | None:
-        """The error that names the first library that is not installed; None where all are."""
+        """The error that names the first library that is not installed; None if all are."""
         for module in self.modules:
             error = missing(self.title, module)
             if error is not None:
@@ -143,7 +143,7 @@ class Metric:
         return None
 
     def require(self) -> None:
-        """Raise `MissingExtraError` where a library is not installed."""
+        """Raise `MissingExtraError` if a library is not installed."""
         error = self.missing()
         if error is not None:
             raise error
@@ -160,9 +160,9 @@ METRICS = {
 
 
 def find_metrics(names: Iterable[str]) -> tuple[Metric, ...]:
-    """The metrics of these names, ready to use: PSNR first, then the others as they are named.
+    """The metrics of these names, ready to use: PSNR first, then the others in the given order.
 
-    Raises `UsageError` for an unknown name, `MissingExtraError` where a library is missing.
+    Raises `UsageError` for an unknown name, `MissingExtraError` if a library is missing.
     """
     chosen = dict.fromkeys(("psnr", *names))
     unknown = [name for name in chosen if name not in METRICS]
@@ -201,8 +201,8 @@ def _square_root(covariance: Float64Array) -> Float64Array:
 def frechet_distance(first: Float64Array, second: Float64Array) -> float:
     """Squared 2-Wasserstein distance of Gaussians fitted to features (n, k) and (m, k).
 
-    Few samples make it too large, because the covariances are estimates.  Raises `UsageError` for
-    other shapes or fewer than two samples.
+    With few samples it is too large, because the covariances are estimates.  Raises `UsageError`
+    for other shapes or fewer than two samples.
     """
     for values in (first, second):
         if values.ndim != 2 or len(values) < 2 or values.shape[1] != first.shape[1]:

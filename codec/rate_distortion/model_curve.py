@@ -4,7 +4,7 @@
     L(β)   = E_x −log ∫ p(z) exp(−β d(x, f(z))) dz
 
 after Huang, Makhzani, Cao and Grosse (ICML 2020).  One record holds one run: a row for each β,
-and the settings.  Rates are nats per image, to be divided by ln 2 for bits.
+and the settings.  Rates are in nats per image; divide by ln 2 for bits.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ ROW_FIELDS = (
 
 @dataclass(frozen=True)
 class RDCurve:
-    """R_p(D) of one model on one set of images; tuples have one entry for each β, rising.
+    """R_p(D) of one model on one set of images; tuples have one entry for each β, ascending.
 
     beta                β, inverse units of the distortion
     log_partition_nats  L(β) = mean over images of −log Ẑ_β, nats per image
-    distortion          D(β) = mean over images of the posterior's distortion
+    distortion          D(β) = mean over images of the expected distortion under the posterior
     rate_nats           R_p at that distortion by the Legendre envelope sup_β' [L(β') − β' D]
     rate_direct_nats    L(β) − β D(β), the estimate of the published method
     rate_low_nats, rate_high_nats   95 % bootstrap interval of the rate at the slope −β, over
                         images and the sampler's random numbers
-    bdmc_gap_nats       upper minus lower bound on log Z_β on simulated data; NaN where not measured
+    bdmc_gap_nats       upper minus lower bound on log Z_β on simulated data; NaN if not measured
     ess_fraction        smallest effective sample size up to this β, over the number of chains
     acceptance          mean acceptance of the moves at this β, 0..1
     certified           whether the point passed every gate
-    failures            for each β the gates that it failed, empty where it is certified
+    failures            for each β the gates that it failed; empty if it is certified
     distortion_name     such as "sum of squared errors"
     convention          units and ranges in words: sum or mean, range of the pixels
-    gradients           decoder gradients of all rounds, counted by code
+    gradients           decoder gradients of all rounds, counted for each code
     reference           for each β where the passes started: "prior", or "local" for a Gaussian
-                        that was fitted to each image's posterior
-    jacobian_products   products of the decoder's Jacobian and a vector, counted by code: one costs
-                        about half a gradient
-    no_local_reference  why no reference is local; empty where they could be chosen
-    modes               Gaussians of a local reference for each component of the prior; 0 where no
+                        fitted to each image's posterior
+    jacobian_products   products of the decoder's Jacobian and a vector, counted for each code: one
+                        costs about half a gradient
+    no_local_reference  why local references could not be used; empty if they could
+    modes               Gaussians of a local reference for each component of the prior; 0 if no
                         reference is local
     """
 
@@ -82,7 +82,7 @@ class RDCurve:
     modes: int = 1
 
     def __post_init__(self) -> None:
-        if not self.reference:  # a file of a time when all passes started at the prior
+        if not self.reference:  # an older file: all passes started at the prior
             object.__setattr__(self, "reference", ("prior",) * len(self.beta))
         for name in (*ROW_FIELDS, "failures", "reference"):
             if len(getattr(self, name)) != len(self.beta):
@@ -140,9 +140,9 @@ class RDCurve:
             return cls(**values)
 
     def to_csv(self) -> str:
-        """CSV text with a header line, one row for each β; what was not measured is empty.
+        """CSV text with a header line and one row for each β; what was not measured is empty.
 
-        Rates are there in nats and in bits.
+        Rates are given in nats and in bits.
         """
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")

@@ -1,7 +1,7 @@
-"""What annealing and the bounds that are made with torch ask of their arguments.
+"""Checks of the arguments of annealing and of the bounds that use torch.
 
 Everything is checked before a long computation starts.  Errors are `UsageError` for arguments,
-`InputError` for images and `MeasurementError` for what a decoder returns.
+`InputError` for images and `MeasurementError` for the output of a decoder.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PREPARED_AT_A_TIME = 256
 
 
 class ShapedDecoder(nn.Module):
-    """A decoder of codes (m, *shape) as one of codes (m, k)."""
+    """Wraps a decoder of codes (m, *shape) as a decoder of codes (m, k)."""
 
     def __init__(self, decode: Decode, shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -39,22 +39,22 @@ class ShapedDecoder(nn.Module):
 
 
 def decoder_of_flat_codes(decode: Decode, prior: LatentPrior) -> Decode:
-    """The decoder itself, or, where the prior says in which shape it takes codes, around it."""
+    """The decoder itself, or a `ShapedDecoder` of it if the prior gives the shape of codes."""
     shape = prior.shape if isinstance(prior, StandardNormal) else ()
     return ShapedDecoder(decode, shape) if len(shape) > 1 else decode
 
 
 SampleSource = Callable[[int, int], Any]
-"""(count, seed) to fresh independent samples (count, d), as the sources' method `sample`."""
+"""(count, seed) to fresh independent samples (count, d), like the sources' method `sample`."""
 
 
 def image_tensor(name: str, images: Any, device: torch.device | str | None = None) -> torch.Tensor:
     """`images` (n, …) with n ≥ 1 as float32 on the device; uint8 is divided by 255.
 
-    Raises `UsageError` for other shapes or types, `InputError` where a pixel is NaN or infinite.
+    Raises `UsageError` for other shapes or types, `InputError` if a pixel is NaN or infinite.
     """
     try:
-        # NumPy's arrays are copied: torch warns of those that cannot be written to.
+        # NumPy arrays are copied, because torch warns about read-only ones.
         tensor = images if isinstance(images, torch.Tensor) else torch.tensor(np.asarray(images))
     except (TypeError, ValueError, RuntimeError) as error:
         raise UsageError(f"{name}: not an array of numbers ({error})") from error
@@ -71,7 +71,7 @@ def image_tensor(name: str, images: Any, device: torch.device | str | None = Non
 
 
 def target_tensor(distortion: Distortion, images: torch.Tensor) -> torch.Tensor:
-    """What the distortion compares with: the images, or what its `prepare` makes of them."""
+    """What the distortion compares with: the images, or the result of its `prepare`."""
     prepare: Callable[[torch.Tensor], torch.Tensor] | None = getattr(distortion, "prepare", None)
     if prepare is None:
         return images
@@ -100,7 +100,7 @@ def row_blocks(tensor: torch.Tensor, rows: int) -> Iterator[torch.Tensor]:
 
 
 def check_decoder(decode: Decode, codes: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-    """Decode two codes, and return their images if they are finite and like ours.
+    """Decode two codes, and return the result if it is finite and has the shape of `images`.
 
     Raises `UsageError` for another shape or type, `MeasurementError` for NaN and infinity.
     """
@@ -127,7 +127,7 @@ def check_model(
 ) -> None:
     """Decode two codes of the prior and compare them with an image.
 
-    Raises `UsageError` for a prior, a decoder or a distortion that does not fit, and
+    Raises `UsageError` if the prior, the decoder or the distortion does not fit, and
     `MeasurementError` as `check_decoder` does.
     """
     if not (hasattr(prior, "sample") and hasattr(prior, "log_prob") and hasattr(prior, "dim")):
@@ -150,7 +150,7 @@ def check_model(
 
 @contextmanager
 def evaluation_mode(decode: Decode) -> Iterator[None]:
-    """Put a module's layers (dropout, batch norm) in evaluation mode, and back afterwards."""
+    """Put a module's layers (dropout, batch norm) in evaluation mode, and restore it afterwards."""
     modules = list(decode.modules()) if isinstance(decode, nn.Module) else []
     modes = [module.training for module in modules]
     try:

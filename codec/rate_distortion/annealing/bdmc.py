@@ -8,8 +8,8 @@ code z* is an exact sample of the posterior at β, and log Z_β(x) can be bounde
             that was run backwards from z* (conditional sequential Monte Carlo)
 
 (Grosse, Ghahramani and Adams 2015, Sandwiching the marginal likelihood; Grosse, Ancha and Roy
-2016.)  The mean of upper − lower bounds the bias of the measurement's pass on such data: not on
-the real images, which may be harder, but a chain that does not mix shows here.
+2016.)  The mean of upper − lower bounds the bias of the measurement on such data.  Real images may
+be harder, so it proves nothing about them, but it reveals chains that do not mix.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from codec.rate_distortion.distortions import Distortion
 
 @dataclass(frozen=True)
 class BdmcResult:
-    """Bounds on log Z_β in nats for B reported β and m simulated images each, float64 (B, m)."""
+    """Bounds on log Z_β in nats, float64 (B, m): m simulated images at each of B reported β."""
 
     lower: torch.Tensor
     upper: torch.Tensor
@@ -49,7 +49,7 @@ class BdmcResult:
 
 
 def can_simulate(distortion: Distortion) -> bool:
-    """Whether exp(−β d) is a density over images that can be drawn from."""
+    """Whether exp(−β d) is proportional to a density over images that can be sampled."""
     return hasattr(distortion, "simulate")
 
 
@@ -60,7 +60,7 @@ def simulate_images(
     betas: Sequence[float],
     generator: torch.Generator,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """z* ~ p(z) and x ∝ exp(−β d(x, f(z*))) at the β of each: codes (n, k) and targets (n, …)."""
+    """For each β draw z* ~ p(z) and x ∝ exp(−β d(x, f(z*))): codes (n, k) and targets (n, …)."""
     codes = prior.sample(len(betas), generator).to(generator.device)
     simulator: Any = distortion
     with torch.no_grad():
@@ -86,8 +86,8 @@ def bidirectional_bounds(
 ) -> BdmcResult:
     """Bound log Z_β from both sides for `simulations` images at every reported β of the plan.
 
-    All β are annealed together: images are sorted by falling β, and those whose β is passed rest.
-    The bounds at β = 0, where Z = 1, are zero.
+    All β are annealed together: images are sorted by descending β, and an image stops once its β is
+    reached.  The bounds at β = 0, where Z = 1, are zero.
     """
     points = [index for index in plan.reported if index > 0]
     ends = [index for index in reversed(points) for _ in range(simulations)]
@@ -113,7 +113,7 @@ def bidirectional_bounds(
 
 
 def _active(ends: list[int], t: int) -> int:
-    """How many of the images, sorted by falling end, are annealed at temperature t."""
+    """How many of the images, sorted by descending end, are still annealed at temperature t."""
     return sum(end >= t for end in ends)
 
 
@@ -126,7 +126,7 @@ def _backward_path(
 ) -> list[Particles]:
     """States z_0 … z_K of one chain for each image, run from its exact sample down to β = 0.
 
-    The moves are reversible, so the kernel that undoes the one at t is that one itself.
+    The moves are reversible, so each kernel is its own reversal.
     """
     particles = target.evaluate(codes)
     path = []

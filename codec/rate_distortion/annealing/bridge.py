@@ -5,17 +5,17 @@ For q = Σ_j a_j q_j and π(z) = p(z) exp(−β d(x, f(z))), the path in s = 0 �
     γ_s(z, j) = a_j q_j(z) · exp(s Δ(z)),        ∫ Σ_j γ_0 = 1,   ∫ Σ_j γ_1 = Z_β(x)
 
     t = 1 … T:   log w += (s_t − s_{t−1}) Δ(z)                       weight first
-                 resample the chains of an image at a small effective sample size
+                 resample the chains of an image if its effective sample size is small
                  (z, j) ← a move that leaves γ_{s_t} invariant       none after the last weight
 
 A move is Hamiltonian in the coordinates u = R_jᵀ(z − μ_j), where γ_s is N(u; 0, I) exp(s Δ): half a
 kick by s ∇Δ, an exact rotation of (u, momentum), half a kick (the splitting of Neal 2011, section
-5.5.1); then j is drawn afresh from its law given z, a_j q_j(z)/q(z), which is the same at every s.
-Ẑ is unbiased for any reference that was fixed before, so −log Ẑ is an upper bound on average.
+5.5.1).  Then j is redrawn from its distribution given z, a_j q_j(z)/q(z), which does not depend on
+s.  Ẑ is unbiased for any reference that was fixed before, so −log Ẑ is an upper bound on average.
 
-From an exact sample z* of the posterior the moves are run backwards in their reverse order (j
-first), and a pass with chain 0 pinned to that path bounds log Z from above: conditional sequential
-Monte Carlo, as in `bdmc`.
+For the other side, the moves are run backwards (j first) from an exact sample z* of the posterior.
+A pass with chain 0 pinned to that path bounds log Z from above: conditional sequential Monte Carlo,
+as in `bdmc`.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from codec.rate_distortion.annealing.tempering import Rows, TemperedTarget
 
 @dataclass(frozen=True)
 class BridgePlan:
-    """All that a bridge depends on besides its reference, data and random numbers.
+    """Everything that a bridge depends on besides its reference, data and random numbers.
 
     powers     s_0 = 0 < … < s_T = 1
-    angles     rotation of each step of a move at s_1 … s_{T−1}, radians
+    angles     rotation of each step of the moves at s_1 … s_{T−1}, radians
     leapfrogs  steps of those moves
-    jitter     interval of the factor on the angle of each trajectory
+    jitter     interval of the random factor on the angle of each trajectory
     resample   False for plain annealed importance sampling
     """
 
@@ -55,10 +55,10 @@ class BridgePlan:
 
 @dataclass(frozen=True)
 class BridgeResult:
-    """What one pass found for n images.
+    """The result of one pass for n images.
 
-    log_partition_nats, distortion, ess_fraction   float64 (n,), as of `AnnealingResult`
-    acceptance   mean over all moves; 1 where there were none
+    log_partition_nats, distortion, ess_fraction   float64 (n,), as in `AnnealingResult`
+    acceptance   mean over all moves; 1 if there were none
     """
 
     log_partition_nats: torch.Tensor
@@ -69,12 +69,12 @@ class BridgeResult:
 
 @dataclass
 class BridgeParticles(Rows):
-    """Codes with a label and what is known of them; r rows, image-major.
+    """Codes with their labels and the values at them; r rows, image-major.
 
-    white       u of the own label, (r, k)
+    white       u for the row's own label, (r, k)
     label       j, int64 (r,)
     distortion  float64 (r,)
-    ratio       Δ, float64 (r,); −∞ where the decoder is undefined
+    ratio       Δ, float64 (r,); −∞ if the decoder is undefined there
     slope       ∇Δ with respect to z, (r, k)
     shares      log a_j q_j(z) / q(z), float64 (r, J)
     """
@@ -99,14 +99,14 @@ class Bridge:
         return self._at(*self.reference.sample(chains, dtype, generator))
 
     def end(self, codes: torch.Tensor, generator: torch.Generator) -> BridgeParticles:
-        """Exact samples of the posterior (n, k), one for each image, with labels from their law."""
+        """Exact posterior samples (n, k), one for each image, with labels drawn given z."""
         codes = codes.to(self.target.targets.dtype)
         _, _, shares = self.reference.log_density(codes)
         label = _draw(shares, generator)
         return self._at(self.reference.white(codes, label), label)
 
     def relabel(self, particles: BridgeParticles, generator: torch.Generator) -> BridgeParticles:
-        """Draw j given z; nothing is evaluated."""
+        """Draw j given z, without evaluating the decoder."""
         if self.reference.components == 1:
             return particles
         codes = self.reference.codes(particles.white, particles.label)
@@ -131,7 +131,7 @@ class Bridge:
         jitter: tuple[float, float],
         generator: torch.Generator,
     ) -> tuple[BridgeParticles, torch.Tensor]:
-        """As `move`, at any s."""
+        """Like `move`, at any s."""
         white = particles.white
         rows, device, dtype = len(white), white.device, white.dtype
         momentum = torch.randn(white.shape, generator=generator, device=device).to(dtype)
@@ -223,7 +223,7 @@ def way_back(
 ) -> list[BridgeParticles]:
     """States at t = 0 … T−1 of one chain for each image, run from its exact sample (n, k).
 
-    A pass moves and then relabels; what undoes that relabels and then moves.
+    A pass moves and then relabels, so its reversal relabels and then moves.
     """
     particles = bridge.end(codes, generator)
     path = [particles.clone()]

@@ -1,8 +1,8 @@
-"""Bridges at every β that has a local reference: over images, and over simulated ones from both
-sides.
+"""Bridges at every β that has a local reference: over images, and from both sides over simulated
+images.
 
-References are fitted to what is measured, from random numbers of their own, and are frozen before
-their bridge begins.  Simulated images are fitted from the image alone, as real ones are, and each
+References are fitted to the measured images, with random numbers of their own, and frozen before
+their bridge begins.  For simulated images, as for real ones, the fit uses only the image, and each
 needs only the bridge at its own β.
 """
 
@@ -29,14 +29,14 @@ from codec.rate_distortion.distortions import Distortion
 from codec.rate_distortion.errors import MeasurementError
 
 TRIED_CODES = 4
-"""Codes on which the Jacobian is tried out."""
+"""Number of codes on which the Jacobian is tried out."""
 
 
 @dataclass(frozen=True)
 class LocalModel:
-    """What a local reference needs of a model; made again in every process.
+    """What a local reference needs of a model; rebuilt in every process.
 
-    ladder   the β of the fits, rising
+    ladder   the β of the fits, ascending
     modes    fits for each component of the prior
     """
 
@@ -58,7 +58,7 @@ class LocalModel:
         )
 
     def jacobian(self, targets: torch.Tensor) -> ResidualJacobian:
-        """Raises `MeasurementError` where there is none, with the reason."""
+        """The Jacobian for these targets.  Raises `MeasurementError`, with the reason, if none."""
         generator = torch.Generator(targets.device).manual_seed(0)
         codes = self.prior.sample(TRIED_CODES, generator).to(targets)
         rows = targets[:1].expand(len(codes), *targets.shape[1:])
@@ -68,12 +68,12 @@ class LocalModel:
 
 
 class LocalWork:
-    """The references of a block of images, and what making and crossing them took."""
+    """The references of a block of images, and the cost of fitting and bridging them."""
 
     def __init__(
         self, model: LocalModel, targets: torch.Tensor, ends: torch.Tensor | None = None
     ) -> None:
-        """ends: the one β of each image, float64 (n,); None where each is wanted at every β."""
+        """ends: the one β of each image, float64 (n,); None if all images are wanted at every β."""
         components = PriorComponents.of(model.prior, targets.device)
         if components is None:
             raise MeasurementError(
@@ -98,7 +98,7 @@ class LocalWork:
     def references(
         self, betas: Sequence[float], generator: torch.Generator
     ) -> Iterator[tuple[int, torch.Tensor, LocalReference]]:
-        """For each of `betas` its index, the images (indexes) that are wanted there, and theirs."""
+        """For each β its index, the indexes of the images wanted there, and their references."""
         wanted = {beta: index for index, beta in enumerate(betas)}
         fits = LocalFits(
             self._single,
@@ -120,11 +120,11 @@ class LocalWork:
     def bridge(
         self, images: torch.Tensor, reference: LocalReference, beta: float, chains: int
     ) -> Bridge:
-        """The bridge of these images; `crossed` counts its gradients afterwards."""
+        """The bridge of these images; pass it to `crossed` afterwards to count its gradients."""
         return Bridge(self.model.target(self.targets[images], chains), reference, beta)
 
     def crossed(self, *bridges: Bridge) -> None:
-        """Count what the bridges took."""
+        """Add the cost of these bridges."""
         self._bridge_gradients += sum(bridge.target.gradients for bridge in bridges)
 
 

@@ -1,8 +1,8 @@
-"""The pilot of the bridges: where the powers s lie, and how the moves turn.
+"""The pilot of the bridges chooses the powers s and the angles of the moves.
 
-As the pilot of the annealing it measures nothing.  On some images it goes from each reference to
+Like the pilot of the annealing it measures nothing.  On some images it goes from each reference to
 the posterior in steps after which a fixed share of the chains stays effective, and tunes the
-moves; both are then fixed for all images at this β.
+moves; steps and moves are then fixed for all images at this β.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from codec.rate_distortion.annealing.sampler import ChainWeights
 from codec.rate_distortion.annealing.settings import MoveSettings
 
 ESS_PER_STEP = 0.985
-"""Share of the chains that stays effective in a step.  With 0.9 the bridges of decoders of 100
+"""Share of the chains that stays effective in a step.  With 0.9, bridges for decoders with 100
 dimensions were too short: simulated images had gaps of half a nat."""
 
 FIRST_ANGLE, LARGEST_ANGLE, SMALLEST_ANGLE = 0.6, 0.8, 0.02
 TOO_MANY = 2
-"""The pilot goes so many times as many steps as are allowed, and guesses the rest of the way."""
+"""The pilot takes at most this many times the allowed steps, and extrapolates the rest."""
 
 
 def plan_bridges(
@@ -38,8 +38,10 @@ def plan_bridges(
     resample: bool,
     generator: torch.Generator,
 ) -> tuple[list[BridgePlan], torch.Tensor, LocalWork]:
-    """A plan for each of B values of β, from images (n, …); L of these by the plans, with fresh
-    chains, float64 (n, B); and the work, whose counts are of interest.
+    """Plan the bridges at each of B values of β on images (n, …).
+
+    Returns the plans; L of the images, float64 (n, B), by these plans with fresh chains; and the
+    work, for its counts.
     """
     work = LocalWork(model, targets)
     plans, columns = [], []
@@ -69,7 +71,7 @@ def _adapted(
     settings: MoveSettings,
     generator: torch.Generator,
 ) -> tuple[list[float], list[float]]:
-    """Powers 0 … 1, and the angle at each but the first and the last."""
+    """Powers 0 … 1, and the angle at each except the first and the last."""
     images = len(bridge.target.targets) // chains
     particles = bridge.start(chains, generator)
     everyone = torch.ones(images, dtype=torch.bool, device=particles.white.device)
@@ -107,7 +109,7 @@ def _adapted(
 def _at_most(
     most: int, powers: list[float], angles: list[float]
 ) -> tuple[list[float], list[float]]:
-    """At most so many steps, at equal shares of those that the pilot took."""
+    """Reduce to at most `most` steps, each an equal share of those that the pilot took."""
     taken = len(powers) - 1
     if taken <= most:
         return powers, angles

@@ -1,19 +1,19 @@
-"""Which reference at which β: chosen from pilot data alone, and then measured afresh.
+"""The choice of the reference at each β, from pilot data alone; the curve is then measured afresh.
 
-    pilot images       L with either reference, that of the prior as the scout finds it: a pass of
+    pilot images       L from either reference; from the prior it is that of the *scout*, a pass of
                        the adaptive pilot over these few images.  Both are upper bounds on average,
-                       so the lower is the tighter
-    pilot simulations  the gap of the bridges' certificate; where it is too wide, also that of the
+                       so the lower one is tighter
+    pilot simulations  the gap of the bridges' certificate; if it is too wide, also that of the
                        annealing from the prior
 
-Nothing of the pilot enters the curve, so that no choice can bias it: the smaller of two noisy
-estimates would be too small.  Simulated images have the modes that the model likes; a mode that
-the local fits miss on real images need not be missed there.  So the scout always runs, and where
-it comes out clearly lower than a local reference that is kept, the point is flagged.  The annealing
-with all temperatures, planned on many images, is tried only where the bridges are in doubt.
+No pilot data enter the curve, so the choice cannot bias it: the smaller of two noisy estimates
+would be too small.  Simulated images have the modes that the model prefers, so a mode that local
+fits miss on real images need not be missed there.  Therefore the scout always runs, and a point is
+flagged if the scout's L is clearly below that of a local reference that is kept.  The annealing
+with all temperatures, planned on many images, is tried only at β where the bridges are in doubt.
 
-A gap that is wide, or a scout that is lower, may mean that posteriors have several modes of which
-the references cover one.  So before the prior is preferred, bridges with more modes are tried.
+A wide gap, or a lower L from the scout, may mean that posteriors have several modes of which the
+references cover only one.  So before the prior is preferred, bridges with more modes are tried.
 """
 
 from __future__ import annotations
@@ -31,36 +31,36 @@ from codec.rate_distortion.estimates import student_quantile_975
 
 CHECK_IMAGES = 8
 CHECK_SHARE, FEWEST_CHECKED = 5, 4
-"""At most one in so many of the images is checked, but not fewer than so many."""
+"""At most one in `CHECK_SHARE` images is checked, but at least `FEWEST_CHECKED`."""
 
 TOLERANCE_NATS = LARGEST_GAP_NATS
-"""A curve that is certified may be so much too high."""
+"""How much too high a certified curve may be."""
 
 MOST_GAUSSIANS, MODES = 8, 2
-"""Modes are doubled up to so many Gaussians in an image's reference, and at least once."""
+"""Modes are doubled until a reference has `MOST_GAUSSIANS` Gaussians, but at least to `MODES`."""
 
 LEFT_SHARE = 0.75
-"""More modes are worth their cost where at most this share of the doubt is left."""
+"""More modes are worth their cost if at most this share of the doubt is left."""
 
 LARGEST_DOUBT_NATS = 10.0
-"""The gap of a simulation whose mode was missed may be hundreds of nats: how many were missed
-counts for the number of modes, and not how far they lie."""
+"""Gaps are clipped to this.  A simulation whose mode was missed may have a gap of hundreds of nats;
+for the number of modes it matters how many were missed, not by how much."""
 
 MISSED_NATS = 7.0
-"""An unbiased estimate of Z is e⁷ times too large less than once in a thousand times (Markov)."""
+"""An unbiased estimate of Z is e⁷ times too large with probability below 1/1000 (Markov)."""
 
 Rival = Callable[[Sequence[int]], tuple[Float64Array, Float64Array]]
-"""Indexes of b values of β to L of the pilot images (n, b) and gaps (m, b), both of the annealing
-from the prior with all its temperatures."""
+"""Indexes of b values of β to L of the pilot images (n, b) and gaps (m, b), both by annealing from
+the prior with all temperatures."""
 
 
 def check_images(count: int) -> int:
-    """How many of so many images are pilot images of the choice."""
+    """How many of `count` images are pilot images of the choice."""
     return min(count, max(FEWEST_CHECKED, min(CHECK_IMAGES, count // CHECK_SHARE)))
 
 
 def pilot_simulations(points: int) -> tuple[int, list[int]]:
-    """How many images are simulated, and at which of so many β; neighbours are pooled."""
+    """How many images are simulated, and at which of `points` β; neighbours are pooled."""
     if points < 20:
         return 6 if points < 10 else 3, list(range(points))
     return 1, sorted({*range(1, points, 2), points - 1})
@@ -68,12 +68,11 @@ def pilot_simulations(points: int) -> tuple[int, list[int]]:
 
 @dataclass(frozen=True)
 class Trial:
-    """What pilot data say of the bridges with so many modes, at B values of β.
+    """What pilot data say about the bridges with `modes` modes, at B values of β.
 
-    plans   of the bridges
+    plans   plans of the bridges
     local   L of the pilot images, (n, B)
-    gap     of the bridges, upper − lower of pilot simulations, (m, B); None where nothing was
-            simulated
+    gap     upper − lower of the bridges on pilot simulations, (m, B); None if nothing was simulated
     """
 
     modes: int
@@ -82,8 +81,8 @@ class Trial:
     gap: Float64Array | None
 
     def doubt_nats(self, prior: Float64Array) -> float:
-        """Sum over β of what counts against these bridges: a wide gap, or an L above that of the
-        prior's scout (n, B); 0 where nothing does.
+        """Sum over β of the evidence against these bridges: a wide gap, or an L above that of the
+        scout from the prior, (n, B); 0 without evidence.
         """
         higher, _ = _apart(self.local - prior)
         doubt = np.where(higher, (self.local - prior).mean(0), 0.0)
@@ -97,9 +96,9 @@ class Trial:
 def fewest_modes(
     trial: Callable[[int], Trial], prior: Float64Array, *, components: int = 1
 ) -> Trial:
-    """The trial with the fewest modes that leaves no doubt, or after which more help little.
+    """The trial with the fewest modes that leaves no doubt, or that more modes hardly improve.
 
-    components   of the prior, each of which has so many modes
+    components   number of components of the prior; each of them has that many modes
     """
     best = trial(1)
     left, modes = best.doubt_nats(prior), 2
@@ -124,10 +123,10 @@ class Choice:
 def choose(trial: Trial, prior: Float64Array, rival: Rival, *, forced: bool = False) -> Choice:
     """Choose for each of B values of β.
 
-    trial    of the bridges
-    prior    L of the pilot images as the scout finds it, (n, B)
-    rival    called where the bridges' gap is too wide
-    forced   take the local reference everywhere, and only flag
+    trial    the bridges' trial
+    prior    L of the pilot images by the scout, (n, B)
+    rival    called for the β at which the bridges' gap is too wide
+    forced   take the local reference everywhere, and only flag points
     """
     local, gap = trial.local, trial.gap
     points = local.shape[1]
@@ -149,7 +148,7 @@ def choose(trial: Trial, prior: Float64Array, rival: Rival, *, forced: bool = Fa
 
 
 def _apart(difference: Float64Array) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Where the mean of (n, B) is clearly above 0, and where below: 95 % by Student's t."""
+    """Where the mean of (n, B) is clearly above 0, and where below: 95 %, Student's t."""
     mean, count = difference.mean(0), len(difference)
     clear = np.full(mean.shape, TOLERANCE_NATS if count > 1 else MISSED_NATS)
     if count > 1:

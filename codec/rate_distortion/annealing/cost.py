@@ -1,4 +1,4 @@
-"""What a measurement will take, roughly, before it starts: a guess from what others took."""
+"""A rough estimate of a measurement's cost before it starts, from what earlier ones took."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from codec.rate_distortion.annealing.tempering import Decode
 from codec.rate_distortion.tensor_checks import seeded_generator
 
 PRODUCT = 0.5
-"""Gradients that a product of the Jacobian and a vector costs: it goes forward only."""
+"""Cost of a product of the Jacobian and a vector in gradients: it needs only a forward pass."""
 
 USUAL_STEPS = 16
 PILOT_IMAGES = 50
@@ -30,15 +30,15 @@ TIMED_CODES = 200
 
 @dataclass(frozen=True)
 class Cost:
-    """Decoder gradients of all rounds if every β is measured from one reference; products of
-    Jacobians are counted as parts of gradients."""
+    """Decoder gradients of all rounds if every β is measured from the same kind of reference;
+    Jacobian products count as fractions of gradients."""
 
     local: float
     prior: float
 
 
 def estimated_cost(settings: Settings, images: int, dim: int) -> Cost:
-    """The cost of measuring so many images with codes of `dim` dimensions."""
+    """The cost of measuring `images` images with codes of `dim` dimensions."""
     points = len(settings.betas) if settings.betas is not None else settings.points
     chains, temperatures = settings.chains, settings.temperatures
     leapfrogs = min(10.0, 3 + dim / 15)
@@ -63,7 +63,7 @@ def estimated_cost(settings: Settings, images: int, dim: int) -> Cost:
 
 
 def seconds_per_gradient(decode: Decode, prior: LatentPrior, device: str) -> float:
-    """Seconds that one code of a batch takes, there and back; measured in a moment."""
+    """Measure briefly how many seconds decoding and its gradient take for each code of a batch."""
     codes = prior.sample(TIMED_CODES, seeded_generator(0, torch.device(device))).float().to(device)
     taken = 0.0
     for _ in range(3):  # the first one warms up

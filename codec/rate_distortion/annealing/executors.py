@@ -1,4 +1,4 @@
-"""Independent blocks of work on any executor, or here.
+"""Runs independent blocks of work on any executor, or in this process.
 
 Any `concurrent.futures.Executor` will do: threads, processes, or `Client.get_executor()` of
 dask.distributed, which moves the blocks of a worker that died to another one.
@@ -24,11 +24,11 @@ def run_tasks(
 ) -> list[Result]:
     """Call every task and return the results in their order.
 
-    progress   called with (tasks done, tasks in all), from 0 on
-    keep       called with the index and the result of each task that is done
+    progress   called with (tasks done, number of tasks), first with 0 done
+    keep       called with the index and the result of each finished task
 
-    The first error of a task is raised and the tasks not yet begun are cancelled.  Raises
-    `MeasurementError` when the executor itself breaks (a process of a pool was killed).
+    The first error of a task is raised, and the tasks not yet begun are cancelled.  Raises
+    `MeasurementError` if the executor itself breaks (a process of a pool was killed).
     """
     results: list[Result] = []
     futures: list[Future[Result]] = []
@@ -55,5 +55,5 @@ def run_tasks(
 
 
 def call(task: Callable[[], Result]) -> Result:
-    """Call a task; a named function, because executors send it to other processes."""
+    """Call a task.  It is a named function so that executors can send it to other processes."""
     return task()

@@ -1,8 +1,8 @@
-"""Finished blocks on disk, so that a measurement that was interrupted goes on where it was.
+"""Finished blocks on disk, so that an interrupted measurement can continue where it stopped.
 
 The name of a block's file is a hash of all that its numbers depend on: the plan, the seed, the
-images, what the model makes of a few codes, and the code here.  So a block is found again only by
-a run that would compute the same numbers, and whatever else lies in the folder does no harm.
+images, the model's output for a few codes, and this code.  So a block is found again only by a run
+that would compute the same numbers, and other files in the folder do no harm.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from codec.rate_distortion.annealing.tasks import Task, generator_of
 from codec.system.write_file import make_folder, write_atomically
 
 PROBES = 8
-"""Codes whose images tell one model from another."""
+"""Number of codes whose images tell one model from another."""
 
 
 class FinishedBlocks:
     """Results of tasks in a folder, a .npz for each."""
 
     def __init__(self, folder: Path, task: Task) -> None:
-        """Look at the model of a task; all others have the same.
+        """Take the model from one task; all tasks have the same.
 
-        Raises `OutputError` where the folder cannot be made.
+        Raises `OutputError` if the folder cannot be made.
         """
         make_folder(folder)
         self._folder, model = folder, task.model
@@ -65,10 +65,10 @@ class FinishedBlocks:
         return self._folder / f"{said.hexdigest()[:32]}.npz"
 
     def find(self, task: Task) -> AnnealingResult | BdmcResult | None:
-        """What was kept for the task; None where nothing was, or it cannot be read."""
+        """The stored result of the task; None if there is none or it cannot be read."""
         kind = BdmcResult if task.targets is None else AnnealingResult
         try:
-            # Opened here: NumPy leaves a file open that it cannot read.
+            # Opened here, because NumPy leaves a file open that it cannot read.
             with self.path(task).open("rb") as fo, np.load(fo, allow_pickle=False) as file:
                 values = {item.name: file[item.name] for item in fields(kind)}
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
@@ -90,7 +90,7 @@ class FinishedBlocks:
 
 
 def clear_blocks(folder: Path) -> None:
-    """Remove the blocks of a folder that may not exist, and the folder if nothing is left in it."""
+    """Remove the blocks of a folder, if it exists, and the folder if it is then empty."""
     for path in folder.glob("*.npz"):
         path.unlink(missing_ok=True)
     if folder.is_dir() and not any(folder.iterdir()):

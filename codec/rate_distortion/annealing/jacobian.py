@@ -1,15 +1,15 @@
-"""The Jacobian of a distortion's residual with respect to the codes, which the local reference is
-fitted with.
+"""The Jacobian of a distortion's residual with respect to the codes, from which the local
+reference is fitted.
 
     r(z) = residual(x, f(z)),   d(x, f(z)) = ‖r(z)‖² + constant,   J = ∂r/∂z
 
 Forward differentiation takes one pass for each dimension of the code, all of them vectorised.  A
-decoder that has no forward derivatives (TorchScript, some operators of one's own) is
-differentiated twice backwards instead, column by column.
+decoder without forward derivatives (TorchScript, some custom operators) is differentiated twice
+backwards instead, column by column.
 
-Where the forces of the moves may be found in bfloat16, so may the Jacobians: on a processor with
-instructions for it they take a quarter of the time.  They only shape the reference, which is right
-whatever it is.
+If the forces of the moves may be computed in bfloat16, so may the Jacobians: on a processor with
+instructions for it they take a quarter of the time.  They only shape the reference, and any
+reference gives correct results.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from codec.rate_distortion.distortions import Distortion
 from codec.rate_distortion.errors import MeasurementError
 
 LARGEST_JACOBIAN = 2**23
-"""Entries of the Jacobians that are found at a time."""
+"""Entries of the Jacobians that are computed at a time."""
 
 _FORWARD_LEVEL = threading.Lock()
-"""Torch has one level of forward differentiation for all threads of a process."""
+"""Held during forward differentiation, of which torch has one level for all threads."""
 
 AGREE = 1e-3
 """Largest relative difference between a distortion and the square of its residual, or between a
@@ -37,10 +37,10 @@ Jacobian and the gradient."""
 
 
 class ResidualJacobian:
-    """r(z) and J at codes z, and a count of the Jacobian-vector products that it took.
+    """r(z) and J at codes z, and a count of the Jacobian-vector products that this took.
 
-    Raises `MeasurementError`, when it is made, for a distortion without `residual` or where no
-    Jacobian is to be had; `UsageError` where `residual` is not that of the distortion.
+    The constructor raises `MeasurementError` for a distortion without `residual` or if no Jacobian
+    can be computed, and `UsageError` if `residual` does not match the distortion.
     """
 
     def __init__(
@@ -54,12 +54,12 @@ class ResidualJacobian:
     ) -> None:
         """Try both ways on `codes` (r, k), r ≥ 2, with `targets` (r, …), in float32.
 
-        dtype   of the decoder's arithmetic afterwards
+        dtype   the decoder's arithmetic afterwards
         """
         self.decode, self.distortion = decode, distortion
         self._dtype = torch.float32
         self.products = 0
-        """Jacobian-vector products so far, counted by row."""
+        """Jacobian-vector products so far, counted for each row."""
         if not hasattr(distortion, "residual"):
             raise MeasurementError(f"{distortion.name} is not a sum of squares (no residual)")
         value, gradient = self._checked(targets, codes)
@@ -67,7 +67,7 @@ class ResidualJacobian:
         for self._columns in (_forward, _twice_backward):
             try:
                 residual, jacobian = self(targets, codes)
-            # Whatever a stranger's decoder raises, it has no Jacobian this way.
+            # Whatever a user's decoder raises, it has no Jacobian this way.
             except Exception as error:  # noqa: BLE001
                 failures.append(f"{type(error).__name__}: {str(error).splitlines()[0][:200]}")
                 continue
@@ -90,7 +90,7 @@ class ResidualJacobian:
         return residual.detach(), jacobian.detach()
 
     def rows_at_a_time(self, targets: torch.Tensor, dim: int) -> int:
-        """How many rows keep their Jacobians small enough for the caches."""
+        """How many rows to take at a time so that their Jacobians fit the caches."""
         return max(1, LARGEST_JACOBIAN // (dim * max(1, targets[0].numel())))
 
     def residual(self, targets: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
@@ -103,7 +103,7 @@ class ResidualJacobian:
     def _checked(
         self, targets: torch.Tensor, codes: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """d (r,) and its gradient (r, k), after a look at whether the residual is its root."""
+        """d (r,) and its gradient (r, k), after checking that d − ‖r‖² is constant."""
         codes = codes.detach().requires_grad_(True)
         with torch.enable_grad():
             value = self.distortion(targets, self.decode(codes).to(targets.dtype))
@@ -150,7 +150,7 @@ def _forward(
 def _twice_backward(
     owner: ResidualJacobian, targets: torch.Tensor, codes: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Jᵀv is linear in v, and its derivative in v along a direction is the column of J."""
+    """r(z) and J: Jᵀv is linear in v, so the gradient in v of its entry i is column i of J."""
     codes = codes.requires_grad_(True)
     with torch.enable_grad():
         residual = owner.residual(targets, codes)

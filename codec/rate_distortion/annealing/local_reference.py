@@ -1,19 +1,19 @@
 """The local reference: Gaussians that are fitted to the posterior of each image at each β.
 
-The posterior p(z) exp(−β d(x, f(z))) of one image fills a tiny part of the prior where β is large,
-and annealing has a long way from one to the other.  A Gaussian N(μ, P⁻¹) near the posterior makes
-it short.  It is fitted by natural-gradient steps on the evidence bound with the Gauss-Newton
+For large β the posterior p(z) exp(−β d(x, f(z))) of one image fills a tiny part of the prior, and
+annealing has a long way from one to the other.  From a Gaussian N(μ, P⁻¹) near the posterior the
+way is short.  It is fitted by natural-gradient steps on the evidence bound with the Gauss-Newton
 Hessian (Khan and Rue 2023, The Bayesian learning rule, section 4), from antithetic samples z± of
 the Gaussian itself.  For a component (m, Λ⁻¹) of the prior and d = ‖r(z)‖² + constant, J = ∂r/∂z:
 
     g = mean[2β Jᵀr] + Λ (μ − m)             P ← (1 − ρ) P + ρ H
     H = Λ + 2β mean[JᵀJ]                     μ ← μ − ρ′ P⁻¹g, clipped to √k in the P-norm
 
-An expectation over the Gaussian and not a value at its mean: at the mean (Laplace) the fit may be
-hundreds of nats off.  The fits rise in β, each starting from the one before, P ← Λ + (P − Λ) β/β′.
+These are means over the Gaussian; with values at its mean (Laplace), the fit may be hundreds of
+nats off.  Fits are made at rising β, each starting from the one before, P ← Λ + (P − Λ) β/β′.
 
-A reference may be wrong without harm: the bridge from it is unbiased for any, and a bad one shows
-in the certificate.  A row whose derivatives are not finite therefore keeps what it had.
+A wrong reference does no harm: the bridge is unbiased for any reference, and a bad one shows in the
+certificate.  A row whose derivatives are not finite therefore keeps its last fit.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ from codec.rate_distortion.annealing.jacobian import ResidualJacobian
 from codec.rate_distortion.annealing.tempering import TemperedTarget
 
 SAMPLES, ITERATIONS = 2, 2
-"""Antithetic samples of an iteration, and iterations at each β of the ladder."""
+"""Antithetic samples in each iteration, and iterations at each β of the ladder."""
 
 POLISH_SAMPLES = 4
 DRIFT_SAMPLES = 16
 DRIFTS = (0.5, 0.4, 0.33, 0.25, 0.2, 0.2)
-"""Lengths of the steps of μ alone, which polish the reference of a reported β."""
+"""Lengths of the steps that move only μ, to polish the reference at a reported β."""
 
 LARGEST_DRIFT = 3.0
 DROP_NATS = 10.0
-"""Components whose evidence bound is this far under the image's best are given up: they would add
-less than a thousandth to Z, and its noise is a nat or two."""
+"""Components whose evidence bound is this far below the image's best are dropped: they would add
+less than a thousandth to Z, and the bound's noise is a nat or two."""
 
 LADDER_RATIO = 1.6
 """Largest ratio of two neighbouring β of the fits."""
 
 LADDER_START = 4.0
-"""The fits start at so many times the first β, at a rate of about a nat: up to there a posterior is
-so near a component of the prior that one fit finds it."""
+"""The fits start at this many times the first β, at a rate of about a nat: up to there a posterior
+is so near a component of the prior that one fit finds it."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class PriorComponents:
 
     @classmethod
     def of(cls, prior: LatentPrior, device: torch.device | str) -> PriorComponents | None:
-        """The components of a standard normal or a mixture; None for other priors."""
+        """The components of a standard normal or a Gaussian mixture; None for other priors."""
         if isinstance(prior, StandardNormal):
             one = torch.zeros(1, dtype=torch.float64, device=device)
             eye = torch.eye(prior.dim, dtype=torch.float64, device=device)
@@ -83,7 +83,7 @@ class LocalReference:
     mean        float64 (n, J, k)
     factor      R_j, float64 (n, J, k, k), lower triangular
 
-    In the coordinates of component j, u = R_jᵀ(z − μ_j), its Gaussian is N(0, I).
+    In the coordinates u = R_jᵀ(z − μ_j) of component j, its Gaussian is N(0, I).
     """
 
     log_weight: torch.Tensor
@@ -157,7 +157,7 @@ class LocalReference:
         return (self._images(codes.double()) - self.mean[:, :, None]) @ self.factor
 
     def _of_label(self, values: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        """Of values (n, J, M, k) those of each row's label, (n · M, k)."""
+        """From values (n, J, M, k), pick those of each row's label, (n · M, k)."""
         images, components, chains, dim = values.shape
         if components > 1:
             index = label.view(images, 1, chains, 1).expand(-1, -1, -1, dim)
@@ -166,7 +166,7 @@ class LocalReference:
 
 
 def fit_ladder(first: float, reported: Sequence[float]) -> list[float]:
-    """The β > 0 of the fits: those that are reported, and enough between them and before.
+    """The β > 0 of the fits: the reported ones, and enough before and between them.
 
     first   a β at which the rate is about 0.05 nats
     """
@@ -196,8 +196,8 @@ class LocalFits:
     ) -> None:
         """Start at the prior.
 
-        target   with one row for each image; its gradients are counted there
-        modes    fits for each component of the prior; the further ones start at its samples
+        target   has one row for each image, and counts the gradients
+        modes    fits for each component of the prior; all but the first start at its samples
         """
         self._target, self._jacobian, self._generator = target, jacobian, generator
         self._prior = components
@@ -216,7 +216,7 @@ class LocalFits:
             self._scatter(torch.arange(images, device=bound.device), later.expand(images, -1))
 
     def advance(self, beta: float, images: torch.Tensor) -> None:
-        """Take the fits of these images (indexes) up to β; the others stay where they are."""
+        """Advance the fits of these images (indexes) to β; the others stay as they are."""
         if self._modes > 1 and self._beta > 0:
             self._scatter(images, self._duplicates(images))
         image, component = self._pairs(images)
@@ -237,7 +237,7 @@ class LocalFits:
         self._alive[images] &= ~falling[images]
 
     def polished(self, beta: float, images: torch.Tensor) -> LocalReference:
-        """The reference of these images at β, where the fits are; they do not change."""
+        """The reference of these images at β, which the fits have reached; they do not change."""
         image, component = self._pairs(images)
         mean, precision = self._mean[image, component], self._precision[image, component]
         factor, precision = _factor(precision)
@@ -252,7 +252,7 @@ class LocalFits:
         return images[which], component
 
     def _scatter(self, images: torch.Tensor, which: torch.Tensor) -> None:
-        """Start anew at samples of the prior's components, where `which` (images, J) says so."""
+        """Restart the fits marked by `which` (images, J) at samples of the prior's components."""
         row, component = torch.nonzero(which, as_tuple=True)
         label = self._label[component]
         noise = torch.randn(
@@ -265,10 +265,10 @@ class LocalFits:
         self._precision[at] = self._prior.precision[label]
 
     def _duplicates(self, images: torch.Tensor) -> torch.Tensor:
-        """Fits that lie on an earlier one of the same component of the prior, (images, J).
+        """Fits that coincide with an earlier one of the same component of the prior, (images, J).
 
-        Where β is small the posterior has one mode and all fits meet there; as it falls apart,
-        those that stay together are of no use.
+        For small β the posterior has one mode, and all fits meet there; once it splits, fits that
+        still coincide are of no use.
         """
         mean, alive = self._mean[images], self._alive[images]
         apart = mean[:, :, None] - mean[:, None]
@@ -319,7 +319,7 @@ class LocalFits:
         share: float,
         length: float,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """One iteration with Jacobians on pairs (image, component): μ, P, R, the bound before."""
+        """One iteration with Jacobians on pairs (image, component): new μ, P, R, and old bound."""
         pairs, dim = mean.shape
         white, codes = self._samples(mean, factor, samples)
         hessian, gradient = torch.empty_like(precision), torch.empty_like(mean)
@@ -360,7 +360,7 @@ class LocalFits:
         factor: torch.Tensor,
         beta: float,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Steps of μ along the gradient, with P as it is: what the Jacobians' noise has left."""
+        """Steps of μ along the gradient with P fixed, to remove what the Jacobians' noise left."""
         source = self._target
         target = TemperedTarget(
             source.decode,
@@ -392,7 +392,7 @@ class LocalFits:
         factor: torch.Tensor,
         bound: torch.Tensor,
     ) -> LocalReference:
-        """Weights exp(bound) for the components that live, side by side for each image."""
+        """A reference of the components that are not dropped, with weights exp(bound)."""
         alive = self._alive[images]
         row, slot = torch.nonzero(alive, as_tuple=True)
         slot = alive.cumsum(1)[row, slot] - 1
@@ -408,7 +408,7 @@ class LocalFits:
 
 
 def _factor(precision: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Lower triangular R with R Rᵀ = P, and P; the diagonal of P where it has none."""
+    """Lower triangular R with R Rᵀ = P, and P; P is reduced to its diagonal if it has no R."""
     factor, odd = torch.linalg.cholesky_ex(precision)
     if bool((odd != 0).any()):
         diagonal = precision.diagonal(dim1=-2, dim2=-1).abs()
@@ -420,7 +420,7 @@ def _factor(precision: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _clipped(factor: torch.Tensor, gradient: torch.Tensor, largest: float) -> torch.Tensor:
-    """P⁻¹g for P = R Rᵀ, at most `largest` long in the P-norm; 0 where g is not finite."""
+    """P⁻¹g for P = R Rᵀ, clipped to length `largest` in the P-norm; 0 where g is not finite."""
     gradient = torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
     step = torch.cholesky_solve(gradient[..., None], factor)[..., 0]
     length = (step * gradient).sum(-1).clamp(min=1e-24).sqrt()
@@ -430,7 +430,7 @@ def _clipped(factor: torch.Tensor, gradient: torch.Tensor, largest: float) -> to
 def _multiplicity(
     weights: torch.Tensor, means: torch.Tensor, factors: torch.Tensor
 ) -> torch.Tensor:
-    """How many of an image's components lie on each, (n, J): fits that met share their weight."""
+    """How many of an image's components coincide with each, (n, J): these share their weight."""
     apart = (means[:, None] - means[:, :, None])[..., None, :] @ factors[:, :, None]
     near = apart.square().sum((-1, -2)) < means.shape[2]
     near &= torch.isfinite(weights)[:, None]

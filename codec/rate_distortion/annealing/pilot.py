@@ -1,8 +1,8 @@
 """The pilot round chooses the temperatures, the step sizes and the range of β.
 
 What it learns from some of the images is then fixed, and the measuring round uses other random
-numbers, so that no adaptation can bias Ẑ.  Its own estimates of L, whose bias from adaptation is
-small, only say where local references are doubtful (`choice`).
+numbers, so no adaptation can bias Ẑ.  The pilot's own estimates of L have a small bias from
+adaptation; they only tell where local references are doubtful (`choice`).
 
 Temperatures are placed at equal increments of thermodynamic length, ∫ √(E_x Var_β[d]) dβ, on which
 the variance of the log weights depends (Gelman and Meng 1998; Grosse, Maddison and Salakhutdinov
@@ -25,7 +25,7 @@ from codec.rate_distortion.annealing.tempering import Particles, TemperedTarget,
 from codec.rate_distortion.errors import MeasurementError
 
 ESS_PER_STEP = 0.9
-"""The pilot's temperatures rise so far that this share of the chains stays effective."""
+"""At each temperature step of the pilot, this share of the chains stays effective."""
 
 MOVES_PER_STEP = 3
 FLAT_BELOW = 0.004
@@ -37,7 +37,7 @@ LARGEST_STEPS = 2000
 
 @dataclass
 class PilotTrace:
-    """What the pilot saw at each of its own temperatures.
+    """What the pilot recorded at each of its own temperatures.
 
     distortions   d of the chains of every image after the moves at a temperature, float64 (n, m)
     """
@@ -52,8 +52,8 @@ class PilotTrace:
     def log_partition(self, betas: Sequence[float]) -> Float64Array:
         """L of the images at rising β up to the last temperature, (n, B).
 
-        Chains at a temperature under β are weighted by exp(−(β − temperature) d), as the next
-        step of the pilot would do it.
+        Chains at a temperature below β are weighted by exp(−(β − temperature) d), as in the
+        pilot's next step.
         """
         columns, passed = [], 0
         total = torch.zeros(len(self.distortions[0]), dtype=torch.float64)
@@ -73,7 +73,7 @@ class PilotTrace:
     def length(self) -> Float64Array:
         """Thermodynamic length from β = 0 to each temperature, trapezoidal."""
         beta, root = np.array(self.beta), np.sqrt(np.array(self.variance))
-        # Between two temperatures √Var falls about as 1/β: the logarithmic mean is its integral.
+        # Between two temperatures √Var falls about as 1/β, so the logarithmic mean integrates it.
         left, right = root[:-1], root[1:]
         log_ratio = np.log(np.maximum(left, 1e-300) / np.maximum(right, 1e-300))
         near = np.abs(log_ratio) < 1e-6
@@ -109,7 +109,7 @@ def run_pilot(
         )
     while largest_beta is None or beta < largest_beta:
         step_up = rise(particles.distortion.view(images, chains))
-        # A bound by the range so far keeps a lucky estimate from leaping over a transition.
+        # At most doubling β keeps a lucky estimate from leaping over a transition.
         beta = beta + step_up if beta == 0 else min(beta + step_up, 2 * beta)
         if largest_beta is not None:
             beta = min(beta, largest_beta)
@@ -129,7 +129,7 @@ def run_pilot(
             )
             step *= math.exp(0.7 * (float(acceptance.mean()) - settings.target_acceptance))
             step = min(max(step, 1e-4), 2.0)
-        # The mean with what was known before halves the noise, and lags little.
+        # Averaging with the previous estimate halves the noise, and lags little.
         covariance = (covariance + _covariance(particles, images, chains, settings)) / 2
         scale = _square_root(covariance, rows - images, settings)
         _record(trace, beta, particles, images, chains, step, scale)
@@ -149,12 +149,12 @@ def leapfrog_steps(settings: MoveSettings, step: float) -> int:
 
 
 def first_beta(trace: PilotTrace) -> float:
-    """Where the rate is about 0.05 nats: to second order R(β) = β² Var₀[d] / 2 near β = 0."""
+    """The β at which the rate is about 0.05 nats: near β = 0, R(β) ≈ β² Var₀[d] / 2."""
     return math.sqrt(0.1 / trace.variance[0])
 
 
 def automatic_betas(trace: PilotTrace, count: int) -> tuple[float, ...]:
-    """`count` β, evenly in log β, from `first_beta` to the trace's end."""
+    """`count` values of β, evenly spaced in log β, from `first_beta` to the end of the trace."""
     low, high = first_beta(trace), trace.beta[-1]
     return tuple(float(b) for b in np.geomspace(min(low, high / 2), high, count))
 
@@ -168,10 +168,10 @@ def make_plan(
     resample: bool = True,
     device: torch.device | str = "cpu",
 ) -> AnnealingPlan:
-    """Place `temperatures` at equal thermodynamic length, every reported β among them.
+    """Place `temperatures` at equal thermodynamic length, with every reported β among them.
 
-    The length between two reported β decides how many temperatures stand between them, so there
-    may be a few more in all than asked for, never fewer than there are reported β.
+    The length between two reported β determines how many temperatures lie between them, so the
+    total may be a few more than asked for, and is never below the number of reported β.
     """
     known_beta, known_length = np.array(trace.beta), trace.length()
     positive = [beta for beta in betas if beta > 0]
@@ -189,7 +189,7 @@ def make_plan(
         reported.append(len(schedule) - 1)
     where = np.interp(schedule, known_beta, known_length)
     steps = np.exp(np.interp(where, known_length, trace.log_step))
-    # Between two lower triangles with positive diagonals, every mean is one as well.
+    # Means of lower triangular matrices with positive diagonals are such matrices as well.
     entries = np.stack(trace.scale).reshape(len(known_length), -1)
     columns = [np.interp(where, known_length, column) for column in entries.T]
     scales = np.stack(columns, axis=1).reshape(len(where), *trace.scale[0].shape)
@@ -205,7 +205,7 @@ def make_plan(
 
 
 def rise(distortion: torch.Tensor, share: float = ESS_PER_STEP) -> float:
-    """The Δβ after which the mean effective share of the chains (n, m) is `share`."""
+    """The step Δβ after which the mean effective share of the chains (n, m) is `share`."""
     spread = float(distortion.std(1).mean())
     low, high = 0.0, 20 / max(spread, 1e-300)
     for _ in range(50):
@@ -221,7 +221,7 @@ def rise(distortion: torch.Tensor, share: float = ESS_PER_STEP) -> float:
 
 def _flat(trace: PilotTrace) -> bool:
     beta, variance, distortion = trace.beta[-1], trace.variance[-1], trace.distortion[-1]
-    # dD/dβ = −Var, so a doubling of β lowers D by about β · Var.
+    # dD/dβ = −Var, so doubling β lowers D by about β · Var.
     flat = beta * variance < FLAT_BELOW * abs(distortion)
     return flat or beta > LARGEST_RANGE * trace.beta[1]
 
@@ -247,7 +247,7 @@ def _record(
 def _covariance(
     particles: Particles, images: int, chains: int, settings: MoveSettings
 ) -> torch.Tensor:
-    """Mean covariance of the codes within the images, float64 (k, k); else its diagonal, (k,)."""
+    """Mean covariance of the codes within images, float64 (k, k), or only its diagonal, (k,)."""
     codes = particles.codes.double().view(images, chains, -1)
     centred = (codes - codes.mean(1, keepdim=True)).flatten(0, 1)
     freedom = images * (chains - 1)
@@ -257,9 +257,9 @@ def _covariance(
 
 
 def _square_root(covariance: torch.Tensor, freedom: int, settings: MoveSettings) -> torch.Tensor:
-    """Root of the covariance as far as the settings use it, float32: (k, k) lower, or (k,).
+    """Root of the covariance as the settings use it, float32: lower triangular (k, k), or (k,).
 
-    freedom   degrees of freedom of the estimate: with few, more is trusted to the diagonal
+    freedom   degrees of freedom of the estimate; the fewer, the more the diagonal counts
     """
     if settings.precondition != "dense":
         variances = covariance.clamp(min=1e-12)

@@ -9,10 +9,11 @@ for every point.
                      Legendre envelope, bootstrap, gates  ◄─────────┘ ──► RDCurve
 
 A pass goes from the prior through all β (`sampler`), or from a Gaussian that is fitted to the
-image's posterior at one β (`bridge`); `choice` says which.  The quantity is that of Huang,
+image's posterior at one β (`bridge`); `choice` decides which.  The quantity is that of Huang,
 Makhzani, Cao and Grosse (ICML 2020); reading the rate from R_p(D) = sup_β [L(β) − β D] instead of
 L(β) − β D(β) keeps a small error of D from being multiplied by β.  All random numbers of a block
-come from (seed, kind, block), so the result does not depend on who computes it, or in which order.
+come from (seed, kind, block), so the result does not depend on where or in which order it is
+computed.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ with extra_needed_by("codec.rate_distortion.annealing"):
 
 PILOT_IMAGES = 50
 LARGEST_LOCAL_DIM = 1024
-"""Above it one precision matrix and its factors take more than 32 MiB for each image."""
+"""With more dimensions, a precision matrix and its factors take over 32 MiB for each image."""
 
 NOT_ASKED = "no certificate was asked for"
 NOT_SIMULATED = "no certificate: exp(-beta d) of this distortion cannot be simulated"
@@ -98,17 +99,17 @@ def rd_curve(
     """Measure R_p(D) of a generative model on images.
 
     decode    codes float32 (n, k), or (n, *shape) with a prior of that shape, to reconstructions
-              (n, …), differentiable; of a torch module a copy is used, on the device and in
+              (n, …), differentiable; a torch module is copied to the device and put in
               evaluation mode
     prior     `StandardNormal(k)` or of a shape, `GaussianMixture`, or any object with dim, sample,
               log_prob
     images    (n, …): floats in the decoder's units, or uint8, which is divided by 255
-    settings, options   a `Settings`, or its fields by name; a field by name comes first
+    settings, options   a `Settings`, or its fields by name; these override `settings`
 
     With one image there is no interval over images: the bounds are NaN and no point is certified.
     Raises `InputError` for images that are not finite, `UsageError` for arguments that do not fit,
-    `MeasurementError` when the model gives NaN or no gradient, when every point fails, or when
-    local references were asked for and cannot be had.
+    `MeasurementError` if the model gives NaN or no gradient, if every point fails, or if local
+    references were requested but are impossible.
     """
     return summarize(rd_samples(decode, prior, images, settings, **options))
 
@@ -120,9 +121,9 @@ def rd_samples(
     settings: Settings | None = None,
     **options: Any,
 ) -> CurveSamples:
-    """As `rd_curve`, but what was measured for each image, before it is averaged and judged.
+    """As `rd_curve`, but return the values of each image, before averages and gates.
 
-    Curves of several models on the same images can be compared image by image with these.
+    They allow curves of several models on the same images to be compared image by image.
     """
     settings = replace(settings or Settings(), **options)
     if isinstance(decode, torch.nn.Module):
@@ -135,7 +136,7 @@ def rd_samples(
 
 
 class _Run:
-    """One measurement: the pilot when it is made, then the choice, then the samples."""
+    """One measurement: the constructor runs the pilot; then come the choice and the samples."""
 
     def __init__(
         self,
@@ -155,7 +156,7 @@ class _Run:
         self.model = LocalModel(decode, prior, distortion, (), settings.modes or 1, dtype)
         self.gradients = self.jacobian_products = 0
         self.no_local = self._why_no_local()
-        # Where references are local, only a few images need to be annealed from the prior.
+        # With local references, only a few images need to be annealed from the prior.
         trace = self._pilot(PILOT_IMAGES if self.no_local else check_images(len(x)))
         self.betas = tuple(settings.betas or automatic_betas(trace, settings.points))
         self._trace = trace
@@ -167,12 +168,12 @@ class _Run:
 
     @property
     def _components(self) -> int:
-        """Of the prior; 1 where it is no mixture."""
+        """Number of components of the prior; 1 if it is no mixture."""
         found = PriorComponents.of(self.model.prior, "cpu")
         return len(found.mean) if found else 1
 
     def _images(self, count: int) -> torch.Tensor:
-        """So many of the targets, or all, evenly spread."""
+        """`count` of the targets, evenly spread, or all if there are fewer."""
         last = len(self.targets) - 1
         chosen = torch.linspace(0, last, min(count, last + 1)).round().long()
         return self.targets[chosen.to(self.targets.device)]
@@ -194,7 +195,7 @@ class _Run:
 
     @cached_property
     def plan(self) -> AnnealingPlan:
-        """Of the annealing from the prior, from a pilot that saw many images."""
+        """The plan of the annealing from the prior, from a pilot on many images."""
         most = min(PILOT_IMAGES, len(self.targets))
         if len(self._trace.distortions[0]) < most:
             self._trace = self._pilot(most, self.betas[-1])
@@ -211,9 +212,9 @@ class _Run:
         )
 
     def _why_no_local(self) -> str:
-        """Why no reference is local; empty where they can be.
+        """Why references cannot be local; empty if they can.
 
-        Raises `MeasurementError` where they were asked for and cannot.
+        Raises `MeasurementError` if they cannot, but were requested.
         """
         settings, prior = self.settings, self.model.prior
         if settings.reference == "prior":
@@ -236,7 +237,7 @@ class _Run:
         return reason
 
     def choose_references(self) -> None:
-        """Plan the bridges, and keep those at the β where they are the better way."""
+        """Plan the bridges, and keep them at those β where they are better than annealing."""
         above = [index for index, beta in enumerate(self.betas) if beta > 0]
         if self.no_local or not above:
             return
@@ -272,10 +273,10 @@ class _Run:
         self.missed[above] = choice.missed
 
     def _trial(self, modes: int, targets: torch.Tensor, above: Sequence[int]) -> Trial:
-        """Bridges with so many modes, on pilot images and pilot simulations.
+        """Try bridges with `modes` modes on pilot images and pilot simulations.
 
-        The random numbers are the same for any number of modes, so that all are tried on the
-        same simulated images.
+        The random numbers are the same for any number of modes, so all are tried on the same
+        simulated images.
         """
         settings, seed = self.settings, self.settings.seed
         self.model = replace(self.model, modes=modes)
@@ -295,7 +296,7 @@ class _Run:
         if self.certifiable and not (settings.reference == "local" and settings.modes):
             simulations, at = pilot_simulations(len(above))
             task = self._task(tuple(plans[place] for place in at), (seed, LOCAL + PILOT, 1))
-            # Each β has the gap of the next one at which images were simulated.
+            # Each β gets the gap of the next β at which images were simulated.
             gap = _gap(self._run([replace(task, simulations=simulations)]))
             gap = gap[:, np.searchsorted(at, range(len(above)))]
         return Trial(modes, tuple(plans), joined([local]), gap)
@@ -378,7 +379,7 @@ class _Run:
         return Task(self.model, plan, self.settings.chains, seed, self.settings.device)
 
     def _run(self, tasks: Sequence[Task], *, shown: bool = False) -> list[Any]:
-        """Results of the tasks, of which some may have been kept by a run before."""
+        """Results of the tasks; some may have been stored by an earlier run."""
         settings = self.settings
         progress = settings.progress if shown else None
         kept: list[Any] = [None] * len(tasks)

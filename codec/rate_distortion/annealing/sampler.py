@@ -3,11 +3,11 @@ Monte Carlo (Del Moral, Doucet and Jasra 2006) or, without resampling, annealed 
 sampling (Neal 2001).
 
     t = 1 … K:   log w −= (β_t − β_{t−1}) · d(x, f(z_{t−1}))      weight first
-                 resample the chains of an image where its effective sample size is under half
+                 resample the chains of an image if its effective sample size is under half
                  z_t ← Hamiltonian move that leaves p(z) exp(−β_t d) invariant
 
 For each image the product of mean incremental weights is an unbiased estimate of Z_β, so the mean
-of −log Ẑ is above L(β) on average: a stochastic upper bound, at every temperature of one pass.
+of −log Ẑ is above L(β) on average: a stochastic upper bound, at every temperature of a pass.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from codec.rate_distortion.annealing.tempering import (
 AnyRows = TypeVar("AnyRows", bound=Rows)
 
 RESAMPLE_BELOW = 0.5
-"""Resample an image's chains when their effective sample size is under this share of them."""
+"""Resample an image's chains if their effective sample size is below this share of them."""
 
 
 @dataclass(frozen=True)
 class AnnealingPlan:
-    """All that a pass depends on besides its data and random numbers; index 0 is β = 0.
+    """Everything that a pass depends on besides its data and random numbers; index 0 is β = 0.
 
     betas      K + 1 rising temperatures
-    steps      leapfrog step at each, in units of `scales`
-    scales     float32 (K + 1, k, k), square root of the inverse mass at each; (K + 1, k) diagonals
-    leapfrogs  leapfrog steps of the move at each
+    steps      leapfrog step size at each, in units of `scales`
+    scales     square root of the inverse mass at each, float32 (K + 1, k, k); (K + 1, k) diagonals
+    leapfrogs  number of leapfrog steps of the move at each
     reported   indexes of the β that are reported
-    jitter     interval of the factor on the step of each trajectory
+    jitter     interval of the random factor on the step size of each trajectory
     resample   False for plain annealed importance sampling
     """
 
@@ -59,7 +59,7 @@ class AnnealingPlan:
         return len(self.betas) - 1
 
     def only(self, points: Sequence[int]) -> AnnealingPlan:
-        """The plan up to the last of some of the reported β, by their rising indexes."""
+        """The plan for only some of the reported β, given by rising indexes, up to the last one."""
         reported = tuple(self.reported[point] for point in points)
         end = reported[-1] + 1
         return replace(
@@ -74,14 +74,14 @@ class AnnealingPlan:
 
 @dataclass(frozen=True)
 class AnnealingResult:
-    """What one pass found, for n images and B reported β.
+    """The result of one pass for n images and B reported β.
 
     log_partition_nats   float64 (n, B), −log Ẑ_β
     distortion           float64 (n, B), mean under the self-normalised weights
     ess_fraction         float64 (n, B), smallest effective sample size up to this β / chains
     acceptance           float64 (B,)
-    gradients            decoder gradients that were taken
-    jacobian_products    and products of a Jacobian and a vector
+    gradients            number of decoder gradients taken
+    jacobian_products    number of products of a Jacobian and a vector
     """
 
     log_partition_nats: torch.Tensor
@@ -154,7 +154,7 @@ def move(
 
 
 class ChainWeights:
-    """Log weights of images × chains in float64, with the product of mean weights carried along."""
+    """Log weights of images × chains in float64, and the running product of mean weights."""
 
     def __init__(self, images: int, chains: int, device: torch.device) -> None:
         self.log = torch.zeros(images, chains, dtype=torch.float64, device=device)
@@ -176,7 +176,7 @@ class ChainWeights:
     def mean_of(self, values: torch.Tensor) -> torch.Tensor:
         """Mean of values (r,) under the normalised weights, (n,)."""
         normalised = torch.softmax(self.log, 1)
-        # Weight zero times an undefined distortion is nothing.
+        # Weight zero times an undefined distortion counts as zero.
         terms = normalised * values.view(self.log.shape)
         return torch.where(normalised > 0, terms, 0).sum(1)
 
@@ -196,7 +196,7 @@ class ChainWeights:
     def resample_beside_first(
         self, particles: AnyRows, chosen: torch.Tensor, generator: torch.Generator
     ) -> AnyRows:
-        """Conditional multinomial resampling: chain 0 stays, the others are drawn afresh."""
+        """Conditional multinomial resampling: chain 0 stays, the others are redrawn."""
         if not bool(chosen.any()):
             return particles
         chains = self.log.shape[1]

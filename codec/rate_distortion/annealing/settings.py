@@ -1,6 +1,7 @@
 """The settings of R_p(D) and their defaults, which `calotype bound` shares.
 
-Imports neither NumPy nor torch until `Settings` are made: `calotype --help` imports this module.
+NumPy and torch are imported only when `Settings` are made, because `calotype --help` imports this
+module.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ if TYPE_CHECKING:
     from codec.rate_distortion.distortions import Distortion
 
 ROWS_PER_BLOCK = {"cpu": 1000, "cuda": 40_000}
-"""Images × chains of one block: what keeps the caches of a CPU, or a GPU, filled."""
+"""Images × chains of one block: enough to fill the caches of a CPU, or a GPU."""
 
 
 @dataclass(frozen=True)
 class MoveSettings:
     """How the moves are made.
 
-    leapfrog           most leapfrog steps of a trajectory
-    trajectory         its length, in standard deviations of the target
-    target_acceptance  what the pilot tunes the step size to
-    jitter             interval of the random factor on each trajectory's step
-    precondition       "dense" shapes the moves by the covariance that the pilot saw within the
+    leapfrog           maximum number of leapfrog steps of a trajectory
+    trajectory         length of a trajectory, in standard deviations of the target
+    target_acceptance  acceptance to which the pilot tunes the step size
+    jitter             interval of the random factor on each trajectory's step size
+    precondition       "dense" shapes the moves by the covariance that the pilot measured within
                        images, "diagonal" by its diagonal, "none" by its mean variance
 
     Raises `UsageError` for another `precondition`.
@@ -56,27 +57,28 @@ class Settings:
     distortion    "sse", "mse", "ms-ssim", or an object of `distortions`
     betas         rising β to report; β = 0 is exact.  None takes as many as `points`, from a rate
                   of about 0.05 nats to where the distortion no longer falls
-    temperatures  of the annealing from the prior, spread over the range by the pilot
+    temperatures  number of temperatures of the annealing from the prior; the pilot places them
     reference     where the passes start: "prior"; "local", a Gaussian that is fitted to each
                   image's posterior at each β; or "auto", the better of the two at each β on pilot
                   images.  Local references need a prior that is `StandardNormal` or
                   `GaussianMixture`, a distortion with `residual`, a decoder with a Jacobian and at
-                  most 1024 dimensions; "auto" keeps to the prior elsewhere, "local" is an error
-    bridge_steps  most steps from a local reference to the posterior; the pilot takes fewer where
-                  they are enough
-    modes         Gaussians of a local reference for each component of the prior; None takes 1, and
-                  2, 4 or 8 where pilot data say that posteriors have several modes
-    chains        for each image
+                  most 1024 dimensions.  Otherwise "auto" uses the prior, and "local" is an error
+    bridge_steps  maximum number of steps from a local reference to the posterior; the pilot takes
+                  fewer if they are enough
+    modes         Gaussians of a local reference for each component of the prior; None takes 1, or
+                  2, 4 or 8 if pilot data show that posteriors have several modes
+    chains        chains for each image
     device        "cpu" or "cuda"
-    executor      any `concurrent.futures.Executor`; None computes here.  Same seed, same curve
-    certify       bidirectional Monte Carlo with `simulations` simulated images at each β
+    executor      any `concurrent.futures.Executor`; None computes in this process.  The curve
+                  depends only on the seed
+    certify       run bidirectional Monte Carlo with `simulations` simulated images at each β
     method        "smc", or "ais" for annealed importance sampling without resampling
     moves         settings of the Hamiltonian moves; None takes the defaults
     precision     "float32", or "bfloat16" for the forces inside a trajectory and the Jacobians
                   that references are fitted with; energies and weights are exact in either case
-    progress      called with (blocks done, blocks in all), from 0 on when the pilot is over
-    blocks        folder in which finished blocks are kept, and found again by a run with the same
-                  arguments; the caller removes it
+    progress      called with (blocks done, number of blocks), first with 0 done after the pilot
+    blocks        folder in which finished blocks are stored, so that a run with the same arguments
+                  can reuse them; the caller removes it
 
     Raises `UsageError` for values that do not fit.
     """

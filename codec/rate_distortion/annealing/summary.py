@@ -20,13 +20,13 @@ LARGEST_SLOPE_ERROR_NATS = 0.5
 ONE_IMAGE = "no interval from one image"
 BOOTSTRAP = 1000
 POOLED_NEIGHBOURS = 2
-"""The gap at a β is a mean over the simulated images at this many neighbours on either side too:
-the annealing problems are nearly the same, and the mean is steadier."""
+"""The gap at a β is averaged with those at this many neighbours on either side: their annealing
+problems are nearly the same, and the mean is less noisy."""
 
 
 @dataclass(frozen=True)
 class CurveSamples:
-    """What was measured for n images at B values of β, float64.
+    """The measurements of n images at B values of β, float64.
 
     log_partition, distortion, ess_fraction  (n, B)
     acceptance                               (B,)
@@ -35,7 +35,7 @@ class CurveSamples:
     missed                                   (B,), by how many nats annealing from the prior was
                                              clearly lower on pilot images, else 0; or None
 
-    The rest is as in `RDCurve`.
+    The other fields are as in `RDCurve`.
     """
 
     beta: Float64Array
@@ -70,12 +70,12 @@ def envelope(
 def bootstrap_interval(samples: CurveSamples) -> tuple[Float64Array, Float64Array]:
     """95 % interval of the rate at each β, images drawn with replacement.
 
-    L, D and the envelope are computed again for each draw, so that a point moves along the curve as
-    well as across it: the interval is that of the rate where the slope is −β.  (At a fixed
-    distortion near the smallest that the model reaches, no finite interval holds.)  Each image has
-    its own chains with their own random numbers, so the spread of the images and that of the
-    sampler are both in it.  Percentiles (Efron) are widened to what Student's t asks of so many
-    images.  NaN for fewer than two.
+    L, D and the envelope are computed again for each draw, so a point moves along the curve as well
+    as across it: the interval is for the rate at which the slope is −β.  (At a fixed distortion
+    near the smallest that the model reaches, no finite interval is valid.)  Each image has its own
+    chains with their own random numbers, so the interval includes the spread of the images and that
+    of the sampler.  Percentiles (Efron) are widened to the Student's t interval for this number of
+    images.  NaN for fewer than two images.
     """
     images, points = samples.log_partition.shape
     if images < 2:
@@ -99,9 +99,9 @@ def bootstrap_interval(samples: CurveSamples) -> tuple[Float64Array, Float64Arra
 def pooled_gap(
     gap: Float64Array | None, points: int, reference: Sequence[str] = ()
 ) -> Float64Array:
-    """Mean gap at each β, (m, B) to (B,), pooled with its neighbours; NaN without measurement.
+    """Mean gap at each β, (m, B) to (B,), pooled with its neighbours; NaN if not measured.
 
-    reference   of each β: only neighbours with the same one count; none, and all count
+    reference   the reference of each β: only neighbours with the same one count; all if empty
     """
     if gap is None:
         return np.full(points, np.nan)
@@ -153,7 +153,7 @@ def _failures(
 
 
 def summarize(samples: CurveSamples) -> RDCurve:
-    """Build the curve; raises `MeasurementError` when no point passes what was measured."""
+    """Build the curve; raises `MeasurementError` if every point fails a measured gate."""
     points = len(samples.beta)
     log_partition, mean_distortion = samples.log_partition.mean(0), samples.distortion.mean(0)
     if not (np.isfinite(log_partition).all() and np.isfinite(mean_distortion).all()):

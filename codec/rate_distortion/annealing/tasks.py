@@ -20,18 +20,19 @@ from codec.rate_distortion.annealing.sampler import AnnealingPlan, anneal
 from codec.rate_distortion.annealing.settings import ROWS_PER_BLOCK
 
 LARGEST_BLOCK_ENTRIES = {"cpu": 2**22, "cuda": 2**26}
-"""Entries of all precision matrices of a block: images × components × k²."""
+"""Most entries of all precision matrices of a block: images × components × k²."""
 
 PILOT, MEASURE, CERTIFY = 0, 1, 2
 LOCAL = 10
-"""Added to the kind of a block's random numbers where its path starts at local references."""
+"""Added to the kind of a block's random numbers if its path starts at local references."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One block of work, ready to be sent to another process: `targets` None is a certificate.
+    """One block of work, ready to be sent to another process.
 
-    plan   of the annealing from the prior, or the plans of the bridges
+    plan      plan of the annealing from the prior, or the plans of the bridges
+    targets   images to measure; None computes a certificate on simulated images
     """
 
     model: LocalModel
@@ -43,7 +44,7 @@ class Task:
     simulations: int = 0
 
     def __call__(self) -> Any:
-        """An `AnnealingResult` or a `BdmcResult`."""
+        """Return an `AnnealingResult`, or a `BdmcResult` for a certificate."""
         generator = generator_of(self.seed, self.device)
         options: dict[str, Any] = {"chains": self.chains, "generator": generator}
         if self.targets is None:
@@ -66,19 +67,19 @@ class Task:
 
 
 def generator_of(seed: tuple[int, ...], device: str) -> torch.Generator:
-    """The random numbers that belong to these integers."""
+    """A generator whose random numbers are determined by these integers."""
     (state,) = np.random.SeedSequence(seed).generate_state(1, np.uint64)
     return torch.Generator(device).manual_seed(int(state >> np.uint64(1)))
 
 
 def images_per_block(device: str, chains: int, entries: int = 1) -> int:
-    """How many images make a block whose matrices have `entries` for each of them."""
+    """How many images make a block if the matrices have `entries` entries for each image."""
     kind = torch.device(device).type
     return max(1, min(ROWS_PER_BLOCK[kind] // chains, LARGEST_BLOCK_ENTRIES[kind] // entries))
 
 
 def measuring(task: Task, targets: torch.Tensor, per_block: int, kind: int) -> list[Task]:
-    """The task on all images, block by block; random numbers of (seed, kind, block)."""
+    """The task on all images, block by block, with random numbers from (seed, kind, block)."""
     (seed, *_) = task.seed
     return [
         replace(task, seed=(seed, kind, index), targets=block)
@@ -87,7 +88,7 @@ def measuring(task: Task, targets: torch.Tensor, per_block: int, kind: int) -> l
 
 
 def certifying(task: Task, simulations: int, points: int, per_block: int, kind: int) -> list[Task]:
-    """The task on `simulations` simulated images at each of so many β."""
+    """The task on `simulations` simulated images at each of `points` values of β."""
     (seed, *_) = task.seed
     per_task = max(1, per_block // max(points, 1))
     return [

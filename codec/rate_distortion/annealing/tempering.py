@@ -1,7 +1,7 @@
 """One step of the annealing: the target p(z) · exp(−β d(x, f(z))) at a slope β, and its moves.
 
-Rows are image × chain, image-major: row i · chains + m is chain m of image i.  What is costly, the
-decoder and its gradient, is called once for all rows.
+Rows are image × chain, image-major: row i · chains + m is chain m of image i.  The decoder and its
+gradient, which are costly, are called once for all rows.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 Decode = Callable[[torch.Tensor], torch.Tensor]
 
 MOST_UNDEFINED = 0.01
-"""Largest share of codes within reach of the prior for which the decoder may be undefined."""
+"""Largest share of codes near the prior (see `REACH`) for which the decoder may be undefined."""
 
 REACH = 100.0
-"""Codes beyond this many times the largest of the first ones come from a trajectory that diverged;
-what the decoder makes of them says nothing about the model."""
+"""Codes more than this many times larger than the largest initial one come from a trajectory that
+diverged; the decoder's output for them says nothing about the model."""
 
 
 @dataclass
@@ -62,7 +62,7 @@ class Rows:
 
 @dataclass
 class Particles(Rows):
-    """Codes and what is known of them; r rows of k dimensions.
+    """Codes and the values at them; r rows of k dimensions.
 
     codes                 float32 (r, k)
     distortion            float64 (r,), d(x, f(z))
@@ -82,7 +82,7 @@ class TemperedTarget:
     """p(z) exp(−β d(x, f(z))) for all β at once, on fixed targets, one row per image and chain.
 
     `gradient_dtype` is the arithmetic of the leapfrog steps inside a trajectory.  With bfloat16
-    the force is an approximation, a deterministic one, so the trajectory stays reversible and
+    the force is approximate but deterministic, so the trajectory stays reversible and
     volume-preserving; the acceptance uses the exact energy, and the target does not change.
     """
 
@@ -99,16 +99,16 @@ class TemperedTarget:
         self.targets = targets
         self.gradient_dtype = gradient_dtype
         self.gradients = 0
-        """Decoder gradients so far, counted by row."""
+        """Decoder gradients so far, counted for each row."""
         self._undefined = 0
         self._reach: float | None = None
 
     def evaluate(self, codes: torch.Tensor, *, exact: bool = True) -> Particles:
-        """Values and gradients at codes (r, k), the first r rows of the targets.
+        """Values and gradients at codes (r, k), for the first r rows of the targets.
 
-        NaN and infinity become infinite distortion: such codes are never accepted.
+        NaN and infinity become infinite distortion, so such codes are never accepted.
 
-        Raises `MeasurementError` where no gradient arrives, or too many values are undefined.
+        Raises `MeasurementError` if there is no gradient, or if too many values are undefined.
         """
         codes = codes.detach().requires_grad_(True)
         reduced = not exact and self.gradient_dtype != torch.float32
@@ -168,11 +168,11 @@ def hamiltonian_move(
     """One Hamiltonian Monte Carlo move at β for all rows (Neal 2011, MCMC using Hamiltonian
     dynamics); returns the particles and the acceptance probability (r,).
 
-    step      leapfrog step in units of `scale`; one number, or (r, 1)
-    scale     (k, k) a square root C of the inverse mass, M⁻¹ = C Cᵀ: about that of the covariance;
-              or its diagonal (k,)
-    jitter    each row's step is multiplied by a uniform draw from this interval, which keeps
-              trajectories from closing on themselves on a Gaussian target
+    step      leapfrog step size in units of `scale`; one number, or (r, 1)
+    scale     a square root C of the inverse mass, M⁻¹ = C Cᵀ, (k, k), ideally that of the
+              covariance; or its diagonal (k,)
+    jitter    each row's step size is multiplied by a uniform draw from this interval, so that
+              trajectories on a Gaussian target do not return to their start
     """
     codes = particles.codes
     rows, device = len(codes), codes.device

@@ -1,13 +1,13 @@
 """Bounds on rate and distortion other than annealing.
 
-    lower    source_lower_bound      Csiszár's dual, of a source that can be sampled  (sandwich)
-    upper    amortized_bound         β-VAE sweep of an encoder, frozen decoder
+    lower    source_lower_bound      Csiszár's dual, for a source that can be sampled  (sandwich)
+    upper    amortized_bound         β-VAE sweep of an encoder with a frozen decoder
              nerd_bound              average over codes of the prior, with its ceiling log M
              train_generator         fits the decoder for it: a bound on the source's own R(D)
              particle_descent        particles under squared error, with certificates
 
-On one plot:  source_lower_bound ≤ R(D) ≤ R_p(D) ≤ amortized_bound, nerd_bound.  All are seeded:
-the same seed on the same device gives the same numbers.
+On one plot:  source_lower_bound ≤ R(D) ≤ R_p(D) ≤ amortized_bound, nerd_bound.  The same seed on
+the same device always gives the same numbers.
 """
 
 from codec.system.missing_extra import extra_needed_by

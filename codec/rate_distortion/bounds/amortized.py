@@ -3,9 +3,9 @@
 For any q(z|x), the point (E d(x, f(z)), E KL(q(z|x) ‖ p(z))) lies on or above the curve R_p(D) of
 the decoder f and the prior p (Huang, Makhzani, Cao and Grosse, ICML 2020, section on variational
 baselines; Alemi et al., "Fixing a broken ELBO", ICML 2018).  Here q is a Gaussian whose mean and
-diagonal variances a network computes; it is trained on one set of images for each β in turn,
-starting from the one before, and measured on another set.  However badly it is trained the bound
-holds; its distance from R_p is the amortisation gap.
+diagonal variances a network computes.  It is trained on one set of images for each β in turn,
+starting from the previous β, and measured on another set.  The bound holds however badly q is
+trained; its distance from R_p is the amortisation gap.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _LOG_TWO_PI = math.log(2 * math.pi)
 
 @dataclass(frozen=True)
 class AmortizedCurve(PlainResult):
-    """Upper bounds on R_p(D), one for each β, rising, measured on the test images.
+    """Upper bounds on R_p(D), one for each rising β, measured on the test images.
 
     kl            "analytic" for a standard normal prior, else "monte carlo": log q − log p,
                   averaged over `samples` codes of each image
@@ -67,8 +67,8 @@ class AmortizedCurve(PlainResult):
 class GaussianEncoder(nn.Module):
     """Images (n, …) to means and log-deviations (n, k) of a Gaussian over codes.
 
-    A linear map plus a network: for a linear decoder the linear map alone is the exact mean.  It
-    starts at the standard normal.
+    A linear map plus a network: for a linear decoder the linear map alone can give the exact mean.
+    The encoder starts at the standard normal.
     """
 
     centre: torch.Tensor
@@ -79,7 +79,7 @@ class GaussianEncoder(nn.Module):
         flat = images.flatten(1)
         self.register_buffer("centre", flat.mean(dim=0))
         variances = (flat - flat.mean(dim=0)).square().mean(dim=0)
-        # Uint8Array of a border that hardly vary must not be blown up.
+        # Border pixels that hardly vary must not be amplified.
         floor = 1e-2 * float(variances.mean()) + 1e-12
         self.register_buffer("scale", variances.clamp_min(floor).sqrt())
         generator = torch.Generator().manual_seed(seed)
@@ -135,15 +135,15 @@ def amortized_bound(
     """Train an encoder for each β and measure its rate and distortion on the test images.
 
     decode         codes (m, k) to images (m, …), or (m, *shape) with a prior of that shape;
-                   differentiable in the codes; it is not changed, and a module runs in
-                   evaluation mode
+                   differentiable in the codes; it is not changed; a module runs in evaluation
+                   mode
     prior          p(z), with log_prob differentiable
     train_images, test_images   (n, …), any real dtype, finite; used as float32
     betas          at least 0 and rising, in inverse units of the distortion
     hidden         widths of the encoder's hidden layers; () is a linear encoder
-    steps, batch   of Adam at each β
+    steps, batch   steps and batch size of Adam at each β
     samples        codes of each test image for the distortion and a Monte-Carlo KL
-    Intervals are 95 % bootstrap intervals over the test images, NaN for a single one.
+    Intervals are 95 % bootstrap intervals over the test images, NaN for a single image.
     Raises `UsageError` for arguments that do not fit, `MeasurementError` if training diverges or
     the decoder returns values that are not finite.
     """
@@ -219,7 +219,7 @@ class _Sweep:
     ) -> None:
         optimizer = torch.optim.Adam(self.parameters, lr=learning_rate)
         for step in range(steps):
-            # Down to a hundredth: the last steps average out the noise of the sampled codes.
+            # Decay to a hundredth: the last steps average out the noise of the sampled codes.
             cosine = 0.5 * (1 + math.cos(math.pi * step / steps))
             optimizer.param_groups[0]["lr"] = learning_rate * (0.01 + 0.99 * cosine)
             chosen = torch.randint(
@@ -239,7 +239,7 @@ class _Sweep:
                     f"the encoder diverged at beta {beta:g}, step {step}: lower learning_rate, or "
                     "check the decoder far from the prior's codes"
                 )
-            # Gradients for the encoder alone: nothing accumulates in the decoder.
+            # Gradients for the encoder only, so that none accumulate in the decoder.
             gradients = torch.autograd.grad(loss, self.parameters)
             for parameter, gradient in zip(self.parameters, gradients, strict=True):
                 parameter.grad = gradient

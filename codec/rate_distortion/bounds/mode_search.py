@@ -4,9 +4,9 @@
 
 Both dual bounds on R(D) under squared error need  sup over y of g(y).  A step of mean shift,
 y ← Σ r_i x_i with r the kernels' shares at y, never descends (Carreira-Perpiñán, "Mode-finding for
-mixtures of Gaussian distributions", 2000, from the centroids as here).  The highest mode that is
-found is a lower bound on the supremum: the search is thorough where the candidates cover the
-modes, and it proves nothing where they do not.
+mixtures of Gaussian distributions", 2000, also from the centroids).  The highest mode found is a
+lower bound on the supremum: the search is thorough if the candidates cover the modes, and proves
+nothing if they do not.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ BLOCK_ENTRIES = 2**21
 class SearchEffort:
     """How widely and how long to search.
 
-    candidates   kernels at whose centres g is evaluated: the heaviest half, and a random half
-    starts       the best of these, from which ascent starts
-    finalists    the best after `steps`, which go on for `final_steps`
+    candidates   number of kernels at whose centres g is evaluated: half of them are the heaviest,
+                 half are random
+    starts       number of best candidates from which ascent starts
+    finalists    number of best places after `steps` that go on for `final_steps`
     """
 
     candidates: int = 2048
@@ -105,7 +106,7 @@ def highest_modes(
 
 def seeded_linear(inputs: int, outputs: int, generator: torch.Generator | None) -> nn.Linear:
     """A linear layer with uniform ±1/√inputs weights and biases, or zeros without a generator."""
-    # Built without values: the usual constructor would draw from the global generator.
+    # Built on the meta device, because the usual constructor draws from the global generator.
     layer = nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")
     limit = 1 / math.sqrt(inputs)
     with torch.no_grad():

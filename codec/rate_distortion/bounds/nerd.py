@@ -4,12 +4,13 @@
 
 (Lei, Hassani and Saeedi Bidokhti, "Neural estimation of the rate-distortion function with
 applications to operational source coding", 2022).  With the self-normalised weights w_j
-∝ e^{−βd_j}, D = Σ w_j d_j and R = L − βD, the Kullback-Leibler divergence of the weights from
-uniform: it cannot pass log M, whatever the decoder.  Results carry that ceiling and mark the
+∝ e^{−βd_j}, D = Σ w_j d_j and R = L − βD.  R is the Kullback-Leibler divergence of the weights from
+uniform, so it cannot exceed log M, whatever the decoder.  Results carry that ceiling and mark the
 points near it; annealing has no such ceiling.
 
-The M codes are the same for all images, so the intervals, which resample images, leave out the
-luck of the codes.  `train_generator` fits the decoder itself, for a bound on the source's R(D).
+The M codes are the same for all images, so the intervals, which resample images, do not include
+the randomness of the codes.  `train_generator` fits the decoder itself, which gives a bound on the
+source's R(D).
 """
 
 from __future__ import annotations
@@ -46,16 +47,16 @@ from codec.rate_distortion.tensor_checks import (
 )
 
 BLOCK_VALUES = 2**22
-"""Values of a block of decoded images, or of pairs of images and codes, at a time."""
+"""Values in a block of decoded images, or of pairs of images and codes."""
 
 Generator = TypeVar("Generator", bound=nn.Module)
 
 
 @dataclass(frozen=True)
 class NerdCurve(PlainResult):
-    """Plug-in bounds, one for each β, rising.
+    """Plug-in bounds, one for each rising β.
 
-    samples        M, codes drawn from the prior
+    samples        M, the number of codes drawn from the prior
     ceiling_nats   log M: no rate can be larger
     margin_nats    a point whose rate is within this of the ceiling is marked in `near_ceiling`
     """
@@ -77,8 +78,8 @@ def pairwise_distortions(
 ) -> torch.Tensor:
     """d of every target with every reconstruction: (n, …) and (m, …) to float64 (n, m).
 
-    Squared errors go through a matrix product in float64; any other distortion is asked for the
-    pairs in blocks.
+    Squared errors use a matrix product in float64; any other distortion is computed for the pairs
+    in blocks.
     """
     if type(distortion) in (SumSquaredError, MeanSquaredError):
         left, right = targets.flatten(1).double(), reconstructions.flatten(1).double()
@@ -106,7 +107,7 @@ class _WeightedSums:
         self.total, self.weighted = betas.new_zeros(shape), betas.new_zeros(shape)
 
     def add(self, part: slice, distortions: torch.Tensor) -> None:
-        """Distortions (images of the part, codes)."""
+        """Add codes for some images; distortions are (images of the part, codes)."""
         exponents = -self.betas * distortions
         old = self.peak[:, part]
         peak = torch.maximum(old, exponents.amax(-1))
@@ -135,10 +136,10 @@ def nerd_bound(
               runs in evaluation mode
     images    (n, …), any real dtype, finite; used as float32
     betas     at least 0 and rising, in inverse units of the distortion
-    samples   M, codes drawn from the prior; they are decoded once for all β, in blocks
-    Intervals are 95 % bootstrap intervals over the images, NaN for a single one.
-    Raises `UsageError` for arguments that do not fit, `MeasurementError` where the decoder
-    returns values that are not finite.
+    samples   M, the number of codes drawn from the prior; each is decoded once for all β
+    Intervals are 95 % bootstrap intervals over the images, NaN for a single image.
+    Raises `UsageError` for arguments that do not fit, `MeasurementError` if the decoder returns
+    values that are not finite.
     """
     multipliers = rising_betas(betas)
     whole_number("samples", samples, at_least=1)
@@ -153,7 +154,7 @@ def nerd_bound(
     with torch.no_grad(), evaluation_mode(decode):
         targets = target_tensor(distortion, data)
         check_decoder(decode, prior.sample(2, generator), data)
-        # Drawn at once: the size of a block must not change the numbers.
+        # Drawn all at once, because the size of a block must not change the numbers.
         codes = prior.sample(samples, generator).to(data)
         for begin in range(0, samples, columns):
             made = decode(codes[begin : begin + columns])
@@ -164,7 +165,7 @@ def nerd_bound(
     errors = np.asarray((sums.weighted / sums.total).cpu().numpy())
     surprise = np.asarray(-log_mean.cpu().numpy())
     points = tuple(
-        # Rounding may leave the rate of an image that needs none a little below 0.
+        # Rounding may make a rate that should be 0 slightly negative.
         bound_point(beta, np.maximum(0.0, lagrangian - beta * error), error, seed=seed)
         for beta, lagrangian, error in zip(multipliers, surprise, errors, strict=True)
     )
@@ -198,8 +199,8 @@ def train_generator(
 ) -> Generator:
     """A copy of the module, trained to lower the plug-in bound at β; the module is not changed.
 
-    The bound of the result, measured by `nerd_bound` on other images, is one on the source's
-    R(D).  It runs where the module's parameters are.  Raises as `nerd_bound`.
+    The plug-in bound of the result, measured by `nerd_bound` on other images, is an upper bound on
+    the source's R(D).  Training runs on the device of the parameters.  Raises as `nerd_bound` does.
     """
     beta = positive_number("beta", beta)
     positive_number("learning_rate", learning_rate)

@@ -1,4 +1,4 @@
-"""The optimal reproductions themselves: particles that descend the rate-distortion loss.
+"""Optimal reproductions, found as particles that descend the rate-distortion loss.
 
 For particles y_j with weights w_j and samples x_i under ρ = s‖x − y‖² let
 
@@ -8,15 +8,16 @@ For particles y_j with weights w_j and samples x_i under ρ = s‖x − y‖² l
 Wasserstein gradient descent moves y_j against the gradient of −c at y_j, and the hybrid also takes
 the Blahut-Arimoto step w_j ← w_j c(y_j)  (Yang, Eckstein, Nutz and Mandt, "Estimating the
 rate-distortion function by Wasserstein gradient descent", NeurIPS 2023).  With the learning rate
-1/(2sλ), the default, a step where c(y_j) = 1 is the mean shift of expectation maximisation.
+1/(2sλ), the default, a step at c(y_j) = 1 is the mean shift of expectation maximisation.
 
-The loss belongs to the EMPIRICAL measure of the samples: it is no bound for the population, and
-its rate cannot pass log min(m, n).  `ParticleSolution.evaluate` measures the particles on fresh
-samples, and that is one.
+The loss is that of the EMPIRICAL measure of the samples: it is no bound for the population, and
+its rate cannot exceed log min(m, n).  `ParticleSolution.evaluate` measures the particles on fresh
+samples, which does give a bound for the population.
 
-Certificates.  loss − log sup_y c(y) is below the empirical optimum (Csiszár's dual).  Over the
-particles alone, `support_gap_nats` says only whether the weights are right for these places;
-`searched_gap_nats` takes the supremum over all y that an ascent from many samples finds.
+Certificates.  loss − log sup_y c(y) is below the empirical optimum (Csiszár's dual).
+`support_gap_nats` takes the supremum over the particles only, so it only tells whether the weights
+are right for these places; `searched_gap_nats` takes it over all y found by ascent from many
+samples.
 """
 
 from __future__ import annotations
@@ -42,20 +43,20 @@ from codec.rate_distortion.tensor_checks import row_blocks, seeded_generator
 BLOCK_ENTRIES = 2**21
 SMALLEST_WEIGHT = 1e-250
 LARGEST_STEP = 1.0
-"""In units of the way to the mean of a particle's samples; above 2 a step would climb."""
+"""In units of the way to the mean of a particle's samples; a step above 2 would raise the loss."""
 
 
 @dataclass(frozen=True, eq=False)
 class ParticleSolution:
-    """Particles and what they reach on the samples that they were fitted to.
+    """Particles, and what they achieve on the samples that they were fitted to.
 
     particles (n, d), weights (n,)   float64
-    loss_nats                        mean φ, the empirical Lagrangian: rate + beta · distortion
-                                     at its least
+    loss_nats                        mean φ, the empirical Lagrangian: the minimum of
+                                     rate + beta · distortion
     rate_nats, distortion            mutual information and distortion of the optimal conditional
     support_gap_nats                 log max_j c(y_j): gap to the best weights for these particles
-    searched_gap_nats                log of the highest c(y) found: gap to the empirical optimum,
-                                     as far as the search is complete
+    searched_gap_nats                log of the highest c(y) found: gap to the empirical optimum if
+                                     the search was complete
     ceiling_nats                     log min(samples, particles): no rate can be larger
     """
 
@@ -76,8 +77,8 @@ class ParticleSolution:
     def evaluate(self, samples: npt.ArrayLike) -> BoundPoint:
         """The upper bound on the population's R(D) from fresh samples (m, d), with intervals.
 
-        Samples that the particles were not fitted to; a single one has NaN intervals.
-        Raises `UsageError` for samples of other dimensions or not finite.
+        Fresh means that the particles were not fitted to them.  A single sample gives NaN
+        intervals.  Raises `UsageError` for samples of other dimensions or not finite.
         """
         points = finite_array("samples", samples, 2)
         dim = self.particles.shape[1]
@@ -165,9 +166,9 @@ def particle_descent(
     beta           λ, positive, in inverse units of the distortion
     particles      n; they start at random samples
     squared_error  units of ρ: sum, mean or half_sum of squared errors
-    learning_rate  of the particles; None is 1/(2sλ)
-    reweight       also take the Blahut-Arimoto step on the weights (the hybrid), else 1/n
-    batch          samples of each step, all of them if None; steps then shrink towards 0
+    learning_rate  learning rate of the particles; None is 1/(2sλ)
+    reweight       also take the Blahut-Arimoto step on the weights (the hybrid); else they stay 1/n
+    batch          samples in each step, with steps that shrink towards 0; None takes all samples
     A `batch` leaves noise in places and weights, which the certificates show.  Raises
     `UsageError` for arguments that do not fit, `MeasurementError` if the particles diverge.
     """
@@ -184,7 +185,7 @@ def particle_descent(
         1.0 if learning_rate is None else positive_number("learning_rate", learning_rate) * 2 * tau
     )
     generator = seeded_generator(seed, points.device)
-    # Centred, so that the expanded squares lose few digits.
+    # Centred, so that few digits cancel in the expanded squares.
     centre = points.mean(dim=0)
     points = points - centre
     order = torch.randperm(count, generator=generator, device=points.device)
@@ -192,20 +193,20 @@ def particle_descent(
     jitter = torch.randn(
         (particles, dim), generator=generator, device=points.device, dtype=points.dtype
     )
-    # Particles that start at one place would stay together.
+    # Particles that start at the same place would stay together.
     spread = 1e-3 * float(points.square().mean().sqrt()) if particles > count else 0.0
     places = points[start] + spread * jitter
     swarm = _Swarm(places, torch.full_like(places[:, 0], -math.log(particles)), tau)
     for step in range(steps):
         chosen, decay = points, 1.0
         if batch is not None:
-            # Steps that shrink to nothing average out what a batch sees through noise.
+            # Steps that shrink to zero average out the noise of the batches.
             decay = 1 - step / steps
             chosen = points[
                 torch.randint(count, (batch,), generator=generator, device=points.device)
             ]
         growth, moment = swarm.pull(chosen)
-        # −∇ is 2sλ (moment − c y); its size is limited to the way to the samples' mean.
+        # −∇ is 2sλ (moment − c y); a step goes no further than to the samples' mean.
         pace = torch.where(growth * rate > LARGEST_STEP, LARGEST_STEP / growth, rate)
         swarm.places = swarm.places + decay * pace[:, None] * (
             moment - growth[:, None] * swarm.places

@@ -1,4 +1,4 @@
-"""A lower bound on R(D) of any source that can be sampled, after Csiszár's dual.
+"""A lower bound on R(D) of any source that can be sampled, from Csiszár's dual.
 
 For every positive function u and every λ ≥ 0
 
@@ -9,16 +9,16 @@ and with k samples,  C_k = sup_y (1/k) Σ_i e^{−λρ(x_i, y)} / u(x_i)  and an
     ξ = −(1/k) Σ_i log u(x_i) − C_k/α − log α + 1                    E ξ ≤ R(D) + λD
 
 (Yang and Mandt, "Towards empirical sandwich bounds on the rate-distortion function", ICLR 2022).
-The logarithm is linearised at α and E C_k is above the supremum of the expectation, so the
+The logarithm is linearised at α, and E C_k is above the supremum of the expectation, so the
 expectation of ξ is below the bound for every k; samples and α are independent of the training.
 
-What is ours: log u is a Gaussian fitted to the source times a small network, mixed with a wider
-Gaussian.  At the optimum u is as small as the source's density, so that a single sample far out
-would decide C_k; the wide part bounds 1/u there and costs little elsewhere.  The network that is
-evaluated is the average over the later part of its training.
+Our own part: u is a Gaussian fitted to the source times a small network, mixed with a wider
+Gaussian.  At the optimum u is as small as the source's density, so a single outlying sample would
+decide C_k; the wide part bounds 1/u there and costs little elsewhere.  The evaluated network is the
+average over the later part of the training.
 
 The supremum is searched by ascent from many samples (`mode_search`).  A search that misses it
-gives too high a bound; the effort is recorded in the result.
+gives a bound that is too high; the effort is recorded in the result.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ SquaredErrorUnits = Literal["sum", "mean", "half_sum"]
 TRAINING_EFFORT = SearchEffort(candidates=256, starts=16, steps=6, finalists=4, final_steps=8)
 EVALUATION_EFFORT = SearchEffort(candidates=1024, starts=64, steps=15, finalists=8, final_steps=60)
 WIDE_SHARE, WIDE_VARIANCE = 0.1, 3.0
-"""Share of the wide Gaussian in u, and its variance over that of the source."""
+"""Share of the wide Gaussian in u, and its variance relative to the source's."""
 PILOT_SAMPLES = 4096
 LARGEST_LOG_RATIO = 100.0
-"""Between suprema of two samples; with more, the linearised logarithm is far below any truth."""
+"""Between the suprema of two samples; above it, the linearised logarithm gives a useless bound."""
 
 ALPHA_REPEATS = 4
 
@@ -70,7 +70,7 @@ def squared_error_scale(units: str, dim: int) -> float:
 
 @dataclass(frozen=True)
 class SourceLowerBound(PlainResult):
-    """R(D) ≥ intercept_nats − beta · D for every D: a stochastic lower bound, on fresh samples.
+    """R(D) ≥ intercept_nats − beta · D for every D: a stochastic lower bound from fresh samples.
 
     intercept_nats                mean of ξ over the repeats, nats
     intercept_low_nats, _high_    95 % interval of its expectation, by Student's t over the repeats
@@ -101,7 +101,7 @@ class SourceLowerBound(PlainResult):
 
 
 class DualFunction(nn.Module):
-    """log u(x), (k, d) to (k,); starts as the log-density of a Gaussian and a wider one mixed."""
+    """log u(x), (k, d) to (k,); starts as the log-density of a Gaussian mixed with a wider one."""
 
     mean: torch.Tensor
     whitening: torch.Tensor
@@ -112,7 +112,7 @@ class DualFunction(nn.Module):
         count, dim = points.shape
         centred = points - points.mean(dim=0)
         covariance = centred.T @ centred / count
-        # A little of the mean variance keeps a source on a subspace invertible.
+        # A little of the mean variance keeps the covariance of a source on a subspace invertible.
         ridge = 1e-4 * float(covariance.diagonal().mean()) + 1e-12
         factor = torch.linalg.cholesky(covariance + ridge * torch.eye(dim, dtype=torch.float64))
         identity = torch.eye(dim, dtype=torch.float64)
@@ -133,7 +133,7 @@ class DualFunction(nn.Module):
         white = (points - self.mean) @ self.whitening.T
         squares = white.square()
         norms = squares.sum(1)
-        # The squares are bounded: the network bends u where the samples are, not far outside.
+        # The squares are bounded, so the network changes u near the samples, not far outside.
         features = torch.cat([white, squares / (1 + squares / 9)], dim=1)
         narrow = self.network(features)[:, 0] - 0.5 * squares @ self.curvature.exp()
         wide = -0.5 * norms / WIDE_VARIANCE - 0.5 * self.dim * math.log(WIDE_VARIANCE)
@@ -158,11 +158,11 @@ def source_lower_bound(
     """Train u, then estimate the bound on fresh samples.
 
     sample         (count, seed) to independent samples (count, d) of the source; samples drawn
-                   from a finite set bound the curve of that set only
+                   from a finite set only bound the curve of that set
     beta           λ, positive, in inverse units of the distortion
     squared_error  the units of ρ
     samples, repeats   k and the number of independent estimates, at least 5
-    Raises `UsageError` for arguments, `MeasurementError` if training diverges.
+    Raises `UsageError` for arguments that do not fit, `MeasurementError` if training diverges.
     """
     beta = positive_number("beta", beta)
     positive_number("learning_rate", learning_rate)
@@ -187,7 +187,7 @@ def source_lower_bound(
         places, _ = highest_modes(
             points, -log_u.detach(), tau, effort=TRAINING_EFFORT, generator=generator
         )
-        # The place of the supremum is held fixed: its own change is of second order.
+        # The place of the supremum is held fixed, since moving it has only a second-order effect.
         supremum = log_kernel_sum(places[:1], points, -log_u, tau)[0] - math.log(len(points))
         loss = log_u.mean() + supremum
         if not bool(torch.isfinite(loss)):
@@ -237,7 +237,7 @@ def source_lower_bound(
 
 
 def _seeds(seed: int, count: int) -> list[int]:
-    """Independent seeds: no training sample is drawn again for the estimate."""
+    """Independent seeds, so that no training sample is drawn again for the estimate."""
     words = np.random.SeedSequence(seed).generate_state(count, np.uint32)
     return [int(word) for word in words]
 

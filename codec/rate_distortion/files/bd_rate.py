@@ -15,10 +15,10 @@ dB).  Beside it stands the mean of the pictures' own BD-rates, over those pictur
 overlap enough.  With `rate_range_bpp` each curve is first cut to that range of its own rate (where
 it was measured there), and the integral covers the dB that both cut curves reach.
 
-The two can differ much between a codec that is set by quality and one that is set by rate: a mean
-of dB over pictures of equal rate is lifted by the easy ones.  Compare like with like.
+The two can differ a lot between a codec that is controlled by quality and one that is controlled by
+rate: easy pictures raise the mean dB over pictures of equal rate.  Compare like with like.
 
-Everything holds for other metrics as well, with their scores in place of dB.
+All of this applies to other metrics as well, with their scores in place of dB.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ from codec.rate_distortion.metrics import METRICS
 METHODS = ("akima", "pchip")
 FEWEST_POINTS = 4
 SMALLEST_OVERLAP = 0.3
-"""Least share of the shorter curve's dB interval that both curves must cover."""
+"""The smallest share of the shorter curve's dB interval that both curves must cover."""
 
 RatePoints = Sequence[tuple[float, float | None]]
-"""Operating points as (bits per pixel, dB or score); None where the picture has no score."""
+"""Operating points as (bits per pixel, dB or score); None if the picture has no score."""
 
 Points = list[tuple[float, float]]
 
@@ -84,7 +84,7 @@ class BdRate:
     metric: str = "psnr"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain dict for `json.dumps`, numbers to 3 digits; without "metric" it is of PSNR."""
+        """Plain dict for `json.dumps`, numbers to 3 digits; without "metric" it is for PSNR."""
         mean = self.per_image_mean_percent
         other = {} if self.metric == "psnr" else {"metric": self.metric}
         unit = "" if other else "_db"
@@ -106,7 +106,7 @@ class BdRate:
 
 
 def bd_rate_available() -> bool:
-    """Whether the library that interpolates is installed (extra `bench`)."""
+    """Whether the library for the interpolation is installed (extra `bench`)."""
     return find_spec("bjontegaard") is not None
 
 
@@ -116,9 +116,9 @@ def bd_rate_missing() -> MissingExtraError:
 
 
 def efficient_points(points: RatePoints) -> Points:
-    """The points that no other point beats in both rate and dB, by rising rate, all finite.
+    """The finite points that no other point beats in both rate and dB, by rising rate.
 
-    A codec's lowest settings are sometimes worse than the next one; interpolation needs a rising
+    A codec's lowest setting is sometimes worse than the next one, but interpolation needs a rising
     curve.
     """
     finite = sorted(
@@ -141,7 +141,7 @@ def _db_at_rate(log_rate: Callable[[float], Any], points: Points, rate_bpp: floa
         return points[-1][1]
     target = math.log10(rate_bpp)
     low_db, high_db = points[0][1], points[-1][1]
-    # Forty halvings of any interval of dB end below the last digit that is ever printed.
+    # Forty halvings of any dB interval are finer than the last digit that is ever printed.
     for _ in range(40):
         middle_db = (low_db + high_db) / 2
         if float(log_rate(middle_db)) < target:
@@ -163,9 +163,9 @@ def bd_rate_of_points(
 ) -> BdInterval:
     """BD-rate between two lists of (bits per pixel, dB or score), in percent.
 
-    names, unit   of the curves and of the second number, for messages
+    names, unit   names of the curves and unit of the second number, for messages
 
-    Raises `MissingExtraError` without the library, `OverlapError` when a curve has fewer than four
+    Raises `MissingExtraError` without the library, `OverlapError` if a curve has fewer than four
     efficient points, lies outside `rate_range_bpp`, or shares less than `smallest_overlap` of the
     shorter dB interval with the other; `UsageError` for an unknown method or an empty range.
     """
@@ -186,7 +186,7 @@ def bd_rate_of_points(
     rates = [[rate for rate, _ in points] for points in curves]
     dbs = [[db for _, db in points] for points in curves]
     with warnings.catch_warnings():
-        # The overlap is judged below, by its share of the shorter curve.
+        # The overlap is checked below, by its share of the shorter curve.
         warnings.simplefilter("ignore")
         _, *log_rates = bjontegaard.bd_rate(
             rates[0], dbs[0], rates[1], dbs[1], method,
@@ -238,10 +238,10 @@ def bd_rate(
 ) -> BdRate:
     """BD-rate of `test` against `reference` by real bytes; −20 means 20 % fewer bits.
 
-    `metric` is what is held equal: "psnr", or "ssimulacra2" or "ms-ssim" where both curves were
+    `metric` is what is held equal: "psnr", or "ssimulacra2" or "ms-ssim" if both curves were
     measured with it.  `method` is "akima" or "pchip"; `rate_range_bpp` restricts both curves to a
-    range of rates.  Both must have been measured on the same pictures (name and size), else
-    `UsageError`.  Raises `OverlapError` with what to add when the mean curves share too little, and
+    range of rates.  Raises `UsageError` unless both were measured on the same pictures (name and
+    size), `OverlapError`, with advice on what to add, if the mean curves overlap too little, and
     `MissingExtraError` without the library `bjontegaard`.
     """
     if metric not in METRICS:

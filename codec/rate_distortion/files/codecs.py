@@ -1,9 +1,9 @@
-"""The codecs that `calotype rd` knows by name: ours, and the ones people already have.
+"""The codecs that `calotype rd` knows by name: ours, and common ones to compare with.
 
-Peers are set up for the best PSNR their common encoder gives at a usual effort, since PSNR is what
-the curves show: WebP at its slowest method, JPEG 2000 with the 9/7 wavelet and the YCbCr transform
-(both are off in Pillow by default), AVIF in 4:4:4 tuned for PSNR (by default it is tuned for
-perception).
+The others are set up for the best PSNR that their usual encoder gives at a usual effort, since PSNR
+is what the curves show: WebP with its slowest method, JPEG 2000 with the 9/7 wavelet and the YCbCr
+transform (both are off in Pillow by default), AVIF in 4:4:4 tuned for PSNR (by default it is tuned
+for perception).
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ def _decode_pillow(data: bytes) -> Uint8Array:
         return np.asarray(image.convert("RGB"), dtype=np.uint8)
 
 
-# Named functions and frozen objects, not lambdas: a codec travels to processes by pickling.
+# Frozen objects and named functions, not lambdas, because codecs are pickled for other processes.
 @dataclass(frozen=True)
 class _PillowEncode:
-    """Saves by Pillow under fixed options, and the setting as `quality`."""
+    """Saves with Pillow, with fixed options and the setting as `quality`."""
 
     image_format: str
     options: tuple[tuple[str, object], ...] = ()
@@ -45,7 +45,7 @@ class _PillowEncode:
 
 @dataclass(frozen=True)
 class _PillowRequire:
-    """Raises `UsageError` where this build of Pillow lacks a library."""
+    """Raises `UsageError` if this build of Pillow lacks a library."""
 
     name: str
     feature: str
@@ -60,7 +60,7 @@ class _PillowRequire:
 
 @dataclass(frozen=True)
 class _PillowLibraries:
-    """The versions of Pillow and of the library below it."""
+    """The versions of Pillow and of the library that it uses."""
 
     feature: str
 
@@ -117,7 +117,7 @@ def _jxl_libraries() -> Mapping[str, str]:
 
 @dataclass(frozen=True)
 class _ModelEncode:
-    """Compresses by a model of this library, the setting as quality."""
+    """Compresses with a model of this library, with the setting as quality."""
 
     model: str
     tune: str | None
@@ -130,14 +130,14 @@ class _ModelEncode:
 
 @dataclass(frozen=True)
 class _ModelWeights:
-    """The hash of the weights that a model writes with."""
+    """The hash of the weights with which a model writes."""
 
     encode: _ModelEncode
 
     def __call__(self) -> str:
         from codec import api
 
-        # The file itself says which weights made it, also where they do not come with the package.
+        # A file says which weights wrote it, even if they are not part of the package.
         return api.inspect(self.encode(np.zeros((16, 16, 3), np.uint8), 50)).weights_hash
 
 
@@ -161,7 +161,7 @@ _CODECS: dict[str, OperationalCodec] = {}
 
 
 def register_codec(codec: OperationalCodec) -> None:
-    """Make a codec known by its name to `calotype rd`; a later one replaces an earlier one."""
+    """Make a codec known to `calotype rd`; it replaces an earlier one of the same name."""
     _CODECS[codec.name] = codec
 
 
@@ -173,7 +173,7 @@ def codec_names() -> tuple[str, ...]:
 def find_codec(name: str) -> OperationalCodec:
     """The codec registered under `name`, or a model of this library: "MODEL" or "MODEL-TUNE".
 
-    Raises `UsageError`: for another name, with those that are known, and for a model without
+    Raises `UsageError` for another name, listing those that are known, and for a model without
     qualities, which has no curve.
     """
     if name in _CODECS:
@@ -195,9 +195,9 @@ def find_codec(name: str) -> OperationalCodec:
 
 
 def model_codec(model: str, tune: str | None = None) -> OperationalCodec:
-    """A model of this library as a codec, named after both: at effort 1, the default.
+    """A model of this library as a codec, named after model and tune, at effort 1, the default.
 
-    tune   what it is to be good for; None for the model's own default
+    tune   what the model is tuned for; None for its own default
     """
     encode = _ModelEncode(model, tune)
     return OperationalCodec(

@@ -1,4 +1,4 @@
-"""Two pictures side by side: how far apart are they?"""
+"""Comparison of two pictures: how far they are apart."""
 
 from __future__ import annotations
 
@@ -15,23 +15,25 @@ from codec.pictures.picture import Picture
 from codec.rate_distortion.metrics import METRICS, find_metrics
 
 DIFFERENCE_SCALE = 4
-"""Of a difference picture: levels that a difference of one level takes."""
+"""How many levels of a difference picture stand for a difference of one level."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Distances of two pictures of one size; symmetric but for SSIMULACRA2.
+    """Distances of two pictures of one size; symmetric except for SSIMULACRA2.
 
     PSNR and the largest error are measured at the larger bit depth of the two, the others on values
     rounded to 8 bits.
 
-    identical      whether every pixel is the same, alpha too
-    psnr_db        of the colours, as they are stored, transparent or not; infinite for equal ones
-    ms_ssim        0..1; None where it was not asked for, or a side is under 161 pixels
+    identical      whether every pixel is the same, including alpha
+    psnr_db        PSNR of the stored colours, transparent or not; infinite for equal ones
+    ms_ssim        0..1; None if it was not requested, or a side is under 161 pixels
     ssimulacra2    100 for equal pictures, 70 and more is high quality, below 0 is very low; the
-                   first picture is the original.  None as above, or a side is under 8 pixels
-    alpha_psnr_db  of the alpha planes, a picture without one being opaque; None where neither has
-    max_error      the largest difference of two values of colours, in levels of the larger depth
+                   first picture is the original.  None if it was not requested, or a side is under
+                   8 pixels
+    alpha_psnr_db  PSNR of the alpha planes; a picture without one counts as opaque; None if neither
+                   has one
+    max_error      the largest difference of two colour values, in levels of the larger depth
     """
 
     width: int
@@ -47,12 +49,12 @@ class Comparison:
 def compare_pictures(
     original: Picture, other: Picture, wanted: Collection[str] = METRICS
 ) -> Comparison:
-    """Measure two pictures of one size; grey is compared with colours as equal R, G and B.
+    """Measure two pictures of one size; grey is compared with colour as equal R, G and B.
 
-    wanted   names in `METRICS`; PSNR is measured in any case
+    wanted   names in `METRICS`; PSNR is always measured
 
     Raises `UsageError` for pictures of different sizes and for unknown names, `MissingExtraError`
-    where a library is missing.
+    if a library is missing.
     """
     metrics = find_metrics(wanted)
     check_sizes(original, other)
@@ -83,10 +85,10 @@ def compare_pictures(
 
 
 def difference_picture(original: Picture, other: Picture) -> Picture:
-    """Where two pictures of one size differ: 128 + `DIFFERENCE_SCALE` · (other − original).
+    """The difference picture of two pictures: 128 + `DIFFERENCE_SCALE` · (other − original).
 
-    Colours as they are stored, rounded to 8 bits; grey as equal R, G and B. What does not fit 0 ..
-    255 is cut off, alpha is left out. Raises `UsageError` for pictures of different sizes.
+    It takes the stored colours, rounded to 8 bits, and grey as equal R, G and B. The result is
+    clipped to 0 .. 255; alpha is ignored. Raises `UsageError` for pictures of different sizes.
     """
     check_sizes(original, other)
     first, second = (_rgb(to_eight_bits(one.pixels, one.bit_depth)) for one in (original, other))

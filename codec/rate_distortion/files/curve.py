@@ -1,11 +1,11 @@
-"""Measured rate-distortion curves: what was coded, how many bytes, how large the error.
+"""Measured rate-distortion curves: what was coded, into how many bytes, and with what error.
 
     OperationalCurve                 one codec on one set of pictures
     ├── images: MeasuredImage …      name, width, height
     └── points: OperatingPoint …     one setting: bytes and squared error of every picture
 
 Only integers are stored as measurements (bytes, sums of squared errors); bits per pixel and dB
-follow from them, so a result that was written and read again is equal to the one in memory.
+follow from them, so a result read from a file equals the one in memory.
 
 Conventions, the same in every file this package writes:
 
@@ -56,9 +56,9 @@ class OperatingPoint:
     """One setting of a codec on every picture; each tuple has one entry per picture.
 
     `coded_bytes` are lengths of real files, `squared_error` sums over the 3 · w · h samples.
-    `ms_ssim` (0..1) and `ssimulacra2` (100 for an unchanged picture) are None where they were not
-    measured, and hold None for pictures that are too small.  The seconds are wall time of one call
-    on a machine that may have been busy: informative only, and no part of equality.
+    `ms_ssim` (0..1) and `ssimulacra2` (100 for an unchanged picture) are None if they were not
+    measured, and hold None for pictures that are too small.  The seconds are the wall time of one
+    call on a machine that may have been busy: informative only, and ignored when comparing points.
     """
 
     setting: float
@@ -88,7 +88,7 @@ class OperatingPoint:
 
     @property
     def psnr_db(self) -> tuple[float, ...]:
-        """PSNR of each picture in dB; infinite where the picture came back unchanged."""
+        """PSNR of each picture in dB; infinite for unchanged pictures."""
         return tuple(psnr_from_mse_db(value) for value in self.mse)
 
     @property
@@ -107,7 +107,7 @@ class OperatingPoint:
         return psnr_from_mse_db(_mean(self.mse))
 
     def scores(self, metric: str) -> tuple[float | None, ...]:
-        """What a metric of `METRICS` says of each picture; None where it was not measured."""
+        """The score of each picture by a metric of `METRICS`; None if it was not measured."""
         values: tuple[float | None, ...] | None
         values = self.psnr_db if metric == "psnr" else getattr(self, METRICS[metric].key)
         return (None,) * len(self.images) if values is None else values
@@ -128,8 +128,8 @@ class OperationalCurve:
     """Measured operating points of one codec on one set of pictures, in the order of `settings`.
 
     `codec` is the short name, `encoder` says which settings were held fixed, `setting_name` what
-    was swept; `libraries` maps library names to versions; `weights` identifies a neural codec's
-    weights (hash) and is None otherwise.
+    was swept; `libraries` maps library names to versions; `weights` is the hash of a neural codec's
+    weights, and None for other codecs.
     """
 
     codec: str

@@ -5,7 +5,7 @@
                                  rate: length      distortion: squared error
 
 Nothing here is estimated: each rate is the length of a file that was decoded again.  A codec is a
-pair of functions and a list of settings (`OperationalCodec`); the ones that are known by name live
+pair of functions and a list of settings (`OperationalCodec`); the ones that are known by name are
 in `codecs.py`.
 """
 
@@ -26,7 +26,7 @@ from codec.rate_distortion.files.curve import MeasuredImage, OperatingPoint, Ope
 from codec.rate_distortion.metrics import METRICS, find_metrics, squared_error
 
 
-# Named functions, not lambdas: a codec travels to the processes of an executor by pickling.
+# Named functions, not lambdas, because codecs are pickled for the processes of an executor.
 def _nothing_required() -> None:
     return None
 
@@ -45,8 +45,8 @@ class OperationalCodec:
 
     `encode` takes uint8 (h, w, 3) pixels and a setting and returns a complete file; `decode` is its
     inverse in shape and dtype.  `settings` sweep from the lowest rate to the highest, about 0.05 to
-    3 bpp.  `require` raises `MissingExtraError` where a library is missing; `libraries` names the
-    versions at work, `weights` the hash of a neural codec's weights.
+    3 bpp.  `require` raises `MissingExtraError` if a library is missing; `libraries` returns the
+    versions in use, `weights` the hash of a neural codec's weights.
     """
 
     name: str
@@ -62,7 +62,7 @@ class OperationalCodec:
 
 @dataclass(frozen=True)
 class ImageMeasurement:
-    """One picture at one setting; `scores` has what was measured besides PSNR, by metric."""
+    """One picture at one setting; `scores` has the metrics measured besides PSNR, by name."""
 
     image: MeasuredImage
     setting: float
@@ -82,9 +82,9 @@ def measure_image(
 ) -> list[ImageMeasurement]:
     """Code uint8 (h, w, 3) pixels at every setting and decode each file again.
 
-    metrics   names as of `measure_curve`
+    metrics   names as in `measure_curve`
 
-    Raises `MeasurementError` when the codec fails or gives back another shape or dtype.
+    Raises `MeasurementError` if the codec fails or returns another shape or dtype.
     """
     height, width = pixels.shape[:2]
     image = MeasuredImage(name, width, height)
@@ -99,7 +99,7 @@ def measure_image(
             finished = time.perf_counter()
         except CalotypeError:
             raise
-        except Exception as error:  # a codec of someone else may raise anything
+        except Exception as error:  # a codec by somebody else may raise anything
             raise MeasurementError(f"{where}: {type(error).__name__}: {error}") from error
         if decoded.shape != pixels.shape or decoded.dtype != np.uint8:
             raise MeasurementError(
@@ -143,13 +143,12 @@ def measure_curve(
     """Measure `codec` on `images` at `settings` (the codec's own list by default).
 
     One task per picture goes to `executor` (anything with `submit(...).result()`: threads,
-    processes, a cluster); without one the pictures are coded in turn.  The result does not depend
-    on it, the informative seconds do.  `progress` is called with the name of each finished picture.
-    `metrics` names what is measured: "ms-ssim" and "ssimulacra2" besides "psnr", which always is.
+    processes, a cluster); without one the pictures are coded in turn.  The executor does not affect
+    the result, except for the seconds.  `progress` is called with the name of each finished
+    picture.  `metrics` may contain "ms-ssim" and "ssimulacra2"; "psnr" is always measured.
 
-    Raises `UsageError` without pictures or settings, `MissingExtraError` where a library is
-    missing, `InputError` for a picture that is not 8-bit RGB, `MeasurementError` when a codec
-    fails.
+    Raises `UsageError` without pictures or settings, `MissingExtraError` if a library is missing,
+    `InputError` for a picture that is not 8-bit RGB, `MeasurementError` if a codec fails.
     """
     swept = tuple(float(value) for value in (codec.settings if settings is None else settings))
     if not images or not swept:

@@ -1,7 +1,7 @@
 """Result files: several curves and what was derived from them, as JSON that a person can read.
 
-`read_result` and `write_result` are inverse on the curves.  Every file names its schema; a file of
-another schema is refused, never guessed at.
+`read_result` returns the curves that `write_result` wrote.  Every file names its schema, and files
+of other schemas are refused.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _is_scalar(value: object) -> bool:
 def format_json(value: object, indent: int = 0) -> str:
     """JSON text with one key per line, but lists of plain values on one line.
 
-    The standard indentation would give every picture's byte count a line of its own.
+    The standard indentation would put every picture's byte count on a line of its own.
     Raises `ValueError` for infinities and NaN, which JSON does not have.
     """
     pad = "  " * (indent + 1)
@@ -53,7 +53,7 @@ def format_json(value: object, indent: int = 0) -> str:
 def result_to_json(
     curves: Sequence[OperationalCurve], extra: Mapping[str, Any] | None = None
 ) -> str:
-    """JSON text of a result file; `extra` (BD-rates, provenance …) stands before the curves."""
+    """JSON text of a result file; `extra` (BD-rates, provenance …) comes before the curves."""
     content = {"schema": SCHEMA, **(extra or {}), "curves": [curve.to_json() for curve in curves]}
     return format_json(content) + "\n"
 
@@ -61,7 +61,7 @@ def result_to_json(
 def write_result(
     path: Path, curves: Sequence[OperationalCurve], extra: Mapping[str, Any] | None = None
 ) -> None:
-    """Write a result file through a temporary file; raises `OutputError` when that fails."""
+    """Write a result file through a temporary file; raises `OutputError` if that fails."""
     write_text(path, result_to_json(curves, extra))
 
 
@@ -92,7 +92,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_result(path: Path) -> ResultFile:
-    """Read a result file; raises `ResultFileError` when it is not one of this schema."""
+    """Read a result file; raises `ResultFileError` if it has another schema."""
     content = read_json(path)
     schema = content.pop("schema", None)
     if schema != SCHEMA:

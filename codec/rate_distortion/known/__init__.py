@@ -1,8 +1,8 @@
-"""Sources and models whose rate-distortion functions are known: what everything is tested against.
+"""Sources and models whose rate-distortion functions are known, as references for all tests.
 
     GaussianSource          independent Gaussians, squared error: reverse water-filling
     DeconvolutionSource     a sphere in Gaussian noise: the optimal reproduction is the sphere
-    GaussianPerception      rate, distortion and perception of one Gaussian number
+    GaussianPerception      rate, distortion and perception of one Gaussian variable
     LinearGaussianDecoder   R_p(D) of a linear decoder with a standard normal prior
 
 Rates are nats.  R(D) is the rate-distortion function and  L(β) = min over D of R(D) + βD  its

@@ -2,7 +2,7 @@
 
 X = Y + N(0, s² I) with Y uniform on a sphere of R^d.  Under ρ(x, y) = ½‖x − y‖² and the multiplier
 λ = 1/s², the loss  E −log ∫ e^{−λρ(X, y)} ν(dy)  is the cross entropy of X under ν * N(0, s² I) up
-to a constant, so its minimum is at ν = law of Y (Yang, Eckstein, Nutz and Mandt, "Estimating the
+to a constant, so it is minimal for ν = law of Y (Yang, Eckstein, Nutz and Mandt, "Estimating the
 rate-distortion function by Wasserstein gradient descent", NeurIPS 2023):
 
     L(1/s²) = h(X) − (d/2) log(2π s²),      D = d s²/2,      R = I(X; Y) = L − d/2.
@@ -20,10 +20,10 @@ from codec.rate_distortion.array_checks import finite_array, positive_number, wh
 from codec.rate_distortion.known.linear_decoder import gauss_legendre, panel_rule
 
 NODES = 256
-"""Gauss-Legendre nodes on the angle; the integrand is cut where it is below e^-60 of its top."""
+"""Gauss-Legendre nodes for the angle; the integrand is cut where it is below e^-60 of its peak."""
 PANEL_NODES = 24
 REACH = 12.0
-"""Standard deviations of the noise beyond which the radius is not integrated."""
+"""Standard deviations of the noise up to which the radius is integrated."""
 
 
 def log_sphere_moment(dim: int, concentration: Float64Array) -> Float64Array:
@@ -39,7 +39,7 @@ def log_sphere_moment(dim: int, concentration: Float64Array) -> Float64Array:
     upper = np.arccos(lowest_cosine)[:, None]
     nodes, weights = gauss_legendre(NODES)
     angle = 0.5 * upper * (nodes + 1)
-    # 1 − cos φ by the half angle keeps its digits for small φ.
+    # 1 − cos φ by the half-angle formula keeps its digits for small φ.
     terms = -2 * kappa[:, None] * np.sin(angle / 2) ** 2 + (dim - 2) * np.log(np.sin(angle))
     peak = terms.max(axis=1, keepdims=True)
     integral = (0.5 * upper * weights * np.exp(terms - peak)).sum(axis=1)
@@ -54,7 +54,7 @@ class DeconvolutionSource:
 
     dim             at least 2
     noise_variance  s², positive
-    radius          of the sphere, positive
+    radius          radius of the sphere, positive
     Raises `UsageError` for other values.
     """
 

@@ -1,4 +1,4 @@
-"""The rate-distortion function of a finite source, with both bounds; and of an empirical sample.
+"""The rate-distortion function of a finite source and of an empirical sample, with both bounds.
 
 For reproductions with probabilities q, let  Z_i = Σ_j q_j e^{−β d_ij}  and
 c_j = Σ_i p_i e^{−β d_ij} / Z_i.  Then for every q
@@ -6,10 +6,10 @@ c_j = Σ_i p_i e^{−β d_ij} / Z_i.  Then for every q
     −Σ p_i log Z_i − log max_j c_j   ≤   L(β) = min_D R(D) + βD   ≤   −Σ p_i log Z_i
 
 (the lower one by Csiszár's dual with u = Z), and q_j ← q_j c_j closes the gap (Blahut and Arimoto,
-1972).  The gap log max_j c_j is the rule for stopping and stands in every result.
+1972).  The gap log max_j c_j is the stopping criterion and part of every result.
 
-The curve of an EMPIRICAL sample is that of the sample, not of the population: its rate cannot pass
-log n however rich the source is.  Results carry this ceiling and mark the points near it.
+The curve of an EMPIRICAL sample is that of the sample, not of the population: its rate cannot
+exceed log n however rich the source is.  Results carry this ceiling and mark the points near it.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from codec.rate_distortion.array_checks import (
 
 NATS_PER_BIT = math.log(2)
 SMALLEST_PROBABILITY = 1e-250
-"""q is kept above this, so that no quotient leaves float64; both bounds hold for every q."""
+"""q is kept above this so that no quotient overflows float64; both bounds hold for every q."""
 BLOCK_ENTRIES = 2**20
 """Entries of a distortion block that is computed at a time, 8 MiB."""
 KERNEL_ENTRIES = 2**25
-"""Up to this many entries (256 MiB) e^{−βd} is kept between iterations, above it is recomputed."""
+"""With up to this many entries (256 MiB) e^{−βd} is kept between iterations; else recomputed."""
 GROWTH_OF_STRIDE, LARGEST_STRIDE = 1.2, 200.0
 
 SquaredError = Literal["sum", "mean"]
@@ -48,13 +48,13 @@ SquaredError = Literal["sum", "mean"]
 class BlahutArimotoPoint:
     """One point of the curve of a finite source.
 
-    rate_nats, distortion    mutual information and distortion of the conditional law that was
-                             reached: an achievable point, on or above R(D)
+    rate_nats, distortion    mutual information and distortion of the conditional distribution
+                             that was reached: an achievable point, on or above R(D)
     lagrangian_nats          upper bound on L(β)
     lagrangian_low_nats      lower bound on L(β); `lagrangian_low_nats` − βD' is below R(D') at
                              every distortion D'
     gap_nats                 their difference, log max_j c_j
-    converged                whether the gap came below the tolerance
+    converged                whether the gap fell below the tolerance
     reproduction_probabilities   q, float64 (m,)
     """
 
@@ -105,17 +105,17 @@ class _Distortions:
     def _block(self, part: slice) -> Float64Array:
         if self._matrix is not None:
             return self._matrix[part]
-        assert self._samples is not None  # the constructor's other way
+        assert self._samples is not None  # the constructor's other case
         assert self._reproductions is not None
         left, right = self._samples[part], self._reproductions
         squares = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1)
-        # The expanded square may fall below 0 by rounding where two points coincide.
+        # Rounding may make the expanded square negative if two points coincide.
         block: Float64Array = self._scale * np.maximum(0.0, squares - 2 * left @ right.T)
         return block
 
 
 class _Kernel:
-    """e^{−β(d_ij − min_j d_ij)} by blocks of rows, kept where it fits."""
+    """e^{−β(d_ij − min_j d_ij)} by blocks of rows, kept if it fits."""
 
     def __init__(self, distortions: _Distortions, beta: float) -> None:
         self._distortions, self._beta = distortions, beta
@@ -144,7 +144,7 @@ def _iterate(
 ) -> BlahutArimotoPoint:
     kernel = _Kernel(distortions, beta)
     if beta == 0:
-        # Every law has the same L(0) = 0; the best single reproduction has the least distortion.
+        # Every q has the same L(0) = 0; the best single reproduction has the lowest distortion.
         costs = sum((p[part] @ block for part, block in distortions.blocks()), np.zeros_like(q))
         q = (np.arange(len(q)) == costs.argmin()).astype(np.float64)
     partition = np.empty_like(p)
@@ -158,7 +158,7 @@ def _iterate(
             partition[part] = block @ q
             growth += (p[part] / partition[part]) @ block
         upper = -float(p @ (np.log(partition) - beta * kernel.smallest))
-        # Σ q c = 1, so the largest c is at least 1 but for rounding.
+        # Σ q c = 1, so the largest c is at least 1 except for rounding.
         gap = max(0.0, math.log(growth.max()))
         if gap <= tolerance_nats or iteration == max_iterations:
             break
@@ -197,7 +197,7 @@ def blahut_arimoto(
     tolerance_nats: float = 1e-8,
     max_iterations: int = 10_000,
 ) -> BlahutArimotoPoint:
-    """The point of slope −β of a source of n letters with m reproductions.
+    """The point of slope −β for a source of n letters with m reproductions.
 
     probabilities      p, (n,), at least 0, summing to 1
     distortion_matrix  d, (n, m), finite
@@ -224,10 +224,10 @@ def blahut_arimoto(
 
 @dataclass(frozen=True, eq=False)
 class EmpiricalCurve:
-    """The curve of an empirical sample: of these n samples, NOT of the law that they came from.
+    """The curve of these n samples, NOT of the distribution from which they were drawn.
 
-    points        one for each β, rising
-    samples       n; no rate can pass `ceiling_nats` = log n
+    points        one for each rising β
+    samples       n; no rate can exceed `ceiling_nats` = log n
     margin_nats   a point whose rate is within this of the ceiling is marked in `near_ceiling`
     convention    the distortion in words
     """
@@ -250,7 +250,7 @@ class EmpiricalCurve:
 
     @property
     def near_ceiling(self) -> tuple[bool, ...]:
-        """For each point whether the sample's size, not the source, may set its rate."""
+        """For each point whether the sample's size rather than the source may limit its rate."""
         limit = self.ceiling_nats - self.margin_nats
         return tuple(point.rate_nats > limit for point in self.points)
 
@@ -281,9 +281,9 @@ def empirical_rate_distortion(
 
     samples         (n, d); each has probability 1/n
     betas           at least 0 and rising, in inverse units of the distortion
-    reproductions   (m, d); the samples themselves where None
+    reproductions   (m, d); None takes the samples themselves
     squared_error   sum or mean of squared errors over the d dimensions
-    Memory is bounded by `KERNEL_ENTRIES`; above it blocks are computed anew in each iteration.
+    Memory is bounded by `KERNEL_ENTRIES`; above it blocks are recomputed in each iteration.
     Raises `UsageError` for shapes or values that do not fit.
     """
     points = finite_array("samples", samples, 2)
@@ -297,14 +297,14 @@ def empirical_rate_distortion(
     margin_nats = finite_number("margin_nats", margin_nats, at_least=0)
     tolerance_nats = positive_number("tolerance_nats", tolerance_nats)
     max_iterations = whole_number("max_iterations", max_iterations, at_least=0)
-    # Centred, so that the expanded square loses few digits.
+    # Centred, so that few digits cancel in the expanded square.
     centre = points.mean(axis=0)
     scale = 1.0 if squared_error == "sum" else 1 / points.shape[1]
     distortions = _Distortions(samples=points - centre, reproductions=places - centre, scale=scale)
     count, columns = distortions.shape
     p, uniform = np.full(count, 1 / count), np.full(columns, 1 / columns)
     q, found = uniform, []
-    # From high β to low: a support only shrinks, and a start near the last one saves iterations.
+    # From high β to low: the support only shrinks, and starting at the last q saves iterations.
     for beta in reversed(rising_betas(betas)):
         point = _iterate(
             p, distortions, beta, 0.99 * q + 0.01 * uniform, tolerance_nats, max_iterations

@@ -16,11 +16,11 @@ from codec.rate_distortion.array_checks import finite_array, finite_number, whol
 class GaussianSource:
     """Independent N(0, variances[i]); distortion is the SUM of squared errors over the dimensions.
 
-    Reverse water-filling (Cover and Thomas, theorem 10.3.3): each dimension is left with the
-    error min(θ, σ²), where the water level is θ = 1/(2β).  For the MEAN of squared errors with
+    Reverse water-filling (Cover and Thomas, theorem 10.3.3): each dimension keeps the error
+    min(θ, σ²), where the water level is θ = 1/(2β).  For the MEAN of squared errors with
     multiplier λ take β = λ / d and divide distortions by d.
 
-    variances  d variances, at least 0 and not all 0; given as any sequence, kept as a tuple
+    variances  d variances, at least 0 and not all 0; any sequence, stored as a tuple
     Raises `UsageError` for other values.
     """
 

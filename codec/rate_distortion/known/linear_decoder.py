@@ -1,16 +1,16 @@
 """The exact R_p(D) of linear decoders: f(z) = Wz + b.
 
 For each image x,   Z_β(x) = ∫ p(z) exp(−β d(x, f(z))) dz   is a Gaussian integral.  With the
-singular value decomposition W = U diag(s) Vᵀ, the projections u = Uᵀ(x − b), what is left over
+singular value decomposition W = U diag(s) Vᵀ, the projections u = Uᵀ(x − b), the remainder
 e = ‖x − b‖² − ‖u‖², and a = 2βs², a standard normal prior and the sum of squared errors give
 
     −log Z_β = ½ Σ log(1 + a) + β Σ u²/(1 + a) + βe
        D(β)  = Σ s²/(1 + a) + Σ u²/(1 + a)² + e
        R(β)  = ½ Σ [log(1 + a) − a/(1 + a)] + β Σ u² a/(1 + a)²
 
-(the linear case of Huang, Makhzani, Cao and Grosse, ICML 2020).  No matrix is inverted, and none
-of the sums cancels, so that β may run from 0 to 10⁶ and beyond.  R_p is a function of the images
-that are given, not of a law that they came from.
+(the linear case of Huang, Makhzani, Cao and Grosse, ICML 2020).  No matrix is inverted and no sum
+cancels, so β may go from 0 to 10⁶ and beyond.  R_p is a function of the given images, not of the
+distribution from which they were drawn.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ gauss_legendre: Callable[[int], tuple[Float64Array, Float64Array]] = np.polynomi
 
 
 def panel_rule(edges: Float64Array, count: int) -> tuple[Float64Array, Float64Array]:
-    """Nodes and weights of `count` nodes on each panel between rising `edges` (panels + 1,)."""
+    """Nodes and weights, `count` on each panel between rising `edges` (panels + 1,)."""
     nodes, weights = gauss_legendre(count)
     half = 0.5 * np.diff(edges)[:, None]
     return (edges[:-1, None] + half * (nodes + 1)).ravel(), (half * weights).ravel()
@@ -49,7 +49,7 @@ class _ExactModel(Protocol):
 
 
 def legendre_rate(model: _ExactModel, images: npt.ArrayLike, distortion: float) -> float:
-    """sup over β of L(β) − β D, found where D(β) = D by halving in log β."""
+    """sup over β of L(β) − β D, found at D(β) = D by bisection in log β."""
     distortion = finite_number("distortion", distortion)
     if distortion >= model.distortion(images, 0.0):
         return 0.0
@@ -67,7 +67,7 @@ def legendre_rate(model: _ExactModel, images: npt.ArrayLike, distortion: float) 
         else:
             high = middle
     beta = math.exp((low + high) / 2)
-    # L(β) − βD without the cancellation: at the root the second term is all but zero.
+    # L(β) − βD without cancellation: at the root the second term is almost zero.
     return model.rate(images, beta) + beta * (model.distortion(images, beta) - distortion)
 
 
@@ -79,7 +79,7 @@ class LinearGaussianDecoder:
     offset   b, (n,)
 
     Images are (m, n); d is the SUM of squared errors over the n pixels.  Raises `UsageError` for
-    shapes that do not fit or values not finite.
+    shapes that do not fit or values that are not finite.
     """
 
     weight: Float64Array
@@ -94,7 +94,7 @@ class LinearGaussianDecoder:
         if offset.shape != (weight.shape[0],):
             raise UsageError(f"offset has shape {offset.shape}, expected ({weight.shape[0]},)")
         left, singular, right = np.linalg.svd(weight, full_matrices=False)
-        # A direction that W reaches by rounding alone is not reached.
+        # A direction that W reaches only by rounding counts as not reached.
         reached = singular > max(weight.shape) * np.finfo(np.float64).eps * singular.max()
         left, singular, right = left[:, reached], singular[reached], right[reached]
         values = {
@@ -122,7 +122,7 @@ class LinearGaussianDecoder:
         return images
 
     def _projected(self, images: npt.ArrayLike) -> tuple[Float64Array, Float64Array]:
-        """u² of each image (m, r) and what W cannot reach, e (m,)."""
+        """For each image u² (m, r), and the part that W cannot reach, e (m,)."""
         array = finite_array("images", images, 2)
         if array.shape[1] != self.pixels:
             raise UsageError(f"images have shape {array.shape}, expected (m, {self.pixels})")
@@ -137,7 +137,7 @@ class LinearGaussianDecoder:
         return beta, 2 * beta * self._singular**2
 
     def _log_reached(self, squares: Float64Array, beta: float) -> Float64Array:
-        """log Z_β but for what W cannot reach, which alone grows with β: (m, r) to (m,)."""
+        """log Z_β without the term βe, which is the only one that grows like β: (m, r) to (m,)."""
         beta, a = self._shrinkage(beta)
         logs: Float64Array = -0.5 * np.log1p(a).sum() - beta * (squares / (1 + a)).sum(axis=1)
         return logs
@@ -176,11 +176,11 @@ class LinearGaussianDecoder:
         return float(self.image_rates(images, beta).mean())
 
     def smallest_distortion(self, images: npt.ArrayLike) -> float:
-        """The limit of D(β) as β grows: what W cannot reach."""
+        """The limit of D(β) as β grows: the error that W cannot reduce."""
         return float(self._projected(images)[1].mean())
 
     def rate_at(self, images: npt.ArrayLike, distortion: float) -> float:
-        """R_p(D) = sup over β of L(β) − βD for these images, nats; ∞ where no code reaches D."""
+        """R_p(D) = sup over β of L(β) − βD for these images, nats; ∞ if no code reaches D."""
         return legendre_rate(self, images, distortion)
 
     def sample(self, count: int, noise_variance: float, seed: int) -> Float64Array:

@@ -1,13 +1,13 @@
-"""Rate, distortion and perception of Gaussian numbers, in closed form.
+"""Rate, distortion and perception of Gaussian variables, in closed form.
 
     R(D, P) = min I(X; X̂)   with   E (X − X̂)² ≤ D   and   W₂²(law of X, law of X̂) ≤ P
 
 after Zhang, Qian, Chen and Khisti, "Universal rate-distortion-perception representations for
 lossy compression" (NeurIPS 2021), theorem 1.  Perfect realism, P = 0, costs at most twice the
-mean squared error.  It supposes common randomness of encoder and decoder.
+mean squared error.  The theorem assumes common randomness of encoder and decoder.
 
-What linear maps of Gaussian numbers come to is measured by the same three quantities of their
-covariances: `gaussian_information`, `linear_distortion`, and `gaussian_wasserstein` of
+For linear maps of Gaussian vectors, the same three quantities follow from covariances:
+`gaussian_information`, `linear_distortion`, and `gaussian_wasserstein` of
 `codec.rate_distortion.metrics`.
 """
 
@@ -50,7 +50,7 @@ class GaussianPerception:
         if smallest <= free:
             # The unconstrained optimum has deviation √(σ² − D) and is realistic enough.
             return max(0.0, 0.5 * math.log(self.variance / distortion))
-        # 1 − ρ and 1 + ρ apart: near ρ = 1 the difference would lose every digit.
+        # 1 − ρ and 1 + ρ separately: near ρ = 1 the difference would lose every digit.
         scale = 2 * deviation * smallest
         below = (distortion - (deviation - smallest) ** 2) / scale
         correlation = 1 - below
@@ -61,14 +61,14 @@ class GaussianPerception:
     def distortion_at(self, rate_nats: float, perception: float = 0.0) -> float:
         """D(R, P), the least distortion at a rate in nats; at P = 0 it is 2σ²(1 − √(1 − e^{−2R})).
 
-        With R in bits e^{−2R} reads 2^{−2R}.
+        For R in bits, replace e^{−2R} by 2^{−2R}.
         """
         rate_nats = finite_number("rate_nats", rate_nats, at_least=0)
         perception = finite_number("perception", perception, at_least=0)
         deviation = math.sqrt(self.variance)
         remaining = math.exp(-2 * rate_nats)
         correlation = math.sqrt(-math.expm1(-2 * rate_nats))
-        # The free optimum has τ = ρσ; perception asks for at least σ − √P.
+        # The unconstrained optimum has τ = ρσ; perception requires at least σ − √P.
         wanted = max(correlation * deviation, deviation - math.sqrt(perception))
         # (σ−τ)² + 2στ(1−ρ), with 1 − ρ = (1 − ρ²)/(1 + ρ).
         below = remaining / (1 + correlation)
@@ -81,15 +81,15 @@ def gaussian_information(
     """I(X; Z) in nats of jointly Gaussian vectors, ½ log(det Σ_X det Σ_Z / det Σ).
 
     first, second   covariances (k, k) and (m, m), positive definite
-    cross           E X Zᵀ (k, m), means taken off
-    Returns ∞ where one vector is a function of the other in some direction.  Raises `UsageError`
-    for other shapes, or first and second not positive definite.
+    cross           E X Zᵀ (k, m) after subtracting the means
+    Returns ∞ if one vector is a function of the other in some direction.  Raises `UsageError` for
+    other shapes, or if first or second is not positive definite.
     """
     own, other = _covariance("first", first), _covariance("second", second)
     joint = finite_array("cross", cross, 2)
     if joint.shape != (len(own), len(other)):
         raise UsageError(f"cross has shape {joint.shape}, expected {(len(own), len(other))}")
-    # Canonical correlations: the determinant of I − C Cᵀ, with both sides made white.
+    # Canonical correlations: the determinant of I − C Cᵀ, with both vectors whitened.
     white = np.linalg.solve(np.linalg.cholesky(own), joint)
     white = np.linalg.solve(np.linalg.cholesky(other), white.T)
     correlations = np.linalg.svd(white, compute_uv=False)
@@ -101,7 +101,7 @@ def gaussian_information(
 def linear_distortion(first: npt.ArrayLike, second: npt.ArrayLike, cross: npt.ArrayLike) -> float:
     """E ‖X − Z‖² of vectors (k,) with equal means: tr Σ_X + tr Σ_Z − 2 tr E X Zᵀ.
 
-    Raises `UsageError` for other shapes than three times (k, k).
+    Raises `UsageError` unless all three are (k, k).
     """
     values = [finite_array(n, v, 2) for n, v in zip(_NAMES, (first, second, cross), strict=True)]
     if len({value.shape for value in values} | {values[0].T.shape}) != 1:

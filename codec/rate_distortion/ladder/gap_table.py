@@ -1,4 +1,4 @@
-"""Where the bits go between the least rate of a model and its files on disk.
+"""Where the bits go between the minimum rate of a model and its files on disk.
 
     total = bits of the file − R_p(D_file)      both at the distortion of the decoded file
 
@@ -9,13 +9,13 @@
     coder            bits of the payload − ideal code length under the integer tables
     header           bits of the file that are not payload
 
-With one value for each quantity the five terms telescope and would sum to the total whatever was
-measured.  Three quantities are therefore measured in two ways, and `residual_bits` is what the two
-differ by: the file's size against its parts counted one by one, the posterior's KL in closed form
+With one value for each quantity, the five terms telescope and would sum to the total whatever was
+measured.  Three quantities are therefore measured in two ways, and `residual_bits` sums the
+differences: the file's size against its parts counted one by one, the posterior's KL in closed form
 against samples of it, and the change of R_p with distortion as a difference of rates (the Legendre
 envelope) against the integral of the slope β along the curve.
 
-R_p is the least rate with the prior p itself, and prior mismatch is part of it too: an encoder
+R_p is the minimum rate with the prior p itself, so it too contains prior mismatch: an encoder
 cannot avoid all of KL(q(z) ‖ p(z)).  The amortisation term is net of the mismatch and may be
 negative; the sum of the two, E KL − R_p(D_posterior), may not.
 """
@@ -36,7 +36,7 @@ from codec.rate_distortion.model_curve import NATS_PER_BIT, RDCurve
 GAP_SCHEMA = "calotype.gap_table/1"
 RATE_UNIT = "bits per image"
 AGREEMENT_PERCENT = 1.0
-"""Largest residual, as a share of the total, of a table whose measurements agree."""
+"""Measurements agree if the residual is at most this share of the total."""
 
 _PIECES = 512
 _TITLES = {
@@ -46,7 +46,7 @@ _TITLES = {
 
 @dataclass(frozen=True)
 class GapMeasurements:
-    """Means over the same images; every entry is measured by itself, none follows from others.
+    """Means over the same images; every entry is measured independently of the others.
 
     file_bits                    8 × length of the whole file
     header_bits                  8 × bytes of the file outside the payload, counted in the file
@@ -59,7 +59,7 @@ class GapMeasurements:
     file_distortion              mean distortion of the decoded files
     rate_at_posterior_bits       R_p at `posterior_distortion`
     rate_at_file_bits            R_p at `file_distortion`
-    rate_change_bits             R_p(D_posterior) − R_p(D_file) by the slope, see `rate_change_nats`
+    rate_change_bits             R_p(D_posterior) − R_p(D_file) from the slope: `rate_change_nats`
 
     Raises `UsageError` for a number that is not finite.
     """
@@ -87,7 +87,7 @@ class GapMeasurements:
 class GapTable:
     """The five terms of one model's files on one data set, bits per image; see the module.
 
-    distortion_name, convention   of both distortions: what is compared, sum or mean, range
+    distortion_name, convention   for both distortions: what is compared, sum or mean, range
     """
 
     model: str
@@ -116,7 +116,7 @@ class GapTable:
 
     @property
     def residual_parts_bits(self) -> dict[str, float]:
-        """By how much the two measurements of a quantity differ; the sum is `residual_bits`."""
+        """How much the two measurements of each quantity differ; the sum is `residual_bits`."""
         m = self.measured
         return {
             "size of the file against its parts": m.file_bits - m.header_bits - m.payload_bits,
@@ -133,7 +133,7 @@ class GapTable:
 
     @property
     def residual_percent(self) -> float:
-        """`residual_bits` as a share of the total; NaN where the total is zero."""
+        """`residual_bits` as a share of the total; NaN if the total is zero."""
         total = self.total_bits
         return 100 * self.residual_bits / abs(total) if total else math.nan
 
@@ -156,7 +156,7 @@ class GapTable:
         return "\n".join(lines) + "\n"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain dict for `json.dumps`: what was measured, and what follows from it."""
+        """Plain dict for `json.dumps`: the measurements, and the terms derived from them."""
         percent = self.residual_percent
         return {
             "schema": GAP_SCHEMA,
@@ -171,7 +171,7 @@ class GapTable:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> GapTable:
-        """Rebuild a table from what was measured; raises `ResultFileError` for anything else."""
+        """Rebuild a table from its measurements; raises `ResultFileError` for anything else."""
         if content.get("schema") != GAP_SCHEMA:
             raise ResultFileError(f"schema {content.get('schema')!r}, expected {GAP_SCHEMA!r}")
         with reading("the gap table"):
@@ -186,11 +186,11 @@ class GapTable:
 def rate_change_nats(curve: RDCurve, start: float, end: float) -> float:
     """R_p(start) − R_p(end) as ∫ β dD from `start` to `end`, since dR_p/dD = −β.
 
-    β between the measured points follows a power law in D (k / 2D for a smooth decoder of a
-    k-dimensional code at high rate).  This uses the column `beta` and D(β) only, so that it is
+    β is taken to follow a power law in D between the measured points (k / 2D for a smooth decoder
+    of a k-dimensional code at high rate).  This uses only the column `beta` and D(β), so it is
     independent of the rates.  Nats per image.
 
-    Raises `UsageError` for a distortion outside the measured ones, or fewer than two points with
+    Raises `UsageError` for a distortion outside the measured range, or fewer than two points with
     positive β and D.
     """
     pairs = sorted(
@@ -225,7 +225,7 @@ def rates_for_gap_bits(
 
     allow_uncertified   use points of the curve that failed a gate
 
-    Raises `UsageError` as `rate_change_nats` does, and where the points around the two distortions
+    Raises `UsageError` as `rate_change_nats` does, and if the points around the two distortions
     are not certified.
     """
     change = rate_change_nats(curve, posterior_distortion, file_distortion)

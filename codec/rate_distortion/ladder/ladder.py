@@ -34,12 +34,12 @@ ORDER = (
     ("amortised", "bytes", False),
     ("code_length", "bytes", True),
 )
-"""(below, above, whether that is a theorem).
+"""(below, above, whether this order is a theorem).
 
 A code with tables of its own is not bound to the prior p, and a quantised code is not bound to
-the encoder's posterior: there the order is what one expects, not what has to be.  A bound with a
-generator of its own stands beside the model's rungs.  A code length bounds the files of its own
-coder only.
+the encoder's posterior, so there the order is expected but not proven.  A bound with a generator of
+its own is not compared with the model's rungs.  A code length bounds only the files of its own
+coder.
 """
 
 
@@ -47,8 +47,8 @@ coder only.
 class Violation:
     """Two rungs in the wrong order at one distortion, beyond their intervals.
 
-    size_nats    lower end of the rung that belongs below, minus upper end of the one above
-    is_theorem   whether the order is proven; else it is only expected (see `ORDER`)
+    size_nats    lower end of the rung that should be below, minus upper end of the one above
+    is_theorem   whether the order is proven; otherwise it is only expected (see `ORDER`)
     """
 
     below: str
@@ -70,11 +70,11 @@ class Ladder:
     """Rungs of one model on one data set.
 
     model, data_set   names for the title
-    images            number of images that every rung was measured on
+    images            number of images on which every rung was measured
     rungs             in any order
-    image_shape       of one image, height and width last; empty where that is not known
+    image_shape       shape of one image, height and width last; empty if unknown
 
-    Raises `UsageError` for no rungs, rungs of two conventions, or two of one name.
+    Raises `UsageError` for no rungs, rungs of different conventions, or two rungs of one name.
     """
 
     model: str
@@ -111,8 +111,8 @@ class Ladder:
         """Where the order is broken beyond the 95 % intervals, largest first; empty if nowhere.
 
         The lower rung's `floor_nats` is compared with the upper end of the upper rung's interval,
-        at the upper end of its distortion where that is known: at a slope of β nats, an error of
-        the distortion is one of β times as many nats.  Uncertified points are passed over.
+        at the upper end of its distortion if that is known: at a slope of β nats, an error in the
+        distortion is an error of β times as many nats.  Uncertified points are skipped.
         """
         found = []
         for below_kind, above_kind, is_theorem in ORDER:

@@ -1,8 +1,8 @@
-"""Result files of generative models: curves, ladders and gap tables, each of a checked schema.
+"""Result files of generative models: curves, ladders and gap tables, with checked schemas.
 
 write_model_result(path, result)   and   read_model_result(path)   are inverse
 
-A file may also hold several curves, as those of the benchmarks do, in a list `curves`.
+A file may also hold several curves in a list `curves`, as those of the benchmarks do.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ MODEL_SCHEMAS = (CURVE_SCHEMA, LADDER_SCHEMA, GAP_SCHEMA)
 
 @dataclass(frozen=True)
 class ModelResult:
-    """One measured curve with what was measured: the content of `bound.json`.
+    """One measured curve, and on what it was measured: the content of `bound.json`.
 
     model, data_set   names for titles
-    selection         which images of the data set
+    selection         which images of the data set were used
     extra             further fields of the file (libraries, prior …), plain JSON values
     """
 
@@ -39,9 +39,9 @@ class ModelResult:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """The curve's fields, preceded by the units in which they are to be read.
+        """The curve's fields, preceded by their units.
 
-        Raises `UsageError` when the distortion's convention does not say sum or mean, and the
+        Raises `UsageError` if the distortion's convention does not say sum or mean, and the
         range of the pixels.
         """
         convention = self.curve.convention
@@ -86,7 +86,7 @@ AnyModelResult = ModelResult | Ladder | GapTable
 def write_model_result(path: Path, result: AnyModelResult) -> None:
     """Write a checked result file, completely or not at all.
 
-    Raises `UsageError` for a convention that is silent about units, `OutputError`.
+    Raises `UsageError` for a convention that does not give units, `OutputError`.
     """
     content = result.to_json()
     check_content(content)
@@ -94,18 +94,18 @@ def write_model_result(path: Path, result: AnyModelResult) -> None:
 
 
 def is_model_result(content: Mapping[str, Any]) -> bool:
-    """Whether a file with this content is for `read_model_results`."""
+    """Whether `read_model_results` can read a file with this content."""
     return bool(_results_in(content))
 
 
 def read_model_results(path: Path) -> list[AnyModelResult]:
-    """Read the one result of a file, or all its curves; raises `ResultFileError`."""
+    """Read the single result of a file, or all its curves; raises `ResultFileError`."""
     content = read_json(path)
     return [_read(path, one) for one in _results_in(content) or [content]]
 
 
 def read_model_result(path: Path) -> AnyModelResult:
-    """Read a result file of any of `MODEL_SCHEMAS`; raises `ResultFileError`."""
+    """Read a result file with any of `MODEL_SCHEMAS`; raises `ResultFileError`."""
     return _read(path, read_json(path))
 
 

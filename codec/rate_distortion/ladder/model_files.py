@@ -1,8 +1,8 @@
-"""Real files of a model of the catalogue whose decoder is measured, beside its R_p(D).
+"""Real files of a catalogue model, for comparison with the R_p(D) of its decoder.
 
-Every rate is the size of a file that was decoded again, header included.  Where the model codes
-blocks of the images' own size, all images are one sheet and share one file; else each has a file of
-its own.
+Every rate is the size of a file that was decoded again, header included.  If the model codes
+blocks of the images' own size, all images form one sheet and share one file; otherwise each has a
+file of its own.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ NOISE_SEED = 0
 class FilePoint:
     """The files of one model at one quality; bits are means over the images.
 
-    distortion    of each image, float64 (n,), between the image and its decoded pixels in 0..1
-    payload_bits  of the coded symbols; the rest of `file_bits` is the header
+    distortion    between each image and its decoded pixels in 0..1, float64 (n,)
+    payload_bits  bits of the coded symbols; the rest of `file_bits` is the header
     """
 
     model: str
@@ -46,7 +46,7 @@ class FilePoint:
 
 
 def check_decoders(names: Sequence[str], measured: str) -> None:
-    """Raise `UsageError` unless all these models have the decoder of the measured one."""
+    """Raise `UsageError` unless all these models have the decoder of the measured model."""
     if split_name(measured)[0] not in {model.name for model in all_models()}:
         raise UsageError(
             f"{measured!r} writes no files; those of {', '.join(names)} stand beside the curve of "
@@ -63,9 +63,9 @@ def check_decoders(names: Sequence[str], measured: str) -> None:
 def measure_files(
     name: str, images: Uint8Array, distortion: Distortion, qualities: Sequence[float] = QUALITIES
 ) -> list[FilePoint]:
-    """Write images (n, 1 or 3, H, W), decode them again, and compare; one point a quality.
+    """Write images (n, 1 or 3, H, W), decode them again, and compare; one point per quality.
 
-    Raises `UsageError` for images that the model does not code.
+    Raises `UsageError` for images that the model cannot code.
     """
     model: Any = generative_codec(name)
     return [_point(name, model.stride, images, distortion, quality) for quality in qualities]
@@ -85,7 +85,7 @@ def _point(
     for group in groups:
         rows = -(-len(group) // columns)
         missing = rows * columns - len(group)
-        # Black blocks fill the last row; what they cost is counted.
+        # Black blocks fill the last row; their cost is counted.
         filled = np.concatenate([group, np.zeros((missing, *group.shape[1:]), np.uint8)])
         sheet = _sheet(filled, rows, columns)
         pixels = sheet[:, :, 0] if channels == 1 else sheet
@@ -142,9 +142,9 @@ def rung_of_files(points: Sequence[FilePoint], distortion: Distortion) -> Rung:
 
 
 def gap_rows(curve: RDCurve, points: Sequence[FilePoint]) -> list[dict[str, Any]]:
-    """For each point the bits of its files, R_p at their distortion, and what lies between.
+    """For each point the bits of its files, R_p at their distortion, and the difference.
 
-    R_p is None below the smallest distortion of the curve, where it would only be extrapolated.
+    R_p is None below the smallest distortion of the curve, where it would be an extrapolation.
     """
     rows = []
     for point in points:

@@ -6,8 +6,8 @@
     calotype.ladder/1        distortion_name, convention, rate_unit "nats per image", model, …
     calotype.gap_table/1     distortion_name, convention, rate_unit "bits per image", model, …
 
-The commonest reason why two published curves disagree is a sum against a mean, or pixels 0..1
-against 0..255, so the convention has to name both: it holds "sum", "mean", "nats" or
+Most often two published curves disagree because one uses a sum and the other a mean, or pixels 0..1
+and 0..255.  The convention therefore has to name both: it contains "sum", "mean", "nats" or
 "dimensionless", and "pixels LOW..HIGH".
 """
 
@@ -34,13 +34,13 @@ _Kinds = Mapping[str, str]
 
 
 def reduction_of(convention: str) -> str | None:
-    """How a distortion's convention gathers samples, one of `REDUCTIONS`; None if it is silent."""
+    """How a convention reduces samples, one of `REDUCTIONS`; None if it does not say."""
     found = _REDUCTION.search(convention)
     return found[1] if found else None
 
 
 def pixel_range_of(convention: str) -> tuple[float, float] | None:
-    """The range of pixels that a distortion's convention names; None if it is silent."""
+    """The range of pixels that a distortion's convention names; None if it does not say."""
     found = _RANGE.search(convention)
     return (float(found[1]), float(found[2])) if found else None
 
@@ -48,7 +48,7 @@ def pixel_range_of(convention: str) -> tuple[float, float] | None:
 def check_content(content: object) -> str:
     """Check a parsed result file of a model and return its schema.
 
-    Raises `ResultFileError` naming the first fields that are missing or of another kind.
+    Raises `ResultFileError` that names the first fields that are missing or of another kind.
     """
     if not isinstance(content, Mapping):
         raise ResultFileError(f"holds {type(content).__name__}, expected a JSON object")
@@ -84,9 +84,9 @@ def _problems(content: object, kinds: _Kinds, where: str = "") -> list[str]:
 
 
 def _is(kind: str, value: Any) -> bool:
-    """Whether a value is of a kind; "A?" is null or an A, "A*" a list of it, "A+" a full list.
+    """Whether a value is of a kind; "A?" is null or an A, "A*" a list of A, "A+" a non-empty list.
 
-    A kind that is none of those here is a text that the value has to equal; "|" divides several.
+    Any other kind is a text that the value has to equal; "|" separates alternatives.
     """
     if kind.endswith("?"):
         return value is None or _is(kind[:-1], value)

@@ -1,7 +1,7 @@
 """One bound on the rate of a model on a data set: a rung of the ladder.
 
-A rung has rates in nats per image at one or several distortions, each with its 95 % interval, and
-says by its `kind` what it bounds, and by its `convention` what the distortion's numbers mean.
+A rung has rates in nats per image at one or several distortions, each with its 95 % interval.  Its
+`kind` says what it bounds, and its `convention` what the distortion's numbers mean.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ class Rung:
     distortion       mean over the images, in the convention's unit
     rate_nats        mean over the images
     rate_low_nats, rate_high_nats   95 % interval over the images
-    certified        whether each point may be relied on
-    distortion_name, convention     as of the distortion: what is compared, sum or mean, range
-    beta             −dR/dD at each point where the method knows it (nats per unit of distortion)
-    distortion_high  upper end of the distortion's 95 % interval, where it is known
+    certified        whether each point is reliable
+    distortion_name, convention     what the distortion compares, sum or mean, range
+    beta             −dR/dD at each point, if the method gives it (nats per unit of distortion)
+    distortion_high  upper end of the distortion's 95 % interval, if it is known
     ceiling_nats     largest rate that the method can report, such as log n for n images
-    ceiling_name     what it is, such as "log₂ n, n = 1000"
+    ceiling_name     its name, such as "log₂ n, n = 1000"
 
     Raises `UsageError` for an unknown kind, no points, columns of unequal length, numbers that
     are not finite, or an interval that does not hold its rate.
@@ -79,14 +79,14 @@ class Rung:
         for low, rate, high in zip(
             self.rate_low_nats, self.rate_nats, self.rate_high_nats, strict=True
         ):
-            # Rounding in a file may part them by a last digit.
+            # Rounding in a file may make them differ in the last digit.
             slack = 1e-9 * max(1.0, abs(rate))
             if not low - slack <= rate <= high + slack:
                 raise UsageError(f"rung {self.name!r}: rate {rate} outside its {low} to {high}")
 
     @property
     def coder(self) -> str:
-        """Of a code length or of files, whose they are: a name is "CODER: WHAT", or "WHAT"."""
+        """The coder of a code length or of files, from a name "CODER: WHAT"; else empty."""
         before, colon, _ = self.name.partition(": ")
         return before if colon and self.kind in ("code_length", "bytes") else ""
 
@@ -113,7 +113,7 @@ class Rung:
             return tuple(values[index] for index in kept)
 
         rates = column(curve.rate_nats)
-        # A bootstrap interval need not hold the estimate itself.
+        # A bootstrap interval need not contain the estimate itself.
         lows = tuple(map(min, column(curve.rate_low_nats), rates))
         highs = tuple(map(max, column(curve.rate_high_nats), rates))
         return cls(
@@ -136,14 +136,14 @@ class Rung:
     ) -> Rung:
         """The rung of upper bounds with intervals; all are certified by default.
 
-        The slopes are not taken over: a point of a bound that is not tight lies on no tangent.
+        It has no slopes, because points of a bound that is not tight lie on no tangent.
         """
         return cls(
             name=name,
             kind=kind,
             distortion=tuple(p.distortion for p in points),
             rate_nats=tuple(p.rate_nats for p in points),
-            # A bootstrap interval need not hold the mean.
+            # A bootstrap interval need not contain the mean.
             rate_low_nats=tuple(min(p.rate_low_nats, p.rate_nats) for p in points),
             rate_high_nats=tuple(max(p.rate_high_nats, p.rate_nats) for p in points),
             certified=(True,) * len(points) if certified is None else tuple(certified),
@@ -164,7 +164,7 @@ class Rung:
         distortion_name: str,
         convention: str,
     ) -> Rung:
-        """The rung of lower bounds R(D) ≥ a − β D, at chosen distortions: the highest line there.
+        """The rung of lower bounds R(D) ≥ a − β D: at each chosen distortion the highest line.
 
         lines   (β, a, lower end of a's 95 % interval, upper end), nats per image
         """
@@ -173,7 +173,7 @@ class Rung:
             beta, at, low, high = max(lines, key=lambda line: line[1] - line[0] * value)
             fall = beta * value
             rate = max(0.0, at - fall)
-            # Where a line is cut off at zero, its slope no longer holds.
+            # If a line is cut off at zero, its slope is no longer valid.
             slope = beta if low > fall else 0.0
             rows.append((slope, rate, min(rate, max(0.0, low - fall)), max(rate, high - fall)))
         columns = list(zip(*rows, strict=True)) or [()] * 4
@@ -193,7 +193,7 @@ class Rung:
         distortion_name: str,
         convention: str,
     ) -> Rung:
-        """A rung of one point from what was measured on each image: two arrays (n,), n ≥ 2.
+        """A rung of one point from the measurements of each image: two arrays (n,), n ≥ 2.
 
         The intervals are mean ± 1.96 standard errors.  Raises `UsageError` for other shapes.
         """
@@ -213,8 +213,8 @@ class Rung:
     def floor_nats(self, distortion: float) -> float | None:
         """A rate that a convex curve through the certified points' lower ends cannot fall below.
 
-        With `beta` it is the highest supporting line, valid at any distortion.  Without, between
-        two points, the extensions of the neighbouring chords; None where there are none.
+        With `beta` it is the highest supporting line, valid at any distortion.  Without, it comes
+        from extending the chords on either side of the two points around; None if there are none.
         """
         points = [
             (self.distortion[i], self.rate_low_nats[i], i)
@@ -241,7 +241,7 @@ class Rung:
 
 
 def rung_to_json(rung: Rung) -> dict[str, Any]:
-    """Plain dict for `json.dumps`, without the convention, which stands once in a ladder."""
+    """Plain dict for `json.dumps`, without the convention, which a ladder has only once."""
     shared = ("distortion_name", "convention")
     content: dict[str, Any] = {}
     for item in fields(rung):

@@ -1,12 +1,12 @@
-"""Rate-distortion pictures by matplotlib: SVG, PNG and PDF; or as an HTML page without it.
+"""Rate-distortion pictures: SVG, PNG and PDF by matplotlib, or an HTML page without it.
 
     picture_of_curves, picture_of_results ──► Picture ──► draw_picture(picture, path)
 
-Each line carries its name in its own colour, so that nobody has to match a legend; colours are
-those of Okabe and Ito (2008), told apart by colour-blind readers, and markers differ as well; where
-the colours begin again, lines are dashed.  Lines of models have their names inside, where they part
-at low distortion.  Bands are 95 % intervals.  Points that failed a gate are hollow,
-and the line is dotted where it joins them.  Published curves and ceilings are dashed.
+Each line has its name beside it in its own colour, so no legend is needed.  Colours are those of
+Okabe and Ito (2008), which colour-blind readers can tell apart, and markers differ as well; once
+the colours repeat, lines are dashed.  Lines of models have their names inside, where they separate
+at low distortion.  Bands are 95 % intervals.  Points that failed a gate are hollow, and the line
+segments that join them are dotted.  Published curves and ceilings are dashed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ GREY = "#777777"
 SUFFIXES = (".svg", ".png", ".pdf", ".html")
 FONT_POINTS = 11
 NAMES_POINTS, NUMBERS_POINTS, BELOW_POINTS = 155.0, 60.0, 59.0
-"""Room beside and below the axes, roughly: matplotlib decides in the end."""
+"""Approximate room beside and below the axes; matplotlib decides in the end."""
 
 MOST_MARKERS = 24
 
@@ -47,11 +47,11 @@ def plot_missing() -> MissingExtraError:
 
 
 def draw_picture(picture: Picture, path: Path) -> None:
-    """Draw into `path`; the suffix (.svg, .png, .pdf, .html) chooses the format.
+    """Draw into `path`; the suffix (.svg, .png, .pdf, .html) selects the format.
 
     HTML is one file without references to others: an interactive picture and a table.  Raises
     `UsageError` for another suffix or a picture without lines, `MissingExtraError` without
-    matplotlib (HTML needs none), `OutputError` when the file cannot be written.
+    matplotlib (which HTML does not need), `OutputError` if the file cannot be written.
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
@@ -67,7 +67,7 @@ def draw_picture(picture: Picture, path: Path) -> None:
     import matplotlib
     from matplotlib.figure import Figure
 
-    # Text stays text in SVG, and ids do not depend on the moment: equal data gives equal files.
+    # Text stays text in SVG, and ids do not depend on the time, so equal data gives equal files.
     settings: Any = {"svg.fonttype": "none", "svg.hashsalt": "calotype", "font.size": FONT_POINTS}
     with matplotlib.rc_context(settings):
         figure = Figure(figsize=picture.size_inches, layout="constrained")
@@ -76,7 +76,7 @@ def draw_picture(picture: Picture, path: Path) -> None:
         _draw_ceilings(axes, picture)
         colours = _colours(picture)
         for rank, (line, colour) in enumerate(zip(picture.lines, colours, strict=True)):
-            # Where the colours begin again, the markers are other ones.
+            # When the colours repeat, the markers change.
             marker = MARKERS[(rank + rank // len(COLOURS)) % len(MARKERS)]
             _draw_line(axes, line, colour, marker, picture.dashes(rank))
         _draw_labels(axes, picture, colours)
@@ -105,7 +105,7 @@ def _set_axes(axes: Axes, picture: Picture) -> None:
     if picture.is_logarithmic:
         low, high = picture.x_limits
         axes.set_xscale("log")
-        # Over one decade or two, powers of ten alone would leave the axis almost bare.
+        # Over one or two decades, powers of ten alone would leave the axis almost bare.
         subs = (1.0, 2.0, 5.0) if high / low < 300 else (1.0,)
         axes.xaxis.set_major_locator(LogLocator(subs=subs, numticks=12))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -176,7 +176,7 @@ def _draw_line(axes: Axes, line: Line, colour: str, marker: str, dashes: tuple[f
 
 
 def _stretches(line: Line) -> list[tuple[int, int, bool]]:
-    """First and last point of each stretch whose segments are alike: both ends certified or not."""
+    """First and last point of each run of segments with both ends certified, or of the others."""
     found: list[tuple[int, int, bool]] = []
     for index in range(len(line.points) - 1):
         certified = line.points[index].certified and line.points[index + 1].certified
@@ -188,7 +188,7 @@ def _stretches(line: Line) -> list[tuple[int, int, bool]]:
 
 
 def _marked(line: Line) -> list[int]:
-    """Points that get a marker: not too many, both ends, and one at least of each short gap."""
+    """Points that get a marker: evenly chosen ones, both ends, and where certification changes."""
     count, points = len(line.points), line.points
     step = -(-count // MOST_MARKERS)
     chosen = {*range(0, count, step), count - 1}
@@ -216,7 +216,7 @@ def _draw_labels(axes: Axes, picture: Picture, colours: list[str]) -> None:
             horizontalalignment=label.align,
             verticalalignment="center",
             arrowprops=leader if label.leader else None,
-            # Not an outline, which would turn the text of an SVG into shapes.
+            # A box, not an outline, which would turn the text of an SVG into shapes.
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5},
             zorder=6,
         )

@@ -1,8 +1,8 @@
-"""Where the names of lines stand in a picture, so that they cover neither lines nor each other.
+"""Places the names of lines in a picture so that they cover neither lines nor each other.
 
-The axes are a box of `width` × `height` units with y upwards; a character is taken as 0.68 of the
-font's size wide.  Names stand outside at the right, beside the last points, or inside, each in the
-least covered place around its line, near the first point if there is room.
+The axes are a box of `width` × `height` units with y upwards; a character is assumed to be 0.68 of
+the font size wide.  Names are placed outside at the right, beside the last points, or inside, each
+where it covers least around its line, near the first point if there is room.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from codec.rate_distortion.report.lines import Line, Picture
 
 CHARACTER = 0.68
 SAMPLES = 60
-"""Places along each line at which a name would cover it."""
+"""Number of places along each line that are checked for being covered by a name."""
 
-# Offsets from the first point, in font sizes, and which end of the text stands there: near it in
-# small steps, and further away in larger ones.
+# Offsets from the first point, in font sizes, and which end of the text is placed there: small
+# steps near the point, and larger ones further away.
 _NEAR = tuple(
     (right, 0.3 * step, align)
     for right, align in ((0.7, "left"), (-0.7, "right"), (0.0, "left"), (0.0, "right"))
@@ -31,8 +31,8 @@ _PLACES = _NEAR + tuple(
     for step in range(-30, 31)
 )
 FEWEST_POINTS, ALONG = 8, 4.0
-"""Lines of so many points may also have their names further along, at the cost of so many font
-sizes of distance from the first point."""
+"""Lines of at least `FEWEST_POINTS` points may also have their names further along; this costs as
+much as `ALONG` font sizes of distance from the first point."""
 
 FAR = 3.0
 """From this distance on, in font sizes, a thin line joins a name inside the axes to its point."""
@@ -44,7 +44,7 @@ Box = tuple[float, float, float, float]
 class Label:
     """Place of a name: its vertical middle, and its left or right end (`align`), in units.
 
-    start     the point of the line that it belongs to, in units
+    start     the point of the line to which it belongs, in units
     leader    whether a thin line joins the two
     """
 
@@ -56,7 +56,7 @@ class Label:
 
 
 def place_labels(picture: Picture, width: float, height: float, font: float) -> list[Label]:
-    """One place for the name of each line, in the order of `picture.lines`; all have points."""
+    """A place for the name of each line, in the order of `picture.lines`; all must have points."""
     paths = [
         [(picture.across(p.x) * width, picture.up(p.y) * height) for p in line.points]
         for line in picture.lines
@@ -72,11 +72,11 @@ def place_labels(picture: Picture, width: float, height: float, font: float) -> 
     taken: list[tuple[Box, float]] = []
     for ceiling in picture.ceilings:
         y = picture.up(ceiling.y) * height
-        # A thin line may be covered rather than a name.
+        # Covering a thin line is less bad than covering a name.
         taken += [((0, y - 1, width, y + 1), 6.0)]
         taken += [((width - 16 * font, y, width, y + 1.2 * font), 30.0)]
     covered = [place for path in paths for place in _along(path)]
-    # From the top: the space above a line is what lines further down need least.
+    # From the top, because lines further down need the space above a line least.
     for i in sorted(range(len(paths)), key=lambda i: -paths[i][0][1]):
         found[i] = _inside(picture.lines[i], paths[i], covered, taken, (width, height, font))
         taken.append((_box(picture.lines[i], found[i], font), 30.0))
@@ -101,7 +101,7 @@ def _inside(
         far = abs(right) > FAR or abs(up) > FAR
         label = Label(start[0] + right * font, start[1] + up * font, align, far, start)
         box = _box(line, label, font)
-        # Near its point, rather above than below, and rather to the right.
+        # Preferably near its point, above rather than below, and to the right.
         cost = further + abs(up - 0.4) + 0.5 * abs(right) + (0.3 if align == "right" else 0.0)
         cost += sum(covering for other, covering in taken if _meet(box, other))
         if box[0] < 0 or box[1] < 0 or box[2] > width or box[3] > height:
@@ -122,7 +122,7 @@ def _box(line: Line, label: Label, font: float) -> Box:
 
 def _along(path: list[tuple[float, float]]) -> list[tuple[float, float]]:
     if len(path) == 1:
-        return path * 3  # a lone marker is as much of an obstacle as a short piece of line
+        return path * 3  # a lone marker is as much an obstacle as a short piece of line
     pieces = max(1, SAMPLES // (len(path) - 1))
     return [
         (x1 + (x2 - x1) * k / pieces, y1 + (y2 - y1) * k / pieces)
@@ -141,7 +141,7 @@ def _meet(one: Box, other: Box) -> bool:
 
 
 def spread(positions: Sequence[float], gap: float) -> list[float]:
-    """Move positions apart until neighbours are `gap` away from each other, keeping their order.
+    """Move positions apart until neighbours are at least `gap` apart, keeping their order.
 
     Groups that would collide are centred on their common mean, so names stay near their lines.
     """

@@ -1,9 +1,9 @@
-"""What is drawn: lines of curves on one pair of axes, in the same form for codecs and for models.
+"""The content of a drawing: lines on one pair of axes, in the same form for codecs and models.
 
     picture_of_curves([OperationalCurve, …])       rate against a metric          ─┐
     picture_of_results([ModelResult | Ladder, …])  distortion against rate        ─┴► Picture
 
-A `Picture` is complete: figure.py draws it by matplotlib, page.py writes it as SVG.
+A `Picture` has everything: figure.py draws it with matplotlib, page.py writes it as SVG.
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ from codec.rate_distortion.metrics import METRICS, Metric
 from codec.rate_distortion.model_curve import NATS_PER_BIT
 
 LOG_SPAN = 8.0
-"""From this ratio of the largest to the smallest distortion on, the axis is logarithmic."""
+"""The axis is logarithmic from this ratio of the largest to the smallest distortion."""
 
 DASHES: tuple[tuple[float, ...], ...] = ((), (7, 2.5), (7, 2, 1.5, 2), (2.5, 2))
-"""Strokes and gaps of lines, in points: where the colours begin again, the next of these."""
+"""Strokes and gaps of lines, in points; each time the colours repeat, the next one is used."""
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MOST_LABELLED_CEILINGS = 4
 MOST_ANCHORS = 8
-"""More published curves than this on one picture can no longer be told apart."""
+"""More published curves than this on one picture cannot be told apart."""
 
 RATE_RANGE_BPP = (0.0, 2.0)
 
 SIZE_INCHES = (8.4, 5.4)
 UNITS = ("bits", "nats", "bpp")
 LOG_DECADES = 4.0
-"""Most decades of rate that a logarithmic axis shows: rates fall to 0 at large distortions."""
+"""Most decades of rate that a logarithmic axis shows, since rates fall to 0 at large distortion."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """One point: where it stands, its 95 % interval, and the rest of what a reader wants to know.
+    """One point: its place, its 95 % interval, and what else a reader wants to know.
 
-    low, high   ends of the interval of y, equal to y where there is none
-    certified   whether the point may be relied on
-    words       for reading out
-    cells       for a row of the table
+    low, high   ends of the interval of y, equal to y if there is none
+    certified   whether the point is reliable
+    words       a description to read out
+    cells       a row of the table
     """
 
     x: float
@@ -65,7 +65,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Line:
-    """Points by rising x; the picture's own subject is bold, `published` lines are dashed."""
+    """Points by rising x; the subject of the picture is bold, `published` lines are dashed."""
 
     label: str
     points: tuple[Point, ...]
@@ -90,10 +90,10 @@ class Ceiling:
 class Picture:
     """Everything that is drawn on one pair of axes.
 
-    names_inside    whether the lines part at their first points, and have their names there,
-                    inside the axes; else the names stand at the right, beside the last points
+    names_inside    whether the lines separate at their first points, and have their names there,
+                    inside the axes; otherwise the names are at the right, beside the last points
     columns         headings of the table, for `Point.cells`
-    size_inches     of the whole drawing
+    size_inches     size of the whole drawing
     """
 
     lines: tuple[Line, ...]
@@ -110,7 +110,7 @@ class Picture:
     size_inches: tuple[float, float] = SIZE_INCHES
 
     def dashes(self, rank: int) -> tuple[float, ...]:
-        """Strokes and gaps of the line of that rank."""
+        """Strokes and gaps of the line with that rank."""
         return DASHES[rank // len(COLOURS) % len(DASHES)]
 
     def across(self, x: float) -> float:
@@ -137,9 +137,9 @@ def picture_of_curves(
     rate_range_bpp: tuple[float, float] = RATE_RANGE_BPP,
     size_inches: tuple[float, float] = SIZE_INCHES,
 ) -> Picture:
-    """Mean curves of codecs, and published ones, within a range of rates.
+    """Mean curves of codecs, and published curves, within a range of rates.
 
-    metric    of `METRICS`; points that were not measured with it are left out
+    metric    one of `METRICS`; points that were not measured with it are left out
     anchors   published curves, see `lines_of_anchors`
     """
     low, high = rate_range_bpp
@@ -167,8 +167,8 @@ def picture_of_curves(
 def lines_of_curves(curves: Sequence[OperationalCurve], metric: str = "psnr") -> list[Line]:
     """All points of mean curves: mean bpp against the mean of the pictures' dB or scores.
 
-    y is NaN where a point was not measured with the metric, and infinite for the PSNR of pictures
-    that came back unchanged.  The set's name is added to a codec's where there are several sets.
+    y is NaN for points that were not measured with the metric, and infinite for the PSNR of
+    unchanged pictures.  If there are several sets, the set's name is added to the codec's.
     """
     several = len({curve.data_set for curve in curves}) > 1
     columns = _measured_with(curves)
@@ -213,9 +213,9 @@ def lines_of_anchors(
 ) -> list[Line]:
     """Published curves from JSON {name: {"bpp": […], "psnr": […]}}, all of them or those named.
 
-    A name may be followed by `=` and a label to show; else the part after the last `/` is shown.
-    Raises `ResultFileError` for another kind of file, `UsageError` for an unknown name, or when
-    none were named and the file has more than 8.
+    A name may be followed by `=` and the label to show; otherwise the label is the part after the
+    last `/`.  Raises `ResultFileError` for another kind of file, `UsageError` for an unknown name,
+    or if no names are given and the file has more than 8 curves.
     """
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
@@ -264,15 +264,15 @@ def picture_of_results(
     log_y: bool = False,
     size_inches: tuple[float, float] = SIZE_INCHES,
 ) -> Picture:
-    """What to draw for curves and ladders of generative models together.
+    """The picture of curves and ladders of generative models together.
 
-    unit          of rates: "bits" or "nats" per image, or "bpp", bits per pixel
-    log_x, log_y  logarithmic axes; None takes one for distortions of a large range
+    unit          unit of rates: "bits" or "nats" per image, or "bpp", bits per pixel
+    log_x, log_y  logarithmic axes; None takes one if distortions have a large range
 
-    Names of models are added to those of rungs where there are several models; equal names get a
-    number.  Raises `UsageError` for no curve, a gap table, results of several conventions, an
-    unknown unit, a logarithmic axis of distortions at 0, and bits per pixel of images whose size
-    no file says.
+    If there are several models, their names are added to those of rungs; equal names get a number.
+    Raises `UsageError` for no curve, a gap table, results of several conventions, an unknown unit,
+    a logarithmic axis with distortions of 0, and bits per pixel if no file gives the size of the
+    images.
     """
     if unit not in UNITS:
         raise UsageError(f"unit {unit!r} is unknown; expected {', '.join(UNITS)}")
@@ -310,7 +310,7 @@ def picture_of_results(
     else:
         margin = 0.04 * (high - low) or 0.05 * abs(high) or 1.0
         x_limits = (low - margin, high + margin)
-    # Above every point, and above intervals and ceilings that would not press the points flat.
+    # Above every point, and above those intervals and ceilings that would not flatten the points.
     highest = max(point.y for point in points)
     tops = [min(point.high, 1.3 * highest) for point in points]
     tops += [one.y for one in ceilings if one.y < 2 * highest]
@@ -339,7 +339,7 @@ def picture_of_results(
 
 
 def _pixels(results: Sequence[AnyModelResult]) -> int:
-    """Height × width of the images; raises `UsageError` unless all files say the same."""
+    """Height × width of the images; raises `UsageError` unless all files agree on it."""
     sizes = set()
     for result in results:
         shape: Any = None
@@ -357,7 +357,7 @@ def _pixels(results: Sequence[AnyModelResult]) -> int:
 
 
 def _model_line(label: str, rung: Rung, nats: float, unit: str) -> Line:
-    """A line in units of so many nats."""
+    """The line of a rung; one `unit` of rate is `nats` nats."""
     points = []
     columns = (rung.rate_nats, rung.rate_low_nats, rung.rate_high_nats)
     for index, x in enumerate(rung.distortion):

@@ -1,11 +1,11 @@
-"""HTML pages with curves that one can point at, in one file without any network.
+"""HTML pages with interactive curves, each a single file that needs no network.
 
     page_of(picture)    a picture of curves, and a table of its points
     report_page(…)      several codecs: curves, pictures before and after, all numbers
 
-The drawing is SVG that is complete without scripts.  A few lines of script show the nearest point
-under the pointer, hide a line when its name is clicked, move the border between two versions of a
-picture, and choose which two.  A file refers to nothing outside it, and says so to the browser.
+The drawing is SVG that is complete without scripts.  A short script shows the point nearest to the
+pointer, hides a line when its name is clicked, moves the border between two versions of a picture,
+and selects which two.  A page refers to nothing outside itself, and tells the browser so.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ def report_page(
 ) -> str:
     """The text of an HTML file about several codecs.
 
-    deltas    BD-rates against the codec `reference`, where there are any
-    metrics   of `METRICS`: a drawing and a column of BD-rates for each
-    files     .calo files, of which layers and realism can be chosen
+    deltas    BD-rates against the codec `reference`, if there are any
+    metrics   names in `METRICS`: each gets a drawing and a column of BD-rates
+    files     .calo files whose layers and realism can be selected
     """
     drawings = [picture_of_curves(curves, metric=metric, title=title) for metric in metrics]
     return _page(
@@ -99,9 +99,9 @@ def _page(title: str, body: Iterable[str]) -> str:
 
 
 def line_colour(line: Line, rank: int) -> str:
-    """The colour of the line of that rank, as CSS."""
+    """The colour of the line with that rank, as CSS."""
     colour = COLOURS[rank % len(COLOURS)]
-    # Black would vanish on a dark page: take the colour of the text.
+    # Black would vanish on a dark page, so it becomes the colour of the text.
     return "var(--soft)" if line.published else "var(--ink)" if colour == "#000000" else colour
 
 
@@ -115,7 +115,7 @@ def round_numbers(low: float, high: float) -> list[float]:
 
 
 class _Axes:
-    """Where the axes of a picture stand in the drawing, and where its points."""
+    """Positions of a picture's axes and points in the drawing."""
 
     def __init__(self, picture: Picture) -> None:
         across, up = picture.size_inches
@@ -199,7 +199,7 @@ def _svg_line(line: Line, colour: str, dashes: str, axes: _Axes, label: Label) -
     if line.has_intervals:
         edge = [f"{axes.x(p.x):.1f},{axes.y(p.high):.1f}" for p in line.points]
         edge += [f"{axes.x(p.x):.1f},{axes.y(p.low):.1f}" for p in reversed(line.points)]
-        # The outline shows the interval of a single point, where a band has no width.
+        # The band of a single point has no width, so its outline shows the interval.
         alone = " alone" if len(line.points) == 1 else ""
         parts.append(f'<polygon class="band{alone}" points="{" ".join(edge)}"/>')
     dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
@@ -228,7 +228,7 @@ def _svg_line(line: Line, colour: str, dashes: str, axes: _Axes, label: Label) -
 
 
 def _table(columns: Iterable[str], rows: Iterable[tuple[str, Iterable[str]]]) -> str:
-    """A table; each row is the colour of its line, and its cells, the first one the name."""
+    """A table; each row is the colour of its line and its cells, of which the first is the name."""
     lines = []
     for colour, cells in rows:
         name, *others = map(escape, cells)
@@ -312,7 +312,7 @@ def _pair(number: int, picture: ShownPicture) -> str:
 
 
 def _decodings(number: int, file: ShownFile) -> str:
-    """All decodings of a file on top of each other, of which two sliders choose one."""
+    """All decodings of a file on top of each other; two sliders select one."""
     words = [
         f"layers {layers}, realism {realism:g}"
         for layers in file.layers

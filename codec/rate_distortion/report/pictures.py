@@ -1,7 +1,7 @@
-"""The pictures of a report: originals, and what each codec makes of them at about one rate.
+"""The pictures of a report: originals, and each codec's version of them at about the same rate.
 
-Only the middle of a large picture is shown, at its own scale: the page stays small, and nothing is
-smoothed away by scaling.
+Only the middle of a large picture is shown, at its own scale, so that the page stays small and
+scaling does not smooth anything away.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from codec.rate_distortion.files.measure import OperationalCodec
 
 MOST_PICTURES = 8
 MOST_FILES = 2
-"""Of which all decodings are shown: twenty, where a realistic decoder is installed."""
+"""Number of files of which all decodings are shown: twenty if a realistic decoder is installed."""
 REALISMS = (0.0, 0.25, 0.5, 0.75, 1.0)
 LARGEST_SIDE = 384
 RATE_BPP = 0.3
-"""At this rate the differences between codecs can be seen on most photographs."""
+"""At this rate the differences between codecs are visible on most photographs."""
 
 _DISPLAY_QUALITY = 95
 
 
 @dataclass(frozen=True)
 class ShownVersion:
-    """One picture to look at: a short name, what it cost, and its file as a data URI."""
+    """One picture to show: a short name, a caption, and its file as a data URI."""
 
     label: str
     caption: str
@@ -43,7 +43,7 @@ class ShownVersion:
 
 @dataclass(frozen=True)
 class ShownPicture:
-    """A picture by name, the size of the part that is shown, and its versions, original first."""
+    """A picture's name, the size of the part that is shown, and its versions, original first."""
 
     name: str
     width: int
@@ -53,12 +53,12 @@ class ShownPicture:
 
 @dataclass(frozen=True)
 class ShownFile:
-    """What one .calo file shows after each of its layers, at each realism.
+    """The decodings of one .calo file after each of its layers, at each realism.
 
-    name     of the picture and the codec, and what the file cost
+    name     names of the picture and the codec, and the file's cost
     size     (width, height) of the part that is shown
     layers   what is drawn after each number of layers, in words
-    realisms ascending, the first one 0; it alone where no realistic decoder is installed
+    realisms ascending from 0; only 0 if no realistic decoder is installed
     uris     files as data URIs, by number of layers and then by realism
     """
 
@@ -79,12 +79,12 @@ def show_pictures(
 ) -> tuple[ShownPicture, ...]:
     """Code pictures again, each codec at the setting whose file was nearest to a rate.
 
-    images     that `curves` were measured on, in the same order; `most` of them, evenly spaced,
-               are shown
+    images     the images on which `curves` were measured, in the same order; `most` of them, evenly
+               spaced, are shown
     curves     one for each of `codecs`, in the same order
-    rate_bpp   bits per pixel to come near to, on a logarithmic scale
+    rate_bpp   target in bits per pixel; nearness is on a logarithmic scale
 
-    Raises what the codecs raise, and `InputError` for a picture that cannot be read any more.
+    Raises what the codecs raise, and `InputError` for a picture that can no longer be read.
     """
     return tuple(
         _show(codecs, images[one], curves, one, rate_bpp) for one in _chosen(len(images), most)
@@ -99,9 +99,9 @@ def show_files(
     rate_bpp: float = RATE_BPP,
     most: int = MOST_FILES,
 ) -> tuple[ShownFile, ...]:
-    """The .calo files in layers that codecs write of pictures, as `show_pictures` chooses them.
+    """The layered .calo files that codecs write for pictures, chosen as in `show_pictures`.
 
-    None of codecs that write other files. Raises what `show_pictures` raises.
+    Codecs that write other files have none.  Raises what `show_pictures` raises.
     """
     found = []
     for one in _chosen(len(images), most):
@@ -115,7 +115,7 @@ def show_files(
 
 
 def nearest_point(curve: OperationalCurve, image: int, rate_bpp: float) -> OperatingPoint:
-    """The point of a curve whose file of a picture, by its number, is nearest to a rate."""
+    """The point of a curve at which the file of picture number `image` is nearest to a rate."""
     return min(curve.points, key=lambda point: abs(math.log(point.bpp[image] / rate_bpp)))
 
 
@@ -175,7 +175,7 @@ def _middle(pixels: Uint8Array) -> Uint8Array:
 
 
 def _data_uri(pixels: Uint8Array) -> str:
-    """A file for display: PNG where it is the smaller one, else JPEG of high quality."""
+    """A file for display: PNG if it is smaller, else JPEG of high quality."""
     files = {}
     for kind, options in (
         ("png", {"optimize": True}),

@@ -1,4 +1,4 @@
-"""A decoder or a distortion from a person's own file."""
+"""A decoder or a distortion from a user's own file."""
 
 from codec.system.missing_extra import extra_needed_by
 

@@ -4,13 +4,13 @@
     model.py:factory      function without arguments, see `load_decoder`      its own, or N(0, I)
     weights.safetensors   model of `codec.models.generative.networks`                  in the file
     mnist-convgan         such a file that ships with the library, by name    in the file
-    vae-round             model of the catalogue that draws images of codes   its own
+    vae-round             model of the catalogue that decodes codes to images its own
     vae-round:rae         the same with other weights                         its own
     network.pt2           `torch.export.save`                                 N(0, I)
     network.pt, .ts       `torch.jit.save` (TorchScript)                      N(0, I)
 
-`decode` and `prior` of what was loaded here can be pickled: another process receives the recipe
-and loads the model again, so that an executor's workers need no importable module.
+`decode` and `prior` of a model that was loaded here can be pickled: another process receives the
+recipe and loads the model again, so an executor's workers need no importable module.
 """
 
 from __future__ import annotations
@@ -60,10 +60,10 @@ class DecoderAdapter:
     """A decoder that passed `probe_decoder`, and its prior.
 
     decode        z float32 (n, k) to images float (n, *image_shape), differentiable
-    prior         p(z), k = prior.dim; of flat codes, whatever shape the model takes them in
-    image_shape   of one image, as `decode` gives it
-    name          for labels
-    variance      of a pixel given z (pixels 0..1) where the model has a Gaussian likelihood
+    prior         p(z), k = prior.dim; for flat codes, whatever shape the model itself takes
+    image_shape   shape of one image from `decode`
+    name          name for labels
+    variance      variance of a pixel given z (pixels 0..1) if the model has a Gaussian likelihood
     notices       sentences about behaviour that is unusual but usable
     """
 
@@ -81,20 +81,20 @@ def load_decoder(
     """Load and try out a decoder.
 
     spec        see the table above.  A factory is called without arguments and returns
-                (a) a decoder: a module or a function z (n, k) → images (n, *shape), or of
-                    codes in the shape of its prior, `StandardNormal((4, 7, 7))`;
+                (a) a decoder: a module or a function z (n, k) → images (n, *shape); with a prior
+                    such as `StandardNormal((4, 7, 7))` it takes codes of that shape;
                 (b) a pair (decoder, prior);
                 (c) an object with `decode` (or `decoder`) and perhaps `prior`.
                 NAME may also be a module or an object of kind (c) itself.
     device      "cpu", "cuda" …; modules are moved there
-    prior_dim   dimensions k of a standard normal prior, or the shape in which the model takes
-                its codes, where it brings no prior
+    prior_dim   for a model without a prior: the dimensions k of a standard normal prior, or the
+                shape in which the model takes its codes
 
-    Python files, TorchScript and exported programs run code of whoever wrote them.
+    Python files, TorchScript and exported programs run the code of whoever wrote them.
 
     Raises `UsageError` for a spec of another form, an unusable device, or a missing `prior_dim`;
-    `UserCodeError` (a `ModelError`) for whatever is wrong with the model; `WeightsMismatchError`
-    for a .safetensors file that is not a model.
+    `UserCodeError` (a `ModelError`) for anything that is wrong with the model;
+    `WeightsMismatchError` for a .safetensors file that is not a model.
     """
     asked = None if prior_dim is None else StandardNormal(prior_dim).shape
     recipe = _Recipe(str(spec), usable_device(device), asked)
@@ -112,9 +112,9 @@ def from_module(
 ) -> DecoderAdapter:
     """Wrap a decoder that is already in memory, and try it out.
 
-    module   z float32 (n, k) to images (n, *shape); it is not changed: call `eval()` before
+    module   z float32 (n, k) to images (n, *shape); it is not changed, so call `eval()` first
     prior    p(z)
-    device   where the module's parameters are
+    device   device of the module's parameters
 
     Raises `UserCodeError` as `load_decoder` does.  An executor of processes can use the result
     only if `module` itself can be pickled.
@@ -124,7 +124,7 @@ def from_module(
 
 
 def generative_codec(name: str) -> GenerativeCodec:
-    """The model of the catalogue; raises `UsageError` where it draws no images of codes."""
+    """The model of the catalogue; raises `UsageError` if it does not decode codes to images."""
     model = loading.load_model(name, device="cpu")
     if not isinstance(model, GenerativeCodec):
         raise UsageError(
@@ -135,7 +135,7 @@ def generative_codec(name: str) -> GenerativeCodec:
 
 
 def usable_device(device: str) -> str:
-    """`device`, "auto" resolved; raises `UsageError` when torch cannot use it."""
+    """`device`, with "auto" resolved; raises `UsageError` if torch cannot use it."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -148,9 +148,9 @@ def usable_device(device: str) -> str:
 
 
 class BatchedDecode:
-    """A decoder that takes between `lowest` and `highest` codes at a time, for any number.
+    """Makes a decoder that takes between `lowest` and `highest` codes at a time take any number.
 
-    Larger batches are divided, smaller ones filled up with copies of their last code, whose
+    Larger batches are divided; smaller ones are padded with copies of their last code, whose
     images are dropped.
     """
 
@@ -217,7 +217,7 @@ class _ReloadedPrior:
 
 @lru_cache(maxsize=8)
 def _open_once(recipe: _Recipe) -> _Opened:
-    # In a worker: one load for all tasks.
+    # In a worker, one load serves all tasks.
     return _open(recipe)
 
 
@@ -294,7 +294,7 @@ def _from_python(recipe: _Recipe) -> _Opened:
 
 
 def _divide(made: object, origin: str) -> tuple[Decode, Any]:
-    """Decoder and prior (or None) out of what a factory returned."""
+    """Decoder and prior (or None) from what a factory returned."""
     prior: object
     if isinstance(made, (tuple, list)):
         if len(made) != 2:
@@ -355,7 +355,7 @@ def _from_script(recipe: _Recipe, path: Path) -> _Opened:
     prior = _normal(recipe)
     try:
         with warnings.catch_warnings():
-            # Loading is deprecated in favour of torch.export, and files of it are everywhere.
+            # Loading is deprecated in favour of torch.export, but such files are still common.
             warnings.simplefilter("ignore")
             load: Any = torch.jit.load
             module = load(path, map_location=recipe.device)
@@ -424,7 +424,7 @@ def _sizes(shape: Sequence[int] | None) -> str:
 
 
 def _program_batches(program: Any, batch: Any) -> tuple[int, int | None]:
-    """Smallest and largest batch of an exported program; None where there is no largest."""
+    """Smallest and largest batch of an exported program; None if there is no largest."""
     if isinstance(batch, int):
         return batch, batch
     limits = program.range_constraints.get(batch.node.expr)

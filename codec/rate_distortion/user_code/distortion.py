@@ -1,4 +1,4 @@
-"""The distortion that a person names on the command line: built in, or in a file of their own."""
+"""The distortion that a user names on the command line: built in, or from a file of their own."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from codec.rate_distortion.user_code.load_file import (
 
 
 def load_distortion(spec: str, *, variance: float | None = None) -> Distortion:
-    """The distortion of a name, or of `FILE.py:NAME`.
+    """The distortion with a name, or from `FILE.py:NAME`.
 
-    spec       a name of `find_distortion`; "nll" for the Gaussian negative log-likelihood of a
-               model that brings its `variance`; or FILE.py:NAME, where NAME is a distortion, or a
+    spec       a name that `find_distortion` knows; "nll" for the Gaussian negative log-likelihood
+               of a model that has a `variance`; or FILE.py:NAME, where NAME is a distortion, or a
                class or function without arguments that makes one
-    variance   of a pixel given z, pixels 0..1, or None
+    variance   variance of a pixel given z, pixels 0..1, or None
 
     A distortion from a file can be pickled: another process loads the file again.
 
@@ -55,7 +55,7 @@ class _FileDistortion:
         return self._distortion(targets, reconstructions)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        # Optional parts are there only where the distortion has them.
+        # The optional parts exist only if the distortion has them.
         if name not in ("prepare", "simulate"):
             raise AttributeError(name)
         part: Callable[..., Any] = getattr(self._distortion, name)

@@ -1,9 +1,9 @@
-"""Objects from a person's own Python files, named as `FILE.py:NAME`.
+"""Objects from a user's own Python files, named as `FILE.py:NAME`.
 
-The file is run once, under a module name that no other file has.  While it runs, and only then,
-its folder comes first in `sys.path`, so that `from network import Net` finds its neighbour; such
-neighbours are forgotten afterwards, so that the `network.py` of two folders do not meet.  The file
-runs with all the rights of the person who names it, as `python FILE.py` would.
+The file is run once, under a module name that no other file has.  Only while it runs, its folder
+comes first in `sys.path`, so that `from network import Net` finds its neighbour; such neighbours
+are forgotten afterwards, so that the `network.py` of two folders do not clash.  The file runs with
+all the rights of the user, as `python FILE.py` would.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MODULE_PREFIX = "calotype_user_file_"
 class UserCodeError(ModelError):
     """A user's own file, factory or decoder is missing, fails, or does not meet the requirements.
 
-    The exit code is that of a model that cannot be used.
+    The exit code is that of an unusable model.
     """
 
 
@@ -52,14 +52,14 @@ def load_object(path: Path, name: str) -> object:
     """
     if not path.is_file():
         raise UserCodeError(f"{path}: there is no such file")
-    # One name for each path and content: an edited file does not meet its older self.
+    # One name for each path and content, so that an edited file does not clash with its old self.
     digest = hashlib.sha256(str(path.resolve()).encode() + b"\0" + path.read_bytes()).hexdigest()
     module_name = MODULE_PREFIX + digest[:16]
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:
         raise UserCodeError(f"{path}: cannot be loaded as Python")
     module = importlib.util.module_from_spec(spec)
-    # Dataclasses and scripted modules look their own module up by its name.
+    # Dataclasses and scripted modules look up their own module by its name.
     sys.modules[module_name] = module
     try:
         with _neighbours_of(path.resolve().parent):
@@ -111,6 +111,6 @@ def _neighbours_of(folder: Path) -> Iterator[None]:
         for name in set(sys.modules) - before:
             top = name.partition(".")[0]
             places = (folder / f"{top}.py", folder / top / "__init__.py")
-            # A package that was there before stays whole, its new parts included.
+            # A package that was loaded before stays complete, including its new submodules.
             if top not in before and any(place.is_file() for place in places):
                 sys.modules.pop(name, None)

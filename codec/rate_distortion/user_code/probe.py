@@ -1,9 +1,9 @@
-"""What a decoder, a prior and a distortion must fulfil, tried out before anything long starts.
+"""Checks that a decoder, a prior and a distortion meet the requirements, before any long run.
 
-Annealing moves codes along the gradient of β d(x, f(z)) − log p(z), so every link of that chain
-has to be finite, deterministic, independent of the rest of the batch, and differentiable.  There is
-no fallback without gradients: a random walk in ten or more dimensions would not reach the certified
-accuracy, so that a chain that is broken is refused.
+Annealing moves codes along the gradient of β d(x, f(z)) − log p(z), so every function in it must be
+finite, deterministic, independent of the rest of the batch, and differentiable.  There is no
+fallback without gradients: a random walk in ten or more dimensions would not reach the certified
+accuracy, so functions without gradients are refused.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from codec.rate_distortion.user_code.load_file import UserCodeError, describe
 
 PROBES = 8
 TOLERANCE = 1e-3
-"""Largest difference of one decoding to the next, relative to the largest value: rounding only."""
+"""Largest difference between two decodings, relative to the largest value: allows rounding only."""
 
 RANGE_SLACK = 0.05
-"""How far outside 0..1 the decoder's values may lie before a notice says so."""
+"""How far outside 0..1 the decoder's values may lie without a notice."""
 
 
 def probe_prior(prior: LatentPrior, *, device: str = "cpu") -> torch.Tensor:
-    """Codes drawn from the prior, float32 (8, k) on `device`, if the prior meets its requirements.
+    """Codes drawn from the prior, float32 (8, k) on `device`, if the prior meets the requirements.
 
     Raises `UserCodeError` unless `dim` is a positive whole number, `sample(n, generator)` gives
     finite (n, dim), and `log_prob` gives finite (n,) with a finite gradient.
@@ -59,12 +59,12 @@ def probe_prior(prior: LatentPrior, *, device: str = "cpu") -> torch.Tensor:
 def probe_decoder(
     decode: Callable[[torch.Tensor], torch.Tensor], z: torch.Tensor
 ) -> tuple[tuple[int, ...], list[str]]:
-    """Shape of one decoded image, and notices, if `decode` meets its requirements.
+    """Shape of one decoded image, and notices, if `decode` meets the requirements.
 
     z   float32 (n, k) with n ≥ 2, as `probe_prior` returns it
 
     Raises `UserCodeError` unless `decode` gives finite floating-point numbers with the batch
-    first, the same twice, the same for a code in any batch, and a gradient that reaches z.
+    first, the same ones when called again and for a code in any batch, and a gradient in z.
     """
     probe = z.clone().requires_grad_(True)
     images = _call("the decoder", decode, probe)
@@ -98,7 +98,7 @@ def probe_decoder(
             "the decoder's image of a code depends on the other codes of the batch "
             "(call eval() on a module with batch normalisation)"
         )
-    # Unequal weights, because the sum over an image may be constant (a softmax).
+    # Unequal weights, because the sum over an image may be constant (as with a softmax).
     weights = torch.linspace(1, 2, values[0].numel(), device=values.device).reshape(values[0].shape)
     gradient = _gradient("the decoder", (images.float() * weights).sum(), probe)
     if not bool((gradient != 0).any()):
@@ -122,8 +122,7 @@ def probe_distortion(
 ) -> None:
     """Try a distortion on images and reconstructions, both float (n, *shape).
 
-    Raises `UserCodeError` unless it gives finite (n,) with a gradient that reaches the
-    reconstructions.
+    Raises `UserCodeError` unless it gives finite (n,) with a gradient in the reconstructions.
     """
     name = f"the distortion {getattr(distortion, 'name', type(distortion).__name__)}"
     probe = reconstructions.detach().clone().requires_grad_(True)
