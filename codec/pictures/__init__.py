@@ -1,1 +1,1 @@
-"""Every kind of image to 8-bit planes, and back to files."""
+"""From every kind of image to planes of samples, and back to files."""

@@ -1,12 +1,12 @@
 """The alpha plane, lossless: rows predicted from above or from the left, then deflated.
 
-    byte 0        method: 0 = deflate, 1 = every pixel has the value of byte 1; of pictures of more
+    byte 0        method: 0 = deflate, 1 = every pixel has the value of byte 1; for pictures of more
                   than 8 bits 2 = deflate, 3 = every pixel has the value of bytes 1 and 2
     method 0      a zlib stream of rows: one byte for the prediction (0 none, 1 left, 2 above),
                   then ``width`` residuals modulo 256
-    method 2      the same with residuals modulo 65536: the upper bytes of all, then the lower
+    method 2      the same with residuals modulo 65536: first all upper bytes, then all lower bytes
 
-Masks are mostly flat, and deflate on residuals brings a flat row to almost nothing.  The
+Masks are mostly flat, and deflating residuals reduces a flat row to almost nothing.  The
 predictions are PNG's first three (PNG specification, third edition, clause 9).
 """
 
@@ -29,7 +29,7 @@ _PIECE_BYTES = 2**16  # given to zlib at a time
 def encode_alpha(alpha: SampleArray, bit_depth: int = 8) -> bytes:
     """Return the bytes of an alpha plane.
 
-    alpha       uint8 (height, width), or uint16 where the bit depth is above 8; 0 transparent ..
+    alpha       uint8 (height, width), or uint16 if the bit depth is above 8; 0 transparent ..
                 2^bit_depth − 1 opaque
     bit_depth   8, 10, 12 or 16
 
@@ -54,11 +54,11 @@ def encode_alpha(alpha: SampleArray, bit_depth: int = 8) -> bytes:
 
 
 class AlphaReader:
-    """Reads the alpha plane that ``encode_alpha`` was given from the top, some rows at a time.
+    """Decodes the alpha plane of ``encode_alpha`` from the top, some rows at a time.
 
-    Never inflates more than ``height * (width + 1)`` bytes, or twice as many where the bit depth is
-    above 8, whatever ``data`` announces.  Raises PayloadError for bytes that no encoder writes,
-    LimitError for a size above the caps.
+    Never inflates more than ``height * (width + 1)`` bytes, or twice as many if the bit depth is
+    above 8, whatever ``data`` contains.  Raises PayloadError for bytes that no encoder writes,
+    LimitError for a size above the limits.
     """
 
     def __init__(self, data: bytes, height: int, width: int, bit_depth: int = 8) -> None:
@@ -93,7 +93,7 @@ class AlphaReader:
     def read(self, rows: int) -> SampleArray:
         """Return the next rows, (rows, width), as `encode_alpha` takes them.
 
-        rows   1 or more of those that are left
+        rows   1 .. the number of remaining rows
         """
         if self._constant is not None:
             return np.full((rows, self._width), self._constant, self._kind)
@@ -115,7 +115,7 @@ class AlphaReader:
             raise PayloadError(f"alpha {value} read, expected 0 .. {self._peak}: damaged file")
 
     def skip(self, rows: int) -> None:
-        """Read rows, and forget them."""
+        """Read rows and discard them."""
         if self._constant is None:
             for top in range(0, rows, _BAND_ROWS):
                 self.read(min(_BAND_ROWS, rows - top))
@@ -124,13 +124,13 @@ class AlphaReader:
         """Raise PayloadError unless the data end here.  Call it after the last row."""
         if self._constant is not None:
             return
-        # The stream's own checksum may stand after the last pixel.
+        # The stream's own checksum may still be unread after the last pixel.
         more = self._decompress(1) if not self._inflater.eof else b""
         if more or not self._inflater.eof or self._rest or self._inflater.unused_data:
             raise PayloadError("alpha inflates beyond its last row, or ends late: damaged file")
 
     def _inflate(self, expected: int) -> bytearray:
-        # A bytearray that grows with what is there, and not with what the header announces.
+        # The bytearray grows with the actual data, not to the size that the header announces.
         out = bytearray()
         while len(out) < expected:
             piece = self._decompress(min(expected - len(out), 2**20))
@@ -143,7 +143,7 @@ class AlphaReader:
         return out
 
     def _decompress(self, most: int) -> bytes:
-        """Return 1 .. ``most`` bytes, or b"" where there are no more."""
+        """Return 1 .. ``most`` bytes, or b"" if there are no more."""
         try:
             while not self._inflater.eof:
                 given = self._inflater.unconsumed_tail or self._rest[:_PIECE_BYTES]
@@ -158,7 +158,7 @@ class AlphaReader:
 
 
 def _predict(alpha: SampleArray, top: int) -> Uint8Array:
-    """Return the rows of one band as they are deflated: prediction, then residuals."""
+    """Return the rows of one band, ready to be deflated: prediction byte, then residuals."""
     band = alpha[top : top + _BAND_ROWS]
     left, above = band.copy(), band.copy()
     left[:, 1:] -= band[:, :-1]
@@ -166,7 +166,7 @@ def _predict(alpha: SampleArray, top: int) -> Uint8Array:
     if top:
         above[0] -= alpha[top - 1]
     candidates = np.stack([band, left, above])
-    # The sum of absolute residuals, as signed numbers: the heuristic that PNG recommends.
+    # PNG's heuristic: the least sum of absolute residuals, read as signed numbers.
     signed = candidates.view(f"i{band.itemsize}").astype(np.int32)
     costs = np.abs(signed).sum(axis=2, dtype=np.int64)
     kinds = costs.argmin(axis=0)
@@ -183,20 +183,20 @@ def _predict(alpha: SampleArray, top: int) -> Uint8Array:
 
 
 def _reconstruct(kinds: Uint8Array, residuals: SampleArray, previous: SampleArray) -> SampleArray:
-    """Return the alpha (rows, width) of residuals, below a row ``previous`` (width,).
+    """Return the alpha (rows, width) from residuals; ``previous`` (width,) is the row above.
 
-    kinds   of prediction, (rows,)
+    kinds   prediction of each row, (rows,)
     """
     if kinds.max() > _ABOVE:
         raise PayloadError(f"alpha prediction {kinds.max()} read, expected 0 .. 2: damaged file")
-    # Sums wrap modulo 256 or 65536, which is what inverts the residuals.
+    # Sums must wrap modulo 256 or 65536, as the residuals do.
     alpha: SampleArray = residuals.copy()
     wrapping = residuals.dtype
     is_left = kinds == _LEFT
     alpha[is_left] = np.add.accumulate(residuals[is_left], axis=1, dtype=wrapping)
     if kinds[0] == _ABOVE:
         alpha[0] += previous
-    # A run of rows predicted from above is one cumulative sum down from the row before it.
+    # A run of rows predicted from above is one cumulative sum, starting at the row before it.
     starts = np.flatnonzero(kinds != _ABOVE)
     starts = np.union1d(starts, [0])
     for start, end in zip(starts, [*starts[1:], len(kinds)], strict=True):

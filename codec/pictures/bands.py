@@ -1,4 +1,4 @@
-"""Pictures in bands of rows, so that a large one is never in memory as a whole."""
+"""Pictures in bands of rows, so that a large one need not fit in memory."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from codec.pictures.depth import to_eight_bits
 from codec.pictures.picture import Picture, sample_type
 
 Band = tuple[SampleArray, SampleArray | None]
-"""Pixels (rows, width, channels), and alpha (rows, width) of their type or None."""
+"""Pixels (rows, width, channels), and alpha (rows, width) of the same type, or None."""
 
 _BAND_PIXELS = 2**22
 
 
 @dataclass(frozen=True)
 class Bands:
-    """A picture that is made while it is read: see `codec.pictures.picture.Picture` for the fields.
+    """A picture that is computed while it is read; see `codec.pictures.picture.Picture`.
 
-    bands   from the top, `height` rows together. They can be read once, and reading them raises
+    bands   from the top, `height` rows in all. They can be read only once, and reading them raises
             what decoding raises
     """
 
@@ -62,7 +62,7 @@ class Bands:
 
 
 def eight_bit_bands(bands: Bands) -> Bands:
-    """The same bands, whose samples of more than 8 bits are rounded to 8."""
+    """The same bands, with samples of more than 8 bits rounded to 8."""
     if bands.bit_depth <= 8:
         return bands
 
@@ -75,7 +75,7 @@ def eight_bit_bands(bands: Bands) -> Bands:
 
 
 def reporting(bands: Bands, progress: Callable[[float], None]) -> Bands:
-    """The same bands, which tell the share of the rows that have been read, up to 1."""
+    """The same bands, calling `progress` with the share of rows that have been read, up to 1."""
 
     def read() -> Iterator[Band]:
         done = 0
@@ -88,7 +88,7 @@ def reporting(bands: Bands, progress: Callable[[float], None]) -> Bands:
 
 
 def bands_of(picture: Picture) -> Bands:
-    """A picture in bands, which are views of it."""
+    """A picture as bands, which are views of it."""
 
     def bands() -> Iterator[Band]:
         rows = max(1, _BAND_PIXELS // picture.width)

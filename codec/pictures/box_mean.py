@@ -1,4 +1,4 @@
-"""Smaller pictures: each pixel is the mean of a square, rounded."""
+"""Smaller pictures, in which each pixel is the rounded mean of a square."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from bitstream.arrays import SampleArray
 
 
 def box_mean(samples: SampleArray, side: int) -> SampleArray:
-    """Means of squares, halves rounded up: (h, w, …) to (⌈h / side⌉, ⌈w / side⌉, …), of one type.
+    """Means of squares, halves rounded up: (h, w, …) to (⌈h / side⌉, ⌈w / side⌉, …), same type.
 
-    Squares at the right and at the bottom may have less than `side` rows or columns.
+    Squares at the right and bottom may have fewer than `side` columns or rows.
     """
     rows, columns = (np.arange(0, length, side) for length in samples.shape[:2])
     sums = np.add.reduceat(samples, rows, axis=0, dtype=np.uint32)
@@ -28,7 +28,7 @@ def box_mean(samples: SampleArray, side: int) -> SampleArray:
 
 
 def box_means(bands: Iterable[SampleArray], side: int) -> Iterator[SampleArray]:
-    """The same of a picture in bands of any number of rows, (rows, w, …)."""
+    """The same for a picture in bands of any number of rows, (rows, w, …)."""
     rest: SampleArray | None = None
     for band in bands:
         rows = band if rest is None else np.concatenate([rest, band])

@@ -1,4 +1,4 @@
-"""Boxes, of which files of JPEG 2000, AVIF and HEIF are made up, one behind and within another.
+"""The boxes of JPEG 2000, AVIF and HEIF files, which follow each other and may be nested.
 
 References: ISO/IEC 14496-12, 4.2; ISO/IEC 15444-1, annex I.4.
 """
@@ -16,7 +16,7 @@ _HEADERS = frozenset({b"meta", b"moov"})
 
 
 def boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Types of boxes, and where their contents begin and end; up to the first damaged one."""
+    """Yield type, start and end of the contents of each box, up to the first damaged one."""
     for _ in range(_MAX_BOXES):
         file.seek(start)
         head = file.read(16)
@@ -31,7 +31,7 @@ def boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, in
 
 
 def content(file: BinaryIO, start: int, stop: int) -> bytes:
-    """Nothing of a box that is too large for metadata."""
+    """The contents of a box; empty if it is too large for metadata."""
     if stop - start > limits.MAX_METADATA_BYTES:
         return b""
     file.seek(start)
@@ -39,11 +39,11 @@ def content(file: BinaryIO, start: int, stop: int) -> bytes:
 
 
 def headers_of_avif(file: BinaryIO) -> bytes:
-    """What describes the images of an AVIF file: its first bytes, and boxes that lie behind them.
+    """The descriptions of the images in an AVIF file: its first bytes, and any later header boxes.
 
-    file   seekable; left anywhere
+    file   seekable; its position changes
 
-    Writers may put the pixels first.
+    Some writers put the pixels before the header boxes.
     """
     file.seek(0)
     found = [file.read(_HEAD_BYTES)]

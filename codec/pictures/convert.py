@@ -14,12 +14,13 @@ from bitstream.arrays import Float64Array, SampleArray, Uint8Array, Uint16Array
 from codec.pictures.deep_files import at_source_depth
 from codec.pictures.depth import peak_of, rescale
 
-# What is converted at once: a copy of a whole large image in another mode or type would not fit.
+# Converted at once: a whole large image in another mode or type might not fit in memory.
 _BAND_PIXELS = 2**20
-_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # a tag of TIFF, and what it says where 0 is white
+# TIFF tags, and their values for: 0 is white; unsigned samples, the default; premultiplied alpha.
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
 
-_SAMPLE_FORMAT, _UNSIGNED = 339, 1  # the same of the type of samples, which is unsigned if absent
-_EXTRA_SAMPLES, _PREMULTIPLIED = 338, 1  # the same of alpha that is multiplied into the colours
+_SAMPLE_FORMAT, _UNSIGNED = 339, 1
+_EXTRA_SAMPLES, _PREMULTIPLIED = 338, 1
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Planes:
     pixels        (height, width, 1 | 3): uint8, or uint16 for a bit depth above 8
     alpha         (height, width) of the same type, or None
     notices       what was converted
-    icc_is_void   whether the source's ICC profile does not describe these pixels any more
+    icc_is_void   whether the source's ICC profile no longer describes these pixels
     bit_depth     8, 10, 12 or 16
     """
 
@@ -41,11 +42,11 @@ class Planes:
 
 
 def planes_from_deep(samples: Uint16Array, key: object, bits: int) -> Planes:
-    """Return the planes of a colour file that was read whole.
+    """Return the planes of a colour file whose samples were read at full depth.
 
-    samples   (height, width, 2 .. 4) at the scale of 16 bits
-    key       the colour that is transparent, of three channels, or None
-    bits      of each sample that the file says it has
+    samples   (height, width, 2 .. 4), scaled to 16 bits
+    key       the transparent colour, three channels, or None
+    bits      bits per sample that the file states
     """
     planes = split_channels(samples)
     alpha = planes.alpha
@@ -66,11 +67,11 @@ def planes_from_image(
 ) -> Planes:
     """Return the planes of a loaded Pillow image of any mode.
 
-    bits   of each sample of the source, where the mode has more than 8
-    key    the grey or colour that is transparent, at the scale of the image's samples
+    bits   bits per sample of the source, if the mode has more than 8
+    key    the transparent grey or colour, at the scale of the image's samples
 
-    Raises InputError for modes of more than 8 bits unless ``reduce_depth``, or ``keep_depth``,
-    which takes integers in 0 .. 65535.
+    Raises InputError for modes of more than 8 bits unless ``reduce_depth`` or ``keep_depth`` is
+    set; ``keep_depth`` takes integers in 0 .. 65535.
     """
     mode = image.mode
     if keep_depth and not reduce_depth and (mode.startswith("I;16") or mode == "I"):
@@ -93,7 +94,7 @@ def planes_from_image(
 
 
 def _is_premultiplied(image: Image.Image) -> bool:
-    """Whether colours are multiplied by alpha: of a TIFF Pillow has divided some by it already."""
+    """Whether the source has premultiplied alpha, even if Pillow has divided by it (some TIFF)."""
     tags: Any = getattr(image, "tag_v2", {})
     return image.mode in ("La", "RGBa") or tags.get(_EXTRA_SAMPLES, (0,))[:1] == (_PREMULTIPLIED,)
 
@@ -113,7 +114,7 @@ def _alpha_of_key(pixels: Uint8Array, key: int | tuple[int, ...], name: str) -> 
 
 
 def _plain_mode(image: Image.Image, name: str) -> str:
-    """Return which of L, LA, RGB and RGBA holds the same 8-bit colours."""
+    """Return which of L, LA, RGB and RGBA can hold the same 8-bit colours."""
     mode = image.mode
     if mode == "P":
         palette = image.palette
@@ -152,7 +153,7 @@ def _from_cmyk(image: Image.Image) -> Planes:
 
 
 def _kept(image: Image.Image, name: str, bits: int, key: int | tuple[int, ...] | None) -> Planes:
-    """The planes of grey of more than 8 bits, whole."""
+    """The planes of a grey image of more than 8 bits, at full depth."""
     values = np.asarray(image)
     low, high = _extremes(image, values)
     if low < 0 or high > 65535:
@@ -168,9 +169,9 @@ def _kept(image: Image.Image, name: str, bits: int, key: int | tuple[int, ...] |
 
 
 def _extremes(image: Image.Image, values: npt.NDArray[Any]) -> tuple[int, int]:
-    """The least and the largest of an image's integers: of a TIFF as the file has them.
+    """The least and the largest of an image's integers; for a TIFF, with the file's signedness.
 
-    Pillow takes unsigned integers of 32 bits for signed ones.
+    Pillow reads unsigned 32-bit integers as signed ones.
     """
     if image.format == "TIFF" and values.dtype == np.int32:
         form = getattr(image, "tag_v2", {}).get(_SAMPLE_FORMAT, _UNSIGNED)
@@ -180,10 +181,10 @@ def _extremes(image: Image.Image, values: npt.NDArray[Any]) -> tuple[int, int]:
 
 
 def _at_16_bits(values: npt.NDArray[Any], image: Image.Image, bits: int) -> npt.NDArray[Any]:
-    """Values at the scale of 16 bits, 0 black: of TIFF Pillow leaves both as the file has them.
+    """Values scaled to 16 bits with 0 as black, which Pillow does not ensure for TIFF.
 
-    Those of 12 bits stay at their own scale, and where 0 is white only 8 bits are turned over.
-    White of floats is 1.
+    Pillow leaves 12-bit samples at their own scale, and if 0 is white it inverts only 8-bit
+    samples. For floats, white is 1.
     """
     is_float = image.mode == "F"
     if image.format != "TIFF" or not (is_float or image.mode.startswith("I;16")):
@@ -195,13 +196,13 @@ def _at_16_bits(values: npt.NDArray[Any], image: Image.Image, bits: int) -> npt.
 
 
 def _is_white_zero(image: Image.Image) -> bool:
-    """Whether 0 is white in a TIFF, as it is in one that does not say."""
+    """Whether 0 is white in a TIFF, which is also the case if the tag is missing."""
     tags: Any = getattr(image, "tag_v2", None)
     if tags is None:
         return False
     value = tags.get(_PHOTOMETRIC)
     if value is None and (stored := getattr(tags, "_tagdata", {}).get(_PHOTOMETRIC)):
-        # Of several values, which should be one, Pillow gives none.
+        # Pillow returns nothing if the tag has several values instead of one.
         value = int.from_bytes(stored[:2], "little" if tags.prefix == b"II" else "big")
     return value in (None, _WHITE_IS_ZERO)
 
@@ -273,7 +274,7 @@ def _reduced(array: npt.NDArray[Any], name: str) -> Uint8Array:
 def _in_bands(
     image: Image.Image, convert: Callable[[Image.Image], Image.Image]
 ) -> tuple[Uint8Array, Uint8Array | None]:
-    """Return colour and alpha of an image whose bands ``convert`` brings to L, LA, RGB or RGBA."""
+    """Return colour and alpha of an image; ``convert`` turns a band to L, LA, RGB or RGBA."""
     pixels, alpha = None, None
     for rows, band in _bands(image):
         part = split_channels(_array(convert(band)))
@@ -295,7 +296,7 @@ def _bands(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
 
 
 def bands_of_rows(height: int, width: int) -> Iterator[slice]:
-    """Rows of a picture in pieces of which a copy in another type is small."""
+    """Split the rows of a picture into pieces small enough to be copied in another type."""
     step = max(1, _BAND_PIXELS // max(width, 1))
     for top in range(0, height, step):
         yield slice(top, min(top + step, height))
@@ -307,7 +308,7 @@ def _array(image: Image.Image) -> Uint8Array:
 
 
 def split_channels(array: SampleArray) -> Planes:
-    """Part (height, width, 1 .. 4) into colour and alpha."""
+    """Split (height, width, 1 .. 4) into colour and alpha."""
     colours = 3 if array.shape[2] >= 3 else 1
     alpha = array[..., colours] if array.shape[2] > colours else None
     return Planes(

@@ -1,8 +1,8 @@
-"""Colour files of more than 8 bits read whole, which Pillow opens at 8 bits.
+"""Colour files of more than 8 bits, read at full depth although Pillow opens them at 8 bits.
 
 Pillow's decoders of PNG and TIFF undo compression, filters and interlacing of all bytes, and only
-then drop the lower byte of every sample: its unpacker for little-endian samples keeps the second
-byte of two, that for big-endian ones the first.  So a file is decoded twice, once for each byte.
+then drop the lower byte of every sample: the unpacker for little-endian samples keeps the second
+byte of two, the one for big-endian samples the first.  So a file is decoded twice, once per byte.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from codec.pictures.original import without_odd_metadata
 
 _PAIRS = re.compile(r"(RGBX?|RGBA);16([BLN])")
 _OTHER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
-_BAND_PIXELS = 2**20  # what is joined at once
-_PLANAR = 284  # a tag of TIFF
+_BAND_PIXELS = 2**20  # pixels that are processed at once
+_PLANAR = 284  # a TIFF tag
 
 
 def read_deep_colours(image: ImageFile.ImageFile, file: BinaryIO, name: str) -> Uint16Array | None:
-    """Return the pixels of a file at the scale of 16 bits, or None where that is not known.
+    """Return the pixels of a file scaled to 16 bits, or None if it cannot be read at full depth.
 
-    image   as `PIL.Image.open` returned it, not loaded; it is loaded afterwards, of PNG and TIFF,
-            so that it has the metadata that stand behind its pixels
+    image   as `PIL.Image.open` returned it, not loaded; for PNG and TIFF it is loaded afterwards,
+            so it has the metadata that follow its pixels
     file    its file, seekable
-    name    of the file, for messages
+    name    name of the file for messages
 
-    uint16 (height, width, 2 | 3 | 4), of which 65535 is white: of PNG, TIFF with the channels
-    beside each other, and binary PPM.  Raises InputError for a PPM that is cut, and what Pillow
+    The result is uint16 (height, width, 2 | 3 | 4) with white at 65535. It works for PNG, TIFF with
+    interleaved channels, and binary PPM.  Raises InputError for a truncated PPM, and what Pillow
     raises for other damaged files.
     """
     tiles = image.tile
@@ -45,12 +45,12 @@ def read_deep_colours(image: ImageFile.ImageFile, file: BinaryIO, name: str) -> 
     modes = {one.args[0] if isinstance(one.args, tuple) else one.args for one in tiles}
     if len(modes) != 1 or image.format not in ("PNG", "TIFF"):
         return None
-    # Of channels one behind the other Pillow's decoder drops the same byte through any unpacker.
+    # With planar channels, Pillow's decoder drops the same byte whatever the unpacker.
     if image.format == "TIFF" and getattr(image, "tag_v2", {}).get(_PLANAR, 1) != 1:
         return None
     raw_mode = str(modes.pop())
     if raw_mode == "LA;16B" and image.mode == "RGBA":
-        # Two samples of two bytes lie in a file as four of one byte.
+        # Two samples of two bytes are read as four of one byte.
         _set_raw_mode(image, "RGBA")
         image.load()
         samples = np.zeros((image.height, image.width, 2), np.uint16)
@@ -73,7 +73,7 @@ def read_deep_colours(image: ImageFile.ImageFile, file: BinaryIO, name: str) -> 
 
 
 def _set_raw_mode(image: ImageFile.ImageFile, raw_mode: str) -> None:
-    """Let another unpacker of Pillow take the decoded bytes of an image that is not loaded."""
+    """Select another Pillow unpacker for an image that is not loaded."""
     image.tile = [
         tile._replace(args=(raw_mode, *tile.args[1:]) if isinstance(tile.args, tuple) else raw_mode)
         for tile in image.tile
@@ -81,7 +81,7 @@ def _set_raw_mode(image: ImageFile.ImageFile, raw_mode: str) -> None:
 
 
 def _join(samples: Uint16Array, image: Image.Image, channels: slice, shift: int) -> None:
-    """Set bits of samples from some channels of a loaded image of 8 bits."""
+    """Set 8 bits of each sample from some channels of a loaded 8-bit image."""
     step = max(1, _BAND_PIXELS // max(image.width, 1))
     for top in range(0, image.height, step):
         bottom = min(top + step, image.height)
@@ -90,7 +90,7 @@ def _join(samples: Uint16Array, image: Image.Image, channels: slice, shift: int)
 
 
 def _ppm(image: ImageFile.ImageFile, file: BinaryIO, name: str) -> Uint16Array | None:
-    """Samples of two bytes, upper one first, from 0 to the largest value that the file states."""
+    """Read big-endian 16-bit samples and rescale them from the file's largest value to 65535."""
     args: Any = image.tile[0].args
     mode, most = args
     if mode != "RGB" or not 255 < most < 65536:
@@ -115,14 +115,14 @@ def _ppm(image: ImageFile.ImageFile, file: BinaryIO, name: str) -> Uint16Array |
 def at_source_depth(
     pixels: Uint16Array, alpha: Uint16Array | None, bits: int
 ) -> tuple[Uint16Array, Uint16Array | None, int]:
-    """Return samples at the bit depth of the format that carries their source, and that depth.
+    """Return samples at the smallest depth of the .calo format that holds them, and that depth.
 
-    pixels, alpha   uint16 of any shapes, at the scale of 16 bits
-    bits            of each sample that the source says it has
+    pixels, alpha   uint16 of any shapes, scaled to 16 bits
+    bits            bits per sample that the source states
 
-    Sources of 10 and 12 bits keep their own values, those of 9 and 11 are spread over 10 and 12
-    bits, and all others have 16.  A source that says less than it has, so that values would be
-    lost, has 16 as well.
+    Sources of 10 and 12 bits keep their own values, those of 9 and 11 bits are scaled to 10 and 12,
+    and all others get 16.  So does a source that states fewer bits than it has, because values
+    would be lost otherwise.
     """
     planes = [pixels] if alpha is None else [pixels, alpha]
     if not 8 < bits < 16 or not all(_has_only(plane, bits) for plane in planes):
@@ -133,10 +133,10 @@ def at_source_depth(
 
 
 def _has_only(samples: SampleArray, bits: int) -> bool:
-    """Whether all samples of 16 bits stand for one of so many bits each: by the upper ones.
+    """Whether all 16-bit samples were scaled up from `bits` bits, so their upper bits suffice.
 
-    All of them are spread by the nearest value, or by a repetition of the upper bits, or by zeros:
-    what the specification of PNG describes for sBIT (third edition, clause 12.4).
+    Scaling is to the nearest value, by repeating the upper bits, or with zeros, the same for all:
+    these are the ways that the PNG specification describes for sBIT (third edition, clause 12.4).
     """
     possible = np.ones(3, np.bool_)
     for rows in np.array_split(samples, max(1, samples.size // 2**20)):

@@ -1,4 +1,4 @@
-"""Samples of one bit depth at the scale of another: 0 stays 0, and white stays white."""
+"""Scaling samples from one bit depth to another: 0 stays 0, and white stays white."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from bitstream.arrays import SampleArray, Uint8Array, Uint16Array
 from bitstream.limits import BIT_DEPTHS
 
-_AT_ONCE = 2**20  # samples: a copy of a whole large picture in 32 bits would not fit
+_AT_ONCE = 2**20  # samples: a 32-bit copy of a whole large picture might not fit in memory
 
 
 def peak_of(bit_depth: int) -> int:
@@ -16,17 +16,17 @@ def peak_of(bit_depth: int) -> int:
 
 
 def carried_depth(bits: int) -> int:
-    """The smallest bit depth of the format, 8, 10, 12 or 16, that has 1 .. 16 bits or more."""
+    """The smallest bit depth of the format, 8, 10, 12 or 16, that holds `bits`, 1 .. 16."""
     return min(depth for depth in BIT_DEPTHS if depth >= bits)
 
 
 def rescale(samples: SampleArray, bits: int, new_bits: int) -> Uint16Array:
-    """Samples of 1 .. 16 bits to the nearest of 1 .. 16 other bits: uint16 of the same shape.
+    """Scale samples from `bits` to `new_bits`, 1 .. 16 each: uint16 of the same shape.
 
     samples   uint8 or uint16, 0 .. 2^bits − 1, which is white
 
-    The nearest to v · (2^new_bits − 1) / (2^bits − 1), exactly, in integers. No value lies halfway
-    between two others. To more bits and back changes nothing.
+    The result is v · (2^new_bits − 1) / (2^bits − 1), rounded exactly to the nearest integer; ties
+    cannot occur. Scaling to more bits and back changes nothing.
     """
     peak, new_peak = peak_of(bits), peak_of(new_bits)
     if bits == new_bits:
@@ -37,7 +37,7 @@ def rescale(samples: SampleArray, bits: int, new_bits: int) -> Uint16Array:
         for top in range(0, len(samples), rows):
             whole[top : top + rows] = rescale(samples[top : top + rows], bits, new_bits)
         return whole
-    # At most 65535² + 65535 / 2, which 32 bits hold.
+    # At most 65535² + 65535 / 2, which fits 32 bits.
     scaled = samples.astype(np.uint32)
     scaled *= np.uint32(new_peak)
     scaled += np.uint32(peak // 2)
@@ -46,7 +46,7 @@ def rescale(samples: SampleArray, bits: int, new_bits: int) -> Uint16Array:
 
 
 def to_eight_bits(samples: SampleArray, bits: int) -> Uint8Array:
-    """Samples of 8 .. 16 bits as the nearest of 256 levels: uint8."""
+    """Samples of 8 .. 16 bits, rounded to the nearest of 256 levels: uint8."""
     if bits > 8:
         samples = rescale(samples, bits, 8)
     return samples.astype(np.uint8, copy=False)

@@ -1,4 +1,4 @@
-"""The first directory of an EXIF stream, which is a TIFF file without a picture.
+"""Reads the first directory of an EXIF stream, which is a TIFF file without a picture.
 
 Reference: EXIF 2.32, section 4.6; TIFF 6.0, section 2 (image file directory).
 """
@@ -21,20 +21,20 @@ DESCRIPTIVE_TAGS = DIRECTORIES | {
     285, 305, 306, 315, 316,  # page, software, date, artist, host
     0x4746, 0x4749,  # ratings
     33432, 33723,  # copyright, IPTC
-    40091, 40092, 40093, 40094, 40095,  # what Windows writes: title, comment, author, keywords
+    40091, 40092, 40093, 40094, 40095,  # from Windows: title, comment, author, keywords, subject
     0xC4A5,  # print image matching
 }  # fmt: skip
-"""Tags that describe a picture. Others say how a file holds it, and are wrong in another file."""
+"""Tags that describe the picture. Others describe its storage, and are wrong in another file."""
 RESOLUTION_TAGS = frozenset({282, 283, 296})
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 
 
 EXIF_PREFIX = b"Exif\x00\x00"
-"""Stands before a TIFF stream of EXIF in JPEG, and in what Pillow calls "exif"."""
+"""Precedes the TIFF stream of EXIF in JPEG, and in what Pillow calls "exif"."""
 
 
 def without_prefix(exif: bytes) -> bytes | None:
-    """EXIF as a TIFF stream; None of an empty one.  Some programs write the prefix twice."""
+    """EXIF as a TIFF stream; None if it is empty.  Some programs write the prefix twice."""
     while exif.startswith(EXIF_PREFIX):
         exif = exif.removeprefix(EXIF_PREFIX)
     return exif or None
@@ -44,9 +44,9 @@ def without_prefix(exif: bytes) -> bytes | None:
 class Entry:
     """One entry of a directory.
 
-    place   of its 12 bytes in the stream
+    place   position of its 12 bytes in the stream
     kind    number of the type of its values
-    size    bytes of its values together; None for a type that is not known
+    size    total bytes of its values; None for an unknown type
     """
 
     place: int
@@ -56,19 +56,19 @@ class Entry:
     size: int | None
 
     def bytes_in(self, exif: bytes) -> bytes:
-        """The entry as it stands in the stream."""
+        """The 12 bytes of the entry."""
         return exif[self.place : self.place + ENTRY_BYTES]
 
 
 def byte_order(exif: bytes) -> Order | None:
-    """Return the byte order as `struct` spells it, None for what is no TIFF stream."""
+    """Return the byte order as `struct` spells it, None if it is not a TIFF stream."""
     if len(exif) < 10:
         return None
     return {b"II*\x00": "<", b"MM\x00*": ">"}.get(exif[:4])  # type: ignore[return-value]
 
 
 def first_directory(exif: bytes) -> Iterator[Entry]:
-    """Yield the entries of the first directory that lie in the stream; none of a damaged one."""
+    """Yield the entries of the first directory, as far as the stream contains them."""
     order = byte_order(exif)
     if order is None:
         return
@@ -85,7 +85,7 @@ def first_directory(exif: bytes) -> Iterator[Entry]:
 
 
 def has_its_values(entry: Entry, exif: bytes) -> bool:
-    """Whether the values of an entry, or the directory that it points to, lie in the stream."""
+    """Whether the values of an entry, or the directory that it points to, are in the stream."""
     order = byte_order(exif)
     if order is None or entry.size is None or not entry.size:
         return False

@@ -19,12 +19,13 @@ _TYPES = "uint8, uint16 (65535 is white), or floats in 0 .. 1"
 
 
 def as_array(image: object) -> npt.NDArray[Any] | None:
-    """Return what is an array or a tensor as an array, None for other images.
+    """Return an array or a tensor as a NumPy array, None for other kinds of images.
 
-    image   array; tensor of torch (height, width) or (channels, height, width), on any device; or
-            what NumPy can take for an array, as arrays of JAX
+    image   array; torch tensor (height, width) or (channels, height, width), on any device; or
+            an object that NumPy can convert, such as a JAX array
 
-    Raises UsageError for tensors of another shape, for what has no values, or masked ones.
+    Raises UsageError for tensors of another shape, and for arrays that cannot be converted or have
+    masked values.
     """
     if type(image).__module__.partition(".")[0] == "torch" and hasattr(image, "detach"):
         return _of_tensor(image)
@@ -34,9 +35,9 @@ def as_array(image: object) -> npt.NDArray[Any] | None:
 
 
 def plain_array(values: Any) -> npt.NDArray[Any]:
-    """Return an array, of a subclass of NumPy's or of another library, as one of NumPy.
+    """Return an array of a NumPy subclass or of another library as a plain NumPy array.
 
-    Raises UsageError for one that masks values, and where NumPy cannot take it.
+    Raises UsageError if it has masked values or NumPy cannot convert it.
     """
     is_masked = isinstance(values, np.ma.MaskedArray) and values.dtype.names is None
     if is_masked and (hidden := values.size - int(values.count())):
@@ -46,7 +47,7 @@ def plain_array(values: Any) -> npt.NDArray[Any]:
         )
     try:
         return np.asarray(values)
-    except Exception as error:  # each library has exceptions of its own
+    except Exception as error:  # every library raises its own exceptions
         kind = type(values)
         raise UsageError(
             f"an array of type {kind.__module__}.{kind.__qualname__} that NumPy cannot take "
@@ -65,9 +66,9 @@ def _of_tensor(tensor: Any) -> npt.NDArray[Any]:
             f"or (height, width): {hint}"
         )
     try:
-        values = tensor.detach().cpu().resolve_neg()  # as the imaginary part of a conjugate is
+        values = tensor.detach().cpu().resolve_neg()  # for imaginary parts of conjugate tensors
         if values.dtype.is_floating_point:
-            values = values.float() if values.element_size() < 4 else values  # bfloat16 as well
+            values = values.float() if values.element_size() < 4 else values  # NumPy: no bfloat16
         array: npt.NDArray[Any] = values.numpy()
     except (RuntimeError, TypeError, AttributeError) as error:
         raise UsageError(
@@ -86,13 +87,13 @@ def planes_from_array(
     """Return the planes of an array (height, width) or (height, width, 1 .. 4).
 
     array       uint8; uint16 over its full range, with ``keep_depth`` or ``reduce_depth``; floats
-                in 0 .. 1, which are rounded; or with ``bit_depth`` integers of any type
+                in 0 .. 1, which are rounded; or with ``bit_depth``, integers of any type
     bit_depth   8, 10, 12 or 16: white is 2^bit_depth − 1.  None is 8 for uint8 and floats, and 16
                 for uint16
 
-    With a depth above 8 the planes have it, so ``keep_depth`` or ``reduce_depth`` is needed; the
-    caller reduces them.  Raises InputError for values out of range or that would lose bits,
-    UsageError for other shapes and types.
+    The planes keep a depth above 8, which needs ``keep_depth`` or ``reduce_depth``; with the
+    latter the caller reduces them.  Raises InputError for values out of range, or if bits would be
+    lost, UsageError for other shapes and types.
     """
     if array.ndim == 2:
         array = array[..., None]
@@ -135,13 +136,13 @@ def planes_from_array(
 
 
 def _from_floats(array: npt.NDArray[Any], depth: int) -> SampleArray:
-    """The nearest of 2^depth levels for floats in 0 .. 1."""
+    """Round floats in 0 .. 1 to the nearest of 2^depth levels."""
     samples = np.empty(array.shape, sample_type(depth))
     for rows in bands_of_rows(*array.shape[:2]):
         band = array[rows]
         # Written so that NaN fails as well.
         if not bool(((band >= 0) & (band <= 1)).all()):
-            # These pass over NaN.
+            # fmin and fmax ignore NaN.
             low = float(np.fmin.reduce(array, axis=None))
             high = float(np.fmax.reduce(array, axis=None))
             hint = "scale them to that range first"
@@ -157,7 +158,7 @@ def _from_floats(array: npt.NDArray[Any], depth: int) -> SampleArray:
 
 
 def _from_integers(array: npt.NDArray[Any], depth: int) -> SampleArray:
-    """Integers as samples of a depth."""
+    """Integers as samples of a bit depth; raises InputError for values out of range."""
     low, high = int(array.min()), int(array.max())
     if low < 0 or high > peak_of(depth):
         raise InputError(

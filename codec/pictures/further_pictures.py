@@ -1,6 +1,6 @@
-"""Further pictures in the file of an image: frames, layers, sizes, and what lies below a TIFF.
+"""Other pictures in an image's file: frames, layers, sizes, and subdirectories of a TIFF.
 
-A .calo file holds one picture, so that there is a notice of the others.
+A .calo file holds one picture, so a notice tells of the others.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ _NEXT_PNM = re.compile(rb"\s*P[1-7Ff]\s")
 def other_pictures(
     image: Image.Image, original: ImageFile.ImageFile | None, file: BinaryIO | None, name: str
 ) -> tuple[str, ...]:
-    """Return notices of the further pictures in the file of an image.
+    """Return notices of the other pictures in the file of an image.
 
-    original   the image opened again, which may be moved to another frame; None if that cannot be
-    file       of the original
+    original   the image opened again, which may be moved to another frame; None if not possible
+    file       the file of the original
 
-    Raises InputError where the image is the preview of a picture that Pillow does not read.
+    Raises InputError if the image is only the preview of a picture that Pillow cannot read.
     """
     if original is None or file is None:
-        # What the image knows by itself: asking for more would seek in it.
+        # Only what the image already knows: the property `n_frames` would seek in it.
         frames = vars(image).get("n_frames") or 1
         notices = _sizes(image, None)
         return notices if frames < 2 else (*notices, _frame_notice(image.tell(), frames))
@@ -56,7 +56,7 @@ def _frame_notice(frame: int, frames: int) -> str:
 
 
 def _sizes(image: Image.Image, file: BinaryIO | None) -> tuple[str, ...]:
-    """Of icons and cursors, which hold one picture in several sizes."""
+    """A notice for icons and cursors, which hold one picture in several sizes."""
     if image.format not in ("ICO", "ICNS", "CUR"):
         return ()
     count = len(image.info.get("sizes") or ())
@@ -73,7 +73,7 @@ def _sizes(image: Image.Image, file: BinaryIO | None) -> tuple[str, ...]:
 
 
 def _is_followed(original: ImageFile.ImageFile, file: BinaryIO) -> bool:
-    """Whether another picture stands behind that of a PNM file; only binary ones hold several."""
+    """Whether another picture follows in a PNM file; only binary files can hold several."""
     tile: Any = original.tile[0]
     if tile.codec_name == "ppm_plain":
         return False
@@ -89,14 +89,14 @@ def _is_followed(original: ImageFile.ImageFile, file: BinaryIO) -> bool:
 
 
 def _below_pages(image: Image.Image, file: BinaryIO, name: str) -> tuple[str, ...]:
-    """Of TIFF, in which raw photographs and pyramids lie below the pages."""
+    """A notice for subdirectories of a TIFF, where raw photographs and pyramids are stored."""
     found = list(directories(file))
     below = [one for one in found if not one.is_page]
     if not below:
         return ()
     largest = max(below, key=lambda one: one.width * one.height)
     width, height = image.size
-    # Pages are frames of Pillow, and may have pyramids of their own.
+    # Pages are Pillow's frames, and may have their own pyramids.
     pages = [one.width * one.height for one in found if one.is_page]
     if largest.width * largest.height > max(width * height, *pages):
         raise InputError(

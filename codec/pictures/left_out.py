@@ -1,4 +1,4 @@
-"""What a file holds beside the picture and its metadata, and a .calo file has no place for."""
+"""Notices of what an image file contains but a .calo file cannot hold."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from codec.pictures.boxes import boxes
 from codec.pictures.passed_over import RAW_APP1
 from codec.pictures.pillow_errors import PILLOW_ERRORS
 
-_SAMPLES, _WHITE_POINT, _PRIMARIES = 277, 318, 319  # tags of TIFF
-_PSD_CHANNELS = 12  # where a PSD says how many it has
-_IPTC_RESOURCE = 0x0404  # of Photoshop's resources in a JPEG file
-_IPTC, _PHOTOSHOP = 33723, 34377  # tags of TIFF; such resources are in the second
-_GAIN_MAP = b"hdrgm:Version"  # XMP of a JPEG that holds another one with the brighter parts
+_SAMPLES, _WHITE_POINT, _PRIMARIES = 277, 318, 319  # TIFF tags
+_PSD_CHANNELS = 12  # position of the number of channels in a PSD
+_IPTC_RESOURCE = 0x0404  # number of the Photoshop resource with IPTC
+_IPTC, _PHOTOSHOP = 33723, 34377  # TIFF tags; the second contains Photoshop resources
+_GAIN_MAP = b"hdrgm:Version"  # in the XMP of a JPEG that contains a gain map as another JPEG
 _CONTENT_CREDENTIALS = "the content credentials (C2PA) were left out: they hold for the source only"
 # GeoTIFF 1.1, clause 7.1; Adobe Photoshop TIFF Technical Notes, 3; C2PA 2.1, A.3; TIFF 6.0, 20;
 # GDAL, "GTiff -- GeoTIFF File Format"; ImageJ, ij/io/TiffDecoder.java.
@@ -35,7 +35,7 @@ _FILM_IN_XMP = re.compile(rb"(MotionPhoto|MicroVideo)\W{1,3}1")
 _FILM = re.compile(rb"\0\0\0.ftyp(mp4|iso|qt|avc|hvc|MSNV|3gp)", re.DOTALL)  # the head of an MP4
 _PIECE_BYTES, _FILM_BYTES = 2**20, 16
 _MAX_CHUNKS = 1000
-# What programs write into every PNG, and what is kept as EXIF or XMP or has its own notice.
+# Texts that programs write into every PNG, are kept as EXIF or XMP, or have their own notice.
 _OF_PROGRAMS = re.compile(
     r"Software$|date:|Thumb::|exif:|png:|XML:com\.adobe\.xmp$|Raw profile type (exif|APP1)$"
     r"|(exif|icc_profile|xmp)$"
@@ -50,11 +50,11 @@ def left_out(
     xmp: bytes | None,
     passed_over: dict[str, bytes],
 ) -> Iterator[str]:
-    """Yield notices of what stands in the file of a loaded image and is not kept.
+    """Yield notices of what the file of a loaded image contains and is not kept.
 
-    png           the chunks of a PNG, none of another file
-    file          seekable, if it is known; left anywhere
-    passed_over   as `codec.pictures.passed_over` finds it
+    png           the chunks of a PNG, empty for other files
+    file          seekable, if it is known; its position changes
+    passed_over   as `codec.pictures.passed_over` returns it
     """
     tags: Any = getattr(image, "tag_v2", None) if image.format == "TIFF" else None
     if "iptc" in passed_over or _has_iptc(image, tags or {}):
@@ -91,7 +91,7 @@ def left_out(
 
 
 def _has_iptc(image: Image.Image, tags: Any) -> bool:
-    """Whether a JPEG or TIFF has IPTC in resources of Photoshop alone; the tag of TIFF is kept."""
+    """Whether a JPEG or TIFF has IPTC only in Photoshop resources; the TIFF tag is kept."""
     resources = image.info.get("photoshop")
     if isinstance(resources, dict) and _IPTC_RESOURCE in resources:
         return True
@@ -101,7 +101,7 @@ def _has_iptc(image: Image.Image, tags: Any) -> bool:
 
 
 def _extra_channels(image: Image.Image, file: BinaryIO | None) -> int:
-    """How many channels of a TIFF or PSD Pillow does not read: masks, spot colours, alphas."""
+    """Number of channels of a TIFF or PSD that Pillow ignores: masks, spot colours, alphas."""
     tags: Any = getattr(image, "tag_v2", {})
     samples = tags.get(_SAMPLES) if image.format == "TIFF" else None
     if image.format == "PSD" and file is not None:
@@ -111,7 +111,7 @@ def _extra_channels(image: Image.Image, file: BinaryIO | None) -> int:
 
 
 def _names_of_text(image: Image.Image) -> str:
-    """Names of the text that people write into a PNG, JPEG or GIF, for a notice."""
+    """Names of the text that users have put into a PNG, JPEG or GIF, for a notice."""
     texts: dict[str, object] = {}
     with suppress(*PILLOW_ERRORS):
         texts = dict(getattr(image, "text", {}))
@@ -166,7 +166,7 @@ def _kinds_of_riff(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _has_film(file: BinaryIO | None, xmp: bytes | None) -> bool:
-    """Whether a film stands behind a JPEG, as telephones have it; as XMP says without the file."""
+    """Whether a film follows a JPEG, as phones write it; without the file, whether XMP says so."""
     if file is None:
         return xmp is not None and _FILM_IN_XMP.search(xmp) is not None
     file.seek(0)

@@ -1,6 +1,6 @@
-"""Orientation: read it from EXIF or XMP, apply it to pixels, and mark it as applied.
+"""Orientation: reading it from EXIF or XMP, applying it to pixels, and resetting it.
 
-The tag is changed in place and every other byte of the metadata stays, maker notes included.
+The tag is changed in place, and every other byte of the metadata stays, including maker notes.
 Reference: EXIF 2.32, section 4.6.4 (tag 0x0112); XMP specification, part 1, clause 7 (attributes
 and elements), part 3, clause 1.1 (encodings).
 """
@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from codec.pictures.exif import ORIENTATION, byte_order, first_directory
 
-# Types of integers: the standard's is SHORT, some write others.
+# Integer types: the standard requires SHORT, but some programs write others.
 _FORMS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}
-# What a prefix stands for, or none for names without one.
+# A namespace declaration with its prefix, or the default namespace.
 _NAMESPACE = re.compile(r"xmlns(?::([\w.-]{1,64}))?\s{0,99}=\s{0,99}[\"']([^\"'<>]{0,99})[\"']")
 _TIFF = "http://ns.adobe.com/tiff/1.0/"
 _STARTS = tuple(
@@ -29,9 +29,9 @@ _STARTS = tuple(
 
 
 def read_orientation(exif: bytes | None, xmp: bytes | None) -> int:
-    """Return the orientation, 1 .. 8, that the metadata state; 1 if they state none.
+    """Return the orientation, 1 .. 8, in the metadata; 1 if there is none.
 
-    exif   a TIFF stream, beginning with its byte order; it goes before the XMP packet
+    exif   a TIFF stream, beginning with its byte order; it takes precedence over the XMP packet
     """
     for _, value, _ in _found(exif):
         if 1 <= value <= 8:
@@ -57,7 +57,7 @@ def reset_orientation(exif: bytes | None, xmp: bytes | None) -> tuple[bytes | No
 
 
 def apply_orientation(plane: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
-    """Return (height, width, ...) pixels turned so that orientation 1 describes them.
+    """Return (height, width, ...) pixels turned upright, so that their orientation is 1.
 
     orientation   1 .. 8, as EXIF numbers them; 5 .. 8 exchange height and width
     """
@@ -71,10 +71,9 @@ def apply_orientation(plane: npt.NDArray[Any], orientation: int) -> npt.NDArray[
 
 
 def _found(exif: bytes | None) -> Iterator[tuple[int, int, str]]:
-    """Yield place, value and `struct` format of each entry of the tag, of which the first counts.
+    """Yield position, value and `struct` format of each entry of the tag; only the first counts.
 
-    One whose type is no integer, or whose values lie elsewhere because they are several, states
-    nothing.
+    Entries whose type is not an integer, or whose values do not fit in the entry, are skipped.
     """
     for entry in first_directory(exif or b""):
         form = f"{byte_order(exif or b'')}{_FORMS.get(entry.kind, '')}"
@@ -84,10 +83,10 @@ def _found(exif: bytes | None) -> Iterator[tuple[int, int, str]]:
 
 
 def _text(xmp: bytes | None) -> tuple[str, str]:
-    """An XMP packet as text, and an encoding that gives its bytes back."""
+    """An XMP packet as text, and the encoding that restores its bytes."""
     xmp = xmp or b""
-    encoding = "latin-1"  # of UTF-8 the bytes, so that damage stays as it is
-    # A byte order mark, or the first character, which is "<".
+    encoding = "latin-1"  # UTF-8 is kept as bytes, so that damaged text stays unchanged
+    # The packet begins with a byte order mark or "<".
     for start, wide in _STARTS:
         if xmp.startswith(start):
             encoding = wide
@@ -99,9 +98,9 @@ def _text(xmp: bytes | None) -> tuple[str, str]:
 
 
 def _in_xmp(text: str) -> re.Pattern[str]:
-    """Finds the tag as an attribute or as an element, under any prefix of its namespace.
+    """A pattern for the tag as an attribute or an element, with any prefix of its namespace.
 
-    All repetitions are bounded, so that no packet makes the search long.
+    All repetitions are bounded, so no packet can make the search slow.
     """
     stated = {match[1]: match[2] for match in islice(_NAMESPACE.finditer(text), 256)}
     stated.setdefault("tiff", _TIFF)

@@ -1,7 +1,7 @@
-"""The file behind a Pillow image that a caller gives: what it says, without touching the image.
+"""Reads the file behind a caller's Pillow image without changing the image.
 
-Asking an image for its number of frames seeks in it, which loses what was painted, so the file is
-opened a second time.
+Asking an image for its number of frames seeks in it, which would discard changes to its pixels, so
+the file is opened a second time.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ _BAND_PIXELS = 2**20
 
 @contextmanager
 def file_of(image: Image.Image) -> Iterator[BinaryIO | None]:
-    """Give the file that an image was opened from, seekable, if it can still be read."""
+    """Give the seekable file from which an image was opened, or None if it cannot be read."""
     with ExitStack() as stack:
         yield _by_name(image, stack) or _by_object(image)
 
 
 @contextmanager
 def loadable(image: Image.Image) -> Iterator[tuple[str, ...]]:
-    """Put aside what Pillow would not load a TIFF with, and give notices of it.
+    """Remove metadata with which Pillow fails to load a TIFF, and give notices of them.
 
-    After the block the image has it again.
+    After the block the image has them again.
     """
     xmp, removed = image.info.get("xmp"), without_odd_metadata(image)
     notices = [f"the EXIF tag {tag} was left out: its value cannot be read" for tag in removed]
@@ -42,7 +42,7 @@ def loadable(image: Image.Image) -> Iterator[tuple[str, ...]]:
     try:
         yield tuple(notices)
     finally:
-        left = image.info.get("xmp")  # Pillow leaves the orientation out of it
+        left = image.info.get("xmp")  # Pillow has removed the orientation from it
         if isinstance(xmp, str) and isinstance(left, bytes):
             image.info["xmp"] = left.decode("latin-1")
         elif xmp is not None and left is None:
@@ -52,11 +52,11 @@ def loadable(image: Image.Image) -> Iterator[tuple[str, ...]]:
 
 
 def without_odd_metadata(image: Image.Image) -> dict[int, Any]:
-    """Leave out of a TIFF the metadata with which Pillow would not load it; return EXIF tags.
+    """Remove metadata with which Pillow fails to load a TIFF; return the removed EXIF tags.
 
-    image   that was opened, and is not loaded
+    image   opened, but not loaded
 
-    While it loads, Pillow searches XMP for the orientation, and reads the directories of EXIF.
+    While loading, Pillow searches XMP for the orientation, and reads the EXIF directories.
     """
     removed: dict[int, Any] = {}
     if image.format != "TIFF":
@@ -79,7 +79,7 @@ def without_odd_metadata(image: Image.Image) -> dict[int, Any]:
 
 
 def reopened(image: Image.Image, file: BinaryIO | None) -> ImageFile.ImageFile | None:
-    """Return the image as the file has it, at the same frame; None if that is another picture."""
+    """Open the image from its file again, at the same frame; None if the file does not match."""
     if file is None:
         return None
     try:
@@ -97,7 +97,7 @@ def reopened(image: Image.Image, file: BinaryIO | None) -> ImageFile.ImageFile |
 
 
 def is_unchanged(image: Image.Image, file: BinaryIO) -> bool:
-    """Whether the pixels of a loaded image are those of its file, as Pillow reads them."""
+    """Whether the pixels of a loaded image are still those that Pillow reads from its file."""
     again = reopened(image, file)
     if again is None or again.info.get("transparency") != image.info.get("transparency"):
         return False
@@ -129,7 +129,7 @@ def _by_name(image: Image.Image, stack: ExitStack) -> BinaryIO | None:
 
 
 def _by_object(image: Image.Image) -> BinaryIO | None:
-    """A copy of the file object that the image came from, which stays at its place."""
+    """A copy of the image's file object, whose position does not change."""
     for name in ("fp", "_fp"):
         own: Any = getattr(image, name, None)
         try:

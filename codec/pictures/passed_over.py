@@ -1,4 +1,4 @@
-"""Metadata that Pillow passes over, of PSD, JPEG 2000, PNG, GIF and BMP.
+"""Metadata of PSD, JPEG 2000, PNG, GIF and BMP that Pillow ignores.
 
 References: Adobe Photoshop File Formats Specification, "Image Resource IDs"; ISO/IEC 15444-1,
 annex I; Adobe XMP Specification Part 3, 1.1.2, 1.1.3, 1.1.4 and 1.3; ImageMagick, coders/png.c, for
@@ -23,22 +23,22 @@ _UUIDS = {
     bytes.fromhex("33c7a4d2b81d4723a0baf1a3e097ad38"): "iptc",
 }
 RAW_APP1 = "Raw profile type APP1"
-"""The text of a PNG in which ImageMagick keeps a segment of JPEG: EXIF or XMP in hexadecimal."""
+"""Name of the PNG text in which ImageMagick stores a JPEG segment, EXIF or XMP, as hexadecimal."""
 _SEGMENTS = {EXIF_PREFIX: "exif", b"http://ns.adobe.com/xap/1.0/\0": "xmp"}
-_RAW_HEAD_LINES = 3  # an empty one, the name, and the length
+_RAW_HEAD_LINES = 3  # an empty line, the name, and the length
 _RESTRICTED_ICC, _ANY_ICC = 2, 3  # methods of the colour specification box
 _GIF_ICC, _GIF_XMP = b"ICCRGBG1012", b"XMP DataXMP"
-_XMP_TRAILER = b"\x01\xff\xfe"  # begins bytes that lead readers of sub-blocks to the end
+_XMP_TRAILER = b"\x01\xff\xfe"  # begins the trailer that leads readers of sub-blocks to the end
 _MAX_EXTENSIONS = 1000
 _BMP_HEADER, _BMP_V5_BYTES, _EMBEDDED = 14, 124, b"DEBM"
 
 
 def passed_over(image: Image.Image, file: BinaryIO | None) -> dict[str, bytes]:
-    """Return what an image's file holds of "icc", "exif", "xmp" and "iptc", not empty.
+    """Return which of "icc", "exif", "xmp" and "iptc" an image's file contains, if not empty.
 
-    file   seekable, if it is known; left anywhere
+    file   seekable, if it is known; its position changes
 
-    Raises OSError where the file cannot be read.
+    Raises OSError if the file cannot be read.
     """
     found: dict[str, bytes] = {}
     if image.format == "PSD":
@@ -63,7 +63,7 @@ def passed_over(image: Image.Image, file: BinaryIO | None) -> dict[str, bytes]:
 
 
 def _raw_profile(text: object) -> bytes:
-    """The bytes of a raw profile; none of a damaged one."""
+    """The bytes of a raw profile; empty if it is damaged."""
     if not isinstance(text, str):
         return b""
     try:
@@ -87,7 +87,7 @@ def _read_boxes(file: BinaryIO, end: int, found: dict[str, bytes]) -> None:
 
 
 def _read_extensions(file: BinaryIO, found: dict[str, bytes]) -> None:
-    """Of a GIF, those before the first image, where programs write them."""
+    """Read the extensions of a GIF before its first image, where programs write them."""
     file.seek(10)
     flags = int.from_bytes(file.read(3)[:1], "big")
     if flags & 0x80:
@@ -100,7 +100,7 @@ def _read_extensions(file: BinaryIO, found: dict[str, bytes]) -> None:
             blocks.append(length + file.read(length[0]))
         name = blocks[0][1:] if blocks and head[1:] == b"\xff" else b""
         icc = b"".join(block[1:] for block in blocks[1:])
-        # XMP lies there as it is, without regard to sub-blocks.
+        # XMP is stored as is, not divided into sub-blocks.
         xmp = b"".join(blocks[1:]).partition(_XMP_TRAILER)[0]
         if name == _GIF_ICC and icc:
             found.setdefault("icc", icc)

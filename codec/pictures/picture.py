@@ -1,4 +1,4 @@
-"""A picture: what is coded, what travels with it, and the forms in which it leaves the library."""
+"""A picture with its metadata, and its conversion to the types that the library returns."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ ReturnType = Literal["pil", "numpy", "torch"]
 
 @dataclass(frozen=True)
 class Picture:
-    """What is coded, and what travels with it.
+    """Pixels and metadata of an image.
 
-    pixels    (height, width, channels), channels 1 (grey) or 3 (RGB): uint8, or uint16 where the
-              bit depth is above 8
-    alpha     (height, width) of the same type, or None for an opaque picture; 0 is transparent
-    icc, xmp  bytes as the source held them, or None
-    exif      a TIFF stream, without the ``Exif\\0\\0`` of JPEG, or None
-    notices   sentences on what was converted or left out
-    bit_depth 8, 10, 12 or 16: pixels and alpha are 0 .. 2^bit_depth − 1
-    ancillary further ancillary chunks of the file format, (type, payload): `side_chunks` reads
-              density and colour from them
+    pixels     (height, width, channels), channels 1 (grey) or 3 (RGB): uint8, or uint16 if the
+               bit depth is above 8
+    alpha      (height, width) of the same type, or None for an opaque picture; 0 is transparent
+    icc, xmp   bytes as in the source, or None
+    exif       a TIFF stream, without the ``Exif\\0\\0`` of JPEG, or None
+    notices    sentences on what was converted or left out
+    bit_depth  8, 10, 12 or 16: pixels and alpha are 0 .. 2^bit_depth − 1
+    ancillary  other ancillary chunks of the file format, (type, payload): `side_chunks` reads
+               density and colour from them
 
     Raises UsageError for other shapes, types and values.
     """
@@ -95,25 +95,25 @@ def sample_type(bit_depth: int) -> np.dtype[np.uint8] | np.dtype[np.uint16]:
 
 
 def check_return_type(as_: object) -> None:
-    """Raise UsageError unless ``as_`` is a form that ``in_form`` knows and can make here."""
+    """Raise UsageError unless ``in_form`` knows ``as_`` and its library is installed."""
     if not isinstance(as_, str) or as_ not in ("pil", "numpy", "torch"):
         raise UsageError(f"as_ {shown(as_)} was given, expected 'pil', 'numpy' or 'torch'")
     if as_ == "torch":
         with extra_needed_by("as_='torch'"):
-            import torch  # noqa: F401 - before anything is decoded
+            import torch  # noqa: F401 - fail before anything is decoded
 
 
 def in_form(picture: Picture, as_: ReturnType) -> Image.Image | SampleArray | torch.Tensor:
-    """Return a picture as ``codec.decompress`` does."""
+    """Return a picture in the form ``as_`` of ``codec.decompress``."""
     if as_ == "numpy":
         return to_numpy(picture)
     return to_torch(picture) if as_ == "torch" else to_pil(picture)
 
 
 def to_pil(picture: Picture) -> Image.Image:
-    """Return a Pillow image of mode L, LA, RGB or RGBA, its metadata in ``info``.
+    """Return a Pillow image of mode L, LA, RGB or RGBA, with its metadata in ``info``.
 
-    Grey of more than 8 bits gets the mode I;16, and 65535 is its white whatever the bit depth.
+    Grey of more than 8 bits gets the mode I;16, with white at 65535 whatever the bit depth.
     Raises UsageError for colours or transparency of more than 8 bits, for which Pillow has no mode.
     """
     from PIL import Image
@@ -128,7 +128,7 @@ def to_pil(picture: Picture) -> Image.Image:
 
 
 def check_pillow_holds(bit_depth: int, channels: int, has_alpha: bool) -> None:
-    """Raise UsageError for pictures that no Pillow image can be."""
+    """Raise UsageError for pictures that no Pillow mode can hold."""
     if bit_depth > 8 and (channels > 1 or has_alpha):
         kind = "colours" if channels > 1 else "transparency"
         raise UsageError(
@@ -139,7 +139,7 @@ def check_pillow_holds(bit_depth: int, channels: int, has_alpha: bool) -> None:
 
 
 class HasMetadata(Protocol):
-    """A picture, or what else holds its metadata."""
+    """A picture, or another object with its metadata."""
 
     @property
     def icc(self) -> bytes | None: ...
@@ -161,7 +161,7 @@ def pillow_info(held: HasMetadata) -> dict[str, object]:
 def to_numpy(picture: Picture) -> SampleArray:
     """Return (height, width) for grey, else (height, width, 2 | 3 | 4), alpha last.
 
-    uint8, or uint16 0 .. 2^bit_depth − 1 where the bit depth is above 8.
+    The type is uint8, or uint16 with 0 .. 2^bit_depth − 1 if the bit depth is above 8.
     """
     pixels = picture.pixels
     if picture.alpha is not None:
@@ -170,10 +170,10 @@ def to_numpy(picture: Picture) -> SampleArray:
 
 
 def to_torch(picture: Picture) -> torch.Tensor:
-    """Return a tensor (channels, height, width) on the CPU, alpha last where there is one.
+    """Return a tensor (channels, height, width) on the CPU, with alpha, if any, last.
 
-    uint8, or int32 0 .. 2^bit_depth − 1 where the bit depth is above 8: torch can do little with
-    uint16.
+    The type is uint8, or int32 with 0 .. 2^bit_depth − 1 if the bit depth is above 8, because torch
+    supports few operations on uint16.
     """
     import torch
 

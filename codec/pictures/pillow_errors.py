@@ -1,4 +1,4 @@
-"""What Pillow's plug-ins raise on damaged files; third-party ones join in."""
+"""Exceptions that Pillow's plug-ins, including third-party ones, raise for damaged files."""
 
 import struct
 import zlib

@@ -1,4 +1,4 @@
-"""What the chunks of a PNG say before its pixels: Pillow keeps some of it, and not all of it whole.
+"""The chunks of a PNG before its pixels, which Pillow keeps only in part.
 
 Reference: PNG specification, third edition (W3C 2025), clause 11.
 """
@@ -14,18 +14,18 @@ _KINDS = frozenset((
     b"cLLI", b"caBX",
 ))  # fmt: skip
 _MAX_CHUNKS = 4096
-_KEPT_BYTES = 64  # of iCCP it is enough to know that it is there
-_ANCILLARY = 0x20  # a bit of the first letter, which is small then
-# Bytes that a chunk needs, without which Pillow reads no picture.
+_KEPT_BYTES = 64  # per chunk; for iCCP it is enough to know that it exists
+_ANCILLARY = 0x20  # the bit that makes the first letter of a chunk's type lower-case
+# Minimum lengths: Pillow does not open a picture with a shorter chunk.
 _LEAST = {b"gAMA": 4, b"cHRM": 32, b"pHYs": 9, b"sRGB": 1, b"acTL": 8, b"fcTL": 26}
-_COLOUR_TYPE, _KEY_BYTES = 25, {b"\0": 2, b"\2": 6}  # its place, and the key of grey and colours
+_COLOUR_TYPE, _KEY_BYTES = 25, {b"\0": 2, b"\2": 6}  # position; tRNS length for grey and RGB
 _TEXT = frozenset({b"tEXt", b"zTXt", b"iTXt"})
 
 
 def chunks_before_pixels(file: BinaryIO) -> dict[bytes, bytes]:
-    """Return the small chunks that stand before the first IDAT, the first of each kind.
+    """Return the first bytes of known chunks before the first IDAT, the first of each kind.
 
-    file   seekable, a PNG from its first byte; left anywhere
+    file   seekable, a PNG from its first byte; its position changes
     """
     found: dict[bytes, bytes] = {}
     file.seek(len(SIGNATURE))
@@ -42,13 +42,13 @@ def chunks_before_pixels(file: BinaryIO) -> dict[bytes, bytes]:
 
 
 def bit_depth(chunks: dict[bytes, bytes]) -> int:
-    """Bits of each sample, 1 .. 16; 8 where that is not known."""
+    """Bits of each sample, 1 .. 16; 8 if that is not known."""
     head = chunks.get(b"IHDR", b"")
     return head[8] if len(head) > 8 and head[8] in (1, 2, 4, 8, 16) else 8
 
 
 def significant_bits(chunks: dict[bytes, bytes]) -> int | None:
-    """Return the most bits of any channel that the chunk sBIT states, None without it."""
+    """Return the largest number of bits of any channel in the chunk sBIT, None without it."""
     return max(chunks.get(b"sBIT", b"")[:4], default=None)
 
 
@@ -57,7 +57,7 @@ def without_odd_chunks(content: bytes, *, pixels_alone: bool) -> bytes:
 
     pixels_alone   leave out every chunk but the critical ones and tRNS
 
-    Whether a reader can show the picture does not depend on these.
+    The picture can be decoded without these chunks.
     """
     view, place = memoryview(content), len(SIGNATURE)
     kept = [view[:place]]

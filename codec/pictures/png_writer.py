@@ -1,8 +1,8 @@
-"""PNG files written row by row: pictures that are larger than memory allows Pillow to hold.
+"""Writes PNG files band by band, for pictures that are too large to hold in memory.
 
 Reference: PNG specification, third edition (W3C 2025): chunks in clause 5, filters in clause 9,
-ICC profile, text and EXIF in clause 11.3. Only what a `Picture` needs: 8 or 16 bits, no
-interlacing.
+ICC profile, text and EXIF in clause 11.3. It supports only what a `Picture` needs: 8 or 16 bits,
+no interlacing.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ _COLOUR_TYPES = {(1, False): 0, (3, False): 2, (1, True): 4, (3, True): 6}
 _SLAB_SAMPLES = 2**18  # filtered at a time, so that the candidates stay in the processor's cache
 _PIECE_BYTES = 2**16
 _ZLIB_HEAD, _LAST_BLOCK = b"\x78\x01", b"\x03\x00"
-_DRAWN = 4  # what is packed to less than one in so many bytes may be a drawing, which repeats
+_DRAWN = 4  # a slab that packs to less than a quarter may be a drawing, which has repetitions
 
 
 def write_png(fo: BinaryIO, bands: Bands) -> None:
-    """Write a picture with its metadata, density and colour, in memory for one band.
+    """Write a picture with its metadata, density and colour, keeping one band in memory.
 
-    Bit depths of 10 and 12 are spread over 16 bits, and the chunk sBIT names them.
+    Bit depths of 10 and 12 are scaled to 16 bits, and recorded in the chunk sBIT.
 
-    Raises what reading the bands raises; part of the file is written by then.
+    Raises what reading the bands raises; by then, part of the file is written.
     """
     head = bands.width.to_bytes(4, "big") + bands.height.to_bytes(4, "big")
     fo.write(_SIGNATURE)
@@ -46,7 +46,7 @@ def write_png(fo: BinaryIO, bands: Bands) -> None:
     if bands.icc is not None:
         _write_chunk(fo, b"iCCP", b"ICC Profile\0\0" + zlib.compress(bands.icc))
     if bands.xmp is not None:
-        # UTF-8 is what both formats demand; a packet that breaks it must not break the file.
+        # Both formats require UTF-8; an invalid packet must not make the file invalid.
         text = bands.xmp.decode("utf-8", "replace").encode()
         _write_chunk(fo, b"iTXt", b"XML:com.adobe.xmp" + bytes(5) + text)
     if bands.exif is not None:
@@ -81,8 +81,8 @@ def _blocks(slab: Uint8Array) -> bytes:
         deflater = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS, 9, strategy)
         return deflater.compress(slab.data) + deflater.flush(zlib.Z_FULL_FLUSH)
 
-    # Filtered rows of photographs hardly ever repeat: to look for runs alone takes a third of the
-    # time, and gives as small files.
+    # Filtered rows of photographs hardly ever repeat: searching only for runs takes a third of the
+    # time, and gives files as small.
     runs = packed(1, zlib.Z_RLE)
     if _DRAWN * len(runs) > slab.size:
         return runs
@@ -90,7 +90,7 @@ def _blocks(slab: Uint8Array) -> bytes:
 
 
 def _filtered(bands: Bands) -> Iterator[Uint8Array]:
-    """Slabs (rows, 1 + width · samples) of filtered rows behind the number of their filter."""
+    """Slabs of filtered rows, each row preceded by the number of its filter: (rows, 1 + bytes)."""
     samples = bands.channels + bands.has_alpha
     pixel_bytes = samples if bands.bit_depth <= 8 else 2 * samples
     above = np.zeros((1, pixel_bytes * bands.width), np.uint8)
@@ -106,17 +106,17 @@ def _filtered(bands: Bands) -> Iterator[Uint8Array]:
 
 
 def _bytes_of(slab: SampleArray, bit_depth: int) -> Uint8Array:
-    """Rows of samples as the bytes of rows: (n, bytes)."""
+    """Rows of samples as bytes: (n, bytes)."""
     if bit_depth > 8:
         slab = rescale(slab, bit_depth, 16).astype(">u2").view(np.uint8)
     return slab.reshape(len(slab), -1)
 
 
 def _filter(raw: Uint8Array, pixel_bytes: int) -> Uint8Array:
-    """Filter all rows (n + 1, bytes) but the first, which stands above them: (n, 1 + bytes).
+    """Filter rows (n + 1, bytes), of which the first is the row above: (n, 1 + bytes).
 
-    Of each row's five candidates that with the least sum of absolute values, read as signed bytes:
-    the heuristic that the specification recommends (clause 12.7).
+    Each row gets the filter with the least sum of absolute values, read as signed bytes: the
+    heuristic that the specification recommends (clause 12.7).
     """
     rows, above = raw[1:], raw[:-1]
     left, corner = np.zeros_like(rows), np.zeros_like(rows)
@@ -141,9 +141,9 @@ def _filter(raw: Uint8Array, pixel_bytes: int) -> Uint8Array:
 
 
 def _paeth(left: Uint8Array, above: Uint8Array, corner: Uint8Array) -> Uint8Array:
-    """Of three neighbours the one nearest to left + above − corner; clause 9.4."""
-    across, down = _distance(above, corner), _distance(left, corner)  # of estimate and neighbour
-    # Where both differences have one sign the corner is the sum of them away, and never nearer.
+    """The neighbour that is nearest to left + above − corner; clause 9.4."""
+    across, down = _distance(above, corner), _distance(left, corner)  # estimate to left, to above
+    # If both differences have the same sign, the corner is their sum away, so never the nearest.
     to_corner = _distance(across, down) | _mask((above >= corner) == (left >= corner))
     nearest = corner ^ ((above ^ corner) & _mask(down <= to_corner))
     chosen: Uint8Array = nearest ^ (
@@ -158,6 +158,6 @@ def _distance(one: Uint8Array, other: Uint8Array) -> Uint8Array:
 
 
 def _mask(chosen: BoolArray) -> Uint8Array:
-    """All bits where chosen: several times as fast as `np.where` for bytes."""
+    """255 where chosen, otherwise 0: several times as fast as `np.where` for bytes."""
     mask: Uint8Array = -chosen.view(np.uint8)
     return mask

@@ -1,4 +1,4 @@
-"""Reading: from every kind of image to a `Picture`.
+"""Reads every kind of image into a `Picture`.
 
 path, bytes, file ──► Pillow image ──► Picture
                       array ─────────►
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import torch
 
-# Pillow decodes these by other programs, or not at all.
+# Pillow decodes these with external programs, or not at all.
 _REFUSED_FORMATS = frozenset({"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"})
 _EIGHT_BIT_MODES = frozenset({"L", "LA", "La", "P", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"})
 
@@ -65,21 +65,21 @@ def picture_from(
 
     image               Pillow image of any mode; array or tensor, as `from_arrays` takes them;
                         path; bytes of an image file; or binary file object
-    reduce_depth        allow more than 8 bits per channel, and round them to 8.  Colour of JPEG
-                        2000, AVIF, SGI and DDS, and of TIFF with separate planes, is reduced by
-                        Pillow, which may cut off the lowest bits
-    keep_depth          allow more than 8 bits per channel, and keep them: of arrays and of Pillow
-                        images of integers, whose full range is 16 bits, of grey files, and of PNG,
-                        TIFF and binary PPM in colour. Files that say so have 10 or 12 bits
+    reduce_depth        allow more than 8 bits per channel, and round them to 8.  Pillow itself
+                        reduces colour of JPEG 2000, AVIF, SGI and DDS, and of TIFF with separate
+                        planes, and may cut off the lowest bits
+    keep_depth          allow more than 8 bits per channel, and keep them, for: arrays and integer
+                        Pillow images, whose full range is 16 bits; grey files; and colour in PNG,
+                        TIFF and binary PPM. The depth is 10 or 12 bits if the file says so
     strip               leave ICC, EXIF, XMP, density and colour out; the pixels are turned upright
                         first, as EXIF or XMP say
-    bit_depth           of an array or a tensor, as `from_arrays.planes_from_array` takes it
+    bit_depth           for an array or a tensor, as `from_arrays.planes_from_array` takes it
     apply_orientation   turn the pixels as EXIF or XMP say, and set the tag to upright.  Otherwise
                         pixels and tag stay as they are
 
-    Colours of fully transparent pixels are kept.  Of an animation the current frame is taken, with
-    a notice.  Raises InputError for what cannot be read or would lose bits or has too
-    many pixels, UsageError for arguments of another kind.
+    Colours of fully transparent pixels are kept.  For an animation, the current frame is taken,
+    with a notice.  Raises InputError for images that cannot be read, would lose bits or have too
+    many pixels, UsageError for arguments of other kinds.
     """
     if isinstance(image, Picture) and bit_depth is None:
         picture = _eight_bits(image) if reduce_depth else image
@@ -189,7 +189,7 @@ def _from_file(file: BinaryIO, name: str, reduce_depth: bool, keep_depth: bool) 
         try:
             return _from_pillow(image, file, name, reduce_depth, keep_depth, is_file=True)
         finally:
-            # Its pixels, and not its file: nothing else keeps the source of the picture.
+            # Frees its pixels, but leaves its file open.
             Image.Image.close(image)
 
     try:
@@ -203,7 +203,7 @@ def _from_file(file: BinaryIO, name: str, reduce_depth: bool, keep_depth: bool) 
         file.seek(0)
         content = read_all(file)
         reason = str(error)
-    # What Pillow stumbled over may have been no part of the picture.
+    # The failure may be in a chunk that is not part of the picture.
     what = "text and damaged metadata"
     try:
         bare = png_chunks.without_odd_chunks(content, pixels_alone=False)
@@ -220,11 +220,11 @@ def _from_file(file: BinaryIO, name: str, reduce_depth: bool, keep_depth: bool) 
 def _opened(source: Any) -> Iterator[tuple[BinaryIO, str]]:
     """Give a seekable file and a name for messages."""
     if isinstance(source, (str, os.PathLike)):
-        # The file itself: Pillow lets libtiff read it without a copy.
+        # Pass the file itself, because then libtiff reads it without a copy.
         with open_path(source) as file:
             if file.seekable():
                 yield file, str(Path(source))
-            else:  # a pipe, which gives its bytes once
+            else:  # a pipe, which can be read only once
                 with opened(file) as piped:
                     yield io.BytesIO(read_all(piped)), str(Path(source))
             return
@@ -234,7 +234,7 @@ def _opened(source: Any) -> Iterator[tuple[BinaryIO, str]]:
             "(height, width, channels), a path, bytes, or a binary file"
         )
     with opened(source) as file:
-        # Pillow begins at the start of a file; ours begins where the file stands.
+        # Pillow reads a file from its start, whereas we read from its current position.
         name = "the image" if isinstance(file, io.BytesIO) else file.name
         yield io.BytesIO(read_all(file)), name
 
@@ -250,8 +250,8 @@ def _from_pillow(
 ) -> Picture:
     """The picture of an image.
 
-    file      that the image was opened from, if it is known
-    is_file   whether the image is what the file holds, and nobody can have changed it
+    file      the file from which the image was opened, if known
+    is_file   whether we opened the image ourselves, so nobody can have changed it
     """
     if image.format in _REFUSED_FORMATS:
         raise InputError(f"{name} is {image.format}, not a picture: convert it to PNG")
@@ -270,7 +270,7 @@ def _picture_of(
     *,
     is_file: bool,
 ) -> Picture:
-    """As `_from_pillow` for an image that Pillow loads, if it can."""
+    """As `_from_pillow`, after the checks and inside `loadable`."""
     original = reopened(image, file)
     if original is None:
         file = None
@@ -320,7 +320,7 @@ def _picture_of(
     side = side_data_of(image, png, file, icc_is_void=planes.icc_is_void)
     xmp = side.xmp
     if image.format == "TIFF" and original is not None and _states_orientation(original):
-        # Pillow has turned the pixels and dropped the tag, which goes before XMP.
+        # Pillow has turned the pixels and dropped the tag, which takes precedence over XMP.
         _, xmp = reset_orientation(None, xmp)
     return Picture(
         planes.pixels,
@@ -341,7 +341,7 @@ def _is_part_of_tiff(image: Image.Image) -> bool:
 
 
 def _is_signed_fits(image: Image.Image) -> bool:
-    """Whether there are samples below 0, as in FITS whose 0 is in the middle (BZERO) as well."""
+    """Whether a FITS image has stored samples below 0, as also with BZERO in the middle."""
     extremes: Any = image.getextrema() if (image.format, image.mode) == ("FITS", "I;16") else (0, 0)
     return bool(extremes[1] >= 2**15)
 
@@ -363,8 +363,8 @@ def _deep_colours(
     *,
     is_file: bool,
 ) -> Planes | None:
-    """The planes of a colour file of more than 8 bits, or None where it cannot be read whole."""
-    image.load()  # its metadata, of which some stand behind the pixels
+    """The planes of a colour file of more than 8 bits; None if it cannot be read at full depth."""
+    image.load()  # reads the metadata that follow the pixels
     if not is_file and not is_unchanged(image, file):
         return None
     fresh = reopened(image, file)
@@ -386,17 +386,17 @@ def _reduced(planes: Planes) -> Planes:
 
 
 def _stated_bits(image: Image.Image, png: dict[bytes, bytes], bits: int) -> int:
-    """The bits of each sample that a file says it has; ``bits`` are those that it holds."""
+    """The significant bits per sample that a file states; ``bits`` are those that it stores."""
     if image.format == "PNG" and bits > 8:
         return png_chunks.significant_bits(png) or bits
-    # What Pillow opened from no file has the full range of its mode.
+    # Images that were not opened from a file have the full range of their mode.
     return bits if bits > 8 else 16
 
 
 def _stated_key(image: Image.Image, name: str) -> int | tuple[int, ...] | None:
-    """The transparent grey or colour, as Pillow or the caller has put it into an image."""
+    """The transparent grey or colour in an image's ``info``, from Pillow or the caller."""
     key: Any = image.info.get("transparency")
-    if key is None or isinstance(key, (str, bytes)):  # text of a PNG, or alpha of a palette
+    if key is None or isinstance(key, (str, bytes)):  # PNG text, or alpha of a palette
         return None
     try:
         if isinstance(key, (list, tuple, np.ndarray)):
@@ -410,9 +410,9 @@ def _stated_key(image: Image.Image, name: str) -> int | tuple[int, ...] | None:
 
 
 def _is_of_another_scale(image: Image.Image, key: int | tuple[int, ...] | None) -> bool:
-    """Whether a transparent grey may be one of 2 or 4 bits, while the pixels have 8.
+    """Whether a transparent grey may have 2 or 4 bits while the pixels have 8.
 
-    The pixels are 0, 17, 34 .. 255 then, and none has the grey itself.
+    In that case all pixels are among 0, 17, 34 .. 255, which do not include the key.
     """
     if image.mode != "L" or not isinstance(key, int) or not 0 < key < 16:
         return False
@@ -422,10 +422,10 @@ def _is_of_another_scale(image: Image.Image, key: int | tuple[int, ...] | None) 
 def _transparent_key(
     image: Image.Image, name: str, png: dict[bytes, bytes]
 ) -> int | tuple[int, ...] | None:
-    """The grey or colour that is transparent, at the scale of the image's samples.
+    """The transparent grey or colour, at the scale of the image's samples.
 
-    Pillow spreads grey of 1, 2 and 4 bits over 8, and leaves the key of a PNG as the file has it.
-    Of a key with more bits than the samples the lower ones count (PNG, clause 11.3.1.1).
+    Pillow scales grey of 1, 2 and 4 bits to 8, but leaves the key of a PNG as in the file.
+    If a key has more bits than the samples, only the lower ones count (PNG, clause 11.3.1.1).
     """
     key = _stated_key(image, name)
     if key is None or image.mode not in ("1", "L", "RGB"):
@@ -435,7 +435,7 @@ def _transparent_key(
         return key
     depth = png_chunks.bit_depth(png)
     if image.mode == "1":
-        # Of the key itself: Pillow makes 255 of all but 0.
+        # Read from the chunk, because Pillow turns every key but 0 into 255.
         return 255 * (int.from_bytes(stored[:2], "big") & 1)
     if depth > 8:
         return key
@@ -466,7 +466,7 @@ def _upright(picture: Picture) -> Picture:
 
 
 def _too_large_for_pillow(name: str, error: BaseException) -> InputError:
-    """What to say of an image that Pillow refuses to open because of its number of pixels."""
+    """The error for an image that Pillow refuses to open because it has too many pixels."""
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and 2 * limit < limits.MAX_PIXELS:
         return InputError(

@@ -1,6 +1,6 @@
-"""Pictures to image files, with the metadata that each format can hold.
+"""Saves pictures as image files, with the metadata that each format can hold.
 
-PNG, PPM and TIFF are written while the picture is decoded. Other formats need it as a whole.
+PNG, PPM and TIFF are written while the picture is decoded. Other formats need the whole picture.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ from codec.pictures.tiff_writer import write_tiff
 
 @dataclass(frozen=True)
 class _Format:
-    """What a format can hold, and the options that make its file as good as it can be.
+    """What a format can hold, and Pillow's options for the best quality.
 
     density    whether it holds dots per inch
     deep       whether it holds more than 8 bits per channel
@@ -110,7 +110,7 @@ def known_suffixes() -> frozenset[str]:
 
 
 def check_output_quality(quality: object, format: str) -> None:  # noqa: A002
-    """Raise UsageError unless it is None or 1 .. 100, of a format that has a quality."""
+    """Raise UsageError unless it is None, or 1 .. 100 for a format that has a quality."""
     if quality is None:
         return
     if not isinstance(quality, (int, np.integer)) or not 1 <= quality <= 100:
@@ -127,7 +127,7 @@ def check_output_quality(quality: object, format: str) -> None:  # noqa: A002
 def upright_for(bands: Bands, format: str) -> Bands:  # noqa: A002
     """The bands as they are, or turned upright for a format that cannot hold the orientation.
 
-    Turned bands are made of the picture as a whole, once they are read.
+    To turn them, the whole picture is decoded when the bands are read.
     """
     entry = _FORMATS.get(format) if _is_text(format) else None
     orientation = read_orientation(bands.exif, bands.xmp)
@@ -164,16 +164,15 @@ def save_bands(
 ) -> tuple[str, ...]:
     """Save a picture in Pillow's format of that name; return notices on what was left out.
 
-    quality   1 .. 100, of JPEG, WebP and AVIF; None is 95 of JPEG and AVIF, and lossless WebP
+    quality   1 .. 100, for JPEG, WebP and AVIF; None is 95 for JPEG and AVIF, and lossless for WebP
 
-    Of bit depths 10 and 12 PNG holds the values and the depth, PPM as well, and TIFF those values
-    spread over 16 bits.
+    For bit depths 10 and 12, PNG and PPM keep the values and the depth, and TIFF the values scaled
+    to 16 bits.
 
-    Raises UsageError for unknown formats, for one without alpha where a pixel is not opaque, and
-    for one of 8 bits where the picture has more; OutputError where the format cannot hold the
-    pixels.
-    Also raises what reading the bands raises: PNG, PPM and TIFF are partly written by then, of
-    other formats nothing is.
+    Raises UsageError for unknown formats, for one without alpha if a pixel is not opaque, and
+    for an 8-bit format if the picture has more; OutputError if the format cannot hold the pixels.
+    Also raises what reading the bands raises: by then, PNG, PPM and TIFF are partly written, and
+    nothing of other formats.
     """
     entry = _FORMATS.get(format) if _is_text(format) else None
     if entry is None:
@@ -209,7 +208,7 @@ def save_bands(
 
 
 def _opaque(bands: Bands, format: str) -> Iterator[Band]:  # noqa: A002
-    """The bands without their alpha; raise UsageError at the first that is not opaque."""
+    """The bands without their alpha; raises UsageError at the first that is not opaque."""
     for pixels, alpha in bands.bands:
         if alpha is not None and alpha.min() < peak_of(bands.bit_depth):
             others = ".png, .webp, .tiff or .avif" if bands.bit_depth <= 8 else ".png or .tiff"
@@ -225,13 +224,13 @@ def _write_ppm(fo: BinaryIO, bands: Bands) -> None:
     header = f"{kind}\n{bands.width} {bands.height}\n{peak_of(bands.bit_depth)}\n".encode()
     big_endian = np.dtype("u1" if bands.bit_depth <= 8 else ">u2")
     for pixels, _ in bands.bands:
-        fo.write(header)  # once the first band is there, as it may be one that cannot be written
+        fo.write(header)  # after the first band was read, because that may fail
         header = b""
         fo.write(np.ascontiguousarray(pixels, big_endian).data)
 
 
 def _to_image(bands: Bands) -> Image.Image:
-    """Return a Pillow image, band by band: two whole copies would not fit into memory."""
+    """Return a Pillow image, filled band by band to avoid a second whole copy in memory."""
     mode = {1: "L", 3: "RGB"}[bands.channels] + ("A" if bands.has_alpha else "")
     image = Image.new(mode, (bands.width, bands.height))
     top = 0
@@ -244,7 +243,7 @@ def _to_image(bands: Bands) -> Image.Image:
 def _save_by_pillow(
     image: Image.Image, fo: BinaryIO, name: str, options: dict[str, Any]
 ) -> tuple[str, ...]:
-    """Save an image, without the metadata that the format cannot hold; return notices of these."""
+    """Save an image without the metadata that the format cannot hold; return notices of them."""
     if image.mode == "LA" and not _FORMATS[name].gray_alpha:
         image = image.convert("RGBA")
     if image.mode == "L" and name == "QOI":
@@ -252,7 +251,7 @@ def _save_by_pillow(
     notices: tuple[str, ...] = ()
     in_turn = [key for key in _TITLES if key in options]
     while True:
-        # Some formats seek, and pipes cannot; a failure leaves nothing in the output.
+        # A buffer, because some writers seek and pipes cannot, and a failure must write nothing.
         buffer = io.BytesIO()
         try:
             image.save(buffer, name, **options)
@@ -261,7 +260,7 @@ def _save_by_pillow(
                 raise OutputError(
                     f"Pillow cannot save this picture as {name} ({error}): choose another format"
                 ) from error
-            # Which of them it is, its message need not say.
+            # The message may not say which metadata failed: then drop the first.
             key = next((key for key in in_turn if _TITLES[key][:3] in str(error)), in_turn[0])
             in_turn.remove(key)
             stated = _stated_orientation(options)
@@ -275,19 +274,19 @@ def _save_by_pillow(
 
 
 def _stated_orientation(options: dict[str, Any]) -> int:
-    """The orientation that the metadata of Pillow's options state."""
+    """The orientation in the metadata of Pillow's options."""
     return read_orientation(options.get("exif", b"")[len(EXIF_PREFIX) :], options.get("xmp"))
 
 
 def _exif_of(orientation: int) -> bytes:
-    """An EXIF that says nothing else."""
+    """An EXIF stream with only an orientation."""
     tags = Image.Exif()
     tags[ORIENTATION] = orientation
     return tags.tobytes()
 
 
 def _metadata(bands: Bands, entry: _Format, name: str) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return the options that hand metadata to Pillow's writer, and notices of what it lacks."""
+    """Return the options that pass metadata to Pillow's writer, and notices of what is lost."""
     options: dict[str, Any] = {}
     notices = []
     held = (
@@ -307,7 +306,7 @@ def _metadata(bands: Bands, entry: _Format, name: str) -> tuple[dict[str, Any], 
     dpi, chunks = dots_per_inch(bands.ancillary), known_chunks(bands.ancillary)
     if dpi is not None and entry.density:
         options["dpi"] = tuple(min(65535, max(1, round(value))) for value in dpi)
-    if name == "TIFF":  # which holds them as tags
+    if name == "TIFF":  # it has tags for these
         chunks.pop(b"chrm", None)
         if pixel_aspect(bands.ancillary) is not None:
             del chunks[b"phys"]

@@ -1,13 +1,13 @@
-"""Density and colour beside ICC, EXIF and XMP: ancillary chunks with the payloads of PNG.
+"""Density and colour outside ICC, EXIF and XMP: ancillary chunks with PNG's payloads.
 
     phys   pixels per unit in x and in y, uint32 each, and the unit: 0 none, 1 metre   pHYs
     gama   the exponent of the samples times 100,000, uint32                           gAMA
     chrm   white, red, green and blue: x and y of each times 100,000, uint32           cHRM
     cicp   primaries, transfer, matrix (0) and full range, a byte each (ITU-T H.273)   cICP
 
-All numbers are big-endian.  An ICC profile goes before ``gama`` and ``chrm``, as in PNG, so these
-are left out beside one; so is what describes sRGB, which is what a picture without a description
-has.  Reference: PNG specification, third edition (W3C 2025), clauses 11.3.2 and 11.3.4.
+All numbers are big-endian.  As in PNG, an ICC profile takes precedence over ``gama`` and ``chrm``,
+so these are left out if there is one.  Descriptions of sRGB are left out, too, because sRGB is the
+default.  Reference: PNG specification, third edition (W3C 2025), clauses 11.3.2 and 11.3.4.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ _BYTES = {b"phys": 9, b"gama": 4, b"chrm": 32, b"cicp": 4}
 _IN_PNG = {b"phys": b"pHYs", b"gama": b"gAMA", b"chrm": b"cHRM", b"cicp": b"cICP"}
 _SRGB_GAMMA = 45455
 _SRGB_CHROMATICITIES = (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
-# Primaries of BT.709, or not specified; with its transfer, that of sRGB, or not specified.
+# BT.709 primaries or unspecified; BT.709 or sRGB transfer or unspecified.
 _SRGB_PRIMARIES, _SRGB_TRANSFERS = (1, 2), (1, 2, 13)
 _METRES_PER_INCH = 0.0254
-# What software writes where nobody has chosen a density.
+# Values that software writes if nobody has chosen a density.
 _USUAL_DPI = (72, 96)
 _RESOLUTION_INFO = 1005
 _TIFF_RESOLUTION, _WHITE_POINT, _PRIMARIES = (282, 283), 318, 319
 
 
 def known_chunks(ancillary: Chunks) -> dict[bytes, bytes]:
-    """Return the chunks that mean something here: of each type the first of the right length."""
+    """Return the chunks with a known type: the first of the right length for each type."""
     found: dict[bytes, bytes] = {}
     for kind, payload in ancillary:
         if _BYTES.get(kind) == len(payload):
@@ -50,8 +50,8 @@ def known_chunks(ancillary: Chunks) -> dict[bytes, bytes]:
 def chunks_of(image: Image.Image, png: dict[bytes, bytes], file: BinaryIO | None) -> Chunks:
     """Return the chunks for an image that was read from a file.
 
-    png    the chunks of a PNG (`png_chunks.chunks_before_pixels`), none of another file
-    file   seekable, if it is known; left anywhere
+    png    the chunks of a PNG (`png_chunks.chunks_before_pixels`), empty for other files
+    file   seekable, if it is known; its position changes
     """
     found = _colour_of_png(png)
     if image.format == "AVIF" and file is not None:
@@ -65,7 +65,7 @@ def chunks_of(image: Image.Image, png: dict[bytes, bytes], file: BinaryIO | None
 
 
 def info_of(ancillary: Chunks) -> dict[str, object]:
-    """Return the chunks as Pillow's ``info`` names them; that has no name for ``cicp``."""
+    """Return the chunks under Pillow's names in ``info``, and "cicp", for which Pillow has none."""
     info: dict[str, object] = {}
     for kind, payload in known_chunks(ancillary).items():
         if kind == b"phys":
@@ -84,25 +84,25 @@ def info_of(ancillary: Chunks) -> dict[str, object]:
 
 
 def png_chunks_of(ancillary: Chunks) -> Chunks:
-    """Return the chunks as PNG has them, in an order that it allows."""
+    """Return the chunks under PNG's names, in an order that PNG allows."""
     return tuple((_IN_PNG[kind], payload) for kind, payload in known_chunks(ancillary).items())
 
 
 def dots_per_inch(ancillary: Chunks) -> tuple[float, float] | None:
-    """Return the density in x and y, None where it is not known."""
+    """Return the density in x and y, None if it is not known."""
     dpi = info_of(ancillary).get("dpi")
     return dpi if isinstance(dpi, tuple) and min(dpi) > 0 else None
 
 
 def pixel_aspect(ancillary: Chunks) -> tuple[int, int] | None:
-    """Return pixels for each unit in x and y where no unit is known, None where nothing is."""
+    """Return pixels per unit in x and y if the unit is unknown, otherwise None."""
     aspect = info_of(ancillary).get("aspect")
     return aspect if isinstance(aspect, tuple) and min(aspect) > 0 else None
 
 
 def _colour_of_png(png: dict[bytes, bytes]) -> dict[bytes, bytes]:
     cicp = png.get(b"cICP", b"")
-    if len(cicp) == 4:  # goes before all others
+    if len(cicp) == 4:  # takes precedence over all others
         return {} if _is_srgb(cicp) else {b"cicp": cicp}
     if b"iCCP" in png or b"sRGB" in png:
         return {}
@@ -137,7 +137,7 @@ def _colour_of_avif(file: BinaryIO) -> dict[bytes, bytes]:
     primaries, transfer, _, _ = struct.unpack(">HHHB", match[1])
     if max(primaries, transfer) > 255:
         return {}
-    # Decoding has undone the matrix and brought the samples to their full range.
+    # Decoding has undone the matrix and expanded the samples to full range.
     cicp = bytes([primaries, transfer, 0, 1])
     return {} if _is_srgb(cicp) else {b"cicp": cicp}
 
@@ -147,9 +147,9 @@ def _is_srgb(cicp: bytes) -> bool:
 
 
 def _aspect(image: Image.Image) -> tuple[int, int] | None:
-    """Pixels for each unit in x and y, of a JPEG or TIFF that states no unit, unless it is equal.
+    """Pixels per unit in x and y in a JPEG or TIFF without a unit; None if both are equal.
 
-    Of a TIFF the smallest integers of this ratio.
+    For a TIFF, these are the smallest integers with this ratio.
     """
     info = image.info
     if image.format == "JPEG" and info.get("jfif_unit") == 0:
@@ -166,7 +166,7 @@ def _aspect(image: Image.Image) -> tuple[int, int] | None:
 
 
 def _dpi_of_psd(image: Image.Image) -> tuple[float, float] | None:
-    """Two fixed-point numbers of a resource (Photoshop File Formats, "ResolutionInfo")."""
+    """Two fixed-point numbers in a resource (Photoshop File Formats, "ResolutionInfo")."""
     for number, _, data in getattr(image, "resources", ()):
         if number == _RESOLUTION_INFO and len(data) >= 12:
             x, y = struct.unpack_from(">I4xI", data)
@@ -175,15 +175,15 @@ def _dpi_of_psd(image: Image.Image) -> tuple[float, float] | None:
 
 
 def _density(image: Image.Image) -> bytes | None:
-    """The density that other formats than PNG state."""
+    """The density in formats other than PNG."""
     aspect = _aspect(image)
     if aspect is not None:
         return struct.pack(">IIB", *aspect, 0)
     dpi = _dpi_of_psd(image) if image.format == "PSD" else image.info.get("dpi")
     if image.format == "JPEG" and not image.info.get("jfif_unit"):
-        return None  # Pillow takes it from EXIF then, which is kept
+        return None  # Pillow took it from EXIF, which is kept
     if not all(tag in getattr(image, "tag_v2", _TIFF_RESOLUTION) for tag in _TIFF_RESOLUTION):
-        return None  # Pillow gives 1 for what a TIFF does not say
+        return None  # Pillow returns 1 if the TIFF does not state it
     payload = None if image.format in (None, "PNG") else density_payload(dpi)
     if payload is None:
         return None
@@ -192,7 +192,7 @@ def _density(image: Image.Image) -> bytes | None:
 
 
 def density_payload(dpi: object) -> bytes | None:
-    """The payload of ``phys`` for dots per inch in x and y, None for what are no such numbers."""
+    """The payload of ``phys`` for dots per inch in x and y, None for unusable values."""
     if not isinstance(dpi, (tuple, list)) or len(dpi) != 2:
         return None
     try:

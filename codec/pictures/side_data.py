@@ -1,7 +1,7 @@
-"""What stands beside the pixels in an image file.
+"""Reads the metadata of an image file.
 
-The pixels alone decide whether a file is readable.  Metadata that cannot be read or kept are left
-out with a notice.
+A file is readable if its pixels are.  Metadata that cannot be read or kept are left out with a
+notice.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ICC = b"ICC_PROFILE\0"  # begins a segment of a JPEG
 
 @dataclass(frozen=True)
 class SideData:
-    """Metadata as `codec.pictures.picture.Picture` holds them, and notices of what is missing."""
+    """Metadata as in `codec.pictures.picture.Picture`, and notices of what was left out."""
 
     icc: bytes | None
     exif: bytes | None
@@ -39,14 +39,14 @@ def side_data_of(
     """Return the metadata of a loaded image.
 
     png, file     as `side_chunks.chunks_of` takes them
-    icc_is_void   whether the ICC profile does not describe the pixels any more
+    icc_is_void   whether the ICC profile no longer describes the pixels
     """
     notices: list[str] = []
     more: dict[str, bytes] = {}
     with suppress(*PILLOW_ERRORS):
         more = passed_over(image, file)
     icc = None if icc_is_void else image.info.get("icc_profile") or more.get("icc")
-    # Pillow takes a damaged profile of a PNG for none, and one of a JPEG that lacks a segment.
+    # Pillow silently drops a damaged profile of a PNG, or one of a JPEG that lacks a segment.
     is_there = b"iCCP" in png or any(data.startswith(_ICC) for _, data in segments_of(image))
     is_damaged = icc is None and is_there and not icc_is_void
     if is_damaged or (icc is not None and not isinstance(icc, bytes)):
@@ -66,7 +66,7 @@ def side_data_of(
 
 
 def _exif_of(image: Image.Image, notices: list[str]) -> bytes | None:
-    """Return EXIF as a TIFF stream.  Bytes are kept where the format kept them apart."""
+    """Return EXIF as a TIFF stream: the original bytes if the format stores them separately."""
     exif = image.info.get("exif")
     if not isinstance(exif, bytes):
         exif = None
@@ -78,7 +78,7 @@ def _exif_of(image: Image.Image, notices: list[str]) -> bytes | None:
                 for tag in set(tags) - DESCRIPTIVE_TAGS:
                     del tags[tag]
                 if isinstance(orientation, bytes) and len(orientation) == 1:
-                    tags[ORIENTATION] = orientation[0]  # for which Pillow has not turned the pixels
+                    tags[ORIENTATION] = orientation[0]  # Pillow did not apply this odd type
             for tag in list(tags):
                 if not _can_be_written(tags, tag):
                     del tags[tag]

@@ -1,7 +1,7 @@
-"""How alike two pictures are, as a viewer gets them: values of the colours, without alpha.
+"""Similarity of the decoded colours of two pictures, without alpha.
 
-Both scores are larger the more alike the pictures are.  The search for a target asks for them, and
-so does the measurement of other codecs (`codec.rate_distortion.metrics`).
+Both scores are larger the more alike the pictures are.  They are used by the search for a target
+and by the measurement of other codecs (`codec.rate_distortion.metrics`).
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from codec.pictures.depth import to_eight_bits
 from codec.system.missing_extra import extra_needed_by
 
 PEAK = 255
-"""Largest sample value of 8 bits: the peak in PSNR."""
+"""Largest 8-bit sample value: the peak in PSNR."""
 
 SSIMULACRA2_SMALLEST_SIDE = 8
-"""Smaller pictures have not even the first of its scales."""
+"""Smaller pictures do not even have the first of its scales."""
 
-_SAMPLES_AT_ONCE = 2**22  # of a picture, for its error
+_SAMPLES_AT_ONCE = 2**22  # samples for which the error is computed at once
 
 
 def squared_error(original: SampleArray, decoded: SampleArray) -> int:
     """Sum of squared differences over all samples of two (h, w, c): an exact integer.
 
-    Both are of one shape, which is not checked.
+    Both must have the same shape, which is not checked.
     """
-    # The square of a difference of 16 bits does not fit 32.
+    # The square of a 16-bit difference does not fit int32.
     wide = np.int32 if original.dtype == decoded.dtype == np.uint8 else np.int64
     total, rows = 0, max(1, _SAMPLES_AT_ONCE // original[0].size)
     for top in range(0, len(original), rows):
@@ -40,9 +40,9 @@ def squared_error(original: SampleArray, decoded: SampleArray) -> int:
 
 
 def psnr_db(original: SampleArray, decoded: SampleArray, bit_depth: int = 8) -> float:
-    """PSNR over all samples of two (h, w, c), peak 2^bit_depth − 1, in dB; infinite for equal ones.
+    """PSNR over all samples of two (h, w, c), peak 2^bit_depth − 1, in dB; infinite if equal.
 
-    Both are of one shape and bit depth, which is not checked.
+    Both must have the same shape and bit depth, which is not checked.
     """
     error, peak = squared_error(original, decoded), (1 << bit_depth) - 1
     return 10 * math.log10(peak**2 * original.size / error) if error else math.inf
@@ -51,10 +51,10 @@ def psnr_db(original: SampleArray, decoded: SampleArray, bit_depth: int = 8) -> 
 def ssimulacra2(original: SampleArray, decoded: SampleArray, bit_depth: int = 8) -> float:
     """SSIMULACRA2 of two (h, w, 1 or 3) in sRGB, grey as equal R, G and B: at most 100.
 
-    Equal pictures have 100.  Samples of more than 8 bits are rounded to 8 first, which is all
-    that the library takes.  Computed by the library of that name, which takes seconds for each
-    million pixels.  Both are of one shape, with 8 pixels or more on each side, which is not
-    checked.  Raises MissingExtraError without the library.
+    Equal pictures have 100.  The library ssimulacra2 computes it, in seconds per megapixel.
+    Samples of more than 8 bits are rounded to 8 first, because the library takes no more.  Both
+    must have the same shape, with at least 8 pixels on each side, which is not checked.  Raises
+    MissingExtraError without the library.
     """
     with extra_needed_by("SSIMULACRA2"):
         from ssimulacra2 import compute_ssimulacra2
@@ -64,7 +64,7 @@ def ssimulacra2(original: SampleArray, decoded: SampleArray, bit_depth: int = 8)
 
 
 def _as_file(pixels: Uint8Array) -> io.BytesIO:
-    # The library opens files by Pillow, and repeats grey; this format costs no compression.
+    # The library opens files with Pillow, and repeats grey itself; PPM needs no compression.
     file = io.BytesIO()
     Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(file, "PPM")
     file.seek(0)

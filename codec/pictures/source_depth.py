@@ -1,9 +1,9 @@
 """Bits per channel of a source file, which Pillow does not report.
 
-Pillow opens 16-bit colour of PNG, TIFF, PPM, SGI, JPEG 2000 and AVIF as 8-bit modes, without a
-warning; of PNG and TIFF it keeps the upper bits.  The depth is read from the file itself.  The
-reduction of deep arrays and grey images to 8 bits is in `convert.py`; `deep_files.py` reads colour
-files whole.
+Pillow opens 16-bit colour in PNG, TIFF, PPM, SGI, JPEG 2000 and AVIF as 8-bit modes, without a
+warning; for PNG and TIFF it keeps the upper bits.  So the depth is read from the file itself.
+`convert.py` reduces deep arrays and grey images to 8 bits; `deep_files.py` reads colour files at
+full depth.
 """
 
 import re
@@ -14,19 +14,19 @@ from PIL import Image, ImageFile
 
 from codec.pictures.boxes import boxes, headers_of_avif
 
-# Raw modes such as "RGB;16B": what unpackers are asked to cut.  "RGB;16" itself is 5 + 6 + 5 bits.
+# Raw modes such as "RGB;16B", which unpackers cut to 8 bits.  "RGB;16" itself is 5 + 6 + 5 bits.
 _DEEP_RAW_MODE = re.compile(r";16[BLN]|^L;16$")
 _PIECE_BYTES = 2**20  # searched at a time
-_PLANAR, _SAMPLE_FORMAT, _SIGNED = 284, 339, 2  # tags of TIFF, and a value
-_BC6H = 6  # DDS with colours of half precision
+_PLANAR, _SAMPLE_FORMAT, _SIGNED = 284, 339, 2  # TIFF tags, and a value of the second
+_BC6H = 6  # DDS with half-precision colours
 _CUT_FORMATS = frozenset({"PNG", "PPM", "SGI", "JPEG2000", "AVIF", "HEIF", "DDS"})
 
 
 def source_bit_depth(image: Image.Image, file: BinaryIO | None) -> int:
-    """Return the bits per channel of what ``image`` was opened from; 8 where nothing says more.
+    """Return the bits per channel of the source of ``image``; 8 unless something says more.
 
     image   as ``PIL.Image.open`` returned it; a loaded image has less information
-    file    its file, seekable, if it is known; left at the place where it is
+    file    its file, seekable, if it is known; its position does not change
     """
     place = 0 if file is None else file.tell()
     try:
@@ -53,7 +53,7 @@ def _source_bit_depth(image: Image.Image, file: BinaryIO | None) -> int:
 def _tiles(image: Image.Image, file: BinaryIO | None) -> Iterable[Any]:
     tiles: list[Any] = getattr(image, "tile", [])
     if not tiles and file is not None:
-        # Loading empties the list; opening the file again fills it, and decodes nothing.
+        # Loading empties the list; opening the file again fills it without decoding.
         try:
             with Image.open(file) as again:
                 tiles = list(getattr(again, "tile", []))
@@ -69,7 +69,7 @@ def _tile_depth(tile: Any) -> int:
     if codec == "bcn" and isinstance(args, tuple) and args[0] == _BC6H:
         return 16
     values = args if isinstance(args, tuple) else (args,)
-    if codec == "dds_rgb":  # bits of a pixel, and which of them each channel has
+    if codec == "dds_rgb":  # bits per pixel, and a bit mask for each channel
         masks = [mask for mask in _integers(values[1]) if mask > 0]
         return min(16, max(((mask // (mask & -mask)).bit_length() for mask in masks), default=8))
     if codec.startswith("ppm"):  # the mode and the largest value
@@ -79,15 +79,15 @@ def _tile_depth(tile: Any) -> int:
 
 
 def may_be_deep(image: Image.Image) -> bool:
-    """Whether an image came from a format that Pillow cuts to 8 bits without a trace of it."""
+    """Whether an image came from a format that Pillow silently cuts to 8 bits."""
     return isinstance(image, ImageFile.ImageFile) and image.format in _CUT_FORMATS
 
 
 def misread_by_pillow(image: Image.Image, bits: int) -> str | None:
-    """Say what is wrong with the values that Pillow gives for a TIFF file, None if nothing is.
+    """Say what is wrong with the values that Pillow reads from a TIFF file; None if nothing is.
 
     image   not loaded
-    bits    of each sample
+    bits    bits per sample
     """
     tags: Any = getattr(image, "tag_v2", None)
     if image.format != "TIFF" or tags is None:
@@ -115,7 +115,7 @@ def _jpeg2000_depth(file: BinaryIO) -> int:
     # SOC and SIZ: ITU-T T.800, A.5.1.  Ssiz of component i is at Csiz + 2 + 3 i.
     mark, start, kept = b"\xff\x4f\xff\x51", 0, b""
     if file.read(8)[4:] == b"jP  ":
-        # Boxes before the pixels may hold such bytes as well.
+        # Boxes before the pixels may contain the same bytes.
         streams = (place for kind, place, _ in boxes(file, 0, file.seek(0, 2)) if kind == b"jp2c")
         start = next(streams, 0)
     file.seek(start)

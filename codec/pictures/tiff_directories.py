@@ -1,4 +1,4 @@
-"""How large the pictures of a TIFF file are: its pages, and what lies below them.
+"""Sizes of the pictures in a TIFF file: its pages, and their subdirectories.
 
 References: TIFF 6.0, section 2; Adobe Photoshop TIFF Technical Notes, 1 (directories below others);
 libtiff, "The BigTIFF File Format".
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 _WIDTH, _HEIGHT, _BELOW = 256, 257, 330  # tags
-_FORMS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}  # types of integers and of places
+_FORMS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}  # types of integers and offsets
 _MAX_DIRECTORIES, _MAX_ENTRIES = 1024, 4096
 
 
@@ -21,8 +21,8 @@ _MAX_DIRECTORIES, _MAX_ENTRIES = 1024, 4096
 class Directory:
     """One picture of a file.
 
-    width, height   in pixels, 0 where they are not stated
-    is_page         whether it is one of the pages, and does not lie below another picture
+    width, height   in pixels, 0 if not stated
+    is_page         whether it is a page, and not a subdirectory of another picture
     """
 
     width: int
@@ -31,9 +31,9 @@ class Directory:
 
 
 def directories(file: BinaryIO) -> Iterator[Directory]:
-    """Yield the directories that lie in a TIFF or BigTIFF file, at most some hundreds.
+    """Yield the directories of a TIFF or BigTIFF file, up to about a thousand.
 
-    file   seekable; left anywhere
+    file   seekable; its position changes
     """
     end = file.seek(0, 2)
     file.seek(0)
@@ -59,7 +59,7 @@ def directories(file: BinaryIO) -> Iterator[Directory]:
 def _read(
     file: BinaryIO, place: int, end: int, order: str, is_big: bool
 ) -> tuple[dict[int, tuple[int, ...]], int]:
-    """The values of the tags that count, and the place of the next directory, 0 for none."""
+    """The values of the needed tags, and the offset of the next directory, 0 for none."""
     count_form, entry_form, place_form = ("Q", "HHQ", "Q") if is_big else ("H", "HHI", "I")
     room = struct.calcsize(order + place_form)
     head_bytes = struct.calcsize(order + entry_form)

@@ -1,11 +1,11 @@
 """TIFF files, written strip by strip while a picture is decoded.
 
-    EXIF, or 8 bytes that stand for it │ strips, deflated │ values │ directory
+    EXIF, or an 8-byte header instead │ strips, deflated │ values │ directory
 
-An EXIF stream is a TIFF file without a picture, and its offsets count from its first byte.  So it
-begins the file as it is, maker notes included, and only the place of the first directory in its
-head is changed: to one that says how the pixels lie here, and that has those entries of the old one
-which describe the picture.  What describes how another file was built stays behind.
+An EXIF stream is a TIFF file without a picture, and its offsets count from its first byte.  So the
+file begins with the unchanged stream, including maker notes; only the offset of the first directory
+in its header is changed.  The new directory describes how the pixels are stored, and has those
+entries of the old one that describe the picture, but not those on the layout of another file.
 
 Reference: TIFF 6.0, section 2 (directories), 14 (predictor), 18 (alpha); Technical Note 2
 (deflate); XMP specification, part 3 (tag 700).
@@ -40,18 +40,18 @@ from codec.pictures.side_chunks import dots_per_inch, known_chunks, pixel_aspect
 
 _SHORT, _LONG, _RATIONAL, _UNDEFINED, _BYTE = 3, 4, 5, 7, 1
 _FORMS = {_SHORT: "H", _LONG: "I", _RATIONAL: "I", _UNDEFINED: "B", _BYTE: "B"}
-_STRIP_BYTES = 2**18  # before they are deflated
+_STRIP_BYTES = 2**18  # before compression
 _COPIED_TAGS = DESCRIPTIVE_TAGS | RESOLUTION_TAGS
 
 
 def write_tiff(fo: BinaryIO, bands: Bands) -> None:
-    """Write a picture with its ICC profile, EXIF, XMP and density, in memory for one band.
+    """Write a picture with its ICC profile, EXIF, XMP and density, keeping one band in memory.
 
-    Bit depths of 10 and 12 are spread over 16 bits.  Grey with alpha of more than 8 bits becomes
-    RGBA, because Pillow reads no such grey.  EXIF that is no TIFF stream is left out.  A file
-    object that cannot seek gets the whole file at once.
+    Bit depths of 10 and 12 are scaled to 16 bits.  Grey with alpha of more than 8 bits becomes
+    RGBA, because Pillow cannot read it as grey.  EXIF is left out if it is not a TIFF stream.  A
+    file object that cannot seek gets the whole file at once.
 
-    Raises what reading the bands raises; part of the file is written by then.
+    Raises what reading the bands raises; by then, part of the file is written.
     """
     if fo.seekable():
         _write(fo, bands)
@@ -85,24 +85,24 @@ def _write(fo: BinaryIO, bands: Bands) -> None:
         257: (_LONG, [bands.height]),
         258: (_SHORT, [16 if deep else 8] * samples),
         259: (_SHORT, [8]),  # deflate
-        262: (_SHORT, [2 if samples >= 3 else 1]),  # RGB, or grey whose 0 is black
+        262: (_SHORT, [2 if samples >= 3 else 1]),  # RGB, or grey with 0 as black
         273: (_LONG, offsets),
         277: (_SHORT, [samples]),
         278: (_LONG, [rows]),
         279: (_LONG, lengths),
-        284: (_SHORT, [1]),  # channels beside each other
-        317: (_SHORT, [2]),  # differences
+        284: (_SHORT, [1]),  # interleaved channels
+        317: (_SHORT, [2]),  # horizontal differences
     }
     if samples in (2, 4):
         fields[338] = (_SHORT, [2])  # alpha, not multiplied into the colours
     if bands.exif is not None or bands.xmp is not None:
-        # Written anew, and not copied: programs disagree on tags of an odd type or number.
+        # Rewritten rather than copied: programs disagree on entries of an odd type or count.
         fields[ORIENTATION] = (_SHORT, [read_orientation(bands.exif, bands.xmp)])
     dpi = dots_per_inch(bands.ancillary)
     if dpi is not None:
         for tag, density in zip((282, 283), dpi, strict=True):
             ratio = Fraction(density).limit_denominator(10_000)
-            if ratio.numerator >= 2**32:  # of densities that no scanner has
+            if ratio.numerator >= 2**32:  # only at densities that no scanner has
                 ratio = Fraction(round(density))
             fields[tag] = (_RATIONAL, [ratio.numerator, ratio.denominator])
         fields[296] = (_SHORT, [2])  # inches
@@ -132,7 +132,7 @@ def _write(fo: BinaryIO, bands: Bands) -> None:
 
 
 def _strips(bands: Bands, samples: int, rows: int) -> Iterator[SampleArray]:
-    """The picture in strips (rows, width, samples), of which the last may have fewer."""
+    """The picture in strips (rows, width, samples); the last may have fewer rows."""
     kept: SampleArray | None = None
     for pixels, alpha in bands.bands:
         block = pixels
@@ -154,7 +154,7 @@ def _strips(bands: Bands, samples: int, rows: int) -> Iterator[SampleArray]:
 
 
 def _differences(strip: SampleArray, order: Order) -> SampleArray:
-    """Each sample less the one to its left, modulo 2^8 or 2^16, in the byte order of the file."""
+    """Each sample minus the one to its left, modulo 2^8 or 2^16, in the file's byte order."""
     found = strip.copy()
     found[:, 1:] -= strip[:, :-1]
     in_order: SampleArray = found.astype(found.dtype.newbyteorder(order), copy=False)
@@ -174,7 +174,7 @@ def _copied(exif: bytes | None, taken: set[int]) -> dict[int, bytes]:
 def _entry(
     tag: int, kind: int, values: Sequence[int] | bytes, place: int, order: Order
 ) -> tuple[bytes, bytes]:
-    """The entry of a field, and its values for this place if they do not fit into the entry."""
+    """The entry of a field, and the values to write at `place` if they do not fit in the entry."""
     count = len(values) // 2 if kind == _RATIONAL else len(values)
     if isinstance(values, bytes):
         data = values

@@ -1,4 +1,4 @@
-"""Whether a file keeps the bound that was asked for: decoded, and compared with its picture."""
+"""Checks that a file keeps its bound on the error, by decoding it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from codec.pipeline.decode import decode_bands
 
 
 class BrokenBoundError(CalotypeError):
-    """A file that was written does not keep its bound: the encoder is wrong, not the caller."""
+    """A new file does not keep its bound: a bug in the encoder, not an error of the caller."""
 
 
 def check_bound(
@@ -23,10 +23,10 @@ def check_bound(
     max_error: int,
     progress: Callable[[float], None] = lambda share: None,
 ) -> None:
-    """Decode a file, and compare every value with those of the picture that it was made of.
+    """Decode a file and compare every value with the picture that it was made from.
 
-    max_error   that a value of a pixel may be off; alpha has to be the same
-    progress    called with the share that is compared, up to 1
+    max_error   how far a pixel's value may be off; alpha must be the same
+    progress    called with the share that has been compared, up to 1
 
     Raises BrokenBoundError.
     """

@@ -1,4 +1,4 @@
-"""Containers to pictures: all tiles of a file, or some of them, through a loaded model."""
+"""From containers to pictures: decodes all or some tiles of a file with a loaded model."""
 
 from __future__ import annotations
 
@@ -53,21 +53,21 @@ def decode_bands(
 ) -> Bands:
     """The picture of a file, which may lack its last layers, band by band.
 
-    file    a container, or a selection of the tiles that `tiles_of_region` names
-    partial allow a selection that lacks tiles, or whose payloads cannot be decoded: they are grey,
-            or coarser where layers are intact, and a notice lists them. Every tile is decoded twice
-    region  (x, y, width, height) in pixels, None for all
-    seed    0 .. 2⁶³ − 1. Draw what the missing layers would say from the model's prior, each tile
-            with a generator of its own; None takes the prior's mean. Of a model that draws noise,
-            that of this seed; None takes the seed of the file, or a fresh one if it has none
+    file      a container, or a selection of the tiles that `tiles_of_region` returns
+    region    (x, y, width, height) in pixels, None for all
+    seed      0 .. 2⁶³ − 1. Missing layers are sampled from the model's prior, with a separate
+              generator per tile; None takes the prior's mean. A model that decodes with noise draws
+              it from this seed; None takes the seed of the file, or a fresh one if it has none
+    partial   allow a selection that lacks tiles, or whose payloads cannot be decoded: such tiles
+              are grey, or coarser if some layers are intact, and a notice lists them. Every tile is
+              decoded twice
+    reduce    1, or 2, 4 or 8 for a picture that many times smaller in each direction. A region
+              gets all reduced pixels that it touches. If the model is not a `ReducingModel`, they
+              are means of its full-size pixels
 
-    reduce  1, or 2, 4 or 8 for a picture so many times smaller in each direction. A region has all
-            pixels of that picture which it touches. If the model is no `ReducingModel`, they are
-            means of the pixels that it draws
-
-    Raises `HeaderError` for tiles or noise that the model has not, `UsageError` for a region
-    outside the image, or missing layers of a model that is no `LayeredModel`; and `PayloadError`
-    for damaged payloads, once the bands are read.
+    Raises `HeaderError` for tiles or noise that do not fit the model, `UsageError` for a region
+    outside the image, or for missing layers if the model is not a `LayeredModel`; and
+    `PayloadError` for damaged payloads when the bands are read.
     """
 
     def latents(tile: int) -> DecodedLatents:
@@ -100,7 +100,7 @@ def decompress_container(
     seed: int | None = None,
     reduce: int = 1,
 ) -> Picture:
-    """The whole picture that `decode_bands` gives in bands, and all of its errors."""
+    """The picture of `decode_bands` as a whole; raises all of its errors."""
     return decode_bands(container, model, region=region, seed=seed, reduce=reduce).picture()
 
 
@@ -115,10 +115,10 @@ def tiles_of_region(
 
 
 class LayerDecoder:
-    """Decodes a file whose layers arrive one after another, each payload once.
+    """Decodes a file whose layers arrive one after another, reading each payload once.
 
-    Memory: what the model keeps of every tile between two layers, and one picture.
-    Raises `PayloadError` for a file that has not the model's number of layers.
+    In memory are the model's state of every tile between two layers, and one picture.
+    Raises `PayloadError` if the file does not have the model's number of layers.
     """
 
     def __init__(self, header: Header, model: LoadedModel, *, seed: int | None = None) -> None:
@@ -128,14 +128,14 @@ class LayerDecoder:
         self._layers_read = 0
 
     def decode(self, container: Container) -> Picture:
-        """The picture of a container that holds the layers of the call before, and more.
+        """The picture of a container with the layers of the previous call, and more.
 
-        The same as `decompress_container` gives, and the same errors; but the first layer alone,
-        without a seed, is what a `PreviewingModel` draws of it.
+        Picture and errors are those of `decompress_container`; but without a seed, the picture of
+        the first layer alone is the preview of a `PreviewingModel`.
         """
         for layer in container.payloads[self._layers_read :]:
             for number, payload in enumerate(layer):
-                # Made here, so that damage shows before there is memory for all of the image.
+                # Created one by one, so damage is found before memory for all tiles is allocated.
                 if number == len(self._tiles):
                     self._tiles.append(_tile_decoder(self._header, number, self._model))
                 self._tiles[number].read(payload)
@@ -158,7 +158,7 @@ class LayerDecoder:
 def _decode_tile(
     header: Header, tile: int, payloads: Sequence[bytes], model: LoadedModel, seed: int | None
 ) -> DecodedLatents:
-    """Latents (C, h, w) of a tile from the layers that are there."""
+    """Latents (C, h, w) of a tile from the layers that are present."""
     if len(payloads) == header.layers:
         window = TileGrid(header, model.stride).tile(tile)
         return model.decode_tile(payloads, window.height, window.width, header.quality)
@@ -179,14 +179,14 @@ def _tile_decoder(header: Header, tile: int, model: LoadedModel) -> TileDecoder:
 
 
 def _tile_generator(seed: int | None, tile: int) -> np.random.Generator | None:
-    """The generator of one tile: what is drawn depends on no other tile, nor on a region."""
+    """The generator of one tile, whose samples depend neither on other tiles nor on a region."""
     if seed is None:
         return None
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, tile))))
 
 
 def _stochastic(model: LoadedModel, quality: float) -> StochasticModel | None:
-    """The model, if it draws noise at this quality."""
+    """The model, if it decodes with noise at this quality."""
     if isinstance(model, StochasticModel) and model.draws_noise(quality):
         return model
     return None
@@ -240,7 +240,7 @@ def _draw(
     seed: int | None,
     reduce: int = 1,
 ) -> Bands:
-    """A window of the picture from the latents of the tiles, which are asked for once each."""
+    """A window of the picture; calls `latents_of` once for each tile."""
     header = file.header
     _check_header(header, model)
     stochastic = _stochastic(model, header.quality)
@@ -266,7 +266,7 @@ def _draw(
             return model.synthesize_deep(latents, header.quality)
         return model.synthesize(latents, header.quality)
 
-    # `draw_bands` asks for these, in this order.
+    # The tiles that `draw_bands` requests, in this order.
     rows = tiles_under(grid, wanted, model.stride, model.context)
     by_model = reduce if isinstance(model, ReducingModel) else 1
 
@@ -301,7 +301,7 @@ def _draw(
 
 
 def _is_whole(file: Container | TileSelection) -> bool:
-    """Whether all layers are there."""
+    """Whether all layers are present."""
     if isinstance(file, Container):
         return len(file.payloads) == file.header.layers
     return all(len(layers) == file.header.layers for layers in file.payloads.values())
@@ -314,10 +314,10 @@ def _draw_what_is_there(
     seed: int | None,
     reduce: int,
 ) -> Bands:
-    """As `_draw`, with grey in place of the tiles that are not there, or cannot be decoded.
+    """As `_draw`, but with grey in place of tiles that are missing or cannot be decoded.
 
-    The pixels beside such a tile depend on its latents, and are drawn as if those were 0. Alpha
-    that cannot be decoded is left out.
+    Pixels near such a tile depend on its latents, which are taken as 0. Alpha that cannot be
+    decoded is left out.
     """
     header = file.header
     _check_header(header, model)
@@ -396,7 +396,7 @@ def _is_sound(alpha: bytes, header: Header) -> bool:
 
 
 def _with_gray(bands: Bands, lost: Sequence[Window], wanted: Window) -> Iterator[Band]:
-    """The bands with grey in windows that are given in raster order."""
+    """The bands with the windows `lost`, given in raster order, filled with grey."""
     top, first = wanted.top, 0
     grey = 1 << (bands.bit_depth - 1)
     for pixels, alpha in bands.bands:
@@ -418,9 +418,9 @@ def _with_alpha(
     wanted: Window,
     reduce: int,
 ) -> Iterator[Band]:
-    """Bands of colours (rows, width, 3) in the picture's channels, and with their alpha.
+    """Convert bands of colours (rows, width, 3) to the picture's channels, and add alpha.
 
-    colours   as the model draws them: uint16 at the scale of 16 bits for a depth above 8
+    colours   as the model returns them: uint16 scaled to 16 bits for a depth above 8
     wanted    the window, before it is reduced
     """
     depth = header.bit_depth
@@ -443,14 +443,14 @@ def _with_alpha(
 
 
 def _reduced(model: LoadedModel, reduce: int) -> LoadedModel:
-    """The model, which draws smaller pictures if it can."""
+    """The model for smaller pictures, if it is a `ReducingModel`; otherwise the model itself."""
     if reduce > 1 and isinstance(model, ReducingModel):
         return model.with_reduction(reduce)
     return model
 
 
 def _window(header: Header, region: Region | None, reduce: int = 1) -> Window:
-    """The window of a region, or all; grown to whole squares of `reduce` pixels, or the edges."""
+    """The window of a region, or of all, extended to whole squares of `reduce` pixels."""
     whole = Window(0, 0, header.height, header.width)
     if region is None:
         return whole

@@ -1,4 +1,4 @@
-"""The picture of a .calo file in bands: reads no tile that is not asked for, holds few decoded."""
+"""Decodes a .calo file in bands: reads only the tiles it needs, and keeps few in memory."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 def read_bands(data: Source, options: DecompressOptions) -> Bands:
     """Read a .calo file, and return the bands of its picture, not yet decoded.
 
-    Of a region in a seekable file only the tiles that it needs are read, and what stands before
-    them.  Raises what ``codec.decompress`` raises, but PayloadError only once the bands are read.
+    For a region in a seekable file, only the tiles that it needs are read, and what comes before
+    them.  Raises what ``codec.decompress`` raises, but PayloadError only when the bands are read.
     """
     from codec import loading
     from codec.pictures.bands import eight_bit_bands
@@ -72,10 +72,10 @@ def read_bands(data: Source, options: DecompressOptions) -> Bands:
 
 
 def _read_what_is_there(data: bytes, layers: int | None) -> tuple[TileSelection, list[str]]:
-    """Read a file that may be cut or damaged, and return it with notices.
+    """Read a file that may be truncated or damaged, and return it with notices.
 
-    The complete layers of a file that was cut; of other damage the tiles that are intact.  Raises
-    the StreamError of reading the whole file where no tile is.
+    Returns the complete layers of a truncated file, or the intact tiles of an otherwise damaged
+    one.  Raises the StreamError of reading the whole file if no tile is intact.
     """
     try:
         file = read_container(io.BytesIO(data), partial=True, layers=layers)
@@ -83,7 +83,7 @@ def _read_what_is_there(data: bytes, layers: int | None) -> tuple[TileSelection,
         recovered = recover(data)
         reason = str(error).partition(";")[0]
         if not recovered.tiles.payloads:
-            if isinstance(error, TruncatedError):  # which says itself that no layer is complete
+            if isinstance(error, TruncatedError):  # its message says that no layer is complete
                 raise
             raise type(error)(
                 f"{reason}; no tile is intact, so nothing can be decoded: get the file again from "

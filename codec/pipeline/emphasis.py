@@ -1,9 +1,9 @@
-"""A region that gets more of the bits, by what the encoder is given: no decoder knows of it.
+"""A region of higher quality, by preprocessing the encoder's input: decoders need no support.
 
-A file has one quality. It is that of the region; the rest of the picture is replaced, before it is
-coded, by what a file of the lower quality would show. That has few details left. Each of them is
-written in the finer steps of the region's quality, though, which takes more bits than in a file of
-the lower quality: the more, the further apart the two are.
+A file has one quality, which is that of the region. Before coding, the rest of the picture is
+replaced by what a file of the lower quality would decode to, so it has few details left. But these
+are coded with the finer steps of the region's quality, which takes more bits than in a file of the
+lower quality: the more, the further apart the two qualities are.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def check_roi(roi: Sequence[int], picture: Picture) -> None:
 
 
 def notices_of(roi: Sequence[int] | None, quality: float) -> tuple[str, ...]:
-    """What a person should know about the region of a file, whose rest has a quality."""
+    """A notice if the region's quality is cut at the highest; `quality` is that of the rest."""
     if roi is None or quality + roi[4] <= HIGHEST_QUALITY:
         return ()
     return (
@@ -47,10 +47,10 @@ def emphasise(
     *,
     noise_seed: int | None,
 ) -> tuple[Picture, float]:
-    """The picture to code in its place, and at which quality.
+    """The picture to code in place of `picture`, and its quality.
 
     roi       x, y, width, height, and by how much the quality is higher there
-    quality   of the picture outside the region
+    quality   quality outside the region
 
     Raises what `compress_picture` raises.
     """

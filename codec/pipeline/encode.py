@@ -1,4 +1,4 @@
-"""Pictures to containers: the tiles of an image through a loaded model."""
+"""From pictures to containers: codes the tiles of an image with a loaded model."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ from codec.system.missing_extra import extra_needed_by
 
 DEFAULT_TILE_SIZE = 1024
 LAYERS_SHARE = 0.01
-"""Of a file, that layers may cost."""
+"""The largest share of a file that the overhead of layers may take."""
 _CHUNK_BYTES = 14
-"""About what a `DATA` chunk costs beside its payload, with its place in the index."""
+"""Approximate overhead of a `DATA` chunk, including its entry in the index."""
 
 
 def compress_picture(
@@ -52,14 +52,14 @@ def compress_picture(
 ) -> Container:
     """Code a picture at a quality in [1, 100], tile by tile.
 
-    tile_size   pixels, a power of two, 64 .. 4096; None takes what the model is best at
+    tile_size   pixels, a power of two, 64 .. 4096; None takes what is best for the model
     effort      1..9: how long a `SearchingModel` searches for cheaper symbols; others ignore it
-    noise_seed  0 .. 2⁶³ − 1, kept in the file where the model draws noise; None leaves it free
+    noise_seed  0 .. 2⁶³ − 1, stored in the file if the model decodes with noise; None stores none
     progress    called with the share of the search, or else of the tiles, that is done, up to 1
 
-    Raises `LimitError` for a picture larger than the format allows, `UsageError` for one that
-    the model does not code, `InputError` for one of more bits than the model codes. A model for
-    whole pictures takes one tile of its own size.
+    A `WholePictureModel` always gets one tile that covers the picture. Raises `LimitError` for a
+    picture larger than the format allows, `UsageError` for one that the model cannot code,
+    `InputError` for one with more bits than the model codes.
     """
     height, width, channels = picture.pixels.shape
     deep = _deep(model, picture.bit_depth)
@@ -136,18 +136,18 @@ def compress_picture(
 
 
 def _worth_layers(tiles: Sequence[Sequence[bytes]]) -> bool:
-    """Whether the chunks of further layers cost no more than their share of a file."""
+    """Whether the chunks of additional layers cost at most `LAYERS_SHARE` of the file."""
     further = sum(len(layers) - 1 for layers in tiles)
     return further * _CHUNK_BYTES <= LAYERS_SHARE * sum(map(len, itertools.chain(*tiles)))
 
 
 def searches(model: LoadedModel, effort: int) -> bool:
-    """Whether an effort takes longer than one pass with this model."""
+    """Whether an effort needs more than one pass with this model."""
     return isinstance(model, SearchingModel) and model.searches(effort)
 
 
 def _deep(model: LoadedModel, bit_depth: int) -> DeepModel | None:
-    """The model as one of more than 8 bits; None for 8 bits. Raises `InputError`."""
+    """The model as a `DeepModel` for more than 8 bits; None for 8 bits. Raises `InputError`."""
     if bit_depth <= 8:
         return None
     if not isinstance(model, DeepModel):
@@ -166,12 +166,12 @@ def _deep(model: LoadedModel, bit_depth: int) -> DeepModel | None:
 
 
 def _covering(height: int, width: int) -> int:
-    """The smallest tile that holds a picture, if the format had it."""
+    """The smallest tile size that covers a picture, even if the format does not allow it."""
     return 1 << max(MIN_TILE_LOG2, (max(height, width) - 1).bit_length())
 
 
 def _padded(pixels: SampleArray, window: Window, stride: int) -> SampleArray:
-    """Pixels under a window of latents as RGB, the image's last rows and columns repeated."""
+    """Pixels under a window of latents as RGB, padded by repeating the last rows and columns."""
     area = window.scale(stride)
     block = pixels[area.top : area.bottom, area.left : area.right]
     rows, columns = area.height - block.shape[0], area.width - block.shape[1]

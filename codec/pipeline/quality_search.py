@@ -1,14 +1,14 @@
-"""The quality that meets a target, found on real bytes.
+"""The search for the quality that meets a target, on complete files.
 
-Sizes and scores, which are PSNR and SSIMULACRA2, grow with quality, so the answer is where one of
-them crosses the target.  The search keeps a bracket and places the next trial by false position;
-when the same end stays twice, its residual is halved (the Illinois algorithm: Dowell and Jarratt,
-BIT 11, 1971), so that both ends move.
+Sizes and scores (PSNR and SSIMULACRA2) grow with quality, so the answer is where one of them
+crosses the target.  The search keeps a bracket and chooses the next trial by false position;
+if the same end stays twice, its residual is halved, so that both ends move (the Illinois
+algorithm: Dowell and Jarratt, BIT 11, 1971).
 
-A model that searches its symbols at an effort takes many times as long for a file.  The quality is
-then found with files of one pass, and a few files of the whole effort follow: what the effort
-changes, in the logarithm of the size or in the score, hardly depends on the quality, so that the
-curve of the first files, moved by it, predicts where the next one belongs.
+With an effort at which the model searches for symbols, a file takes many times as long.  The
+quality is then found with one-pass files, followed by a few files at full effort: the change that
+the effort makes, in the logarithm of the size or in the score, hardly depends on the quality, so
+the curve of the one-pass files, shifted by that change, predicts the next quality to try.
 """
 
 import math
@@ -32,22 +32,22 @@ MAX_TRIALS = 10
 MAX_EFFORT_TRIALS = 4
 _LOWEST, _HIGHEST = 100, 10_000  # quality in hundredths, as the header stores it
 _MAX_BYTES = 2**62
-_CLOSE_SIZE = 0.001  # stop when this share of the budget, or less, is left over
+_CLOSE_SIZE = 0.001  # stop when at most this share of the budget is unused
 
 
 @dataclass(frozen=True)
 class Score:
-    """What the decoded picture of a file can be asked to reach.
+    """A measure of similarity that can be a target.
 
-    title           for messages
-    unit            for messages: " dB", or nothing
-    measure         original and decoded pixels (h, w, 1 or 3) of one shape, and their bit depth, to
-                    a number that is larger the more alike they are
-    residual        from the score of a file and the target to a number, near to a straight line of
-                    the quality, that is 0 at the target and rises with the score
-    close           a file whose residual is less than this above 0 ends the search
+    title           name in messages
+    unit            unit in messages: " dB", or nothing
+    measure         from original and decoded pixels (h, w, 1 or 3) of the same shape, and their bit
+                    depth, to a score that is larger the more alike they are
+    residual        from a file's score and the target to a number that is 0 at the target, rises
+                    with the score, and is nearly linear in the quality
+    close           the search ends at a file whose residual is less than this above 0
     smallest_side   in pixels: smaller pictures have no score
-    modules         of `EXTRAS` that it imports
+    modules         modules of `EXTRAS` that it imports
     """
 
     title: str
@@ -59,9 +59,9 @@ class Score:
     modules: tuple[str, ...] = ()
 
     def check(self, picture: Picture) -> None:
-        """Raise UsageError for a picture without this score, MissingExtraError without a library.
+        """Raise UsageError for too small a picture, MissingExtraError for a missing library.
 
-        Options are checked where they are made, which may be on another machine.
+        Options may have been checked on another machine, so libraries are checked here.
         """
         for module in self.modules:
             error = missing(self.title, module)
@@ -79,12 +79,12 @@ def _decibels_above(reached: float, goal: float) -> float:
 
 
 def _share_of_loss_above(reached: float, goal: float) -> float:
-    # A quality more takes away about 3 % of what lacks to 100.  The score flattens out towards it,
-    # its logarithm hardly does; counted from 101, that of 100 is finite.
+    # One more in quality removes about 3 % of the score's distance from 100.  So the logarithm of
+    # the distance is nearly linear; measured from 101, it is finite at 100.
     return math.log((101 - goal) / (101 - reached))
 
 
-# At usual qualities, either margin is about a thousandth of the bytes.
+# At usual qualities, both values of `close` correspond to about a thousandth of the bytes.
 PSNR = Score("PSNR", " dB", similarity.psnr_db, _decibels_above, close=0.005)
 SSIMULACRA2 = Score(
     "SSIMULACRA2",
@@ -101,9 +101,9 @@ SSIMULACRA2 = Score(
 class Trial:
     """One file that was written.
 
-    quality   1 .. 100; outside a region of interest, where there is one
+    quality   1 .. 100; outside a region of interest, if there is one
     data      all of its bytes
-    score     of its decoded colours, where a score was the target; PSNR in dB
+    score     score of its decoded colours, if a score was the target; PSNR in dB
     trials    how many files were written to find this one
     """
 
@@ -121,9 +121,9 @@ def meet(
 ) -> Trial:
     """Return the file that the options ask for.
 
-    progress   called with the share of the work that is done, as far as that is known, up to 1
+    progress   called with an estimate of the share of the work that is done, up to 1
 
-    Raises UsageError where no quality meets the target, and for a picture too small for its score.
+    Raises UsageError if no quality meets the target, or the picture is too small for its score.
     """
     score, goal = (SSIMULACRA2, options.ssimulacra2)
     if goal is None:
@@ -154,19 +154,19 @@ def meet(
         return write
 
     def reached(data: bytes) -> float:
-        # Decoded from the bytes, so that the figure is that of the file.
+        # Decoded from the bytes, so that the score is that of the file.
         decoded = decompress_container(container_from_bytes(data), model)
         return score.measure(picture.pixels, decoded.pixels, picture.bit_depth)
 
     limit_bytes = options.size
     if options.bpp is not None:
-        # No file has as many bytes as the cap, which a large number of bits would exceed.
+        # No file is as large as the cap; it keeps int() finite for huge values of bpp.
         limit_bytes = int(min(options.bpp * picture.width * picture.height / 8, _MAX_BYTES))
     if limit_bytes is None and goal is None:
         quality = round(options.asked_quality, 2)
         return Trial(quality, writer(options.effort, progress)(quality))
     has_best = encode.searches(model, options.effort)
-    # Files of more effort take most of the time.
+    # Files at full effort take most of the time.
     fast_share = 0.1 if has_best else 1.0
     write_fast = writer(1, _in_turn(progress, MAX_TRIALS, 0, fast_share))
     write_best = None
@@ -187,7 +187,7 @@ def meet(
 def _in_turn(
     progress: Callable[[float], None], trials: int, start: float, width: float
 ) -> Callable[[float], None]:
-    """Shares of up to ``trials`` files in turn, as shares from ``start`` to ``start + width``."""
+    """Map the progress of up to ``trials`` successive files to ``start`` .. ``start + width``."""
     finished = 0
 
     def report(share: float) -> None:
@@ -208,8 +208,8 @@ def largest_within(
     """Return the file of the largest quality found that has at most ``limit_bytes`` bytes.
 
     compress        from a quality to a complete file
-    compress_best   the same with more effort: files are its, if one of them fits
-    has_metadata    whether the files have some, which the error for too small a limit names
+    compress_best   the same with more effort; the result is one of its files if one fits
+    has_metadata    whether the files contain metadata, which the error message then mentions
 
     Writes at most ``MAX_TRIALS`` files, and ``MAX_EFFORT_TRIALS`` with more effort.  Raises
     UsageError if even quality 1 is too large.
@@ -240,9 +240,10 @@ def smallest_reaching(
     """Return the file of the smallest quality found whose score is at least ``goal``.
 
     compress        from a quality to a complete file
-    score           which one it is
-    reached         the score of a file's decoded pixels
-    compress_best   the same as ``compress`` with more effort: files are its, if one reaches it
+    score           the kind of score
+    reached         from a file to the score of its decoded pixels
+    compress_best   ``compress`` with more effort; the result is one of its files if one reaches
+                    the goal and is no larger
 
     Writes at most ``MAX_TRIALS`` files, and ``MAX_EFFORT_TRIALS`` with more effort.  Raises
     UsageError if quality 100 does not reach it.
@@ -275,11 +276,11 @@ def _search(
 ) -> Trial:
     """The file of the quality that just meets a target.
 
-    gap         residual of a file, which rises with quality, and its score where it was measured
-    complaint   message about the file at the end of the range, where that misses the target
-    side        1: residuals up to 0 meet the target, and the highest quality is wanted; −1:
-                residuals from 0 on, and the lowest quality
-    tolerance   how far from 0 a residual may be to end the search
+    gap         from a file to its residual, which rises with quality, and its score if measured
+    complaint   error message if even the file at the end of the range misses the target
+    side        1: residuals ≤ 0 meet the target, and the highest such quality is wanted; −1:
+                residuals ≥ 0 meet it, and the lowest such quality is wanted
+    tolerance   the search ends at a residual this close to 0
     """
 
     def attempt(hundredths: int, write: Callable[[float], bytes] = compress) -> _Point:
@@ -312,7 +313,7 @@ def _search(
         aim=-side * tolerance / 2,
         close=lambda residual: -tolerance <= side * residual <= 0,
     )
-    # By their sizes: of two qualities the higher may be the smaller file.
+    # Compared by size, because at full effort the higher quality may give the smaller file.
     found = [trial for residual, trial in best_points if is_met((residual, trial))]
     best_trial = max(found, key=lambda trial: side * len(trial.data), default=chosen)
     if side > 0 or len(best_trial.data) <= len(chosen.data):
@@ -323,9 +324,9 @@ def _search(
 def _narrow(
     attempt: Callable[[int], _Point], points: list[_Point], side: int, tolerance: float
 ) -> list[_Point]:
-    """Move both ends together.  Returns all points.
+    """Narrow the bracket by the Illinois algorithm; return all points.
 
-    points            the lowest and the highest quality
+    points            those at the lowest and the highest quality
     side, tolerance   as in `_search`
     """
     low, high = points
@@ -335,13 +336,13 @@ def _narrow(
         left, right = round(low[1].quality * 100), round(high[1].quality * 100)
         if right - left <= 1:
             break
-        # A reading at the end that is exactly on target, or infinite, gives no slope.
+        # Without a finite, positive slope, bisect.
         span = high_gap - low_gap
         share = -low_gap / span if math.isfinite(span) and span > 0 else 0.5
         middle = min(max(left + round(share * (right - left)), left + 1), right - 1)
         point = attempt(middle)
         points.append(point)
-        # What meets the target, or misses it, stays on its side.
+        # The point replaces the end on its own side of the target.
         if (side * point[0] <= 0) == (side > 0):
             low, low_gap = point, point[0]
             high_gap = high_gap / 2 if previous == "low" else high_gap
@@ -361,10 +362,10 @@ def _follow(
     aim: float,
     close: Callable[[float], bool],
 ) -> list[_Point]:
-    """At most `MAX_EFFORT_TRIALS` points of another curve, nearer and nearer to a residual `aim`.
+    """At most `MAX_EFFORT_TRIALS` points of another curve that approach the residual `aim`.
 
-    attempt   a point of that curve, which is taken for `known` moved by a constant
-    quality   of the first point
+    attempt   gives a point of that curve, which is assumed to be `known` shifted by a constant
+    quality   quality of the first point
     """
     found: list[_Point] = []
     hundredths = round(quality * 100)
@@ -377,14 +378,14 @@ def _follow(
             break
         shift = gap - float(np.interp(hundredths, *_curve(known)))
         moved = [(value + shift, trial) for value, trial in known]
-        # Where the moved curve has the residual `aim`, or its nearest end.
+        # The quality at which the shifted curve has the residual `aim`, or its nearest end.
         qualities, gaps = _curve([*moved, *found])
         hundredths = round(float(np.interp(aim, gaps, qualities)))
     return found
 
 
 def _curve(points: Sequence[_Point]) -> tuple[Float64Array, Float64Array]:
-    """Qualities in hundredths, rising, and residuals that do not fall."""
+    """Qualities in hundredths, ascending, and residuals made non-decreasing."""
     rising = sorted((round(p[1].quality * 100), p[0]) for p in points if math.isfinite(p[0]))
     qualities, gaps = np.array(rising, dtype=np.float64).T
     return qualities, np.maximum.accumulate(gaps)

@@ -1,14 +1,14 @@
-"""Latents of tiles to bands of pixels, in memory for a few tiles whatever the size of an image.
+"""From latents of tiles to bands of pixels, with memory for a few tiles whatever the image size.
 
-A tile is decoded once, drawn, and forgotten but for a margin that its neighbours need::
+A tile is decoded and synthesised once, and then only a margin is kept, which its neighbours need::
 
     ┌──────────┬──────────┐
-    │ ········ │ ········ │   · kept of the tiles above: their last 2·context rows
-    ├──────────┼───────┬──┤   : kept of the tile to the left: its last 2·context columns
+    │ ········ │ ········ │   · kept from the tiles above: their last 2·context rows
+    ├──────────┼───────┬──┤   : kept from the tile to the left: its last 2·context columns
     │        : │ this  ┊  │
-    │        : │ tile  ┊  │   With this tile all latents up to ┊ and ┈ have those around them that
-    │        : ├┈┈┈┈┈┈┈┘  │   their pixels depend on. The rest, of `context` rows and columns, is
-    └──────────┴──────────┘   drawn with the next tiles, and first what these left undone.
+    │        : │ tile  ┊  │   With this tile, the latents up to ┊ and ┈ are surrounded by those that
+    │        : ├┈┈┈┈┈┈┈┘  │   their pixels depend on. The rest, `context` rows and columns, is
+    └──────────┴──────────┘   synthesised with the next tiles.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _AHEAD = 2
 def tiles_under(grid: TileGrid, pixels: Window, stride: int, context: int) -> list[range]:
     """Rows of tiles, as ranges of numbers, that the pixels of a window depend on.
 
-    stride    pixels that a latent covers in either direction
-    context   how many latents beyond its own a pixel depends on, in either direction
+    stride    pixels that a latent covers in each direction
+    context   how many latents beyond its own a pixel depends on, in each direction
     """
     return list(grid.rows_overlapping(pixels.cover(stride).grow(context)))
 
@@ -50,15 +50,15 @@ def draw_bands(
     latents_of: Callable[[int], DecodedLatents],
     synthesize: Callable[[DecodedLatents], SampleArray],
 ) -> Iterator[SampleArray]:
-    """Draw a window of pixels: (rows, wanted.width, channels) from the top.
+    """Synthesise a window of pixels in bands (rows, wanted.width, channels) from the top.
 
-    wanted            pixels inside the image
+    wanted            window of pixels inside the image
     stride, context   as `tiles_under` takes them
-    latents_of        latents (C, h, w) of a tile; called once for each, in raster order
-    synthesize        latents (C, h, w) to pixels (h·stride, w·stride, channels), always of one type
+    latents_of        latents (C, h, w) of a tile; called once for each tile, in raster order
+    synthesize        latents (C, h, w) to pixels (h·stride, w·stride, channels) of the same type
 
-    Every pixel is taken from a window of latents that holds `context` latents around it, or ends
-    with the image: as if all latents had been synthesized at once.
+    Every pixel is synthesised with `context` latents around it, or up to the border of the image,
+    so the result is the same as if all latents had been synthesised at once.
     """
     cells = wanted.cover(stride)
     rows = tiles_under(grid, wanted, stride, context)
@@ -103,12 +103,12 @@ def draw_bands(
 
 
 def ahead(work: Callable[[int], Result], numbers: Sequence[int]) -> Generator[Result, None, None]:
-    """The results of `work` for all numbers, in their order.
+    """Yield the results of `work` for all numbers, in order.
 
-    With more than one thread, two results are computed while another is used. BLAS computes in the
-    threads that call it until the results end or are closed: for products as small as those of a
-    tile its own threads mostly wait. What is done to a tile is divided instead, by `share`. An
-    error of a call is raised in place of its result, and ends the results.
+    With more than one thread, two results are computed while another one is used. Until the
+    generator ends or is closed, BLAS is single-threaded, because its threads mostly wait in
+    products as small as those of a tile; `share` divides the work on a tile instead. An error of a
+    call is raised in place of its result, and ends the generator.
     """
     if thread_count() == 1:
         yield from map(work, numbers)
@@ -123,7 +123,7 @@ def ahead(work: Callable[[int], Result], numbers: Sequence[int]) -> Generator[Re
 def _by_threads(
     work: Callable[[int], Result], numbers: Sequence[int]
 ) -> Generator[Result, None, None]:
-    from concurrent.futures import ThreadPoolExecutor  # one tile needs none
+    from concurrent.futures import ThreadPoolExecutor  # not needed for one tile
 
     with ThreadPoolExecutor(_AHEAD) as pool:
         waiting: deque[Future[Result]] = deque()
@@ -139,7 +139,7 @@ def _by_threads(
 
 
 class _Margins:
-    """The latents around a tile that were decoded before it: `keep` rows and columns of them."""
+    """Keeps the last `keep` rows and columns of latents from tiles before the current one."""
 
     def __init__(self, keep: int) -> None:
         self._keep = keep
@@ -147,15 +147,15 @@ class _Margins:
         self._left: DecodedLatents | None = None
 
     def start_row(self) -> None:
-        """The next tile is the first of its row."""
+        """Call this before the first tile of each row."""
         self._left = None
 
     def add(
         self, tile: Window, latents: DecodedLatents, *, right: bool, below: bool
     ) -> tuple[Window, DecodedLatents]:
-        """A window that ends with the tile, and the latents (C, h, w) under it.
+        """A window of the tile and its kept margins, and the latents (C, h, w) in it.
 
-        right, below   whether tiles there are still to come, and need the margin of this one
+        right, below   whether tiles on that side follow and need the margin of this one
         """
         block = latents
         if tile.left in self._above:
@@ -164,7 +164,7 @@ class _Margins:
             block = np.concatenate([self._left, block], axis=2)
         rows, columns = block.shape[1:]
         first_row, first_column = max(0, rows - self._keep), max(0, columns - self._keep)
-        # Copies, so that the block itself is not kept.
+        # Copies, so that the block itself can be freed.
         if below:
             self._above[tile.left] = block[:, first_row:, columns - tile.width :].copy()
         self._left = block[:, :, first_column:].copy() if right else None
