@@ -217,7 +217,7 @@ def _plan(
 
 def _input_path(path: object) -> Path:
     if not isinstance(path, (str, os.PathLike)):
-        raise UsageError(f"a path {shown(path)} was given, which no file can have")
+        raise UsageError(f"a path {shown(path)} was given, which cannot be a file name")
     check_path("a path", path)
     return path_of(path)
 

@@ -29,21 +29,21 @@ NEAR_LOSSLESS_MODEL = "near-lossless"
 DEFAULT_QUALITY = 75.0
 HIGHEST_QUALITY = 100.0
 DEFAULT_ROI_QUALITY = 20
-"""How much higher the quality of a region of interest is."""
+"""How much higher the quality of a region of interest is by default."""
 DEVICES = ("auto", "cpu", "cuda")
 MAX_SEED = 2**63 - 1
 REDUCTIONS = (1, 2, 4, 8)
-"""How many times smaller a picture can be decoded, in each direction."""
+"""Factors by which a picture can be reduced when it is decoded, in each direction."""
 SSIMULACRA2_RANGE = (-50, 100)
-"""Targets: 100 is an unchanged picture, and below −50 scores say nothing."""
+"""Targets: 100 is an unchanged picture, and scores below −50 are meaningless."""
 
 
 @dataclass(frozen=True)
 class CompressOptions:
     """The keyword arguments of ``codec.compress``, which describes them.
 
-    NumPy's scalars become Python's numbers, and a model that was not named becomes the one that the
-    other options ask for.  Raises UsageError for values out of range or two targets at once,
+    NumPy scalars become Python numbers.  If no model was named, it is the one that the other
+    options ask for.  Raises UsageError for values out of range or two targets at once,
     MissingExtraError for a target whose library is not installed, UnknownModelError.
     """
 
@@ -130,19 +130,19 @@ class CompressOptions:
             )
 
     def _usual_model(self) -> str:
-        """The model that is taken where none was named."""
+        """The model that is used if none was named."""
         if self.lossless:
             return LOSSLESS_MODEL
         if self.max_error is None:
             return DEFAULT_MODEL
-        # Of lossless files those of the model that was made for them are smaller.
+        # The lossless model writes smaller files than the near-lossless one with an error of 0.
         return NEAR_LOSSLESS_MODEL if self.max_error else LOSSLESS_MODEL
 
     def _check_lossless(self, spec: ModelSpec, targets: Sequence[str]) -> None:
         if self.lossless and not spec.lossless:
             raise UsageError(
-                f"lossless was given with the model {spec.name!r}, which loses something: leave "
-                f"one of them out; {LOSSLESS_MODEL!r} is lossless"
+                f"lossless was given with the model {spec.name!r}, which is lossy: leave one of "
+                f"them out; {LOSSLESS_MODEL!r} is lossless"
             )
         if spec.lossless and targets:
             raise UsageError(
@@ -156,7 +156,7 @@ class CompressOptions:
             if spec.bounded:
                 raise UsageError(
                     f"no max_error was given for the model {spec.name!r}, expected 1 .. {MAX_ERROR}"
-                    ": how far a value of a pixel may be off"
+                    ": how far a pixel value may be off"
                 )
             return
         if self.lossless and bound:
@@ -165,13 +165,13 @@ class CompressOptions:
             )
         if spec.lossless if bound else spec.bounded:
             raise UsageError(
-                f"max_error {bound} was given for the model {spec.name!r}: 0 is of the model "
-                f"{LOSSLESS_MODEL!r}, and 1 .. {MAX_ERROR} are of {NEAR_LOSSLESS_MODEL!r}"
+                f"max_error {bound} was given for the model {spec.name!r}: 0 is for the model "
+                f"{LOSSLESS_MODEL!r}, and 1 .. {MAX_ERROR} are for {NEAR_LOSSLESS_MODEL!r}"
             )
         if not (spec.lossless or spec.bounded):
             raise UsageError(
-                f"max_error was given with the model {spec.name!r}, which knows no bound: leave "
-                f"one of them out; {NEAR_LOSSLESS_MODEL!r} keeps it"
+                f"max_error was given with the model {spec.name!r}, which keeps no bound: leave "
+                f"one of them out; {NEAR_LOSSLESS_MODEL!r} keeps one"
             )
         if targets and spec.bounded:
             raise UsageError(
@@ -196,24 +196,24 @@ class CompressOptions:
 
     @property
     def model_name(self) -> str:
-        """The model, named or not."""
+        """The model, whether it was named or not."""
         return DEFAULT_MODEL if self.model is None else self.model
 
     @property
     def has_quality(self) -> bool:
-        """Whether files of the model are of a quality."""
+        """Whether files of the model have a quality."""
         return find_model(split_name(self.model_name)[0]).has_quality
 
     @property
     def stored_quality(self) -> float | None:
-        """The quality that a configuration holds: as it was given, None where there is none."""
+        """The quality as it was given, the default if none was; None if the model has none."""
         if self.quality is None and self.has_quality:
             return DEFAULT_QUALITY
         return self.quality
 
     @property
     def asked_quality(self) -> float:
-        """The quality to code at where no other target is given."""
+        """The quality to code at if no other target is given."""
         if not self.has_quality:
             return HIGHEST_QUALITY
         return DEFAULT_QUALITY if self.quality is None else float(self.quality)
@@ -221,9 +221,9 @@ class CompressOptions:
 
 @dataclass(frozen=True)
 class DecompressOptions:
-    """The keyword arguments of ``codec.decompress`` but its ``as_``, which describes them.
+    """The keyword arguments of ``codec.decompress``, which describes them, except ``as_``.
 
-    NumPy's scalars become Python's numbers.  Raises UsageError for values out of range.  Whether a
+    NumPy scalars become Python numbers.  Raises UsageError for values out of range.  Whether a
     region lies inside the image and the file has enough layers is checked when the file is read.
     """
 
@@ -298,10 +298,10 @@ class DecompressArguments(TypedDict, total=False):
 
 
 def takes_options(options: type) -> Callable[[Function], Function]:
-    """Show the fields of an options class in the signature of a function of ``**options``.
+    """Show the fields of an options class in the signature of a function that takes ``**options``.
 
-    ``help``, notebooks and documentation then list every option with its default, and a name that
-    is none of them raises a TypeError with the nearest one.
+    ``help``, notebooks and documentation then list every option with its default, and an unknown
+    name raises a TypeError that suggests the nearest one.
     """
 
     def decorate(function: Function) -> Function:
@@ -330,7 +330,7 @@ def takes_options(options: type) -> Callable[[Function], Function]:
 
 
 def names_options(cls: type[T]) -> type[T]:
-    """Let a class raise a TypeError with the nearest name for a misspelt option of its own."""
+    """Let a class raise a TypeError that suggests the nearest name for a misspelt option."""
     owner: Any = cls
     initialize, known = owner.__init__, list(inspect.signature(cls).parameters)
 
@@ -358,7 +358,7 @@ def check_number(name: str, value: object) -> int | float:
         try:
             if abs(float(number)) < float("inf"):  # NaN fails as well
                 return number
-        except OverflowError:  # an integer beyond the floats
+        except OverflowError:  # an integer too large for a float
             pass
     raise UsageError(f"{name} {shown(value)} was given, expected a finite number")
 
@@ -386,14 +386,14 @@ def check_switch(name: str, value: object) -> bool:
 
 
 def check_path(name: str, value: object) -> None:
-    """Raise UsageError unless ``value`` is None or a path: text, or what has ``__fspath__``."""
+    """Raise UsageError unless ``value`` is None or a path: a string, or has ``__fspath__``."""
     if isinstance(value, (str, os.PathLike)):
         try:
             can_be = b"\0" not in os.fsencode(path_of(value))
-        except UnicodeEncodeError:  # half of a pair of UTF-16
+        except UnicodeEncodeError:  # a lone UTF-16 surrogate
             can_be = False
         if not can_be:
-            raise UsageError(f"{name} {shown(value)} was given, which no file can have")
+            raise UsageError(f"{name} {shown(value)} was given, which cannot be a file name")
     elif value is not None:
         raise UsageError(f"{name} {shown(value)} was given, expected a path")
 
@@ -430,26 +430,26 @@ def _check_roi(roi: object) -> tuple[int, int, int, int, int]:
         if min(x, y) >= 0 and min(width, height) > 0 and 1 <= more <= 99:
             return x, y, width, height, more
     raise UsageError(
-        f"roi {shown(roi)} was given, expected four integers, or five: x and y from 0 on, width "
-        "and height from 1 on, and by how much the quality is higher there, 1 .. 99"
+        f"roi {shown(roi)} was given, expected four integers, or five: x and y of at least 0, "
+        "width and height of at least 1, and how much higher the quality is there, 1 .. 99"
     )
 
 
 def _integers(values: object) -> list[int]:
-    """Several integers of 32 bits as Python's, or nothing where these are none."""
+    """Several 32-bit integers as Python integers; empty if the values are anything else."""
     try:
         found = [_plain(value) for value in values]  # type: ignore[attr-defined]
-    except TypeError:  # not several values
+    except TypeError:  # not iterable
         return []
     return found if all(type(v) is int and abs(v) < 2**31 for v in found) else []
 
 
 def _plain(value: object) -> Any:
-    """A scalar of NumPy as Python's own; every other value as it is."""
+    """A NumPy scalar as a Python number; every other value unchanged."""
     is_scalar = attribute_of(value, "shape") == () and has(value, "item")
     return value.item() if is_scalar else value  # type: ignore[attr-defined]
 
 
 def _replace(options: object, name: str, value: object) -> None:
-    """Put the checked value in place of the given one, in an object that is being made."""
+    """Replace a given value by the checked one, in a frozen dataclass under construction."""
     object.__setattr__(options, name, value)

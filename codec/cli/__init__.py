@@ -1,4 +1,4 @@
-"""The command ``calotype``: one file per sub-command, each loaded when it is asked for."""
+"""The command ``calotype``: one file per sub-command, each loaded only when it is used."""
 
 import errno
 import importlib
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "main"]
 
-# Each is a function in the module of the same name, or of the one that stands here.
+# Each is a function in the module of its own name, unless _MODULES has another one.
 _COMMANDS = (
     "compress", "decompress", "inspect", "verify", "compare", "models", "rd", "bound", "plot",
     "demo",
@@ -27,7 +27,7 @@ _MODULES = {"rd": "rate_distortion"}
 
 
 class _Commands(TyperGroup):
-    """Sub-commands that are imported one by one, and errors that become exit codes."""
+    """Imports each sub-command on demand, and turns errors into exit codes."""
 
     def list_commands(self, ctx: "Context") -> list[str]:
         return list(_COMMANDS)
@@ -50,9 +50,9 @@ class _Commands(TyperGroup):
             print_error(str(error))
             raise typer.Exit(error.exit_code) from error
         except OSError as error:
-            if error.errno == errno.EPIPE:  # typer ends quietly: the reader has seen enough
+            if error.errno == errno.EPIPE:  # typer exits quietly: the reader closed the pipe
                 raise
-            # Inputs and output files have errors of their own: what is left is standard output.
+            # Inputs and output files raise errors of the library, so this is standard output.
             raise typer.Exit(_cannot_write(error)) from error
 
 
@@ -92,23 +92,23 @@ def calotype(
 
 def main() -> None:
     """Run the command and exit."""
-    for name in ("SIGTERM", "SIGHUP"):  # Windows has the first alone
+    for name in ("SIGTERM", "SIGHUP"):  # Windows has only the first
         number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # as of nohup
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores it
             signal.signal(number, _terminated)
     accept_any_surroundings()
     try:
         app(prog_name="calotype")
-    except OSError as error:  # of the help and the version, which are no commands
+    except OSError as error:  # from printing the help or the version, which are not commands
         sys.exit(_cannot_write(error))
 
 
 def _cannot_write(error: OSError) -> int:
-    """Say that standard output takes nothing; return the exit code."""
+    """Print that standard output cannot be written; return the exit code."""
     print_error(f"cannot write: {error.strerror or error}")
     return OutputError.exit_code
 
 
 def _terminated(number: int, frame: object) -> NoReturn:
-    # An exception rather than death on the spot, so that temporary files are removed.
+    # Exit by an exception instead of at once, so that temporary files are removed.
     sys.exit(128 + number)

@@ -1,4 +1,4 @@
-"""Options that several commands have in common, so that each has one name and one text."""
+"""Options that several commands share, each with one name and one help text."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
-Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Files at a time.")]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Files to work on at a time.")]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Replace existing files.")]
 SkipExisting = Annotated[
     bool,
@@ -29,6 +29,6 @@ FileCheckpoint = Annotated[
     typer.Option(
         "--checkpoint",
         metavar="FILE",
-        help="For files of compressai: the checkpoint that they were written with.",
+        help="For compressai files: the checkpoint that they were written with.",
     ),
 ]

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Size:
-    """How large a run is, where no option says it."""
+    """The size of a run, for options that are not given."""
 
     images: int
     points: int
@@ -46,7 +46,7 @@ FULL = _Size(1000, Settings.points, Settings.temperatures, Settings.chains, Sett
 QUICK = _Size(images=100, points=12, temperatures=250, chains=10, simulations=4)
 
 BLOCKS = "unfinished"
-"""Folder beside the results for the blocks of a run that has not ended."""
+"""Folder beside the results, for the finished blocks of a run that has not ended."""
 
 MOST_BETAS = 10_000
 TABLE_ROWS = 12
@@ -58,7 +58,7 @@ def bound(
         str,
         typer.Argument(
             metavar="MODEL|FILE.py:FACTORY",
-            help="A .safetensors model, a .pt2 of torch.export, a TorchScript file, a function of "
+            help="A .safetensors model, a .pt2 of torch.export, a TorchScript file, a function in "
             "a Python file that returns a decoder, (decoder, prior), or an object with both; or "
             "a name: vae-round and others like it, dplc, mnist-convgan, mnist-convgan-bre.",
         ),
@@ -69,7 +69,7 @@ def bound(
             help="An IDX, .npy or .npz file, a folder with MNIST's files, or one of pictures."
         ),
     ],
-    part: Annotated[str, typer.Option(help="test or train, where the data has both.")] = "test",
+    part: Annotated[str, typer.Option(help="test or train, if the data has both.")] = "test",
     images: Annotated[
         int | None,
         typer.Option(
@@ -94,8 +94,8 @@ def bound(
         str,
         typer.Option(
             metavar="auto|local|prior",
-            help="Where the chains start: the prior, a Gaussian fitted to each image's posterior, "
-            "or the better of the two.",
+            help="Where the chains start: at the prior, at a Gaussian fitted to each image's "
+            "posterior (local), or at the better of the two (auto).",
         ),
     ] = Settings.reference,
     temperatures: Annotated[
@@ -103,14 +103,14 @@ def bound(
         typer.Option(min=1, help="Steps of the annealing from the prior [1000; quick: 250]."),
     ] = None,
     bridge_steps: Annotated[
-        int, typer.Option(min=1, help="Most steps from a local reference.")
+        int, typer.Option(min=1, help="Maximum number of steps from a local reference.")
     ] = Settings.bridge_steps,
     modes: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Gaussians of a local reference, for each component of the prior [1, or 2, 4 or 8 "
-            "where the pilot finds posteriors of several modes].",
+            help="Gaussians in a local reference, for each component of the prior [1, or 2, 4 or 8 "
+            "if the pilot finds posteriors with several modes].",
         ),
     ] = Settings.modes,
     chains: Annotated[
@@ -120,8 +120,8 @@ def bound(
         str | None,
         typer.Option(
             metavar="NAME,NAME",
-            help="Models of the catalogue with the same decoder, such as vae-round,vae-dither: "
-            "real files of the images beside the curve, and what lies between.",
+            help="Models of the catalogue with the same decoder, such as vae-round,vae-dither, "
+            "whose files of the images are compared with the curve.",
         ),
     ] = None,
     qualities: Annotated[
@@ -135,9 +135,7 @@ def bound(
     ] = False,
     resume: Annotated[
         bool,
-        typer.Option(
-            "--resume", help="Go on with the same command where it was interrupted before."
-        ),
+        typer.Option("--resume", help="Continue the same command where it was interrupted before."),
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")] = Settings.seed,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -145,8 +143,8 @@ def bound(
         str | None,
         typer.Option(
             metavar="K|CxHxW",
-            help="Dimensions of a code, or its shape such as 4x7x7, where the model brings no "
-            "prior: N(0, I).",
+            help="Dimensions of a code, or its shape such as 4x7x7, for a prior N(0, I) if the "
+            "model has none.",
         ),
     ] = None,
     no_certify: Annotated[
@@ -156,9 +154,7 @@ def bound(
         ),
     ] = False,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes to use.")] = 1,
-    name: Annotated[
-        str | None, typer.Option(help="Name of the model in tables and pictures.")
-    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the model in tables and plots.")] = None,
     output: Annotated[
         Path,
         typer.Option("--output", "-o", help="Folder for bound.json, .csv, .html, .svg and .png."),
@@ -168,10 +164,10 @@ def bound(
 ) -> None:
     """Measure R_p(D) of a generative model on your images.
 
-    This is the least rate at which the model can describe them at each distortion. R_p(D) is the
-    smallest E KL(q(z|x) ‖ p(z)) of any encoder q whose reconstructions have the distortion D, by
-    annealing (Huang et al. 2020): an upper bound on the rate-distortion function of the data.
-    Points whose accuracy could not be certified are marked.
+    This is the lowest rate at which the model can describe them at each distortion. R_p(D) is the
+    smallest E KL(q(z|x) ‖ p(z)) of any encoder q whose reconstructions have the distortion D,
+    measured by annealing (Huang et al. 2020). It is an upper bound on the rate-distortion function
+    of the data. Points whose accuracy could not be certified are marked.
 
     Example: calotype bound model.py:model --data digits.npz --images 100 -o result
     """
@@ -274,7 +270,7 @@ def _expected(adapter: DecoderAdapter, settings: Settings, images: int, jobs: in
     cost = estimated_cost(settings, images, adapter.prior.dim)
     local, prior = (_duration(each * gradients) for gradients in (cost.local, cost.prior))
     return {
-        "auto": f"this may take {local} where local references serve, {prior} where they do not",
+        "auto": f"this may take {local} if local references suffice, {prior} if they do not",
         "local": f"this may take {local}",
         "prior": f"this may take {prior}",
     }[settings.reference]
@@ -342,7 +338,7 @@ def _measure_files(
     distortion: Distortion,
     qualities: tuple[float, ...],
 ) -> list[list[FilePoint]]:
-    """The files of each model, written before the long part so that nothing fails after it."""
+    """The files of each model, written before the long measurement so that nothing fails after."""
     import numpy as np
 
     from codec.rate_distortion.ladder.model_files import measure_files
@@ -351,7 +347,7 @@ def _measure_files(
         return []
     levels = (255 * x).round()
     if x.ndim != 4 or float((levels / 255 - x).abs().max()) > 1e-6:
-        raise UsageError("files hold pictures of 8 bits: the data has other values")
+        raise UsageError("files hold pictures of 8 bits, but the data has other values")
     images = levels.numpy().astype(np.uint8)
     return [measure_files(name, images, distortion, qualities) for name in names]
 
@@ -394,13 +390,13 @@ def _prepare(
 def read_data(
     path: Path, part: str, count: int, shape: tuple[int, ...] | None
 ) -> tuple[torch.Tensor, int]:
-    """Images float32 (n, *shape) in 0..1, n at most `count`, evenly spaced over the data; its size.
+    """Up to `count` images float32 (n, *shape) in 0..1, evenly spaced over the data; its size.
 
-    shape   of an image as the decoder gives it: (C, H, W), or any other arrangement of as many
-            values, in the order channel, row, column
+    shape   of the decoder's images: (C, H, W), or any other arrangement of as many values, in the
+            order channel, row, column
 
     Raises `InputError` for data that cannot be read or does not fit, `UsageError` for fewer than
-    two images, from which no interval follows.
+    two images, which give no interval.
     """
     import numpy as np
     import torch
@@ -411,8 +407,8 @@ def read_data(
     found = read_samples(path, shape=wanted, part=part)
     if shape is not None and math.prod(found.shape[1:]) != math.prod(shape):
         raise InputError(
-            f"{path}: its images have the shape {found.shape[1:]} (channels, height, width), "
-            f"the decoder's {shape}"
+            f"{path}: its images have the shape {found.shape[1:]} (channels, height, width), but "
+            f"the decoder's have {shape}"
         )
     if len(found) < 2:
         raise UsageError(f"{path}: one image; an interval over images needs at least 2")
@@ -424,7 +420,7 @@ def read_data(
 
 
 def _refuse_output(folder: Path) -> None:
-    """Raise `OutputError` where a folder cannot be made: better now than after the measurement."""
+    """Raise `OutputError` if a folder cannot be made: better now than after the measurement."""
 
     nearest = next((one for one in (folder, *folder.parents) if one.exists()), Path())
     if not nearest.is_dir():
@@ -440,7 +436,7 @@ def _check_convention(distortion: Distortion) -> None:
     if reduction_of(convention) is None or pixel_range_of(convention) is None:
         raise UsageError(
             f"the distortion {distortion.name!r} has the convention {convention!r}: it has to say "
-            '"sum" or "mean" (or "nats", "dimensionless") and the range of pixels, such as '
+            '"sum" or "mean" (or "nats", "dimensionless") and the range of pixel values, such as '
             '"sum over all samples of an image, pixels 0..1"'
         )
 
@@ -519,8 +515,8 @@ def _print_gaps(rows: list[dict[str, Any]]) -> None:
 
     if not rows:
         return
-    table = Table(title="Files beside R_p at their distortion, bits per image")
-    headings = ("model", "quality", "distortion", "file", "header", "payload", "R_p", "between")
+    table = Table(title="Files compared with R_p at their distortion, bits per image")
+    headings = ("model", "quality", "distortion", "file", "header", "payload", "R_p", "file − R_p")
     for heading in headings:
         table.add_column(heading, justify="left" if heading == "model" else "right")
     for row in rows:

@@ -1,4 +1,4 @@
-"""``calotype compare``: how far two images are apart, and what their files cost."""
+"""``calotype compare``: how much two images differ, and how large their files are."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SCHEMA = "calotype.compare/1"
 
 @dataclass(frozen=True)
 class ComparedFile:
-    """One of the two files: Pillow's name of its format or CALO, its size, what it holds."""
+    """One of the two files: Pillow's name of its format or CALO, its size and its contents."""
 
     file: str
     format: str
@@ -55,7 +55,7 @@ def compare(
         str | None,
         typer.Option(
             help="Measures, comma-separated: psnr, ms-ssim, ssimulacra2; by default all that are "
-            "installed. PSNR is always there."
+            "installed. PSNR is always measured."
         ),
     ] = None,
     difference: Annotated[
@@ -63,8 +63,8 @@ def compare(
         typer.Option(
             "--difference",
             metavar="FILE",
-            help="Write a picture of 128 + 4 (B − A): equal parts are grey, differences 4 times as "
-            "strong. The suffix picks the format.",
+            help="Write a picture of 128 + 4 (B − A): equal parts are grey, and differences are "
+            "amplified 4 times. The suffix selects the format.",
         ),
     ] = None,
     force: Force = False,
@@ -94,7 +94,7 @@ def compare(
         if problem is not None:
             raise problem
     if first == second == PIPE:
-        raise UsageError("'-' was given twice, but there is one standard input")
+        raise UsageError("'-' was given twice, but there is only one standard input")
     wanted, missing = _choose(metrics)
     pictures, files = [], []
     for name in (first, second):
@@ -126,7 +126,7 @@ def compare(
 
 
 def _choose(metrics: str | None) -> tuple[list[str], list[str]]:
-    """Return the measures to take, and why others of the default list are left out."""
+    """Return the chosen measures, and why others of the default list are left out."""
     from codec.rate_distortion.metrics import METRICS
 
     if metrics is not None:
@@ -141,7 +141,7 @@ def _choose(metrics: str | None) -> tuple[list[str], list[str]]:
 
 
 class _Input(io.BytesIO):
-    """The bytes of an input, read once: it may be a pipe.  Messages take its name."""
+    """The bytes of an input, read once because it may be a pipe.  Messages use its name."""
 
     def __init__(self, data: bytes, name: str) -> None:
         super().__init__(data)

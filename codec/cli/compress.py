@@ -29,7 +29,7 @@ _UNREAD_SUFFIXES = frozenset((
     ".orf", ".raf", ".rw2", ".pef", ".srw", ".x3f", ".3fr", ".iiq",
 ))
 # fmt: on
-"""Pictures, also raw ones of cameras, that Pillow does not read without a plugin."""
+"""Pictures, including raw camera files, that Pillow does not read without a plugin."""
 
 
 def compress(
@@ -42,8 +42,8 @@ def compress(
             "--output",
             "-o",
             metavar="OUT|DIR",
-            help="File; folder, which ends with / if it is new and for one file; or - for standard "
-            "output.",
+            help="A file; a folder (end its name with / if it is new and there is one input); or - "
+            "for standard output.",
         ),
     ] = None,
     model: Annotated[
@@ -53,8 +53,8 @@ def compress(
             "-m",
             metavar="MODEL[:WEIGHTS]",
             autocompletion=model_names,
-            help=f"Name or number, and weights other than the default; {DEFAULT_MODEL} by default, "
-            "see calotype models. compressai:ARCHITECTURE needs a --checkpoint.",
+            help=f"Name or number, and optionally weights other than the default; {DEFAULT_MODEL} "
+            "by default, see calotype models. compressai:ARCHITECTURE needs a --checkpoint.",
         ),
     ] = None,
     lossless: Annotated[
@@ -66,8 +66,8 @@ def compress(
         typer.Option(
             "--max-error",
             metavar="N",
-            help=f"0 .. {MAX_ERROR}: no value of a pixel, 0 .. 255, changes by more than this; "
-            "the model near-lossless.",
+            help=f"0 .. {MAX_ERROR}: change no pixel value, 0 .. 255, by more than this; uses the "
+            "model near-lossless.",
         ),
     ] = None,
     checkpoint: Annotated[
@@ -108,8 +108,8 @@ def compress(
         typer.Option(
             "--tune",
             metavar="visual|psnr",
-            help="visual, the default: for the eye; psnr: for the least squared error. Only photo "
-            "takes it.",
+            help="Optimise how the picture looks (visual, the default) or its squared error "
+            "(psnr); only for photo.",
         ),
     ] = None,
     roi: Annotated[
@@ -117,15 +117,13 @@ def compress(
         typer.Option(
             "--roi",
             metavar="X,Y,W,H[:DQ]",
-            help="Region whose quality is higher by DQ, 20 by default. The file has most of the "
+            help="Raise the quality of a region by DQ, 20 by default. The file takes most of the "
             "bytes of the whole picture at that quality; at an equal size the rest is coarser.",
         ),
     ] = None,
     effort: Annotated[
         int,
-        typer.Option(
-            "--effort", "-e", help="1 .. 9: how long to search for a smaller file of photo."
-        ),
+        typer.Option("--effort", "-e", help="1 .. 9: how long photo searches for a smaller file."),
     ] = 1,
     noise_seed: Annotated[
         str,
@@ -139,19 +137,19 @@ def compress(
     device: Device = "auto",
     jobs: Jobs = 1,
     recursive: Annotated[
-        bool, typer.Option("--recursive", "-r", help="Work on the images in folders.")
+        bool, typer.Option("--recursive", "-r", help="Compress the images in folders.")
     ] = False,
     force: Force = False,
     skip_existing: SkipExisting = False,
     strip: Annotated[
         bool,
         typer.Option(
-            "--strip", help="Leave out ICC, EXIF, XMP, density and colour; turn the pixels upright."
+            "--strip", help="Remove ICC, EXIF, XMP, density and colour; turn the pixels upright."
         ),
     ] = False,
     reduce_depth: ReduceDepth = False,
     apply_orientation: Annotated[
-        bool, typer.Option("--apply-orientation", help="Turn the pixels as EXIF says.")
+        bool, typer.Option("--apply-orientation", help="Turn the pixels upright, as EXIF says.")
     ] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -201,12 +199,12 @@ def compress(
             continue
         if _is_image(target) or target.suffix.lower() in _UNREAD_SUFFIXES:
             raise UsageError(
-                f"the output {target} has the name of an image, expected that of a .calo file: "
+                f"the output {target} has the name of an image, expected a .calo file: "
                 f"give -o {target.with_suffix(SUFFIX)}"
             )
     todo = [_checked(job) for job in todo]
     is_piped = any(job.target is None for job in todo)
-    # One file shows how far it is, several how many are done.
+    # A single file shows its own progress, several files how many are done.
     steps = 100 if len(todo) == 1 else 0
     is_search = options.effort > 2 or any(v is not None for v in (bpp, size, psnr, ssimulacra2))
     doing = "searching" if is_search else "compressing"
@@ -249,7 +247,7 @@ def compress(
 
 
 def _checked(job: Job) -> Job:
-    """The job, with its problem if its input has the name of an output, and would become itself."""
+    """The job, with a problem if its input is named as a .calo file and would be its own output."""
     source = job.source
     if job.problem or source is None or source != job.target or source.suffix.lower() != SUFFIX:
         return job
@@ -279,7 +277,7 @@ def _summary(done: "Compression", roi: Sequence[int] | None) -> str:
         text += f"quality {done.quality:g}"
         if roi is not None:
             raised = min(done.quality + roi[4], HIGHEST_QUALITY)
-            text += f" ({raised:g} in the region, and in inspect)"
+            text += f" ({raised:g} in the region, which inspect shows)"
     text += f"  {done.elapsed_seconds:.2f} s"
     if done.psnr_db is not None:
         text += f"  {done.psnr_db:.2f} dB"

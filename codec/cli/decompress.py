@@ -38,12 +38,13 @@ def decompress(
             "--output",
             "-o",
             metavar="OUT|DIR",
-            help="File, whose suffix picks the format; folder; or - for PNG on standard output.",
+            help="A file, whose suffix selects the format; a folder; or - for PNG on standard "
+            "output.",
         ),
     ] = None,
     layers: Annotated[
         int | None,
-        typer.Option("--layers", metavar="K", help="Decode only the first K quality layers."),
+        typer.Option("--layers", metavar="K", help="Decode only the first K layers."),
     ] = None,
     partial: Annotated[
         bool,
@@ -75,7 +76,7 @@ def decompress(
         bool,
         typer.Option(
             "--reduce-depth",
-            help="Round more than 8 bits per channel to 8, as .jpg and .webp need it.",
+            help="Round more than 8 bits per channel to 8, as .jpg and .webp require.",
         ),
     ] = False,
     region: Annotated[
@@ -103,13 +104,13 @@ def decompress(
         typer.Option(
             "--output-quality",
             metavar="1..100",
-            help="Quality of jpg and avif, 95 by default, and of webp, else lossless.",
+            help="Quality of jpg and avif (95 by default) and of webp (lossless by default).",
         ),
     ] = None,
     device: Device = "auto",
     jobs: Jobs = 1,
     recursive: Annotated[
-        bool, typer.Option("--recursive", "-r", help="Work on the .calo files in folders.")
+        bool, typer.Option("--recursive", "-r", help="Decompress the .calo files in folders.")
     ] = False,
     force: Force = False,
     skip_existing: SkipExisting = False,
@@ -118,7 +119,7 @@ def decompress(
 ) -> None:
     """Decompress .calo files to images.
 
-    photo.calo becomes photo.png beside it; -o photo.jpg picks another format by its suffix, and
+    photo.calo becomes photo.png beside it; -o photo.jpg selects another format by its suffix, and
     --format jpg does so for many files.
 
     Example: calotype decompress -o photo.jpg photo.calo
@@ -156,13 +157,13 @@ def decompress(
     for target in (job.target for job in todo if job.problem is None):
         if target is not None and not target.suffix and not format_:
             raise UsageError(
-                f"the output {target} has no suffix, which picks the format: give -o "
+                f"the output {target} has no suffix to select the format: give -o "
                 f"{target}{SUFFIX}, or -o {target}/ for a folder"
             )
     formats = {
         job: chosen if format_ or job.target is None else format_of_suffix(job.target.suffix)
         for job in todo
-        if job.problem is None  # a folder has no suffix that says a format
+        if job.problem is None  # a folder's suffix would not be that of a format
     }
     for target in (job.target for job in formats):
         named = target is not None and target.suffix.lower() in known_suffixes()
@@ -175,7 +176,7 @@ def decompress(
         check_output_quality(output_quality, name)
 
     is_piped = any(job.target is None for job in todo)
-    # One file shows how far it is, several how many are done.
+    # A single file shows its own progress, several files how many are done.
     steps = 100 if len(todo) == 1 else 0
 
     def work(job: Job) -> Decompression:
@@ -214,19 +215,19 @@ def decompress(
 
 
 def _checked(job: Job) -> Job:
-    """The job, with its problem if its input is of another kind, whose output may be the input."""
+    """The job, with a problem if its input is not a .calo file, which the output might replace."""
     if job.source is None or job.problem is not None or job.source.suffix.lower() == CALO:
         return job
-    if kind_of(job.source) == "device":  # a pipe, which gives its bytes once
+    if kind_of(job.source) == "device":  # a pipe can be read only once
         return job
     try:
         with opened(job.source) as fo:
             ChunkReader(fo)
     except NotACaloFileError as error:
-        hint = "calotype compress makes one of an image"
+        hint = "calotype compress makes one from an image"
         return replace(job, problem=NotACaloFileError(f"{job.name}: {error}; {hint}"))
     except InputError as error:
         return replace(job, problem=error)
     except CalotypeError:
-        pass  # said when its turn comes
+        pass  # reported when its turn comes
     return job

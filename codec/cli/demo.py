@@ -48,10 +48,9 @@ def demo(
 ) -> None:
     """Compress a photograph and show what it costs.
 
-    It is compressed at four qualities and decoded again. Each file stands beside the JPEG and the
-    WebP whose size is nearest, with its PSNR, and its SSIMULACRA2 where the extra metrics is
-    installed. The photograph comes with the package, so this works offline; nothing but the output
-    folder is written.
+    It is compressed at four qualities and decoded again. Each file is compared with the JPEG and
+    the WebP of the nearest size, by PSNR, and by SSIMULACRA2 if the extra metrics is installed. The
+    photograph comes with the package, so this works offline; it writes only to the output folder.
 
     Example: calotype demo
     """
@@ -102,7 +101,7 @@ def load_picture(name: str) -> NDArray[np.uint8]:
 def nearest_in_size(
     codec: OperationalCodec, pixels: NDArray[np.uint8], target_bytes: int
 ) -> DemoFile:
-    """The file whose size is nearest to `target_bytes`, over all whole qualities of a codec."""
+    """The file whose size is nearest to `target_bytes`, over all integer qualities of a codec."""
     low, high = int(codec.settings[0]), int(codec.settings[-1])
     files = {low: codec.encode(pixels, low), high: codec.encode(pixels, high)}
     # Sizes grow with quality: bisect, then take the nearer of the two that enclose the target.

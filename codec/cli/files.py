@@ -20,7 +20,7 @@ PIPE = "-"
 
 @dataclass(frozen=True)
 class _Found:
-    """An input file, its path relative to the folder that was named, or what is wrong with it."""
+    """An input file, its path relative to the folder that was given, and what is wrong with it."""
 
     source: Path | None
     relative: Path
@@ -33,7 +33,7 @@ class Job:
 
     source, target   paths; None is standard input or standard output
     problem          why there is nothing to read: a folder without ``-r``, or one that cannot be
-                     listed.  It fails as a file that cannot be read does, and stops no other
+                     listed.  The job then fails like a file that cannot be read; others go on
     """
 
     source: Path | None
@@ -42,7 +42,7 @@ class Job:
 
     @property
     def name(self) -> str:
-        """How messages call the input."""
+        """The input's name in messages."""
         return PIPE if self.source is None else str(self.source)
 
     def __str__(self) -> str:
@@ -71,13 +71,13 @@ def plan(
                 beside each input
     is_wanted   which files of a folder are taken
     suffix      of the outputs
-    known_suffixes   an output with one of them is a file: several inputs do not go into it
+    known_suffixes   an output with one of them is a file, which several inputs cannot go into
     unread_suffixes  a notice counts the files of a folder that have one of them and are not taken
-    quiet       print no notice of what is passed over in a folder: also broken links and pipes
+    quiet       print no notices about files of a folder that are skipped, such as broken links
 
     Folders below an input folder are mirrored in the output folder; so are those below the common
-    folder of all inputs where names of several inputs are the same.  Links to folders are not
-    followed, so that a loop of links ends.  Raises UsageError.
+    folder of all inputs if several inputs have the same name.  Links to folders are not followed,
+    so a loop of links does no harm.  Raises UsageError.
     """
     if output is not None:
         _refuse_empty(output)
@@ -90,10 +90,10 @@ def plan(
         raise UsageError(f"no file to work on in {', '.join(inputs)}")
     several = len(found) > 1 or recursive
     if sum(one.source is None for one in found) > 1:
-        raise UsageError("'-' was given twice, but there is one standard input")
+        raise UsageError("'-' was given twice, but there is only one standard input")
     if output == PIPE:
         if several:
-            raise UsageError(f"{len(found)} inputs, but standard output can take one file")
+            raise UsageError(f"{len(found)} inputs, but standard output can take only one file")
         return [Job(found[0].source, None, found[0].problem)]
     if output is None:
         return [
@@ -125,7 +125,7 @@ def plan(
 
 
 def _below_common_folder(found: Sequence[_Found]) -> list[Path]:
-    """The paths of inputs relative to the folder that holds them all, if there is one."""
+    """The paths of inputs relative to their common folder, if there is one."""
     places = [
         None if one.source is None else Path(os.path.abspath(one.source))  # noqa: PTH100 - as links
         for one in found
@@ -141,9 +141,9 @@ def _below_common_folder(found: Sequence[_Found]) -> list[Path]:
 
 
 def check_targets(jobs: Sequence[Job], *, force: bool) -> list[CalotypeError | None]:
-    """Return for each job why its output cannot be written, or None; looks at paths only.
+    """Return for each job why its output cannot be written, or None; checks paths only.
 
-    Raises UsageError for a single binary output to a terminal.
+    Raises UsageError if standard output is the output and a terminal.
     """
     if any(job.target is None for job in jobs) and sys.stdout is not None and sys.stdout.isatty():
         raise UsageError("standard output is a terminal: give -o FILE, or redirect the output")
@@ -174,21 +174,21 @@ def check_targets(jobs: Sequence[Job], *, force: bool) -> list[CalotypeError | N
 
 
 def source_of(name: str) -> Path | None:
-    """Return the path that a person named, None for standard input."""
+    """Return the path that was given, None for standard input."""
     _refuse_empty(name)
     return None if name == PIPE else Path(name)
 
 
 def _refuse_empty(name: str) -> None:
-    # A path of no characters would be the current folder.
+    # An empty path would be the current folder.
     if not name:
-        raise UsageError("a name without characters was given, expected a file, a folder or '-'")
+        raise UsageError("an empty name was given, expected a file, a folder or '-'")
 
 
 def read_input(source: Path | None, read: Callable[[BinaryIO], bytes] = read_all) -> bytes | Path:
     """Return the path of a source, or the bytes of standard input where it is None.
 
-    read   what takes the bytes of standard input
+    read   the function that reads standard input
 
     Raises UsageError if standard input is a terminal.
     """
@@ -203,7 +203,7 @@ def read_input(source: Path | None, read: Callable[[BinaryIO], bytes] = read_all
 
 
 def allow_large_images() -> None:
-    """Let Pillow open what fits into a .calo file: that cap, above Pillow's own, is checked."""
+    """Let Pillow open what fits into a .calo file; that limit, above Pillow's own, is checked."""
     from PIL import Image
 
     Image.MAX_IMAGE_PIXELS = limits.MAX_PIXELS
@@ -219,7 +219,7 @@ def write_output(job: Job, write: Callable[[BinaryIO], object], *, force: bool) 
         if sys.stdout is None:
             raise OutputError("standard output is closed: give -o FILE, or redirect the output")
         try:
-            # Unbuffered (python -u), standard output may take a part of what it is given.
+            # If it is unbuffered (python -u), standard output may take only a part of the bytes.
             write(whole_writes(sys.stdout.buffer, "to standard output"))
             sys.stdout.buffer.flush()
         except OSError as error:
@@ -258,20 +258,20 @@ def _expand(
                 found.append(_Found(file, file.relative_to(path)))
             elif is_wanted(file) and not quiet:
                 what = "a broken link" if kind == "nothing" else "a pipe or a device"
-                print_notice(f"{file} was passed over: it is {what}, and no file")
+                print_notice(f"{file} was skipped: it is {what}, not a file")
             elif (suffix := file.suffix.lower()) in unread_suffixes:
                 unread[suffix] += 1
     if unread and not quiet:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(unread.items()))
         print_notice(
-            f"{path}: files of formats that Pillow does not read were passed over ({kinds}): "
-            "convert them to PNG or JPEG"
+            f"{path}: files in formats that Pillow does not read were skipped ({kinds}): convert "
+            "them to PNG or JPEG"
         )
     return sorted(found, key=lambda one: one.relative)
 
 
 def _with_suffix(path: Path, suffix: str) -> Path:
-    # Folders such as "." and "/" have no name to give a suffix to.
+    # Folders such as "." and "/" have no name to which a suffix could be added.
     return path.with_suffix(suffix) if path.name else path
 
 

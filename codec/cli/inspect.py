@@ -1,4 +1,4 @@
-"""``calotype inspect``: what a file says about itself, without decoding it."""
+"""``calotype inspect``: the properties of a file, without decoding it."""
 
 import dataclasses
 from typing import TYPE_CHECKING, Annotated
@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 
 
 def inspect(
-    file: Annotated[str, typer.Argument(metavar="FILE", help=".calo file, or - for a pipe.")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help=".calo file, or - for standard input.")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """Show what a .calo file says about itself, without decoding it.
+    """Show the properties of a .calo file, without decoding it.
 
-    Of a cut or damaged file it shows what comes before the damage, and then the error.
+    If the file is cut or damaged, this shows what comes before the damage, and then the error.
 
     Example: calotype inspect photo.calo
     """
@@ -55,11 +57,11 @@ def _lines(file: str, info: "FileInfo", *, is_whole: bool) -> list[str]:
     elif spec is not None and spec.lossless:
         quality = "lossless"
     elif info.max_error is not None:
-        quality = f"no value of a pixel changed by more than {info.max_error}"
+        quality = f"no pixel value changed by more than {info.max_error}"
     rows = {
         "file": f"{file}, {info.size_bytes:,} bytes, format version {info.format_version}",
         "image": f"{info.width}×{info.height}, {kind}, {info.bit_depth} bits",
-        "rate": f"{info.rate_bpp:.4f} bits per pixel, all of the file counted",
+        "rate": f"{info.rate_bpp:.4f} bits per pixel, counting the whole file",
         "quality": quality,
         "model": f"{model} (number {info.model_id}), weights {info.weights_hash}",
         "tiles": f"{info.tiles_x}×{info.tiles_y} of {info.tile_size} pixels",
@@ -73,7 +75,7 @@ def _lines(file: str, info: "FileInfo", *, is_whole: bool) -> list[str]:
         intact = sum(chunk.type == b"DATA" for chunk in info.chunks)
         whole = intact // (info.tiles_x * info.tiles_y)
         rows["layers"] = f"{whole} of {info.layers} before the damage"
-        # Of these not all is known.
+        # These are not fully known.
         del rows["rate"], rows["metadata"], rows["payload"]
     if info.tune is not None:
         rows["tune"] = info.tune
@@ -83,7 +85,7 @@ def _lines(file: str, info: "FileInfo", *, is_whole: bool) -> list[str]:
             drawn = f"seed {info.noise_seed}: the same each time"
         rows["noise"] = drawn
     if not info.portable:
-        rows["portable"] = "no: another machine than the one that wrote it may fail to decode it"
+        rows["portable"] = "no: a machine other than the one that wrote it may fail to decode it"
     lines = [f"{title:<9} {text}" for title, text in rows.items()]
     lines.append(f"{'chunks':<9} {'type':<4} {'offset':>10} {'length':>10}")
     for chunk in info.chunks:

@@ -19,7 +19,7 @@ def models(
         typer.Option(
             "--fetch",
             metavar="CHECKOUT",
-            help="First copy the weights that are missing here, from a checkout of the repository.",
+            help="First copy the missing weights from a checkout of the repository.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
@@ -50,7 +50,7 @@ def models(
         for weights in entry.weights:
             state = "installed" if _is_installed(weights) else "not installed"
             if Path(weights.folder) != WEIGHTS_FOLDER:
-                state = f"in {one_line(weights.folder)}" if state == "installed" else "not there"
+                state = f"in {one_line(weights.folder)}" if state == "installed" else "missing"
             typer.echo(f"{'':{digits}}  {weights.sha256[:16]}  {weights.file}  ({state})")
         if not entry.weights:
             typer.echo(f"{'':{digits}}  no weights")

@@ -61,12 +61,15 @@ def plot(
         bool | None,
         typer.Option(
             "--log-x/--linear-x",
-            help="Axis of distortions, for generative models; chosen by their range by default.",
+            help="Scale of the distortion axis, for generative models; chosen by the range by "
+            "default.",
         ),
     ] = None,
     log_y: Annotated[
         bool | None,
-        typer.Option("--log-y/--linear-y", help="Axis of rates, for generative models [linear]."),
+        typer.Option(
+            "--log-y/--linear-y", help="Scale of the rate axis, for generative models [linear]."
+        ),
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", "-f", help="Replace an existing picture.")
@@ -74,8 +77,8 @@ def plot(
 ) -> None:
     """Draw rate-distortion curves from result files.
 
-    They are curves of codecs, or of generative models. The files say themselves which of the two
-    they hold. Published curves and a range of rates belong to codecs only.
+    The files hold either curves of codecs, or curves of generative models. Published curves and a
+    range of rates are for codecs only.
 
     Example: calotype plot curves/rd.json -o curve.svg
     """

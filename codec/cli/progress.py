@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-PROGRESS_AFTER_SECONDS = 0.5  # of one file: a bar that is gone at once would flicker
+PROGRESS_AFTER_SECONDS = 0.5  # for one file: a bar that vanishes at once would flicker
 
 
 class Advance(Protocol):
-    """Moves a bar: by one, or to a place that is known."""
+    """Advances a bar by one, or to a given position."""
 
     def __call__(self, done: float | None = None, total: float | None = None, /) -> None:
         """One more file or step is done; or ``done`` of ``total`` are."""
@@ -25,11 +25,11 @@ class Advance(Protocol):
 def progress(
     total: int | None, what: str, *, quiet: bool = False, after_seconds: float = 0
 ) -> Iterator[Advance]:
-    """Show a bar for ``total`` files or steps while the block runs; nothing for less than two.
+    """Show a bar for ``total`` files or steps while the block runs; nothing for fewer than two.
 
-    total   None where the first call of `Advance` brings it
+    total   None if the first call of `Advance` gives it
     what    such as "compressing"
-    quiet   show nothing in any case
+    quiet   never show anything
     after_seconds   show nothing before this time has passed
     """
     if quiet or (total is not None and total < 2) or not sys.stderr.isatty():

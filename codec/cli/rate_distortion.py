@@ -34,7 +34,7 @@ def rd(
         Path, typer.Option("--output", "-o", help="Folder for rd.json, rd.csv, rd.svg and rd.png.")
     ] = Path("calotype-rd"),
     reference: Annotated[
-        str, typer.Option(help="Codec that the BD-rates compare with; measured in any case.")
+        str, typer.Option(help="Codec that the BD-rates are relative to; always measured.")
     ] = "jpeg",
     rate_range: Annotated[
         str | None,
@@ -58,7 +58,7 @@ def rd(
         bool,
         typer.Option(
             "--html",
-            help="Write rd.html too: curves, pictures before and after, and what files show after "
+            help="Write rd.html too: curves, pictures before and after, and decoded files after "
             "each layer and at each realism.",
         ),
     ] = False,
@@ -70,9 +70,9 @@ def rd(
     """Compare codecs by the sizes of their files.
 
     Codes the pictures with every codec at many settings. Every rate is the size of a file that was
-    decoded again. Writes JSON, CSV and pictures of the curves, and prints how many more or fewer
-    bits each codec needs for the same PSNR, and for the same score of every other metric that was
-    asked for: on average over the range that the next column shows, which both codecs reach.
+    decoded again. Writes JSON, CSV and plots of the curves, and prints how many more or fewer bits
+    each codec needs for the same PSNR, and for the same score of every other metric that was asked
+    for. These are averages over the range in the next column, which both codecs reach.
 
     Example: calotype rd pictures --codecs photo,jpeg,webp -o curves
     """
@@ -117,7 +117,7 @@ def rd(
         print_notice(notice)
     kept = [str(path) for path in earlier if path not in written]
     if kept:
-        print_notice(f"of an earlier run, and left as it was: {', '.join(kept)}")
+        print_notice(f"left unchanged, from an earlier run: {', '.join(kept)}")
     if failed:
         raise typer.Exit(1)
 
@@ -146,22 +146,22 @@ def _choose_codecs(
         try:
             found.require()
         except UsageError as error:
-            # Of the default list, what is not installed is left out; what was asked for is not.
+            # A codec of the default list may be left out, but not one that was asked for.
             if codecs is not None or codec_name == reference:
                 raise
             notices.append(f"left out: {error}")
             continue
         chosen.append(found)
-    order = (*codec_names(), *names)  # models that are not registered come last, as they were given
+    order = (*codec_names(), *names)  # unregistered models come last, in the given order
     return sorted(chosen, key=lambda one: order.index(one.name))
 
 
 def _readable(
     paths: list[Path], earlier: list[Path]
 ) -> tuple[list[SourceImage], list[str], list[str]]:
-    """Pictures that can be measured, why others cannot be, and notices of those in `earlier`.
+    """Pictures that can be measured, why others cannot be, and notices on those in `earlier`.
 
-    earlier   what another run has left, whose drawings of curves are no pictures to measure
+    earlier   outputs of another run, whose plots are not pictures to measure
     """
     from codec.rate_distortion import find_images
 
@@ -218,7 +218,7 @@ def _bd_rates(
     range_bpp: tuple[float, float] | None,
     notices: list[str],
 ) -> list[BdRate]:
-    """BD-rates of every other curve against the reference; what fails is a notice."""
+    """BD-rates of every other curve against the reference; a failure becomes a notice."""
     from codec.rate_distortion import bd_rate
     from codec.rate_distortion.files.bd_rate import bd_rate_available
 
@@ -244,7 +244,7 @@ def _write(
     drawings: dict[Path, str],
     notices: list[str],
 ) -> list[Path]:
-    """Write all results but the page; return the drawings that would be empty, with a notice."""
+    """Write all results but the page; return the plots that would be empty, and add notices."""
     from codec.rate_distortion import curves_to_csv, write_result
     from codec.rate_distortion.files.result_file import write_text
     from codec.rate_distortion.metrics import METRICS

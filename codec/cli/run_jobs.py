@@ -1,4 +1,4 @@
-"""One file or many: run, report, and end with the right exit code."""
+"""Runs the jobs of a command, for one file or many, reports, and ends with the exit code."""
 
 import dataclasses
 import json
@@ -36,18 +36,18 @@ def run_batch(
 ) -> list[Outcome[T]]:
     """Call ``work(0)`` .. ``work(n - 1)``; an error of one file does not stop the others.
 
-    A result of None is one that needs no line.
+    For a result of None no line is printed.
 
-    Errors are those of the project, and what a machine that is short of memory or loses a disk
-    raises, see `codec.system.workers.run_each`.
+    Errors are those of the project, and those of a machine that runs out of memory or loses a
+    disk, see `codec.system.workers.run_each`.
 
     names    of the inputs, for messages
-    threads  how many at a time; they share the processor's cores
+    threads  how many files at a time; they share the processor's cores
     what     for the progress bar, such as "compressing"
-    show     the line to print about a result
-    quiet    no progress, no lines; errors are printed in any case
+    show     returns the line to print about a result
+    quiet    no progress, no lines; errors are always printed
 
-    An interrupt prints the results that are there and their number, and is raised again.
+    An interrupt prints the finished results and their number, and is raised again.
     """
     finished: dict[int, T] = {}
 
@@ -80,12 +80,12 @@ def _run_batch(
     show: Callable[[int, T], str],
     quiet: bool,
 ) -> None:
-    """Put the outcomes of `run_batch` into a list, one by one."""
+    """Append the outcomes of `run_batch` to a list, one by one."""
     workers = max(1, min(threads, len(names)))
     pool = _threads(workers) if workers > 1 else None
     task = work if pool is None else _sharing_cores(work, workers)
     # An interrupt waits for the files that are being written, and starts no others: leaving the
-    # block cancels those, then the pool waits.
+    # block cancels the others, then the pool waits.
     with (
         nullcontext() if pool is None else single_threaded_blas(),
         pool or nullcontext(),
@@ -118,7 +118,7 @@ def run_jobs(
 
     result_type   dataclass that ``work`` returns: its fields are keys of the JSON output
     force         replace existing outputs
-    skip_existing leave out jobs whose output is a file; one that is there is complete
+    skip_existing leave out jobs whose output is a file; a file that exists is complete
     threads       how many jobs at a time
     what          for the progress bar, such as "compressing"
     summary       the end of the line that is printed about a result
@@ -143,7 +143,7 @@ def run_jobs(
         if problem is not None:
             raise problem
         if skip_existing and _is_done(job):
-            return None  # meanwhile, by another process
+            return None  # another process has written it meanwhile
         try:
             return work(job)
         except OutputExistsError:
@@ -162,7 +162,7 @@ def run_jobs(
         )
     except KeyboardInterrupt:
         if len(jobs) > 1 and not force:
-            print_remark("with --skip-existing, the same command goes on with the others")
+            print_remark("with --skip-existing, the same command continues with the others")
         raise
     if as_json:
         records = []
@@ -181,13 +181,13 @@ def _is_done(job: Job) -> bool:
 
 
 def _threads(count: int) -> "ThreadPoolExecutor":
-    from concurrent.futures import ThreadPoolExecutor  # one file needs none
+    from concurrent.futures import ThreadPoolExecutor  # not needed for one file
 
     return ThreadPoolExecutor(count)
 
 
 def _sharing_cores(work: Callable[[int], T | None], workers: int) -> Callable[[int], T | None]:
-    """``work`` with its part of the threads that it would take alone: more only wait for others."""
+    """``work`` with its share of the threads that it would use alone; more would only wait."""
     share = max(1, thread_count() // workers)
 
     def attempt(number: int) -> T | None:
@@ -198,9 +198,9 @@ def _sharing_cores(work: Callable[[int], T | None], workers: int) -> Callable[[i
 
 
 def end(outcomes: Sequence[Outcome[Any]], files: int | None = None) -> None:
-    """Leave the command with the exit code of a single error, or 1 if some of several failed.
+    """Exit with the code of the error if there was one file, or with 1 if some of several failed.
 
-    files   how many there were, with those that were left out; None for as many as outcomes
+    files   how many there were, including skipped ones; None for as many as outcomes
     """
     files = len(outcomes) if files is None else files
     failed = [outcome.error for outcome in outcomes if outcome.error is not None]
@@ -209,16 +209,16 @@ def end(outcomes: Sequence[Outcome[Any]], files: int | None = None) -> None:
     if files == 1:
         raise typer.Exit(failed[0].exit_code)
     are_there = any(isinstance(error, OutputExistsError) for error in failed)
-    hint = "; --skip-existing leaves out those whose output exists" if are_there else ""
+    hint = "; --skip-existing skips those whose output exists" if are_there else ""
     print_remark(f"{len(failed)} of {files} files failed{hint}")
     raise typer.Exit(1)
 
 
 def print_json(value: object) -> None:
-    """Print JSON with keys in their order; bytes become text, paths strings."""
+    """Print JSON with keys in their order; bytes and paths become strings."""
     if sys.stdout is None:  # closed by whoever started the command
         return
-    # Names that are no UTF-8 come as lone surrogates, which JSON can hold in ASCII only.
+    # Names that are not UTF-8 have lone surrogates, which JSON can hold in ASCII only.
     text = json.dumps(value, indent=2, default=_plain, ensure_ascii=False)
     try:
         text.encode(sys.stdout.encoding or "ascii")
@@ -230,7 +230,7 @@ def print_json(value: object) -> None:
 def as_record(
     name: str, outcome: Outcome[Any], result_type: type, **more: object
 ) -> dict[str, object]:
-    """Return the JSON keys of one file: always the same ones, null where there is no result.
+    """Return the JSON keys of one file: always the same ones, null if there is no result.
 
     name          of the input
     result_type   dataclass of the results
@@ -239,7 +239,7 @@ def as_record(
     error = outcome.error
     result = {field.name: None for field in dataclasses.fields(result_type)}
     if outcome.result is not None:
-        # JSON has no infinity: the PSNR of a file that gives back its picture unchanged is null.
+        # JSON has no infinity: the PSNR of a file that reproduces its picture exactly is null.
         result = {
             key: None if isinstance(value, float) and math.isinf(value) else value
             for key, value in dataclasses.asdict(outcome.result).items()
@@ -261,7 +261,7 @@ def notice(name: str, texts: Sequence[str]) -> None:
 
 
 def _print_failure(name: str, message: str) -> None:
-    # Errors of the format do not know the file's name.  A short one may be there by chance.
+    # Errors of the format do not know the file's name.  A short name may be in them by chance.
     is_named = len(name) >= 4 and name in message
     print_error(message if is_named else f"{name}: {message}")
 

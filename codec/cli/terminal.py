@@ -1,4 +1,4 @@
-"""Lines for a terminal: one line each, whatever the names of files hold."""
+"""Messages for a terminal: one line each, whatever characters file names contain."""
 
 import os
 import sys
@@ -10,9 +10,9 @@ import typer
 
 
 def one_line(text: str) -> str:
-    """Return ``text`` with its control characters written out, such as a newline as ``\\n``.
+    """Return ``text`` with its control characters escaped, such as a newline as ``\\n``.
 
-    Names of files may hold them: a terminal would obey them, and a program that reads lines would
+    File names may contain them: a terminal would obey them, and a program that reads lines would
     take one name for two.
     """
     return "".join(_written_out(c) if unicodedata.category(c) == "Cc" else c for c in text)
@@ -29,18 +29,18 @@ def print_notice(text: str) -> None:
 
 
 def print_remark(text: str) -> None:
-    """Print a line on standard error, if that can be: the exit code tells the rest."""
+    """Print a line on standard error, if it can be written; the exit code does not depend on it."""
     with suppress(OSError):
         typer.echo(f"calotype: {one_line(text)}", err=True)
 
 
 def accept_any_surroundings() -> None:
-    """Let a command run where standard error is closed, and where names have odd characters.
+    """Let a command run even if standard error is closed, and if names have odd characters.
 
-    Names of files on POSIX are bytes; those that are no UTF-8 would otherwise end the command.
+    File names on POSIX are bytes; names that are not UTF-8 would otherwise end the command.
     Standard output prints them escaped.
     """
-    # A file that took the place of a closed stream would get what libraries print.
+    # A file opened in place of a closed stream would get what libraries print.
     while (place := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(place)

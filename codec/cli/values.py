@@ -1,4 +1,4 @@
-"""Values that a person types: sizes, regions and seeds."""
+"""Parses values of options: sizes, regions and seeds."""
 
 import re
 from collections.abc import Sequence
@@ -39,9 +39,9 @@ def parse_size(text: str) -> int:
 
 
 def only_one(name: str, given: Sequence[str] | None) -> str | None:
-    """The value of an option that is given once or not at all; raises UsageError.
+    """The value of an option that may be given at most once; raises UsageError.
 
-    Of other options the last counts, as is usual; of regions, a person may want all.
+    For other options the last one counts, as is usual; with regions, a user may expect all to.
     """
     if given and len(given) > 1:
         raise UsageError(f"{name} was given {len(given)} times, expected once: it is one region")
@@ -75,7 +75,7 @@ def parse_roi(text: str) -> tuple[int, ...]:
         values = None
     if values is None or (colon and not re.fullmatch(r"\s*\d{1,9}\s*", more, re.ASCII)):
         raise UsageError(
-            f"roi {text!r} was given, expected X,Y,W,H in pixels, or X,Y,W,H:DQ with how much "
+            f"roi {text!r} was given, expected X,Y,W,H in pixels, or X,Y,W,H:DQ to say how much "
             "higher the quality is there, such as 0,0,256,256:20"
         )
     return (*values, int(more)) if colon else values

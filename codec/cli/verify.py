@@ -16,9 +16,11 @@ SUFFIX = ".calo"
 
 
 def verify(
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help=".calo files, or -.")],
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help=".calo files, or - for standard input.")
+    ],
     recursive: Annotated[
-        bool, typer.Option("--recursive", "-r", help="Work on the .calo files in folders.")
+        bool, typer.Option("--recursive", "-r", help="Check the .calo files in folders.")
     ] = False,
     checkpoint: FileCheckpoint = None,
     device: Device = "auto",

@@ -298,7 +298,7 @@ def test_the_quality_of_a_region_is_printed_as_inspect_shows_it(
     folder: Path, quality: int, raised: int
 ) -> None:
     result = run("compress", "photo.png", "-q", quality, "--roi", "1,2,20,20:30")
-    said = f"  quality {quality} ({raised} in the region, and in inspect)  "
+    said = f"  quality {quality} ({raised} in the region, which inspect shows)  "
     assert said in result.stdout
     assert f"quality   {raised}\n" in run("inspect", "photo.calo").stdout
 

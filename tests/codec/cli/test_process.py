@@ -225,4 +225,4 @@ def test_an_interrupt_lists_what_is_finished(tmp_path: Path, jobs: str) -> None:
     assert written == (["a"] if jobs == "1" else ["a", "b", "c"])
     assert [line[0] for line in out.splitlines()] == written
     assert f"calotype: interrupted: {len(written)} of 3 files finished" in errors
-    assert "with --skip-existing, the same command goes on" in errors
+    assert "with --skip-existing, the same command continues" in errors

@@ -160,11 +160,11 @@ def test_rd_says_what_an_earlier_run_has_left(picture_folder: Path, tmp_path: Pa
     assert "pictures: 1 picture, real files" in stdout
     assert "rd.html" not in stdout
     assert "left out: curves/rd-ssimulacra2.png: the result of an earlier run" in stderr
-    left = f"of an earlier run, and left as it was: {out / 'rd-ssimulacra2.png'}, {out / 'rd.html'}"
+    left = f"left unchanged, from an earlier run: {out / 'rd-ssimulacra2.png'}, {out / 'rd.html'}"
     assert f"{left}\n" in stderr
     status, _, stderr = call("rd", picture_folder, "--codecs", "photo", "-o", out, "-f", "--html")
     assert status == 0
-    assert f"left as it was: {out / 'rd-ssimulacra2.png'}\n" in stderr
+    assert f"from an earlier run: {out / 'rd-ssimulacra2.png'}\n" in stderr
     assert [one.name for one in read_result(out / "rd.json").curves[0].images] == [
         path.name for path in picture_folder.iterdir() if path.is_file()
     ]

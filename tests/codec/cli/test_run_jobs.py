@@ -198,8 +198,8 @@ def test_what_is_no_file_in_a_folder_is_named(folder: Path) -> None:
     result = run("compress", "-r", "tree", "-o", "out")
     assert names(Path("out")) == ["a.calo"]
     assert sorted(result.stderr.splitlines()) == [
-        "calotype: notice: tree/gone.png was passed over: it is a broken link, and no file",
-        "calotype: notice: tree/pipe.png was passed over: it is a pipe or a device, and no file",
+        "calotype: notice: tree/gone.png was skipped: it is a broken link, not a file",
+        "calotype: notice: tree/pipe.png was skipped: it is a pipe or a device, not a file",
     ]
     assert run("compress", "-r", "tree", "-o", "out", "-f", "--quiet").stderr == ""
 
@@ -212,7 +212,7 @@ def test_pictures_of_a_folder_that_pillow_does_not_read_are_counted(folder: Path
     result = run("compress", "-r", "tree", "-o", "out")
     assert names(Path("out")) == ["a.calo"]
     assert result.stderr.splitlines() == [
-        "calotype: notice: tree: files of formats that Pillow does not read were passed over "
+        "calotype: notice: tree: files in formats that Pillow does not read were skipped "
         "(2 .heic, 1 .jxl): convert them to PNG or JPEG"
     ]
     assert run("compress", "-r", "tree", "-o", "out", "-f", "--quiet").stderr == ""
@@ -226,7 +226,7 @@ def test_pictures_of_a_folder_that_pillow_does_not_read_are_counted(folder: Path
     ids=" ".join,
 )
 def test_a_name_without_characters_is_no_folder(folder: Path, arguments: list[str]) -> None:
-    assert "a name without characters was given" in run(*arguments, code=2).stderr
+    assert "an empty name was given" in run(*arguments, code=2).stderr
     assert names(folder) == ["a.png", "b.png", "c.png"]
 
 
@@ -368,7 +368,7 @@ def test_a_calo_file_is_no_image(folder: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_outputs_that_exist_are_skipped_by_an_option_that_the_message_names(folder: Path) -> None:
     run("compress", "a.png")
-    hint = "1 of 2 files failed; --skip-existing leaves out those whose output exists"
+    hint = "1 of 2 files failed; --skip-existing skips those whose output exists"
     assert hint in run("compress", "a.png", "b.png", code=1).stderr
     assert "--skip" not in run("compress", "a.png", code=6).stderr
     assert "--skip" not in run("compress", "a.png", "gone.png", "-f", code=1).stderr
@@ -387,7 +387,7 @@ def test_an_image_is_no_calo_file(folder: Path) -> None:
     for more in ((), ("-f",), ("-o", "x.png")):
         message = run("decompress", "a.png", *more, code=3).stderr
         assert "a.png: it is not a .calo file: it begins with the bytes" in message
-        assert "; calotype compress makes one of an image" in message
+        assert "; calotype compress makes one from an image" in message
     for command in ("inspect", "verify"):
         assert "it is not a .calo file" in run(command, "a.png", code=3).stderr
     run("decompress", "gone.png", code=3)

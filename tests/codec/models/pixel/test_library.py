@@ -103,9 +103,9 @@ def test_it_takes_no_quality_and_no_target(target: dict[str, float]) -> None:
 
 
 def test_lossless_is_refused_with_a_model_that_is_not() -> None:
-    with pytest.raises(UsageError, match="'draw', which loses something"):
+    with pytest.raises(UsageError, match="'draw', which is lossy"):
         CompressOptions(lossless=True, model="draw")
-    with pytest.raises(UsageError, match="'photo', which loses something"):
+    with pytest.raises(UsageError, match="'photo', which is lossy"):
         CompressOptions(lossless=True, model="photo")
     assert CompressOptions(lossless=True).model == "pixel"
     assert CompressOptions(lossless=True, model="pixel").asked_quality == 100
