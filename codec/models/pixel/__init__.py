@@ -1,6 +1,6 @@
-"""Images without loss, or with no error above a bound: least squares at every pixel, a network.
+"""Lossless and bounded-error coding of images: least squares at every pixel, then a network.
 
-Needs no PyTorch. `codec.models.pixel.wavefront` says what is decoded when, and from what.
+Needs no PyTorch. `codec.models.pixel.wavefront` describes the decoding order and the contexts.
 """
 
 from codec.models.spec import ModelSpec

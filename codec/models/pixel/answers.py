@@ -1,7 +1,7 @@
-"""Bits whose probabilities are learned while they are coded.
+"""Adaptive coding of binary decisions ("answers").
 
-The probability of an answer, 0 or 1, comes from earlier answers in the same context, counted from
-the start of the tile, so that no weights are needed. Everything is integer arithmetic.
+The probability of an answer, 0 or 1, comes from the counts of earlier answers in the same context
+since the start of the tile, so no weights are needed. Everything is integer arithmetic.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ _OCTAVES = 10
 _ROOTS = (65536, 77936, 92682, 110218)
 """2^(i/4) in units of 2⁻¹⁶."""
 EVEN = ODDS_PER_OCTAVE * _OCTAVES
-"""The table of answers that are equally likely."""
+"""The table of equally likely answers."""
 COUNT_LIMIT = 1000
-"""Of the answers that a context remembers: beyond it, the numbers of both are halved."""
+"""When a context has counted more answers than this, both of its counts are halved."""
 
 Answer = Callable[[Int32Array, Int32Array | None], Int32Array]
-"""Tables of bits, and the bits where they are known, to the bits: int32 (n,) each."""
+"""From the tables of bits, and the bits if known (encoder), to the bits: int32 (n,) each."""
 
 
 @functools.cache
 def answer_tables() -> TableSet:
-    """Tables of an answer, 0 or 1, whose odds are 2^(i/4), i = −40 .. 40."""
+    """Tables of answers 0 and 1 with the odds 2^(i/4), i = −40 .. 40."""
     frequencies = []
     for number in range(-EVEN, EVEN + 1):
         octave, root = divmod(number, ODDS_PER_OCTAVE)
@@ -47,9 +47,9 @@ def answer_tables() -> TableSet:
 
 
 class Answers:
-    """The answers in so many contexts.
+    """Adaptive probabilities of answers in a number of contexts.
 
-    answer   codes bits: an encoder is given them, a decoder is not
+    answer   codes bits: given in an encoder, None in a decoder
     """
 
     def __init__(self, answer: Answer, contexts: int) -> None:
@@ -57,7 +57,7 @@ class Answers:
         self._counts = np.zeros((2, contexts), np.int32)
 
     def ask(self, contexts: Int32Array, bits: Int32Array | None) -> Int32Array:
-        """Code a bit in each of some contexts, and count the answers. Raises `PayloadError`.
+        """Code one bit for each context given, and count the answers. Raises `PayloadError`.
 
         Without contexts nothing is coded.
         """
@@ -72,7 +72,7 @@ class Answers:
         return found
 
     def code(self, tables: Int32Array, bits: Int32Array | None) -> Int32Array:
-        """Code a bit with each of some tables. Raises `PayloadError`."""
+        """Code one bit for each table given. Raises `PayloadError`."""
         found = self._answer(tables, bits)
         if found.min() < 0 or found.max() > 1:
             raise PayloadError(

@@ -1,14 +1,14 @@
-"""Pixels one after another: predictions and tables of `wavefront` and a network, an ANS stack.
+"""Codes pixels one after another: predictions of `wavefront`, tables by a network, an ANS stack.
 
 ::
 
     wavefront ─ prediction ───────────────────┬─► centre ── symbol = pixel − centre, in steps
-        └────── inputs ─► network ─► shift ───┘      └─ what it rounds off ─┐
+        └────── inputs ─► network ─► shift ───┘      └─ rounding error ────┐
                              └─────► scale ────────────────────────────────┴─► table
 
-Steps are of 1 where nothing is lost. Steps of 2N + 1 leave no pixel further than N from what it
-was; predictions are then of pixels as a decoder has them, which is how JPEG-LS is nearly lossless
-(Weinberger, Seroussi and Sapiro 2000, "The LOCO-I lossless image compression algorithm").
+The step is 1 for lossless coding. With steps of 2N + 1, no pixel changes by more than N;
+predictions then use decoded pixels, as in the near-lossless mode of JPEG-LS (Weinberger, Seroussi
+and Sapiro 2000, "The LOCO-I lossless image compression algorithm").
 """
 
 from __future__ import annotations
@@ -57,16 +57,16 @@ from codec.models.sheets import only_payload
 from codec.models.weights_files import read_config, stored
 
 GREEN_FIRST = (1, 0, 2)
-"""The channel of each plane: green says most of the others."""
-_QUALITY = 100  # of layers that know none
+"""The channel of each plane: green comes first because it predicts the others best."""
+_QUALITY = 100  # for layers that do not depend on it
 WITH_MAP = 16
-"""In the first byte of a payload: before its pixels come, a map says which repeat a colour."""
+"""Flag in the first byte of a payload: a map of repeated colours precedes the pixels."""
 WITH_DIFFERENCES = 32
-"""The same: a list says which differences of colours occur."""
+"""Flag in the first byte of a payload: a list of colour differences precedes the pixels."""
 _MOST_REPEATED = 0.9
-"""Share of the pixels of a tile with the colour of a neighbour, above which only a map is tried."""
+"""If a larger share of a tile's pixels has the colour of a neighbour, only the map is tried."""
 _FEW_COLOURS, _PIXELS_OF_A_COLOUR = 256, 4
-"""A tile of at most so many colours, and so many pixels of each on average, is tried with a map
+"""A tile with at most 256 colours, and at least 4 pixels per colour on average, is tried with a map
 however few pixels have the colour of a neighbour."""
 _NO_ENTRY = "the payload is damaged, or it was written with another model"
 
@@ -81,12 +81,12 @@ class PixelConfig:
 class PixelCoder:
     """The lossless model, loaded. See `codec.models.base.LoadedModel` for the methods.
 
-    Latents are the pixels: (3, h, w), red, green, blue. The quality changes nothing.
+    Latents are the pixels: (3, h, w), red, green, blue. The quality has no effect.
 
     arrays   those of the weights file: `exact.N.*`, layers of the network, the last one with two
              outputs: a shift of the prediction in units of 2⁻¹⁰ of a step, and the number of a
              scale; `phase_bits`, int32 (scales,), 0 .. 4: a scale has a table for each of 2^bits
-             fractions of a step; and these `tables.*`, one scale after another
+             fractions of a step; and these tables as `tables.*`, scale by scale
 
     Raises `WeightsMismatchError` and `TableError` for arrays that do not fit together.
     """
@@ -132,14 +132,14 @@ class PixelCoder:
         return np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32)
 
     def synthesize(self, latents: Uint8Array, quality: float) -> Uint8Array:
-        """What `decode_tile` returns, or a window of it, to pixels uint8 (h, w, 3)."""
+        """The result of `decode_tile`, or a window of it, to pixels uint8 (h, w, 3)."""
         return np.ascontiguousarray(latents.transpose(1, 2, 0))
 
     def encode_tile(self, latents: Float32Array, quality: float) -> tuple[bytes, ...]:
         """Code pixels (3, h, w): one payload.
 
-        Its first byte is the number of planes, and `WITH_MAP` where a map of colours comes first,
-        or `WITH_DIFFERENCES` where a list of differences does.
+        Its first byte is the number of planes, plus `WITH_MAP` if a map of colours follows, or
+        `WITH_DIFFERENCES` if a list of differences follows.
         """
         payloads = [
             b"".join([bytes([first]), *encoder.finish()]) for first, encoder in self._ways(latents)
@@ -147,11 +147,11 @@ class PixelCoder:
         return (min(payloads, key=len),)
 
     def code_length_bits(self, latents: Float32Array) -> float:
-        """−log₂ p of pixels (3, h, w) by the tables: what the payload can at best have."""
+        """−log₂ p of pixels (3, h, w) by the tables: a lower bound for the payload's bits."""
         return min(encoder.code_length_bits() for _, encoder in self._ways(latents))
 
     def _ways(self, latents: Float32Array) -> list[tuple[int, StackEncoder]]:
-        """How pixels may be coded: the first byte, and what follows it."""
+        """The alternative codings of the pixels: first byte, and encoder of the rest."""
         channels = latents.astype(np.int32)
         is_grey = bool((channels == channels[:1]).all())
         planes = channels[:1] if is_grey else channels[list(GREEN_FIRST)]
@@ -162,7 +162,7 @@ class PixelCoder:
         ]
 
     def _maps(self, planes: Int32Array) -> list[Int32Array | None]:
-        """Maps of colours that planes (1 or 3, h, w) may be coded with; None stands for none."""
+        """The colour maps to try for planes (1 or 3, h, w); None stands for coding without one."""
         if self.max_error:
             return [None]
         repeated = repeated_share(planes)
@@ -175,7 +175,7 @@ class PixelCoder:
     def _encode(
         self, planes: Int32Array, numbers: Int32Array | None, pairs: BoolArray | None
     ) -> tuple[int, StackEncoder]:
-        """Planes (1 or 3, h, w), with a map of their colours, a list of pairs, or neither."""
+        """Code planes (1 or 3, h, w) with a map of their colours, a list of pairs, or neither."""
         encoder = StackEncoder()
 
         def put(tables: Int32Array, bits: Int32Array | None) -> Int32Array:
@@ -213,7 +213,7 @@ class PixelCoder:
         first = payload[0] if payload else 0
         flags = first & (0 if self.max_error else WITH_MAP | WITH_DIFFERENCES)
         count = first - flags
-        # A map and differences do not go together, and those have three colours.
+        # Map and differences exclude each other, and differences need three planes.
         if count not in (1, 3) or flags > (WITH_DIFFERENCES if count == 3 else WITH_MAP):
             raise PayloadError(f"a tile of {first} planes was read, expected 1 or 3: {_NO_ENTRY}")
         decoder = StackDecoder(payload[1:])
@@ -255,7 +255,7 @@ class PixelCoder:
         return np.repeat(planes, 3, axis=0) if count == 1 else planes[list(GREEN_FIRST)]
 
     def predict(self, front: Front) -> tuple[Int32Array, Int32Array]:
-        """The value that symbols are counted from, and the table, of each pixel: int32 (n,)."""
+        """The centre, from which symbols are counted, and the table of each pixel: int32 (n,)."""
         values: Integers = self.network_inputs(front)
         for layer in self.network:
             if layer is not self.network[0]:
@@ -270,7 +270,7 @@ class PixelCoder:
         sixteenths = predictions.astype(np.int32) + STEPS // 2
         centres = sixteenths >> 4
         scales = nearest_tables(values[1:] - self.scales_of_step(), len(self.drops))[0]
-        # Of a step of the symbols, in sixteenths: what the centre rounds off, 8 for nothing.
+        # The rounding error of the centre, in sixteenths of a symbol step; 8 stands for none.
         places = sixteenths & 15
         if self.max_error:
             step = 2 * self.max_error + 1
@@ -283,14 +283,14 @@ class PixelCoder:
         return front.inputs
 
     def scales_of_step(self) -> int:
-        """What a scale of pixels has more than that of the symbols, in units of 2⁻¹⁰."""
+        """The number of scales by which pixels are wider than symbols, in units of 2⁻¹⁰."""
         return 0
 
 
 class NearLosslessCoder(PixelCoder):
-    """The nearly lossless model, loaded: no value is further than `max_error` from what it was.
+    """The nearly lossless model, loaded: no value changes by more than `max_error`.
 
-    The same as `PixelCoder`, but that the network has one input more, which tells the step. See
+    It differs from `PixelCoder` in that the step is one more input of the network. See
     `codec.models.base.BoundedModel`.
     """
 
@@ -305,7 +305,7 @@ class NearLosslessCoder(PixelCoder):
         return other
 
     def may_cost_more_than_no_error(self, pixels: SampleArray) -> bool:
-        """Whether colours repeat: only the lossless model has maps of them."""
+        """Whether colours repeat, since only the lossless model has colour maps."""
         return repeats_colours(pixels)
 
     def network_inputs(self, front: Front) -> Float64Array:
@@ -313,8 +313,8 @@ class NearLosslessCoder(PixelCoder):
         return with_step(front.inputs, self.max_error)
 
     def scales_of_step(self) -> int:
-        """What a scale of pixels has more than that of the symbols, in units of 2⁻¹⁰."""
-        # Four scales an octave.
+        """The number of scales by which pixels are wider than symbols, in units of 2⁻¹⁰."""
+        # Four scales per octave.
         return 4 * 2**3 * octaves_of_step(self.max_error)
 
 
@@ -324,7 +324,7 @@ def octaves_of_step(max_error: int) -> int:
 
 
 def with_step(inputs: Float64Array, max_error: int) -> Float64Array:
-    """Inputs (INPUTS, n) of a front, and one more: the octaves of the step."""
+    """Inputs (INPUTS, n) of a front, plus one more: the octaves of the step."""
     step = np.full((1, inputs.shape[1]), float(octaves_of_step(max_error)))
     return np.concatenate([inputs, step])
 
@@ -332,7 +332,7 @@ def with_step(inputs: Float64Array, max_error: int) -> Float64Array:
 def quantize_pixels(
     pixels: Int32Array, centres: Int32Array, max_error: int
 ) -> tuple[Int32Array, Int32Array]:
-    """Symbols of pixels, 0 .. 255, and what a decoder makes of them: int32 (n,) each."""
+    """Symbols of pixels, 0 .. 255, and their decoded values: int32 (n,) each."""
     symbols = (pixels - centres + max_error) // (2 * max_error + 1)
     return symbols, dequantize_pixels(symbols, centres, max_error)
 
@@ -342,7 +342,7 @@ def dequantize_pixels(symbols: Int32Array, centres: Int32Array, max_error: int) 
     values = centres + (2 * max_error + 1) * symbols.astype(np.int64)
     if values.min() < -max_error or values.max() > PEAK + max_error:
         raise PayloadError(f"a pixel outside 0 .. 255 was decoded: {_NO_ENTRY}")
-    # Towards the pixel that it stands for, which is not outside.
+    # The original pixel is inside 0 .. 255, so clipping only reduces the error.
     kept: Int32Array = np.clip(values, 0, PEAK).astype(np.int32)
     return kept
 

@@ -1,15 +1,15 @@
-"""Which pixels have a colour that was there before: screenshots, drawings, text.
+"""A map of repeated colours, for screenshots, drawings and text.
 
-Where pictures repeat their colours, a map says so before any pixel is coded. It gives every pixel
-the number of its colour, 1, 2 … in the order in which they are first seen, or 0 for a colour that
-no other pixel takes up. A pixel whose number was seen before is not coded again.
+If a picture repeats colours, a map is coded before any pixel. It gives every pixel the number of
+its colour, 1, 2 … in the order of first appearance, or 0 for a colour that no other pixel refers
+to. A pixel whose number has appeared before is not coded again.
 
-The map is coded by answers to questions, pixels in the order of `codec.models.pixel.wavefront`. Is
-it the colour that followed the same colours around it last time? Is it that of a neighbour: to the
-left, above, above right, above left? Is it any colour of the map, and which? See
-`codec.models.pixel.answers`. To look up what followed the same surroundings is prediction by
-partial matching (Cleary and Witten 1984); asking about neighbours goes back to the coding of
-palette images (Ausbeck 1998, "Context models for palette images").
+The map is coded as answers to questions, pixel by pixel in the order of
+`codec.models.pixel.wavefront`. Is it the colour that occurred last time with the same colours
+around it? Is it that of a neighbour: left, above, above right, above left? Is it any colour of the
+map, and which? See `codec.models.pixel.answers`. Looking up what occurred in the same surroundings
+is prediction by partial matching (Cleary and Witten 1984); asking about neighbours goes back to the
+coding of palette images (Ausbeck 1998, "Context models for palette images").
 
 Everything is integer arithmetic.
 """
@@ -39,12 +39,12 @@ from codec.models.pixel.wavefront import (
 )
 
 FEW_REPEATED = 0.5
-"""Share of pixels with the colour of a neighbour, below which a map of colours seldom pays."""
+"""If a smaller share of pixels has the colour of a neighbour, a colour map seldom pays."""
 _MIDDLE = 1024
-"""Pixels of a side that tell whether a picture repeats colours."""
+"""Side in pixels of the middle part that decides whether a picture repeats colours."""
 NUMBER_BITS = 14
 LARGEST = 2**NUMBER_BITS - 1
-"""So many colours a map has at most."""
+"""The largest number of colours in a map."""
 
 NNW = (-2, -1)
 AROUND: tuple[tuple[Place, ...], ...] = (
@@ -52,7 +52,7 @@ AROUND: tuple[tuple[Place, ...], ...] = (
     (W, N, NW, NE),
     (W, N),
 )
-"""What the colours of three lookups are found by."""
+"""The places whose colours are the key of each of the three lookups."""
 _FACTORS = np.array(
     [
         0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0x27D4EB2F165667C5,
@@ -61,12 +61,12 @@ _FACTORS = np.array(
     ],
     np.uint64,
 )  # fmt: skip
-"""Odd numbers that numbers around a pixel are multiplied by; the sums modulo 2⁶⁴ are keys."""
+"""Odd multipliers of the numbers around a pixel; the sums modulo 2⁶⁴ are hashed to keys."""
 SLOT_BITS = 16
 _SURE = 7
-"""How often a lookup was right in turn, at most as far as it is counted."""
+"""The largest count of successive correct guesses of a lookup."""
 NEIGHBOURS = (W, N, NE, NW)
-"""Whose colours are asked for, in this order."""
+"""The neighbours whose colours are asked about, in this order."""
 
 _GUESS, _NEIGHBOUR = 0, len(AROUND) * 8 * 32
 _KNOWN = _NEIGHBOUR + len(NEIGHBOURS) * 2 * 4 * 128
@@ -78,7 +78,7 @@ _NO_ENTRY = "the payload is damaged, or it was written with another model"
 
 
 def repeated_share(planes: Int32Array) -> float:
-    """The share of pixels of planes (1 or 3, h, w) with the colour of that to the left or above."""
+    """The share of pixels in planes (1 or 3, h, w) that equal their left or upper neighbour."""
     colours = _colours(planes)
     same = np.zeros(colours.shape, np.bool_)
     same[:, 1:] = colours[:, 1:] == colours[:, :-1]
@@ -97,7 +97,7 @@ def repeats_colours(pixels: SampleArray) -> bool:
 
 
 def colour_count(planes: Int32Array) -> int:
-    """How many colours planes (1 or 3, h, w) of pixels 0 .. 255 have."""
+    """The number of colours in planes (1 or 3, h, w) of pixels 0 .. 255."""
     return len(np.unique(_colours(planes)))
 
 
@@ -108,13 +108,13 @@ def numbers_of(planes: Int32Array) -> Int32Array:
         colours.ravel()[order], return_index=True, return_inverse=True, return_counts=True
     )
     kept = np.flatnonzero(counts > 1)
-    # Of too many colours, those of most pixels.
+    # If there are too many colours, keep those with the most pixels.
     kept = kept[np.argsort(-counts[kept], kind="stable")][:LARGEST]
     kept = kept[np.argsort(first[kept])]
     of_colour = np.zeros(len(counts), np.int32)
     of_colour[kept] = np.arange(1, len(kept) + 1)
     numbers = of_colour[which]
-    # Of pixels that have the same new colour at the same time, only the first introduces it.
+    # If several pixels have the same new colour at the same time, only the first introduces it.
     first_time = times[first][which]
     numbers[(times == first_time) & (np.arange(len(which)) != first[which])] = 0
     found = np.empty_like(numbers)
@@ -123,13 +123,13 @@ def numbers_of(planes: Int32Array) -> Int32Array:
 
 
 def _colours(planes: Int32Array) -> Int32Array:
-    """Planes (1 or 3, h, w) as one number for each colour, (h, w)."""
+    """Planes (1 or 3, h, w) packed into one number per pixel, (h, w)."""
     found: Int32Array = functools.reduce(lambda high, low: (high << 8) | low, planes)
     return found
 
 
 def _order(height: int, width: int) -> tuple[Int64Array, Int64Array]:
-    """Places of pixels in the order of decoding, int64 (h · w,), and the time of each."""
+    """Flat indexes of the pixels in decoding order, int64 (h · w,), and the time of each."""
     times = np.add.outer(2 * np.arange(height), np.arange(width)).ravel()
     order = np.argsort(times, kind="stable")
     return order, times[order]
@@ -140,37 +140,37 @@ class ColourMap:
     """The colours of a tile.
 
     numbers   int16 (h, w)
-    coded     bool (h, w), the pixels that it does not make known: those of the number 0, and the
-              first of every other
+    coded     bool (h, w), the pixels that must still be coded: those with the number 0, and the
+              first one of every other number
     """
 
     numbers: Int16Array
     coded: BoolArray
 
     def fill(self, colours: Int32Array, front: Front, values: Int32Array) -> Int32Array:
-        """All pixels of a front, int32 (n,), from those that are coded.
+        """All pixels of a front, int32 (n,), from the values of those that are coded.
 
-        colours   int32 (planes, LARGEST + 1), of each number; those of this front are added
+        colours   int32 (planes, LARGEST + 1), the colour of each number; updated by this front
         """
         parts = front.parts
         planes = np.repeat([part.plane for part in parts], [len(part.rows) for part in parts])
         numbers = np.concatenate([self.numbers[part.rows, part.columns] for part in parts])
         colours[planes[front.coded], numbers[front.coded]] = values
         found: Int32Array = colours[planes, numbers]
-        found[front.coded] = values  # those of the number 0 have a colour each
+        found[front.coded] = values  # pixels with the number 0 each have their own colour
         return found
 
 
 def code_map(
     shape: tuple[int, ...], answer: Answer, numbers: Int32Array | None = None
 ) -> ColourMap:
-    """Ask all questions about a map, and return it.
+    """Code a map by asking all questions, and return it.
 
     shape     height, width
-    answer    codes bits: an encoder is given them, a decoder is not
-    numbers   int32 (height, width), where they are known
+    answer    codes bits: given in an encoder, None in a decoder
+    numbers   int32 (height, width) in an encoder, None in a decoder
 
-    Raises `PayloadError` for a number that is none of the map's.
+    Raises `PayloadError` for a number that is not in the map.
     """
     height, width = shape
     coder = _MapCoder(height, width, answer, numbers)
@@ -188,7 +188,7 @@ class _MapCoder:
 
     def __init__(self, height: int, width: int, answer: Answer, numbers: Int32Array | None) -> None:
         self._ask, self._known = Answers(answer, _CONTEXTS).ask, numbers
-        # With zeros outside.
+        # Padded with zeros.
         shape = (self._TOP + height, self._LEFT + width + self._RIGHT)
         self._padded = np.zeros(shape, np.int16)
         self.numbers = self._padded[self._TOP :, self._LEFT : self._LEFT + width]
@@ -208,7 +208,7 @@ class _MapCoder:
         asked_before: list[Int32Array] = []
 
         def ask(candidates: Int32Array, context: Int32Array) -> None:
-            """Ask whether pixels have colours, where there are any that they may have."""
+            """Ask whether open pixels have the candidate colours; skip those already ruled out."""
             asked = open_ & (candidates > 0)
             for other in asked_before:
                 asked &= candidates != other
@@ -240,7 +240,7 @@ class _MapCoder:
         around: Mapping[Place, Int32Array],
         truth: Int32Array | None,
     ) -> None:
-        """The numbers at places that have none of those around them."""
+        """Code the numbers of pixels for which no question so far was answered with yes."""
         if not places.size:
             return
         own = None if truth is None else truth[places]
@@ -264,7 +264,7 @@ class _MapCoder:
             self._count += len(kept)
 
     def _number(self, own: Int32Array | None, count: int) -> Int32Array:
-        """Numbers of colours of the map, bit by bit from the highest."""
+        """Code numbers of existing colours, bit by bit from the highest."""
         nodes = np.ones(count, np.int32)
         for bit in reversed(range(NUMBER_BITS)):
             bits = None if own is None else (own >> bit) & 1
@@ -282,7 +282,7 @@ class _MapCoder:
         return found.astype(np.int32)
 
     def _keys(self, around: Mapping[Place, Int32Array], level: int) -> Int64Array:
-        """Slots of a lookup, and the tags of who may use them: int64 (2, n)."""
+        """Hash slots of a lookup, and the tags that verify them: int64 (2, n)."""
         places = AROUND[level]
         seen = np.array([around[place] for place in places], np.uint64)
         sums = (seen * _FACTORS[: len(places), None]).sum(axis=0, dtype=np.uint64)
@@ -295,9 +295,9 @@ class _MapCoder:
     def _guess(
         self, around: Mapping[Place, Int32Array], keys: Sequence[Int64Array]
     ) -> tuple[Int32Array, Int32Array]:
-        """What followed the same colours around last time, 0 for nothing, and its context.
+        """The number that last occurred in the same surroundings, 0 for none, and its context.
 
-        By the lookup of most colours that knows any.
+        It comes from the longest lookup that has an entry.
         """
         guess, context = np.zeros((2, len(around[W])), np.int32)
         for level, (slots, tags) in reversed(list(enumerate(keys))):
@@ -311,8 +311,8 @@ class _MapCoder:
         return guess, _joined(context, flags)
 
     def _remember(self, level: int, key: Int64Array, found: Int32Array) -> None:
-        """Keep what was found, for the same colours around."""
-        # Of pixels with the same slot, the topmost one counts.
+        """Store the numbers found for these surroundings."""
+        # If pixels share a slot, the topmost one counts.
         slots, first = np.unique(key[0], return_index=True)
         tags, numbers = key[1][first], found[first]
         colours, right = self._colours[level], self._right[level]
@@ -327,7 +327,7 @@ class _MapCoder:
 
 
 def _pattern(around: Mapping[Place, Int32Array]) -> Int32Array:
-    """Which colours around a pixel are alike, and which unknown: int32 (n,), 0 .. 511."""
+    """Which colours around a pixel are equal, and which are 0: int32 (n,), 0 .. 511."""
     alike = ((W, N), (N, NW), (N, NE), (W, NW), (W, WW), (N, NN), (W, NE))
     flags = [around[one] == around[other] for one, other in alike]
     flags += [around[W] == 0, around[N] == 0]
@@ -335,7 +335,7 @@ def _pattern(around: Mapping[Place, Int32Array]) -> Int32Array:
 
 
 def _joined(context: Int32Array, flags: Sequence[BoolArray]) -> Int32Array:
-    """A context, and more bits behind it."""
+    """A context with more bits appended."""
     for flag in flags:
         context = 2 * context + flag
     return context

@@ -1,18 +1,18 @@
-"""Which differences of colours occur: photographs that were luma and chroma before.
+"""A list of the colour differences that occur, for photographs decoded from luma and chroma.
 
-A JPEG file, or one of AVIF, has luma and two values of chroma. In red, green and blue, the luma is
-added to all three, and so each pair of chroma values makes one pair of differences, R − G and
-B − G, whatever the luma. Of JPEG's colours about one pair in four can occur. So a list of those
-that do is coded first, and then blue is only looked for where green and red leave it::
+JPEG and AVIF files store luma and two chroma values. Luma is added equally to red, green and blue,
+so each pair of chroma values gives one pair of differences, R − G and B − G, whatever the luma.
+With JPEG's colours, only about one pair in four can occur. So a list of the pairs that do occur is
+coded first, and then only the values of blue that green and red leave possible are considered::
 
     B − G   ·  ×  ·  ·  ×  ·  ·  ·          R − G is known when blue is decoded: only the crosses
-            ·  ·  ×  ·  ·  ·  ×  ·    ◄──   of its row are left
+            ·  ·  ×  ·  ·  ·  ×  ·    ◄──   in its row are possible
             ·  ×  ·  ·  ·  ×  ·  ·
 
-To leave out values that do not occur is histogram packing (Pinho 2002, "An online preprocessing
+Excluding values that do not occur is histogram packing (Pinho 2002, "An online preprocessing
 technique for improving the lossless compression of images with sparse histograms"), here in two
-dimensions. Where a value was clipped, the differences say nothing: at 0 and 255 of green or red all
-of blue is left, and 0 and 255 of blue always are.
+dimensions. Clipped values follow no such rule: if green or red is 0 or 255, every blue is
+possible, and blue values of 0 and 255 always are.
 
 Everything is integer arithmetic.
 """
@@ -30,28 +30,28 @@ from codec.models.pixel.answers import EVEN, Answer, Answers
 from codec.models.pixel.wavefront import PEAK
 
 SIDE = 2 * PEAK + 1
-"""Differences of two values, −255 .. 255."""
+"""The number of differences of two values, −255 .. 255."""
 WINDOW, BELOW = 64, 32
-"""Values around a centre that have entries of their own, and how many of them lie below it."""
+"""Number of values around a centre that have their own entries, and how many are below it."""
 AROUND = (
     (0, -1), (0, -2), (0, -3),
     (-1, -2), (-1, -1), (-1, 0), (-1, 1), (-1, 2),
     (-2, -1), (-2, 0), (-2, 1),
 )  # fmt: skip
-"""Rows and columns from a pair to those that tell whether it is likely to occur."""
+"""Row and column offsets from a pair to those that predict whether it occurs."""
 _TOP, _LEFT, _RIGHT = 2, 3, 2
 _WINDOW = np.arange(WINDOW)
 _BOUND_BITS = 9
 _BITS = 8
-"""Of a value that stands in no window: it is coded as it is."""
+"""Raw bits of a value outside the window."""
 _BITS_OF_A_PAIR = 8
-"""About the most bits that a pair costs in the list; few pictures need half as many."""
+"""Roughly an upper bound for the bits of a pair in the list; few pictures need half as many."""
 _NEAR = 4
-"""How dense pairs are is counted among so many on either side of one."""
+"""The density of pairs is measured over this many neighbours on either side."""
 
 
 def differences_of(planes: Int32Array) -> BoolArray | None:
-    """The pairs of planes (3, h, w), where their list is worth its bits, as `code_differences`."""
+    """The pairs in planes (3, h, w), as `code_differences` takes them; None if it does not pay."""
     green, red, blue = planes
     inside = ((planes > 0) & (planes < PEAK)).all(axis=0)
     places = (red - green)[inside] + PEAK, (blue - green)[inside] + PEAK
@@ -65,12 +65,12 @@ def differences_of(planes: Int32Array) -> BoolArray | None:
 
 
 def code_differences(answer: Answer, pairs: BoolArray | None = None) -> BoolArray:
-    """Ask which pairs occur: bool (511, 511), by R − G + 255 and B − G + 255.
+    """Code which pairs occur: bool (511, 511), indexed by R − G + 255 and B − G + 255.
 
-    answer   codes bits: an encoder is given them, a decoder is not
-    pairs    where they are known; at least one
+    answer   codes bits: given in an encoder, None in a decoder
+    pairs    at least one in an encoder, None in a decoder
 
-    Raises `PayloadError` for bounds that no list has.
+    Raises `PayloadError` for impossible bounds.
     """
     answers = Answers(answer, 2 ** len(AROUND))
     shifts = np.arange(_BOUND_BITS)[::-1]
@@ -87,7 +87,7 @@ def code_differences(answer: Answer, pairs: BoolArray | None = None) -> BoolArra
         )
     height, width = bottom - top + 1, right - left + 1
     padded = np.zeros((_TOP + height, _LEFT + width + _RIGHT), np.bool_)
-    # All that a pair is told by has a smaller x + 3 y.
+    # All pairs in the context have a smaller x + 3 y.
     for time in range(width + 3 * (height - 1)):
         rows = np.arange(max(0, -((width - 1 - time) // 3)), min(height, time // 3 + 1))
         columns = time - 3 * rows
@@ -102,14 +102,14 @@ def code_differences(answer: Answer, pairs: BoolArray | None = None) -> BoolArra
 
 
 class Blues:
-    """Codes blue, where the differences leave few values.
+    """Codes blue, of which the differences leave few possible values.
 
     pairs    as `code_differences` returns them
-    tables   of the model, for how likely values around a centre are
+    tables   the model's tables, for the probabilities of values around a centre
     """
 
     def __init__(self, pairs: BoolArray, tables: TableSet) -> None:
-        # Beyond the differences that there are, so that no window ends outside.
+        # Padded so that no window extends beyond the array.
         self._pairs = np.pad(pairs, ((0, 0), (WINDOW, WINDOW)))
         self._weights, self._rests = _windows(tables)
 
@@ -121,7 +121,7 @@ class Blues:
         centres: Int32Array,
         tables: Int32Array,
     ) -> None:
-        """Append values of blue, 0 .. 255, by centres and tables: int32 (n,) each.
+        """Code values of blue, 0 .. 255, with their centres and tables: int32 (n,) each.
 
         known   green and red of the same pixels, (2, n)
         """
@@ -135,7 +135,7 @@ class Blues:
     def decode(
         self, decoder: StackDecoder, known: Int32Array, centres: Int32Array, tables: Int32Array
     ) -> Int32Array:
-        """Read values back, int32 (n,). Raises `PayloadError`."""
+        """Decode values, int32 (n,). Raises `PayloadError`."""
         entries = decoder.get_rows(self._frequencies(known, centres, tables))
         values = centres + entries - (BELOW + 1)
         far = np.flatnonzero(entries == 0)
@@ -169,7 +169,7 @@ class Blues:
         weights *= TOTAL - 1 - WINDOW
         weights /= totals[:, None]
         found = np.empty((len(centres), 1 + WINDOW), np.int32)
-        # Rounded down; a quotient of integers below 2⁴⁸ and 2²⁴ never rounds up to the next one.
+        # Truncation is exact: a quotient of integers below 2⁴⁸ and 2²⁴ cannot round up to the next.
         found[:, 1:] = weights
         found[:, 1:] += 1
         found[:, 0] = TOTAL - found[:, 1:].sum(axis=1)
@@ -177,7 +177,7 @@ class Blues:
 
 
 def _windows(tables: TableSet) -> tuple[Float64Array, Float64Array]:
-    """Entries of every table around its centre, (tables, 64), and what it has beside them."""
+    """Frequencies of every table around its centre, (tables, 64), and the sum of the others."""
     windows = np.zeros((len(tables), WINDOW))
     for number, (start, size, first) in enumerate(
         zip(tables.starts[:-1], tables.sizes, tables.minimums, strict=True)

@@ -1,14 +1,14 @@
-"""Linear prediction by least squares, in integer arithmetic: alike on every machine.
+"""Linear prediction by least squares in integer arithmetic, the same on every machine.
 
-Every pixel has a predictor of its own: the weights c that would have predicted the decoded pixels
-around it best. With the features f of those pixels (differences of their neighbours) and their
-targets t, c solves (Σ w f fᵀ + ridge) c = Σ w f t. The idea is that of Wu, Barthel and Zhang 1998,
-"Piecewise 2D autoregression for predictive image coding", and of Meyer and Tischer 2001,
-"Glicbawls"; the weights w fall with the distance, because the sums of a pixel are those of its
-neighbours, multiplied by less than 1.
+Every pixel has its own predictor: the weights c that would have best predicted the decoded pixels
+around it. With the features f of those pixels (differences of their neighbours) and their
+targets t, c solves (Σ w f fᵀ + ridge) c = Σ w f t. The idea is from Wu, Barthel and Zhang 1998,
+"Piecewise 2D autoregression for predictive image coding", and Meyer and Tischer 2001,
+"Glicbawls"; the weights w fall with distance, because the sums of a pixel are those of its
+neighbours multiplied by factors below 1.
 
-All numbers are integers that float64 holds. Every product stays below 2⁵³, so no operation rounds
-but `floor`, and a quotient of integers below 2⁴⁴ and 2²⁸ never rounds up to the next integer.
+All numbers are integers that float64 holds exactly. Every product stays below 2⁵³, so only `floor`
+rounds, and a quotient of integers below 2⁴⁴ and 2²⁸ cannot round up to the next integer.
 """
 
 from __future__ import annotations
@@ -22,36 +22,36 @@ SIDE = FEATURES + 1
 """Rows of the matrix: the features, and the target as the last one."""
 
 ROWS, COLUMNS = np.triu_indices(SIDE)
-"""Which product is which of the 36 sums of a pixel: row-major, the upper triangle."""
+"""The order of the 36 sums of a pixel: the upper triangle in row-major order."""
 
 RIDGE = 64
-"""Added to the diagonal: where nothing was seen yet, all weights are 0."""
+"""Added to the diagonal, so that all weights are 0 before anything was seen."""
 
 FRACTION_BITS = 16
-"""Of the weights and quotients."""
+"""Fraction bits of the weights and quotients."""
 PIVOT_LIMIT = 2**28
-"""Of the magnitude of a row that others are reduced by."""
+"""Largest magnitude in a pivot row."""
 WEIGHT_LIMIT = 2**22
-"""Of the magnitude of weights and quotients, 64 in real numbers."""
+"""Largest magnitude of weights and quotients, 64 in real numbers."""
 
 _FEW = 2
-"""Pixels that Python's integers are faster for than arrays."""
+"""Up to this many pixels, Python integers are faster than arrays."""
 _UNIT = 2.0**-FRACTION_BITS
 _DIAGONAL = np.arange(FEATURES)
 
 
 def products(features: Float64Array) -> Float64Array:
-    """What a pixel adds to its sums: features with the target (8, n) to (36, n)."""
+    """The products that pixels add to their sums: features with the target (8, n) to (36, n)."""
     result: Float64Array = features.take(ROWS, 0)
     result *= features.take(COLUMNS, 0)
     return result
 
 
 def solve(sums: Float64Array, matrix: Float64Array) -> tuple[Float64Array, Float64Array]:
-    """Weights (7, n) in units of 2⁻¹⁶, and the energy (n,) that they leave of the target.
+    """Weights (7, n) in units of 2⁻¹⁶, and the energy (n,) of the target that they leave.
 
-    sums     integers (36, n): of the products of all pixels around
-    matrix   float64 (8, 8, n), which is written over
+    sums     integers (36, n): sums of products over the surrounding pixels
+    matrix   float64 (8, 8, n), work space that is overwritten
 
     Gaussian elimination of the upper triangle, then substitution from the last row up::
 
@@ -73,7 +73,7 @@ def solve(sums: Float64Array, matrix: Float64Array) -> tuple[Float64Array, Float
         np.minimum(quotients, WEIGHT_LIMIT, out=quotients)
         np.maximum(quotients, -WEIGHT_LIMIT, out=quotients)
         scaled = quotients * _UNIT
-        # In two blocks, because what is below the diagonal is not wanted.
+        # In two blocks, to skip part of the unused lower triangle.
         half = (FEATURES - j + 1) // 2
         for block in (slice(0, half), slice(half, None)):
             rest = matrix[j + 1 :, j + 1 :][block, block.start :]
@@ -93,7 +93,7 @@ def solve(sums: Float64Array, matrix: Float64Array) -> tuple[Float64Array, Float
 
 
 def _solve_one(sums: list[int]) -> tuple[list[int], int]:
-    """`solve` of one pixel: its sums (36) to its weights (7) and the energy."""
+    """`solve` for one pixel: its sums (36) to its weights (7) and the energy."""
     rest = iter(sums)
     rows = [[next(rest) for _ in range(SIDE - j)] for j in range(SIDE)]  # from the diagonal on
     quotients: list[list[int]] = []

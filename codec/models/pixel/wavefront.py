@@ -1,13 +1,13 @@
-"""What is known of a pixel before it is decoded, for all pixels of an anti-diagonal at once.
+"""Predictions and network inputs of pixels before they are decoded, one anti-diagonal at a time.
 
-At time t the pixels with x + 2 y = t are decoded: all that is above and to the left of them, and
-one pixel further to the right above, is there by then. Planes follow one another by three steps,
-so that a later plane also sees what is around a pixel in an earlier one::
+At time t the pixels with x + 2 y = t are decoded: by then, everything to the left and above is
+known, up to one pixel further to the right in the row above. Each plane follows the one before by
+three steps, so a later plane also sees all around a pixel in an earlier plane::
 
-    . . . . . . . 7 8      plane 0 at time 8     ×   decoded together, at one time
-    . . . . . × 7 . .                            ○   of plane 1 at the same time: what lies left
-    . . . × 7 . . . .      ○ = x + 2y = 5            of it and above, and in plane 0 also to the
-    . × ○ . . . . . .                                right and below, is decoded
+    . . . . . . . 7 8      plane 0 at time 8     ×   decoded together, at the same time
+    . . . . . × 7 . .                            ○   in plane 1 at the same time: pixels to the
+    . . . × 7 . . . .      ○ = x + 2y = 5            left and above are decoded, and in plane 0
+    . × ○ . . . . . .                                also those to the right and below
 
 Everything here is integer arithmetic, in float64 or int32. `bitstream/FORMAT.md` describes it.
 """
@@ -24,15 +24,15 @@ from codec.coding.exact_logarithm import logarithm
 from codec.models.pixel.least_squares import SIDE, products, solve
 
 LAG = 3
-"""Steps between two planes."""
+"""Time steps by which a plane follows the one before."""
 MIDDLE = 128
-"""What lies above the picture."""
+"""The value of pixels above the picture."""
 PEAK = 255
 STEPS = 16
-"""Units of a prediction in a step between two values of a pixel."""
+"""Units of a prediction per unit of a pixel value."""
 
 Place = tuple[int, int]
-"""Rows down and columns to the right of a pixel."""
+"""Rows down and columns to the right, relative to a pixel."""
 
 W, N, NW, NE, WW, NN = (0, -1), (-1, 0), (-1, -1), (-1, 1), (0, -2), (-2, 0)
 NNE, NWW = (-2, 1), (-1, -2)
@@ -43,29 +43,29 @@ NEIGHBOURS: tuple[tuple[tuple[int, Place], ...], ...] = (
     ((1, W), (1, N), (1, NE), (0, HERE), (0, W), (0, N), (0, NE)),
     ((2, W), (2, N), (0, HERE), (0, N), (1, HERE), (1, W), (1, N)),
 )
-"""Of each plane: planes and places that its linear prediction weighs."""
+"""For each plane: planes and places that its linear prediction uses."""
 
 NEAR = (W, N, NE, NW, WW, NN)
 """Places whose pixels are inputs."""
 ERRORS = (*NEAR, NNE, NWW)
-"""Places whose prediction errors are inputs, of the same plane."""
+"""Places whose prediction errors in the same plane are inputs."""
 SIGNED = 4
 """At how many of these the sign is an input as well."""
 ERRORS_BEFORE = (HERE, E, S, W, N)
-"""The same, of the plane before."""
+"""Places whose prediction errors in the plane before are inputs."""
 INPUTS = 3 + len(ERRORS) + 7 + len(ERRORS_BEFORE) + 1 + 2 * SIGNED + 2
 
 _RING = 16
-"""Steps that are kept: more than lie between a pixel and any of its neighbours."""
+"""Time steps that are kept: more than separate a pixel from any of its neighbours."""
 _ABOVE, _BELOW = 3, 1
 _SIGNED_LIMIT = 1023
 _LEFT_SHARE, _ABOVE_SHARE, _RIGHT_SHARE = 10 / 32, 8 / 32, 11 / 32
-"""How much of the sums of the pixels to the left, above, and above to the right a pixel keeps."""
+"""Factors with which a pixel takes over the sums of its left, upper and upper right neighbours."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """The pixels of one plane that are decoded at one time, from the top row down.
+    """The pixels of one plane that are decoded at the same time, from the top row down.
 
     rows, columns   int64 (n,)
     """
@@ -77,10 +77,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Front:
-    """All pixels of one time, plane after plane.
+    """All pixels that are decoded at the same time, plane after plane.
 
-    coded         those that are not known, int64 (n,): their places among all; None for all
-    inputs        of the network: integers (INPUTS, n) in float64, in units of 2⁻¹⁰
+    coded         indexes of those that are not known, int64 (n,); None for all
+    inputs        network inputs of these: integers (INPUTS, n) in float64, in units of 2⁻¹⁰
     predictions   in sixteenths, 0 .. 4080: integers (n,) in float64
     """
 
@@ -90,7 +90,7 @@ class Front:
     predictions: Float64Array
 
     def count_before(self, plane: int) -> int:
-        """How many pixels are of planes before this one."""
+        """The number of pixels in planes before this one."""
         return sum(len(part.rows) for part in self.parts if part.plane < plane)
 
 
@@ -99,12 +99,12 @@ def sweep(
     code: Callable[[Front], Int32Array],
     coded: BoolArray | None = None,
 ) -> None:
-    """Visit all pixels of a tile in the order of decoding.
+    """Visit all pixels of a tile in decoding order.
 
     shape    planes (1 or 3), height, width
-    code     is called with every front, and returns all pixels there, int32, 0 .. 255
-    coded    bool (height, width), the pixels that are not known; None for all. Nothing is solved
-             for the others: what they are compared with stands for their prediction
+    code     is called with every front, and returns all its pixels, int32, 0 .. 255
+    coded    bool (height, width), the pixels that are not known; None for all. For the others no
+             equations are solved, and a fixed first prediction is used to compute their errors
     """
     planes, height, width = shape
     fronts = _Fronts(height, width, planes, coded)
@@ -113,11 +113,11 @@ def sweep(
 
 
 class _Fronts:
-    """The last steps of all planes.
+    """The last time steps of all planes.
 
-    values   int16 (2, planes, 16, rows): pixels, and errors of their predictions in sixteenths, by
-             time modulo 16; a row of the picture is three further down
-    sums     float64 (planes, 3, 36, rows), by time modulo 3; a row is one further down
+    values   int16 (2, planes, 16, rows): pixels, and their prediction errors in sixteenths, by
+             time modulo 16; row y of the picture has the index y + 3
+    sums     float64 (planes, 3, 36, rows), by time modulo 3; row y has the index y + 1
     """
 
     def __init__(self, height: int, width: int, planes: int, coded: BoolArray | None) -> None:
@@ -215,7 +215,7 @@ class _Fronts:
     def _at(
         self, kind: int, plane: int, other: int, own: int, first: int, end: int, place: Place
     ) -> Int16Array:
-        """What is known at a place beside the pixels of a plane, in the same or another plane."""
+        """Values at a place relative to the pixels of a plane, in the same or another plane."""
         down, right = place
         row = _ABOVE + down
         found: Int16Array = self.values[
@@ -240,7 +240,7 @@ class _Fronts:
         features: Float64Array,
         means: Float64Array,
     ) -> None:
-        """Fill features (8, n), but for the target, and what a pixel is compared with (n,).
+        """Fill the features (8, n) except the target, and the first predictions (n,).
 
         Both are in quarters of a step.
         """
@@ -250,14 +250,14 @@ class _Fronts:
             np.subtract(4 * found, first_predictions[other], out=features[number])
         means[:] = first_predictions[plane]
         if plane:
-            # The mean of what the other planes differ by from their own first predictions.
+            # Add the mean difference of the other planes from their own first predictions.
             here = [NEIGHBOURS[plane].index((other, HERE)) for other in range(plane)]
             means += np.floor(features[here].sum(axis=0) / plane)
 
     def _sums_around(
         self, plane: int, own: int, first: int, end: int, around: Float64Array
     ) -> None:
-        """The sums (36, n) of what was decoded around pixels."""
+        """The sums (36, n) over the decoded pixels around each pixel."""
         one, two = self.sums[plane, (own - 1) % 3], self.sums[plane, (own - 2) % 3]
         np.multiply(one[:, 1 + first : 1 + end], _LEFT_SHARE, out=around)
         around += one[:, first:end] * _RIGHT_SHARE
@@ -274,7 +274,7 @@ class _Fronts:
         energy: Float64Array,
         predictions: Float64Array,
     ) -> None:
-        """The inputs of the network, of which the first three tell the plane."""
+        """Fill the inputs of the network, of which the first three encode the plane."""
         inputs[: len(kinds)] = kinds
         left, above, right, corner, left_2, above_2 = near
         magnitudes = np.concatenate([
@@ -299,7 +299,7 @@ class _Fronts:
         inputs[end:] = signed
 
     def _carry(self, plane: int, own: int) -> None:
-        """Repeat pixels, errors and sums beyond the picture, once they are decoded."""
+        """Repeat pixels, errors and sums beyond the borders, once they are decoded."""
         values, height, width = self.values[:, plane], self.height, self.width
         at = own % _RING
         row, column = divmod(own, 2)

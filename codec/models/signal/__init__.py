@@ -1,12 +1,12 @@
-"""One-dimensional signals without loss: least squares in every lane, a dilated convolution.
+"""Lossless coding of one-dimensional signals: least squares in every lane, a dilated convolution.
 
-Needs no PyTorch. No file of a picture names this model: `codec.signals` is its door.
+Needs no PyTorch. Picture files never use this model: `codec.signals` is its interface.
 """
 
 from codec.models.spec import ModelSpec
 
 SIGNAL = ModelSpec(
-    0,  # which stands in no header
+    0,  # a number that occurs in no header
     "signal",
     "one-dimensional signals of 8 or 16 bits, without loss",
     "codec.models.signal.coder:load_signal",

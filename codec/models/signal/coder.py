@@ -1,13 +1,13 @@
-"""Samples one step of all lanes after another: predictors, a network, tables, an ANS stack.
+"""Codes samples one step of all lanes at a time: predictors, a network, tables, an ANS stack.
 
 ::
 
     least squares ─ predictions ──────────────┬─► centre ── v = sample − centre
-          └──── inputs ─► network ─► shift ───┘      └─ what it rounds off ─┐
+          └──── inputs ─► network ─► shift ───┘      └─ rounding error ────┐
                              └─────► scale ────────────────────────────────┴─► table
 
-Where the scale is wide, v has low bits that are as good as random: they are coded as they are, and
-the table is of what stands before them.
+If the scale is wide, the low bits of v are practically random: they are coded with uniform tables,
+and only the bits above them use the table of the scale.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ from codec.models.weights_files import read_config
 FIRST_OCTAVE = -4
 SCALES_PER_OCTAVE = 4
 SCALES = 76
-"""Tables differ in σ by a quarter of an octave, from 1/16 step on."""
+"""Scales are a quarter of an octave apart in σ, starting at 1/16 step."""
 FINE_SCALES = 36
-"""Of those below σ = 32, every one has tables; the others share those of the octave before."""
+"""Each scale below σ = 32 has its own tables; the others share those of the last octave of these,
+and have low bits instead."""
 PHASE_BITS: Int32Array = np.clip(
     3 - (np.arange(FINE_SCALES) // SCALES_PER_OCTAVE + FIRST_OCTAVE), 0, 4
 ).astype(np.int32)
@@ -42,19 +43,19 @@ _COUNTS = 1 << PHASE_BITS
 FIRST_TABLES: Int32Array = (np.cumsum(_COUNTS) - _COUNTS).astype(np.int32)
 FIRST_LOW_TABLE = int(_COUNTS.sum())
 TABLES = FIRST_LOW_TABLE + MOST_LOW_BITS
-"""Those of scales and fractions, and of 1 .. 10 low bits."""
+"""Number of tables for scales and fractions, and for 1 .. 10 low bits."""
 _DROPS = 4 - PHASE_BITS
 _SHIFT_LIMIT = 2**13
-"""Of the shift and the share of the second predictor, 8 in real numbers."""
+"""Largest magnitude of the shift and of the second predictor's share, 8 in real numbers."""
 _NO_ENTRY = "the payload is damaged, or it was written with another model"
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What is expected of the next sample of every lane, (lanes,) each.
+    """Predicted distribution of the next sample of every lane, (lanes,) each.
 
     means    in sixteenths: integers in float64
-    scales   numbers of a scale in units of 2⁻¹⁰, not rounded: integers in float64
+    scales   unrounded scale numbers in units of 2⁻¹⁰: integers in float64
     """
 
     means: Float64Array
@@ -71,18 +72,18 @@ class Choice:
 
 
 CodeStep = Callable[[Choice, int], Int32Array]
-"""Given how samples are coded, and of how many lanes: the samples of all lanes."""
+"""From how samples are coded and the number of active lanes to the samples of all lanes."""
 ExpectStep = Callable[[int, Expected], Int32Array]
-"""Given the number of a step and what is expected: the samples of all lanes."""
+"""From the number of a step and the predictions to the samples of all lanes."""
 
 
 class SignalCoder:
     """The model, loaded.
 
     arrays   those of the weights file: layers of the network (`codec.models.signal.network`), with
-             three outputs: the number of a scale beside that of recent errors, a shift in units of
-             these, and the share of the second predictor; `tables.*`, those of all scales and
-             fractions of a step, and of 1 .. 10 low bits
+             three outputs: the scale number relative to that of recent errors, a shift in units of
+             these errors, and the share of the second predictor; `tables.*`, those for all scales
+             and fractions of a step, and for 1 .. 10 low bits
 
     Raises `WeightsMismatchError` and `TableError` for arrays that do not fit together.
     """
@@ -99,7 +100,7 @@ class SignalCoder:
             )
 
     def encode(self, samples: Int32Array, lanes: int, limits: tuple[int, int]) -> bytes:
-        """Code samples int32 (n,), within limits, in so many lanes, 1 .. n."""
+        """Code samples int32 (n,), within `limits`, in 1 .. n lanes."""
         encoder = StackEncoder()
         rows = iter(lanes_of(samples, lanes))
 
@@ -112,7 +113,7 @@ class SignalCoder:
         return b"".join(encoder.finish())
 
     def decode(self, data: bytes, count: int, lanes: int, limits: tuple[int, int]) -> Int32Array:
-        """Read so many samples back, int32 (count,). Raises `PayloadError`."""
+        """Decode `count` samples, int32 (count,). Raises `PayloadError`."""
         decoder = StackDecoder(data)
         rows: list[Int32Array] = []
 
@@ -136,7 +137,7 @@ class SignalCoder:
         self.expect(count, lanes, limits, at)
 
     def expect(self, count: int, lanes: int, limits: tuple[int, int], code: ExpectStep) -> None:
-        """Call `code` at every step with its number and what is expected; see `lanes.sweep`."""
+        """Call `code` at every step with its number and the predictions; see `lanes.sweep`."""
         state = self.network.start(lanes)
 
         def at(step: Step) -> Int32Array:
@@ -161,7 +162,7 @@ def _expected(step: Step, outputs: Float64Array, limits: tuple[int, int]) -> Exp
 
 
 def choose(expected: Expected) -> Choice:
-    """The centre, the table and how many low bits are coded as they are."""
+    """The centre, the table and the number of low bits."""
     sixteenths = expected.means.astype(np.int32) + STEPS // 2
     numbers = nearest_tables(expected.scales[None], SCALES)[0]
     low_bits = np.maximum(numbers - FINE_SCALES + SCALES_PER_OCTAVE, 0) // SCALES_PER_OCTAVE
@@ -171,7 +172,7 @@ def choose(expected: Expected) -> Choice:
 
 
 def table_indexes(choice: Choice, count: int) -> Int32Array:
-    """The tables of a message: of the first lanes, and of the low bits of those that have some."""
+    """The tables of a message: those of the first lanes, then those of low bits where present."""
     low_bits = choice.low_bits[:count]
     return np.concatenate(
         [choice.tables[:count], FIRST_LOW_TABLE - 1 + low_bits[low_bits > 0]], dtype=np.int32
@@ -188,7 +189,7 @@ def split(samples: Int32Array, choice: Choice, count: int) -> tuple[Int32Array, 
 
 
 def joined(symbols: Int32Array, choice: Choice, count: int, limits: tuple[int, int]) -> Int32Array:
-    """The samples of a message's symbols, the inverse of `split`. Raises `PayloadError`."""
+    """The samples from a message's symbols; the inverse of `split`. Raises `PayloadError`."""
     low_bits = choice.low_bits[:count]
     values = symbols[:count].astype(np.int64) << low_bits
     low = symbols[count:]
@@ -202,9 +203,10 @@ def joined(symbols: Int32Array, choice: Choice, count: int, limits: tuple[int, i
 
 
 def lanes_of(samples: Int32Array, lanes: int) -> Int32Array:
-    """Samples (n,) as steps of lanes (steps, lanes), zeros where a lane has no more.
+    """Samples (n,) as steps of lanes (steps, lanes), with zeros where a lane has ended.
 
-    Lanes follow one another, and the first ones have one sample more where they are not equal.
+    Lanes are consecutive parts of the signal. If they cannot be equal, the first ones have one
+    sample more.
     """
     steps, longer = -(-len(samples) // lanes), len(samples) % lanes or lanes
     rows = np.zeros((steps, lanes), np.int32)

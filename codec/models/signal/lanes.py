@@ -1,7 +1,7 @@
-"""What is known of the next sample of every lane before it is decoded.
+"""Predictions and network inputs of the next sample of every lane, before it is decoded.
 
-A signal is cut into lanes of equal length, which are decoded side by side: one step is one sample
-of each. A lane knows nothing of the others::
+A signal is cut into lanes of equal length, which are decoded in parallel: one step is one sample
+of each. Lanes are independent of each other::
 
     signal   ────────────────────────────────────────────────
     lanes    ├─ 0 ────────┤├─ 1 ────────┤├─ 2 ────────┤
@@ -28,34 +28,34 @@ from codec.models.signal.least_squares import (
 )
 
 STEPS = 16
-"""Units of a prediction in a step between two values of a sample."""
+"""Units of a prediction per unit of a sample value."""
 FITS = (Fit(32, 5), Fit(16, 2))
-"""The predictors. The first one is what the others are compared with."""
+"""The predictors. The first one is the reference for the others."""
 INPUTS = 10
 
 _HISTORY = max(fit.order for fit in FITS)
 MEAN_BITS = 12
-"""Of fraction that mean errors have."""
+"""Fraction bits of the mean errors."""
 _FAST, _SLOW = 4, 7
-"""Mean errors follow the errors of 2⁴ and of 2⁷ samples."""
+"""Mean errors are running means over about 2⁴ and 2⁷ samples."""
 _START = 64 << MEAN_BITS
-"""Of the mean errors, before anything was decoded."""
+"""Initial value of the mean errors."""
 _LEAST = 2**6
-"""Of what errors are counted in: a 64th of a step."""
+"""The smallest unit in which errors are expressed: a 64th of a step."""
 _SIGNED_LIMIT = 2**13 - 1
 _SHARE_BITS = 4
-"""Of fraction that differences are learned from with, where they are easy to predict."""
+"""Fraction bits with which differences that are easy to predict enter the fit."""
 _LARGEST = 2**22
-"""Of predictions in sixteenths."""
+"""Largest magnitude of predictions in sixteenths."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """What is known of the next sample of every lane.
+    """What is known about the next sample of every lane.
 
-    inputs        of the network: integers (INPUTS, lanes) in float64, in units of 2⁻¹⁰
-    predictions   of each of `FITS`, in sixteenths: integers (fits, lanes) in float64
-    scales        what errors are counted in, in units of 2⁻¹²: integers (lanes,) in float64
+    inputs        network inputs: integers (INPUTS, lanes) in float64, in units of 2⁻¹⁰
+    predictions   predictions of `FITS` in sixteenths: integers (fits, lanes) in float64
+    scales        units in which errors are expressed, in 2⁻¹²: integers (lanes,) in float64
     octaves       `logarithm` of the scales
     """
 
@@ -66,13 +66,13 @@ class Step:
 
 
 _AGES: Float64Array = logarithm(np.arange(2.0**12 + 1))
-"""An input tells how many samples of a lane were seen, up to 4096."""
+"""The network input for the number of samples seen in a lane, up to 4096."""
 
 
 def sweep(lanes: int, steps: int, code: Callable[[Step], Int32Array]) -> None:
-    """Visit all samples in the order of decoding.
+    """Visit all samples in decoding order.
 
-    code   is called at every step, and returns the samples there, int32 (lanes,)
+    code   is called at every step, and returns its samples, int32 (lanes,)
     """
     state = _State(lanes)
     for step in range(steps):
@@ -80,7 +80,7 @@ def sweep(lanes: int, steps: int, code: Callable[[Step], Int32Array]) -> None:
 
 
 class _State:
-    """The last samples of all lanes, and what is learned from them."""
+    """The last samples of all lanes, and the predictors learned from them."""
 
     def __init__(self, lanes: int) -> None:
         self.predictors = [Predictor(fit, lanes) for fit in FITS]
@@ -117,7 +117,7 @@ class _State:
         self.wrong = wrong = np.abs(self.errors[0]) * (2.0**MEAN_BITS / STEPS)
         self.fast += np.floor((wrong - self.fast) * 2.0**-_FAST)
         self.slow += np.floor((wrong - self.slow) * 2.0**-_SLOW)
-        # What is hard to predict counts less, and most of all what nobody expected.
+        # Samples that are hard to predict count less in the fit, and outliers least of all.
         hardness = np.maximum(self.fast, wrong * 2.0**-2)
         halvings = np.maximum(np.frexp(hardness)[1] - MEAN_BITS, 0)
         self.shares[place] = np.ldexp(1.0, _SHARE_BITS - halvings)
@@ -152,7 +152,7 @@ class _State:
             features = np.lib.stride_tricks.sliding_window_view(window, order + 1, axis=0)
             scaled = np.floor(features * self.shares[:, :, None] + 0.5)
             np.clip(scaled, -FEATURE_LIMIT, FEATURE_LIMIT, out=scaled)
-            # Before a lane there is nothing to learn from.
+            # There is nothing to learn from before the start of a lane.
             begin = max(0, order + 1 - (step + 1 - BLOCK))
             scaled[:begin] = 0
             predictor.learn(np.ascontiguousarray(scaled.transpose(1, 0, 2)))

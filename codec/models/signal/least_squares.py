@@ -1,12 +1,12 @@
-"""Linear prediction by least squares, backwards adaptive, in integer arithmetic.
+"""Backward-adaptive linear prediction by least squares, in integer arithmetic.
 
-Every so many samples the weights are fitted anew to what was decoded, with those samples counting
-most that are recent, and least that were hard to predict anyway. A decoder does the same, so no
-weights are stored. What is predicted are the differences of samples: their covariances have a
-smaller range, so that 64-bit integers are precise enough.
+After every block the weights are refitted to the decoded samples; recent samples count most, and
+those that were hard to predict count least. The decoder does the same, so no weights are stored.
+The differences of samples are predicted, because their covariances have a smaller range, for which
+64-bit integers are precise enough.
 
-Sums are integers that float64 holds: every product of scaled differences is below 2⁴², and a sum
-below 2⁵³, so that any order of summation gives the same. The elimination is in int64.
+Sums are integers that float64 holds: every product of scaled differences is below 2⁴², and every
+sum below 2⁵³, so any order of summation gives the same result. The elimination is in int64.
 """
 
 from __future__ import annotations
@@ -20,29 +20,30 @@ from bitstream.arrays import Float64Array, Int64Array
 BLOCK = 32
 """Samples between two fits."""
 WEIGHT_BITS = 16
-"""Of fraction that weights have."""
+"""Fraction bits of the weights."""
 WEIGHT_LIMIT = 2**20
-"""Of their magnitude, 16 in real numbers."""
+"""Largest magnitude of weights, 16 in real numbers."""
 FEATURE_LIMIT = 2**20
-"""Of the magnitude of scaled differences."""
+"""Largest magnitude of scaled differences."""
 
 _TOP = 32
-"""The largest of the diagonal is brought between 2³¹ and 2³²."""
+"""Covariances are scaled so that the largest on the diagonal is between 2³¹ and 2³²."""
 _COVARIANCE_LIMIT = 2.0**45
-"""Of those with a target that is far louder than all before it."""
+"""Limit of covariances, reached only if the target is far louder than all samples before it."""
 _QUOTIENT_BITS = 28
 _LARGEST = 2**62
 _RIDGE = 2**6
-"""Of a diagonal whose largest is 2³² or a little less."""
+"""Added to the scaled diagonal, whose largest value is at most 2³²."""
 _FLOOR = 16.0
-"""Added to the diagonal before that: where nothing was seen, all weights are 0."""
+"""Added to the diagonal before scaling, so that all weights are 0 before anything was seen."""
 _COARSE_BITS = 24
-"""Of the fraction of quotients that weights are multiplied by: up to 32 leave room for these."""
+"""Fraction bits of the quotients by which weights are multiplied; with values up to ±32, the
+products fit int64."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A predictor: how many differences it weighs, and 2^forget blocks that it remembers."""
+    """A predictor: it uses `order` differences, and remembers about 2^forget blocks."""
 
     order: int
     forget: int
@@ -51,7 +52,7 @@ class Fit:
 class Predictor:
     """The weights of one predictor in all lanes.
 
-    weights   integers (order, lanes) in float64, in units of 2⁻¹⁶, of the oldest difference first
+    weights   integers (order, lanes) in float64, in units of 2⁻¹⁶, oldest difference first
     """
 
     def __init__(self, fit: Fit, lanes: int) -> None:
@@ -60,10 +61,10 @@ class Predictor:
         self._sums = np.zeros((lanes, fit.order + 1, fit.order + 1))
 
     def learn(self, features: Float64Array) -> None:
-        """Fit the weights to a block.
+        """Update the weights with a block.
 
-        features   integers (lanes, n, order + 1): of each sample the differences before it, and its
-                   own as the last one, scaled alike
+        features   integers (lanes, n, order + 1): for each sample, the preceding differences, and
+                   its own as the last one, all scaled alike
         """
         self._sums -= np.floor(self._sums * 2.0**-self.fit.forget)
         self._sums += features.transpose(0, 2, 1) @ features
@@ -71,10 +72,10 @@ class Predictor:
 
 
 def solve(sums: Float64Array) -> Float64Array:
-    """Weights (p, n), integers in float64 in units of 2⁻¹⁶, of covariances (n, p + 1, p + 1).
+    """Weights (p, n), integers in float64 in units of 2⁻¹⁶, from covariances (n, p + 1, p + 1).
 
     The last row and column are those of the target. Gaussian elimination of the upper triangle,
-    then substitution from the last row up, with a fraction of 28 bits::
+    then substitution from the last row up, with 28 fraction bits::
 
         qᵢ = round(Mⱼᵢ / Mⱼⱼ)      Mₖᵢ −= round(Mⱼₖ qᵢ)      for i ≥ k > j
     """
@@ -83,7 +84,7 @@ def solve(sums: Float64Array) -> Float64Array:
     covariances = np.array(sums.transpose(1, 2, 0), order="C")
     covariances[diagonal, diagonal] += _FLOOR
     exponents = np.frexp(covariances[diagonal, diagonal].max(axis=0))[1]
-    # A power of two scales without rounding; what it makes finer than 1 is rounded here.
+    # Scaling by a power of two is exact; fractions are rounded down.
     np.floor(np.ldexp(covariances, _TOP - exponents), out=covariances)
     np.clip(covariances, -_COVARIANCE_LIMIT, _COVARIANCE_LIMIT, out=covariances)
     matrix: Int64Array = covariances.astype(np.int64)
@@ -98,10 +99,10 @@ def solve(sums: Float64Array) -> Float64Array:
         np.left_shift(row[1:], _QUOTIENT_BITS, out=found)
         found += pivot >> 1
         found //= pivot
-        # So that no product has more than 62 bits.
+        # Limits all products to 62 bits.
         largest = _LARGEST // np.maximum(np.abs(row[1:]).max(axis=0), 1)
         np.clip(found, -largest, largest, out=found)
-        # In two blocks, because what is below the diagonal is not wanted.
+        # In two blocks, to skip part of the unused lower triangle.
         count = order - j
         middle = (count + 1) // 2
         for begin, end in ((0, middle), (middle, count)):

@@ -1,8 +1,8 @@
-"""A causal dilated convolution in exact arithmetic, one step of all lanes after another.
+"""A causal dilated convolution in exact arithmetic, computed one step of all lanes at a time.
 
-The arrangement is that of WaveNet (van den Oord et al. 2016, "WaveNet: a generative model for raw
-audio"): every layer adds something that depends on the place itself and on one place before it,
-further back from layer to layer. What a layer saw is kept, so that each step costs one pass
+The structure is that of WaveNet (van den Oord et al. 2016, "WaveNet: a generative model for raw
+audio"): every layer adds a function of the current position and one earlier position, which is
+further back from layer to layer. Layers keep their past inputs, so each step costs one pass
 through the weights.
 """
 
@@ -19,7 +19,7 @@ from codec.coding.exact_layers import ExactLayer, Integers, clamp, read_layer, r
 from codec.models.signal.lanes import INPUTS
 
 OUTPUTS = 3
-_QUALITY = 100  # of layers that know none
+_QUALITY = 100  # for layers that do not depend on it
 _MAX_CHANNELS, _MAX_LAYERS, _MAX_DILATION = 2**10, 64, 2**12
 
 
@@ -27,7 +27,7 @@ _MAX_CHANNELS, _MAX_LAYERS, _MAX_DILATION = 2**10, 64, 2**12
 class SignalConfig:
     """Sizes of the network: channels of its layers, and how far back each of them looks.
 
-    Raises `WeightsMismatchError` for sizes beyond any use.
+    Raises `WeightsMismatchError` for excessive sizes.
     """
 
     channels: int = 24
@@ -46,7 +46,7 @@ class SignalConfig:
 
 
 class DilatedNetwork:
-    """The layers, as they are stored: `first`, `layers.N`, `hidden`, `output`.
+    """The layers by their stored names: `first`, `layers.N`, `hidden`, `output`.
 
     Raises `WeightsMismatchError` for arrays that do not fit the sizes.
     """
@@ -63,12 +63,12 @@ class DilatedNetwork:
         self.output = _layer(arrays, "output", OUTPUTS, wide)
 
     def start(self, lanes: int) -> DilatedState:
-        """The network before the first step."""
+        """The state before the first step."""
         return DilatedState(self, lanes)
 
 
 class DilatedState:
-    """What the layers have seen of lanes so far: zeros before the first step."""
+    """Past inputs of the layers in all lanes: zeros before the first step."""
 
     def __init__(self, network: DilatedNetwork, lanes: int) -> None:
         self.network = network
