@@ -1,4 +1,4 @@
-"""`python -m training`: train a preset, export a run, train the features of distances."""
+"""`python -m training`: train a preset, export a run, train features for Fréchet distances."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from training.presets import FAMILIES, Family, find_preset, read_run
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are those of every other command."""
+    """A parser that raises `UsageError`, like every other command."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see {self.prog} --help")
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands; its errors are `UsageError`."""
+    """The parser of all commands; it raises `UsageError`."""
     parser = _Parser(
         prog="python -m training", description="Train Calotype's models on your own images."
     )
@@ -146,7 +146,7 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code. A preset without a command before it is trained."""
+    """Run the command and return its exit code. A preset without a command is trained."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words and words[0] not in (*_COMMANDS, "-h", "--help"):
         words.insert(0, "train")
@@ -166,9 +166,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def train(options: argparse.Namespace) -> None:
     """Train the preset that the command line names, in all processes that were started together.
 
-    Raises `UsageError` for options that the preset does not take, where the run's folder holds a
-    checkpoint and --resume is not given, or the reverse; for several processes that do not train
-    a photo preset.
+    Raises `UsageError` for options that the preset does not take, if the run's folder holds a
+    checkpoint and --resume is not given, or the reverse, and for several processes unless they
+    train a photo preset.
     """
     if options.minutes is None and options.steps is None:
         raise UsageError("give --minutes or --steps")
@@ -222,7 +222,7 @@ def _train(options: argparse.Namespace, family: Family, preset: Any, group: Proc
 
 
 def export(options: argparse.Namespace) -> None:
-    """Write the weights file of the run, or of the VAE of digits, that the command line names.
+    """Write the weights file for the run, or the VAE of digits, that the command line names.
 
     Raises `UsageError` for options that its family does not take.
     """

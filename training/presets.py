@@ -1,4 +1,4 @@
-"""Every preset that can be trained: its settings, who learns with them, who exports the run."""
+"""Every preset that can be trained: its settings, and what trains and exports it."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ from training.vq.learner import VqLearner
 
 @dataclass(frozen=True)
 class Family:
-    """What one command needs to know of a model family.
+    """What the commands need to know about a model family.
 
-    title    for the help text
-    presets  by name
-    kind     of its presets
-    learner  made from a preset and the options of the command line
-    export   writes a run's weights file; returns it
-    takes    options of training and of export that not every family takes
+    title    name in the help text
+    presets  the presets by name
+    kind     class of its presets
+    learner  makes a learner from a preset and the options of the command line
+    export   writes a run's weights file and returns its path
+    takes    those options of training and export that not every family accepts, but this one does
     """
 
     title: str
@@ -78,7 +78,7 @@ def _generative(preset: GenerativePreset, options: TrainOptions) -> Learner:
 
 def _draw(preset: DrawPreset, options: TrainOptions) -> Learner:
     if options.weights is not None:
-        # A warm-up is for codes that say nothing yet: without a price, trained ones say too much.
+        # A warm-up is for codes without information; trained codes would grow without a price.
         preset = replace(preset, kl_warmup=0.0)
     learner = DrawLearner(
         preset, autocast=options.autocast, device=options.device, weights=options.weights
@@ -211,7 +211,7 @@ def find_preset(name: str) -> tuple[Family, Any]:
 def read_run(folder: Path, *, unfinished: bool = False) -> tuple[Family, Run[Any]]:
     """The run in a folder, and its family. Raises `InputError`.
 
-    unfinished   take a run that has not ended as well
+    unfinished   also accept a run that has not finished
     """
     if not (folder / CHECKPOINT).exists():
         raise InputError(f"{folder} holds no {CHECKPOINT}: name the folder of a run")
@@ -227,7 +227,7 @@ def read_run(folder: Path, *, unfinished: bool = False) -> tuple[Family, Run[Any
 
 
 def _rebuilt(kind: Any, values: Mapping[str, Any]) -> Any:
-    """The dataclass that `dataclasses.asdict` made these values of."""
+    """The dataclass from which `dataclasses.asdict` made these values."""
     kinds = get_type_hints(kind)
     return kind(**{
         field.name: _rebuilt(kinds[field.name], values[field.name])

@@ -19,13 +19,13 @@ from training.generative.vae import binarize
 class AutoregressivePreset(ImagePreset):
     """A training run on images that were binarised once, for training as well as for measurement.
 
-    Every pixel is white with the probability that its grey level states, drawn with a fixed seed.
-    Papers on static binarisation use the file of Larochelle and Murray (2011), whose draws are
-    others.
+    Every pixel is white with the probability given by its grey level, drawn with a fixed seed.
+    Papers on static binarisation use the file of Larochelle and Murray (2011), which was drawn
+    differently.
 
     optimizer      "soap" (Vyas et al. 2024), "adam" or "adamw"
-    gradient_clip  longest gradient of all weights together
-    ema_decay      of the exponential moving average of the weights, which is validated and exported
+    gradient_clip  largest norm of the gradient over all weights
+    ema_decay      decay of the moving average of the weights, which is validated and exported
     """
 
     model: AutoregressiveConfig

@@ -1,4 +1,4 @@
-"""A training run of an autoregressive model becomes a weights file and its card.
+"""Exports a training run of an autoregressive model as a weights file and its card.
 
 The best average of the run is rounded to fixed point.
 """
@@ -27,9 +27,9 @@ _MAX_WEIGHT_BITS = 12
 def autoregressive_arrays(
     config: AutoregressiveConfig, state: Mapping[str, Tensor]
 ) -> dict[str, Array]:
-    """All arrays of a weights file, of the weights of `training.autoregressive.network`.
+    """All arrays of a weights file, from the weights of `training.autoregressive.network`.
 
-    Raises `WeightsMismatchError` for weights that do not fit fixed point.
+    Raises `WeightsMismatchError` for weights that fixed point cannot represent.
     """
     real = {name: value.detach().cpu().double().numpy() for name, value in state.items()}
     arrays: dict[str, Array] = {}
@@ -48,7 +48,7 @@ def autoregressive_arrays(
 
 
 def _seen_taps(name: str, weight: Float64Array) -> Float64Array:
-    """A convolution (out, in, k, k) as (out, in · taps): those of the places that it sees."""
+    """A convolution (out, in, k, k) as (out, in · taps), with only the taps that are not masked."""
     taps = weight.shape[-1] ** 2
     seen = taps // 2 + (name != "first")
     return weight.reshape(*weight.shape[:2], taps)[:, :, :seen].reshape(len(weight), -1)
@@ -56,7 +56,7 @@ def _seen_taps(name: str, weight: Float64Array) -> Float64Array:
 
 def _layer_arrays(name: str, weight: Float64Array, bias: Float64Array) -> dict[str, Array]:
     bits = finest_bits(name, weight, bias, _MAX_WEIGHT_BITS)
-    # The layer rounds its sums down, by half a unit in the mean.
+    # The exact layer rounds its sums down, which is half a unit on average.
     offsets = np.rint(bias * 2.0**ACTIVATION_BITS + 0.5)
     return {
         f"{name}.weight": np.rint(weight * 2.0**bits).astype(np.int16),
@@ -68,7 +68,7 @@ def _layer_arrays(name: str, weight: Float64Array, bias: Float64Array) -> dict[s
 def export_autoregressive(run: Run[AutoregressivePreset], options: ExportOptions) -> Path:
     """Write `<preset>.safetensors`, its card and the registry; returns the weights file.
 
-    `benchmarks.measurement autoregressive` measures what was exported, on test images.
+    `benchmarks.measurement autoregressive` measures the exported weights on test images.
     """
     config = run.preset.model
     learner = AutoregressiveLearner(run.preset, autocast=False)

@@ -19,7 +19,7 @@ _VALIDATION_BATCH = 500
 class AutoregressiveLearner(ImageLearner):
     """A network, the moving average of its weights, and the best average that validation found.
 
-    A fixed binarisation is learned by heart in the end: `best` is what a run comes to.
+    The network eventually memorises a fixed binarisation, so `best` is the result of a run.
     """
 
     family = "autoregressive"

@@ -1,7 +1,7 @@
 """The networks of the autoregressive models in floating point.
 
-Each gives the log-odds of every pixel of an image at once, from which masks hide that pixel and
-all that come after it, row by row.
+Each gives the log-odds of all pixels of an image at once. Masks hide from each its own pixel and
+all later ones, row by row.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class MaskedLinear(nn.Linear):
 
 
 class MaskedConvolution(nn.Conv2d):
-    """A convolution that sees the rows above, and of its own row what is to the left.
+    """A convolution that sees the rows above, and its own row up to the left neighbour.
 
-    itself   whether it sees the place itself: mask B of van den Oord et al. 2016, else mask A
+    itself   whether it also sees its own place: mask B of van den Oord et al. 2016, else mask A
     """
 
     mask: Tensor

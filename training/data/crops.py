@@ -26,7 +26,7 @@ Pixels = NDArray[np.uint8]
 
 def _decode(source: io.BytesIO | Path) -> Pixels:
     with Image.open(source) as image:
-        # Whole-number reduction of large photographs also removes traces of compression.
+        # Reducing large photographs by an integer factor also removes compression artefacts.
         factor = -(-max(image.size) // LONGEST_SIDE)
         rgb = image.convert("RGB")
         return np.asarray(rgb.reduce(factor) if factor > 1 else rgb)
@@ -56,7 +56,7 @@ def load_photographs(
     """Decode every image under `paths` (folders, `.tar` shards, files) to uint8 (h, w, 3).
 
     Unreadable files and images with a side under `smallest_side` are skipped; reading stops
-    at `memory_gib` of pixels. Raises `InputError` when nothing usable was found.
+    at `memory_gib` of pixels. Raises `InputError` if nothing usable was found.
     """
     photographs: list[Pixels] = []
     room = int(memory_gib * 2**30)
@@ -90,7 +90,7 @@ def to_tensor(pixels: Pixels, device: torch.device) -> Tensor:
 
 @dataclass(frozen=True)
 class _Crop:
-    """Where a crop is cut, reduced by a whole factor, mirrored and transposed."""
+    """Where a crop is cut, and how it is reduced (by an integer factor), mirrored, transposed."""
 
     photograph: int
     factor: int
@@ -101,7 +101,7 @@ class _Crop:
 
 
 class CropSampler:
-    """Random square crops, mirrored and transposed; batch k depends on the seed and k alone."""
+    """Random square crops, mirrored and transposed; batch k depends only on the seed and k."""
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ class CropSampler:
         self.downscale_probability = downscale_probability
 
     def __call__(self, step: int, share: slice = slice(None)) -> Pixels:
-        """Batch number `step`: uint8 (batch, crop, crop, 3), or the share of it that is asked for.
+        """Batch number `step`: uint8 (batch, crop, crop, 3), or the requested share of it.
 
         A share holds the crops that the whole batch has at these places.
         """

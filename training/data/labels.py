@@ -14,7 +14,7 @@ _STEMS = {"train": "train-labels", "test": "t10k-labels"}
 
 
 def find_labels(path: Path, part: str = "train") -> Path | None:
-    """The label file of a part's images, "train" or "test", in a folder; or None."""
+    """The file with the labels of a part, "train" or "test", in a folder; or None."""
     names = (
         f"{_STEMS[part]}{suffix}{ending}"
         for suffix in ("-idx1-ubyte", ".idx1-ubyte")
@@ -24,14 +24,14 @@ def find_labels(path: Path, part: str = "train") -> Path | None:
 
 
 def read_labels(path: Path) -> Int64Array:
-    """Labels int64 (n,), 0 .. 255. Raises `InputError` for what is no such file."""
+    """Labels int64 (n,), 0 .. 255. Raises `InputError` for any other file."""
     return read_idx(path, "labels", (1,)).astype(np.int64)
 
 
 def labels_of(path: Path, count: int, classes: int, part: str = "train") -> Int64Array:
-    """Labels int64 (count,), 0 .. classes − 1, of a part's images in a folder.
+    """Labels int64 (count,), 0 .. classes − 1, of the images of a part in a folder.
 
-    Raises `InputError` where there are none, or others.
+    Raises `InputError` if there are none, or if their number or values differ.
     """
     file = find_labels(path, part)
     if file is None:

@@ -1,4 +1,4 @@
-"""One-dimensional signals from WAV files, and which of them are held out."""
+"""One-dimensional signals from WAV files, and their division into training and held-out parts."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _TEST, _VALIDATION = 26, 39
 class Signal:
     """One channel of a WAV file.
 
-    name      path below the folder that was read, without suffix; `:1` of the second channel
-    rate      samples a second
-    samples   int16 (n,); those of files of 8 bits are −128 .. 127
+    name      path below the folder that was read, without suffix; ends in `:1` for a second channel
+    rate      samples per second
+    samples   int16 (n,); −128 .. 127 for files of 8 bits
     """
 
     name: str
@@ -31,20 +31,20 @@ class Signal:
 
 
 def part_of(name: str) -> str:
-    """Whether a file is for training, for validation or for the test, by its path without suffix.
+    """Whether a file is for training, validation or test, by its path without suffix.
 
-    The first byte of the SHA-256 of the name decides: below 26 it is of the test, below 39 of the
-    validation part. All channels of a file are in one part.
+    The first byte of the SHA-256 of the name decides: below 26 is the test part, below 39 the
+    validation part. All channels of a file are in the same part.
     """
     first = hashlib.sha256(name.encode()).digest()[0]
     return "test" if first < _TEST else "validation" if first < _VALIDATION else "train"
 
 
 def read_signals(folders: Sequence[Path], part: str) -> list[Signal]:
-    """The signals of one part of all WAV files below folders, in the order of their names.
+    """The signals of one part from all WAV files below folders, in the order of their names.
 
-    Files of other than 8 or 16 bits are skipped, and what else `wave` does not read. Raises
-    `InputError` where there are none.
+    Files with other than 8 or 16 bits, and others that `wave` cannot read, are skipped. Raises
+    `InputError` if none are left.
     """
     found = []
     for folder in folders:

@@ -1,4 +1,4 @@
-"""Training images of one size: a data set's own, with a black border, or cut from pictures."""
+"""Training images of one size: as in a data set, with a black border, or cut from pictures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from codec.datasets.pictures import find_images
 Sample = TypeVar("Sample", bound=np.generic)
 
 MEMORY_BYTES = 2**33
-"""Pictures are read until so many bytes of pixels are there."""
+"""Pictures are read up to this many bytes of pixels."""
 
 
 def read_small_images(
@@ -32,15 +32,15 @@ def read_small_images(
 ) -> Images:
     """The images of a data set: uint8 (n, C, H, W).
 
-    path   what `read_images` takes; with a crop, a folder or `.tar` of pictures of any size,
-           perhaps in `train/` and `test/`, of which no more than 8 GiB are kept
+    path   anything that `read_images` takes; with a crop, a folder or `.tar` of pictures of any
+           size, perhaps in `train/` and `test/`, of which at most 8 GiB are kept
     shape  (C, H, W) of the result
-    pad    black pixels that are added on each side
-    crop   side of the centre square of pictures that is reduced to the shape, 0 for the largest;
-           None takes images as they are
-    part   "train" or "test", where the path holds both
+    pad    number of black pixels added on each side
+    crop   side of the centre square of each picture that is reduced to the shape, 0 for the
+           largest; None takes images as they are
+    part   "train" or "test", if the path holds both
 
-    Raises `InputError` for what cannot be read or does not fit.
+    Raises `InputError` for images that cannot be read or do not fit.
     """
     channels, height, width = shape
     inner = (channels, height - 2 * pad, width - 2 * pad)
@@ -68,7 +68,7 @@ def centre_square(pixels: Images, crop: int, size: tuple[int, int], name: str) -
     """The middle of a picture, reduced to `size` (h, w) with an antialiasing filter (Lanczos).
 
     pixels  uint8 (H, W, 3)
-    crop    side of the square; 0 for the largest that the picture has
+    crop    side of the square; 0 for the largest possible
 
     Raises `InputError` for a picture smaller than the square, or a square smaller than `size`.
     """
@@ -99,7 +99,7 @@ def box_average(images: Images, factor: int) -> Images:
 
 
 def evenly(images: NDArray[Sample], count: int) -> NDArray[Sample]:
-    """No more than `count` of the images, or of their labels, evenly spaced."""
+    """At most `count` of the images, or of their labels, evenly spaced."""
     places = np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int)
     return np.ascontiguousarray(images[places])
 
@@ -110,7 +110,7 @@ def to_tensor(images: Images) -> Tensor:
 
 
 class BatchSampler:
-    """Every image once in an epoch, in an order that the seed and the epoch's number fix."""
+    """Takes every image once per epoch, in an order fixed by the seed and the epoch's number."""
 
     def __init__(self, images: Images, *, batch: int, seed: int) -> None:
         self.images, self.batch, self.seed = images, min(batch, len(images)), seed
@@ -121,7 +121,7 @@ class BatchSampler:
         return to_tensor(self.images[self.places(number)])
 
     def places(self, number: int) -> Int64Array:
-        """Which of the images batch `number` has, int64 (batch,)."""
+        """The indexes of the images in batch `number`, int64 (batch,)."""
         epoch, place = divmod(number, len(self.images) // self.batch)
         if epoch != self._epoch:
             rng = np.random.default_rng((self.seed, epoch))

@@ -1,8 +1,8 @@
-"""A training run of the distribution-preserving codec becomes a weights file and its card.
+"""Exports a training run of the distribution-preserving codec as a weights file and its card.
 
 Batch norms are folded into the last layers of the maps B, and the networks rounded to float16.
-With what they have become, a prior of the symbols is fitted to training images at each rate, and
-put into fixed point; all figures on the card are of the exported weights.
+With the rounded networks, a prior of the symbols is fitted to training images at each rate, and
+converted to fixed point; all figures on the card are for the exported weights.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from training.loop.origin import write_card
 from training.loop.sheets import measure_sheet, square_sheet
 
 TRAINING_IMAGES = 20_000
-"""So many training images the priors are fitted to."""
+"""Number of training images to which the priors are fitted."""
 SHEET = 32
-"""The files that are measured are sheets of up to SHEET × SHEET images."""
+"""The measured files are sheets of up to SHEET × SHEET images."""
 _AT_ONCE = 1000
 ABOUT = """\
 Arrays `generator.*`, `encoders.*` and `maps.*` are float16, `prior.*` the priors of the symbols in
@@ -50,7 +50,7 @@ def trained_learner(run: Run[DplcPreset]) -> DplcLearner:
 
 
 def exported_networks(learner: DplcLearner) -> DplcNetworks:
-    """The networks as a weights file holds them: batch norms folded, values of float16.
+    """The networks as stored in a weights file: batch norms folded, values of float16.
 
     Raises `UsageError` for values that float16 cannot hold.
     """
@@ -73,7 +73,7 @@ def symbol_bits(networks: DplcNetworks, images: Images, rate: int) -> Tensor:
 def fitted_priors(
     networks: DplcNetworks, training: Images, held_out: Images
 ) -> list[ExactBitPrior | None]:
-    """A prior for each rate, from the bits of images uint8 (N, C, s, s); None at no symbols."""
+    """A prior for each rate, from the bits of images uint8 (N, C, s, s); None for no symbols."""
     priors: list[ExactBitPrior | None] = []
     for rate, symbols in enumerate(networks.config.rates):
         if not symbols:
@@ -86,12 +86,12 @@ def fitted_priors(
 
 @dataclass(frozen=True)
 class MeasuredRate:
-    """What one rate costs in bits per pixel, and what a decoded file of it looks like.
+    """The cost of one rate in bits per pixel, and the quality of a decoded file.
 
     fixed_bpp  a bit for every symbol
     prior_bpp  estimate: code length under the prior, mean over images
-    file_bpp   bytes of a whole file, a sheet of images, at `quality`
-    psnr_db    of the mean squared error of the decoded sheet, 8 bits
+    file_bpp   size of a whole file, a sheet of images, at `quality`
+    psnr_db    PSNR of the mean squared error of the decoded sheet, 8 bits
     """
 
     symbols: int
@@ -130,8 +130,8 @@ def measure_rates(coder: DplcCoder, images: Images) -> list[MeasuredRate]:
 def export_dplc(run: Run[DplcPreset], options: ExportOptions) -> Path:
     """Write `<preset>.safetensors`, its card and the registry entry; returns the weights file.
 
-    Priors are fitted to the training images of `data`, and chosen by those held out. The card's
-    figures are measured on the test part, on the images held out where there is none.
+    Priors are fitted to the training images of `data`, and selected on those held out. The card's
+    figures are measured on the test part, or on the held-out images if there is none.
 
     Raises `UsageError` or `WeightsMismatchError` for weights that the file cannot hold.
     """

@@ -1,4 +1,4 @@
-"""What the networks of the distribution-preserving codec do to held-out images, at each rate."""
+"""Figures of the networks of the distribution-preserving codec on held-out images, at each rate."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from codec.models.dplc.networks import DplcNetworks
 from training.generative.wae import inverse_multiquadric_mmd
 
 DECODES = 10
-"""Pictures of the same symbols, of which the variance is taken."""
+"""Number of pictures of the same symbols over which the variance is taken."""
 VARIANCE_IMAGES = 500
 MMD_IMAGES = 2000
 _AT_ONCE = 500
 
 
 def draw_noise(networks: DplcNetworks, count: int, rate: int, generator: torch.Generator) -> Tensor:
-    """Noise of so many blocks, on the CPU: uniform (count, noise, m, m), or z at no symbols."""
+    """Noise of `count` blocks, on the CPU: uniform (count, noise, m, m), or z without symbols."""
     config = networks.config
     if not config.rates[rate]:
         return torch.randn(count, config.code, generator=generator)
@@ -26,7 +26,7 @@ def draw_noise(networks: DplcNetworks, count: int, rate: int, generator: torch.G
 
 @torch.no_grad()
 def rate_figures(networks: DplcNetworks, images: Tensor) -> dict[str, float]:
-    """Figures by name, "…_s8" for 8 symbols per position; the same ones every time.
+    """Figures by name, "…_s8" for 8 symbols per position; the same on every call.
 
     images  float32 (n, C, s, s) in [0, 1]
 
@@ -34,7 +34,7 @@ def rate_figures(networks: DplcNetworks, images: Tensor) -> dict[str, float]:
     mmd             squared maximum mean discrepancy of z = B(E(X)) and N(0, I); at 0 symbols
                     z is a sample of N(0, I)
     pixel_variance  variance of a pixel in [0, 1] over pictures of the same symbols, mean over
-                    pixels and images: 0 where the symbols determine the picture
+                    pixels and images: 0 if the symbols determine the picture
     """
     found: dict[str, float] = {}
     config = networks.config

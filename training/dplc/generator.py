@@ -1,4 +1,4 @@
-"""The generator that the codec is trained around, from a weights file."""
+"""The generator around which the codec is trained, from a weights file."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from codec.priors import StandardNormal
 
 
 def load_generator(path: Path, config: DplcConfig) -> Decoder:
-    """G of a file that the export of a generative model wrote, of whatever family.
+    """G from a file that was written by the export of a generative model of any family.
 
     Raises `WeightsMismatchError` for another file, `UsageError` for a generator of other sizes, or
-    of codes that are not distributed as N(0, I).
+    with codes that are not distributed as N(0, I).
     """
     model = load_generative(path)
     found = replace(model.config, family="gan", likelihood=None)

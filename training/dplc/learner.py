@@ -1,13 +1,13 @@
-"""What the distribution-preserving codec learns: Tschannen et al. 2018, the second of two steps.
+"""Training of the distribution-preserving codec: Tschannen et al. 2018, the second of two steps.
 
-The generator G stays as it came. At each rate of n symbols, with networks of its own::
+The generator G is not changed. Each rate of n symbols has networks of its own::
 
     x ─ E ─► quantiser ─► symbols ±½ ─┬─ B ─► batch norm ─► z ─ G ─► x̂
                     noise U(−½, ½) ───┘
 
     Σ_rates RMSE(x, x̂) + λ_n · MMD²(z, N(0, I)),   RMSE of pixels in [−1, 1]
 
-A plain autoencoder has no noise and no MMD, and trains G with the rest.
+A plain autoencoder has no noise and no MMD, and trains G as well.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ SIGN_LEVELS = (-0.5, 0.5)
 class DplcLearner(ImageLearner):
     """The networks of all rates and how they learn; images come as float32 (n, C, s, s) in [0, 1].
 
-    generator   G, whose weights are copied; without one G is untrained, which is for a plain
-                autoencoder, or a state that is loaded later
+    generator   G, whose weights are copied; without it G is untrained, as for a plain autoencoder
+                or if a state is loaded later
     """
 
     family = "dplc"
@@ -56,7 +56,7 @@ class DplcLearner(ImageLearner):
         if generator is not None:
             self.networks.generator.load_state_dict(generator.state_dict())
         self.networks.generator.requires_grad_(preset.is_plain)
-        # Of z: to the mean 0 and the variance 1 of its prior in every dimension.
+        # They bring z to the mean 0 and variance 1 of its prior in every dimension.
         self.norms = nn.ModuleList(
             nn.BatchNorm1d(preset.model.code, affine=False) for _ in preset.model.rates
         )
@@ -66,7 +66,7 @@ class DplcLearner(ImageLearner):
         self.optimizers = {"adam": adam}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state. Raises `UsageError` where another generator than its own is given."""
+        """Continue from a state. Raises `UsageError` if its generator is not the given one."""
         prefix = "networks.generator."
         if self.generator_is_given and any(
             not torch.equal(state["networks"][prefix + name].to(value.device), value)
@@ -79,7 +79,7 @@ class DplcLearner(ImageLearner):
         super().load_state(state)
 
     def forward(self, x: Tensor, rate: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Images at a rate that has symbols to x̂ (n, C, s, s) in [0, 1] and z (n, code)."""
+        """Images, at a rate with symbols, to x̂ (n, C, s, s) in [0, 1] and z (n, code)."""
         networks = self.networks
         noise = draw_noise(networks, len(x), rate, generator).to(self.device)
         with self.mixed():
@@ -123,7 +123,7 @@ class DplcLearner(ImageLearner):
 
     @torch.no_grad()
     def folded(self) -> DplcNetworks:
-        """The networks as they are exported: each B with its batch norm in its last layer."""
+        """The networks for export: each B with its batch norm folded into its last layer."""
         networks = copy.deepcopy(self.networks).requires_grad_(False).eval()
         for found, norm in zip(networks.maps, self.norms, strict=True):
             if isinstance(found, StochasticMap):
@@ -134,7 +134,7 @@ class DplcLearner(ImageLearner):
 
 @torch.no_grad()
 def fold_batch_norm(linear: nn.Linear, norm: nn.BatchNorm1d) -> None:
-    """Change a linear layer into what it is followed by a batch norm without affine, in use."""
+    """Fold the batch norm (without affine, in evaluation mode) after a linear layer into it."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     scale = (norm.running_var + norm.eps).rsqrt()
@@ -145,7 +145,7 @@ def fold_batch_norm(linear: nn.Linear, norm: nn.BatchNorm1d) -> None:
 def soft_to_hard(
     x: Tensor, levels: tuple[float, ...] = SIGN_LEVELS, *, softness: float = 1.0
 ) -> Tensor:
-    """The level nearest to each value of x, the upper one where two are; any shape to the same.
+    """The level nearest to each value of x, the upper one of two equally near; keeps the shape.
 
     Hard levels forward, the gradient of a soft choice back (Agustsson et al. 2017, "Soft-to-hard
     vector quantization").
@@ -156,5 +156,5 @@ def soft_to_hard(
     grid = x.new_tensor(levels)
     hard = grid[torch.bucketize(x.detach().contiguous(), (grid[1:] + grid[:-1]) / 2, right=True)]
     soft = ((-softness * (x[..., None] - grid).square()).softmax(-1) * grid).sum(-1)
-    # The bracket is exactly 0, so that the result is exactly a level.
+    # The value of the bracket is exactly 0, so the result is exactly a level.
     return hard + (soft - soft.detach())

@@ -1,12 +1,13 @@
 """The learned prior of a block's bits, fitted in floating point.
 
-A fully visible sigmoid belief network (Neal 1992; Frey 1998), as `codec.models.dplc.prior` codes
-with in integers: logistic regressions of every bit on those before it, all at once::
+A fully visible sigmoid belief network (Neal 1992; Frey 1998), which `codec.models.dplc.prior`
+evaluates in integers: logistic regressions of every bit on the bits before it, all at once::
 
     log-odds of bit i = b_i + Σ_{j<i} W_ij (2 s_j − 1)
 
 The loss is convex: mean code length + weight_penalty / (2 N) · ‖W‖² over N blocks, a Gaussian
-prior on W. Adam descends on it; how far, and which penalty, is what codes held-out blocks best.
+prior on W. Adam minimises it; the number of steps and the penalty are those that code held-out
+blocks best.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ WEIGHT_PENALTIES = (10.0, 100.0)
 STEPS = 600
 BATCH = 512
 LEARNING_RATE = 0.04
-_LOOKS = 10  # at held-out blocks, on the way
+_LOOKS = 10  # how often held-out blocks are measured on the way
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class FittedPrior:
     weight          W, float32 (n, n), zero on and above the diagonal; nats of log-odds
     bias            b, float32 (n,)
     held_out_bits   mean code length of a held-out block, bits
-    weight_penalty  which one was chosen
+    weight_penalty  the penalty that was chosen
     """
 
     weight: Tensor
@@ -64,7 +65,7 @@ def fit_prior(
         adam = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE, fused=True)
         generator = torch.Generator().manual_seed(seed)
         for step in range(steps + 1):
-            # At first it is the prior of independent bits.
+            # The first one is the prior of independent bits.
             if step % max(1, steps // _LOOKS) == 0:
                 length = network.code_length_bits(unseen)
                 if best is None or length < best.held_out_bits:
@@ -103,7 +104,7 @@ class _VisibleBeliefNetwork(nn.Module):
         return nats / len(signs) / math.log(2)
 
     def fitted(self, held_out_bits: float, weight_penalty: float) -> FittedPrior:
-        """A copy of what there is now."""
+        """A copy of the current prior."""
         weight, bias = (p.detach().cpu().clone() for p in (self.weight, self.bias))
         return FittedPrior(weight.tril(-1), bias, held_out_bits, weight_penalty)
 

@@ -1,17 +1,17 @@
 """How many bins the coordinates of a DRAW network need for an archive by bits-back coding.
 
-A coordinate with 2ᵇ bins costs an archive two things: in every image, what its bins are too coarse
-for; and once, the bits that its posterior pops before there are any. Both are known for a posterior
-N(m, e^l) if −log p(x|z) is quadratic around it. Training left the slope −m, which balances that of
-the divergence, and the curvature e^(−l) − 1. So, û being a bin's centre and q what the bins have of
-the posterior,
+A coordinate with 2ᵇ bins has two costs for an archive: in every image, the loss because its bins
+are coarse; and once, the bits that its posterior pops before the stack has any. Both follow for a
+posterior N(m, e^l) if −log p(x|z) is quadratic around it. After training its slope is −m, which
+balances that of the divergence, and its curvature e^(−l) − 1. So, with û a bin's centre and q the
+posterior's distribution over bins,
 
     loss(b) = KL(q ‖ uniform) + E[−m (û − m) + (e^(−l) − 1) (û − m)² / 2]
               − KL(N(m, e^l) ‖ N(0, 1)) − (1 − e^l) / 2
     popped(b) = b ln 2 − KL(q ‖ uniform)
 
-An archive of N images has the b that minimises N · loss + popped, both averaged over images. Since
-the images before one fill the stack for it, a weights file has such maps for a ladder of N.
+An archive of N images needs the b that minimises N · loss + popped, both averaged over images.
+Since earlier images fill the stack for later ones, a weights file has such maps for a ladder of N.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from codec.models.draw.exact import UNIT_BITS, ExactDraw, image_units
 from codec.models.draw.recursion import Prior
 
 LADDER = (0, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000)
-"""N of each map; the first one has no bins at all."""
+"""N of each map; the first map has no bins at all."""
 _MEAN_REACH, _MEANS, _LOG_VARIANCES = 5.0, 81, 105
 _AT_ONCE = 50
 
@@ -37,7 +37,7 @@ _AT_ONCE = 50
 def fitted_bits(network: ExactDraw, images: Uint8Array, *, seed: int = 0) -> dict[str, Uint8Array]:
     """`posterior.bits<level>` of a weights file: uint8 (maps, steps, codes, h, w).
 
-    images   training images, uint8 (n, channels, side, side); a thousand are well spent
+    images   training images, uint8 (n, channels, side, side); about a thousand are useful
     """
     config = network.config
     table = costs()
@@ -67,7 +67,7 @@ def _maps(loss: Float64Array, popped: Float64Array) -> Uint8Array:
 
 
 def costs() -> Float64Array:
-    """Loss and popped nats: (2, bits, means, log-variances), means 0 .. 5, all l of posteriors."""
+    """Loss and popped nats: (2, bits, means, log-variances), for means 0 .. 5 and all l."""
     mean, log_variance = np.meshgrid(_mean_grid(), _log_variance_grid(), indexing="ij")
     variance, deviation = np.exp(log_variance), torch.from_numpy(np.exp(log_variance / 2))
     mean_tensor = torch.from_numpy(mean)
@@ -93,15 +93,15 @@ def costs() -> Float64Array:
         loss = divergence - mean * first + 0.5 * curvature * second - whole
         found.append((loss, bits * math.log(2) - divergence))
     table: Float64Array = np.array(found).transpose(1, 0, 2, 3)
-    # Fewer bins are never better, whatever a quadratic says far away; no bins lose all that the
-    # posterior knows.
+    # Fewer bins are never better, whatever the quadratic says far away; without bins all of the
+    # posterior's information is lost.
     table[0, 0] = np.maximum(table[0, 0], whole - 0.5 * curvature * variance)
     table[0] = np.maximum.accumulate(table[0, ::-1], axis=0)[::-1]
     return table
 
 
 def _mean_grid() -> Float64Array:
-    """Dense where most coordinates are, at 0."""
+    """Means from 0, densest at 0, where most coordinates are."""
     return _MEAN_REACH * np.linspace(0, 1, _MEANS) ** 2
 
 
@@ -122,7 +122,7 @@ def _look_up(table: Float64Array, said: Tensor) -> Float64Array:
 
 
 def _posteriors(network: ExactDraw, images: Uint8Array, generator: torch.Generator) -> list[Tensor]:
-    """(m, l) stacked, (2, n, codes, h, w), of each step and level, with codes drawn from them."""
+    """(m, l) stacked, (2, n, codes, h, w), for each step and level; codes are drawn from these."""
     recursion, config = network.recursion, network.config
     found: list[Tensor] = []
 

@@ -1,4 +1,4 @@
-"""Presets of the DRAW models: everything a run depends on besides its data."""
+"""Presets of the DRAW models: all settings of a run besides its data."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from training.generative.config import ImagePreset
 class DrawPreset(ImagePreset):
     """A training run of a DRAW model. Losses are means over images.
 
-    side         of the square training images in pixels
-    reduce       images are averaged over so many pixels in each direction before training
+    side         side of the square training images in pixels
+    reduce       factor by which images are reduced, by averaging pixels, before training
     crops        0, or how many random crops of `side` are cut from a set of photographs
     mirror       show half of the images mirrored
     optimizer    "soap" (Vyas et al. 2024) or "adam"
     cost_scale   s of s · (−log p(x|z)) + KL (Gregor et al. 2016, equation 11), in (0, 1]
     kl_warmup    fraction of the budget in which the weight of the KL divergence rises from 0 to 1
-    free_nats    KL divergence of a step and level that costs nothing, a mean over the batch
+    free_nats    KL divergence of a step and level that costs nothing, as a mean over the batch
                  (Kingma et al. 2016, section C.8)
     trade_offs   uniform posteriors: λ of bits + λ · squared error in 8-bit levels at quality 1
                  and at quality 100; geometric between them
     cut          uniform posteriors: share of the images that are trained with their last steps
                  missing, so that every prefix is a good file
-    missing_step uniform posteriors: factor of λ for each step that is missing. Below 1, early steps
-                 leave to later ones what only a finer file needs; with 1, they take all of it
+    missing_step uniform posteriors: factor of λ for each missing step. Below 1, early steps leave
+                 details that only a finer file needs to later ones; at 1, they code all of them
     """
 
     model: DrawConfig
@@ -60,9 +60,9 @@ class DrawPreset(ImagePreset):
         return self.model.channels, side, side
 
     def read(self, path: Path, *, part: str = "train") -> Images:
-        """The images, reduced; where crops are cut, of a folder or `.tar` of photographs.
+        """The images, reduced; with crops, from a folder or `.tar` of photographs.
 
-        Of "test" as many crops are cut as a run holds out for validation.
+        For "test", as many crops are cut as a run holds out for validation.
         """
         if self.crops:
             folder = path / part if (path / part).is_dir() else path
@@ -80,14 +80,14 @@ def _digits(steps: int, hidden: int) -> DrawPreset:
 
 
 _FILES = DrawConfig(3, "gaussian", "uniform", 5, 4, (48, 64), (8, 16), knots=4)
-# All prefixes are trained alike. With one λ for all of them, four steps took all there was to say.
+# All prefixes are trained alike. With the same λ for all, four steps coded all the information.
 _LAYERS: dict[str, Any] = {
     "mirror": True, "learning_rate": 3e-3, "cut": 0.8, "missing_step": 0.5
 }  # fmt: skip
 
 DRAW_PRESETS: dict[str, DrawPreset] = {
     "draw-digits": _digits(16, 32),
-    # Omniglot has as many pixels, and fewer images: hold out fewer.
+    # Omniglot has images of the same size, but fewer of them: hold out fewer.
     "draw-omniglot": DrawPreset(
         DrawConfig(1, "bernoulli", "gaussian", 8, 4, (32,), (8,)), kl_warmup=0.05, validation=1000
     ),

@@ -1,8 +1,8 @@
-"""A training run of DRAW becomes a weights file and its card.
+"""Exports a training run of DRAW as a weights file and its card.
 
-The weights are rounded to fixed point, and all figures but those of training are measured with
-what they became. Uniform posteriors get probability tables, fitted to the symbols that the exact
-coder writes of training images; gaussian ones get the tables of an archive, and numbers of bins
+The weights are rounded to fixed point, and all figures except those of training are measured with
+the rounded weights. Uniform posteriors get probability tables, fitted to the symbols that the exact
+coder writes for training images; gaussian ones get the tables of an archive, and numbers of bins
 fitted to training images.
 """
 
@@ -34,11 +34,11 @@ from training.loop.origin import Origin, write_card
 from training.loop.table_fit import count_symbols, latent_tables, new_histogram
 
 QUALITIES = 12
-"""Tables are fitted at so many qualities, 1 .. 100."""
+"""Number of qualities, 1 .. 100, at which tables are fitted."""
 TRAINING_IMAGES = {"uniform": 300, "gaussian": 1000}
-"""So many training images tables and bins are fitted to."""
+"""Number of training images to which tables or bins are fitted."""
 CARD_IMAGES = 24
-"""So many test images become files for the card."""
+"""Number of test images that become files for the card."""
 
 
 def trained_learner(run: Run[DrawPreset]) -> DrawLearner:
@@ -53,9 +53,9 @@ def draw_arrays(
 ) -> dict[str, Array]:
     """All arrays of a weights file, from those of the network.
 
-    images  uint8 (n, C, side, side), training images that tables or bins are fitted to
+    images  training images to which tables or bins are fitted, uint8 (n, C, side, side)
 
-    Raises `UsageError` where uniform posteriors come without images.
+    Raises `UsageError` for uniform posteriors without images.
     """
     config = network.config
     if config.posterior == "uniform":
@@ -76,11 +76,12 @@ def draw_arrays(
 def step_tables(network: ExactDraw, images: Images) -> TableSet:
     """Tables of the symbols, one for each level of ln σ_p.
 
-    Gaussians convolved with a uniform of width one, reshaped by what the exact coder writes of
-    images uint8 (n, 3, h, w): each is coded at two qualities, all qualities in turn.
+    They are Gaussians convolved with a uniform distribution of width one, reshaped by the symbols
+    that the exact coder writes for images uint8 (n, 3, h, w): each image is coded at two qualities,
+    so that all qualities take turns.
     """
     scales = np.exp(log_scale_levels(network.config))
-    # The symbols to be counted do not depend on the tables, but a coder is not one without.
+    # The symbols to be counted do not depend on the tables, but a coder cannot do without.
     coder = DrawCoder(network, gaussian_tables(scales), bytes(HASH_BYTES))
     histogram = new_histogram(len(scales))
     for number, image in enumerate(images):
@@ -94,9 +95,9 @@ def step_tables(network: ExactDraw, images: Images) -> TableSet:
 
 
 def export_draw(run: Run[DrawPreset], options: ExportOptions) -> Path:
-    """Write the weights file of a run, what is fitted to `data` in it; measure it on a test part.
+    """Write the weights file of a run, with tables or bins fitted to `data`, and measure it.
 
-    Raises what `write_draw` raises.
+    It is measured on a test part.  Raises what `write_draw` raises.
     """
     preset = run.preset
     training = test = None
@@ -120,11 +121,11 @@ def write_draw(
 ) -> Path:
     """Write `<preset>.safetensors`, `<preset>.md` and the registry; returns the weights file.
 
-    training  uint8 (n, C, side, side), what tables or bins are fitted to
-    test      what the exported weights are measured on, for the card
+    training  images to which tables or bins are fitted, uint8 (n, C, side, side)
+    test      images on which the exported weights are measured, for the card
 
-    Raises `UsageError` where uniform posteriors come without training images,
-    `WeightsMismatchError` for weights that do not fit fixed point.
+    Raises `UsageError` for uniform posteriors without training images, `WeightsMismatchError` for
+    weights that fixed point cannot represent.
     """
     learner = trained_learner(run)
     config = learner.config
@@ -140,7 +141,7 @@ def write_draw(
         models=[(ARCHIVE if is_archive else DRAW).name],
         metadata={"side": str(run.preset.side)},
     )
-    # From here on the learner measures what was exported.
+    # From here on the learner measures the exported weights.
     learner.network.load_state_dict(network_from_arrays(config, exact).state_dict())
     figures = {} if test is None else learner.measure(to_tensor(test))
     kind = (

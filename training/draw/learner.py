@@ -1,4 +1,4 @@
-"""What DRAW learns: the evidence lower bound, or bits and squared error at every quality."""
+"""Training of DRAW, on the evidence lower bound or on bits and squared error at every quality."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from training.loop.start import read_start
 
 LOWEST_LOG_VARIANCE, HIGHEST_LOG_VARIANCE = -11.0, 2.0
 LEVELS_PER_UNIT = 128
-"""8-bit levels of a unit of x."""
+"""8-bit levels in a unit of x."""
 
 
 class Passed(NamedTuple):
-    """One pass over a batch: canvas (batch, C, H, W), and the rate of each step and level.
+    """The result for a batch: canvas (batch, C, H, W), and the rate of each step and level.
 
     rates   (batch, steps · levels): nats with gaussian posteriors, bits with uniform ones
     """
@@ -48,9 +48,9 @@ class DrawLearner(ImageLearner):
     """A `DrawNetwork` and how it learns; images come as float32 (batch, C, H, W) in [0, 1].
 
     weights   an exported weights file to start from; its network may have another number of steps,
-              as all of them share their weights
+              since all steps share their weights
 
-    Raises `InputError` for an unreadable file, `UsageError` where the sizes differ,
+    Raises `InputError` for an unreadable file, `UsageError` if the sizes differ,
     `WeightsMismatchError` for weights of another model.
     """
 
@@ -77,9 +77,9 @@ class DrawLearner(ImageLearner):
         self.optimizers = {preset.optimizer: optimizer}
 
     def prepare(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
-        """x of images in [0, 1]: binarised at random, or levels in (−1, 1)."""
+        """x from images in [0, 1]: binarised at random, or levels in (−1, 1)."""
         if self.config.likelihood == "bernoulli":
-            # Held-out images were binarised before, and stay as they are.
+            # Held-out images are binarised already and stay as they are.
             found = torch.bernoulli(images, generator=generator)
         else:
             found = ((images * 255).round() * 2 - 255) / 256
@@ -89,7 +89,7 @@ class DrawLearner(ImageLearner):
         return found.to(self.device, memory_format=torch.channels_last)
 
     def forward(self, image: Tensor, noise: Noise, kept: Tensor | None = None) -> Passed:
-        """Run all steps on x; kept (batch,) is how many steps have a code, None for all."""
+        """Run all steps on x; kept (batch,) says how many steps have a code, None for all."""
         recursion, config = self.network.recursion, self.config
         rates: list[Tensor] = []
         with self.mixed():
@@ -102,7 +102,7 @@ class DrawLearner(ImageLearner):
         return Passed(state.canvas.float(), torch.stack(rates, 1))
 
     def _step(self, state: DrawState, noise: Noise, sent: Tensor | None) -> list[Tensor]:
-        """Advance by a step; the rates (batch,) of its levels. sent: 1 where it has a code."""
+        """Advance by a step; return the rates (batch,) of its levels. sent: 1 if it has a code."""
         recursion = self.network.recursion
         rates: list[Tensor] = []
 
@@ -133,7 +133,7 @@ class DrawLearner(ImageLearner):
         if not self.training:
             rounded = residual.round()
             return rounded, bin_bits(rounded, scale)
-        # The rate of a uniform posterior is that of noise; the recursion sees what it will decode.
+        # The rate of a uniform posterior uses noise; the recursion sees the values to be decoded.
         return round_straight_through(residual), bin_bits(residual + noise.uniform(residual), scale)
 
     def trade_off(self, position: Tensor) -> Tensor:
@@ -142,7 +142,7 @@ class DrawLearner(ImageLearner):
         return torch.exp(low + (high - low) * position)
 
     def distortion(self, canvas: Tensor, image: Tensor) -> Tensor:
-        """Nats of −log p(x|z), or squared error in 8-bit levels: (batch,)."""
+        """−log p(x|z) in nats, or squared error in 8-bit levels: (batch,)."""
         if self.config.likelihood == "bernoulli":
             values = bernoulli_nats(canvas, image)
         elif self.config.likelihood == "logistic":
@@ -194,7 +194,7 @@ class DrawLearner(ImageLearner):
         canvas, rates = self(image, noise, kept if preset.cut else None)
         self.network.set_quality(None)
         error, bits = self.distortion(canvas, image), rates.sum(1)
-        # Where quantisation is fine, λ · error is the same at every λ: no quality drowns another.
+        # With fine quantisation, λ · error is the same at every λ, so no quality dominates others.
         trade_off = self.trade_off(position) * preset.missing_step ** (steps - kept)
         loss = (bits + trade_off * error).mean()
         values = image[0].numel()
@@ -206,7 +206,7 @@ class DrawLearner(ImageLearner):
 
     @torch.no_grad()
     def measure(self, images: Tensor) -> dict[str, float]:
-        """Figures of held-out images, float32 (n, C, H, W) in [0, 1]; the same ones every time."""
+        """Figures for held-out images, float32 (n, C, H, W) in [0, 1]; the same on every call."""
         if self.config.posterior == "gaussian":
             return self._validate_likelihood(images)
         found: dict[str, float] = {}
@@ -249,7 +249,7 @@ class DrawLearner(ImageLearner):
 
 
 def start_from_weights(network: DrawNetwork, path: Path) -> None:
-    """Copy a weights file into a network. Raises as `DrawLearner`."""
+    """Copy a weights file into a network. Raises as `DrawLearner` does."""
     arrays, metadata = read_start(path)
     found = read_config(metadata, DrawConfig)
     if replace(found, steps=network.config.steps) != network.config:
@@ -261,7 +261,7 @@ def start_from_weights(network: DrawNetwork, path: Path) -> None:
 
 
 class Noise:
-    """Random numbers of a pass, drawn on the CPU so that every device sees the same."""
+    """Random numbers of a pass, drawn on the CPU so that they are the same for every device."""
 
     def __init__(self, generator: torch.Generator | None) -> None:
         self.generator = generator

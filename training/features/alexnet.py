@@ -18,20 +18,20 @@ from bitstream.errors import InputError
 
 LAYERS = 5
 SMALLEST_SIDE = 63
-"""Of smaller pictures the second pooling leaves nothing."""
+"""The second pooling leaves nothing of smaller pictures."""
 _STRIDE, _PADDING = (4, 1, 1, 1, 1), (2, 2, 1, 1, 1)
-_POOLED = (1, 2)  # what these layers read
+_POOLED = (1, 2)  # layers whose input is pooled
 _SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 
 
 class AlexNet:
-    """The features of five layers, each place's of length 1.
+    """The features of five layers, normalised to length 1 at each place.
 
     weights   npz file with `conv0.weight` (out, in, h, w) and `conv0.bias` to `conv4.bias`, and
               the heads `lin0.weight` (1, channels, 1, 1) to `lin4.weight`
-    heads     what LPIPS multiplies squared differences with, (channels,) of each layer
+    heads     the weights of squared differences in LPIPS, (channels,) for each layer
 
-    Raises `InputError` where these are not in the file.
+    Raises `InputError` if these are not in the file.
     """
 
     strides = (4, 8, 16, 16, 16)
@@ -48,7 +48,7 @@ class AlexNet:
         self.heads = [found[f"lin{k}.weight"].flatten() for k in range(LAYERS)]
 
     def __call__(self, pixels: Tensor) -> list[Tensor]:
-        """Pictures (n, 3, h, w) in [0, 1], sides of 63 or more, to maps (n, channels, …)."""
+        """Pictures (n, 3, h, w) in [0, 1], sides at least 63, to maps (n, channels, …)."""
         shift, scale = (
             torch.tensor(v, device=pixels.device).view(1, 3, 1, 1) for v in (_SHIFT, _SCALE)
         )
@@ -58,7 +58,7 @@ class AlexNet:
                 hidden = F.max_pool2d(hidden, 3, 2)
             weight, bias = (self._weights[f"conv{k}.{part}"] for part in ("weight", "bias"))
             hidden = F.relu(F.conv2d(hidden, weight, bias, _STRIDE[k], _PADDING[k]))
-            # A root of 0 has an infinite slope.
+            # The square root has an infinite slope at 0.
             length = (hidden.square().sum(1, keepdim=True) + 1e-20).sqrt()
             found.append(hidden / (length + 1e-10))
         return found

@@ -1,12 +1,12 @@
-"""A small classifier of 32×32 images, whose last hidden layer measures how real images look.
+"""A small classifier of 32×32 images, whose last hidden layer gives features for Fréchet distances.
 
     python -m training features --data TRAIN.tar --minutes 10 -o features.safetensors
     python -m training features --data MNIST     --minutes 10 -o digits.safetensors
 
-The class of a picture is what its file's name says before the first underscore; of digits, what
-their label file says. Larger pictures are averaged down to 32×32; MNIST's get a black border, and
-grey is repeated in three channels. The Fréchet distance of two sets of images is taken between
-Gaussians fitted to their features; it is not comparable with that of any other network.
+The class of a picture is the part of its file name before the first underscore; digits have a label
+file. Larger pictures are averaged down to 32×32; those of MNIST get a black border, and grey is
+repeated in three channels. The Fréchet distance of two sets of images is that of Gaussians fitted
+to their features; it is not comparable with that of any other network.
 
 Weights files are safetensors: float16 arrays, and in the metadata the sizes and the card.
 """
@@ -50,7 +50,7 @@ class FeatureConfig:
     features: int = 128
 
     def __post_init__(self) -> None:
-        """Refuse sizes that are no network's."""
+        """Raise `WeightsMismatchError` for impossible sizes."""
         sizes: tuple[object, ...] = (self.classes, self.features, *self.widths)
         sound = all(isinstance(n, int) and 1 <= n <= 4096 for n in sizes)
         if not 1 <= len(self.widths) <= 5 or not sound:
@@ -58,7 +58,7 @@ class FeatureConfig:
 
 
 class FeatureNetwork(nn.Module):
-    """Convolutions that halve the side, a mean over positions, features, classes."""
+    """Convolutions that halve the side, a mean over positions, a feature layer, and classes."""
 
     def __init__(self, config: FeatureConfig) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class FeatureNetwork(nn.Module):
         self.head = nn.Linear(config.features, config.classes)
 
     def features(self, images: Tensor) -> Tensor:
-        """Images (n, 3, 32, 32) in [−1, 1] to features (n, features), none negative."""
+        """Images (n, 3, 32, 32) in [−1, 1] to non-negative features (n, features)."""
         return F.relu(self.hidden(self.body(images)))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ class FeatureNetwork(nn.Module):
 
 
 def to_input(images: Images) -> Tensor:
-    """uint8 (n, 3, 32, 32) to what the network takes. Raises `UsageError` for other shapes."""
+    """uint8 (n, 3, 32, 32) to the network's input. Raises `UsageError` for other shapes."""
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (3, SIDE, SIDE):
         raise UsageError(
             f"images of type {images.dtype} and shape {images.shape}, "
@@ -143,7 +143,7 @@ def load_features(path: Path) -> FeatureNetwork:
 
 
 def read_classes(path: Path) -> tuple[Images, Int64Array, list[str]]:
-    """Images uint8 (n, 3, 32, 32), the number of each one's class, and the names of the classes.
+    """Images uint8 (n, 3, 32, 32), the class number of each image, and the names of the classes.
 
     path  folder or `.tar` of square pictures of one size, 32 pixels or a multiple, whose files
           are named CLASS_ANYTHING; or a folder with the training images of MNIST and their labels,
@@ -191,8 +191,8 @@ def _read_digits(folder: Path, labels_file: Path) -> tuple[Images, Int64Array, l
 class FeaturePreset(Preset):
     """A training run of the classifier.
 
-    held_out   images that accuracies are measured on
-    mirror     show half of the images mirrored: not of characters, which become others
+    held_out   number of images on which accuracies are measured
+    mirror     mirror half of the images; not for characters, which mirroring changes
     """
 
     model: FeatureConfig
@@ -206,7 +206,7 @@ class FeaturePreset(Preset):
 
 
 class FeatureLearner(Learner):
-    """The classifier and its images, uint8 (n, 3, 32, 32), with the number of each one's class."""
+    """The classifier and its images, uint8 (n, 3, 32, 32), with the class number of each image."""
 
     family = "features"
 
@@ -228,7 +228,7 @@ class FeatureLearner(Learner):
         self.optimizers = {"adamw": optimizer}
 
     def learn(self, step: int, fraction: float) -> dict[str, float]:
-        """One step on the cross-entropy, labels smoothed by a tenth."""
+        """One step on the cross-entropy, with labels smoothed by a tenth."""
         preset = self.preset
         epoch, place = divmod(step, len(self.kept) // preset.batch)
         order = np.random.default_rng((preset.seed, epoch)).permutation(self.kept)
@@ -242,7 +242,7 @@ class FeatureLearner(Learner):
 
     @torch.no_grad()
     def validate(self) -> list[dict[str, float]]:
-        """Shares of the held-out images whose class is the first, or among the first five."""
+        """Top-1 and top-5 accuracy on the held-out images."""
         self.eval()
         parts = torch.split(self.x[self.held], 250)
         scores = torch.cat([self.network(part) for part in parts])
@@ -253,7 +253,7 @@ class FeatureLearner(Learner):
 
 
 def _varied(images: Tensor, rng: np.random.Generator, mirror: bool) -> Tensor:
-    """Each image moved by up to four pixels, half of them mirrored where `mirror` says so."""
+    """The images, each shifted by up to four pixels, and half of them mirrored if `mirror`."""
     padded = F.pad(images, (PAD,) * 4, mode="reflect")
     moves = rng.integers(0, 2 * PAD + 1, (len(images), 2)).tolist()
     moved = [p[:, y : y + SIDE, x : x + SIDE] for p, (y, x) in zip(padded, moves, strict=True)]
@@ -264,7 +264,7 @@ def _varied(images: Tensor, rng: np.random.Generator, mirror: bool) -> Tensor:
 
 
 def card_text(path: Path, config: FeatureConfig, facts: dict[str, Any]) -> str:
-    """The card that lies beside a weights file, in Markdown."""
+    """The model card beside a weights file, in Markdown."""
     return f"""# Features of 32×32 images
 
 `{path.name}`: a classifier whose last hidden layer ({config.features} features) is what Fréchet
@@ -308,7 +308,7 @@ def run(options: argparse.Namespace) -> None:
     """Train the classifier that the command line asks for, and write its weights and card.
 
     Raises `InputError` for images that cannot be read, `UsageError` without a budget, for too few
-    images, and where a run is there and --resume is not given.
+    images, or if the run exists already and --resume is not given.
     """
     if (options.minutes is None) == (options.steps is None):
         raise UsageError("give --minutes or --steps, one of them")

@@ -1,4 +1,4 @@
-"""Presets of the generative models: everything a run depends on besides its data."""
+"""Presets of the generative models: all settings of a run besides its data."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PenaltyNorm = Literal["image", "channels"]
 class ImagePreset(Preset, ABC):
     """A training run on small images of one size.
 
-    validation  images held out of the training part, its last ones
+    validation  number of held-out images, the last ones of the training part
     """
 
     validation: int = 5000
@@ -36,19 +36,19 @@ class ImagePreset(Preset, ABC):
     @property
     @abstractmethod
     def image_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of the images in the data set, or as the networks see them."""
+        """(channels, height, width) of the images in the data set, or of the networks' images."""
 
     @abstractmethod
     def read(self, path: Path, *, part: str = "train") -> Images:
         """The images of a data set as the networks see them: uint8 (n, C, H, W).
 
-        part  "train" or "test", where the path holds both
+        part  "train" or "test", if the path holds both
 
-        Raises `InputError` for what cannot be read or does not fit.
+        Raises `InputError` for images that cannot be read or do not fit.
         """
 
     def read_test(self, data: Path, training: Images, test: Path | None) -> Images | None:
-        """The test part of `test`, or of the training data; None where that has none of its own."""
+        """The test part of `test`, or of the training data; None if there is no separate one."""
         if test is not None:
             return self.read(test, part="test")
         found = self.read(data, part="test")
@@ -56,7 +56,7 @@ class ImagePreset(Preset, ABC):
         return None if np.array_equal(found[:count], training[:count]) else found
 
     def split(self, images: Images) -> tuple[Images, Images]:
-        """Images to train on, and those held out. Raises `InputError` where there are too few."""
+        """Images to train on, and held-out images. Raises `InputError` if there are too few."""
         if len(images) < self.validation + 2:
             raise InputError(
                 f"training data: {len(images)} images, of which {self.validation} are held out "
@@ -70,16 +70,16 @@ class ImagePreset(Preset, ABC):
 class FramedPreset(ImagePreset):
     """A training run on images with a border, or cut from larger pictures.
 
-    pad   black pixels that are added on each side of the data set's images
-    crop  None takes images as they are. Else pictures may have any size: their centre square of so
-          many pixels, 0 for the largest, is reduced to the image's size
+    pad   number of black pixels added on each side of the data set's images
+    crop  None takes images as they are. Otherwise pictures may have any size, and their centre
+          square with this side, 0 for the largest, is reduced to the image's size
     """
 
     pad: int = 0
     crop: int | None = None
 
     def read(self, path: Path, *, part: str = "train") -> Images:
-        """The images with their border, or reduced."""
+        """The images with their border, or cropped and reduced."""
         return read_small_images(path, self.image_shape, pad=self.pad, crop=self.crop, part=part)
 
 
@@ -87,30 +87,30 @@ class FramedPreset(ImagePreset):
 class GenerativePreset(FramedPreset):
     """A training run of a generative model.
 
-    Losses are sums over pixels and means over images, pixels in [0, 1], where nothing else is said.
+    Unless stated otherwise, losses are sums over pixels and means over images, pixels in [0, 1].
     A wae with a critic is trained as Wasserstein++ (`training.generative.wpp`).
 
-    xavier            start of linear layers: Glorot & Bengio 2010, equation 16, as deep tanh
-                      networks need it; else torch's own
+    xavier            initialise linear layers as in Glorot & Bengio 2010, equation 16, which deep
+                      tanh networks need; else as torch does
     kl_warmup         vae: fraction of the budget in which the weight of the KL divergence rises
                       from 0 to 1
-    known_labels      vae with classes: images whose label is known, as many of each class; 0 for
-                      all, without a classifier
+    known_labels      vae with classes: number of images whose label is known, equally many of each
+                      class; 0 for all, without a classifier
     class_weight      vae with classes and few labels: α of the cross-entropy of the known labels
     mmd_weight        wae: λ of the maximum mean discrepancy
-    reconstruction    wae: the error that is minimised, "sse" or "rmse": the root of a batch's mean
-                      squared error, pixels in [−1, 1] (Tschannen et al. 2018)
+    reconstruction    wae: the error that is minimised, "sse", or "rmse" for the root of a batch's
+                      mean squared error, pixels in [−1, 1] (Tschannen et al. 2018)
     code_penalty      rae: β of β/2·‖z‖²
     decoder_penalty   rae: λ of λ·‖θ‖² over the decoder's weights
-    components        rae: Gaussians of the mixture fitted after training
+    components        rae: number of Gaussians of the mixture fitted after training
     critic            gan: hidden widths or channels of the critic
-    critic_steps      gan: steps of the critic for one of the generator
+    critic_steps      gan: steps of the critic for each step of the generator
     critic_rate       gan: learning rate of the critic, relative to the generator's
     gradient_penalty  gan: λ of Gulrajani et al. 2017, equation 3
-    penalty_norm      gan: what the norm of the gradient is taken over, "image" or "channels"
+    penalty_norm      gan: over what the norm of the gradient is taken, "image" or "channels"
     bre_weight        gan: weight of the binarised-representation-entropy regulariser
     critic_weight     wpp: λ of the critic's values in the generator's loss
-    ema_decay         gan: of the exponential moving average of the weights that are exported
+    ema_decay         gan: decay of the moving average of the weights, which is exported
     """
 
     model: GenerativeConfig
@@ -138,8 +138,8 @@ class GenerativePreset(FramedPreset):
 
     @property
     def method(self) -> str:
-        """How it is trained: the model's family; "wpp" for a wae with a critic; for a vae with
-        classes "class-vae", or "m2" where few labels are known.
+        """How the model is trained: its family, except "wpp" for a wae with a critic, and for a vae
+        with classes "class-vae", or "m2" if only some labels are known.
         """
         if self.model.classes:
             return "m2" if self.known_labels else "class-vae"
@@ -147,7 +147,7 @@ class GenerativePreset(FramedPreset):
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of the images that the networks see."""
+        """(channels, height, width) of the networks' images."""
         return self.model.image_shape
 
 
@@ -157,7 +157,7 @@ def _vae(code: int) -> GenerativePreset:
 
 
 def _wae(code: int) -> GenerativePreset:
-    # Larger batches: the discrepancy is estimated within one.
+    # Larger batches, because the discrepancy is estimated within a batch.
     model = GenerativeConfig("wae", "mlp", MNIST, code, WIDE, "tanh")
     return GenerativePreset(
         model, batch=256, learning_rate=WIDE_RATE, xavier=True, mmd_weight=100.0
@@ -199,8 +199,8 @@ def _convolutional_gan(bre: float) -> GenerativePreset:
     return _gan(model, critic=(32, 64), bre=bre)
 
 
-# Generators of the distribution-preserving codec; those of 64×64 pixels with the batches, rates and
-# weights of Tschannen et al. 2018, whose warm-up and steps down of the rate are a cosine here.
+# Generators of the distribution-preserving codec; those of 64×64 pixels have the batches, learning
+# rates and weights of Tschannen et al. 2018, with a cosine in place of its warm-up and rate drops.
 
 
 def _small(family: str) -> GenerativeConfig:
@@ -271,7 +271,7 @@ GENERATIVE_PRESETS: dict[str, GenerativePreset] = {
     "dplc-64-wpp": _natural(
         "wae",
         learning_rate=3e-4,
-        critic_rate=1 / 3,  # 1e-4, as the GAN's: the published 3e-4 is that of the other two
+        critic_rate=1 / 3,  # 1e-4, as for the GAN: the published 3e-4 is for the other two networks
         critic_weight=2.5e-5,
         **_RMSE,
         **_NATURAL_CRITIC,

@@ -1,11 +1,11 @@
-"""A trained VAE of digits becomes a codec's weights file.
+"""Exports a trained VAE of digits as a codec's weights file.
 
 A Gaussian VAE becomes `digits-vae.safetensors`, which the models vae-round, vae-dither, vae-rec
-and vae-vbq share: both networks in float16, the integer tables of the prior, and what is fitted to
-posteriors of training images (steps, blocks, class tables). A Bernoulli VAE becomes
+and vae-vbq share: both networks in float16, the integer tables of the prior, and whatever is fitted
+to posteriors of training images (steps, blocks, class tables). A Bernoulli VAE becomes
 `digits-vae-binary.safetensors` for vae-bits-back: both networks in fixed point, integer tables.
 A regularised autoencoder becomes `rae.safetensors` for vae-round: its networks, and the mixture
-that is its prior, with integer tables of the labels and of each component's coordinates. A
+that is its prior, with integer tables for the labels and for each component's coordinates. A
 class-conditional VAE becomes `digits-class-vae.safetensors` for vae-round.
 """
 
@@ -47,10 +47,10 @@ from training.loop.origin import write_card
 QUALITY_SETS = 25
 BINS = 2**10
 DYADIC_ROUNDS = 12
-TABLE_IMAGES = 10_000  # whose posteriors set steps and tables
-REC_IMAGES = 300  # of the statistics, for the index tables
-JACOBIAN_CODES = 200  # of each component of a rae's prior, whose Jacobians set steps
-PRIOR_COUNT = 20.0  # weight of the theoretical law in a fitted table, in symbols
+TABLE_IMAGES = 10_000  # images whose posteriors determine steps and tables
+REC_IMAGES = 300  # images for the statistics of the index tables
+JACOBIAN_CODES = 200  # codes of each component of a rae's prior whose Jacobians determine steps
+PRIOR_COUNT = 20.0  # weight of the theoretical distribution in a fitted table, in symbols
 
 
 def lossy_arrays(
@@ -62,9 +62,9 @@ def lossy_arrays(
 ) -> dict[str, Array]:
     """All arrays of the weights file of a Gaussian VAE.
 
-    images         uint8 (n, 1, 28, 28), training images: their posteriors set steps and tables
-    rec_images     so many of them are coded to fit the tables of the indexes
-    dyadic_rounds  of fitting the tables of the dyadic grid
+    images         training images, uint8 (n, 1, 28, 28); their posteriors determine steps, tables
+    rec_images     how many of them are coded to fit the tables of the indexes
+    dyadic_rounds  rounds of fitting the tables of the dyadic grid
 
     Raises `UsageError` for another kind of model or prior.
     """
@@ -93,8 +93,8 @@ def class_arrays(
 ) -> dict[str, Array]:
     """All arrays of the weights file of a class-conditional VAE with a Gaussian likelihood.
 
-    images, labels   uint8 (n, 1, 28, 28) and (n,), of the training part: steps are fitted to their
-                     posteriors given their labels, as those of a VAE without labels
+    images, labels   of the training part, uint8 (n, 1, 28, 28) and (n,): steps are fitted to the
+                     posteriors given the labels, otherwise as for a VAE without labels
 
     Raises `UsageError` for another kind of model or prior.
     """
@@ -115,7 +115,7 @@ def rounding_arrays(
 ) -> dict[str, Array]:
     """Steps and tables of vae-round, fitted to the posteriors of images uint8 (n, 1, 28, 28).
 
-    values   of their labels, where the encoder sees them, float (n, classes)
+    values   values of their labels, float (n, classes), if the encoder takes labels
     """
     evidence = np.maximum(1 / _posterior(encoder, images, values).variance - 1, 0).mean(axis=0)
     tables = rounding_tables(step_sizes()).to_arrays()
@@ -132,8 +132,8 @@ def rae_arrays(model: GenerativeModel, images: Uint8Array) -> dict[str, Array]:
 
     The coordinates u of a component j, z = m_j + T_j u, are those in which it is N(0, I) and the
     mean of JᵀJ over its codes is diagonal, with J = ∂f/∂z: then independent rounding errors of u
-    give uncorrelated errors of the image.  At quality 75 each costs what the errors of the
-    reconstruction give one pixel, as a Gaussian VAE with that variance would have it.
+    give uncorrelated errors of the image.  At quality 75 each of them adds as much error as the
+    reconstruction has in one pixel, as for a Gaussian VAE with that variance.
 
     Raises `UsageError` for another kind of model or prior.
     """
@@ -184,7 +184,7 @@ def _network_arrays(encoder: Encoder, decoder: Decoder) -> dict[str, Array]:
 def bits_back_arrays(model: GenerativeModel, *, bins: int = BINS) -> dict[str, Array]:
     """All arrays of the weights file of a Bernoulli VAE with ReLU.
 
-    bins   intervals of the prior, a power of two
+    bins   number of intervals of the prior, a power of two
 
     Raises `UsageError` for another kind of model or prior.
     """
@@ -235,7 +235,7 @@ def write_digits(
 ) -> Path:
     """Write `<name>.safetensors`, its card and the registry; returns the weights file.
 
-    codecs   names in the catalogue that run on this file
+    codecs   names of the models in the catalogue that use this file
     """
     path = write_weights_file(folder, name, arrays, config=model.config, models=codecs)
     networks = ("encoder.", "decoder.")
@@ -270,8 +270,8 @@ def write_digits(
 
 
 def export_digits(path: Path, options: ExportOptions) -> Path:
-    """Write the codec's weights file that the family and the likelihood of a trained model call
-    for; returns it.
+    """Write the codec's weights file for a trained model, according to its family and likelihood;
+    returns its path.
 
     path   weights file of the model; a Gaussian VAE and a rae need training images, `data`
 
@@ -310,7 +310,7 @@ def _require(model: GenerativeModel, likelihood: str) -> Encoder:
 def _posterior(encoder: Encoder, images: Uint8Array, values: Tensor | None = None) -> Posterior:
     with torch.inference_mode():
         mean, log_variance = encoder(torch.from_numpy(np.array(images)).float() / 255, values)
-    assert log_variance is not None  # of a vae
+    assert log_variance is not None  # a vae has one
     return vae_coders.posterior_from_network(mean.numpy(), log_variance.numpy())
 
 
@@ -322,7 +322,7 @@ def _set_hundredths(number: int) -> int:
 def _rec_tables(posterior: Posterior, images: int) -> tuple[Int32Array, TableSet]:
     """Block layouts (sets, k), and class tables `set · k + block`.
 
-    A class has the mean of the images' Zipf laws, corrected by what the encoder chose.
+    A class gets the mean of the images' Zipf distributions, corrected by the encoder's choices.
     """
     dimensions = posterior.mean.shape[1]
     few = Posterior(posterior.mean[:images], posterior.variance[:images])

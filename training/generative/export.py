@@ -1,4 +1,4 @@
-"""A training run of a generative model becomes a weights file and its card."""
+"""Exports a training run of a generative model as a weights file and its card."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ UNITS = {
 
 
 def export_generative(run: Run[GenerativePreset], options: ExportOptions) -> Path:
-    """Write `<preset>.safetensors` and its card; the figures of the card's last column are those
-    of the exported weights on the test part of `data`.
+    """Write `<preset>.safetensors` and its card; the card's last column has the figures of the
+    exported weights on the test part of `data`.
     """
     learner = generative_learner(run.preset, autocast=False)
     learner.load_state_dict(run.networks())
@@ -82,7 +82,7 @@ def export_generative(run: Run[GenerativePreset], options: ExportOptions) -> Pat
 def measure_exported(
     learner: GenerativeLearner, exported: GenerativeModel, data: Path
 ) -> dict[str, float]:
-    """Figures on the test part of `data`, with the weights as they were exported."""
+    """Figures on the test part of `data`, with the exported weights."""
     for name in ("decoder", "average", "encoder", "encoder_average"):
         network = exported.encoder if name.startswith("encoder") else exported.decoder
         target = getattr(learner, name, None)
@@ -94,7 +94,7 @@ def measure_exported(
 
 
 def figures_table(run: Run[Any], test: Mapping[str, float]) -> str:
-    """The figures of validation and of a test part, for a model card; nothing without the first."""
+    """The validation and test figures, for a model card; empty without validation figures."""
     if not run.figures:
         return ""
     held_out = f"{run.preset.validation:,} held-out training images"

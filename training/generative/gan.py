@@ -34,7 +34,7 @@ class Critic(nn.Module):
     """D(x): float (n, C, H, W) to (n,), and the pre-activations of its hidden layers.
 
     Linear layers for an mlp, 4×4 convolutions of stride 2 and one linear layer for conv; leaky
-    rectifiers, and no normalisation: the penalty is on each image's own gradient.
+    rectifiers, and no normalisation, because the penalty is on the gradient of each single image.
     """
 
     def __init__(self, preset: GenerativePreset) -> None:
@@ -73,7 +73,7 @@ def gradient_penalty(
 
     norm   "image": over all pixels of an image, mean over images (Gulrajani et al. 2017, equation
            3); "channels": over the channels of each pixel, mean over pixels and images, as in
-           Tschannen et al. 2018, where D may be √(H·W) times as steep
+           Tschannen et al. 2018, which allows D to be √(H·W) times as steep
     """
     x = x.detach().requires_grad_(True)
     values, hidden = critic(x)
@@ -83,9 +83,9 @@ def gradient_penalty(
 
 
 class AdversarialLearner(GenerativeLearner):
-    """A generator, its moving average, and the critic that it learns from.
+    """A generator, its moving average, and the critic from which it learns.
 
-    signed   whether the critic sees pixels in [−1, 1], not [0, 1]
+    signed   whether the critic sees pixels in [−1, 1] instead of [0, 1]
     """
 
     signed = False
@@ -99,7 +99,7 @@ class AdversarialLearner(GenerativeLearner):
 
     @property
     def batches_per_step(self) -> int:
-        """One for each step of the critic."""
+        """One batch for each step of the critic."""
         return self.preset.critic_steps
 
     def decode(self, codes: Tensor) -> Tensor:
@@ -109,18 +109,18 @@ class AdversarialLearner(GenerativeLearner):
         return logits.float().sigmoid()
 
     def critic_loss(self, real: Tensor, fake: Tensor, generator: torch.Generator) -> Tensor:
-        """E D(fake) − E D(real) + λ·penalty between them, + the BRE regulariser where asked for."""
+        """E D(fake) − E D(real) + λ·penalty between them, + the BRE regulariser if requested."""
         preset = self.preset
         with self.mixed():
             values, hidden = self.critic(torch.cat([real, fake]))
         real_value, fake_value = torch.split(values, len(real))
-        # A gradient's norm is compared with 1: in float32.
+        # In float32, because the norm of a gradient is compared with 1.
         mix = torch.rand(len(real), 1, 1, 1, generator=generator).to(self.device)
         between = fake.lerp(real, mix)
         penalty, mixed_hidden = gradient_penalty(self.critic, between, preset.penalty_norm)
         loss = fake_value.mean() - real_value.mean() + preset.gradient_penalty * penalty
         if preset.bre_weight:
-            # On generated and interpolated images, in all rectifier layers but the last.
+            # On generated and interpolated images, in all rectifier layers except the last.
             layers = slice(None, -1) if len(hidden) > 1 else slice(None)
             fake_hidden = [h[len(real) :] for h in hidden[layers]]
             entropy = binarized_representation_entropy([*fake_hidden, *mixed_hidden[layers]])
@@ -129,10 +129,10 @@ class AdversarialLearner(GenerativeLearner):
 
     @abstractmethod
     def fake_codes(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Codes (n, k) of the generated images that stand against images x."""
+        """Codes (n, k) of the generated images that are compared with images x."""
 
     def train_critic(self, draw: Draw, generator: torch.Generator) -> Tensor:
-        """Some steps of the critic; its last loss."""
+        """Take `critic_steps` steps of the critic; return its last loss."""
         for _ in range(self.preset.critic_steps):
             x = draw().to(self.device)
             with torch.no_grad():
@@ -146,7 +146,7 @@ class AdversarialLearner(GenerativeLearner):
         return 2 * x - 1 if self.signed else x
 
     def critic_estimate(self, images: Tensor) -> float:
-        """The critic's estimate of the distance, E D(x) − E D(f(z)), of the averaged generator."""
+        """The critic's estimate of the distance, E D(x) − E D(f(z)), for the averaged generator."""
         codes = torch.randn(
             len(images), self.config.code, generator=torch.Generator().manual_seed(1)
         )
@@ -155,11 +155,11 @@ class AdversarialLearner(GenerativeLearner):
         return float(real.mean() - fake.mean())
 
     def model(self) -> GenerativeModel:
-        """With the averaged generator."""
+        """The model with the averaged generator."""
         return replace(super().model(), decoder=self.average.module)
 
     def critic_value(self, fake: Tensor) -> Tensor:
-        """Mean of D(fake), whose gradient goes to what made the images, not to the critic."""
+        """Mean of D(fake); its gradient goes to the networks that made the images, not to D."""
         self.critic.requires_grad_(False)
         with self.mixed():
             values: Tensor = self.critic(fake)[0]
@@ -168,7 +168,7 @@ class AdversarialLearner(GenerativeLearner):
 
 
 class GanLearner(AdversarialLearner):
-    """Critic and generator in turn; the generator's moving average is what is exported."""
+    """Trains critic and generator in turn; the generator's moving average is exported."""
 
     def build(self) -> None:
         super().build()
@@ -182,7 +182,7 @@ class GanLearner(AdversarialLearner):
     def train_step(
         self, draw: Draw, generator: torch.Generator, fraction: float
     ) -> dict[str, float]:
-        """Some steps of the critic, one of the generator."""
+        """Several steps of the critic, then one of the generator."""
         critic_loss = self.train_critic(draw, generator)
         loss = -self.critic_value(self.decode(self.normal(self.preset.batch, generator)))
         if self.descend(loss, self.optimizers["generator"]):
@@ -192,7 +192,7 @@ class GanLearner(AdversarialLearner):
 
     @torch.no_grad()
     def measure(self, images: Tensor) -> dict[str, float]:
-        """The critic's estimate of the distance, and the nearest figures."""
+        """The critic's estimate of the distance, and the nearest-neighbour figures."""
         estimate = self.critic_estimate(images)
         return {"critic_estimate": estimate, **nearest_figures(self.model(), images)}
 
@@ -209,7 +209,7 @@ def soft_signs(h: Tensor) -> Tensor:
 def marginal_entropy_penalty(a: Tensor) -> Tensor:
     """R_ME = 1/d·Σ_k (mean_i a_ik)² of patterns a (n, d).
 
-    0 where every unit is active for half of the images, 1 where none ever changes.
+    0 if every unit is active for half of the images, 1 if none ever changes.
     """
     return a.mean(0).square().mean()
 
@@ -217,8 +217,8 @@ def marginal_entropy_penalty(a: Tensor) -> Tensor:
 def correlation_penalty(a: Tensor) -> Tensor:
     """R_AC = mean over pairs i ≠ j of max(0, |a_i·a_j|/d − 3/√d) of patterns a (n, d).
 
-    0 where the patterns of different images are unrelated (independent signs stay below three
-    standard deviations), 1 − 3/√d where all are equal or opposite.
+    0 if the patterns of different images are unrelated (independent signs stay below three
+    standard deviations), 1 − 3/√d if all are equal or opposite.
     """
     count, units = a.shape
     excess = ((a @ a.T).abs() / units - 3 / math.sqrt(units)).clamp(min=0)

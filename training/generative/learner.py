@@ -1,4 +1,4 @@
-"""What all learners of small images have in common, and those of generative models among them."""
+"""What all learners of small images share, and in particular those of generative models."""
 
 from __future__ import annotations
 
@@ -21,43 +21,43 @@ from training.loop.optimise import descend
 from training.loop.trainer import Learner
 
 Draw = Callable[[], Tensor]
-"""Gives the next training batch, float32 (batch, C, H, W) in [0, 1]."""
+"""Returns the next training batch, float32 (batch, C, H, W) in [0, 1]."""
 
 SAMPLES = 5000
-"""Decoded prior samples that the nearest-neighbour figures look at."""
+"""Number of decoded prior samples for the nearest-neighbour figures."""
 
 
 class ImageLearner(Learner):
-    """Learns from images of one size, of which the last are held out."""
+    """Learns from images of one size, the last of which are held out."""
 
     preset: ImagePreset
 
     def take(self, images: Images) -> None:
         """Train on these images, uint8 (n, C, H, W).
 
-        Raises `InputError` where there are not enough for training and validation.
+        Raises `InputError` if there are not enough for training and validation.
         """
-        images = np.require(images, requirements="W")  # torch takes no others
+        images = np.require(images, requirements="W")  # torch needs writable arrays
         self.images, self.held_out = self.preset.split(images)
         self.sampler = BatchSampler(self.images, batch=self.preset.batch, seed=self.preset.seed)
 
     @property
     def batches_per_step(self) -> int:
-        """Batches that a step draws."""
+        """Number of batches that a step draws."""
         return 1
 
     @abstractmethod
     def train_step(
         self, draw: Draw, generator: torch.Generator, fraction: float
     ) -> dict[str, float]:
-        """What `learn` does, with its batches and its noise."""
+        """The step that `learn` takes, given its batches and its noise."""
 
     @abstractmethod
     def measure(self, images: Tensor) -> dict[str, float]:
-        """Figures of held-out images, float32 (n, C, H, W) in [0, 1]; the same ones every time."""
+        """Figures for held-out images, float32 (n, C, H, W) in [0, 1]; the same on every call."""
 
     def learn(self, step: int, fraction: float) -> dict[str, float]:
-        """One step on the next batches of the images taken."""
+        """One step on the next batches of the images given to `take`."""
         numbers = itertools.count(step * self.batches_per_step)
         return self.train_step(lambda: self.sampler(next(numbers)), self.noise_of(step), fraction)
 
@@ -69,7 +69,7 @@ class ImageLearner(Learner):
         return [figures]
 
     def fixed(self) -> dict[str, Any]:
-        """The sizes, and what decides in which way the images come."""
+        """The sizes, and the settings that determine the batches."""
         preset = asdict(self.preset)
         return {name: preset.get(name) for name in ("model", "crop", "seed")}
 
@@ -109,14 +109,14 @@ class GenerativeLearner(ImageLearner):
         return torch.optim.Adam(parameters, lr=rate, betas=betas, fused=True)
 
     def model(self) -> GenerativeModel:
-        """The model as it is exported, with a standard normal prior where nothing else is said;
+        """The model for export, with a standard normal prior unless a subclass says otherwise; it
         shares its networks with this object.
         """
         prior = StandardNormal(self.config.code)
         return GenerativeModel(self.config, self.decoder, self.encoder, prior)
 
     def descend(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> bool:
-        """One optimiser step on `loss`; False, and no change, where it is not finite."""
+        """One optimiser step on `loss`; if it is not finite, change nothing and return False."""
         return descend(loss, optimizer, clip=self.preset.gradient_clip)
 
 
@@ -135,8 +135,8 @@ def new_encoder(preset: GenerativePreset) -> Encoder:
 
 
 def _initialize(network: nn.Module, preset: GenerativePreset) -> None:
-    # Torch's own start shrinks what goes through a tanh layer by √3; after four wide ones hardly
-    # anything is left, and a vae then closes its code before it has learned to use it.
+    # Torch's own initialisation shrinks the signal in each tanh layer by √3; after four wide ones
+    # hardly anything is left, and the posterior of a vae collapses before it learns to use codes.
     for layer in network.modules() if preset.xavier else ():
         if isinstance(layer, nn.Linear):
             nn.init.xavier_uniform_(layer.weight)
@@ -152,7 +152,7 @@ def squared_error(x: Tensor, y: Tensor) -> Tensor:
 def in_batches(
     call: Callable[[Tensor], Any], values: Tensor, device: torch.device, size: int = 1000
 ) -> Tensor:
-    """`call` of every batch of `values`, which goes to the device; joined on the CPU."""
+    """`call` on every batch of `values`, moved to the device; results are joined on the CPU."""
     return torch.cat([call(batch.to(device)).cpu() for batch in torch.split(values, size)])
 
 
@@ -161,11 +161,11 @@ def nearest_figures(model: GenerativeModel, images: Tensor, *, seed: int = 0) ->
     """How near the model's samples and held-out images are, squared error per image.
 
     nearest_sample_sse  mean over images of the distance to the nearest of `SAMPLES` samples:
-                        high where the model has dropped modes
-    nearest_data_sse    mean over samples of the distance to the nearest image: high where the
-                        samples look like none
+                        high if the model has dropped modes
+    nearest_data_sse    mean over samples of the distance to the nearest image: high if the
+                        samples look like no image
 
-    Of images against images of the same distribution both are what memory would reach.
+    A model that memorised the data would reach the figures of images against other images.
     """
     generator = torch.Generator().manual_seed(seed)
     codes = model.prior.sample(SAMPLES, generator=generator)

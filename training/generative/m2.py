@@ -5,12 +5,12 @@ p(y) is uniform over the classes, p(z) = N(0, I), and y and z are independent. W
 
     L(x, y) = −log p(x|z, y) − log p(y) + KL(q(z|x, y) ‖ p(z)),   z ~ q(z|x, y)
 
-an image whose label is known costs L(x, y), equation 6; one whose label is not, equation 7,
+an image with a known label costs L(x, y), equation 6, and one without, equation 7,
 
     U(x) = Σ_y q(y|x) L(x, y) − H(q(y|x))
 
 and the loss of a step is the mean of U over images, plus the mean of L(x, y) − α log q(y|x) over
-images whose label is known, equation 9. Where all labels are known there is no classifier and no U.
+images with a known label, equation 9. If all labels are known, there is no classifier and no U.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ def expected_cost(costs: Tensor, logits: Tensor) -> Tensor:
 
 
 class ClassVaeLearner(VaeLearner):
-    """Negative ELBO of images given their labels, which come before the images."""
+    """Negative ELBO of images given their labels; call `take_labels` before `take`."""
 
     labels: Int64Array
 
     def take_labels(self, labels: Int64Array) -> None:
-        """Labels 0 .. classes − 1 of all images that `take` takes, int64 (n,)."""
+        """Set the labels 0 .. classes − 1 of all images for `take`, int64 (n,)."""
         self.labels = labels
 
     def values_of(self, labels: Int64Array) -> Tensor:
@@ -54,7 +54,7 @@ class ClassVaeLearner(VaeLearner):
         return F.one_hot(torch.from_numpy(labels), self.config.classes).float().to(self.device)
 
     def all_labels(self) -> Tensor:
-        """Each label once, (classes, 1, classes): one for all images."""
+        """Each label once, (classes, 1, classes), to be broadcast over images."""
         return torch.eye(self.config.classes, device=self.device)[:, None]
 
     def learn(self, step: int, fraction: float) -> dict[str, float]:
@@ -72,8 +72,8 @@ class ClassVaeLearner(VaeLearner):
 
     @torch.no_grad()
     def measure(self, images: Tensor) -> dict[str, float]:
-        """Negative ELBO in nats where no label is known, −log Σ_y exp(−L(x, y)), and the KL
-        divergence and the squared error of the label of the least L.
+        """Negative ELBO in nats without known labels, −log Σ_y exp(−L(x, y)), and the KL divergence
+        and the squared error for the label with the smallest L.
         """
         x = binarize(images) if self.config.likelihood == "bernoulli" else images
         generator = torch.Generator().manual_seed(0)
@@ -92,7 +92,7 @@ class ClassVaeLearner(VaeLearner):
         return figures
 
     def validate(self) -> list[dict[str, float]]:
-        """`measure` of the images that are held out, and what their labels tell."""
+        """`measure` on the held-out images, and `told_figures` with their labels."""
         (figures,) = super().validate()
         self.eval()
         told = self.told_figures(to_tensor(self.held_out), self.labels[-len(self.held_out) :])
@@ -112,7 +112,7 @@ class ClassVaeLearner(VaeLearner):
 
 
 class M2Learner(ClassVaeLearner):
-    """The same with a classifier, and few labels."""
+    """The same with a classifier and few known labels."""
 
     def build(self) -> None:
         super().build()
@@ -120,9 +120,9 @@ class M2Learner(ClassVaeLearner):
         self.optimizers["adam"].add_param_group({"params": list(self.classifier.parameters())})
 
     def take(self, images: Images) -> None:
-        """Train on these images; the labels that are known are drawn by the seed.
+        """Train on these images; the seed determines which labels are known.
 
-        Raises `InputError` where a class has too few images.
+        Raises `InputError` if a class has too few images.
         """
         super().take(images)
         classes, labels = self.config.classes, self.labels[: len(self.images)]
@@ -169,5 +169,5 @@ class M2Learner(ClassVaeLearner):
         return {**super().told_figures(images, labels), "error_percent": wrong}
 
     def model(self) -> GenerativeModel:
-        """With its classifier."""
+        """The model with its classifier."""
         return replace(super().model(), classifier=self.classifier)

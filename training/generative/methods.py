@@ -27,5 +27,5 @@ LEARNERS: dict[str, type[VaeLearner | WaeLearner | RaeLearner | GanLearner | Wpp
 def generative_learner(
     preset: GenerativePreset, *, autocast: bool = True, device: torch.device | None = None
 ) -> GenerativeLearner:
-    """The untrained networks of a preset; the same ones every time."""
+    """The learner of a preset, always with the same untrained networks."""
     return LEARNERS[preset.method](preset, autocast=autocast, device=device)

@@ -76,7 +76,7 @@ class RaeLearner(GenerativeLearner):
 
     @torch.no_grad()
     def measure(self, images: Tensor) -> dict[str, float]:
-        """Squared error; −log p(z) in nats and nearest figures, NaN until the prior is fitted."""
+        """Squared error; −log p(z) in nats and nearest-neighbour figures, NaN without a prior."""
         codes = in_batches(lambda x: self.encoder(x)[0], images, self.device)
         decoded = in_batches(self.decoder, codes, self.device)
         figures = {
@@ -90,13 +90,13 @@ class RaeLearner(GenerativeLearner):
         return {**figures, **nearest_figures(self.model(), images)}
 
     def model(self) -> GenerativeModel:
-        """With the fitted mixture as its prior. Raises `UsageError` before there is one."""
+        """The model with the fitted mixture as its prior. Raises `UsageError` before the fit."""
         if self.mixture is None:
             raise UsageError("the prior of a rae is fitted when its run ends: go on with it")
         return replace(super().model(), prior=self.mixture)
 
     def get_extra_state(self) -> dict[str, Any]:
-        """The fitted prior travels in the checkpoint."""
+        """The fitted prior, to be saved in the checkpoint."""
         if self.mixture is None:
             return {}
         m = self.mixture

@@ -22,11 +22,11 @@ from training.generative.learner import (
 INITIAL_VARIANCE = 0.03
 VARIANCE_RATE_FACTOR = 10.0
 BINARIZATION_SEED = 2008
-"""Of the fixed binarisation of held-out images; training binarises anew in every step."""
+"""Seed of the fixed binarisation of held-out images; training binarises anew in every step."""
 
 
 def binarize(images: Tensor, *, seed: int = BINARIZATION_SEED) -> Tensor:
-    """White with the probability that the pixel states: float (n, …) in [0, 1] to {0, 1}."""
+    """1 with the probability given by the pixel, else 0: float (n, …) in [0, 1] to {0, 1}."""
     return torch.bernoulli(images, generator=torch.Generator().manual_seed(seed))
 
 
@@ -49,16 +49,16 @@ class VaeLearner(GenerativeLearner):
         self.encoder, self.decoder = new_encoder(self.preset), new_decoder(self.preset)
         self.log_variance = nn.Parameter(torch.tensor(math.log(INITIAL_VARIANCE)))
         self.optimizers = {"adam": self.adam(self.encoder, self.decoder)}
-        # One number among millions: at their rate it would not arrive within a short run.
+        # A single number: at the learning rate of the others it would not converge in a short run.
         scalar = {"params": [self.log_variance], "rate_factor": VARIANCE_RATE_FACTOR}
         self.optimizers["adam"].add_param_group(scalar)
 
     @torch.no_grad()
     def take(self, images: Images) -> None:
-        """Train on these images, and let the untrained decoder show their mean.
+        """Train on these images, and initialise the decoder's output to their mean.
 
-        A tanh network without biases is odd: f(−z) is the negative of f(z). Held at a light
-        mean, half of the codes would stay negatives, which the posterior merely avoids.
+        A tanh network without biases is odd: f(−z) = −f(z). Starting from mid-grey, half of the
+        codes would decode to negatives of images, and the posterior would merely avoid them.
         """
         super().take(images)
         if self.preset.xavier and self.config.architecture == "mlp":
@@ -72,7 +72,7 @@ class VaeLearner(GenerativeLearner):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """−log p(x|z), the KL divergence and the squared error of images at a posterior sample.
 
-        x: float (n, C, H, W), and where there are classes the values of its label, (n, classes) or
+        x: float (n, C, H, W); label, if there are classes: the label's values, (n, classes) or
         (…, 1, classes); each result is (n,) or (…, n), the first two in nats.
         """
         logits, kl = self.sample_logits(x, generator, label)
@@ -104,11 +104,11 @@ class VaeLearner(GenerativeLearner):
     def train_step(
         self, draw: Draw, generator: torch.Generator, fraction: float
     ) -> dict[str, float]:
-        """One step on the negative ELBO, its KL divergence weighted by the warm-up."""
+        """One step on the negative ELBO, with the KL divergence weighted by the warm-up."""
         return self.elbo_step(self.seen(draw(), generator), None, generator, fraction)
 
     def seen(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Images as a step sees them, on the device: drawn black or white for a Bernoulli."""
+        """Images as a step sees them, on the device: binarised for a Bernoulli likelihood."""
         binary = self.config.likelihood == "bernoulli"
         return (torch.bernoulli(images, generator=generator) if binary else images).to(self.device)
 
@@ -124,7 +124,7 @@ class VaeLearner(GenerativeLearner):
 
     @torch.no_grad()
     def measure(self, images: Tensor) -> dict[str, float]:
-        """Negative ELBO and its parts in nats, squared error at a posterior sample and its mean."""
+        """Negative ELBO and its parts in nats; squared error at a posterior sample and the mean."""
         x = binarize(images) if self.config.likelihood == "bernoulli" else images
         generator = torch.Generator().manual_seed(0)
         parts = [self.terms(b.to(self.device), generator) for b in torch.split(x, 1000)]
@@ -140,7 +140,7 @@ class VaeLearner(GenerativeLearner):
         return {**figures, **nearest_figures(self.model(), x)}
 
     def model(self) -> GenerativeModel:
-        """With the variance of its likelihood where that is Gaussian."""
+        """The model, with the variance of its likelihood if that is Gaussian."""
         gaussian = self.config.likelihood == "gaussian"
         variance = float(self.log_variance.detach().exp()) if gaussian else None
         return replace(super().model(), variance=variance)

@@ -23,8 +23,8 @@ def inverse_multiquadric_mmd(codes: Tensor, samples: Tensor) -> Tensor:
     """Unbiased estimate of the squared maximum mean discrepancy of two sets, both (n, k).
 
     The kernel is Σ_s C_s / (C_s + ‖a − b‖²) over `SCALES`, C_s = 2·k·s: 2k is the expected squared
-    distance of two samples of N(0, I) (Tolstikhin et al. 2018, section 4; the several scales as
-    in Tschannen et al. 2018). 0 in expectation where both sets have one distribution.
+    distance of two samples of N(0, I) (Tolstikhin et al. 2018, section 4; several scales as in
+    Tschannen et al. 2018). 0 in expectation if both sets have the same distribution.
     """
     count, dim = codes.shape
     within = _kernel(_distances(codes, codes), dim) + _kernel(_distances(samples, samples), dim)
@@ -48,7 +48,7 @@ def _kernel(distances: Tensor, dim: int) -> Tensor:
 
 
 def reconstruction_error(x: Tensor, y: Tensor, kind: str) -> Tensor:
-    """What is minimised of decoded images, both float32 (n, C, H, W) in [0, 1]; a scalar.
+    """The scalar error of decoded images that is minimised; both float32 (n, C, H, W) in [0, 1].
 
     "sse"   squared error, sum over pixels, mean over images
     "rmse"  root of the mean squared error over pixels and images, of pixels in [−1, 1]
@@ -61,7 +61,7 @@ def reconstruction_error(x: Tensor, y: Tensor, kind: str) -> Tensor:
 
 @torch.no_grad()
 def code_figures(encoder: Encoder, decoder: Decoder, images: Tensor) -> dict[str, float]:
-    """Squared error of held-out images, the codes' discrepancy from the prior and mean square."""
+    """Squared error of held-out images; the codes' mean square and discrepancy from the prior."""
     device = next(decoder.parameters()).device
     codes = in_batches(lambda x: encoder(x)[0], images, device)
     decoded = in_batches(decoder, codes, device)
@@ -90,7 +90,7 @@ class WaeLearner(GenerativeLearner):
         with self.mixed():
             codes, _ = self.encoder(x)
             decoded = self.decoder.logits(codes)
-        # Distances of codes are differences of large numbers: not in bfloat16.
+        # Distances of codes are differences of large numbers, so bfloat16 is too coarse.
         error = reconstruction_error(x, decoded.float().sigmoid(), kind)
         mmd = inverse_multiquadric_mmd(codes.float(), self.normal(len(x), generator))
         loss = error + self.preset.mmd_weight * mmd
@@ -98,6 +98,6 @@ class WaeLearner(GenerativeLearner):
         return {"loss": loss.item(), kind: error.item(), "mmd": mmd.item()}
 
     def measure(self, images: Tensor) -> dict[str, float]:
-        """Squared error, discrepancy from the prior, mean square of the codes, nearest figures."""
+        """Squared error, codes' discrepancy from the prior and mean square, nearest neighbours."""
         figures = code_figures(self.encoder, self.decoder, images)
         return {**figures, **nearest_figures(self.model(), images)}

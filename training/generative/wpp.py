@@ -7,11 +7,11 @@ A Wasserstein autoencoder whose generator also has a critic. Encoder E and gener
     c = u · E(x) + (1 − u) · z,   u ~ U(0, 1) for each image, z ~ N(0, I)
 
 and the critic D tells images from G(c), as in `training.generative.gan`. No gradient of D reaches
-E: c takes E(x) as a constant. RMSE, D and its penalty see pixels in [−1, 1].
+E, because c takes E(x) as a constant. RMSE, D and its penalty see pixels in [−1, 1].
 
-λ_critic: in a batch of B images of N pixels the gradient of the RMSE has the norm 1/√(B·N), that of
-a mean of values of slope L the norm L/√B. Published for 64×64×3, with a penalty that makes L = 64,
-is 2.5·10⁻⁵: a ratio L·√N·λ of 0.18, which for 32×32×1 and L = 1 is λ = 5.5·10⁻³.
+λ_critic: in a batch of B images of N pixels the gradient of the RMSE has the norm 1/√(B·N), and
+that of a mean of values of slope L the norm L/√B. The paper has λ = 2.5·10⁻⁵ for 64×64×3 and a
+penalty that makes L = 64. Its ratio L·√N·λ = 0.18 gives λ = 5.5·10⁻³ for 32×32×1 and L = 1.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from training.loop.optimise import MovingAverage
 
 
 class WppLearner(AdversarialLearner):
-    """Critic, then encoder and generator; the moving averages of both are what is exported."""
+    """Trains the critic, then encoder and generator; the moving averages of both are exported."""
 
     encoder: Encoder
     signed = True
@@ -42,7 +42,7 @@ class WppLearner(AdversarialLearner):
 
     @property
     def batches_per_step(self) -> int:
-        """One for each step of the critic, and one for encoder and generator."""
+        """One batch for each step of the critic, and one for encoder and generator."""
         return self.preset.critic_steps + 1
 
     def encode(self, x: Tensor) -> Tensor:
@@ -64,7 +64,7 @@ class WppLearner(AdversarialLearner):
     def train_step(
         self, draw: Draw, generator: torch.Generator, fraction: float
     ) -> dict[str, float]:
-        """Some steps of the critic, one of encoder and generator."""
+        """Several steps of the critic, then one of encoder and generator."""
         preset = self.preset
         critic_loss = self.train_critic(draw, generator)
         x = draw().to(self.device)
@@ -86,7 +86,7 @@ class WppLearner(AdversarialLearner):
 
     @torch.no_grad()
     def measure(self, images: Tensor) -> dict[str, float]:
-        """The figures of a wae and of a gan, of the averaged networks."""
+        """The figures of a wae and of a gan, for the averaged networks."""
         return {
             **code_figures(self.encoder_average.module, self.average.module, images),
             "critic_estimate": self.critic_estimate(images),
@@ -94,5 +94,5 @@ class WppLearner(AdversarialLearner):
         }
 
     def model(self) -> GenerativeModel:
-        """The averaged networks."""
+        """The model with the averaged networks."""
         return replace(super().model(), encoder=self.encoder_average.module)

@@ -18,10 +18,10 @@ CHECKPOINT = "checkpoint.pt"
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write `state` (tensors, numbers, strings, containers of them) atomically.
 
-    Raises `OutputError` where the file cannot be written.
+    Raises `OutputError` if the file cannot be written.
     """
 
-    # In memory first: torch turns the error of a full disk into a RuntimeError.
+    # In memory first, because torch turns the error of a full disk into a RuntimeError.
     buffer = io.BytesIO()
     torch.save(state, buffer)
 
@@ -37,7 +37,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint; tensors and plain containers only, never arbitrary objects.
 
-    Raises `InputError` for a file that is not there, damaged, or not a checkpoint.
+    Raises `InputError` for a file that is missing, damaged, or not a checkpoint.
     """
     return parse_checkpoint(read_checkpoint(path), path)
 

@@ -1,4 +1,4 @@
-"""What exports have in common: a run to read; a weights file, its registry entry and figures."""
+"""What all exports share: reading a run, writing a weights file, its registry entry and figures."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ CARD_QUALITIES = (10, 25, 40, 55, 70, 85, 100)
 
 @dataclass(frozen=True)
 class Run(Generic[P]):
-    """What a training run has come to.
+    """The state of a training run.
 
-    name    of the preset
+    name    name of the preset
     state   the checkpoint, as `training.loop.trainer` writes it
     """
 
@@ -47,28 +47,28 @@ class Run(Generic[P]):
 
     @property
     def figures(self) -> dict[str, float]:
-        """The last row of validation, empty where there was none."""
+        """The last row of validation; empty if there was none."""
         rows: list[dict[str, float]] = self.state["validation"]
         return rows[-1] if rows else {}
 
     def networks(self, prefix: str = "") -> dict[str, Tensor]:
-        """The tensors whose names begin with a prefix, by the rest of their names."""
+        """The tensors whose names begin with a prefix, keyed by the rest of their names."""
         networks: Mapping[str, Tensor] = self.state["learner"]["networks"]
         return {k.removeprefix(prefix): v for k, v in networks.items() if k.startswith(prefix)}
 
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What the command line says of an export; paths are not checked yet.
+    """The options of an export from the command line; paths are not checked yet.
 
-    output      folder that gets the weights file, its card and its registry entry
-    origin      for the card
-    data        training data: what is fitted is fitted to it
+    output      folder for the weights file, its card and its registry entry
+    origin      origin of the weights, for the card
+    data        training data, to which tables and the like are fitted
     test        data set whose test part is measured instead of that of `data`
-    validation  photographs that the exported weights are measured on
-    weights     photo weights that a realistic decoder belongs to
-    images      how many training images are fitted to, None for as many as the family takes
-    half        float16 instead of float32, where the family stores floats
+    validation  photographs on which the exported weights are measured
+    weights     photo weights to which a realistic decoder belongs
+    images      number of training images to fit to; None for the family's default
+    half        float16 instead of float32, if the family stores floats
     """
 
     output: Path
@@ -84,7 +84,7 @@ class ExportOptions:
 
 @torch.no_grad()
 def round_to_half(networks: nn.Module) -> None:
-    """Round parameters to float16, in place. Raises `UsageError` where that cannot hold one."""
+    """Round parameters to float16, in place. Raises `UsageError` if one is out of its range."""
     for name, parameter in networks.named_parameters():
         rounded = parameter.to(torch.float16)
         if not torch.isfinite(rounded).all():
@@ -104,8 +104,8 @@ def write_weights_file(
     """Write `<name>.safetensors` and register it; returns its path.
 
     config    dataclass of the sizes, which goes into the metadata as JSON
-    models    of the catalogue that load this file, see `register`
-    metadata  further entries, or another "model" than the name
+    models    models of the catalogue that load this file, see `register`
+    metadata  further entries, or a "model" that differs from the name
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.safetensors"
@@ -117,9 +117,9 @@ def write_weights_file(
 
 
 def register(path: Path, models: Sequence[str]) -> str:
-    """Name a weights file for models of the catalogue in the `registry.json` beside it.
+    """Enter a weights file for models of the catalogue in the `registry.json` beside it.
 
-    It becomes the default of these models, before those of other names that the folder holds.
+    It becomes the default of these models, before files of other names in the folder.
     Returns its SHA-256 in hexadecimal.
     """
     registry_path = path.with_name("registry.json")
@@ -158,7 +158,7 @@ def measure(coder: LoadedModel, images: Sequence[Pixels]) -> list[Measured]:
 def measured_table(
     coder: LoadedModel, images: Sequence[Pixels], *, part: str = "validation"
 ) -> str:
-    """A table of what `measure` measures of images, for a model card; nothing without images."""
+    """A table of the results of `measure` on images, for a model card; empty without images."""
     if not len(images):
         return ""
     lines = [

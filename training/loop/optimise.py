@@ -1,4 +1,4 @@
-"""Updates of the weights: learning-rate schedule, optimisers, gradient steps, moving averages."""
+"""Weight updates: learning-rate schedule, optimisers, gradient steps, moving averages."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 class Schedule:
     """A learning rate: a linear warm-up, and half a cosine over the budget from `start` to `end`.
 
-    Loshchilov & Hutter 2017, "SGDR", without restarts. The cosine follows the fraction of a budget
-    that may be a time, so torch's own schedulers, which count steps, cannot give it.
+    Loshchilov & Hutter 2017, "SGDR", without restarts. The cosine follows the used fraction of the
+    budget, which may be a time; torch's own schedulers cannot do this, because they count steps.
 
-    warmup_steps   steps in which the rate rises from 0
+    warmup_steps   number of steps in which the rate rises from 0
     """
 
     start: float
@@ -34,14 +34,14 @@ class Schedule:
     warmup_steps: int = 1
 
     def __call__(self, step: int, fraction: float) -> float:
-        """The rate of a step, counted from 0, at a fraction of the budget in [0, 1]."""
+        """The rate for a step, counted from 0, at a fraction of the budget in [0, 1]."""
         cosine = 0.5 * (1 + math.cos(math.pi * fraction))
         warmup = min(1.0, (step + 1) / self.warmup_steps)
         return (self.end + (self.start - self.end) * cosine) * warmup
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Give every parameter group the rate, times the group's own "rate_factor" if it has one."""
+    """Set the rate of every parameter group, times the group's "rate_factor" if it has one."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group.get("rate_factor", 1.0)
 
@@ -49,9 +49,9 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 def build_optimizer(
     kind: str, parameters: Iterable[nn.Parameter] | list[dict[str, Any]], rate: float
 ) -> torch.optim.Optimizer:
-    """The optimiser "adam", "adamw" or "soap" (Vyas et al. 2024) of parameters or their groups.
+    """The optimiser "adam", "adamw" or "soap" (Vyas et al. 2024) for parameters or their groups.
 
-    Raises `UsageError` for another kind, `MissingExtraError` for "soap" where it is not installed.
+    Raises `UsageError` for another kind, `MissingExtraError` if "soap" is not installed.
     """
     if kind == "adam":
         return torch.optim.Adam(parameters, lr=rate)
@@ -68,9 +68,9 @@ def build_optimizer(
 
 
 def descend(loss: Tensor, optimizer: torch.optim.Optimizer, *, clip: float | None = None) -> bool:
-    """One step of an optimiser on `loss`; False, and no change, where a number is not finite.
+    """One step of an optimiser on `loss`; if a number is not finite, change nothing, return False.
 
-    clip   longest gradient of all its parameters together, None for any length
+    clip   largest norm of the gradient over all its parameters; None for no limit
     """
     if not torch.isfinite(loss):
         return False
@@ -85,10 +85,10 @@ def descend(loss: Tensor, optimizer: torch.optim.Optimizer, *, clip: float | Non
 
 
 class MovingAverage(AveragedModel, Generic[Network]):
-    """The exponential moving average of a network's weights, moved by `update_parameters`.
+    """The exponential moving average of a network's weights, updated by `update_parameters`.
 
     The averaged network is its `module`. Unless the network starts with trained weights, the
-    memory is short at first: the average must not remember the untrained ones.
+    decay is small at first, so that the average forgets the untrained weights.
     """
 
     module: Network
@@ -101,13 +101,13 @@ class MovingAverage(AveragedModel, Generic[Network]):
             torch._foreach_lerp_(averages, currents, 1 - kept)
 
         super().__init__(network, multi_avg_fn=blend)
-        # It begins with the network's weights: torch would replace these at the first update.
+        # The average begins with the network's weights; torch would replace it at the first update.
         self.n_averaged += 1
         self.requires_grad_(False)
 
 
 def compiled(function: Function) -> Function:
-    """The function, compiled for the sizes that it meets, where there is a C++ compiler."""
+    """The function, compiled for each size that occurs; unchanged without a C++ compiler."""
     if not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
         return function
     return cast(Function, torch.compile(function, dynamic=False))

@@ -1,4 +1,4 @@
-"""Where weights come from, and the cards that say it beside them."""
+"""The origin of weights, and the model cards that state it beside the weights files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOT_STATED = "not stated"
 
 @dataclass(frozen=True)
 class Origin:
-    """Data, licence of the weights, the command that trained them, its steps: free text each."""
+    """Data, licence of the weights, the command that trained them, its steps: all free text."""
 
     data: str
     licence: str
@@ -26,15 +26,15 @@ class Origin:
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> Origin:
-        """From a command line with the options of `add_origin_options`."""
+        """The origin from a command line with the options of `add_origin_options`."""
         return cls(options.data_description, options.licence, options.command)
 
     def after(
         self, steps: int, seconds: float, *, data: Sequence[str] = (), note: str = ""
     ) -> Origin:
-        """The same with what a run's checkpoint says of its length, and of data not described.
+        """A copy with the run's length from its checkpoint, and its data if not described yet.
 
-        data   names of the folders and files that the run learned from
+        data   names of the folders and files that the run was trained on
         """
         hours = seconds / 3600
         time = f"{hours:.1f} hours" if hours >= 2 else f"{60 * hours:.1f} minutes"
@@ -74,9 +74,9 @@ def write_card(
 ) -> None:
     """Write the model card beside a weights file: front matter, title, table, and the text.
 
-    path     of the weights file, which is there
+    path     path of the weights file, which must exist
     sizes    the dataclass of the model's sizes
-    rows     of the table, after those on the file
+    rows     rows of the table after those about the file
     """
     table = {
         "file": f"`{path.name}`, {path.stat().st_size:,} bytes",

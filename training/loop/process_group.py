@@ -1,15 +1,15 @@
-"""Training by several processes that `torchrun` starts, each with its share of every batch.
+"""Training in several processes that `torchrun` starts, each with its share of every batch.
 
     torchrun --standalone --nproc-per-node 2 -m -- training photo --data photographs --minutes 60
 
-Every process reads all of the data, which is the same on every machine; the run's folder is
-the first one's. All of them hold the same weights and the same state of the optimiser. A step
-exchanges one vector, the mean of the gradients with the figures that decisions are taken from;
-it has the same bits everywhere, so the processes never differ. That is what
-DistributedDataParallel does, without its overlap of computing and sending, for which this model
-is too small; here an exchange that fails can be told from a step that fails.
+Every process reads all of the data, which must be the same on every machine; only the first process
+writes to the run's folder. All hold the same weights and the same optimiser state. Each step
+exchanges one vector: the mean of the gradients and of the figures on which decisions depend. It has
+the same bits everywhere, so the processes never diverge. DistributedDataParallel does the same, and
+also overlaps computing with sending, for which this model is too small; here an exchange that fails
+can be told from a step that fails.
 
-Only the exchange itself knows of `torch.distributed`: gloo on CPUs, NCCL on GPUs.
+Only the exchange itself uses `torch.distributed`: gloo on CPUs, NCCL on GPUs.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from torch import Tensor
 from bitstream.errors import CalotypeError, UsageError
 
 TIMEOUT = timedelta(minutes=30)
-"""Others wait so long while the first process validates, or for one that does not answer."""
+"""How long processes wait while the first one validates, or for one that does not answer."""
 
 CPU = torch.device("cpu")
 
 
 class ProcessLostError(CalotypeError):
-    """Another process of a training has ended or does not answer."""
+    """Another process of a training run has ended or does not answer."""
 
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """The processes of one training. A single one, the default, exchanges nothing.
+    """The processes of one training run. A single one, the default, exchanges nothing.
 
-    rank    of this process, 0 .. size − 1. The first one writes checkpoints and logs
-    device  that it computes on
+    rank    rank of this process, 0 .. size − 1; process 0 writes checkpoints and logs
+    device  the device on which it computes
     """
 
     rank: int = 0
@@ -55,9 +55,9 @@ class ProcessGroup:
         return self.rank == 0
 
     def share(self, batch: int) -> slice:
-        """The places of a batch that are this process's; as many for each process.
+        """The places of a batch that belong to this process; every process has as many.
 
-        Raises `UsageError` where the batch cannot be divided.
+        Raises `UsageError` if the batch cannot be divided evenly.
         """
         if batch % self.size:
             raise UsageError(
@@ -95,7 +95,7 @@ class ProcessGroup:
                 tensor.copy_(values)
 
     def number_of_first(self, value: float) -> float:
-        """The first process's number, the same bits. Raises `ProcessLostError`."""
+        """The first process's number, bit for bit. Raises `ProcessLostError`."""
         if self.size == 1:
             return value
         number = torch.tensor([value], dtype=torch.float64, device=self.device)
@@ -103,7 +103,7 @@ class ProcessGroup:
         return number.item()
 
     def bytes_of_first(self, data: bytes) -> bytes:
-        """The first process's bytes; what the others give is not read. `ProcessLostError`."""
+        """The first process's bytes; the others' are ignored. Raises `ProcessLostError`."""
         if self.size == 1:
             return data
         content = np.frombuffer(data, np.uint8)
@@ -130,7 +130,7 @@ ALONE = ProcessGroup()
 
 
 def require_alone(group: ProcessGroup, preset: str) -> None:
-    """Raise `UsageError` for several processes that would train a preset that takes one."""
+    """Raise `UsageError` if there are several processes; the preset can only be trained by one."""
     if group.size > 1:
         raise UsageError(
             f"the preset {preset!r} trains in one process, but {group.size} were started: "
@@ -139,9 +139,9 @@ def require_alone(group: ProcessGroup, preset: str) -> None:
 
 
 def named_device(name: str) -> torch.device:
-    """The device of a name, cuda for "auto" where there is one.
+    """The device of a name; "auto" is cuda if available, else the CPU.
 
-    Raises `UsageError` for cuda where there is none.
+    Raises `UsageError` for cuda if it is not available.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -152,13 +152,13 @@ def named_device(name: str) -> torch.device:
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[ProcessGroup]:
-    """Join the processes that the environment tells of, in the variables that torchrun sets.
+    """Join the processes that are named in the environment variables that torchrun sets.
 
-    Without them, or with one process, there is nobody to join. Of several processes on a machine
-    with GPUs each takes its own.
+    Without these variables, or with one process, there is nothing to join. On a machine with GPUs,
+    each process takes its own GPU.
 
     Raises `UsageError` for variables that are missing or wrong and for fewer GPUs than
-    processes, `ProcessLostError` where the others cannot be reached.
+    processes, `ProcessLostError` if the others cannot be reached.
     """
     size = _variable("WORLD_SIZE", 1)
     if size == 1:
@@ -184,7 +184,7 @@ def joined(device: torch.device) -> Iterator[ProcessGroup]:
             f"the processes cannot be joined: {error}; start them by torchrun"
         ) from error
     yield group
-    # Not after an error: the others may be gone, and would be waited for.
+    # Not after an error, because this would wait for processes that may be gone.
     dist.destroy_process_group()
 
 

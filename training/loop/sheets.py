@@ -1,4 +1,4 @@
-"""Sheets of small images as files: what they cost, and what comes back of them."""
+"""Sheets of small images as files: their size, and the error of what they decode to."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from codec.pipeline.encode import compress_picture
 class MeasuredSheet:
     """A sheet of images at one quality: bytes of the whole file, and its decoded error.
 
-    mse  of levels 0 .. 255
+    mse  mean squared error in levels 0 .. 255
     """
 
     quality: float
@@ -29,7 +29,7 @@ class MeasuredSheet:
 
     @property
     def psnr_db(self) -> float:
-        """Of the mean squared error of the sheet, 8 bits."""
+        """PSNR of the sheet's mean squared error, 8 bits."""
         return 10 * math.log10(255**2 / max(self.mse, 1e-9))
 
 
@@ -42,6 +42,6 @@ def measure_sheet(coder: LoadedModel, sheet: Images, quality: float) -> Measured
 
 
 def square_sheet(images: Images, side: int) -> Images:
-    """The first images, uint8 (n, C, s, s), as a sheet of no more than side × side of them."""
+    """The first images, uint8 (n, C, s, s), as a sheet of at most side × side of them."""
     side = min(side, math.isqrt(len(images)))
     return sheet_of(images[: side**2], side, side)[..., : images.shape[1]]

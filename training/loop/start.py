@@ -1,4 +1,4 @@
-"""Runs that start from exported weights, and not from untrained ones."""
+"""Runs that start from exported instead of untrained weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from codec.models.weights_files import WeightsFile, hash_weights, read_weights
 
 
 def read_start(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """Arrays and metadata of the weights file that a run starts from. Raises `InputError`."""
+    """Arrays and metadata of the weights file from which a run starts. Raises `InputError`."""
     try:
         return read_weights(WeightsFile(path, hash_weights(path).hex()))
     except (WeightsMissingError, WeightsMismatchError) as error:

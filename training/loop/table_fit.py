@@ -9,10 +9,10 @@ from bitstream.arrays import Float64Array, Int64Array
 from bitstream.tables import TableSet, gaussian_tables, tables_from_pmfs
 
 HISTOGRAM_LIMIT = 1023
-# Weight of the parametric shape, in symbols: what a table believes before it has seen data.
+# Weight of the parametric shape, in symbols: the prior of a table.
 LATENT_PRIOR_COUNT = 3000.0
 HYPER_PRIOR_COUNT = 30.0
-# Of other symbols than 0, below which a table of residuals codes nothing else.
+# Share of symbols other than 0 below which a table of residuals becomes certain of 0.
 CERTAIN_SHARE = 2.0**-13
 
 
@@ -33,7 +33,7 @@ def new_histogram(tables: int) -> Int64Array:
 def count_symbols(
     histogram: Int64Array, indexes: npt.NDArray[np.int32], symbols: npt.NDArray[np.int32]
 ) -> None:
-    """Add symbols (n,) with their tables (n,) to a histogram; those outside of it are left out."""
+    """Add symbols (n,) with their tables (n,) to a histogram, except those outside its range."""
     inside = np.abs(symbols) <= HISTOGRAM_LIMIT
     bins = histogram.shape[1]
     flat = indexes[inside].astype(np.int64) * bins + symbols[inside] + HISTOGRAM_LIMIT
@@ -41,10 +41,10 @@ def count_symbols(
 
 
 def latent_tables(histogram: Int64Array, scales: Float64Array) -> TableSet:
-    """Tables of residuals: Gaussians of so many scales, reshaped by what was counted of each.
+    """Tables of residuals: a Gaussian for each scale, reshaped by the counts of its symbols.
 
-    Residuals have heavier tails than the Gaussian they were trained under; the histogram of
-    each scale, made symmetric, corrects it where there is enough data.
+    Residuals have heavier tails than the Gaussian that training assumes; the symmetrised histogram
+    of each scale corrects this where there is enough data.
     """
     gaussian = gaussian_tables(scales)
     pmfs = []
@@ -62,13 +62,13 @@ def latent_tables(histogram: Int64Array, scales: Float64Array) -> TableSet:
 
 
 def made_certain(tables: TableSet, histogram: Int64Array) -> TableSet:
-    """Tables of residuals; those whose symbols are hardly ever another than 0 are certain of it.
+    """Tables of residuals, of which those whose symbols are almost always 0 are made certain.
 
     Half of all latents then need no coding.
     """
     counts = histogram.sum(axis=1)
     others = counts - histogram[:, HISTOGRAM_LIMIT]
-    # Few zeros are no proof.
+    # The + 1 requires enough symbols: a few zeros prove nothing.
     return tables.with_certain(others + 1 < CERTAIN_SHARE * counts)
 
 

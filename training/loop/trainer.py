@@ -1,7 +1,7 @@
 """The training loop of all families: budget, reports, log, checkpoints, recovery.
 
-The loop names no family. A `Learner` gives the networks, the images and the loss of a step; a
-`Preset` gives the settings of a run.
+The loop is independent of the family. A `Learner` has the networks, the images and the loss of a
+step; a `Preset` has the settings of a run.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Budget:
-    """When a run ends: after `minutes` of training in all, or after `steps`; the first of both."""
+    """When a run ends: after `minutes` of training in total or `steps`, whichever is first."""
 
     minutes: float | None = None
     steps: int | None = None
@@ -46,13 +46,13 @@ class Budget:
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """What a run of any family depends on besides its data.
+    """The settings on which a run of any family depends, besides its data.
 
     The learning rate rises linearly in the first steps, then follows half a cosine over the run's
     budget (steps or minutes) down to `final_learning_rate`.
 
-    batch   images of a step
-    seed    of the untrained weights, the batches and the noise
+    batch   images in a step
+    seed    seed of the untrained weights, the batches and the noise
     """
 
     batch: int = 64
@@ -62,19 +62,19 @@ class Preset:
     seed: int = 0
 
     def schedule(self) -> Schedule:
-        """The learning rate of a step."""
+        """The learning rate of each step."""
         return Schedule(self.learning_rate, self.final_learning_rate, self.warmup_steps)
 
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """What the command line says of a run besides its preset; paths are not checked yet.
+    """The options of a run from the command line, besides its preset; paths are not checked yet.
 
-    data        folders and files of the images to train on
-    validation  the same, of images that are held out
+    data        folders and files with the images to train on
+    validation  folders and files with held-out images
     weights     a weights file to start from, or to train around
-    features    weights of a network in whose features pictures are compared
-    resumed     whether the run goes on from a checkpoint
+    features    weights of a network whose features are used to compare pictures
+    resumed     whether the run continues from a checkpoint
     """
 
     data: Sequence[Path]
@@ -87,20 +87,20 @@ class TrainOptions:
 
     @property
     def device(self) -> torch.device:
-        """Where the networks are."""
+        """The device of the networks."""
         return self.group.device
 
 
 class Learner(nn.Module, ABC):
-    """The networks of one run, the images that they see, and how they learn.
+    """The networks of one run, the images that they are trained on, and how they learn.
 
-    Forward passes may run under bfloat16 autocast; every loss is computed in float32. Images come
-    on the CPU and go to the device; random numbers are drawn on the CPU, so that every device sees
-    the same. Making a learner seeds torch's global generator: the same preset has the same
-    untrained weights every time.
+    Forward passes may run under bfloat16 autocast; every loss is computed in float32. Images are
+    loaded on the CPU and moved to the device; random numbers are drawn on the CPU, so they are the
+    same for every device. Making a learner seeds torch's global generator, so the same preset
+    always has the same untrained weights.
 
-    loss_must_fall   whether a loss that doubles shows weights that are lost
-    optimizers       by name
+    loss_must_fall   whether a doubled loss means that the weights have diverged
+    optimizers       optimisers by name
     """
 
     family: ClassVar[str]
@@ -120,25 +120,25 @@ class Learner(nn.Module, ABC):
 
     @abstractmethod
     def learn(self, step: int, fraction: float) -> dict[str, float]:
-        """Take one step, counted from 0, at a fraction of the budget; the figures of its batch.
+        """Take a step, counted from 0, at a fraction of the budget; return its batch's figures.
 
-        `loss` is one of them. Where it is not finite, the step has changed no weights. Batch and
-        noise depend on the seed and the step alone.
+        `loss` is one of them. If it is not finite, the step has changed no weights. Batch and
+        noise depend only on the seed and the step.
         """
 
     def validate(self) -> list[dict[str, float]]:
-        """Rows of figures of held-out images, all with the same names; the same ones every time."""
+        """Rows of figures for held-out images, all with the same names, always the same images."""
         return []
 
     def finish(self) -> None:
-        """Fit what is fitted to the training images when the weights are trained."""
+        """Fit anything that is fitted to the training images after the weights are trained."""
 
     def fixed(self) -> dict[str, Any]:
-        """What a checkpoint must have in common with a run that goes on from it."""
+        """What a checkpoint must have in common with a run that continues from it."""
         return {"model": asdict(self.preset)["model"]}
 
     def state(self) -> dict[str, Any]:
-        """All that `load_state` needs to go on as if never stopped."""
+        """Everything that `load_state` needs to continue as if the run had never stopped."""
         optimizers = {name: each.state_dict() for name, each in self.optimizers.items()}
         return {"networks": self.state_dict(), "optimizers": optimizers}
 
@@ -153,13 +153,13 @@ class Learner(nn.Module, ABC):
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast)
 
     def noise_of(self, step: int) -> torch.Generator:
-        """The random numbers of a step."""
+        """The random number generator of a step."""
         return torch.Generator().manual_seed(self.preset.seed * 1_000_003 + step)
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What the loop reports now and then; `figures` are means over the last steps."""
+    """What the loop reports from time to time; `figures` are means over the last steps."""
 
     step: int
     seconds: float
@@ -175,17 +175,17 @@ class Progress:
 
 
 class Trainer:
-    """Trains a learner until a budget is used, in a folder of its own.
+    """Trains a learner until a budget is used up, in a folder of its own.
 
-    A step whose loss or gradient is not finite is dropped. After `patience` of them in a row, or
-    when the running loss of a learner whose loss must fall doubles, the last checkpoint is loaded
-    again at half the learning rate; after `last_patience` of them in a row the run ends.
+    A step whose loss or gradient is not finite is dropped. After `patience` dropped steps in a row,
+    or when the running loss of a learner whose loss must fall doubles, the last checkpoint is
+    loaded again at half the learning rate; after `last_patience` in a row the run ends.
 
-    name    of the preset, for the checkpoint
-    data    names of what it learns from, for the card of an export
-    group   the processes that train together. All have the same state, and take every decision
-            from the same numbers. The first one writes and validates, while the others wait in
-            the next step
+    name    name of the preset, for the checkpoint
+    data    names of the training data, for the card of an export
+    group   the processes that train together. All have the same state and base every decision on
+            the same numbers. The first one writes and validates, while the others wait in the next
+            step
     """
 
     patience, last_patience = 5, 20
@@ -212,11 +212,11 @@ class Trainer:
 
     @property
     def checkpoint_path(self) -> Path:
-        """The file that a killed run goes on from."""
+        """The file from which a killed run continues."""
         return self.directory / CHECKPOINT
 
     def save(self) -> None:
-        """Write the checkpoint, in the first process."""
+        """Write the checkpoint, if this is the first process."""
         if not self.group.is_first:
             return
         state = {
@@ -237,8 +237,8 @@ class Trainer:
     def resume(self) -> None:
         """Continue from the checkpoint in the run's folder, which the first process reads.
 
-        Raises `InputError` for a file that is no checkpoint, `UsageError` for one of another
-        family or of a run with other sizes or images.
+        Raises `InputError` for a file that is no checkpoint, `UsageError` for a checkpoint of
+        another family or of a run with other sizes or images.
         """
         path = self.checkpoint_path
         data = read_checkpoint(path) if self.group.is_first else b""
@@ -255,7 +255,7 @@ class Trainer:
         self.step, self.seconds = state["step"], state["seconds"]
         if self.group.is_first:
             for part in self.directory.glob(f".{CHECKPOINT}.*.part"):
-                part.unlink(missing_ok=True)  # of a run that was killed while it wrote
+                part.unlink(missing_ok=True)  # left by a run that was killed while it wrote
         self.rate_factor, self.validation = state["rate_factor"], state["validation"]
 
     def learning_rates(self, fraction: float) -> dict[str, float]:
@@ -264,7 +264,7 @@ class Trainer:
         return {k: self.rate_factor * each(self.step, fraction) for k, each in schedules.items()}
 
     def train_step(self, fraction: float) -> dict[str, float]:
-        """One step of the learner at a fraction of the budget; the figures of its batch."""
+        """Take one step of the learner at a fraction of the budget; return its batch's figures."""
         optimizers = self.learner.optimizers
         for name, rate in self.learning_rates(fraction).items():
             set_learning_rate(optimizers[name], rate)
@@ -279,14 +279,14 @@ class Trainer:
         report: Callable[[Progress], None] | None = None,
         report_seconds: float = 10.0,
     ) -> list[dict[str, float]]:
-        """Train until the budget is used, fit what is fitted last; the rows of validation.
+        """Train until the budget is used up, call `finish`, and return the rows of validation.
 
         The logs are `log.csv` and `validation.csv` in the run's folder. `report` is called by the
-        first process, and always after the last step. Raises `UsageError` where the loss stays
-        infinite or not a number.
+        first process, and always after the last step. Raises `UsageError` if the loss stays
+        infinite or NaN.
         """
         if self.group.is_first and not self.checkpoint_path.exists():
-            self.save()  # there is a state to return to from the first step on
+            self.save()  # so that there is a state to return to from the first step on
         begin = last_save = last_report = time.monotonic()
         earlier, reported_step = self.seconds, self.step
         recent: deque[dict[str, float]] = deque(maxlen=self.memory)
@@ -311,7 +311,7 @@ class Trainer:
             if now - last_report >= report_seconds and recent:
                 last_report, reported_step = now, self.step
                 self.report(fraction, recent, report)
-            # Not in the middle of dropped steps: weights that make them are not worth keeping.
+            # Not while steps are dropped: weights that cause this are not worth keeping.
             if now - last_save >= 60 * checkpoint_minutes and not self.dropped_in_a_row:
                 last_save = now
                 self.keep()
@@ -328,7 +328,7 @@ class Trainer:
         recent: Sequence[Mapping[str, float]],
         show: Callable[[Progress], None] | None,
     ) -> None:
-        """Log the means of the last steps' figures, in the first process, and show them."""
+        """Log the means of the last steps' figures and show them, if this is the first process."""
         if not self.group.is_first:
             return
         means = {k: float(np.mean([one[k] for one in recent])) for k in recent[0]}
@@ -339,7 +339,7 @@ class Trainer:
             show(progress)
 
     def keep(self) -> None:
-        """Validate, in the first process, and write the checkpoint."""
+        """Validate and write the checkpoint, if this is the first process."""
         if not self.group.is_first:
             return
         self.validation = self.learner.validate()
@@ -348,9 +348,9 @@ class Trainer:
             self.log(VALIDATION_LOG, {"step": self.step, "seconds": self.seconds, **row})
 
     def must_roll_back(self, running: float, best: float) -> bool:
-        """Whether the weights are lost, by the running loss, its best so far, and dropped steps.
+        """Whether the weights have diverged, by the running loss, its best, and dropped steps.
 
-        Raises `UsageError` where going back has not helped.
+        Raises `UsageError` if going back has not helped.
         """
         if self.dropped_in_a_row >= self.last_patience:
             raise UsageError(
@@ -365,12 +365,12 @@ class Trainer:
         """Return to the last checkpoint, at half the learning rate from there on."""
         step, seconds, factor = self.step, self.seconds, self.rate_factor
         self.resume()
-        # The schedule goes on from now: a rolled-back run still ends within its budget, and
-        # does not meet the same batches again.
+        # The schedule continues from now on, so a rolled-back run still ends within its budget and
+        # does not see the same batches again.
         self.step, self.seconds, self.rate_factor = step, seconds, factor / 2
 
     def log(self, name: str, row: Mapping[str, float]) -> None:
-        """Append a row to a CSV file of the run; the first one has the names before it."""
+        """Append a row to a CSV file of the run, with a header line before the first row."""
         path = self.directory / name
         new = not path.exists()
         with path.open("a", newline="", encoding="utf-8") as file:
@@ -381,10 +381,10 @@ class Trainer:
 
 
 def check_folder(directory: Path, *, resume: bool, group: ProcessGroup = ALONE) -> None:
-    """Raise `UsageError` where a run would overwrite a checkpoint, or has none to go on from."""
+    """Raise `UsageError` if a run would overwrite a checkpoint, or has none to continue from."""
     if directory.exists() and not directory.is_dir():
         raise UsageError(f"{directory} is a file: name the folder of a run")
-    # The first process makes a checkpoint at once: the others must not look for themselves.
+    # The first process soon writes a checkpoint, so the others must not look for it themselves.
     found = bool(group.number_of_first((directory / CHECKPOINT).exists()))
     if found and not resume:
         raise UsageError(
@@ -396,7 +396,7 @@ def check_folder(directory: Path, *, resume: bool, group: ProcessGroup = ALONE) 
 
 
 def show(progress: Progress) -> None:
-    """Report on standard error: one line that renews itself on a terminal, else many."""
+    """Report on standard error: one line that is updated on a terminal, else many lines."""
     figures = "  ".join(f"{key} {value:.4g}" for key, value in progress.figures.items())
     line = (
         f"step {progress.step:7d}  {progress.fraction:6.1%}  "

@@ -1,4 +1,4 @@
-"""Presets: everything a run depends on besides its data, as frozen dataclasses."""
+"""Presets of the photo model: all settings of a run besides its data, as frozen dataclasses."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class CropPreset(Preset):
     """A training run on random crops of photographs.
 
     crop                   side of the crops in pixels
-    downscale_probability  of a crop that is reduced to half its size
+    downscale_probability  probability that a crop is reduced to half its size
     """
 
     crop: int = 192
     downscale_probability: float = 0.2
 
     def sampler(self, data: Sequence[Path]) -> CropSampler:
-        """The crops of the photographs in folders and files. Raises `InputError`."""
+        """A sampler of crops of the photographs in folders and files. Raises `InputError`."""
         return CropSampler(
             load_photographs(data, smallest_side=self.crop),
             crop=self.crop,
@@ -38,14 +38,14 @@ class PhotoPreset(CropPreset):
     """A training run of the photo model.
 
     optimizer      "soap" or "adamw"
-    gradient_clip  longest gradient of all weights together
-    ema_decay      of the exponential moving average of the weights, which is exported
+    gradient_clip  largest norm of the gradient over all weights
+    ema_decay      decay of the moving average of the weights, which is exported
     rounded_tail   last fraction of the budget, in which the synthesis computes with the integers
-                   that a decoder has
+                   of a decoder
     hard_tail      last fraction of the budget, in which latents are rounded as in a file
-    visual         share of the distortion that is the visual error where the tune is "visual"
-    compiled       whether to compile what takes many passes over memory, which shortens
-                   every step, and takes time once at the start
+    visual         share of the visual error in the distortion for the tune "visual"
+    compiled       whether to compile functions that make many passes over memory, which shortens
+                   every step but takes time once at the start
     """
 
     model: PhotoConfig = PhotoConfig(far_passes=3)

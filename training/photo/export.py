@@ -1,8 +1,8 @@
-"""A training run of the photo model becomes a weights file.
+"""Exports a training run of the photo model as a weights file.
 
-Of the averaged weights, those that only an encoder needs are rounded to float16; the
-hyper-synthesis and the context become fixed point, the synthesis integers of 8 bits. The
-probability tables are fitted to the symbols that these rounded weights produce on photographs.
+Averaged weights that only an encoder needs are rounded to float16; the hyper-synthesis and the
+context become fixed point, and the synthesis integers of 8 bits. The probability tables are fitted
+to the symbols that these rounded weights produce on photographs.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from training.photo.quality import measured_quality_map
 
 NAME = "photo"
 TABLE_IMAGES = 600
-"""So many photographs the tables are fitted to."""
+"""Number of photographs to which the tables are fitted."""
 ABOUT = """\
 Arrays `network.*` serve the encoder: float16, their tables of knots float32. What a decoder needs
 is integers: `exact.*` the hyper-synthesis, `context.*` the context of latents, `synthesis.*` and
@@ -48,7 +48,7 @@ on the networks' scale of each quality.
 
 
 def network_arrays(model: PhotoModel) -> dict[str, Array]:
-    """Weights by name, without what has an exact twin: float16, tables of knots float32."""
+    """Weights by name, except those with an integer version: float16, tables of knots float32."""
     arrays: dict[str, Array] = {}
     for name, tensor in model.state_dict().items():
         if name.partition(".")[0] not in EXACT:
@@ -82,14 +82,14 @@ def export_arrays(
 ) -> dict[str, Array]:
     """All arrays of the weights file of a trained model.
 
-    The tables are fitted on `photographs`, what the qualities mean is measured on `validation`, of
-    all of them the middle `crop` pixels.
+    The tables are fitted on `photographs`, and the quality map is measured on `validation`, both on
+    the middle `crop` pixels of each picture.
     """
     config = model.config
     arrays = {**network_arrays(model), **exact_arrays(model), **synthesis_arrays(model)}
     arrays["quality_map"] = identity_map()
     sets = config.knots
-    # A coder is not one without tables, and the dead zone of the latents depends on theirs.
+    # A coder cannot do without tables, and the dead zone of the latents depends on its tables.
     flat = (-1, np.full(3, 1 / 3))
     placeholders = tables_arrays(
         tables_from_pmfs([flat] * (sets * config.hyper_channels)),
@@ -98,7 +98,7 @@ def export_arrays(
     coder = PhotoCoder({**arrays, **placeholders}, config, bytes(8))
     counts = SymbolCounts(sets, config.hyper_channels, SCALE_COUNT)
     for number, pixels in enumerate(_crops(photographs, crop)):
-        # Every photograph is coded at a few qualities, all qualities and tunes in turn.
+        # Every photograph is coded at a few qualities, so that all qualities and tunes take turns.
         for turn, offset in enumerate((0, sets / 2)):
             chosen = (number + offset) % sets
             quality = float(np.clip(1 + 99 * chosen / (sets - 1), 1, 100))
@@ -134,7 +134,7 @@ def write_weights(
 ) -> Path:
     """Write `photo.safetensors`, its card and the registry; returns the weights file.
 
-    The card states what the written weights measure on the `validation` images.
+    The card has the figures of the written weights on the `validation` images.
     """
     path = write_weights_file(folder, NAME, arrays, config=config, models=[NAME])
     coder = PhotoCoder(arrays, config, hash_weights(path)[:HASH_BYTES])
@@ -166,7 +166,7 @@ def export_photo(run: Run[PhotoPreset], options: ExportOptions) -> Path:
     if not options.data:
         raise UsageError("the tables of photo are fitted to photographs: name them with --data")
     photographs = load_photographs(options.data)
-    # Spread over all of the data, whatever order it comes in.
+    # Evenly spread over all of the data.
     count = min(options.images or TABLE_IMAGES, len(photographs))
     chosen = np.linspace(0, len(photographs) - 1, count)
     validation = load_photographs(options.validation) if options.validation else []

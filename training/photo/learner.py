@@ -1,4 +1,4 @@
-"""What the photo model learns: rate and distortion at every quality, for both tunes."""
+"""Training of the photo model: rate and distortion at every quality, for both tunes."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from training.photo.warm_start import start_from_weights
 
 VALIDATION_QUALITIES = (15, 30, 45, 60, 80, 95)
 VISUAL = TUNES.index("visual")
-# Batches for the data-dependent start, far from those that training will see.
+# Number of the first batch for the data-dependent start, far beyond those of training.
 FIT_BATCH = 10**9
 
 # Bits per pixel of photographs at λ = 0.013, and how they grow with λ (measured on a pilot).
 _REFERENCE_LAMBDA, _REFERENCE_BPP, _RATE_EXPONENT = 0.013, 0.5, 0.5
 
 _LEAST_COST = 0.02
-"""Bits per pixel; keeps crops that cost less from counting for more."""
+"""Bits per pixel; crops that cost less do not get a larger weight."""
 
 
 def sample_positions(batch: int, generator: torch.Generator) -> Tensor:
-    """Quality positions in [0, 1]: uniform, and the rates people use most a second time."""
+    """Quality positions in [0, 1]: uniform, with the most used rates drawn more often."""
     wide = torch.rand(batch, generator=generator)
     usual = 0.15 + 0.6 * torch.rand(batch, generator=generator)
     return torch.where(torch.rand(batch, generator=generator) < 0.6, wide, usual)
 
 
 def tunes(batch: int) -> Tensor:
-    """The tune of each sample of a batch: all in turn, int64 (batch,)."""
+    """The tune of each sample of a batch, in turn: int64 (batch,)."""
     return torch.arange(batch) % len(TUNES)
 
 
@@ -54,13 +54,13 @@ def rate_distortion_loss(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """λ·distortion + bits per pixel, weighted so that every quality counts alike.
 
-    The distortion is 255²·MSE; where the tune is "visual", the scaled `visual_error` replaces the
-    share `visual` of it, 0 .. 1. `error_of` computes it.
+    The distortion is 255²·MSE; for the tune "visual", the scaled visual error, computed by
+    `error_of`, replaces the share `visual` of it, 0 .. 1.
 
-    The high qualities cost tens of times the bits of the low ones, and textures tens of times the
-    bits of skies. A Bjøntegaard difference, averaged over pictures, counts relative savings, so
-    each sample is divided by the geometric mean of the rate expected at λ and of what the sample
-    itself costs: by the latter alone, crops that show nothing would outweigh their pictures.
+    High qualities cost tens of times the bits of low ones, and textures tens of times the bits of
+    skies. A Bjøntegaard difference, averaged over pictures, counts relative savings. So each
+    sample is divided by the geometric mean of the rate expected at λ and of its own rate; if it
+    were divided by its own rate alone, empty crops would outweigh their pictures.
     Returns (loss, bpp, mse) per sample, the last two detached.
     """
     lagrange = lagrange_multiplier(position)
@@ -82,10 +82,10 @@ class PhotoLearner(Learner):
     """A `PhotoModel`, and the moving average of its weights that is exported.
 
     weights     an exported weights file to start from, instead of the untrained transform
-    validation  pictures uint8 (h, w, 3), sides of 64 pixels at least
-    group       the processes that train together: each takes its share of every batch
+    validation  pictures uint8 (h, w, 3) with sides of at least 64 pixels
+    group       the processes that train together; each takes its share of every batch
 
-    Raises what `start_from_weights` raises, and `UsageError` where a batch cannot be divided.
+    Raises what `start_from_weights` raises, and `UsageError` if a batch cannot be divided.
     """
 
     family = "photo"
@@ -121,9 +121,9 @@ class PhotoLearner(Learner):
         self.optimizers = {preset.optimizer: photo_optimizer(self.model, preset)}
 
     def learn(self, step: int, fraction: float) -> dict[str, float]:
-        """One step; `psnr_db` is that of the batch's mean squared error.
+        """One step; `psnr_db` is the PSNR of the batch's mean squared error.
 
-        The figures are those of the whole batch, whatever the number of processes.
+        The figures are for the whole batch, whatever the number of processes.
         """
         preset = self.preset
         position = sample_positions(preset.batch, self.noise_of(step))[self.share].to(self.device)
@@ -146,7 +146,7 @@ class PhotoLearner(Learner):
         )
         loss = losses.mean()
         loss.backward()  # type: ignore[no-untyped-call]
-        # Of the whole batch a tune has its share, of one process perhaps no sample.
+        # A tune has its share of the whole batch, but perhaps no sample in this process.
         share = len(losses) / len(TUNES)
         shares = [losses.detach()[tune == number].sum() / share for number in range(len(TUNES))]
         means = torch.stack([loss.detach(), *shares, bpp.mean(), mse.mean()])
@@ -217,8 +217,8 @@ def photo_learner(preset: PhotoPreset, options: TrainOptions) -> PhotoLearner:
 def photo_optimizer(model: torch.nn.Module, preset: PhotoPreset) -> torch.optim.Optimizer:
     """The preset's optimiser; raises `UsageError` for an unknown or missing one."""
     parameters = [p for p in model.parameters() if p.requires_grad]
-    # Preconditioners pay for dense matrices; for biases, tables and depthwise filters
-    # they cost as much as the step itself, so these get plain Adam (dimension 1).
+    # Preconditioners are worth their cost for dense matrices; for biases, tables and depthwise
+    # filters they cost as much as the step itself, so these get plain Adam (dimension 1).
     dense = [p for p in parameters if p.ndim == 4 and p.shape[1] > 1]
     rest = [p for p in parameters if not (p.ndim == 4 and p.shape[1] > 1)]
     groups = [
@@ -229,11 +229,11 @@ def photo_optimizer(model: torch.nn.Module, preset: PhotoPreset) -> torch.optim.
 
 
 class SampleNoise:
-    """Noise in [0, 1) that every sample of a batch has from a generator of its own.
+    """Noise in [0, 1), from a separate generator for every sample of a batch.
 
     It depends on the seed, the step, the sample's place in the whole batch and the number of the
-    call: not on the other samples that a process has. The costs are those of one draw of the
-    whole, and some microseconds a sample.
+    call, but not on the other samples that a process has. This costs a few microseconds per sample
+    more than one draw for all.
 
     samples   places of the samples in the whole batch, in the order of the first dimension
     """
@@ -243,14 +243,14 @@ class SampleNoise:
         self.draws = 0
 
     def __call__(self, values: Tensor) -> Tensor:
-        """Uniform noise, (samples, …) as `values`; other noise at every call."""
+        """Uniform noise in the shape (samples, …) of `values`; new noise on every call."""
         self.draws += 1
         generator = torch.Generator(values.device)
         noise = torch.empty_like(values)
         for row, sample in zip(noise, self.samples, strict=True):
             key = np.random.SeedSequence((self.seed, self.step, sample, self.draws))
             generator.manual_seed(int(key.generate_state(1, np.uint64)[0]))
-            # Drawn in a layout of its own: that of a batch may depend on its size.
+            # Drawn in a fixed layout, because that of a batch may depend on its size.
             row.copy_(
                 torch.rand(row.shape, generator=generator, dtype=values.dtype, device=values.device)
             )

@@ -1,8 +1,8 @@
-"""What a quality means: positions on the networks' scale, by the scores that pictures get there.
+"""The map from qualities to positions on the networks' scale, by the scores of pictures there.
 
-A person who asks for a quality expects about the same of every picture and tune. So the qualities
-are spread by SSIMULACRA2, which most viewers' judgements follow: 50 gives a score of 65 on average,
-75 gives 80, 90 gives 88; 1 and 100 are the ends of the scale.
+A user who asks for a quality expects about the same result for every picture and tune. So the
+qualities are spread by SSIMULACRA2, which agrees with most viewers: on average, quality 50 gives a
+score of 65, 75 gives 80, and 90 gives 88; 1 and 100 are the ends of the scale.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from codec.pictures.similarity import ssimulacra2
 from training.data.crops import Pixels
 
 ANCHORS = {50: 65.0, 75: 80.0, 90: 88.0}
-"""SSIMULACRA2 that pictures have on average at these qualities."""
+"""Mean SSIMULACRA2 of pictures at these qualities."""
 POSITIONS = np.linspace(LOWEST, HIGHEST, 12)
-"""In hundredths, where scores are measured."""
+"""Positions, in hundredths, at which scores are measured."""
 
 
 def measured_quality_map(coder: PhotoCoder, pictures: Sequence[Pixels]) -> Int32Array:
     """Positions in hundredths of the qualities 1 .. 100 for each tune, int32 (tunes, 100).
 
-    coder      one whose qualities are positions
-    pictures   uint8 (h, w, 3), sides multiples of 16. Without any, qualities stay positions
+    coder      a coder whose qualities are positions
+    pictures   uint8 (h, w, 3), sides multiples of 16; without any, qualities stay positions
     """
     if not pictures:
         return identity_map()
@@ -52,14 +52,14 @@ def mean_scores(coder: PhotoCoder, pictures: Sequence[Pixels]) -> Float64Array:
 def spread(scores: Float64Array) -> Int32Array:
     """Positions in hundredths of the qualities 1 .. 100, strictly rising, int32 (100,).
 
-    scores   at each of `POSITIONS`; where they do not rise, the positions before count
+    scores   the score at each of `POSITIONS`; scores that do not rise are replaced by earlier ones
     """
     rising = np.maximum.accumulate(scores) + 1e-6 * np.arange(len(scores))
     known = {q: score for q, score in ANCHORS.items() if rising[0] < score < rising[-1]}
     qualities = np.arange(1, QUALITIES + 1)
     wanted = np.interp(qualities, [1, *known, QUALITIES], [rising[0], *known.values(), rising[-1]])
     positions = np.rint(np.interp(wanted, rising, POSITIONS)).astype(np.int32)
-    # One hundredth apart at least, and the ends stay what they are.
+    # At least one hundredth apart, with the ends unchanged.
     steps = np.arange(QUALITIES, dtype=np.int32)
     positions = np.maximum.accumulate(positions - steps) + steps
     row: Int32Array = np.minimum(positions, HIGHEST - steps[::-1])

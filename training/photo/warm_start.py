@@ -13,16 +13,16 @@ from codec.models.photo.torch_network import read_model
 from training.loop.start import read_start
 
 _LIKE = {"corners_4": "diagonal", "edges_4": "coarse", "corners_2": "diagonal"}
-"""Which step a far pass starts as, where the weights have none of its own."""
+"""The step as a copy of which a far pass starts if the weights do not have it."""
 
 
 def start_from_weights(model: PhotoModel, path: Path) -> None:
-    """Copy a weights file into a model of the same sizes, its integers back into floats.
+    """Copy a weights file into a model of the same sizes, converting integers back to floats.
 
-    The model may have more far passes: they start as the nearer ones of the same kind.
+    The model may have more far passes, which start as copies of nearer ones of the same kind.
 
-    Raises `InputError` for an unreadable file, `UsageError` where the sizes differ,
-    `WeightsMismatchError` where its arrays do not fit them.
+    Raises `InputError` for an unreadable file, `UsageError` if the sizes differ,
+    `WeightsMismatchError` if its arrays do not fit them.
     """
     arrays, metadata = read_start(path)
     config = read_sizes(metadata)

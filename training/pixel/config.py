@@ -12,13 +12,12 @@ from training.loop.trainer import Preset
 class PixelPreset(Preset):
     """A training run of the lossless model, on pixels of random crops that are drawn once.
 
-    batch                  pixels of a step, of any plane
+    batch                  values in a step, from any plane
     crop                   side of the crops in pixels
-    crops, samples         how many there are, and how many values of each are learned from
-    downscale_probability  of a crop that is reduced to half its size, which takes away most of what
-                           an earlier lossy codec did to it
-    max_errors             bounds that crops are coded with, one after another; 0 of the lossless
-                           model
+    crops, samples         number of crops, and of values of each crop to learn from
+    downscale_probability  probability that a crop is reduced to half its size, which removes most
+                           traces of an earlier lossy codec
+    max_errors             bounds with which crops are coded, in turn; 0 for the lossless model
     """
 
     model: PixelConfig = field(default_factory=PixelConfig)
@@ -33,7 +32,7 @@ class PixelPreset(Preset):
 
     @property
     def bounded(self) -> bool:
-        """Whether it is of the nearly lossless model."""
+        """Whether it trains the nearly lossless model."""
         return self.max_errors != (0,)
 
 

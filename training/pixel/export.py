@@ -1,4 +1,4 @@
-"""A training run of a pixel model becomes a weights file: fixed point, and integer tables."""
+"""Exports a training run of a pixel model as a weights file: fixed point and integer tables."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from training.pixel.network import PixelNetwork
 QUALITY = 100.0
 
 _INPUT_UNITS, _HIDDEN_UNITS = (10, 2**12), (8, 2**12)
-"""Bits of fraction of what a layer takes, and its limit in these units: float32 holds the sums."""
+"""Fraction bits of a layer's inputs, and their limit in these units: float32 holds the sums."""
 _TAIL = 2.0**-16
 _ABOUT = """\
 Arrays `exact.*` are the network in fixed point, `tables.*` the integer probability tables, and
@@ -41,7 +41,7 @@ Arrays `exact.*` are the network in fixed point, `tables.*` the integer probabil
 
 
 def phase_bits(network: PixelNetwork) -> Int32Array:
-    """int32 (scales,): a table for each 1/16 of a step where σ < 1, half as many an octave on."""
+    """int32 (scales,): a table for each 1/16 of a step if σ < 1, then half as many per octave."""
     octaves = np.arange(network.scales) // 4 + network.first_octave
     return np.clip(4 - (octaves + 1), 0, 4).astype(np.int32)
 
@@ -67,7 +67,7 @@ def tables(network: PixelNetwork) -> TableSet:
     differences = torch.arange(-PEAK - 1, PEAK + 2, dtype=torch.float64)
     for scale, bits in enumerate(phase_bits(network).tolist()):
         for phase in range(1 << bits):
-            # The middle of the sixteenths that share the table, counted from the centre's middle.
+            # The middle of the sixteenths that share the table, relative to that of the centre.
             offset = ((phase + 0.5) * 2 ** (4 - bits) - 0.5) / 16 - 0.5
             chosen = torch.full_like(differences, scale)
             pmfs.append(_table(network.probability(differences - offset, chosen)))
@@ -75,7 +75,7 @@ def tables(network: PixelNetwork) -> TableSet:
 
 
 def _table(probabilities: Tensor) -> tuple[int, Float64Array]:
-    """The smallest symbol of a table and its probabilities, without tails: the escape has them."""
+    """The smallest symbol of a table and its probabilities; the escape covers the tails."""
     pmf = probabilities.numpy().astype(np.float64)
     pmf = np.where(pmf > 2.0**-19, pmf, 0.0)
     kept = np.flatnonzero(np.minimum(np.cumsum(pmf), np.cumsum(pmf[::-1])[::-1]) > _TAIL)
@@ -104,9 +104,9 @@ def write_weights(
 ) -> Path:
     """Write `<name>.safetensors`, its card and the registry; returns the weights file.
 
-    kind   which of the two models it is of
+    kind   the coder of the model, lossless or nearly lossless
 
-    The card states what the written weights measure on the `validation` images.
+    The card has the figures of the written weights on the `validation` images.
     """
     path = write_weights_file(
         folder, name, arrays, config=config, models=[kind.name], metadata={"model": kind.name}
@@ -133,7 +133,7 @@ def write_weights(
 
 
 def bits_per_value(coder: PixelCoder, images: Sequence[Pixels]) -> float:
-    """Bits of whole files per value of a pixel, mean over images uint8 (h, w, 3)."""
+    """Bits of whole files per pixel value, mean over images uint8 (h, w, 3)."""
     rates = []
     for pixels in images:
         data = container_to_bytes(compress_picture(Picture(pixels), coder, quality=QUALITY))

@@ -1,4 +1,4 @@
-"""What the pixel models learn: to spend few bits on the pixels of photographs."""
+"""Training of the pixel models: they learn to code the pixels of photographs in few bits."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _LONGEST_GRADIENT = 1.0
 
 
 class PixelLearner(Learner):
-    """A `PixelNetwork`, and what it learns from.
+    """A `PixelNetwork` and its training data.
 
-    photographs, validation   pictures uint8 (h, w, 3), sides of a crop at least
-    weights   of the lossless model to start from, instead of untrained ones
+    photographs, validation   pictures uint8 (h, w, 3), at least as large as a crop
+    weights   weights of the lossless model to start from, instead of untrained ones
     """
 
     family = "pixel"
@@ -57,7 +57,7 @@ class PixelLearner(Learner):
         self.optimizers = {"adam": torch.optim.Adam(self.network.parameters(), betas=(0.9, 0.99))}
 
     def learn(self, step: int, fraction: float) -> dict[str, float]:
-        """One step; `loss` is in bits per value of a pixel."""
+        """One step; `loss` is in bits per pixel value."""
         places = torch.randint(
             len(self.samples), (self.preset.batch,), generator=self.noise_of(step)
         )
@@ -68,7 +68,7 @@ class PixelLearner(Learner):
 
     @torch.no_grad()
     def validate(self) -> list[dict[str, float]]:
-        """Bits per value of a pixel of held-out photographs, by the likelihood, without tables."""
+        """Bits per pixel value of held-out photographs, from the likelihood, without tables."""
         if self.held_out is None:
             return []
         bits = 0.0
@@ -85,7 +85,7 @@ def _sampler(preset: PixelPreset, photographs: Sequence[Pixels], reduced: float)
 
 
 def pixel_learner(preset: PixelPreset, options: TrainOptions) -> PixelLearner:
-    """The learner of a run on the photographs that the options name. Raises `InputError`."""
+    """The learner for the photographs that the options name. Raises `InputError`."""
     held_out = options.validation
     return PixelLearner(
         preset,

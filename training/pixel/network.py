@@ -1,10 +1,10 @@
-"""The networks of the pixel models in floating point, and the likelihood they are trained by.
+"""The networks of the pixel models in floating point, and the likelihood that trains them.
 
-A pixel x, minus what is predicted, is distributed as a mixture of three logistic distributions
+A pixel x minus its prediction has as distribution a mixture of three logistic distributions
 (Salimans et al. 2017, "PixelCNN++", equation 2). Their widths follow one scale, σ; how much wider
 or narrower each is, and its weight, depend on σ alone, so that there is a table for every σ.
 
-In the nearly lossless model σ is counted in steps of the symbols, and a symbol has the probability
+In the nearly lossless model σ is in units of the step of symbols, and a symbol has the probability
 of all pixels that it stands for.
 """
 
@@ -21,20 +21,20 @@ from codec.models.pixel.coder import PixelConfig
 from codec.models.pixel.wavefront import INPUTS, PEAK
 
 SCALES = 40
-"""Tables differ in σ by a quarter of an octave, from 1/8 step on."""
+"""Number of tables; their σ rise from 1/8 step by a quarter of an octave each."""
 PER_OCTAVE, _FIRST_OCTAVE = 4, -3
 MORE_OCTAVES = 2
-"""Octaves of σ below that, where pixels are coded in steps of several values."""
+"""Further octaves of σ below that, for pixels that are coded in steps of several values."""
 _FINE_SHARE = 0.1
-"""Of the loss: the code length of pixels in steps of 1. Symbols that are 0 say nothing of where in
-their step a pixel lies, so that without it few samples would tell the shift."""
+"""Share of the loss for the code length of pixels in steps of 1. A symbol of 0 does not tell where
+in its step a pixel lies, so without this term only few samples would train the shift."""
 _KNOTS = 9
 _START = ((0.0, 0.0, -2.0), (-0.7, 0.0, 1.0))
-"""Of the mixture: logarithms of weights, and of widths in units of σ."""
+"""Initial mixture: logarithms of the weights, and of the widths in units of σ."""
 _LEAST = 2.0**-20
 
 LEAST_ESCAPE = 2.0**-11
-"""Of every table: so each symbol costs some bits, and a payload ends before a decoder tires."""
+"""Least escape share of a table: so every symbol costs bits, which limits those of a payload."""
 
 
 class PixelNetwork(nn.Module):
@@ -54,21 +54,21 @@ class PixelNetwork(nn.Module):
         self.mixture = nn.Parameter(torch.tensor(_START)[:, None].repeat(1, _KNOTS, 1))
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """(n, inputs) to shifts (n,) in values, and scales (n,) within the tables or beyond."""
+        """(n, inputs) to shifts (n,) in values, and scales (n,), perhaps outside the tables."""
         values = inputs
         for number, layer in enumerate(self.layers):
             values = layer(functional.relu(values) if number else values)
         return values[:, 0], values[:, 1]
 
     def bits(self, inputs: Tensor, predictions: Tensor, pixels: Tensor, steps: Tensor) -> Tensor:
-        """Code lengths (n,) of pixels (n,), 0 .. 255, by predictions of the same scale.
+        """Code lengths (n,) of pixels (n,), 0 .. 255; predictions have the same scale.
 
-        steps   (n,), odd: of the symbols, in values of a pixel
+        steps   steps of the symbols in pixel values, (n,), odd
         """
         return self._bits(*self._expected(inputs, predictions), pixels, steps)
 
     def loss(self, inputs: Tensor, predictions: Tensor, pixels: Tensor, steps: Tensor) -> Tensor:
-        """What training makes small: the mean code length, and something of finer steps."""
+        """The loss: the mean code length, and a share of that in finer steps."""
         means, scales = self._expected(inputs, predictions)
         bits = self._bits(means, scales, pixels, steps).mean()
         if not self.bounded:
@@ -79,7 +79,7 @@ class PixelNetwork(nn.Module):
 
     def _expected(self, inputs: Tensor, predictions: Tensor) -> tuple[Tensor, Tensor]:
         shifts, scales = self(inputs)
-        if self.bounded:  # the network knows σ in values of a pixel, the tables want it in steps
+        if self.bounded:  # the network has σ in pixel values, the tables have it in steps
             scales = scales - PER_OCTAVE * octaves_of_step(inputs)
         return (predictions + shifts).clamp(0, PEAK), scales
 
@@ -90,7 +90,7 @@ class PixelNetwork(nn.Module):
         return -self.probability(differences, scales).log2()
 
     def probability(self, differences: Tensor, scales: Tensor) -> Tensor:
-        """Of symbols with their middles `differences` steps off the mean, at `scales`."""
+        """Probability of symbols with middles `differences` steps from the mean, at `scales`."""
         scales = scales.clamp(0, self.scales - 1)
         places = scales * ((_KNOTS - 1) / (self.scales - 1))
         left = places.detach().floor().clamp(0, _KNOTS - 2).long()
@@ -100,7 +100,7 @@ class PixelNetwork(nn.Module):
         )
         octaves = scales / PER_OCTAVE + self.first_octave
         spread = torch.exp(octaves[..., None] * math.log(2) + widths)
-        # On the side of the lower tail, where a difference of sigmoids does not cancel.
+        # On the side of the lower tail, where the difference of sigmoids does not cancel.
         distance = differences.abs()[..., None]
         mass = torch.sigmoid((0.5 - distance) / spread) - torch.sigmoid((-0.5 - distance) / spread)
         mixed = (mass * weights.softmax(-1)).sum(-1)
@@ -108,5 +108,5 @@ class PixelNetwork(nn.Module):
 
 
 def octaves_of_step(inputs: Tensor) -> Tensor:
-    """About log₂ of the step, by the last of the inputs (n, INPUTS + 1)."""
+    """About log₂ of the step, from the last of the inputs (n, INPUTS + 1)."""
     return inputs[:, -1] * (2**10 / 128)

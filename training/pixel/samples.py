@@ -1,4 +1,4 @@
-"""What the networks of the pixel models learn from: their inputs at pixels of photographs."""
+"""Training data of the pixel models' networks: their inputs at pixels of photographs."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class Samples:
 def draw_samples(
     sampler: CropSampler, crops: int, samples: int, seed: int, max_errors: Sequence[int] = (0,)
 ) -> Samples:
-    """Some values of each of the first crops of a sampler, drawn at random.
+    """Random values from each of the first crops of a sampler.
 
-    max_errors   bounds of the crops, in turn. The only one, 0, is of the lossless model
+    max_errors   bounds of the crops, in turn; only 0 for the lossless model
     """
     rng = np.random.default_rng(seed)
     drawn = [
@@ -66,7 +66,7 @@ def _samples_of(
         inputs.append(seen.T.astype(np.int16))
         predictions.append(front.predictions.astype(np.int16))
         pixels.append(values.astype(np.int16))
-        # Around predictions that no network has shifted: about what a decoder will have.
+        # Centres without the network's shift, which are about those of a decoder.
         centres = (front.predictions.astype(np.int32) + STEPS // 2) // STEPS
         return quantize_pixels(values, centres, max_error)[1]
 

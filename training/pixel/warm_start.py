@@ -1,4 +1,4 @@
-"""A run that begins with the weights of the lossless model, from their file."""
+"""Runs that start from a weights file of the lossless model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from training.pixel.network import MORE_OCTAVES, PER_OCTAVE, PixelNetwork
 
 @torch.no_grad()
 def start_from_weights(network: PixelNetwork, path: Path) -> None:
-    """Copy the layers of an exported lossless model; the mixture is learned anew.
+    """Copy the layers of an exported lossless model; the mixture is trained from scratch.
 
     Raises `InputError` for an unreadable file, `WeightsMismatchError` for weights of another model
     or other sizes.
@@ -34,7 +34,7 @@ def start_from_weights(network: PixelNetwork, path: Path) -> None:
                 f"{path} has layers of other sizes than the preset: {list(weight.shape)}, expected "
                 f"{list(layer.weight.shape)}"
             )
-        layer.weight.zero_()  # an input that the lossless model has not says nothing at first
+        layer.weight.zero_()  # an input that the lossless model lacks has no effect at first
         layer.weight[:, : weight.shape[1]].copy_(weight)
         layer.bias.copy_(bias)
     if network.bounded:

@@ -1,1 +1,1 @@
-"""The realistic decoder of photo files: a synthesis trained for texture, latents as they are."""
+"""The realistic decoder of photo files: a synthesis trained for texture, on unchanged latents."""

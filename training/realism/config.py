@@ -1,4 +1,4 @@
-"""Presets of the realistic decoder: everything a run depends on besides its data and weights."""
+"""Presets of the realistic decoder: all settings of a run besides its data and weights."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from training.photo.config import CropPreset
 
 @dataclass(frozen=True, kw_only=True)
 class RealismPreset(CropPreset):
-    """A training run of the realistic decoder; the sizes of the decoder are those of photo.
+    """A training run of the realistic decoder, which has the sizes of the photo model's decoder.
 
-    low_share      of the samples, whose qualities are below `low_quality`; the others have any.
-                   Low qualities are where a file leaves texture to the decoder
+    low_share      share of samples with qualities below `low_quality`; the others have any quality.
+                   At low qualities a file leaves texture to the decoder
     low_quality    50 is about half a bit per pixel
-    error_weight   of the squared error beside the Wasserstein distortion, both relative to those
-                   of the photo model's picture: what holds the error near that picture's. Perfect
-                   realism doubles the mean squared error at most (Blau and Michaeli 2018)
-    ema_decay      of the exponential moving average of the decoder, which is exported
+    error_weight   weight of the squared error next to the Wasserstein distortion, both relative to
+                   those of the photo model's picture; it keeps the error near that picture's.
+                   Perfect realism at most doubles the mean squared error (Blau and Michaeli 2018)
+    ema_decay      decay of the moving average of the decoder, which is exported
     """
 
     batch: int = 8

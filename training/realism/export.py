@@ -1,7 +1,7 @@
-"""A training run of the realistic decoder becomes a weights file, its card and a registry entry.
+"""Exports a training run of the realistic decoder as a weights file, a card and a registry entry.
 
-The averaged decoder becomes integers of 8 bits. The file names the photo weights that it belongs to
-by their SHA-256; the folder is one for CALOTYPE_WEIGHTS.
+The averaged decoder becomes integers of 8 bits. The file names the photo weights to which it
+belongs by their SHA-256; CALOTYPE_WEIGHTS may point to the folder.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def write_realism(
 
     arrays   as `second_arrays` gives them
 
-    The card states what the written weights measure on `validation` pictures, uint8 (h, w, 3).
+    The card has the figures of the written weights on `validation` pictures, uint8 (h, w, 3).
     """
     coder = photo.coder
     config, extra = coder.config, {PHOTO_HASH_KEY: photo.sha256}
@@ -62,7 +62,7 @@ def write_realism(
 
 
 def export_realism(run: Run[RealismPreset], options: ExportOptions) -> Path:
-    """Write the weights file of a run. Raises `UsageError` for other photo weights than its own."""
+    """Write the weights file of a run. Raises `UsageError` for photo weights other than its own."""
     photo = load_photo_weights(options.weights, options.device)
     sha256 = run.state["fixed"]["photo_sha256"]
     if sha256 != photo.sha256:

@@ -1,4 +1,4 @@
-"""The realistic decoder, and what it minimises."""
+"""Training of the realistic decoder, and its loss."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ ROUNDING_ERROR = 1 / (255**2 * 12)
 
 
 def relative_error(pixels: Tensor, drawn: Tensor, photo: Tensor) -> Tensor:
-    """Squared error of each picture over that of the photo model's, (n, 3, h, w) to (n,).
+    """Squared error of each picture relative to the photo model's, (n, 3, h, w) to (n,).
 
-    One that is nearer than rounding counts as that near.
+    An error below that of rounding counts as the error of rounding.
     """
     error, least = ((pixels - one).square().mean((1, 2, 3)) for one in (drawn, photo))
     return error / least.clamp(min=ROUNDING_ERROR)
@@ -58,9 +58,9 @@ def relative_error(pixels: Tensor, drawn: Tensor, photo: Tensor) -> Tensor:
 def relative_distortion(
     features: Sequence[Features], pixels: Tensor, drawn: Tensor, photo: Tensor
 ) -> Tensor:
-    """Wasserstein distortion over that of the photo model's picture, mean over kinds: (n,).
+    """Wasserstein distortion relative to that of the photo model's picture, mean over kinds: (n,).
 
-    Every picture, quality and kind of features counts alike.
+    So every picture, quality and kind of features has equal weight.
     """
     total = torch.zeros(len(pixels), device=pixels.device)
     for maps in features:
@@ -72,18 +72,18 @@ def relative_distortion(
 
 
 class RealismLearner(Learner):
-    """A decoder that draws texture from noise; its moving average is what is exported.
+    """A decoder that draws texture from noise; its moving average is exported.
 
     The decoder starts as the synthesis of the photo model, and computes with integers of 8 bits
-    from the first step, through which gradients pass straight. Everything else of that model stays:
-    its analysis, its exact path and its tables make the latents that the decoder learns from.
+    from the first step, with straight-through gradients. The rest of that model does not change:
+    its analysis, its exact path and its tables make the latents from which the decoder learns.
 
-    features    weights of LPIPS, whose features count beside cosine bands
+    features    weights of LPIPS, whose features are used in addition to cosine bands
     start       an exported decoder to start from, in place of that synthesis
-    validation  pictures uint8 (h, w, 3), sides of 64 pixels at least
+    validation  pictures uint8 (h, w, 3) with sides of at least 64 pixels
 
-    Raises `InputError` where `features` is no such file, `WeightsMismatchError` where `start` was
-    made for other photo weights.
+    Raises `InputError` if `features` is no such file, `WeightsMismatchError` if `start` was made
+    for other photo weights.
     """
 
     family = "realism"
@@ -113,7 +113,7 @@ class RealismLearner(Learner):
         self.optimizers = {"decoder": adam}
 
     def fixed(self) -> dict[str, Any]:
-        """The photo weights, and those of the features."""
+        """The hashes of the photo weights and of the features."""
         return {"photo_sha256": self.photo.sha256, "features_sha256": self.features_sha256}
 
     def sample_qualities(self, generator: torch.Generator) -> list[float]:
@@ -136,8 +136,8 @@ class RealismLearner(Learner):
     def learn(self, step: int, fraction: float) -> dict[str, float]:
         """One step.
 
-        Figures of the batch, means: the Wasserstein distortion and the squared error over those of
-        the photo model's pictures; PSNR in dB of both.
+        The figures are means over the batch: the Wasserstein distortion and the squared error,
+        relative to those of the photo model's pictures; PSNR in dB of both.
         """
         generator = self.noise_of(step)
         qualities = self.sample_qualities(generator)
@@ -158,9 +158,9 @@ class RealismLearner(Learner):
 
     @torch.no_grad()
     def validate(self) -> list[dict[str, float]]:
-        """Means of the same figures of what the averaged decoder makes of files.
+        """Means of the same figures for files decoded by the averaged decoder.
 
-        Pictures are cut to multiples of 16 pixels.
+        Pictures are cropped to multiples of 16 pixels.
         """
         coder, stride = self.photo.coder, self.photo.coder.stride
         weights = second_weights(self.photo, self.average.module)
@@ -196,7 +196,7 @@ class RealismLearner(Learner):
 
 
 def decoder_to_start_from(path: Path, photo: PhotoWeights) -> PhotoModel:
-    """A model whose synthesis is that of an exported decoder. Raises as `RealismLearner`."""
+    """A model whose synthesis is that of an exported decoder. Raises as `RealismLearner` does."""
     arrays, metadata = read_start(path)
     load_realism(arrays, metadata, photo.coder)
     model = copy.deepcopy(photo.model)
@@ -209,12 +209,12 @@ def second_arrays(photo: PhotoWeights, decoder: Synthesis) -> dict[str, Array]:
     model = copy.copy(photo.model)
     model._modules = {**photo.model._modules, "synthesis": decoder}
     arrays = synthesis_arrays(model)
-    del arrays["log_step"]  # that of the photo weights counts
+    del arrays["log_step"]  # the one of the photo weights is used
     return arrays
 
 
 def second_weights(photo: PhotoWeights, decoder: Synthesis) -> SynthesisWeights:
-    """The same as the codec draws with it."""
+    """The realistic decoder in the form that the codec uses."""
     arrays = {**second_arrays(photo, decoder), "log_step": photo.coder.arrays["log_step"]}
     return SynthesisWeights(arrays, photo.coder.config)
 
@@ -238,6 +238,6 @@ def realism_learner(preset: RealismPreset, options: TrainOptions) -> RealismLear
 
 
 def _mean_psnr_db(pixels: Tensor, drawn: Tensor) -> float:
-    """Mean of PSNR of pictures clamped to [0, 1], not rounded; a perfect one counts as rounded."""
+    """Mean PSNR of pictures clamped to [0, 1], not rounded; errors count as at least rounding."""
     error = (pixels - drawn.clamp(0, 1)).square().flatten(1).mean(1).clamp(min=ROUNDING_ERROR)
     return float(-10 * torch.log10(error).mean())

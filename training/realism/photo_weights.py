@@ -1,4 +1,4 @@
-"""The photo weights that a realistic decoder is trained for, and what their files decode to."""
+"""The photo weights for which a realistic decoder is trained, and what their files decode to."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from training.loop.start import read_start
 
 @dataclass(frozen=True)
 class PhotoWeights:
-    """A photo model as it codes and in floating point, and the SHA-256 of its weights file.
+    """A photo coder, its model in floating point, and the SHA-256 of its weights file.
 
-    model    its parameters are frozen
+    model    with frozen parameters
     sha256   in hexadecimal
     """
 
@@ -36,19 +36,19 @@ class PhotoWeights:
 
     @property
     def device(self) -> torch.device:
-        """That of the model."""
+        """The device of the model."""
         return self.model.log_step.knots.device
 
 
 @dataclass(frozen=True)
 class DecodedCrops:
-    """A batch as the decoder of a file has it, and what was coded; float32, on the model's device.
+    """A batch of originals and what a decoder has of them; float32, on the model's device.
 
-    pixels   (n, 3, h, w) in [0, 1]
-    linear   (n, 3, h, w), the image of the inverse transform in levels, centred on 0
-    hidden   (n, hidden, h/16, w/16), the last features of the hyper-synthesis
-    mix      (n, 2·knots), the conditions, as `PhotoModel.mix` has them
-    photo    (n, 3, h, w), what the photo model makes of the latents, not clamped
+    pixels   originals, (n, 3, h, w) in [0, 1]
+    linear   output of the inverse transform in levels, centred on 0, (n, 3, h, w)
+    hidden   last features of the hyper-synthesis, (n, hidden, h/16, w/16)
+    mix      conditions, as `PhotoModel.mix` returns them, (n, 2·knots)
+    photo    the photo model's pictures, not clamped, (n, 3, h, w)
     """
 
     pixels: Tensor
@@ -72,7 +72,7 @@ def load_photo_weights(path: Path | None, device: torch.device) -> PhotoWeights:
 
 
 def decoded_tile(coder: PhotoCoder, pixels: Pixels, quality: float) -> Int32Array:
-    """What a file of pixels uint8 (h, w, 3) decodes to, before it is drawn.
+    """What a file of pixels uint8 (h, w, 3) decodes to before the synthesis.
 
     Latents and features (768 + hidden, h/16, w/16), see `codec.models.photo.coder.TileSymbols`.
     """

@@ -2,8 +2,8 @@
 
 Wasserstein distortion: Qiu et al. 2023, "Wasserstein distortion: unifying fidelity and realism",
 and Ballé et al. 2024, "Good, cheap, and fast: overfitted image compression with Wasserstein
-distortion". Around every place of a map of features its mean μ and standard deviation ν are taken.
-Where Gaussians of these are compared, the squared 2-Wasserstein distance is
+distortion". The mean μ and standard deviation ν of each feature are computed around every place of
+its map. The squared 2-Wasserstein distance between Gaussians with these moments is
 (μ − μ̂)² + (ν − ν̂)²: the details of a texture are free, its strength in every feature is not.
 """
 
@@ -31,8 +31,8 @@ class FeatureMaps:
     """Features of one kind.
 
     values   (n, channels, h, w)
-    stride   pixels between two places
-    weight   of each channel, (channels,)
+    stride   pixels between neighbouring places
+    weight   weight of each channel, (channels,)
     """
 
     values: Tensor
@@ -49,7 +49,7 @@ class Features(Protocol):
 class CosineBands:
     """Cosine transforms of overlapping squares of 8 pixels, in luma and two colour differences.
 
-    Each band is divided by what it has in photographs, whose amplitude falls as one over the
+    Each band is divided by its typical amplitude in photographs, which falls as one over the
     frequency.
     """
 
@@ -77,7 +77,7 @@ class CosineBands:
 
 
 class ObjectFeatures:
-    """The normalised features and the weights of LPIPS, of an AlexNet."""
+    """The normalised features of an AlexNet, with the weights of LPIPS."""
 
     def __init__(self, weights: Path, device: torch.device) -> None:
         self._network = AlexNet(weights, device)
@@ -106,7 +106,7 @@ def wasserstein_distortion(
 
 
 def _moments(values: Tensor, side: int) -> tuple[Tensor, ...]:
-    """Means and standard deviations over squares, which overlap by half."""
+    """Means and standard deviations over squares that overlap by half."""
     if side == 1:
         return (values,)
     mean, square = (F.avg_pool2d(v, side, max(1, side // 2)) for v in (values, values.square()))

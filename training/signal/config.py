@@ -10,12 +10,12 @@ from training.loop.trainer import Preset
 
 @dataclass(frozen=True, kw_only=True)
 class SignalPreset(Preset):
-    """A training run on stretches of signals that are drawn once; every folder has equal shares.
+    """A training run on stretches of signals that are drawn once, equally many from every folder.
 
-    batch               stretches of a step
-    stretches, length   how many are drawn, and their samples: a lane from its start on
-    held_out            stretches of the validation part of the same folders
-    quiet_probability   of a stretch that is divided by a power of two, up to 256
+    batch               stretches in a step
+    stretches, length   number of stretches, and of samples in each: the beginning of a lane
+    held_out            number of stretches from the validation part of the same folders
+    quiet_probability   probability that a stretch is divided by a power of two, up to 256
     """
 
     model: SignalConfig = field(default_factory=SignalConfig)

@@ -1,4 +1,4 @@
-"""A training run of the signal model becomes a weights file: fixed point, and integer tables."""
+"""Exports a training run of the signal model as a weights file: fixed point and integer tables."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from training.signal.config import SignalPreset
 from training.signal.network import SignalNetwork
 
 _INPUT_UNITS, _HIDDEN_UNITS = (10, 2**13), (8, 2**13)
-"""Bits of fraction of what a layer takes, and its limit in these units: float32 holds the sums."""
+"""Fraction bits of a layer's inputs, and their limit in these units: float32 holds the sums."""
 _TAIL = 2.0**-16
 _REACH = 2**11
 _ABOUT = """\
@@ -43,9 +43,9 @@ def fixed_point(network: SignalNetwork) -> dict[str, ExactLayer]:
     for name, layer in network.named_modules():
         if isinstance(layer, nn.Conv1d):
             weight = layer.weight.double().cpu().numpy()
-            # Of two places, the one further back first.
+            # The weights of the earlier place come first.
             rows = np.concatenate(list(weight.transpose(2, 0, 1)), 1)[:, :, None, None]
-            # A layer rounds its sums down, by half a unit in the mean.
+            # An exact layer rounds its sums down, which is half a unit on average.
             bias = layer.bias.double().cpu().numpy()[None] + 0.5 * 2.0**-10  # type: ignore[union-attr]
             units = single_precision(rows, *(_INPUT_UNITS if name == "first" else _HIDDEN_UNITS))
             layers[name] = to_fixed_point(rows, bias, units=units)
@@ -61,7 +61,7 @@ def tables(network: SignalNetwork) -> TableSet:
     for scale in range(FINE_SCALES):
         bits = int(PHASE_BITS[scale])
         for phase in range(1 << bits):
-            # The middle of the sixteenths that share the table, counted from the centre's middle.
+            # The middle of the sixteenths that share the table, relative to that of the centre.
             offset = ((phase + 0.5) * 2 ** (4 - bits) - 0.5) / 16 - 0.5
             chosen = torch.full_like(differences, scale)
             pmfs.append(_table(network.probability(differences - offset, chosen)))
@@ -70,7 +70,7 @@ def tables(network: SignalNetwork) -> TableSet:
 
 
 def _table(probabilities: Tensor) -> tuple[int, Float64Array]:
-    """The smallest symbol of a table and its probabilities, without tails: the escape has them."""
+    """The smallest symbol of a table and its probabilities; the escape covers the tails."""
     pmf = probabilities.numpy().astype(np.float64)
     pmf = np.where(pmf > 2.0**-21, pmf, 0.0)
     kept = np.flatnonzero(np.minimum(np.cumsum(pmf), np.cumsum(pmf[::-1])[::-1]) > _TAIL)
@@ -109,7 +109,7 @@ def write_weights(
 def export_signal(run: Run[SignalPreset], options: ExportOptions) -> Path:
     """Write the weights file of a run as `signal.safetensors`.
 
-    `benchmarks.measurement signals` measures what was exported, on test signals.
+    `benchmarks.measurement signals` measures the exported weights on test signals.
     """
     network = SignalNetwork(run.preset.model)
     network.load_state_dict(run.networks("network."))

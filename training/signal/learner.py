@@ -1,4 +1,4 @@
-"""What the signal model learns: to spend few bits on samples."""
+"""Training of the signal model: it learns to code samples in few bits."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _TOGETHER = 16
 
 
 class SignalLearner(Learner):
-    """A `SignalNetwork`, and what it learns from.
+    """A `SignalNetwork` and its training data.
 
-    samples, held_out   of stretches for training and for validation
+    samples, held_out   samples of the stretches for training and for validation
     """
 
     family = "signal"
@@ -51,7 +51,7 @@ class SignalLearner(Learner):
 
     @torch.no_grad()
     def validate(self) -> list[dict[str, float]]:
-        """Bits per sample of held-out stretches, by the likelihood, without tables."""
+        """Bits per sample of held-out stretches, from the likelihood, without tables."""
         bits = [
             self.network.bits(*(part.to(self.device) for part in self.held_out.take(places))).mean(
                 1
@@ -62,9 +62,9 @@ class SignalLearner(Learner):
 
 
 def signal_learner(preset: SignalPreset, options: TrainOptions) -> SignalLearner:
-    """The learner of a run on the folders of WAV files that the options name.
+    """The learner for the folders of WAV files that the options name.
 
-    `training.data.signals.part_of` says which files are learned from. Raises `InputError`.
+    `training.data.signals.part_of` decides which files are for training. Raises `InputError`.
     """
 
     def drawn(part: str, stretches: int, seed: int) -> Samples:

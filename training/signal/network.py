@@ -1,6 +1,6 @@
-"""The network of the signal model in floating point, and the likelihood it is trained by.
+"""The network of the signal model in floating point, and the likelihood that trains it.
 
-A sample, minus what is predicted, is distributed as a mixture of three logistic distributions
+A sample minus its prediction has as distribution a mixture of three logistic distributions
 (Salimans et al. 2017, "PixelCNN++", equation 2). Their widths follow one scale, σ; how much wider
 or narrower each is, and its weight, depend on σ alone, so that there is a table for every σ.
 """
@@ -18,15 +18,15 @@ from codec.models.signal.lanes import INPUTS
 from codec.models.signal.network import OUTPUTS, SignalConfig
 
 LEAST_ESCAPE = 2.0**-11
-"""Of every table: so each symbol costs some bits, and a payload ends before a decoder tires."""
+"""Least escape share of a table: so every symbol costs bits, which limits those of a payload."""
 _KNOTS = 9
 _START = ((0.0, 0.0, -2.0), (-0.7, 0.0, 1.0))
-"""Of the mixture: logarithms of weights, and of widths in units of σ."""
+"""Initial mixture: logarithms of the weights, and of the widths in units of σ."""
 _LEAST = 2.0**-22
 
 
 class SignalNetwork(nn.Module):
-    """A causal dilated convolution, whose layers see a place and one before it."""
+    """A causal dilated convolutional network; each layer sees a place and one before it."""
 
     def __init__(self, config: SignalConfig) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class SignalNetwork(nn.Module):
         return -self.probability(left, numbers).log2()
 
     def probability(self, differences: Tensor, scales: Tensor) -> Tensor:
-        """Of samples `differences` off the mean, at `scales`."""
+        """Probability of samples that are `differences` from the mean, at `scales`."""
         scales = scales.clamp(0, SCALES - 1)
         places = scales * ((_KNOTS - 1) / (SCALES - 1))
         left = places.detach().floor().clamp(0, _KNOTS - 2).long()
@@ -71,7 +71,7 @@ class SignalNetwork(nn.Module):
         )
         octaves = scales / SCALES_PER_OCTAVE + FIRST_OCTAVE
         spread = torch.exp(octaves[..., None] * math.log(2) + widths)
-        # σ(a) − σ(b) = σ(a) σ(−b) (1 − exp(b − a)) does not cancel, however wide the bell is.
+        # σ(a) − σ(b) = σ(a) σ(−b) (1 − exp(b − a)) does not cancel, however wide the distribution.
         distance = differences.abs()[..., None]
         upper, lower = (0.5 - distance) / spread, (0.5 + distance) / spread
         mass = torch.sigmoid(upper) * torch.sigmoid(lower) * -torch.expm1(-1 / spread)

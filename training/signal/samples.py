@@ -1,4 +1,4 @@
-"""What the network of the signal model learns from: what predictors know of stretches."""
+"""Training data of the signal model's network: the predictors' results on stretches."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from bitstream.errors import InputError
 from codec.models.signal.lanes import FITS, INPUTS, MEAN_BITS, STEPS, Step, sweep
 
 _TOGETHER = 64
-"""Stretches that predictors run over at once."""
+"""Number of stretches on which the predictors run at once."""
 _MOST_HALVINGS = 8
 
 
 @dataclass(frozen=True)
 class Samples:
-    """What is known of all samples of stretches.
+    """The predictors' results for all samples of stretches.
 
     inputs    int16 (n, INPUTS, length), in units of 2⁻¹⁰
-    errors    float32 (n, 2, length): the sample less the first prediction, and the second
-              prediction less the first
-    scales    float32 (n, length): what errors are counted in; both in steps of a sample
+    errors    float32 (n, 2, length): the sample minus the first prediction, and the second
+              prediction minus the first
+    scales    float32 (n, length): the units of errors; both are in steps of a sample
     """
 
     inputs: Tensor
@@ -48,7 +48,7 @@ def draw_samples(
     seed: int,
     quiet_probability: float = 0.0,
 ) -> Samples:
-    """Stretches of signals (n,) of some sets, by turns, from places drawn at random.
+    """Stretches from random places of signals (n,); the sets take turns.
 
     Raises `InputError` for a set without a signal of the length.
     """
@@ -72,7 +72,7 @@ def draw_samples(
 
 
 def known_of(samples: Int32Array) -> tuple[Int16Array, Float32Array, Float32Array]:
-    """Of samples (length, n): the arrays of `Samples`."""
+    """The arrays of `Samples` for samples (length, n)."""
     length, count = samples.shape
     inputs = np.empty((length, INPUTS, count), np.int16)
     errors = np.empty((length, len(FITS), count), np.float32)

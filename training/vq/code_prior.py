@@ -1,6 +1,6 @@
-"""The prior of the codes in floating point, as it is trained.
+"""The prior of the codes in floating point, for training.
 
-The same network as `codec.models.vq.prior`, which has a picture of what it sees.
+The network is that of `codec.models.vq.prior`, which has a diagram of the codes that it sees.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from codec.models.vq.prior import AROUND, BEFORE, REACH, Place, network_inputs
 
 
 class KnottedLinear(nn.Module):
-    """A linear layer whose bias is interpolated by quality."""
+    """A linear layer whose bias is interpolated between knots by quality."""
 
     def __init__(self, inputs: int, outputs: int, knots: int) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class KnottedLinear(nn.Module):
 
 
 class CodePrior(nn.Module):
-    """The prior of a level: codes, and those of the level above, to log-odds of the nodes."""
+    """The prior of a level: from its codes and those of the level above to log-odds of nodes."""
 
     def __init__(self, config: VqConfig, level: int) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class CodePrior(nn.Module):
         self.first = KnottedLinear(network_inputs(config, level), hidden, config.knots)
         self.second = KnottedLinear(hidden, hidden, config.knots)
         self.last = KnottedLinear(hidden, codes - 1, config.knots)
-        # A code costs its bits at first.
+        # At first every code costs its number of bits.
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
@@ -52,7 +52,7 @@ class CodePrior(nn.Module):
         """Log-odds float32 (n, h, w, codes − 1) of all nodes.
 
         codes   int64 (n, h, w)
-        above   of the level above, int64 (n, h / 2, w / 2), where there is one
+        above   codes of the level above, int64 (n, h / 2, w / 2), if there is one
         """
         inputs = [_neighbours(self.embedding, codes, BEFORE, REACH)]
         if self.above is not None:
@@ -101,7 +101,7 @@ def code_lengths(log_odds: Tensor, depth: int) -> Tensor:
 
 
 def chosen_lengths(log_odds: Tensor, codes: Tensor, depth: int) -> Tensor:
-    """Bits of the codes int64 (…) that are there, of the same shape."""
+    """Bits of the given codes, int64 (…), in the same shape."""
     shifts = torch.arange(depth, device=codes.device)
     nodes = (codes[..., None] >> (depth - shifts)) + 2**shifts - 1
     bits = (codes[..., None] >> (depth - 1 - shifts)) & 1

@@ -1,4 +1,4 @@
-"""Presets of the codec of vector quantisation: everything a run depends on besides its data."""
+"""Presets of the vector-quantisation codec: all settings of a run besides its data."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from training.generative.config import FramedPreset
 class VqPreset(FramedPreset):
     """A training run at all qualities at once. The loss is that of `training.vq.learner`.
 
-    commitment      weight of what holds latents near their vectors, relative to the squared error
-                    that their distance costs
-    codebook_decay  of the moving averages that vectors are the means of
-    rate_step       the step from which codes are chosen by their lengths too: at first the prior
-                    knows nothing of them
+    commitment      weight of the term that keeps latents near their vectors, relative to the
+                    squared error that their distance causes
+    codebook_decay  decay of the moving averages of latents that give the vectors
+    rate_step       the step from which the choice of codes also considers their lengths: at first
+                    the prior is untrained
     """
 
     model: VqConfig
@@ -28,7 +28,7 @@ class VqPreset(FramedPreset):
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of the images that the networks see."""
+        """(channels, height, width) of the networks' images."""
         return self.model.channels, self.model.side, self.model.side
 
 

@@ -1,7 +1,7 @@
-"""A training run of the codec of vector quantisation becomes a weights file and its card.
+"""Exports a training run of the vector-quantisation codec as a weights file and its card.
 
-The networks are rounded to float16, and the priors to fixed point. With what they have become, the
-encoder's gains are chosen on images held out; all figures on the card are of the exported weights.
+The networks are rounded to float16, and the priors to fixed point. With the rounded networks, the
+encoder's gains are chosen on held-out images; all figures on the card are for the exported weights.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ QUALITIES = (1.0, 25.0, 50.0, 75.0, 100.0)
 GAIN_QUALITIES = QUALITIES[::2]
 GAIN_FACTORS = (0.5, 0.7, 1.0, 1.4, 2.0)
 HELD_OUT_IMAGES = 36
-"""So many held-out images the gains are chosen on."""
+"""Number of held-out images on which the gains are chosen."""
 SHEET = 10
-"""The files that are measured are sheets of up to SHEET × SHEET images."""
+"""The measured files are sheets of up to SHEET × SHEET images."""
 ABOUT = """\
 Arrays `networks.*` are float16, `prior.*` the priors of the codes in fixed point, `bit_tables.*`
 integer probability tables.
@@ -53,7 +53,7 @@ def trained_learner(run: Run[VqPreset]) -> VqLearner:
 
 
 def exported_networks(learner: VqLearner) -> VqNetworks:
-    """The networks as a weights file holds them. Raises `UsageError` for what float16 cannot."""
+    """The networks as stored in a weights file. Raises `UsageError` if float16 cannot hold them."""
     networks = learner.networks.requires_grad_(False)
     round_to_half(networks)
     return networks
@@ -88,10 +88,10 @@ def _whole(values: Tensor) -> Int16Array:
 
 
 def choose_gains(coder: VqCoder, images: Images) -> list[float]:
-    """Multiply the encoder's gains by what lowers λ · MSE + rate most; returns the factors.
+    """Multiply the encoder's gains by the factors that minimise λ · MSE + rate; return these.
 
-    Of files of held-out images, in the mean of ln(λ · MSE + rate) over the qualities; first for the
-    top level, then for the one below.
+    They minimise the mean of ln(λ · MSE + rate) over the qualities, for files of held-out images,
+    first for the top level, then for the one below.
     """
     sheet, gains = square_sheet(images, math.isqrt(HELD_OUT_IMAGES)), coder.networks.gains
     chosen = []
@@ -118,7 +118,7 @@ def cost_of_files(coder: VqCoder, sheet: Images) -> float:
 def export_vq(run: Run[VqPreset], options: ExportOptions) -> Path:
     """Write `<preset>.safetensors`, its card and the registry entry; returns the weights file.
 
-    The card's figures are measured on the test part, on the images held out where there is none.
+    The card's figures are measured on the test part, or on the held-out images if there is none.
 
     Raises `UsageError` or `WeightsMismatchError` for weights that the file cannot hold.
     """

@@ -1,19 +1,20 @@
-"""What the codec of vector quantisation learns: codes at all qualities, and their prior.
+"""Training of the vector-quantisation codec: codes at all qualities, and their prior.
 
 Each image of a batch has a quality of its own. Level after level, from the top::
 
     z ─► squared distances d² of all vectors ─┐
          prior ─► code lengths L in bits ─────┴─► code: argmin λ g d² + L
 
-which is entropy-constrained vector quantisation (Chou, Lookabaugh and Gray 1989), of which g, what
-a squared distance costs in squared error, is measured on the way. The loss, in bits per pixel, is
+which is entropy-constrained vector quantisation (Chou, Lookabaugh and Gray 1989). The gain g, the
+squared error that a squared distance causes, is measured during training. The loss, in bits per
+pixel, is
 
     λ · MSE + L of the codes + commitment · λ g d²
 
-whose gradient passes a vector as if nothing had happened (van den Oord et al. 2017). Through the
-lengths it reaches the prior; latents feel them through the mean of L over a soft choice of codes,
-2^−(λ g d² + L), which has a gradient (Agustsson et al. 2017, "Soft-to-hard vector quantization").
-Vectors are moving averages of their latents.
+whose gradient passes straight through the quantiser (van den Oord et al. 2017). Through the lengths
+it reaches the prior. Latents get a gradient of the lengths from the mean of L over a soft choice of
+codes, 2^−(λ g d² + L) (Agustsson et al. 2017, "Soft-to-hard vector quantization"). Vectors are
+moving averages of their latents.
 """
 
 from __future__ import annotations
@@ -37,21 +38,21 @@ PEAK = 255
 MEASURED_QUALITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
 MEASURED_IMAGES = 256
 GAIN_STEPS, SPLIT_STEPS, GAIN_DECAY = 20, 25, 0.9
-"""How often gains are measured, and vectors split; the decay of the gains' moving averages."""
+"""Steps between measurements of gains and between splits; decay of the gains' moving averages."""
 START_IMAGES, START_VECTORS = 256, 64
-"""How many images the start is fitted to, and latents of them for a vector."""
+"""Number of images to which the start is fitted, and of their latents for each vector."""
 _SWAPPED, _NEIGHBOUR = 0.15, 4
-_RARE = 0.01  # of the share of a vector if all had the same
+_RARE = 0.01  # relative to the share of each vector if all were used equally
 
 
 @dataclass(frozen=True)
 class Coded:
-    """A batch as one level codes it.
+    """A batch coded by one level.
 
     codes      int64 (n, h, w)
     latents    float32 (n, D, h, w)
-    distances  squared, of all vectors: float32 (n, h, w, codes)
-    bits       of the codes under the prior, float32 (n,); its gradient is that of the loss
+    distances  squared distances of all vectors, float32 (n, h, w, codes)
+    bits       bits of the codes under the prior, float32 (n,); its gradient is that of the loss
     """
 
     codes: Tensor
@@ -85,7 +86,7 @@ class VqLearner(ImageLearner):
 
     @property
     def counts_rate(self) -> bool:
-        """Whether codes are chosen by their lengths too, and latents feel these."""
+        """Whether code lengths affect the choice of codes and the gradients of latents."""
         return self.number >= self.preset.rate_step or not self.training
 
     def prior(self, level: int) -> CodePrior:
@@ -93,7 +94,7 @@ class VqLearner(ImageLearner):
         return cast("CodePrior", self.priors[level])
 
     def learn(self, step: int, fraction: float) -> dict[str, float]:
-        """One step; at some of them codebooks begin anew, or gains are measured."""
+        """One step; the first one begins with `start`."""
         self.number = step
         if step == 0:
             self.start(self.first_images(), self.noise_of(-1))
@@ -104,7 +105,7 @@ class VqLearner(ImageLearner):
     ) -> tuple[list[Coded], Tensor]:
         """Images at qualities (n,) in [0, 1]: each level, and x̂ (n, C, s, s).
 
-        given   codes of the first levels that are not to be chosen
+        given   codes of the first levels, which are then not chosen
         """
         networks, weight = self.networks, self.config.weight(quality)
         found: list[Coded] = []
@@ -143,7 +144,7 @@ class VqLearner(ImageLearner):
     def train_step(
         self, draw: Draw, generator: torch.Generator, fraction: float
     ) -> dict[str, float]:
-        """One step at qualities of their own for all images."""
+        """One step, with a separate quality for every image."""
         x = draw().to(self.device, memory_format=torch.channels_last)
         pixels = self.config.side**2
         quality = torch.rand(len(x), generator=generator).to(self.device)
@@ -189,7 +190,7 @@ class VqLearner(ImageLearner):
 
     @torch.no_grad()
     def split(self, number: int, generator: torch.Generator) -> None:
-        """Give vectors that are hardly used half of the latents of a relative in the tree."""
+        """Give vectors that are hardly used half of the latents of a neighbour in the tree."""
         counts, sums = (self.get_buffer(f"{name}{number}") for name in ("counts", "sums"))
         codebook = self.networks.level(number).codebook
         family = min(16, len(counts))
@@ -209,15 +210,15 @@ class VqLearner(ImageLearner):
             codebook[code] = vector
 
     def first_images(self) -> Tensor:
-        """Images float32 (n, C, s, s) that the start is fitted to."""
+        """Images float32 (n, C, s, s) to which the start is fitted."""
         count = -(-START_IMAGES // self.preset.batch)
         return torch.cat([self.sampler(number) for number in range(count)]).to(self.device)
 
     @torch.no_grad()
     def start(self, x: Tensor, generator: torch.Generator) -> None:
-        """Begin as vector quantisation of principal components, to which networks add nothing.
+        """Start as vector quantisation of principal components, with networks that add nothing.
 
-        Transforms are orthonormal, so that squared distances are squared errors.
+        The transforms are orthonormal, so squared distances are squared errors.
         """
         networks, rest = self.networks, x - MIDDLE
         nn.init.zeros_(networks.painter.last.weight)
@@ -248,9 +249,9 @@ class VqLearner(ImageLearner):
     def measure_gains(
         self, x: Tensor, quality: Tensor, levels: Sequence[Coded], generator: torch.Generator
     ) -> None:
-        """What other codes than those chosen, at some places, cost in squared error.
+        """Measure the squared error of replacing the chosen codes at some places by others.
 
-        The levels below make up for a part of it, and the bits that they need for that count too.
+        Lower levels compensate for a part of it; the bits that they need for that are counted too.
         """
         chosen, gains = [level.codes for level in levels], self.networks.gains
         weight, pixels = self.config.weight(quality), self.config.side**2
@@ -270,7 +271,7 @@ class VqLearner(ImageLearner):
             cost = costs[0] - costs[1]
             if distance <= 0 or not torch.isfinite(cost):
                 continue
-            # One batch may say nothing, or the contrary.
+            # A single batch may give no information, or a wrong sign.
             old = float(gains[number])
             gain = min(max(float(cost / distance), 0.2 * old), 5 * old)
             gains[number] = GAIN_DECAY * old + (1 - GAIN_DECAY) * gain
@@ -293,12 +294,12 @@ class VqLearner(ImageLearner):
 
 
 def mean_squared_error(x: Tensor, decoded: Tensor) -> Tensor:
-    """Of images in [0, 1], as of levels 0 .. 255: (n,)."""
+    """Mean squared error of images in [0, 1], on the scale of levels 0 .. 255: (n,)."""
     return PEAK**2 * (x - decoded.float()).square().flatten(1).mean(1)
 
 
 def clustered(points: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Vectors (count, D) of points (n, D) by k-means, so ordered that neighbours in the tree of
+    """Vectors (count, D) of points (n, D) by k-means, ordered so that neighbours in the tree of
     codes are near one another.
     """
     chosen = torch.randperm(len(points), generator=generator)[:count].to(points.device)
@@ -319,7 +320,7 @@ def clustered(points: Tensor, count: int, generator: torch.Generator) -> Tensor:
 def principal_components(points: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """Orthonormal rows (count, n) along which points (m, n) vary most, about 0.
 
-    Where there are fewer than `count` dimensions, the rows beyond are 0.
+    If there are fewer than `count` dimensions, the remaining rows are 0.
     """
     chosen = torch.randperm(len(points), generator=generator)[:20_000].to(points.device)
     rows = torch.linalg.svd(points[chosen], full_matrices=False).Vh[:count]
