@@ -1,9 +1,8 @@
-"""Data sets of small images of one size: IDX files, MNIST's folder, `.npy` and `.npz` files,
+"""Data sets of small images of equal size: IDX files, MNIST's folder, `.npy` and `.npz` files,
 pictures.
 
-Nothing is converted silently: another type than uint8 (or floats in 0..1, where they are welcome),
-another size, colour where grey was asked for are errors.  Importing this module loads NumPy and
-Pillow only.
+Nothing is converted silently: types other than uint8 (or floats in 0..1, if allowed), other sizes,
+and colour instead of grey are errors.  Importing this module loads only NumPy and Pillow.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ Images = NDArray[np.uint8]
 
 PARTS = ("train", "test")
 MAX_BYTES = 2**31
-"""Largest data set that is read, in bytes: headers are compared with it before allocation."""
+"""Largest data set that is read, in bytes; headers are checked against it before allocation."""
 
 _UNREADABLE_ZIP = (
     OSError,
@@ -54,10 +53,10 @@ def read_images(
            `.npy` file, or an `.npz` file with an array `images`, `x_train` or `x_test` or with no
            other array, (n, H, W), (n, C, H, W) or (n, H, W, C); a folder or `.tar` of pictures,
            perhaps in `train/` and `test/`
-    shape  (C, H, W) that the images must have; None takes what is there
-    part   "train" or "test", where `path` holds both
+    shape  (C, H, W) that the images must have; None accepts any
+    part   "train" or "test", if `path` contains both
 
-    Raises `InputError` for what cannot be read or has another shape, `UsageError` for an
+    Raises `InputError` if the data set cannot be read or has another shape, `UsageError` for an
     unknown part.
     """
     return _read(path, shape, part, floats=False)
@@ -66,7 +65,7 @@ def read_images(
 def read_samples(
     path: Path, *, shape: tuple[int, int, int] | None = None, part: str = "test"
 ) -> SampleArray:
-    """As `read_images`, where arrays of floats in 0..1 are taken as they are: 0 is black."""
+    """As `read_images`, but also returns arrays of floats in 0..1 unchanged: 0 is black."""
     return _read(path, shape, part, floats=True)
 
 
@@ -111,7 +110,7 @@ def _mnist_file(folder: Path, part: str) -> Path | None:
 
 @contextmanager
 def _open_idx(path: Path) -> Iterator[IO[bytes]]:
-    """Unpacks gzip, also twice: downloads of MNIST are at times compressed once more."""
+    """Unpack gzip, up to twice, because downloads of MNIST are sometimes compressed again."""
     with ExitStack() as stack:
         layers = 0
         file: IO[bytes] = stack.enter_context(path.open("rb"))
@@ -140,11 +139,12 @@ def _idx_images(path: Path) -> Images:
 
 
 def read_idx(path: Path, what: str, dimensions: tuple[int, ...]) -> Images:
-    """The format of MNIST: 0, 0, type, number of dimensions, sizes (big-endian), values.
+    """Read MNIST's format: 0, 0, type, number of dimensions, sizes (big-endian), values.
 
-    what, dimensions   such as "images", and how many dimensions they may have
+    what         name of the values in messages, such as "images"
+    dimensions   the allowed numbers of dimensions
 
-    Raises `InputError` for what is no such file of unsigned bytes.
+    Raises `InputError` if it is not such a file of unsigned bytes.
     """
     try:
         with _open_idx(path) as file:
@@ -215,7 +215,7 @@ def _read_arrays(
 
 
 def _array_name(path: Path, members: list[str], part: str) -> str:
-    """The member of an archive that holds the images: one of the usual names, or the only one."""
+    """The member of an archive with the images: one with a usual name, or the only array."""
     names = ("images", f"x_{part}", f"{part}_images")
     arrays = sorted({member for member in members if member.endswith(".npy")})
     usual = [f"{name}.npy" for name in names if f"{name}.npy" in arrays]

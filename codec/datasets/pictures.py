@@ -1,7 +1,7 @@
-"""The pictures to measure on: files, folders and `.tar` archives, in a fixed order.
+"""Finds and reads the pictures for measurements: files, folders and `.tar` archives, in order.
 
-A rate-distortion curve compares 8-bit RGB, so other pictures are refused by name instead of being
-converted silently: alpha that hides something, 16 bits, CMYK.
+A rate-distortion curve compares 8-bit RGB, so other pictures (with transparency, 16 bits or CMYK)
+are refused by name instead of being converted silently.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from codec.system.source import read_all
 SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".ppm", ".jp2"}
 )
-"""File names that count as pictures inside folders and archives."""
+"""Suffixes of the files that count as pictures inside folders and archives."""
 
 
 @dataclass(frozen=True)
 class SourceImage:
     """One picture, not yet read: a file, or a member of a tar archive.
 
-    place   (offset, bytes) of the member in the archive, which is then not searched again
+    place   (offset, size in bytes) of the member in the archive, so that it is found directly
     """
 
     name: str
@@ -38,7 +38,7 @@ class SourceImage:
     place: tuple[int, int] | None = None
 
     def data(self) -> bytes:
-        """Read the file as it is. Raises `OSError`, and `InputError` for one without an end."""
+        """Read the raw file. Raises `OSError`, and `InputError` if it is too large or endless."""
         if self.place is None:
             with self.path.open("rb") as file:
                 return read_all(file)
@@ -63,7 +63,7 @@ def _rgb_pixels(data: bytes, name: str) -> Uint8Array:
     try:
         with Image.open(io.BytesIO(data)) as opened:
             bits = source_bit_depth(opened, io.BytesIO(data))
-            if bits > 8:  # of colour Pillow would read 8 of them, without a word
+            if bits > 8:  # Pillow would silently reduce colour to 8 bits
                 raise InputError(
                     f"{name}: has {bits} bits per channel; a rate-distortion curve compares 8-bit "
                     "RGB: convert the picture first, or leave it out"

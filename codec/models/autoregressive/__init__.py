@@ -1,7 +1,7 @@
 """Autoregressive models of black-and-white digits, as lossless codecs.
 
-Every pixel is coded with its probability given the pixels before it, row by row. The models are
-here to be measured beside their papers; they code sheets of 28×28 digits and nothing else.
+Every pixel is coded with its probability given the pixels before it, row by row. The models exist
+to be compared with their papers; they code only sheets of 28×28 digits.
 """
 
 from codec.models.spec import ModelSpec

@@ -1,12 +1,12 @@
-"""Sheets of black-and-white digits, every pixel with its probability given those before it.
+"""Codes sheets of black-and-white digits, every pixel with its probability given those before it.
 
-A picture of up to 4096×4096 pixels, black and white, is cut into blocks of 28×28, its last rows and
-columns repeated, and is coded as one tile. Blocks are coded in groups of up to 1,024, in raster
-order; of a group, the first pixel of every block comes first, then the second of every block::
+A black-and-white picture of up to 4096×4096 pixels is padded by repeating its last rows and
+columns, cut into blocks of 28×28, and coded as one tile. Blocks are coded in groups of up to 1,024,
+in raster order; in a group, the first pixels of all blocks come first, then the second pixels::
 
     pixels before ─► network, in integers ─► log-odds ─► table of the nearest eighth ─► pixel
 
-Encoder and decoder do the same, so that coding takes as long as decoding.
+Encoder and decoder do the same work, so encoding takes as long as decoding.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from codec.models.weights_files import read_config
 GROUP = 1024
 
 CodePixel = Callable[[slice, int, Int32Array], BoolArray]
-"""Given a group of images, a place and the tables (n,) of that pixel: the pixel of each."""
+"""From a group of images, a place and the tables (n,) of that pixel to the pixel of each image."""
 
 
 class AutoregressiveCoder:
     """A model, loaded. See `codec.models.base.LoadedModel` for the methods.
 
-    Latents are the images: (784, h, w), 0 or 1. The quality changes nothing.
+    Latents are the images: (784, h, w), 0 or 1. The quality has no effect.
     """
 
     layers = 1
@@ -70,7 +70,7 @@ class AutoregressiveCoder:
         return np.ascontiguousarray(images.T, dtype=np.float32).reshape(PIXELS, height, width)
 
     def synthesize(self, latents: Uint8Array, quality: float) -> Uint8Array:
-        """What `decode_tile` returns to pixels uint8 (28h, 28w, 3), 0 or 255."""
+        """The result of `decode_tile` to pixels uint8 (28h, 28w, 3), 0 or 255."""
         height, width = latents.shape[1:]
         levels = np.ascontiguousarray(latents.reshape(PIXELS, -1).T) * np.uint8(255)
         return sheet_of(levels.reshape(-1, 1, BLOCK, BLOCK), height, width)
@@ -91,7 +91,7 @@ class AutoregressiveCoder:
     def decode_tile(
         self, payloads: Sequence[bytes], height: int, width: int, quality: float
     ) -> Uint8Array:
-        """Read images uint8 (784, height, width) back. Raises `PayloadError`."""
+        """Decode images uint8 (784, height, width). Raises `PayloadError`."""
         decoder = SymbolDecoder(only_payload(payloads))
         images = np.empty((PIXELS, height * width), np.bool_)
 
@@ -107,7 +107,7 @@ class AutoregressiveCoder:
         return images.astype(np.uint8).reshape(PIXELS, height, width)
 
     def sweep(self, images: int, code: CodePixel) -> None:
-        """Call `code` for every group of so many images, and in each for every place."""
+        """Call `code` for every group of `images` images, and in each for every place."""
         for begin in range(0, images, GROUP):
             group = slice(begin, min(begin + GROUP, images))
             places = iter(range(PIXELS))

@@ -20,8 +20,8 @@ class AutoregressiveConfig:
     kind    "fvsbn", a logistic regression for every pixel (Frey et al. 1996; Neal 1992);
             "made", a masked autoencoder of one hidden layer (Germain et al. 2015);
             "pixelcnn", masked convolutions (van den Oord et al. 2016)
-    hidden  units of the hidden layer, or channels of the convolutions; 0 of an fvsbn
-    layers  gated layers of a pixelcnn; 0 of the others
+    hidden  units of the hidden layer, or channels of the convolutions; 0 for fvsbn
+    layers  gated layers of pixelcnn; 0 for the others
 
     Raises `WeightsMismatchError` for other sizes.
     """

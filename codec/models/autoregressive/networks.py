@@ -1,8 +1,8 @@
-"""The networks of the autoregressive models in exact arithmetic, pixel after pixel.
+"""The networks of the autoregressive models in exact arithmetic, one pixel at a time.
 
-Encoder and decoder run the same sweep: at every place, of many images at once, the network gives
+Encoder and decoder run the same sweep: at every place, for many images at once, the network gives
 the log-odds of a white pixel, and is then told the pixel. All numbers are integers in units of
-2⁻¹⁰, held in floating point as in `codec.coding.exact_layers`, so that they are the same on every
+2⁻¹⁰, held in floating point as in `codec.coding.exact_layers`, so they are the same on every
 machine.
 """
 
@@ -31,27 +31,27 @@ from codec.models.weights_files import stored
 ONE = 1 << ACTIVATION_BITS
 FIRST_KERNEL = 7
 GATE_REACH = 8
-"""The tables of tanh and of the sigmoid go from −8 to 8."""
+"""The tables of tanh and sigmoid cover −8 .. 8."""
 _GATE_POINTS = 2 * GATE_REACH * ONE + 1
-_SEEN = tuple(range(5))  # of a 3×3 kernel: the row above, what is to the left, and the place itself
+_SEEN = tuple(range(5))  # taps of a 3×3 kernel: the row above, the left place, the place itself
 _FIRST_SEEN = FIRST_KERNEL**2 // 2
-_QUALITY = 100  # of layers that know none
+_QUALITY = 100  # for layers that do not depend on it
 
 Code = Callable[[Int32Array], BoolArray]
-"""Given the log-odds (n,) of the next pixel of n images in units of 2⁻¹⁰: that pixel of each."""
+"""From the log-odds (n,) of the next pixel of n images, in units of 2⁻¹⁰, to these pixels."""
 
 
 class ExactNetwork(Protocol):
-    """A network that tells the log-odds of every pixel, given those before it."""
+    """A network that gives the log-odds of every pixel, given those before it."""
 
     def sweep(self, images: int, code: Code) -> None:
-        """Call `code` for each of 784 places of so many images, row by row."""
+        """Call `code` for each of the 784 places of `images` images, row by row."""
 
 
 def unit_degrees(hidden: int) -> Int32Array:
-    """Of each hidden unit of a made, how many of the first pixels it sees: 1 .. 783, ascending.
+    """How many of the first pixels each hidden unit of a MADE sees: 1 .. 783, ascending.
 
-    Germain et al. 2015, equation 8, evenly spread instead of drawn.
+    Germain et al. 2015, equation 8, but evenly spread instead of random.
     """
     degrees: Int32Array = (1 + np.arange(hidden) * (PIXELS - 1) // max(hidden, 1)).astype(np.int32)
     return degrees
@@ -71,21 +71,21 @@ def hidden_mask(hidden: int) -> BoolArray:
 
 
 class ExactMade:
-    """A masked autoencoder, or without hidden units a fully visible sigmoid belief network."""
+    """A masked autoencoder; without hidden units, a fully visible sigmoid belief network."""
 
     def __init__(self, config: AutoregressiveConfig, arrays: Mapping[str, Array]) -> None:
         hidden = config.hidden
         self.output = _masked_layer(arrays, "output", output_mask(hidden))
         self.hidden = _masked_layer(arrays, "hidden", hidden_mask(hidden)) if hidden else None
         self.units = hidden
-        # Units of one degree are neighbours: those that see pixels 0 .. place end here.
+        # Units are sorted by degree: those that see only pixels 0 .. place − 1 end here.
         self.ends = np.searchsorted(unit_degrees(hidden), np.arange(PIXELS + 1), "right")
 
     def sweep(self, images: int, code: Code) -> None:
         """See `ExactNetwork`."""
         pixels, units = np.zeros((PIXELS, images)), np.zeros((self.units, images))
         for place, (begin, end) in enumerate(pairwise(self.ends)):
-            # What is not known yet has no weight: it is left out, for the time that it takes.
+            # Unknown values have zero weight, and are skipped to save time.
             row = self.output.matrix[place]
             sums = row[:place] @ pixels[:place] + row[PIXELS : PIXELS + begin] @ units[:begin]
             pixels[place] = ONE * code(_bounded(np.floor(sums) + self.output.bias[0, place]))
@@ -98,8 +98,8 @@ class ExactMade:
 class ExactPixelCnn:
     """A stack of masked convolutions with gated layers.
 
-    What a layer makes of a place is kept for the rest of its row and for the next row, so that each
-    place costs one pass through the weights.
+    The inputs of each layer are kept for the current and the next row, so each place costs one pass
+    through the weights.
     """
 
     def __init__(self, config: AutoregressiveConfig, arrays: Mapping[str, Array]) -> None:
@@ -144,7 +144,7 @@ class ExactPixelCnn:
             above, row = row, above
 
     def gated(self, number: int, above: Integers, row: Integers, x: int) -> Integers:
-        """What a layer adds at the place x of rows (channels, 1 + 28 + 1, n)."""
+        """The contribution of a layer at column x, from rows (channels, 1 + 28 + 1, n)."""
         columns = np.concatenate([above[:, x : x + 3], row[:, x : x + 2]], 1)
         gates = self.gates[number].apply(columns.reshape(-1, columns.shape[-1]), _QUALITY)
         places = np.clip(gates, -GATE_REACH * ONE, GATE_REACH * ONE).astype(np.int64)
@@ -173,7 +173,7 @@ def exact_network(config: AutoregressiveConfig, arrays: Mapping[str, Array]) -> 
 
 
 def gate_tables() -> dict[str, Int16Array]:
-    """The arrays `gate.*`: tanh and the sigmoid, from −8 to 8 in units of 2⁻¹⁰."""
+    """The arrays `gate.*`: tanh and sigmoid over −8 .. 8, in units of 2⁻¹⁰."""
     points = np.arange(-GATE_REACH * ONE, GATE_REACH * ONE + 1) / ONE
     found = {"tanh": np.tanh(points), "sigmoid": 1 / (1 + np.exp(-points))}
     return {
@@ -189,13 +189,13 @@ def _bounded(log_odds: Integers) -> Int32Array:
 
 
 def _layer(arrays: Mapping[str, Array], name: str, outputs: int, inputs: int) -> ExactLayer:
-    """A layer of one place, from `<name>.weight`, `.bias` and `.weight_bits`."""
+    """A 1×1 layer, from `<name>.weight`, `.bias` and `.weight_bits`."""
     weight = stored(arrays, f"{name}.weight", "int16", outputs, inputs)
     return _exact(arrays, name, weight)
 
 
 def _masked_layer(arrays: Mapping[str, Array], name: str, mask: BoolArray) -> ExactLayer:
-    """A layer whose stored weights (m,) are those where the mask is, row by row."""
+    """A layer whose stored weights (m,) are only those inside the mask, row by row."""
     weight = np.zeros(mask.shape, np.int16)
     weight[mask] = stored(arrays, f"{name}.weight", "int16", int(mask.sum()))
     return _exact(arrays, name, weight)

@@ -1,4 +1,4 @@
-"""Checkpoints of CompressAI's zoo, which a person brings."""
+"""Checkpoints of CompressAI's zoo, which the user provides."""
 
 from codec.models.spec import ModelSpec
 

@@ -1,7 +1,7 @@
-"""Checkpoints of CompressAI (https://github.com/InterDigitalInc/CompressAI): read and taken apart.
+"""Reads checkpoints of CompressAI (https://github.com/InterDigitalInc/CompressAI).
 
-The only module that imports that library, and only when a checkpoint is loaded.  Its networks and
-tables go into the parts that `codec.models.compressai.coder` works with.
+This is the only module that imports that library, and only when a checkpoint is loaded.  Networks
+and tables are extracted into the parts that `codec.models.compressai.coder` uses.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _OF_MAGNITUDES = ("bmshj2018-hyperprior",)
 def load_zoo(
     data: bytes, variant: int, weights_hash: bytes, *, source: str, device: torch.device | str
 ) -> ZooCoder:
-    """Build a coder from the bytes of a checkpoint: of `torch.save`, or safetensors.
+    """Build a coder from the bytes of a checkpoint, written by `torch.save` or as safetensors.
 
-    source   what messages call the checkpoint
+    source   name of the checkpoint in messages
 
-    Raises `WeightsMismatchError` for what is no checkpoint of that architecture, `TableError` for
-    its tables, `MissingExtraError` without CompressAI.
+    Raises `WeightsMismatchError` if it is not a checkpoint of that architecture, `TableError` for
+    invalid tables, `MissingExtraError` without CompressAI.
     """
     try:
         network = network_of(ARCHITECTURES[variant], read_state(data))
@@ -51,12 +51,12 @@ def load_zoo(
 
 
 def read_state(data: bytes) -> State:
-    """The tensors of a checkpoint by name: at its top, or in the `state_dict` of a training run.
+    """The tensors of a checkpoint by name: at its top level, or in `state_dict`.
 
     No code in it is executed. Raises `WeightsMismatchError`.
     """
     try:
-        if data[8:9] == b"{":  # after the length of its header
+        if data[8:9] == b"{":  # safetensors: a JSON header after its length
             from safetensors.torch import load
 
             return _checked(load(data))
@@ -69,7 +69,7 @@ def read_state(data: bytes) -> State:
         return _checked(torch.load(io.BytesIO(data), map_location="cpu", weights_only=True))
     except WeightsMismatchError:
         raise
-    except Exception as error:  # both readers raise many kinds, and so do odd tensors
+    except Exception as error:  # both readers raise many types, and so do odd tensors
         raise WeightsMismatchError(
             f"it is no checkpoint that can be read without running code in it ({_first(error)}); "
             "expected the state_dict of a model, saved with torch.save or as safetensors"
@@ -96,14 +96,14 @@ def _checked(found: Any) -> State:
 
 
 def network_of(architecture: str, state: State) -> ZooNetwork:
-    """Build the network of an architecture, whose sizes are those of the tensors.
+    """Build the network of an architecture, with the sizes of the tensors.
 
-    Tables that the checkpoint lacks are made, as CompressAI's `update()` does.
+    Tables that the checkpoint lacks are computed, by CompressAI's `update()`.
 
     Raises `WeightsMismatchError`, `TableError`, `MissingExtraError`.
     """
     with extra_needed_by(f"the model {COMPRESSAI.name!r}"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of deprecated parts of torch that it uses
+        warnings.simplefilter("ignore")  # it uses deprecated parts of torch
         from compressai.registry import MODELS
         from compressai.zoo import load_state_dict as with_new_names
     state = with_new_names(state)
@@ -161,11 +161,11 @@ def take_apart(architecture: str, model: Any) -> ZooNetwork:
 
 
 def tables_from_cdfs(cdfs: torch.Tensor, lengths: torch.Tensor, offsets: torch.Tensor) -> TableSet:
-    """CompressAI's cumulative frequencies as tables: the same probabilities, to the last bit.
+    """CompressAI's cumulative frequencies as tables with exactly the same probabilities.
 
     cdfs      int (tables, longest), units of 2⁻¹⁶, from 0 to 2¹⁶; the last interval is the escape
-    lengths   int (tables,), how many numbers of a row count
-    offsets   int (tables,), the first symbol of each
+    lengths   int (tables,), how many numbers of a row are used
+    offsets   int (tables,), the first symbol of each table
 
     Raises `TableError`.
     """
@@ -206,7 +206,7 @@ def _tables(entropy_model: Any) -> TableSet:
 
 
 def _check_sizes(state: State) -> None:
-    """Refuse sizes that CompressAI would allocate memory for before it compares anything."""
+    """Refuse sizes for which CompressAI would allocate memory before it checks anything."""
     for name, tensor in state.items():
         if name.startswith(("g_a.", "h_a.")) and max(tensor.shape, default=0) > MAX_CHANNELS:
             raise WeightsMismatchError(
@@ -219,7 +219,7 @@ def _check_sizes(state: State) -> None:
     quantiles = state.get("entropy_bottleneck.quantiles")
     if quantiles is None or quantiles.shape[1:] != (1, 3) or not len(quantiles):
         raise WeightsMismatchError("it has no quantiles of an entropy bottleneck, (channels, 1, 3)")
-    # From the lowest to the median, and on to the highest; they need not be in that order.
+    # Distances lowest to median and median to highest, of which bad files may have negative ones.
     widths = quantiles[:, 0].double().diff().clamp(min=0).ceil().sum(1) + 3
     if float(widths.max()) * len(widths) > MAX_TABLE_ENTRIES:
         raise WeightsMismatchError(

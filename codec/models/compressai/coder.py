@@ -1,14 +1,14 @@
 """The coder of a CompressAI checkpoint: its networks and tables, our range coder and container.
 
 Symbols are the integers that CompressAI codes: latents rounded around their means, hyper-latents
-around the medians of their channels.  Their tables are its own, found as it finds them::
+around the medians of their channels.  Tables are CompressAI's, and selected as it does::
 
     pixels ─ g_a ─► y ─ h_a ─► z ─ round ─► ẑ ─ h_s ─► scales (tables), means
                     └───────── round around the means ─► symbols ─► ŷ ─ g_s ─► pixels
 
-Where the networks are floating point they select tables, and what one machine wrote another may
-misread.  From ẑ on they therefore run on the CPU in float64, where a scale has to lie within some
-10⁻¹⁵ of the bound between two tables for that to happen.
+Networks in floating point select tables, so another machine may misread what one machine wrote.
+Therefore they run on the CPU in float64 from ẑ on, where this happens only if a scale is within
+some 10⁻¹⁵ of the bound between two tables.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from codec.models.compressai.context import ContextModel
 STRIDE = 16
 HYPER_STRIDE = 4
 _SYMBOL_LIMIT = 2**30
-# How far the convolutions of g_s reach, counted along their longest path; those of g_a reach less.
+# How far the convolutions of g_s reach along their longest path, in latents; g_a reaches less.
 _CONTEXT = (2, 2, 2, 2, 2, 7, 11)
 
 
 @dataclass(frozen=True)
 class FactorizedTables:
-    """The prior of channels that are coded without a network: table c for channel c.
+    """The prior of channels that are coded without a network, with table c for channel c.
 
     medians   float32 (C, 1, 1)
     """
@@ -61,13 +61,14 @@ class FactorizedTables:
 class HyperPrior:
     """Gaussians whose scales, and perhaps means, come from hyper-latents.
 
-    analysis      h_a, float32; of the magnitudes of the latents where `of_magnitudes`
-    synthesis     h_s, float64: scales (M), or scales and means (2M), or what `context` takes
+    analysis      h_a, float32; its input is the magnitudes of the latents if `of_magnitudes`
+    synthesis     h_s, float64: gives scales (M), or scales and means (2M), or the input of
+                  `context`
     has_means     whether latents are coded around means
-    rounding      h_s in float32: the encoder rounds around its means where it is there, so that
-                  halves fall to the side to which they fall in CompressAI
-    scale_bound   the least scale
-    scale_table   float64 (T,), ascending: the scale that each table of `tables` is for
+    rounding      h_s in float32: if given, the encoder rounds around its means, so that halves are
+                  rounded as in CompressAI
+    scale_bound   the smallest scale
+    scale_table   float64 (T,), ascending: the scale of each table in `tables`
     """
 
     analysis: nn.Module
@@ -81,9 +82,9 @@ class HyperPrior:
     rounding: nn.Module | None = None
 
     def indexes(self, scales: torch.Tensor) -> Int32Array:
-        """The table of each scale, flat: of the smallest scale that is not below it, or the last.
+        """The table of each scale, flat: that of the next scale not below it, or the last table.
 
-        Scales that are not numbers have the last one as well.
+        NaN gets the last table as well.
         """
         bounds = self.scale_table[:-1]
         found = torch.bucketize(scales.clamp(min=self.scale_bound).contiguous(), bounds)
@@ -95,7 +96,7 @@ class ZooNetwork:
     """The parts of a checkpoint.
 
     analysis, synthesis   g_a and g_s: pixels (1, 3, H, W) in [0, 1], latents (1, M, H/16, W/16)
-    factorized            prior of the latents, or of the hyper-latents where `hyper` is there
+    factorized            prior of the latents, or of the hyper-latents if there is a `hyper`
     """
 
     analysis: nn.Module
@@ -107,7 +108,7 @@ class ZooNetwork:
 class ZooCoder:
     """A network of CompressAI, loaded. See `codec.models.base` for the methods.
 
-    Latents are (M, h, w).  The quality has no meaning: a checkpoint has one rate.
+    Latents are (M, h, w).  The quality has no effect, because a checkpoint has one rate.
     """
 
     model_id = COMPRESSAI.model_id
@@ -132,7 +133,7 @@ class ZooCoder:
     @torch.inference_mode()
     def analyze(self, pixels: Uint8Array, quality: float) -> Float32Array:
         """Pixels uint8 (H, W, 3), multiples of 16, to latents (M, H/16, W/16)."""
-        # A copy, because torch warns of read-only arrays, and Pillow returns such arrays.
+        # A copy, because torch warns about read-only arrays, which Pillow returns.
         images = torch.from_numpy(np.array(pixels)).to(self.device).permute(2, 0, 1)[None]
         latents: Float32Array = self._analysis(images.float().div(255))[0].cpu().numpy()
         return latents
@@ -147,7 +148,7 @@ class ZooCoder:
 
     @torch.inference_mode()
     def encode_tile(self, latents: Float32Array, quality: float) -> tuple[bytes, ...]:
-        """Code latents (M, h, w): hyper-latents first, where there are any."""
+        """Code latents (M, h, w), after the hyper-latents if there are any."""
         values = torch.from_numpy(np.ascontiguousarray(latents)).nan_to_num(0)
         encoder = SymbolEncoder()
         hyper = self.network.hyper
@@ -180,7 +181,7 @@ class ZooCoder:
     def decode_tile(
         self, payloads: Sequence[bytes], height: int, width: int, quality: float
     ) -> Float32Array:
-        """Read latents (M, height, width) back. Raises `PayloadError`."""
+        """Decode latents (M, height, width). Raises `PayloadError`."""
         if len(payloads) != 1:
             raise PayloadError(f"{len(payloads)} layers in the file, expected 1 of {self.name}")
         decoder = SymbolDecoder(payloads[0])
@@ -213,7 +214,7 @@ class ZooCoder:
         return hyper.context.scan(parameters, get_wave)
 
     def _put(self, encoder: SymbolEncoder, values: torch.Tensor) -> torch.Tensor:
-        """Code values (C, h, w) with the factorised prior, and return them as they are decoded."""
+        """Code values (C, h, w) with the factorised prior; return the decoded values."""
         factorized = self.network.factorized
         symbols = factorized.symbols(values)
         encoder.put(
@@ -229,7 +230,7 @@ class ZooCoder:
 
 
 def round_to_symbols(values: torch.Tensor) -> torch.Tensor:
-    """The nearest integers, int32, within ±2³⁰: any input has symbols."""
+    """The nearest integers, int32, clipped to ±2³⁰, so any input has symbols."""
     bounded = values.nan_to_num(0).clamp(-_SYMBOL_LIMIT, _SYMBOL_LIMIT)
     return bounded.round().to(torch.int32)
 
@@ -244,6 +245,6 @@ def _split(parameters: torch.Tensor, has_means: bool) -> tuple[torch.Tensor, tor
 
 @torch.inference_mode()
 def to_levels(images: torch.Tensor) -> Uint8Array:
-    """Pixels float (1, 3, H, W) in [0, 1] to the nearest of uint8 (H, W, 3)."""
+    """Pixels float (1, 3, H, W) in [0, 1], rounded to uint8 (H, W, 3)."""
     levels = images.mul(255).round_()
     return levels[0].permute(1, 2, 0).to(torch.uint8).cpu().numpy()

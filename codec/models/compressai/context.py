@@ -1,8 +1,8 @@
-"""The context model of mbt2018 and cheng2020, a wavefront at a time.
+"""The context model of mbt2018 and cheng2020, one wavefront at a time.
 
-The tables of a position depend on the latents above it and to its left, two positions far
-(Minnen, Ballé and Toderici, NeurIPS 2018, section 3.1).  In raster order that is one small step of
-the networks for each position.  Positions with the same column + 3 · row do not depend on each
+The tables of a position depend on latents above and to the left, up to two positions away
+(Minnen, Ballé and Toderici, NeurIPS 2018, section 3.1).  In raster order that means one small step
+of the networks per position.  Positions with the same column + 3 · row do not depend on each
 other, so one step serves them all, and a tile of h × w needs w + 3 (h − 1) steps::
 
     row 0   0  1  2  3  4  5
@@ -30,10 +30,10 @@ CodeWave = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], to
 
 
 class ContextModel:
-    """The two networks that give scales and means from hyper-latents and from earlier latents.
+    """The two networks that compute scales and means from hyper-latents and earlier latents.
 
-    weight, bias        (2M, M, 5, 5) and (2M,) of the masked convolution; the taps that are not
-                        causal are never read
+    weight, bias        (2M, M, 5, 5) and (2M,) of the masked convolution; non-causal taps are not
+                        read
     entropy_parameters  1 × 1 convolutions, 4M channels to 2M: scales, then means
 
     Everything is float64.
@@ -49,7 +49,7 @@ class ContextModel:
         self._channels = weight.shape[1]
 
     def scan(self, parameters: torch.Tensor, code: CodeWave) -> torch.Tensor:
-        """Latents (M, h, w), symbols plus means, of a tile that `code` codes wave by wave.
+        """Latents (M, h, w), symbols plus means, of a tile; `code` codes each wave.
 
         parameters   float64 (2M, h, w), from the hyper-latents
         """

@@ -1,4 +1,4 @@
-"""The distribution-preserving codec: decoded images look like those it was trained on.
+"""The distribution-preserving codec: decoded images are distributed like its training images.
 
 A demonstration of Tschannen, Agustsson and Lucic 2018, "Deep generative models for
 distribution-preserving lossy compression"; not for photographs in daily use.

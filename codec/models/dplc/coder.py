@@ -1,14 +1,14 @@
 """The coder of the distribution-preserving networks `codec.models.dplc.networks` (model 3).
 
-An image of any size up to 4096×4096 is a sheet of blocks of side × side pixels, its last rows and
-columns repeated, and is coded as one tile::
+An image of any size up to 4096×4096 is padded by repeating its last rows and columns, cut into
+blocks of side × side pixels, and coded as one tile::
 
     block ─ E ─► signs ─► bits ─ learned prior ─► bytes             at 0 symbols: no bytes
     bytes ─► bits ±½ ─┬─ B ─► z ─ G ─► block
        seed ─► noise ─┘                                             at 0 symbols: noise is z
 
-The quality selects one of the rates. Decoding draws noise: the file may hold its seed, and then
-every decoding shows the same picture.
+The quality selects one of the rates. Decoding uses random noise: if the file holds its seed,
+every decoding gives the same picture.
 """
 
 from __future__ import annotations
@@ -43,20 +43,20 @@ from codec.priors import StandardNormal
 TABLE_PREFIX = "bit_tables."
 NOISE_SEED = 0xCA14
 SEED_DISTANCE = 0x9E3779B97F4A7C15F39CC0605CEDC835
-"""Raw numbers between two seeds, modulo 2¹²⁸: what NumPy's `jumped` goes. Streams a power of two
-apart would be alike in the lower bits of their states."""
-_PIXELS_AT_ONCE = 2**19  # that the networks see
+"""Distance between the streams of two seeds in raw numbers, modulo 2¹²⁸: the step of NumPy's
+`jumped`. Streams a power of two apart would share the lower bits of their states."""
+_PIXELS_AT_ONCE = 2**19  # pixels per network call
 
 
 class DplcCoder:
     """The model, loaded. See `codec.models.base` for the methods, `StochasticModel` among them.
 
-    Latents are (n, h, w), a column for each block of h × w, n the symbols of a block at the rate
-    of the quality, in row-major order of (symbols per position, m, m). On the way in they are E's
-    values before their signs, on the way out ±½, and `add_noise` puts the noise behind them.
+    Latents are (n, h, w) for h × w blocks, where n is the number of symbols of a block at the rate
+    of the quality, in row-major order of (symbols per position, m, m). In the encoder they are E's
+    values before their signs, in the decoder ±½, and `add_noise` appends the noise.
 
-    networks  as loaded, of `networks.config`
-    priors    of each rate; None at the rate of no symbols
+    networks  as loaded, of the sizes `networks.config`
+    priors    one for each rate; None for the rate without symbols
     """
 
     model_id, name = DPLC.model_id, DPLC.name
@@ -105,15 +105,15 @@ class DplcCoder:
         return self.networks.generator, StandardNormal(self.config.code)
 
     def draws_noise(self, quality: float) -> bool:
-        """Whether pictures of this quality depend on noise: not those of a plain autoencoder."""
+        """Whether pictures of this quality depend on noise; those of a plain autoencoder do not."""
         return bool(self._noise_size(self._rate(quality)))
 
     def add_noise(self, latents: Float32Array, quality: float, seed: int) -> Float32Array:
-        """Latents (n, h, w) of a whole tile, and the noise of a seed behind them: (n + k, h, w).
+        """Latents (n, h, w) of a whole tile with the noise of a seed appended: (n + k, h, w).
 
-        k is noise · m², at the rate of no symbols the dimensions of z. Block j has the raw numbers
-        j k .. (j + 1) k − 1 of the seed's stream. Of x, the upper 52 bits of one, u = (x + ½) / 2⁵²
-        gives u − ½ for B, or z = Φ⁻¹(u).
+        k is noise · m², or the dimensions of z at the rate without symbols. Block j uses the raw
+        numbers j k .. (j + 1) k − 1 of the seed's stream. With x the upper 52 bits of a raw number
+        and u = (x + ½) / 2⁵², the noise is u − ½ for B, or z = Φ⁻¹(u).
         """
         rate, (height, width) = self._rate(quality), latents.shape[1:]
         size = self._noise_size(rate)
@@ -124,7 +124,7 @@ class DplcCoder:
         return np.concatenate([latents, columns])
 
     def synthesize(self, latents: Float32Array, quality: float) -> Uint8Array:
-        """What `add_noise` returned, or a part of its columns, to pixels uint8 (side · h, …, 3)."""
+        """The result of `add_noise`, or a window of it, to pixels uint8 (side · h, side · w, 3)."""
         config, rate = self.config, self._rate(quality)
         symbols, size = config.symbols(rate), self._noise_size(rate)
         if len(latents) != symbols + size:
@@ -149,11 +149,11 @@ class DplcCoder:
         return sheet_of(levels, height, width)
 
     def bits(self, latents: Float32Array) -> BoolArray:
-        """Latents (n, h, w) to bits (h · w, n): a symbol of +½, a value that is not negative."""
+        """Latents (n, h, w) to bits (h · w, n): True for values ≥ 0, that is, the symbol +½."""
         return np.ascontiguousarray(latents.reshape(len(latents), -1).T >= 0)
 
     def encode_tile(self, latents: Float32Array, quality: float) -> tuple[bytes, ...]:
-        """Code the signs of latents (n, h, w): one payload, without bytes where n is 0."""
+        """Code the signs of latents (n, h, w): one payload, which is empty if n is 0."""
         encoder, prior = SymbolEncoder(), self.priors[self._rate(quality)]
         if prior is not None:
             prior.encode(self.bits(latents), encoder)
@@ -162,7 +162,7 @@ class DplcCoder:
     def decode_tile(
         self, payloads: Sequence[bytes], height: int, width: int, quality: float
     ) -> Float32Array:
-        """Read symbols ±½ (n, height, width) back. Raises `PayloadError`."""
+        """Decode symbols ±½ (n, height, width). Raises `PayloadError`."""
         decoder, prior = SymbolDecoder(only_payload(payloads)), self.priors[self._rate(quality)]
         symbols = np.empty((0, height * width), dtype=np.float32)
         if prior is not None:
@@ -176,7 +176,7 @@ class DplcCoder:
         return self.config.rate_at(round(quality * 100))
 
     def _noise_size(self, rate: int) -> int:
-        """Random numbers of a block."""
+        """The number of random numbers per block."""
         config = self.config
         return config.noise * config.positions if config.rates[rate] else config.code
 
@@ -194,8 +194,8 @@ def load_dplc(
 ) -> DplcCoder:
     """Build the model from the contents of a weights file.
 
-    Arrays: `generator.…`, `encoders.{rate}.…`, `maps.{rate}.…`, floating point, of `DplcNetworks`;
-    `prior.{rate}.…` and `bit_tables.…`, integers, of `ExactBitPrior`. The metadata hold its
+    Arrays: `generator.…`, `encoders.{rate}.…`, `maps.{rate}.…`, floating point, for `DplcNetworks`;
+    `prior.{rate}.…` and `bit_tables.…`, integers, for `ExactBitPrior`. The metadata contain
     "config". Raises `WeightsMismatchError` or `TableError` for anything else.
     """
     config = read_config(metadata, DplcConfig)
@@ -226,7 +226,7 @@ def dplc_arrays(networks: DplcNetworks, priors: Sequence[ExactBitPrior | None]) 
 
 
 def _networks(config: DplcConfig, arrays: Mapping[str, Array]) -> DplcNetworks:
-    # Without memory at first: the sizes are compared before anything is allocated.
+    # On the meta device, so that sizes are compared before memory is allocated.
     with torch.device("meta"):
         networks = DplcNetworks(config)
     fill(networks, arrays)

@@ -1,14 +1,14 @@
 """Distribution-preserving lossy compression: sizes and float networks.
 
 Tschannen, Agustsson and Lucic 2018, "Deep generative models for distribution-preserving lossy
-compression". A generator G of noise z ~ N(0, I) is trained first and kept; at each rate an
-encoder E and a stochastic map B are trained around it, such that B(E(X)) follows N(0, I) as well::
+compression". A generator G from noise z ~ N(0, I) is trained first and then fixed; for each rate
+an encoder E and a stochastic map B are trained around it such that B(E(X)) also follows N(0, I)::
 
     image ─ E ─► symbols ±½ ─ file ─► symbols, noise ─ B ─► z ─ G ─► image
                                       at 0 symbols: noise ────► z
 
-So the decoded images are distributed as the generator's, at every rate. A symbol position is
-16×16 pixels; a rate of n symbols per position costs at most n / 256 bits per pixel.
+So at every rate the decoded images have the same distribution as the generator's. A symbol
+position is 16×16 pixels; a rate of n symbols per position costs at most n / 256 bits per pixel.
 
 Networks, for an image (C, s, s) and m = s / 16 positions in either direction::
 
@@ -19,7 +19,7 @@ Networks, for an image (C, s, s) and m = s / 16 positions in either direction::
     G   `codec.models.generative.networks.Decoder`, convolutional
 
 The plain autoencoder that the method is compared with has the same networks, no noise, one rate,
-and a G that was trained with E and B on the squared error alone.
+and a G that was trained together with E and B on the squared error alone.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ from codec.models.generative.networks import Decoder, GenerativeConfig
 STRIDE = 16
 LEAK = 0.2
 MAX_SYMBOLS = 2**12
-"""Of a block: they are decoded one after another."""
+"""The most symbols of a block, because they are decoded one after another."""
 MAX_RATES = 16
 MAX_CHANNELS = 2**11
 
 
 @dataclass(frozen=True)
 class DplcConfig:
-    """Sizes of the networks; travels in the weights file.
+    """Sizes of the networks, stored in the weights file.
 
-    channels   of an image, 1 or 3
-    side       of a block in pixels: a multiple of 16, at most 256
+    channels   channels of an image, 1 or 3
+    side       side of a block in pixels: a multiple of 16, at most 256
     code       dimensions of z
     hidden     channels of G's transposed convolutions, from the image to the code
     encoder    channels of E's four convolutions
@@ -96,7 +96,7 @@ class DplcConfig:
 
     @property
     def grid(self) -> int:
-        """Positions in either direction of a block."""
+        """Positions of a block in each direction."""
         return self.side // STRIDE
 
     @property
@@ -111,7 +111,7 @@ class DplcConfig:
     def rate_at(self, hundredths: int) -> int:
         """Number of the rate that a quality in hundredths, 100 .. 10000, selects.
 
-        The rates divide the qualities up to 100 evenly: of five, those up to 20 select the first.
+        The rates divide the qualities evenly: with five rates, qualities up to 20 select the first.
         """
         return (hundredths - 1) * len(self.rates) // 10_000
 
@@ -132,7 +132,7 @@ class SymbolEncoder(nn.Module):
         self.last = nn.Conv2d(channels[-1], symbols, kernel_size=3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """A symbol is +½ where the result is not negative, else −½."""
+        """A symbol is +½ if the result is not negative, else −½."""
         value = 2 * x - 1
         for layer in self.layers:
             value = F.leaky_relu(layer(value), LEAK)
@@ -148,7 +148,7 @@ class ResidualBlock(nn.Module):
         self.second = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """float (n, channels, m, m) to the same."""
+        """float (n, channels, m, m) to the same shape."""
         found: Tensor = x + self.second(F.relu(self.first(F.relu(x))))
         return found
 
@@ -171,8 +171,8 @@ class StochasticMap(nn.Module):
 class DplcNetworks(nn.Module):
     """G, and E and B of every rate.
 
-    `encoders` and `maps` are indexed by the number of a rate; that of no symbols has an E and a B
-    without parameters, which are never called. Parameters are named `generator.…`,
+    `encoders` and `maps` are indexed by the number of a rate; for the rate without symbols they
+    are placeholders that are never called. Parameters are named `generator.…`,
     `encoders.{rate}.…` and `maps.{rate}.…`.
     """
 

@@ -1,18 +1,18 @@
-"""The learned prior of the bits of `codec.models.dplc.networks`, with integers alone.
+"""The learned prior of the bits of `codec.models.dplc.networks`, in integer arithmetic.
 
-A fully visible sigmoid belief network (Neal 1992; Frey 1998): the n bits of a block come one after
-another, each with a logistic regression on those before it::
+A fully visible sigmoid belief network (Neal 1992; Frey 1998): the n bits of a block are coded one
+after another, each with a logistic regression on those before it::
 
     log-odds of bit i   oᵢ = bᵢ + Σ_{j<i} Wᵢⱼ (2 sⱼ − 1)
     its table           the nearest eighth of the log-odds, −16 .. 16: 257 tables
 
-Weights and biases are integers in units of 2⁻¹⁰, so is oᵢ, and the table follows from it by a
-shift: no floating-point number selects a table.
+Weights, biases and oᵢ are integers in units of 2⁻¹⁰, and a shift gives the table, so no
+floating-point number selects a table.
 
 A payload has n messages: message i is bit i of all blocks, each with its own table. So a decoder
-takes n steps one after another, however many blocks there are, and each is one operation on all.
-The sums over bits decoded long before are matrix products, a panel of bits at a time; only within
-a panel they grow bit by bit. The products are of integers held in float64, exact in any order.
+takes n sequential steps, however many blocks there are, and each step is one operation on all
+blocks. The sums over earlier bits are matrix products, one panel of bits at a time; only within
+a panel they are updated bit by bit. Products of integers held in float64 are exact in any order.
 """
 
 from __future__ import annotations
@@ -34,19 +34,20 @@ from codec.coding.prior_tables import symbol_bits
 from codec.models.weights_files import stored
 
 MAX_BITS = 2**12
-"""Of a block. With |b| up to 2²² and |W| up to 2¹⁵ the sums stay below 2²⁸: inside int32."""
+"""The most bits of a block. With |b| up to 2²² and |W| up to 2¹⁵ the sums stay below 2²⁸ and fit
+int32."""
 TABLE_COUNT = 2 * LOG_ODDS_REACH + 1
 _PANEL = 64
-_VALUES_AT_ONCE = 2**22  # that a product holds as float64
+_VALUES_AT_ONCE = 2**22  # float64 values per matrix product
 
 
 @dataclass(frozen=True, eq=False)
 class ExactBitPrior:
     """The prior of n bits, 1 .. 4096.
 
-    weight  int16 (n (n − 1) / 2,), in units of 2⁻¹⁰: W below its diagonal, row after row
+    weight  int16 (n (n − 1) / 2,), in units of 2⁻¹⁰: W below its diagonal, row by row
     bias    int32 (n,), in units of 2⁻¹⁰, within ±2²²
-    tables  257 of two symbols, of the log-odds −16, −16 + 1/8, … 16; see
+    tables  257 tables of two symbols, for the log-odds −16, −16 + 1/8, … 16; see
             `codec.coding.bits_back_tables.bit_tables`
 
     Raises `WeightsMismatchError` for anything else.
@@ -87,10 +88,10 @@ class ExactBitPrior:
 
     @classmethod
     def to_fixed_point(cls, weight: Tensor, bias: Tensor) -> ExactBitPrior:
-        """Round a trained prior: float weight (n, n), only 0 on and above the diagonal; bias (n,).
+        """Round a trained prior: float weight (n, n), 0 on and above the diagonal; bias (n,).
 
-        Both in nats of log-odds. Raises `WeightsMismatchError` for values that are not finite, or
-        weights that int16 does not hold, beyond ±31.99.
+        Both are log-odds in nats. Raises `WeightsMismatchError` for values that are not finite, or
+        weights that do not fit int16, beyond ±31.99.
         """
         wide = weight.detach().cpu().double().numpy()
         offsets = bias.detach().cpu().double().numpy()
@@ -123,13 +124,13 @@ class ExactBitPrior:
         return cls(weight, bias, tables)
 
     def encode(self, bits: BoolArray, encoder: SymbolEncoder) -> None:
-        """Append the n messages of bits (blocks, n)."""
+        """Encode the n messages of bits (blocks, n)."""
         symbols = bits.T.astype(np.int32)
         for bit, indexes in enumerate(self._indexes(bits)):
             encoder.put(symbols[bit], indexes, self.tables)
 
     def decode(self, count: int, decoder: SymbolDecoder) -> BoolArray:
-        """Read the bits of `count` blocks back: (count, n). Raises `PayloadError`."""
+        """Decode the bits of `count` blocks: (count, n). Raises `PayloadError`."""
         signs = np.zeros((self.size, count), dtype=np.int8)
         for panel in self._panels():
             log_odds = self._log_odds(panel, signs[: panel.start])
@@ -157,14 +158,14 @@ class ExactBitPrior:
             raise UsageError(f"bits {list(bits.shape)}: expected (blocks, {self.size})")
         signs = np.where(bits.T, np.int8(1), np.int8(-1))
         for panel in self._panels():
-            # W is zero at and after a bit itself, so that all bits of the panel may be there.
+            # W is zero on and above its diagonal, so all bits of the panel may be passed.
             yield from log_odds_index(self._log_odds(panel, signs[: panel.stop]))
 
     def _panels(self) -> list[slice]:
         return [slice(at, min(at + _PANEL, self.size)) for at in range(0, self.size, _PANEL)]
 
     def _log_odds(self, rows: slice, signs: Int8Array) -> Int32Array:
-        """b + W t of some bits, int32 (rows, blocks), from the first m bits as ±1, (m, blocks)."""
+        """b + W t for some bits, int32 (rows, blocks), from the first m bits as ±1, (m, blocks)."""
         weight = self._dense[rows, : len(signs)].astype(np.float64)
         found = np.empty((len(weight), signs.shape[1]), dtype=np.int32)
         width = max(1, _VALUES_AT_ONCE // max(1, len(signs)))

@@ -6,20 +6,20 @@ images that the network was trained on. Groups of blocks go on one stack::
     encode   for each step, level: pop bins ~ q      push pixels | canvas     push bins | prior
     decode   for each, backwards: push bins | q      pop  pixels | canvas     pop  bins | prior
 
-Bits-back coding with ANS (Townsend, Bird and Barber, ICLR 2019) pops what it pushes back later. A
-group may only pop what the blocks before it have left on the stack, and a DRAW network has
-thousands of coordinates. A seed for them would cost more than a hundred digits; instead an archive
-goes through **stages**. The first has no bins at all: its blocks cost what pixels cost on a canvas
-that has seen nothing. Each further one has more bins, by a map that the weights file holds, and
-after the last map the groups double. An encoder goes to the next stage as soon as the stack holds
-the bits for it::
+Bits-back coding with ANS (Townsend, Bird and Barber, ICLR 2019) pops bits that the decoder later
+pushes back. A group can only pop what the blocks before it have left on the stack, and a DRAW
+network has thousands of coordinates. A random seed for them would cost more than a hundred digits;
+instead an archive goes through **stages**. The first has no bins at all: its blocks are coded with
+a blank canvas. Each further stage has more bins, by a map in the weights file, and after the last
+map the group size doubles. The encoder moves to the next stage as soon as the stack holds enough
+bits for it::
 
     stage     0      1      …   maps − 1   maps   maps + 1   …
     bins    none   map 1    …   last map   last     last
     blocks    1      1      …      1         2        4      … of a group
 
-Encoder and decoder run the recursion in fixed point; a decoder runs it twice, first to draw the
-canvas, then with the image to find the posteriors whose bins it pushes back.
+Encoder and decoder run the recursion in fixed point; the decoder runs it twice, first to compute
+the canvas, then with the image to find the posteriors whose bins it pushes back.
 """
 
 from __future__ import annotations
@@ -60,14 +60,14 @@ from codec.models.sheets import (
 from codec.models.weights_files import read_config
 
 _GROUP_BLOCKS, _GROUP_PIXELS = 64, 2**16
-_START = bytes(8) + b"\x01\0\0\0"  # 2⁶⁴: LEAST_BITS and no more
-_SPARE_BITS = 64  # a group rarely pops as many more than its bins have under the prior
+_START = bytes(8) + b"\x01\0\0\0"  # 2⁶⁴: exactly LEAST_BITS
+_SPARE_BITS = 64  # the margin by which a group rarely exceeds its bins' bits under the prior
 
 
 class DrawBitsBack:
     """The archive, loaded. See `codec.models.base.LoadedModel` for the methods.
 
-    Latents are the pixels: float32 (channels · side², h, w), 0 .. 255. The quality changes nothing.
+    Latents are the pixels: float32 (channels · side², h, w), 0 .. 255. The quality has no effect.
     """
 
     model_id, name = ARCHIVE.model_id, ARCHIVE.name
@@ -77,7 +77,7 @@ class DrawBitsBack:
     def __init__(self, binned: BinnedDraw, pixels: Pixels, weights_hash: bytes) -> None:
         self.binned, self.pixels, self.weights_hash = binned, pixels, weights_hash
         self.config, self.side, self.stride = binned.config, binned.side, binned.side
-        # A power of two, like all groups.
+        # A power of two, like all group sizes.
         fitting = max(1, min(_GROUP_BLOCKS, _GROUP_PIXELS // self.side**2))
         self.largest_group = 1 << (fitting.bit_length() - 1)
         self.stages = len(binned.maps) + self.largest_group.bit_length() - 1
@@ -85,12 +85,12 @@ class DrawBitsBack:
         self._blank: Tensor | None = None
 
     def stage(self, number: int) -> tuple[BinMap, int]:
-        """The map of a stage, and the blocks of its groups."""
+        """The map of a stage, and the number of blocks in its groups."""
         last = len(self.binned.maps) - 1
         return self.binned.maps[min(number, last)], 1 << max(0, number - last)
 
     def check_picture(self, pixels: Uint8Array) -> None:
-        """Raise `UsageError` for a picture (H, W, C) that the model does not keep, or too large."""
+        """Raise `UsageError` for a picture (H, W, C) that the model cannot code, or too large."""
         if self.config.likelihood == "bernoulli":
             check_black_and_white(pixels, self.name)
         elif self.config.channels == 1:
@@ -116,7 +116,7 @@ class DrawBitsBack:
     def decode_tile(
         self, payloads: Sequence[bytes], height: int, width: int, quality: float
     ) -> Float32Array:
-        """Read blocks (channels · side², height, width) back. Raises `PayloadError`."""
+        """Decode blocks (channels · side², height, width). Raises `PayloadError`."""
         payload = only_payload(payloads)
         groups, offset = self._read_groups(payload, height * width)
         stack = AnsCoder(payload[offset:])
@@ -132,7 +132,8 @@ class DrawBitsBack:
     def push_blocks(self, blocks: Uint8Array) -> tuple[list[int], AnsCoder]:
         """Runs of groups, as written, and the stack of blocks uint8 (n, channels, side, side).
 
-        A run is 2 · groups at a stage, + 1 where the next run is one stage back and not further.
+        A run is 2 · (groups at a stage), plus 1 if the next run is one stage back instead of
+        forward.
         """
         stack, begin, stage, runs = AnsCoder(_START), 0, 0, [0]
         while begin < len(blocks):
@@ -145,7 +146,7 @@ class DrawBitsBack:
                 try:
                     self._push_group(stack, group, map_)
                     break
-                except StackRanOutError:  # never without bins, as at stage 0
+                except StackRanOutError:  # cannot happen at stage 0, which has no bins
                     stack, stage = AnsCoder(before), stage - 1
                     runs[-1] += 1
                     runs.append(0)
@@ -168,7 +169,7 @@ class DrawBitsBack:
     ) -> Uint8Array:
         """Take `count` blocks off the stack, (count, channels, side, side). Raises `PayloadError`.
 
-        groups   begin, end and stage of each, as the encoder pushed them
+        groups   begin, end and stage of each, in the order in which the encoder pushed them
         """
         blocks = np.empty((count, self.config.channels, self.side, self.side), dtype=np.uint8)
         for begin, end, stage in reversed(groups):
@@ -185,7 +186,7 @@ class DrawBitsBack:
         bins = stack.pop(bits, self._prior_tables)
         if (bins >> bits).any():
             raise PayloadError("a bin outside the prior was decoded: the payload is damaged")
-        # Damage shows before the network runs.
+        # Detect damage before the network runs.
         _check_not_empty(stack)
         blocks = self.pixels.pop(stack, self.binned.draw(count, map_, bins))
         _check_not_empty(stack)
@@ -193,7 +194,7 @@ class DrawBitsBack:
         return blocks
 
     def _blank_canvas(self) -> Tensor:
-        """The canvas of a block without bins: the same for all."""
+        """The canvas of a block without bins, which is the same for all blocks."""
         if self._blank is None:
             self._blank = self.binned.draw(1, self.binned.maps[0], np.zeros(0, np.int32))
         return self._blank
@@ -203,7 +204,7 @@ class DrawBitsBack:
         return size * map_.bits + LEAST_BITS + _SPARE_BITS
 
     def _read_groups(self, payload: bytes, count: int) -> tuple[list[tuple[int, int, int]], int]:
-        """Begin, end and stage of each group, and where the stack begins. Raises `PayloadError`."""
+        """Begin, end and stage of each group, and the stack's offset. Raises `PayloadError`."""
         found: list[tuple[int, int, int]] = []
         begin = stage = offset = 0
         while begin < count:
@@ -245,7 +246,7 @@ def load_draw_bits_back(
 ) -> DrawBitsBack:
     """Build the archive from the contents of a weights file; it runs on the CPU for every `device`.
 
-    The metadata are the network's "config" and "side", of a block in pixels.
+    The metadata are the network's "config", and "side", the side of a block in pixels.
     Raises `WeightsMismatchError` when the file does not hold such a model.
     """
     config = read_config(metadata, DrawConfig)
@@ -260,7 +261,7 @@ def load_draw_bits_back(
 def bits_back_arrays(config: DrawConfig) -> dict[str, Array]:
     """What a weights file holds besides the network: integer tables, and maps of bins.
 
-    The maps are for a network unseen; `training.draw.archive_bins` fits better ones.
+    The maps are generic; `training.draw.archive_bins` fits better ones to a network.
     """
     return {**bin_arrays(config), **pixel_arrays(config)}
 
@@ -269,8 +270,8 @@ def bits_back_arrays(config: DrawConfig) -> dict[str, Array]:
 def nelbo_nats(model: DrawBitsBack, blocks: Uint8Array, *, seed: int = 0) -> Float64Array:
     """Negative evidence lower bound of blocks uint8 (n, channels, side, side): float64 (n,).
 
-    Of the integer network, with codes drawn from its posteriors as they are and pixels under its
-    likelihood as it is: no bins, no tables. KL divergences are closed forms.
+    It is computed with the integer network, but with codes sampled from the exact posteriors and
+    pixels under the exact likelihood, without bins or tables. KL divergences are in closed form.
     """
     unit, generator = 2**UNIT_BITS, torch.Generator().manual_seed(seed)
     of_pixels = bernoulli_nats if model.config.likelihood == "bernoulli" else logistic_nats
@@ -287,7 +288,7 @@ def nelbo_nats(model: DrawBitsBack, blocks: Uint8Array, *, seed: int = 0) -> Flo
 def _sampled(
     model: DrawBitsBack, image: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """KL divergences in nats (n,) and canvas of codes drawn for x (n, channels, side, side)."""
+    """KL divergences in nats (n,) and the canvas of sampled codes, for x (n, C, side, side)."""
     recursion, unit = model.binned.network.recursion, 2**UNIT_BITS
     state = recursion.begin(len(image), model.side, model.side)
     part = recursion.image_part(image)

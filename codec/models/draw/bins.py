@@ -1,9 +1,10 @@
 """Coordinates of a DRAW network as bins of their prior, which draw-bits-back pops and pushes.
 
-The posterior of a coordinate u is stated relative to its prior N(0, 1), and bins have equal masses
-of that: the number of a bin is b bits, whatever the coordinate. b is stored for each step, channel
-and position, since most coordinates of a network carry next to nothing, and since a bit that the
-posterior pops must be on the stack before. With one bin u is 0, and nothing is coded.
+The posterior of a coordinate u is relative to its prior N(0, 1), and bins have equal mass under
+that prior, so the number of a bin takes b bits, whatever the coordinate. b is stored for each step,
+channel and position, because most coordinates of a network carry next to no information, and
+every bit that the posterior pops must already be on the stack. With one bin, u is 0 and nothing is
+coded.
 """
 
 from __future__ import annotations
@@ -39,25 +40,25 @@ from codec.models.draw.tables import (
 )
 from codec.models.weights_files import stored
 
-LOG_VARIANCES = (-11, 2)  # of the posterior; training keeps it within these
+LOG_VARIANCES = (-11, 2)  # range of the posterior's log-variance, enforced in training
 LARGEST_BITS = 10
-MAX_BITS = 12  # that a weights file may have
+MAX_BITS = 12  # the most that a weights file may have
 MAX_MAPS = 32
 MAX_SIDE = 256
-_REACH = 8  # of the stored normal distribution function
+_REACH = 8  # the stored normal distribution function covers −8 .. 8
 
 
 @dataclass(frozen=True)
 class NestedBins:
     """Frequencies of 2ᵇ equal bins of the prior N(0, 1) under N(m, e^l), b = 0 .. B.
 
-    quantiles     int32 (2ᴮ⁺¹ − 1,), Φ⁻¹(i / 2ᴮ⁺¹) in units of 2⁻¹⁶, ascending: every bound of a
-                  bin, and every median, which is what the decoder is given
+    quantiles     int32 (2ᴮ⁺¹ − 1,), Φ⁻¹(i / 2ᴮ⁺¹) in units of 2⁻¹⁶, ascending: all bounds of
+                  bins, and all medians, which are the decoder's input
     reciprocals   int32 (levels,), e^(−l/2) of each level of l in units of 2⁻¹²
     distribution  int32 (2 · 8 · 2¹⁰ + 1,), Φ on a grid of 2⁻¹⁰, from 0 to 2²⁴ − 2ᴮ
 
-    A bin has the frequency F(right) − F(left) + 1, the last one what is left of 2²⁴; there is no
-    escape. Raises `WeightsMismatchError` for arrays that break these rules.
+    A bin has the frequency F(right) − F(left) + 1, and the last one the remainder of 2²⁴; there is
+    no escape. Raises `WeightsMismatchError` for arrays that break these rules.
     """
 
     quantiles: Int32Array
@@ -65,7 +66,7 @@ class NestedBins:
     distribution: Int32Array
 
     def __post_init__(self) -> None:
-        # A cap on what may be read comes before any use.
+        # The size is limited before the array is used.
         size = self.quantiles.size + 1
         if self.quantiles.ndim != 1 or size & (size - 1) or not 4 <= size <= 2 << MAX_BITS:
             raise WeightsMismatchError(
@@ -122,7 +123,7 @@ class NestedBins:
         return self.quantiles[stride - 1 :: stride].astype(np.int64)
 
     def _below(self, edges: Int64Array, mean: Int64Array, level: Int64Array) -> Int64Array:
-        """F at edges (m, n) or (n,) in units of 2⁻¹⁶, for mean and level (m,)."""
+        """F at edges (m, n) or (n,) in units of 2⁻¹⁶, for m means and levels."""
         distance = edges - (mean << EDGE_SHIFT)[:, None]
         reciprocals = self.reciprocals[level].astype(np.int64)
         return interpolated(self.distribution, distance, reciprocals[:, None])
@@ -130,7 +131,7 @@ class NestedBins:
 
 @dataclass(frozen=True)
 class Run:
-    """Coordinates with 2ᵇ bins, b > 0, of a step and level: places in (codes, h, w), ascending."""
+    """The coordinates with 2ᵇ bins, b > 0, of a step and level: indexes into (codes, h, w)."""
 
     bits: int
     places: Int64Array
@@ -147,17 +148,17 @@ class BinMap:
 
     @property
     def bits(self) -> int:
-        """What the bins of a block have under the prior."""
+        """Bits of the bins of one block under the prior."""
         return sum(run.bits * len(run.places) for runs in self.runs for run in runs)
 
     def prior(self, blocks: int) -> Int32Array:
-        """Bits of every bin of so many blocks, in the order of coding: int32 (n,)."""
+        """Bits of every bin of `blocks` blocks, in coding order: int32 (n,)."""
         runs = [run for runs in self.runs for run in runs]
         lengths = [blocks * len(run.places) for run in runs]
         return np.repeat(np.array([run.bits for run in runs], dtype=np.int32), lengths)
 
     def split(self, bins: Int32Array, blocks: int) -> list[list[Int32Array]]:
-        """Bins int32 (n,) in the order of coding by step and level, and run."""
+        """Split bins int32 (n,), in coding order, by step and level, and then by run."""
         found: list[list[Int32Array]] = []
         at = 0
         for runs in self.runs:
@@ -177,7 +178,7 @@ class Posterior:
     log_variance: Int64Array
 
     def of(self, run: Run) -> tuple[Int64Array, Int64Array]:
-        """m, and the level of l, of the coordinates of a run, block after block: (n · places,)."""
+        """m and the level of l for the coordinates of a run, block by block: (n · places,)."""
         mean, log_variance = (
             values.reshape(len(values), -1)[:, run.places].ravel()
             for values in (self.mean, self.log_variance)
@@ -197,8 +198,8 @@ class BinnedDraw:
     def __init__(
         self, network: ExactDraw, side: int, bins: NestedBins, maps: Sequence[Uint8Array]
     ) -> None:
-        """maps   of each level of codes, uint8 (maps, steps, codes, h, w); h = w = 1 for the same
-        at every position
+        """maps   for each level of codes, uint8 (maps, steps, codes, h, w); h = w = 1 if the bits
+        are the same at every position
         """
         config = network.config
         if config.posterior != "gaussian":
@@ -223,15 +224,15 @@ class BinnedDraw:
 
     @property
     def depth(self) -> int:
-        """Steps times levels."""
+        """Number of steps times number of levels."""
         return self.config.steps * self.config.levels
 
     def pop(
         self, stack: AnsCoder, blocks: Uint8Array, map_: BinMap, least: int
     ) -> tuple[Tensor, Int32Array]:
-        """Pop the bins of blocks by their posteriors: the canvas, and all bins as coded.
+        """Pop the bins of blocks by their posteriors; return the canvas, and all bins as coded.
 
-        Raises `StackRanOutError` where fewer than `least` bits are left.
+        Raises `StackRanOutError` if fewer than `least` bits are left.
         """
         chosen: list[Int32Array] = []
 
@@ -262,7 +263,7 @@ class BinnedDraw:
                 self.bins.push(stack, *posterior.of(run), run.bits, own)
 
     def draw(self, blocks: int, map_: BinMap, bins: Int32Array) -> Tensor:
-        """The canvas of so many blocks after all steps with these bins, as coded."""
+        """The canvas of `blocks` blocks after all steps with these bins, in coding order."""
         recursion, chosen = self.network.recursion, map_.split(bins, blocks)
         state = recursion.begin(blocks, self.side, self.side)
         numbers = iter(range(self.depth))
@@ -276,7 +277,7 @@ class BinnedDraw:
         return state.canvas
 
     def _look(self, blocks: Uint8Array, map_: BinMap, choose: Choose) -> Tensor:
-        """The canvas after all steps on blocks, with the bins chosen for a step and level."""
+        """The canvas after all steps on blocks; `choose` returns the bins of a step and level."""
         recursion = self.network.recursion
         image = image_units(torch.from_numpy(np.ascontiguousarray(blocks)), self.config)
         state = recursion.begin(len(blocks), self.side, self.side)
@@ -344,10 +345,10 @@ def binned_from_arrays(network: ExactDraw, side: int, arrays: Mapping[str, Array
 
 
 def bin_arrays(config: DrawConfig) -> dict[str, Array]:
-    """What `binned_from_arrays` reads, for a network unseen: made in floating point.
+    """What `binned_from_arrays` reads, for any network; computed in floating point.
 
-    Its maps give all coordinates as many bins, 2⁰ .. 2⁸: archives of few images are long.
-    `training.draw.archive_bins` fits maps to a network.
+    Each map gives all coordinates the same number of bins, 2⁰ .. 2⁸, which makes archives of few
+    images long. `training.draw.archive_bins` fits maps to a network.
     """
     count = 2 << LARGEST_BITS
     arrays: dict[str, Array] = {

@@ -2,16 +2,16 @@
 
 ::
 
-    tile ─ exact recursion ─► e, σ_p ─► K = round(e), table of σ_p ─► one payload a step
+    tile ─ exact recursion ─► e, σ_p ─► K = round(e), table of σ_p ─► one payload per step
     payloads of the first k steps ─► exact recursion ─► canvas; later steps take the prior's
-    mean (K = 0) or draw K from its tables
+    mean (K = 0) or sample K from its tables
 
-A step without any K but 0 has an empty payload: late steps add little to small or simple
-images, and the coder's end would cost them two bytes each.
+A step in which all K are 0 has an empty payload: late steps add little to small or simple
+images, and terminating the coder would cost two bytes for each.
 
-Encoder and decoder run the recursion in fixed point, so that symbols, tables and pixels are the
-same on every machine; the encoder network, which only chooses symbols, runs there as well, because
-that is the one implementation of it. All of it runs on the CPU.
+Encoder and decoder run the recursion in fixed point, so symbols, tables and pixels are the
+same on every machine. The encoder network, which only chooses symbols, uses the same fixed-point
+implementation. All of it runs on the CPU.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ Message = tuple[Int32Array, Int32Array]
 
 SYMBOL_LIMIT = 2**15
 MAX_TILE_SIDE = 1024
-"""Of a tile in pixels: what is held of it in memory is a kilobyte for every pixel."""
+"""Largest side of a tile in pixels: a tile takes about a kilobyte of memory per pixel."""
 TABLE_PREFIX = "step_tables."
 
 
 class DrawCoder:
     """A DRAW network with uniform posteriors, loaded. See `codec.models.base` for the methods.
 
-    Latents are 8-bit levels as float32, (3 · stride², h, w): the pixels, shuffled. Tiles are coded
-    independently, with zeros outside, so `context` is 0.
+    Latents are 8-bit levels as float32, (3 · stride², h, w): the unshuffled pixels. Tiles are coded
+    independently, with zero padding, so `context` is 0.
     """
 
     model_id, name = DRAW.model_id, DRAW.name
@@ -103,7 +103,7 @@ class DrawCoder:
 
     @torch.inference_mode()
     def step_symbols(self, latents: Float32Array, quality: float) -> list[list[Message]]:
-        """What `encode_tile` writes: the messages of each step, the coarsest level first.
+        """The messages that `encode_tile` writes, for each step, the coarsest level first.
 
         Raises `UsageError` for a tile of more than 1024 pixels in either direction.
         """
@@ -127,7 +127,7 @@ class DrawCoder:
     def decode_tile(
         self, payloads: Sequence[bytes], height: int, width: int, quality: float
     ) -> Float32Array:
-        """Read levels (3 · stride², height, width) back. Raises `PayloadError`, `LimitError`."""
+        """Decode levels (3 · stride², height, width). Raises `PayloadError`, `LimitError`."""
         if len(payloads) != self.layers:
             raise PayloadError(f"{len(payloads)} layers, expected {self.layers} of {self.name}")
         decoder = self.tile_decoder(height, width, quality)
@@ -136,7 +136,7 @@ class DrawCoder:
         return decoder.latents()
 
     def tile_decoder(self, height: int, width: int, quality: float) -> DrawTileDecoder:
-        """A decoder of one tile, layer by layer. Raises `LimitError` for one that is too large."""
+        """A decoder for one tile, layer by layer. Raises `LimitError` if it is too large."""
         network = self.network.at_quality(round(quality * 100))
         height, width = height * self.stride, width * self.stride
         if max(height, width) > MAX_TILE_SIDE:
@@ -150,17 +150,17 @@ class DrawCoder:
 class DrawTileDecoder:
     """Decodes the steps of one tile. See `codec.models.base.TileDecoder`.
 
-    A step that turns out to be damaged leaves the decoder where it was.
+    A damaged step leaves the decoder unchanged.
     """
 
     def __init__(self, network: ExactDraw, tables: TableSet, height: int, width: int) -> None:
-        """height and width in pixels."""
+        """height, width   size of the tile in pixels"""
         self._network, self._tables, self._left = network, tables, network.config.steps
         state = network.recursion.begin(1, height, width)
         self._kept = DrawState(state.canvas, state.decoder, encoder=[]).to(torch.float32)
 
     def _state(self) -> DrawState:
-        # Kept in half the memory between the steps: all of it is far below 2²⁴.
+        # Between steps the state is kept in float32: all its integers are far below 2²⁴.
         return self._kept.to(torch.float64)
 
     def read(self, payload: bytes) -> None:
@@ -169,7 +169,7 @@ class DrawTileDecoder:
 
     @torch.inference_mode()
     def read_messages(self, payload: bytes) -> list[Message]:
-        """Decode the next step, and return what it holds, as `DrawCoder.step_symbols` does."""
+        """Decode the next step; return its messages, as in `DrawCoder.step_symbols`."""
         if not self._left:
             raise PayloadError("more layers than the model has steps")
         decoder, state = SymbolDecoder(payload) if payload else None, self._state()
@@ -194,7 +194,7 @@ class DrawTileDecoder:
 
     @torch.inference_mode()
     def latents(self, generator: np.random.Generator | None = None) -> Float32Array:
-        """Levels of what was read; the steps that were not take the prior's mean or a sample."""
+        """Levels after the steps read so far; missing steps take the prior's mean or a sample."""
         state, recursion = self._state(), self._network.recursion
 
         def choose(level: int, prior: Prior) -> Tensor:
@@ -213,7 +213,7 @@ class DrawTileDecoder:
 
 
 def _code_step(network: ExactDraw, state: DrawState) -> list[Message]:
-    """Advance by a step with the symbols that the posterior asks for, and return these."""
+    """Advance by a step with the symbols that the posterior gives, and return them."""
     messages: list[Message] = []
 
     def choose(level: int, prior: Prior) -> Tensor:

@@ -1,12 +1,12 @@
-"""DRAW in fixed point: the same numbers on every machine, for coding.
+"""DRAW in fixed point, with the same numbers on every machine, for coding.
 
 As in `codec.coding.exact_layers`, integers are held in float64, where a matrix product is exact in
 any order of summation as long as every partial sum stays below 2⁵³. Activations are in units of
-2⁻¹² and bounded by 2²²; weights are int16 in units of 2⁻ᵇ. What is not a sum of products is looked
-up in integer tables of the weights file, so that no result depends on a library's exponential.
+2⁻¹² and bounded by 2²²; weights are int16 in units of 2⁻ᵇ. Other functions are looked up in integer
+tables in the weights file, so no result depends on a library's exponential.
 
-All of it is an `Operations` of `codec.models.draw.recursion`: images, states, codes and canvas are
-float64 tensors of integers.
+`ExactDraw` implements `Operations` of `codec.models.draw.recursion`: images, states, codes and
+canvas are float64 tensors of integers.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from codec.models.weights_files import stored
 
 UNIT_BITS = 12
 MAX_WEIGHT_BITS = 14
-CURVE_REACH_BITS = 3  # sigmoid and tanh are tabled over −8 .. 8
+CURVE_REACH_BITS = 3  # sigmoid and tanh are tabulated over −8 .. 8
 CURVE_STEP_BITS = 2  # in steps of four units
 CURVE_POINTS = (2 << (CURVE_REACH_BITS + UNIT_BITS - CURVE_STEP_BITS)) + 1
-SCALE_STEP_BITS = 8  # levels of ln σ_p are 2⁸ units, a sixteenth
+SCALE_STEP_BITS = 8  # levels of ln σ_p are 2⁸ units apart, a sixteenth
 SCALE_LEVELS = (8 << (UNIT_BITS - SCALE_STEP_BITS)) + 1
-SCALE_BITS = 16  # σ_p is tabled in units of 2⁻¹⁶
-HALF_LEVEL = 1 << (UNIT_BITS - 8)  # half the distance of two levels of x
+SCALE_BITS = 16  # σ_p is tabulated in units of 2⁻¹⁶
+HALF_LEVEL = 1 << (UNIT_BITS - 8)  # half the distance between two levels of x
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class ExactConvolution:
 
 
 class ExactDraw:
-    """The `Operations` in fixed point, from the arrays of a weights file.
+    """`Operations` in fixed point, from the arrays of a weights file.
 
     exact.<convolution>.weight       int16 (out, in, 3, 3), units of 2⁻ᵇ
     exact.<convolution>.bias         int32 (knots, out), units of 2⁻¹²
@@ -69,8 +69,7 @@ class ExactDraw:
     exact.scales                     int32 (SCALE_LEVELS,), σ_p of each level in units of 2⁻¹⁶
     exact.steps<level>               int32 (knots, codes), Δ in units of 2⁻¹²; uniform posteriors
 
-    Nothing changes after it was made, so that threads may share it. Raises
-    `WeightsMismatchError` for other arrays.
+    It is immutable, so threads may share it. Raises `WeightsMismatchError` for other arrays.
     """
 
     def __init__(self, config: DrawConfig, arrays: Mapping[str, Array]) -> None:
@@ -80,7 +79,7 @@ class ExactDraw:
             for name, sizes in config.convolutions().items()
         }
         limit, one = ACTIVATION_LIMIT, 2**UNIT_BITS
-        # What bounds the activations, and with them every sum of products.
+        # These limits bound the activations, and with them every sum of products.
         self._start = _tensor(_take(arrays, "start", "int32", config.canvas_channels, limit=limit))
         self._sigmoid = _tensor(_take(arrays, "sigmoid", "int16", CURVE_POINTS, limit=one))
         self._tanh = _tensor(_take(arrays, "tanh", "int16", CURVE_POINTS, limit=one))
@@ -120,14 +119,14 @@ class ExactDraw:
         return _look_up(self._tanh, values)
 
     def sum(self, left: Tensor, right: Tensor) -> Tensor:
-        """Within the bounds of an activation."""
+        """The sum, clipped to the range of activations."""
         return (left + right).clamp_(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
 
     def product(self, left: Tensor, right: Tensor) -> Tensor:
         return _shift_(left * right, UNIT_BITS)
 
     def code(self, level: int, mean: Tensor, scale: Tensor, coordinate: Tensor) -> Tensor:
-        """u is in units of 2⁻¹² for gaussian posteriors, of one for uniform."""
+        """u is in units of 2⁻¹² for gaussian posteriors, and an integer for uniform ones."""
         if self.config.posterior == "gaussian":
             deviation = self._scales[self.scale_levels(scale)]
             moved = _shift_(deviation * coordinate, SCALE_BITS)
@@ -154,7 +153,7 @@ class ExactDraw:
 def image_units(levels: Tensor, config: DrawConfig) -> Tensor:
     """x in units of 2⁻¹² from 8-bit levels (batch, channels, h, w): float64 integers.
 
-    (2 · level − 255) / 256 for levels; under the Bernoulli likelihood 0 or 1 for 0 and not 0.
+    x is (2 · level − 255) / 256; under the Bernoulli likelihood, 0 for level 0 and 1 otherwise.
     """
     if config.likelihood == "bernoulli":
         return (levels > 0).double() * float(1 << UNIT_BITS)
@@ -164,13 +163,13 @@ def image_units(levels: Tensor, config: DrawConfig) -> Tensor:
 def image_levels(units: Tensor) -> Tensor:
     """The nearest 8-bit levels, float64 0 .. 255, of x in units of 2⁻¹².
 
-    The inverse of `image_units`, but for the Bernoulli likelihood.
+    The inverse of `image_units`, except under the Bernoulli likelihood.
     """
     return _shift_(units + 255 * HALF_LEVEL, UNIT_BITS - 7).clamp_(0, 255)
 
 
 def exact_arrays(config: DrawConfig, state: Mapping[str, Tensor]) -> dict[str, Array]:
-    """Round the weights of a `DrawNetwork`, its state dictionary, to fixed point.
+    """Round the state dictionary of a `DrawNetwork` to fixed point.
 
     Raises `WeightsMismatchError` for weights that are not finite or too large for int16.
     """
@@ -179,7 +178,7 @@ def exact_arrays(config: DrawConfig, state: Mapping[str, Tensor]) -> dict[str, A
         weight = state[f"weights.{name}"].double().numpy()
         bias = state[f"biases.{name}"].double()
         bits = finest_bits(name, weight, bias.numpy(), MAX_WEIGHT_BITS)
-        # In row-major order, because safetensors ignores strides.
+        # Row-major, because safetensors ignores strides.
         arrays[f"{name}.weight"] = np.ascontiguousarray(np.rint(weight * 2**bits), np.int16)
         arrays[f"{name}.bias"] = _integers(bias)
         arrays[f"{name}.weight_bits"] = np.array(bits, dtype=np.int32)
@@ -229,7 +228,7 @@ def _convolution(
         raise WeightsMismatchError(
             f"weights file: exact.{name}.weight_bits is {bits}, expected 1 .. {MAX_WEIGHT_BITS}"
         )
-    # The half that is added for rounding counts as well.
+    # The margin is the half that is added for rounding.
     check_sums(f"weights file: exact.{name}", weight, ACTIVATION_LIMIT, margin=1)
     return ExactConvolution(_tensor(weight).permute(2, 3, 0, 1).contiguous(), bits, bias)
 
@@ -249,18 +248,18 @@ def _shift_(values: Tensor, bits: int) -> Tensor:
 
 
 def _look_up(table: Tensor, values: Tensor) -> Tensor:
-    # The place of zero is added before the shift: one pass less over the values.
+    # The index of zero is added before the shift, which saves a pass over the values.
     places = _shift_(values + ((CURVE_POINTS // 2) << CURVE_STEP_BITS), CURVE_STEP_BITS)
     indexes = places.clamp_(0, CURVE_POINTS - 1).to(torch.int32)
     return table.index_select(0, indexes.flatten()).view(values.shape)
 
 
 def convolve_exactly(values: Tensor, taps: Tensor) -> Tensor:
-    """3×3 convolution of float64 (batch, in, h, w) by taps (3, 3, out, in); zeros outside.
+    """3×3 convolution of float64 (batch, in, h, w) by taps (3, 3, out, in), zero-padded.
 
-    Spelled out as matrix products, because a library convolution may pick an algorithm with
-    fractions (Winograd). Rows lie one after another with a zero at both ends: what a tap sees of
-    all pixels is this long row, moved, and needs no copy::
+    It is written as matrix products, because a library's convolution may choose an algorithm with
+    fractions (Winograd). All rows are concatenated with a zero at both ends of each: the input of a
+    tap is this long row, shifted, without a copy::
 
         0 a b c 0 0 d e f 0       seen by tap (1, 0): 0 a b · · 0 d e · ·
                                           tap (1, 2): b c 0 · · e f 0 · ·

@@ -1,7 +1,7 @@
-"""DRAW in floating point: the network that is trained, and its distributions.
+"""DRAW in floating point, for training, and its distributions.
 
 Everything is differentiable and batched; for coding, `codec.models.draw.exact` runs the same
-recursion on rounded weights.
+recursion with rounded weights.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from codec.models.draw.exact import UNIT_BITS, ExactDraw
 from codec.models.draw.recursion import DrawConfig, Recursion
 
 HALF_LEVEL = 1 / 256
-"""Half the distance of two of the 256 levels of x, which lie in (−1, 1)."""
+"""Half the distance between two of the 256 levels of x, which are in (−1, 1)."""
 
 
 def interpolate(knots: Tensor, position: Tensor) -> Tensor:
@@ -34,8 +34,9 @@ def interpolate(knots: Tensor, position: Tensor) -> Tensor:
 class DrawNetwork(nn.Module):
     """The weights of a DRAW model and its floating-point `Operations`.
 
-    Images are float32 (batch, channels, height, width), sides multiples of `config.stride`: 0 or 1
-    under the Bernoulli likelihood, else (2 · level − 255) / 256 of an 8-bit level.
+    Images are float32 (batch, channels, height, width), with sides that are multiples of
+    `config.stride`: 0 or 1 under the Bernoulli likelihood, otherwise (2 · level − 255) / 256 for
+    8-bit levels.
     """
 
     def __init__(self, config: DrawConfig) -> None:
@@ -50,10 +51,10 @@ class DrawNetwork(nn.Module):
             self.weights[name] = nn.Parameter(weight)
             bias = torch.zeros(config.knots, outputs)
             if name.startswith("prior") and config.posterior == "uniform":
-                # Most residuals are 0 at first.
+                # Initially most residuals are 0.
                 bias[:, outputs // 2 :] = -1.0
             if name.startswith(("encoder", "decoder")):
-                # A gate that keeps at first (Gers, Schmidhuber & Cummins 2000).
+                # A forget gate that is open at first (Gers, Schmidhuber & Cummins 2000).
                 bias[:, outputs // 4 : outputs // 2] = 1.0
             self.biases[name] = nn.Parameter(bias)
         if config.posterior == "uniform":
@@ -103,11 +104,11 @@ class DrawNetwork(nn.Module):
     # Quality
 
     def set_quality(self, position: Tensor | None) -> None:
-        """Positions (batch,) in [0, 1] of the qualities that the next images are coded at."""
+        """Set the qualities at which the next images are coded: positions (batch,) in [0, 1]."""
         self._position = position
 
     def step(self, level: int) -> Tensor:
-        """Δ of a level at the quality that was set: (batch or 1, codes, 1, 1)."""
+        """Δ of a level at the current quality: (batch or 1, codes, 1, 1)."""
         return self._at_quality(self.log_steps[level].exp())
 
     def _at_quality(self, knots: Tensor) -> Tensor:
@@ -116,14 +117,14 @@ class DrawNetwork(nn.Module):
         return interpolate(knots, self._position)
 
     def log_scale(self, said: Tensor) -> Tensor:
-        """ln σ_p from the output of a head, within its bounds."""
+        """ln σ_p from the output of a head, clipped to its bounds."""
         return said.clamp(*self.config.log_scales)
 
 
 def _initial_spread(name: str, inputs: int, posterior: str) -> float:
-    """Standard deviation of initial weights: heads start near their biases.
+    """Standard deviation of initial weights: small for heads, which then start near their biases.
 
-    But for uniform posteriors: a residual that rounds to 0 everywhere teaches the decoder nothing.
+    Uniform posteriors start large, because residuals that all round to 0 teach the decoder nothing.
     """
     factor = 0.1 if name == "paint" or name.startswith(("prior", "posterior")) else 1.0
     if name.startswith("posterior") and posterior == "uniform":
@@ -139,8 +140,8 @@ def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
 def bin_bits(offset: Tensor, log_scale: Tensor) -> Tensor:
     """−log₂ of the density of N(0, σ²) convolved with a uniform of width one, at `offset`.
 
-    In logarithms and with |offset|, so that no tail vanishes, nor its gradient; in double
-    precision, because the gradient of `log_ndtr` is a difference of large numbers.
+    It is computed in logarithms and with |offset|, so that tails and their gradients do not vanish;
+    and in double precision, because the gradient of `log_ndtr` is a difference of large numbers.
     """
     deviation = log_scale.double().exp()
     distance = offset.double().abs()
@@ -158,9 +159,9 @@ def bernoulli_nats(logits: Tensor, image: Tensor) -> Tensor:
 def logistic_nats(canvas: Tensor, image: Tensor) -> Tensor:
     """−log p(x) of 8-bit levels under discretised logistics, elementwise (batch, C, H, W).
 
-    The canvas holds C means, C log-scales and, for C = 3, coefficients a, b, c: green's mean moves
-    by a (red − its mean), blue's by b and c times what red and green were off. With coefficients
-    of zero the channels are independent (Salimans et al. 2017, section 2.2).
+    The canvas holds C means, C log-scales and, for C = 3, coefficients a, b, c: green's mean is
+    shifted by a times the error of red, blue's by b and c times the errors of red and green. With
+    coefficients of zero the channels are independent (Salimans et al. 2017, section 2.2).
     """
     mean, scale = conditional_means(canvas, image)
     inverse = torch.exp(-scale)
@@ -173,7 +174,7 @@ def logistic_nats(canvas: Tensor, image: Tensor) -> Tensor:
 
 
 def _log_of_one_less(exponent: Tensor) -> Tensor:
-    """ln(1 − e^x) of x < 0."""
+    """ln(1 − e^x) for x < 0."""
     return torch.log(-torch.expm1(exponent))
 
 
@@ -191,9 +192,9 @@ def conditional_means(canvas: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def network_from_arrays(config: DrawConfig, arrays: Mapping[str, Array]) -> DrawNetwork:
-    """The network of a weights file, for evaluation: its `exact.*` arrays in floating point.
+    """The network of a weights file for evaluation: its `exact.*` arrays in floating point.
 
-    Raises `WeightsMismatchError` for arrays that `ExactDraw` does not take.
+    Raises `WeightsMismatchError` for arrays that `ExactDraw` refuses.
     """
     ExactDraw(config, arrays)
 

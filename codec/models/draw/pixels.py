@@ -1,4 +1,4 @@
-"""How draw-bits-back codes the pixels of blocks, given the canvas: one class per likelihood."""
+"""Coding of the pixels of blocks given the canvas, for draw-bits-back: a class per likelihood."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from codec.models.draw.tables import (
 )
 from codec.models.weights_files import stored
 
-LOG_SCALES = (-7, 2)  # of the logistic likelihood
+LOG_SCALES = (-7, 2)  # range of log-scales of the logistic likelihood
 LEVELS = 256
-_REACH = 16  # of the stored logistic function
-_LOG_ODDS_BITS = 9  # a table of black and white is 2⁹ units, an eighth, of log-odds
+_REACH = 16  # the stored logistic function covers −16 .. 16
+_LOG_ODDS_BITS = 9  # black-and-white tables are 2⁹ units apart, an eighth, in log-odds
 
 
 class Pixels(Protocol):
-    """How the pixels of blocks are coded, given the canvas (n, canvas channels, side, side)."""
+    """Codes the pixels of blocks, given the canvas (n, canvas channels, side, side)."""
 
     def push(self, stack: AnsCoder, canvas: Tensor, blocks: Uint8Array) -> None:
         """Push blocks uint8 (n, C, side, side)."""
@@ -52,7 +52,7 @@ class Pixels(Protocol):
 
 
 class BernoulliPixels:
-    """Black and white, 0 and 255: a table for every eighth of log-odds."""
+    """Codes black and white, 0 and 255, with a table for every eighth of log-odds."""
 
     def __init__(self, tables: TableSet) -> None:
         if len(tables) != 2 * LOG_ODDS_REACH + 1:
@@ -80,9 +80,9 @@ class BernoulliPixels:
 
 @dataclass(frozen=True)
 class LogisticPixels:
-    """8-bit levels under discretised logistics: see `codec.models.draw.network.logistic_nats`.
+    """Codes 8-bit levels under discretised logistics: see `draw.network.logistic_nats`.
 
-    network       whose products and tanh tie the channels of a pixel
+    network       provides the product and tanh that relate the channels of a pixel
     reciprocals   int32 (levels,), 1/s of each level of ln s in units of 2⁻¹²
     distribution  int32 (2 · 16 · 2¹⁰ + 1,), the logistic function on a grid of 2⁻¹⁰, from 0 to
                   2²⁴ − 256
@@ -97,7 +97,7 @@ class LogisticPixels:
         check_distribution("pixels", self.distribution, _REACH, LEVELS)
 
     def push(self, stack: AnsCoder, canvas: Tensor, blocks: Uint8Array) -> None:
-        """See `Pixels`. The last channel is pushed first, since it depends on the others."""
+        """See `Pixels`. The last channel is pushed first, because it depends on the others."""
         units = image_units(torch.from_numpy(blocks), self.network.config)
         for channel in reversed(range(blocks.shape[1])):
             mean, level = self._channel(canvas, units, channel)
@@ -128,7 +128,7 @@ class LogisticPixels:
         channels = units.shape[1]
         mean = canvas[:, channel]
         for other in range(channel):
-            # Coefficients of red for green, of red for blue, of green for blue.
+            # Coefficients: red for green, red for blue, green for blue.
             coefficient = self.network.tanh(canvas[:, 2 * channels + channel - 1 + other])
             off = (units[:, other] - canvas[:, other]).clamp_(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
             mean = mean + self.network.product(coefficient, off)
@@ -144,7 +144,7 @@ class LogisticPixels:
 
 
 def pixels_from_arrays(network: ExactDraw, arrays: Mapping[str, Array]) -> Pixels:
-    """The pixels of a network's likelihood. Raises `WeightsMismatchError`."""
+    """The `Pixels` for a network's likelihood. Raises `WeightsMismatchError`."""
     config = network.config
     if (config.likelihood, config.channels) == ("bernoulli", 1):
         return BernoulliPixels(TableSet.from_arrays(arrays, "pixel_tables."))
@@ -158,7 +158,7 @@ def pixels_from_arrays(network: ExactDraw, arrays: Mapping[str, Array]) -> Pixel
 
 
 def pixel_arrays(config: DrawConfig) -> dict[str, Array]:
-    """What `pixels_from_arrays` reads, made in floating point."""
+    """What `pixels_from_arrays` reads, computed in floating point."""
     if config.likelihood == "bernoulli":
         steps = np.arange(-LOG_ODDS_REACH, LOG_ODDS_REACH + 1, dtype=np.float64)
         tables = bernoulli_tables(steps * 2.0 ** (_LOG_ODDS_BITS - UNIT_BITS))

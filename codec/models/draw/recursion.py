@@ -1,7 +1,7 @@
 """Convolutional DRAW (Gregor et al. 2016): a recurrent VAE whose steps are the layers of a file.
 
-At each of T steps the encoder looks at the image x and at what the canvas r still misses, a code
-z is sent, and the decoder paints on the canvas. With levels of codes numbered from fine (0) to
+At each of T steps the encoder looks at the image x and at the remaining error of the canvas r, a
+code z is sent, and the decoder adds to the canvas. Levels of codes are numbered from fine (0) to
 coarse, each at half the resolution of the one below::
 
     ε = x − μ(r)                                       error feedback
@@ -12,10 +12,10 @@ coarse, each at half the resolution of the one below::
         h_d[l] = LSTM(z[l], h_d[l+1]; at l = 0 also the means of r)
     r = r + W h_d[0]
 
-All gates and heads are 3×3 convolutions, so that any size of image will do. The image enters and
-the canvas leaves by pixel shuffles of `stride`.
+All gates and heads are 3×3 convolutions, so images may have any size. The image enters and
+the canvas leaves through pixel shuffles by `stride`.
 
-The code is carried by a coordinate u in which the prior is simple:
+What is coded of z is a coordinate u in which the prior is simple:
 
     gaussian posterior   z = μ_p + σ_p u,  u ~ N(0, 1) under p and N(m, e^l) under q
     uniform posterior    z = μ_p + Δ u,  u = K an integer, the residual e rounded; under p it has
@@ -46,14 +46,14 @@ PosteriorName = Literal["gaussian", "uniform"]
 class DrawConfig:
     """Sizes of a network.
 
-    channels    of the image, 1 or 3
+    channels    channels of the image, 1 or 3
     likelihood  bernoulli: black and white; logistic: discretised, 8 bits; gaussian: squared error
     posterior   gaussian for likelihoods and bits-back archives, uniform for files
     steps       T, 1 .. 64
-    stride      pixels of a position of the finest level
+    stride      pixels per position of the finest level, in each direction
     hidden      features of the LSTMs of each level, fine to coarse
     codes       channels of z of each level
-    knots       of what depends on quality; 1 where nothing does
+    knots       knots of parameters that depend on quality; 1 if none do
     """
 
     channels: int
@@ -92,13 +92,13 @@ class DrawConfig:
 
     @property
     def block(self) -> int:
-        """Pixels of a position of the coarsest level."""
+        """Pixels per position of the coarsest level, in each direction."""
         return self.stride << (self.levels - 1)
 
     def positions(self, side: int, level: int) -> int:
-        """Positions of a level along a side of so many pixels.
+        """Positions of a level along a side of `side` pixels.
 
-        Each level has half those of the one below, the last of which may lie half outside.
+        Each level has half as many as the one below, rounded up.
         """
         return -(-side // (self.stride << level))
 
@@ -129,10 +129,10 @@ class DrawConfig:
 
 
 class Operations(Protocol):
-    """Arithmetic of a kind of number; tensors are (batch, channels, h, w)."""
+    """Arithmetic on one kind of number; tensors are (batch, channels, h, w)."""
 
     def convolve(self, name: str, values: Tensor) -> Tensor:
-        """The convolution of a name, 3×3 with zeros outside, and its bias."""
+        """The convolution of this name, 3×3 with zero padding, plus its bias."""
 
     def sigmoid(self, values: Tensor) -> Tensor:
         """1 / (1 + e⁻ˣ)."""
@@ -147,23 +147,23 @@ class Operations(Protocol):
         """Elementwise product."""
 
     def code(self, level: int, mean: Tensor, scale: Tensor, coordinate: Tensor) -> Tensor:
-        """z of a coordinate u, from the prior's mean and scale as `Prior` has them."""
+        """z from a coordinate u, and the prior's mean and scale as in `Prior`."""
 
     def pool(self, values: Tensor) -> Tensor:
-        """Means of 2×2 positions, with zeros outside."""
+        """Means of 2×2 positions, with zero padding."""
 
     def canvas(self, batch: int, height: int, width: int) -> Tensor:
         """r₀, (batch, canvas channels, height, width)."""
 
     def zeros(self, batch: int, channels: int, height: int, width: int) -> Tensor:
-        """A state at the start."""
+        """An initial state."""
 
 
 class Prior(NamedTuple):
     """The prior of a level: mean of z, and ln σ_p of z or of u, (batch, codes, h, w) each.
 
-    σ_p is in units of z for gaussian posteriors, in quantiser steps for uniform ones. What is said
-    of the scale is bounded only where it is used: see `DrawConfig.log_scales`.
+    σ_p is in units of z for gaussian posteriors, in quantiser steps for uniform ones. `scale` is
+    the raw output, which is clipped only where it is used: see `DrawConfig.log_scales`.
     """
 
     mean: Tensor
@@ -172,9 +172,9 @@ class Prior(NamedTuple):
 
 @dataclass
 class DrawState:
-    """Where the recursion stands. `encoder` and `decoder` hold (h, c) for each level.
+    """The state of the recursion. `encoder` and `decoder` hold (h, c) for each level.
 
-    A step replaces tensors and never changes one; decoding needs no `encoder`.
+    A step replaces tensors and never modifies them in place; decoding needs no `encoder`.
     """
 
     canvas: Tensor
@@ -182,7 +182,7 @@ class DrawState:
     encoder: list[tuple[Tensor, Tensor]]
 
     def to(self, dtype: torch.dtype) -> DrawState:
-        """The same state in another type; steps of one leave the other as it is."""
+        """The same state in another type; steps on one do not affect the other."""
 
         def converted(states: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
             return [(hidden.to(dtype), cell.to(dtype)) for hidden, cell in states]
@@ -214,7 +214,7 @@ class Recursion:
         return DrawState(self.operations.canvas(batch, height, width), states(), states())
 
     def image_part(self, image: Tensor) -> Tensor:
-        """What x adds to the gates of the encoder: the same at every step."""
+        """The contribution of x to the encoder's gates, which is the same at every step."""
         return self.operations.convolve("image", F.pixel_unshuffle(image, self.config.stride))
 
     def look(self, state: DrawState, image: Tensor, image_part: Tensor) -> None:
@@ -238,7 +238,7 @@ class Recursion:
         return state.canvas[:, : self.config.channels]
 
     def step(self, state: DrawState, choose: Choose) -> None:
-        """Advance by one step, with the coordinates u that `choose` gives, coarse to fine."""
+        """Advance by one step, with the coordinates u that `choose` returns, coarse to fine."""
         operations = self.operations
         for level in reversed(range(self.config.levels)):
             prior = self._prior(state, level)

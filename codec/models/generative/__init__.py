@@ -1,1 +1,1 @@
-"""Small generative models: VAE, GAN, WAE, RAE. No codecs: `vae` and `dplc` are built from them."""
+"""Small generative models: VAE, GAN, WAE, RAE. Not codecs, but `vae` and `dplc` build on them."""

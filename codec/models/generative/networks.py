@@ -1,7 +1,7 @@
 """Small generative models whose rate-distortion function is measured.
 
-A model is a prior p(z) and a decoder f(z); an encoder is there where the family has one. Families
-and where they come from::
+A model is a prior p(z) and a decoder f(z), and an encoder if the family has one. The families and
+their sources::
 
     vae   Kingma & Welling 2014, "Auto-encoding variational Bayes"; the Gaussian likelihood has one
           learned scalar variance, as in Huang et al. 2020
@@ -18,10 +18,10 @@ Architectures, for an image (C, H, W), `hidden` = (h₁, …, h_n) and a code of
 
 A vae may be conditional on a class (Kingma et al. 2014, "Semi-supervised learning with deep
 generative models", model M2): p(x|z, y) and q(z|x, y), where the first layers of an mlp also see
-the label y, as one value for each class, of which its own is 1 and the others are 0. A classifier
-q(y|x), C·H·W → h₁ → … → h_n → classes, is there where not all labels were known in training.
+the label y as a one-hot vector. There is a classifier q(y|x), C·H·W → h₁ → … → h_n → classes, if
+not all labels were known in training.
 
-Parameters are named `layers.{i}.weight` and `layers.{i}.bias`, i counting the layers in order.
+Parameters are named `layers.{i}.weight` and `layers.{i}.bias`, with i counting the layers in order.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ MAX_CLASSES = 2**10
 
 @dataclass(frozen=True)
 class GenerativeConfig:
-    """Sizes and kind of a generative model; travels in the weights file.
+    """Sizes and kind of a generative model, stored in the weights file.
 
     family        one of `FAMILIES`
     architecture  one of `ARCHITECTURES`
@@ -60,7 +60,7 @@ class GenerativeConfig:
                   takes them reversed
     activation    one of `ACTIVATIONS`, after every layer but the last
     likelihood    "gaussian" or "bernoulli" for a vae, None for the other families
-    classes       whose label the networks of a vae see (mlp only); 0 for none
+    classes       number of classes whose label the networks of a vae see (mlp only); 0 for none
 
     Raises `UsageError` for anything else.
     """
@@ -109,7 +109,7 @@ class GenerativeConfig:
 
     @property
     def pixels(self) -> int:
-        """Values of one image: channels × height × width."""
+        """Number of values in one image: channels × height × width."""
         return math.prod(self.image_shape)
 
     @property
@@ -119,7 +119,7 @@ class GenerativeConfig:
 
     @property
     def coarse_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width at the code's end of the convolutions."""
+        """Channels, height and width at the coarse end of the convolutions."""
         stride = 2 ** len(self.hidden)
         return self.hidden[-1], self.image_shape[1] // stride, self.image_shape[2] // stride
 
@@ -136,9 +136,9 @@ def _sizes(name: str, values: object, largest: int) -> None:
 
 
 class Decoder(nn.Module):
-    """f(z): codes to images, float (n, code) to (n, C, H, W) in [0, 1].
+    """f(z): from codes float (n, code) to images (n, C, H, W) in [0, 1].
 
-    Where there are classes, a code is (z, y) of code + classes numbers, y the label's values.
+    With classes, a code is (z, y) of code + classes numbers, where y is the one-hot label.
     """
 
     def __init__(self, config: GenerativeConfig) -> None:
@@ -175,7 +175,7 @@ class Decoder(nn.Module):
         return self.logits(z).sigmoid()
 
     def given(self, label: int) -> Decoder:
-        """The decoder of one class, codes (n, code) to images: its label is in the biases."""
+        """The decoder for one class, from codes (n, code), with the label folded into the biases."""
         code = self.config.code
         state = {name: value.detach().clone() for name, value in self.state_dict().items()}
         weight = state["layers.0.weight"]
@@ -188,11 +188,11 @@ class Decoder(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Codes of images, float (n, C, H, W) in [0, 1] to (n, code).
+    """From images float (n, C, H, W) in [0, 1] to codes (n, code).
 
     A vae's posterior is N(mean, diag(exp(log_variance))); the other families' encoders are
-    deterministic and return None for the log-variance. Where there are classes, the posterior is
-    that given a label.
+    deterministic and return None for the log-variance. With classes, the posterior is conditional
+    on a label.
     """
 
     def __init__(self, config: GenerativeConfig) -> None:
@@ -216,8 +216,9 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor, label: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """float (n, C, H, W) to the mean (n, code) and the log-variance (n, code) or None.
 
-        label   of each image where there are classes, float (n, classes); or (…, 1, classes) for
-                the results (…, n, code) of several labels, whose work on the image is shared
+        label   with classes, the one-hot label of each image, float (n, classes); or
+                (…, 1, classes) for the results (…, n, code) of several labels, which share the
+                work on the images
         """
         if self.config.architecture == "mlp":
             first, *others = self.layers
@@ -265,9 +266,9 @@ class GenerativeModel:
 
     decoder     f(z)
     encoder     None for a gan
-    prior       p(z) over `config.code` dimensions; of the classes all are alike
+    prior       p(z) over `config.code` dimensions; all classes are equally likely
     variance    of a pixel given z, for a vae with a Gaussian likelihood; else None
-    card        what is known of the weights: data, licence, command, figures
+    card        facts about the weights: data, licence, command, figures
     classifier  q(y|x) of a vae that was trained with few labels
     """
 

@@ -6,8 +6,8 @@
     variance   JSON number or null
     card       JSON object of strings
 
-Arrays: `decoder.layers.{i}.weight|bias`, `encoder.layers.{i}.weight|bias` and, of a model that has
-one, `classifier.layers.{i}.weight|bias`, float16 or float32; of a mixture also `prior.weights`
+Arrays: `decoder.layers.{i}.weight|bias`, `encoder.layers.{i}.weight|bias` and, if there is one,
+`classifier.layers.{i}.weight|bias`, float16 or float32; for a mixture also `prior.weights`
 (m,), `prior.means` (m, k), `prior.covariances` (m, k, k), float64, because a component may be
 nearly singular.
 """
@@ -86,7 +86,7 @@ def save_generative(path: Path, model: GenerativeModel, *, half: bool = True) ->
 
 
 def metadata_in_order(data: bytes) -> bytes:
-    """The same file with its metadata sorted: safetensors writes them in a random order."""
+    """The same file with its metadata sorted, because safetensors writes them in random order."""
     size = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + size])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
@@ -98,8 +98,8 @@ def metadata_in_order(data: bytes) -> bytes:
 def load_generative(path: Path) -> GenerativeModel:
     """Read a weights file: float32 networks in evaluation mode, on the CPU.
 
-    Raises `WeightsMismatchError` when the file is not there, is no weights file, or holds other
-    arrays than its sizes ask for.
+    Raises `WeightsMismatchError` if the file does not exist, is not a weights file, or has arrays
+    that do not fit its sizes.
     """
     try:
         with safe_open(path, framework="numpy") as file:
@@ -127,7 +127,7 @@ def _model(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> Generati
         isinstance(variance, float) and math.isfinite(variance) and variance > 0
     ):
         raise ValueError(f"variance {variance!r}: expected a positive number")
-    # Without memory at first: the sizes are compared before anything is allocated.
+    # On the meta device, so that sizes are compared before memory is allocated.
     with torch.device("meta"):
         decoder = Decoder(config)
         encoder = Encoder(config) if any(n.startswith("encoder.") for n in arrays) else None

@@ -1,8 +1,8 @@
-"""A small VAE of handwritten digits with five ways to code its codes.
+"""A small VAE of handwritten digits with five ways to code its latents.
 
-What each way costs beside the theory is measured on them; they code grey digits and nothing else.
-`vae-round:rae` has weights of a regularised autoencoder, whose prior is a mixture of Gaussians;
-those of a class-conditional VAE are not part of the package.
+They exist to compare the cost of each way with theory, and code only digits.
+`vae-round:rae` has the weights of a regularised autoencoder, whose prior is a mixture of Gaussians;
+the weights of a class-conditional VAE are not part of the package.
 """
 
 from codec.models.spec import ModelSpec

@@ -1,15 +1,15 @@
 """A lossless archive of two-valued 28×28 images by bits-back coding (catalogue id 8).
 
 Bits-back coding with ANS (Townsend, Bird and Barber, ICLR 2019). The coder is a stack. To add an
-image x, the encoder pops a code z with the posterior, which uses up bits that are there already,
-and pushes x and z with the model; the decoder goes the other way and gets the bits back::
+image x, the encoder pops a code z with the posterior, which uses up bits on the stack, and pushes
+x and z with the model; the decoder does the reverse and gets the bits back::
 
     encode   pop z ~ q(z|x)      push x | p(x|z)      push z | p(z)
     decode   push z | q(z|x)     pop  x | p(x|z)      pop  z | p(z)     ▲ last image first
 
 The net cost of an image is its negative evidence lower bound. The first images need bits to pop
-before any are there: the stack starts from a fixed pseudo-random seed, whose bits are the price of
-an archive of any size.
+when the stack is still empty, so it starts from a fixed pseudo-random seed, whose bits are a fixed
+cost of every archive.
 
 Everything that selects a probability is an integer, on both sides: the networks are
 `codec.models.vae.exact_mlp`; z is the number of one of `bins` intervals of equal mass of N(0, 1); a
@@ -59,10 +59,10 @@ MAX_GROUP = 64
 
 
 def groups(count: int, largest: int) -> Iterator[tuple[int, int]]:
-    """Begin and end of the groups of images that are coded at once.
+    """Begin and end of the groups of images that are coded together.
 
-    A group pops all of its codes before it pushes anything, so that it may only be as large as
-    the images before it have filled the stack: a quarter of their number, at least one.
+    A group pops all of its codes before it pushes anything, so its size is limited by what the
+    images before it have left on the stack: a quarter of their number, at least one.
     """
     begin = 0
     while begin < count:
@@ -72,7 +72,7 @@ def groups(count: int, largest: int) -> Iterator[tuple[int, int]]:
 
 
 def read_seed_words(payload: bytes) -> tuple[int, int]:
-    """Words of the seed, and where the payload goes on. Raises `PayloadError`."""
+    """Number of seed words, and the offset of the rest of the payload. Raises `PayloadError`."""
     try:
         words, offset = read_varint(payload)
     except TruncatedError as error:
@@ -88,7 +88,7 @@ def read_seed_words(payload: bytes) -> tuple[int, int]:
 class BitsBackCoder:
     """The archive, loaded. See `codec.models.base.LoadedModel` for the methods.
 
-    Latents are the images: float32 (784, h, w), 0 or 1. The quality changes nothing.
+    Latents are the images: float32 (784, h, w), 0 or 1. The quality has no effect.
     """
 
     model_id, name = ARCHIVE.model_id, ARCHIVE.name
@@ -160,7 +160,7 @@ class BitsBackCoder:
     def decode_tile(
         self, payloads: Sequence[bytes], height: int, width: int, quality: float
     ) -> Float32Array:
-        """Read images (784, height, width) back. Raises `PayloadError`."""
+        """Decode images (784, height, width). Raises `PayloadError`."""
         payload = only_payload(payloads)
         words, offset = read_seed_words(payload)
         stack = AnsCoder(payload[offset:])
@@ -217,7 +217,7 @@ class BitsBackCoder:
         return images
 
     def posterior_tables(self, images: Int32Array) -> TableSet:
-        """Tables of q(z|x) for images int32 (n, 784): one for each of n · k values."""
+        """Tables of q(z|x) for images int32 (n, 784): one for each of the n · k values."""
         mean, level = self.posterior_integers(images)
         return self.posterior.tables(mean.ravel(), level.ravel())
 

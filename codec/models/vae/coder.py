@@ -1,7 +1,7 @@
 """A small VAE as a codec of 28×28 greyscale blocks (catalogue ids 4 to 7).
 
-An image of any size up to 4096×4096 is cut into blocks of 28×28, its last rows and columns
-repeated, and is coded as one tile; a sheet of handwritten digits is one file with one header::
+An image of any size up to 4096×4096 is padded by repeating its last rows and columns, cut into
+blocks of 28×28, and coded as one tile; a sheet of handwritten digits is one file with one header::
 
     ┌────┬────┬────┐      block ─ encoder ─► N(μ, σ²) ─ one of four coders ─► symbols ─► bytes
     │ 28 │    │    │
@@ -9,7 +9,7 @@ repeated, and is coded as one tile; a sheet of handwritten digits is one file wi
     │    │    │    │
     └────┴────┴────┘
 
-The four models differ in `codec.models.vae.sample_coders` only and share one weights file.
+The four models share one weights file and differ only in `codec.models.vae.sample_coders`.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ from codec.models.vae.sample_coders import (
 from codec.models.weights_files import read_config, stored
 from codec.priors import GaussianMixture, LatentPrior, StandardNormal
 
-_BLOCKS_AT_ONCE = 1024  # that a network sees: a sheet may have 21,609
+_BLOCKS_AT_ONCE = 1024  # blocks per network call: a sheet may have 21,609
 _POINT = -20.0
-"""Logarithm of the least variance that a posterior has: an encoder of a rae gives one code."""
+"""The smallest log-variance of a posterior, which stands for the single code of a rae's encoder."""
 
 _MODEL_IDS = {family.name: family.model_id for family in LOSSY}
 
@@ -52,8 +52,8 @@ _MODEL_IDS = {family.name: family.model_id for family in LOSSY}
 class VaeCoder:
     """A VAE, loaded, with one way to code its posterior. See `codec.models.base` for the methods.
 
-    Latents are (2k, h, w) on the way in, mean and log-variance, and (k, h, w) on the way out. Where
-    there are classes, k counts a label's values as well.
+    The encoder's latents are mean and log-variance, (2k, h, w), the decoder's (k, h, w). With
+    classes, k includes the label's values.
     """
 
     layers = 1
@@ -111,7 +111,7 @@ class VaeCoder:
         return drawn
 
     def decoder_of_codes(self) -> tuple[Decoder, LatentPrior]:
-        """The decoder, codes (n, k) to images (n, 1, 28, 28), and the prior that is coded with."""
+        """The decoder, from codes (n, k) to images (n, 1, 28, 28), and the coding prior."""
         if isinstance(self.coder, ClassCoder):
             raise UsageError(
                 f"{self.name}: the decoder sees a label besides the code; measure the decoders of "
@@ -143,7 +143,7 @@ class VaeCoder:
     def decode_tile(
         self, payloads: Sequence[bytes], height: int, width: int, quality: float
     ) -> Float32Array:
-        """Read codes (k, height, width) back. Raises `PayloadError`."""
+        """Decode codes (k, height, width). Raises `PayloadError`."""
         decoder = SymbolDecoder(only_payload(payloads))
         codes = self.coder.codes(decoder, height * width, round(quality * 100))
         decoder.finish()
@@ -151,11 +151,11 @@ class VaeCoder:
 
 
 class ClassVaeCoder(VaeCoder):
-    """A VAE whose networks see a label, which the encoder chooses: of all labels it takes the one
-    of the least cost, bits and squared error at the exchange rate of the quality.
+    """A VAE whose networks also see a label. The encoder chooses the label with the least cost:
+    bits, plus squared error weighted by the quality.
 
-    pixel_variance   of the likelihood in training: at quality 75 the cost is −log p(x|z, y) p(z),
-                     but for a constant
+    pixel_variance   variance of the likelihood in training: at quality 75 the cost is
+                     −log p(x|z, y) p(z), up to a constant
     """
 
     coder: ClassCoder
@@ -210,9 +210,9 @@ def _rows(latents: Float32Array) -> Float32Array:
 def read_vae_config(
     metadata: Mapping[str, str], likelihood: str, *, or_rae: bool = False
 ) -> GenerativeConfig:
-    """Sizes of the VAE of a weights file, or of the regularised autoencoder.
+    """Sizes of the VAE, or of the regularised autoencoder, in a weights file.
 
-    Raises `WeightsMismatchError` where it is none for 28×28 blocks with this likelihood.
+    Raises `WeightsMismatchError` unless it is for 28×28 blocks and this likelihood.
     """
     config = read_config(metadata, GenerativeConfig, classes=0)
     expected = ("vae", likelihood, (1, BLOCK, BLOCK))

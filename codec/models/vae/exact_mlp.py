@@ -1,7 +1,7 @@
-"""A multi-layer perceptron in integer arithmetic: the same numbers on every machine.
+"""A multi-layer perceptron in integer arithmetic, the same on every machine.
 
 Bits-back decoding runs the encoder network as well as the decoder network, and a single wrong
-probability loses everything after it. As in `codec.coding.exact_layers`, integers are held in
+probability corrupts everything after it. As in `codec.coding.exact_layers`, integers are held in
 float64, where a matrix product is exact in any order of summation as long as every partial sum
 stays below 2⁵³::
 
@@ -40,7 +40,7 @@ class ExactLinear:
     bias         int32 (out,), in units of 2⁻¹⁰
     weight_bits  b, 1 .. 12
 
-    Raises `WeightsMismatchError` for other arrays, and where a sum could pass 2⁵³.
+    Raises `WeightsMismatchError` for other arrays, or if a sum could exceed 2⁵³.
     """
 
     weight: Int16Array
@@ -64,12 +64,12 @@ class ExactLinear:
                 f"exact layer: weights in units of 2^-{self.weight_bits}, "
                 f"expected 1 .. {MAX_WEIGHT_BITS} bits"
             )
-        # The half that is added for rounding counts as well.
+        # The margin is the half that is added for rounding.
         check_sums("exact layer", weight, ACTIVATION_LIMIT, margin=1)
 
 
 class ExactMlp:
-    """Affine maps with ReLU between them. Raises `WeightsMismatchError` if they do not chain."""
+    """Affine maps with ReLU between them. Raises `WeightsMismatchError` if sizes do not match."""
 
     def __init__(self, layers: Sequence[ExactLinear]) -> None:
         if not layers:
@@ -107,7 +107,7 @@ class ExactMlp:
 
 
 def to_fixed_point(weight: Float64Array, bias: Float64Array) -> ExactLinear:
-    """Round a float layer, weight (out, in) and bias (out,), to the finest units that hold it.
+    """Round a float layer, weight (out, in) and bias (out,), to the finest possible units.
 
     Raises `WeightsMismatchError` for values that are not finite or beyond ±16,000.
     """

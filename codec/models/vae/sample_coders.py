@@ -1,7 +1,7 @@
-"""Four ways from the posterior of a VAE to bits, on one model and one scale of quality.
+"""Four ways to code the posterior of a VAE, for the same model and scale of quality.
 
-Each takes the posterior N(μ, diag σ²) of n images and returns messages of integer symbols; each
-reads the symbols back and returns codes z for the decoder network. The prior is N(0, I).
+Each takes the posterior N(μ, diag σ²) of n images and returns messages of integer symbols; and
+decodes symbols to codes z for the decoder network. The prior is N(0, I).
 
     vae-round    K = round(μ / Δ)                    ẑ = Δ K
     vae-dither   K = round((μ + u') / Δ)             ẑ = Δ K − u'      a sample of μ + uniform
@@ -18,18 +18,19 @@ precision 1/σ² − 1, so that
                  `codec.coding.prior_tables`: their noise Δ²/12 is the inverse of β times the
                  evidence. The same rungs select the tables of vae-vbq
 
-A regularised autoencoder has a mixture of Gaussians as its prior, and no posterior; `vae-round`
-codes it as well: the number j of a component, and z in coordinates in which that component is
-N(0, I), with the same steps and tables.
+A regularised autoencoder has a mixture of Gaussians as its prior, and no posterior. `vae-round`
+codes its z, too: the number j of a component, and then z in coordinates in which that component
+is N(0, I), with the same steps and tables.
 
     vae-round    z = m_j + T_j u,  K = round(u / Δ_j)
 
 The networks of a class-conditional VAE see a label as well (Kingma et al. 2014, model M2), and
-`vae-round` codes it before z, at log₂ of the number of classes: the prior has them all alike, and
-independent of z.
+`vae-round` codes it before z, with log₂(number of classes) bits: in the prior all labels are
+equally likely, and independent of z.
 
-Floating point chooses symbols, integers choose tables: a last-bit difference never moves a parse.
-Encoding with vae-rec takes about ten milliseconds for each block of an image, the others far less.
+Floating point chooses symbols, integers choose tables: a last-bit difference never affects
+parsing. Encoding with vae-rec takes about ten milliseconds per block of an image, the others far
+less.
 """
 
 from __future__ import annotations
@@ -59,12 +60,12 @@ from codec.coding.prior_tables import (
 from codec.models.weights_files import stored
 
 NEUTRAL_QUALITY = 75
-QUALITY_PER_OCTAVE = 6.25  # of β; a step halves over twice as much
+QUALITY_PER_OCTAVE = 6.25  # of β; a step halves over twice that
 
 
 @dataclass(frozen=True)
 class Message:
-    """Symbols int32 (n · m,), the same number m for each of n images, image after image.
+    """Symbols int32 (n · m,), the same number m for each of n images, image by image.
 
     indexes   int32 (n · m,), the table of each in `tables`
     """
@@ -102,7 +103,7 @@ def inverse_temperature(hundredths: int) -> float:
 def tempered(posterior: Posterior, beta: float) -> Posterior:
     """The distribution ∝ p(z) · (q(z|x) / p(z))^β: Gaussian, with β times the evidence of q.
 
-    A dimension with σ² ≥ 1 holds no evidence; its mean shrinks with β < 1, its variance stays.
+    A dimension with σ² ≥ 1 has no evidence: its mean shrinks with β < 1, and its variance stays.
     """
     evidence = 1 / posterior.variance - 1
     informed = evidence > 0
@@ -121,7 +122,7 @@ def rung_offsets(mean_evidence: Float64Array) -> Int32Array:
 
 def rungs_at(hundredths: int, offsets: Int32Array) -> Int32Array:
     """Rung of each dimension at a quality in hundredths, by integer arithmetic: int32 (k,)."""
-    # A step halves over 12.5 of quality, that is, over 1250 hundredths.
+    # A step halves over 12.5 in quality, that is, over 1250 hundredths.
     change = (2 * RUNGS_PER_OCTAVE * (hundredths - 100 * NEUTRAL_QUALITY) + 1250) // 2500
     return np.clip(offsets.astype(np.int64) + change, 0, RUNGS - 1).astype(np.int32)
 
@@ -130,15 +131,15 @@ class SampleCoder(Protocol):
     """From posteriors to messages, and from messages to codes."""
 
     def messages(self, posterior: Posterior, hundredths: int) -> Sequence[Message]:
-        """What is coded of n images, message after message."""
+        """The messages of n images, in order."""
 
     def codes(self, decoder: SymbolDecoder, count: int, hundredths: int) -> Float32Array:
-        """Read the messages of `count` images back: float32 (count, k). Raises `PayloadError`."""
+        """Decode the messages of `count` images: float32 (count, k). Raises `PayloadError`."""
 
 
 @dataclass(frozen=True)
 class RoundingCoder:
-    """vae-round. tables: one a rung; offsets: int32 (k,), see `rung_offsets`."""
+    """vae-round. tables: one per rung; offsets: int32 (k,), see `rung_offsets`."""
 
     tables: TableSet
     offsets: Int32Array
@@ -160,11 +161,11 @@ class RoundingCoder:
 
 @dataclass(frozen=True)
 class MixtureCoder:
-    """vae-round of a model whose prior is a mixture of M components. A posterior's variance is not
-    looked at: the encoder gives one code.
+    """vae-round for a model whose prior is a mixture of M components. It ignores the posterior's
+    variance, because the encoder gives a single code.
 
     labels    one table, over 0 .. M − 1
-    tables    one a rung
+    tables    one per rung
     offsets   int32 (M, k), see `rung_offsets`
     means     float32 (M, k), m_j
     turns     float32 (M, k, k), T_j
@@ -187,7 +188,7 @@ class MixtureCoder:
             raise WeightsMismatchError("weights file: a component of the mixture is not regular")
 
     def messages(self, posterior: Posterior, hundredths: int) -> Sequence[Message]:
-        """The components (n, 1), each the one that costs the fewest bits, then (n, k) symbols."""
+        """The components (n, 1), each the one with the fewest bits, then (n, k) symbols."""
         rungs = rungs_at(hundredths, self.offsets)
         count, components = len(posterior.mean), len(rungs)
         symbols = np.empty((components, count, rungs.shape[1]), dtype=np.int32)
@@ -223,12 +224,11 @@ class MixtureCoder:
 
 @dataclass(frozen=True)
 class ClassCoder:
-    """vae-round of a VAE whose decoder sees one of M classes. Codes are (z, y): z rounded, and the
-    label's M values y, of which its own is 1 and the others are 0. In a posterior these are the
-    last M means.
+    """vae-round for a VAE whose decoder sees one of M classes. Codes are (z, y): z rounded, and the
+    label y as a one-hot vector of M values. In a posterior these are the last M means.
 
     labels   one table, over 0 .. M − 1
-    rounded  z
+    rounded  coder of z
     """
 
     labels: TableSet
@@ -265,7 +265,7 @@ class ClassCoder:
         return np.concatenate([z, np.eye(self.classes, dtype=np.float32)[label]], axis=1)
 
     def decoded(self, messages: Sequence[Message], hundredths: int) -> Float32Array:
-        """The codes that messages become, without coding them."""
+        """The codes that the decoder would get from messages, without coding them."""
         label, symbols = (message.symbols for message in messages)
         steps = step_sizes()[rungs_at(hundredths, self.rounded.offsets)]
         z = quantize.multiples(symbols.reshape(len(label), -1), steps)
@@ -310,7 +310,7 @@ class RelativeEntropyCoder:
 
     tables: TableSet
     layouts: Int32Array
-    largest_block_bits: ClassVar[float] = 9.0  # mean KL of a block, where a dimension allows it
+    largest_block_bits: ClassVar[float] = 9.0  # mean KL of a block, unless one dimension has more
 
     def __post_init__(self) -> None:
         layouts = self.layouts
@@ -376,7 +376,7 @@ class RelativeEntropyCoder:
 
 @dataclass(frozen=True)
 class VariationalBayesianCoder:
-    """vae-vbq. tables: one a rung, over 1 .. 2ᴮ − 1; offsets as for rounding."""
+    """vae-vbq. tables: one per rung, over 1 .. 2ᴮ − 1; offsets as for rounding."""
 
     tables: TableSet
     offsets: Int32Array
@@ -413,7 +413,7 @@ _INDEX_TABLES = uniform_tables(channel_simulation.INDEX_BITS - 1)
 def coder_from_arrays(
     name: str, arrays: Mapping[str, Array], dimensions: int, classes: int = 0
 ) -> SampleCoder:
-    """The coder of a model's name, with its tables. Raises `WeightsMismatchError`."""
+    """The coder for a model's name, with its tables. Raises `WeightsMismatchError`."""
     if classes:
         coder = ClassCoder(
             TableSet.from_arrays(arrays, "label_tables."), _rounding(arrays, dimensions)

@@ -1,4 +1,4 @@
-"""Vector quantisation: an image as a map of codes, or two, with a learned prior of the codes.
+"""Vector quantisation: an image becomes one or two maps of codes, coded with a learned prior.
 
 A demonstration of van den Oord, Vinyals and Kavukcuoglu 2017, "Neural discrete representation
 learning", and of Razavi, van den Oord and Vinyals 2019, "Generating diverse high-fidelity images

@@ -1,14 +1,14 @@
 """The coder of the vector-quantising networks `codec.models.vq.networks` (model 14).
 
-An image of any size up to 4096×4096 is a sheet of blocks of side × side pixels, its last rows and
-columns repeated, and is coded as one tile::
+An image of any size up to 4096×4096 is padded by repeating its last rows and columns, cut into
+blocks of side × side pixels, and coded as one tile::
 
     block ─► z ─► codes ─ learned prior ─► bytes ─► codes ─► vectors ─► block
 
-The codes are chosen one after another, each for the least λ g d² + bits: d² is how far the vector
-is from z, g what that costs in squared error, and the bits are those of the prior, in the place
-where the code stands. The networks compute in floating point, so that pixels may differ by a level
-between machines; the codes do not.
+The codes are chosen one after another, each to minimise λ g d² + bits: d² is the squared distance
+of the vector from z, g converts it to squared error of the pixels, and the bits are the code's
+code length under the prior at its position. The networks compute in floating point, so pixels may
+differ by a level between machines; the codes do not.
 """
 
 from __future__ import annotations
@@ -46,18 +46,18 @@ from codec.models.weights_files import read_config
 
 NETWORK_PREFIX = "networks."
 TABLE_PREFIX = "bit_tables."
-_PIXELS_AT_ONCE = 2**19  # that the networks see
+_PIXELS_AT_ONCE = 2**19  # pixels per network call
 
 
 class VqCoder:
     """The model, loaded. See `codec.models.base` for the methods.
 
-    An encoder's latents are levels 0 .. 255 as float32, (C · side², h, w), a column for each block
-    of h × w. A decoder's are codes, int32 (n, h, w): those of the top level, then those of the
-    bottom, in row-major order.
+    An encoder's latents are levels 0 .. 255 as float32, (C · side², h, w) for h × w blocks. A
+    decoder's are codes, int32 (n, h, w): those of the top level, then those of the bottom level,
+    in row-major order.
 
-    networks  as loaded, of `networks.config`
-    priors    of each level, from the top
+    networks  as loaded, of the sizes `networks.config`
+    priors    one for each level, from the top
     """
 
     model_id, name = VQ.model_id, VQ.name
@@ -93,7 +93,7 @@ class VqCoder:
         return columns.reshape(-1, height, width)
 
     def synthesize(self, latents: Int32Array, quality: float) -> Uint8Array:
-        """What `decode_tile` returned, or a part of its columns, to pixels uint8 (…, …, 3)."""
+        """The result of `decode_tile`, or a window of it, to pixels uint8 (side·h, side·w, 3)."""
         config, (height, width) = self.config, latents.shape[1:]
         if len(latents) != self.places[-1].stop:
             raise UsageError(
@@ -121,13 +121,13 @@ class VqCoder:
         return (encoder.finish(),)
 
     def choose_codes(self, latents: Float32Array, quality: float) -> Int32Array:
-        """The codes int32 (n, h, w) that `encode_tile` writes: what `decode_tile` returns."""
+        """The codes int32 (n, h, w) that `encode_tile` writes and `decode_tile` returns."""
         return self._encode(latents, quality, SymbolEncoder())
 
     def decode_tile(
         self, payloads: Sequence[bytes], height: int, width: int, quality: float
     ) -> Int32Array:
-        """Read codes int32 (n, height, width) back. Raises `PayloadError`."""
+        """Decode codes int32 (n, height, width). Raises `PayloadError`."""
         decoder = SymbolDecoder(only_payload(payloads))
         found: list[Int32Array] = []
         above = None
@@ -174,7 +174,10 @@ class VqCoder:
         return _columns(found, height, width)
 
     def _latents(self, images: Tensor, above: Sequence[Int32Array], quality: float) -> Tensor:
-        """Latents float32 (blocks, D, m, m), on the CPU, of the level below some levels' codes."""
+        """Latents float32 (blocks, D, m, m), on the CPU, of the next level.
+
+        above   codes of the levels above it
+        """
         found = []
         for part in self._parts(len(images)):
             x = images[part].to(self.device)
@@ -212,8 +215,8 @@ def load_vq(
 ) -> VqCoder:
     """Build the model from the contents of a weights file.
 
-    Arrays: `networks.…`, floating point, of `VqNetworks`; `prior.{level}.…` and `bit_tables.…`,
-    integers, of `ExactCodePrior`. The metadata hold its "config". Raises `WeightsMismatchError` or
+    Arrays: `networks.…`, floating point, for `VqNetworks`; `prior.{level}.…` and `bit_tables.…`,
+    integers, for `ExactCodePrior`. The metadata contain "config". Raises `WeightsMismatchError` or
     `TableError` for anything else.
     """
     config = read_config(metadata, VqConfig)
@@ -221,7 +224,7 @@ def load_vq(
     priors = [
         ExactCodePrior.from_arrays(config, level, arrays, tables) for level in range(config.levels)
     ]
-    # Without memory at first: the sizes are compared before anything is allocated.
+    # On the meta device, so that sizes are compared before memory is allocated.
     with torch.device("meta"):
         networks = VqNetworks(config)
     fill(networks, arrays, NETWORK_PREFIX)

@@ -1,23 +1,23 @@
-"""VQ-VAE and VQ-VAE-2 at all qualities: sizes and float networks.
+"""VQ-VAE and VQ-VAE-2 with variable quality: sizes and float networks.
 
 Van den Oord, Vinyals and Kavukcuoglu 2017, "Neural discrete representation learning"; Razavi, van
 den Oord and Vinyals 2019, "Generating diverse high-fidelity images with VQ-VAE-2". A block of
-pixels becomes a map of codes, each the number of a vector in a codebook. Of two levels, the top
-one is coarser, and the bottom one is analysed and drawn with what the top one has drawn::
+pixels becomes a map of codes, each the number of a vector in a codebook. With two levels, the top
+one is coarser, and the bottom one is analysed and synthesised with the features of the top one::
 
     block ─► features ─────────────► z ─► code, vector ─► features ─► block     one level
 
     block ─► features ─► coarser ──► z ─► code, vector ─► features, upsampled   the top of two
                  └────────────┬────► z ─► code, vector ─► features ─► block     its bottom
-                              └── what the top has drawn ─────┘
+                              └── the top's features ─────────┘
 
-Beside the networks there is a linear way: latents are a linear transform of the pixels of their
-patch, less what the levels above make of it, plus what the network adds; and a block is the inverse
-transform of all vectors plus what the network adds. Where the networks add nothing, this is vector
-quantisation of transform coefficients.
+In parallel to the networks there is a linear path: latents are a linear transform of the pixels
+of their patch, minus the reconstruction of the levels above, plus a correction by the network; and
+a block is the inverse transform of all vectors plus a correction by the network. Without the
+corrections, this is vector quantisation of transform coefficients.
 
-A quality is a fraction in [0, 1]. It interpolates scales and shifts of some features, and the
-weight λ of the error, so that one set of weights serves all qualities.
+A quality is a fraction in [0, 1]. Scales and shifts of some features, and the weight λ of the
+error, are interpolated by it, so one set of weights serves all qualities.
 """
 
 from __future__ import annotations
@@ -39,26 +39,26 @@ MAX_CHANNELS = 2**10
 MAX_DEPTH = 16
 MAX_KNOTS = 16
 MIDDLE = 0.5
-"""What is subtracted from pixels in [0, 1]."""
+"""Subtracted from pixels in [0, 1]."""
 
 
 @dataclass(frozen=True)
 class VqConfig:
-    """Sizes of the networks; travels in the weights file.
+    """Sizes of the networks, stored in the weights file.
 
-    channels    of an image, 1 or 3
-    side        of a block in pixels, a multiple of the strides, at most 256
-    strides     pixels in either direction for a code, of each level from the top: one, or two of
-                which the first is twice the second; powers of two
+    channels    channels of an image, 1 or 3
+    side        side of a block in pixels, a multiple of the strides, at most 256
+    strides     pixels per code in each direction, for each level from the top: one stride, or two
+                of which the first is twice the second; powers of two
     codes       vectors in the codebook of each level, a power of two
-    dimension   of these vectors
+    dimension   dimension of these vectors
     width       channels of the features
-    depth       residual blocks at a time
-    embedding   numbers for a code in the prior
+    depth       residual blocks in each sequence
+    embedding   dimension of a code's embedding in the prior
     hidden      channels of the prior's two hidden layers
     knots       qualities at which scales and shifts are learned
-    lambdas     λ in bits per pixel for one of mean squared error of levels 0 .. 255, at the lowest
-                and the highest quality, geometric between them
+    lambdas     λ in bits per pixel per unit of mean squared error, for levels 0 .. 255, at the
+                lowest and the highest quality, geometric between them
 
     Raises `UsageError` for anything else.
     """
@@ -115,7 +115,7 @@ class VqConfig:
         return len(self.strides)
 
     def grid(self, level: int) -> int:
-        """Codes of a block in either direction."""
+        """Codes of a block in each direction."""
         return self.side // self.strides[level]
 
     def positions(self, level: int) -> int:
@@ -123,11 +123,11 @@ class VqConfig:
         return self.grid(level) ** 2
 
     def depth_of_codes(self, level: int) -> int:
-        """Bits of a code."""
+        """Bits of a code of a level."""
         return self.codes[level].bit_length() - 1
 
     def weight(self, quality: Tensor) -> Tensor:
-        """λ of qualities in [0, 1], of any shape."""
+        """λ at qualities in [0, 1], of any shape."""
         low, high = self.lambdas
         return low * torch.exp(quality * math.log(high / low))
 
@@ -143,7 +143,7 @@ def _is_whole(values: object) -> bool:
 
 
 def quality_fraction(hundredths: int) -> float:
-    """Qualities of 1 .. 100, in hundredths, to 0 .. 1."""
+    """Map a quality in hundredths, 100 .. 10000, to [0, 1]."""
     return (hundredths - 100) / 9900
 
 
@@ -156,7 +156,7 @@ class QualityScale(nn.Module):
         self.shift = nn.Parameter(torch.zeros(knots, channels))
 
     def forward(self, values: Tensor, quality: Tensor) -> Tensor:
-        """float (n, C, h, w) and qualities (n,) in [0, 1] to the same."""
+        """float (n, C, h, w) and qualities (n,) in [0, 1] to the same shape."""
         scale, shift = (interpolate(p, quality) for p in (self.scale, self.shift))
         result: Tensor = values * scale[..., None, None] + shift[..., None, None]
         return result
@@ -178,7 +178,7 @@ class ResidualBlock(nn.Module):
         self.second = nn.Conv2d(width, width, kernel_size=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """float (n, width, h, w) to the same."""
+        """float (n, width, h, w) to the same shape."""
         found: Tensor = x + self.second(F.relu(self.first(F.relu(x))))
         return found
 
@@ -188,7 +188,7 @@ def _blocks(config: VqConfig) -> nn.Sequential:
 
 
 class Analysis(nn.Module):
-    """A block, or finer features, to the features of a level: unshuffled, then convolutions."""
+    """From a block, or finer features, to the features of a level: unshuffle, then convolutions."""
 
     def __init__(self, config: VqConfig, channels: int, factor: int) -> None:
         super().__init__()
@@ -206,7 +206,7 @@ class Analysis(nn.Module):
 
 
 class Level(nn.Module):
-    """What is between the features of a level: its latents, its codebook, and what it draws."""
+    """One level: from features to latents, the codebook, and from vectors to features."""
 
     def __init__(self, config: VqConfig, number: int) -> None:
         super().__init__()
@@ -231,20 +231,20 @@ class Level(nn.Module):
     ) -> Tensor:
         """Latents float32 (n, D, h, w).
 
-        rest      pixels (n, C, side, side) less what the levels above make of them
+        rest      pixels (n, C, side, side) minus the reconstruction of the levels above
         features  (n, width, h, w)
-        above     features that the level above has drawn, (n, width, h, w)
+        above     features synthesised by the level above, (n, width, h, w)
         """
         value = self.scale(F.relu(self.join(_joined(features, above))), quality)
         linear = in_full_precision(self.project, F.pixel_unshuffle(rest, self.stride))
         return linear + in_full_precision(self.latents, value)
 
     def pixels(self, vectors: Tensor) -> Tensor:
-        """Vectors (n, D, h, w) to what they are without a network: float32 (n, C, side, side)."""
+        """The linear reconstruction of vectors (n, D, h, w): float32 (n, C, side, side)."""
         return F.pixel_shuffle(in_full_precision(self.unproject, vectors), self.stride)
 
     def draw(self, vectors: Tensor, above: Tensor | None, quality: Tensor) -> Tensor:
-        """Vectors (n, D, h, w) of codes to features (n, width, u · h, u · w), u = upsampling."""
+        """Vectors (n, D, h, w) to features (n, width, u · h, u · w), u = upsampling."""
         value = self.drawn_scale(self.first(_joined(vectors, above)), quality)
         return F.pixel_shuffle(self.last(F.relu(self.blocks(value))), self.upsampling)
 
@@ -258,7 +258,7 @@ def _joined(values: Tensor, above: Tensor | None) -> Tensor:
 
 
 class Painter(nn.Module):
-    """The features of the bottom to a block, by two pixel shuffles."""
+    """From the features of the bottom level to a block, by two pixel shuffles."""
 
     def __init__(self, config: VqConfig) -> None:
         super().__init__()
@@ -278,9 +278,8 @@ class Painter(nn.Module):
 class VqNetworks(nn.Module):
     """All networks. `analyses` and `levels` are in the order of the levels, from the top.
 
-    `gains` has for each level what a squared distance from a latent to a vector costs in squared
-    error: the sum over pixels of the mean over channels, of levels 0 .. 255. The encoder alone
-    looks at them.
+    `gains` converts, for each level, a squared distance from a latent to a vector to squared error:
+    the sum over pixels of the mean over channels, for levels 0 .. 255. Only the encoder uses them.
     """
 
     gains: Tensor
@@ -300,7 +299,7 @@ class VqNetworks(nn.Module):
         self.register_buffer("gains", torch.ones(config.levels))
 
     def level(self, number: int) -> Level:
-        """A level, from the top."""
+        """A level by its number, from the top."""
         found = self.levels[number]
         assert isinstance(found, Level)
         return found
@@ -321,9 +320,9 @@ class VqNetworks(nn.Module):
         return blocks.clamp(0, 1)
 
     def draw(self, codes: Sequence[Tensor], quality: Tensor) -> tuple[Tensor | None, Tensor]:
-        """What the levels draw of their codes, from the top, and the linear part of the pixels.
+        """Features from the codes of the given levels, and the linear part of the pixels.
 
-        None, and zeros (n, C, side, side), where there are no levels yet.
+        Without levels, these are None and zeros (n, C, side, side).
         """
         config = self.config
         drawn, linear = (
@@ -338,7 +337,7 @@ class VqNetworks(nn.Module):
 
 
 def squared_distances(latents: Tensor, codebook: Tensor) -> Tensor:
-    """Latents float32 (n, D, h, w) to their squared distances from all vectors, (n, h, w, K)."""
+    """Squared distances of latents float32 (n, D, h, w) from all vectors: (n, h, w, K)."""
     rows = latents.permute(0, 2, 3, 1)
     products = rows @ codebook.t()
     lengths = rows.square().sum(-1, keepdim=True) + codebook.square().sum(-1)

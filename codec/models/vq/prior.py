@@ -1,20 +1,20 @@
-"""The learned prior of the codes of `codec.models.vq.networks`, with integers alone.
+"""The learned prior of the codes of `codec.models.vq.networks`, in integer arithmetic.
 
-Codes of a map come one after another, each with a small network that sees the codes around it that
-are there already, as a local PixelCNN does (van den Oord et al. 2016; Zhang et al. 2022, "Parallel
-neural local lossless compression")::
+The codes of a map are coded one after another, each with a small network that sees the known codes
+around it, like a local PixelCNN (van den Oord et al. 2016; Zhang et al. 2022, "Parallel neural
+local lossless compression")::
 
-    · · · · · · ·      ×   codes that a code ○ sees: twelve of its own map, two rows up and
-    · × × × × × ·          two columns to either side
+    · · · · · · ·      ×   codes that a code ○ sees: twelve of its own map, up to two rows up
+    · × × × × × ·          and two columns to either side
     · × × × × × ·
-    · × × ○ · · ·      of the level above also the nine around its parent
+    · × × ○ · · ·      and, in the level above, the nine around its parent
 
 A code of b bits is coded bit by bit from the highest, so its number is a path down a binary tree of
 2ᵇ − 1 nodes. The network gives the log-odds of all nodes in units of 2⁻¹⁰, and the nearest eighth
-is the table: no floating-point number selects one.
+selects the table, so no floating-point number selects one.
 
-What a code needs lies to its left, or above it and no more than two columns to its right. So all
-codes with the same x + 3 y, a *front*, are decoded at once, and those of all blocks together.
+A code depends only on codes to its left, or above it and at most two columns to its right. So all
+codes with the same x + 3 y, a *front*, are decoded at once, and in all blocks together.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from codec.models.vq.networks import VqConfig
 from codec.models.weights_files import stored
 
 Place = tuple[int, int]
-"""Rows down and columns to the right of a code."""
+"""Rows down and columns to the right, relative to a code."""
 
 REACH = 2
 BEFORE: tuple[Place, ...] = tuple(
@@ -52,17 +52,17 @@ BEFORE: tuple[Place, ...] = tuple(
     for column in range(-REACH, REACH + 1)
     if row < 0 or column < 0
 )
-"""Codes of its own map that a code sees, in row-major order."""
+"""Places in its own map that a code sees, in row-major order."""
 
 AROUND: tuple[Place, ...] = tuple((row, column) for row in (-1, 0, 1) for column in (-1, 0, 1))
-"""Codes of the level above that it sees, from its parent."""
+"""Places in the level above that it sees, relative to its parent."""
 
 SIDES = 2
-"""Inputs that say in which half of its parent a code lies: down, and to the right."""
+"""Inputs that say in which half of its parent a code is, vertically and horizontally."""
 
 TABLE_COUNT = 2 * LOG_ODDS_REACH + 1
 _LAYERS = 3
-_CODES_AT_ONCE = 2**14  # of a front, that the network sees
+_CODES_AT_ONCE = 2**14  # codes of a front per network call
 
 
 def network_inputs(config: VqConfig, level: int) -> int:
@@ -74,11 +74,11 @@ def network_inputs(config: VqConfig, level: int) -> int:
 class ExactCodePrior:
     """The prior of one level.
 
-    embedding   int16 (codes + 1, embedding) in units of 2⁻¹⁰: of each code, and of what lies
-                outside of the block
-    above       the same of the level above, where there is one
-    network     three layers of 1×1, rectified between them; the last has codes − 1 outputs
-    tables      257 of two symbols, see `codec.coding.bits_back_tables.bit_tables`
+    embedding   int16 (codes + 1, embedding) in units of 2⁻¹⁰: for each code, and for positions
+                outside the block
+    above       the same for the level above, if there is one
+    network     three 1×1 layers with ReLU between them; the last has codes − 1 outputs
+    tables      257 tables of two symbols, see `codec.coding.bits_back_tables.bit_tables`
 
     Raises `WeightsMismatchError` for arrays that do not fit together.
     """
@@ -124,7 +124,7 @@ class ExactCodePrior:
         )
 
     def to_arrays(self) -> dict[str, Array]:
-        """All arrays but the tables, which the levels share."""
+        """All arrays except the tables, which the levels share."""
         name = f"prior.{self.level}."
         arrays: dict[str, Array] = {f"{name}embedding": self.embedding}
         if self.above is not None:
@@ -146,10 +146,10 @@ class ExactCodePrior:
         choose: Callable[[Front, slice, Int32Array], Int32Array],
         encoder: SymbolEncoder,
     ) -> Int32Array:
-        """Append the messages of a level, and return its codes, int32 (blocks, m, m).
+        """Encode the codes of a level and return them, int32 (blocks, m, m).
 
         above    codes of the level above, int32 (blocks, m / 2, m / 2)
-        choose   is called with a front, the blocks there, and the tables (n, codes − 1) of the
+        choose   is called with a front, a slice of blocks, and the tables (n, codes − 1) of the
                  nodes; returns the codes int32 (n,), block by block
         """
         codes = self._empty(blocks)
@@ -179,7 +179,7 @@ class ExactCodePrior:
         quality_hundredths: int,
         decoder: SymbolDecoder,
     ) -> Int32Array:
-        """Read the codes of a level back: int32 (blocks, m, m). Raises `PayloadError`."""
+        """Decode the codes of a level: int32 (blocks, m, m). Raises `PayloadError`."""
         codes = self._empty(blocks)
         for front in fronts(self.config.grid(self.level)):
             indexes = np.concatenate([
@@ -209,7 +209,7 @@ class ExactCodePrior:
 
     @cached_property
     def _bit_lengths(self) -> Float64Array:
-        """Of each table, bits of 0 and of 1: (257, 2)."""
+        """Bits of 0 and of 1 in each table: (257, 2)."""
         frequencies = self.tables.frequencies.reshape(TABLE_COUNT, 3)[:, :2]
         found: Float64Array = PRECISION - np.log2(frequencies)
         return found
@@ -217,7 +217,7 @@ class ExactCodePrior:
     def nats(
         self, codes: Int32Array, above: Int32Array | None, quality_hundredths: int
     ) -> Float64Array:
-        """−ln p of a level's codes by the log-odds before they are rounded to tables: (blocks,).
+        """−ln p of a level's codes, by the log-odds before rounding to tables: (blocks,).
 
         codes, above   as `encode` returns and takes them
         """
@@ -236,7 +236,7 @@ class ExactCodePrior:
         return total
 
     def _empty(self, blocks: int) -> Int32Array:
-        """Codes with a border of `REACH` around them, all of them outside as yet."""
+        """Codes with a border of `REACH` around them, all initialised as outside the block."""
         side = self.config.grid(self.level) + 2 * REACH
         return np.full((blocks, side, side), self.config.codes[self.level], dtype=np.int32)
 
@@ -258,7 +258,7 @@ class ExactCodePrior:
         part: slice,
         quality_hundredths: int,
     ) -> Int32Array:
-        """The tables of all nodes, int32 (n, codes − 1), of the codes of a front in some blocks."""
+        """The tables of all nodes for the codes of a front in some blocks: int32 (n, codes − 1)."""
         return log_odds_index(self._node_odds(codes, above, front, part, quality_hundredths))
 
     def _node_odds(
@@ -269,7 +269,7 @@ class ExactCodePrior:
         part: slice,
         quality_hundredths: int,
     ) -> Int32Array:
-        """The log-odds of the same, int32 (n, codes − 1) in units of 2⁻¹⁰."""
+        """The log-odds of these nodes, int32 (n, codes − 1) in units of 2⁻¹⁰."""
         seen = _look(codes[part], front.rows + REACH, front.columns + REACH, BEFORE)
         inputs = [self.embedding[seen].reshape(len(seen), -1)]
         if self.above is not None:
@@ -285,14 +285,14 @@ class ExactCodePrior:
             if layer is not self.network[0]:
                 rectify(values)
             values = layer.apply(layer.inputs(values), quality_hundredths)
-        # Far beyond the last table, and inside int32.
+        # The bounds are far beyond the last table, and fit int32.
         bounded = np.clip(values, -(2.0**30), 2.0**30)
         return np.ascontiguousarray(bounded.astype(np.int32).T)
 
 
 @dataclass(frozen=True)
 class Front:
-    """Places in a map that are decoded together: rows and columns, int64 (n,), from the top."""
+    """Positions in a map that are decoded together: rows and columns, int64 (n,), from the top."""
 
     rows: Int64Array
     columns: Int64Array
@@ -300,7 +300,7 @@ class Front:
 
 @cache
 def fronts(side: int) -> tuple[Front, ...]:
-    """The fronts of a map of side × side codes, in the order of decoding."""
+    """The fronts of a map of side × side codes, in decoding order."""
     rows, columns = np.indices((side, side)).reshape(2, -1)
     times = columns + (REACH + 1) * rows
     places = [np.flatnonzero(times == time) for time in range(int(times.max()) + 1)]
@@ -308,7 +308,7 @@ def fronts(side: int) -> tuple[Front, ...]:
 
 
 def paths(codes: Int32Array, depth: int) -> tuple[Int64Array, Int32Array]:
-    """The nodes on the way to each code, int64 (n, depth), and its bits, int32 (n, depth)."""
+    """The nodes on the path to each code, int64 (n, depth), and its bits, int32 (n, depth)."""
     shifts = np.arange(depth)
     starts = codes[:, None].astype(np.int64) >> (depth - shifts)
     bits = (codes[:, None] >> (depth - 1 - shifts)) & 1
@@ -318,7 +318,7 @@ def paths(codes: Int32Array, depth: int) -> tuple[Int64Array, Int32Array]:
 def _look(
     codes: Int32Array, rows: Int64Array, columns: Int64Array, places: tuple[Place, ...]
 ) -> Int32Array:
-    """Codes (blocks, h, w) at some places from each of n: (blocks · n, places)."""
+    """Codes (blocks, h, w) at places relative to each of n positions: (blocks · n, places)."""
     down, right = np.array(places).T
     found = codes[:, rows[:, None] + down, columns[:, None] + right]
     seen: Int32Array = found.reshape(-1, len(places))
