@@ -1,11 +1,11 @@
 """Layers of the exact path, which selects probability tables in integer arithmetic.
 
-A file must parse alike on every machine, so nothing that floating-point rounding can change may
-select a probability table. This network computes with integers held in floating point: activations
-in units of 2⁻¹⁰ bounded by 2²², weights int16 in units of 2⁻¹². The sum of all |weight ·
-activation| of one output stays far below 2⁵³ (checked when the weights are loaded), so every
-product and every partial sum is exact, in whatever order a BLAS adds them, with or without fused
-multiply-add. Rescaling divides by a power of two and rounds down, which is exact as well.
+A file must parse identically on every machine, so nothing that floating-point rounding can change
+may select a probability table. This network computes with integers held in floating point:
+activations in units of 2⁻¹⁰ bounded by 2²², weights int16 in units of 2⁻¹². The sum of all
+|weight · activation| of one output stays far below 2⁵³ (checked when the weights are loaded), so
+every product and every partial sum is exact, in whatever order a BLAS adds them, with or without
+fused multiply-add. Rescaling divides by a power of two and rounds down, which is exact as well.
 
 A layer may have coarser units (`Units`), in which all sums stay below 2²⁴. Then float32 holds the
 same integers, and takes half the time.

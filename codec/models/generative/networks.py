@@ -175,7 +175,7 @@ class Decoder(nn.Module):
         return self.logits(z).sigmoid()
 
     def given(self, label: int) -> Decoder:
-        """The decoder for one class, from codes (n, code), with the label folded into the biases."""
+        """The decoder for one class, from codes (n, code), with the label as part of the biases."""
         code = self.config.code
         state = {name: value.detach().clone() for name, value in self.state_dict().items()}
         weight = state["layers.0.weight"]

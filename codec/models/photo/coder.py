@@ -457,7 +457,7 @@ class PhotoCoder:
     def decode_symbols(
         self, payloads: Sequence[bytes], height: int, width: int, quality: float
     ) -> TileSymbols:
-        """Parse a tile in integer arithmetic, alike on every machine. Raises `PayloadError`.
+        """Parse a tile in integer arithmetic, the same on every machine. Raises `PayloadError`.
 
         payloads   those of all layers, or all joined into one
 

@@ -1,4 +1,4 @@
-"""The decoder's last step in integers: latents and texture to pixels, alike on every machine.
+"""The decoder's last step in integers: latents and texture to pixels, the same on every machine.
 
 First comes the inverse transform, exact in float64: coefficients are integers in units of 2⁻⁶
 levels, cosines in units of 2⁻¹³, and no sum reaches 2⁵³. Then follows the network of
