@@ -71,11 +71,11 @@ def compress(image: ImageSource, **options: Unpack[CompressArguments]) -> bytes:
                         eyes, or "psnr"; None (the default) takes the model's default
     roi                 (x, y, width, height[, more]): a region of interest, in pixels of the image
                         as it is coded.  Its quality is higher by ``more``, 1 .. 99 (20 by default),
-                        up to 100.  The file is nearly as large as the whole image at the higher
-                        quality, because the rest is coded with the region's fine steps too: at
-                        equal file size the rest is worse than without a region.  The file records
-                        the quality of the region only; decoders need no support for regions.  The
-                        image is coded twice
+                        up to 100.  The file takes most of the bytes that the whole image would
+                        take at the higher quality, because the rest is coded with the region's
+                        fine steps, too: at equal file size the rest is coarser.  The file records
+                        only the quality of the region, and decoders need no support for regions.
+                        The image is coded twice
     model               name in the catalogue, see ``list_models``.  None (the default) is "photo",
                         or the model that ``lossless`` or ``max_error`` implies; these two refuse
                         any other.  "NAME:WEIGHTS" chooses other weights by their file's name

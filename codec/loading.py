@@ -112,7 +112,7 @@ def load_model_of(
 
 
 def with_max_error(model: LoadedModel, max_error: int | None) -> LoadedModel:
-    """A `BoundedModel` with a bound of 1 .. 16; any other model, or one without a bound, as is."""
+    """The model with a bound, 1 .. 16; unchanged without one, or if it is no `BoundedModel`."""
     if isinstance(model, BoundedModel) and max_error:
         return model.with_max_error(max_error)
     return model

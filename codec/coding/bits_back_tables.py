@@ -116,7 +116,7 @@ class PosteriorTables:
         last = int(self.distribution[-1])
         high = np.where(bins == self.bins - 1, last, sides[:, 1]) + bins + 1
         entries = np.stack([low, high - low, TOTAL - high], axis=1).astype(np.int32)
-        # Entries may not be empty, so the first bin has none below it.
+        # Entries may not be empty, so there is none below the first bin.
         present = np.ones_like(entries, dtype=np.bool_)
         present[:, 0] = low > 0
         starts = np.concatenate([[0], np.cumsum(present.sum(axis=1))]).astype(np.int32)

@@ -50,8 +50,8 @@ def read_images(
     """Read a data set: uint8 (n, C, H, W), 0 is black.
 
     path   an IDX file (gzipped or not); a folder with MNIST's files under their usual names; an
-           `.npy` file, or an `.npz` file with an array `images`, `x_train` or `x_test` or with no
-           other array, (n, H, W), (n, C, H, W) or (n, H, W, C); a folder or `.tar` of pictures,
+           `.npy` file, or an `.npz` file with an array `images`, `x_train` or `x_test` or with a
+           single array, (n, H, W), (n, C, H, W) or (n, H, W, C); a folder or `.tar` of pictures,
            perhaps in `train/` and `test/`
     shape  (C, H, W) that the images must have; None accepts any
     part   "train" or "test", if `path` contains both

@@ -171,8 +171,8 @@ def save_bands(
 
     Raises UsageError for unknown formats, for one without alpha if a pixel is not opaque, and
     for an 8-bit format if the picture has more; OutputError if the format cannot hold the pixels.
-    Also raises what reading the bands raises: by then, PNG, PPM and TIFF are partly written, and
-    nothing of other formats.
+    Also raises what reading the bands raises: by then, PNG, PPM and TIFF are partly written; for
+    other formats nothing is.
     """
     entry = _FORMATS.get(format) if _is_text(format) else None
     if entry is None:

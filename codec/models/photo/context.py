@@ -109,7 +109,7 @@ def _silent(layer: nn.Conv2d) -> nn.Conv2d:
 
 
 class LatentContext(nn.Module):
-    """All steps: corrects predictions of the hyper-synthesis by the latents coded before."""
+    """Runs all steps, which correct the predictions by the latents coded before."""
 
     def __init__(self, config: PhotoConfig) -> None:
         super().__init__()

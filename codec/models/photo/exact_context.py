@@ -91,9 +91,10 @@ def exact_features(errors: Integers, values: Integers) -> Integers:
 
 
 def dequantize(symbols: Int32Array, means: Int32Array | None, values: Int32Array) -> None:
-    """Write ŷ = symbol + μ to `values`, in units of 2⁻¹⁰ steps like the means, with `VALUE_LIMIT`.
+    """Write ŷ = symbol + μ to `values`, clipped to ±`VALUE_LIMIT`.
 
-    symbols, means, values   int32 of the same shape; None stands for means of 0
+    symbols, means, values   int32 of the same shape; means, and values, are in units of 2⁻¹⁰ steps,
+                             and None stands for means of 0
     """
     # Larger symbols would reach the limit of the values, too.
     limit = 2 * VALUE_LIMIT >> ACTIVATION_BITS

@@ -17,7 +17,7 @@ from codec.system.onnx_writer import Graph
 from codec.system.processors import bands, share
 from codec.system.products import product
 
-_BAND_SQUARES = 192  # that are computed at once, so that they stay in the cache
+_BAND_SQUARES = 192  # computed at once, so that they stay in the cache
 
 
 class OnnxEncoder:

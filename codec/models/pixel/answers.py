@@ -49,7 +49,7 @@ def answer_tables() -> TableSet:
 class Answers:
     """Adaptive probabilities of answers in a number of contexts.
 
-    answer   codes bits: given in an encoder, None in a decoder
+    answer   codes bits; an encoder passes them, a decoder passes None
     """
 
     def __init__(self, answer: Answer, contexts: int) -> None:

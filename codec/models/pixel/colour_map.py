@@ -167,7 +167,7 @@ def code_map(
     """Code a map by asking all questions, and return it.
 
     shape     height, width
-    answer    codes bits: given in an encoder, None in a decoder
+    answer    codes bits; an encoder passes them, a decoder passes None
     numbers   int32 (height, width) in an encoder, None in a decoder
 
     Raises `PayloadError` for a number that is not in the map.

@@ -67,7 +67,7 @@ def differences_of(planes: Int32Array) -> BoolArray | None:
 def code_differences(answer: Answer, pairs: BoolArray | None = None) -> BoolArray:
     """Code which pairs occur: bool (511, 511), indexed by R − G + 255 and B − G + 255.
 
-    answer   codes bits: given in an encoder, None in a decoder
+    answer   codes bits; an encoder passes them, a decoder passes None
     pairs    at least one in an encoder, None in a decoder
 
     Raises `PayloadError` for impossible bounds.

@@ -8,8 +8,8 @@ x and z with the model; the decoder does the reverse and gets the bits back::
     decode   push z | q(z|x)     pop  x | p(x|z)      pop  z | p(z)     ▲ last image first
 
 The net cost of an image is its negative evidence lower bound. The first images need bits to pop
-when the stack is still empty, so it starts from a fixed pseudo-random seed, whose bits are a fixed
-cost of every archive.
+when the stack is still empty, so it starts from a fixed pseudo-random seed, whose bits every
+archive pays for, whatever its size.
 
 Everything that selects a probability is an integer, on both sides: the networks are
 `codec.models.vae.exact_mlp`; z is the number of one of `bins` intervals of equal mass of N(0, 1); a
