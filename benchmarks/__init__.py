@@ -1,1 +1,1 @@
-"""Scripts that measure Calotype and write `results/*.json`; no part of the installed package."""
+"""Scripts that measure Calotype and write `results/*.json`; not part of the installed package."""

@@ -1,7 +1,7 @@
 """The command line of every room: `python -m benchmarks.ROOM PART …`.
 
-A part is a module of the room. Its docstring says what it measures, `add_arguments` what it takes,
-`run` yields what it has measured, and `RESULT`, under `benchmarks/results`, is where that goes.
+A part is a module of the room. Its docstring says what it measures, `add_arguments` adds its
+options, `run` yields the measurements, and `RESULT` is the file in `benchmarks/results` for them.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from bitstream.errors import CalotypeError
 class Part(Protocol):
     """A module that measures something.
 
-    SCHEMA   of the result file
-    RESULT   its name, which may have `{options}` in it
+    SCHEMA   schema of the result file
+    RESULT   name of the result file, which may contain `{options}`
     """
 
     __doc__: str | None
@@ -30,11 +30,11 @@ class Part(Protocol):
 
     @staticmethod
     def add_arguments(parser: ArgumentParser) -> None:
-        """Say what the part takes; `-o` is added by the room."""
+        """Add the options of the part; the room adds `-o`."""
 
     @staticmethod
     def run(options: Namespace) -> Iterator[Measured]:
-        """Measure. Each of the results is written before the next one is asked for."""
+        """Measure. Each result is written before the next one is requested."""
 
 
 def load_part(room: str, name: str) -> Part:
@@ -45,9 +45,9 @@ def load_part(room: str, name: str) -> Part:
 def measure(room: str, parts: Mapping[str, str], words: Sequence[str]) -> int:
     """Run the part that `words` name; returns 1 if a claim fails, else 0.
 
-    parts   what each measures, in a line, by name
+    parts   a line for each part, by name, that says what it measures
 
-    Raises `CalotypeError`; exits with 2 where the command line is wrong.
+    Raises `CalotypeError`; exits with 2 if the command line is wrong.
     """
     parser = ArgumentParser(
         prog=f"python -m benchmarks.{room}",

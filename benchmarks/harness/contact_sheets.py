@@ -1,4 +1,4 @@
-"""Contact sheets: a row for each image, the original first, then what was decoded."""
+"""Contact sheets: a row for each image, with the original first, then the decoded images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PAPER, INK = "white", "black"
 def contact_sheet(
     originals: list[Uint8Array], columns: list[list[Uint8Array]], labels: list[list[str]]
 ) -> Image.Image:
-    """Rows of an original and what was decoded, each picture enlarged, with a label below."""
+    """Rows of an original and its decoded images, each enlarged, with a label below."""
     side = originals[0].shape[0] * ENLARGE
     across, down = side + GAP, side + LABEL + GAP
     size = (GAP + across * (1 + len(columns[0])), GAP + down * len(originals))

@@ -52,7 +52,7 @@ def joined(rungs: Sequence[Rung]) -> Rung:
 
 
 def rung_of_images(rate_nats: Float64Array, error: Float64Array, name: str, kind: str) -> Rung:
-    """One point of a rung from the rates and squared errors (n,) of the images."""
+    """A rung of one point from the rates and squared errors (n,) of the images."""
     return Rung.of_images(
         rate_nats, error, name=name, kind=kind, distortion_name=SSE.name,
         convention=SSE.convention,
@@ -60,9 +60,9 @@ def rung_of_images(rate_nats: Float64Array, error: Float64Array, name: str, kind
 
 
 def curve_rung(samples: CurveSamples) -> tuple[Rung, list[list[str]], str]:
-    """The curve as a rung, the gates that each point fails, and why none is certified, if so.
+    """The curve as a rung, the gates that each point fails, and, if no point is certified, why.
 
-    A curve without one certified point is an error elsewhere; here it is a result.
+    Elsewhere a curve without a certified point is an error; here it is a result.
     """
     try:
         curve = summarize(samples)
@@ -101,8 +101,8 @@ def measure_generative_rate(
 
     options   those of `add_arguments`, `seed` and `data`; `picture` is the file to draw
     decoder   codes (n, dim), N(0, I), to images
-    pixels    (n, C, h, w) in 0..1, what is to be described
-    others    makes the rungs that stand beside the curve
+    pixels    the images to describe, (n, C, h, w) in 0..1
+    others    makes the other rungs of the ladder
     """
     begin = time.perf_counter()
     samples = rd_samples(

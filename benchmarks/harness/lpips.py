@@ -17,7 +17,7 @@ from training.features.alexnet import AlexNet
 
 
 class Lpips:
-    """LPIPS of pictures uint8 (h, w, 3), sides of 63 pixels or more: 0 for equal ones.
+    """LPIPS of pictures uint8 (h, w, 3) with sides of at least 63 pixels: 0 for equal ones.
 
     weights   as `AlexNet` takes them; raises `InputError` for a file without them
     """
@@ -27,7 +27,7 @@ class Lpips:
 
     @torch.no_grad()
     def __call__(self, original: Uint8Array, decoded: Uint8Array) -> float:
-        """The distance; larger where the pictures are less alike."""
+        """The distance; larger if the pictures are less alike."""
         pairs = zip(*(self._network(_tensor(p)) for p in (original, decoded)), strict=True)
         weighted = zip(pairs, self._network.heads, strict=True)
         return sum(

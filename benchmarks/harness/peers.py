@@ -1,7 +1,7 @@
-"""Known codecs within a number of bytes: the best file of a picture that fits.
+"""Known codecs within a limit of bytes: the best file of a picture that fits.
 
-Every file is complete, with all of its headers.  Where even the smallest is too large there is
-none, and that is what is reported.
+Every file is complete, with all of its headers.  If even the smallest file is too large, there is
+no result, and this is reported.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ SETTINGS: dict[str, tuple[float, ...]] = {
     "draw": (1, 3, 6, 12, 25, 50, 100),
     "dplc": (10, 30, 50, 70, 90),
 }
-"""Settings of each peer, from the smallest files to the largest: all that it has, but for `draw`,
-which is slow. The weights of `dplc` that ship have five rates.
+"""Settings of each peer, from the smallest files to the largest: all of its settings, except for
+`draw`, which is slow. The weights of `dplc` that ship have five rates.
 """
 
 MODEL_SETTINGS = tuple(float(quality) for quality in range(1, 101))
-"""The same of Calotype's own models."""
+"""The same for Calotype's own models."""
 
 Sheets = TypeVar("Sheets", bound="DecodedSheets")
 
 LOOK_BEYOND = 2
-"""A finer setting may give a smaller file: so many beyond the last that fits are tried."""
+"""How many settings beyond the last one that fits are tried: a finer one may give less bytes."""
 
 
 @dataclass
 class PeerFiles:
-    """Files of one codec of one picture, each made once."""
+    """One codec's files of one picture, each made once."""
 
     codec: OperationalCodec
     pixels: Uint8Array
@@ -62,7 +62,7 @@ class PeerFiles:
         return len(self.file(0))
 
     def within(self, limit_bytes: int) -> bytes | None:
-        """The file of the finest setting found whose bytes are at most the limit, or None."""
+        """The file of the finest setting found that has at most the limit of bytes, or None."""
         low, high = -1, len(self.settings)  # `low` fits, `high` does not
         while high - low > 1:
             middle = (low + high) // 2
@@ -89,7 +89,7 @@ class PeerFiles:
 
 
 def peer_files(name: str, sheet: Uint8Array) -> PeerFiles:
-    """Files of a codec of a sheet (h, w, 1 or 3). Raises `UsageError` where it is missing."""
+    """A codec's files of a sheet (h, w, 1 or 3). Raises `UsageError` if the codec is missing."""
     codec = find_codec(name)
     codec.require()
     if sheet.shape[2] == 1:
@@ -100,7 +100,7 @@ def peer_files(name: str, sheet: Uint8Array) -> PeerFiles:
 
 
 def _grey(encode: Callable[[Uint8Array, float], bytes]) -> Callable[[Uint8Array, float], bytes]:
-    """An encoder that is given one channel: three equal ones cost it bytes for no colour."""
+    """The encoder on one channel, because three equal channels would cost more bytes."""
 
     def of_one_channel(pixels: Uint8Array, setting: float) -> bytes:
         return encode(np.ascontiguousarray(pixels[..., 0]), setting)
@@ -110,10 +110,10 @@ def _grey(encode: Callable[[Uint8Array, float], bytes]) -> Callable[[Uint8Array,
 
 @dataclass
 class DecodedSheets:
-    """What came back of images that stand on sheets, file by file; arrays have one row an image.
+    """Decoded images from sheets, file by file; arrays have one row for each image.
 
-    side        of an image on the sheets
-    network     classifier in whose features the Fréchet distance is taken; None leaves it out
+    side        side of an image on the sheets
+    network     classifier whose features give the Fréchet distance; None leaves it out
     """
 
     side: int
@@ -123,7 +123,7 @@ class DecodedSheets:
     features: list[Float64Array] = field(default_factory=list)
 
     def add(self, file_bytes: int, sheet: Uint8Array, again: Uint8Array) -> None:
-        """One more file: its sheet (h, w, 1 or 3), and what was decoded."""
+        """Add a file: its size, its sheet (h, w, 1 or 3), and the decoded sheet."""
         original, decoded = cut(sheet, self.side), cut(again, self.side)
         self.file_bytes.append(file_bytes)
         self.errors.append(squared_errors(original, decoded))
@@ -133,7 +133,7 @@ class DecodedSheets:
     def row(self, original: Float64Array | None, files: int | None = None) -> Report:
         """Means over the images of the first files.
 
-        original   features of the source images, None where there is no network
+        original   features of the source images, None without a network
         """
         errors = np.concatenate(self.errors[:files])
         found: Report = {"images": len(errors), **error_figures(errors)}
@@ -144,13 +144,13 @@ class DecodedSheets:
 
 
 def squared_errors(original: Images, again: Images) -> Float64Array:
-    """Mean squared error of each image, of levels 0..255: (n,)."""
+    """Mean squared error of each image, in levels 0..255: (n,)."""
     found: Float64Array = ((original.astype(np.float64) - again) ** 2).mean((1, 2, 3))
     return found
 
 
 def error_figures(errors: Float64Array) -> dict[str, float]:
-    """Squared error of a set from that of its images (n,)."""
+    """Figures for the squared error of a set, from those of its images (n,)."""
     mse = float(errors.mean())
     return {
         "mse": mse,
@@ -173,9 +173,9 @@ class PeerSheets:
     def within(
         self, limits_bytes: Sequence[int], empty: Callable[[], Sheets]
     ) -> dict[str, Sheets | None]:
-        """The sheets as each codec gives them back within as many bytes; None without a file.
+        """The sheets as decoded by each codec within these limits; None without a file.
 
-        empty   makes what the sheets are added to
+        empty   makes the object to which the sheets are added
         """
         found: dict[str, Sheets | None] = {}
         for name, files in self._files.items():

@@ -1,6 +1,6 @@
-"""Pictures that the benchmarks of photo code: data sets, and the photographs of the package.
+"""Pictures for the benchmarks of photo: data sets, and the photographs in the package.
 
-Those of the package are for measurements that must not depend on a data set.
+Those in the package are for measurements that must not depend on a data set.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PHOTOGRAPHS = ROOT / "codec" / "photographs"
 
 
 def add_data(parser: ArgumentParser, *, name: bool = True) -> None:
-    """The arguments that say which pictures are measured: --data, --limit and --name."""
+    """Add the options that select the pictures: --data, --limit and --name."""
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="folder, tar or files")
     parser.add_argument("--limit", type=int, help="pictures at the most")
     if name:
@@ -28,7 +28,7 @@ def add_data(parser: ArgumentParser, *, name: bool = True) -> None:
 
 
 def load_photograph(name: str = "coffee") -> Uint8Array:
-    """A photograph of the package, uint8 (h, w, 3). Raises `InputError` for another name."""
+    """A photograph in the package, uint8 (h, w, 3). Raises `InputError` for another name."""
     path = PHOTOGRAPHS / f"{name}.webp"
     if not path.exists():
         known = ", ".join(sorted(one.stem for one in PHOTOGRAPHS.glob("*.webp")))
@@ -46,7 +46,7 @@ def shipped_photo(width: int, height: int) -> Uint8Array:
 def tiled_photo(width: int, height: int) -> Uint8Array:
     """The photograph repeated, mirrored at each seam, and cut to uint8 (height, width, 3).
 
-    Unlike a magnified photograph this keeps the detail of a sharp one at any size.
+    Unlike a magnified photograph, this has the detail of a sharp one at any size.
     """
     pixels = load_photograph()
     pair = np.concatenate([pixels, pixels[:, ::-1]], axis=1)
@@ -56,7 +56,7 @@ def tiled_photo(width: int, height: int) -> Uint8Array:
 
 
 def nearest_quality(encode: Callable[[int], bytes], size_bytes: int) -> int:
-    """The quality, 0 .. 100, whose file is nearest in size; sizes are taken to grow with it."""
+    """The quality, 0 .. 100, whose file is nearest in size; sizes must grow with quality."""
     low, high = 0, 100
     while high - low > 1:
         middle = (low + high) // 2
@@ -65,7 +65,7 @@ def nearest_quality(encode: Callable[[int], bytes], size_bytes: int) -> int:
 
 
 def largest_within(encode: Callable[[int], bytes], size_bytes: int) -> int:
-    """The quality, 0 .. 100, of about the largest file of at most so many bytes, or 0."""
+    """The quality, 0 .. 100, of about the largest file of at most `size_bytes` bytes, or 0."""
     quality = nearest_quality(encode, size_bytes)
     while quality and len(encode(quality)) > size_bytes:
         quality -= 1

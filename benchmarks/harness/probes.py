@@ -9,14 +9,14 @@ from bitstream.arrays import Float64Array, Int64Array
 from codec.datasets.arrays import Images
 
 SMALLEST_SHARE = 0.25
-"""Of a disc's area: smaller spots are no dots."""
+"""Share of a disc's area below which a spot is no dot."""
 
 
 def count_dots(images: Images, disc_area: float) -> Int64Array:
-    """Spots of at least a quarter of a disc, lighter than half of the ink: int64 (n,).
+    """Number of spots of at least a quarter of a disc, lighter than half of the ink: int64 (n,).
 
-    images   uint8 (n, C, side, side); the mean of the channels counts. Pixels belong together
-             where they share an edge
+    images   uint8 (n, C, side, side); their channels are averaged. Pixels that share an edge
+             belong to the same spot
     """
     from skimage.measure import label
 
@@ -28,16 +28,16 @@ def count_dots(images: Images, disc_area: float) -> Int64Array:
 
 
 def ink_area(images: Images) -> Float64Array:
-    """Pixels' worth of ink on each image, Σ level / 255: (n,)."""
+    """Area of ink on each image in pixels, Σ level / 255: (n,)."""
     found: Float64Array = _grey(images).sum(axis=(1, 2)) / INK
     return found
 
 
 def pie_fraction(images: Images) -> Float64Array:
-    """The lighter part of each pie, 0..1: (n,); NaN where there is no pie.
+    """The lighter fraction of each pie, 0..1: (n,); NaN if there is no pie.
 
-    Of pixels that have none of the background beside them: what a pixel on the rim is lighter by
-    would be taken for less of the pie.
+    It is taken over pixels without background neighbours, because pixels on the rim are mixed with
+    the background and would change the fraction.
     """
     grey = _grey(images)
     around = np.pad(grey > PIE_INK / 2, ((0, 0), (1, 1), (1, 1)))

@@ -1,10 +1,10 @@
 """Drawn images with a known content: dots to count, and pies whose parts are known.
 
-They probe what a codec makes up where it cannot keep everything: whether as many dots come back as
-were there, and whether a slice keeps its size. After Zhao, Ren, Yuan, Song, Goodman and Ermon,
-"Bias and generalization in deep generative models" (NeurIPS 2018), who ask the same of samples.
+They probe what a codec invents if it cannot keep everything: whether the number of dots is right
+after decoding, and whether a slice keeps its size. After Zhao, Ren, Yuan, Song, Goodman and Ermon,
+"Bias and generalization in deep generative models" (NeurIPS 2018), who test samples in this way.
 
-Grey images on black; edges are averages over 8×8 places in a pixel.
+Images are grey on black; edge pixels are averages over 8×8 places.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from codec.datasets.arrays import Images
 
 INK = 255
 PIE_INK = 128
-"""Of the rest of a pie; its slice is `INK`."""
+"""Level of the rest of a pie; its slice has `INK`."""
 FINER = 8
 ATTEMPTS, ATTEMPTS_AT_ONCE = 10_000, 250
 MAX_SIDE = 512
@@ -31,8 +31,8 @@ class DotImages:
     """Images of discs that do not touch.
 
     images   uint8 (n, 1, side, side)
-    counts   int64 (n,), discs on each
-    radius   of every disc, in pixels
+    counts   discs on each, int64 (n,)
+    radius   radius of every disc, in pixels
     """
 
     images: Images
@@ -41,17 +41,17 @@ class DotImages:
 
     @property
     def disc_area(self) -> float:
-        """Pixels that a disc covers."""
+        """Number of pixels that a disc covers."""
         return math.pi * self.radius**2
 
 
 @dataclass(frozen=True)
 class PieImages:
-    """Images of one pie each, a slice of which is lighter.
+    """Images of one pie each, with a lighter slice.
 
     images      uint8 (n, 1, side, side)
-    fractions   float64 (n,), of the pie that is lighter, 0..1
-    radius      of every pie, in pixels
+    fractions   lighter fraction of each pie, 0..1, float64 (n,)
+    radius      radius of every pie, in pixels
     """
 
     images: Images
@@ -68,12 +68,12 @@ def draw_dots(
     dots: tuple[int, int] = (1, 8),
     seed: int = 0,
 ) -> DotImages:
-    """Images with evenly many of each number of dots, at random places.
+    """Images with dots at random places, equally many images for each number of dots.
 
-    gap    pixels between two discs, and between a disc and the edge, at least
+    gap    least distance between two discs, and between a disc and the edge, in pixels
     dots   smallest and largest number of dots
 
-    Raises `UsageError` for sizes that are no image's, or where the dots find no room.
+    Raises `UsageError` for impossible sizes, or if there is no room for the dots.
     """
     _check(count, side, radius)
     low, high = dots
@@ -100,9 +100,9 @@ def draw_pies(
     fractions: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
     seed: int = 0,
 ) -> PieImages:
-    """Images with evenly many of each fraction, turned at random, within a pixel of the middle.
+    """Images of pies, equally many for each fraction, randomly rotated, centred within a pixel.
 
-    Raises `UsageError` for sizes that are no image's, or fractions outside 0..1.
+    Raises `UsageError` for impossible sizes, or fractions outside 0..1.
     """
     _check(count, side, radius + 1)
     if not fractions or not all(0 <= fraction <= 1 for fraction in fractions):
@@ -132,9 +132,9 @@ def _check(count: int, side: int, radius: float) -> None:
 def _places(
     rng: np.random.Generator, many: int, side: int, radius: float, gap: float
 ) -> Float64Array:
-    """Centres (many, 2) of discs that keep their distance, one after another at random.
+    """Centres (many, 2) of discs that keep their distance, drawn one after another.
 
-    The first ones may leave no room for the rest: after some attempts all are placed anew.
+    The first ones may leave no room for the rest; after some attempts all are redrawn.
     """
     margin = radius + gap
     found: list[Float64Array] = []
@@ -153,7 +153,7 @@ def _places(
 
 
 def _grid(side: int) -> Float64Array:
-    """Places within the pixels, along a side."""
+    """Sampling positions within the pixels along a side."""
     return (np.arange(side * FINER) + 0.5) / FINER
 
 

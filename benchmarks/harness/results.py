@@ -1,4 +1,4 @@
-"""Result files: what is in one, where its numbers come from, and how it is written."""
+"""Result files: their content, its provenance, and how they are written."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ Report = dict[str, Any]
 
 @dataclass(frozen=True)
 class Measured:
-    """What a part of a room has measured.
+    """The measurements of a part of a room.
 
-    content      of the result file, all but its schema
-    lines        to print
-    failure      the claim that does not hold; empty where all hold
-    keep_others  `content` is part → name → what was measured; what the result file has under other
-                 parts and names stays
+    content      content of the result file, except its schema
+    lines        lines to print
+    failure      the claim that does not hold; empty if all hold
+    keep_others  `content` is part → name → measurements; entries of the result file under other
+                 parts and names are kept
     """
 
     content: Report
@@ -48,8 +48,8 @@ class Measured:
 def write(path: Path, schema: str, measured: Measured) -> None:
     """Write a result file.
 
-    Raises `UsageError` where it would have to keep parts of a file of another schema, and
-    `OutputError` where nothing can be written.
+    Raises `UsageError` if it would have to keep parts of a file of another schema, and
+    `OutputError` if the file cannot be written.
     """
     content: Report = {"schema": schema}
     if measured.keep_others and path.exists():
@@ -64,9 +64,9 @@ def write(path: Path, schema: str, measured: Measured) -> None:
 def timed(
     part: str, measure: Callable[[], Mapping[str, Report]], **about: Any
 ) -> Iterator[Measured]:
-    """What `measure` finds, by name, each with its provenance and the time that it took.
+    """The results of `measure`, by name, each with its provenance and the time it took.
 
-    about   said beside it as well
+    about   further fields for each
     """
     load, begin = load_average(), time.perf_counter()
     for name, found in measure().items():
@@ -108,7 +108,7 @@ def _without_folders(word: str) -> str:
 
 
 def library_versions(names: Sequence[str] = LIBRARIES) -> dict[str, str]:
-    """Versions of those of the libraries that are installed."""
+    """Versions of those libraries that are installed."""
     found: dict[str, str] = {}
     for name in names:
         try:
@@ -119,7 +119,7 @@ def library_versions(names: Sequence[str] = LIBRARIES) -> dict[str, str]:
 
 
 def load_average() -> float | None:
-    """Processes that wanted a core in the last minute; above the number of cores, times mislead."""
+    """Processes that needed a core in the last minute; if more than cores, times are misleading."""
     try:
         return round(os.getloadavg()[0], 2)
     except (AttributeError, OSError):  # Windows has none

@@ -39,9 +39,9 @@ DIGITS_SIDE = 28
 
 @dataclass(frozen=True)
 class DrawModel:
-    """Weights as they were exported: the fixed-point network, and the same in floating point.
+    """Exported weights: the fixed-point network, and the same in floating point.
 
-    coder   what writes files; None for a network with gaussian posteriors
+    coder   the coder that writes files; None for a network with gaussian posteriors
     """
 
     name: str
@@ -52,7 +52,7 @@ class DrawModel:
     coder: DrawCoder | None
 
     def file_coder(self) -> DrawCoder:
-        """`coder`; raises `UsageError` where there is none."""
+        """`coder`; raises `UsageError` if there is none."""
         if self.coder is None:
             raise UsageError(
                 f"{self.name}: has gaussian posteriors and writes no files; this part needs a "
@@ -71,7 +71,7 @@ class DrawModel:
 
 @dataclass(frozen=True)
 class DplcModel:
-    """Weights as they were exported; a plain autoencoder has the same form, and no noise."""
+    """Exported weights; a plain autoencoder has the same form, but no noise."""
 
     name: str
     weights_sha256: str
@@ -86,7 +86,7 @@ class DplcModel:
         return 10_000 * (rate + 1) // len(self.config.rates) / 100
 
     def fixed_bits(self, rate: int) -> int:
-        """Bits of a block at a rate when each symbol takes one."""
+        """Bits of a block at a rate if each symbol takes one."""
         return self.config.symbols(rate)
 
 
@@ -121,8 +121,8 @@ def images_of_size(
 ) -> Images:
     """Images uint8 (n, channels, side, side) of a data set, the first `limit` of them.
 
-    Larger ones are averaged down where their side is a multiple; smaller ones, such as MNIST's of
-    28×28, stand in the middle of black. Raises `UsageError` for others.
+    Larger images are averaged down if their side is a multiple; smaller ones, such as MNIST's of
+    28×28, get a black border. Raises `UsageError` for others.
     """
     images = read_images(data, part=part)[:limit]
     found, height, width = images.shape[1:]
@@ -172,7 +172,7 @@ def cut(sheet: Uint8Array, side: int) -> Images:
 
 
 def sheets(images: Images, columns: int) -> list[Uint8Array]:
-    """Square sheets of columns² images; what is left over is dropped."""
+    """Square sheets of columns² images; remaining images are dropped."""
     each = columns**2
     if len(images) < each:
         raise UsageError(f"{len(images)} images do not fill a sheet of {columns}×{columns}")
@@ -181,14 +181,14 @@ def sheets(images: Images, columns: int) -> list[Uint8Array]:
 
 @dataclass(frozen=True)
 class LayeredFile:
-    """A complete file, and where each of its layers ends in it."""
+    """A complete file, and where each of its layers ends."""
 
     data: bytes
     payload_bytes: int
     layer_ends: tuple[int, ...]
 
     def prefix(self, layers: int) -> bytes:
-        """The file as it is when it breaks off after so many layers."""
+        """The file cut off after `layers` layers."""
         return self.data[: self.layer_ends[layers - 1]]
 
 
@@ -209,14 +209,14 @@ def write_file(
 
 
 def read_file(model: LoadedModel, data: bytes, seed: int | None = None) -> Uint8Array:
-    """Pixels (h, w, C) of a file; with a seed, those of its noise."""
+    """Pixels (h, w, C) of a file, decoded with noise from the seed if one is given."""
     return decompress_container(container_from_bytes(data), model, seed=seed).pixels
 
 
 def decode_prefixes(coder: DrawCoder, file: LayeredFile, seed: int | None) -> Iterator[Uint8Array]:
     """Pixels (h, w, 3) of the file cut after its first layer, after its second, …
 
-    Each cut file is read as one that broke off; its layers are decoded once, not once a prefix.
+    Each cut file is read as a truncated one; its layers are decoded once, not once per prefix.
     """
     decoder = None
     for layers in range(1, len(file.layer_ends) + 1):
@@ -228,7 +228,7 @@ def decode_prefixes(coder: DrawCoder, file: LayeredFile, seed: int | None) -> It
 
 
 def rounded(value: Any, digits: int = 5) -> Any:
-    """Numbers of plain JSON to so many significant digits; NumPy's become Python's."""
+    """Plain JSON with numbers rounded to `digits` significant digits; NumPy's become Python's."""
     if isinstance(value, dict):
         return {str(key): rounded(item, digits) for key, item in value.items()}
     if isinstance(value, (list, tuple, np.ndarray)):

@@ -1,8 +1,8 @@
-"""Targets that one module measures and `benchmarks.readme` prints, each written once.
+"""Targets that one module measures and `benchmarks.readme` prints, each defined once.
 
-Other targets stand beside what measures them and in its result file, from which the tables take
-them: `TARGETS_PERCENT` of `benchmarks/photo/rate_distortion.py` and `benchmarks/photo/effort.py`,
-and `TARGETS` or `TARGET_…` of the modules of `benchmarks/speed`.
+Other targets are defined in the module that measures them, and tables take them from its result
+file: `TARGETS_PERCENT` in `benchmarks/photo/rate_distortion.py` and `benchmarks/photo/effort.py`,
+and `TARGETS` or `TARGET_…` in the modules of `benchmarks/speed`.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ TARGETS: dict[str, tuple[str, float]] = {
     "vae-dither": ("≤ {:g} %", 3),
     "vae-rec": ("≤ {:g} %", 100),
 }
-"""By name: the text, in which the limit stands at the braces, and the limit."""
+"""By name: the text, with braces for the limit, and the limit."""
 
 CODED_SIZE_PERCENT, CODED_SIZE_BYTES = 0.1, 8.0
-"""What the entropy coder may need more than the ideal code length."""
+"""How much more than the ideal code length the entropy coder may need."""
 
 DRAW_FILE_PERCENT, DRAW_FILE_BYTES = 1.0, 16.0
-"""What a payload of DRAW may have more than the ideal code length."""
+"""How much more than the ideal code length a payload of DRAW may have."""
 
 DPLC_FRECHET_SPREAD = 0.2
-"""Largest deviation of the Fréchet distance from its mean over the rates, as a share of it."""
+"""Largest deviation of the Fréchet distance from its mean over the rates, relative to the mean."""
 
 DPLC_FRECHET_OVER_PLAIN = 0.5
-"""Fréchet distance over that of the plain autoencoder, at the two lowest rates."""
+"""Fréchet distance relative to that of the plain autoencoder, at the two lowest rates."""
 
 DPLC_MSE_OVER_PLAIN = 1.15
-"""Squared error over that of the plain autoencoder, at the highest rate."""
+"""Squared error relative to that of the plain autoencoder, at the highest rate."""
 
 DPLC_CLOSED_FORM_SHARE = 0.05
-"""Largest distance of the squared error from the closed form, as a share of it."""
+"""Largest deviation of the squared error from the closed form, as a share of the latter."""
 
 
 def target_text(name: str) -> str:

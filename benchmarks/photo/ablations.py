@@ -7,21 +7,21 @@
 Every file is compressed and decompressed at a few qualities and compared with the baseline. A
 negative BD-rate is a saving.
 
-`--variants` are weights that were trained in another way. `--without` takes a part out of the
-baseline's own weights, which are not trained again: the other parts cannot make up for it, so that
-it seems to save more than a model that never had it would lose. These parts are:
+`--variants` are weights that were trained differently. `--without` removes a part from the
+baseline's own weights, without training them again. The other parts cannot compensate for it, so it
+seems to save more than a model trained without it would lose. These are the parts:
 
 certain-tables  symbols that are nearly always 0 are coded, too
 one-hyper-set   hyper-latents of all qualities are coded with the tables of the middle one
 far-passes      the first group has no passes over squares that are 2 and 4 blocks apart
 passes          the first group is coded in one pass
-context         nothing is predicted from latents that are known
-analysis        the encoder computes the transform alone, without its network
-synthesis       the decoder computes the inverse transform alone, without its network
+context         nothing is predicted from known latents
+analysis        the encoder computes only the transform, without its network
+synthesis       the decoder computes only the inverse transform, without its network
 integers        the synthesis network computes in floating point; from estimated rates
 visual-tune     with `--tune psnr`, at equal SSIMULACRA2; all others are compared at equal PSNR
 
-The result file keeps what is not measured again.
+The result file keeps results that are not measured again.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ Points = list[tuple[float, float]]  # bits per pixel, dB
 
 
 def without_certain_tables(arrays: Mapping[str, Array], coder: PhotoCoder) -> dict[str, Array]:
-    """Residuals of the smallest scales coded under their Gaussians, too."""
+    """Arrays that code residuals of the smallest scales under their Gaussians, too."""
     own, gaussian = coder.latent_tables, gaussian_tables(gaussian_scales())
     chosen = [(gaussian if certain else own, k) for k, certain in enumerate(own.certain)]
     frequencies = [t.frequencies[t.starts[k] : t.starts[k + 1]] for t, k in chosen]
@@ -75,7 +75,7 @@ def without_certain_tables(arrays: Mapping[str, Array], coder: PhotoCoder) -> di
 
 
 def with_one_hyper_set(arrays: Mapping[str, Array], coder: PhotoCoder) -> dict[str, Array]:
-    """Hyper-latents of every quality coded with the tables of the middle one."""
+    """Arrays that code hyper-latents of every quality with the tables of the middle one."""
     tables, channels = coder.hyper_tables, coder.config.hyper_channels
     middle = coder.hyper_sets // 2 * channels
     pmfs = []
@@ -86,7 +86,7 @@ def with_one_hyper_set(arrays: Mapping[str, Array], coder: PhotoCoder) -> dict[s
 
 
 def silent(*names: str) -> Callable[[Mapping[str, Array], PhotoCoder], dict[str, Array]]:
-    """What sets all arrays to zero whose names begin with one of these, and returns the whole."""
+    """A function that returns the arrays with those set to zero whose names begin with a name."""
 
     def without(arrays: Mapping[str, Array], coder: PhotoCoder) -> dict[str, Array]:
         found = {name: array for name, array in arrays.items() if name.startswith(names)}
@@ -96,7 +96,7 @@ def silent(*names: str) -> Callable[[Mapping[str, Array], PhotoCoder], dict[str,
 
 
 def corrections(steps: Iterable[str]) -> list[str]:
-    """The arrays of steps of the context that correct predictions, by how their names begin."""
+    """Prefixes of the names of those arrays in the context's steps that correct predictions."""
     parts = ("out.weight", "out.bias", "linear.weight", "linear.bias")
     return [f"context.{step}.{part}" for step in steps for part in parts]
 
@@ -115,7 +115,7 @@ PARTS = (*WITHOUT, INTEGERS, VISUAL_TUNE)
 
 
 def coder_of(weights: Weights) -> PhotoCoder:
-    """With the tune for PSNR."""
+    """The coder of these weights, with the tune for PSNR."""
     arrays, metadata = weights
     coder = load_photo(arrays, metadata, bytes(8), device=torch.device("cpu"))
     return coder.with_tune("psnr")
@@ -145,9 +145,9 @@ def measure(
 def estimate(
     weights: Weights, images: Sequence[Uint8Array], qualities: Sequence[float], *, rounded: bool
 ) -> Points:
-    """Mean estimated bits per pixel and mean PSNR in dB at each quality, of the network in torch.
+    """Mean estimated bits per pixel and mean PSNR in dB at each quality, with the torch network.
 
-    rounded   whether the synthesis computes with the integers that a decoder has
+    rounded   whether the synthesis computes with the integers of a decoder
     """
     arrays, metadata = weights
     model = read_model(arrays, read_sizes(metadata))
@@ -176,7 +176,7 @@ def row(
     weights: Weights,
     score: str = "psnr_db",
 ) -> dict[str, Any]:
-    """One variant beside the baseline, as JSON."""
+    """One variant compared with the baseline, as JSON."""
     delta = bd_rate_of_points(baseline, points)
     return {
         "bd_rate_percent": delta.bd_rate_percent,

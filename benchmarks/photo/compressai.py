@@ -1,13 +1,13 @@
-"""Checkpoints of CompressAI in .calo files: bytes and times beside its own compress().
+"""Checkpoints of CompressAI in .calo files: bytes and times compared with its own compress().
 
     python -m benchmarks.photo compressai [IMAGE...] [--architectures NAME...] [--checkpoint FILE]
 
-Both sides code the same pixels with the same checkpoint, the image's last rows and columns repeated
-up to multiples of 64, which CompressAI needs.  Without a checkpoint the networks are random, of the
-zoo's sizes, with last layers set so that latents are about as wide as trained ones and their tables
-fit: figures then stand for the coding, not for a codec that anyone has trained.  Seconds are those
-of the CPU, all threads together, so that others' work on the machine is not counted: medians over
-the rounds.  The exit status is 1 if our payload is more than 0.5 % larger.
+Both sides code the same pixels with the same checkpoint.  The image's last rows and columns are
+repeated up to multiples of 64, which CompressAI needs.  Without a checkpoint the networks are
+random, with the sizes of the zoo, and their last layers are set so that latents are about as wide
+as trained ones and their tables fit.  Figures then only describe the coding, not a trained codec.
+Seconds are CPU time over all threads, so other work on the machine is not counted; they are medians
+over the rounds.  The exit status is 1 if our payload is more than 0.5 % larger.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from codec.rate_distortion import MissingExtraError
 
 SCHEMA, RESULT = "calotype.zoo/1", "zoo.json"
 MOST_PERCENT = 0.5
-CHANNEL_STEPS = (0.1, 3.0)  # standard deviations of channels, the least and the largest, in steps
+CHANNEL_STEPS = (0.1, 3.0)  # smallest and largest standard deviation of channels, in steps
 
 
 def library() -> Any:
@@ -53,14 +53,14 @@ def library() -> Any:
 def zoo_model(architecture: str, channels: Sequence[int]) -> Any:
     """A model of CompressAI with random weights, on the CPU, in evaluation mode.
 
-    channels   N and M of its constructor; N alone for cheng2020
+    channels   N and M of its constructor; only N for cheng2020
     """
     model = library().registry.MODELS[architecture](*channels)
     return model.eval().requires_grad_(False)
 
 
 def zoo_channels(architecture: str, quality: int) -> tuple[int, ...]:
-    """The sizes that the zoo gives an architecture at a quality, 1 .. 8, of cheng2020 1 .. 6."""
+    """The sizes of an architecture in the zoo at a quality, 1 .. 8, or 1 .. 6 for cheng2020."""
     sizes: tuple[int, ...] = library().zoo.image.cfgs[architecture][quality]
     return sizes
 
@@ -78,7 +78,7 @@ def fit(architecture: str, model: Any, pixels: Uint8Array) -> None:
     latents = model.g_a(images)
     features = latents.abs() if architecture == "bmshj2018-hyperprior" else latents
     _widen(model.h_a, model.h_a(features))
-    # Scales, and behind them means, vary a little around what the channels have.
+    # Scales, and after them means, vary a little around those of the channels.
     steps = latents[0].flatten(1)
     last = _last(getattr(model, "entropy_parameters", model.h_s))
     last.weight.mul_(0.1)
@@ -104,7 +104,7 @@ def _tensor(pixels: Uint8Array) -> torch.Tensor:
 
 
 def padded(pixels: Uint8Array) -> Uint8Array:
-    """Uint8Array (H, W, 3) with the last rows and columns repeated up to multiples of 64."""
+    """Pixels uint8 (H, W, 3) with the last rows and columns repeated up to multiples of 64."""
     height, width = pixels.shape[:2]
     return np.pad(pixels, ((0, -height % 64), (0, -width % 64), (0, 0)), mode="edge")
 
@@ -134,7 +134,7 @@ def code_ours(name: str, path: Path, pixels: Uint8Array) -> tuple[float, float, 
 def measure(
     architecture: str, model: Any, path: Path, pictures: dict[str, Uint8Array], rounds: int
 ) -> dict[str, Any]:
-    """Code every picture with both, in turns, after one round that is not counted."""
+    """Code every picture with both, in turn, after one round that is not counted."""
     rows = []
     for name, original in pictures.items():
         pixels = padded(original)
@@ -169,7 +169,7 @@ def measure(
 
 
 def load_peer(architecture: str, path: Path) -> Any:
-    """CompressAI's model from the checkpoint that we code with."""
+    """CompressAI's model from the same checkpoint."""
     from codec.models.compressai.checkpoint import read_state
 
     state = library().zoo.load_state_dict(read_state(path.read_bytes()))

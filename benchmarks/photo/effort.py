@@ -2,10 +2,10 @@
 
     python -m benchmarks.photo effort --data gb82.tar --name gb82 --limit 6
 
-The result file has a part for each set, and in it for each effort the rate and PSNR at each
-quality, the BD-rates against effort 1 and against AVIF, how long encoding takes beside effort 1,
-and how many more or fewer bits each file has than effort 1 needs for the same picture at the same
-PSNR. The encoder is built so that no file has more.
+The result file has a part for each set. For each effort it has the rate and PSNR at each quality,
+the BD-rates against effort 1 and against AVIF, the encoding time relative to effort 1, and how many
+more or fewer bits each file has than effort 1 needs for the same picture at the same PSNR. The
+encoder is designed so that no file has more.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ EFFORTS = (3, 5, 7, 9)
 QUALITIES = (20.0, 35.0, 50.0, 65.0, 80.0)
 PEER = "avif"
 TARGETS_PERCENT = {9: 0.0}
-"""BD-rate against AVIF that is at least wanted of an effort."""
+"""The largest acceptable BD-rate of an effort against AVIF."""
 
 
 @dataclass(frozen=True)
 class CentredImage(SourceImage):
-    """The middle of a picture, of at most `side` pixels in either direction; 0 takes it whole."""
+    """The middle of a picture, at most `side` pixels in either direction; 0 takes all of it."""
 
     side: int = 0
 
@@ -75,10 +75,10 @@ def codec_at(effort: int, device: str, tune: str | None = None) -> OperationalCo
 
 
 def changes_percent(curve: OperationalCurve, reference: OperationalCurve) -> list[float]:
-    """How much larger each file is than the reference's for that picture at that PSNR.
+    """How much larger each file is than the reference's for the same picture at the same PSNR.
 
-    Between its points the reference is log(rate) over PSNR by monotone cubics; files whose PSNR it
-    does not reach are left out.
+    The reference's log(rate) over PSNR is interpolated by monotone cubics; files whose PSNR the
+    reference does not reach are left out.
     """
     from scipy.interpolate import PchipInterpolator
 
@@ -94,7 +94,7 @@ def changes_percent(curve: OperationalCurve, reference: OperationalCurve) -> lis
 
 
 def seconds(curve: OperationalCurve) -> float:
-    """To encode all files of a curve."""
+    """Seconds to encode all files of a curve."""
     return sum(sum(point.encode_seconds or ()) for point in curve.points)
 
 
@@ -107,7 +107,8 @@ def row(
 ) -> dict[str, Any]:
     """The entry of an effort in the result file.
 
-    reference  the curve of effort 1, at more qualities than `one`, its files at those of `curve`
+    one        the curve of effort 1 at the qualities of `curve`
+    reference  the curve of effort 1 at more qualities
     """
     found: dict[str, Any] = {
         "effort": effort,
@@ -157,11 +158,11 @@ def measure(
     tune: str | None = None,
 ) -> list[dict[str, Any]]:
     """Rows of effort 1, then of the others."""
-    # What is loaded at the first use of a level is no part of its time.
+    # Loading at the first use of a level does not count as part of its time.
     for effort in (1, *efforts):
         codec_at(effort, device, tune).encode(images[0].pixels()[:16, :16], 50.0)
     one_pass = codec_at(1, device, tune)
-    # Its own qualities, and some between and beyond them.
+    # The given qualities, and some between and beyond them.
     ends = max(1.0, min(qualities) - 10), min(100.0, max(qualities) + 10)
     more = [float(quality) for quality in np.linspace(*ends, 15)]
     reference = measure_curve(one_pass, images, data_set=name, settings=more)

@@ -1,14 +1,14 @@
-"""Photo beside AVIF and JPEG XL at equal bytes, by measures that it was not trained for.
+"""Photo, AVIF and JPEG XL at equal bytes, by measures for which photo was not trained.
 
     python -m benchmarks.photo equal-bytes --data gb82=gb82.tar --lpips lpips_alexnet.npz
 
-For each picture and rate AVIF gets the file nearest to it (Pillow, aom, 4:4:4, speed 6, default
-tuning), and the others as many bytes as that at most.  Measured are MS-SSIM, Butteraugli (the
+For each picture and rate, AVIF gets the file nearest to the rate (Pillow, aom, 4:4:4, speed 6,
+default tuning), and the others at most as many bytes.  The measures are MS-SSIM, Butteraugli (the
 command of Debian's package `butteraugli`; lower is better) and LPIPS (AlexNet, version 0.1; lower
-is better), with SSIMULACRA2, which was trained for, beside them.  A row says at how many of the
-pictures photo is better than AVIF; a measure at a rate is won where the mean over them is better.
+is better), and for comparison SSIMULACRA2, for which photo was trained.  A row says for how many
+pictures photo is better than AVIF; a measure is won at a rate if its mean over pictures is better.
 
-A picture takes about two minutes of one core, most of it for the searches of a size.
+A picture takes about two minutes on one core, mostly for the searches of a size.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from codec.rate_distortion import find_codec, find_images, ms_ssim, ssimulacra2
 SCHEMA, RESULT = "calotype.equal_bytes/1", "equal-bytes.json"
 RATES_BPP = (0.25, 0.5, 1.0)
 JXL_DISTANCES = np.geomspace(25, 0.1, 101)
-"""Of JPEG XL, from the smallest file to the largest: as fine a grading as 100 qualities."""
+"""JPEG XL's distances, from the smallest file to the largest, about as fine as 100 qualities."""
 
 Measure = Callable[[Uint8Array, Uint8Array], float | None]
 LOWER_IS_BETTER = {"butteraugli", "lpips"}
@@ -49,7 +49,7 @@ LOWER_IS_BETTER = {"butteraugli", "lpips"}
 def butteraugli(original: Uint8Array, decoded: Uint8Array) -> float:
     """Butteraugli distance of two pictures uint8 (h, w, 3), by Debian's command of that name.
 
-    Raises `InputError` where the command is missing or fails.
+    Raises `InputError` if the command is missing or fails.
     """
     command = shutil.which("butteraugli")
     if command is None:
@@ -67,7 +67,7 @@ def butteraugli(original: Uint8Array, decoded: Uint8Array) -> float:
 def files_of(pixels: Uint8Array, rate: float, options: Namespace) -> dict[str, tuple[bytes, Any]]:
     """(file, decoded pixels) of each codec, all with at most the bytes of AVIF at `rate` bpp.
 
-    Where no file of photo is so small, that of quality 1.
+    If no file of photo is that small, the one of quality 1 is taken.
     """
     avif, jxl = visual_codec("avif"), find_codec("jxl")
     wanted = round(rate * pixels.shape[0] * pixels.shape[1] / 8)
@@ -109,7 +109,7 @@ def rows_of(found: Mapping[str, Sequence[Mapping[str, float]]]) -> list[dict[str
 
 
 def won(rows: Mapping[str, list[dict[str, Any]]], measures: list[str], peer: str) -> list[str]:
-    """Names "measure at rate" where the mean of photo is better than that of the peer."""
+    """Names "measure at rate" for which the mean of photo is better than that of the peer."""
     names = []
     for rate, of_rate in rows.items():
         by_codec = {row["codec"]: row for row in of_rate}

@@ -1,12 +1,12 @@
-"""Files of photo parse alike: other threads, versions of NumPy and torch, and other arithmetic.
+"""Files of photo parse alike with other threads, versions of NumPy and torch, and arithmetic.
 
     python -m benchmarks.photo exactness --python other/bin/python
 
-Every configuration decodes files that this process wrote, and writes files that this process
-decodes; each in a process of its own. Symbols, means, tables and pixels must be the same integers
-to the last one. `--python` names interpreters with other versions of the libraries,
-`--bare-python` those of other processors that may have NumPy alone, see `other_processor`. The exit
-status is 1 if any file parses differently, or a pixel differs.
+Every configuration runs in a process of its own. It decodes files that this process wrote, and
+writes files that this process decodes. All symbols, means, tables and pixels must be the same
+integers. `--python` names interpreters with other versions of the libraries, `--bare-python` those
+of other processors, which need only NumPy and safetensors, see `other_processor`. The exit status
+is 1 if any file parses differently or a pixel differs.
 """
 
 from __future__ import annotations
@@ -45,21 +45,21 @@ SCHEMA, RESULT = "calotype.photo_exactness/3", "photo_exactness.json"
 CORNER = 128
 QUALITIES = (5.0, 35.0, 62.5, 85.0, 100.0)
 ARITHMETIC = ("onnxruntime int8", "numpy float32", "torch float32")
-"""What holds the integers of the synthesis; the first one here."""
+"""Arithmetic for the integers of the synthesis; this process uses the first one."""
 
 
 def scenes() -> dict[str, Uint8Array]:
-    """A photograph on four tiles, and noise, which no model foresees."""
+    """A photograph on four tiles, and noise, which no model can predict."""
     noise = np.random.default_rng(0).integers(0, 256, (200, 300, 3))
     return {"photograph": tiled_photo(700, 600), "noise": noise.astype(np.uint8)}
 
 
 def load_coder(arithmetic: str) -> PhotoCoder:
-    """The default weights with transforms in some arithmetic."""
+    """The default weights with transforms in the given arithmetic."""
     kind = arithmetic.split()[0]
     loaded = loading.load_model("photo", device="cuda" if kind == "cuda" else "cpu")
     assert isinstance(loaded, PhotoCoder)
-    coder = copy.copy(loaded)  # that of the library stays as it is
+    coder = copy.copy(loaded)  # the library's own is not changed
     if kind == "torch":
         coder.transforms = coder.torch_transforms
     elif kind == "numpy":
@@ -70,7 +70,7 @@ def load_coder(arithmetic: str) -> PhotoCoder:
 
 
 def digest(data: bytes, coder: PhotoCoder) -> str:
-    """SHA-256 of all integers that parsing a file yields."""
+    """SHA-256 of all integers from parsing a file."""
     container, found = container_from_bytes(data), hashlib.sha256()
     grid = TileGrid(container.header, coder.stride)
     for number in range(grid.count):
@@ -115,7 +115,7 @@ def elsewhere(theirs: Path, ours: Path, arithmetic: str) -> None:
 
 
 def check(python: str, threads: int, arithmetic: str, theirs: Path) -> dict[str, Any]:
-    """A row of the result: one configuration against this process."""
+    """A row of the result: one configuration compared with this process."""
     coder = load_coder(ARITHMETIC[0])
     expected, pixels = read_files(theirs, coder)
     with tempfile.TemporaryDirectory() as folder:
@@ -146,7 +146,7 @@ def check(python: str, threads: int, arithmetic: str, theirs: Path) -> dict[str,
 
 
 def tiles_of(coder: PhotoCoder) -> dict[str, Array]:
-    """What `other_processor` codes: a corner of every scene, at all qualities, with both tunes."""
+    """Input of `other_processor`: a corner of every scene, at all qualities, with both tunes."""
     found: dict[str, Array] = {}
     for tune, name in enumerate(TUNES):
         tuned = coder.with_tune(name)
@@ -161,7 +161,7 @@ def tiles_of(coder: PhotoCoder) -> dict[str, Array]:
 
 
 def check_bare(python: str, coder: PhotoCoder) -> dict[str, Any]:
-    """A row of the result: what another processor computes of tiles."""
+    """A row of the result: whether another processor computes the same for tiles."""
     tiles = tiles_of(coder)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "tiles.npz"

@@ -1,13 +1,13 @@
-"""What a photo file shows after each of its layers, beside progressive files cut at equal bytes.
+"""Pictures from a photo file after each layer, compared with progressive files at equal bytes.
 
     python -m benchmarks.photo layers --data gb82.tar --name gb82 --limit 4
 
 JPEG XL (`cjxl -p` and `djxl --allow_partial_files` of Debian's package `libjxl-tools`) and
-progressive JPEG (Pillow) get a file of as many bytes as that of photo at most, or their smallest
-one, cut after as many bytes as photo has after a layer; where a cut file shows nothing, it scores
-as a gray picture does. Scores are means over pictures of SSIMULACRA2 and PSNR in dB, and a Fréchet
+progressive JPEG (Pillow) get a file of at most as many bytes as photo's, or their smallest one. It
+is cut after as many bytes as photo has after a layer; a cut file that shows nothing gets the score
+of a gray picture. Scores are means over pictures of SSIMULACRA2 and PSNR in dB, and a Fréchet
 distance of all patches (`benchmarks.photo.realism`). `sample` is a layer whose missing symbols are
-drawn from the tables. Files are also cut after half of the bytes, wherever a layer ends. With
+drawn from the tables. Files are also cut after half of the bytes, regardless of layers. With
 `--shown` a sheet beside the result shows the middle of a picture at the default quality.
 """
 
@@ -45,12 +45,12 @@ SCHEMA, RESULT = "calotype.layers/1", "layers.json"
 QUALITIES = (50, round(DEFAULT_QUALITY), 90)
 SEED = 0
 TARGET_COST, TARGET_QUALITY = 0.01, 50
-"""Share of a file of that quality that its layers may cost."""
+"""The largest share of a file that its layers may cost, at this quality."""
 SHOWN = 256, 192
-"""Width and height of what the sheet shows, in pixels."""
+"""Width and height of the part that the sheet shows, in pixels."""
 TITLES = {"photo": "Calotype", "jxl": "JPEG XL", "jpeg": "JPEG"}
 JPEG_TABLES_BYTES = 512
-"""What the tables of a scan take at most, about."""
+"""About the largest size of the tables of a scan."""
 JXL_DISTANCES = np.geomspace(25, 0.1, 101)
 
 Draw = Callable[[bytes], Uint8Array | None]
@@ -64,7 +64,7 @@ def _run(command: str, *arguments: str) -> bool:
 
 
 def progressive_jxl(pixels: Uint8Array, size: int) -> tuple[bytes, Draw]:
-    """The largest progressive JPEG XL file of at most a size, and what draws its first bytes."""
+    """The largest progressive JPEG XL file within a size, and a function that draws a prefix."""
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "in.png"), Path(folder, "out.jxl")
         Image.fromarray(pixels).save(source, compress_level=1)
@@ -90,7 +90,7 @@ def progressive_jxl(pixels: Uint8Array, size: int) -> tuple[bytes, Draw]:
 
 
 def progressive_jpeg(pixels: Uint8Array, size: int) -> tuple[bytes, Draw]:
-    """The same of progressive JPEG."""
+    """The same for progressive JPEG."""
 
     def encode(quality: int) -> bytes:
         file = io.BytesIO()
@@ -102,7 +102,7 @@ def progressive_jpeg(pixels: Uint8Array, size: int) -> tuple[bytes, Draw]:
     def draw(part: bytes) -> Uint8Array | None:
         ImageFile.LOAD_TRUNCATED_IMAGES = True
         try:
-            # Of a file that is cut inside the tables of a scan, Pillow draws black.
+            # Pillow draws black if a file is cut inside the tables of a scan.
             for end in range(len(part), max(0, len(part) - JPEG_TABLES_BYTES), -16):
                 picture = np.asarray(Image.open(io.BytesIO(part[:end])).convert("RGB"))
                 if picture.any():
@@ -117,7 +117,7 @@ def progressive_jpeg(pixels: Uint8Array, size: int) -> tuple[bytes, Draw]:
 
 
 def bytes_after_layers(data: bytes) -> list[int]:
-    """How many bytes of a file there are up to the end of each layer."""
+    """How many bytes a file has up to the end of each layer."""
     found = scan(io.BytesIO(data))
     ends = [c.offset + chunk_bytes(c.length) for c in found.chunks if c.type == b"DATA"]
     count = found.header.tile_count
@@ -132,7 +132,7 @@ def joined_size(container: Container) -> int:
 
 
 def complete_layers(part: bytes, seed: int | None = None) -> Uint8Array | None:
-    """What the first bytes of a file of photo show."""
+    """The picture from the first bytes of a photo file, or None."""
     try:
         return codec.decompress(part, partial=True, seed=seed, as_="numpy")
     except TruncatedError:
@@ -141,7 +141,7 @@ def complete_layers(part: bytes, seed: int | None = None) -> Uint8Array | None:
 
 @dataclass(frozen=True)
 class Layers:
-    """What the files of a picture show.
+    """The results for one picture.
 
     cost    share of the file that its layers cost
     rows    figures after each layer, and then after half of the bytes
@@ -155,7 +155,7 @@ class Layers:
 
 
 def measure(pixels: Uint8Array, quality: int) -> Layers | None:
-    """Measure a picture; None for one so small that its file has one layer."""
+    """Measure a picture; None if it is so small that its file has only one layer."""
     data = codec.compress(pixels, quality=quality)
     container = container_from_bytes(data)
     if container.header.layers == 1:
@@ -182,7 +182,7 @@ def measure(pixels: Uint8Array, quality: int) -> Layers | None:
 
 
 def frechet_distances(found: Sequence[Layers], network: FeatureNetwork) -> list[dict[str, float]]:
-    """Of the patches of all pictures after each layer, as far as all of them have it."""
+    """Fréchet distances of the patches of all pictures, after each layer that all of them have."""
 
     def features(pictures: Iterable[Uint8Array]) -> Float64Array:
         return np.concatenate([extract(network, patches(p)) for p in pictures])

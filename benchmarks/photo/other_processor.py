@@ -1,9 +1,9 @@
-"""What a decoder of photo computes from symbols, on another processor: run there by `exactness`.
+"""Computes on another processor what a photo decoder computes from symbols; run by `exactness`.
 
     PYTHON -m benchmarks.photo.other_processor TILES.npz
 
-It needs NumPy and safetensors alone: a processor that is emulated may have no more. Mocks stand in
-for the entropy coder, as symbols are not read from files here, and for ONNX Runtime.
+It needs only NumPy and safetensors, because an emulated processor may have no more. Mocks replace
+the entropy coder, since no symbols are read from files here, and ONNX Runtime.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MISSING = ("constriction", "onnxruntime")
 
 
 def rounded(residuals: Float32Array, indexes: Int32Array, channels: slice) -> Int32Array:
-    """Symbols without a dead zone, whose width depends on floating-point logarithms."""
+    """Symbols without a dead zone, because its width depends on floating-point logarithms."""
     return np.rint(residuals).astype(np.int32)
 
 

@@ -1,14 +1,14 @@
-"""How near `decompress --reduce` is to means of the whole picture, and how much less work it is.
+"""How near `decompress --reduce` is to means of the whole picture, and how much work it saves.
 
     python -m benchmarks.photo previews --data kodak.tar --name kodak
 
-Each file is decoded whole and at 1/2, 1/4 and 1/8 of its size. PSNR is that of a preview against
-the means of squares of the whole decoded picture, rounded to 8 bits; the mean of the pictures' dB.
-Work is CPU time, which other processes on the machine change little, the best of several runs, and
-a ratio of sums over all pictures. The first layer of a file is measured in the same way, whole and
-reduced, and as `codec.decompress_progressive` draws it before the others have come, without the
-network. That preview has PSNR and SSIMULACRA2 against the original, beside the picture that the
-network draws of the same layer (`decompress --layers 1`).
+Each file is decoded whole and at 1/2, 1/4 and 1/8 of its size. PSNR compares a preview with the
+means over squares of the whole decoded picture, rounded to 8 bits; dB are averaged over pictures.
+Work is CPU time, which other processes on the machine hardly affect: the best of several runs, as a
+ratio of sums over all pictures. The first layer of a file is measured in the same way, whole and
+reduced, and as `codec.decompress_progressive` draws it before the other layers have arrived,
+without the network. PSNR and SSIMULACRA2 of that preview are measured against the original, and
+compared with the picture that the network draws from the same layer (`decompress --layers 1`).
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ REDUCTIONS = (2, 4, 8)
 QUALITIES = (30, 75, 95)
 RUNS = 3
 TARGET_TIME_SHARE, TARGET_SSIMULACRA2_LOSS = 0.5, 1.0
-"""Of the preview: over the time of the whole picture, and below what the network draws."""
+"""Of the preview: share of the whole picture's time, and loss against the network's picture."""
 
 
 Draw = Callable[[bytes], tuple[Uint8Array, float]]
-"""A picture uint8 (h, w, 3) of a file, and CPU seconds."""
+"""From a file to a picture uint8 (h, w, 3), and CPU seconds."""
 
 
 def fastest(draw: Callable[[], Uint8Array]) -> tuple[Uint8Array, float]:
@@ -51,7 +51,7 @@ def fastest(draw: Callable[[], Uint8Array]) -> tuple[Uint8Array, float]:
 
 
 def decode(data: bytes, reduce: int, layers: int | None = None) -> tuple[Uint8Array, float]:
-    """What `decompress` draws, as `fastest` returns it."""
+    """The result of `decompress`, as `fastest` returns it."""
     return fastest(
         lambda: codec.decompress(data, as_="numpy", reduce=reduce, layers=layers, device="cpu")
     )
@@ -63,7 +63,7 @@ def decode_arriving(data: bytes) -> tuple[Uint8Array, float]:
 
 
 def measure(files: list[bytes]) -> dict[str, Report]:
-    """By reduction: mean and least PSNR in dB, and CPU time as a share of that of the whole."""
+    """By reduction: mean and lowest PSNR in dB, and CPU time relative to that of the whole."""
     psnrs: dict[int, list[float]] = {reduce: [] for reduce in REDUCTIONS}
     seconds = dict.fromkeys((1, *REDUCTIONS), 0.0)
     for data in files:
@@ -84,9 +84,9 @@ def measure(files: list[bytes]) -> dict[str, Report]:
 
 
 def first_layer(pictures: Sequence[Uint8Array], files: Sequence[bytes]) -> Report:
-    """CPU time of the first layer as a share of that of all at full size, and what it shows.
+    """CPU time of the first layer relative to that of all layers at full size, and its quality.
 
-    pictures   uint8 (h, w, 3), of which the files are; those of one layer are left out
+    pictures   the originals of the files, uint8 (h, w, 3); those with one layer are left out
     """
     layered = [(p, data) for p, data in zip(pictures, files, strict=True) if has_layers(data)]
     if not layered:

@@ -3,9 +3,9 @@
     python -m benchmarks.photo rate-distortion --data kodak.tar --name kodak
     python -m benchmarks.photo rate-distortion --data kodak.tar --name kodak --codecs photo
 
-Curves that the result file already has are kept for codecs that are not measured again, so a new
-set of weights costs one codec's time, not six; `--codecs ""` measures none and only compares anew.
-Higher efforts of photo are for the part `effort`.
+Curves in the result file are kept for codecs that are not measured again, so new weights cost the
+time of one codec, not six; `--codecs ""` measures none and only repeats the comparison. The part
+`effort` measures higher efforts of photo.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from codec.rate_distortion.files.result_file import SCHEMA as SCHEMA
 RESULT = "rate_distortion_{name}.json"
 RATE_RANGE_BPP = (0.15, 1.2)
 TARGETS_PERCENT = {"avif": 5.0, "webp": -20.0, "jpeg2000": -20.0, "jxl": -25.0, "jpeg": -50.0}
-"""BD-rate of photo against each peer that is at least wanted."""
+"""The largest acceptable BD-rate of photo against each peer."""
 
 
 def tuned_codec(name: str) -> OperationalCodec:
-    """A codec as it is best at PSNR: by default photo and AVIF are tuned for eyes."""
+    """A codec with its best tune for PSNR: by default photo and AVIF are tuned for the eye."""
     if name == "photo":
         return replace(model_codec("photo", "psnr"), name=name)
     return find_codec(name)
@@ -68,7 +68,7 @@ def compare(
 
 
 def judge(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Target against measured BD-rate of photo for each peer that has a target."""
+    """Target and measured BD-rate of photo for each peer that has a target."""
     found = {row["reference"]: row for row in rows if row["test"] == "photo"}
     table: list[dict[str, Any]] = []
     for reference, target_percent in TARGETS_PERCENT.items():
@@ -132,7 +132,7 @@ def run(options: Namespace) -> Iterator[Measured]:
                 executor=executor if options.jobs > 1 else None,
             )
             measured_by[name] = provenance()
-            # After each codec: the slow ones take a quarter of an hour.
+            # Yielded after each codec, because slow ones take a quarter of an hour.
             yield report(curves, measured_by)
     if not options.codecs:
         yield report(curves, measured_by)

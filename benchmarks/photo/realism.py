@@ -2,14 +2,14 @@
 
     python -m benchmarks.photo realism --data kodak.tar --name kodak --lpips lpips_alexnet.npz
 
-For each picture and rate AVIF gets the file nearest to it, and photo and JPEG XL as many bytes as
-that at most (`benchmarks.photo.equal_bytes`). The result has for each realism R, and for both
-peers, the mean squared error, PSNR, SSIMULACRA2, LPIPS and a Fréchet distance of patches; and what
-changes with `--seed` at R = 1. Realism weights are looked for where `codec.decompress` looks, also
-in the folders of CALOTYPE_WEIGHTS.
+For each picture and rate, AVIF gets the file nearest to the rate, and photo and JPEG XL at most as
+many bytes (`benchmarks.photo.equal_bytes`). For each realism R, and for both peers, the result has
+the mean squared error, PSNR, SSIMULACRA2, LPIPS and a Fréchet distance of patches; and the effect
+of `--seed` at R = 1. Realism weights are searched where `codec.decompress` searches, including the
+folders in CALOTYPE_WEIGHTS.
 
-The yardstick of the error: a decoder of perfect realism has at most twice the mean squared error of
-the best one (Blau and Michaeli 2018, "The perception-distortion tradeoff").
+For comparison: perfect realism need not cost more than twice the mean squared error of the best
+decoder (Blau and Michaeli 2018, "The perception-distortion tradeoff").
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ REALISMS = (0.0, 0.5, 1.0)
 SEEDS = (0, 1, 2)
 TARGET_RATE_BPP = 0.1
 TARGET_FRECHET, TARGET_MSE = 0.5, 2.0
-"""Of realism 1, over those of realism 0. LPIPS is to be below that of AVIF."""
+"""Of realism 1, relative to realism 0. LPIPS should be below that of AVIF."""
 
 Measures = Mapping[str, Callable[[Uint8Array, Uint8Array], float | None]]
 
 
 def patches(pixels: Uint8Array) -> Uint8Array:
-    """Whole patches of 32×32 of a picture uint8 (h, w, 3), side by side: (n, 3, 32, 32)."""
+    """Adjacent patches of 32×32 that fit into a picture uint8 (h, w, 3): (n, 3, 32, 32)."""
     height, width = (side // SIDE * SIDE for side in pixels.shape[:2])
     if not height or not width:
         raise UsageError(
@@ -61,7 +61,7 @@ def patches(pixels: Uint8Array) -> Uint8Array:
 
 @dataclass
 class Decoded:
-    """What came back of all pictures, by one codec at one realism."""
+    """All pictures decoded by one codec at one realism."""
 
     measures: Measures
     network: FeatureNetwork
@@ -69,7 +69,7 @@ class Decoded:
     features: list[Float64Array] = field(default_factory=list)
 
     def add(self, original: Uint8Array, again: Uint8Array) -> None:
-        """One more picture, uint8 (h, w, 3)."""
+        """Add a picture, uint8 (h, w, 3)."""
         for name, measure in self.measures.items():
             score = measure(original, again)
             if score is not None:
@@ -84,7 +84,7 @@ class Decoded:
 
 
 def measures_of(lpips: Path | None) -> Measures:
-    """By name: mean squared error of 0 .. 255, PSNR in dB, and those that are installed."""
+    """By name: mean squared error in 0 .. 255, PSNR in dB, and those that are installed."""
     measures: dict[str, Callable[[Uint8Array, Uint8Array], float | None]] = {
         "mse": mse, "psnr_db": psnr_db
     }  # fmt: skip
@@ -106,7 +106,7 @@ def measure_rate(
     """Each picture uint8 (h, w, 3) as one file of each codec, decoded at each realism.
 
     original  features of the patches of all pictures
-    new       gives a `Decoded` of nothing
+    new       makes an empty `Decoded`
     """
     rates: dict[str, list[float]] = {}
     decoded = {realism: new() for realism in realisms}
@@ -141,7 +141,7 @@ def measure_rate(
 
 
 def reached(found: Mapping[str, Any]) -> dict[str, Any]:
-    """What a rate has over realism 0, and over AVIF, and whether that is what was aimed at."""
+    """Figures at a rate relative to realism 0 and to AVIF, and whether the targets are met."""
     by_realism = {row["realism"]: row for row in found["decoded"]}
     if not {0.0, 1.0} <= set(by_realism):
         return {}
@@ -166,7 +166,7 @@ def measure_realism(
     network: FeatureNetwork,
     measures: Measures,
 ) -> Iterator[dict[str, Any]]:
-    """What the result file says of each rate, of pictures uint8 (h, w, 3)."""
+    """The entries of the result file for each rate, from pictures uint8 (h, w, 3)."""
     original = np.concatenate([extract(network, patches(pixels)) for pixels in pictures])
     photo = loading.load_model("photo", device="cpu")
     realism_path = find_realism(photo.weights_hash).path
@@ -196,7 +196,7 @@ def measure_realism(
 
 
 def table(one: Mapping[str, Any]) -> list[str]:
-    """Lines to print of a rate: a head, then one for each realism, and each peer."""
+    """Lines to print for a rate: a heading, then one line for each realism and each peer."""
     lines = ["rate bpp    bpp  decoded  PSNR dB  SSIMULACRA2   LPIPS  Fréchet"]
 
     def line(bpp: float, name: str, row: Mapping[str, float]) -> str:

@@ -1,9 +1,9 @@
-"""What `compress --roi` gives a region, at an equal size of the file.
+"""What a region gains from `compress --roi` at an equal file size.
 
     python -m benchmarks.photo roi --data gb82.tar --name gb82
 
 The region is the middle ninth of each picture. A file with it is compared with a plain one of at
-most the same bytes, by PSNR of the region and of the rest; means of dB over the pictures.
+most as many bytes, by PSNR of the region and of the rest; dB are averaged over the pictures.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def scores(pixels: Uint8Array, data: bytes, inside: tuple[slice, slice]) -> tupl
 
 
 def measure(pixels: Uint8Array, raised: int) -> tuple[float, float, float]:
-    """What the region gains and the rest loses in dB, and the bytes of one file by the other's."""
+    """What the region gains and the rest loses in dB, and the ratio of the files' sizes."""
     height, width, _ = pixels.shape
     x, y = width // 3, height // 3
     inside = slice(y, 2 * y), slice(x, 2 * x)

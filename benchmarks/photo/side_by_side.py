@@ -5,8 +5,8 @@
 
 With `--realism` the file of photo is drawn a second time, by the realistic decoder.
 
-AVIF (speed 6, default tuning) gets the file that comes nearest to the rate, the others then as many
-bytes as that at most.  A part of the picture, enlarged, is drawn beside the result file as PNG.
+AVIF (speed 6, default tuning) gets the file nearest to the rate, and the others at most as many
+bytes.  An enlarged part of the picture is written beside the result file as PNG.
 """
 
 from __future__ import annotations
@@ -35,10 +35,9 @@ def panels(
     crop: tuple[int, int, int, int],
     enlarge: int = ENLARGE,
 ) -> Image.Image:
-    """Pictures uint8 (h, w, 3) beside each other, cut to (left, top, right, bottom), enlarged.
+    """Pictures uint8 (h, w, 3) beside each other, cropped to (left, top, right, bottom), enlarged.
 
-    Below each stands its text, in lines, as large as the pictures are enlarged: pages show them
-    smaller.
+    The text below each is enlarged as well, because pages show the panels smaller.
     """
     label = LINE * enlarge * max(1 + text.count("\n") for text, _ in pictures)
     width, height = ((crop[2] - crop[0]) * enlarge, (crop[3] - crop[1]) * enlarge)

@@ -3,13 +3,13 @@
     python -m benchmarks.photo visual --data gb82=gb82.tar kodak=kodak.tar [--limit 3]
     python -m benchmarks.photo visual --tune psnr --data … -o psnr.json
 
-Every file is written and decoded again.  The rates are compared for each picture, as the logarithm
-of the rate over the scores that both codecs reach (BD-rate), and the mean is taken over the
-pictures: negative where photo needs fewer bytes.  Peers are set up as people use them: AVIF in
-4:4:4 at speed 6 with its default tuning, JPEG XL at effort 7, WebP by its slowest method.
+Every file is written and decoded again.  For each picture, rates are compared over the scores that
+both codecs reach (BD-rate), and the result is averaged over pictures: negative if photo needs fewer
+bytes.  Peers are set up as people use them: AVIF in 4:4:4 at speed 6 with its default tuning, JPEG
+XL at effort 7, WebP with its slowest method.
 
 Sets that are not measured again stay in the result file.  A whole run, 49 pictures of gb82 and
-Kodak, takes about half an hour of one core, most of it for the scores.
+Kodak, takes about half an hour on one core, mostly for the scores.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ SETTINGS: dict[str, tuple[float, ...]] = {
     "jxl": (9, 6, 4.5, 3.5, 2.5, 1.8, 1.2, 0.8),
     "avif": (20, 30, 40, 50, 60, 70, 80, 88),
 }
-"""From the lowest rate to the highest, about 0.1 to 2 bits per pixel."""
+"""Settings from the lowest rate to the highest, about 0.1 to 2 bits per pixel."""
 
 
 def avif_encode(pixels: Uint8Array, quality: float) -> bytes:
@@ -60,7 +60,7 @@ def avif_encode(pixels: Uint8Array, quality: float) -> bytes:
 
 
 def visual_codec(name: str) -> OperationalCodec:
-    """A codec as people use it; the AVIF of the other curves is tuned for PSNR."""
+    """A codec as people use it; in other curves AVIF is tuned for PSNR."""
     known = find_codec(name)
     if name != "avif":
         return known

@@ -1,11 +1,11 @@
-"""Whole files of the lossless model beside JPEG XL, WebP and PNG, on every picture of a set.
+"""Whole files of the lossless model compared with JPEG XL, WebP and PNG, on all pictures of a set.
 
     python -m benchmarks.pixel lossless --data validation.tar --name gb82
 
-Rates are bits of whole files per sub-pixel: a value of one colour. Every file is decoded again, and
-the exit status is 1 if any picture came back different. Seconds are CPU time of this process. Of
-the first few pictures the files are held against −log₂ p of what they code, by integer tables. With
---jpeg, pictures are those that a JPEG file of that quality decodes to: photographs as most are.
+Rates are bits of whole files per sub-pixel, which is a value of one colour. Every file is decoded
+again, and the exit status is 1 if any picture differs. Seconds are CPU time of this process. For
+the first few pictures, files are compared with −log₂ p of their content under the integer tables.
+With --jpeg, pictures are first coded as JPEG files of that quality, like most photographs.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from codec.rate_distortion import find_images
 
 SCHEMA, RESULT = "calotype.lossless/1", "lossless_{name}.json"
 TARGETS_PERCENT = {"webp": -8.0, "jxl": 2.0}
-"""What files of the model should have more than theirs, at most; of photographs."""
+"""By how much files of the model may exceed these codecs' files of photographs."""
 LIKELIHOOD = "−log₂ p of what is coded, by the integer tables"
 TARGETS_OF_SCREENSHOTS = {"webp": 0.0}
-"""The same of the set "screenshots"."""
+"""The same for the set "screenshots"."""
 DECODE_TARGET_SECONDS, DECODE_PIXELS = 6.0, 768 * 512
-"""Of a picture of so many pixels."""
+"""Time to decode a picture of that many pixels."""
 
 
 def _jxl(pixels: Uint8Array) -> bytes:
@@ -64,7 +64,7 @@ def likelihood_bytes(coder: PixelCoder, pixels: Uint8Array) -> float:
 
 
 def above_likelihood(rows: Sequence[Report]) -> float | None:
-    """How much the bytes of files are above −log₂ p, in percent of all pictures together."""
+    """How far the bytes of files are above −log₂ p, in percent, for all pictures together."""
     if not rows:
         return None
     files, likelihoods = (
@@ -74,9 +74,9 @@ def above_likelihood(rows: Sequence[Report]) -> float | None:
 
 
 def measure(pixels: Uint8Array, coder: PixelCoder | None = None) -> Report:
-    """A row of the result: rates, seconds, and whether the picture came back.
+    """A row of the result: rates, seconds, and whether the decoded picture is equal.
 
-    coder   for −log₂ p of the picture; without it, that is not measured
+    coder   for −log₂ p of the picture, which is not measured without it
     """
     begin = time.process_time()
     data = codec.compress(pixels, lossless=True)
@@ -98,7 +98,7 @@ def measure(pixels: Uint8Array, coder: PixelCoder | None = None) -> Report:
 
 
 def summary(rows: Sequence[Report]) -> Report:
-    """Means over pictures, and what the model's files have more than others', in percent."""
+    """Means over pictures, and by how much the model's files exceed others', in percent."""
     means = {
         name: float(np.mean([row["bpsp"][name] for row in rows])) for name in ("pixel", *PEERS)
     }

@@ -1,12 +1,12 @@
-"""Whole nearly lossless files beside JPEG-LS, simpler closed loops, and a photograph first.
+"""Whole nearly lossless files compared with JPEG-LS, a simple closed loop, and photo + residual.
 
     python -m benchmarks.pixel near_lossless --data validation.tar --name gb82
 
-Rates are bits of whole files per sub-pixel: a value of one colour. Every file is decoded again, and
-the exit status is 1 if a value of a pixel was further off than the bound. Seconds are CPU time of
-this process. The median predictor has no files, see `benchmarks.pixel.closed_loop`. With a
-photograph first, there are a file of photo, tuned for PSNR, and what the picture differs from it,
-coded as a picture by the same model; that is measured on a square in the middle of each picture.
+Rates are bits of whole files per sub-pixel, which is a value of one colour. Every file is decoded
+again, and the exit status is 1 if a pixel value is outside the bound. Seconds are CPU time of this
+process. The median predictor has no files, see `benchmarks.pixel.closed_loop`. The last alternative
+is a file of photo, tuned for PSNR, and the picture's difference from it, coded as a picture by the
+same model; this is measured on a square in the middle of each picture.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from codec.rate_distortion import find_images
 SCHEMA, RESULT = "calotype.near-lossless/1", "near_lossless_{name}.json"
 BOUNDS = (1, 2, 4, 8)
 TARGETS_PERCENT = {1: 2.0, 2: -9.0, 4: -25.0, 8: -39.0}
-"""What files should have more than a closed loop with the median predictor, at most."""
+"""By how much files may exceed a closed loop with the median predictor."""
 PHOTO_QUALITIES = (25, 50, 75)
 SQUARE = 240
 
 
 def jpeg_ls(pixels: Uint8Array, max_error: int) -> int:
-    """Bytes of JPEG-LS, which has the same bound."""
+    """Bytes of JPEG-LS with the same bound."""
     import imagecodecs
 
     data = imagecodecs.jpegls_encode(pixels, level=max_error)
@@ -58,7 +58,7 @@ def largest_error(decoded: Uint8Array, pixels: Uint8Array) -> int:
 
 
 def measure(pixels: Uint8Array, max_error: int, coder: NearLosslessCoder) -> Report:
-    """Rates of a picture at one bound, in bits per sub-pixel, and what its file decodes to."""
+    """Rates of a picture at one bound, in bits per sub-pixel, and the error of its decoded file."""
     begin = time.process_time()
     data = codec.compress(pixels, max_error=max_error)
     middle = time.process_time()
@@ -80,7 +80,7 @@ def measure(pixels: Uint8Array, max_error: int, coder: NearLosslessCoder) -> Rep
 
 
 def with_photo(pixels: Uint8Array) -> Report:
-    """Bits per sub-pixel of the middle, by bound: alone, and with photographs before it."""
+    """Bits per sub-pixel of the middle, by bound: alone, and as photo files with a residual."""
     top, left = ((side - min(side, SQUARE)) // 2 for side in pixels.shape[:2])
     middle = np.ascontiguousarray(pixels[top : top + SQUARE, left : left + SQUARE])
 
@@ -92,14 +92,14 @@ def with_photo(pixels: Uint8Array) -> Report:
     for quality in PHOTO_QUALITIES:
         data = codec.compress(middle, quality=quality, tune="psnr")
         photo = codec.decompress(data, as_="numpy")
-        # Hardly any difference is larger than that, and to cut it favours the photograph.
+        # Hardly any difference is larger, and clipping it favours this alternative.
         difference = np.clip(middle.astype(np.int32) - photo + 128, 0, 255).astype(np.uint8)
         first[str(quality)] = bits(difference, len(data))
     return {"alone": bits(middle), "photo": first}
 
 
 def summary(rows: Sequence[Report]) -> Report:
-    """By bound: means over pictures, and what files have more than others', in percent."""
+    """By bound: means over pictures, and by how much files exceed others', in percent."""
     pixels = sum(row["height"] * row["width"] for row in rows)
     found: Report = {"pictures": len(rows), "bounds": {}}
     for bound in map(str, BOUNDS):

@@ -1,10 +1,10 @@
-"""Rate and distortion of the codec's files, beside other codecs at equal bytes.
+"""Rate and distortion of the codec's files, compared with other codecs at equal bytes.
 
-Images stand on sheets, many to a file, since the headers of other codecs outweigh one small image.
-At each quality every other codec gets as many bytes as the file has, sheet by sheet, and codes its
-best file within them. The difference of the errors is taken image by image. All are real files,
-decoded again; files of single images are counted as well, and by how much files are larger than the
-likelihood: −log₂ p of their codes by the prior's log-odds before these are rounded to tables.
+Images are put on sheets, many to a file, since the headers of other codecs outweigh a small image.
+At each quality and for each sheet, every other codec writes its best file within the bytes of ours.
+Differences of errors are taken image by image. All are real files, decoded again. Files of single
+images are counted as well, and how far files are above the likelihood: −log₂ p of their codes by
+the prior's log-odds before these are rounded to tables.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def single_bytes(coder: VqCoder, images: Images, quality: float) -> float:
 
 
 def figures(decoded: DecodedSheets, pixels: int) -> Report:
-    """Rate and error of sheets; `pixels` are those of all."""
+    """Rate and error of sheets; `pixels` is the number of pixels of all of them."""
     errors = np.concatenate(decoded.errors)
     return {
         "bytes_per_image": sum(decoded.file_bytes) / len(errors),
@@ -97,7 +97,7 @@ def figures(decoded: DecodedSheets, pixels: int) -> Report:
 
 
 def compared(own: DecodedSheets, other: DecodedSheets | None, pixels: int) -> Report | None:
-    """Figures of another codec, and by how much its errors are larger, image by image."""
+    """Figures of another codec, and by how much its errors are larger, in image-wise pairs."""
     if other is None:
         return None
     ours, theirs = (np.concatenate(each.errors) for each in (own, other))
@@ -118,7 +118,7 @@ def measure_curve(
     singles: int,
     qualities: Sequence[float] = QUALITIES,
 ) -> Report:
-    """Of images uint8 (n, C, side, side), on so many sheets of columns × columns."""
+    """Measure images uint8 (n, C, side, side) on `sheet_count` sheets of columns × columns."""
     pictures = sheets(images, columns)[:sheet_count]
     used = images[: len(pictures) * columns**2]
     pixels = len(used) * coder.stride**2
@@ -151,9 +151,9 @@ def measure_curve(
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> Report:
-    """For each other codec, at how many of the qualities its error is larger for certain, or less.
+    """For each other codec, at how many qualities its error is significantly larger, or smaller.
 
-    null where it has no file so small at any of them
+    Only qualities at which that codec has a file small enough count.
     """
     found: Report = {}
     for name in rows[0]["peers"]:
