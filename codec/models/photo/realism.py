@@ -54,7 +54,7 @@ _WHOLE = 1024
 _NOISE_BYTES = 3 * LATENT_STRIDE**2
 _NOISE_CHANNELS = _NOISE_BYTES // 4
 _NOISE_SEED, _NOISE_DISTANCE = 0xCA15, 0x9E3779B97F4A7C15F39CC0605CEDC835
-"""Of the raw numbers: the seed, and the distance between consecutive tile checksums or seeds."""
+"""The seed of the raw numbers, and the factor that keeps the streams of tiles and seeds apart."""
 
 
 def draw_noise(payloads: Sequence[bytes], seed: int, height: int, width: int) -> Int32Array:

@@ -208,7 +208,7 @@ class PixelCoder:
     def decode_tile(
         self, payloads: Sequence[bytes], height: int, width: int, quality: float
     ) -> Uint8Array:
-        """Read pixels uint8 (3, height, width) back. Raises `PayloadError`."""
+        """Decode pixels uint8 (3, height, width). Raises `PayloadError`."""
         payload = only_payload(payloads)
         first = payload[0] if payload else 0
         flags = first & (0 if self.max_error else WITH_MAP | WITH_DIFFERENCES)
