@@ -78,8 +78,8 @@ def export_autoregressive(run: Run[AutoregressivePreset], options: ExportOptions
     path = write_weights_file(options.output, run.name, arrays, config=config, models=[model])
     text = (
         "Integers, for `codec.models.autoregressive`: layers in fixed point, and tables.\n"
-        f"Held-out training images have {float(learner.best_nats):.2f} nats each, before rounding. "
-        "What test images have is in `benchmarks/results/autoregressive.json`.\n"
+        f"Held-out training images take {float(learner.best_nats):.2f} nats each, before rounding. "
+        "The figures of test images are in `benchmarks/results/autoregressive.json`.\n"
     )
     write_card(
         path,

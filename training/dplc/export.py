@@ -168,10 +168,11 @@ def export_dplc(run: Run[DplcPreset], options: ExportOptions) -> Path:
 def _table(rows: Sequence[MeasuredRate], figures: dict[str, float], part: str) -> str:
     lines = [
         "",
-        f"Measured on {part}. Bits per pixel: one for every symbol; code length under the prior,",
-        f"an estimate; whole files, each a sheet of up to {SHEET}×{SHEET} images, whose PSNR",
-        "stands beside. MSE and pixel variance (over pictures of the same symbols) are of pixels",
-        "in [0, 1], MMD is the squared discrepancy of B(E(X)) and N(0, I).",
+        f"Measured on {part}. Bits per pixel are given in three ways: one bit per symbol; the",
+        "estimated code length under the prior; whole files, each a sheet of up to",
+        f"{SHEET}×{SHEET} images, to which the PSNR belongs. MSE and pixel variance (over pictures",
+        "of the same symbols) are of pixels in [0, 1], MMD is the squared discrepancy of B(E(X))",
+        "and N(0, I).",
         "",
         "| symbols | quality | bpp, fixed | bpp, prior | bpp, files | PSNR, dB | MSE | "
         "pixel variance | MMD |",

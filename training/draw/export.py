@@ -145,7 +145,7 @@ def write_draw(
     learner.network.load_state_dict(network_from_arrays(config, exact).state_dict())
     figures = {} if test is None else learner.measure(to_tensor(test))
     kind = (
-        "the others what an archive is coded with."
+        "and the others are for coding archives."
         if is_archive
         else "`step_tables.*` integer probability tables, fitted to training images."
     )

@@ -267,9 +267,9 @@ def card_text(path: Path, config: FeatureConfig, facts: dict[str, Any]) -> str:
     """The model card beside a weights file, in Markdown."""
     return f"""# Features of 32×32 images
 
-`{path.name}`: a classifier whose last hidden layer ({config.features} features) is what Fréchet
-distances are taken in. They are called *Fréchet distance in own classifier features*, and are not
-comparable with the FID, which uses another network.
+`{path.name}`: a classifier. The Fréchet distances of the benchmarks are measured
+in the {config.features} features of its last hidden layer. They are not comparable with the FID,
+which uses another network.
 
 | | |
 |---|---|

@@ -240,8 +240,8 @@ def write_digits(
     path = write_weights_file(folder, name, arrays, config=model.config, models=codecs)
     networks = ("encoder.", "decoder.")
     kind = (
-        "Arrays `encoder.*` and `decoder.*` are fixed-point networks, `posterior.*` and "
-        "`pixel_tables.*` what turns their outputs into integer frequencies."
+        "Arrays `encoder.*` and `decoder.*` are fixed-point networks, and `posterior.*` and "
+        "`pixel_tables.*` turn their outputs into integer frequencies."
         if model.config.likelihood == "bernoulli"
         else "Arrays `encoder.*` and `decoder.*` are float16, `*_tables.*` integer probability "
         "tables; steps, blocks and class tables are fitted to training images."
@@ -260,7 +260,7 @@ def write_digits(
     write_card(
         path,
         f"Weights of the model{plural} {', '.join(f'`{codec}`' for codec in codecs)}",
-        f"{kind}\nWhat they measure on MNIST is in `benchmarks/results/{result}.json`.\n",
+        f"{kind}\nTheir measurements on MNIST are in `benchmarks/results/{result}.json`.\n",
         parameters=sum(a.size for key, a in arrays.items() if key.startswith(networks) and a.ndim),
         sizes=model.config,
         licence="apache-2.0",

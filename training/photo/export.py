@@ -40,10 +40,10 @@ NAME = "photo"
 TABLE_IMAGES = 600
 """Number of photographs to which the tables are fitted."""
 ABOUT = """\
-Arrays `network.*` serve the encoder: float16, their tables of knots float32. What a decoder needs
-is integers: `exact.*` the hyper-synthesis, `context.*` the context of latents, `synthesis.*` and
-`log_step` what draws the pixels, `*_tables.*` the probability tables, `quality_map` the position
-on the networks' scale of each quality.
+Arrays `network.*` are for the encoder: float16, their tables of knots float32. Those that a decoder
+needs are integers: `exact.*` is the hyper-synthesis, `context.*` the context model of latents,
+`synthesis.*` and `log_step` draw the pixels, `*_tables.*` are the probability tables, and
+`quality_map` maps each quality to a position on the networks' scale.
 """
 
 

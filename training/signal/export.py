@@ -31,7 +31,7 @@ _REACH = 2**11
 _ABOUT = """\
 Integers, for `codec.models.signal`: `first`, `layers.*`, `hidden` and `output` are the network in
 fixed point, `tables.*` the probability tables. `mixture`, float32, is the distribution that the
-tables were made of: no decoder reads it. What test signals take is in
+tables were made from, which no decoder reads. The figures of test signals are in
 `benchmarks/results/signals.json`.
 """
 

@@ -93,7 +93,7 @@ def test_a_run_becomes_a_codec(
     assert main([*words, "--steps", "6", "--no-autocast", "--resume"]) == 0
     assert main(["export", str(run), "--data", str(digits), "-o", str(weights)]) == 0
     card = (weights / "digits-pixelcnn-tiny.md").read_text("utf-8")
-    assert "Held-out training images have" in card
+    assert "Held-out training images take" in card
     assert "nan" not in card
     monkeypatch.setenv(loading.ENVIRONMENT_VARIABLE, str(weights))
     sheet = pictures(3, 4, seed=9)

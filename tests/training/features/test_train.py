@@ -175,7 +175,7 @@ def test_the_command_writes_weights_and_a_card(tmp_path: Path) -> None:
     assert code == 0
     assert load_features(output).config.classes == 2
     card = output.with_suffix(".md").read_text("utf-8")
-    assert "not\ncomparable with the FID" in card
+    assert "They are not comparable with the FID" in card
     assert "CC0-1.0" in card
     assert str(tmp_path) not in card
     arguments = ["features", "--data", str(folder), "-o", str(output)]
