@@ -39,20 +39,20 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="verb", required=True, metavar="train|export|features")
     _add_train(commands.add_parser(
         "train",
-        help="train a preset, or go on training it",
+        help="train a preset, or resume its training",
         description="Train a preset until --minutes or --steps are used up.",
         epilog=_preset_list(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     ))  # fmt: skip
     _add_export(commands.add_parser(
         "export",
-        help="make a weights file and its card of a finished run",
-        description="Make a weights file, its model card and its registry entry of a finished run, "
-        "or of the weights file of a VAE of digits.",
+        help="make a weights file and its model card from a finished run",
+        description="Make a weights file, its model card and its registry entry from a finished "
+        "run, or from the weights file of a VAE of digits.",
     ))  # fmt: skip
     features.add_options(commands.add_parser(
         "features",
-        help="train the small classifier whose features Fréchet distances are taken in",
+        help="train the small classifier whose features are used for Fréchet distances",
     ))  # fmt: skip
     return parser
 
@@ -69,7 +69,7 @@ def _preset_list() -> str:
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("preset", help="one of those below")
+    parser.add_argument("preset", help="one of the presets below")
     parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="DIR|FILE")
     parser.add_argument("--validation", type=Path, nargs="*", default=[], metavar="DIR|TAR")
     parser.add_argument("--run", type=Path, help="folder of the run (runs/PRESET)")
@@ -77,31 +77,31 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         "--weights",
         type=Path,
         metavar="FILE",
-        help="photo, pixel, draw: weights to start from; dplc: the generator; realism: those of a "
-        "realistic decoder to start from, or the photo weights that it is for (those that ship "
-        "with the codec)",
+        help="photo, pixel, draw: weights to start from; dplc: the generator; realism: a realistic "
+        "decoder to start from, or the photo weights that it is trained for (those that ship with "
+        "the codec)",
     )
     parser.add_argument(
         "--features", type=Path, metavar="FILE",
-        help="realism: weights of LPIPS (npz, AlexNet), in whose features pictures are compared as "
-        "well; without them in cosine bands alone",
+        help="realism: weights of LPIPS (npz, AlexNet), to compare pictures in its features as "
+        "well as in cosine bands",
     )  # fmt: skip
     parser.add_argument(
         "--crop",
         type=int,
         metavar="PIXELS",
-        help="presets of 64×64 pixels: centre square that is cut from pictures (the largest)",
+        help="presets of 64×64 pixels: side of the centre square cut from pictures (the largest)",
     )
-    parser.add_argument("--seed", type=int, help="of another run of the same preset (0)")
+    parser.add_argument("--seed", type=int, help="random seed, for several runs of a preset (0)")
     parser.add_argument(
         "--learning-rate",
         type=float,
-        help="the highest one, another than the preset's (lower, for weights that are trained "
+        help="peak learning rate instead of the preset's (lower for weights that are trained "
         "already)",
     )
-    parser.add_argument("--minutes", type=float, help="training time in all, resumed parts too")
-    parser.add_argument("--steps", type=int, help="steps in all, resumed parts too")
-    parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
+    parser.add_argument("--minutes", type=float, help="total training time, across resumptions")
+    parser.add_argument("--steps", type=int, help="total number of steps, across resumptions")
+    parser.add_argument("--resume", action="store_true", help="continue from the run's checkpoint")
     _add_device(parser)
     parser.add_argument("--threads", type=int, help="CPU threads")
     parser.add_argument("--no-autocast", action="store_true", help="train in float32")
@@ -111,8 +111,8 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
 def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source", type=Path, metavar="RUN|FILE",
-        help="folder of a finished run, of any family; or the weights file of a trained VAE of "
-        "digits, which becomes that of the vae codecs",
+        help="folder of a finished run of any family, or the weights file of a trained VAE of "
+        "digits, from which weights of the vae codecs are made",
     )  # fmt: skip
     parser.add_argument("-o", "--output", type=Path, default=Path("weights"), metavar="DIR")
     parser.add_argument(
@@ -124,7 +124,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
         help="photo, realism: photographs to measure the weights on, for the card",
     )  # fmt: skip
     parser.add_argument(
-        "--test", type=Path, help="draw, dplc: data set whose test part is measured instead"
+        "--test", type=Path, help="draw, dplc: another data set whose test part is measured"
     )
     parser.add_argument(
         "--weights", type=Path, metavar="FILE",
@@ -135,7 +135,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
         "--full", action="store_true", help="generative models: float32 weights, not float16"
     )
     parser.add_argument(
-        "--unfinished", action="store_true", help="export a run that has not ended as well"
+        "--unfinished", action="store_true", help="also export a run that has not ended"
     )
     _add_device(parser)
     add_origin_options(parser)

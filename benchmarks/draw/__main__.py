@@ -11,13 +11,13 @@ from benchmarks.harness.command import main as run_room
 
 PARTS = {
     "likelihood": "the negative ELBO of test images, and a tighter bound",
-    "files": "bytes of files against the bits that their symbols should cost",
-    "prefix": "files that break off, beside other codecs' of equal bytes",
+    "files": "sizes of files compared with their ideal code length",
+    "prefix": "files cut after each layer, compared with other codecs at equal bytes",
     "sheet": "contact sheets of images after each layer",
     "rate": "R_p(D) beside the encoder and the files",
-    "archive": "a lossless archive against its bound",
-    "collapse": "remedies against codes that say nothing: nats and active units",
-    "exactness": "whether symbols are the same wherever they are computed",
+    "archive": "size of a lossless archive compared with its bound",
+    "collapse": "remedies against posterior collapse: nats and active units",
+    "exactness": "whether threads, order of summation and integers give the same symbols",
 }
 main = partial(run_room, "draw", PARTS)
 

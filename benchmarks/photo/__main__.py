@@ -11,12 +11,12 @@ PARTS = {
     "equal-bytes": "MS-SSIM, Butteraugli and LPIPS beside AVIF and JPEG XL at equal bytes",
     "effort": "rate saved and time spent by higher efforts",
     "ablations": "rate saved by each part of the model",
-    "realism": "error and realism with several --realism",
-    "exactness": "whether files parse alike in other versions, threads and arithmetic",
-    "compressai": "checkpoints of CompressAI in .calo files beside its own files",
+    "realism": "error and realism at several values of --realism",
+    "exactness": "whether files decode alike with other versions, threads and arithmetic",
+    "compressai": "CompressAI checkpoints: .calo files beside CompressAI's own files",
     "layers": "what a file shows after each layer, beside progressive JPEG XL and JPEG",
-    "previews": "pictures of --reduce beside the whole picture: nearness, and time",
-    "roi": "what a region of interest gains at equal bytes",
+    "previews": "previews of --reduce compared with the whole picture: PSNR and time",
+    "roi": "how much a region of interest gains at equal bytes",
     "side-by-side": "a picture of the original, AVIF, JPEG XL and photo at equal bytes",
 }
 main = partial(run_room, "photo", PARTS)

@@ -8,7 +8,7 @@ from benchmarks.harness.command import main as run_room
 PARTS = {
     "wall-time": "encoding and decoding a photograph, beside AVIF and CompressAI",
     "start-up": "whole commands in new processes",
-    "install": "seconds and disk of the README's demonstration on a fresh machine",
+    "install": "time and disk space of the README's demonstration on a fresh machine",
     "entropy-coding": "size and speed of the entropy coder",
     "large-images": "memory, seams, and bytes read for a region",
     "mutations": "mutated files of all models: errors, time and memory",

@@ -295,7 +295,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", "--output", type=Path, required=True, help="weights file to write")
     parser.add_argument("--run", type=Path, help="folder of the run (OUTPUT.run)")
-    parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
+    parser.add_argument("--resume", action="store_true", help="continue from the run's checkpoint")
     parser.add_argument("--minutes", type=float)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--held-out", type=int, default=2000)
