@@ -347,7 +347,7 @@ def _draw_what_is_there(
     ]
     is_empty = sum(w.height * w.width for _, w in shown) == wanted.height * wanted.width
     if empty is None or is_empty:
-        raise PayloadError("no tile of what is asked for is intact, so nothing can be decoded")
+        raise PayloadError("no requested tile is intact, so nothing can be decoded")
     channels, dtype = len(empty), empty.dtype
 
     def latents_of(tile: int) -> DecodedLatents:

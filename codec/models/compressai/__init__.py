@@ -15,7 +15,7 @@ ARCHITECTURES = (
 COMPRESSAI = ModelSpec(
     10,
     "compressai",
-    "photographs: a checkpoint of CompressAI's zoo that you bring",
+    "photographs: a checkpoint of CompressAI's zoo that you provide",
     "codec.models.compressai.checkpoint:load_zoo",
     variants=ARCHITECTURES,
 )

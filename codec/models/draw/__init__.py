@@ -9,7 +9,7 @@ from codec.models.spec import ModelSpec
 DRAW = ModelSpec(
     2,
     "draw",
-    "demonstration, not for daily use: convolutional DRAW, a layer for every step",
+    "demonstration, not for daily use: convolutional DRAW, each step a layer",
     "codec.models.draw.coder:load_draw",
     layers=8,
     exports=("draw-files",),

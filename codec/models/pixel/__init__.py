@@ -8,7 +8,7 @@ from codec.models.spec import ModelSpec
 PIXEL = ModelSpec(
     12,
     "pixel",
-    "any image of 8 bits, without loss",
+    "any 8-bit image, losslessly",
     "codec.models.pixel.coder:load_pixel",
     needs_torch=False,
     lossless=True,
@@ -16,7 +16,7 @@ PIXEL = ModelSpec(
 NEAR_LOSSLESS = ModelSpec(
     13,
     "near-lossless",
-    "any image of 8 bits, no value changed by more than a bound",
+    "any 8-bit image, no value changed by more than a bound",
     "codec.models.pixel.coder:load_near_lossless",
     needs_torch=False,
     bounded=True,

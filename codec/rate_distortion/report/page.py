@@ -71,12 +71,12 @@ def report_page(
         [
             *(svg_of(drawing) for drawing in drawings if drawing.lines),
             _READOUT,
-            "<p>Means over the pictures; every rate is that of real files, which were decoded "
+            "<p>Means over the pictures; every rate is the size of real files, which were decoded "
             "again. Click a name to hide its line.</p>",
             _codec_table(curves, deltas, reference, metrics),
-            "<h2>Pictures</h2>\n<p>Drag the border, or choose other versions. Shown is the middle "
-            "of large pictures, as JPEG of high quality or PNG, whichever is smaller; bytes and "
-            "PSNR are those of the whole picture.</p>",
+            "<h2>Pictures</h2>\n<p>Drag the border, or choose other versions. Only the middle of "
+            "large pictures is shown, as a high-quality JPEG or a PNG, whichever is smaller; bytes "
+            "and PSNR are those of the whole picture.</p>",
             *(_pair(number, one) for number, one in enumerate(pictures)),
             _FILES if files else "",
             *(_decodings(number, one) for number, one in enumerate(files)),
@@ -346,16 +346,16 @@ def _decodings(number: int, file: ShownFile) -> str:
 
 
 _FILES = (
-    "<h2>One file, decoded in several ways</h2>\n<p>After fewer layers the first bytes of the "
-    "file alone are decoded, and the missing symbols are their means. Realism goes from the least "
-    "error to the most natural look; it needs a realistic decoder.</p>"
+    "<h2>One file, decoded in several ways</h2>\n<p>With fewer layers only the first bytes of the "
+    "file are decoded, and missing symbols are replaced by their means. Realism goes from the "
+    "least error to the most natural look; it needs a realistic decoder.</p>"
 )
 _GATES = (
-    "<p>Bands are 95 % intervals over the images. A point of R_p is certified where it passed "
-    "every gate: the gap, the distance of an upper and a lower bound on images that the model "
-    "itself makes, is at most half a nat, by which the curve may be too high; enough chains are "
-    "effective, and enough moves accepted; the slope agrees with the rates. Hollow points "
-    "failed a gate and are not certified. Click a name to hide its line.</p>"
+    "<p>Bands are 95 % intervals over the images. A point of R_p is certified if it passed every "
+    "check: the gap is at most half a nat; enough chains are effective, and enough moves are "
+    "accepted; the slope agrees with the rates. The gap is the distance between an upper and a "
+    "lower bound on images that the model itself generates; the curve may be too high by as much. "
+    "Hollow points failed a check and are not certified. Click a name to hide its line.</p>"
 )
 _READOUT = '<p id="readout" role="status">&nbsp;</p>'
 
