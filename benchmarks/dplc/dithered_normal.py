@@ -1,15 +1,15 @@
-"""Entropy-coded dithered quantisation of a unit normal number, with decoders that keep its law.
+"""Entropy-coded dithered quantisation of a standard normal variable, and its decoders.
 
     K = round(X / Δ + U),  U ~ U(−½, ½) known to both sides,  centre Y = Δ (K − U)
 
 Y is distributed as X + Δ·U′ with independent U′ ~ U(−½, ½), and H(K | U) = I(X; Y) (Ziv 1985).
 Given Y, X lies within Δ/2 of it.  Three decoders::
 
-    mean        X̃ = E[X | Y]               least squared error, but its law is too narrow
-    random      X̂ ~ law of X given Y       the law of X; twice the least error (Blau and Michaeli
-                                           2018, theorem 2)
-    transport   X̂ = Φ⁻¹(F_Y(Y))            the law of X, by the monotone map of X̃, which is
-                                           optimal: its error is the least plus W₂²(X̃, X)
+    mean        X̃ = E[X | Y]               least squared error, but its distribution is too narrow
+    random      X̂ ~ law of X given Y       has the distribution of X; twice the least error (Blau
+                                           and Michaeli 2018, theorem 2)
+    transport   X̂ = Φ⁻¹(F_Y(Y))            has the distribution of X, by a monotone map of X̃, which
+                                           is optimal: its error is the least plus W₂²(X̃, X)
                                            (Freirich, Michaeli and Meir 2021, theorem 1)
 
 All integrals over Y are sums over an even grid, exact to many digits for smooth integrands.
@@ -28,7 +28,7 @@ from codec.coding.prior_tables import normal_distribution, normal_quantile
 from codec.rate_distortion.array_checks import positive_number
 
 REACH = 9.0
-"""Deviations beyond which a normal number is not looked for: 10⁻¹⁸ of its mass."""
+"""Standard deviations beyond which a normal variable is ignored: 10⁻¹⁸ of its mass."""
 GRID = 20_001
 LARGEST_STEP = 64.0
 SMALLEST_STEP = 2.0**-10
@@ -47,7 +47,7 @@ class DitheredNormal:
 
     @classmethod
     def of_rate(cls, rate_bits: float) -> DitheredNormal:
-        """With the step whose rate this is, by bisection. Raises `UsageError` out of reach."""
+        """The quantiser with this rate, by bisection. Raises `UsageError` if there is none."""
         low, high = math.log(SMALLEST_STEP), math.log(LARGEST_STEP)
         most, least = cls(SMALLEST_STEP).rate_bits, cls(LARGEST_STEP).rate_bits
         if not least <= rate_bits <= most:
@@ -84,14 +84,14 @@ class DitheredNormal:
 
     def mean(self, centre: Float64Array) -> Float64Array:
         """E[X | Y] at centres of any shape."""
-        # On one side only: the differences of distribution functions keep their digits there.
+        # On the negative side, where differences of distribution functions keep their digits.
         side = -np.abs(centre)
         low, high = side - self.step / 2, side + self.step / 2
         found: Float64Array = (_density(low) - _density(high)) / self._mass(centre)
         return np.where(centre > 0, -found, found)
 
     def random(self, centre: Float64Array, uniform: Float64Array) -> Float64Array:
-        """A sample of X given Y; uniform numbers in (0, 1), of the centres' shape."""
+        """A sample of X given Y; uniform are numbers in (0, 1) in the shape of the centres."""
         side = -np.abs(centre)
         low = normal_distribution(side - self.step / 2)
         found = normal_quantile(low + uniform * self._mass(centre))

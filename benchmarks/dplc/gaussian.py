@@ -1,12 +1,12 @@
-"""Distribution-preserving coding of Gaussian numbers, where the best is known in closed form.
+"""Distribution-preserving coding of Gaussian numbers, whose optimum is known in closed form.
 
-    D(R) = 2σ² (1 − √(1 − 2^(−2R)))      rate R in bits of each number, realism perfect
+    D(R) = 2σ² (1 − √(1 − 2^(−2R)))      rate R in bits per number, perfect realism
 
-Two measurements stand beside it. The first trains a linear E and a stochastic linear B around the
-linear generator G(z) = σz by gradient descent, with the losses of the method: squared error and
+Two measurements are compared with it. The first trains a linear E and a stochastic linear B around
+the linear generator G(z) = σz by gradient descent, with the losses of the method: squared error and
 the discrepancy of B's codes from N(0, I). Its rate is information, not bytes: E's output passes a
 Gaussian channel of limited power, whose capacity is R. The second writes real bytes: a dithered
-scalar quantiser under an entropy coder, with decoders that keep the law of the source.
+scalar quantiser and an entropy coder, with decoders that keep the distribution of the source.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ RATES_BITS = (0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
 
 @dataclass(frozen=True)
 class LinearTraining:
-    """How the linear maps are trained; the weight of the discrepancy falls as the error does.
+    """How the linear maps are trained; the discrepancy's weight falls with rate like the error.
 
-    mmd_weight  λ at rate 0; at R bits it is λ·2^(−2R), in units of σ² and a mean over numbers
+    mmd_weight  λ at rate 0; at R bits it is λ·2^(−2R), in units of σ², for a mean over numbers
     """
 
     dimensions: int = 4
@@ -61,10 +61,10 @@ class LinearTraining:
 
 
 class LinearCodec(nn.Module):
-    """E and B for vectors N(0, variance·I) of k numbers, both linear without constants.
+    """E and B for vectors N(0, variance·I) of k numbers, both linear without biases.
 
-    E's output has the mean power 1 and is sent with noise of power 1 / (2^(2R) − 1), so that
-    I(X; received) ≤ k·R bits whatever E is. B takes what was received and normal noise of its own.
+    E's output has mean power 1 and is sent with noise of power 1 / (2^(2R) − 1), so that
+    I(X; received) ≤ k·R bits whatever E is. B takes the received values and its own normal noise.
     """
 
     def __init__(self, dimensions: int, variance: float, rate_bits: float) -> None:
@@ -76,7 +76,7 @@ class LinearCodec(nn.Module):
 
     @property
     def sender(self) -> Tensor:
-        """E's matrix (k, k) at mean power 1."""
+        """E's matrix (k, k), scaled to mean power 1."""
         weight = self.encoder.weight
         return weight * (self.variance * weight.square().sum() / len(weight)) ** -0.5
 
@@ -88,7 +88,7 @@ class LinearCodec(nn.Module):
         return found
 
     def covariances(self) -> tuple[Float64Array, Float64Array, Float64Array]:
-        """Exactly: of x, of z, and E x zᵀ."""
+        """The exact covariances of x and of z, and E x zᵀ."""
         with torch.no_grad():
             sender, (receiver, own) = self.sender.double(), self.mapping.weight.double().chunk(2, 1)
         size = len(sender)
@@ -102,9 +102,9 @@ class LinearCodec(nn.Module):
 def train_linear(
     variance: float, rate_bits: float, settings: LinearTraining, seed: int
 ) -> LinearCodec:
-    """Adam on squared error + λ·MMD², with a cosine to 0; λ grows to its weight at first.
+    """Adam on squared error + λ·MMD², with a cosine to 0; λ rises to its full value at first.
 
-    With all of it at once the maps would hardly turn to where the error is small.
+    With the full λ from the start, the maps would hardly turn to where the error is small.
     """
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
@@ -163,10 +163,10 @@ def linear_row(
 
 @dataclass(frozen=True)
 class CodedNumbers:
-    """Numbers N(0, 1) as they come back of real bytes; arrays (n,).
+    """Numbers N(0, 1) decoded from real bytes; arrays (n,).
 
-    source    what was coded
-    centre    middle of the cell that each symbol stands for
+    source    the coded numbers
+    centre    middle of the cell of each symbol
     """
 
     data: bytes
@@ -175,7 +175,7 @@ class CodedNumbers:
 
 
 def code_numbers(quantizer: DitheredNormal, count: int, seed: int) -> CodedNumbers:
-    """Quantise, write and read back. Raises `MeasurementError` if other symbols are read."""
+    """Quantise, write and read back. Raises `MeasurementError` if the symbols differ."""
     rng = np.random.default_rng(seed)
     source, noise = rng.standard_normal(count), rng.random(count) - 0.5
     symbols = np.rint(source / quantizer.step + noise).astype(np.int32)
@@ -203,7 +203,7 @@ def _read(data: bytes, levels: Int32Array, tables: TableSet) -> Int32Array:
 
 
 def symbol_rows(rate_bits: float, variance: float, count: int, seed: int) -> list[dict[str, Any]]:
-    """Real bytes at about a rate, and the decoders that keep the law of the source."""
+    """Real bytes near a rate, and the decoders that keep the distribution of the source."""
     quantizer = DitheredNormal.of_rate(rate_bits)
     coded = code_numbers(quantizer, count, seed)
     measured_bits = 8 * len(coded.data) / count

@@ -1,8 +1,8 @@
 """Content that codecs invent at low rates: dots that appear or vanish, slices that grow or shrink.
 
-Drawn images stand on sheets, each a real file, decoded again. DRAW's files are also read as far as
-each of their layers, with what is missing drawn from the prior; the noise of the
-distribution-preserving codec is of a seed for each sheet.
+Drawn images are put on sheets, each a real file that is decoded again. DRAW's files are also
+decoded up to each of their layers, with the missing part drawn from the prior; the noise of the
+distribution-preserving codec has a seed for each sheet.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ QUALITIES = {"photo": (1, 5, 10, 20, 35, 50, 75, 95), "draw": (1, 25, 50, 75, 10
 
 @dataclass(frozen=True)
 class Operation:
-    """One way to code a sheet: where it is on the curve, bytes, and what comes back (h, w, C)."""
+    """One way to code a sheet: its setting, its bytes, and the decoded sheet (h, w, C)."""
 
     setting: str
     coded_bytes: int
@@ -55,7 +55,7 @@ class Operation:
 
 
 def probed_model(name: str, files: Mapping[str, Path]) -> LoadedModel | None:
-    """The model, of a weights file where one is given, else as installed; None if it is not."""
+    """The model from a given weights file, else as installed; None if it is not installed."""
     path = files.get(name)
     if path is not None and name == "dplc":
         return load_dplc_model(path).coder
@@ -86,7 +86,7 @@ def operations(
 
 
 def qualities_of(name: str, model: LoadedModel) -> tuple[float, ...]:
-    """The qualities that are tried; of dplc one for each rate."""
+    """The qualities to try; for dplc one for each rate."""
     if isinstance(model, DplcCoder):
         rates = len(model.config.rates)
         return tuple(10_000 * (rate + 1) // rates / 100 for rate in range(rates))
@@ -96,7 +96,7 @@ def qualities_of(name: str, model: LoadedModel) -> tuple[float, ...]:
 def decode_all(
     model: LoadedModel, images: Images, qualities: Sequence[float], columns: int, seed: int
 ) -> dict[str, tuple[int, Images]]:
-    """By setting: bytes of all sheets, and the images that came back."""
+    """By setting: bytes of all sheets, and the decoded images."""
     found: dict[str, tuple[int, list[Images]]] = {}
     side = images.shape[2]
     for number, sheet in enumerate(sheets(images, columns)):
@@ -108,7 +108,7 @@ def decode_all(
 
 
 def dots_row(dots: DotImages, images: Images) -> dict[str, Any]:
-    """How far decoded images (m, C, side, side) are from the first m that were drawn."""
+    """How far decoded images (m, C, side, side) are from the first m drawn images."""
     counts = dots.counts[: len(images)]
     found = count_dots(images, dots.disc_area)
     area = ink_area(dots.images[: len(images)])
@@ -124,7 +124,7 @@ def dots_row(dots: DotImages, images: Images) -> dict[str, Any]:
 
 
 def pies_row(pies: PieImages, images: Images) -> dict[str, Any]:
-    """The same of pies; those without any are counted, and left out of the mean."""
+    """The same for pies; images without a pie are counted, and left out of the mean."""
     found = pie_fraction(images)
     errors: Float64Array = np.abs(found - pies.fractions[: len(images)])
     lost = np.isnan(errors)
@@ -140,7 +140,7 @@ def wilson_interval(hits: int, trials: int) -> tuple[float, float]:
     share, extra = hits / trials, z**2 / trials
     middle = share + extra / 2
     half = z * math.sqrt(share * (1 - share) / trials + extra / (4 * trials))
-    # The ends are exact but for rounding.
+    # The ends are exact except for rounding.
     low = (middle - half) / (1 + extra) if hits else 0.0
     return low, (middle + half) / (1 + extra) if hits < trials else 1.0
 
@@ -156,7 +156,7 @@ def measure_probes(
 ) -> dict[str, Any]:
     """The part `probes`: one result for each model that has weights.
 
-    count    images of dots, and as many of pies; a multiple of columns² is used
+    count    number of images of dots, and of pies; a multiple of columns² is used
     """
     used = count // columns**2 * columns**2
     dots, pies = draw_dots(used, side=side, seed=seed), draw_pies(used, side=side, seed=seed)

@@ -1,9 +1,9 @@
-"""R_p(D) of the codec's generator beside the codec's own files.
+"""R_p(D) of the codec's generator compared with the codec's own files.
 
     R_p(D) by annealing ≤ ideal length of the symbols ≤ bytes
 
-Squared errors are sums over an image's pixels in [0, 1]. The codec asks for more than a small
-error: its pictures are to be distributed as the generator's, which costs up to 3 dB.
+Squared errors are sums over an image's pixels in [0, 1]. The codec aims at more than a small error:
+its pictures should be distributed like the generator's, which costs up to 3 dB.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def sums(original: Images, again: Images) -> Float64Array:
 
 
 def file_rungs(model: DplcModel, images: Images, seed: int) -> tuple[Rung, Rung, Rung]:
-    """Ideal length of the symbols; bytes of one file of all images; bytes of a file for each."""
+    """Ideal length of the symbols; bytes of one file with all images; bytes of a file for each."""
     name = model.coder.name
     lengths, together, single = [], [], []
     side = model.config.side
@@ -54,7 +54,7 @@ def file_rungs(model: DplcModel, images: Images, seed: int) -> tuple[Rung, Rung,
         lengths.append(
             rung_of_images(NATS_PER_BIT * bits, errors, f"{name}: code length", "code_length")
         )
-        # The file is shared: what it holds besides the symbols is divided evenly.
+        # The images share the file, so its bytes besides the symbols are divided evenly.
         whole = bits + 8 * len(file.data) / len(images) - bits.mean()
         together.append(
             rung_of_images(NATS_PER_BIT * whole, errors, f"{name}, one file of all: bytes", "bytes")

@@ -1,9 +1,9 @@
 """Error, realism, variety and bytes of the distribution-preserving codec at each of its rates.
 
-Beside it stand the plain autoencoder of the same networks, trained for the squared error alone at
-the same rate, and known codecs whose file is no larger. All are real files, decoded again. Images
-stand on sheets, many to a file, since the headers of other codecs outweigh one small image; files
-of single images are counted as well.
+It is compared with a plain autoencoder of the same networks, trained only for the squared error at
+the same rate, and with known codecs whose files are no larger. All are real files, decoded again.
+Images are put on sheets, many to a file, since the headers of other codecs outweigh a small image;
+files of single images are counted as well.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ PEERS = ("jpeg", "jpeg2000", "avif")
 def decode_sheets(
     model: DplcModel, rate: int, pictures: Sequence[Uint8Array], network: FeatureNetwork, seed: int
 ) -> tuple[DecodedSheets, int]:
-    """Code and decode all sheets at a rate, and the bytes of the payloads together."""
+    """Code and decode all sheets at a rate; return them and the total bytes of the payloads."""
     found, payload_bytes = DecodedSheets(model.config.side, network), 0
     for number, sheet in enumerate(pictures):
-        # With one seed for all, the same noise would stand at the same place of every sheet.
+        # With the same seed, the noise would be the same at the same place of every sheet.
         file = write_file(model.coder, sheet, model.quality(rate), noise_seed=seed + number)
         found.add(len(file.data), sheet, read_file(model.coder, file.data))
         payload_bytes += file.payload_bytes
@@ -93,9 +93,9 @@ def single_files(model: DplcModel, rate: int, images: Images, seed: int) -> dict
 def conditional_variance(
     model: DplcModel, rate: int, sheet: Uint8Array, decodes: int, seed: int
 ) -> dict[str, float]:
-    """Variance of each pixel over decodings of one file with other noise, then a mean over pixels.
+    """Variance of each pixel over decodings of a file with different noise, averaged over pixels.
 
-    Levels 0..255; unbiased for the number of decodings, the error over the images of the sheet.
+    In levels 0..255; unbiased for the number of decodings; the error is over the sheet's images.
     """
     file = write_file(model.coder, sheet, model.quality(rate))
     total, squares = np.zeros(sheet.shape), np.zeros(sheet.shape)
@@ -116,7 +116,7 @@ def conditional_variance(
 def mean_image_row(
     training: Images, images: Images, original: Float64Array, network: FeatureNetwork
 ) -> dict[str, Any]:
-    """The best single picture for the squared error, in place of each of the images."""
+    """Figures if every image is replaced by the single picture with the least squared error."""
     mean = np.rint(training.mean(axis=0)).astype(np.uint8)
     again = np.broadcast_to(mean, images.shape)
     features = features_of(network, np.stack([mean, mean]))
@@ -128,7 +128,7 @@ def mean_image_row(
 
 
 def check_plain(model: DplcModel, plain: Sequence[DplcModel]) -> dict[int, DplcModel]:
-    """Plain autoencoders by symbols per position. Raises `UsageError` for others."""
+    """Plain autoencoders by symbols per position. Raises `UsageError` for other models."""
     found = {}
     for one in plain:
         config, wanted = one.config, model.config
@@ -178,7 +178,7 @@ def measure_rates(
     network: FeatureNetwork,
     settings: Namespace,
 ) -> dict[str, Any]:
-    """Of test images uint8 (n, C, side, side); training images likewise."""
+    """Measure test images uint8 (n, C, side, side); training images have the same form."""
     others, seed = check_plain(model, plain), settings.seed
     pictures = sheets(images, settings.columns)
     used = images[: len(pictures) * settings.columns**2]

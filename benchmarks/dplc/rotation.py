@@ -1,13 +1,13 @@
-"""Decoded vectors that have the law N(0, I) exactly, whatever quantiser is between.
+"""Decoded vectors that are distributed as N(0, I) exactly, for any quantiser.
 
 Both sides draw an orthogonal matrix Q, uniformly among all (Haar), for each vector X ~ N(0, I)::
 
     X ─ Qᵀ ─► W ─ quantiser ─► f(W) ─ made ‖·‖ ~ χₙ ─ Q ─► X̂
 
-W is N(0, I) whatever Q is, and so independent of it. Then Q turns f(W) to every direction with
-equal chance, and a vector of such a direction and of a length ~ χₙ that is independent of it is
-N(0, I). With E[W | f] = f and a mean squared error d, the error is 2(1 − √(1 − d)) a number, but
-for the lengths: the closed form of the best codec has d = 2^(−2R) there.
+W is N(0, I) whatever Q is, and so independent of Q. Therefore Q turns f(W) to a uniformly random
+direction, and a vector with such a direction and an independent length ~ χₙ is N(0, I). With
+E[W | f] = f and a mean squared error d, the error is 2(1 − √(1 − d)) per number, apart from the
+effect of the lengths: the closed form of the best codec has d = 2^(−2R) here.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ TURN_SEED, LENGTH_SEED = 0xCA21, 0xCA22
 
 
 def turn(vectors: Float64Array, seed: int) -> Float64Array:
-    """Q x of each of some vectors, float64 (…, count, n), with a Q for each of the count.
+    """Q x for vectors float64 (…, count, n), with a different Q for each of the count.
 
-    Products of reflections: the k-th takes a normal vector of n − k numbers to the first axis
-    (Stewart 1980). Random signs stand for those that would come of the reflections.
+    Q is a product of reflections: the k-th takes a normal vector of n − k numbers to the first axis
+    (Stewart 1980). Random signs replace those that the reflections would give.
     """
     turned: Float64Array = vectors * _signs(vectors, seed)
     for k in reversed(range(vectors.shape[-1] - 1)):
@@ -57,10 +57,10 @@ def _reflect(part: Float64Array, seed: int, number: int) -> None:
 def with_normal_lengths(vectors: Float64Array, seed: int, *, independent: bool) -> Float64Array:
     """The vectors (count, n) with lengths drawn from χₙ; their directions stay.
 
-    independent   of one another are the vectors, and have one law. Then the longest gets the
-                  longest of the drawn lengths, and so on, which leaves the lengths independent:
-                  ranks of independent vectors are a permutation without preference. Elsewhere
-                  lengths have nothing to do with the vectors, at the price of about 1/n in error.
+    independent   whether the vectors are independent and identically distributed. Then the longest
+                  vector gets the longest of the drawn lengths, and so on; the lengths stay
+                  independent, because the ranks of such vectors are a uniformly random permutation.
+                  Otherwise the lengths do not depend on the vectors, which adds about 1/n in error
     """
     rng = np.random.default_rng([LENGTH_SEED, seed])
     count, size = vectors.shape

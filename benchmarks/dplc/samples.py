@@ -1,7 +1,7 @@
-"""How real samples of generators look: Fréchet distances of several runs of each kind.
+"""How realistic samples of generators are: Fréchet distances of several runs of each kind.
 
-A run is a weights file; runs of one kind differ in their seed of training. The interval is
-Student's t over the runs, so it says how far another run might be off, not how far samples vary.
+A run is a weights file; runs of one kind differ in their training seed. The interval is Student's
+t over the runs, so it shows how much runs vary, not how much samples vary.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from training.features.train import FeatureNetwork, load_features
 SCHEMA, RESULT = subject.SCHEMA, subject.RESULT
 BATCH = 250
 FEWEST_RUNS = 3
-"""For an interval."""
+"""Number of runs needed for an interval."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def read_group(text: str) -> Group:
 
 @torch.inference_mode()
 def sample_images(model: GenerativeModel, count: int, seed: int) -> Images:
-    """Samples uint8 (count, C, H, W) of a model: codes of its prior, decoded."""
+    """Samples uint8 (count, C, H, W) of a model: decoded codes of its prior."""
     codes = model.prior.sample(count, torch.Generator().manual_seed(seed))
     parts = [model.decoder(part) for part in torch.split(codes, BATCH)]
     return torch.cat(parts).mul(255).round().to(torch.uint8).numpy()
@@ -74,7 +74,7 @@ def interval(values: Sequence[float]) -> dict[str, float | None]:
 def measure_samples(
     groups: Sequence[Group], images: Images, network: FeatureNetwork, samples: int, seed: int
 ) -> dict[str, Any]:
-    """Of some samples of each run, against test images uint8 (n, C, side, side)."""
+    """Measure `samples` samples of each run against test images uint8 (n, C, side, side)."""
     original = features_of(network, images)
     found = []
     for group in groups:

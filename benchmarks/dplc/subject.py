@@ -21,7 +21,7 @@ def add_common(parser: ArgumentParser) -> None:
 
 
 def add_data(parser: ArgumentParser) -> None:
-    """The images; smaller ones, such as MNIST's for blocks of 32×32, get a black border."""
+    """Add the option for the images; small ones, such as MNIST's for 32×32, get a black border."""
     parser.add_argument("--data", type=Path, required=True, help="pictures, .npz or IDX")
     parser.add_argument("--limit", type=int, help="test images, the first ones")
 
@@ -34,7 +34,7 @@ def add_weights(parser: ArgumentParser, *, plain: bool = False) -> None:
 
 
 def add_features(parser: ArgumentParser) -> None:
-    """The classifier in whose features the Fréchet distance is taken."""
+    """Add the option for the classifier whose features give the Fréchet distance."""
     parser.add_argument("--features", type=Path, required=True,
                         help="benchmarks/features/digits32.safetensors")  # fmt: skip
 
@@ -57,7 +57,7 @@ def measured(
 def measured_model(
     options: Namespace, part: str, measure: Callable[[DplcModel], Report]
 ) -> Iterator[Measured]:
-    """What `measure` makes of the model of the weights that the options name."""
+    """The results of `measure` for the weights that the options name."""
 
     def by_name() -> dict[str, Report]:
         model = load_dplc_model(options.weights)

@@ -1,10 +1,10 @@
-"""Gaussian numbers in real bytes by vector quantisation, beside the closed form.
+"""Gaussian numbers in real bytes by vector quantisation, compared with the closed form.
 
-    D(R) = 2σ² (1 − √(1 − 2^(−2R)))      rate R in bits of each number, realism perfect
+    D(R) = 2σ² (1 − √(1 − 2^(−2R)))      rate R in bits per number, perfect realism
 
-Vectors are turned at random, quantised by trellis codes, written, read back, made as long as normal
-vectors are and turned back, see `benchmarks.dplc.rotation`: so the decoded numbers are N(0, σ²) and
-independent, exactly.
+Vectors are randomly rotated, quantised by trellis codes, written, read back, rescaled to lengths of
+normal vectors and rotated back (see `benchmarks.dplc.rotation`), so the decoded numbers are exactly
+independent and N(0, σ²).
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from codec.rate_distortion.known.perception import GaussianPerception
 SCHEMA, RESULT = subject.SCHEMA, subject.RESULT
 RATES_BITS = (0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
 LOWEST_OF_LATTICES = 0.5
-"""Bits below which the levels of a lattice would be used too seldom."""
+"""Bits below which most levels of a lattice would be used too rarely."""
 DESIGN = Trellis(8, 0o515 >> 1, 0o362 >> 1)
-"""Code of Ungerboeck 1982, its parity checks in octal; levels hardly depend on the trellis."""
+"""Code of Ungerboeck 1982, with parity checks in octal; levels hardly depend on the trellis."""
 LATTICES = {8: DESIGN, 12: Trellis(12, 0o10041 >> 1, 0o5272 >> 1)}
-"""By memory; that of 12 bits has the least error of 362 random ones, for even numbers."""
+"""By memory; the one of 12 bits has the least error of 362 random ones, for uniform numbers."""
 SAMPLE = (128, 1000)
 SOURCE_SEED, SAMPLE_SEED = 0xCA23, 0xCA24
 
@@ -51,9 +51,9 @@ def code_of_rate(rate_bits: float, options: Namespace) -> TrellisCode:
 
 
 def coded(code: TrellisCode, values: Float64Array) -> tuple[bytes, Float64Array]:
-    """Streams (streams, n) as bytes, and as they come back of these.
+    """Streams (streams, n) as bytes, and as decoded from these.
 
-    Raises `MeasurementError` if other symbols are read.
+    Raises `MeasurementError` if the decoded symbols differ.
     """
     symbols = code.quantize(values)
     data = code.encode(symbols)
@@ -64,14 +64,14 @@ def coded(code: TrellisCode, values: Float64Array) -> tuple[bytes, Float64Array]
 
 
 def measure_rates(options: Namespace) -> list[dict[str, Any]]:
-    """A row for each rate. Raises `UsageError` where streams do not divide the numbers."""
+    """A row for each rate. Raises `UsageError` if the streams do not divide the numbers."""
     shape = options.vectors, options.length
     source = np.random.default_rng([SOURCE_SEED, options.seed]).standard_normal(shape)
     turned = turn_back(source, options.seed)
     sizes, scaled = [], []
     for rate in options.rates:
         code = code_of_rate(rate, options)
-        # Of few bits, those that leave the first state would be many: streams of several vectors.
+        # With few bits, those spent on leaving the first state weigh more: longer streams.
         independent = isinstance(code, LatticeCode)
         length = options.length * (1 if independent else options.vectors_of_stream)
         if turned.size % length or length % code.numbers:
@@ -94,7 +94,7 @@ def measure_rates(options: Namespace) -> list[dict[str, Any]]:
 def row(
     wanted_bits: float, variance: float, size: int, source: Float64Array, decoded: Float64Array
 ) -> dict[str, Any]:
-    """What is said of a rate; source and decoded are N(0, 1), (vectors, n)."""
+    """The result for a rate; source and decoded are N(0, 1), (vectors, n)."""
     errors = variance * ((decoded - source) ** 2).mean(axis=1)
     distortion, rate_bits = float(errors.mean()), 8 * size / source.size
     known = GaussianPerception(variance)
@@ -123,7 +123,7 @@ def row(
 
 
 def kolmogorov(values: Float64Array) -> float:
-    """√n · sup |F − Φ| of samples (n,); of normal ones it is below 1.63 in 99 cases of 100."""
+    """√n · sup |F − Φ| of samples (n,); for normal ones it is below 1.63 in 99 of 100 cases."""
     count = len(values)
     expected = normal_distribution(np.sort(values))
     step = np.arange(count + 1) / count

@@ -1,25 +1,25 @@
-"""Trellis-coded quantisation of normal numbers: vector quantisers whose best word is found exactly.
+"""Trellis-coded quantisation of normal numbers: vector quantisers with an exact search.
 
-A binary convolutional code has 2^ν states, two branches from each, and two into each::
+A binary convolutional code has 2^ν states, with two branches from and into each::
 
     s′ = (s >> 1) ⊕ (s & 1 ? feedback : 0) ⊕ (bit ? forward : 0)
 
-What a stream of numbers is quantised to is a path through the states, and the best of all paths is
-found by the Viterbi algorithm. Two codes stand on it:
+A stream of numbers is quantised to a path through the states, and the Viterbi algorithm finds the
+best of all paths. There are two codes:
 
 `LatticeCode`, entropy-coded (Marcellin and Fischer 1990; Fischer and Wang 1992). Levels a step Δ
-apart are in four sets in turn, D₀ D₁ D₂ D₃ D₀ …; a state with an even number has D₀ ∪ D₂, one with
-an odd number D₁ ∪ D₃, and which of the two sets is taken is the bit::
+apart belong to four sets in turn, D₀ D₁ D₂ D₃ D₀ …; an even state has D₀ ∪ D₂, an odd state
+D₁ ∪ D₃, and the bit selects one of the two sets::
 
     even    -4Δ      -2Δ       0       2Δ       4Δ             symbol −2  −1   0   1   2
     odd          -3Δ      -Δ       Δ       3Δ       5Δ         symbol −2  −1   0   1   2
 
 The lowest bit of the symbol is that of the path. Each of the two unions has a table of
-probabilities, and a symbol is chosen for squared error + λ · bits. Levels and tables are those of
-a sample, in turn with the choice (Chou, Lookabaugh and Gray 1989).
+probabilities, and symbols minimise squared error + λ · bits. Levels and tables are fitted to a
+sample, alternating with the choice of symbols (Chou, Lookabaugh and Gray 1989).
 
-`RandomCode`, for low rates: each branch has a word of m random numbers, so that 1/m bits are sent
-for each number, as they are (Jelinek 1969).
+`RandomCode`, for low rates: each branch has a word of m random numbers, so 1/m bits are sent for
+each number, without entropy coding (Jelinek 1969).
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ from codec.coding.channel_simulation import open_unit, raw_numbers
 from codec.coding.prior_tables import cell_bounds, normal_quantile, uniform_tables
 
 REACH = 5.5
-"""Deviations to which levels go; numbers further out have the last one."""
+"""Levels reach this many standard deviations; numbers further out get the last level."""
 GRANULAR_GAIN = 1.36
-"""That of good trellises, as a factor: (2Δ)²/12, the error of a union alone, over the error."""
+"""Gain of good trellises as a factor: (2Δ)²/12, the error with one union, over the actual error."""
 ROUNDS = 10
 WORD_SEED = 0xCA20
 _COSTS_AT_ONCE = 2**19
@@ -59,7 +59,7 @@ class Trellis:
 
     @cached_property
     def after(self) -> Int64Array:
-        """int64 (2·states,): the state that branch 2·s + bit leads to."""
+        """int64 (2·states,): the state to which branch 2·s + bit leads."""
         branch = np.arange(2 << self.memory)
         state, bit = branch >> 1, branch & 1
         return (state >> 1) ^ (state & 1) * self.feedback ^ bit * self.forward
@@ -72,9 +72,9 @@ class Trellis:
     def best_path(
         self, costs: Callable[[int], npt.NDArray[np.float32]], steps: int, streams: int
     ) -> Int32Array:
-        """The bits of the cheapest path from state 0, of each stream: int32 (steps, streams).
+        """The bits of the cheapest path from state 0 for each stream: int32 (steps, streams).
 
-        costs   of a step, float32 (2, states, streams), in the order of `incoming`
+        costs   gives the costs of a step, float32 (2, states, streams), in the order of `incoming`
         """
         total = np.full((1 << self.memory, streams), _UNREACHABLE)
         total[0] = 0
@@ -84,7 +84,7 @@ class Trellis:
             both += total.take(source, axis=0)
             chosen.append(np.packbits((both[1] < both[0]).ravel()))
             np.minimum(both[0], both[1], out=total)
-            if step % _STEPS_UNSCALED == 0:  # single precision has no digits to lose
+            if step % _STEPS_UNSCALED == 0:  # keeps costs small, to save digits of float32
                 total -= total.min(axis=0)
         state, stream = total.argmin(axis=0), np.arange(streams)
         bits = np.empty((steps, streams), dtype=np.int32)
@@ -99,8 +99,8 @@ class Trellis:
 class TrellisCode(ABC):
     """Streams of normal numbers (streams, n) to symbols (steps, streams), to bytes, and back.
 
-    numbers   that a symbol stands for; n is a multiple of it
-    tables    of symbols, chosen by the state; the lowest bit of a symbol is that of the path
+    numbers   how many numbers a symbol stands for; n is a multiple of it
+    tables    tables of symbols, selected by the state; a symbol's lowest bit is that of the path
     """
 
     trellis: Trellis
@@ -133,7 +133,7 @@ class TrellisCode(ABC):
         return self._words(self._states(symbols), symbols).reshape(symbols.shape[1], -1)
 
     def _states(self, symbols: Int32Array) -> Int64Array:
-        """int64 (steps, streams): those in which the symbols are sent."""
+        """int64 (steps, streams): the states in which the symbols are sent."""
         states = np.zeros(symbols.shape, dtype=np.int64)
         for step in range(1, len(symbols)):
             states[step] = self.trellis.after[2 * states[step - 1] + (symbols[step - 1] & 1)]
@@ -141,7 +141,7 @@ class TrellisCode(ABC):
 
     @abstractmethod
     def _choose(self, values: Float64Array) -> Int32Array:
-        """Best symbols of some streams."""
+        """The best symbols of streams."""
 
     @abstractmethod
     def _table(self, states: Int64Array) -> Int32Array:
@@ -149,15 +149,15 @@ class TrellisCode(ABC):
 
     @abstractmethod
     def _words(self, states: Int64Array, symbols: Int32Array) -> Float64Array:
-        """float64 (streams, steps, numbers): what symbols stand for."""
+        """float64 (streams, steps, numbers): the numbers that symbols stand for."""
 
 
 @dataclass(frozen=True)
 class LatticeCode(TrellisCode):
-    """Levels and their probabilities, float64 (2, n): of even states, of odd ones.
+    """Levels and their probabilities, float64 (2, n): for even and for odd states.
 
     minimum   symbol of the first level
-    price     λ, squared error for a bit
+    price     λ, squared error per bit
     """
 
     trellis: Trellis
@@ -169,7 +169,7 @@ class LatticeCode(TrellisCode):
 
     @classmethod
     def designed(cls, trellis: Trellis, rate_bits: float, sample: Float64Array) -> LatticeCode:
-        """For about so many bits a number; the sample is N(0, 1), (streams, n)."""
+        """A code for about `rate_bits` bits per number; the sample is N(0, 1), (streams, n)."""
         error = 2 ** (-2 * rate_bits)
         step = np.sqrt(12 * GRANULAR_GAIN * error) / 2
         most = int(REACH / (2 * step)) + 1
@@ -187,14 +187,14 @@ class LatticeCode(TrellisCode):
         return tables_from_pmfs([(self.minimum, masses) for masses in self.masses])
 
     def _of_sample(self, sample: Float64Array, rate_bits: float) -> LatticeCode:
-        """Means and shares of the levels in a sample; few cases leave them near what they were."""
+        """A code with the levels' means and shares in a sample; rare ones change little."""
         chosen = self.quantize(sample)
         place = self._places(self._states(chosen), chosen)
         size = self.levels.size
         count = np.bincount(place.ravel(), minlength=size).reshape(self.levels.shape)
         total = np.bincount(place.ravel(), sample.T.ravel(), size).reshape(self.levels.shape)
         levels = np.maximum.accumulate((total + 10 * self.levels) / (count + 10), axis=1)
-        levels += 1e-9 * np.arange(levels.shape[1])  # no two alike
+        levels += 1e-9 * np.arange(levels.shape[1])  # so that no two are equal
         bits = -np.log2(self.masses.ravel()[place]).mean()
         price = self.price * 2 ** (2 * (bits - rate_bits))
         masses = _shares(count + _shares(np.exp(-(levels**2) / 2)))
@@ -234,7 +234,7 @@ class LatticeCode(TrellisCode):
 
 @dataclass(frozen=True)
 class RandomCode(TrellisCode):
-    """A word of normal numbers, of the variance 1 − 2^(−2R), on each branch; R = 1 / numbers."""
+    """A word of normal numbers of variance 1 − 2^(−2R) on each branch; R = 1 / numbers."""
 
     trellis: Trellis
     numbers: int
@@ -242,12 +242,12 @@ class RandomCode(TrellisCode):
 
     @classmethod
     def of_memory(cls, memory: int, numbers: int) -> RandomCode:
-        """The state is the bits that were sent last."""
+        """A code whose state is the last `memory` bits."""
         return cls(Trellis(memory, 0, 1 << (memory - 1)), numbers)
 
     @cached_property
     def words(self) -> Float64Array:
-        """float64 (branches, numbers), the same on every machine but for a last bit."""
+        """float64 (branches, numbers), the same on every machine except perhaps for a last bit."""
         count = 2 << self.trellis.memory
         raw = raw_numbers(WORD_SEED, 0, count * self.numbers)
         deviation = np.sqrt(1 - 2 ** (-2 / self.numbers))
@@ -255,7 +255,7 @@ class RandomCode(TrellisCode):
         return values.reshape(count, self.numbers)
 
     def _choose(self, values: Float64Array) -> Int32Array:
-        # ‖x − w‖²/2 but for ‖x‖²/2, which all words share: ‖w‖²/2 · 1 − w · x.
+        # ‖x − w‖²/2 without ‖x‖²/2, which all words share: ‖w‖²/2 · 1 − w · x.
         words = self.words[self.trellis.incoming]
         halves = (words**2).sum(axis=2, keepdims=True) / 2
         factors = np.concatenate([halves, -words], axis=2).astype(np.float32)

@@ -1,7 +1,7 @@
 """Benchmarks of DRAW: `python -m benchmarks.draw PART --weights FILE --data DATA …`.
 
-All parts are kept in one result file under their name and that of the weights; what is not measured
-again stays as it was.
+All parts are stored in one result file under their name and that of the weights; parts that are not
+measured again are kept.
 """
 
 import sys

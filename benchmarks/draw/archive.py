@@ -1,4 +1,4 @@
-"""A lossless bits-back archive of images through DRAW, against the bound that it should reach."""
+"""A lossless bits-back archive of images by DRAW, compared with the bound that it should reach."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ BOUND_SAMPLES = 8
 
 @contextmanager
 def registered(weights: Path, model: str) -> Iterator[None]:
-    """The weights file as the one that the library takes for a model."""
+    """Make the library use the weights file for a model."""
     before = os.environ.get(ENVIRONMENT_VARIABLE)
     with tempfile.TemporaryDirectory() as folder:
         shutil.copyfile(weights, Path(folder, weights.name))
@@ -51,7 +51,7 @@ def registered(weights: Path, model: str) -> Iterator[None]:
 
 
 def bound_bits(model: DrawModel, images: Images, seed: int) -> float:
-    """Negative ELBO of images in bits, of all together, over several posterior samples."""
+    """Negative ELBO in bits of all images together, over several posterior samples."""
     x = targets(model, images)
     generator, total = torch.Generator().manual_seed(seed), 0.0
     for _ in range(BOUND_SAMPLES):
@@ -63,9 +63,9 @@ def bound_bits(model: DrawModel, images: Images, seed: int) -> float:
 def measure_archive(
     model: DrawModel, weights: Path, images: Images, *, columns: int, seed: int
 ) -> dict[str, Any]:
-    """The part `archive`, of images uint8 (n, C, side, side), n a multiple of the columns.
+    """The part `archive`, for images uint8 (n, C, side, side), n a multiple of the columns.
 
-    Digits are binarised, which changes none that already is.
+    Digits are binarised, which does not change binary ones.
     """
     model.need_likelihood()
     is_binary = model.config.likelihood == "bernoulli"

@@ -1,16 +1,17 @@
-"""What keeps DRAW's codes in use: remedies against posterior collapse, trained alike.
+"""Remedies against posterior collapse of DRAW's codes, in networks that are trained alike.
 
     python -m benchmarks.draw collapse --data mnist --steps 1000
 
-Networks like `draw-digits`, with half of its steps, are trained for the same number of steps and
-measured on test images. Without a remedy the cost of the codes counts whole from the first step on.
-A warm-up lets it rise slowly (Bowman et al. 2016), free bits let every step and level have some at
-no cost (Kingma et al. 2016, section C.8).  Two levels pool the finer one, as in Gregor et al. 2016,
-with half of the steps again, so that training takes about as long.  Without error feedback, the
-skip connection of DRAW, the encoder sees the image alone, and not what the canvas still misses.
+Networks like `draw-digits`, with half of its steps, are trained for the same number of training
+steps and measured on test images. Without a remedy the cost of the codes has its full weight from
+the start. A warm-up raises the weight slowly (Bowman et al. 2016); free bits give every step and
+level some bits at no cost (Kingma et al. 2016, section C.8).  Two levels pool the finer one, as in
+Gregor et al. 2016, with again half of the steps, so that training takes about as long.  Without
+error feedback, the skip connection of DRAW, the encoder sees only the image, not what the canvas
+still lacks.
 
-A unit, one number of a code, is active where the mean of its posterior varies by more than 0.01
-over the images, in squared standard deviations of its prior (Burda et al. 2016, section 5.2).
+A unit, one number of a code, is active if the mean of its posterior varies by more than 0.01 over
+the images, in squared standard deviations of its prior (Burda et al. 2016, section 5.2).
 """
 
 from __future__ import annotations
@@ -55,14 +56,14 @@ VARIANTS: dict[str, DrawPreset] = {
 
 
 class WithoutFeedback(Recursion):
-    """The recursion whose encoder sees x in place of x − μ(r)."""
+    """The recursion with an encoder that sees x instead of x − μ(r)."""
 
     def shown(self, state: DrawState) -> Tensor:
         return torch.zeros_like(super().shown(state))
 
 
 def trained(preset: DrawPreset, images: Images, steps: int, *, feedback: bool) -> DrawNetwork:
-    """A network after so many training steps on images uint8 (n, 1, h, w)."""
+    """A network after `steps` training steps on images uint8 (n, 1, h, w)."""
     learner = DrawLearner(preset)
     if not feedback:
         learner.network.recursion = WithoutFeedback(preset.model, learner.network)
@@ -74,14 +75,14 @@ def trained(preset: DrawPreset, images: Images, steps: int, *, feedback: bool) -
 
 @torch.inference_mode()
 def measure_units(network: DrawNetwork, x: Tensor, generator: torch.Generator) -> Report:
-    """Nats, and units in use, of x (n, 1, h, w)."""
+    """Nats and active units for x (n, 1, h, w)."""
     nelbos, costs, means = [], [], []
     for part in torch.split(x, BATCH):
         done = posterior_pass(network, part, generator)
         nelbos.append(nelbo_of(network.config, done, part))
         costs.append(done.kl)
         means.append(done.means)
-    # Of each step and level, over all images.
+    # For each step and level, over all images.
     variances = [torch.cat(parts).var(0) for parts in zip(*means, strict=True)]
     active = [int((variance > ACTIVE_VARIANCE).sum()) for variance in variances]
     nelbo = torch.cat(nelbos)

@@ -3,9 +3,9 @@
     gaussian posteriors   z = μ_p + σ_p u,      u ~ N(0, 1)     the model's own prior
     uniform posteriors    z = μ_p + Δ σ_p u,    u ~ N(0, 1)     a Gaussian relaxation of it
 
-A uniform-posterior model has whole quantiser steps for codes, and no gradient along them.  Its
-relaxation takes the Gaussian from whose bins the tables were made; the rate that it gives is the
-model's own where steps are small beside σ_p, and no bound on the quantised code elsewhere.
+The codes of a uniform-posterior model are integer quantiser steps, without a gradient.  The
+relaxation takes the Gaussian from whose bins the tables were made.  Its rate is the model's own if
+steps are small compared with σ_p; otherwise it is no bound on the quantised code.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from codec.models.draw.recursion import DrawState, Prior
 class DrawDecoder(nn.Module):
     """Noise (n, dim) to images (n, C, side, side), pixels 0..1; differentiable.
 
-    Noise comes step by step, in a step from the coarsest level to the finest, each level as
-    (codes, h, w) in row-major order.
+    The noise is ordered by steps, within a step from the coarsest level to the finest, and within
+    a level as (codes, h, w) in row-major order.
 
     network  floating-point weights
-    side     of the square images, a multiple of the network's stride
-    steps    that have noise of their own; those after them take u = 0, the prior's mean
-    quality  1 .. 100, of networks whose weights depend on it
+    side     side of the square images, a multiple of the network's stride
+    steps    number of steps with noise; later ones take u = 0, the prior's mean
+    quality  1 .. 100, for networks whose weights depend on it
 
-    Pixels are not clipped to 0..1, where no gradient would be left.
+    Pixels are not clipped to 0..1, because clipping would remove the gradient.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class DrawDecoder(nn.Module):
 
     @property
     def dim(self) -> int:
-        """Numbers of noise of one image."""
+        """How many numbers of noise an image has."""
         return self.steps * sum(self._sizes)
 
     def forward(self, noise: Tensor) -> Tensor:
@@ -80,5 +80,5 @@ class DrawDecoder(nn.Module):
 def picture(network: DrawNetwork, canvas: Tensor) -> Tensor:
     """Pixels, 0..1 and not clipped, of a canvas (n, canvas channels, h, w): (n, C, h, w)."""
     shown = network.recursion.shown(DrawState(canvas, [], []))
-    # Of levels x = (2 · level − 255) / 256.
+    # x = (2 · level − 255) / 256.
     return shown if network.config.likelihood == "bernoulli" else (256 * shown + 255) / 510

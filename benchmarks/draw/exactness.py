@@ -2,13 +2,13 @@
 
 The same pictures are coded, and coded again with
 
-    threads     two threads in place of one
+    threads     two threads instead of one
     order       the input channels of every convolution in another order: other partial sums
     integers    the sums of every convolution in 64-bit integers, without floating point
 
-Each must give the same files.  As a control the network runs in floating point, as it is and with
-small relative errors in every convolution, such as another processor makes, and the symbols and
-tables are counted that come out otherwise: a single one makes the rest of a file unreadable.
+Each must give the same files.  As a control, the network runs in floating point, both unchanged and
+with small relative errors in every convolution, like those of another processor.  The symbols and
+tables that differ are counted: a single one makes the rest of a file unreadable.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ Messages = list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]
 
 
 class ReorderedDraw(ExactDraw):
-    """The same network, which adds the channels of each convolution in another order."""
+    """The same network, with the channels of each convolution added in another order."""
 
     def __init__(self, network: ExactDraw, seed: int) -> None:
         self.__dict__.update(network.__dict__)
@@ -72,7 +72,7 @@ class ReorderedDraw(ExactDraw):
 
 
 class IntegerDraw(ExactDraw):
-    """The same network, whose sums of products are 64-bit integers."""
+    """The same network, with sums of products in 64-bit integers."""
 
     def __init__(self, network: ExactDraw) -> None:
         self.__dict__.update(network.__dict__)
@@ -131,7 +131,7 @@ def float_symbols(network: DrawNetwork, coder: DrawCoder, pixels: Uint8Array, qu
 def control(
     model: DrawModel, pictures: list[Uint8Array], quality: float, relative_error: float
 ) -> dict[str, Any]:
-    """Symbols and indexes that an error changes in floating point."""
+    """How many symbols and indexes an error changes in floating point."""
     noisy, coder = NoisyDraw(model.config), model.file_coder()
     noisy.load_state_dict(model.network.state_dict())
     noisy.eval().relative_error = relative_error
@@ -167,7 +167,7 @@ def with_network(coder: DrawCoder, network: ExactDraw) -> DrawCoder:
 
 
 def decoded(coder: DrawCoder, file: LayeredFile) -> list[Uint8Array]:
-    """Pixels of all prefixes, or as many as can be decoded."""
+    """Pixels of all prefixes that can be decoded."""
     found: list[Uint8Array] = []
     with suppress(PayloadError):
         found.extend(decode_prefixes(coder, file, 0))

@@ -1,11 +1,11 @@
-"""Real files of DRAW against the bits that its symbols should cost.
+"""Real files of DRAW compared with the bits that its symbols should cost.
 
-    file = payload + headers       payload: Σ −log₂ P(symbol | tables), and the coder's endings
-    bound: Σ −log₂ p(symbol)       the mass of the prior's bin at the scale that the network gave,
-                                   neither rounded to one of the tables nor the tables to integers
+    file = payload + headers       payload: Σ −log₂ P(symbol | tables), and the coder's end marks
+    bound: Σ −log₂ p(symbol)       the mass of the prior's bin at the network's own scale, without
+                                   rounding the scale to a table, or tables to integers
 
-The bound is what the model's own probabilities ask for.  Tables that were fitted to symbols may
-know these better than the network, and the payload may then be below it.
+The bound is the cost under the model's own probabilities.  Tables that were fitted to symbols may
+predict these better than the network, and then the payload may be below the bound.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def ideal_bits(
 ) -> tuple[float, float]:
     """Bits of the picture's symbols: under the continuous bins, and under the integer tables.
 
-    steps  whose symbols are counted, None for all
+    steps  number of steps whose symbols are counted, None for all
     """
     latents = padded_latents(coder, pixels, quality)
     coded = coder.step_symbols(latents, quality)
@@ -89,7 +89,7 @@ def file_row(coder: DrawCoder, pixels: Uint8Array, quality: float) -> dict[str, 
 
 
 def summary(rows: list[dict[str, float]], pixels: int) -> dict[str, Any]:
-    """Means over pictures of so many pixels, and how many keep the claim."""
+    """Means over pictures of `pixels` pixels each, and for how many the claim holds."""
     columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     bound = columns["bound_bits"] / 8
     allowed = bound * (1 + DRAW_FILE_PERCENT / 100) + DRAW_FILE_BYTES

@@ -4,7 +4,7 @@
     L_K   = E −log 1/K Σ_k p(x|z_k) p(z_k) / q(z_k|x)      importance-weighted (Burda et al. 2016)
 
 The weights are those of the exported file in floating point; digits are binarised once, white with
-the probability that the pixel states.
+the probability given by the pixel.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class Pass(NamedTuple):
     """One sample z ~ q for each image.
 
     canvas       (n, C, h, w)
-    kl           (n, steps), nats, closed form given the sample of the steps before
+    kl           (n, steps), nats, in closed form given the sample of earlier steps
     log_ratio    (n,), log q(z|x) / p(z) at the sample
-    means        of the posteriors, for each step and level (n, codes, h', w'), coarse to fine: of
-                 the coordinate whose prior is N(0, 1)
+    means        means of the posteriors for each step and level, coarse to fine,
+                 (n, codes, h', w'), in the coordinate whose prior is N(0, 1)
     """
 
     canvas: Tensor
@@ -67,9 +67,9 @@ def posterior_pass(
 ) -> Pass:
     """Run all steps on x (n, C, h, w) with gaussian posteriors.
 
-    sent   the first steps, whose codes come from the posterior; those after them are drawn from
-           the prior, at no cost. None for all
-    steps  that have a code at all; those after them take the prior's mean. None for all
+    sent   number of first steps whose codes come from the posterior; later ones are drawn from the
+           prior, at no cost. None for all
+    steps  number of steps that have a code at all; later ones take the prior's mean. None for all
     """
     recursion, config = network.recursion, network.config
     state = recursion.begin(len(image), *image.shape[2:])
@@ -116,7 +116,7 @@ def measure_likelihood(
     """The part `likelihood`, of images uint8 (n, C, h, w).
 
     importance  K of the importance-weighted bound, 0 for none
-    subset      images that it is measured on, the first ones
+    subset      number of images, the first ones, on which that bound is measured
     """
     model.need_likelihood()
     generator = torch.Generator().manual_seed(seed)
@@ -159,7 +159,7 @@ def measure_likelihood(
 def importance_bound(
     model: DrawModel, x: Tensor, samples: int, generator: torch.Generator
 ) -> Tensor:
-    """L_K in nats for each image, (n,) float64: never below −log p(x) on average."""
+    """L_K in nats for each image, (n,) float64: on average never below −log p(x)."""
     found = []
     for number, part in enumerate(torch.split(x, BATCH)):
         total = torch.full((len(part),), -math.inf, dtype=torch.float64)

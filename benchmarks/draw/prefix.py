@@ -1,9 +1,9 @@
-"""How good DRAW's files are when they break off after a layer, beside other codecs' of equal bytes.
+"""Quality of DRAW's files cut after a layer, compared with other codecs at equal bytes.
 
-Each cut file is really cut and really decoded; what is missing is the mean of the model's prior or
-a sample of it.  32×32 pixels are so few that the headers of other codecs outweigh their data, so
-the comparison is made on sheets: many images as one picture, coded as a whole by every codec, and
-cut again for distances that are taken image by image.  Single images stand beside them as they are.
+Each cut file is really cut and really decoded; the missing part is the mean of the model's prior or
+a sample of it.  For 32×32 pixels the headers of other codecs outweigh their data, so the comparison
+is made on sheets: many images as one picture, coded as a whole by every codec, and cut into images
+again for image-wise distances.  Files of single images are measured as well.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ from training.features.train import FeatureNetwork, extract, load_features
 SCHEMA, RESULT = subject.SCHEMA, subject.RESULT
 PEERS = ("jpeg", "jpeg2000", "avif")
 SSIM_WINDOW = 7
-"""Of the similarity of single images: five scales do not fit 32 pixels."""
+"""Window of the similarity of single images; 32 pixels are too few for five scales."""
 
 WANTED_SHARE = 0.1
 
 
 @dataclass
 class DecodedPrefixes(DecodedSheets):
-    """What came back of the images at one place of the file, with similarities beside errors."""
+    """The decoded images for one cut of the files, with similarities as well as errors."""
 
     similarities: list[Float64Array] = field(default_factory=list)
     of_sheets: list[float] = field(default_factory=list)
@@ -95,8 +95,8 @@ def measure_prefix(
 ) -> dict[str, Any]:
     """The part `prefix`, of images uint8 (n, 3, side, side).
 
-    network  classifier whose features the Fréchet distance is taken in; None leaves it out
-    singles  images that are coded one by one as well
+    network  classifier whose features give the Fréchet distance; None leaves it out
+    singles  number of images that are also coded one by one
     """
     coder, side = model.file_coder(), images.shape[2]
     pictures = sheets(images, columns)
@@ -166,7 +166,7 @@ def measure_prefix(
 
 
 def prefix_summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What is claimed: errors that fall in every layer, and realism at a tenth of the bytes."""
+    """The claims: errors that fall with every layer, and realism at a tenth of the bytes."""
     errors = [row["mean"]["mse"] for row in rows]
     found: dict[str, Any] = {"mse_falls_in_every_layer": all(a > b for a, b in pairwise(errors))}
     tenth = min(rows, key=lambda row: _off(row["share_of_the_file"]))
@@ -180,9 +180,10 @@ def prefix_summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def tenth_of_the_finest(found: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """The cut file, at any quality, nearest to a tenth of the bytes at the finest quality.
+    """The cut file, of any quality, nearest to a tenth of the bytes at the finest quality.
 
-    The first layer alone may be more than a tenth of its own file.  None without features.
+    Other qualities are allowed because the first layer may be more than a tenth of its own file.
+    None without features.
     """
     finest = max(found, key=lambda one: one["quality"])["file_bytes"]
     rows = [(one["quality"], row) for one in found for row in one["prefixes"]]
@@ -216,7 +217,7 @@ def _realism(row: dict[str, Any]) -> dict[str, Any]:
 def single_images(
     coder: DrawCoder, images: Images, quality: float, peers: Sequence[str]
 ) -> dict[str, Any]:
-    """Each image as a file of its own: bytes and errors, and how often a peer has any file."""
+    """Each image as a file of its own: bytes and errors, and how often a peer has a file."""
     pictures = [as_picture(image) for image in images]
     others = {name: [peer_files(name, picture) for picture in pictures] for name in peers}
     files = [write_file(coder, picture, quality) for picture in pictures]

@@ -1,11 +1,11 @@
-"""R_p(D) of a trained DRAW beside its own encoder and its files.
+"""R_p(D) of a trained DRAW compared with its own encoder and its files.
 
     R_p(D) by annealing ≤ E KL of the encoder's posterior ≤ bytes of the files
 
-The codes have thousands of dimensions, where annealing with an affordable number of temperatures
-is not expected to be certified; what it gives is above R_p on average all the same, and what the
-certificate says of it is reported as it is.  Squared errors are sums over an image's pixels in
-[0, 1]; they compare the model's picture in floating point, that of files its 8-bit pixels.
+The codes have thousands of dimensions, for which annealing with an affordable number of
+temperatures is not expected to be certified.  Its result is above R_p on average all the same, and
+the certificate is reported as it is.  Squared errors are sums over an image's pixels in [0, 1],
+taken of the model's picture in floating point, or of 8-bit pixels for files.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def pixels_of(model: DrawModel, images: Images) -> Float32Array:
 
 
 def amortised_rung(model: DrawModel, decoder: DrawDecoder, images: Images, seed: int) -> Rung:
-    """The encoder's posterior in the decoder's first steps, and the prior in the others.
+    """The encoder's posterior in the first steps, and the prior in the others.
 
-    Points of E KL and the squared error of a sample, one for each number of steps that are sent.
+    It has a point, E KL and the squared error of a sample, for each number of steps that are sent.
     """
     x, pixels = targets(model, images), torch.from_numpy(pixels_of(model, images))
     generator = torch.Generator().manual_seed(seed)
@@ -62,7 +62,7 @@ def amortised_rung(model: DrawModel, decoder: DrawDecoder, images: Images, seed:
 def file_rungs(model: DrawModel, decoder: DrawDecoder, images: Images) -> tuple[Rung, Rung]:
     """Code length of the decoder's steps, and bytes of files cut after each of them.
 
-    Each image is a file of its own; missing layers are the prior's mean.
+    Each image is a file of its own; missing layers take the prior's mean.
     """
     coder, quality = model.file_coder(), decoder.quality
     bits, ends, errors = [], [], []

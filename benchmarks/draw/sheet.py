@@ -1,7 +1,7 @@
-"""Contact sheets: what images look like when their file breaks off after each layer.
+"""Contact sheets: what images look like if their file is cut after each layer.
 
-One row an image, one column a layer; the bytes stand below. Two pictures are written, FILE-mean.png
-with the mean of the prior for what is missing, and FILE-sampled.png with a sample of it.
+There is a row for each image and a column for each layer, with the bytes below. Two pictures are
+written: FILE-mean.png takes the prior's mean for the missing part, FILE-sampled.png a sample.
 """
 
 from __future__ import annotations

@@ -16,9 +16,9 @@ SCHEMA, RESULT = "calotype.draw/1", "draw.json"
 
 
 def add_subject(parser: ArgumentParser, *, limit: int | None = None) -> None:
-    """The arguments that all parts take.
+    """Add the options that all parts have.
 
-    limit   images of the test set that are taken by default, the first ones; None for all
+    limit   default number of test images, the first ones; None for all
     """
     parser.add_argument("--weights", type=Path, required=True, help="exported (.safetensors)")
     parser.add_argument("--data", type=Path, required=True, help="64×64 pictures, or MNIST's files")
@@ -30,7 +30,7 @@ def add_subject(parser: ArgumentParser, *, limit: int | None = None) -> None:
 def measured(
     options: Namespace, part: str, measure: Callable[[DrawModel, Images], Report]
 ) -> Iterator[Measured]:
-    """What `measure` makes of the weights and the images that the options name."""
+    """The results of `measure` for the weights and the images that the options name."""
     torch.set_num_threads(options.threads)
 
     def by_name() -> dict[str, Report]:

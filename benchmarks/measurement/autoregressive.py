@@ -1,10 +1,10 @@
-"""Autoregressive models of binary digits: likelihood of test images, and real files beside it.
+"""Autoregressive models of binary digits: likelihood of test images, compared with real files.
 
-Images are binarised once, white with the probability that the pixel states. The published figures
-are of the file of Larochelle and Murray (2011), whose draws are others.
+Images are binarised once, white with the probability given by the pixel. The published figures are
+for the file of Larochelle and Murray (2011), which was drawn differently.
 
-    nats          −ln p of an image by the log-odds of the exact network, mean of all test images
-    coded bytes   of one file, a sheet of the first of them, which is decoded again
+    nats          −ln p of an image by the log-odds of the exact network, mean over all test images
+    coded bytes   of one file, a sheet of the first test images, which is decoded again
 
     python -m benchmarks.measurement autoregressive --data MNIST [--model NAME …] [--files N]
 """
@@ -48,7 +48,7 @@ GROUP = 1000
 
 
 def image_nats(model: AutoregressiveCoder, images: BoolArray) -> Float64Array:
-    """−ln p of images (784, n) by the log-odds before they are rounded to tables: (n,)."""
+    """−ln p of images (784, n) from the log-odds before these are rounded to tables: (n,)."""
     total = np.zeros(images.shape[1])
     places = iter(range(PIXELS))
 
@@ -119,7 +119,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> Iterator[Measured]:
     images = read_images(options.data, shape=(1, 28, 28), part="test")
-    # Before they are limited: which draws an image gets depends on the others.
+    # Before `--limit` is applied, because the draws of an image depend on the other images.
     binary = (255 * binarize(to_tensor(images))).numpy().astype(np.uint8)[: options.limit]
     if not 0 < options.files <= len(binary):
         raise UsageError(f"--files {options.files}: expected 1 .. {len(binary)}")

@@ -1,9 +1,9 @@
-"""What `calotype bound` takes on the example of README.md: a first look, and the default run.
+"""The time of `calotype bound` on the example of README.md: with `--quick`, and by default.
 
     python -m benchmarks.measurement bound-time [--only quick]
 
-Seconds are those of the processor, of one process with one thread, which other work on the machine
-hardly changes; the wall clock stands beside them, with the load of the machine.
+Seconds are CPU time of one process with one thread, which other work on the machine hardly changes;
+the wall time and the load of the machine are recorded as well.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def example() -> str:
 
 
 def timed(options: tuple[str, ...], folder: Path) -> dict[str, Any]:
-    """Run the command of README.md with more options in a folder that holds its files."""
+    """Run the command of README.md with further options in a folder that holds its files."""
     command = [
         sys.executable, "-m", "codec", "bound", "model.py:model", "--data", "digits.npz",
         "--images", str(IMAGES), "-o", "result", "-f", *options,

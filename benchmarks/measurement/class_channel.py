@@ -1,20 +1,20 @@
-"""Does a label lower the rate? A class-conditional VAE beside one without classes, on MNIST.
+"""Does a label lower the rate? A class-conditional VAE compared with one without classes, on MNIST.
 
     python -m benchmarks.measurement class-channel --data MNIST --plain FILE --conditional FILE
 
 takes weights of the presets `digits-vae` and `digits-class-vae`, which have the same networks, and
 compares at equal squared error
 
-    rate     R_p(D), and log 10 + R_p(D | y) where the true label is sent first
-    any      the same of fewer images, and R_p(D) of the prior p(y) p(z), where any label will do;
-             without certificates, which those of `rate` are for
-    files    `vae-round` of both: the label costs log₂ 10 bits, and is the true one or the one that
-             the encoder finds cheapest
+    rate     R_p(D), and log 10 + R_p(D | y) if the true label is sent first
+    any      the same for fewer images, and R_p(D) of the prior p(y) p(z), for which any label may
+             be used; without certificates, which `rate` has
+    files    `vae-round` of both: the label costs log₂ 10 bits, and is the true one or the cheapest
+             one for the encoder
 
     python -m benchmarks.measurement class-channel --data MNIST --m2 FILE FILE FILE
 
-measures the classifiers of the preset `digits-m2`, which saw 100 labels, on the test images.
-Intervals are of 95 %, over the images, and over the runs of m2. Squared errors are sums over an
+measures the classifiers of the preset `digits-m2`, which was trained with 100 labels, on the test
+images. Intervals are 95 %, over the images, or over the runs of m2. Squared errors are sums over an
 image's pixels in [0, 1].
 """
 
@@ -60,7 +60,7 @@ from training.generative.digits_export import TABLE_IMAGES, class_arrays, roundi
 
 SCHEMA, RESULT = "calotype.class_channel/1", "class_channel.json"
 PUBLISHED_PERCENT = {"M2": 11.97, "M1+M2": 3.33}
-"""Of test images, 100 labels: Kingma et al. 2014, table 1."""
+"""Errors on test images with 100 labels: Kingma et al. 2014, table 1."""
 CLASSES = 10
 
 
@@ -71,7 +71,7 @@ class Digits(NamedTuple):
     labels: Int64Array
 
     def some(self, count: int) -> Digits:
-        """No more than `count` of them, evenly spaced."""
+        """At most `count` of them, evenly spaced."""
         places = evenly(np.arange(len(self.labels)), count)
         return Digits(self.images[places], self.labels[places])
 
@@ -168,7 +168,7 @@ def measure_m2(paths: list[Path], digits: Digits) -> Report:
 def codecs(
     plain: GenerativeModel, conditional: GenerativeModel, data: Path
 ) -> tuple[VaeCoder, ClassVaeCoder]:
-    """`vae-round` of both models, their steps fitted to the same training images."""
+    """`vae-round` of both models, with steps fitted to the same training images."""
     images = read_images(data, shape=(1, 28, 28), part="train")
     labels = labels_of(data, len(images), CLASSES)[:TABLE_IMAGES]
     images = images[:TABLE_IMAGES]
@@ -229,7 +229,7 @@ def measure_files(
 
 
 def covered(distortions: list[float], measured: list[Float64Array]) -> list[float]:
-    """Those distortions that all curves reach. Raises `UsageError` where there are none."""
+    """Those distortions that all curves reach. Raises `UsageError` if there are none."""
     low, high = max(d.min() for d in measured), min(d.max() for d in measured)
     within = [d for d in distortions if low <= d <= high]
     if not within:
@@ -240,7 +240,7 @@ def covered(distortions: list[float], measured: list[Float64Array]) -> list[floa
 def annealed(
     options: Namespace, decoder: Decoder, images: Array, simulations: int, seed: int
 ) -> CurveSamples:
-    """L(β) and D(β) of images through a decoder; without a certificate for no simulations."""
+    """L(β) and D(β) of images through a decoder; no certificate if `simulations` is 0."""
     print(f"{len(images)} images, seed {seed}", file=sys.stderr, flush=True)
     return rd_samples(
         decoder,

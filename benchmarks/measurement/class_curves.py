@@ -1,7 +1,7 @@
-"""R_p(D) and files of a class-conditional model beside those of one without classes.
+"""R_p(D) and files of a class-conditional model compared with those of one without classes.
 
 A label costs −log p(y) = log of the number of classes. Comparisons are paired: both models
-describe the same images, and a bootstrap draws the same ones for both.
+describe the same images, and the bootstrap draws the same images for both.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def curve_given_labels(
 ) -> CurveSamples:
     """Samples of images (n, …) whose labels (n,) are sent first: log(classes) + R_p(D | y).
 
-    samples_of   the samples of the decoder of one label on images; all at the same β
+    samples_of   gives the samples of one label's decoder on images; all at the same β
     """
     parts, places = [], []
     for label in np.unique(labels).tolist():
@@ -66,9 +66,9 @@ def curve_given_labels(
 
 
 def curve_of_any_label(of_each: Sequence[CurveSamples]) -> CurveSamples:
-    """Samples where a label is part of the code: Z is the mean over labels of Z_y.
+    """Samples with the label as part of the code: Z is the mean over labels of Z_y.
 
-    Its bits are not lost where several labels would do: R_p(D) of the prior p(y) p(z).
+    No bits are wasted if several labels fit an image: R_p(D) of the prior p(y) p(z).
 
     of_each   the samples of each label's decoder, all on the same images
     """
@@ -89,8 +89,8 @@ def rate_at(samples: CurveSamples, distortions: Float64Array, draws: Float64Arra
 class CodedImages:
     """n images as files at several qualities, float64 (q, n) each.
 
-    bits    of each image: ideal code length, and its share of what the file has beyond that
-    sse     of each image, sum over pixels in [0, 1]
+    bits    bits of each image: its ideal code length, and its share of the file's other bits
+    sse     squared error of each image, sum over pixels in [0, 1]
     """
 
     qualities: tuple[float, ...]
@@ -144,8 +144,8 @@ def code_images(model: VaeCoder, images: Uint8Array, qualities: Sequence[float])
 
 
 def compared(curves: Curves, distortions: Sequence[float], images: int) -> list[dict[str, Any]]:
-    """At each distortion the rate of each curve, and by how much each is above the first, with 95 %
-    intervals of the difference from drawing the same images for all.
+    """At each distortion the rate of each curve, and its difference from the first curve with a
+    95 % interval from a paired bootstrap over images.
 
     curves   by name: distortions (d,) and weights of the images (b, n) to rates (b, d)
     """

@@ -1,6 +1,6 @@
-"""The VAE models of the catalogue on digits: real files beside the theory.
+"""The VAE models of the catalogue on digits: real files compared with theory.
 
-The images of a set stand on one sheet, which is one file with one header; the file is decoded
+The images of a set are put on one sheet, which is one file with one header; the file is decoded
 again, and everything is counted per image.
 """
 
@@ -39,8 +39,8 @@ from codec.pipeline.encode import compress_picture
 REC_CONSTANT_BITS = 5.0
 ARRAYS = ("ideal_bits", "kl_nats", "sampled_kl_nats", "posterior_sse", "uniform_rate_bits",
           "block_bound_bits", "negative_elbo_bits")  # fmt: skip
-"""Measured without the file, each where it is defined; see `DigitsMeasurement`."""
-_NOISES = 64  # places in a step at which the rate of the uniform channel is averaged
+"""Measured without the file, each only if it is defined; see `DigitsMeasurement`."""
+_NOISES = 64  # places in a step over which the rate of the uniform channel is averaged
 _ELBO_SAMPLES = 8
 
 
@@ -48,10 +48,10 @@ _ELBO_SAMPLES = 8
 class DigitsMeasurement:
     """One model at one quality on n images; arrays are float64 (n,), NaN where undefined.
 
-    ideal_bits           code length under the integer tables, before the coder; of the archive
-                         the net length: what is pushed less what is popped
-    kl_nats              KL(q(z|x) ‖ p(z)), closed form; q is tempered by the quality's β, so
-                         that at quality 75 and for the archive it is the encoder's posterior
+    ideal_bits           code length under the integer tables, before the coder; for the archive
+                         the net length: what is pushed minus what is popped
+    kl_nats              KL(q(z|x) ‖ p(z)), closed form; q is tempered by the quality's β, so it is
+                         the encoder's posterior at quality 75 and for the archive
     sampled_kl_nats      log q(z|x) / p(z) at one sample z ~ q
     posterior_sse        squared error of the decoder's image of that sample
     sse                  squared error of the decoded file, 8-bit pixels; both are sums over the
@@ -60,10 +60,10 @@ class DigitsMeasurement:
                          noise of the steps, averaged over the noise: the uniform channel's KL
     block_bound_bits     vae-rec: Σ over blocks of KL + log₂(KL + 1) + 5
     negative_elbo_bits   vae-bits-back: KL − E log₂ p(x|z), z ~ q, of the integer networks
-    blocks               vae-rec: blocks of an image; else 0
-    file_bytes           of the file that was written and decoded again
-    payload_bytes        of its coded symbols
-    seed_bits            vae-bits-back: bits that the stack starts from, part of the payload
+    blocks               vae-rec: number of blocks of an image; else 0
+    file_bytes           bytes of the file that was written and decoded again
+    payload_bytes        bytes of its coded symbols
+    seed_bits            vae-bits-back: bits from which the stack starts, part of the payload
     """
 
     model: str
@@ -91,9 +91,9 @@ class DigitsMeasurement:
 
     @property
     def coder_overhead_bits(self) -> float:
-        """Bits of the payload beyond the ideal code length, of all images together.
+        """Bits of the payload beyond the ideal code length, for all images together.
 
-        Of an archive this includes the seed, of which the popped part comes back in `ideal_bits`.
+        For an archive this includes the seed, whose popped part is subtracted in `ideal_bits`.
         """
         return 8 * self.payload_bytes - float(self.ideal_bits.sum())
 
@@ -103,8 +103,8 @@ def measure_digits(
 ) -> DigitsMeasurement:
     """Write images uint8 (n, 1, 28, 28) as one file, decode it, and measure.
 
-    n must be rows × columns of at most 146 each (999 = 27 × 37 is, 1,009 is not). Of
-    vae-bits-back the images are 0 and 255. Runs on the CPU. Raises `UsageError`.
+    n must be rows × columns of at most 146 each (999 = 27 × 37 is, 1,009 is not). For
+    vae-bits-back the pixels are 0 and 255. Runs on the CPU. Raises `UsageError`.
     """
     rows, columns = sheet_shape(len(images))
     pixels = sheet_of(images, rows, columns)[:, :, :1]
@@ -135,9 +135,9 @@ def measure_digits(
 
 
 def sheet_shape(count: int) -> tuple[int, int]:
-    """Rows and columns, as near to a square as can be, that hold exactly `count` blocks.
+    """Rows and columns, as near to a square as possible, that hold exactly `count` blocks.
 
-    Raises `UsageError` where no sheet of at most 4096 pixels on a side does.
+    Raises `UsageError` if no sheet of at most 4096 pixels on a side does.
     """
     largest = MAX_SIDE // BLOCK
     for columns in range(max(1, math.isqrt(max(count - 1, 0)) + 1), largest + 1):
@@ -189,8 +189,8 @@ def _lossy(model: VaeCoder, images: Uint8Array, quality: float, seed: int) -> di
 def uniform_channel_bits(mean: Float64Array, steps: Float64Array) -> Float64Array:
     """Rate of the uniform channel: E −log₂ P([y − Δ/2, y + Δ/2]), y uniform around the mean.
 
-    mean (n, k), steps (k,), to bits (n, k). This is log₂ of uniform density over the prior
-    convolved with the uniform, averaged over the noise: what universal quantisation costs.
+    mean (n, k), steps (k,), to bits (n, k). This is log₂ of the ratio of the uniform density to the
+    prior convolved with it, averaged over the noise: the cost of universal quantisation.
     """
     bits = np.zeros(mean.shape)
     for number in range(_NOISES):
@@ -236,7 +236,7 @@ def integer_elbo(
     """Posterior, negative ELBO in bits (n,), and a sample (n, k), of images int32 (n, 784).
 
     The networks are the integer ones; the posterior is the continuous Gaussian of their outputs,
-    and pixels cost what their tables say.
+    and the cost of pixels is that of their tables.
     """
     outputs = model.encoder(images << 10) / 1024
     mean, log_variance = np.split(outputs, 2, axis=1)

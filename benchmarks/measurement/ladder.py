@@ -2,19 +2,19 @@
 
     python -m benchmarks.measurement ladder --data MNIST --work FOLDER [--images 1000]
 
-The model is the shipped VAE of digits, whose four ways to bits share one weights file:
+The model is the shipped VAE of digits, whose four coding methods share one weights file:
 
     lower bound ≤ R_p(D) by annealing ≤ amortised E KL ≤ ideal code length ≤ bytes on disk
 
-The amortised rung is there twice, as the VAE's own encoder (at the temperatures of the qualities;
-that of 75 is its own) and as an encoder trained for each β; beside them stands the plug-in bound
-with its ceiling log₂ M.  Every file is decoded again.  Squared errors are sums over an image's
-pixels in [0, 1], means over the images.
+There are two amortised rungs: the VAE's own encoder (at the temperatures of the qualities; its own
+is that of 75) and an encoder trained for each β.  There is also the plug-in bound with its ceiling
+log₂ M.  Every file is decoded again.  Squared errors are sums over an image's pixels in [0, 1],
+averaged over the images.
 
-What is measured is kept in the work folder, so that another run does not repeat it.  Writes the
+Measurements are stored in the work folder, so that another run does not repeat them.  Writes the
 ladder (`calotype plot` reads it) with the curve and the gap tables in it, and draws it as SVG, PNG
 and HTML.  The exit status is 1 if the terms of a gap table do not add up within 1 %, or if rungs
-break an order that is a theorem.
+violate an order that is a theorem.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ def posterior_rung(found: Sequence[Posteriors]) -> Rung:
 
 
 def code_rungs(found: Sequence[DigitsMeasurement]) -> tuple[Rung, Rung]:
-    """Ideal code length and bytes on disk of one way, over its qualities."""
+    """Ideal code length and bytes on disk of one coding method, over its qualities."""
     lengths, files = [], []
     for one in found:
         bits = one.ideal_bits
-        # A file has no bytes of its own for each image: what it holds besides is shared.
+        # A file has no separate bytes for each image: its other bytes are shared evenly.
         whole = bits + 8 * one.file_bytes / one.images - bits.mean()
         lengths.append(
             rung_of_images(bits * NATS_PER_BIT, one.sse, f"{one.model}: code length", "code_length")
@@ -74,7 +74,7 @@ def code_rungs(found: Sequence[DigitsMeasurement]) -> tuple[Rung, Rung]:
 def gap_table(
     curve: RDCurve, posteriors: Posteriors, files: DigitsMeasurement, name: str, data_set: str
 ) -> GapTable:
-    """Where the bits of one way's files go; raises `UsageError` off the certified curve."""
+    """Where the bits of one method's files go; raises `UsageError` off the certified curve."""
     count = files.images
     posterior_sse, file_sse = float(posteriors.sse.mean()), float(files.sse.mean())
     measured = GapMeasurements(
@@ -95,9 +95,9 @@ def gap_table(
 def lower_bound_rung(
     lines: Sequence[dict[str, Any]], distortion: Sequence[float], images: int
 ) -> Rung | None:
-    """The highest of the lines where they say anything; None where they say nothing at all."""
+    """The highest line at each distortion up to the last where one is above 0; None if none is."""
     rung = Rung.of_lines(
-        # Sums over all images: there is no interval.
+        # These are sums over all images, so there is no interval.
         [(line["beta"], *[line["intercept_nats"]] * 3) for line in lines],
         distortion,
         name="lower bound on R(D) of the images",
@@ -110,7 +110,7 @@ def lower_bound_rung(
     kept = [index for index, value in enumerate(distortion) if value <= max(reached)]
     names = ("distortion", "rate_nats", "rate_low_nats", "rate_high_nats", "certified", "beta")
     columns: dict[str, Any] = {name: tuple(getattr(rung, name)[i] for i in kept) for name in names}
-    # The source draws one of the images, so that naming it is enough.
+    # The source draws one of the images, so its number is a sufficient description.
     return replace(rung, **columns, ceiling_nats=math.log(images),
                    ceiling_name=f"log₂ n, n = {images:,} images")  # fmt: skip
 
@@ -118,7 +118,7 @@ def lower_bound_rung(
 def measure(workshop: Workshop, train: Uint8Array, qualities: Sequence[float],
             gap_qualities: Sequence[float], *, model: str = MODEL, data_set: str = DATA_SET
             ) -> tuple[Ladder, dict[str, Any]]:  # fmt: skip
-    """The ladder, and what stands beside it in the result file."""
+    """The ladder, and the other fields of the result file."""
     count = len(workshop.images)
     files = {way: {quality: workshop.files(way, quality) for quality in qualities} for way in WAYS}
     posteriors = {quality: workshop.posteriors(quality) for quality in qualities}
@@ -166,12 +166,12 @@ def measure(workshop: Workshop, train: Uint8Array, qualities: Sequence[float],
 
 
 def drawn(ladder: Ladder) -> Ladder:
-    """The ladder with rungs of files that a picture cannot tell apart (4 %) drawn as one.
+    """The ladder with those rungs of files drawn as one that look alike in a picture (4 %).
 
-    Of the two ceilings only the plug-in's, which cuts its line off, is drawn.
+    Only the ceiling of the plug-in bound is drawn, since it cuts off its line.
     """
     groups: list[list[Rung]] = []
-    # Bytes first, so that these are what is drawn.
+    # Bytes first, so that they are drawn.
     of_files = [r for r in ladder.rungs if r.kind == "bytes"]
     of_files += [r for r in ladder.rungs if r.kind == "code_length"]
     for rung in of_files:

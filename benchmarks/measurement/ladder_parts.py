@@ -1,4 +1,4 @@
-"""The rungs of the ladder of the shipped VAE of digits, measured once and kept in a folder.
+"""The rungs of the ladder of the shipped VAE of digits, measured once and stored in a folder.
 
 Squared errors are sums over an image's pixels in [0, 1].
 """
@@ -38,12 +38,12 @@ from codec.rate_distortion.model_curve import NATS_PER_BIT
 DUAL_POWERS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
 WAYS = ("vae-round", "vae-dither", "vae-rec", "vae-vbq")
 POSTERIOR_SAMPLES = 16
-"""Codes of each image for what is sampled of the posteriors: one would leave 1 % of noise."""
+"""Codes of each image for sampled figures of posteriors: a single one would leave 1 % of noise."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How much is spent on each rung."""
+    """The effort for each rung."""
 
     low_beta: float = 0.02
     high_beta: float = 50.0
@@ -68,7 +68,7 @@ class Posteriors:
 
     kl_nats           KL(q(z|x) ‖ p(z)), closed form
     sampled_kl_nats   log q(z|x) / p(z), mean over samples z ~ q
-    sse               of the decoder's images of these samples
+    sse               squared error of the decoder's images of these samples
     mismatch_nats     bounds on KL(q(z) ‖ p(z)): lower, its standard error, upper
     """
 
@@ -87,7 +87,7 @@ def load_vae() -> VaeCoder:
 
 
 class Workshop:
-    """The model, the images, and the folder where what was measured is kept."""
+    """The model, the images, and the folder in which measurements are stored."""
 
     def __init__(self, images: Uint8Array, settings: Settings, work: Path) -> None:
         self.model, self.images, self.settings, self.work = load_vae(), images, settings, work
@@ -108,9 +108,9 @@ class Workshop:
         print(f"{time.perf_counter() - self.begin:6.0f} s  {what}", file=sys.stderr, flush=True)
 
     def kept(self, name: str, make: Callable[[], dict[str, Any]], **about: Any) -> dict[str, Any]:
-        """What `make` returns, from the work folder if it was made of the same things before."""
+        """The result of `make`, from the work folder if it was made from the same inputs before."""
         path = self.work / f"{name}.json"
-        # As a file would give it back: tuples become lists.
+        # As read from a file: tuples become lists.
         wanted = json.loads(json.dumps({**self.identity, **about}))
         if path.exists():
             content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -151,7 +151,7 @@ class Workshop:
         return samples
 
     def files(self, way: str, quality: float) -> DigitsMeasurement:
-        """Real files of one way, written and decoded again."""
+        """Real files of one coding method, written and decoded again."""
         found = self.kept(
             f"{way}-{quality:g}", lambda: _plain(measure_digits(way, self.images, quality))
         )
@@ -162,7 +162,7 @@ class Workshop:
         return DigitsMeasurement(**values)
 
     def trained_encoder(self, train: Uint8Array) -> Rung:
-        """An encoder trained for each β on other images, the decoder frozen."""
+        """An encoder trained for each β on other images, with the decoder frozen."""
         settings = self.settings
 
         def make() -> dict[str, Any]:
@@ -225,7 +225,7 @@ class Workshop:
         return found
 
     def general_lower_bound(self) -> dict[str, Any]:
-        """What `source_lower_bound` says, whose Gaussian has to be fitted in all dimensions."""
+        """The result of `source_lower_bound`, which must fit a Gaussian in all dimensions."""
         flat, beta = self.pixels.reshape(len(self.images), -1), self.settings.dual_beta
 
         def sample(count: int, seed: int) -> Float32Array:
@@ -270,12 +270,12 @@ class Workshop:
 def finite_source_line(
     points: torch.Tensor, beta: float, surprise_nats: Float64Array, seed: int
 ) -> dict[str, Any]:
-    """A line below R(D) of the source that draws one of n points (n, d), all alike.
+    """A line below R(D) of the source that draws one of n points (n, d) with equal probability.
 
     By Csiszár's dual, R(D) + βD ≥ mean −log u_i − log sup_y (1/n) Σ e^{−β‖x_i − y‖²} / u_i for
     every u > 0.  With u_i = Z_i, the model's partition function, it would be tight if the model
-    were the best of all for these points; as n is finite, a power of Z between 0 and 1 is.  The
-    sums are over all points, so that nothing is left to chance but the search of the supremum.
+    were optimal for these points; since n is finite, a power of Z between 0 and 1 is better.  The
+    sums are over all points, so only the search for the supremum is random.
 
     surprise_nats   −log Z of each point, (n,)
     """

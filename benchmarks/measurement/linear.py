@@ -1,18 +1,18 @@
-"""How near the annealed curve comes to the closed form on linear-Gaussian decoders.
+"""How near the annealed curve comes to the closed form for linear-Gaussian decoders.
 
-    gap       worst of L̂(β) − L(β) over 40 β, on fresh random decoders, for several settings of
-              the annealing from the prior
+    gap       worst L̂(β) − L(β) over 40 β, on fresh random decoders, for several settings of the
+              annealing from the prior
     bridge-10, -50, -100   the same for the reference that is chosen at each β, and its cost
-    coverage  how often the 95 % intervals hold the population's exact rate at their β
+    coverage  how often the 95 % intervals contain the population's exact rate at their β
     bridge-coverage        the same from local references
-    speed     decoder gradients, all rounds counted, that the published method needs for the worst
-              gap that ours reaches with few; on linear decoders, and on a trained VAE if one is
-              given, where the lowest L̂ stands for the truth
+    speed     decoder gradients, over all rounds, that the published method needs for the worst gap
+              that ours reaches with few; on linear decoders, and on a trained VAE if one is given,
+              for which the lowest L̂ is taken as the truth
 
     python -m benchmarks.measurement linear [--parts gap bridge-10 …] [--vae FILE --data MNIST]
 
-Parts that are not run keep what the result file holds of them.  The parts bridge-… take time: with
---first 105 --instances 1 they measure one more decoder beside those that the file holds.
+Parts that are not run keep their entries in the result file.  The parts bridge-… take time: with
+--first 105 --instances 1 they measure one more decoder in addition to those in the file.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ SCHEMA, RESULT = "calotype.rate_distortion_linear/1", "rate_distortion_linear.js
 BETAS = tuple(float(beta) for beta in np.geomspace(0.1, 3000, 40))
 POINTS, CHAINS, NOISE_VARIANCE = 20, 20, 0.01
 PRODUCT_COST = 0.5
-"""Gradients that a Jacobian-vector product costs: it goes forward only."""
+"""Cost of a Jacobian-vector product in gradients: it needs only a forward pass."""
 
 FIRST_INSTANCE = 100
-"""Seeds below were used while the method was made; the figures come from fresh ones."""
+"""Smaller seeds were used while the method was developed; the figures come from fresh ones."""
 
 
 class LinearDecoder(torch.nn.Module):
@@ -164,7 +164,7 @@ def gap_row(
 
 
 def _envelope_error(model: LinearGaussianDecoder, images: Float64Array, curve: RDCurve) -> float:
-    """Largest error of the envelope's rate where the distortion is not below what can be."""
+    """Largest error of the envelope's rate at distortions that the model can reach."""
     floor = model.smallest_distortion(images)
     return max(
         abs(rate - model.rate_at(images, distortion))
@@ -186,7 +186,7 @@ def gap_part(instances: int) -> list[dict[str, Any]]:
 
 
 def bridge_part(dim: int, options: Namespace) -> list[dict[str, Any]]:
-    """The rows that the file holds of other decoders, and one more."""
+    """The rows of other decoders in the file, and new ones."""
     first, instances = options.first, options.instances
     row = gap_row(dim, 1000, instances, reference="auto", first=first)
     known: list[dict[str, Any]] = []
@@ -214,7 +214,7 @@ def coverage_part(
     dim = 10
     model = model_of(FIRST_INSTANCE - 1, dim)
     squares = (np.linalg.svd(model.weight, compute_uv=False)) ** 2
-    # The mean over images f(z) + noise of the closed form, in place of that over a sample.
+    # The closed form's mean over all images f(z) + noise, instead of over a sample.
     a = 2 * np.outer(betas, squares)
     projected = squares + NOISE_VARIANCE
     truth = 0.5 * (np.log1p(a) - a / (1 + a)).sum(1) + (
@@ -371,7 +371,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> Iterator[Measured]:
     torch.set_num_threads(options.threads)
-    # Small decoders: larger blocks than a network's keep the cores busy.
+    # These decoders are small, so larger blocks than for a network keep the cores busy.
     ROWS_PER_BLOCK["cpu"] = 4000
     for part in options.parts:
         begin = time.perf_counter()

@@ -2,15 +2,15 @@
 
     python -m benchmarks.measurement mnist --model FILE --data MNIST --work FOLDER
 
-It is run once for each model and leaves its samples in the folder, as NAME.npz; the parts
-`mnist-comparison` and `references` read them and write the result files.  A run that was
-interrupted goes on where it was.  Where all images are too many for one run,
+It is run once for each model and writes its samples to the folder as NAME.npz; the parts
+`mnist-comparison` and `references` read them and write the result files.  An interrupted run
+continues where it stopped.  If all images are too many for one run,
 
     python -m benchmarks.measurement mnist … --start 0 --count 50
     python -m benchmarks.measurement mnist … --start 50 --count 50
 
-measure some of them each, in an order that is drawn once, and leave NAME@0.npz and NAME@50.npz;
-`references` reads all parts of a model as one curve.
+measure 50 of them each, in a random order that is always the same, and write NAME@0.npz and
+NAME@50.npz; `references` reads all parts of a model as one curve.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def run(options: Namespace) -> Iterator[Measured]:
 
 
 def some_of(images: int, start: int, count: int) -> Int64Array:
-    """Which of so many images a part of them is; raises `UsageError` where there are none."""
+    """The indexes of a part of `images` images; raises `UsageError` if they are out of range."""
     order: Int64Array = np.random.default_rng(0).permutation(images)
     if not 0 <= start < start + count <= images:
         raise UsageError(f"images {start} to {start + count} of {images}: expected some of them")
@@ -120,7 +120,7 @@ def some_of(images: int, start: int, count: int) -> Int64Array:
 
 
 def write_samples(path: Path, samples: CurveSamples, **about: Any) -> None:
-    """Keep the samples of a curve, and what else is said about them."""
+    """Store the samples of a curve, and further fields about them."""
     said = {**{name: getattr(samples, name) for name in SCALARS}, **about}
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {name: getattr(samples, name) for name in ARRAYS}
@@ -129,11 +129,11 @@ def write_samples(path: Path, samples: CurveSamples, **about: Any) -> None:
 
 
 def read_samples(path: Path) -> tuple[CurveSamples, dict[str, Any]]:
-    """The inverse of `write_samples`: the samples, and what is said about them."""
+    """The inverse of `write_samples`: the samples, and the further fields."""
     with np.load(path) as file:
         said: dict[str, Any] = json.loads(str(file["said"]))
         arrays = {name: file[name] for name in ARRAYS if name in file}
     scalars = {name: said[name] for name in SCALARS if name in said}
-    # Samples of a time before local references say nothing of them.
+    # Samples from before there were local references do not have this field.
     scalars["reference"] = tuple(scalars.get("reference", ()))
     return CurveSamples(**{"gap": None, **arrays, **scalars}), said

@@ -2,10 +2,10 @@
 
     python -m benchmarks.measurement mnist-comparison --work FOLDER
 
-Reads what the part `mnist` has left in the folder, writes the comparison and, with matplotlib,
-draws the curves.  Models are compared at equal rate: D at a rate R is sup_β (L(β) − R) / β, and
-differences are judged by drawing the same images for both models (paired bootstrap), with
-Bonferroni's correction for the number of comparisons.
+Reads the files that the part `mnist` has written to the folder, writes the comparison and, with
+matplotlib, draws the curves.  Models are compared at equal rate: D at a rate R is
+sup_β (L(β) − R) / β.  Differences are tested by a paired bootstrap, which draws the same images for
+both models, with Bonferroni's correction for the number of comparisons.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """How far the codes of a set of images are from the prior: KL(q(z) ‖ p(z)).
 
-The aggregated posterior q(z) = E_x q(z|x) is what an encoder makes of the data. A code built on
-the prior pays KL(q(z) ‖ p(z)) more than one built on q(z) (Hoffman and Johnson 2016, "ELBO
-surgery": E KL(q(z|x) ‖ p) = I(x; z) + KL(q(z) ‖ p)).
+The aggregated posterior q(z) = E_x q(z|x) is the distribution of an encoder's codes of the data.
+Coding with the prior costs KL(q(z) ‖ p(z)) more than coding with q(z) (Hoffman and Johnson 2016,
+"ELBO surgery": E KL(q(z|x) ‖ p) = I(x; z) + KL(q(z) ‖ p)).
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ class PriorMismatch:
     """Bounds on KL(q(z) ‖ N(0, I)) in nats, each up to the noise of its samples.
 
     lower_nats             E log r(z) / p(z), z ~ q(z|x), for a density r that has not seen x: the
-                           posteriors of the other images, widened by a bandwidth that the other
-                           half of the images chose.  Any such r gives a lower bound, r = p
-                           included, which is taken where none is better
+                           posteriors of the other images, widened by a bandwidth that was chosen
+                           on the other half of the images.  Any such r gives a lower bound,
+                           including r = p, which is taken if none is better
     upper_nats             E KL minus the mutual information of image and code among these n
-                           images, which is at most log n: far too large where I(x; z) is more
+                           images, which is at most log n: far too large if I(x; z) is larger
     ceiling_nats           log n
     kl_nats                E KL(q(z|x) ‖ p), over the same samples
-    standard_error_nats    of the lower bound, over the images
-    bandwidths             that the two halves chose; infinite for r = p
+    standard_error_nats    standard error of the lower bound, over the images
+    bandwidths             chosen on the two halves; infinite for r = p
     """
 
     lower_nats: float
@@ -49,7 +49,7 @@ def prior_mismatch(
     """Bound the mismatch from the posteriors N(mean, diag variance) of n images.
 
     mean, variance   float64 (n, k), n ≥ 4, variance > 0; 8 · n² · samples densities are computed
-    samples          codes drawn from each posterior
+    samples          number of codes drawn from each posterior
 
     Raises `UsageError` for other shapes.
     """

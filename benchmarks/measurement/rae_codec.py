@@ -1,9 +1,9 @@
-"""Files of a regularised autoencoder beside its R_p(D): `vae-round:rae` on MNIST.
+"""Files of a regularised autoencoder compared with its R_p(D): `vae-round:rae` on MNIST.
 
     python -m benchmarks.measurement rae-codec --data MNIST [--images 100]
 
-The prior of both is the same mixture of Gaussians: the curve is annealed from it or from local
-references, and the files have its integer tables.  All images stand on one sheet, which is one
+Both have the same mixture of Gaussians as prior: the curve is annealed from it or from local
+references, and the files use its integer tables.  All images are put on one sheet, which is one
 file; it is decoded again.  Squared errors are sums over an image's pixels in [0, 1].  Writes the
 ladder (`calotype plot` reads it) and draws it as SVG and PNG.
 """
@@ -43,8 +43,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--high-beta", type=float, default=20.0)
     parser.add_argument("--temperatures", type=int, default=250)
     parser.add_argument("--chains", type=int, default=10)
-    # One image in a hundred has a mode that is missed: with ten simulations at each β, whether
-    # that one is among them decides.
+    # One image in a hundred has a mode that is missed; with only ten simulations at each β, the
+    # result would depend on whether such an image is among them.
     parser.add_argument("--simulations", type=int, default=30)
 
 

@@ -1,5 +1,5 @@
 """Annealed importance sampling as it was published with the rate-distortion curves of generative
-models (Huang, Makhzani, Cao and Grosse, ICML 2020): the method that others are compared with.
+models (Huang, Makhzani, Cao and Grosse, ICML 2020), as a baseline for other methods.
 
 Sigmoid schedule, unit mass, no resampling, no jitter; every chain has its own step size, raised by
 2 % after moves that leave its cumulative acceptance above 0.65 and lowered by 2 % otherwise.  A

@@ -1,16 +1,16 @@
-"""Local references against annealing from the prior, on trained models of MNIST: how tight, how
-well certified, at what cost.
+"""Local references compared with annealing from the prior, on trained models of MNIST: tightness,
+certificates and cost.
 
     python -m benchmarks.measurement mnist --model M.safetensors --data MNIST --work W --images 22
     python -m benchmarks.measurement mnist --model M.safetensors --data MNIST --work W --images 4 \\
         --reference prior --no-certify --name M-prior
     python -m benchmarks.measurement references --work W
 
-The first curve has its references chosen at each β; the second, on some of the same images, is the
-annealing that was all there was before.  Both are upper bounds on average, so the lower is the
-tighter.  The cost is that of the images: pilots and, for the first, the certificate are counted.
-Parts of a curve, NAME@0.npz and so on, are joined: a later part adds images and simulations.  What
-the result file has of other models stays.
+The first curve chooses the reference at each β; the second, on some of the same images, anneals
+from the prior alone.  Both are upper bounds on average, so the lower one is tighter.  The cost is per
+image and includes pilots and, for the first curve, the certificate.  Parts of a curve, NAME@0.npz
+and so on, are joined: a later part adds images and simulations.  Entries for other models are kept
+in the result file.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ DIGITS = 3
 
 
 def cost(samples: CurveSamples) -> int:
-    """Gradients for each image, products of Jacobians counted as parts of them."""
+    """Gradients for each image; Jacobian products count as fractions of gradients."""
     taken = samples.gradients + PRODUCT * samples.jacobian_products
     return round(taken / len(samples.log_partition))
 
 
 def shared(images: list[str], others: list[str]) -> tuple[list[int], list[int]]:
-    """Where the images that both have stand in either list."""
+    """The places of the common images in either list."""
     both = [image for image in others if image in images]
     return [images.index(image) for image in both], [others.index(image) for image in both]
 
@@ -60,9 +60,9 @@ Part = tuple[CurveSamples, dict[str, Any]]
 
 
 def joined_parts(parts: Sequence[Part]) -> Part:
-    """One curve of several parts of the images, each with a pilot and simulations of its own.
+    """One curve from several parts of the images, each with a pilot and simulations of its own.
 
-    Raises `UsageError` where the parts have other values of β, or images in common.
+    Raises `UsageError` if the parts have different β, or images in common.
     """
     (first, about), rest = parts[0], parts[1:]
     if not rest:
@@ -98,7 +98,7 @@ def joined_parts(parts: Sequence[Part]) -> Part:
 
 
 def described(samples: CurveSamples, said: dict[str, Any]) -> dict[str, Any]:
-    """What one curve found; one without a certified point is a result as well."""
+    """The result of one curve; a curve without a certified point is a result as well."""
     assert samples.gap is not None
     log_partition, distortion = samples.log_partition.mean(0), samples.distortion.mean(0)
     low, high = bootstrap_interval(samples)
@@ -144,9 +144,9 @@ def described(samples: CurveSamples, said: dict[str, Any]) -> dict[str, Any]:
 def beside_prior(
     samples: CurveSamples, said: dict[str, Any], prior: CurveSamples, prior_said: dict[str, Any]
 ) -> dict[str, Any]:
-    """L of the images that both have, from the prior and from the chosen references.
+    """L of the common images, from the prior and from the chosen references.
 
-    Raises `UsageError` where the two share no image or no β.
+    Raises `UsageError` if the two have no image or no β in common.
     """
     own, others = shared(said["images"], prior_said["images"])
     if not own or not np.allclose(samples.beta, prior.beta):

@@ -1,4 +1,4 @@
-"""Four ways from one VAE's posterior to bits, and a lossless archive: real files beside theory.
+"""Four ways to code one VAE's posterior, and a lossless archive: real files compared with theory.
 
 Writes the same digits, as one sheet in one file, with
   vae-round      means rounded to a grid
@@ -10,8 +10,8 @@ Writes the same digits, as one sheet in one file, with
     python -m benchmarks.measurement samples-to-bits --data MNIST [--images N] [--float-model FILE]
 
 Every file is decoded again.  Rates are bits of the whole file per image unless a name says
-otherwise; squared errors are sums over an image's pixels, pixels in [0, 1], means over the images.
-The exit status is 1 if a figure misses what is claimed for it.
+otherwise; squared errors are sums over an image's pixels in [0, 1], averaged over the images.
+The exit status is 1 if a figure misses its claim.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ Forward = Callable[[Float64Array], Float64Array]
 
 
 def as_row(found: DigitsMeasurement, seconds: float) -> dict[str, Any]:
-    """Means per image; what is not defined for a model is left out."""
+    """Means per image; figures that are not defined for a model are left out."""
     row: dict[str, Any] = {
         "model": found.model,
         "quality": found.quality,

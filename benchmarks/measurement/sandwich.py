@@ -1,4 +1,4 @@
-"""Bounds on rate-distortion functions that are known: how close does each come?
+"""Bounds on known rate-distortion functions: how close does each come?
 
   gaussian_2d    two Gaussians, mean squared error, λ = 3: lower bound, particles, Blahut-Arimoto
                  and an encoder against the truth (the demonstration of Yang and Mandt, ICLR 2022)
@@ -8,7 +8,7 @@
 
     python -m benchmarks.measurement sandwich [--seed N]
 
-All Lagrangians are nats.  A few minutes on one core.
+All Lagrangians are in nats.  It takes a few minutes on one core.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def gaussian_2d(seed: int) -> dict[str, Any]:
     )  # fmt: skip
     upper = particles.evaluate(test)
     truth = source.lagrangian(beta)
-    # What the optimum has on these test samples above its known mean is their luck.
+    # The optimum's excess over its known mean on these test samples is sampling noise.
     luck = optimal_model(source, beta).lagrangian(test, beta) - truth
     return {
         "variances": list(SANDWICH_VARIANCES),
@@ -171,7 +171,7 @@ def gaussian_40d(seed: int) -> dict[str, Any]:
         )  # fmt: skip
         model = optimal_model(source, beta)
         best = LinearDecoder(np.array(np.diag(model.weight)))
-        # The exact optimum on the same test samples: their luck cancels in the difference.
+        # The exact optimum on the same test samples, so sampling noise cancels in the difference.
         exact = model.lagrangian(test, beta)
         plug_in, ideal = (
             nerd_bound(decoder, prior, test, betas=(beta,), distortion=SumSquaredError(), seed=seed)

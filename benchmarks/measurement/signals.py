@@ -1,12 +1,12 @@
-"""One-dimensional signals without loss beside FLAC: real bytes of both, decoded again.
+"""Lossless coding of one-dimensional signals compared with FLAC: real bytes, decoded again.
 
-Every channel of a WAV file is a signal of its own, for both codecs: FLAC gets no stereo either.
+Every channel of a WAV file is a separate signal for both codecs, so FLAC gets no stereo either.
 Signals are those of the test part (`training.data.signals.part_of`), or the first of them in the
 order of the SHA-256 of their names.
 
     bytes         of `codec.signals.compress_signal`, and of `flac -8`, without padding
-    likelihood    −log₂ p by the network's mixture before it is rounded to tables, of the first few
-    lanes         bytes of the same few with one lane, and with four times as many as by default
+    likelihood    −log₂ p of the first few by the network's mixture, before rounding to tables
+    lanes         bytes of the same few with one lane, and with four times the default number
 
     python -m benchmarks.measurement signals --data FOLDER --name speech [--bits 8] [--limit N]
 """
@@ -67,7 +67,7 @@ def flac_version() -> str:
 
 
 def flac_metadata_bytes(data: bytes) -> int:
-    """What stands before the first frame of a FLAC file."""
+    """The number of bytes before the first frame of a FLAC file."""
     place, last = 4, False
     while not last:
         last = data[place] >= 128
@@ -78,7 +78,7 @@ def flac_metadata_bytes(data: bytes) -> int:
 def log2_mixture(
     differences: Float64Array, scales: Float64Array, knots: Float32Array
 ) -> Float64Array:
-    """log₂ p of samples `differences` off the mean at scales; see `training.signal.network`."""
+    """log₂ p of samples `differences` from the mean, at scales; see `training.signal.network`."""
     scales = np.clip(scales, 0, SCALES - 1)
     last = knots.shape[1] - 1
     places = scales * (last / (SCALES - 1))
@@ -100,7 +100,7 @@ def log2_mixture(
 
 
 def likelihood_bits(coder: SignalCoder, knots: Float32Array, samples: SignalArray) -> float:
-    """−log₂ p of a signal, by means and scales before they are rounded to tables."""
+    """−log₂ p of a signal, from means and scales before these are rounded to tables."""
     lanes = default_lanes(len(samples))
     rows = lanes_of(samples.astype(np.int32), lanes)
     total = 0.0
@@ -119,7 +119,7 @@ def likelihood_bits(coder: SignalCoder, knots: Float32Array, samples: SignalArra
 
 
 def measure(signal: Signal) -> Report:
-    """A row of the result: bytes of both codecs, seconds, and whether the signal came back."""
+    """A row of the result: bytes of both codecs, seconds, and whether the signal was restored."""
     begin = time.process_time()
     data = compress_signal(signal.samples)
     middle = time.process_time()
@@ -140,7 +140,7 @@ def measure(signal: Signal) -> Report:
 
 
 def measure_few(coder: SignalCoder, knots: Float32Array, signals: Sequence[Signal]) -> Report:
-    """Bytes above the likelihood, and the price of the lanes, of some signals."""
+    """Bytes above the likelihood, and the cost of lanes, for some signals."""
     default = one = many = 0
     bits = 0.0
     for signal in signals:
@@ -162,7 +162,7 @@ def measure_few(coder: SignalCoder, knots: Float32Array, signals: Sequence[Signa
 
 
 def summary(rows: Sequence[Report]) -> Report:
-    """Sums over signals, and what the bytes are more than FLAC's, in percent."""
+    """Sums over signals, and by how much the bytes exceed FLAC's, in percent."""
 
     def sums(key: str) -> Any:
         return sum(row[key] for row in rows)

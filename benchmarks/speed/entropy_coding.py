@@ -1,6 +1,6 @@
-"""How close to the ideal code length, and how fast, is the entropy coder?
+"""How close to the ideal code length is the entropy coder, and how fast?
 
-Codes the same symbols, drawn as the latents of a photo codec are distributed, with
+Codes the same symbols, distributed like the latents of a photo codec, with
   ours         bitstream.SymbolEncoder: integer tables, symbols grouped by table
   constriction its range coder with a Gaussian for each symbol, no tables
   compressai   its rANS coder with a table for each symbol (if it is installed)
@@ -33,12 +33,12 @@ MAX_OVERHEAD_PERCENT, MAX_OVERHEAD_BYTES = 0.1, 8
 
 Decode = Callable[[], Int32Array]
 Code = Callable[[], tuple[int, Decode]]
-"""Codes the message once: its bytes, and the decoder of them."""
+"""Codes the message once; returns the number of bytes and their decoder."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """One coder on the message.  Overhead is against the ideal length under our tables."""
+    """The result of one coder.  Overhead is relative to the ideal length under our tables."""
 
     coder: str
     coded_bytes: int

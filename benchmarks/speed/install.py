@@ -1,9 +1,9 @@
-"""Seconds and disk of the README's demonstration on a fresh machine.
+"""Seconds and disk space of the README's demonstration on a fresh machine.
 
     python -m benchmarks.speed install
 
-Runs the commands of README.md, as they stand there, in a copy of the tree: a new virtual
-environment, the base installation without pip's cache, the demonstration. Downloads count.
+Runs the commands of README.md unchanged in a copy of the tree: a new virtual environment, the base
+installation without pip's cache, and the demonstration. Downloads are included.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TARGET_SECONDS, TARGET_BYTES = 60, 350_000_000
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """There is nothing to choose."""
+    """This part has no options."""
 
 
 def demo_commands() -> list[str]:
@@ -36,7 +36,7 @@ def demo_commands() -> list[str]:
 
 
 def copy_tree(folder: Path) -> None:
-    """Copy what git knows of the tree, without what was built in it."""
+    """Copy the files that git tracks, without build outputs."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True)
     for name in listed.stdout.decode().rstrip("\0").split("\0"):
         if (ROOT / name).is_file():
@@ -45,12 +45,12 @@ def copy_tree(folder: Path) -> None:
 
 
 def disk_bytes(folder: Path) -> int:
-    """What the files of a folder take on disk, in whole blocks."""
+    """Disk space of the files in a folder, in whole blocks."""
     return sum(512 * path.lstat().st_blocks for path in folder.rglob("*"))
 
 
 def cpu_seconds() -> float:
-    """CPU time of the processes that were started and have ended."""
+    """CPU time of child processes that have ended."""
     times = os.times()
     return times.children_user + times.children_system
 

@@ -1,10 +1,10 @@
-"""Large images through the command line: memory, seams, and what a region reads.
+"""Large images through the command line: memory, seams, and the bytes read for a region.
 
     python -m benchmarks.speed large-images
 
-Pictures of 12, 50 and 100 megapixels are drawn from a shipped photograph by a seeded procedure,
-and saved as JPEG. Each is compressed and decompressed by `python -m codec`, every run a process of
-its own; its peak is what the system says of that process. Times are given as ratios only.
+Pictures of 12, 50 and 100 megapixels are made from a shipped photograph by a seeded procedure, and
+saved as JPEG. Each is compressed and decompressed by `python -m codec` in a process of its own; the
+peak is that of the process according to the system. Times are given only as ratios.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ REGION_SIDE = 512
 SEAM_SIDE = 2048
 SEED = 1841
 
-# A small process between this one and the command: what a process reports as its peak begins with
-# the size of the one that started it.
+# A small process between this one and the command, because the reported peak of a process includes
+# the size of the process that started it.
 LAUNCHER = """
 import json, os, subprocess, sys
 child = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
@@ -57,7 +57,7 @@ print(json.dumps([os.waitstatus_to_exitcode(status), usage.ru_maxrss,
 
 @dataclass(frozen=True)
 class Run:
-    """One process: its peak of resident memory in MiB, and seconds of processor time."""
+    """One process: its peak resident memory in MiB, and its CPU seconds."""
 
     peak_mib: float
     cpu_seconds: float
@@ -65,7 +65,7 @@ class Run:
 
 @dataclass(frozen=True)
 class MeasuredPicture:
-    """One picture. Time ratios are processor time for each pixel over that of the first picture."""
+    """One picture. Time ratios are CPU time per pixel relative to that of the first picture."""
 
     width: int
     height: int
@@ -80,10 +80,10 @@ class MeasuredPicture:
 
 
 def photo_bands(width: int, height: int, seed: int = SEED, rows: int = 500) -> Iterator[Uint8Array]:
-    """A made-up photograph in bands uint8 (≤ rows, width, 3): the same for the same arguments.
+    """An artificial photograph in bands uint8 (≤ rows, width, 3): the same for the same arguments.
 
-    A shipped photograph, repeated and mirrored, under light that changes slowly and with the grain
-    of a sensor, so that no two places are alike.
+    It is a shipped photograph, repeated and mirrored, with slowly changing light and sensor noise,
+    so that no two places are alike.
     """
     rng = np.random.default_rng(seed)
     waves = rng.uniform(1, 4, (3, 2)) * 2 * math.pi, rng.uniform(0, 2 * math.pi, 3)
@@ -100,7 +100,7 @@ def photo_bands(width: int, height: int, seed: int = SEED, rows: int = 500) -> I
 
 
 def measured(*command: str) -> Run:
-    """Run a command in a process of its own; raises RuntimeError where it fails."""
+    """Run a command in a process of its own; raises RuntimeError if it fails."""
     done = subprocess.run(
         [sys.executable, "-c", LAUNCHER, *command],
         cwd=ROOT,
@@ -124,13 +124,13 @@ def codec_run(*arguments: str | Path) -> Run:
 def jump_ratio(
     original: Uint8Array, decoded: Uint8Array, tile: int, cell: int, shift: int
 ) -> float:
-    """Mean jump of the error across borders of tiles over that across other borders of cells.
+    """Mean jump of the error across tile borders, relative to that across other cell borders.
 
     original, decoded   uint8 (height, width, 3)
-    tile, cell          sides in pixels; a tile is several cells
-    shift               by how many pixels the borders lie above and left of multiples of `tile`
+    tile, cell          sides in pixels; a tile has several cells
+    shift               how many pixels the borders lie above and left of multiples of `tile`
 
-    1 where borders of tiles look like those between two latents of one tile.
+    It is 1 if tile borders look like those between two latents of the same tile.
     """
     errors = decoded.astype(np.int16) - original
     inside: list[float] = []
@@ -145,7 +145,7 @@ def jump_ratio(
 
 
 def seam(model: LoadedModel, quality: float, side: int = SEAM_SIDE) -> dict[str, Any]:
-    """Compare the pixels that tiles are drawn to with those of all latents at once."""
+    """Compare pixels that are drawn tile by tile with those drawn from all latents at once."""
     pixels = np.concatenate(list(photo_bands(side, side)))
     container = compress_picture(Picture(pixels), model, quality=quality)
     header = container.header
@@ -173,7 +173,7 @@ def seam(model: LoadedModel, quality: float, side: int = SEAM_SIDE) -> dict[str,
 
 
 def overlap(header: Header, model: LoadedModel) -> dict[str, float]:
-    """Latents that the analysis makes of tiles with their margins, over those of the picture."""
+    """Latents that the analysis computes for tiles with margins, relative to the picture's."""
     grid = TileGrid(header, model.stride)
     windows = [grid.tile(n).grow(model.context).intersect(grid.latents) for n in range(grid.count)]
     done = sum(window.height * window.width for window in windows)
@@ -198,7 +198,7 @@ class CountingFile(io.FileIO):
 
 
 def region_read(path: Path, model: LoadedModel, side: int = REGION_SIDE) -> dict[str, Any]:
-    """What decoding a square in the middle of a file reads of it."""
+    """How much of a file is read to decode a square in its middle."""
     with CountingFile(path) as file:
         chosen: list[int] = []
 
@@ -229,7 +229,7 @@ def _middle(header: Header, side: int) -> Region:
 def measure(
     sides: Sequence[tuple[int, int]], quality: int, folder: Path, model: LoadedModel
 ) -> dict[str, Any]:
-    """Send every picture through the command line; the last one is looked at more closely."""
+    """Send every picture through the command line; the last one is examined further."""
     pictures: list[MeasuredPicture] = []
     first: tuple[float, float] | None = None
     details: dict[str, Any] = {}

@@ -1,19 +1,19 @@
-"""Mutated files of all models, with right checksums: each gets a typed error, or is drawn.
+"""Mutated files of all models, with correct checksums: each must give a typed error or a picture.
 
     python -m benchmarks.speed mutations --count 100000
 
-A file of a small picture for every model that has weights is taken apart into its chunks, which are
-then changed at random: bits, bytes and pieces of their payloads, numbers in the header, their types
-and their order. Every chunk gets a right CRC, and every second file an index that fits, so that
-what lies behind the checksums is reached. A file goes through `decompress`, whole, partial, reduced
-or a region of it, or through `verify`.
+A file of a small picture, for every model that has weights, is split into its chunks, which are
+changed at random: bits, bytes and pieces of their payloads, numbers in the header, their types and
+their order. Every chunk gets a correct CRC, and every second file an index that fits, so that the
+code behind the checksums is reached. A file goes through `decompress`, whole, partial, reduced or a
+region of it, or through `verify`.
 
-Counted are errors of other types than `CalotypeError`, processes that died, files that took more
-than 2 seconds of CPU time, and files that took more than 50 MiB beyond what was there before. A
-file may ask for a large picture, and get it if its payloads say what is in it: to the limits is
-added what a picture of that size takes, at `SECONDS_PER_PIXEL` and `BYTES_PER_PIXEL`. A file
-is made again from the seed and its number, which the result lists for those counted. The result
-keeps the runs with other seeds.
+The counted failures are errors of types other than `CalotypeError`, processes that died, files that
+took more than 2 seconds of CPU time, and files that took more than 50 MiB of additional memory. A
+file may announce a large picture, and gets it if its payloads can be decoded, so the limits grow
+with the picture's size by `SECONDS_PER_PIXEL` and `BYTES_PER_PIXEL`. A file can be made again from
+the seed and its number, which the result lists for failures. The result keeps the runs with other
+seeds.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from bitstream.varint import write_varint
 SCHEMA, RESULT = "calotype.mutations/2", "mutations.json"
 MAX_CPU_SECONDS, MAX_BYTES = 2.0, 50 * 2**20
 SECONDS_PER_PIXEL, BYTES_PER_PIXEL = 4e-6, 24
-"""What a picture takes that is there."""
+"""Allowed cost of a picture that can be decoded."""
 HANGS_AFTER_SECONDS = 60
 BATCH = 200
 
@@ -54,13 +54,13 @@ MODELS = (
     "vae-vbq", "vae-bits-back", "pixel", "near-lossless", "vq", "digits-fvsbn", "digits-made",
     "digits-pixelcnn",
 )  # fmt: skip
-"""All but compressai, which has no weights of its own."""
+"""All models except compressai, which has no weights of its own."""
 
 
 def picture_for(model: str) -> Any:
-    """A small picture that a model codes, with metadata and alpha where it is a photograph."""
+    """A small picture that a model codes, with metadata and alpha if it is a photograph."""
     if model in ("photo", "draw", "pixel", "near-lossless", "vq"):
-        # Two tiles of 64 pixels: most of the time goes into what is drawn.
+        # Only two tiles of 64 pixels, because drawing takes most of the time.
         pixels = shipped_photo(72, 40)
         alpha = np.tile(np.arange(72, dtype=np.uint8), (40, 1))[..., None]
         return np.concatenate([pixels, alpha], axis=2)
@@ -76,7 +76,7 @@ def picture_for(model: str) -> Any:
 
 @cache
 def seeds(model: str) -> list[list[Chunk]]:
-    """Files of a model as chunks, without DONE: on one tile, and on several where it can be."""
+    """Files of a model as chunks, without DONE: with one tile, and with several if possible."""
     from bitstream import UsageError, container_to_bytes
     from codec.loading import load_model
     from codec.pictures.read import picture_from
@@ -88,14 +88,14 @@ def seeds(model: str) -> list[list[Chunk]]:
     for tile_size in (64, 4096):
         try:
             container = compress_picture(picture, loaded, quality=60, tile_size=tile_size)
-        except UsageError:  # one tile is all that it codes
+        except UsageError:  # the model codes only one tile
             continue
         files.append(chunks_of(container_to_bytes(container)))
     return files
 
 
 def chunks_of(data: bytes) -> list[Chunk]:
-    """The chunks of a file, but the last."""
+    """The chunks of a file except the last."""
     reader = ChunkReader(io.BytesIO(data))
     found: list[Chunk] = []
     while True:
@@ -106,11 +106,11 @@ def chunks_of(data: bytes) -> list[Chunk]:
 
 
 def mutate(chunks: list[Chunk], rng: np.random.Generator) -> bytes:
-    """Change one to three things; return a file whose checksums are right."""
+    """Change one to three things; return a file with correct checksums."""
     chunks = list(chunks)
     for _ in range(rng.integers(1, 4)):
         place = int(rng.integers(len(chunks)))
-        if place == 0 and rng.random() < 0.7:  # most changes of the header end the matter
+        if place == 0 and rng.random() < 0.7:  # most changed headers are refused at once
             place = len(chunks) - 1
         kind, payload = chunks[place]
         what = rng.random()
@@ -138,7 +138,7 @@ def mutate(chunks: list[Chunk], rng: np.random.Generator) -> bytes:
 def edited(payload: bytes, rng: np.random.Generator, chunks: list[Chunk]) -> bytes:
     """A payload with a piece of it changed."""
     data = bytearray(payload)
-    # Most that decides what follows stands at the beginning.
+    # The bytes that determine what follows are mostly at the beginning.
     end = min(len(data), 8) if rng.random() < 0.3 else len(data)
     place = int(rng.integers(end + 1))
     kind = int(rng.integers(7))
@@ -162,7 +162,7 @@ def edited(payload: bytes, rng: np.random.Generator, chunks: list[Chunk]) -> byt
 
 
 def call_for(rng: np.random.Generator) -> tuple[str, Callable[[bytes], object]]:
-    """What a file is given to."""
+    """The function that gets a file, and its name."""
     decompress = codec.decompress
     calls: list[tuple[str, Callable[[bytes], object]]] = [
         ("decompress", lambda data: decompress(data, as_="numpy", device="cpu")),
@@ -175,7 +175,7 @@ def call_for(rng: np.random.Generator) -> tuple[str, Callable[[bytes], object]]:
 
 
 def pixels_announced(data: bytes) -> int:
-    """Pixels of the picture that the header of a file promises; 0 where it cannot be read."""
+    """Number of pixels that the header of a file announces; 0 if it cannot be read."""
     try:
         info = codec.inspect(data)
     except CalotypeError:
@@ -184,7 +184,7 @@ def pixels_announced(data: bytes) -> int:
 
 
 def memory_bytes(key: str) -> int:
-    """A line of the kernel's report on this process: VmRSS now, or VmHWM at the most."""
+    """A value of the kernel's report on this process: VmRSS is the current, VmHWM the peak size."""
     for line in Path("/proc/self/status").read_text("ascii").splitlines():
         if line.startswith(key):
             return int(line.split()[1]) * 1024
@@ -192,20 +192,20 @@ def memory_bytes(key: str) -> int:
 
 
 def judge(model: str, seed: int, number: int) -> tuple[str, Report | None]:
-    """What becomes of a file: the name of the outcome, and what is wrong with it."""
+    """Run one file: the name of the outcome, and a report if it is a failure."""
     rng = np.random.default_rng([seed, MODELS.index(model), number])
     files = seeds(model)
     data = mutate(files[int(rng.integers(len(files)))], rng)
     name, call = call_for(rng)
     outcome, problem = "drawn", None
-    Path("/proc/self/clear_refs").write_text("5", "ascii")  # the peak begins anew
+    Path("/proc/self/clear_refs").write_text("5", "ascii")  # resets the peak
     before, begin = memory_bytes("VmRSS"), time.process_time()
     signal.setitimer(signal.ITIMER_PROF, HANGS_AFTER_SECONDS)
     try:
         call(data)
     except CalotypeError as error:
         outcome = type(error).__name__
-    except Exception as error:  # noqa: BLE001 - what is looked for
+    except Exception as error:  # noqa: BLE001 - what this benchmark looks for
         outcome, problem = "untyped", f"{type(error).__name__}: {error}"[:300]
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
@@ -225,9 +225,9 @@ def judge(model: str, seed: int, number: int) -> tuple[str, Report | None]:
 
 
 def prepare() -> None:
-    """In a new process: no log, an end to calls that hang, and torch, which is large.
+    """Set up a new process: no log, an end to calls that hang, and torch, which is large.
 
-    A changed header may name another model.
+    Torch is imported because a changed header may name another model.
     """
     import torch  # noqa: F401
 
@@ -241,7 +241,7 @@ def prepare() -> None:
 
 def judge_batch(model: str, seed: int, numbers: range) -> tuple[Counter[str], list[Report]]:
     """`judge` of several files, in a process of its own."""
-    for file in seeds(model):  # what is loaded once is no memory of a file
+    for file in seeds(model):  # so that what is loaded once does not count as memory of a file
         fo = io.BytesIO()
         fo.write(SIGNATURE + bytes([VERSION]))
         for chunk in (*file, (b"DONE", b"")):
@@ -259,14 +259,14 @@ def judge_batch(model: str, seed: int, numbers: range) -> tuple[Counter[str], li
 
 
 class Processes:
-    """A process for each model, which is replaced where it dies."""
+    """A process for each model, which is replaced if it dies."""
 
     def __init__(self) -> None:
         self._context = multiprocessing.get_context("spawn")
         self._pools: dict[str, ProcessPoolExecutor] = {}
 
     def judge(self, model: str, seed: int, numbers: range) -> tuple[Counter[str], list[Report]]:
-        """`judge_batch` there."""
+        """`judge_batch` in the model's process."""
         if model not in self._pools:
             self._pools[model] = ProcessPoolExecutor(1, self._context, prepare)
         try:

@@ -1,10 +1,10 @@
-"""Every picture of a set, and some awkward ones, through the command line and back.
+"""Compresses and decompresses every picture of a set, and some awkward ones, with the command.
 
     python -m benchmarks.speed round-trip --data validation.tar --name validation
 
-Beside the given pictures: 1×1, 17×4000, 12 megapixels, gray, and RGBA whose alpha must come back
-exactly.  Each is compressed and decompressed by `python -m codec`; size and mode must agree.  The
-exit status is 1 if any picture fails.
+The awkward pictures are 1×1, 17×4000, 12 megapixels, gray, and RGBA whose alpha must be exactly the
+same.  Each is compressed and decompressed by `python -m codec`; size and mode must agree.  The exit
+status is 1 if any picture fails.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SCHEMA, RESULT = "calotype.round_trip/1", "round_trip_{name}.json"
 
 @dataclass(frozen=True)
 class RoundTrip:
-    """One picture and its file; `problem` is None when size, mode and alpha came back."""
+    """One picture and its file; `problem` is None if size, mode and alpha are the same."""
 
     name: str
     width: int
@@ -53,7 +53,7 @@ class Batch:
 
 
 def awkward_pictures() -> dict[str, Image.Image]:
-    """Pictures at the edges of what the codec must take, made from a shipped photograph."""
+    """Extreme pictures that the codec must accept, made from a shipped photograph."""
     small = shipped_photo(65, 43)
     alpha = np.linspace(0, 255, 65 * 43).astype(np.uint8).reshape(43, 65, 1)
     return {
@@ -82,7 +82,7 @@ def run_codec(*arguments: str | Path) -> tuple[float, str | None]:
 
 
 def judge(original: Path, coded: Path, decoded: Path, failure: str | None) -> RoundTrip:
-    """Compare a picture with what came back: size, mode, alpha exactly, PSNR of the colours."""
+    """Compare a picture with its decoding: size, mode, exact alpha, and PSNR of the colours."""
     with Image.open(original) as image:
         image.load()
     size_bytes = coded.stat().st_size if coded.exists() else None

@@ -1,8 +1,8 @@
-"""Wall time of starting the command: help, reading what a file says of itself, and decoding it.
+"""Wall time of starting the command: `--help`, inspecting a file, and decoding it.
 
     python -m benchmarks.speed start-up
 
-Each command is a new process, whose modules are compiled already, as an installer leaves them.
+Each command is a new process with modules that are already compiled, as after an installation.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""Wall time of encoding and decoding a photograph: photo beside AVIF and two codecs of CompressAI.
+"""Wall time of encoding and decoding a photograph: photo, AVIF and two codecs of CompressAI.
 
     python -m benchmarks.speed wall-time --threads 2 --rounds 9
 
 Everything is loaded before the clock starts, and all coders take turns, so that a busy moment of
-the machine hits each of them. AVIF is Pillow's, 4:4:4 at speed 6 unless told otherwise, at the
-quality whose file is nearest in size to photo's. CompressAI's codecs have random weights: they do
-the same arithmetic, and their latents are cheaper to code than trained ones, which favours them.
-The large picture is coded fewer times, and not by cheng2020-anchor, whose decoder takes minutes for
-it. With `--only-avif` there is AVIF alone.
+the machine affects all of them. AVIF is Pillow's, 4:4:4 at speed 6 unless an option says otherwise,
+at the quality whose file is nearest in size to photo's. CompressAI's codecs have random weights:
+the arithmetic is the same, and their latents are cheaper to code than trained ones, which favours
+them. The large picture is coded fewer times, and not by cheng2020-anchor, whose decoder takes
+minutes for it. With `--only-avif`, AVIF is the only peer.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _timed(
 
 
 def avif_coder(pixels: Uint8Array, size_bytes: int, threads: int, speed: int = 6) -> Coder:
-    """Pillow's AVIF at the whole quality whose file of these pixels is nearest in size."""
+    """Pillow's AVIF at the integer quality whose file of these pixels is nearest in size."""
 
     def encode(pixels: Uint8Array, quality: int) -> bytes:
         data = io.BytesIO()
@@ -134,7 +134,7 @@ def _all_bytes(strings: Any) -> list[bytes]:
 def measure(
     coders: Mapping[str, Coder], pixels: Uint8Array, rounds: int, warm_up: int = 2
 ) -> Times:
-    """Let the coders take turns for `rounds` rounds, after some that are not counted."""
+    """Let the coders take turns for `rounds` rounds, after `warm_up` that are not counted."""
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in coders}
     sizes: dict[str, int] = {}
     for turn in range(-warm_up, rounds):
@@ -156,7 +156,7 @@ def measure(
 
 
 def ratios(measured: Times) -> dict[str, dict[str, Any]]:
-    """Photo beside each peer that was measured; is the target met?"""
+    """Photo's time relative to each measured peer, and whether the target is met."""
 
     def share(time: str, one: str, other: str) -> float | None:
         if one not in measured or other not in measured:
