@@ -7,10 +7,10 @@ certificates and cost.
     python -m benchmarks.measurement references --work W
 
 The first curve chooses the reference at each β; the second, on some of the same images, anneals
-from the prior alone.  Both are upper bounds on average, so the lower one is tighter.  The cost is per
-image and includes pilots and, for the first curve, the certificate.  Parts of a curve, NAME@0.npz
-and so on, are joined: a later part adds images and simulations.  Entries for other models are kept
-in the result file.
+from the prior alone.  Both are upper bounds on average, so the lower one is tighter.  The cost is
+per image and includes pilots and, for the first curve, the certificate.  Parts of a curve,
+NAME@0.npz and so on, are joined: a later part adds images and simulations.  Entries for other
+models are kept in the result file.
 """
 
 from __future__ import annotations
