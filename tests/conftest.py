@@ -1,4 +1,4 @@
-"""What several folders of tests share."""
+"""Fixtures and settings that several folders of tests share."""
 
 import os
 from pathlib import Path
@@ -8,18 +8,18 @@ import numpy.typing as npt
 import pytest
 from hypothesis import settings
 
-# Examples have no limit on the clock, which a busy machine would break; see tests/limits.py.
+# Examples have no time limit, which a busy machine would break; see tests/limits.py.
 settings.register_profile("calotype", deadline=None)
 settings.load_profile("calotype")
 
-# Two cores are common where tests run, and threads that wait for each other cost more than they
-# bring on images of this size.
+# Tests often run on two cores, and on images of this size threads that wait for each other cost
+# more time than they save.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
 def weights_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for CALOTYPE_WEIGHTS with an untrained model: tests do not need trained ones."""
+    """A folder for CALOTYPE_WEIGHTS with an untrained model, which is enough for tests."""
     from tests.codec.models.photo.tiny import write_tiny_weights
 
     folder = tmp_path_factory.mktemp("weights")

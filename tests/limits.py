@@ -1,4 +1,4 @@
-"""Limits on what a call may cost, that hold on a busy machine as well: CPU time, and memory."""
+"""Limits on the CPU time and memory of a call, which also hold on a busy machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 @contextmanager
 def cpu_limit(seconds: float) -> Iterator[None]:
-    """The block takes less CPU time than this, of all threads of the process."""
+    """Assert that the block takes less CPU time than this, over all threads of the process."""
     begin = time.process_time()
     try:
         yield
@@ -22,7 +22,7 @@ def cpu_limit(seconds: float) -> Iterator[None]:
 
 @contextmanager
 def memory_limit(peak_bytes: int) -> Iterator[None]:
-    """Python and NumPy allocate less than this in the block, beyond what was there before."""
+    """Assert that Python and NumPy allocate less than this in the block."""
     tracemalloc.start()
     try:
         yield
@@ -38,9 +38,9 @@ def check_refusal(
     cpu_seconds: float,
     peak_bytes: int,
 ) -> None:
-    """The call raises this error, in little CPU time and little memory.
+    """Assert that the call raises this error, in little CPU time and little memory.
 
-    It runs twice, since the memory is measured apart: to trace it takes time.
+    It runs twice, because tracing memory takes time and so needs a separate run.
     """
     with cpu_limit(cpu_seconds), pytest.raises(error):
         call()

@@ -1,4 +1,4 @@
-"""What the README shows is run."""
+"""Runs the commands and code that the README shows."""
 
 import re
 import shlex
@@ -40,7 +40,7 @@ def test_python_examples(folder: Path, number: int) -> None:
 
 
 def test_command_examples(folder: Path) -> None:
-    # The weights of `draw` that ship, beside the untrained ones of `photo`.
+    # The shipped weights of `draw`, in addition to untrained ones of `photo`.
     guide = (ROOT / "codec" / "models" / "README.md").read_text("utf-8")
     (block,) = fenced("sh", "<!-- run -->\n")
     block += "".join(fenced("sh", "<!-- run: draw -->\n", guide))
@@ -65,7 +65,7 @@ def test_the_example_of_a_model_to_measure(tmp_path: Path, monkeypatch: pytest.M
     (block,) = fenced("sh", "<!-- run: bound -->\n")
     name, *arguments = shlex.split(block)
     assert name == "calotype"
-    # An untrained decoder and noise: a run of seconds in place of minutes.
+    # An untrained decoder and noise, for a run of seconds instead of minutes.
     quick = ["--betas", "0.001:0.1:4", "--temperatures", "30", "--chains", "10"]
     result = CliRunner().invoke(app, [*arguments, *quick])
     assert result.exit_code == 0, result.output
@@ -107,7 +107,7 @@ GUIDES = (
 
 
 def anchors(page: Path) -> set[str]:
-    """What GitHub makes of the headings of a page."""
+    """The anchors that GitHub makes from the headings of a page."""
     headings = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 

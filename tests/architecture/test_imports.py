@@ -1,4 +1,4 @@
-"""Who may import whom, and what an import may cost."""
+"""Which packages may import which, and how long an import may take."""
 
 import os
 import subprocess

@@ -13,7 +13,7 @@ def test_files_are_named_by_what_is_in_them() -> None:
 
 
 def test_no_file_is_unpickled() -> None:
-    # The linter's S301 finds calls of pickle; these are the doors that others have to it.
+    # The linter's S301 finds calls of pickle; these are ways to call it through other libraries.
     for package in PACKAGES:
         for path in (ROOT / package).rglob("*.py"):
             text = path.read_text("utf-8")

@@ -1,4 +1,4 @@
-"""The public names: adding or losing one is a decision, and this list is where it is taken."""
+"""The public names: to add or remove one is a deliberate decision, made in this list."""
 
 from pathlib import Path
 

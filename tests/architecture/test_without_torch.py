@@ -1,5 +1,5 @@
-"""The base installation: what works where torch and all other extras are absent, and what says
-which extra it needs.
+"""The base installation, without torch and all other extras: what works, and what names the extra
+that it needs.
 
 Every case runs in one process of its own, in which these libraries cannot be imported.
 """
@@ -242,7 +242,7 @@ def test_the_extras_are_those_of_the_distribution() -> None:
 
 
 class Origin:
-    """A distribution that came from where its PEP 610 record says."""
+    """A distribution whose PEP 610 record says where it came from."""
 
     def __init__(self, record: object) -> None:
         self.record = record

@@ -33,7 +33,7 @@ def rich() -> Container:
 
 
 def chunk(kind: bytes, payload: bytes = b"", length: bytes | None = None) -> bytes:
-    """Build a chunk with a right CRC, whatever it holds; ``length`` replaces the true one."""
+    """Build a chunk with a correct CRC and any content; ``length`` replaces the true length."""
     head = (write_varint(len(payload)) if length is None else length) + kind
     return head + payload + zlib.crc32(head + payload).to_bytes(4, "little")
 

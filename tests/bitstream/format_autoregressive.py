@@ -10,7 +10,7 @@ from tests.bitstream.format_reader import Arrays, File, RangeReader, Tables, rea
 
 
 class Network:
-    """Layers of a weights file, and the blocks (n, 28, 28) of a group as far as they are known."""
+    """Layers of a weights file, and the pixels of a group's blocks (n, 28, 28) decoded so far."""
 
     def __init__(self, weights: Weights, blocks: int) -> None:
         self.arrays: Arrays = weights.arrays
@@ -18,7 +18,7 @@ class Network:
         self.pixels = np.zeros((blocks, 28, 28), np.int64)
 
     def moved(self, name: str, sums: Integers) -> Integers:
-        """Sums (n, out) in the units of activations, and without a bias."""
+        """Sums (n, out) in the units of activations, without the bias."""
         found: Integers = sums >> int(self.arrays[f"{name}.weight_bits"])
         return found
 
@@ -58,7 +58,7 @@ class Made(Network):
 class PixelCnn(Network):
     def __init__(self, weights: Weights, blocks: int) -> None:
         super().__init__(weights, blocks)
-        # v of every step, with one place around the block that is 0.
+        # v of every step, with a border of zeros around the block.
         self.v = np.zeros((self.layers, blocks, self.hidden, 30, 30), np.int64)
 
     def log_odds(self, i: int) -> Integers:

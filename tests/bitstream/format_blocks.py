@@ -1,4 +1,4 @@
-"""Decoders of the models 3 to 7, written from FORMAT.md alone: blocks with a code."""
+"""Decoders of models 3 to 7, which code blocks by codes, written from FORMAT.md alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The worked examples of FORMAT.md that are not of a model, made again from their own data."""
+"""The worked examples of FORMAT.md that belong to no model, recomputed from their own data."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def varint(fields: Fields) -> Fields:
 
 
 def range_coder(fields: Fields) -> Fields:
-    """A message of entries, each with the table that is named, and the end mark."""
+    """A message of entries, each with its named table, and the end mark."""
     data = bytes.fromhex(fields["coded bytes"])
     tables = {name: table_of(text) for name, text in fields.items() if name.startswith("table ")}
     coder, found = Watched(data), dict(fields)
@@ -97,7 +97,7 @@ def escape(fields: Fields) -> Fields:
 
 
 def stack(fields: Fields) -> Fields:
-    """Entries that are pushed on a stack, one after another, and popped again."""
+    """Entries that are pushed on a stack one after another, and popped again."""
     table = table_of(fields["table 0"])
     coder = StackReader(bytes.fromhex(fields["stack"]))
     found = {"table 0": written([table.minimum, *table.frequencies])}
@@ -144,7 +144,7 @@ def alpha(fields: Fields) -> Fields:
 
 
 def whole_file(fields: Fields) -> Fields:
-    """The example of a whole file, whose bytes stand above its block."""
+    """The example of a whole file, whose bytes are above its block in the text."""
     file = read_file(bytes.fromhex(whole_file_bytes().hex()))
     tables = {n: table_of(fields[f"table {n}"]) for n in (0, 1)}
     coder, indexes = RangeReader(file.coded[0]), numbers_of(fields["tables"])

@@ -1,4 +1,4 @@
-"""What the decoders of `format_models` have in common, and what they return."""
+"""What the decoders of `format_models` share, and what they return."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def reader_of(coded: bytes, messages: list[Message]) -> tuple[RangeReader, Get]:
 
 
 def sheet_of(blocks: Sequence[Pixels], height: int, width: int) -> Pixels:
-    """Blocks (B, B, channels) in raster order to what of them lies inside the image."""
+    """The image from blocks (B, B, channels) in raster order, without the parts outside it."""
     columns = -(-width // blocks[0].shape[1])
     rows = [np.concatenate(blocks[n : n + columns], 1) for n in range(0, len(blocks), columns)]
     return np.concatenate(rows)[:height, :width]

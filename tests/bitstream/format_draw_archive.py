@@ -81,7 +81,7 @@ class DrawArchive:
     def run(
         self, u: Mapping[Place, Integers], x: Integers | None = None
     ) -> tuple[Integers, dict[Place, Integers]]:
-        """The canvas, and with x what the posteriors say: means, then log-variances."""
+        """The canvas, and, if x is given, the posteriors' means and then log-variances."""
         draw = self.draw
         h, c, e, cells = (draw.zeros(self.side, self.side) for _ in range(4))
         start = draw.stored("start")[:, None, None]
@@ -142,7 +142,7 @@ class DrawArchive:
         for channel in range(C):
             n = r[:, channel]
             for known in range(channel):
-                # a is of red for green; b and c are of red and green for blue.
+                # a is for green from red; b and c are for blue from red and from green.
                 coefficient = r[:, 2 * C + known + (channel == 2)]
                 d = limited(self.seen(values[:, known]) - r[:, known])
                 n = n + times(draw.curve("tanh", coefficient), d)

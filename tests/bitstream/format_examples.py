@@ -1,7 +1,7 @@
-"""The worked examples of FORMAT.md, made again by the decoder that was written from the text.
+"""The worked examples of FORMAT.md, recomputed by the decoder that was written from the text.
 
-What stands in the text and what is made again have to be the same to the last character, so that no
-number of an example can be wrong.
+The text and the recomputed examples have to be equal to the last character, so that no number of an
+example can be wrong.
 
 `python -m tests.bitstream.format_examples NAME` prints the block of a golden file.
 """
@@ -33,7 +33,7 @@ GOLDEN = Path(__file__).resolve().parent.parent / "golden"
 
 @dataclass(frozen=True)
 class Case:
-    """A golden file, with what was decoded from it and the picture that is kept beside it."""
+    """A golden file, its decoding, and the picture that is stored beside it."""
 
     path: Path
     file: File
@@ -72,7 +72,7 @@ WEIGHTS = {
 
 @cache
 def case_of(name: str) -> Case:
-    """Decode a golden file by what the text says."""
+    """Decode a golden file as the text says."""
     path, weights = GOLDEN / f"{name}.calo", GOLDEN / f"{WEIGHTS[name]}.safetensors"
     file = read_file(path.read_bytes())
     with safe_open(weights, framework="numpy") as opened:
@@ -87,7 +87,7 @@ def case_of(name: str) -> Case:
 
 
 def shown(name: str) -> Fields:
-    """What the example of a golden file says."""
+    """The lines of the example of a golden file."""
     case = case_of(name)
     coded = case.file.payload("DATA") if len(case.file.coded) == 1 else _first_data(case.file)
     found = {
@@ -223,7 +223,7 @@ def _pixel(decoded: Decoded) -> Fields:
     places = [0, 1, count // 2]
     if "pairs" in decoded.numbers:
         found["pairs that occur"] = written(decoded.numbers["pairs"])
-        # Of green and red, and of blue.
+        # The message of green and red, and that of blue.
         places[1:] = [count // 2, count // 2 + 1]
     for number in places:
         found |= _message(f"message {number}", decoded.messages[0][number])
@@ -257,12 +257,12 @@ DETAILS: dict[int, Callable[[Decoded], Fields]] = {
 
 
 def made_again(name: str, fields: Fields) -> Fields:
-    """What an example ought to say."""
+    """What the lines of an example should be."""
     return CODERS[name](fields) if name in CODERS else shown(name)
 
 
 def block(name: str, fields: Fields) -> str:
-    """An example as it stands in the text."""
+    """An example in the form that it has in the text."""
     lines = [f"name: {name}", *(f"{label}: {value}" for label, value in fields.items())]
     wrapped = [
         textwrap.fill(line, 100, subsequent_indent="  ", break_on_hyphens=False) for line in lines

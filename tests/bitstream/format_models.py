@@ -1,4 +1,4 @@
-"""The decoders of the models 2 to 9 and 11 to 17, by number."""
+"""The decoders of models 2 to 9 and 11 to 17, by number."""
 
 from __future__ import annotations
 

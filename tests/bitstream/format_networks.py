@@ -1,7 +1,7 @@
 """The networks of the models in NumPy, written from FORMAT.md alone.
 
-Integer networks are int64, and exact. Networks in floating point are float64: pixels come within a
-level of the product's.
+Integer networks use int64 and are exact. Floating-point networks use float64: their pixels are
+within a level of the product's.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def unshuffle(values: npt.NDArray[Any], s: int) -> npt.NDArray[Any]:
 
 
 def integer_layer(arrays: Arrays, name: str, values: Integers, bias: npt.NDArray[Any]) -> Integers:
-    """A layer of the integer network of model 11, without what follows it; bias (out,)."""
+    """A layer of the integer network of model 11, without rectifier or limit; bias (out,)."""
     a, b, limit = (int(n) for n in arrays.get(f"{name}.units", (10, 12, LIMIT)))
     inputs = np.clip(values if a == 10 else (values + (1 << 9 - a)) >> (10 - a), -limit, limit)
     sums = convolution(inputs, arrays[f"{name}.weight"])
@@ -85,7 +85,7 @@ class Reader:
         return found
 
     def layer(self, name: str, values: Reals) -> Reals:
-        """A convolution of (in, h, w) and its bias."""
+        """A convolution of (in, h, w) plus its bias."""
         found: Reals = convolution(values, self(f"{name}.weight"))
         found += self(f"{name}.bias")[:, None, None]
         return found
@@ -96,7 +96,7 @@ class Reader:
 
 
 def levels(values: Reals) -> npt.NDArray[np.uint8]:
-    """Values (channels, h, w), of which 0 is black and 1 is white, to pixels (h, w, channels)."""
+    """Values (channels, h, w), 0 for black and 1 for white, to pixels (h, w, channels)."""
     found: npt.NDArray[np.uint8] = np.rint(255 * np.clip(values, 0, 1)).astype(np.uint8)
     return np.ascontiguousarray(found.transpose(1, 2, 0))
 
@@ -175,7 +175,7 @@ class Draw:
 
     def layer(self, name: str, *inputs: Integers) -> Integers:
         b = int(self.stored(f"{name}.weight_bits"))
-        # Sums are below 2⁵³, so that float64 holds them exactly, and it is fast.
+        # Sums are below 2⁵³, so float64, which is fast, holds them exactly.
         values = np.concatenate(inputs).astype(np.float64)
         sums = convolution(values, self.stored(f"{name}.weight")).astype(np.int64)
         bias = at_quality(self.stored(f"{name}.bias"), self._q)[:, None, None]

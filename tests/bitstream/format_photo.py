@@ -93,7 +93,7 @@ class Photo:
         return at_quality(self.arrays[name][self.t], self.position)
 
     def layer(self, name: str, values: Integers) -> Integers:
-        """A layer of the hyper-synthesis or the context, without what follows it."""
+        """A layer of the hyper-synthesis or the context, without rectifier or limit."""
         return integer_layer(self.arrays, name, values, self.knots(f"{name}.bias"))
 
     def said(self, hyper: Integers, height: int, width: int) -> tuple[Integers, Integers, Integers]:
@@ -284,7 +284,7 @@ COLOURS: tuple[npt.NDArray[Any], ...] = (
 
 
 def moved(values: Integers, power: npt.NDArray[np.int64] | np.int64) -> Integers:
-    """Integers times 2^power, rounded to the nearest, halves to the even one."""
+    """Integers times 2^power, rounded to the nearest, halves to even."""
     down = np.clip(-power, 0, 62)
     found = values >> down
     rest = 2 * (values - (found << down)) - (np.int64(1) << down)

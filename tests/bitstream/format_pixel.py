@@ -50,7 +50,7 @@ class Tile:
         self.bases: dict[tuple[int, int, int], tuple[list[int], int, list[list[int]]]] = {}
 
     def place(self, p: int, y: int, x: int) -> tuple[int, int, int] | None:
-        """Where the numbers of a place are found; None for those that nothing has."""
+        """The place whose numbers a place has; None if it has default numbers."""
         y = min(y, self.height - 1)
         if x < 0:
             y, x = y - 1, 0
@@ -77,7 +77,7 @@ class Tile:
         )
 
     def predict(self, p: int, y: int, x: int) -> tuple[int, int]:
-        """The prediction and the energy; keeps what `take` needs."""
+        """The prediction and the energy; stores what `take` needs."""
         f = [4 * self.pixel(a, y, x, name) - self.mean(a, y, x) for a, name in FEATURES[p]]
         base = self.mean(p, y, x)
         if p == 1:
@@ -147,7 +147,7 @@ class Answers:
 
 
 class Contexts:
-    """Answers, and how many of them contexts had."""
+    """Contexts, with counts of their answers."""
 
     def __init__(self, stack: StackReader) -> None:
         self.stack = stack
@@ -201,7 +201,7 @@ def read_pairs(contexts: Contexts) -> set[tuple[int, int]]:
 def blue_table(
     table: Table, centre: int, green: int, red: int, pairs: set[tuple[int, int]]
 ) -> Table:
-    """The frequencies of blue: first what stands outside of the window."""
+    """The frequencies of blue; the first entry is for values outside the window."""
     weights = []
     for v in range(centre - 32, centre + 32):
         n = v - centre - table.minimum

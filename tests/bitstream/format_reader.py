@@ -1,8 +1,8 @@
 """A reader of files and coded bytes in plain integers, written from FORMAT.md alone.
 
 It shares nothing with the product: it parses the container, decodes entries with a range coder or
-an ANS stack, and turns them into the symbols of messages. Slow, and strict where a worked example
-could be wrong.
+an ANS stack, and turns them into the symbols of messages. It is slow, and strict about everything
+that could be wrong in a worked example.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Arrays = Mapping[str, Any]
 
 
 def read_varint(data: bytes, at: int) -> tuple[int, int]:
-    """The number at an offset, and the offset behind it."""
+    """The number at an offset, and the offset after it."""
     value = shift = 0
     while True:
         byte = data[at]
@@ -68,20 +68,20 @@ class Header:
 
 @dataclass(frozen=True)
 class File:
-    """A file taken apart: the payloads of its DATA chunks without layer and tile."""
+    """A parsed file, with the payloads of its DATA chunks without layer and tile."""
 
     header: Header
     chunks: list[tuple[str, bytes]]
     coded: list[bytes]
 
     def payload(self, kind: str) -> bytes:
-        """Of the one chunk of a type."""
+        """The payload of the only chunk of a type."""
         (found,) = [payload for name, payload in self.chunks if name == kind]
         return found
 
 
 def read_file(data: bytes) -> File:
-    """Take a whole file apart, and check what the text says about it."""
+    """Parse a whole file, and check everything that the text requires."""
     assert data[:9] == SIGNATURE + b"\x01"
     at = 9
     chunks: list[tuple[str, bytes]] = []
@@ -143,7 +143,7 @@ def _varints(data: bytes) -> Iterator[int]:
 
 @dataclass(frozen=True)
 class Table:
-    """A smallest symbol, and frequencies of which the last is the escape's."""
+    """A smallest symbol, and frequencies, the last of which is the escape's."""
 
     minimum: int
     frequencies: tuple[int, ...]
@@ -185,7 +185,7 @@ class Tables:
 
 
 class Uniform:
-    """Table b holds 0 .. 2ᵇ − 1 as equally likely."""
+    """Uniform tables: in table b the symbols 0 .. 2ᵇ − 1 are equally likely."""
 
     def __getitem__(self, bits: int) -> Table:
         share = 2 ** (24 - bits)
@@ -206,7 +206,7 @@ BIT = Table(0, (2**23, 2**23))
 
 
 class RangeReader:
-    """Decodes entries; holds the number that the bytes are, less `low`."""
+    """Decodes entries; holds the number that the bytes stand for, minus `low`."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -231,7 +231,7 @@ class RangeReader:
         return found
 
     def finish(self) -> None:
-        """The end mark follows, and the bytes are what the entries encode to."""
+        """Assert that the end mark follows and the entries encode to the same bytes."""
         if self._read:
             mark = self.entry(Table(0, tuple(END_MARK[1])))
             assert mark == END_MARK[0]
@@ -252,7 +252,7 @@ class StackReader:
             self._state = self._state << 32 | self._words.pop()
 
     def entry(self, table: Table) -> int:
-        """Pop."""
+        """Pop an entry."""
         quantile = self._state % TOTAL
         found = table.entry_at(quantile)
         offset = quantile - table.below[found]
@@ -286,7 +286,7 @@ class StackReader:
 
     @property
     def number(self) -> int:
-        """The stack as one number, its first word the lowest."""
+        """The stack as one number, with its first word as the lowest."""
         return int.from_bytes(self.to_bytes(), "little")
 
 
@@ -321,7 +321,7 @@ def read_message(coder: Coder, indexes: Sequence[int], tables: TableSource) -> l
 def message_entries(
     symbols: Sequence[int], indexes: Sequence[int], tables: TableSource
 ) -> list[tuple[int, Sequence[int]]]:
-    """The entries that a message is coded as, with the frequencies of their tables."""
+    """The entries of a message in coding order, with the frequencies of their tables."""
     entries: list[tuple[int, Sequence[int]]] = []
     values = []
     for place in sorted(range(len(indexes)), key=lambda place: indexes[place]):

@@ -1,4 +1,4 @@
-"""The worked examples of FORMAT.md as they stand in the text."""
+"""The worked examples of FORMAT.md, parsed from the text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from importlib import resources
 from tests.bitstream.format_reader import Table
 
 Fields = dict[str, str]
-"""The lines of an example by their labels."""
+"""The lines of an example, by their labels."""
 
 
 def document() -> str:
@@ -17,7 +17,7 @@ def document() -> str:
 
 
 def parse(text: str) -> dict[str, Fields]:
-    """The lines of every example, by its name. A line that is indented continues the one before."""
+    """The lines of every example, by its name. An indented line continues the one before."""
     found: dict[str, Fields] = {}
     for block in re.findall(r"^```example\n(.*?)^```$", text, re.M | re.S):
         fields: dict[str, str] = {}

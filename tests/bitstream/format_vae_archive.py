@@ -73,7 +73,7 @@ def decode_vae_archive(file: File, weights: Weights, starts: Starts) -> Decoded:
                         sides.append(interpolated(F, min(max(p, 0), 2**20 - 1)))
                     else:
                         sides.append(0 if edge < 0 else F[-1])
-                # Every bin before it has its share and one more.
+                # Every earlier bin has its share plus one.
                 entries.append((sides[0] + j, sides[1] - sides[0] + 1))
         for below, frequency in reversed(entries):
             stack.push(below, frequency)

@@ -1,4 +1,4 @@
-"""A decoder of model 14, written from FORMAT.md alone: codes in Python's integers."""
+"""A decoder of model 14, written from FORMAT.md alone, with codes in Python's integers."""
 
 from __future__ import annotations
 

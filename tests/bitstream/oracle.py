@@ -1,8 +1,8 @@
 """Slow coders in plain integers, written from the published algorithms, to check the fast ones.
 
 The range coder follows Martin (1979) with unbounded integers: no carry handling, no state to
-overflow.  The stack follows Duda et al. (2015).  Both know only numbers that FORMAT.md states:
-words of 32 bits, a state of 64, probabilities of 24.
+overflow.  The stack follows Duda et al. (2015).  Both use only numbers that FORMAT.md states:
+words of 32 bits, a state of 64 bits, probabilities of 24 bits.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ def entry_at(table: Table, quantile: int) -> tuple[int, int]:
 
 
 def range_encode(message: Sequence[tuple[int, Table]]) -> bytes:
-    """Encode (entry, table) pairs; the end mark and the shortest-number rule included."""
+    """Encode (entry, table) pairs, including the end mark and the shortest-number rule."""
     if not message:
         return b""
     low, width, bits = 0, 2**64 - 1, 64  # the interval [low, low + width) in units of 2**-bits

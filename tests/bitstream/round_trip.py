@@ -37,7 +37,7 @@ def int32(*values: int) -> Int32Array:
 
 
 def random_frequencies(rng: np.random.Generator, entries: int) -> Int32Array:
-    """Return a valid table, by chance flat, peaked or with many entries of 1."""
+    """Return a random valid table: flat, peaked or with many entries of 1."""
     weights = rng.random(entries) ** rng.choice([0.0, 1.0, 8.0, 40.0])
     shares = np.floor(weights / weights.sum() * (2**24 - entries)).astype(np.int64) + 1
     shares[rng.integers(entries)] += 2**24 - shares.sum()
@@ -58,7 +58,7 @@ def random_tables(rng: np.random.Generator, count: int) -> TableSet:
 def random_message(
     rng: np.random.Generator, tables: TableSet, length: int, escapes: float = 0.0
 ) -> Message:
-    """Draw entries by their probability, and a share of values from all of int32."""
+    """Draw entries by their probability, and a share of escaped values from all of int32."""
     indexes = rng.integers(0, len(tables), length).astype(np.int32)
     symbols = np.empty(length, dtype=np.int32)
     for k, table in enumerate(indexes):

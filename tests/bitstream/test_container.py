@@ -1,4 +1,4 @@
-"""Containers to bytes and back, in full, in part, and tile by tile."""
+"""Containers to bytes and back: completely, partially, and tile by tile."""
 
 import dataclasses
 import io
@@ -204,7 +204,7 @@ def test_headers_are_checked(changes: dict[str, Any], error: type[StreamError]) 
 def test_partial_reading_gives_every_complete_layer() -> None:
     container, data = files.rich(), files.RICH
     chunks = [info for info in scan(io.BytesIO(data)).chunks if info.type == b"DATA"]
-    # A layer is complete when its last chunk is, that is where the next chunk begins.
+    # A layer is complete once its last chunk is, which is where the next chunk begins.
     ends = [chunks[6].offset, len(data) - len(files.DONE)]
     for length in range(1, len(data)):
         layers = sum(length >= end for end in ends)
@@ -234,7 +234,7 @@ def test_scan_lists_the_chunks() -> None:
 @pytest.mark.parametrize("tiles", [[], [0], [5], [4, 1, 1], range(6)])
 def test_tiles_are_read_without_the_others(tiles: Sequence[int]) -> None:
     container = files.rich()
-    # The file may begin anywhere in its stream.
+    # A file may begin anywhere in its stream.
     fo = io.BytesIO(b"before" + files.RICH)
     fo.seek(6)
     selection = read_tiles(fo, tiles)
@@ -272,7 +272,7 @@ def test_an_index_that_points_elsewhere_is_an_error() -> None:
     index = files.chunk(b"INDX", bytes([7, 7]))
     assert len(first) == len(second) == 7 + 9
     data = files.START + files.chunk(b"HEAD", header.pack()) + index
-    # DONE is where the index says that the second DATA chunk is.
+    # DONE is at the place where, by the index, the second DATA chunk should be.
     with pytest.raises(ChunkIndexError):
         read_tiles(io.BytesIO(data + first + files.DONE), [1])
 

@@ -1,4 +1,4 @@
-"""FORMAT.md is enough to decode by: a decoder written from it finds what its examples say.
+"""FORMAT.md is enough to write a decoder: one written from it reproduces its examples.
 
 The text is compared with that decoder, to the last character, and the decoder with the product:
 containers, messages and pixels.
@@ -31,14 +31,14 @@ from tests.bitstream.format_text import (
 )
 
 EXAMPLES = parse(document())
-# Those whose pixels come out of floating point.
+# Those whose pixels are computed in floating point.
 ROUNDED = {name for name in WEIGHTS if name.startswith(("dplc", "vae", "vq"))} - {
     "vae-bits-back-v1"
 }
 
 
 def changes(fields: Fields) -> Iterator[tuple[str, Fields]]:
-    """The example with one of its numbers changed, for every one."""
+    """The example with one of its numbers changed, once for every number."""
     for label, value in fields.items():
         words = value.split(" ")
         for place, word in enumerate(words):
@@ -52,7 +52,7 @@ def changes(fields: Fields) -> Iterator[tuple[str, Fields]]:
 
 
 def agrees(name: str, fields: Fields) -> bool:
-    """Whether an example is right. One that cannot even be decoded is not."""
+    """Whether an example is right; it is not if it cannot be decoded."""
     try:
         return made_again(name, fields) == fields
     except (AssertionError, ValueError, IndexError, KeyError, zlib.error):
@@ -62,7 +62,7 @@ def agrees(name: str, fields: Fields) -> bool:
 def test_every_model_has_an_example() -> None:
     assert EXAMPLES.keys() == CODERS.keys() | WEIGHTS.keys()
     assert {case_of(name).file.header.model for name in WEIGHTS} == {*range(2, 10), *range(11, 18)}
-    # All fenced blocks are examples, so none escapes the tests.
+    # All fenced blocks are examples, so all of them are tested.
     assert document().count("```") == 2 * len(EXAMPLES)
 
 

@@ -1,6 +1,6 @@
-"""FORMAT.md is enough where no golden file goes: layers with units, archives in colour, free noise.
+"""FORMAT.md is enough for what golden files lack: layers with units, colour archives, free noise.
 
-The weights are made from those of golden files, so that the product takes them.
+The weights are made from those of golden files, so that the product accepts them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def golden(name: str) -> tuple[dict[str, Any], Arrays]:
 
 
 def install(folder: Path, model: str, weights: Weights) -> None:
-    """Write a weights file, and name it where the product looks."""
+    """Write a weights file, and register it where the product searches."""
     path = folder / "variant.safetensors"
     metadata = {"config": json.dumps(weights.config), "side": str(weights.side)}
     save_file({name: a.copy() for name, a in weights.arrays.items()}, path, metadata)
@@ -68,7 +68,7 @@ def test_layers_of_photo_with_other_units_and_positions(folder: Path) -> None:
             usual = arrays.get(f"{layer}.units", np.array([10, 12, 2**22]))
             arrays[f"{layer}.units"] = np.array([4, usual[1] - 2, 900], dtype=np.int32)
             arrays[name] = (arrays[name] >> 2).astype(np.int16)
-    # Qualities that are no positions, and end before the last one.
+    # Qualities that differ from positions, and end before the last position.
     rising = np.arange(100) + np.rint(9000 * np.linspace(0, 1, 100) ** 1.5)
     arrays["quality_map"] = (100 + np.stack([rising, 0.9 * rising])).astype(np.int32)
     weights = Weights(config, 0, arrays)
@@ -153,7 +153,7 @@ def test_an_archive_in_colour(folder: Path) -> None:
     data = codec.compress(image, model="draw-bits-back:variant", device="cpu")
     found = decoded(read_file(data), weights)
     np.testing.assert_array_equal(found.pixels, image)
-    # The last groups have several blocks, and their bins are no zeros.
+    # The last groups have several blocks, and their bins are not zero.
     assert len(found.numbers["runs"]) > 4
     assert len(set(found.numbers["bins"])) > 8
 

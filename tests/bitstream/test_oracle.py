@@ -1,4 +1,4 @@
-"""The fast coders agree with the slow ones, to the byte."""
+"""The fast coders agree with the slow ones byte for byte."""
 
 import numpy as np
 
@@ -83,7 +83,7 @@ def test_a_stack_seeded_with_random_bits_pops_what_the_oracle_pops() -> None:
 
 
 def test_long_carries_are_resolved() -> None:
-    # Entry 1 of this table keeps the middle of the interval: the carry stays open for many words.
+    # Entry 1 of this table keeps the middle of the interval, so the carry is open for many words.
     tables = TableSet(int32(2**23 - 1, 2, 2**23 - 1), int32(0, 3), int32(0))
     for last in (0, 1, 2):
         pairs = [(1, 0)] * 200 + [(last, 0)] * 3

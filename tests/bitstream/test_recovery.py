@@ -1,4 +1,4 @@
-"""Damaged files: every intact chunk is found, and none that is not."""
+"""Damaged files: every intact chunk is found, and no other."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def payloads() -> dict[int, tuple[bytes, ...]]:
 
 
 def place_of(layer: int, tile: int) -> int:
-    """The place of a DATA chunk of the rich file."""
+    """The place of a DATA chunk in the rich file."""
     return RICH.index(data_chunk(layer, tile, rich().payloads[layer][tile]))
 
 
@@ -95,7 +95,7 @@ def test_the_header_has_to_be_whole() -> None:
 
 
 def test_no_file_makes_the_search_long() -> None:
-    # Each of these would be checked to the end of the file.
+    # The CRC of each of these would be computed up to the end of the file.
     one = write_varint(2**20) + b"DATA"
     data = START + HEAD + one * 200_000
     with cpu_limit(5), pytest.raises(LimitError, match="more damaged chunks"):

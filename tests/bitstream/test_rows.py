@@ -1,4 +1,4 @@
-"""The stack with a table for every symbol."""
+"""The ANS stack with a separate table for every symbol."""
 
 import numpy as np
 import pytest

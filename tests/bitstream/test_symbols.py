@@ -25,13 +25,13 @@ from tests.bitstream.round_trip import (
 )
 from tests.limits import cpu_limit
 
-# Three symbols -1, 0, 1 with 1/4, 1/2 and 1/4 less one unit for the escape; and a wider table.
+# Three symbols -1, 0, 1 with 1/4, 1/2 and 1/4 minus one unit for the escape; and a wider table.
 SMALL = TableSet(int32(2**22, 2**23, 2**22 - 1, 1, 2**23, 2**23), int32(0, 4, 6), int32(-1, 5))
 
 
 def test_exact_bytes() -> None:
     message = int32(0, 1, 5, -1, 0, 0, 5), int32(0, 0, 1, 0, 0, 0, 1), SMALL
-    # Sorted: 0 1 -1 0 0 | 5 5.  Nine bits say it, sixteen mark the end.
+    # Sorted: 0 1 -1 0 0 | 5 5.  Nine bits for the symbols, sixteen for the end mark.
     assert check_round_trip(message).hex() == "a32aab"
 
 
@@ -111,7 +111,7 @@ def test_more_than_256_tables() -> None:
     rng = np.random.default_rng(0)
     tables = random_tables(rng, 300)
     message = random_message(rng, tables, 2000, escapes=0.01)
-    # A table mistaken for another would cost far more than its ideal.
+    # Using a wrong table would cost far more than the ideal.
     ideal_bytes = tables.code_length_bits(*message[:2]) / 8
     assert len(check_round_trip(message)) <= ideal_bytes + 8
 
@@ -207,7 +207,7 @@ def test_too_few_and_too_many_symbols_are_refused() -> None:
 
 
 def test_a_decoder_that_lost_its_place_finds_out() -> None:
-    # Other indexes than the encoder's: what a codec does that computes them in floating point.
+    # Indexes that differ from the encoder's, as in a codec that computes them in floating point.
     data, indexes, tables = payload()
     for place in range(0, len(indexes), 10):
         wrong = indexes.copy()
@@ -246,7 +246,7 @@ def test_wrong_arguments_are_usage_errors(symbols: Int32Array, indexes: Int32Arr
 
 
 def test_bits_back_recovers_the_bits() -> None:
-    # A latent costs its bits under the prior less those of the posterior it was drawn from.
+    # A latent costs its bits under the prior minus those under the posterior that it comes from.
     prior, posterior = gaussian_tables(np.array([8.0])), gaussian_tables(np.array([2.0]))
     stack = AnsCoder.seeded(200, seed=7)
     before, bits = stack.to_bytes(), stack.bits
@@ -276,7 +276,7 @@ def test_seeded_stacks_are_reproducible() -> None:
 def test_decoding_past_the_end_stops_early() -> None:
     tables = gaussian_tables(np.array([4.0]))
     indexes = np.zeros(20_000_000, dtype=np.int32)
-    # All of it would take much longer.
+    # Decoding everything would take much longer.
     with cpu_limit(2), pytest.raises(PayloadError, match="past their end"):
         SymbolDecoder(b"").get(indexes, tables)
 

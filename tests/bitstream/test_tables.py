@@ -85,7 +85,7 @@ def test_tables_survive_storage() -> None:
 
 
 def test_rounding_is_by_largest_remainder_and_the_first_of_equals() -> None:
-    # Each entry has its 1; of 2**24 - 4 units the three thirds get 5592404 and a rest of zero.
+    # Each entry first gets 1; of 2**24 - 4 units the three thirds get 5592404 each, exactly.
     assert entries(tables_from_pmfs([(0, np.full(3, 1 / 3))]), 0) == [5592405, 5592405, 5592405, 1]
     # 2**24 - 3 units in halves: the unit left over goes to the first.
     assert entries(tables_from_pmfs([(0, np.full(2, 0.5))]), 0) == [2**23, 2**23 - 1, 1]
@@ -147,7 +147,7 @@ def test_some_tables_become_certain() -> None:
     assert (entries(some, 0), int(some.minimums[0])) == ([TOTAL, 0], 0)
     assert entries(some, 1) == entries(tables, 1)
     assert int(some.minimums[1]) == int(tables.minimums[1])
-    # What they code costs nothing.
+    # Their symbols cost nothing.
     two = some.code_length_bits(int32(0, 1, 0), int32(0, 1, 2))
     assert two == tables.code_length_bits(int32(1), int32(1))
     again = TableSet.from_arrays(some.to_arrays())

@@ -1,1 +1,1 @@
-"""Files written once, which every later version has to decode."""
+"""Files that were written once, and that every later version must decode."""

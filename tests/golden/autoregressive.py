@@ -1,6 +1,6 @@
-"""The golden cases of the autoregressive models: a sheet of blobs with cut blocks, of each model.
+"""The golden cases of the autoregressive models: for each a sheet of blobs with cut blocks.
 
-They are lossless: the PNG says all, and the JSON file no more than how it was written. The weights
+They are lossless, so the PNG is enough, and the JSON file only says how it was written. The weights
 beside them are untrained.
 """
 
@@ -24,7 +24,7 @@ HEIGHT, WIDTH = 50, 75  # the last row and column of blocks are cut
 
 
 def write_autoregressive_case(name: str, folder: Path) -> None:
-    """Write a case that is not there, and the weights if they are not."""
+    """Write a case that does not exist yet, and the weights if they do not exist."""
     model_name = CASES[name]
     if not (folder / f"{model_name}.safetensors").exists():
         write_tiny(folder, model_name)

@@ -1,8 +1,8 @@
 """The golden cases of the five models of digits: `vae-round-v1` and so on.
 
-A case is a `.calo` file of a sheet of drawn blocks, the PNG it decoded to, and a JSON file: for the
-lossy models the digest of the integers that parsing yields, and the codes. `vae-bits-back` is
-lossless, and its PNG says all. Two untrained weights files stay beside them.
+A case is a `.calo` file of a sheet of drawn blocks, the PNG to which it decoded, and a JSON file,
+which has for the lossy models the digest of all parsed integers, and the codes. `vae-bits-back` is
+lossless, so its PNG is enough. Two untrained weights files are beside them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Int32Array = npt.NDArray[np.int32]
 
 
 class RecordingDecoder(SymbolDecoder):
-    """Keeps the messages that it reads: their symbols and the tables of these."""
+    """Stores the messages that it reads: their symbols and tables."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
@@ -56,7 +56,7 @@ class RecordingDecoder(SymbolDecoder):
 def parse(
     container: Container, model: VaeCoder
 ) -> tuple[RecordingDecoder, npt.NDArray[np.float32]]:
-    """The messages of the one tile, and the codes float32 (blocks, k)."""
+    """The messages of the only tile, and the codes float32 (blocks, k)."""
     header = container.header
     decoder = RecordingDecoder(container.payloads[0][0])
     blocks = -(-header.height // BLOCK) * -(-header.width // BLOCK)
@@ -75,12 +75,12 @@ def integers_digest(decoder: RecordingDecoder) -> str:
 
 
 def write_digits_case(name: str, folder: Path) -> None:
-    """Write a case that is not there, and the weights if they are not."""
+    """Write a case that does not exist yet, and the weights if they do not exist."""
     model_name = CASES[name]
     if not (folder / "digits-vae.safetensors").exists():
         write_tiny_digits(folder)
         for card in folder.glob("digits-*.md"):
-            card.unlink()  # it speaks of trained weights
+            card.unlink()  # it describes trained weights
     model = loading.load_model(model_name, device="cpu")
     pixels = sheet(digits(12, seed=77), 4)[:HEIGHT, :WIDTH]
     if model_name == "vae-bits-back":

@@ -1,6 +1,6 @@
 """The golden cases of the distribution-preserving codec: symbols and noise, and noise alone.
 
-The JSON files have digests of the bits, the PNGs what the noise of the stored seed makes of them.
+The JSON files have digests of the bits, the PNGs the pictures with the noise of the stored seed.
 The weights beside them are untrained.
 """
 
@@ -28,7 +28,7 @@ HEIGHT, WIDTH, NOISE_SEED = 83, 117, 2**40 + 3
 
 
 def load_coder() -> DplcCoder:
-    """The model of the folder that CALOTYPE_WEIGHTS names."""
+    """The model in the folder that CALOTYPE_WEIGHTS names."""
     coder = loading.load_model("dplc", device="cpu")
     assert isinstance(coder, DplcCoder)
     return coder
@@ -44,12 +44,12 @@ def parse(container: Container, coder: DplcCoder) -> list[list[int]]:
 
 
 def bits_digest(bits: list[list[int]]) -> str:
-    """SHA-256 of the bits of all blocks, a byte each, block after block."""
+    """SHA-256 of the bits of all blocks, a byte for each bit, block after block."""
     return hashlib.sha256(np.array(bits, dtype=np.uint8).tobytes()).hexdigest()
 
 
 def write_dplc_case(name: str, folder: Path) -> None:
-    """Write a case that is not there, and the weights if they are not."""
+    """Write a case that does not exist yet, and the weights if they do not exist."""
     if not (folder / "dplc.safetensors").exists():
         write_tiny_dplc(folder)
     coder, quality = load_coder(), QUALITIES[name]

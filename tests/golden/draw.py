@@ -1,7 +1,7 @@
 """The golden case of DRAW: `draw-v1`, two tiles of three layers.
 
 The JSON file has digests of the symbols and of the pixels after each layer; the PNG has the pixels
-after the last one. The weights beside it were trained for some seconds on made-up scenes.
+after the last one. The weights beside it were trained for some seconds on artificial scenes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ QUALITY, HEIGHT, WIDTH, TILE = 87.65, 43, 75, 64
 
 
 def load_coder() -> DrawCoder:
-    """The model of the folder that CALOTYPE_WEIGHTS names."""
+    """The model in the folder that CALOTYPE_WEIGHTS names."""
     coder = loading.load_model("draw", device="cpu")
     assert isinstance(coder, DrawCoder)
     return coder
@@ -67,7 +67,7 @@ def symbols_digest(messages: Sequence[Sequence[int] | npt.NDArray[np.int32]]) ->
 
 
 def write_draw_case(name: str, folder: Path) -> None:
-    """Write a case that is not there, and the weights if they are not."""
+    """Write a case that does not exist yet, and the weights if they do not exist."""
     if not (folder / "draw.safetensors").exists():
         write_tiny_draw(folder)
     coder = load_coder()

@@ -1,6 +1,6 @@
 """The golden case of the DRAW archive: `draw-bits-back-v1`, strokes in blocks of eight pixels.
 
-It is lossless: the PNG says all, and the JSON file no more than how it was written. The weights
+It is lossless, so the PNG is enough, and the JSON file only says how it was written. The weights
 beside it were trained for some seconds.
 """
 
@@ -25,7 +25,7 @@ HEIGHT, WIDTH = 37, 62  # the last row and column of blocks are cut
 
 
 def write_archive_case(name: str, folder: Path) -> None:
-    """Write a case that is not there, and the weights if they are not."""
+    """Write a case that does not exist yet, and the weights if they do not exist."""
     if not (folder / "draw-bits-back.safetensors").exists():
         write_tiny_archive(folder, BINARY)
     model = loading.load_model("draw-bits-back", device="cpu")

@@ -1,7 +1,7 @@
 """A decoder of model 2 in plain integers, written from FORMAT.md alone.
 
-It uses nothing of the codec: what it knows beside the text are a weights file's configuration and
-arrays. Slow, without checks, and without escapes.
+It uses no code of the codec, only the configuration and arrays of a weights file. It is slow,
+without checks, and without escapes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LIMIT = 2**22
 
 @dataclass(frozen=True)
 class Weights:
-    """What is stored: sizes and arrays; and the quality in hundredths."""
+    """The stored sizes and arrays, and the quality in hundredths."""
 
     config: dict[str, Any]
     arrays: Arrays
@@ -90,7 +90,7 @@ def decode_tile(
 ) -> tuple[Int64Array, list[list[int]]]:
     """Pixels (height, width, 3) of a tile, and the symbols of each message.
 
-    payloads   those of the layers that were read
+    payloads   payloads of the layers that were read
     """
     config, s = weights.config, weights.config["stride"]
     levels = len(config["hidden"])

@@ -1,7 +1,7 @@
-"""Decoders of the models 4 to 8 in plain integers, written from FORMAT.md alone.
+"""Decoders of models 4 to 8 in plain integers, written from FORMAT.md alone.
 
-They use nothing of the codec: what they know beside the text are the arrays of a weights file.
-Slow, without checks, and without escapes.
+They use no code of the codec, only the arrays of a weights file. They are slow, without checks, and
+without escapes.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ CERTAIN_TABLES = 17
 
 
 def golden_arrays() -> dict[str, Array]:
-    """Untrained weights whose low tables are certain, as most of those of trained weights are."""
+    """Untrained weights whose low tables are certain, as most are in trained weights."""
     arrays: dict[str, Array] = dict(tiny_arrays())
     tables = TableSet.from_arrays(arrays, "latent_tables.")
     tables = tables.with_certain(np.arange(len(tables)) < CERTAIN_TABLES)
@@ -45,14 +45,14 @@ def golden_arrays() -> dict[str, Array]:
 
 
 def load_coder(tune: str, weights_hash: bytes | None = None) -> PhotoCoder:
-    """The model of the folder that CALOTYPE_WEIGHTS names."""
+    """The model in the folder that CALOTYPE_WEIGHTS names."""
     coder = loading.load_model("photo", weights_hash=weights_hash, device="cpu")
     assert isinstance(coder, PhotoCoder)
     return coder.with_tune(tune)
 
 
 def symbols_digest(container: Container, coder: PhotoCoder) -> str:
-    """SHA-256 of every integer that parsing yields, tile after tile, int32 little endian."""
+    """SHA-256 of all parsed integers, tile after tile, int32 little endian."""
     digest, grid = hashlib.sha256(), TileGrid(container.header, coder.stride)
     for number in range(grid.count):
         tile, payloads = grid.tile(number), [layer[number] for layer in container.payloads]
@@ -69,11 +69,11 @@ def pixels_digest(pixels: Array) -> str:
 
 
 def picture_of(depth: int) -> Picture:
-    """A colour picture with alpha and metadata on several tiles; a grey one of more bits."""
+    """A colour picture with alpha and metadata on several tiles, or a grey one of more bits."""
     pixels = photographs(1, side=160, seed=77)[0][:150]
     if depth > 8:
         fine = rescale(pixels[:70, :90, :1], 8, depth)
-        # Lower bits, so that not all samples are those of 8 bits.
+        # Change lower bits, so that not all samples come from 8 bits.
         fine[...] = np.minimum(fine + np.arange(90, dtype=np.uint16)[:, None] % 16, 2**depth - 1)
         return Picture(fine, bit_depth=depth)
     exif = b"MM\x00*\x00\x00\x00\x08\x00\x00"
@@ -81,7 +81,7 @@ def picture_of(depth: int) -> Picture:
 
 
 def write_photo_case(name: str, folder: Path) -> None:
-    """Write a case that is not there, and the weights if they are not."""
+    """Write a case that does not exist yet, and the weights if they do not exist."""
     if not (folder / "photo.safetensors").exists():
         write_weights(folder, golden_arrays(), TINY, ORIGIN)
     quality, tune, depth, tile_size = CASES[name]

@@ -1,8 +1,9 @@
-"""The golden cases of the pixel models: colours with alpha in two tiles, and grey, of each.
+"""The golden cases of the pixel models: for each, colour with alpha in two tiles, and grey.
 
-Of the lossless model, also a drawing that repeats its colours, and a scene of luma and chroma.
+For the lossless model there are also a drawing that repeats its colours, and a scene that was luma
+and chroma.
 
-The JSON files have the digest of the decoded pixels, which the PNGs hold as well. The weights
+The JSON files have the digest of the decoded pixels, which the PNGs contain as well. The weights
 beside them are untrained.
 """
 
@@ -36,7 +37,7 @@ QUALITY, TILE = 100.0, 64
 
 
 def picture_of(name: str) -> Picture:
-    """What a case holds."""
+    """The picture of a case."""
     if "map" in name:
         return Picture(drawing(20, 70))
     if "differences" in name:
@@ -53,7 +54,7 @@ def pixels_digest(pixels: Uint8Array) -> str:
 
 
 def write_pixel_case(name: str, folder: Path) -> None:
-    """Write a case that is not there, and the weights if they are not."""
+    """Write a case that does not exist yet, and the weights if they do not exist."""
     model, write = "pixel", write_tiny_pixel
     if name in MAX_ERRORS:
         model, write = "near-lossless", write_tiny_near_lossless

@@ -1,9 +1,9 @@
 """Add golden cases: `python -m tests.golden.regenerate NAME`. Never changes one that exists.
 
-A case is a `.calo` file, the PNG it decoded to, and a JSON file with the digest of its symbols; of
-signals a `.signal` file and the samples as `.npy`.
-The weights it was written with stay beside it: a golden file must decode for ever. Each module
-beside this one has the cases of a family.
+A case is a `.calo` file, the PNG to which it decoded, and a JSON file with the digest of its
+symbols; a case of signals is a `.signal` file with the samples as `.npy`. The weights with which it
+was written are beside it, because a golden file must decode for ever. Each module beside this one
+has the cases of a family.
 """
 
 from __future__ import annotations

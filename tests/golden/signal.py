@@ -20,7 +20,7 @@ CASES = tuple(LANES)
 
 
 def samples_of(name: str) -> SignalArray:
-    """What a case holds."""
+    """The samples of a case."""
     if "bytes" in name:
         return (128 + (tone(433, seed=2) >> 8)).astype(np.uint8)
     return tone(1203, seed=1, amplitude=30000.0)
@@ -32,7 +32,7 @@ def digest(samples: SignalArray) -> str:
 
 
 def write_signal_case(name: str, folder: Path) -> None:
-    """Write a case that is not there, and the weights if they are not."""
+    """Write a case that does not exist yet, and the weights if they do not exist."""
     if not (folder / "signal.safetensors").exists():
         write_tiny_signal(folder)
     samples = samples_of(name)

@@ -1,7 +1,7 @@
 """A decoder of signals in plain integers, written from FORMAT.md alone.
 
-It uses nothing of the codec: what it knows beside the text are a weights file's configuration and
-arrays. Slow and without checks.
+It uses no code of the codec, only the configuration and arrays of a weights file. It is slow and
+without checks.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def pop_message(stack: Stack, arrays: Arrays, tables: Sequence[int]) -> list[int
 
 
 def fitted(sums: Matrix) -> list[int]:
-    """Weights by the sums of features and target."""
+    """The weights from the sums of features and target."""
     p = len(sums) - 1
     M = [row.copy() for row in sums]
     for j in range(p):
@@ -85,7 +85,7 @@ def fitted(sums: Matrix) -> list[int]:
 
 @dataclass
 class Lane:
-    """What is known of one lane."""
+    """The state of one lane."""
 
     arrays: Arrays
     dilations: Sequence[int]
@@ -158,7 +158,7 @@ class Lane:
         return mean + 8 >> 4, table, low_bits
 
     def take(self, x: int) -> None:
-        """The next sample is x."""
+        """Take x as the next sample."""
         t = len(self.x)
         self.d.append(x - self.x[-1] if t else 0)
         self.x.append(x)
@@ -184,7 +184,7 @@ class Lane:
 
 
 def decode(data: bytes, arrays: Arrays, dilations: Sequence[int]) -> list[int]:
-    """The samples of the bytes of a signal."""
+    """The samples from the bytes of a signal."""
     assert data[:9] == b"\xc3ALO\r\n\x1a\n\x01"
     length, rest = varint(data[9:])
     assert (rest[:4], len(rest)) == (b"SIGN", 4 + length + 4)

@@ -1,4 +1,4 @@
-"""Golden files of digits: the same integers for ever, from the library and from the text alone."""
+"""Golden files of digits decode to the same integers for ever, by the library and by the text."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_the_archive_decodes_as_ever(threads: int) -> None:
 def test_no_floating_point_on_the_way_to_a_symbol(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A machine whose real numbers come out otherwise, by far more than a last bit.
+    # A machine whose floating-point results differ by far more than a last bit.
     def shaken(function: Callable[..., Any]) -> Callable[..., Any]:
         return lambda *arguments: function(*arguments) * 1.01
 

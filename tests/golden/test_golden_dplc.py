@@ -1,4 +1,4 @@
-"""Golden files of the distribution-preserving codec: the same bits for ever, and the same noise."""
+"""Golden files of the distribution-preserving codec decode to the same bits and noise for ever."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_the_text_of_the_format_is_enough(name: str) -> None:
     q = round(100 * container.header.quality)
     bits = decode_bits(container.payloads[0][0], config, arrays, BLOCKS, q)
     assert dplc.bits_digest(bits) == record_of(name)["bits_sha256"]
-    # With the noise of the text the networks draw the same picture.
+    # With the noise computed from the text, the networks draw the same picture.
     values = np.array(noise(config, BLOCKS, q, dplc.NOISE_SEED))
     columns = np.concatenate([np.array(bits).reshape(BLOCKS, -1) - 0.5, values], axis=1).T
     latents = np.ascontiguousarray(columns, dtype=np.float32).reshape(-1, 3, 4)

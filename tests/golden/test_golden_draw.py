@@ -1,4 +1,4 @@
-"""The golden file of DRAW: the same symbols and pixels for ever, from the library and the text."""
+"""DRAW's golden file decodes to the same symbols and pixels for ever, by library and text."""
 
 from __future__ import annotations
 

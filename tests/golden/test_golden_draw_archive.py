@@ -1,4 +1,4 @@
-"""The golden file of the DRAW archive: the same pixels for ever, from the library and the text."""
+"""The DRAW archive's golden file decodes to the same pixels for ever, by library and text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Golden files of the pixel models: the same pixels for ever."""
+"""Golden files of the pixel models decode to the same pixels for ever."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Golden files of signals: the same samples for ever."""
+"""Golden files of signals decode to the same samples for ever."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Golden files of vector quantisation: the same codes for ever."""
+"""Golden files of vector quantisation decode to the same codes for ever."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_the_cases_are_whole_and_worth_decoding(name: str) -> None:
     codes = vq.parse(container, coder)
     rows, columns = -(-vq.HEIGHT // config.side), -(-vq.WIDTH // config.side)
     assert codes.shape == (rows * columns, coder.places[-1].stop)
-    # Few tables of a tree would be tried by a picture of few codes.
+    # A picture of few codes would test only few tables of a tree.
     for level, place in enumerate(coder.places):
         assert len(np.unique(codes[:, place])) >= config.codes[level] // 3
 

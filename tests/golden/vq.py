@@ -1,6 +1,6 @@
 """The golden cases of vector quantisation: two levels in colour, and one in grey.
 
-The JSON files have digests of the codes, the PNGs what the networks draw of them. The weights
+The JSON files have digests of the codes, the PNGs the pictures that the networks draw. The weights
 beside them are untrained.
 """
 
@@ -44,12 +44,12 @@ def parse(container: Container, coder: VqCoder) -> npt.NDArray[np.int32]:
 
 
 def codes_digest(codes: npt.NDArray[np.int32]) -> str:
-    """SHA-256 of the codes of all blocks, two bytes each with the low one first."""
+    """SHA-256 of the codes of all blocks, two bytes for each code, the low one first."""
     return hashlib.sha256(codes.astype("<u2").tobytes()).hexdigest()
 
 
 def write_vq_case(name: str, folder: Path) -> None:
-    """Write a case that is not there, and its weights if they are not."""
+    """Write a case that does not exist yet, and its weights if they do not exist."""
     stem, config = WEIGHTS[name]
     if not (folder / f"{stem}.safetensors").exists():
         write_tiny_vq(folder, config, stem)

@@ -1,7 +1,7 @@
 """Files that must be refused: literal bytes, and the error that each must give.
 
-``HEAD``, ``DATA`` and ``DONE`` are right chunks of a small file; ``chunk`` makes a chunk with a
-right CRC from anything, so that a case fails for the reason that it names and for no other.
+``HEAD``, ``DATA`` and ``DONE`` are correct chunks of a small file; ``chunk`` makes a chunk with a
+correct CRC from any bytes, so that a case fails only for the reason that its name says.
 """
 
 from bitstream import errors, write_varint

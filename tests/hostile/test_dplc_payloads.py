@@ -67,7 +67,7 @@ def test_more_layers_than_the_model_has_are_refused() -> None:
 @given(st.binary(max_size=300), st.sampled_from([1, 50, 100]))
 def test_random_payloads_are_refused(data: bytes, quality: float) -> None:
     if quality == 1 and not data:
-        return  # which is right where there are no symbols
+        return  # which is right if there are no symbols
     with pytest.raises(PayloadError):
         decode(data, quality=quality)
 
@@ -84,7 +84,7 @@ def test_flipped_bits_are_refused_or_give_other_symbols() -> None:
             continue
         missed += 1
         assert (found != expected).any()
-    # The end mark misses one damage in 2¹⁶.
+    # The end mark misses one case of damage in 2¹⁶.
     assert missed <= 1
 
 

@@ -96,7 +96,7 @@ def test_a_huge_sheet_from_few_bytes_is_refused_quickly(
     _, size = archive(config).stage(stage)
     count = LARGEST * LARGEST
     payload = bytes(stage) + write_varint(2 * -(-count // size)) + fill * 255 + b"\x01"
-    payload_of(config)  # makes what is made on first use
+    payload_of(config)  # so that what is made on first use exists
     announced = config.channels * count * SIDE**2  # the pixels of the sheet
     check_refusal(
         lambda: decode(config, payload, LARGEST, LARGEST),
@@ -107,7 +107,7 @@ def test_a_huge_sheet_from_few_bytes_is_refused_quickly(
 
 
 def test_a_cheap_block_over_and_over_is_bounded_by_its_bytes() -> None:
-    # Random bytes that last for some blocks: the decoder stops where they end.
+    # Random bytes that suffice for some blocks: the decoder stops where they end.
     noise = np.random.default_rng(3).bytes(400)
     with pytest.raises(PayloadError):
         decode(BINARY, bytes(2) + write_varint(2 * LARGEST) + noise, 1, LARGEST)

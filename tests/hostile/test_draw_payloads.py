@@ -69,7 +69,7 @@ def test_noise_is_refused_in_time(layer: int, noise: bytes) -> None:
 
 @pytest.mark.parametrize("wild", [2**31 - 1, -(2**31), 2**16])
 def test_wild_symbols_are_decoded_as_they_are(wild: int) -> None:
-    # Such a file conforms: what it shows is not nice, but the same everywhere.
+    # Such a file is valid: its picture is not nice, but the same everywhere.
     model = coder()
     network = model.network.at_quality(100 * QUALITY)
     state = network.recursion.begin(1, 16, 16)

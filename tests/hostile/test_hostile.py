@@ -55,7 +55,7 @@ def test_each_case_is_refused_quickly_and_in_little_memory(data: bytes) -> None:
 
 
 def test_an_announced_gigabyte_is_not_allocated_for_a_file_on_disk(tmp_path: Path) -> None:
-    # A buffered file allocates what a read asks for, even if the file is shorter.
+    # A buffered file allocates all that a read requests, even if the file is shorter.
     path = tmp_path / "announced.calo"
     path.write_bytes(CASES["one gigabyte announced"][0])
 
@@ -93,7 +93,7 @@ def test_flipped_bits_are_noticed_when_single_tiles_are_read() -> None:
             selection = read_tiles(io.BytesIO(bytes(damaged)), [2])
         except StreamError:
             continue
-        # Only a bit in a chunk that was not read may go unnoticed.
+        # Only damage in a chunk that was not read may go unnoticed.
         assert selection == read_tiles(io.BytesIO(RICH), [2])
 
 
@@ -134,7 +134,7 @@ def test_mutated_files_are_refused_or_unchanged(
         except StreamError:
             continue
         assert isinstance(container, Container)
-        # Only a file that is whole again is accepted, or the first layers of one.
+        # Only a file that is intact again is accepted, or the first layers of one.
         assert not container.complete or container_to_bytes(container) == mutated
 
 

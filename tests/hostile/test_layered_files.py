@@ -56,7 +56,7 @@ def test_a_flipped_bit_in_what_is_decoded_partly_is_told() -> None:
         except StreamError:
             continue
         assert found.notices
-        # Every tile has what some of its layers say, or is gray; beside those pixels differ.
+        # Every tile shows some of its layers, or is gray; pixels beside gray tiles differ.
         assert (known == found.pixels).all(axis=3).any(axis=0).mean() > 0.5
         decoded += 1
     assert decoded > len(DATA) / 2
@@ -71,7 +71,7 @@ def test_a_wrong_checksum_costs_one_layer_of_one_tile(layer: int) -> None:
             codec.decompress(data)
         found = decompress_to_picture(data, partial=True)
         assert "the file is damaged" in found.notices[0]
-        # What was not asked for is not looked at.
+        # Layers that were not requested are not read.
         found = decompress_to_picture(data, layers=layer)
         assert np.array_equal(found.pixels, PICTURES[layer - 1])
 
@@ -113,7 +113,7 @@ def test_any_payload_is_refused_or_decodes_to_pixels(layer: int, tile: int, data
             found = decoder.decode(part)
         except PayloadError:
             assert number >= layer
-            # Later tiles take no memory before damage is found.
+            # Later tiles take no memory before the damage is found.
             assert model.decoders_made == (tile + 1 if number == 0 else TILES)
             with pytest.raises(PayloadError):
                 decompress_container(part, Blocks())

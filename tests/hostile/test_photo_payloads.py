@@ -1,4 +1,4 @@
-"""Files of the photo model with right checksums whose tiles no encoder wrote: refused cheaply."""
+"""Photo files with correct checksums whose tiles no encoder wrote are refused at little cost."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def good() -> Container:
 
 
 def refused(container: Container, payload: bytes, side: int | None = None) -> None:
-    """A file of one tile with this payload, perhaps of another size, is refused in all ways."""
+    """Assert that a file of one tile with this payload, in one layer or three, is refused."""
     header = container.header
     if side is not None:
         header = replace(header, width=side, height=side, tile_size=4096)

@@ -59,7 +59,7 @@ def written(
     count: int = COUNT,
     lanes: int = 2,
 ) -> bytes:
-    """Bytes with a right CRC."""
+    """Bytes of a signal with a correct CRC."""
     numbers = write_varint(count) + write_varint(lanes)
     fo = io.BytesIO()
     fo.write(SIGNATURE + bytes([VERSION]))

@@ -88,7 +88,7 @@ def test_every_flipped_bit_is_refused_or_harmless(name: str) -> None:
             decode(name, bytes(damaged))
         except PayloadError:
             continue
-        # The end mark of the range coder misses one damage in 2¹⁶; the stack, practically none.
+        # The range coder's end mark misses one case of damage in 2¹⁶; the stack practically none.
         assert name != "vae-bits-back"
 
 
@@ -161,7 +161,7 @@ def test_more_layers_than_the_model_has_are_refused(name: str) -> None:
 
 
 def test_the_largest_sheet_of_the_largest_indexes_is_decoded_in_little_time() -> None:
-    # 65,000 parts from their last candidates; one by one they would take ten seconds.
+    # 65,000 parts with their last candidates; one by one they would take ten seconds.
     coder = lossy("vae-rec").coder
     assert isinstance(coder, RelativeEntropyCoder)
     _, tables = coder.layout(10_000)

@@ -85,7 +85,7 @@ def test_flipped_bits_are_refused_or_give_other_codes() -> None:
             continue
         missed += 1
         assert (found != expected).any()
-    # The end mark misses one damage in 2¹⁶.
+    # The end mark misses one case of damage in 2¹⁶.
     assert missed <= 1
 
 
