@@ -1,4 +1,4 @@
-"""The ablation table: weights against weights, and what is taken out of them."""
+"""The ablation table: weights compared with each other, and with parts removed."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ def test_measures_variants_and_keeps_other_comparisons(
     assert set(rows) == {"shipped", *without}
     rates = {name: [point["rate_bpp"] for point in row["points"]] for name, row in rows.items()}
     decibels = {name: [p["psnr_db"] for p in row["points"]] for name, row in rows.items()}
-    # Other tables code the same symbols in another number of bytes.
+    # Other tables code the same symbols in a different number of bytes.
     assert rates["one-hyper-set"] != rates["shipped"]
     np.testing.assert_array_equal(decibels["one-hyper-set"], decibels["shipped"])
-    # Without the context symbols are others, and without a network of the decoder the same.
+    # Without the context the symbols differ; without a network of the decoder they do not.
     assert rates["context"] != rates["shipped"]
     assert rates["synthesis"] == rates["shipped"]
     assert decibels["synthesis"] != decibels["shipped"]
     assert rates["integers"] == sorted(rates["integers"])
-    # Zeros that are certain cost next to nothing where they are coded.
+    # Certain zeros cost next to nothing even if they are coded.
     np.testing.assert_allclose(rates["certain-tables"], rates["shipped"], rtol=0.01)
     np.testing.assert_allclose(decibels["certain-tables"], decibels["shipped"], atol=0.1)
 

@@ -16,7 +16,7 @@ from tests.codec.models.autoregressive.tiny import pictures, write_tiny
 
 @pytest.fixture
 def found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, float]]:
-    """The part of the result file on one model."""
+    """The part of the result file about one model."""
     name = "digits-pixelcnn"
     write_tiny(tmp_path, name)
     monkeypatch.setenv(loading.ENVIRONMENT_VARIABLE, str(tmp_path))
@@ -24,7 +24,7 @@ def found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str
     np.save(tmp_path / "digits.npy", np.ascontiguousarray(sheet)[:, None])
     result = tmp_path / "result.json"
     words = ["autoregressive", "--data", str(tmp_path / "digits.npy"), "-o", str(result)]
-    # Untrained weights miss the target of nats, and the exit status says so.
+    # Untrained weights miss the target in nats, and the exit status says so.
     assert main([*words, "--model", name, "--files", "10", "--limit", "11"]) == 1
     part: dict[str, dict[str, float]] = json.loads(result.read_text("utf-8"))["models"][name]
     return part
@@ -36,7 +36,7 @@ def test_nats_and_bytes_fit_together(found: dict[str, dict[str, float]]) -> None
     assert (measured["images"], file["images"], file["lossless"]) == (11, 10, True)
     per_image = file["likelihood_bytes"] / 10 * 8 * np.log(2)
     assert 0.8 < per_image / measured["nats"] < 1.25
-    # The header is of some tens of bytes; what follows is within a part in a thousand.
+    # The header has some tens of bytes; the rest is within a thousandth.
     assert 0 < file["file_bytes"] - file["payload_bytes"] < 80
     assert (
         abs(file["payload_bytes"] - file["likelihood_bytes"]) < 4 + file["likelihood_bytes"] / 500

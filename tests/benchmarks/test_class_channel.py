@@ -1,4 +1,4 @@
-"""What a label is worth, where it is known exactly, and a small run of the benchmark."""
+"""The value of a label for a model where it is known exactly, and a small run of the benchmark."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ DISTORTIONS = np.array([3.0, 1.0, 0.3])
 
 
 class LinearClasses:
-    """x = W z + c_y + noise: without the label, a linear decoder whose code also has to say c_y.
+    """x = W z + c_y + noise: without the label, a linear decoder whose code also has to give c_y.
 
-    The plain decoder has the same W and the columns c_y beside it, so that it reaches every image.
+    The plain decoder has the same W and in addition the columns c_y, so it reaches every image.
     """
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class LinearClasses:
         self.plain = LinearGaussianDecoder(joined, centre)
 
     def exact_difference(self) -> list[float]:
-        """log(classes) + R_p(D | y) − R_p(D) at the distortions, by the exact curves at the β."""
+        """log(classes) + R_p(D | y) − R_p(D) at the distortions, from exact curves at the β."""
         curves = np.empty((2, len(BETAS), 24))
         for at, beta in enumerate(BETAS):
             curves[0, at] = -self.plain.log_partition(self.images, beta)
@@ -93,7 +93,7 @@ def test_a_labels_worth_is_that_of_the_closed_form() -> None:
     exact = model.exact_difference()
     found = [row["above_first"]["with"]["estimate"] for row in rows]
     assert found == pytest.approx(exact, abs=0.02)
-    # What the label saves here is most of what it takes to say which class it is with a code.
+    # Here the label saves most of the bits that a code needs to tell the class.
     assert exact[-1] < exact[0] < -1
     for row, value in zip(rows, exact, strict=True):
         low, high = row["above_first"]["with"]["interval_95"]
@@ -104,7 +104,7 @@ def test_a_labels_worth_is_that_of_the_closed_form() -> None:
 
 
 def test_any_label_is_the_mixture_over_labels() -> None:
-    """Of a source of one pixel: −log Z is that of Gaussians of several means, D its slope in β."""
+    """For a source of one pixel, −log Z is that of Gaussians with several means; D is its slope."""
     model = LinearClasses()
 
     def exact(label: int, betas: Array) -> CurveSamples:
@@ -135,14 +135,14 @@ def test_any_label_is_the_mixture_over_labels() -> None:
 
 
 def exact_of(samples: CurveSamples, model: LinearClasses, label: int) -> CurveSamples:
-    """The samples of the images of a label."""
+    """The samples of the images with a label."""
     own = model.labels == label
     names = ("log_partition", "distortion", "ess_fraction")
     return replace(samples, **{name: getattr(samples, name)[own] for name in names})
 
 
 def test_joined_samples_keep_the_order_of_the_images() -> None:
-    """Of a label's decoder that is another label's, the images tell which was taken."""
+    """The results show from which label's decoder each image comes."""
     labels = np.array([2, 0, 1, 0, 2])
     images = np.arange(5.0)
 
@@ -216,7 +216,7 @@ def test_a_small_run(tmp_path: Path) -> None:
     assert main([*words, *small.split()]) == 0
     found = json.loads(result.read_text("utf-8"))
     files = found["files"]["run 0"]["found"]
-    # A label that the networks do not look at costs its bits, and nothing else changes.
+    # A label that the networks ignore costs its bits, and nothing else changes.
     for name in ("true labels", "chosen labels"):
         without, with_labels = files["files"]["without labels"], files["files"][name]
         assert with_labels["sse"] == pytest.approx(without["sse"], abs=1e-3)

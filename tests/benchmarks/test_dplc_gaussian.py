@@ -1,4 +1,4 @@
-"""The codec of Gaussian numbers: what is trained, what is coded, and what is said of it."""
+"""The codec of Gaussian numbers: training, coding, and the reported figures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SHORT = LinearTraining(dimensions=2, batch=128, steps=200, learning_rate=0.06, s
 
 
 def ideal(rate_bits: float, variance: float) -> LinearCodec:
-    """The test channel and its output made as wide as the source."""
+    """The test channel, with its output scaled to the width of the source."""
     codec = LinearCodec(2, variance, rate_bits)
     correlation = math.sqrt(1 - 2 ** (-2 * rate_bits))
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Samples of generators, contact sheets, the rate beside the files, and the README's section."""
+"""Samples of generators, contact sheets, the rate compared with files, and the README's section."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_groups_of_runs() -> None:
 
 def test_intervals_are_students() -> None:
     found = interval([1.0, 2.0, 3.0])
-    # t at two degrees of freedom is 4.3027, the standard error 1/√3.
+    # Student's t for two degrees of freedom is 4.3027, and the standard error is 1/√3.
     assert found["mean"] == 2
     assert found["half_of_95_percent_interval"] == pytest.approx(4.3027 / 3**0.5, rel=1e-4)
     assert interval([1.0, 2.0])["half_of_95_percent_interval"] is None

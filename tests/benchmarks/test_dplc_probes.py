@@ -1,4 +1,4 @@
-"""Probes of codecs: rates of real files, and errors of what they decode to."""
+"""Probes of codecs: rates of real files, and errors of the decoded images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Vector quantisers of normal numbers, the turns around them, and what is said of both."""
+"""Vector quantisers of normal numbers, the rotations around them, and the reported figures."""
 
 from __future__ import annotations
 
@@ -91,12 +91,12 @@ def test_turns_are_orthogonal_undone_and_without_preference() -> None:
     assert (turned**2).sum(-1) == pytest.approx((vectors**2).sum(-1))
     inner = (vectors[0] * vectors[1]).sum(-1)
     assert (turned[0] * turned[1]).sum(-1) == pytest.approx(inner)
-    # One axis, turned 40,000 times: uniform on the sphere, and so is each other one.
+    # An axis that is rotated 40,000 times is uniform on the sphere; this holds for every axis.
     for axis in range(3):
         fixed = np.zeros((40_000, 3))
         fixed[:, axis] = 1
         found = turn(fixed, 8)
-        # A coordinate of a uniform point on the sphere of three dimensions is uniform itself.
+        # A coordinate of a uniform point on a sphere in three dimensions is itself uniform.
         for coordinate in found.T:
             steps = np.sort(coordinate) / 2 + 0.5 - (np.arange(40_000) + 0.5) / 40_000
             assert math.sqrt(40_000) * np.abs(steps).max() < 1.63
@@ -105,7 +105,7 @@ def test_turns_are_orthogonal_undone_and_without_preference() -> None:
 
 @pytest.mark.parametrize("independent", [False, True])
 def test_whatever_was_between_the_numbers_are_normal(independent: bool) -> None:
-    """Signs alone of the turned numbers: after the turns no moment gives them away."""
+    """If only signs of the rotated numbers are kept, no moment of the result shows it."""
     source = normal(4, 4000, 20)
     coarse = np.sign(turn_back(source, 9)) * np.tile([1, 0], 10)
     coarse *= np.abs(normal(5, 4000, 1)) + 0.1
@@ -133,13 +133,13 @@ def test_ranks_keep_the_longest_the_longest() -> None:
     assert (np.argsort(norms[0]) == np.argsort(norms[1])).all()
     assert sorted(norms[1]) == pytest.approx(sorted(norms[2]))
     assert ((kept - vectors) ** 2).mean() < 0.01 < ((drawn - vectors) ** 2).mean()
-    # Ties have no preference: the order of the vectors is no order of their lengths.
+    # Ties are broken at random: the order of the vectors is not that of their lengths.
     alike = with_normal_lengths(np.ones((500, 10)), 1, independent=True)[:, 0]
     assert abs(np.corrcoef(alike, np.arange(500))[0, 1]) < 0.2
 
 
 def test_a_row_says_how_far_the_closed_form_is() -> None:
-    """The test channel and its output made as wide as the source: the closed form itself."""
+    """The test channel, scaled to the width of the source, gives the closed form itself."""
     source, noise = normal(7, 2, 1000, 500)
     correlation = math.sqrt(1 - 2**-3.0)
     decoded = correlation * source + math.sqrt(1 - correlation**2) * noise

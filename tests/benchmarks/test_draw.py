@@ -1,4 +1,4 @@
-"""The measurements of DRAW's files, on small untrained networks, against other calculations."""
+"""The measurements of DRAW's files on small untrained networks, checked by other calculations."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_the_bound_is_that_of_the_symbols(folder: Path) -> None:
         near, far = (torch.special.log_ndtr(-torch.from_numpy(end)) for end in ends)
         in_bins -= float((near + torch.log1p(-torch.exp(far - near))).sum()) / math.log(2)
     assert tabled == pytest.approx(expected)
-    # With scales rounded to a sixteenth the same symbols cost almost the same.
+    # With scales rounded to a sixteenth, the symbols cost almost the same.
     assert continuous == pytest.approx(in_bins, rel=0.01)
     first, _ = ideal_bits(coder, pixels, 60, steps=1)
     assert 0 < first < continuous

@@ -1,4 +1,4 @@
-"""Which units count as active, what goes without error feedback, and the table of remedies."""
+"""Which units count as active, the effect of error feedback, and the table of remedies."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def network() -> DrawNetwork:
     with torch.no_grad():
         for name in ("posterior0", "paint"):
             made.weights[name] *= 30
-        # Means come first: of four channels, the last two say nothing.
+        # Means come first: the last two of four channels carry no information.
         made.weights["posterior0"][2:4] = 0
     return made.eval().requires_grad_(False)
 
@@ -83,7 +83,7 @@ def test_remedies_are_trained_measured_and_shown(
     found = json.loads(output.read_text("utf-8"))["collapse"]
     assert list(found) == list(few)
     nats = [sum(found[name]["found"]["kl_nats_of_each_step"]) for name in few]
-    assert nats[1] > nats[0] + 1  # codes that cost nothing say more
+    assert nats[1] > nats[0] + 1  # codes that cost nothing carry more information
     assert nats[2] != nats[0]
     assert all(one["training_steps"] == 40 and one["images"] == 20 for one in found.values())
     text = draw_section(tmp_path)

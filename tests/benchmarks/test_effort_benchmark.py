@@ -1,4 +1,4 @@
-"""The measurement of effort: which pictures, what is promised, what is written."""
+"""The measurement of effort: the choice of pictures, the promises, and the written results."""
 
 from __future__ import annotations
 
@@ -80,6 +80,6 @@ def test_the_script_writes_a_result(folder: Path, tmp_path: Path) -> None:
     assert three["mean_change_percent"] <= three["largest_change_percent"]
     assert isinstance(three["bd_rate_percent"], float)
     assert "bd_rate_against_avif_percent" in three
-    assert "met" not in three  # nothing is wanted of effort 3
+    assert "met" not in three  # effort 3 has no target
     assert len(three["points"]) == 4
     assert three["encode_seconds_over_effort_1"] > 0

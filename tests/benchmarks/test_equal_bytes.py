@@ -1,4 +1,4 @@
-"""The measures at equal bytes: what counts as better, and LPIPS against its definition."""
+"""The measures at equal bytes: what counts as better, and LPIPS compared with its definition."""
 
 from __future__ import annotations
 

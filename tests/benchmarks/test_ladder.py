@@ -1,4 +1,4 @@
-"""The ladder of the shipped VAE: the script on made-up digits, and the figures it has written."""
+"""The ladder of the shipped VAE: the script on artificial digits, and its written figures."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_the_bound_of_far_points_is_their_entropy() -> None:
     points = 100 * torch.eye(8)
     line = finite_source_line(points, 1.0, np.linspace(3, 5, 8), seed=0)
     assert line["intercept_nats"] == pytest.approx(math.log(8))
-    # All at one place: nothing has to be said.
+    # All at one place, so no information is needed.
     line = finite_source_line(torch.zeros(8, 3), 1.0, np.linspace(3, 5, 8), seed=0)
     assert line["intercept_nats"] == pytest.approx(0, abs=1e-6)
 

@@ -1,4 +1,4 @@
-"""The measurement of large images: its pictures, its peaks, its seams, what it counts."""
+"""The measurement of large images: its pictures, memory peaks, seams, and counts."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def test_pictures_are_the_same_for_the_same_seed() -> None:
     assert np.array_equal(one, two)
     other = np.concatenate(list(photo_bands(90, 70, seed=2, rows=30)))
     assert not np.array_equal(one, other)
-    # A photograph under other light, with some grain, and not noise: neighbours are alike.
+    # A photograph in other light with some grain, but no noise: neighbours are alike.
     assert np.abs(np.diff(one.astype(int), axis=1)).mean() < 12
     assert one.std() > 20
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="wait4 is POSIX")
 def test_peaks_are_those_of_the_process() -> None:
-    # This process is large by now; what it starts is not charged for it.
+    # This process is large by now, but the processes that it starts are not charged for that.
     small = measured(sys.executable, "-c", "pass")
     large = measured(sys.executable, "-c", "bytes(1) * (100 << 20)")
     assert 2 < small.peak_mib < 60
@@ -66,7 +66,7 @@ def test_seam_overlap_and_region(tiny_weights: Path, tmp_path: Path) -> None:
 
     header = Header(1024, 1024, 3, 8, 75, 1, bytes(8), 256)
     work = overlap(header, model)
-    # Sixteen tiles of 16 latents; of those at the edge of the picture less is done twice.
+    # Sixteen tiles of 16 latents; less of those at the edge of the picture is computed twice.
     inner, outer = 16 + 2 * model.context, 16 + model.context
     assert work["work_ratio"] == round((2 * inner + 2 * outer) ** 2 / 64**2, 4)
     assert work["work_ratio_of_an_inner_tile"] == round((inner / 16) ** 2, 4)

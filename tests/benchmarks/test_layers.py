@@ -1,4 +1,4 @@
-"""The benchmark of layers: where they end, what they cost, and peers that are cut as well."""
+"""The benchmark of layers: where they end, what they cost, and cut files of other codecs."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_progressive_file_is_drawn_as_far_as_it_is_there() -> None:
     assert len(errors) == 2
     assert errors[0] < errors[1] < 3000
     assert draw(data[:10]) is None
-    # Pillow draws black where a file is cut inside the tables of a scan.
+    # Pillow draws black if a file is cut inside the tables of a scan.
     pictures = [draw(data[:end]) for end in range(len(data) // 2, len(data), 7)]
     assert all(picture is not None and picture.any() for picture in pictures)
 

@@ -1,4 +1,4 @@
-"""The lossless model beside other codecs: real files, decoded again."""
+"""The lossless model compared with other codecs: real files, decoded again."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_the_result_is_of_files_that_came_back(
     assert (found["pictures"], found["came_back_different"]) == (2, 0)
     assert found["mean_bpsp"].keys() == {"pixel", *PEERS}
     assert 3 < found["mean_bpsp"]["png"] < 9
-    # Small files: about 65 bytes are of the container.
+    # The files are small: about 65 bytes belong to the container.
     assert found["pictures_of_likelihood"] == 2
     assert 1 < found["above_likelihood_percent"] < 15
     for row in found["rows"].values():

@@ -1,4 +1,4 @@
-"""The scripts that make the result files: what they compute, without the long measurements."""
+"""The scripts that make the result files: their computations, without the long measurements."""
 
 from __future__ import annotations
 

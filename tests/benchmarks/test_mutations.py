@@ -1,4 +1,4 @@
-"""The benchmark of mutated files: what it makes, and that it counts what is wrong."""
+"""The benchmark of mutated files: the files that it makes, and that it counts failures."""
 
 from __future__ import annotations
 

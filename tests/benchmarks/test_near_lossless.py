@@ -1,4 +1,4 @@
-"""Nearly lossless files beside others of the same bound: real files, decoded again."""
+"""Nearly lossless files compared with others of the same bound: real files, decoded again."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_median_predictor_costs_what_is_known_of_it() -> None:
     flat = np.full((16, 16, 3), 128, np.uint8)
     assert med_bits(flat, 0) < 400
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
-    # Noise has eight bits; in steps of three log₂ 256/3, of which a bound of 1 saves log₂ 3.
+    # Noise has eight bits, or log₂ 256/3 in steps of three, so a bound of 1 saves log₂ 3.
     lossless, near = (med_bits(noise, bound) / noise.size for bound in (0, 1))
     assert 8 < lossless < 11
     assert 6.41 < near < lossless - 1

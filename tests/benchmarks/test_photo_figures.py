@@ -1,4 +1,4 @@
-"""Tables of the photo codec: what was measured is there, the rest left out."""
+"""Tables of the photo codec have what was measured, and leave out the rest."""
 
 from __future__ import annotations
 

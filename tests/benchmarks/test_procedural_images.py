@@ -1,4 +1,4 @@
-"""Drawn images hold what they say, and the counters find it there."""
+"""Drawn images have the content that they state, and the counters find it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The measurement of realism: one file for all decodings, and what is said of them."""
+"""The measurement of realism: one file for all decodings, and the reported figures."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_rows_are_those_of_the_pictures(
     assert found["targets"]["mse_of_1_over_0"] == pytest.approx(
         real["mean_mse"] / plain["mean_mse"], rel=1e-4
     )
-    # The seed of no option is 0; others draw something else.
+    # Without the option the seed is 0; other seeds give other pictures.
     seeds = {row["seed"]: row for row in found["seeds"]["decoded"]}
     assert seeds[0]["mean_mse"] == real["mean_mse"] != seeds[1]["mean_mse"]
     drawn = [

@@ -1,4 +1,4 @@
-"""The comparison of local references with annealing from the prior, on made-up samples."""
+"""The comparison of local references with annealing from the prior, on artificial samples."""
 
 from __future__ import annotations
 

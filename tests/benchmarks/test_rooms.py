@@ -1,4 +1,4 @@
-"""Every module of the benchmarks is imported, and every room says what it takes."""
+"""Every module of the benchmarks can be imported, and every room lists its options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The picture of four: what is cut out of each is what is shown."""
+"""The picture with four panels shows the same part of each picture."""
 
 from __future__ import annotations
 

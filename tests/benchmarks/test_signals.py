@@ -1,4 +1,4 @@
-"""The benchmark of signals, on made-up tones and without the command flac."""
+"""The benchmark of signals, on artificial tones and without the command flac."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from tests.training.signal.test_training import write_wav
 from training.data.signals import part_of
 
 METADATA = b"fLaC\x00\x00\x00\x02ab\x84\x00\x00\x01c"
-"""Two blocks of metadata: of two bytes and, the last one, of one."""
+"""Two blocks of metadata: one of two bytes, and a last one of one byte."""
 
 
 @pytest.fixture
 def found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The part of the result file on one set."""
+    """The part of the result file about one set."""
     write_tiny_signal(tmp_path)
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, str(tmp_path))
     monkeypatch.setattr(signals, "flac_version", lambda: "flac, made up")
@@ -35,7 +35,7 @@ def found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         write_wav(tmp_path / "waves" / f"{name}.wav", tone(600, seed=number))
     result = tmp_path / "result.json"
     words = ["signals", "--data", str(tmp_path / "waves"), "--name", "tones", "-o", str(result)]
-    # The rounding of untrained weights may miss the target, and the exit status would say so.
+    # Rounded untrained weights may miss the target, and then the exit status says so.
     assert main([*words, "--limit", "3", "--few", "2"]) in (0, 1)
     part: dict[str, Any] = json.loads(result.read_text("utf-8"))["sets"]["tones"]
     return part
@@ -58,7 +58,7 @@ def test_bytes_are_those_of_both_codecs(found: dict[str, Any]) -> None:
     )
     few = measured["few"]
     assert few["bytes"] == sum(found["rows"][name]["bytes"] for name in few["signals"])
-    assert 0 < few["above_likelihood_percent"] < 8  # of 35 bytes beside some hundreds
+    assert 0 < few["above_likelihood_percent"] < 8  # about 35 bytes in addition to some hundreds
     assert few["one_lane_bytes"] == few["bytes"]
 
 

@@ -1,4 +1,4 @@
-"""The comparison at equal scores: which files, what is compared, what is kept."""
+"""The comparison at equal scores: its files, its comparisons, and which results are kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The curve of an untrained codec, against files that the test writes and reads itself."""
+"""The curve of an untrained codec, compared with files that the test writes and reads itself."""
 
 from __future__ import annotations
 

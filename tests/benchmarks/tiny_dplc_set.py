@@ -49,7 +49,7 @@ def write_idx(path: Path, values: Uint8Array) -> None:
 
 
 def write_all(folder: Path) -> None:
-    """Weights of all kinds, of a classifier, and a folder of digits."""
+    """Write weights of all kinds, of a classifier, and a folder of digits."""
     for name, config in CONFIGS.items():
         save_file(arrays(config), folder / f"{name}.safetensors", metadata=metadata(config))
     torch.manual_seed(0)
@@ -70,7 +70,7 @@ def write_all(folder: Path) -> None:
 
 
 def run(folder: Path, output: Path, part: str, *words: str) -> Report:
-    """One part of the measurement; all of it that was kept."""
+    """Run one part of the measurement; return all of its entries in the result file."""
     data = () if part in ("gaussian", "trellis", "probes") else ("--data", str(folder / "digits"))
     measure("dplc", PARTS, [part, *data, "--output", str(output), *words])
     text = output.read_text("utf-8")

@@ -32,7 +32,7 @@ def write_weights(folder: Path, name: str, config: DrawConfig) -> None:
     torch.manual_seed(3)
     network = DrawNetwork(config)
     with torch.no_grad():
-        # Untrained heads say next to nothing: louder ones give symbols, and pictures that differ.
+        # Untrained heads give almost no symbols; scaled ones give symbols and different pictures.
         for key, weight in network.weights.items():
             weight.mul_(30 if key.startswith(("prior", "posterior", "paint")) else 1)
     arrays: dict[str, Any] = dict(exact_arrays(config, network.state_dict()))
@@ -43,7 +43,7 @@ def write_weights(folder: Path, name: str, config: DrawConfig) -> None:
 
 
 def write_all(made: Path) -> None:
-    """Weights of every kind of network, of a classifier, and data sets of both kinds."""
+    """Write weights of every kind of network, of a classifier, and data sets of both kinds."""
     for name, config in CONFIGS.items():
         write_weights(made, name, config)
     torch.manual_seed(0)

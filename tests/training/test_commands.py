@@ -1,4 +1,4 @@
-"""The command line: presets are found, options that they do not take are refused."""
+"""The command line: presets are found, and options that they do not accept are refused."""
 
 from __future__ import annotations
 

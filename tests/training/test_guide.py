@@ -1,4 +1,4 @@
-"""The commands of training/README.md run as they stand there, with tiny presets and few steps."""
+"""The commands of training/README.md run unchanged, with tiny presets and few steps."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BLOCKS = re.findall(r"<!-- run -->\n```sh\n(.*?)```", GUIDE, re.DOTALL)
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the commands run: photographs, digits, and presets that take no time."""
+    """The folder in which the commands run: photographs, digits, and presets that take no time."""
     monkeypatch.chdir(tmp_path)
     Path("photographs").mkdir()
     for number, scene in enumerate(photographs(3)):
@@ -53,7 +53,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run one line, with 2 steps where it trains, and 4 where it goes on."""
+    """Run one line, with 2 steps if it trains, and 4 if it resumes."""
     words = shlex.split(line)
     if words[0].startswith("CALOTYPE_WEIGHTS="):
         monkeypatch.setenv(loading.ENVIRONMENT_VARIABLE, words[0].partition("=")[2])

@@ -58,7 +58,7 @@ def test_images_are_binarised_once(digits: Path) -> None:
     images = TINY.read(digits)
     assert set(np.unique(images)) == {0, 255}
     np.testing.assert_array_equal(images, TINY.read(digits))
-    # White with the probability of 230 / 255, and not at a threshold.
+    # White with the probability 230 / 255, not by a threshold.
     grey = np.load(digits)
     assert 0.87 < (images[grey == 230] == 255).mean() < 0.93
     assert 0.02 < (images[grey == 10] == 255).mean() < 0.06
@@ -75,7 +75,7 @@ def test_the_best_weights_are_kept(config: AutoregressiveConfig, digits: Path) -
     (row,) = learner.validate()
     assert row["nats"] == row["best_nats"] < first - 20
     best = {name: value.clone() for name, value in learner.best.state_dict().items()}
-    with torch.no_grad():  # worse weights do not replace them
+    with torch.no_grad():  # worse weights must not replace them
         for parameter in learner.average.module.parameters():
             parameter.add_(1)
     (worse,) = learner.validate()

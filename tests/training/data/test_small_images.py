@@ -1,4 +1,4 @@
-"""What training reads: data sets with a border, and pictures cut and reduced."""
+"""Reading training images: data sets with a border, and cropped and reduced pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a generator to a codec's weights file: what is in it is what was trained and measured."""
+"""From a generator to a codec's weights file, which has what was trained and measured."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def short_fits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def generator(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A data set, and the weights file of a generator of it."""
+    """A data set, and the weights file of a generator trained on it."""
     folder = tmp_path_factory.mktemp("generator")
     data = save_idx(folder / "data")
     with pytest.MonkeyPatch.context() as patch:
@@ -85,11 +85,11 @@ def test_from_a_generator_to_files(
     coder = loading.load_model("dplc", device="cpu")
     assert isinstance(coder, DplcCoder)
     assert coder.config == TINY.model
-    # The generator is that of the file, bit by bit.
+    # The generator equals that of the file, bit by bit.
     trained = load_generative(weights_file).decoder.state_dict()
     for name, value in coder.networks.generator.state_dict().items():
         assert torch.equal(value, trained[name])
-    # The card has what the file measures.
+    # The card has the figures of the file.
     test = TINY.read(data, part="test")
     figures = rate_figures(coder.networks, to_tensor(test))
     for row in measure_rates(coder, test):

@@ -42,7 +42,7 @@ def images(count: int, seed: int = 0) -> Images:
 
 
 def generator(seed: int = 5) -> Decoder:
-    """G: untrained, but of pictures that differ."""
+    """G: untrained, but with pictures that differ."""
     torch.manual_seed(seed)
     found = Decoder(TINY.model.generator)
     with torch.no_grad():
@@ -67,7 +67,7 @@ def learner_of(preset: DplcPreset = TINY, **changes: Any) -> DplcLearner:
 
 @torch.no_grad()
 def generated(count: int) -> Images:
-    """What G makes of N(0, I)."""
+    """Images that G makes from N(0, I)."""
     codes = torch.randn(count, TINY.model.code, generator=seeded(8))
     found: Images = (generator()(codes) * 255).round().to(torch.uint8).numpy()
     return found
@@ -120,7 +120,7 @@ def test_the_quantiser_takes_the_nearest_level_and_the_upper_of_two() -> None:
 def test_the_quantisers_gradient_is_that_of_the_soft_choice(softness: float) -> None:
     x = torch.randn(50, generator=seeded(), dtype=torch.float64, requires_grad=True)
     soft_to_hard(x, softness=softness).sum().backward()  # type: ignore[no-untyped-call]
-    # Of two levels ±½ the soft choice is ½ tanh(σ x).
+    # For two levels ±½ the soft choice is ½ tanh(σ x).
     expected = 0.5 * softness / torch.cosh(softness * x.detach()).square()
     assert x.grad is not None
     torch.testing.assert_close(x.grad, expected)
@@ -216,7 +216,7 @@ def test_a_loss_that_is_not_finite_changes_nothing() -> None:
 
 @pytest.mark.parametrize("preset", [TINY, PLAIN], ids=["codec", "plain"])
 def test_it_learns(tmp_path: Path, preset: DplcPreset) -> None:
-    # After 80 steps four symbols are hardly better than one, and which is depends on the processor.
+    # After 80 steps four symbols are hardly better than one; which is better depends on the CPU.
     run = trainer(tmp_path, preset, 40 if preset.is_plain else 120)
     (before,) = run.learner.validate()
     (after,) = run.run()
@@ -244,7 +244,7 @@ def test_a_resumed_run_goes_on_as_if_never_stopped(tmp_path: Path, preset: DplcP
     first.learner.validate()
     first.save()
     torch.manual_seed(77)
-    # Without its generator: it is in the checkpoint.
+    # Without its generator, because that is in the checkpoint.
     second = trainer(tmp_path / "cut", preset, with_generator=False)
     second.resume()
     expected = losses(whole, 4)

@@ -1,4 +1,4 @@
-"""The fitted prior of bits against processes whose entropy is known."""
+"""The fitted prior of bits, tested on processes with known entropy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def entropy(probability: float) -> float:
 
 
 def chain(count: int, *, seed: int) -> Tensor:
-    """Bits that each repeat the one before, but for one in ten: bool (count, SIZE)."""
+    """Bits that repeat the one before, except for one in ten: bool (count, SIZE)."""
     generator = torch.Generator().manual_seed(seed)
     flips = torch.rand(count, SIZE, generator=generator) < FLIP
     flips[:, 0] = torch.rand(count, generator=generator) < 0.5
@@ -31,7 +31,7 @@ def test_a_chain_costs_its_entropy() -> None:
     fit = fit_prior(chain(4000, seed=0), chain(2000, seed=1), steps=400)
     known = 1 + (SIZE - 1) * entropy(FLIP)
     assert fit.held_out_bits == pytest.approx(known, rel=0.03)
-    # The one log-odds that matters: ln 9, and nothing on or above the diagonal.
+    # The only log-odds that matters is ln 9, and there is nothing on or above the diagonal.
     assert fit.weight.shape == (SIZE, SIZE)
     assert not fit.weight.triu().any()
     assert float(fit.weight.diagonal(-1).mean()) == pytest.approx(math.log(9), rel=0.15)

@@ -1,4 +1,4 @@
-"""How many bins a coordinate gets."""
+"""The number of bins of a coordinate."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_larger_archives_get_more_bins_and_the_first_map_none() -> None:
 
 def test_costs_are_those_of_the_gaussian() -> None:
     loss, popped = costs()
-    # Fine bins cost nothing, and pop what they have beyond the divergence.
+    # Fine bins cost nothing, and pop their bits beyond the divergence.
     bits = len(loss) - 1
     mean, log_variance = 5 * (40 / 80) ** 2, -2.0
     row, column = 40, round((log_variance + 11) * 8)

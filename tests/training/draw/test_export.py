@@ -1,4 +1,4 @@
-"""Export of DRAW: what stands in the file and on the card is what was trained and measured."""
+"""Export of DRAW: the file and the card have what was trained and measured."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_command_trains_resumes_and_exports_an_archive(
     assert (metadata["model"], metadata["side"]) == ("draw-tiny", "28")
     config = read_config(metadata, DrawConfig)
     assert config == DRAW_PRESETS["draw-tiny"].model
-    # The test column is what the file measures.
+    # The test column has the figures of the file.
     network = network_from_arrays(config, load_file(path))
     learner = DrawLearner(DRAW_PRESETS["draw-tiny"], autocast=False)
     learner.network.load_state_dict(network.state_dict())
@@ -114,7 +114,7 @@ def test_export_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert "Measured on 5 test images (whole files" in card
     assert "| 100 | " in card
     assert cells(card, "PSNR of the mean squared error, dB, quality 75")[2] != "–"
-    # The same again, and the same as by hand.
+    # Exporting again gives the same, and so does exporting by hand.
     first = (output / "x.safetensors").read_bytes()
     assert train([*arguments, "--images", "3"]) == 0
     assert (output / "x.safetensors").read_bytes() == first
@@ -167,7 +167,7 @@ def test_tables_are_gaussians_where_nothing_was_seen_and_histograms_where_much_w
     for number in range(len(scales)):
         symbols = frequencies[0][number][:-1]
         assert len(symbols) == sizes[number] - 1
-        assert np.abs(symbols - symbols[::-1]).max() <= 1  # symmetric, but for the last units
+        assert np.abs(symbols - symbols[::-1]).max() <= 1  # symmetric, except for the last units
 
 
 def test_unfinished_runs_need_a_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -171,7 +171,7 @@ def test_cut_images_have_nothing_in_their_last_steps() -> None:
         sent = torch.tensor([[1, 1, 0, 0, 0, 0], [1] * 6, [1, 1, 1, 1, 0, 0]])
         torch.testing.assert_close(rates, whole.rates * sent)
         torch.testing.assert_close(canvas[1], whole.canvas[1])
-        # The canvas of a prefix, whose last steps take the prior's mean.
+        # The canvas of a prefix, in which the last steps take the prior's mean.
         recursion = network.recursion
         state = recursion.begin(3, *image.shape[2:])
         part = recursion.image_part(image)

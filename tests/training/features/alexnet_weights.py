@@ -1,4 +1,4 @@
-"""A file with weights of AlexNet's sizes, at random."""
+"""A file with random weights of AlexNet's sizes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labels of MNIST's files, and a classifier trained on a folder of them."""
+"""Labels from MNIST's files, and a classifier trained on a folder of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The classifier whose features Fréchet distances are taken in."""
+"""The classifier whose features give Fréchet distances."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_weights_files_come_back(tmp_path: Path) -> None:
     assert found.shape == (7, 5)
     assert found.dtype == np.float64
     assert found == pytest.approx(extract(network, images), rel=0.01, abs=1e-3)
-    # A kernel for two images may sum in another order than one for seven.
+    # A kernel may sum in another order for two images than for seven.
     pairs = extract(again, images, batch=2)
     expected = [extract(again, images[at : at + 2]) for at in range(0, 7, 2)]
     assert np.array_equal(pairs, np.concatenate(expected))

@@ -1,4 +1,4 @@
-"""Training of generative models: every family learns, resumes, and exports what it learned."""
+"""Training of generative models: every family learns, resumes, and exports its networks."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ FIGURE = {
 def test_every_family_learns(tmp_path: Path, family: str) -> None:
     steps = 50 if family in ("conv", "wpp") else 100
     run = trainer(tmp_path, family, steps)
-    # A rae compares samples only when its prior is fitted.
+    # A rae compares samples only after its prior is fitted.
     figure = FIGURE.get(family, "nearest_sample_sse")
     start = validate(run)
     assert math.isnan(start["nearest_sample_sse"]) == (family == "rae")
@@ -197,7 +197,7 @@ def test_the_variance_moves_faster_than_the_weights(tmp_path: Path) -> None:
     variance, bias = run.learner.log_variance, run.learner.decoder.layers[-1].bias
     assert isinstance(bias, torch.Tensor)
     before = variance.item(), bias.detach().clone()
-    run.train_step(0.0)  # the first step of Adam is as long as its rate
+    run.train_step(0.0)  # the first step of Adam is as long as its learning rate
     rate = TINY.learning_rate
     assert abs(variance.item() - before[0]) == pytest.approx(10 * rate, rel=1e-3)
     assert (bias.detach() - before[1]).abs().max().item() == pytest.approx(rate, rel=1e-3)
@@ -212,7 +212,7 @@ def test_bre_changes_what_the_critic_learns(tmp_path: Path) -> None:
 
 def test_batches_are_epochs() -> None:
     images = strokes(10)
-    images[:, 0, 0, 0] = np.arange(10)  # each can be told
+    images[:, 0, 0, 0] = np.arange(10)  # so that each can be identified
     sampler = BatchSampler(images, batch=5, seed=1)
     told = [(sampler(k)[:, 0, 0, 0] * 255).round().int().tolist() for k in range(4)]
     assert sorted(told[0] + told[1]) == sorted(told[2] + told[3]) == list(range(10))
@@ -305,7 +305,7 @@ def test_runs_do_not_go_on_with_other_images(tmp_path: Path, option: str) -> Non
 
 
 def save_idx(folder: Path) -> Path:
-    """A data set as MNIST's files have it, with a training and a test part."""
+    """A data set in files like MNIST's, with a training and a test part."""
     folder.mkdir()
     for name, images in (("train", strokes(200)), ("t10k", strokes(50, seed=1))):
         sizes = b"".join(size.to_bytes(4, "big") for size in (len(images), 28, 28))
@@ -333,7 +333,7 @@ def test_command_trains_resumes_and_exports(tmp_path: Path) -> None:
     assert isinstance(model.prior, StandardNormal)
     figures = json.loads(model.card["validation"])
     assert model.variance == pytest.approx(figures["variance"], abs=1e-4)
-    # The test column is what the file measures.
+    # The test column has the figures of the file.
     assert model.encoder is not None
     x = to_tensor(strokes(50, seed=1))
     with torch.no_grad():

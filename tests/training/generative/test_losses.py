@@ -144,7 +144,7 @@ class Plane(nn.Module):
 
 def test_gradient_penalties_of_a_plane() -> None:
     slope = normal(3, 2, 2)
-    slope[:, 0, 1] = 0  # of a pixel that the critic does not look at
+    slope[:, 0, 1] = 0  # a pixel that the critic ignores
     plane, x = Plane(slope), normal(5, 3, 2, 2, seed=1)
     image, _ = gradient_penalty(plane, x)  # type: ignore[arg-type]
     assert image.item() == pytest.approx((float(slope.norm()) - 1) ** 2, rel=1e-5)
@@ -196,7 +196,7 @@ def test_the_critic_shows_its_pre_activations(preset: str) -> None:
 
 
 def test_bre_of_orthogonal_patterns_is_zero() -> None:
-    # Every column but the first of a Hadamard matrix is balanced, and its rows are orthogonal.
+    # All columns except the first of a Hadamard matrix are balanced, and its rows are orthogonal.
     patterns = hadamard(16)[:, 1:]
     assert float(marginal_entropy_penalty(patterns)) == 0
     assert float(correlation_penalty(patterns)) == 0
@@ -207,14 +207,14 @@ def test_bre_of_orthogonal_patterns_is_zero() -> None:
 def test_bre_of_constant_patterns(units: int) -> None:
     patterns = hadamard(16)[3].repeat(8, units // 16)
     assert float(marginal_entropy_penalty(patterns)) == 1
-    margin = 3 / math.sqrt(units)  # vanishes for wide layers
+    margin = 3 / math.sqrt(units)  # which vanishes for wide layers
     assert float(correlation_penalty(patterns)) == pytest.approx(1 - margin)
     total = binarized_representation_entropy([patterns, patterns])
     assert float(total) == pytest.approx(2 - margin, abs=0.01)
 
 
 def test_bre_of_opposite_patterns() -> None:
-    # Balanced units, and yet all images share one pattern up to its sign.
+    # Units are balanced, although all images share one pattern up to its sign.
     signs = torch.tensor([1.0, -1.0]).repeat(4)[:, None]
     patterns = signs * torch.ones(8, 64)
     assert float(marginal_entropy_penalty(patterns)) == 0
@@ -245,8 +245,8 @@ def test_the_mixture_is_in_the_codes_own_coordinates() -> None:
     torch.testing.assert_close(prior.means[order].float(), centres, atol=2.0, rtol=0)
     deviations = prior.covariances[order].diagonal(dim1=1, dim2=2).sqrt().float()
     torch.testing.assert_close(deviations[0], torch.tensor([10.0, 10.0]), rtol=0.1, atol=0)
-    # A density: the mean log-density of its own samples is minus the entropy, here of two
-    # Gaussians that do not overlap.
+    # It is a density: the mean log-density of its own samples is minus the entropy, here that of
+    # two Gaussians that do not overlap.
     entropy = -sum(
         w * (w.log() - 0.5 * torch.linalg.slogdet(2 * math.pi * math.e * c)[1])
         for w, c in zip(prior.weights, prior.covariances, strict=True)

@@ -24,7 +24,7 @@ CLASSES = 2
 
 
 def strokes(count: int, seed: int = 0) -> tuple[Any, Any]:
-    """Noisy strokes, vertical (label 0) or horizontal (1), somewhere: uint8 images and labels."""
+    """Noisy strokes anywhere, vertical (label 0) or horizontal (1): uint8 images and labels."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(CLASSES, size=count)
     places = rng.integers(12, 16, count)
@@ -105,8 +105,7 @@ def test_twenty_labels_teach_two_classes() -> None:
     after = made.validate()[0]
     assert after["error_percent"] < 5 < before["error_percent"]
     assert after["nelbo_nats"] < before["nelbo_nats"] - 100
-    # Not knowing the label never costs more than the worst label does, and here hardly more than
-    # knowing it.
+    # An unknown label never costs more than the worst label, and here hardly more than a known one.
     assert after["joint_nelbo_nats"] > after["nelbo_nats"] - 0.01
 
 

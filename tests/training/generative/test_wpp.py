@@ -1,4 +1,4 @@
-"""Wasserstein++: who learns from which of its losses, and from what the critic sees."""
+"""Wasserstein++: which network learns from which loss, and what the critic sees."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_a_loss_that_is_not_finite_moves_neither_weights_nor_averages() -> None:
 
 
 def test_the_weight_of_the_critic_is_the_published_one_in_other_units() -> None:
-    # The gradient of λ · mean D beside that of the RMSE is λ · L · √N for slopes of L.
+    # The ratio of the gradients of λ · mean D and of the RMSE is λ · L · √N for slopes of L.
     published, small = (GENERATIVE_PRESETS[f"dplc-{name}-wpp"] for name in ("64", "digits"))
     assert published.penalty_norm == "channels"
     assert small.penalty_norm == "image"
@@ -100,7 +100,7 @@ def test_the_weight_of_the_critic_is_the_published_one_in_other_units() -> None:
 def test_the_slope_of_rmse_and_of_the_critics_value_in_a_batch() -> None:
     x = torch.rand(8, 1, 6, 6, generator=seeded())
     y = torch.rand(8, 1, 6, 6, generator=seeded(4)).requires_grad_(True)
-    # In pixels of [−1, 1], as the losses of the learner have them.
+    # In pixels of [−1, 1], as in the learner's losses.
     (2 * (x - y)).square().mean().sqrt().backward()  # type: ignore[no-untyped-call]
     assert y.grad is not None
     assert float(y.grad.norm()) / 2 == pytest.approx(1 / np.sqrt(8 * 36), rel=1e-4)

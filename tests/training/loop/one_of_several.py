@@ -1,6 +1,6 @@
-"""One process of a training, as test_process_group.py starts them: `MODULE FOLDER`.
+"""One process of a training run that test_process_group.py starts: `MODULE FOLDER`.
 
-Writes FOLDER/RANK.json: what each process has seen, to be compared.
+Writes FOLDER/RANK.json, the results of this process, which the test compares.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def first_losses(run: Trainer) -> list[float]:
 
 
 def digest(run: Trainer) -> str:
-    """Of weights, averages and the optimiser's state, to the bit."""
+    """SHA-256 of weights, averages and the optimiser's state, bit for bit."""
     state, found = run.learner.state(), hashlib.sha256()
     tensors: list[Any] = [*state["networks"].values()]
     for values in state["optimizers"]["adamw"]["state"].values():
@@ -55,14 +55,14 @@ def digest(run: Trainer) -> str:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Train, for steps and for a time; meet NaN in one process; lose the other one."""
+    """Train for steps and for a time, with NaN in one process, and lose the other process."""
     folder = Path(arguments[0])
     with joined(torch.device("cpu")) as group:
         seen: dict[str, Any] = {}
         run = trainer(folder / "steps", Budget(steps=STEPS), group)
         seen["losses"], seen["digest"] = first_losses(run), digest(run)
 
-        # Clocks differ: the last process is late, and the first one's time counts.
+        # Clocks differ: the last process is late, but the first one's time counts.
         time.sleep(0.2 * group.rank)
         timed = trainer(folder / "minutes", Budget(minutes=0.5 / 60), group)
         timed.run(report_seconds=0.0)

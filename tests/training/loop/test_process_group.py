@@ -1,4 +1,4 @@
-"""Several processes train as one does, take their decisions together, and end together."""
+"""Several processes train like a single one, take their decisions together, and end together."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from training.photo.learner import VALIDATION_QUALITIES, SampleNoise
 ROOT = Path(__file__).parents[3]
 CPU = torch.device("cpu")
 
-# Sums over a batch are taken in another order, in float32. Here that moves weights by 10⁻⁹ in
-# 16 steps; on another machine one latent may be rounded to the other side, which is more, and
-# still far below the 10⁻³ of two runs with other batches.
+# Sums over a batch are taken in another order, in float32. Here this changes weights by 10⁻⁹ in 16
+# steps. On another machine a latent may be rounded to the other side, which changes them more, but
+# still far less than the 10⁻³ between two runs with different batches.
 LOSS_TOLERANCE = 1e-3
 WEIGHTS_TOLERANCE = 1e-5
 
@@ -85,14 +85,14 @@ def test_noise_of_a_sample_is_its_own() -> None:
     assert torch.equal(draw(5, range(4)), whole)
     assert torch.equal(torch.cat([draw(5, range(2)), draw(5, range(2, 4))], 1), whole)
     assert not torch.equal(draw(6, range(4)), whole)
-    assert len(set(whole.flatten().tolist())) > 100  # other noise for each sample and draw
+    assert len(set(whole.flatten().tolist())) > 100  # different noise for each sample and draw
     assert (whole >= 0).all()
     assert (whole < 1).all()
     torch.manual_seed(3)
     expected = torch.rand_like(values)
     torch.manual_seed(3)
     draw(5, range(4))
-    assert torch.equal(torch.rand_like(values), expected)  # the common generator is left alone
+    assert torch.equal(torch.rand_like(values), expected)  # the global generator is not used
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_more_processes_than_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
         pass
 
 
-@pytest.mark.timeout(900)  # torch starts in two processes, where others may be busy
+@pytest.mark.timeout(900)  # torch starts in two processes, perhaps on a busy machine
 def test_two_processes_train_as_one_and_stay_alike(tmp_path: Path) -> None:
     started = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     processes = [
@@ -138,7 +138,7 @@ def test_two_processes_train_as_one_and_stay_alike(tmp_path: Path) -> None:
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
     np.testing.assert_allclose(first["losses"], expected, rtol=LOSS_TOLERANCE)
     lost, seconds = first.pop("lost")
-    # Weights, averages, optimisers, clocks, dropped steps: all the same, to the bit.
+    # Weights, averages, optimisers, clocks and dropped steps are the same, bit for bit.
     assert first == second
     assert first["timed"][0] == first["resumed"][0] > 0
     assert first["resumed"][1] == first["resumed"][2]
@@ -146,7 +146,7 @@ def test_two_processes_train_as_one_and_stay_alike(tmp_path: Path) -> None:
     assert lost.startswith("process 0 of 2 has lost another one (")
     assert "--resume" in lost
     assert seconds < 60
-    # One process alone writes: a line of the log is there once.
+    # Only one process writes, so every line of the log occurs once.
     with (tmp_path / "minutes" / "log.csv").open() as file:
         steps = [int(row["step"]) for row in csv.DictReader(file)]
     assert steps == sorted(set(steps))
@@ -170,7 +170,7 @@ def test_torchrun_ends_after_a_kill_and_the_run_goes_on(tmp_path: Path) -> None:
     agent = subprocess.Popen(
         command, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True
     )
-    # Both are in the middle of training when the validation of a step is there.
+    # Both are in the middle of training once the validation of a step exists.
     log = tmp_path / "run" / "validation.csv"
     while not log.exists() and agent.poll() is None:
         time.sleep(0.01)
@@ -205,7 +205,7 @@ def process_of(parent: int, variable: str) -> int:
             is_child = f"PPid:\t{parent}\n" in (folder / "status").read_text()
             if is_child and variable.encode() in (folder / "environ").read_bytes().split(b"\0"):
                 return int(folder.name)
-        except OSError:  # it has ended, or is somebody else's
+        except OSError:  # it has ended, or belongs to another user
             continue
     raise AssertionError(f"no child of {parent} has {variable}")
 

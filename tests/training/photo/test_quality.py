@@ -1,4 +1,4 @@
-"""Qualities are spread by what pictures score."""
+"""Qualities are spread by the scores of pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The photo model from photographs to files: trained, exported, used, trained on."""
+"""The photo model from photographs to files: trained, exported, used, and trained further."""
 
 from __future__ import annotations
 
@@ -84,9 +84,9 @@ def test_training_starts_from_what_was_exported(tmp_path: Path) -> None:
         for arrays in (tiny_arrays(), export_arrays(model, scenes, crop=64))
     ]
     for pixels in scenes:
-        # Dead zones are those of tables, which are fitted to other scenes.
+        # Dead zones depend on tables, which are fitted to other scenes.
         old, new = (c.symbols(c.analyze(pixels, 50), 50, choose=nearest) for c in coders)
-        # The same symbols up to what float16 and integers round twice.
+        # The same symbols, except where float16 and integers round twice.
         assert (old.symbols == new.symbols).mean() > 0.999
         assert (old.indexes == new.indexes).mean() > 0.999
 
@@ -100,7 +100,7 @@ def test_far_passes_start_as_nearer_ones(tmp_path: Path) -> None:
         assert own
         for name in own:
             assert torch.equal(state[name], state[name.replace(far, near)])
-    # Weights with such passes do not fit a model without.
+    # Weights with such passes do not fit a model without them.
     arrays = export_arrays(model, photographs(2, side=80), crop=64)
     path = write_weights(tmp_path, arrays, model.config, ORIGIN)
     with pytest.raises(UsageError, match="sizes"):

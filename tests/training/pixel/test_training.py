@@ -1,4 +1,4 @@
-"""The pixel models from photographs to files: trained, gone on with, exported, used."""
+"""The pixel models from photographs to files: trained, resumed, exported and used."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_run_becomes_a_model(data: Path, tmp_path: Path, monkeypatch: pytest.M
     assert main([*train, "--validation", str(data), "--steps", "120"]) == 0
     state = load_checkpoint(run / CHECKPOINT)
     bits = [row["bits"] for row in state["validation"]]
-    assert 4 < bits[-1] < 7.5  # of noise whose standard deviation is 4, in a coarse scene
+    assert 4 < bits[-1] < 7.5  # noise with standard deviation 4 in a coarse scene
     export = ["export", str(run), "-o", str(weights), "--validation", str(data)]
     assert main(export) == 0
     assert (weights / "pixel.safetensors").stat().st_size < 2**20
@@ -54,7 +54,7 @@ def test_a_run_becomes_a_model(data: Path, tmp_path: Path, monkeypatch: pytest.M
     pixels = photographs(1, side=90, seed=5)[0]
     data_of = codec.compress(pixels, lossless=True)
     np.testing.assert_array_equal(codec.decompress(data_of, as_="numpy"), pixels)
-    # Whole files cost about what the likelihood says.
+    # Whole files cost about as much as the likelihood says.
     assert 8 * len(data_of) / pixels.size == pytest.approx(bits[-1], rel=0.15)
 
 

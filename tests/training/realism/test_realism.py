@@ -1,4 +1,4 @@
-"""Training of the realistic decoder: what it learns from, what it minimises, what it leaves."""
+"""Training of the realistic decoder: its data, its loss, and what it does not change."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_latents_are_those_of_a_file(photo: PhotoWeights, quality: float) -> Non
     payloads = coder.encode_tile(coder.analyze(pixels, quality), quality)
     expected = coder.decode_tile(payloads, 8, 8, quality)
     found = decoded_tile(coder, pixels, quality)
-    # A file leaves out the last channels where they bring less than they cost.
+    # A file leaves out the last channels if they gain less than they cost.
     differ = (found != expected).any(axis=(1, 2))
     assert not expected[:COEFFICIENTS][differ[:COEFFICIENTS]].any()
     assert not differ[COEFFICIENTS:].any()
@@ -101,7 +101,7 @@ def test_a_batch_is_what_the_decoder_of_a_file_has(photo: PhotoWeights) -> None:
         drawn = coder.synthesize(decoded_tile(coder, pixels[number], quality), quality)
         expected = torch.from_numpy(drawn.astype(np.float32)).permute(2, 0, 1)
         found = (255 * crops.photo[number]).clamp(0, 255)
-        # The float twin of the same integers: rounded to pixels, and no bases of 13 bits.
+        # The float version of the same integers: rounded to pixels, without bases of 13 bits.
         assert float((found - expected).abs().max()) < 1.1
         assert float((found - expected).abs().mean()) < 0.4
     assert crops.pixels.shape == (2, 3, 64, 64)
@@ -181,7 +181,7 @@ def test_nothing_but_the_decoder_changes(photo: PhotoWeights, tmp_path: Path) ->
     for name, parameter in learner_of(run).decoder.named_parameters():
         assert torch.isfinite(parameter).all()
         assert not torch.equal(parameter, start[name]), name
-        # The average has gone the same way, and not as far.
+        # The average has moved in the same direction, but not as far.
         average = learner_of(run).average.module.get_parameter(name)
         moved = (parameter.detach() - start[name]).norm()
         assert 0 < float((average - start[name]).norm()) < float(moved)
@@ -237,12 +237,12 @@ def test_validation_is_in_decibels_of_real_pictures(photo: PhotoWeights, tmp_pat
     rows = run.learner.validate()
     assert [row["quality"] for row in rows] == [5, 20, 35, 50]
     for row in rows:
-        # Nothing was learned yet: the pictures differ by what is left of the noise.
+        # Nothing was learned yet, so the pictures differ only by the remaining noise.
         assert 0 < abs(row["psnr_db"] - row["photo_psnr_db"]) < 1
         ratio = -10 * math.log10(row["error"])
         assert ratio == pytest.approx(row["psnr_db"] - row["photo_psnr_db"], abs=0.01)
     assert rows[2]["psnr_db"] > 15
-    # An ideal second decoder would have none of both.
+    # An ideal second decoder would have neither.
     learner = learner_of(run)
     one = torch.rand(1, 3, 64, 64)
     assert float(relative_distortion(learner.features, one, one, one + 0.1)) == 0
@@ -312,7 +312,7 @@ def test_command_trains_resumes_and_exports_a_second_decoder(
     units = np.exp2(exponent)[:, None, None, None]
     assert (np.abs(weight * units - trained) <= units).all()
 
-    # It can be trained on, for its own photo weights alone: the shipped ones are others.
+    # It can be trained further, but only for its own photo weights, not for the shipped ones.
     on = [*common[:4], str(tmp_path / "on"), "--steps", "1", "--weights", str(path)]
     assert train(on) == WeightsMismatchError.exit_code
     own_photo = load_photo_weights(weights_folder / "photo.safetensors", torch.device("cpu"))

@@ -1,4 +1,4 @@
-"""Wasserstein distortion: its definition, what it ignores, what it does not."""
+"""Wasserstein distortion: its definition, and what it ignores and does not ignore."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 
 
 def noise(strength: float, seed: int = 0) -> Tensor:
-    """A gray picture (1, 3, 96, 96) under white noise."""
+    """A gray picture (1, 3, 96, 96) with white noise."""
     generator = torch.Generator().manual_seed(seed)
     return 0.5 + strength * torch.randn(1, 3, 96, 96, generator=generator)
 
@@ -73,7 +73,7 @@ def test_bands_count_photographs_alike_at_every_frequency() -> None:
     pictures = torch.from_numpy(np.stack(photographs(4))).permute(0, 3, 1, 2).float() / 255
     ((values, weight),) = ((m.values, m.weight) for m in CosineBands(CPU)(pictures))
     assert values.shape[1] == len(weight) == 3 * 64
-    # Luma, without its mean; shown in eight colours, a picture has all of its contrast.
+    # Luma, without its mean: in eight colours, a picture has all of its contrast.
     assert float(weight[0]) < float(weight[63])
     gray = torch.full((1, 3, 64, 64), 0.5)
     (flat,) = CosineBands(CPU)(gray)

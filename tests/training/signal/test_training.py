@@ -37,7 +37,7 @@ def write_wav(path: Path, samples: np.ndarray, *, width: int = 2) -> None:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """A folder of short signals, some of which are of each part."""
+    """A folder of short signals, some in each part."""
     for number in range(48):
         write_wav(tmp_path / "waves" / f"{number}.wav", tone(400, seed=number % 5))
     return tmp_path / "waves"

@@ -1,4 +1,4 @@
-"""From a run to a codec's weights file: what is in it is what was trained and measured."""
+"""From a run to a codec's weights file, which has what was trained and measured."""
 
 from __future__ import annotations
 

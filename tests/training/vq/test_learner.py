@@ -1,4 +1,4 @@
-"""Training of the codec of vector quantisation: where it begins, that it learns, and resumes."""
+"""Training of the vector-quantisation codec: how it starts, that it learns, and resumes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_it_begins_as_quantised_principal_components() -> None:
         level = learner.networks.level(number)
         basis = level.project.weight[:, :, 0, 0]
         torch.testing.assert_close(basis @ basis.t(), torch.eye(3))
-        # Without rate the codes are the nearest, to what the networks add nothing.
+        # Without rate, the nearest codes are chosen, and at first the networks add nothing.
         expected = level.project(torch.nn.functional.pixel_unshuffle(rest, level.stride))
         torch.testing.assert_close(coded.latents, expected)
         distances = squared_distances(coded.latents, level.codebook)
@@ -83,7 +83,7 @@ def test_neighbours_in_the_tree_are_near() -> None:
     siblings = gaps[torch.arange(0, 16, 2), torch.arange(1, 16, 2)].mean()
     halves = gaps[:8, 8:].mean()
     assert siblings < halves
-    # Fewer points than vectors make vectors that differ.
+    # Even with fewer points than vectors, the vectors differ.
     few = clustered(points[:3], 8, seeded(6))
     assert len(torch.unique(few, dim=0)) == 8
 
