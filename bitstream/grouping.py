@@ -11,8 +11,10 @@ Both coders share this order: ``runs`` gives it to an encoder, ``collect`` asks 
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from bitstream import escape
 from bitstream.arrays import Int32Array, Int64Array
@@ -92,7 +94,8 @@ def collect(decode: Decode, indexes: Int32Array, tables: TableSet) -> Int32Array
 def _sort(indexes: Int32Array, tables: TableSet) -> tuple[Int64Array, list[tuple[int, int, int]]]:
     """Return the places that are coded, in order, and ``(table, begin, end)`` of each run."""
     # A stable sort of 8- or 16-bit keys is a radix sort in NumPy, ten times as fast as for int32.
-    keys = indexes.astype(np.uint8 if len(tables) <= 256 else np.uint16)
+    keys: npt.NDArray[np.unsignedinteger[Any]]
+    keys = indexes.astype(np.uint8) if len(tables) <= 256 else indexes.astype(np.uint16)
     coded = tables.coded(keys) if tables.certain.any() else None
     if coded is not None:
         keys = keys.take(coded)

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,6 @@ from PIL import Image
 
 from codec.system.missing_extra import EXTRAS, WITH_PYTORCH, extra_needed_by, install_command
 from tests.codec.tiny import photographs
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib  # pytest brings it
 
 ROOT = Path(__file__).parents[2]
 

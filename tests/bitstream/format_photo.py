@@ -73,7 +73,7 @@ def decode_photo(file: File, weights: Weights, starts: Starts) -> Decoded:
         pixels = (pixels.sum(2, keepdims=True) + 1) // 3
     if header.depth > 8:
         pixels = (pixels * (2**header.depth - 1) + 32767) // 65535
-    found.pixels = pixels.astype(np.uint8 if header.depth == 8 else np.uint16)
+    found.pixels = pixels.astype(np.uint8) if header.depth == 8 else pixels.astype(np.uint16)
     return found
 
 

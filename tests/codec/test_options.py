@@ -62,25 +62,28 @@ def test_help_lists_every_option_with_its_default(
 
 
 def test_numbers_of_numpy_and_torch_become_pythons() -> None:
-    options = CompressOptions(
-        quality=np.float32(30.5),
-        effort=np.int64(2),
-        noise_seed=np.uint64(2**63 - 1),
-        strip=np.bool_(True),  # type: ignore[arg-type]
-    )
+    given: dict[str, Any] = {
+        "quality": np.float32(30.5),
+        "effort": np.int64(2),
+        "noise_seed": np.uint64(2**63 - 1),
+        "strip": np.bool_(True),
+    }
+    options = CompressOptions(**given)
     values = (options.quality, options.effort, options.noise_seed, options.strip)
     assert values == (30.5, 2, 2**63 - 1, True)
     assert [type(value) for value in values] == [float, int, int, bool]
     for name in ("bpp", "size", "psnr", "ssimulacra2"):
-        value = getattr(CompressOptions(**{name: np.int16(40)}), name)
+        target: dict[str, Any] = {name: np.int16(40)}
+        value = getattr(CompressOptions(**target), name)
         assert (value, type(value)) == (40, int)
-    again = DecompressOptions(
-        region=np.array([1, 2, 3, 4]),  # type: ignore[arg-type]
-        layers=torch.tensor(3),  # type: ignore[arg-type]
-        seed=np.int8(7),
-        realism=np.float16(0.5),
-        partial=1,  # type: ignore[arg-type]
-    )
+    given = {
+        "region": np.array([1, 2, 3, 4]),
+        "layers": torch.tensor(3),
+        "seed": np.int8(7),
+        "realism": np.float16(0.5),
+        "partial": 1,
+    }
+    again = DecompressOptions(**given)
     assert again == DecompressOptions((1, 2, 3, 4), layers=3, seed=7, realism=0.5, partial=True)
     assert again.region is not None
     assert [type(value) for value in again.region] == [int] * 4

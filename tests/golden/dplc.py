@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,16 +35,18 @@ def load_coder() -> DplcCoder:
     return coder
 
 
-def parse(container: Container, coder: DplcCoder) -> list[list[int]]:
+def parse(container: Container, coder: DplcCoder) -> list[list[bool]]:
     """The bits of each block."""
     tile = TileGrid(container.header, coder.stride).tile(0)
     payloads = [layer[0] for layer in container.payloads]
     decoded = coder.decode_tile(payloads, tile.height, tile.width, container.header.quality)
-    bits: list[list[int]] = (decoded > 0).reshape(len(decoded), tile.height * tile.width).T.tolist()
+    bits: list[list[bool]] = (
+        (decoded > 0).reshape(len(decoded), tile.height * tile.width).T.tolist()
+    )
     return bits
 
 
-def bits_digest(bits: list[list[int]]) -> str:
+def bits_digest(bits: Sequence[Sequence[int]]) -> str:
     """SHA-256 of the bits of all blocks, a byte for each bit, block after block."""
     return hashlib.sha256(np.array(bits, dtype=np.uint8).tobytes()).hexdigest()
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from functools import cached_property
 
+import numpy as np
+import onnxruntime
+
 from bitstream.arrays import Array, Int32Array, Uint8Array, Uint16Array
-from codec.models.photo.config import PhotoConfig
+from codec.models.photo.config import LATENT_STRIDE, PhotoConfig
+from codec.models.photo.numpy_backend import NumpyRenderer
 from codec.models.photo.onnx_backend import OnnxRenderer
 from codec.models.photo.onnx_encoder import OnnxEncoder
-from codec.models.photo.synthesis import SynthesisWeights, synthesize
+from codec.models.photo.synthesis import Renderer, SynthesisWeights, synthesize
 
 
 class Transforms:
@@ -27,16 +32,41 @@ class Transforms:
         self.analyze, self.hyper_analyze = encoder.analyze, encoder.hyper_analyze
 
     @cached_property
-    def renderer(self) -> OnnxRenderer:
+    def renderer(self) -> Renderer:
         """The renderer for the synthesis network of these weights."""
         return self.renderer_of(self.weights)
 
-    def renderer_of(self, weights: SynthesisWeights) -> OnnxRenderer:
-        """A renderer for other weights."""
-        return OnnxRenderer(weights)
+    def renderer_of(self, weights: SynthesisWeights) -> Renderer:
+        """A renderer for other weights.
+
+        ONNX Runtime computes the network if it gives the integers of the reference, else the
+        reference does, and a warning says so: the pixels of a file are the same on every machine,
+        and the kernels of ONNX Runtime differ by version and processor. Before version 1.29 a bias
+        that is not constant was wrong.
+        """
+        fast, reference = OnnxRenderer(weights), NumpyRenderer(weights)
+        if _agree(fast, reference, weights.config):
+            return fast
+        warnings.warn(
+            f"onnxruntime {onnxruntime.__version__} computes wrong integers on this processor: "
+            "photographs are decoded with NumPy, several times as slowly; install another version "
+            "of onnxruntime",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return reference
 
     def synthesize(
         self, decoded: Int32Array, hundredths: int, tune: int, *, deep: bool = False
     ) -> Uint8Array | Uint16Array:
         """See `codec.models.photo.synthesis.synthesize`."""
         return synthesize(self.weights, self.renderer, decoded, hundredths, tune, deep=deep)
+
+
+def _agree(one: Renderer, other: Renderer, config: PhotoConfig) -> bool:
+    """Whether both renderers compute the same for a few random blocks."""
+    rng, (height, width) = np.random.default_rng(1841), (2, 3)
+    shape = (LATENT_STRIDE * height, LATENT_STRIDE * width, 3)
+    pixels = rng.integers(0, 256, shape, dtype=np.uint8)
+    texture = rng.integers(0, 256, (config.hidden, height, width), dtype=np.uint8)
+    return np.array_equal(one(pixels, texture, 5050, 0), other(pixels, texture, 5050, 0))

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import Self
 
 import torch
 
 from codec.priors import LatentPrior
 from codec.rate_distortion.distortions import Distortion
 from codec.rate_distortion.errors import MeasurementError
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 Decode = Callable[[torch.Tensor], torch.Tensor]
 

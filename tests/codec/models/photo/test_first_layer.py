@@ -36,6 +36,8 @@ def container() -> Container:
 
 
 def test_it_runs_no_network(container: Container, monkeypatch: pytest.MonkeyPatch) -> None:
+    coder = tiny_coder()
+    assert isinstance(coder.transforms.renderer, OnnxRenderer)  # which ran once, to be checked
     calls: list[tuple[int, ...]] = []
     network = OnnxRenderer.__call__
 
@@ -48,7 +50,7 @@ def test_it_runs_no_network(container: Container, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(OnnxRenderer, "__call__", counted)
 
     def runs(seed: int | None = None) -> list[int]:
-        decoder, found = LayerDecoder(container.header, tiny_coder(), seed=seed), []
+        decoder, found = LayerDecoder(container.header, coder, seed=seed), []
         for count in range(1, LAYERS + 1):
             calls.clear()
             decoder.decode(first_layers(container, count))

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from bitstream.arrays import Array, Float32Array, Uint8Array
+from bitstream.arrays import Array, Float32Array, Int8Array, Uint8Array
 from bitstream.errors import WeightsMismatchError
 from codec.models.photo.config import PhotoConfig
 from codec.models.photo.integers import block_names, kind_of, layer_inputs
 from codec.models.photo.network import PhotoModel
 from codec.models.photo.numpy_backend import NumpyBackend, NumpyRenderer, shuffled
 from codec.models.photo.onnx_backend import OnnxRenderer
+from codec.models.photo.runtime import Transforms
 from codec.models.photo.synthesis import (
     Renderer,
     SynthesisWeights,
@@ -256,3 +257,21 @@ def test_grey_pictures_have_no_colour_in_any_tune() -> None:
     np.testing.assert_allclose(
         [rows @ np.ones(3) for rows in forward], [[3**0.5, 0, 0]] * 2, atol=1e-12
     )
+
+
+def test_the_reference_takes_the_place_of_kernels_that_are_wrong(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    arrays = {**tiny_arrays(), **random_arrays(TINY)}
+    assert isinstance(Transforms(arrays, TINY).renderer, OnnxRenderer)
+    right = OnnxRenderer.__call__
+
+    def wrong(
+        self: OnnxRenderer, pixels: Uint8Array, texture: Uint8Array, hundredths: int, tune: int
+    ) -> Int8Array:
+        return right(self, pixels, texture, hundredths, tune) ^ 1
+
+    monkeypatch.setattr(OnnxRenderer, "__call__", wrong)
+    with pytest.warns(RuntimeWarning, match=r"onnxruntime .* wrong integers .* another version"):
+        found = Transforms(arrays, TINY).renderer
+    assert isinstance(found, NumpyRenderer)

@@ -46,8 +46,8 @@ def by_python(sums: list[int]) -> tuple[list[int], int]:
         return max(-limit, min(limit, value))
 
     m = [[0] * SIDE for _ in range(SIDE)]
-    for row, column, value in zip(ROWS.tolist(), COLUMNS.tolist(), sums, strict=True):
-        m[row][column] = value + (RIDGE if row == column < FEATURES else 0)
+    for line, column, value in zip(ROWS.tolist(), COLUMNS.tolist(), sums, strict=True):
+        m[line][column] = value + (RIDGE if line == column < FEATURES else 0)
     q = [[0] * SIDE for _ in range(SIDE)]
     for j in range(FEATURES):
         row = [within(value, PIVOT_LIMIT) for value in m[j]]
