@@ -1,4 +1,4 @@
-"""How many threads multiply matrices: asked of the library that does, and told to it."""
+"""Reads and sets the number of threads with which BLAS multiplies matrices."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import threadpoolctl
 
 
 def blas_threads() -> set[int]:
-    """How many threads NumPy's BLAS takes, if it can be told."""
+    """The number of threads of NumPy's BLAS, if it can be determined."""
     libraries = [each for each in threadpoolctl.threadpool_info() if each["user_api"] == "blas"]
-    # Other packages may bring one of their own, later than NumPy, with which we do not multiply.
+    # Other packages may load a BLAS of their own after NumPy, which we do not use.
     own = [each for each in libraries if "numpy" in each["filepath"]]
     return {each["num_threads"] for each in own or libraries}
 
 
 def set_blas_threads(count: int) -> None:
-    """Let every BLAS take so many threads."""
-    # In a thread that ends: while one lives that has set a limit, others cannot.
+    """Let every BLAS take `count` threads."""
+    # In a thread that ends, because no other thread can set a limit while one that did is alive.
     thread = threading.Thread(target=threadpoolctl.threadpool_limits, args=(count, "blas"))
     thread.start()
     thread.join()

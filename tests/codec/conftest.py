@@ -1,4 +1,4 @@
-"""Models for the tests of this folder: tiny ones of digits, and one of layers."""
+"""Models for the tests in this folder: tiny ones of digits, and a layered one."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def digits_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tiny_digits(digits_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The untrained VAEs, in use for this test."""
+    """The untrained VAEs, which this test uses."""
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, str(digits_folder))
     return digits_folder
 
 
 @pytest.fixture
 def blocks(monkeypatch: pytest.MonkeyPatch) -> Blocks:
-    """The made-up layered model, which is what the library loads."""
+    """The artificial layered model, which the library loads during the test."""
     model = Blocks()
 
     def load(
@@ -76,7 +76,7 @@ def picture_folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def two_blas_threads() -> Iterator[None]:
-    """BLAS has two threads, and must have them at the end of the test."""
+    """Let BLAS have two threads, and check that it has them at the end of the test."""
     before = blas_threads()
     set_blas_threads(2)
     if blas_threads() != {2}:

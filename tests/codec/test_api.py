@@ -1,4 +1,4 @@
-"""The library: the functions that a program calls, on an untrained model."""
+"""The library: the functions that programs call, on an untrained model."""
 
 import dataclasses
 import io
@@ -24,7 +24,7 @@ from codec.system.missing_extra import MissingExtraError
 pytestmark = pytest.mark.usefixtures("tiny_weights")
 
 Pixels = npt.NDArray[np.uint8]
-NEAR_DB = 15  # the model is untrained; a wrong picture is far below
+NEAR_DB = 15  # the model is untrained, but a wrong picture is far below this
 
 
 def psnr_db(one: Pixels, two: Pixels) -> float:
@@ -256,7 +256,7 @@ def test_ssimulacra2_target_holds_on_decoded_pixels(photograph: Pixels, mode: st
         image.putalpha(Image.linear_gradient("L").resize(image.size))
 
     def score(data: bytes) -> float:
-        # Alpha is lossless and is left out, as it is for PSNR; gray counts as three equal channels.
+        # Alpha is lossless and ignored, as for PSNR; gray counts as three equal channels.
         decoded = codec.decompress(data).convert("RGB")
         found = ssimulacra2(np.asarray(colours), np.asarray(decoded))
         assert found is not None
@@ -290,7 +290,7 @@ def test_a_picture_without_a_score_is_refused_before_it_is_coded(
     for pixels in (photograph[:7], photograph[:, :7], photograph[:1, :1]):
         with pytest.raises(codec.UsageError, match="SSIMULACRA2 needs 8 on each side"):
             codec.compress(pixels, ssimulacra2=10)
-    # A worker may lack the library although the machine that made the options has it.
+    # A worker may lack the library although the process that made the options has it.
     options = CompressOptions(ssimulacra2=10)
     monkeypatch.setattr("codec.system.missing_extra.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match="SSIMULACRA2 needs the library ssimulacra2"):
@@ -434,7 +434,7 @@ def test_decompress_file(coded: bytes, tmp_path: Path) -> None:
 def test_models() -> None:
     photo, *others = codec.list_models()
     assert (photo.model_id, photo.name, photo.layers) == (11, "photo", 4)
-    # A number is never used for another model.
+    # A number is never reused for another model.
     assert {
         "draw": 2, "dplc": 3,
         "vae-round": 4, "vae-dither": 5, "vae-rec": 6, "vae-vbq": 7, "vae-bits-back": 8,

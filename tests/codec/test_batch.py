@@ -1,4 +1,4 @@
-"""Folders over executors: names, refusals, errors of single files, workers elsewhere."""
+"""Folders on executors: names, refusals, errors of single files, and remote workers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class Here(Executor):
-    """Runs calls in this thread, so often, in a working folder of its own."""
+    """Runs calls in this thread, a limited number, in a working folder of its own."""
 
     def __init__(self, elsewhere: Path, times: int = 1) -> None:
         self.elsewhere, self.times = elsewhere, times
@@ -138,7 +138,7 @@ def test_dask_distributed_finishes_although_a_worker_is_killed(folder: Path) -> 
         done = [next(results)]
         os.kill(victim, signal.SIGKILL)
         done += results
-        # The scheduler may not have noticed yet, and asks the dead one too.
+        # The scheduler may not have noticed yet, and then asks the dead worker too.
         assert victim not in client.run(os.getpid, on_error="ignore").values()
     assert [one.source for one in done] == paths
     assert [one.error for one in done[:-1]] == [None] * 8
@@ -286,7 +286,7 @@ def test_a_call_after_an_interruption_goes_on(folder: Path) -> None:
     assert (first.result, first.error, first.skipped) == (None, None, True)
     assert (second.error, second.skipped) == (None, False)
     assert second.output.read_bytes() == codec.compress("photos/b.png")
-    # One that has no output of its own has not been skipped.
+    # A file without an output of its own has not been skipped.
     same = compress_files(["photos/a.png", "photos/sub/a.png"], "packed", skip_existing=True)
     assert [one.skipped for one in same] == [True, False]
     with pytest.raises(UsageError, match="overwrite and skip_existing"):

@@ -1,4 +1,4 @@
-"""What tells desktops and the command ``file`` about .calo files."""
+"""The files that describe .calo files to desktops and to the command ``file``."""
 
 import ast
 import re
@@ -19,7 +19,7 @@ NAMESPACE = "{http://www.freedesktop.org/standards/shared-mime-info}"
 
 
 def unescaped(text: str) -> bytes:
-    """What C escapes stand for, as both formats use them."""
+    """The bytes that C escapes stand for, as both formats use them."""
     value: str = ast.literal_eval(f'"{text}"')
     return value.encode("latin-1")
 
@@ -44,7 +44,7 @@ def test_the_desktop_database_takes_it(tmp_path: Path) -> None:
     )
     assert "Error" not in done.stderr
     assert "50:image/x-calotype:*.calo\n" in (tmp_path / "globs2").read_text()
-    # The signature, behind its offset and its length in two bytes.
+    # The signature, after its offset and its length in two bytes.
     entry = b"[80:image/x-calotype]\n>0=" + len(SIGNATURE).to_bytes(2, "big") + SIGNATURE + b"\n"
     assert entry in (tmp_path / "magic").read_bytes()
 

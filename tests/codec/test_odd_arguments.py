@@ -22,7 +22,7 @@ ARRAY = np.zeros((16, 16, 3), np.uint8)
 
 
 class Unshown:
-    """It has no text for a message."""
+    """An object whose repr fails."""
 
     def __repr__(self) -> str:
         raise ZeroDivisionError
@@ -35,7 +35,7 @@ def nested(depth: int) -> list[Any]:
     return whole
 
 
-# Of one that is freed the whole depth is unwound: it is kept until the end.
+# Kept until the end, because freeing it would unwind the whole depth.
 DEEP = nested(100_000)
 JUNK: tuple[Any, ...] = (
     1j,

@@ -1,4 +1,4 @@
-"""Options: one place that checks them, one list of them for every door of the library."""
+"""Options: one place that checks them, and the same list for all functions of the library."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from codec.options import (
     DecompressOptions,
 )
 
-HUGE = 10**400  # no float holds it
-HUGER = 10**5000  # and Python does not write this one out
+HUGE = 10**400  # too large for a float
+HUGER = 10**5000  # and too large for Python to convert to text
 NO_NUMBERS = (
     float("nan"), float("inf"), -float("inf"), True, np.bool_(True), HUGE, HUGER, "5", None,
     np.float32("nan"), np.array([1, 2]), (1,), 1j,

@@ -1,4 +1,4 @@
-"""Prior densities against torch's own."""
+"""Prior densities compared with torch's own."""
 
 from __future__ import annotations
 

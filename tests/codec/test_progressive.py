@@ -1,4 +1,4 @@
-"""One picture for each layer, from a stream that may still be on its way."""
+"""One picture for each layer, from a stream that may still be arriving."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_pictures_come_through_a_pipe_before_the_rest_was_sent() -> None:
             for end, event in zip(ENDS, arrived, strict=True):
                 fo.write(DATA[begin:end])
                 begin = end
-                # Without the picture nothing more is sent, and the reader finds the file cut.
+                # If the picture does not come, nothing more is sent, and the file ends too early.
                 if not event.wait(20):
                     return
             fo.write(DATA[begin:])
@@ -152,7 +152,7 @@ def test_progressive_arguments_are_checked_at_the_call() -> None:
 def test_a_path_is_closed_when_the_pictures_are_left(tmp_path: Path) -> None:
     path = tmp_path / "whole.calo"
     path.write_bytes(DATA)
-    # A file that is left open becomes a ResourceWarning, and so a failure.
+    # A file that is left open gives a ResourceWarning, and so a failure.
     images = progressive(path)
     next(images)
     del images

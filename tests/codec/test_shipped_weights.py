@@ -24,7 +24,7 @@ from codec.signals import compress_signal, decompress_signal
 
 Pixels = npt.NDArray[np.uint8]
 UNTRAINED = {"compressai"}
-"""The model whose weights a person brings."""
+"""The model for which users bring weights."""
 QUALITIES = (1, 10, 25, 40, 55, 70, 85, 100)
 
 
@@ -38,7 +38,7 @@ def coder(monkeypatch: pytest.MonkeyPatch) -> PhotoCoder:
 
 @pytest.fixture(scope="module")
 def photo() -> Pixels:
-    """A real photograph, uint8 (304, 400, 3), that neither side is a multiple of 64."""
+    """A real photograph, uint8 (304, 400, 3); neither side is a multiple of 64."""
     return load_picture("coffee")[48:352, 100:500]
 
 
@@ -76,7 +76,7 @@ def test_models_to_measure_are_small_and_described_and_open_by_name(name: str) -
     assert adapter.image_shape == (1, 28, 28)
     generator = torch.Generator().manual_seed(0)
     images = adapter.decode(adapter.prior.sample(64, generator=generator))
-    # Strokes of white on black, and not all the same.
+    # White strokes on black, not all the same.
     assert 0.05 < float(images.mean()) < 0.3
     assert float(images.std(0).mean()) > 0.05
 
@@ -89,7 +89,7 @@ def test_quality_is_monotone_in_bytes_and_psnr(photo: Pixels) -> None:
     assert sizes == sorted(set(sizes))
     assert errors == sorted(set(errors))
     assert errors[-1] > 38
-    # The lowest quality is for thumbnails, the highest for the eye's last doubt.
+    # The lowest quality is for thumbnails, the highest shows no visible difference.
     assert 8 * sizes[0] / photo[:, :, 0].size < 0.2
 
 
@@ -101,7 +101,7 @@ def test_realism_gives_back_the_texture_of_coarse_files(photo: Pixels) -> None:
         for realism in (0, 0.5, 1)
     )
     errors = [float(np.mean((photo - drawn) ** 2)) for drawn in (plain, half, real)]
-    # A decoder of perfect realism needs no more than twice the error (Blau and Michaeli 2018).
+    # Perfect realism needs no more than twice the error (Blau and Michaeli 2018).
     assert errors[0] < errors[2] < 2 * errors[0]
     assert errors[1] < errors[2]
 
@@ -129,7 +129,7 @@ def test_a_score_is_reached_and_a_lower_quality_misses_it(photo: Pixels, goal: f
     assert found is not None
     assert found == done.ssimulacra2
     assert goal <= found < goal + 0.5
-    # On so small a picture a step of quality may move the score by half a point either way.
+    # For so small a picture a step of quality may change the score by half a point either way.
     lower = codec.compress(part, quality=done.quality - 3)
     missed = ssimulacra2(part, codec.decompress(lower, as_="numpy"))
     assert missed is not None

@@ -1,4 +1,4 @@
-"""Signals as arrays: what is taken, what comes back, and what is refused."""
+"""Signals as arrays: what is accepted, what is restored, and what is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wheel: small, with the weights that the base installation uses, and the way to the others."""
+"""The wheel: small, with the weights for the base installation, and a way to get the others."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MAX_BYTES = 20_000_000
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An installation with the files of the wheel's weights alone, and a user's folder."""
+    """An installation with only the wheel's weights, and a user's folder."""
     folder = tmp_path / "package" / "weights"
     folder.mkdir(parents=True)
     shutil.copy(WEIGHTS_FOLDER / "registry.json", folder)
@@ -59,7 +59,7 @@ def test_the_wheel_is_small_and_codes_photographs(tmp_path: Path) -> None:
     }
     assert expected
     assert weights == expected | {f"{name}.safetensors" for name in SHIPPED}
-    # Their cards and hashes travel, so that the others can be found.
+    # Cards and hashes of the others are included, so that these can be found.
     cards = {Path(name).stem for name in names if Path(name).parts[:2] == ("codec", "weights")}
     assert {Path(entry["file"]).stem for files in registry.values() for entry in files} <= cards
     for name in ("bitstream/FORMAT.md", "codec/photographs/coffee.webp", "training/__main__.py"):

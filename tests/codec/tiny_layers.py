@@ -1,4 +1,4 @@
-"""A made-up layered model: mean colours of blocks, refined by a factor of four in each layer."""
+"""An artificial layered model: mean colours of blocks, refined by a factor of four per layer."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TABLES = gaussian_tables(np.array([0.5, 2.0]))
 
 
 class Blocks:
-    """`LoadedModel` and `LayeredModel`. Latents (3, h, w): mean colours of blocks, less 128.
+    """`LoadedModel` and `LayeredModel`. Latents (3, h, w): mean colours of blocks, minus 128.
 
     Pixels depend on a latent's four neighbours, tables on the symbols of the layer before.
     """
@@ -84,7 +84,7 @@ class Blocks:
 
 
 class BlocksDecoder:
-    """`TileDecoder` of `Blocks`, which counts what it is asked for."""
+    """`TileDecoder` of `Blocks`, which counts its requests."""
 
     def __init__(self, model: Blocks, shape: tuple[int, int, int]) -> None:
         self.model, self.count = model, 0
@@ -112,7 +112,7 @@ class BlocksDecoder:
 
 
 def next_indexes(symbols: Int32Array) -> Int32Array:
-    """Tables of the next layer, int32, of the shape of the symbols."""
+    """Tables of the next layer, int32, in the shape of the symbols."""
     indexes: Int32Array = (symbols != 0).astype(np.int32)
     return indexes
 
@@ -131,7 +131,7 @@ def layered_file(model: Blocks | None = None) -> bytes:
 
 
 def layer_ends(data: bytes) -> list[int]:
-    """Bytes of a file up to the end of each layer."""
+    """How many bytes a file has up to the end of each layer."""
     found = scan(io.BytesIO(data))
     chunks = [info for info in found.chunks if info.type == b"DATA"]
     last = chunks[found.header.tile_count - 1 :: found.header.tile_count]
@@ -139,7 +139,7 @@ def layer_ends(data: bytes) -> list[int]:
 
 
 def until_error(items: Iterator[T]) -> tuple[list[T], StreamError]:
-    """What an iterator gives before its StreamError, and that; StopIteration if there is none."""
+    """The items before an iterator's StreamError, and the error; raises StopIteration if none."""
     found: list[T] = []
     while True:
         try:
@@ -153,7 +153,7 @@ ENDS = layer_ends(DATA)
 
 
 def pixels_of(data: bytes, **options: Any) -> Uint8Array:
-    """What the library makes of a file, uint8 (height, width, 2..4)."""
+    """The pixels that the library decodes from a file, uint8 (height, width, 2..4)."""
     array: Uint8Array = codec.decompress(data, as_="numpy", **options)
     return array
 

@@ -1,4 +1,4 @@
-"""`calotype bound` and `calotype plot` of its results, on eight-pixel images."""
+"""`calotype bound`, and `calotype plot` on its results, with images of eight pixels."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_all_results_and_pictures_of_them(monkeypatch: pytest.MonkeyPatch) -> No
 
     assert call("bound", "m.py:model", "--data", "data.npz", "-o", "out", *FAST)[0] == 6
 
-    # A process of its own loads the file again and finds the same.
+    # Another process loads the file again and gets the same result.
     again = ("bound", "m.py:model", "--data", "data.npz", "-o", "two", "-j", "2", "--json", *FAST)
     status, stdout, _ = call(*again, "--no-certify")
     summary = json.loads(stdout)
@@ -151,7 +151,7 @@ def test_a_run_that_was_interrupted_goes_on(monkeypatch: pytest.MonkeyPatch) -> 
     assert call(*command, "--resume")[0] == 0
     resumed, made = read_model_result(Path("out/bound.json")), calls
     assert "unfinished" not in [path.name for path in Path("out").iterdir()]
-    # Without the option all is made anew, to the same result.
+    # Without the option everything is computed again, with the same result.
     calls = 0
     assert call(*command, "-f")[0] == 0
     assert calls == made + 2
@@ -288,7 +288,7 @@ def test_files_beside_the_curve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert [(row["model"], row["quality"]) for row in rows] == [
         ("vae-round", 40), ("vae-round", 80), ("vae-dither", 40), ("vae-dither", 80),
     ]  # fmt: skip
-    sheet = np.zeros((84, 84), np.uint8)  # 3 × 3, of which two are black
+    sheet = np.zeros((84, 84), np.uint8)  # 3 × 3 images, two of which are black
     for index, image in enumerate(images):
         row, column = divmod(index, 3)
         sheet[28 * row : 28 * row + 28, 28 * column : 28 * column + 28] = image

@@ -1,4 +1,4 @@
-"""The command: outputs, names, refusals, pipes and exit codes, run in this process."""
+"""The command, run in this process: outputs, names, refusals, pipes and exit codes."""
 
 import io
 import os
@@ -338,7 +338,7 @@ def test_a_score_is_printed_where_it_was_the_target(folder: Path) -> None:
     result = run("compress", "photo.png", "--ssimulacra2", "101", "-o", "g.calo", code=2)
     assert "ssimulacra2 101 was given, expected -50 .. 100" in result.stderr
     assert not Path("g.calo").exists()
-    # Of several files, those that are too small fail alone.
+    # Only those files fail that are too small.
     result = run("compress", "photo.png", "sub/small.png", "--ssimulacra2", "0", code=1)
     assert "1 of 2 files failed" in result.stderr
     assert Path("photo.calo").exists()
@@ -362,7 +362,7 @@ def test_devices_are_written_in_place(folder: Path) -> None:
 def test_version_and_help() -> None:
     assert run("--version").stdout == f"calotype {codec.__version__}\n"
     text = run("--help").stdout
-    assert "..." not in text.partition("Commands:")[2]  # no description is cut
+    assert "..." not in text.partition("Commands:")[2]  # no description is truncated
     names = "compress decompress inspect verify compare models rd bound plot demo"
     for name in names.split():
         assert f"  {name} " in text

@@ -1,4 +1,4 @@
-"""`calotype compare`: two files side by side."""
+"""`calotype compare`: the comparison of two files."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def record(*arguments: object) -> dict[str, Any]:
 
 @pytest.fixture
 def folder(tmp_path: Path, photograph: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder, with a.png, and a.calo of it."""
+    """The working folder, with a.png, and a.calo made from it."""
     monkeypatch.chdir(tmp_path)
     Image.fromarray(photograph).save("a.png")
     Path("a.calo").write_bytes(codec.compress("a.png"))
@@ -90,7 +90,7 @@ def test_perceptual_measures(folder: Path, photograph: Any) -> None:
     text = run("l.png", "fine.jpg").stdout
     assert f"MS-SSIM      {fine['ms_ssim']:.5f}\n" in text
     assert f"SSIMULACRA2  {fine['ssimulacra2']:.2f}\n" in text
-    # Too small for five scales, and for one.
+    # Too small for five scales, and for a single one.
     assert record("a.png", "a.calo")["ms_ssim"] is None
     Image.new("RGB", (7, 90)).save("thin.png")
     assert record("thin.png", "thin.png")["ssimulacra2"] is None
@@ -118,7 +118,7 @@ def test_alpha_is_measured_apart(folder: Path) -> None:
     found = record("clear.png", "clear.calo", "--metrics", "psnr")
     assert (found["identical"], found["alpha_psnr_db"]) == (False, None)
     assert "alpha PSNR   infinite: equal" in run("clear.png", "clear.calo").stdout
-    # A picture without alpha is opaque.
+    # A picture without alpha counts as opaque.
     found = record("a.png", "clear.png", "--metrics", "psnr")
     alpha = np.asarray(clear)[..., 3].astype(float)
     expected = 10 * np.log10(255**2 / np.mean((255 - alpha) ** 2))
@@ -185,7 +185,7 @@ def test_a_picture_of_the_differences(folder: Path, photograph: Any) -> None:
     found = np.asarray(Image.open("d.png"))
     np.testing.assert_array_equal(found, expected)
     assert (found[30:] == 128).all()
-    # Gray with colour, and 16 bits with 8.
+    # Gray is compared with colour, and 16 bits with 8.
     Image.fromarray(photograph).convert("L").save("gray.png")
     run("gray.png", "gray.png", "--metrics", "psnr", "--difference", "gray.tif")
     assert np.unique(np.asarray(Image.open("gray.tif"))).tolist() == [128]

@@ -1,4 +1,4 @@
-"""Shell completion, by the words that a shell would send."""
+"""Shell completion, with the words that a shell would send."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def complete(words: str, code: str = CALOTYPE, shell: str = "bash") -> list[str]
 def test_commands_and_options() -> None:
     assert complete("calotype comp") == ["compress", "compare"]
     assert "--quality" in complete("calotype compress --")
-    # Nothing: the shell falls back to the names of files.
+    # No completions: the shell falls back to file names.
     assert complete("calotype compress photo") in ([], [""])
 
 

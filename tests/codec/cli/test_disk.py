@@ -1,4 +1,4 @@
-"""Full disks, killed processes, two writers of one file: as processes of their own."""
+"""Full disks, killed processes, and two writers of one file, tested in separate processes."""
 
 import json
 import os
@@ -12,8 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 
-# The command with a codec that needs no weights: 200,000 bytes a file, all of them the letter
-# that the file's name begins with.  Waits in the middle for as long as the file "wait" is there.
+# The command with a codec that needs no weights: each file has 200,000 bytes, all of which are the
+# first letter of its name.  It waits in the middle for as long as the file "wait" exists.
 SCRIPT = """
 import sys, time
 from pathlib import Path
@@ -67,7 +67,7 @@ def names(folder: Path) -> list[str]:
 
 
 def test_a_disk_that_is_full_in_the_middle(tmp_path: Path) -> None:
-    # A limit on the size of files fails in the kernel as a full disk does, at the same calls.
+    # A limit on file sizes fails in the kernel like a full disk, at the same calls.
     limit = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))\n"
     code, out, err = finish(start(tmp_path, "a.png", "b.png", "-j", "2", before=limit))
     assert (code, out) == (1, "")
@@ -121,7 +121,7 @@ def test_standard_error_that_takes_nothing(stderr: str, tmp_path: Path) -> None:
             f"{command} {arguments} {stderr}", shell=True, cwd=tmp_path, env=environment()
         )
         assert done.returncode == code
-    # Nothing that was printed went into a file.
+    # No printed text went into a file.
     for name in ("a", "b"):
         assert (tmp_path / f"{name}.calo").read_bytes() == name.encode() * 200_000
 
@@ -161,7 +161,7 @@ def test_a_killed_process_leaves_nothing_under_the_final_name(tmp_path: Path) ->
     assert names(tmp_path) == sorted(["b.calo", *(path.name for path in left)])
     assert len(left) == 2
     assert (tmp_path / "b.calo").read_bytes() == b"earlier"
-    # What was left is in nobody's way, and not taken for an input.
+    # Remaining files do no harm, and are not taken for inputs.
     assert finish(start(tmp_path, "a.png", "b.png", "-f"))[0] == 0
     assert (tmp_path / "a.calo").read_bytes() == b"a" * 200_000
     assert finish(start(tmp_path, "-r", "."))[0] == 2
@@ -196,7 +196,7 @@ def test_two_processes_that_skip_what_is_there(tmp_path: Path, as_json: bool) ->
     both = [start(tmp_path, *options) for _ in range(2)]
     for _ in both:
         wait_for(tmp_path / "begun-a.png")
-    time.sleep(1)  # the other one as well
+    time.sleep(1)  # so that the other one has begun as well
     (tmp_path / "wait").unlink()
     ends = [finish(process) for process in both]
     assert [(code, err) for code, _, err in ends] == [(0, ""), (0, "")]

@@ -1,4 +1,4 @@
-"""The keys of --json: programs depend on them, so that they change with a release only."""
+"""The keys of --json: programs depend on them, so they only change with a release."""
 
 import json
 import math

@@ -48,7 +48,7 @@ def test_names_and_numbers_of_any_length_keep_the_columns(monkeypatch: pytest.Mo
 def test_weights_of_own_folders_are_listed_first(
     tmp_path: Path, weights_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # One with a registry, and one with a file alone, which its metadata name.
+    # One with a registry, and one with only a file, whose metadata name the model.
     weights = next(iter(registered(weights_folder, "photo"))).path
     (tmp_path / "mine.safetensors").write_bytes(weights.read_bytes())
     monkeypatch.setenv("CALOTYPE_WEIGHTS", f"{tmp_path}{os.pathsep}{weights_folder}")

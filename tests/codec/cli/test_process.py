@@ -34,7 +34,7 @@ def test_start_up_loads_no_torch(arguments: list[str]) -> None:
 
 
 def test_start_up_is_quick() -> None:
-    # 0.3 seconds on an idle machine; the processor time is what a busy one can be held to.
+    # 0.3 seconds on an idle machine; on a busy machine only CPU time can be limited.
     seconds = []
     for _ in range(3):
         before = os.times()
@@ -58,7 +58,7 @@ def test_inspect_loads_no_torch(tiny_weights: Path, photograph: Any, tmp_path: P
 def test_nothing_is_written_to_the_home_folder(
     tiny_weights: Path, photograph: Any, tmp_path: Path
 ) -> None:
-    # Libraries may have caches and identifiers there, and things to say where it cannot be written.
+    # Libraries may store caches and identifiers there, and may print messages if they cannot.
     home = tmp_path / "home"
     home.mkdir()
     Image.fromarray(photograph).save(tmp_path / "photo.png")
@@ -105,7 +105,7 @@ def test_a_pipeline(tiny_weights: Path, photograph: Any, tmp_path: Path) -> None
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_leaves_nothing(tmp_path: Path, number: signal.Signals, code: int) -> None:
-    # Waits in the middle of writing; no weights are needed.
+    # It waits in the middle of writing, and needs no weights.
     script = (
         "import time\n"
         "from codec import api, cli\n"
@@ -191,7 +191,7 @@ def test_an_interrupt_while_modules_are_loaded(module: str) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_an_interrupt_lists_what_is_finished(tmp_path: Path, jobs: str) -> None:
-    # The second file waits, the third is done before it where two work.
+    # The second file waits; with two workers the third is done before it.
     script = (
         "import sys, time\n"
         "from codec import api, cli\n"

@@ -1,4 +1,4 @@
-"""Bars on standard error: on a terminal only, by steps or to a place that is known."""
+"""Progress bars on standard error: only on a terminal, with or without a known total."""
 
 import io
 import re
@@ -15,7 +15,7 @@ class Terminal(io.StringIO):
 
 
 def terminal_of(monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    """Put a terminal in place of standard error.  No fixture: capturing begins after these."""
+    """Replace standard error by a terminal.  Not a fixture, since capturing begins after those."""
     fake = Terminal()
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "80")

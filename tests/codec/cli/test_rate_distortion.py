@@ -1,4 +1,4 @@
-"""`rd`, `plot` and `demo` as a person calls them, on small pictures and without weights."""
+"""`rd`, `plot` and `demo` as a user calls them, on small pictures and without weights."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ for command in (rd, plot, demo):
 
 
 def call(*arguments: str | Path) -> tuple[int, str, str]:
-    """Exit status, stdout, stderr; our own exceptions pass through."""
+    """Exit status, stdout and stderr; our own exceptions pass through."""
     result = CliRunner().invoke(APP, [str(argument) for argument in arguments])
     if isinstance(result.exception, CalotypeError):
         raise result.exception
@@ -39,7 +39,7 @@ def test_rd_writes_all_outputs_and_plot_reads_them(picture_folder: Path, tmp_pat
     status, stdout, _ = call("rd", picture_folder, "--codecs", "photo,webp", "-o", out, "-j", "2")
     assert status == 0
     assert sorted(path.name for path in out.iterdir()) == ["rd.csv", "rd.json", "rd.png", "rd.svg"]
-    # The reference is measured although it was not in the list, photo comes first.
+    # The reference is measured although it is not in the list, and photo comes first.
     found = read_result(out / "rd.json")
     assert [curve.codec for curve in found.curves] == ["photo", "jpeg", "webp"]
     assert found.curves[0].data_set == "pictures"
@@ -113,7 +113,7 @@ def test_rd_json_of_two_metrics_has_both(picture_folder: Path, tmp_path: Path) -
     assert all(set(delta) == shared | {"low_db", "high_db"} for delta in of_psnr)
     assert all(set(delta) == shared | {"metric", "low", "high"} for delta in of_score)
     assert all(delta["per_image_count"] == 2 for delta in of_score)
-    # The files hold every picture's own scores, and the columns of the table their means.
+    # The files have the scores of every picture, and the table has their means.
     content = json.loads((out / "rd.json").read_text())
     assert all(
         len(point["ssimulacra2"]) == len(point["psnr_db"]) == 2
@@ -140,7 +140,7 @@ def test_rd_leaves_out_what_it_cannot_measure_and_says_so(
     assert "BD-rate" not in stdout
     assert "over dB" not in stdout
     assert "left out: glass.png: has an alpha channel" in stderr
-    # Once, before the work begins.
+    # Only once, before the work begins.
     assert stderr.count("calotype: notice: no pictures of the curves: ") == 1
     assert stderr.count("install the extra 'plot'") == 1
     assert stderr.count("install the extra 'bench'") == 1

@@ -1,4 +1,4 @@
-"""Batches that meet bad files, bad folders, bad names and bad disks."""
+"""Batches with bad files, bad folders, bad names and bad disks."""
 
 import errno
 import json
@@ -93,7 +93,7 @@ def test_a_folder_that_cannot_be_listed_fails_and_stops_no_other(
     scandir = os.scandir
 
     def guarded(path: Any) -> Any:
-        # A superuser may enter every folder: permission bits would test nothing.
+        # A superuser may enter every folder, so permission bits would test nothing.
         if Path(path).name == "closed":
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
         return scandir(path)
@@ -126,7 +126,7 @@ def test_names_with_spaces_newlines_and_escapes(folder: Path) -> None:
 
 @posix
 def test_a_name_of_the_greatest_length_can_be_written(folder: Path) -> None:
-    # 250 bytes of UTF-8 in 125 characters: the temporary file's name has to fit as well.
+    # 250 bytes of UTF-8 in 125 characters: the name of the temporary file must fit as well.
     name = "é" * 125
     run("compress", "a.png", "-o", name + ".calo")
     assert name + ".calo" in names(folder)
@@ -290,7 +290,7 @@ def test_one_name_in_several_folders_is_mirrored(folder: Path) -> None:
     run("compress", "-r", "a", "b/c", "-o", "two")
     assert names(Path("two")) == ["a/same.calo", "b/c/same.calo"]
     run("decompress", "-r", "two/a", "two/b", "-o", "back")
-    assert names(Path("back")) == ["c/same.png", "same.png"]  # no two names are the same
+    assert names(Path("back")) == ["c/same.png", "same.png"]  # all names differ
 
 
 def test_formats_and_qualities_of_many_outputs(folder: Path) -> None:
@@ -359,7 +359,7 @@ def test_a_calo_file_does_not_take_the_name_of_an_image(folder: Path) -> None:
 
 
 def test_a_calo_file_is_no_image(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # In a process of its own the command does not know the plugin that other tests load.
+    # In a separate process the command does not know the plugin that other tests load.
     monkeypatch.setattr(Image, "ID", [name for name in Image.ID if name != "CALO"])
     run("compress", "a.png")
     message = run("compress", "a.calo", "-o", "b.calo", code=3).stderr

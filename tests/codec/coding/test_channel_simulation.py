@@ -1,4 +1,4 @@
-"""Relative entropy coding: what is shared, what law the chosen sample has, what it costs."""
+"""Relative entropy coding: shared candidates, the chosen sample's distribution, and its cost."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Float64Array = npt.NDArray[np.float64]
 def chosen(
     mean: Float64Array, variance: Float64Array, streams: int, count: int | None = None
 ) -> tuple[npt.NDArray[np.int64], Float64Array]:
-    """Indexes and samples of so many streams."""
+    """Indexes and samples of `streams` streams."""
     indexes = [rec.select(mean, variance, stream, count) for stream in range(streams)]
     samples = [
         rec.candidates(stream, 1, len(mean), index)[0] for stream, index in enumerate(indexes)
@@ -45,7 +45,7 @@ def test_one_candidate_is_found_without_the_others() -> None:
 
 
 def test_the_choice_has_the_law_of_importance_sampling() -> None:
-    # Among few candidates, where that law is far from q: what "ordered" in the name achieves.
+    # With few candidates the law is far from q, which shows the effect of ordering.
     mean, variance = np.array([1.0]), np.array([0.25])
     streams, count = 4000, 3
     indexes = np.array([rec.select(mean, variance, s, count) for s in range(streams)])
@@ -53,7 +53,7 @@ def test_the_choice_has_the_law_of_importance_sampling() -> None:
     log_weights = 0.5 * (drawn**2 - (drawn - 1) ** 2 / 0.25)
     weights = np.exp(log_weights - log_weights.max(axis=1, keepdims=True))
     law = weights / weights.sum(axis=1, keepdims=True)
-    # The law is that of the sample, whatever its place: places are compared by rank of weight.
+    # The sample has the law whatever its place: places are compared by the rank of their weight.
     ranks = np.argsort(np.argsort(law, axis=1), axis=1)
     law = np.sort(law, axis=1)
     indexes = ranks[np.arange(streams), indexes]
@@ -69,8 +69,8 @@ def test_the_choice_has_the_law_of_importance_sampling() -> None:
 )
 def test_bias_of_the_bounded_scheme_is_small(mean: list[float], variance: list[float]) -> None:
     # At N = 2^(KL + 5) mean and spread of the sample are those of q within 0.08 of its standard
-    # deviation, and no probability of a half line is off by more than 0.05: mostly the noise of
-    # 1,500 samples (standard error 0.026).
+    # deviation, and no probability of a half line differs by more than 0.05; this is mostly the
+    # noise of 1,500 samples (standard error 0.026).
     centre, spread = np.array(mean), np.sqrt(np.array(variance))
     _, samples = chosen(centre, spread**2, 1500)
     white = (samples - centre) / spread

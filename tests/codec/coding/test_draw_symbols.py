@@ -1,4 +1,4 @@
-"""Symbols at random have the probabilities of their tables."""
+"""Random symbols have the probabilities of their tables."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_samples_of_tables_have_their_frequencies() -> None:
     symbols = draw_symbols(tables, indexes, np.random.default_rng(0))
     assert symbols.dtype == np.int32
     first, second = symbols[:200_000], symbols[200_000:]
-    # What falls on the escape becomes 0: a tenth of the first, a hundredth of the second.
+    # Escapes become 0: a tenth of the first symbols, a hundredth of the second.
     shares = [float(np.mean(first == value)) for value in (-1, 0, 1)]
     np.testing.assert_allclose(shares, [0.2, 0.6, 0.2], atol=0.004)
     np.testing.assert_allclose(np.mean(second == 5), 0.99, atol=0.001)

@@ -1,4 +1,4 @@
-"""The exact path: integers in, integers out, whatever the arithmetic underneath."""
+"""The exact path: integers in and out, whatever arithmetic computes them."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def in_python_integers(
 def in_floats(
     layers: list[ExactLayer], values: npt.NDArray[np.int32], hundredths: int
 ) -> npt.NDArray[np.floating[Any]]:
-    """The same as the codec computes it."""
+    """The same network as the codec computes it."""
     found: npt.NDArray[np.floating[Any]] = values.astype(np.float64) * 2**ACTIVATION_BITS
     for layer in layers[:-1]:
         found = layer(found, hundredths)
@@ -100,7 +100,7 @@ def test_same_integers_for_any_order_of_summation() -> None:
     bias = rng.integers(-(2**16), 2**16, (3, 24)).astype(np.int32)
     values = rng.integers(-(2**20), 2**20, (128, 5, 7)).astype(np.float64)
     one = ExactLayer(weight, bias, 1)(values, 4321)
-    # Inputs and weights permuted alike give the same sums in another order.
+    # Inputs and weights in the same new order give the same sums, added in another order.
     order = rng.permutation(128)
     two = ExactLayer(weight[:, order], bias, 1)(values[order], 4321)
     np.testing.assert_array_equal(one, two)

@@ -1,4 +1,4 @@
-"""Rounding that weighs error and bits."""
+"""Rounding that trades error for bits."""
 
 from __future__ import annotations
 

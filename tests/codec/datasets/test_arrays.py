@@ -1,4 +1,4 @@
-"""Data sets of small images: every form that is read, and what is refused."""
+"""Data sets of small images: every form that can be read, and what is refused."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_mnist_folder(mnist: Path) -> None:
 @pytest.mark.parametrize("packed", [0, 1, 2])
 def test_idx_file(tmp_path: Path, packed: int) -> None:
     data = idx(digits(5))
-    for _ in range(packed):  # some downloads are compressed once more on their way
+    for _ in range(packed):  # some downloads are compressed once more in transfer
         data = gzip.compress(data)
     path = tmp_path / "images.bin"
     path.write_bytes(data)
@@ -126,7 +126,7 @@ def test_pictures(tmp_path: Path) -> None:
         Image.fromarray(pixels).save(tmp_path / f"{number}.png")
     np.testing.assert_array_equal(read_images(tmp_path), digits(3)[:, None])
     np.testing.assert_array_equal(read_images(tmp_path / "1.png"), digits(3)[1:2, None])
-    # Grey pictures are colour pictures with three equal channels; not the other way round.
+    # Grey pictures can be read as colour with three equal channels, but not the reverse.
     assert read_images(tmp_path, shape=(3, 4, 6)).shape == (3, 3, 4, 6)
     colour = np.zeros((4, 6, 3), np.uint8)
     colour[..., 0] = 9

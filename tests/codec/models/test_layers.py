@@ -1,4 +1,4 @@
-"""Files of several layers: some of them, with the rest drawn or not."""
+"""Files of several layers: decoding some of them, with the missing ones drawn at random or not."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.usefixtures("blocks")
 Pixels = npt.NDArray[np.uint8]
 
 REGION = (50, 30, 40, 50)  # of four tiles
-# The place behind the first tile of the first layer.
+# The place after the first tile of the first layer.
 FIRST_TILE_ENDS = next(
     chunk.offset + chunk_bytes(chunk.length)
     for chunk in codec.inspect(DATA).chunks
@@ -65,7 +65,7 @@ def run(*arguments: object, code: int = 0) -> Result:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder, with whole.calo and cut.calo, which holds two layers and a bit."""
+    """The working folder, with whole.calo and cut.calo, which has two layers and a bit more."""
     monkeypatch.chdir(tmp_path)
     Path("whole.calo").write_bytes(DATA)
     Path("cut.calo").write_bytes(DATA[: ENDS[1] + 3])
@@ -172,7 +172,7 @@ def test_a_region_is_a_crop(options: dict[str, Any], seed: int | None) -> None:
 
 
 def test_each_tile_has_a_generator_of_its_own(blocks: Blocks) -> None:
-    # Grey in all tiles: what differs is what was drawn.
+    # All tiles are grey, so only what was drawn at random differs.
     container = compress_picture(
         dataclasses.replace(picture(), pixels=np.full((64, 128, 3), 128, np.uint8), alpha=None),
         blocks,
@@ -250,7 +250,7 @@ def test_the_command_decodes_what_a_cut_file_holds(folder: Path) -> None:
     assert "no layer is complete, so nothing can be decoded" in error
     assert "(--partial, partial=True)" in run("decompress", "short.calo", code=4).stderr
     assert "--partial" not in error
-    # Enough for what is asked, so that the cut does not matter.
+    # The file is complete enough for the requested layers, so the cut does not matter.
     assert run("decompress", "cut.calo", "-fo", "cut.png", "--layers", 2).stderr == ""
 
 

@@ -1,4 +1,4 @@
-"""What a new family takes: its folder, and one line of the catalogue."""
+"""What a new family needs: its folder, and one line of the catalogue."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from codec.models import catalog
 from tests.codec.tiny import photographs
 
 LINES = ("tests.codec.models.toy",)
-"""All that stands outside the folder of the family."""
+"""Everything that is outside the folder of the family."""
 
 
 @pytest.fixture
 def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The family, added, and its weights; there is no registry beside them."""
+    """Add the family, and its weights without a registry."""
     assert len(LINES) == 1
     monkeypatch.setattr(catalog, "FAMILIES", (*catalog.FAMILIES, *LINES))
     path = tmp_path / "any name.safetensors"

@@ -23,7 +23,7 @@ PIXELS = photographs(1, side=64)[0]
 
 @pytest.fixture
 def folder(tmp_path: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two sets of weights of one model, and nothing else that is of use."""
+    """Two sets of weights of one model, and nothing else that can be used."""
     with safe_open(tiny_weights / "photo.safetensors", framework="numpy") as file:
         arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         metadata = file.metadata()
@@ -49,7 +49,7 @@ def test_two_sets_of_weights_of_one_model_are_read_back(folder: Path) -> None:
     for name, data in files.items():
         assert codec.inspect(data).weights_hash == digest(folder / f"{name}.safetensors")[:16]
     assert (pictures["one"] != pictures["two"]).any()
-    # Both are loaded now, and each file is decoded by its own whatever came before.
+    # Both are loaded now, and each file is decoded by its own weights, in any order.
     np.testing.assert_array_equal(codec.decompress(files["one"], as_="numpy"), pictures["one"])
     np.testing.assert_array_equal(codec.decompress(files["two"], as_="numpy"), pictures["two"])
 
@@ -62,7 +62,7 @@ def test_a_file_is_found_by_its_hash_under_any_name(folder: Path, registry: str)
     if registry != "none":
         register(folder / "one.safetensors", ["photo" if registry == "of the other" else "draw"])
     np.testing.assert_array_equal(codec.decompress(data, as_="numpy"), expected)
-    # Only what lies directly in the folder counts.
+    # Only files directly in the folder count.
     (folder / "any name.safetensors").rename(folder / "deeper" / "two.safetensors")
     with pytest.raises(codec.WeightsMissingError, match=codec.inspect(data).weights_hash):
         codec.decompress(data)
@@ -93,7 +93,7 @@ def test_hashes_are_computed_once(folder: Path, monkeypatch: pytest.MonkeyPatch)
         codec.decompress(data)
         codec.compress(PIXELS, model="photo:two")
     assert sorted(hashed) == sorted(set(hashed))
-    # A file that was written again is another file.
+    # A file that was rewritten counts as another file.
     (folder / "two.safetensors").write_bytes((folder / "one.safetensors").read_bytes())
     assert codec.compress(PIXELS, model="photo:two") == data
 

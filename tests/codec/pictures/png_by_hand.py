@@ -20,7 +20,7 @@ _PASSES = (
 
 
 def chunk(kind: bytes, payload: bytes = b"", crc: int | None = None) -> bytes:
-    """A chunk with a right CRC, or with the given one."""
+    """A chunk with a correct CRC, or with the given one."""
     if crc is None:
         crc = zlib.crc32(kind + payload)
     return struct.pack(">I", len(payload)) + kind + payload + struct.pack(">I", crc)
@@ -38,7 +38,7 @@ def png(
     """A PNG file without filters.
 
     samples         (height, width, channels of the colour type), 0 .. 2^depth − 1
-    before, after   chunks in front of the pixels, and behind them
+    before, after   chunks before and after the pixels
     """
     height, width, _ = samples.shape
     if interlaced:

@@ -137,7 +137,7 @@ def test_masks_are_small() -> None:
         b"\x02abc",
         b"\x00not zlib",
         b"\x00" + zlib.compress(bytes(4 * 6))[:-1],  # cut
-        b"\x00" + zlib.compress(bytes(4 * 6)) + b"x",  # something after
+        b"\x00" + zlib.compress(bytes(4 * 6)) + b"x",  # a byte too many
         b"\x00" + zlib.compress(bytes(4 * 6 - 1)),  # a pixel short
         b"\x00" + zlib.compress(bytes(4 * 6 + 1)),  # a pixel long
         b"\x00" + zlib.compress(b"\x03" + bytes(4 * 6 - 1)),  # unknown prediction

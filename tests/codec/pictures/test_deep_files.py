@@ -1,4 +1,4 @@
-"""Files of more than 8 bits are read and written whole."""
+"""Files of more than 8 bits are read and written with all of their bits."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ imagecodecs = pytest.importorskip("imagecodecs")
 
 
 def noise(channels: int, bit_depth: int = 16, shape: tuple[int, int] = (45, 67)) -> Uint16Array:
-    """Every value may occur; the first pixel is white."""
+    """Random samples, in which every value may occur; the first pixel is white."""
     rng = np.random.default_rng(channels)
     found = rng.integers(0, 2**bit_depth, (*shape, channels), dtype=np.uint16)
     found[0, 0] = 2**bit_depth - 1
@@ -34,7 +34,7 @@ def noise(channels: int, bit_depth: int = 16, shape: tuple[int, int] = (45, 67))
 
 
 def png(samples: SampleArray, sbit: int | None = None, clear: bytes | None = None) -> bytes:
-    """A PNG of 16 bits by hand: no filters, and the chunks that other writers leave out."""
+    """A PNG of 16 bits made by hand: without filters, but with chunks that other writers omit."""
 
     def chunk(kind: bytes, payload: bytes) -> bytes:
         crc = zlib.crc32(kind + payload)
@@ -54,7 +54,7 @@ def png(samples: SampleArray, sbit: int | None = None, clear: bytes | None = Non
 
 
 def interlaced(samples: SampleArray) -> bytes:
-    """The same interlaced, pass by pass (PNG, clause 8.2)."""
+    """The same PNG interlaced, pass by pass (PNG, clause 8.2)."""
     height, width, _ = samples.shape
     passes = [(0, 8, 0, 8), (0, 8, 4, 8), (4, 8, 0, 4), (0, 4, 2, 4), (2, 4, 0, 2), (0, 2, 1, 2)]
     body = b""
@@ -254,7 +254,7 @@ def test_what_a_copy_of_a_tiff_has_lost_is_named(kind: str) -> None:
 
 
 def fits(values: Any, **cards: int) -> bytes:
-    """A FITS file, whose rows stand from the bottom upwards."""
+    """A FITS file, in which rows are stored from the bottom upwards."""
     height, width = values.shape
     lines = {"SIMPLE": "T", "BITPIX": 16, "NAXIS": 2, "NAXIS1": width, "NAXIS2": height, **cards}
     head = "".join(f"{name:8}= {value:>20}".ljust(80) for name, value in lines.items())

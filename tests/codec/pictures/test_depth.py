@@ -1,4 +1,4 @@
-"""Samples between bit depths: exact, and without loss on the way up."""
+"""Conversion of samples between bit depths: exact, and lossless to larger depths."""
 
 from fractions import Fraction
 

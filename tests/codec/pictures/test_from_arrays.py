@@ -1,4 +1,4 @@
-"""Arrays and tensors of every kind: what they hold is coded, or the message says what is wrong."""
+"""Arrays and tensors of every kind: they are coded, or a message says what is wrong."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_masked_values_are_refused(kind: type[np.generic]) -> None:
 
 
 class Units(np.ndarray[Any, Any]):
-    """As the arrays of packages that keep units are: of a subclass."""
+    """A subclass, like the arrays of packages that store units."""
 
 
 def other_forms(samples: SampleArray) -> dict[str, npt.NDArray[Any]]:
@@ -176,7 +176,7 @@ def test_the_imaginary_part_of_a_conjugate() -> None:
 
 
 class Elsewhere:
-    """As the arrays of graphics cards are, which NumPy must not take by itself."""
+    """Like arrays on graphics cards, which NumPy must not convert by itself."""
 
     dtype = np.dtype(np.uint8)
 

@@ -1,4 +1,4 @@
-"""Further pictures in a file are named, and a preview is not taken for a picture."""
+"""Further pictures in a file are named in notices, and previews are not taken for pictures."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Tiff:
         self.data = bytearray(head + bytes(8 if is_big else 4))
 
     def directory(self, *entries: Entry, following: int = 0) -> int:
-        """Write a directory; return its place."""
+        """Write a directory; return its offset."""
         packed = b""
         for tag, kind, values in sorted(entries):
             data = struct.pack(f"{self.order}{len(values)}{FORMS[kind]}", *values)
@@ -50,7 +50,7 @@ class Tiff:
         return place
 
     def page(self, *entries: Entry, pixels: Uint8Array = PIXELS, following: int = 0) -> int:
-        """Write a gray picture, and a directory that holds it."""
+        """Write a gray picture and its directory."""
         place = len(self.data)
         self.data += pixels.tobytes()
         height, width = pixels.shape
@@ -61,11 +61,11 @@ class Tiff:
         return self.directory(*own, *entries, following=following)
 
     def other(self, side: int, *entries: Entry, following: int = 0) -> int:
-        """Write a directory of a picture that is not there."""
+        """Write a directory of a picture that does not exist."""
         return self.directory((256, 4, [side]), (257, 4, [side]), *entries, following=following)
 
     def bytes_of(self, first: int) -> bytes:
-        """The file, whose first page is at a place."""
+        """The file, with its first page at an offset."""
         struct.pack_into(self.place_form, self.data, 8 if self.is_big else 4, first)
         return bytes(self.data)
 
@@ -83,7 +83,7 @@ def check_preview(data: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("order", "is_big", "kind"),
-    # Pillow reads no big-endian BigTIFF.
+    # Pillow cannot read big-endian BigTIFF.
     [
         *((order, False, kind) for order in "<>" for kind in (4, 13)),
         ("<", True, 16),
@@ -184,7 +184,7 @@ def icon(kind: int, *depths: int) -> bytes:
 @pytest.mark.parametrize("kind", [1, 2])
 def test_pictures_of_one_size_in_an_icon(kind: int) -> None:
     assert picture_from(icon(kind, 32)).notices == ()
-    # Pillow reads the alpha of a cursor that has one picture only.
+    # Pillow reads the alpha of a cursor only if it has a single picture.
     left_out = "the transparency of the cursor was left out: Pillow does not read it"
     assert picture_from(icon(kind, 32, 24, 8)).notices == (
         "the picture of 16×16 pixels was taken, of 3: a .calo file holds one image",

@@ -1,4 +1,4 @@
-"""Damaged image files give an error of ours, whatever Pillow makes of them."""
+"""Damaged image files give an error of this library, whatever Pillow does with them."""
 
 import io
 import zlib
@@ -85,7 +85,7 @@ def test_mutations_of_deep_files(name: tuple[str, int], data: st.DataObject) -> 
     cut = data.draw(st.integers(0, len(content)))
     content = content[: data.draw(st.sampled_from([cut, len(content)]))]
     if data.draw(st.booleans()) and name[0] == "PNG":
-        # With right checksums the mutations come through.
+        # With correct checksums the mutations get past them.
         content = with_checksums(bytes(content))
     try:
         picture = picture_from(bytes(content), keep_depth=True)
@@ -95,7 +95,7 @@ def test_mutations_of_deep_files(name: tuple[str, int], data: st.DataObject) -> 
 
 
 def with_checksums(content: bytes) -> bytearray:
-    """A PNG whose chunks have right checksums, as far as their lengths are right."""
+    """A PNG whose chunks have correct checksums as long as their lengths are correct."""
     found, at = bytearray(content), 8
     while at + 12 <= len(content):
         end = at + 8 + int.from_bytes(content[at : at + 4], "big")

@@ -1,4 +1,4 @@
-"""What a file holds beside its picture, and a .calo file has no place for, is named."""
+"""Content of a file that a .calo file cannot hold is named in notices."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def webp(kind: bytes, content: bytes) -> bytes:
 
 
 def icon(bits: int) -> bytes:
-    """An icon of 4×4 pixels and its mask, which begins a cursor but for one byte."""
+    """An icon of 4×4 pixels with its mask; except for one byte it is a cursor as well."""
     head = struct.pack("<IiiHHI20x", 40, 4, 8, 1, bits, 0)
     picture = head + bytes(4 * 4 * bits // 8) + 4 * b"\xf0\0\0\0"
     return struct.pack("<HHHBBBBHHII", 0, 1, 1, 4, 4, 0, 0, 1, bits, len(picture), 22) + picture

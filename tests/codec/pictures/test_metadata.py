@@ -28,7 +28,7 @@ XMP = (
 
 
 def exif_bytes(orientation: int, order: str = "<") -> bytes:
-    """Two tags and a maker's private tail that no library would write again."""
+    """Two tags and a manufacturer's private tail that no library would preserve."""
     head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", 8)
     entries = struct.pack(order + "HHII", 0x010F, 2, 4, int.from_bytes(b"Mak\0", "little"))
     entries = entries[:8] + b"Mak\0"

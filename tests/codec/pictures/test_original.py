@@ -1,4 +1,4 @@
-"""A caller's image is coded as it is, stays as it is, and its file says how deep it was."""
+"""A caller's image is coded as it is and is not changed, and its file tells its bit depth."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_an_animation_that_was_cut() -> None:
 
 
 def said_of(image: Image.Image) -> tuple[object, ...]:
-    """What a caller sees beside the pixels."""
+    """What a caller sees of an image besides its pixels."""
     exif = image.getexif()
     return dict(image.info), dict(exif), exif.get_ifd(0x8769), exif.get_ifd(0x8825)
 
@@ -76,7 +76,7 @@ def test_what_an_image_says_stays(format_name: str, is_loaded: bool) -> None:
         picture_from(image)
         assert said_of(image) == before
         tags = image.getexif()
-        tags[305] = object()  # which nobody can write
+        tags[305] = object()  # which cannot be written
         picture = picture_from(image)
         assert tags[305] is image.getexif()[305]
         if format_name == "TIFF":
@@ -126,7 +126,7 @@ def test_depth_of_images_that_are_not_loaded(
 
 
 def with_late_headers(avif: bytes) -> bytes:
-    """An AVIF file whose pixels stand before its headers, as some writers have it."""
+    """An AVIF file with its pixels before its headers, as some writers make it."""
     shift, start, found = 2**17, 0, {}
     while start < len(avif):
         size, kind = struct.unpack_from(">I4s", avif, start)
@@ -163,7 +163,7 @@ def test_depth_of_jpeg_2000_behind_bytes_that_look_like_pixels() -> None:
 
 
 def dds(*masks: int) -> bytes:
-    """A DDS file of 2×2 pixels of 32 bits, of which each channel has those of its mask."""
+    """A DDS file of 2×2 pixels of 32 bits, in which each channel has the bits of its mask."""
     flags = 0x40 | (len(masks) == 4)  # colours, and alpha
     form = struct.pack("<4I4I", 32, flags, 0, 32, *(*masks, 0)[:4])
     head = struct.pack("<7I44x", 124, 0x1007, 2, 2, 8, 0, 0) + form + struct.pack("<5I", *5 * [0])
@@ -187,7 +187,7 @@ def test_depth_that_is_not_known_any_more_is_named() -> None:
         "Pillow reads JPEG2000 at 8 bits, and whether the file has more is not known any more: "
         "give its path or bytes",
     )
-    # Copies and new images have no format, and nothing that could be lost.
+    # Copies and new images have no format, and so nothing that could be lost.
     assert picture_from(FRAMES[0]).notices == ()
 
 

@@ -1,4 +1,4 @@
-"""Metadata in PSD, JPEG 2000, GIF and BMP, which Pillow passes over."""
+"""Metadata in PSD, JPEG 2000, GIF and BMP that Pillow ignores."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def box(kind: bytes, content: bytes, *, long: bool = False) -> bytes:
 
 
 def jp2(colour: bytes | None, *more: bytes) -> bytes:
-    """A JPEG 2000 file with other colour and further boxes before the pixels."""
+    """A JPEG 2000 file with another colour box and further boxes before the pixels."""
     fo = io.BytesIO()
     Image.fromarray(PIXELS).save(fo, "JPEG2000", irreversible=False)
     data, start, out = fo.getvalue(), 0, b""
@@ -160,7 +160,7 @@ def test_gif_keeps_its_metadata() -> None:
 
 
 def bmp(profile: bytes, size: int) -> bytes:
-    """A BMP file of version 5 with a profile that it says has so many bytes."""
+    """A BMP file of version 5 with a profile, for which the header says `size` bytes."""
     height, width, _ = PIXELS.shape
     pixels = PIXELS[::-1, :, ::-1].tobytes()
     head = struct.pack("<IiiHHI20x", 124, width, height, 1, 24, 0)

@@ -1,4 +1,4 @@
-"""Every kind of image becomes a picture, and nothing is lost without a word."""
+"""Every kind of image becomes a picture, and nothing is lost without a notice."""
 
 import io
 import struct
@@ -190,7 +190,7 @@ def test_too_many_pixels_are_refused_before_decoding(monkeypatch: pytest.MonkeyP
     data = png_bytes(Image.fromarray(RGB))
     monkeypatch.setattr(limits, "MAX_PIXELS", 34)
     with pytest.raises(InputError, match="7×5 pixels"):
-        picture_from(data[:60])  # the pixels are not even there
+        picture_from(data[:60])  # the pixels are missing
     with pytest.raises(InputError):
         picture_from(RGB)
 

@@ -26,10 +26,10 @@ PALETTE = RNG.integers(0, 256, (256, 3), dtype=np.uint8)
 
 
 def samples_of(colour_type: int, depth: int) -> npt.NDArray[np.int64]:
-    """Every pixel may be any value; the lower bytes of 16 bits matter, also beside a key."""
+    """Every pixel may have any value; with 16 bits the lower bytes matter, also next to a key."""
     found = RNG.integers(0, 2**depth, (*SHAPE, CHANNELS[colour_type]))
     found[2, 3] = found[0, 0]
-    found[2, 4, 0] = found[0, 0, 0] ^ 1  # differs from the key in the lowest bit alone
+    found[2, 4, 0] = found[0, 0, 0] ^ 1  # differs from the key only in the lowest bit
     found[2, 4, 1:] = found[0, 0, 1:]
     return found
 
@@ -73,7 +73,7 @@ def check(
 @pytest.mark.parametrize(("colour_type", "depth"), FORMS)
 def test_every_form(colour_type: int, depth: int, has_key: bool, interlaced: bool) -> None:
     if has_key and colour_type in (4, 6):
-        return  # the specification allows no key beside an alpha channel
+        return  # the specification allows no key together with an alpha channel
     samples = samples_of(colour_type, depth)
     before, key = [], None
     if colour_type == 3:
@@ -93,7 +93,7 @@ def test_every_form(colour_type: int, depth: int, has_key: bool, interlaced: boo
         check(whole, *expected(samples, colour_type, depth, key, 16))
     else:
         assert reduced.notices == ()
-    # The same of an image that the caller opened, and of one that is loaded already.
+    # The same for an image that the caller opened, and for one that is loaded already.
     for is_loaded in (False, True):
         image = Image.open(io.BytesIO(data))
         if is_loaded:
@@ -105,7 +105,7 @@ def test_every_form(colour_type: int, depth: int, has_key: bool, interlaced: boo
 
 
 def assert_as_pillow(data: bytes, picture: Picture, depth: int) -> None:
-    """Pillow reads the same colours, but for rounding: of 16 bits in colour it drops the lower."""
+    """Pillow reads the same colours, except that it drops the lower 8 of 16 bits in colour."""
     with Image.open(io.BytesIO(data)) as image:
         if image.mode.startswith("I"):
             theirs = np.asarray(image)[..., None] / 257

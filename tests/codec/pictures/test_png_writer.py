@@ -31,7 +31,7 @@ def written(bands: Bands) -> bytes:
 
 
 def in_pieces(picture: Picture, rows: int) -> Bands:
-    """The picture in bands of so many rows."""
+    """The picture in bands of `rows` rows."""
 
     def bands() -> Iterator[Band]:
         for top in range(0, picture.height, rows):
@@ -93,7 +93,7 @@ def test_each_row_takes_the_filter_that_suits_it() -> None:
     plane = np.concatenate([np.zeros((1, 64), np.uint8), ramp, noise, noise, ramp + noise])
     rows = zlib.decompress(idat(written(bands_of(Picture(plane[..., None])))))
     kinds = [rows[65 * row] for row in range(5)]
-    # None, left, and above where two rows are alike.
+    # No filter, then left, and above if two rows are alike.
     assert kinds[:2] == [0, 1]
     assert kinds[3] == 2
 
@@ -125,7 +125,7 @@ def test_metadata() -> None:
     assert kinds == [b"IHDR", b"iCCP", b"iTXt", b"eXIf", b"IDAT", b"IEND"]
     again = picture_from(data)
     assert (again.icc, again.exif, again.xmp) == (picture.icc, exif, xmp)
-    # XMP that is no UTF-8 gives a file that can be read all the same.
+    # XMP that is not UTF-8 still gives a file that can be read.
     again = picture_from(written(bands_of(replace(picture, xmp=b"caf\xe9"))))
     assert again.xmp == "caf\ufffd".encode()
 
@@ -143,7 +143,7 @@ def test_the_file_grows_while_the_picture_is_made() -> None:
     pieces = in_pieces(picture, 100)
     write_png(fo, replace(pieces, bands=slow(pieces.bands)))
     assert len(sizes) == 6
-    # Noise does not deflate: of each band of 150,000 bytes most was written before the next.
+    # Noise does not deflate: most of each band of 150,000 bytes is written before the next band.
     assert all(later - sooner > 75_000 for sooner, later in pairwise(sizes[1:]))
 
 

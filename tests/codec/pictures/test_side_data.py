@@ -1,4 +1,4 @@
-"""Only the pixels decide whether a file is readable: what stands beside them is kept or named."""
+"""Only the pixels decide whether a file is readable; side data are kept or named in notices."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_text_of_programs_needs_no_notice() -> None:
 
 
 def raw_app1(segment: bytes) -> bytes:
-    """EXIF or XMP as ImageMagick keeps it in a PNG: a segment of JPEG in hexadecimal."""
+    """EXIF or XMP as ImageMagick stores it in a PNG: a segment of JPEG in hexadecimal."""
     lines = "\n".join(segment.hex()[at : at + 72] for at in range(0, 2 * len(segment), 72))
     text = f"\nAPP1\n{len(segment):8}\n{lines}\n".encode()
     return chunk(b"zTXt", b"Raw profile type APP1\0\0" + zlib.compress(text))
@@ -326,7 +326,7 @@ def test_icons_with_several_sizes() -> None:
 
 
 def raw_photograph(preview: int, inside: int) -> bytes:
-    """A TIFF as DNG has it: a preview, and a directory below it with another picture."""
+    """A TIFF in the form of DNG: a preview, and below it a directory with another picture."""
     buffer = io.BytesIO()
     tags = TiffImagePlugin.ImageFileDirectory_v2()
     tags[254] = 1
@@ -348,7 +348,7 @@ def raw_photograph(preview: int, inside: int) -> bytes:
 def test_the_preview_of_a_raw_photograph_is_not_the_picture() -> None:
     with pytest.raises(InputError, match="256×256 pixels that Pillow does not read"):
         picture_from(raw_photograph(16, 256))
-    picture = picture_from(raw_photograph(256, 16))  # as the levels of a pyramid lie
+    picture = picture_from(raw_photograph(256, 16))  # like the levels of a pyramid
     assert picture.width == 256
     assert picture.notices == ("further pictures below the first (1) were left out",)
 
@@ -521,7 +521,7 @@ def test_a_tiff_without_a_density_gets_none(pixels: SampleArray, by: str) -> Non
     with Image.open(again) as image:
         assert isinstance(image, TiffImagePlugin.TiffImageFile)
         assert not {282, 283} & set(image.tag_v2)
-    # A density of one dot per inch is kept where the file says it.
+    # A density of one dot per inch is kept if the file states it.
     dense = io.BytesIO()
     Image.fromarray(RGB).save(dense, "TIFF", dpi=(1, 1))
     assert dict(picture_from(dense.getvalue()).ancillary).keys() == {b"phys"}

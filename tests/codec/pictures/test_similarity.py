@@ -1,4 +1,4 @@
-"""Scores of two pictures, below the measurement of codecs."""
+"""Scores of two pictures, on which the measurement of codecs is built."""
 
 import math
 

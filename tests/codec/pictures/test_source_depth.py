@@ -1,4 +1,4 @@
-"""More than 8 bits are never cut without a flag."""
+"""More than 8 bits are never reduced without the option for it."""
 
 import io
 import struct
@@ -76,7 +76,7 @@ def test_deep_files_need_the_flag(name: str, tmp_path: Path) -> None:
     path = tmp_path / "deep"
     path.write_bytes(data)
     with Image.open(path) as image:
-        image.load()  # after this Pillow itself has forgotten the depth
+        image.load()  # after this, Pillow itself no longer knows the depth
         with pytest.raises(InputError, match="--reduce-depth"):
             picture_from(image)
 

@@ -1,4 +1,4 @@
-"""TIFF output: the pixels are those of the picture whatever the EXIF says, and EXIF stays whole."""
+"""TIFF output: the pixels are the picture's, whatever EXIF says, and EXIF is kept completely."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NOTE = b"a maker's note that no library understands"
 
 
 def exif(order: str, *entries: tuple[int, int, int, bytes], tail: bytes = b"") -> bytes:
-    """An EXIF stream: entries (tag, type, count, 4 bytes), then a tail behind the directory."""
+    """An EXIF stream: entries (tag, type, count, 4 bytes), then a tail after the directory."""
     head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", 8)
     body = struct.pack(order + "H", len(entries))
     for tag, kind, count, value in sorted(entries):
@@ -33,7 +33,7 @@ def exif(order: str, *entries: tuple[int, int, int, bytes], tail: bytes = b"") -
 
 
 def camera(order: str) -> bytes:
-    """What cameras write: descriptions, and directories of EXIF and GPS behind them."""
+    """EXIF as cameras write it: descriptions, then directories of EXIF and GPS."""
 
     def long(value: int) -> bytes:
         return struct.pack(order + "I", value)
@@ -129,7 +129,7 @@ def test_an_applied_orientation_is_not_applied_again() -> None:
     assert upright.pixels.shape == (48, 64, 3)
     again = picture_from(saved(upright))
     np.testing.assert_array_equal(again.pixels, upright.pixels)
-    # Of a tag that stays, Pillow turns what it reads.
+    # If a tag stays, Pillow rotates what it reads.
     kept = picture_from(saved(Picture(RGB, exif=turned)))
     np.testing.assert_array_equal(kept.pixels, upright.pixels)
 

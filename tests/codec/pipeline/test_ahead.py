@@ -1,4 +1,4 @@
-"""Tiles that are worked on before they are asked for."""
+"""Tiles that are computed before they are requested."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Regions of interest: more of the bits, spent by the encoder alone."""
+"""Regions of interest: the encoder alone gives them more bits."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ INSIDE = slice(48, 128), slice(64, 128)
 
 @pytest.fixture
 def pixels() -> SampleArray:
-    """A part of a photograph, which the weights that ship code: (176, 192, 3)."""
+    """A part of a photograph, (176, 192, 3), to be coded with the shipped weights."""
     path = Path(codec.__file__).parent / "photographs" / "coffee.webp"
     with Image.open(path) as image:
         array: SampleArray = np.asarray(image.convert("RGB"))[100:276, 150:342]

@@ -1,4 +1,4 @@
-"""Large images: what is read, decoded and held in memory, and what is refused."""
+"""Large images: how much is read, decoded and held in memory, and what is refused."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class CountingFile(io.BytesIO):
 
 
 class Means:
-    """A model of mean colours (3, h, w), cheap: its memory is that of the pipeline."""
+    """A model of mean colours (3, h, w), so cheap that only the pipeline takes memory."""
 
     model_id, name, weights_hash = 65001, "means", bytes(8)
     layers, stride, context = 1, 16, 1
@@ -76,7 +76,7 @@ class Means:
 
 
 def peak_bytes(work: Callable[[], object]) -> int:
-    """What Python and NumPy held at most while `work` ran, above what they held before."""
+    """Peak memory of Python and NumPy while `work` ran, beyond what they held before."""
     tracemalloc.start()
     try:
         work()
@@ -113,14 +113,14 @@ def test_a_region_reads_and_decodes_only_its_tiles(
     tiles = tiles_of_region(header, model, REGION)
     assert 1 < len(tiles) < header.tile_count / 4
     coded = [chunk for chunk in chunks if chunk.type == b"DATA"]
-    # What stands before the tiles, once, and the chunks of the tiles.
+    # Everything before the tiles, once, and the chunks of the tiles.
     expected = coded[0].offset + sum(chunk_bytes(coded[tile].length) for tile in tiles)
 
     file = CountingFile(data)
     part = codec.decompress(file, region=REGION, as_="numpy", device="cpu")
     assert file.bytes_read == expected < 0.5 * len(data)
     assert decoded == [(4, 4)] * len(tiles)
-    # The region's latents, and a context around each of the windows that they are drawn in.
+    # The region's latents, and a context around each of the windows in which they are drawn.
     assert len(drawn) <= len(tiles)
     assert (
         sum(height * width for height, width in drawn) <= len(tiles) * (4 + 2 * model.context) ** 2
@@ -196,7 +196,7 @@ def test_an_image_file_is_in_memory_once(
     peak = peak_bytes(lambda: pictures.append(picture_from(path, reduce_depth=True)))
     picture = pictures[0]
     assert (picture.width, picture.height) == (1600, 1500)
-    # One band of 2²⁰ pixels is on its way.
+    # One band of 2²⁰ pixels is in flight.
     assert peak < copies * size_bytes + 16 * 2**20
 
 
@@ -207,7 +207,7 @@ def test_a_deep_file_is_in_memory_twice(suffix: str, bit_depth: int, tmp_path: P
     path = tmp_path / f"image{suffix}"
     with path.open("wb") as fo:
         save_bands(bands_of(Picture(samples, bit_depth=bit_depth)), fo, format_of_suffix(suffix))
-    # Once as it lies in the file, and once at the depth of its source.
+    # Once as stored in the file, and once at the depth of its source.
     peak = peak_bytes(lambda: picture_from(path, keep_depth=True))
     assert peak < 2 * samples.nbytes + 24 * 2**20
 

@@ -28,7 +28,7 @@ from tests.codec.tiny_layers import Blocks
 pytestmark = pytest.mark.usefixtures("tiny_weights")
 
 TILE = 64
-SIZE = 200  # 4 × 4 tiles, of which the last of a row and column are 8 pixels
+SIZE = 200  # 4 × 4 tiles, the last of each row and column having 8 pixels
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_lost_tiles_are_gray_and_listed(data: bytes, lost: tuple[int, ...]) -> N
     near = np.zeros((SIZE, SIZE), np.bool_)
     for tile in lost:
         assert (found.pixels[window(tile)] == 128).all()
-        near[window(tile, 48)] = True  # what a pixel depends on of the next tile
+        near[window(tile, 48)] = True  # how far pixels depend on the next tile
     np.testing.assert_array_equal(found.pixels[~near], whole[..., :3][~near])
     assert found.alpha is not None
     np.testing.assert_array_equal(found.alpha, whole[..., 3])
@@ -115,7 +115,7 @@ def test_regions_of_a_damaged_file(data: bytes) -> None:
     whole: Uint8Array = codec.decompress(damaged, partial=True, as_="numpy")
     part: Uint8Array = codec.decompress(damaged, partial=True, as_="numpy", region=region)
     np.testing.assert_array_equal(part, whole[:90, :100])
-    # Regions that do not show the tile have no notice of it, and one inside it has nothing.
+    # Regions that do not show the tile get no notice about it, and a region inside it has nothing.
     away = decompress_to_picture(damaged, partial=True, region=(0, 0, 30, 30))
     assert len(away.notices) == 1
     with pytest.raises(StreamError, match="no requested tile is intact"):
@@ -155,7 +155,7 @@ def test_layers_that_no_tile_has_are_said(
     chunks = [chunk for chunk in codec.inspect(LAYERED).chunks if chunk.type == b"DATA"]
     changed = bytearray(LAYERED)
     for chunk in chunks[damaged * tiles : (damaged + 1) * tiles]:
-        changed[chunk.offset + chunk_bytes(chunk.length) - 1] ^= 1  # of its CRC
+        changed[chunk.offset + chunk_bytes(chunk.length) - 1] ^= 1  # a bit of its CRC
     found = decompress_to_picture(bytes(changed), partial=True, layers=layers)
     expected: Uint8Array = codec.decompress(LAYERED, as_="numpy", layers=damaged)
     np.testing.assert_array_equal(found.pixels, expected[..., :3])
@@ -178,7 +178,7 @@ def test_the_command(data: bytes, tmp_path: Path) -> None:
 
 
 def malformed(data: bytes, *tiles: int) -> bytes:
-    """The file with payloads that no encoder writes in some tiles, under right CRCs."""
+    """The file with payloads in some tiles that no encoder writes, with correct CRCs."""
     container = read_container(io.BytesIO(data))
     payloads = list(container.payloads[0])
     for tile in tiles:
@@ -192,7 +192,7 @@ def test_payloads_that_cannot_be_decoded_are_lost_tiles(data: bytes, lost: tuple
     with pytest.raises(PayloadError, match=r"--partial, partial=True"):
         codec.decompress(damaged)
     found = decompress_to_picture(damaged, partial=True)
-    # As if they were not there, but for the notice on the search for tiles.
+    # As if they were missing, except for the notice on the search for tiles.
     expected = decompress_to_picture(without(data, *lost), partial=True)
     np.testing.assert_array_equal(found.pixels, expected.pixels)
     assert found.notices == expected.notices[1:]

@@ -70,7 +70,7 @@ def test_tiles_leave_no_seam(model: LoadedModel) -> None:
         jumps: npt.NDArray[np.float64] = np.abs(np.diff(errors, axis=1)).mean(axis=(0, 2))
         return jumps
 
-    # The error jumps across the tile borders no more than it does at the same columns untiled.
+    # The error jumps no more across tile borders than at the same columns of an untiled picture.
     borders = [63, 127, 191]
     assert step(tiled.pixels)[borders].mean() < 1.15 * step(whole.pixels)[borders].mean()
     assert abs(psnr_db(tiled.pixels, pixels) - psnr_db(whole.pixels, pixels)) < 0.2
@@ -90,7 +90,7 @@ def test_a_region_equals_the_crop_of_the_whole(
     part = decompress_container(container, model, region=region)
     expected = whole.pixels[y : y + height, x : x + width]
     assert part.pixels.shape == expected.shape
-    # Shapes change the order of float sums; a pixel may round the other way.
+    # Shapes change the order of float sums, so a pixel may round the other way.
     assert np.abs(part.pixels.astype(int) - expected).max() <= 1
     assert part.alpha is not None
     np.testing.assert_array_equal(part.alpha, alpha[y : y + height, x : x + width])
@@ -103,7 +103,7 @@ def test_a_region_reads_only_its_tiles(model: LoadedModel) -> None:
     tiles = tiles_of_region(container.header, model, region)
     assert 1 <= len(tiles) < container.header.tile_count / 2
     data = bytearray(container_to_bytes(container))
-    # Ruin the last tile: a reader that touched it would stop at its checksum.
+    # Damage the last tile: a reader that touched it would fail at its checksum.
     data[-30] ^= 0xFF
     selection = read_tiles(io.BytesIO(data), tiles)
     part = decode_bands(selection, model, region=region).picture()

@@ -1,4 +1,4 @@
-"""The search for a size or a score, on codecs that are known exactly."""
+"""The search for a size or a score, on codecs whose behaviour is known exactly."""
 
 import math
 from collections.abc import Callable
@@ -54,7 +54,7 @@ def test_size_fits_and_is_close(name: str, share: float) -> None:
     if name in ("exponential", "linear"):
         assert len(trial.data) >= 0.998 * limit
     if name == "steps":
-        # The next quality tried above it does not fit: the step was found.
+        # The next quality tried above it does not fit, so the step was found.
         assert 2 * len(trial.data) > limit
 
 
@@ -114,7 +114,7 @@ def test_a_perfect_picture_counts_as_reached() -> None:
 
 
 class FakeEffort(FakeCodec):
-    """The same files, smaller by what an effort saves, and a little less alike in dB."""
+    """The same files, smaller by what an effort saves, with a slightly lower PSNR."""
 
     def __init__(self, size: Callable[[float], float], saving: float, loss_db: float = 0) -> None:
         super().__init__(lambda quality: size(quality) * (1 - saving))

@@ -1,4 +1,4 @@
-"""Previews: fewer pixels, of every model."""
+"""Previews of every model: fewer pixels."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.codec.tiny_layers import Blocks
 
 pytestmark = pytest.mark.usefixtures("tiny_weights")
 
-SIDES = 150, 133  # of tiles of 64 pixels; neither is a multiple of 8
+SIDES = 150, 133  # with tiles of 64 pixels; neither is a multiple of 8
 
 
 @pytest.fixture

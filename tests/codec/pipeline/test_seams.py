@@ -1,4 +1,4 @@
-"""The context that the photo model states is enough: tiles join as if there were none."""
+"""The context that the photo model states is large enough: tiles join as if there were none."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BLOCKS = ("blocks_16", "blocks_8", "blocks_4", "encoder_blocks_16", "encoder_blo
 
 
 def deep_coder(more: float) -> PhotoCoder:
-    """The photo model with as many blocks as the shipped one, narrow, and none of them silent.
+    """A narrow photo model with as many blocks as the shipped one, all of which have an effect.
 
     more   noise on the weights of the synthesis
     """
@@ -49,14 +49,14 @@ def coder() -> PhotoCoder:
 
 @pytest.fixture(scope="module")
 def far_seeing() -> PhotoCoder:
-    """What is faint far away would be lost where activations are rounded to 8 bits."""
+    """A model in which faint influences from far away survive the rounding to 8 bits."""
     return deep_coder(0.2)
 
 
 class Transforms:
     """The transforms of a model, with payloads that hold latents as they are.
 
-    It has no `analysis_context`: tiles are analysed with all that their latents depend on.
+    It has no `analysis_context`: tiles are analysed with everything on which their latents depend.
     """
 
     def __init__(self, coder: PhotoCoder) -> None:
@@ -81,7 +81,7 @@ class Transforms:
 
 
 def decoded_of(latents: Float32Array) -> Int32Array:
-    """What the synthesis takes, with some of the latents for features of the hyper-synthesis."""
+    """Input of the synthesis, with some latents in place of features of the hyper-synthesis."""
     units = np.rint(latents * 2.0**ACTIVATION_BITS).astype(np.int32)
     return np.concatenate([units, np.abs(units[: TINY.hidden])])
 
@@ -100,7 +100,7 @@ def test_tiled_transforms_are_the_untiled_ones(
     tiled = compress_picture(picture, model, quality=75, tile_size=tile)
     assert untiled.header.tile_count == 1 < tiled.header.tile_count
 
-    # Latents: the same but for the last bits of floating-point sums.
+    # Latents are the same except for the last bits of floating-point sums.
     height, width = (-(-side // 16) for side in size)
     whole = model.decode_tile([untiled.payloads[0][0]], height, width, 75) * 2.0**-ACTIVATION_BITS
     joined = np.empty_like(whole)
@@ -123,7 +123,7 @@ def test_tiled_transforms_are_the_untiled_ones(
 def test_pixels_depend_on_no_latent_beyond_the_context(
     far_seeing: PhotoCoder, less: int, suffices: bool
 ) -> None:
-    # Windows of one shape, so that equal inputs give equal bits: what a change outside moves.
+    # Windows of one shape, so that equal inputs give equal bits; only changes outside matter.
     margin, target = far_seeing.context - less, 4
     size = target + 2 * far_seeing.context
     rng = np.random.default_rng(1)
@@ -161,7 +161,7 @@ def test_errors_are_no_rougher_across_the_borders_of_tiles(coder: PhotoCoder) ->
     errors = decoded.astype(float) - pixels
     for axis in (0, 1):
         jumps = np.abs(np.diff(errors, axis=axis)).mean(axis=(1 - axis, 2))
-        # Latents are 16 pixels wide: their borders are what those of tiles compare with.
+        # Latents are 16 pixels wide; tile borders are compared with borders of latents.
         of_latents, of_tiles = jumps[15::16], jumps[127::128]
         assert len(of_tiles) == 3
         assert of_tiles.mean() < 1.2 * of_latents.mean()

@@ -1,4 +1,4 @@
-"""Bands drawn tile by tile are what drawing everything at once gives, in memory for few tiles."""
+"""Bands drawn tile by tile equal those drawn all at once, with memory for only a few tiles."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def around(latents: Float32Array, context: int) -> Float32Array:
 
 
 class Counted:
-    """A transform whose pixels depend on `context` latents around; keeps what it was asked."""
+    """A transform whose pixels depend on `context` latents around; records its calls."""
 
     def __init__(self, grid: TileGrid, context: int, seed: int) -> None:
         shape = (1, grid.latents.height, grid.latents.width)

@@ -1,4 +1,4 @@
-"""The codec of numcodecs, alone and below zarr."""
+"""The codec of numcodecs, alone and used by zarr."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def test_a_zarr_array(tiny_weights: Path, photograph: Any, tmp_path: Path) -> No
     for number, image in enumerate(images):
         expected = codec.decompress(codec.compress(image, quality=60), as_="numpy")
         assert np.array_equal(again[number, :48], expected)
-    # Nothing was written below: the fill value; and each chunk is a file that the command reads.
+    # Unwritten chunks have the fill value, and each chunk is a file that the command can read.
     assert not again[:, 48:].any()
     assert codec.inspect(tmp_path / "photos.zarr/0.0.0.0").quality == 60
     assert json.loads((tmp_path / "photos.zarr/.zarray").read_text())["compressor"] == {

@@ -134,7 +134,7 @@ def test_metadata_is_kept_replaced_or_left_out(photo: Image.Image) -> None:
     with Image.open(io.BytesIO(saved(photo))) as kept:
         assert (kept.info["icc_profile"], kept.info["xmp"]) == (b"colours", b"<x/>")
         assert kept.getexif()[0x010E] == "words"
-        # What was opened here can be saved elsewhere.
+        # An image that was opened here can be saved elsewhere.
         fo = io.BytesIO()
         kept.save(fo, "PNG", exif=kept.info["exif"])
         with Image.open(fo) as png:
@@ -241,7 +241,7 @@ def test_a_file_can_be_saved_over_itself(photo: Image.Image, tmp_path: Path) -> 
 
 
 class Counting(io.BytesIO):
-    """Knows how many bytes were read."""
+    """Counts the bytes that are read."""
 
     total = 0
 
@@ -289,7 +289,7 @@ def test_crops_that_need_the_whole_image(layered: Counting) -> None:
         while image.tile:
             image.crop((0, 0, width // 2, height))
             crops += 1
-        assert crops == 3  # two are as much as the image, and the third loads it
+        assert crops == 3  # two cost as much as the image, so the third loads it
 
 
 def test_a_crop_of_a_damaged_file(layered: Counting) -> None:

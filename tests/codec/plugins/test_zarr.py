@@ -34,7 +34,7 @@ def test_images_there_and_back(photograph: Any, tmp_path: Path) -> None:
     for number, image in enumerate(images):
         expected = codec.decompress(codec.compress(image, quality=60), as_="numpy")
         assert np.array_equal(again[number, :48], expected)
-    # Nothing was written below: the fill value; and each chunk is a file that the command reads.
+    # Unwritten chunks have the fill value, and each chunk is a file that the command can read.
     assert not again[:, 48:].any()
     assert codec.inspect(tmp_path / "a/c/0/0/0/0").quality == 60
     (entry,) = json.loads((tmp_path / "a/zarr.json").read_text())["codecs"]

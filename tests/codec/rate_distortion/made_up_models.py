@@ -1,4 +1,4 @@
-"""Curves and ladders of models that do not exist, with rates known in closed form."""
+"""Curves and ladders of imaginary models, with rates known in closed form."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ CURVE_IMAGES = (MeasuredImage("a.png", 1000, 1000), MeasuredImage("b.png", 500, 
 
 
 def photo_like(seed: int = 0, height: int = SIZE, width: int = SIZE) -> Uint8Array:
-    """Smooth waves with a little noise: compresses like a photograph, costs nothing to make."""
+    """Smooth waves with a little noise, which compress like a photograph and are cheap to make."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width] / 16
     waves = np.stack([np.sin(x + seed) + np.cos(y), np.sin(x * y / 3), np.cos(x - y)], axis=-1)

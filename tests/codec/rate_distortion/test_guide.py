@@ -1,4 +1,4 @@
-"""What the researcher's guide, codec/rate_distortion/README.md, shows is run."""
+"""Runs what the researcher's guide, codec/rate_distortion/README.md, shows."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_decoder_from_a_file(folder: Path) -> None:
     Path("model.py").write_text(source, "utf-8")
     digits = np.random.default_rng(0).integers(0, 256, (10, 28, 28), dtype=np.uint8)
     np.savez("digits.npz", images=digits)
-    # An untrained decoder and noise: a run of seconds in place of minutes.
+    # An untrained decoder and noise, for a run of seconds instead of minutes.
     run("bound", "--betas", "0.001:0.1:4", "--temperatures", "30", "--chains", "10")
     found = {path.name for path in Path("result").iterdir()}
     assert found >= {"bound.json", "bound.csv", "bound.html", "again.svg"}

@@ -23,7 +23,7 @@ def flat(value: int, side: int = 4) -> Uint8Array:
     [(0, 255, 0.0), (100, 101, 48.1308036086791), (0, 51, 13.979400086720377)],
 )
 def test_psnr_of_flat_pictures(first: int, second: int, expected_db: float) -> None:
-    # 51 = 255 / 5: a fifth of the range is 20·log10(5) dB. Order must not matter: no wrap-around.
+    # 51 = 255 / 5: a fifth of the range is 20·log10(5) dB, in either order: no wrap-around.
     assert metrics.psnr_db(flat(first), flat(second)) == pytest.approx(expected_db, abs=1e-12)
     assert metrics.psnr_db(flat(second), flat(first)) == pytest.approx(expected_db, abs=1e-12)
 
@@ -59,5 +59,5 @@ def test_ms_ssim_of_large_and_small_pictures() -> None:
     found = metrics.ms_ssim(picture, coarse)
     assert found is not None
     assert 0.3 < found < 0.999
-    # Five scales do not exist here; the answer is "none", not a number of another measure.
+    # Five scales are impossible here, so the answer is None, not the number of another measure.
     assert metrics.ms_ssim(picture[:160], picture[:160]) is None

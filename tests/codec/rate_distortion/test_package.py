@@ -1,4 +1,4 @@
-"""The names of `codec.rate_distortion`, and what importing it costs."""
+"""The names of `codec.rate_distortion`, and the cost of importing it."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Threads to compute with: told, inherited or counted, with and without torch."""
+"""The number of compute threads: given, inherited or counted, with and without torch."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_number_holds_within_its_blocks(monkeypatch: pytest.MonkeyPatch) -> No
     assert VARIABLE not in os.environ
     monkeypatch.setenv(VARIABLE, "7")
     with compute_threads(3):
-        assert os.environ[VARIABLE] == "3"  # what torch reads, if it is loaded now
+        assert os.environ[VARIABLE] == "3"  # which torch reads if it is loaded now
     assert thread_count() == 7
 
 
@@ -116,7 +116,7 @@ def test_many_threads_limit_blas_and_none_leaves_it_limited() -> None:
 
 
 class FakeLibrary:
-    """Of C, as far as it is used."""
+    """The functions of the C library that are used."""
 
     def __init__(self, *, is_gnu: bool) -> None:
         self.calls: list[tuple[int, int]] = []
@@ -183,7 +183,7 @@ def test_shared_work_is_done_once_and_in_several_threads() -> None:
 
     def work(piece: int) -> None:
         if piece < 2:
-            both.wait()  # which passes once two threads are here
+            both.wait()  # which passes once two threads wait here
         done.append(piece)
 
     with compute_threads(2), single_threaded_blas():

@@ -1,4 +1,4 @@
-"""Products of matrices are the same by either library, and only large ones go to ONNX Runtime."""
+"""Matrix products are the same in both libraries, and only large ones go to ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_both_libraries_give_the_exact_sums(
     monkeypatch: pytest.MonkeyPatch, rows: int, inner: int, columns: int, calls: int
 ) -> None:
     one, other = _whole_numbers(1, (rows, inner)), _whole_numbers(2, (inner, 2 * columns))
-    other = other[:, ::2]  # not contiguous, as some columns of many are
+    other = other[:, ::2]  # not contiguous, like some of many columns
     exact = one.astype(np.int64) @ other.astype(np.int64)
     assert np.abs(exact).max() < 2**24
     made: list[InferenceSession] = []

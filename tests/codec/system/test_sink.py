@@ -25,9 +25,10 @@ RGB = np.random.default_rng(5).integers(0, 256, (60, 50, 3), dtype=np.uint8)
 
 
 class Short(io.RawIOBase):
-    """Takes some bytes of what it is given, as a device or a signal has it; then what it is told.
+    """Takes only some of the bytes that it is given, like a device, or a write that a signal cut.
 
-    room   how many bytes it takes in all
+    room   how many bytes it takes in total
+    then   what it returns or raises afterwards
     """
 
     def __init__(self, room: int, then: Any = None) -> None:
@@ -47,7 +48,7 @@ class Short(io.RawIOBase):
 
 
 class Response:
-    """As web frameworks have it: it takes everything and returns nothing."""
+    """Like the responses of web frameworks: takes everything and returns nothing."""
 
     def __init__(self) -> None:
         self.taken = b""
@@ -103,7 +104,7 @@ def test_appended_files_are_whole(name: str, data: bytes, tmp_path: Path) -> Non
     with path.open("ab") as fo:
         write(data, fo)
     assert path.read_bytes() == b"before" + whole.getvalue()
-    # As a shell opens standard output for >>: the file object knows nothing of it.
+    # As a shell opens standard output for >>, which the file object does not know.
     flags = os.O_WRONLY | os.O_APPEND
     with os.fdopen(os.open(path, flags), "wb") as fo:
         write(data, fo)
@@ -111,7 +112,7 @@ def test_appended_files_are_whole(name: str, data: bytes, tmp_path: Path) -> Non
 
 
 class Counting(io.BytesIO):
-    """Counts with the integers of NumPy."""
+    """Returns counts as NumPy integers."""
 
     def write(self, data: Any) -> Any:
         return np.int64(super().write(data))

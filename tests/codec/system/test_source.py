@@ -1,4 +1,4 @@
-"""Whatever bytes come from, what goes wrong is an error of this library."""
+"""Wherever bytes come from, failures are errors of this library."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_memory_maps(data: bytes, tmp_path: Path) -> None:
     path.write_bytes(b"before" + data)
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
         for call in (codec.verify, codec.inspect, codec.decompress):
-            view.seek(6)  # a file object is read from where it stands
+            view.seek(6)  # a file object is read from its current position
             call(view)
 
 
@@ -56,7 +56,7 @@ READERS = (codec.decompress, codec.inspect, codec.verify)
 
 @pytest.mark.parametrize("call", READERS)
 def test_views_that_hold_no_file(call: Any) -> None:
-    # A byte of memory that says it is a terabyte.
+    # A byte of memory that claims to be a terabyte.
     with pytest.raises(InputError, match="more than"):
         call(np.broadcast_to(np.uint8(0), (2**20, 2**20)))
     with pytest.raises(UsageError, match="ndarray"):
@@ -64,7 +64,7 @@ def test_views_that_hold_no_file(call: Any) -> None:
 
 
 class Broken(io.RawIOBase):
-    """A file object that raises, or returns, what it is told to."""
+    """A file object that raises or returns what it is given."""
 
     def __init__(self, outcome: Any) -> None:
         self._outcome = outcome
@@ -104,7 +104,7 @@ def detached(kind: Any) -> Any:
 
 
 def with_property(name: str, base: Any = io.BytesIO) -> Any:
-    """A file object of which one property raises."""
+    """A file object with a property that raises."""
 
     def fail(self: Any) -> Any:
         raise ZeroDivisionError
@@ -132,14 +132,14 @@ def test_outputs_that_fail_to_say_what_they_are(data: bytes) -> None:
 
 
 class Reader:
-    """What has ``read``, and is no file object."""
+    """An object with ``read`` that is no file object."""
 
     def __init__(self, read: Any) -> None:
         self.read = read
 
 
 class Named:
-    """A path of another library, which is none."""
+    """A path-like object whose `__fspath__` returns or raises what it is given."""
 
     def __init__(self, name: Any) -> None:
         self._name = name
@@ -211,7 +211,7 @@ def test_pipes(data: bytes) -> None:
 
 
 class Endless(io.RawIOBase):
-    """As a device that never ends."""
+    """Like a device that never ends."""
 
     def __init__(self, start: bytes) -> None:
         self.rest = start

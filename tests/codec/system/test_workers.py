@@ -1,4 +1,4 @@
-"""Work on executors: outcomes in order, errors apart, workers that die."""
+"""Work on executors: outcomes in order, separate errors, and workers that die."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def die(item: str) -> str:
 
 
 class Held(Executor):
-    """Begins nothing: keeps what it was given."""
+    """Begins nothing, but stores its tasks."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
@@ -67,7 +67,7 @@ def test_outcomes_come_in_order_and_errors_stop_no_other(workers: int) -> None:
         (CalotypeError, "the system failed: Input/output error"),
         (CalotypeError, "the machine failed: RuntimeError: CUDA out of memory"),
     ]
-    # Frames hold pictures, and thousands of errors may be kept.
+    # Frames hold pictures, and thousands of errors may be stored.
     assert all(o.error is None or o.error.__traceback__ is None for o in outcomes)
 
 
@@ -87,15 +87,15 @@ def test_processes_that_die_and_defects_in_them() -> None:
         assert isinstance(missing.error, MissingExtraError)
         with pytest.raises(KeyError) as caught:
             list(run_each(work, [KeyError("x")], pool))
-        # What happened there is shown, although frames cannot travel.
+        # The traceback is shown, although frames cannot be sent between processes.
         assert "in work\n    raise item" in str(caught.value.__cause__.__cause__)  # type: ignore[union-attr]
-        # The pool breaks: the file that killed it and those after it are lost, no longer ones.
+        # The pool breaks: only the file that killed it and those after it are lost.
         outcomes = list(run_each(die, ["fine", "die", "lost"], pool))
         assert outcomes[0] == Outcome("fine", None)
         for outcome in outcomes[1:]:
             assert isinstance(outcome.error, WorkerError)
             assert "BrokenProcessPool" in str(outcome.error)
-        # It takes no more work, which is said of each item as well.
+        # It takes no more work, which every item reports.
         assert all(isinstance(o.error, WorkerError) for o in run_each(die, ["a", "b"], pool))
 
 
@@ -130,7 +130,7 @@ def test_a_cancelled_item_is_lost() -> None:
 
 
 def test_calls_of_two_batches_are_not_alike() -> None:
-    # dask gives the value that it has where function and arguments are those of another call.
+    # dask returns a cached value if function and arguments equal those of another call.
     executor = Held()
     submit = executor.submit
 

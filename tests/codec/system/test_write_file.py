@@ -83,7 +83,7 @@ def test_file_systems_without_links(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def part_of(path: Path) -> Path:
-    """The temporary file of an output, as it stands while it is written."""
+    """The temporary file of an output, which exists while it is written."""
     found: list[Path] = []
     write_atomically(path, lambda fo: found.extend(path.parent.glob(".*.part")), force=True)
     (part,) = found

@@ -1,4 +1,4 @@
-"""The autoregressive models as codecs: exact, causal, and as long as their likelihood says."""
+"""The autoregressive models as codecs: exact, causal, with files as long as the likelihood says."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def images_of(rows: int, columns: int, seed: int = 0) -> BoolArray:
 
 
 def log_odds_of(model: AutoregressiveCoder, images: BoolArray) -> Int32Array:
-    """What the exact network says of every pixel, (784, n), in units of 2⁻¹⁰."""
+    """The exact network's log-odds of every pixel, (784, n), in units of 2⁻¹⁰."""
     found: list[Int32Array] = []
 
     def code(log_odds: Int32Array) -> BoolArray:
@@ -70,7 +70,7 @@ def test_the_exact_network_is_the_trained_one(name: str) -> None:
 def test_a_pixel_depends_on_those_before_it_alone(name: str) -> None:
     model, images = coder(name), images_of(1, 6)
     before = log_odds_of(model, images)
-    # The third pixel of row 14, of every image: nothing up to it may change, and something after.
+    # If the third pixel of row 14 changes, log-odds up to it must not change, and later ones must.
     place = 14 * 28 + 2
     images[place] ^= True
     after = log_odds_of(model, images)
@@ -92,7 +92,7 @@ def test_files_are_as_long_as_the_likelihood_says(
     bits = float(nats(floats_of(name, images), pixels).sum()) / math.log(2)
     info = codec.inspect(data)
     assert (info.model_name, info.max_error, info.portable) == (name, 0, True)
-    # Log-odds are rounded to eighths; the stream has an end mark and whole bytes, its chunk a head.
+    # Log-odds are rounded to eighths; there are an end mark, whole bytes, and a chunk header.
     assert 0.998 * bits < 8 * info.payload_bytes < 1.002 * bits + 80
 
 

@@ -32,7 +32,7 @@ CONFIGS = {
 
 @functools.cache
 def network(name: str) -> Made | PixelCnn:
-    """Random weights, of which few pixels see any but their neighbours."""
+    """Random weights with which few pixels see more than their neighbours."""
     torch.manual_seed(3)
     config = CONFIGS[name]
     built = autoregressive_network(config)
@@ -55,7 +55,7 @@ def arrays(name: str) -> dict[str, Array]:
 
 
 def coder(name: str, **changes: Array) -> AutoregressiveCoder:
-    """The model, of whose arrays some may be other ones."""
+    """The model, with some of its arrays replaced."""
     metadata = {"config": json.dumps(asdict(CONFIGS[name]))}
     return load_autoregressive({**arrays(name), **changes}, metadata, bytes(8), device="cpu")
 

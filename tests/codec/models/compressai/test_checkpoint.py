@@ -1,4 +1,4 @@
-"""Checkpoints: what is read, what is refused, and how their tables become ours."""
+"""Checkpoints: which are read and which refused, and how their tables become ours."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_states_are_found(data: bytes) -> None:
 
 
 class Attack:
-    """Pickles to a call."""
+    """An object whose pickle calls a function."""
 
     def __reduce__(self) -> Any:
         return (builtins.print, ("this must never be printed",))
@@ -67,7 +67,7 @@ def test_no_code_of_a_checkpoint_is_run(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def deflated(data: bytes) -> bytes:
-    """The same zip archive with its members compressed: a bomb may hide in one."""
+    """The same zip archive with compressed members, which may be a zip bomb."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(buffer, "w") as new:
         for name in old.namelist():
@@ -92,7 +92,7 @@ NOT_CHECKPOINTS: dict[str, Any] = {
 }
 
 
-@pytest.mark.filterwarnings("ignore")  # torch says of some kinds that they are on their way out
+@pytest.mark.filterwarnings("ignore")  # torch warns that some kinds are deprecated
 @pytest.mark.parametrize("name", NOT_CHECKPOINTS)
 def test_what_is_no_checkpoint_is_refused(name: str) -> None:
     with pytest.raises(WeightsMismatchError):

@@ -1,4 +1,4 @@
-"""Networks of CompressAI as a codec of ours, on stand-ins: symbols, tables, wavefronts, tiles."""
+"""CompressAI's networks in our codec, tested with stand-ins: symbols, tables, wavefronts, tiles."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_latents_come_back_within_half_a_step(architecture: str, shape: tuple[in
     assert found.shape == latents.shape
     assert found.dtype == np.float32
     assert np.abs(found - latents).max() <= 0.5 + 1e-4
-    assert np.abs(latents).max() > 1  # or zeros would have done
+    assert np.abs(latents).max() > 1  # otherwise zeros would pass
 
 
 def test_factorised_latents_are_whole_steps_from_the_medians() -> None:
@@ -93,7 +93,7 @@ def test_wavefronts_are_the_masked_convolution(shape: tuple[int, int]) -> None:
     decoded = context.scan(parameters, code)
     assert (seen == 1).all()
     assert (decoded - latents).abs().max() <= 0.5
-    # The same from all latents at once, as in training.
+    # The same, computed from all latents at once as in training.
     weight = network.context_prediction.weight.double().clone()
     weight[:, :, 2, 2:] = 0
     weight[:, :, 3:] = 0

@@ -1,4 +1,4 @@
-"""The real thing, where CompressAI is installed: its own bytes and pictures beside ours."""
+"""The real CompressAI, if it is installed: its bytes and pictures compared with ours."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ def test_bytes_and_pictures_are_those_of_compressai(
     assert peer_bytes > 200
     payload_bytes = codec.inspect(data).payload_bytes
     assert payload_bytes <= 1.005 * peer_bytes + 2
-    # Not far below it either: the same symbols under the same tables, but two ends of strings less.
+    # Not far below it either: the same symbols and tables, but two ends of strings fewer.
     assert payload_bytes >= 0.95 * (peer_bytes - 8)
     decoded = codec.decompress(data, checkpoint=path, as_="numpy")
     assert np.abs(decoded.astype(int) - expected).max() <= 1
     assert (decoded.astype(int) - expected != 0).mean() < 1e-3
-    # In tiles of 64 pixels there are no seams but those of the symbols.
+    # In tiles of 64 pixels there are no seams except those from the symbols.
     coder = loading.load_model(name, checkpoint=path, device="cpu")
     whole = coder.analyze(picture, 75)
     c = coder.context

@@ -1,4 +1,4 @@
-"""A checkpoint where a person meets it: the library and the command, on stand-ins."""
+"""Checkpoints in the library and the command, tested with stand-ins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tiny networks with the attributes of CompressAI's models, where that library is not installed."""
+"""Tiny networks with the attributes of CompressAI's models, which do not need that library."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from codec.models.compressai.coder import ZooCoder, ZooNetwork
 LATENTS, HYPER_LATENTS = 6, 4
 AUTOREGRESSIVE = ("mbt2018", "cheng2020-anchor", "cheng2020-attn")
 KINDS = ("bmshj2018-factorized", "bmshj2018-hyperprior", "mbt2018-mean", "mbt2018")
-"""One architecture of each way to code."""
+"""One architecture for each coding method."""
 SCALES = np.geomspace(0.3, 20, 9)
 
 
 def cdfs_of(scales: npt.NDArray[np.float64]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Cumulative frequencies of 16 bits, their lengths, and offsets, as CompressAI keeps them."""
+    """Cumulative frequencies of 16 bits, their lengths, and offsets, as CompressAI stores them."""
     tables = gaussian_tables(scales, tail_mass=1e-5)
     rows = []
     for begin, end in zip(tables.starts[:-1], tables.starts[1:], strict=True):
@@ -90,28 +90,28 @@ class Stand(nn.Module):
 
 
 def stand(architecture: str, seed: int = 0) -> Stand:
-    """A stand-in with the weights of a seed."""
+    """A stand-in with random weights from a seed."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return Stand(architecture)
 
 
 def stand_in_network(architecture: str, state: Mapping[str, torch.Tensor]) -> ZooNetwork:
-    """What takes the place of `codec.models.compressai.checkpoint.network_of`; raises KeyError as
-    that may."""
+    """A replacement for `codec.models.compressai.checkpoint.network_of`, which may also raise
+    KeyError."""
     model = stand(architecture)
     model.load_state_dict(dict(state))
     return take_apart(architecture, model)
 
 
 def coder(architecture: str, seed: int = 0) -> ZooCoder:
-    """A stand-in, loaded."""
+    """A loaded stand-in."""
     network = take_apart(architecture, stand(architecture, seed))
     return ZooCoder(COMPRESSAI.variant(architecture), network, b"standing")
 
 
 def write_checkpoint(folder: Path, architecture: str, seed: int = 0) -> Path:
-    """A stand-in's state_dict in a file as a training run leaves it."""
+    """Write a stand-in's state_dict to a file as a training run does."""
     path = folder / f"{architecture}-{seed}.pth.tar"
     torch.save({"epoch": 3, "state_dict": stand(architecture, seed).state_dict()}, path)
     return path

@@ -1,7 +1,7 @@
 """A reader of model 3 in plain integers, written from FORMAT.md alone.
 
-It uses nothing of the codec: what it knows beside the text are a weights file's configuration and
-arrays. Slow, and without checks.
+It uses no code of the codec, only the configuration and arrays of a weights file. It is slow, and
+without checks.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The distribution-preserving codec: any image, any rate, and noise that is under control."""
+"""The distribution-preserving codec: any image, any rate, and reproducible noise."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ from tests.codec.models.dplc.tiny import COLOUR, GREY, PLAIN, arrays, coder, loa
 
 Uint8Array = npt.NDArray[np.uint8]
 
-QUALITIES = (1.0, 50.0, 100.0)  # of the three rates
+QUALITIES = (1.0, 50.0, 100.0)  # one for each of the three rates
 CONFIGS = pytest.mark.parametrize("config", [COLOUR, GREY, PLAIN], ids=["colour", "grey", "plain"])
 
 
 def written(
     model: DplcCoder, pixels: Uint8Array, quality: float, seed: int | None = 0
 ) -> Container:
-    """What the bytes of a file hold."""
+    """The container read from the bytes of a file."""
     container = compress_picture(Picture(pixels), model, quality=quality, noise_seed=seed)
     return container_from_bytes(container_to_bytes(container))
 
@@ -116,7 +116,7 @@ def test_at_no_symbols_the_file_is_its_header(seed: int | None, flags: bytes) ->
     fields = b"\x46\x32" + b"\3\x08" + b"\x64\0" + b"\3\0" + bytes(8) + b"\7\1"
     head = chunk(b"HEAD", fields + flags)
     assert container_to_bytes(container) == START + head + chunk(b"DATA", b"\0\0") + DONE
-    # A sample of the generator, and none of a grey image.
+    # A sample of the generator, not a grey image.
     assert decoded(container, coder()).std() > 5
 
 
@@ -130,7 +130,7 @@ def test_who_says_what_the_noise_is(quality: float, monkeypatch: pytest.MonkeyPa
     np.testing.assert_array_equal(decoded(replay, model), picture)
     np.testing.assert_array_equal(decoded(written(model, pixels, quality, 7), model), picture)
     assert apart(decoded(written(model, pixels, quality, 8), model), picture) > 3
-    # What the reader says goes before what the file says.
+    # The reader's seed takes precedence over the file's.
     np.testing.assert_array_equal(decoded(free, model, seed=7), picture)
     np.testing.assert_array_equal(
         decoded(replay, model, seed=2**63 - 1), decoded(free, model, seed=2**63 - 1)
@@ -161,7 +161,7 @@ def test_a_header_that_is_wrong_about_noise_is_refused() -> None:
     header = dataclasses.replace(container.header, noise_seed=None)
     with pytest.raises(HeaderError, match=r"no noise.*expected some"):
         decoded(dataclasses.replace(container, header=header), coder())
-    # Without noise of its own a model still samples where there are no symbols.
+    # Even without noise for its maps, a model samples if there are no symbols.
     config = dataclasses.replace(PLAIN, rates=(0, 2))
     model = coder(config)
     assert written(model, scene(32, 32), 10).header.noise_seed == 0
@@ -199,13 +199,13 @@ def test_noise_is_that_of_the_place_and_the_seed(quality: float) -> None:
         found = model.add_noise(latents, quality, seed)
         assert found.shape == (symbols + size, 3, 5)
         np.testing.assert_array_equal(found[:symbols], latents)
-        # The seeds are as many jumps of NumPy's apart.
+        # Seeds differ by as many of NumPy's jumps.
         raw = np.random.PCG64(dplc_coder.NOISE_SEED).jumped(seed).random_raw(15 * size)
         unit = ((raw >> np.uint64(12)).astype(np.float64) + 0.5) / 2**52
         noise = torch.special.ndtri(torch.from_numpy(unit)).numpy() if quality == 1 else unit - 0.5
         expected = noise.reshape(3, 5, size).transpose(2, 0, 1)
         np.testing.assert_array_equal(found[symbols:], expected.astype(np.float32))
-        # So the blocks at the top are those of a lower picture.
+        # So the blocks at the top are those of a picture with fewer rows.
         top = model.add_noise(latents[:, :2], quality, seed)
         np.testing.assert_array_equal(top, found[:, :2])
 
@@ -219,7 +219,7 @@ def test_noise_is_spread_as_it_must(quality: float, deviation: float) -> None:
     assert abs(noise.std() / deviation - 1) < 0.02
     if quality == 100:
         assert np.abs(noise).max() <= 0.5
-    # Neighbouring blocks and seeds have nothing in common.
+    # Neighbouring blocks and seeds are uncorrelated.
     other = coder().add_noise(latents, quality, 4)[symbols:].astype(np.float64)
     for second in (other, np.roll(noise, 1, axis=2), np.roll(noise, 1, axis=0)):
         assert abs(np.corrcoef(noise.ravel(), second.ravel())[0, 1]) < 0.03
@@ -252,7 +252,7 @@ def test_symbols_survive_a_last_bit_of_noise_on_every_weight(quality: float) -> 
     np.testing.assert_array_equal(noisy.decode_tile(payloads, 3, 4, quality), expected)
     with_noise = model.add_noise(expected, quality, 1)
     assert apart(model.synthesize(with_noise, quality), noisy.synthesize(with_noise, quality)) <= 1
-    # An encoder on other arithmetic chooses other symbols, perhaps, but they are read as chosen.
+    # An encoder with other arithmetic may choose other symbols, but they are read as chosen.
     with torch.no_grad():
         for parameter in networks.encoders.parameters():
             parameter.add_(0.01 * torch.randn_like(parameter))

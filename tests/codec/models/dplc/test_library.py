@@ -1,4 +1,4 @@
-"""The distribution-preserving codec where a person meets it: the library and the command."""
+"""The distribution-preserving codec in the library and the command."""
 
 from __future__ import annotations
 

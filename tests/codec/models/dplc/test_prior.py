@@ -1,4 +1,4 @@
-"""The prior of bits: integers that code, and what they save."""
+"""The prior of bits: coding with integers, and the bits that it saves."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def weight_at(prior: ExactBitPrior, i: int, j: int) -> int:
 
 
 def slow_index(prior: ExactBitPrior, bits: list[int], i: int) -> int:
-    """The table of bit i in plain integers, which have no bounds."""
+    """The table of bit i in plain, unbounded integers."""
     signs = [2 * bit - 1 for bit in bits]
     odds = int(prior.bias[i]) + sum(weight_at(prior, i, j) * signs[j] for j in range(i))
     return min(max(((odds + 64) >> 7) + 128, 0), 256)
@@ -86,7 +86,7 @@ def test_the_largest_weights_are_summed_exactly(extreme: int) -> None:
     expected = [slow_cost(prior, row) for row in bits.astype(int).tolist()]
     np.testing.assert_allclose(prior.cost_bits(bits), expected, rtol=1e-12)
     np.testing.assert_array_equal(decoded(prior, encoded(prior, bits), 3), bits)
-    # Of as many bits as there may be, int32 holds the sum as well.
+    # For the largest number of bits, int32 holds the sum as well.
     assert 2**22 + (MAX_BITS - 1) * 2**15 < 2**31
 
 
@@ -113,7 +113,7 @@ def test_bits_that_repeat_the_one_before_cost_less_than_one_each() -> None:
     size, count = 32, 200
     flips = np.random.default_rng(1).random((count, size)) < 0.05
     bits = (np.cumsum(flips, axis=1) + random_bits(count, 1)) % 2 == 1
-    # The log-odds of staying are ln 19, to which either sign of the last bit gives its own.
+    # The log-odds of staying are ln 19, with the sign of the last bit.
     weight = torch.diag(torch.full((size - 1,), math.log(19)), -1)
     prior = ExactBitPrior.to_fixed_point(weight, torch.zeros(size))
     assert len(encoded(prior, bits)) < 0.34 * size * count / 8

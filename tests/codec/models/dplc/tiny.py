@@ -29,14 +29,14 @@ Uint8Array = npt.NDArray[np.uint8]
 
 
 def scene(height: int, width: int, channels: int = 3, seed: int = 0) -> Uint8Array:
-    """A made-up picture, uint8 (height, width, channels)."""
+    """An artificial picture, uint8 (height, width, channels)."""
     side = max(height, width, 16)
     return photographs(1, side, seed)[0][:height, :width, :channels]
 
 
 @torch.no_grad()
 def networks(config: DplcConfig) -> DplcNetworks:
-    """Random, but of pictures that differ, with bits that are as often 0 as 1."""
+    """Random networks, but with different pictures, and bits that are 0 as often as 1."""
     torch.manual_seed(12)
     found = DplcNetworks(config).requires_grad_(False)
     for network in (found.generator, found.maps):
@@ -53,7 +53,7 @@ def networks(config: DplcConfig) -> DplcNetworks:
 
 
 def random_prior(size: int, seed: int, spread: float = 0.7) -> ExactBitPrior:
-    """A prior of some bits, whose log-odds differ."""
+    """A prior of `size` bits with different log-odds."""
     rng = np.random.default_rng(seed)
     weight = np.tril(rng.normal(0, spread, (size, size)), -1)
     bias = rng.normal(0, spread, size)
@@ -69,7 +69,7 @@ def arrays(config: DplcConfig) -> dict[str, Array]:
 
 
 def metadata(config: DplcConfig) -> dict[str, str]:
-    """What a weights file says of its sizes."""
+    """The sizes in the metadata of a weights file."""
     return {"config": json.dumps(dataclasses.asdict(config))}
 
 

@@ -1,7 +1,7 @@
 """A decoder of model 9 in plain integers, written from FORMAT.md alone.
 
-It uses nothing of the codec: what it knows beside the text are a weights file's configuration and
-arrays. Slow, without checks, and without escapes.
+It uses no code of the codec, only the configuration and arrays of a weights file. It is slow,
+without checks, and without escapes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Place = tuple[int, int]  # step and level
 
 @dataclass(frozen=True)
 class Archive:
-    """What is stored, and one of the maps."""
+    """The stored sizes and arrays, and one of the maps."""
 
     weights: Weights
     side: int
@@ -107,7 +107,7 @@ def shuffled(values: Int64Array, s: int) -> Int64Array:
 def run(
     archive: Archive, bins: dict[Place, Int64Array], x: Int64Array | None
 ) -> tuple[Int64Array, dict[Place, tuple[Int64Array, Int64Array]]]:
-    """The canvas of one block, and with x the means and log-variances of its posteriors."""
+    """The canvas of one block, and, if x is given, its posteriors' means and log-variances."""
     weights, config = archive.weights, archive.weights.config
     s, levels, channels = config["stride"], len(config["hidden"]), config["channels"]
     sizes = [archive.positions(level) for level in range(levels)]

@@ -1,4 +1,4 @@
-"""The DRAW archive: exact on both sides, as short as the evidence lower bound allows."""
+"""The DRAW archive: exact, and as short as the evidence lower bound allows."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def sheet(config: DrawConfig, rows: int, columns: int, seed: int = 1) -> Uint8Ar
 
 
 def code(config: DrawConfig, blocks: Uint8Array) -> tuple[bytes, Uint8Array]:
-    """A payload of blocks on one row, and what it decodes to."""
+    """A payload of blocks in one row, and what it decodes to."""
     model = archive(config)
     latents = model.analyze(sheet_of(blocks, 1, len(blocks)), 75)
     (payload,) = model.encode_tile(latents, 75)
@@ -108,7 +108,7 @@ def test_the_archive_costs_the_evidence_bound(config: DrawConfig, allowed: float
 
 
 def test_codes_save_what_they_cost_and_more() -> None:
-    # Without bins an archive is what pixels cost alone.
+    # Without bins an archive costs only its pixels.
     blocks = images(BINARY, 100, 3)
     alone = load(BINARY, {f"posterior.bits{k}": bits[:1] for k, bits in enumerate(maps(BINARY))})
     _, stack = alone.push_blocks(blocks)
@@ -186,7 +186,7 @@ def test_bins_are_pushed_as_they_are_popped(bits: int) -> None:
     bins = BINS.pop(stack, mean, level, bits)
     BINS.push(stack, mean, level, bits, bins)
     assert stack.to_bytes() == before
-    # And any bins, likely or not, the outer ones among them.
+    # And any bins, likely or not, including the outer ones.
     bins = rng.integers(0, 1 << bits, 1000).astype(np.int32)
     bins[:2] = 0, (1 << bits) - 1
     BINS.push(stack, mean, level, bits, bins)
@@ -203,13 +203,13 @@ def test_colours_cost_what_the_likelihood_says() -> None:
     units = (canvas * 4096).round()
     stack = AnsCoder.seeded(2000, 1)
     before, start = stack.bits, stack.to_bytes()
-    blocks = pixels.pop(stack, units)  # of random bits, so that they are samples
+    blocks = pixels.pop(stack, units)  # from random bits, so they are samples
     x = (torch.from_numpy(blocks).double() * 2 - 255) / 256
     expected = float(logistic_nats(units / 4096, x).sum()) / math.log(2)
     assert abs(before - stack.bits - expected) < 0.002 * expected
     pixels.push(stack, units, blocks)
     assert stack.to_bytes() == start
-    # Pixels that are next to impossible cost at most what a unit of 2⁻²⁴ does.
+    # Pixels that are almost impossible cost at most as much as a unit of 2⁻²⁴.
     blocks = np.random.default_rng(1).integers(0, 256, (20, 3, SIDE, SIDE), dtype=np.uint8)
     blocks[0], blocks[1] = 0, 255
     pixels.push(stack, units, blocks)
@@ -233,7 +233,7 @@ def test_one_channel_of_levels_is_coded_too() -> None:
 
 
 class _Named:
-    """A network of which only the configuration matters."""
+    """A network with nothing but a configuration."""
 
     def __init__(self, config: DrawConfig) -> None:
         self.config = config

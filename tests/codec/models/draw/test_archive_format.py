@@ -18,7 +18,7 @@ from training.draw.archive_bins import fitted_bits
 
 @pytest.mark.parametrize(("config", "count"), [(BINARY, 24), (COLOUR, 5)], ids=["binary", "colour"])
 def test_a_decoder_written_from_the_text_agrees(config: DrawConfig, count: int) -> None:
-    # Few maps, so that groups of several blocks come early.
+    # Only few maps, so that groups of several blocks come early.
     few = {n: array[[0, 2, 4]] for n, array in arrays(config).items() if ".bits" in n}
     model, blocks = load(config, few), images(config, count, 7)
     assert len(model.push_blocks(blocks)[0]) > len(model.binned.maps)

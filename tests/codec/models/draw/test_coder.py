@@ -1,4 +1,4 @@
-"""DRAW as a codec: what was written is read, every prefix is a picture, damage is an error."""
+"""DRAW as a codec: symbols are restored, every prefix is a picture, and damage is an error."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_a_damaged_step_leaves_the_decoder_where_it_was() -> None:
 
 
 def test_a_step_of_zeros_has_no_bytes() -> None:
-    # A picture that the decoder arrives at by itself leaves nothing to say.
+    # A picture that the decoder makes without symbols has only zeros.
     nothing = coder().tile_decoder(4, 4, 80).latents()
     payloads = coder().encode_tile(nothing, 80)
     assert b"" in payloads
@@ -191,7 +191,7 @@ def test_configurations_that_do_not_fit_are_refused(damaged: dict[str, str]) -> 
 
 
 def test_more_steps_use_the_same_weights() -> None:
-    # The weights of all steps are one: their number is the configuration's business.
+    # All steps share their weights, so only the configuration has their number.
     longer = load_draw(arrays(), _config(steps=5), bytes(8), device=CPU)
     latents = longer.analyze(scene(16, 16), 80)
     payloads = longer.encode_tile(latents, 80)

@@ -1,4 +1,4 @@
-"""DRAW in fixed point: integers at every step, and the same as plain arithmetic."""
+"""DRAW in fixed point: integers at every step, equal to those of plain arithmetic."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_codes_of_gaussian_posteriors_follow_the_prior() -> None:
 
 
 class WatchedDraw(ExactDraw):
-    """An `ExactDraw` that sees to it that numbers are integers and bounded, at every step."""
+    """An `ExactDraw` that checks at every step that numbers are integers and bounded."""
 
     checks = 0
 
@@ -154,7 +154,7 @@ class WatchedDraw(ExactDraw):
             assert tensor.abs().max() <= 2**53
 
     def convolve(self, name: str, values: Tensor) -> Tensor:
-        # What `convolve` takes is what the bound on sums counts on.
+        # The bound on sums assumes this limit on the input of `convolve`.
         assert values.abs().max() <= ACTIVATION_LIMIT
         found = super().convolve(name, values)
         self._check(values, found)
@@ -203,7 +203,7 @@ def test_every_intermediate_number_is_an_integer(monkeypatch: pytest.MonkeyPatch
 
 
 def test_wild_symbols_stay_within_bounds() -> None:
-    # Paint that brings the canvas to its bound as well.
+    # Weights of `paint` that bring the canvas to its bound as well.
     stored = _replaced("paint.bias", np.full((3, 48), 2**31 - 1, np.int32))
     found = WatchedDraw(CONFIG, stored).recursion
     state = found.begin(1, 16, 24)

@@ -1,4 +1,4 @@
-"""The recursion of DRAW: as its equations say, and in fixed point as in floating point."""
+"""The recursion of DRAW follows its equations, and is alike in fixed and floating point."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def test_fixed_point_is_close_to_floating_point(quality: float) -> None:
         one.step(state, choose)
         other.step(copy, same)
     difference = (state.canvas / 4096 - copy.canvas).abs()
-    # A level is 0.0078; what is rounded is 0.0002 in each of hundreds of operations.
+    # A level is 0.0078; each of hundreds of operations rounds by up to 0.0002.
     assert 0 < difference.mean() < 0.002
     assert difference.max() < 0.02
-    assert max(off) < 0.52  # the floating-point posterior rounds to the same, but for close calls
+    assert max(off) < 0.52  # the floating-point posterior rounds alike, except in close cases
 
 
 def test_rounded_weights_are_close_to_what_was_trained() -> None:

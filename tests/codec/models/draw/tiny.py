@@ -49,7 +49,7 @@ def scenes(count: int, seed: int = 0, side: int = 32) -> Uint8Array:
 @functools.cache
 @torch.enable_grad()
 def trained() -> DrawLearner:
-    """The learner after some seconds; the same one every time on one machine."""
+    """The learner after some seconds of training; always the same on one machine."""
     learner = DrawLearner(PRESET, autocast=False)
     images = to_tensor(scenes(120, seed=3))
     optimizer = learner.optimizers["adam"]
@@ -75,7 +75,7 @@ def arrays() -> dict[str, Array]:
 
 
 def metadata(config: DrawConfig = CONFIG) -> dict[str, str]:
-    """What a weights file says of a configuration."""
+    """The configuration in the metadata of a weights file."""
     return {"config": json.dumps(dataclasses.asdict(config))}
 
 

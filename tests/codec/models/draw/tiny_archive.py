@@ -64,14 +64,14 @@ def scenes(count: int, seed: int = 0) -> Uint8Array:
 
 
 def images(config: DrawConfig, count: int, seed: int = 0) -> Uint8Array:
-    """What a configuration codes."""
+    """Images that a configuration codes."""
     return strokes(count, seed) if config is BINARY else scenes(count, seed)
 
 
 @functools.cache
 @torch.enable_grad()
 def trained() -> DrawNetwork:
-    """Of strokes, after some seconds: what is popped is as random as a bits-back archive needs."""
+    """Trained on strokes for some seconds, so that popped bits are random enough for bits-back."""
     preset = DrawPreset(BINARY, side=SIDE, batch=16, optimizer="adam", learning_rate=1e-2)
     learner = DrawLearner(preset, autocast=False)
     pictures = to_tensor(strokes(600, seed=2))
@@ -83,7 +83,7 @@ def trained() -> DrawNetwork:
 
 
 def untrained(config: DrawConfig) -> DrawNetwork:
-    """Random, but with posteriors that differ from priors, and codes that show."""
+    """Random, but with posteriors that differ from priors, and codes that affect pictures."""
     torch.manual_seed(5)
     network = DrawNetwork(config)
     with torch.no_grad():
@@ -105,7 +105,7 @@ def arrays(config: DrawConfig) -> dict[str, Array]:
 
 
 def metadata(config: DrawConfig) -> dict[str, str]:
-    """What a weights file says of its network."""
+    """The metadata of a weights file."""
     return {"config": json.dumps(dataclasses.asdict(config)), "side": str(SIDE)}
 
 

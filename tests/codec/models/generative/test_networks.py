@@ -1,4 +1,4 @@
-"""Generative models: shapes, names of the weights, and files that come back or are refused."""
+"""Generative models: shapes, names of the weights, and files that are restored or refused."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_a_file_comes_back(tmp_path: Path, config: GenerativeConfig, half: bool)
     if model.classifier is not None and again.classifier is not None:
         logits, expected = again.classifier(found), model.classifier(found)
         torch.testing.assert_close(logits, expected, atol=1e-2, rtol=0)
-    # Once rounded, always the same file.
+    # After one rounding, the file is always the same.
     save_generative(tmp_path / "again.safetensors", again, half=half)
     assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
 

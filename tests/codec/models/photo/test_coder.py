@@ -1,4 +1,4 @@
-"""The photo model at work: what is coded is decoded, and nothing else is accepted."""
+"""The photo model as a codec: coded symbols are decoded, and nothing else is accepted."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_more_channels_than_needed_may_be_coded(coder: PhotoCoder) -> None:
     last = tile.parts[-1]
     row = 500 - last.place.channels.start
     symbols = last.symbols.copy()
-    # Certain tables are of zero alone.
+    # Certain tables have only the symbol zero.
     certain = coder.latent_tables.certain[last.indexes[row]]
     assert not certain.all()
     symbols[row, certain.argmin()] = 1
@@ -158,7 +158,7 @@ def test_another_number_of_channels_is_refused(coder: PhotoCoder, change: int) -
     other = min(channels + change, COEFFICIENTS)
     if other == channels:
         other -= 100
-    # Where all symbols of these channels are certain, it is another spelling of the same tile.
+    # If all symbols of these channels are certain, this is another encoding of the same tile.
     try:
         read = coder.decode_symbols([write_varint(other) + payload[offset:]], 8, 8, 40)
     except PayloadError:

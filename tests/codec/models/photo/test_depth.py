@@ -1,4 +1,4 @@
-"""Pictures of 10, 12 and 16 bits go through whole."""
+"""Pictures of 10, 12 and 16 bits keep their depth."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ from training.photo.export import export_arrays
 
 DEEP = (10, 12, 16)
 ROUNDING = 12**-0.5
-"""Root of the mean squared error of what is rounded to whole levels, in levels."""
+"""Root mean squared error of rounding to whole levels, in levels."""
 
 
 @functools.cache
 def calm_coder() -> PhotoCoder:
-    """The untrained transform without random networks, which draws closely what it was given."""
+    """The untrained transform without random networks, which reproduces its input closely."""
     torch.manual_seed(7)
     model = PhotoModel(TINY).eval()
     pixels = np.stack(photographs(seed=1)).transpose(0, 3, 1, 2)
@@ -132,7 +132,7 @@ def test_tiles_regions_and_alpha(bit_depth: int) -> None:
 
 
 class Searching(PhotoCoder):
-    """Searches nothing, but says what it was given."""
+    """Does not search, but records its input."""
 
     def searches(self, effort: int) -> bool:
         return effort > 2
@@ -281,7 +281,7 @@ def test_scores_are_those_of_all_bits(tmp_path: Path, monkeypatch: pytest.Monkey
     assert done["psnr_db"] == pytest.approx(expected)
     found = run_json("compare", "deep.png", "deep.calo", "--metrics", "psnr")
     assert found["psnr_db"] == pytest.approx(expected)
-    # What is lost with the lower bits alone shows as well.
+    # The loss of only the lower bits is visible as well.
     save(Picture(to_eight_bits(pixels, 12)), Path("eight.png"))
     found = run_json("compare", "deep.png", "eight.png", "--metrics", "psnr")
     assert 55 < found["psnr_db"] < 62

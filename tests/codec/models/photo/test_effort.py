@@ -50,7 +50,7 @@ def file_at(
 
 
 def cost_of(coder: PhotoCoder, pixels: SampleArray, quality: float) -> TileCost:
-    """Of a picture of one tile."""
+    """The cost object of a picture of one tile."""
     decoded = coder.symbols(coder.analyze(pixels.astype(np.uint8), quality), quality).decoded
     around = Surroundings(pixels, decoded, slice(None), slice(None))
     return TileCost(coder, coder.trainable(), around, quality)
@@ -128,7 +128,7 @@ def test_an_effort_writes_the_same_file_again(coder: PhotoCoder, effort: int) ->
 def test_a_window_shows_what_the_decoder_will_draw(
     coder: PhotoCoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All around a tile that was decided before it is as in the file."""
+    """Everything around a tile that was decided earlier is as in the file."""
     windows: dict[int, tuple[Window, Int32Array]] = {}
     around = EffortEncoder._around
 
@@ -170,7 +170,7 @@ def test_only_borders_of_a_few_rows_of_tiles_are_kept(
     container = file_at(coder, pixels, 4)
     assert container.header.tile_count == 16
     tile = (COEFFICIENTS + coder.config.hidden) * 4 * 4
-    # Two borders of each tile, half of it each, of three rows of two tiles.
+    # Two borders of each tile, each half of the tile, for three rows of two tiles.
     assert max(kept) <= 3 * 2 * tile
 
 
@@ -199,7 +199,7 @@ def pixels_padded(pixels: SampleArray) -> SampleArray:
 def test_nothing_is_larger_than_one_pass(
     coder: PhotoCoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A search that found symbols of more bytes would not be heard."""
+    """Symbols from a search are ignored if they take more bytes."""
 
     def wasteful(coder: PhotoCoder, latents: object, quality: float) -> TileSymbols:
         return coder.symbols(3 * np.asarray(latents), quality)
@@ -219,7 +219,7 @@ def test_sixteen_bits_are_searched_at_their_depth() -> None:
 
 
 def test_annealing_lowers_the_cost(coder: PhotoCoder) -> None:
-    """Of latents that are far from good ones: what one pass gives, and noise."""
+    """Annealing starts from latents that are far from good: the result of one pass, plus noise."""
     pixels = photographs(1, side=64)[0]
     rng = np.random.default_rng(0)
     latents = coder.analyze(pixels, 60)
@@ -238,14 +238,14 @@ def test_annealing_lowers_the_cost(coder: PhotoCoder) -> None:
 def test_the_gradient_is_that_of_the_distortion(
     coder: PhotoCoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A small step down it lowers the distortion of what the decoder draws."""
+    """A small step along the negative gradient lowers the distortion of the decoder's picture."""
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
     pixels = photographs(1, side=64)[0]
     cost = cost_of(coder, pixels, 40)
     candidate = cost(coder.symbols(coder.analyze(pixels, 40), 40))
     gradient = cost.gradient(candidate)
     assert gradient.shape == candidate.latents.shape
-    # As far as would take a twentieth of the distortion away, if it were linear.
+    # A step that would remove a twentieth of the distortion if that were linear.
     step = 0.05 * candidate.distortion_bits / np.square(gradient).sum() * gradient
     lower = candidate.tile.decoded.copy()
     lower[:COEFFICIENTS] -= np.rint(1024 * step).astype(np.int32)
@@ -284,7 +284,7 @@ def test_an_effort_for_eyes_names_the_extra_that_it_needs(
         file_at(tiny_coder(), pixels, 4)
     file_at(tiny_coder(), pixels, 3)
     file_at(tiny_coder().with_tune("psnr"), pixels, 4)
-    # The extra brings torch too, so that no second error follows the installation.
+    # The extra installs torch too, so no second error follows the installation.
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.delitem(sys.modules, "codec.models.photo.cost")
     with pytest.raises(MissingExtraError, match=r"'metrics' \(it brings PyTorch\)"):

@@ -1,4 +1,4 @@
-"""The encoder in ONNX Runtime computes what the trained networks do."""
+"""The encoder in ONNX Runtime computes the same as the trained networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The exact path: the same integers on every machine, and those that the float network predicts."""
+"""The exact path: the same integers on every machine, and close to the float network."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ ROWS, COLUMNS = 10, 9
 APART = {
     "corners_4": 4, "edges_4": 4, "corners_2": 2, "coarse": 2, "diagonal": 1, "black": 1
 }  # fmt: skip
-"""How far away from a block those are that each pass knows."""
+"""The distances between a block and the blocks that each pass knows."""
 FAR = tuple(APART)[:3]
 TUNE = 1
 SEED = 9
@@ -65,7 +65,7 @@ def paths(arrays: dict[str, Array], tune: int = TUNE) -> tuple[ExactHyperSynthes
 
 
 def pass_of(row: int, column: int) -> str:
-    """The pass that codes a block, with all far passes; that of (0, 0) has no name."""
+    """The pass that codes a block, with all far passes; the one of (0, 0) has no name."""
     for apart in (1, 2, 4):
         if (row + column) % (2 * apart):
             return {1: "black", 2: "coarse", 4: "edges_4"}[apart]
@@ -80,7 +80,7 @@ def hyper_latents(seed: int = 0) -> Array:
 
 
 def coded(arrays: dict[str, Array], channels: int, symbols: Array, tune: int = TUNE) -> TileSymbols:
-    """The first channels of a tile whose symbols are given."""
+    """The first channels of a tile with the given symbols."""
     hyper, context = paths(arrays, tune)
     hidden = np.ascontiguousarray(hyper.features(hyper_latents(), POSITION)[:, :ROWS, :COLUMNS])
     predict = hyper.predictor(hidden, POSITION)
@@ -140,7 +140,7 @@ def test_the_first_channels_do_not_depend_on_how_many_are_coded(
 
 
 class Unbounded:
-    """A second decoder: all of the exact path in int64 and in the order of the documentation."""
+    """A second decoder: the whole exact path in int64, in the order of the documentation."""
 
     def __init__(self, arrays: dict[str, Array], tune: int) -> None:
         self.arrays, self.tune = arrays, tune
@@ -224,7 +224,7 @@ class Unbounded:
             indexes[group] = np.where(squares, indexes[group] + by[count:], indexes[group])
 
         names = [name for name in APART if f"context.{name}.out.weight" in self.arrays]
-        # How many passes after the first one make a square known, by its row and column.
+        # The number of the pass that decodes a square, by row and column; the first is 0.
         order = np.zeros((ROWS, COLUMNS), dtype=int)
         for row, column in np.ndindex(ROWS, COLUMNS):
             name = pass_of(row, column)
@@ -273,7 +273,7 @@ def test_layers_are_in_single_precision_and_double_gives_the_same(
     layers = [*hyper.layers, *(layer for step in steps for layer in step.layers)]
     wide = {id(layer) for layer in (hyper.layers[0], *(step.linear for step in steps))}
     for layer in layers:
-        # Errors of latents want more than float32 holds, and hyper-latents may be large.
+        # Errors of latents need more than float32, and hyper-latents may be large.
         assert layer.dtype == (np.float64 if id(layer) in wide else np.float32)
     single = coded(arrays, COEFFICIENTS, some_symbols())
     monkeypatch.setattr("codec.coding.exact_layers.SINGLE_LIMIT", 0)
@@ -288,7 +288,7 @@ def test_follows_the_float_network(arrays: dict[str, Array], tune: int) -> None:
     model = lively_model(SEED, config_of(arrays))
     symbols = np.clip(some_symbols(3), -50, 50)
     tile = coded(arrays, COEFFICIENTS, symbols, tune)
-    # Where these latents are, halfway between two borders, both round to the same symbols.
+    # These latents are halfway between two rounding borders, so both round to the same symbols.
     latents = torch.from_numpy((symbols + tile.means * UNIT).astype(np.float32))[None]
     with torch.no_grad():
         mix = model.mix(torch.tensor([(POSITION - 100) / 9900]), torch.tensor([tune]))

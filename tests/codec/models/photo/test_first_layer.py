@@ -96,7 +96,7 @@ def test_it_is_enlarged_as_others_do() -> None:
     for colour in range(3):
         plane = Image.fromarray(image[:, :, colour].astype(np.float32))
         expected = np.asarray(plane.resize((120, 96), Image.Resampling.LANCZOS))
-        # Pillow repeats no pixels beyond the edges.
+        # Pillow does not repeat pixels beyond the edges.
         difference = (found[:, :, colour] - expected)[24:-24, 24:-24]
         assert np.abs(difference).max() < 2
     even = np.full((2, 3, 3), 8159, np.int16)

@@ -1,4 +1,4 @@
-"""The synthesis as integers: what a decoder computes is what the network learned with."""
+"""The synthesis in integers: a decoder computes what the network computed in training."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_restored_networks_draw_the_same() -> None:
         mix = model.mix(torch.tensor([0.5]), torch.tensor([1]))
         drawn = [m.synthesis(linear, hidden, mix, rounded=True) for m in (model, other)]
     assert drawn[0].abs().max() > 1
-    # Halves of levels; what biases and gains lose by rounding moves few of them by one.
+    # In half levels; rounded biases and gains change few of them by one.
     assert (drawn[0] != drawn[1]).float().mean() < 0.05
     assert (drawn[0] - drawn[1]).abs().max() <= 2
 

@@ -1,4 +1,4 @@
-"""Layers: a file may end after any of them, and costs hardly more for it."""
+"""Layers: a file may end after any of them, and layers hardly cost anything."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_what_is_missing_can_be_drawn_from_the_prior(coder: PhotoCoder) -> None:
     assert (drawn[0] != drawn[1]).any()
     for latents in drawn:
         np.testing.assert_array_equal(latents[:end], whole.decoded[:end])
-        # No more channels than the file says that it codes.
+        # Only as many channels as the file says that it codes.
         assert not latents[whole.channels : COEFFICIENTS].any()
         assert latents[end : whole.channels].any()
 
@@ -130,7 +130,7 @@ LAYERS_SHA256 = (
     "130aef551083ba59",
     "167ec1e4933b6fdd",
 )
-"""Of the pixels of a golden file after each of its layers, and of its preview."""
+"""SHA-256 of the pixels of a golden file after each of its layers, and of its preview."""
 
 
 def test_layers_of_a_golden_file_look_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:

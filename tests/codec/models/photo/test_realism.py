@@ -1,4 +1,4 @@
-"""One file of photo, two decoders: what realism changes, and above all what it does not."""
+"""One file of photo and two decoders: what realism changes, and what it must not change."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def realism_folder(weights_folder: Path, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 def folder(realism_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Photo weights and realism weights, in use for this test."""
+    """Photo weights and realism weights, which this test uses."""
     monkeypatch.setenv(loading.ENVIRONMENT_VARIABLE, str(realism_folder))
     return realism_folder
 
@@ -96,7 +96,7 @@ def contents(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
 def test_no_realism_is_the_photo_decoder_alone(
     coded: bytes, coder: PhotoCoder, tiny_weights: Path
 ) -> None:
-    # The folder in use has no realism weights now, and none are asked for.
+    # The folder in use has no realism weights now, but none are needed.
     np.testing.assert_array_equal(decode(coded, 0), codec.decompress(coded, as_="numpy"))
     assert loading.with_realism(coder, 0) is coder
 
@@ -231,7 +231,7 @@ def test_a_file_and_a_seed_give_one_picture(coded: bytes) -> None:
     np.testing.assert_array_equal(draw(None), draw(0))
     np.testing.assert_array_equal(draw(9), draw(9))
     assert (draw(0) != draw(9)).mean() > 0.1
-    # The plain decoder knows of no seed.
+    # The plain decoder ignores seeds.
     np.testing.assert_array_equal(
         codec.decompress(coded, as_="numpy", seed=9), codec.decompress(coded, as_="numpy")
     )
@@ -261,7 +261,7 @@ def test_cut_and_damaged_files_are_drawn_as_far_as_they_are_there(
 
 
 REALISTIC_SHA256 = "6760367f55735c3c8de51956edcc2a018c7845712341a7a8d63de007ee2ad3d0"
-"""Of the pixels of a golden file, whose own synthesis sees the noise of seed 12."""
+"""SHA-256 of a golden file's pixels when its own synthesis gets the noise of seed 12."""
 
 
 def test_pixels_are_the_same_on_every_machine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Previews of the photo model: less work, integers, near the means of the whole picture."""
+"""Previews of the photo model: cheaper, in integers, and near the means of the whole picture."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_previews_are_means_of_the_inverse_transform(reduce: int, tune: int) -> 
     means = whole.reshape(height, reduce, width, reduce, 3).mean(axis=(1, 3))
     assert preview.std() > 100
     assert np.abs(whole).max() < 2**14 - 1, "nothing is clipped"
-    # Of both, levels are rounded to units, and cosines to 2⁻¹³.
+    # In both, levels are rounded to units, and cosines to 2⁻¹³.
     assert np.abs(preview - means).max() < 2
 
 

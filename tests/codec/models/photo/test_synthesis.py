@@ -1,4 +1,4 @@
-"""Pixels are integers: every way to compute them gives the same ones."""
+"""Pixels are computed in integers, and every way to compute them gives the same ones."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ CONDITIONS = [(100, 0), (4321, 1), (10000, 0)]
 
 
 def random_arrays(config: PhotoConfig, *, extreme: bool = False) -> dict[str, Array]:
-    """A synthesis of random weights, which uses all of the range; or of the largest there are."""
+    """A synthesis with random weights that uses all of the range, or with the largest weights."""
     rng = np.random.default_rng(1)
     arrays = {
         name: array
@@ -50,7 +50,7 @@ def random_arrays(config: PhotoConfig, *, extreme: bool = False) -> dict[str, Ar
         chosen = 63 * np.sign(weight) if extreme else weight
         arrays[f"{name}.weight"] = np.asarray(chosen, np.int8)
         fan_in = shape[1] * shape[2] * shape[3]
-        # Sums of so many products keep the spread of what they are sums of.
+        # Scaled so that sums of so many products have the same spread as the inputs.
         spread = -5 - round(np.log2(fan_in) / 2)
         exponent = rng.integers(spread - 1, spread + 1, shape[:1])
         arrays[f"{name}.exponent"] = exponent.astype(np.int8)
@@ -75,7 +75,7 @@ def inputs(extreme: bool) -> tuple[Uint8Array, Uint8Array]:
 
 
 class Int64Backend(NumpyBackend):
-    """The definition: sums of int64, and products of these with multipliers in float64."""
+    """The definition: sums in int64, multiplied by factors in float64."""
 
     def layer(self, name: str, values: Float32Array) -> Float32Array:
         weight = self._weights.weight(name).astype(np.int64)
@@ -147,14 +147,14 @@ def test_the_inverse_transform_is_exact(tune: int, largest: int, coded: int) -> 
     latents[coded:] = 0
     weights = SynthesisWeights(random_arrays(TINY), TINY)
     steps = weights.steps(6543, 1)
-    # Python's integers have no limits.
+    # In Python's unbounded integers.
     scaled = np.rint(latents * steps[:, None, None]).clip(-(2**20), 2**20).astype(object)
     space = np.rint(cosine_basis(16) * 2**13).astype(int).astype(object)
     both = np.rint(np.einsum("vj,wc->vwjc", cosine_basis(16), COLOURS[tune]) * 2**13)
     coefficients = np.zeros((768, 2, 300), dtype=object)
     coefficients[channel_order()] = scaled
     coefficients = coefficients.reshape(16, 16, 3, 2, 300)
-    places = rng.integers(0, [2, 300], (12, 2))  # of all blocks some
+    places = rng.integers(0, [2, 300], (12, 2))  # some of all blocks
     for row, column in places:
         block = coefficients[..., row, column]
         first = np.tensordot(space, block, (0, 0))
@@ -185,7 +185,7 @@ def test_the_inverse_transform_is_that_of_the_network(tune: int) -> None:
 
 
 def test_the_bases_are_no_ties() -> None:
-    """Cosines that another library computes an ulp off round to the same integers."""
+    """Cosines that another library computes with an error of an ulp round to the same integers."""
     each = [np.einsum("vj,wc->vwjc", cosine_basis(16), colours) for colours in COLOURS]
     for basis in (cosine_basis(16), *each):
         fractions = np.abs(basis * 2**13 % 1 - 0.5)

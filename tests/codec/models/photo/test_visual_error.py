@@ -1,4 +1,4 @@
-"""The visual error against the library that publishes the metric."""
+"""The visual error compared with the library that publishes the metric."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_it_agrees_with_the_published_metric(quality: int) -> None:
     Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
     decoded = np.asarray(Image.open(buffer))
     expected = ssimulacra2(pixels, decoded)
-    # The library treats borders in another way.
+    # The library treats borders differently.
     found = float(score(visual_error(as_tensor(pixels), as_tensor(decoded))))
     assert found == pytest.approx(expected, abs=3)
 

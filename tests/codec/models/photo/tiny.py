@@ -1,4 +1,4 @@
-"""A photo model small enough for tests: untrained, but no branch of it is silent."""
+"""A photo model small enough for tests: untrained, but every branch has an effect."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ORIGIN = Origin("synthetic scenes", "Apache-2.0", "none: untrained")
 
 
 def plain_model() -> PhotoModel:
-    """The untrained transform alone, which is better at every higher quality."""
+    """The untrained transform alone, which gets better with every higher quality."""
     torch.manual_seed(7)
     model = PhotoModel(TINY).eval()
     pixels = np.stack(photographs(seed=1)).transpose(0, 3, 1, 2)
@@ -31,7 +31,7 @@ def plain_model() -> PhotoModel:
 
 
 def lively_model(seed: int = 7, config: PhotoConfig = TINY) -> PhotoModel:
-    """The untrained transform with random networks around it, which differ between the tunes."""
+    """The untrained transform and random networks, which differ between the tunes."""
     torch.manual_seed(seed)
     model = PhotoModel(config).eval()
     pixels = np.stack(photographs(seed=1)).transpose(0, 3, 1, 2)
@@ -40,7 +40,7 @@ def lively_model(seed: int = 7, config: PhotoConfig = TINY) -> PhotoModel:
         for name, parameter in model.named_parameters():
             if "log" not in name:
                 parameter.add_(0.02 * torch.randn_like(parameter))
-        # As if trained: what the eye does not see is quantised more coarsely.
+        # As after training, details that the eye does not see are quantised more coarsely.
         model.log_gain.knots[1, :, 300:] -= 1
         model.log_step.knots[1, :, 300:] += 1
         model.hyper_synthesis.bias_out.knots[1, :, config.corrected + 300 :] -= 8

@@ -1,4 +1,4 @@
-"""A realistic decoder for the tiny photo model: its own synthesis, shaken a little."""
+"""A realistic decoder for the tiny photo model: its own synthesis, slightly changed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from training.realism.photo_weights import load_photo_weights
 def write_tiny_realism(folder: Path, weights_folder: Path, *, shake: float) -> Path:
     """Copy photo weights into a folder and write realism weights beside them; returns these.
 
-    shake  standard deviation of the noise on the last layer's weights; 0 leaves all as it is
+    shake  standard deviation of the noise on the last layer's weights; 0 changes nothing
     """
     folder.mkdir(exist_ok=True)
     for name in ("photo.safetensors", "registry.json"):

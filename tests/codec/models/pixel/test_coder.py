@@ -1,4 +1,4 @@
-"""The lossless coder: what goes in comes out, and its files cost what the tables say."""
+"""The lossless coder: pictures are restored, and files cost what the tables say."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ PICTURES: dict[str, Uint8Array] = {
 PICTURES["grey but for one value"][8, 8, 2] ^= 1
 PICTURES["drawing"] = drawing(40, 50)
 REPEATED = {"flat", "drawing", "black and white"}
-"""Those that are coded with a map of colours."""
+"""Those pictures that are coded with a map of colours."""
 
 
 def encode(pixels: Uint8Array) -> bytes:
@@ -59,7 +59,7 @@ def test_every_picture_comes_back(name: str) -> None:
     assert decoded.dtype == np.uint8
     np.testing.assert_array_equal(coder.synthesize(decoded, 100), pixels)
     planes = 1 if name == "grey" else 3
-    # Where hardly a pixel is not grey, few differences occur.
+    # If almost all pixels are grey, few differences occur.
     flag = WITH_DIFFERENCES if name == "grey but for one value" else 0
     assert payload[0] == planes | (WITH_MAP if name in REPEATED else flag)
 
@@ -89,7 +89,7 @@ def test_grey_costs_less_than_colour() -> None:
 
 def test_every_symbol_costs_something() -> None:
     tables = tiny_coder().tables
-    # So a payload ends long before a decoder has read the tiles that a hostile header announces.
+    # So a payload ends long before a decoder has decoded the tiles that a hostile header announces.
     assert tables.frequencies.max() < 2**24 * (1 - 2**-12)
     assert not tables.certain.any()
 

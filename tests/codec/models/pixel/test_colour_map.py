@@ -1,4 +1,4 @@
-"""Maps of colours: what repeats is not coded again."""
+"""Maps of colours: repeated colours are not coded again."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def decoded(data: bytes, height: int, width: int) -> ColourMap:
 
 
 def size_of(planes: Int32Array, numbers: Int32Array | None) -> int:
-    """Bytes of the payload of planes with a map or without."""
+    """Bytes of the payload of planes, with or without a map."""
     return 1 + sum(map(len, tiny_coder()._encode(planes, numbers, None)[1].finish()))
 
 
@@ -74,7 +74,7 @@ def test_a_map_comes_back_and_says_which_pixels_are_coded(name: str) -> None:
     height, width = numbers.shape
     found = decoded(coded(numbers), height, width)
     np.testing.assert_array_equal(found.numbers, numbers)
-    # In the order of decoding, the first pixel of a number is coded, and every one of 0.
+    # In decoding order, the first pixel of each number is coded, and all pixels of 0.
     seen: set[int] = set()
     places = sorted(np.ndindex(height, width), key=lambda place: (place[1] + 2 * place[0], place))
     for place in places:
@@ -94,7 +94,7 @@ def test_pixels_of_one_number_have_one_colour(name: str) -> None:
     repeated, counts = np.unique(pixels.reshape(-1, 3), axis=0, return_counts=True)
     expected = min(LARGEST, int((counts > 1).sum()))
     assert numbers.max() == expected
-    # Where there are too many, those of most pixels have a number.
+    # If there are too many colours, those with most pixels have a number.
     for colour in repeated[counts > 2]:
         assert numbers[(pixels == colour).all(axis=2)].max() > 0
 
@@ -123,7 +123,7 @@ def test_few_colours_at_random_places_take_a_map() -> None:
 
 
 def test_of_both_ways_the_smaller_one_is_taken() -> None:
-    # Half of it repeats, but noise is no less noise for it.
+    # Half of it repeats, but it is still noise.
     rng = np.random.default_rng(1)
     pixels = rng.integers(0, 256, (40, 40, 3)).astype(np.uint8)
     pixels[:, 1::2] = pixels[:, ::2]
@@ -153,8 +153,8 @@ def test_every_answer_costs_something_and_contexts_stay_small() -> None:
 
 
 def test_numbers_that_a_map_has_not_are_refused() -> None:
-    # The first pixel introduces 1. The second one is not that to the left of it, but a known one:
-    # which, that is 0.
+    # The first pixel introduces 1. The second is not that of its left neighbour, but a known one,
+    # whose number is 0.
     answers = iter([1, 0, 1, *[0] * 14])
 
     def say(tables: Int32Array, bits: Int32Array | None) -> Int32Array:

@@ -1,4 +1,4 @@
-"""Lists of differences: blue is only looked for where it can be."""
+"""Lists of differences: only values of blue that can occur have a probability."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_lists_come_back(places: str | list[tuple[int, int]]) -> None:
     np.testing.assert_array_equal(put_into(encoder, pairs), pairs)
     data = b"".join(encoder.finish())
     np.testing.assert_array_equal(get_from(data), pairs)
-    # What repeats is soon expected.
+    # Repetition is soon learned.
     assert len(data) < 500
 
 

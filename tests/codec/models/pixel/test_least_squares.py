@@ -1,4 +1,4 @@
-"""Least squares in integers: the same numbers as Python's integers, near to the real solution."""
+"""Least squares in integers: equal to Python's integers, and near the real solution."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from codec.models.pixel.least_squares import (
 
 
 def sums_of(features: npt.NDArray[np.int64]) -> Float64Array:
-    """Of samples (n, 8), as of one pixel: (36, 1)."""
+    """Sums of samples (n, 8) in the form of one pixel: (36, 1)."""
     found: Float64Array = products(features.T.astype(np.float64)).sum(axis=1, keepdims=True)
     return found
 
 
 def solved(sums: Float64Array) -> tuple[Float64Array, Float64Array]:
-    """Weights and energies, which do not depend on how many pixels are solved at once."""
+    """Weights and energies, checked not to depend on how many pixels are solved at once."""
     one, *others = (
         solve(several, np.full((SIDE, SIDE, several.shape[1]), np.nan))
         for several in (np.tile(sums, copies) for copies in (1, 2, 3, 20))
@@ -70,7 +70,7 @@ def test_it_computes_what_integers_of_any_size_give(largest: int) -> None:
     rng = np.random.default_rng(largest)
     for count in (1, 3, 40):
         features = rng.integers(-largest, largest + 1, (count, SIDE))
-        features[:, 2] = features[:, 1]  # a matrix that the ridge alone keeps regular
+        features[:, 2] = features[:, 1]  # a matrix that only the ridge keeps regular
         sums = np.clip(sums_of(features), -(2**30), 2**30)
         weights, energy = solved(sums)
         expected = by_python([int(value) for value in sums[:, 0]])

@@ -1,4 +1,4 @@
-"""The lossless model where a person meets it: the library and the command."""
+"""The lossless model in the library and the command."""
 
 from __future__ import annotations
 

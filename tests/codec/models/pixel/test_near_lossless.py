@@ -1,4 +1,4 @@
-"""The nearly lossless model: no value further off than its bound, smaller files for larger ones."""
+"""The nearly lossless model: values stay within the bound, and larger bounds give smaller files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The order of decoding, and that nothing but decoded pixels is looked at."""
+"""The decoding order, and that only decoded pixels are used."""
 
 from __future__ import annotations
 

@@ -54,12 +54,12 @@ def write_tiny_near_lossless(folder: Path, name: str = "near-lossless") -> Path:
 
 
 def scene(height: int, width: int, seed: int = 0) -> Uint8Array:
-    """A made-up picture, uint8 (height, width, 3)."""
+    """An artificial picture, uint8 (height, width, 3)."""
     return photographs(1, max(height, width, 16), seed)[0][:height, :width]
 
 
 def drawing(height: int, width: int, seed: int = 0) -> Uint8Array:
-    """Boxes, signs that repeat and a small photograph, uint8 (height, width, 3)."""
+    """Boxes, repeated signs and a small photograph, uint8 (height, width, 3)."""
     rng = np.random.default_rng(seed)
     pixels = np.full((height, width, 3), (236, 233, 216), np.uint8)
     pixels[height // 3 :, width // 4 : width // 2] = (10, 36, 106)
@@ -73,9 +73,9 @@ def drawing(height: int, width: int, seed: int = 0) -> Uint8Array:
 
 
 def from_chroma(height: int, width: int, seed: int = 0) -> Uint8Array:
-    """A pale scene as a JPEG file gives it, uint8 (height, width, 3).
+    """A pale scene as decoded from a JPEG file, uint8 (height, width, 3).
 
-    Luma and chroma are whole numbers, and red, green and blue come of these as in libjpeg.
+    Luma and chroma are integers, from which red, green and blue are computed as in libjpeg.
     """
     red, green, blue = scene(height, width, seed).astype(np.int64).transpose(2, 0, 1)
     luma = (19595 * red + 38470 * green + 7471 * blue + 2**15) >> 16

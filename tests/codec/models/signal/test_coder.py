@@ -1,4 +1,4 @@
-"""The coder of signals: what goes in comes out, and costs what the tables say."""
+"""The coder of signals: samples are restored, and cost what the tables say."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Linear prediction by least squares: the integers that are described, near the real solution."""
+"""Linear prediction by least squares: integers as described, near the real solution."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FRACTION, COARSE = 28, 24
 
 
 def covariances(order: int, seed: int, scale: float = 30.0, count: int = 400) -> Float64Array:
-    """Of a resonant signal, (order + 1, order + 1), the target last."""
+    """Covariances of a resonant signal, (order + 1, order + 1), with the target last."""
     rng = np.random.default_rng(seed)
     signal = np.zeros(count)
     for t in range(2, count):
@@ -23,7 +23,7 @@ def covariances(order: int, seed: int, scale: float = 30.0, count: int = 400) ->
 
 
 def solved_in_plain_integers(sums: Float64Array) -> list[int]:
-    """The same as `solve` of one lane, from its description."""
+    """The same as `solve` for one lane, written from its description."""
 
     def within(limit: int, value: int) -> int:
         return max(-limit, min(value, limit))
@@ -60,7 +60,7 @@ def solved_in_plain_integers(sums: Float64Array) -> list[int]:
 def test_it_is_the_arithmetic_of_integers(order: int, scale: float) -> None:
     sums = np.stack([covariances(order, seed, scale) for seed in range(3)])
     sums[2] = 0
-    sums[2, -1, -1] = 2.0**50  # a target that is far louder than all before it
+    sums[2, -1, -1] = 2.0**50  # a target that is far louder than all earlier samples
     found = solve(sums)
     for lane in range(3):
         assert found[:, lane].tolist() == solved_in_plain_integers(sums[lane])

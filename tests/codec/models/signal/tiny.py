@@ -41,7 +41,7 @@ def write_tiny_signal(folder: Path) -> Path:
 
 
 def tone(count: int, seed: int = 0, amplitude: float = 9000.0) -> Int16Array:
-    """A made-up signal int16 (count,): two tones that swell, noise, and a silent stretch."""
+    """An artificial signal int16 (count,): two swelling tones, noise, and a silent stretch."""
     rng = np.random.default_rng(seed)
     time = np.arange(count)
     wave = np.sin(time / 7.3) + 0.5 * np.sin(time / (3.1 + seed)) + 0.02 * rng.normal(size=count)

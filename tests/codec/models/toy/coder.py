@@ -19,7 +19,7 @@ TABLES = gaussian_tables(np.array([16.0]))
 
 
 class ToyCoder:
-    """A `LoadedModel`. Latents are mean colours (3, h, w), less 128."""
+    """A `LoadedModel`. Latents are mean colours (3, h, w), minus 128."""
 
     model_id, name, layers = TOY.model_id, TOY.name, TOY.layers
     stride, context = STRIDE, 0

@@ -1,4 +1,4 @@
-"""The lossless archive: exact on both sides, as short as the evidence lower bound allows."""
+"""The lossless archive: exact, and as short as the evidence lower bound allows."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ CLASSES = 4
 
 @functools.cache
 def conditional() -> GenerativeModel:
-    """The VAE of `tiny`, whose images a label makes lighter or darker."""
+    """The VAE of `tiny`, with a label that makes images lighter or darker."""
     vae = tiny.generative("gaussian")
     config = replace(vae.config, classes=CLASSES)
     encoder, decoder = Encoder(config), Decoder(config)

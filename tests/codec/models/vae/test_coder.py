@@ -59,7 +59,7 @@ def test_any_size_round_trips(model: VaeCoder, size: tuple[int, int], channels: 
     assert again.pixels.shape == (*size, channels)
     assert again.alpha is not None
     np.testing.assert_array_equal(again.alpha, alpha)
-    # The decoder is untrained; what it draws of the coded z must be near what it draws of μ.
+    # The decoder is untrained; its image of the coded z must be near its image of μ.
     container = compress_picture(picture, model, quality=100)
     fine = decompress_container(container, model).pixels.astype(float)
     coarse = again.pixels.astype(float)
@@ -153,7 +153,7 @@ def test_rungs_are_integers_and_halve_in_time() -> None:
     at_75 = vae_coders.rungs_at(7500, offsets)
     assert offsets[0] == 0
     np.testing.assert_array_equal(at_75, np.minimum(offsets, RUNGS - 1))
-    # A step is half as large 12.5 of quality later.
+    # A quality higher by 12.5 halves the step.
     assert vae_coders.rungs_at(8750, offsets)[1] == at_75[1] + RUNGS_PER_OCTAVE
     assert vae_coders.rungs_at(100, offsets)[1] == 0
     assert vae_coders.inverse_temperature(7500) == 1

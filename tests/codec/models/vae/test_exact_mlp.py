@@ -1,4 +1,4 @@
-"""The integer perceptron: exact, alike in any order of summation, close to the float network."""
+"""The integer perceptron: exact, the same in any order of summation, close to the float network."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_one_row_or_many_and_any_number_of_threads(threads: int) -> None:
         np.testing.assert_array_equal(network(values), expected)
     finally:
         torch.set_num_threads(before)
-    # Inputs in another order add up to the same: sums are exact.
+    # Inputs in another order have the same sum, because sums are exact.
     order = np.random.default_rng(5).permutation(784)
     first, *rest = network.layers
     shuffled = ExactLinear(

@@ -1,4 +1,4 @@
-"""The VAE models where a person meets them: the library, the command, the weights files."""
+"""The VAE models in the library, the command and the weights files."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ def test_shipped_weights_draw_what_they_were_given(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(loading.ENVIRONMENT_VARIABLE, raising=False)
-    # A bar and a ring, near enough to a one and a zero.
+    # A bar and a ring, which are close enough to a one and a zero.
     rows, columns = np.mgrid[:28, :28]
     bar = (abs(columns - 14) <= 1) & (abs(rows - 14) <= 9)
     radius = np.hypot(rows - 13.5, (columns - 13.5) * 1.3)

@@ -1,4 +1,4 @@
-"""What is measured on digits adds up, on untrained models; and the estimate of the mismatch."""
+"""Measurements on digits add up, for untrained models; and the estimate of the mismatch."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_more_information_than_the_images_can_tell_is_bracketed() -> None:
     assert found.lower_nats == 0, "no density from 49 points in 8 dimensions beats the prior"
     assert found.bandwidths == (math.inf, math.inf)
     assert found.upper_nats > 0
-    # Posteriors that never meet: the information is all of log n.
+    # Posteriors do not overlap, so the information is log n.
     assert found.upper_nats == pytest.approx(found.kl_nats - math.log(50), abs=1e-6)
 
 
@@ -115,7 +115,7 @@ def test_clusters_of_sharp_codes_are_found_by_widening() -> None:
     centres = rng.normal(0, 1, (8, 4))
     mean = centres[rng.integers(0, 8, 1000)] + rng.normal(0, 0.2, (1000, 4))
     found = prior_mismatch(mean, np.full((1000, 4), 1e-4), samples=1)
-    # −log of the mixture's volume against the prior's: about 4 log(1 / 0.2) − log 8 at most.
+    # −log of the mixture's volume relative to the prior's: at most about 4 log(1 / 0.2) − log 8.
     assert 1.5 < found.lower_nats < 5
     assert found.upper_nats > 2 * found.lower_nats
     assert all(0 < width < 1 for width in found.bandwidths)
@@ -139,6 +139,6 @@ def test_the_benchmark_runs_and_states_its_units(
     assert [row["model"] for row in report["lossy"]] == [n for n in LOSSY for _ in range(2)]
     exact = report["archive"]["negative_elbo_bits_per_image"]
     assert exact == pytest.approx(report["archive"]["float_negative_elbo_bits_per_image"], rel=0.02)
-    # Sixteen images do not pay for a header; the claims are still counted.
+    # Sixteen images are too few to outweigh a header, but the claims are still counted.
     assert len(report["checks"]) == 2 + 2 + 2
     json.dumps(report)

@@ -53,7 +53,7 @@ def test_codes_come_back_within_half_a_step() -> None:
 
 
 def test_the_code_length_is_that_of_the_mixture() -> None:
-    """Where steps are small, a cell has the probability w_j N(z; m_j, T Tᵀ) · Π Δ · |det T|."""
+    """For small steps, a cell has the probability w_j N(z; m_j, T Tᵀ) · Π Δ · |det T|."""
     coder, codes = mixture_coder(), samples(2000)
     coder = replace(coder, offsets=coder.offsets + 2 * RUNGS_PER_OCTAVE)
     label, message = coder.messages(point(codes), 10_000)
@@ -75,7 +75,7 @@ def test_the_code_length_is_that_of_the_mixture() -> None:
     ]).numpy()  # fmt: skip
     density = of_each[label.symbols, np.arange(len(codes))] / np.log(2)
     assert bits.mean() == pytest.approx(-(density + volume).mean(), abs=0.05)
-    # The component is the one under which the code is likeliest, but for a few near the border.
+    # The chosen component is the most likely one for the code, except for a few near the border.
     assert (of_each.argmax(0) == label.symbols).mean() > 0.95
 
 
@@ -84,7 +84,7 @@ def test_coordinates_make_the_prior_white_and_errors_uncorrelated() -> None:
     assert isinstance(prior, GaussianMixture)
     turns = torch.from_numpy(coder.turns).double()
     assert torch.allclose(turns @ turns.mT, prior.covariances, atol=1e-5)
-    # A finer step where an error of u is seen more.
+    # Steps are finer in directions in which errors of u are more visible.
     assert len(np.unique(coder.offsets)) > 3
 
 

@@ -1,4 +1,4 @@
-"""Tables of the prior and the quantisers that use them."""
+"""Tables of the prior, and the quantisers that use them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_rounding_tables_hold_the_masses_of_the_cells() -> None:
         expected = upper - normal_distribution(centres - step / 2)
         assert np.abs(masses(tables, number)[:-1] - expected).max() < 2e-6
         assert masses(tables, number)[-1] < 2e-5
-    # A step of one is what the codec's Gaussian tables are made for.
+    # The codec's Gaussian tables are made for a step of one.
     gaussian = masses(gaussian_tables(np.array([1.0])), 0)
     assert masses(tables, 1).max() == pytest.approx(gaussian.max(), abs=1e-5)
 
@@ -171,7 +171,7 @@ def test_variational_quantisation_spends_bits_where_the_posterior_is_sure() -> N
         rates.append(float(bits[0, symbols - 1].mean()))
     assert errors == sorted(errors)
     assert rates == sorted(rates, reverse=True)
-    # The law that the table was fitted to codes at about its rate-distortion function.
+    # The distribution to which the table was fitted is coded near its rate-distortion function.
     symbols = quantize.quantize_variational(mean, np.full_like(mean, step**2 / 12), 1.0, bits)
     rate = float(bits[0, symbols - 1].mean())
     ideal = 0.5 * math.log2(1 / np.mean((points[symbols - 1] - mean) ** 2))

@@ -43,13 +43,13 @@ def sheet(images: Pixels, columns: int) -> Pixels:
 
 
 def binary(pixels: Pixels) -> Pixels:
-    """The same at a threshold: 0 and 255."""
+    """The same pixels binarised by a threshold: 0 and 255."""
     return np.where(pixels >= 128, 255, 0).astype(np.uint8)
 
 
 @functools.cache
 def generative(likelihood: str) -> GenerativeModel:
-    """Random networks whose posteriors spread over the prior and are a tenth as wide."""
+    """Random networks whose posteriors are spread over the prior and a tenth as wide."""
     torch.manual_seed(11)
     activation = "tanh" if likelihood == "gaussian" else "relu"
     config = GenerativeConfig("vae", "mlp", (1, 28, 28), CODE, (24,), activation, likelihood)
@@ -82,7 +82,7 @@ def lossy_arrays() -> dict[str, Array]:
 
 @functools.cache
 def rae() -> GenerativeModel:
-    """The same networks with three components as the prior, far apart and of several shapes."""
+    """The same networks with a prior of three components, far apart and of different shapes."""
     vae = generative("gaussian")
     config = GenerativeConfig("rae", "mlp", (1, 28, 28), CODE, (24,), "tanh")
     encoder = Encoder(config)
@@ -105,7 +105,7 @@ def rae_arrays() -> dict[str, Array]:
 
 
 def rae_coder(**changes: Array) -> VaeCoder:
-    """`vae-round` with these weights, of which some arrays may be other ones."""
+    """`vae-round` with these weights, some of which may be replaced."""
     config = json.dumps(asdict(rae().config))
     return vae_loader("vae-round")(
         {**rae_arrays(), **changes}, {"config": config}, bytes(8), device=torch.device("cpu")

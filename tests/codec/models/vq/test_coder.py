@@ -1,4 +1,4 @@
-"""The codec of vector quantisation: any image, any quality, and codes worth their bits."""
+"""The vector-quantisation codec: any image, any quality, and codes worth their bits."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_the_codes_that_were_chosen_come_back(config: VqConfig, quality: float) 
 
 @CONFIGS
 def test_more_quality_is_more_bytes_and_less_error(config: VqConfig) -> None:
-    """In the error that the encoder knows: the distance of latents from their vectors."""
+    """The error is the one that the encoder knows: the distance of latents from their vectors."""
     model, pixels = coder(config), sheet(config, 4, 4)
     sizes = [len(written(model, pixels, quality)) for quality in QUALITIES]
     assert sizes == sorted(sizes)
@@ -108,7 +108,7 @@ def test_more_quality_is_more_bytes_and_less_error(config: VqConfig) -> None:
 
 
 def test_each_code_is_the_cheapest_in_its_place() -> None:
-    """λ g d² + bits of the last code, of which no other depends, is the least of all."""
+    """The last code, on which no other depends, minimises λ g d² + bits."""
     model, quality = coder(GREY), 80.0
     pixels = sheet(GREY, 1, 1)
     latents = model.analyze(pixels, quality)

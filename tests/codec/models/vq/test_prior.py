@@ -1,4 +1,4 @@
-"""The prior of codes: integers that code, in an order that a decoder can follow."""
+"""The prior of codes: coding with integers, in an order that a decoder can follow."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def random_codes(config: VqConfig, level: int) -> Int32Array:
 def encoded(
     prior: ExactCodePrior, codes: Int32Array, above: Int32Array | None, quality: int = 5000
 ) -> tuple[bytes, float]:
-    """The bytes of codes, and the bits that the prior says they have."""
+    """The bytes of codes, and their bits under the prior."""
     lengths: list[float] = []
 
     def choose(front: Front, part: slice, indexes: Int32Array) -> Int32Array:
@@ -75,7 +75,7 @@ def test_codes_come_back_in_the_bits_that_the_prior_says(
     np.testing.assert_array_equal(prior.decode(BLOCKS, above, quality, decoder), codes)
     decoder.finish()
     assert 8 * len(data) == pytest.approx(bits, abs=24)
-    # By log-odds that are not rounded to eighths, about as many.
+    # Log-odds that are not rounded to eighths give about as many.
     nats = prior.nats(codes, above, quality)
     assert nats.shape == (BLOCKS,)
     assert nats.sum() / np.log(2) == pytest.approx(bits, rel=0.01)
@@ -142,7 +142,7 @@ def test_the_prior_in_training_is_the_one_that_codes(config: VqConfig, level: in
         every.gather(-1, wide[..., None])[..., 0], chosen_lengths(odds, wide, prior.depth)
     )
     torch.testing.assert_close((2.0**-every).sum(-1), torch.ones(wide.shape))
-    # An eighth of log-odds is as fine as tables are, and whole numbers round down.
+    # Tables have steps of an eighth in log-odds, and integers are rounded down.
     expected = encoded(exact, codes, above, 100 + round(0.37 * 9900))[1]
     assert bits == pytest.approx(expected, rel=0.01)
 

@@ -31,14 +31,14 @@ Uint8Array = npt.NDArray[np.uint8]
 
 
 def scene(height: int, width: int, channels: int = 3, seed: int = 0) -> Uint8Array:
-    """A made-up picture, uint8 (height, width, channels)."""
+    """An artificial picture, uint8 (height, width, channels)."""
     side = max(height, width, 16)
     return photographs(1, side, seed)[0][:height, :width, :channels]
 
 
 @torch.no_grad()
 def networks(config: VqConfig) -> VqNetworks:
-    """Random, but with codebooks of latents, so that all codes occur."""
+    """Random networks, but with codebooks of latents, so that all codes occur."""
     torch.manual_seed(14)
     found = VqNetworks(config).requires_grad_(False)
     pixels = blocks_of(scene(6 * config.side, 6 * config.side), config.side, config.channels)
@@ -52,7 +52,7 @@ def networks(config: VqConfig) -> VqNetworks:
         level.codebook.copy_(rows[torch.linspace(0, len(rows) - 1, codes).long()])
         level.unproject.weight.copy_(level.project.weight.transpose(0, 1))
         drawn, rest = level.draw(latents, drawn, quality), rest - level.pixels(latents)
-        # At the middle quality another code costs some bits.
+        # At the middle quality, choosing another code costs some bits.
         apart = squared_distances(latents, level.codebook).mean()
         found.gains[number] = 10 / (config.weight(quality[0]) * apart)
     found.painter.last.weight.mul_(10)
@@ -60,7 +60,7 @@ def networks(config: VqConfig) -> VqNetworks:
 
 
 def random_prior(config: VqConfig, level: int, spread: float = 0.7) -> ExactCodePrior:
-    """A prior whose log-odds differ with what it sees, and with quality."""
+    """A prior whose log-odds depend on neighbouring codes and on quality."""
     rng = np.random.default_rng(level)
     codes, size = config.codes[level], config.embedding
 
@@ -87,7 +87,7 @@ def arrays(config: VqConfig) -> dict[str, Array]:
 
 
 def metadata(config: VqConfig) -> dict[str, str]:
-    """What a weights file says of its sizes."""
+    """The sizes in the metadata of a weights file."""
     return {"config": json.dumps(dataclasses.asdict(config))}
 
 

@@ -1,4 +1,4 @@
-"""The certificate: both bounds hold the truth between them, and their gap shows a bad pass."""
+"""The certificate: the truth lies between both bounds, and their gap shows a bad pass."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_few_temperatures_show_in_the_gap() -> None:
 
 
 def test_a_sampler_that_misses_a_mode_is_found_out() -> None:
-    # Codes far out map to a second place that short trajectories hardly reach.
+    # Distant codes map to a second place that short trajectories hardly reach.
     def two_places(codes: torch.Tensor) -> torch.Tensor:
         return torch.tanh(40 * (codes - 2.2)) * 3 + 0.1 * codes
 

@@ -40,7 +40,7 @@ DIM, PIXELS, BETA, CHAINS, RUNS = 5, 8, 3.0, 4, 1500
 
 @dataclass
 class Case:
-    """One image of a linear decoder, its exact posterior, and Gaussians that miss it."""
+    """One image of a linear decoder, its exact posterior, and Gaussians that differ from it."""
 
     decode: torch.nn.Linear
     image: torch.Tensor
@@ -90,7 +90,7 @@ def plan_of(steps: int) -> BridgePlan:
 
 
 def assert_one(ratio: torch.Tensor) -> None:
-    """The mean is 1 within four standard errors, which are small enough to mean something."""
+    """Assert that the mean is 1 within four standard errors, and that these are small."""
     error = float(ratio.std()) / math.sqrt(len(ratio))
     assert error < 0.05
     assert abs(float(ratio.mean()) - 1) < 4 * error
@@ -112,12 +112,12 @@ def test_both_sides_are_unbiased_from_wrong_references(
     above = cross(bridge, plan, chains=CHAINS, generator=generator, path=path)
     log_upper = -above.log_partition_nats
     assert_one((case.log_partition - log_upper).exp())
-    # On average, the two hold the truth between them.
+    # On average, the truth lies between the two.
     assert log_lower.mean() < case.log_partition < log_upper.mean()
 
 
 def test_a_missing_factor_would_show(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The check above has teeth: without the label's law given z, the labels are not those of γ_s.
+    # The check above is sensitive: without redrawing labels given z, they are not those of γ_s.
     bridge, plan = case.bridge(CHAINS, components=2), plan_of(3)
     uniform = torch.tensor([[0.5, 0.5]], dtype=torch.float64).log()
 
@@ -138,8 +138,8 @@ def test_precisions_agree(case: Case) -> None:
         generator = torch.Generator().manual_seed(1)
         found = cross(bridge, plan, chains=CHAINS, generator=generator)
         values.append(found.log_partition_nats)
-    # The same random numbers: all that differs is rounding, and here and there a decision that
-    # hung on it.
+    # With the same random numbers, only rounding differs, and occasionally a decision that depends
+    # on it.
     apart = (values[0] - values[1]).abs()
     assert float(apart.median()) < 1e-4
     assert float((apart > 1e-2).double().mean()) < 0.01
@@ -233,7 +233,7 @@ class _TwiceOnly(torch.autograd.Function):
 
 
 class _OnceOnly(_TwiceOnly):
-    """And without a second one backwards."""
+    """And without a second backward derivative."""
 
     backward: Any = torch.autograd.function.once_differentiable(_TwiceOnly.backward)
 

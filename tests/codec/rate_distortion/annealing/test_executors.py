@@ -1,4 +1,4 @@
-"""Blocks of work on executors, with dask.distributed as the one that outgrows a machine."""
+"""Blocks of work on executors, including dask.distributed for several machines."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Decoder(torch.nn.Module):
 def curve_of(
     executor: Executor | None = None, slow: float = 0.0, *, certify: bool = False, seed: int = 0
 ) -> dict[str, Any]:
-    """With a certificate from the better reference, without one from the prior."""
+    """A curve: with a certificate from the better reference, without one from the prior."""
     curve = rd_curve(
         Decoder(slow),
         StandardNormal(2),

@@ -1,4 +1,4 @@
-"""Blocks that were kept are found by the run that would make them again, and by no other."""
+"""Stored blocks are found by a run that would compute the same ones, and by no other."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ IMAGES = np.random.default_rng(0).random((12, 4))
 
 
 class Interrupted(Executor):
-    """Runs so many tasks and then fails, as a run does that is killed."""
+    """Runs some tasks and then fails, like a run that is killed."""
 
     def __init__(self, left: int) -> None:
         self.left = left

@@ -1,4 +1,4 @@
-"""The curve by annealing from the prior against closed forms, and what any curve refuses."""
+"""The curve by annealing from the prior compared with closed forms, and what curves refuse."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Curves from local references against closed forms, the choice between references, and what has
-no local reference."""
+"""Curves from local references compared with closed forms, the choice between references, and
+models without a local reference."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_mixture_prior_in_closed_form() -> None:
 
 
 def waves(reference: str, modes: int | None = None) -> tuple[CurveSamples, Array]:
-    """sin(6z) of two dimensions has dozens of modes; log Z by quadrature, one dimension a time."""
+    """sin(6z) in two dimensions has dozens of modes; log Z is found by quadrature per dimension."""
     generator = torch.Generator().manual_seed(0)
     betas = [0.1, 2.0, 20.0]
 
@@ -131,7 +131,7 @@ def test_missed_modes_are_caught_twice_and_auto_goes_round_them() -> None:
 
 
 def test_more_modes_are_found_to_be_needed() -> None:
-    """z² has posteriors of two modes, so that a reference with one misses log 2 nats."""
+    """z² has posteriors with two modes, so a reference with one misses log 2 nats."""
     generator = torch.Generator().manual_seed(1)
     betas = [20.0, 60.0]
 
@@ -181,7 +181,7 @@ class Grid(torch.nn.Module):
 
 
 class Shifted:
-    """A prior of a stranger's, N(1, I)."""
+    """A user's own prior, N(1, I)."""
 
     dim = 2
 
@@ -318,7 +318,7 @@ def test_choice(local: Array, gap: float, other: float | None, expected: bool) -
 
 
 def test_where_bridges_are_in_doubt_all_temperatures_count() -> None:
-    # With few temperatures annealing was no better, with all of them it is.
+    # With few temperatures annealing was not better, with all of them it is.
     found = choose(bridges(SAME, 9.0), SAME, lambda wanted: (SAME - 1, np.ones((4, 1))))
     assert found.local == (False,)
     assert [check_images(n) for n in (1, 2, 6, 30, 1000)] == [1, 2, 4, 6, 8]

@@ -1,4 +1,4 @@
-"""From samples to a curve: the envelope, the intervals, the gates, each on made-up samples."""
+"""From samples to a curve: the envelope, the intervals and the gates, on artificial samples."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_intervals_shrink_with_the_images() -> None:
 
 
 def test_what_no_code_can_explain_does_not_widen_the_interval() -> None:
-    # Images differ in what is left over at any rate: it moves D, and L by β times as much.
+    # Images differ in the error that remains at any rate: it changes D, and L by β times as much.
     plain = gaussian(100)
     rest = np.random.default_rng(1).exponential(2.0, (100, 1))
     moved = dataclasses.replace(

@@ -29,7 +29,7 @@ QUICK = SearchEffort(candidates=256, starts=16, steps=8, finalists=4, final_step
 def test_mode_search_finds_what_a_fine_grid_finds() -> None:
     rng = np.random.default_rng(0)
     points = torch.from_numpy(rng.normal(size=(400, 2)))
-    # Weights as they are near the dual's optimum: large far out.
+    # Weights like those near the dual's optimum, which are large far from the centre.
     log_weights = 0.4 * points.square().sum(1)
     axis = torch.linspace(-5, 5, 401, dtype=torch.float64)
     grid = torch.cartesian_prod(axis, axis)
@@ -112,7 +112,7 @@ def test_particles_on_a_gaussian_agree_with_blahut_arimoto_and_the_truth() -> No
     empirical = empirical_rate_distortion(
         samples, (3.0,), squared_error="mean", tolerance_nats=5e-3
     ).points[0]
-    # Free places are at least as good as the samples' own, up to what is left to descend.
+    # Free places are at least as good as the samples' own, except for incomplete descent.
     assert found.loss_nats < empirical.lagrangian_nats + 0.01
     assert found.loss_nats - found.searched_gap_nats < empirical.lagrangian_nats
     parts = found.rate_nats + 3 * found.distortion

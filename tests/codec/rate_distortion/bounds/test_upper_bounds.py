@@ -1,4 +1,4 @@
-"""The upper bounds: above the exact curve of a linear decoder, close to it where they can be."""
+"""The upper bounds: above the exact curve of a linear decoder, and close to it where possible."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_amortized_bound_meets_the_exact_curve() -> None:
         assert point.lagrangian_nats == pytest.approx(
             point.rate_nats + point.beta * point.distortion
         )
-    # The decoder is as it was.
+    # The decoder is unchanged.
     assert decoder.training
     assert all(p.grad is None for p in decoder.parameters())
     assert all(bool((a == b).all()) for a, b in zip(before, decoder.parameters(), strict=True))
@@ -183,7 +183,7 @@ def test_trained_generator_approaches_the_source() -> None:
         trained, StandardNormal(2), test, betas=(beta,), distortion=SumSquaredError(),
         samples=5000,
     ).points[0]  # fmt: skip
-    # The exact optimum on the same test samples takes their luck out of the comparison.
+    # The exact optimum on the same test samples removes sampling noise from the comparison.
     best = LinearGaussianDecoder(np.diag(np.sqrt([0.75, 0.25])), np.zeros(2))
     assert 0 < point.lagrangian_nats - best.lagrangian(test, beta) + 0.01 < 0.04
 

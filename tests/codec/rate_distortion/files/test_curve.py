@@ -1,4 +1,4 @@
-"""Curves: their means, and that they survive JSON and CSV unchanged."""
+"""Curves: their means, and unchanged results from JSON and CSV."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real codecs make real files: each is decoded again, and the curve holds their lengths."""
+"""Real codecs make real files: each is decoded again, and the curve has their lengths."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_images_come_from_files_folders_and_tars(
     found = find_images([picture_folder, archive, one])
     names = [source.name for source in found]
     assert names == ["wave-0.png", "wave-1.png"] * 2 + ["wave-1.png"]
-    # An archive is searched once, not for every picture: that would be quadratic in their number.
+    # An archive is searched once, not for every picture, which would take quadratic time.
     monkeypatch.setattr(tarfile, "open", None)
     assert np.array_equal(found[0].pixels(), photo_like(0))
     assert np.array_equal(found[3].pixels(), photo_like(1))

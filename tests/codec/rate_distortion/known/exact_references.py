@@ -1,4 +1,4 @@
-"""Sources and models known exactly, for tests alone: biased bits, and mixtures as priors."""
+"""Exactly known sources and models, only for tests: biased bits, and mixtures as priors."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class BernoulliSource:
         if target <= 0:
             return 0.0
         low, high = 0.0, self.max_distortion
-        # h rises on [0, ½]; two hundred halvings reach the smallest number there is.
+        # h rises on [0, ½]; two hundred halvings reach the smallest possible number.
         for _ in range(200):
             middle = (low + high) / 2
             if float(binary_entropy(middle)) < target:
@@ -144,14 +144,14 @@ class MixtureLinearDecoder:
             object.__setattr__(self, name, value)
 
     def _log_joint(self, images: npt.ArrayLike, beta: float) -> Float64Array:
-        """log w_m + log Z_β of component m but for the common −βe, (images, m)."""
+        """log w_m + log Z_β of component m without the common −βe, (images, m)."""
         logs = [part._log_reached(part._projected(images)[0], beta) for part in self._parts]
         joint: Float64Array = np.stack(logs, axis=1) + np.log(self.mixture_weights)
         return joint
 
     def log_partition(self, images: npt.ArrayLike, beta: float) -> Float64Array:
         """log Z_β(x) in nats for each image, in closed form, (images,)."""
-        # The components reach the same pixels: what W cannot reach, e, is one for all.
+        # The components reach the same pixels, so the part that W cannot reach, e, is common.
         _, rest = self._parts[0]._projected(images)
         reached = np.logaddexp.reduce(self._log_joint(images, beta), axis=1)
         return np.asarray(reached - beta * rest)
@@ -181,18 +181,18 @@ class MixtureLinearDecoder:
         return float((shares * np.stack(parts, axis=1) + choice).sum(axis=1).mean())
 
     def smallest_distortion(self, images: npt.ArrayLike) -> float:
-        """The limit of D(β) as β grows: what W cannot reach."""
+        """The limit of D(β) as β grows: the error that W cannot reduce."""
         return self._parts[0].smallest_distortion(images)
 
     def rate_at(self, images: npt.ArrayLike, distortion: float) -> float:
-        """R_p(D) = sup over β of L(β) − βD for these images, nats; ∞ where no code reaches D."""
+        """R_p(D) = sup over β of L(β) − βD for these images, nats; ∞ if no code reaches D."""
         return legendre_rate(self, images, distortion)
 
     def log_partition_by_quadrature(self, images: npt.ArrayLike, beta: float) -> Float64Array:
         """log Z_β(x) for codes of ONE dimension by Gauss-Legendre panels, (images,).
 
         It shares no algebra with `log_partition`: the prior's density times exp(−βd) is summed
-        as it stands.  Raises `UsageError` for codes of more dimensions.
+        directly.  Raises `UsageError` for codes of more dimensions.
         """
         if self.weight.shape[1] != 1:
             raise UsageError(
@@ -208,7 +208,7 @@ class MixtureLinearDecoder:
         slope = self.weight[:, 0]
         precisions = 1 / variances + 2 * beta * float(slope @ slope)
         pull = means / variances + 2 * beta * float(slope @ (image - self.offset))
-        # Where the product of a component and the likelihood lies only places the panels.
+        # The location of a component times the likelihood is only used to place the panels.
         centres, widths = pull / precisions, 1 / np.sqrt(precisions)
         steps = np.arange(-14, 15)
         edges = np.unique((centres[:, None] + widths[:, None] * steps).ravel())

@@ -32,7 +32,7 @@ def test_information_of_independent_pairs_adds_up() -> None:
     expected = -0.5 * np.log(1 - correlations**2).sum()
     found = gaussian_information(np.eye(3), np.diag(scales**2), cross)
     assert found == pytest.approx(expected)
-    # Turning either side changes nothing.
+    # Rotating either side changes nothing.
     turn = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
     assert gaussian_information(turn @ turn.T, np.diag(scales**2), turn @ cross) == pytest.approx(
         expected
@@ -59,7 +59,7 @@ def test_wasserstein_and_error_of_gaussians() -> None:
     expected = np.trace(first) + np.trace(second) - 2 * np.sqrt(joint).sum()
     assert gaussian_wasserstein(first, second) == pytest.approx(expected)
     assert gaussian_wasserstein(second, first) == pytest.approx(expected)
-    # No coupling is nearer than W₂; the independent one is as far as the traces say.
+    # No coupling is closer than W₂; the distance of the independent one is the sum of the traces.
     assert linear_distortion(first, second, np.zeros((3, 3))) > expected
     assert linear_distortion(first, first, first) == pytest.approx(0, abs=1e-9)
 
@@ -102,7 +102,7 @@ def test_fine_steps_follow_the_laws_of_high_rate() -> None:
         0.5 * math.log2(2 * math.pi * math.e) - math.log2(0.05), abs=2e-4
     )
     assert quantizer.least_distortion == pytest.approx(0.05**2 / 12, rel=2e-3)
-    # There realism by transport is all but free, and a random decoder doubles the error.
+    # There realism by transport is almost free, and a random decoder doubles the error.
     assert quantizer.transport_distortion == pytest.approx(0.05**2 / 12, rel=2e-3)
     best = GaussianPerception().distortion_at(quantizer.rate_bits * LN2)
     assert quantizer.transport_distortion / best == pytest.approx(

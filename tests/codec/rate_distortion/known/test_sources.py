@@ -149,8 +149,8 @@ def test_deconvolution_limits() -> None:
     known = (norms**2 + 1) / 0.2 - np.log(np.sinh(kappa) / kappa)
     source = DeconvolutionSource(3, 0.1)
     assert source._shifted_surprise(norms) == pytest.approx(known, rel=1e-12)
-    # A sphere that is small in the noise leaves a Gaussian, which says nothing of Y: the rate, the
-    # loss less d/2, is 0.
+    # A sphere that is small compared with the noise leaves a Gaussian without information about Y:
+    # the rate, the loss minus d/2, is 0.
     assert DeconvolutionSource(4, 1.0, radius=1e-4).optimal_loss() == pytest.approx(2, abs=1e-8)
     # A circle of circumference 2πr located to within s: h(Y) − ½ log(2πe s²).
     fine = DeconvolutionSource(2, 1e-6)

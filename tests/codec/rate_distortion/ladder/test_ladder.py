@@ -1,4 +1,4 @@
-"""Ladders, gap tables, and the schemas of their files: closed forms and wrong orders."""
+"""Ladders, gap tables, and the schemas of their files: closed forms and violated orders."""
 
 from __future__ import annotations
 

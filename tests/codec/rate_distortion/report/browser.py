@@ -1,7 +1,7 @@
-"""A real browser for tests: Chromium without a window, driven over a pipe by its own protocol.
+"""A real browser for tests: Chromium without a window, controlled over a pipe by its own protocol.
 
-The protocol (https://chromedevtools.github.io/devtools-protocol/) is JSON, each message ended by
-a zero byte; Chromium reads it from file descriptor 3 and writes to 4.
+The protocol (https://chromedevtools.github.io/devtools-protocol/) is JSON, with a zero byte after
+each message; Chromium reads it from file descriptor 3 and writes to 4.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ OPTIONS = (
     "--disable-background-networking", "--force-color-profile=srgb", "--hide-scrollbars",
     "--window-size=1000,900", "--remote-debugging-pipe",
 )  # fmt: skip
-# Moves the two ends of the pipes to where Chromium looks for them.
+# Moves the two ends of the pipes to the descriptors that Chromium uses.
 LAUNCHER = (
     "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); "
     "os.execv(sys.argv[3], sys.argv[3:])"
@@ -87,7 +87,7 @@ class Page:
                       windowsVirtualKeyCode={"ArrowRight": 39, "Enter": 13}[key])  # fmt: skip
 
     def screenshot(self) -> npt.NDArray[np.uint8]:
-        """What is visible: uint8 (height, width, 3), one pixel for each unit of CSS."""
+        """The visible part: uint8 (height, width, 3), one pixel for each unit of CSS."""
         data = base64.b64decode(self.send("Page.captureScreenshot", format="png")["data"])
         with Image.open(io.BytesIO(data)) as image:
             return np.asarray(image.convert("RGB"))
@@ -129,7 +129,7 @@ def browser_page(profile: Path) -> Iterator[Page]:
     executable = find_browser()
     assert executable is not None
     (there, write_end), (read_end, back) = os.pipe(), os.pipe()
-    # Above the numbers that they are moved to, so that neither move closes the other.
+    # Above the numbers to which they are moved, so that neither move closes the other.
     ends = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (there, back)]
     command = [executable, *OPTIONS, f"--user-data-dir={profile}"]
     process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Decoders from files of all kinds, and everything that is refused before a measurement starts."""
+"""Decoders from files of all kinds, and what is refused before a measurement starts."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def test_an_edited_file_is_loaded_again(tmp_path: Path) -> None:
 
 
 def test_what_was_loaded_travels_as_a_recipe(tmp_path: Path) -> None:
-    # Real processes: test_bound_command.
+    # Real processes are tested in test_bound_command.
     path = script(tmp_path / "model.py", "def make(): return Net(), Prior()")
     adapter = load_decoder(f"{path}:make")
     data = pickle.dumps((adapter.decode, adapter.prior))
@@ -233,7 +233,7 @@ def traced(path: Path, module: nn.Module, batch: int, shape: tuple[int, ...] = (
 
 
 class _Fixed(nn.Module):
-    """Takes batches of one size only, as careless exports do."""
+    """Takes only batches of one size, like careless exports."""
 
     def __init__(self, batch: int) -> None:
         super().__init__()
@@ -245,7 +245,7 @@ class _Fixed(nn.Module):
 
 
 def same_images(decode: Any, count: int = 11) -> None:
-    """Compare with the network, gradients included."""
+    """Compare with the network, including gradients."""
     z = torch.randn(count, 3, requires_grad=True)
     expected, found = network()(z), decode(z)
     torch.testing.assert_close(found, expected)
@@ -298,7 +298,7 @@ def test_exported_programs(tmp_path: Path, limits: tuple[int, int | None] | None
 
 
 class _Spatial(nn.Module):
-    """The network with codes of (3, 1, 1)."""
+    """The network with codes of shape (3, 1, 1)."""
 
     def __init__(self) -> None:
         super().__init__()
