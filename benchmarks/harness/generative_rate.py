@@ -1,4 +1,4 @@
-"""R_p(D) of a generative model beside the files of a codec that is built on it.
+"""R_p(D) of a generative model compared with files of a codec that is built on it.
 
 Squared errors are sums over an image's pixels in [0, 1].
 """

@@ -41,7 +41,7 @@ MODEL_SETTINGS = tuple(float(quality) for quality in range(1, 101))
 Sheets = TypeVar("Sheets", bound="DecodedSheets")
 
 LOOK_BEYOND = 2
-"""How many settings beyond the last one that fits are tried: a finer one may give less bytes."""
+"""How many settings beyond the last one that fits are tried: a finer one may take fewer bytes."""
 
 
 @dataclass

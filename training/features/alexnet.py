@@ -2,7 +2,7 @@
 
 Zhang et al. 2018, "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", version
 0.1. The weights are the authors' (github.com/richzhang/PerceptualSimilarity, BSD-2); no network
-library is needed beside PyTorch.
+library is needed besides PyTorch.
 """
 
 from __future__ import annotations
