@@ -110,7 +110,7 @@ def elsewhere(theirs: Path, ours: Path, arithmetic: str) -> None:
     for name, drawn in pixels.items():
         np.save(ours / f"{name}.npy", drawn)
     written = write_files(ours, coder)
-    versions = library_versions(("numpy", "torch"))
+    versions = library_versions(("numpy", "torch", "onnxruntime"))
     print(json.dumps({"libraries": versions, "read": digests, "written": written}))
 
 

@@ -244,8 +244,9 @@ def exactness_rows(exact: Content) -> Iterator[Row]:
     def each(values: set[Any]) -> list[str]:
         return [str(value) for value in sorted(values)]
 
-    numpy, torch = (
-        " and ".join(each({row["libraries"][name] for row in rows})) for name in ("numpy", "torch")
+    numpy, torch, runtime = (
+        " and ".join(each({row["libraries"].get(name, "?") for row in rows}))
+        for name in ("numpy", "torch", "onnxruntime")
     )
     alike = sum(
         row["files"]
@@ -257,7 +258,7 @@ def exactness_rows(exact: Content) -> Iterator[Row]:
     yield (
         "configurations in which all files decode to the same pixels: "
         f"{' and '.join(each({r['threads'] for r in rows}))} threads, NumPy {numpy}, "
-        f"torch {torch}, integers of the synthesis in "
+        f"torch {torch}, ONNX Runtime {runtime}, integers of the synthesis in "
         f"{', '.join(each({row['arithmetic'] for row in rows}))}",
         f"{alike} of {len(rows)}",
         f"all: {verdict(exact['all_alike'])}",
