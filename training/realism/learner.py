@@ -18,7 +18,6 @@ from codec.models.photo.realism import (
     NOISE_LEVELS,
     PHOTO_HASH_KEY,
     RealisticPhoto,
-    load_realism,
 )
 from codec.models.photo.synthesis import SynthesisWeights
 from codec.models.photo.synthesis_arrays import restore_synthesis, synthesis_arrays
@@ -82,8 +81,8 @@ class RealismLearner(Learner):
     start       an exported decoder to start from, in place of that synthesis
     validation  pictures uint8 (h, w, 3) with sides of at least 64 pixels
 
-    Raises `InputError` if `features` is no such file, `WeightsMismatchError` if `start` was made
-    for other photo weights.
+    Raises `InputError` if `features` is no such file, `WeightsMismatchError` if `start` has other
+    sizes of layers.
     """
 
     family = "realism"
@@ -196,11 +195,15 @@ class RealismLearner(Learner):
 
 
 def decoder_to_start_from(path: Path, photo: PhotoWeights) -> PhotoModel:
-    """A model whose synthesis is that of an exported decoder. Raises as `RealismLearner` does."""
-    arrays, metadata = read_start(path)
-    load_realism(arrays, metadata, photo.coder)
+    """A model whose synthesis is that of an exported decoder. Raises as `RealismLearner` does.
+
+    The decoder may have been trained for other photo weights whose synthesis has the same sizes.
+    """
+    arrays, _ = read_start(path)
+    arrays = {**arrays, "log_step": photo.coder.arrays["log_step"]}
+    SynthesisWeights(arrays, photo.coder.config)  # checks the sizes
     model = copy.deepcopy(photo.model)
-    restore_synthesis(model, {**arrays, "log_step": photo.coder.arrays["log_step"]})
+    restore_synthesis(model, arrays)
     return model
 
 

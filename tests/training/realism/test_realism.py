@@ -312,7 +312,7 @@ def test_command_trains_resumes_and_exports_a_second_decoder(
     units = np.exp2(exponent)[:, None, None, None]
     assert (np.abs(weight * units - trained) <= units).all()
 
-    # It can be trained further, but only for its own photo weights, not for the shipped ones.
+    # It can be trained further, but not for the shipped photo weights, which have other sizes.
     on = [*common[:4], str(tmp_path / "on"), "--steps", "1", "--weights", str(path)]
     assert train(on) == WeightsMismatchError.exit_code
     own_photo = load_photo_weights(weights_folder / "photo.safetensors", torch.device("cpu"))
@@ -322,6 +322,10 @@ def test_command_trains_resumes_and_exports_a_second_decoder(
     with safe_open(path, framework="numpy") as file:
         for key, array in second_arrays(own_photo, started.decoder).items():
             np.testing.assert_array_equal(array, file.get_tensor(key))
+    # Other photo weights of these sizes will do.
+    later = copy.copy(own_photo.coder)
+    later.weights_hash = bytes(8)
+    RealismLearner(PRESET, sampler, dataclasses.replace(own_photo, coder=later), start=path)
 
 
 def test_command_reports_missing_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
