@@ -47,6 +47,7 @@ WEIGHTS = {
     "photo-psnr-v1": "photo",
     "photo-deep-v1": "photo",
     "photo-layers-v1": "photo",
+    "photo-far-v1": "photo-far",
     "draw-v1": "draw",
     "dplc-v1": "dplc",
     "dplc-sample-v1": "dplc",

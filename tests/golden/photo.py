@@ -1,4 +1,4 @@
-"""The golden cases of the photo model: both tunes, samples of 12 bits, and layers.
+"""The golden cases of the photo model: both tunes, samples of 12 bits, layers, and far passes.
 
 The JSON files have digests of the symbols and of the pixels, which are the same on every machine;
 the PNGs are those pixels. The weights beside them are untrained.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,27 +19,31 @@ from bitstream.container import Container, container_from_bytes, container_to_by
 from bitstream.tables import TableSet
 from codec import loading
 from codec.coding.tiling import TileGrid
+from codec.models.photo import PHOTO
 from codec.models.photo.coder import PhotoCoder
 from codec.pictures.depth import rescale
 from codec.pictures.picture import Picture
 from codec.pipeline.decode import decompress_container
 from codec.pipeline.encode import compress_picture
-from tests.codec.models.photo.tiny import ORIGIN, TINY, tiny_arrays
+from tests.codec.models.photo.tiny import ORIGIN, TINY, lively_model, tiny_arrays
 from tests.codec.tiny import photographs
-from training.photo.export import write_weights
+from training.loop.export import write_weights_file
+from training.photo.export import export_arrays, write_weights
 
 CASES = {  # quality, tune, bit depth, tile size
     "photo-visual-v1": (68.5, "visual", 8, 64),
     "photo-psnr-v1": (31.25, "psnr", 8, 64),
     "photo-deep-v1": (95.0, "psnr", 12, 64),
     "photo-layers-v1": (97.5, "psnr", 8, 128),
+    "photo-far-v1": (55.0, "visual", 8, 128),
 }
+FAR = "photo-far"
+"""Name of the weights with far passes, which the last case has; the others have `photo`."""
 CERTAIN_TABLES = 17
 
 
-def golden_arrays() -> dict[str, Array]:
+def golden_arrays(arrays: dict[str, Array]) -> dict[str, Array]:
     """Untrained weights whose low tables are certain, as most are in trained weights."""
-    arrays: dict[str, Array] = dict(tiny_arrays())
     tables = TableSet.from_arrays(arrays, "latent_tables.")
     tables = tables.with_certain(np.arange(len(tables)) < CERTAIN_TABLES)
     return arrays | {f"latent_tables.{key}": array for key, array in tables.to_arrays().items()}
@@ -82,8 +87,15 @@ def picture_of(depth: int) -> Picture:
 
 def write_photo_case(name: str, folder: Path) -> None:
     """Write a case that does not exist yet, and the weights if they do not exist."""
-    if not (folder / "photo.safetensors").exists():
-        write_weights(folder, golden_arrays(), TINY, ORIGIN)
+    if name.startswith(FAR) and not (folder / f"{FAR}.safetensors").exists():
+        config = replace(TINY, far_passes=3)
+        arrays = export_arrays(lively_model(config=config), photographs(seed=2), crop=128)
+        write_weights_file(
+            folder, FAR, golden_arrays(arrays), config=config, models=[PHOTO.name],
+            metadata={"model": PHOTO.name},
+        )  # fmt: skip
+    elif not (folder / "photo.safetensors").exists():
+        write_weights(folder, golden_arrays(dict(tiny_arrays())), TINY, ORIGIN)
     quality, tune, depth, tile_size = CASES[name]
     coder = load_coder(tune)
     container = compress_picture(picture_of(depth), coder, quality=quality, tile_size=tile_size)
