@@ -121,7 +121,7 @@ def test_realism_gives_back_the_texture_of_coarse_files(photo: Pixels) -> None:
 @pytest.mark.parametrize("goal", [60, 80])
 def test_a_score_is_reached_and_a_lower_quality_misses_it(photo: Pixels, goal: float) -> None:
     pytest.importorskip("ssimulacra2")
-    part = np.ascontiguousarray(photo[:128, :160])
+    part = np.ascontiguousarray(photo[:256, :320])
     data = io.BytesIO()
     done = codec.compress_to_file(part, data, ssimulacra2=goal)
     decoded = codec.decompress(data.getvalue(), as_="numpy")
@@ -129,7 +129,7 @@ def test_a_score_is_reached_and_a_lower_quality_misses_it(photo: Pixels, goal: f
     assert found is not None
     assert found == done.ssimulacra2
     assert goal <= found < goal + 0.5
-    # For so small a picture a step of quality may change the score by half a point either way.
+    # The score is not quite monotone in the quality: go down far enough.
     lower = codec.compress(part, quality=done.quality - 3)
     missed = ssimulacra2(part, codec.decompress(lower, as_="numpy"))
     assert missed is not None
@@ -169,7 +169,7 @@ def test_draw_gets_better_with_quality_and_with_layers(photo: Pixels) -> None:
     assert whole == sorted(whole)
     assert whole[-1] > 30
     prefixes = [
-        psnr_db(codec.decompress(files[-1], layers=k, as_="numpy"), pixels) for k in (1, 2, 4, 8)
+        psnr_db(codec.decompress(files[-1], layers=k, as_="numpy"), pixels) for k in range(1, 6)
     ]
     assert prefixes == sorted(set(prefixes))
     # One layer shows the scene already.

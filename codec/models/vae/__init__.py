@@ -15,15 +15,14 @@ _WAYS = (
 )
 
 _OF_ROUND = ("digits-vae", "rae", "digits-class-vae")
+
 LOSSY = tuple(
     ModelSpec(
         number,
         name,
         f"grey digits: VAE, {way}",
         f"codec.models.vae.coder:load_{name.replace('-', '_')}",
-        exports=("digits-vae", "rae", "digits-class-vae")
-        if name == "vae-round"
-        else ("digits-vae",),
+        exports=_OF_ROUND if name == "vae-round" else ("digits-vae",),
     )
     for number, name, way in _WAYS
 )
