@@ -211,6 +211,23 @@ def install_rows(install: Content) -> Iterator[Row]:
         )
 
 
+_LEAST_BETTER = 7
+"""Of the nine measures of equal-bytes.json, against AVIF."""
+
+
+def equal_bytes_rows(found: Content) -> Iterator[Row]:
+    """In how many measures that it was not trained on photo is better at equal bytes."""
+    for name, part in found.get("sets", {}).items():
+        better = {peer: len(measures) for peer, measures in part["photo_is_better_than"].items()}
+        yield (
+            f"{SETS.get(name, name)}, {len(part['pictures'])} pictures: Butteraugli, MS-SSIM and "
+            "LPIPS at 0.25, 0.5 and 1 bits per pixel, in how many of these nine `photo` is better "
+            "than AVIF / JPEG XL",
+            f"{better['avif']} / {better['jxl']}",
+            f"≥ {_LEAST_BETTER} against AVIF: {verdict(better['avif'] >= _LEAST_BETTER)}",
+        )
+
+
 def large_image_rows(large: Content) -> Iterator[Row]:
     """Memory for a large picture, its seams, and the bytes that are read for a part of it."""
     if not large:
@@ -449,6 +466,7 @@ def measured_curves(folder: Path) -> dict[str, Content]:
 def photo_section(folder: Path) -> str:
     results = measured_curves(folder)
     claims = [
+        *equal_bytes_rows(load(folder, "equal-bytes")),
         *speed_rows(load(folder, "speed")),
         *coding_rows(load(folder, "entropy_coding")),
         *start_up_rows(load(folder, "start_up")),

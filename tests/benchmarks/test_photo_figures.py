@@ -45,6 +45,21 @@ def test_effort_has_rows_where_both_sets_were_measured() -> None:
     assert own[1:3] == ("-8.0 %", "-8.0 %")
 
 
+def test_equal_bytes_counts_the_measures_in_which_photo_is_better() -> None:
+    assert not list(photo.equal_bytes_rows({}))
+    parts = {
+        name: {
+            "pictures": ["one.png", "two.png"],
+            "photo_is_better_than": {"avif": ["lpips"] * count, "jxl": ["lpips"] * 9},
+        }
+        for name, count in (("gb82", 6), ("kodak", 7))
+    }
+    gb82, kodak = photo.equal_bytes_rows({"sets": parts})
+    assert gb82[0].startswith("gb82, 2 pictures: Butteraugli")
+    assert gb82[1:] == ("6 / 9", "≥ 7 against AVIF: **missed**")
+    assert kodak[1:] == ("7 / 9", "≥ 7 against AVIF: met")
+
+
 def test_speed_is_a_row_for_each_comparison() -> None:
     def picture(width: int, measured: float) -> dict[str, Any]:
         row = {"measured": measured, "at_most": 12.0, "met": measured <= 12}
