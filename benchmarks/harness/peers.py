@@ -170,6 +170,12 @@ class PeerSheets:
     def encoders(self) -> dict[str, str]:
         return {name: find_codec(name).encoder for name in self._files}
 
+    @property
+    def weights(self) -> dict[str, str]:
+        """The beginning of the SHA-256 of the weights of each peer that has some."""
+        known = {name: find_codec(name).weights() for name in self._files}
+        return {name: found for name, found in known.items() if found is not None}
+
     def within(
         self, limits_bytes: Sequence[int], empty: Callable[[], Sheets]
     ) -> dict[str, Sheets | None]:

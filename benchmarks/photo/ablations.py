@@ -58,7 +58,7 @@ SCHEMA, RESULT = "calotype.ablations/1", "ablations.json"
 QUALITIES = (10, 20, 30, 40, 50, 60, 70, 80)
 
 Weights = tuple[dict[str, Array], dict[str, str]]  # arrays, metadata
-Points = list[tuple[float, float]]  # bits per pixel, dB
+Points = list[tuple[float, float]]  # bits per pixel, and dB or another score
 
 
 def without_certain_tables(arrays: Mapping[str, Array], coder: PhotoCoder) -> dict[str, Array]:
@@ -150,11 +150,11 @@ def estimate(
     rounded   whether the synthesis computes with the integers of a decoder
     """
     arrays, metadata = weights
-    model = read_model(arrays, read_sizes(metadata))
+    model, coder = read_model(arrays, read_sizes(metadata)), coder_of(weights)
     tune = torch.tensor([TUNES.index("psnr")])
     points = []
     for quality in qualities:
-        hundredths = coder_of(weights).position(quality)
+        hundredths = coder.position(quality)
         rates, scores = [], []
         for pixels in images:
             height, width = (side // 64 * 64 for side in pixels.shape[:2])

@@ -152,6 +152,7 @@ def run(options: Namespace) -> Iterator[Measured]:
         content = {
             **provenance(),
             "pictures": [image.name for image in images],
+            "photo_weights": find_codec("photo").weights(),
             "tune": options.tune,
             "effort": options.effort,
             "better": "measures whose mean over the pictures is better for photo, of nine",

@@ -146,6 +146,7 @@ def measure_curve(
         "peers": "the finest setting whose whole file is not above that of the sheet, sheet by "
         "sheet; null where no file is that small",
         "peer_encoders": known.encoders,
+        "weights_of_peers": known.weights,
         "found": rounded({"qualities": rows, "summary": summary(rows)}),
     }
 

@@ -212,11 +212,7 @@ class ExactLayer:
         if taps is not None and len(taps) < len(NINE):
             kernel = rows.reshape(len(rows), -1, self.weight.shape[-1] ** 2)
             rows = kernel[:, :, taps].reshape(len(rows), -1)
-        sums: Integers
-        if rows.dtype == columns.dtype == np.float32:
-            sums = product(rows, columns)
-        else:
-            sums = rows @ columns
+        sums = product(rows, columns)
         np.floor(sums, out=sums)
         sums += self._bias_at(quality_hundredths)[outputs]
         return sums

@@ -155,7 +155,7 @@ def single_threaded_blas() -> Iterator[None]:
         _blas_limit.leave()
 
 
-def shares_work() -> bool:
+def blas_is_single_threaded() -> bool:
     """Whether matrix products run single-threaded: BLAS is limited, or there is one thread."""
     return _blas_limit.held or thread_count() == 1
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import functools
 import platform
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from bitstream.arrays import Float32Array
-from codec.system.processors import shares_work
+import numpy as np
+import numpy.typing as npt
+
+from codec.system.processors import blas_is_single_threaded
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -22,17 +24,21 @@ _HAS_OPENBLAS = platform.machine().lower() in ("x86_64", "amd64")
 """Elsewhere NumPy uses Apple's library, or OpenBLAS detects the processor's features."""
 
 
-def product(one: Float32Array, other: Float32Array) -> Float32Array:
-    """one @ other, float32 (m, k) and (k, n) to (m, n).
+Matrix = npt.NDArray[np.floating[Any]]
 
-    If all partial sums are integers times a power of two that float32 holds exactly, the result
+
+def product(one: Matrix, other: Matrix) -> Matrix:
+    """one @ other, (m, k) and (k, n) to (m, n).
+
+    If all partial sums are integers times a power of two that the type holds exactly, the result
     does not depend on the library. Otherwise the last bits may.
     """
     multiplications = one.size * other.shape[1]
-    if multiplications < _FEWEST or not _HAS_OPENBLAS or not shares_work():
-        return one @ other
-    found: Float32Array = _session().run(None, {"one": one, "other": other})[0]
-    return found
+    is_worth_it = _HAS_OPENBLAS and multiplications >= _FEWEST and blas_is_single_threaded()
+    if one.dtype == other.dtype == np.float32 and is_worth_it:
+        found: Matrix = _session().run(None, {"one": one, "other": other})[0]
+        return found
+    return one @ other
 
 
 @functools.cache

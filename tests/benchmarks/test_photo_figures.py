@@ -55,7 +55,7 @@ def test_equal_bytes_counts_the_measures_in_which_photo_is_better() -> None:
         for name, count in (("gb82", 6), ("kodak", 7))
     }
     gb82, kodak = photo.equal_bytes_rows({"sets": parts})
-    assert gb82[0].startswith("gb82, 2 pictures: Butteraugli")
+    assert gb82[0].startswith("gb82, 2 pictures: wins over AVIF / JPEG XL")
     assert gb82[1:] == ("6 / 9", "≥ 7 against AVIF: **missed**")
     assert kodak[1:] == ("7 / 9", "≥ 7 against AVIF: met")
 
@@ -77,7 +77,7 @@ def test_exactness_is_a_row_where_it_was_measured() -> None:
     rows = [
         {
             "arithmetic": arithmetic, "threads": 1, "files": 10,
-            "libraries": {"numpy": "2.4", "torch": "2.9"},
+            "libraries": {"numpy": "2.4", "torch": "2.9", "onnxruntime": "1.32"},
             "files_of_here_that_parse_alike_there": 10,
             "files_of_there_that_parse_alike_here": 10,
             "largest_difference_of_pixels": difference,

@@ -25,10 +25,10 @@ from codec.pictures.depth import rescale
 from codec.pictures.picture import Picture
 from codec.pipeline.decode import decompress_container
 from codec.pipeline.encode import compress_picture
-from tests.codec.models.photo.tiny import ORIGIN, TINY, lively_model, tiny_arrays
+from tests.codec.models.photo.tiny import TINY, lively_model
 from tests.codec.tiny import photographs
 from training.loop.export import write_weights_file
-from training.photo.export import export_arrays, write_weights
+from training.photo.export import export_arrays
 
 CASES = {  # quality, tune, bit depth, tile size
     "photo-visual-v1": (68.5, "visual", 8, 64),
@@ -38,15 +38,28 @@ CASES = {  # quality, tune, bit depth, tile size
     "photo-far-v1": (55.0, "visual", 8, 128),
 }
 FAR = "photo-far"
-"""Name of the weights with far passes, which the last case has; the others have `photo`."""
+WEIGHTS = {"photo": (TINY, 64), FAR: (replace(TINY, far_passes=3), 128)}
+"""The sizes of each weights file, and of the crops that its tables are fitted to."""
 CERTAIN_TABLES = 17
 
 
-def golden_arrays(arrays: dict[str, Array]) -> dict[str, Array]:
-    """Untrained weights whose low tables are certain, as most are in trained weights."""
-    tables = TableSet.from_arrays(arrays, "latent_tables.")
-    tables = tables.with_certain(np.arange(len(tables)) < CERTAIN_TABLES)
-    return arrays | {f"latent_tables.{key}": array for key, array in tables.to_arrays().items()}
+def golden_weights(name: str, folder: Path) -> Path:
+    """The weights file of a case, which is written if it does not exist.
+
+    The weights are untrained. Their low tables are certain, as most are in trained weights.
+    """
+    path = folder / (f"{FAR}.safetensors" if name.startswith(FAR) else "photo.safetensors")
+    if not path.exists():
+        config, crop = WEIGHTS[path.stem]
+        arrays = export_arrays(lively_model(config=config), photographs(seed=2), crop=crop)
+        tables = TableSet.from_arrays(arrays, "latent_tables.")
+        tables = tables.with_certain(np.arange(len(tables)) < CERTAIN_TABLES)
+        arrays |= {f"latent_tables.{key}": array for key, array in tables.to_arrays().items()}
+        about = {"model": PHOTO.name}
+        write_weights_file(
+            folder, path.stem, arrays, config=config, models=[PHOTO.name], metadata=about
+        )
+    return path
 
 
 def load_coder(tune: str, weights_hash: bytes | None = None) -> PhotoCoder:
@@ -86,18 +99,10 @@ def picture_of(depth: int) -> Picture:
 
 
 def write_photo_case(name: str, folder: Path) -> None:
-    """Write a case that does not exist yet, and the weights if they do not exist."""
-    if name.startswith(FAR) and not (folder / f"{FAR}.safetensors").exists():
-        config = replace(TINY, far_passes=3)
-        arrays = export_arrays(lively_model(config=config), photographs(seed=2), crop=128)
-        write_weights_file(
-            folder, FAR, golden_arrays(arrays), config=config, models=[PHOTO.name],
-            metadata={"model": PHOTO.name},
-        )  # fmt: skip
-    elif not (folder / "photo.safetensors").exists():
-        write_weights(folder, golden_arrays(dict(tiny_arrays())), TINY, ORIGIN)
+    """Write a case that does not exist yet, and its weights if they do not exist."""
     quality, tune, depth, tile_size = CASES[name]
-    coder = load_coder(tune)
+    weights_hash = loading.hash_weights(golden_weights(name, folder))[: loading.HASH_BYTES]
+    coder = load_coder(tune, weights_hash)
     container = compress_picture(picture_of(depth), coder, quality=quality, tile_size=tile_size)
     data = container_to_bytes(container)
     (folder / f"{name}.calo").write_bytes(data)

@@ -32,6 +32,7 @@ def test_decodes_as_ever(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert header.variant == TUNES.index(tune)
     coder = photo.load_coder(tune, header.weights_hash)
     assert coder.latent_tables.certain.sum() == photo.CERTAIN_TABLES
+    assert coder.config.far_passes == (3 if name == "photo-far-v1" else 0)
     record = json.loads((FOLDER / f"{name}.json").read_text("utf-8"))
     assert photo.symbols_digest(container, coder) == record["symbols_sha256"]
     decoded = decompress_container(container, coder)

@@ -65,8 +65,8 @@ class OnnxEncoder:
     def _head(self, latents: Float32Array) -> Float32Array:
         """The first layer of the hyper-analysis: latents (768, h, w) to features (C, h, w).
 
-        It is not part of the graph, in which all latents would pass through memory seven times
-        before the product. A band of rows stays in the cache.
+        It is computed in bands of rows, which stay in the cache. In the graph, all latents would
+        pass through memory seven times before the product.
         """
         weight, bias = self._head_arrays
         _, height, width = latents.shape

@@ -39,18 +39,17 @@ class Transforms:
     def renderer_of(self, weights: SynthesisWeights) -> Renderer:
         """A renderer for other weights.
 
-        ONNX Runtime computes the network if it gives the integers of the reference, else the
-        reference does, and a warning says so: the pixels of a file are the same on every machine,
-        and the kernels of ONNX Runtime differ by version and processor. Before version 1.29 a bias
-        that is not constant was wrong.
+        ONNX Runtime is used if it computes the same integers as the NumPy reference for a few
+        blocks. Otherwise the reference is used, with a warning. The kernels of ONNX Runtime differ
+        by version and processor, and versions before 1.29 add biases that are not constant wrongly.
         """
         fast, reference = OnnxRenderer(weights), NumpyRenderer(weights)
         if _agree(fast, reference, weights.config):
             return fast
         warnings.warn(
-            f"onnxruntime {onnxruntime.__version__} computes wrong integers on this processor: "
-            "photographs are decoded with NumPy, several times as slowly; install another version "
-            "of onnxruntime",
+            f"onnxruntime {onnxruntime.__version__} computes wrong integers on this processor, so "
+            "photographs are decoded with NumPy, which is several times slower; install another "
+            "version of onnxruntime",
             RuntimeWarning,
             stacklevel=2,
         )
