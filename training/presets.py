@@ -123,8 +123,8 @@ FAMILIES = {
         photo_learner,
         export_photo,
         frozenset({
-            "several --data", "--validation", "--weights", "--seed", "--learning-rate",
-            "several processes", "--images",
+            "several --data", "--validation", "--weights", "--features", "--seed",
+            "--learning-rate", "several processes", "--images",
         }),
     ),
     "realism": Family(

@@ -39,8 +39,14 @@ class DplcPreset(FramedPreset):
         return self.model.channels, self.model.side, self.model.side
 
 
-def _digits(noise: int, rates: tuple[int, ...], weights: tuple[float, ...]) -> DplcPreset:
-    model = DplcConfig(1, 32, 64, (32, 64, 128), (32, 64, 128, 128), 128, noise, rates)
+def _digits(
+    noise: int,
+    rates: tuple[int, ...],
+    weights: tuple[float, ...],
+    flow: tuple[int, int] = (12, 384),
+) -> DplcPreset:
+    sizes = (1, 32, 64, (32, 64, 128), (32, 64, 128, 128), 128)
+    model = DplcConfig(*sizes, noise, rates, *flow)
     return DplcPreset(model, weights, pad=2)
 
 
@@ -59,6 +65,7 @@ _PUBLISHED_WEIGHTS = (0.0, 300.0, 300.0, 300.0, 300.0)
 
 DPLC_PRESETS: dict[str, DplcPreset] = {
     "dplc-digits": _digits(8, _RATES, _DIGITS_WEIGHTS),
+    "dplc-digits-wasserstein": _digits(8, _RATES, _DIGITS_WEIGHTS, flow=(0, 0)),
     **{f"dplc-digits-plain-{n}": _digits(0, (n,), ()) for n in PLAIN_RATES},
     "dplc-64": _natural(8, _RATES, _PUBLISHED_WEIGHTS),
     **{f"dplc-64-plain-{n}": _natural(0, (n,), ()) for n in PLAIN_RATES},

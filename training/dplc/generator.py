@@ -19,7 +19,8 @@ def load_generator(path: Path, config: DplcConfig) -> Decoder:
     with codes that are not distributed as N(0, I).
     """
     model = load_generative(path)
-    found = replace(model.config, family="gan", likelihood=None)
+    family = "flow" if model.config.couplings else "gan"
+    found = replace(model.config, family=family, likelihood=None)
     if found != config.generator:
         raise UsageError(
             f"{path} holds a generator of {found}; expected {config.generator}: train one of these "

@@ -62,3 +62,14 @@ class AlexNet:
             length = (hidden.square().sum(1, keepdim=True) + 1e-20).sqrt()
             found.append(hidden / (length + 1e-10))
         return found
+
+    def distance(self, original: Tensor, decoded: Tensor) -> Tensor:
+        """LPIPS of pictures (n, 3, h, w) in [0, 1]: (n,), 0 for equal ones.
+
+        Only `decoded` gets a gradient.
+        """
+        with torch.no_grad():
+            wanted = self(original)
+        pairs = zip(wanted, self(decoded), self.heads, strict=True)
+        terms = [(one - other).square().mean((2, 3)) @ head for one, other, head in pairs]
+        return torch.stack(terms).sum(0)

@@ -103,6 +103,7 @@ class GenerativePreset(FramedPreset):
     code_penalty      rae: β of β/2·‖z‖²
     decoder_penalty   rae: λ of λ·‖θ‖² over the decoder's weights
     components        rae: number of Gaussians of the mixture fitted after training
+    error_weight      flow: β of the squared error, whose likelihood has the variance 1/(2β)
     critic            gan: hidden widths or channels of the critic
     critic_steps      gan: steps of the critic for each step of the generator
     critic_rate       gan: learning rate of the critic, relative to the generator's
@@ -110,7 +111,7 @@ class GenerativePreset(FramedPreset):
     penalty_norm      gan: over what the norm of the gradient is taken, "image" or "channels"
     bre_weight        gan: weight of the binarised-representation-entropy regulariser
     critic_weight     wpp: λ of the critic's values in the generator's loss
-    ema_decay         gan: decay of the moving average of the weights, which is exported
+    ema_decay         gan, flow: decay of the moving average of the weights, which is exported
     """
 
     model: GenerativeConfig
@@ -127,6 +128,7 @@ class GenerativePreset(FramedPreset):
     code_penalty: float = 0.0
     decoder_penalty: float = 0.0
     components: int = 10
+    error_weight: float = 0.0
     critic: tuple[int, ...] = ()
     critic_steps: int = 1
     critic_rate: float = 1.0
@@ -265,6 +267,13 @@ GENERATIVE_PRESETS: dict[str, GenerativePreset] = {
         critic_steps=2,
         critic_weight=5.5e-3,  # see training.generative.wpp
         **{**_RMSE, "batch": 128},
+    ),
+    "dplc-digits-flow": GenerativePreset(
+        replace(_small("gan"), family="flow", couplings=12, flow_width=384),
+        pad=2,
+        batch=256,
+        gradient_clip=200.0,
+        error_weight=15.0,
     ),
     "dplc-64-gan": _natural("gan", batch=64, learning_rate=1e-4, **_NATURAL_CRITIC),
     "dplc-64-wae": _natural("wae", **_RMSE),

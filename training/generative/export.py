@@ -29,6 +29,7 @@ UNITS = {
     "bits_per_dimension": "negative ELBO, bits per value of an image",
     "bits_per_dimension_q": "estimated bits per value of an image, quality",
     "psnr_db_q": "PSNR of the mean squared error, dB, quality",
+    "rate_nats": "KL divergence of the codes' posterior from the prior, nats per image",
     "sse": "squared error of the reconstruction, sum over pixels in [0, 1], mean over images",
     "variance": "variance of the Gaussian likelihood",
     "mmd": "squared maximum mean discrepancy of codes and prior",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from training.generative.config import GenerativePreset
+from training.generative.flow import FlowLearner
 from training.generative.gan import GanLearner
 from training.generative.learner import GenerativeLearner
 from training.generative.m2 import ClassVaeLearner, M2Learner
@@ -13,12 +14,15 @@ from training.generative.vae import VaeLearner
 from training.generative.wae import WaeLearner
 from training.generative.wpp import WppLearner
 
-LEARNERS: dict[str, type[VaeLearner | WaeLearner | RaeLearner | GanLearner | WppLearner]] = {
+LEARNERS: dict[
+    str, type[VaeLearner | WaeLearner | RaeLearner | FlowLearner | GanLearner | WppLearner]
+] = {
     "vae": VaeLearner,
     "class-vae": ClassVaeLearner,
     "m2": M2Learner,
     "wae": WaeLearner,
     "rae": RaeLearner,
+    "flow": FlowLearner,
     "gan": GanLearner,
     "wpp": WppLearner,
 }

@@ -43,7 +43,9 @@ class PhotoPreset(CropPreset):
     rounded_tail   last fraction of the budget, in which the synthesis computes with the integers
                    of a decoder
     hard_tail      last fraction of the budget, in which latents are rounded as in a file
-    visual         share of the visual error in the distortion for the tune "visual"
+    visual         share of perceptual errors in the distortion for the tune "visual"
+    features       share of LPIPS in it, if the weights of LPIPS are given; the visual error has
+                   the rest of `visual`
     compiled       whether to compile functions that make many passes over memory, which shortens
                    every step but takes time once at the start
     """
@@ -57,6 +59,7 @@ class PhotoPreset(CropPreset):
     rounded_tail: float = 0.2
     hard_tail: float = 0.1
     visual: float = VISUAL_SHARE
+    features: float = 0.2
     compiled: bool = True
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from codec.models.photo.config import TUNES, quality_position
 from codec.models.photo.network import Forward, PhotoModel, lagrange_multiplier
 from codec.models.photo.visual_error import VISUAL_SCALE, visual_error
 from training.data.crops import CropSampler, Pixels, load_photographs, to_tensor
+from training.features.alexnet import AlexNet
 from training.loop.optimise import MovingAverage, build_optimizer, compiled
 from training.loop.process_group import ALONE, ProcessGroup
 from training.loop.trainer import Learner, TrainOptions
@@ -27,8 +29,26 @@ FIT_BATCH = 10**9
 # Bits per pixel of photographs at λ = 0.013, and how they grow with λ (measured on a pilot).
 _REFERENCE_LAMBDA, _REFERENCE_BPP, _RATE_EXPONENT = 0.013, 0.5, 0.5
 
+LPIPS_SCALE = 1000.0
+"""Brings LPIPS to the scale of 255²·MSE: at 0.5 bits per pixel, photographs have 16 to 86 of the
+latter and an LPIPS of 0.03 to 0.11."""
+
 _LEAST_COST = 0.02
 """Bits per pixel; crops that cost less do not get a larger weight."""
+
+
+@dataclass(frozen=True)
+class PerceptualError:
+    """A part of the distortion for the tune "visual".
+
+    share      of the distortion, 0 .. 1
+    scale      brings the error to the scale of 255²·MSE
+    error_of   the error of decoded pictures, from originals and decoded ones (n, 3, h, w): (n,)
+    """
+
+    share: float
+    scale: float
+    error_of: Callable[[Tensor, Tensor], Tensor]
 
 
 def sample_positions(batch: int, generator: torch.Generator) -> Tensor:
@@ -48,14 +68,12 @@ def rate_distortion_loss(
     pixels: Tensor,
     position: Tensor,
     tune: Tensor,
-    *,
-    visual: float,
-    error_of: Callable[[Tensor, Tensor], Tensor] = visual_error,
+    perceptual: Sequence[PerceptualError],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """λ·distortion + bits per pixel, weighted so that every quality counts alike.
 
-    The distortion is 255²·MSE; for the tune "visual", the scaled visual error, computed by
-    `error_of`, replaces the share `visual` of it, 0 .. 1.
+    The distortion is 255²·MSE; for the tune "visual", `perceptual` errors replace their shares of
+    it, which are at most 1 in all.
 
     High qualities cost tens of times the bits of low ones, and textures tens of times the bits of
     skies. A Bjøntegaard difference, averaged over pictures, counts relative savings. So each
@@ -68,9 +86,9 @@ def rate_distortion_loss(
     mse = (output.reconstruction - pixels).square().flatten(1).mean(1)
     distortion = 255**2 * mse
     seen = tune == VISUAL
-    if visual and seen.any():
-        error = error_of(pixels[seen], output.reconstruction[seen])
-        mixed = (1 - visual) * distortion[seen] + visual * VISUAL_SCALE * error
+    if seen.any():
+        squared, pair = distortion[seen], (pixels[seen], output.reconstruction[seen])
+        mixed = squared + sum(e.share * (e.scale * e.error_of(*pair) - squared) for e in perceptual)
         distortion = distortion.masked_scatter(seen, mixed)
     expected = _REFERENCE_BPP * (lagrange / _REFERENCE_LAMBDA) ** _RATE_EXPONENT
     cost = lagrange * distortion + bpp
@@ -82,10 +100,12 @@ class PhotoLearner(Learner):
     """A `PhotoModel`, and the moving average of its weights that is exported.
 
     weights     an exported weights file to start from, instead of the untrained transform
+    features    weights of LPIPS, which is then a part of the distortion for the tune "visual"
     validation  pictures uint8 (h, w, 3) with sides of at least 64 pixels
     group       the processes that train together; each takes its share of every batch
 
-    Raises what `start_from_weights` raises, and `UsageError` if a batch cannot be divided.
+    Raises what `start_from_weights` and `AlexNet` raise, and `UsageError` if a batch cannot be
+    divided.
     """
 
     family = "photo"
@@ -98,6 +118,7 @@ class PhotoLearner(Learner):
         *,
         autocast: bool = True,
         weights: Path | None = None,
+        features: Path | None = None,
         validation: Sequence[Pixels] = (),
         group: ProcessGroup = ALONE,
     ) -> None:
@@ -114,10 +135,18 @@ class PhotoLearner(Learner):
             self.model.fit_scales(torch.cat(samples))
         self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = MovingAverage(self.model, preset.ema_decay)
-        self.error_of = visual_error
+        error_of: Callable[[Tensor, Tensor], Tensor] = visual_error
         if preset.compiled:
-            self.error_of = compiled(visual_error)
+            error_of = compiled(visual_error)
             self.model.latent_bits = compiled(self.model.latent_bits)
+        self.perceptual = [PerceptualError(preset.visual, VISUAL_SCALE, error_of)]
+        if features is not None:
+            rest = preset.visual - preset.features
+            lpips = AlexNet(features, self.device).distance
+            self.perceptual = [
+                PerceptualError(rest, VISUAL_SCALE, error_of),
+                PerceptualError(preset.features, LPIPS_SCALE, lpips),
+            ]
         self.optimizers = {preset.optimizer: photo_optimizer(self.model, preset)}
 
     def learn(self, step: int, fraction: float) -> dict[str, float]:
@@ -141,9 +170,7 @@ class PhotoLearner(Learner):
                 rounded=fraction > 1 - preset.rounded_tail,
                 noise=noise,
             )
-        losses, bpp, mse = rate_distortion_loss(
-            output, pixels, position, tune, visual=preset.visual, error_of=self.error_of
-        )
+        losses, bpp, mse = rate_distortion_loss(output, pixels, position, tune, self.perceptual)
         loss = losses.mean()
         loss.backward()  # type: ignore[no-untyped-call]
         # A tune has its share of the whole batch, but perhaps no sample in this process.
@@ -183,7 +210,7 @@ class PhotoLearner(Learner):
                     rounded = output.reconstruction.clamp(0, 1).mul(255).round().div(255)
                     output = Forward(rounded, output.latent_bits, output.hyper_bits)
                     loss, bpp, mse = rate_distortion_loss(
-                        output, pixels, position, tune, visual=self.preset.visual
+                        output, pixels, position, tune, self.perceptual
                     )
                     rates.append(float(bpp))
                     losses.append(float(loss))
@@ -209,6 +236,7 @@ def photo_learner(preset: PhotoPreset, options: TrainOptions) -> PhotoLearner:
         preset.sampler(options.data),
         autocast=options.autocast,
         weights=options.weights,
+        features=options.features,
         validation=load_photographs(held_out) if held_out else [],
         group=options.group,
     )

@@ -54,6 +54,7 @@ class DplcConfig:
     mixer      channels within B
     noise      channels of noise that B takes; 0 for a plain autoencoder
     rates      symbols per position of each rate, ascending; 0 for pure generation
+    couplings, flow_width   of G's flow (`GenerativeConfig`); 0 without one
 
     Raises `UsageError` for anything else.
     """
@@ -66,9 +67,14 @@ class DplcConfig:
     mixer: int
     noise: int
     rates: tuple[int, ...] = (0, 2, 8, 32, 128)
+    couplings: int = 0
+    flow_width: int = 0
 
     def __post_init__(self) -> None:
-        sizes = (self.channels, self.side, self.mixer, self.noise)
+        sizes = (
+            *(self.channels, self.side, self.mixer, self.noise),
+            *(self.couplings, self.flow_width),
+        )
         if not all(map(_is_whole, (self.hidden, self.encoder, self.rates, sizes))):
             raise UsageError(f"{self}: expected whole numbers")
         if self.channels not in (1, 3):
@@ -92,7 +98,11 @@ class DplcConfig:
     def generator(self) -> GenerativeConfig:
         """Sizes of G."""
         shape = (self.channels, self.side, self.side)
-        return GenerativeConfig("gan", "conv", shape, self.code, self.hidden, "relu")
+        return GenerativeConfig(
+            *("flow" if self.couplings else "gan", "conv", shape, self.code, self.hidden, "relu"),
+            couplings=self.couplings,
+            flow_width=self.flow_width,
+        )
 
     @property
     def grid(self) -> int:

@@ -9,6 +9,9 @@ their sources::
     wae   Tolstikhin et al. 2018, "Wasserstein auto-encoders"; the encoder is deterministic
     rae   Ghosh et al. 2020, "From variational to deterministic autoencoders"; the prior is a
           Gaussian mixture fitted to the codes after training
+    flow  a vae whose posterior has a constant variance (CV-VAE of the same paper), and whose prior
+          is a normalising flow (`codec.models.generative.flow`). The flow is the first part of
+          the decoder, so z is standard normal here as well; no encoder to z is kept
 
 Architectures, for an image (C, H, W), `hidden` = (h₁, …, h_n) and a code of k dimensions::
 
@@ -21,7 +24,8 @@ generative models", model M2): p(x|z, y) and q(z|x, y), where the first layers o
 the label y as a one-hot vector. There is a classifier q(y|x), C·H·W → h₁ → … → h_n → classes, if
 not all labels were known in training.
 
-Parameters are named `layers.{i}.weight` and `layers.{i}.bias`, with i counting the layers in order.
+Parameters are named `layers.{i}.weight` and `layers.{i}.bias`, with i counting the layers in order,
+and those of a flow as in `codec.models.generative.flow`, with `flow.` before them.
 """
 
 from __future__ import annotations
@@ -34,9 +38,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bitstream.errors import UsageError
+from codec.models.generative.flow import Flow
 from codec.priors import LatentPrior
 
-FAMILIES = ("vae", "gan", "wae", "rae")
+FAMILIES = ("vae", "gan", "wae", "rae", "flow")
 ARCHITECTURES = ("mlp", "conv")
 ACTIVATIONS = {"tanh": F.tanh, "relu": F.relu}
 LIKELIHOODS = ("gaussian", "bernoulli")
@@ -46,6 +51,7 @@ MAX_CODE = 2**14
 MAX_WIDTH = 2**14
 MAX_DEPTH = 32
 MAX_CLASSES = 2**10
+MAX_COUPLINGS = 64
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,8 @@ class GenerativeConfig:
     activation    one of `ACTIVATIONS`, after every layer but the last
     likelihood    "gaussian" or "bernoulli" for a vae, None for the other families
     classes       number of classes whose label the networks of a vae see (mlp only); 0 for none
+    couplings     coupling layers between z and the codes that are decoded; 0 without a flow
+    flow_width    width of the networks within the couplings; 0 without a flow
 
     Raises `UsageError` for anything else.
     """
@@ -73,6 +81,8 @@ class GenerativeConfig:
     activation: str = "tanh"
     likelihood: str | None = None
     classes: int = 0
+    couplings: int = 0
+    flow_width: int = 0
 
     def __post_init__(self) -> None:
         _choice("family", self.family, FAMILIES)
@@ -97,6 +107,16 @@ class GenerativeConfig:
                     f"classes {self.classes} of a {self.family} ({self.architecture}): only a vae "
                     "that is an mlp is conditional on a class"
                 )
+        if self.family == "flow":
+            _sizes("couplings", (self.couplings,), MAX_COUPLINGS)
+            _sizes("flow_width", (self.flow_width,), MAX_WIDTH)
+            if self.code % 2:
+                raise UsageError(f"code {self.code}: a flow needs an even number of dimensions")
+        elif (self.couplings, self.flow_width) != (0, 0):
+            raise UsageError(
+                f"couplings {self.couplings}, flow_width {self.flow_width} of a {self.family}: "
+                "expected 0"
+            )
         if not 1 <= len(self.hidden) <= MAX_DEPTH:
             raise UsageError(f"hidden {self.hidden}: expected 1 to {MAX_DEPTH} widths")
         if self.architecture == "conv":
@@ -114,8 +134,8 @@ class GenerativeConfig:
 
     @property
     def has_encoder(self) -> bool:
-        """Whether the family is trained with an encoder."""
-        return self.family != "gan"
+        """Whether a model of the family has an encoder, from images to z."""
+        return self.family not in ("gan", "flow")
 
     @property
     def coarse_shape(self) -> tuple[int, int, int]:
@@ -145,6 +165,9 @@ class Decoder(nn.Module):
         super().__init__()
         self.config = config
         self.activation = ACTIVATIONS[config.activation]
+        self.flow = (
+            Flow(config.code, config.couplings, config.flow_width) if config.couplings else None
+        )
         layers: list[nn.Module] = []
         if config.architecture == "mlp":
             inputs = config.code + config.classes
@@ -161,7 +184,11 @@ class Decoder(nn.Module):
 
     def logits(self, z: Tensor) -> Tensor:
         """The image before the sigmoid: log-odds of a white pixel under a Bernoulli likelihood."""
-        value = self.layers[0](z)
+        return self.decoded(z if self.flow is None else self.flow(z))
+
+    def decoded(self, codes: Tensor) -> Tensor:
+        """The image before the sigmoid, from codes as the flow returns them."""
+        value = self.layers[0](codes)
         if self.config.architecture == "conv":
             value = value.unflatten(-1, self.config.coarse_shape)
         for layer in self.layers[1:]:

@@ -7,9 +7,9 @@
     card       JSON object of strings
 
 Arrays: `decoder.layers.{i}.weight|bias`, `encoder.layers.{i}.weight|bias` and, if there is one,
-`classifier.layers.{i}.weight|bias`, float16 or float32; for a mixture also `prior.weights`
-(m,), `prior.means` (m, k), `prior.covariances` (m, k, k), float64, because a component may be
-nearly singular.
+`classifier.layers.{i}.weight|bias`, float16 or float32; with a flow
+`decoder.flow.*`; for a mixture also `prior.weights` (m,), `prior.means` (m, k) and
+`prior.covariances` (m, k, k), float64, because a component may be nearly singular.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ from codec.priors import GaussianMixture, LatentPrior, StandardNormal
 from codec.system.write_file import write_atomically
 
 FORMAT = "calotype-generative-1"
+LATER_FIELDS = {"classes": 0, "couplings": 0, "flow_width": 0}
+"""Fields of the configuration that older files do not have."""
 _NETWORKS = ("decoder", "encoder", "classifier")
 _MIXTURE_ARRAYS = ("prior.weights", "prior.means", "prior.covariances")
 
@@ -116,7 +118,7 @@ def load_generative(path: Path) -> GenerativeModel:
 def _model(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> GenerativeModel:
     if metadata.get("format") != FORMAT:
         raise ValueError(f"its format is {metadata.get('format')!r}, expected {FORMAT!r}")
-    config = read_config(metadata, GenerativeConfig, classes=0)
+    config = read_config(metadata, GenerativeConfig, **LATER_FIELDS)
     variance = json.loads(metadata["variance"])
     card = json.loads(metadata["card"])
     if not isinstance(card, dict) or not all(isinstance(v, str) for v in card.values()):

@@ -26,6 +26,7 @@ from bitstream.errors import UsageError, WeightsMismatchError
 from bitstream.symbols import SymbolDecoder, SymbolEncoder
 from codec.coding.prior_tables import symbol_bits
 from codec.models.generative.networks import Decoder, Encoder, GenerativeConfig
+from codec.models.generative.weights_file import LATER_FIELDS
 from codec.models.layers import fill
 from codec.models.sheets import BLOCK, blocks_of, check_grey_blocks, only_payload, sheet_of
 from codec.models.vae import LOSSY
@@ -214,7 +215,7 @@ def read_vae_config(
 
     Raises `WeightsMismatchError` unless it is for 28×28 blocks and this likelihood.
     """
-    config = read_config(metadata, GenerativeConfig, classes=0)
+    config = read_config(metadata, GenerativeConfig, **LATER_FIELDS)
     expected = ("vae", likelihood, (1, BLOCK, BLOCK))
     found = (config.family, config.likelihood, config.image_shape)
     if found != expected and not (or_rae and found == ("rae", None, (1, BLOCK, BLOCK))):

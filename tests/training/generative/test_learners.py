@@ -57,7 +57,10 @@ def preset(family: str, **changes: Any) -> GenerativePreset:
             changes = {**changes, "critic": (4, 8), "bre_weight": 1.0, "batch": 16}
     elif family != "vae":
         kind = "wae" if family in ("rmse", "wpp") else family
-        model = dataclasses.replace(model, family=kind, likelihood=None)
+        couplings, width = (2, 8) if family == "flow" else (0, 0)
+        model = dataclasses.replace(
+            model, family=kind, likelihood=None, couplings=couplings, flow_width=width
+        )
         rmse: dict[str, Any] = {"mmd_weight": 0.1, "reconstruction": "rmse"}
         critic = {"critic": (32, 16), "critic_steps": 2, "critic_weight": 0.01, "critic_rate": 0.5}
         weights: dict[str, dict[str, Any]] = {
@@ -65,6 +68,7 @@ def preset(family: str, **changes: Any) -> GenerativePreset:
             "rmse": rmse,
             "wpp": {**rmse, **critic, "bre_weight": 1.0, "penalty_norm": "channels"},
             "rae": {"code_penalty": 0.01, "components": 2},
+            "flow": {"error_weight": 10.0, "gradient_clip": 200.0},
         }
         changes = {**weights[family], **changes}
     return dataclasses.replace(TINY, model=model, **changes)
@@ -85,10 +89,10 @@ def validate(run: Trainer) -> dict[str, float]:
     return figures
 
 
-FAMILIES = ("vae", "binary", "wae", "rmse", "wpp", "rae", "gan", "conv")
+FAMILIES = ("vae", "binary", "wae", "rmse", "wpp", "rae", "flow", "gan", "conv")
 FIGURE = {
     **dict.fromkeys(("vae", "binary"), "nelbo_nats"),
-    **dict.fromkeys(("wae", "rmse", "wpp", "rae"), "sse"),
+    **dict.fromkeys(("wae", "rmse", "wpp", "rae", "flow"), "sse"),
 }
 
 
@@ -287,12 +291,17 @@ def test_presets_fit_their_images(name: str) -> None:
 
 
 def test_generators_of_the_codec_are_of_its_sizes() -> None:
-    for start in ("dplc-digits", "dplc-64"):
+    for start, codecs in (
+        ("dplc-digits", ("dplc-digits", "dplc-digits-wasserstein")),
+        ("dplc-64", ("dplc-64",)),
+    ):
         presets = [p for name, p in GENERATIVE_PRESETS.items() if name.startswith(start)]
         assert len(presets) >= 3
+        expected = [DPLC_PRESETS[name].model.generator for name in codecs]
         for preset in presets:
-            expected = DPLC_PRESETS[start].model.generator
-            assert dataclasses.replace(preset.model, family="gan") == expected
+            flow = preset.model.family == "flow"
+            model = preset.model if flow else dataclasses.replace(preset.model, family="gan")
+            assert model in expected
             assert (preset.pad, preset.crop) == (DPLC_PRESETS[start].pad, DPLC_PRESETS[start].crop)
 
 
