@@ -83,8 +83,8 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--features", type=Path, metavar="FILE",
-        help="realism: weights of LPIPS (npz, AlexNet), to compare pictures in its features as "
-        "well as in cosine bands",
+        help="weights of LPIPS (npz, AlexNet); photo: makes LPIPS a part of the distortion for the "
+        "tune visual; realism: compares pictures in its features as well as in cosine bands",
     )  # fmt: skip
     parser.add_argument(
         "--crop",

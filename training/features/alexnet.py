@@ -8,6 +8,7 @@ library is needed besides PyTorch.
 from __future__ import annotations
 
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -40,9 +41,10 @@ class AlexNet:
         names = [f"conv{k}.{part}" for k in range(LAYERS) for part in ("weight", "bias")]
         names += [f"lin{k}.weight" for k in range(LAYERS)]
         try:
-            with np.load(weights) as arrays:
+            # Opened here, because NumPy leaves a file open that it cannot read.
+            with weights.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 found = {n: torch.from_numpy(arrays[n]).float().to(device) for n in names}
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise InputError(f"{weights.name}: not the weights of LPIPS: {error}") from error
         self._weights = found
         self.heads = [found[f"lin{k}.weight"].flatten() for k in range(LAYERS)]

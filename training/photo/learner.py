@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from codec.loading import hash_weights
 from codec.models.photo.config import TUNES, quality_position
 from codec.models.photo.network import Forward, PhotoModel, lagrange_multiplier
 from codec.models.photo.visual_error import VISUAL_SCALE, visual_error
@@ -139,6 +141,7 @@ class PhotoLearner(Learner):
         if preset.compiled:
             error_of = compiled(visual_error)
             self.model.latent_bits = compiled(self.model.latent_bits)
+        self.features_sha256 = hash_weights(features).hex() if features is not None else None
         self.perceptual = [PerceptualError(preset.visual, VISUAL_SCALE, error_of)]
         if features is not None:
             rest = preset.visual - preset.features
@@ -148,6 +151,10 @@ class PhotoLearner(Learner):
                 PerceptualError(preset.features, LPIPS_SCALE, lpips),
             ]
         self.optimizers = {preset.optimizer: photo_optimizer(self.model, preset)}
+
+    def fixed(self) -> dict[str, Any]:
+        """The sizes, and the hash of the features."""
+        return {**super().fixed(), "features_sha256": self.features_sha256}
 
     def learn(self, step: int, fraction: float) -> dict[str, float]:
         """One step; `psnr_db` is the PSNR of the batch's mean squared error.

@@ -1,0 +1,92 @@
+"""The training objective of photo: its perceptual errors, and LPIPS among them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from bitstream.errors import InputError
+from codec.models.photo.config import TUNES
+from codec.models.photo.network import Forward, lagrange_multiplier
+from tests.codec.tiny import photographs
+from tests.training.features.alexnet_weights import write_alexnet
+from training.data.crops import CropSampler
+from training.features.alexnet import AlexNet
+from training.photo.config import PRESETS
+from training.photo.learner import (
+    PerceptualError,
+    PhotoLearner,
+    rate_distortion_loss,
+    tunes,
+)
+
+TINY = replace(PRESETS["photo-tiny"], batch=4)
+
+
+def learner(features: Path | None) -> PhotoLearner:
+    sampler = CropSampler(photographs(2), crop=64, batch=4, seed=0)
+    return PhotoLearner(TINY, sampler, autocast=False, features=features)
+
+
+def test_perceptual_errors_replace_their_shares_of_the_squared_error() -> None:
+    generator = torch.Generator().manual_seed(0)
+    pixels, decoded = torch.rand(2, 4, 3, 8, 8, generator=generator)
+    zeros, position, tune = torch.zeros(4), torch.full((4,), 0.5), tunes(4)
+    output = Forward(decoded, torch.full((4,), 64.0), zeros)
+
+    def brightness(one: Tensor, other: Tensor) -> Tensor:
+        return (one - other).mean((1, 2, 3)).abs()
+
+    def range_(one: Tensor, other: Tensor) -> Tensor:
+        return (one - other).amax((1, 2, 3))
+
+    errors = [PerceptualError(0.5, 10.0, brightness), PerceptualError(0.2, 3.0, range_)]
+    loss, bpp, mse = rate_distortion_loss(output, pixels, position, tune, errors)
+    plain, _, _ = rate_distortion_loss(output, pixels, position, tune, [])
+    assert torch.equal(bpp, torch.ones(4))
+    assert torch.equal(loss[tune == TUNES.index("psnr")], plain[tune == TUNES.index("psnr")])
+    # Costs that are far above the constant have losses that are nearly their square roots.
+    seen = tune == TUNES.index("visual")
+    squared = 255**2 * mse
+    mixed = (
+        0.3 * squared + 0.5 * 10 * brightness(pixels, decoded) + 0.2 * 3 * range_(pixels, decoded)
+    )
+    lagrange = lagrange_multiplier(position)
+    costs = [lagrange * distortion + bpp for distortion in (mixed, squared)]
+    ratio = (costs[0] / costs[1]).sqrt()
+    torch.testing.assert_close((loss / plain)[seen], ratio[seen], rtol=1e-3, atol=0)
+
+
+def test_lpips_is_a_part_of_the_loss_of_the_tune_visual_alone(tmp_path: Path) -> None:
+    plain, with_lpips = learner(None), learner(write_alexnet(tmp_path))
+    one, other = plain.learn(0, 0.1), with_lpips.learn(0, 0.1)
+    assert one["loss_psnr"] == pytest.approx(other["loss_psnr"], rel=1e-5)
+    assert one["loss_visual"] != pytest.approx(other["loss_visual"], rel=1e-3)
+    assert plain.fixed() != with_lpips.fixed()
+
+
+def test_lpips_has_a_gradient_for_the_decoded_picture_alone(tmp_path: Path) -> None:
+    network = AlexNet(write_alexnet(tmp_path))
+    one, other = torch.rand(2, 2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    one.requires_grad_(True)
+    other.requires_grad_(True)
+    distance = network.distance(one, other)
+    assert distance.shape == (2,)
+    assert (distance > 0).all()
+    distance.sum().backward()  # type: ignore[no-untyped-call]
+    assert one.grad is None
+    assert other.grad is not None
+    assert other.grad.abs().max() > 0
+    assert torch.equal(network.distance(one, one), torch.zeros(2))
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut", b"\x93NUMPY", b"text"])
+def test_other_files_are_not_lpips(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "other.npz"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"other\.npz"):
+        learner(path)
