@@ -50,14 +50,20 @@ def test_equal_bytes_counts_the_measures_in_which_photo_is_better() -> None:
     parts = {
         name: {
             "pictures": ["one.png", "two.png"],
-            "photo_is_better_than": {"avif": ["lpips"] * count, "jxl": ["lpips"] * 9},
+            "photo_is_better_than": {
+                "avif": ["lpips at 1 bpp", *["ms_ssim at 1 bpp"] * (count - 1)],
+                "jxl": ["butteraugli at 1 bpp"] * 9,
+            },
+            "photo_was_trained_towards": ["ssimulacra2", "lpips"],
         }
         for name, count in (("gb82", 6), ("kodak", 7))
     }
-    gb82, kodak = photo.equal_bytes_rows({"sets": parts})
+    gb82, of_gb82, kodak, of_kodak = photo.equal_bytes_rows({"sets": parts})
     assert gb82[0].startswith("gb82, 2 pictures: wins over AVIF / JPEG XL")
     assert gb82[1:] == ("6 / 9", "≥ 7 against AVIF: **missed**")
     assert kodak[1:] == ("7 / 9", "≥ 7 against AVIF: met")
+    assert "without LPIPS" in of_gb82[0]
+    assert (of_gb82[1], of_kodak[1]) == ("5 / 9", "6 / 9")
 
 
 def test_speed_is_a_row_for_each_comparison() -> None:
