@@ -58,15 +58,18 @@ def decode_dplc(file: File, weights: Weights, starts: Starts) -> Decoded:
         )
         values = [u - 0.5 if n else NormalDist().inv_cdf(u) for u in unit]
         noise = [values[at : at + k] for at in range(0, count * k, k)]
-    blocks, codes = [], []
+    blocks, codes, drawn = [], [], []
     for bits, own in zip(s, noise, strict=True):
         code = np.array(own)
         if n:
             halves = np.array(bits).reshape(-1, m, m) - 0.5
             code = networks.dplc_code(arrays, r, halves, code.reshape(-1, m, m))
         codes.append(code.tolist())
-        blocks.append(networks.dplc_block(arrays, config, code))
+        drawn.append(networks.dplc_flow(arrays, config, code))
+        blocks.append(networks.dplc_block(arrays, config, drawn[-1]))
     found.numbers |= {"noise": noise[0], "code": codes[0], "bits": s[0]}
+    if config.get("couplings"):
+        found.numbers["flow"] = drawn[0].tolist()
     found.pixels = sheet_of(blocks, header.height, header.width)
     return found
 

@@ -51,6 +51,7 @@ WEIGHTS = {
     "draw-v1": "draw",
     "dplc-v1": "dplc",
     "dplc-sample-v1": "dplc",
+    "dplc-flow-v1": "dplc-flow",
     "vae-round-v1": "digits-vae",
     "vae-dither-v1": "digits-vae",
     "vae-rec-v1": "digits-vae",
@@ -161,6 +162,8 @@ def _dplc(decoded: Decoded) -> Fields:
         found["bits of block 0"] = written(decoded.numbers["bits"])
     found["noise of block 0"] = _reals(decoded.numbers["noise"])
     found["code of block 0"] = _reals(decoded.numbers["code"])
+    if "flow" in decoded.numbers:
+        found["after the flow"] = _reals(decoded.numbers["flow"])
     return found
 
 

@@ -122,6 +122,23 @@ def transposed(values: Reals, weight: Reals, bias: Reals) -> Reals:
     return found[:, 1:-1, 1:-1] + bias[:, None, None]
 
 
+def dplc_flow(arrays: Arrays, config: dict[str, Any], code: Reals) -> Reals:
+    """The code after the flow of the generator; itself without a flow."""
+    couplings, half = config.get("couplings", 0), len(code) // 2
+    if not couplings:
+        return code
+    read, value = Reader(arrays), code
+    for number in range(couplings):
+        name = f"generator.flow.couplings.{number}.layers"
+        a, b = value[:half], value[half:]
+        hidden = np.maximum(read.linear(f"{name}.0", a), 0)
+        both = read.linear(f"{name}.2", np.maximum(read.linear(f"{name}.1", hidden), 0))
+        b = b * np.exp(2 * np.tanh(both[:half] / 2)) + both[half:]
+        value = np.empty_like(code)
+        value[-1::-2], value[-2::-2] = a, b
+    return value * np.exp(read("generator.flow.log_scale")) + read("generator.flow.shift")
+
+
 def dplc_block(arrays: Arrays, config: dict[str, Any], code: Reals) -> npt.NDArray[np.uint8]:
     """The pixels (B, B, channels) of a code."""
     read, hidden = Reader(arrays), config["hidden"]

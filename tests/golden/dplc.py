@@ -1,4 +1,4 @@
-"""The golden cases of the distribution-preserving codec: symbols and noise, and noise alone.
+"""The golden cases of the distribution-preserving codec: symbols and noise, noise alone, a flow.
 
 The JSON files have digests of the bits, the PNGs the pictures with the noise of the stored seed.
 The weights beside them are untrained.
@@ -21,16 +21,23 @@ from codec.models.dplc.coder import DplcCoder
 from codec.pictures.picture import Picture
 from codec.pipeline.decode import decompress_container
 from codec.pipeline.encode import compress_picture
-from tests.codec.models.dplc.tiny import scene, write_tiny_dplc
+from tests.codec.models.dplc.tiny import COLOUR, FLOW, scene, write_tiny_dplc
 
-QUALITIES = {"dplc-v1": 87.65, "dplc-sample-v1": 12.34}
+QUALITIES = {"dplc-v1": 87.65, "dplc-sample-v1": 12.34, "dplc-flow-v1": 87.65}
 CASES = tuple(QUALITIES)
+WEIGHTS = {"dplc": COLOUR, "dplc-flow": FLOW}
+"""The sizes of each weights file."""
 HEIGHT, WIDTH, NOISE_SEED = 83, 117, 2**40 + 3
 
 
-def load_coder() -> DplcCoder:
-    """The model in the folder that CALOTYPE_WEIGHTS names."""
-    coder = loading.load_model("dplc", device="cpu")
+def weights_name(name: str) -> str:
+    """The weights file of a case."""
+    return "dplc-flow" if name.startswith("dplc-flow") else "dplc"
+
+
+def load_coder(name: str) -> DplcCoder:
+    """The model of a case, in the folder that CALOTYPE_WEIGHTS names."""
+    coder = loading.load_model(f"dplc:{weights_name(name)}", device="cpu")
     assert isinstance(coder, DplcCoder)
     return coder
 
@@ -53,9 +60,10 @@ def bits_digest(bits: Sequence[Sequence[int]]) -> str:
 
 def write_dplc_case(name: str, folder: Path) -> None:
     """Write a case that does not exist yet, and the weights if they do not exist."""
-    if not (folder / "dplc.safetensors").exists():
-        write_tiny_dplc(folder)
-    coder, quality = load_coder(), QUALITIES[name]
+    weights = weights_name(name)
+    if not (folder / f"{weights}.safetensors").exists():
+        write_tiny_dplc(folder, WEIGHTS[weights], weights)
+    coder, quality = load_coder(name), QUALITIES[name]
     picture = Picture(scene(HEIGHT, WIDTH, seed=80))
     container = compress_picture(picture, coder, quality=quality, noise_seed=NOISE_SEED)
     data = container_to_bytes(container)

@@ -16,7 +16,7 @@ Networks, for an image (C, s, s) and m = s / 16 positions in either direction::
         3×3 convolution to n channels; its sign is the symbol
     B   symbols (n, m, m) and noise U(−½, ½) of (noise, m, m); 3×3 convolution to `mixer` channels;
         two residual blocks; linear to z
-    G   `codec.models.generative.networks.Decoder`, convolutional
+    G   `codec.models.generative.networks.Decoder`, convolutional, with or without a flow before it
 
 The plain autoencoder that the method is compared with has the same networks, no noise, one rate,
 and a G that was trained together with E and B on the squared error alone.

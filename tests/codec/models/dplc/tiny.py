@@ -22,6 +22,7 @@ from training.loop.export import register
 
 COLOUR = DplcConfig(3, 32, 6, (4, 5, 6), (4, 4, 5, 6), 6, noise=2, rates=(0, 1, 3))
 GREY = DplcConfig(1, 16, 4, (4, 5), (4, 4, 4, 5), 4, noise=1, rates=(0, 2, 5))
+FLOW = dataclasses.replace(COLOUR, couplings=3, flow_width=5)
 PLAIN = dataclasses.replace(COLOUR, noise=0, rates=(2,))
 
 Array = npt.NDArray[np.generic]
@@ -43,6 +44,9 @@ def networks(config: DplcConfig) -> DplcNetworks:
         for name, parameter in network.named_parameters():
             if name.endswith("weight"):
                 parameter.mul_(3)
+    if found.generator.flow is not None:
+        for parameter in found.generator.flow.parameters():
+            parameter.normal_(0, 0.6)  # untrained, it would be a permutation
     pixels = blocks_of(scene(8 * config.side, 8 * config.side), config.side, config.channels)
     for rate, symbols in enumerate(config.rates):
         if symbols:
@@ -85,8 +89,8 @@ def load(config: DplcConfig, other: dict[str, Array]) -> DplcCoder:
     return load_dplc(found, metadata(config), bytes(8), device=torch.device("cpu"))
 
 
-def write_tiny_dplc(folder: Path, config: DplcConfig = COLOUR) -> None:
+def write_tiny_dplc(folder: Path, config: DplcConfig = COLOUR, name: str = DPLC.name) -> None:
     """Weights of the model, in a folder for CALOTYPE_WEIGHTS."""
-    path = folder / f"{DPLC.name}.safetensors"
+    path = folder / f"{name}.safetensors"
     save_file(arrays(config), path, metadata=metadata(config))
     register(path, [DPLC.name])
