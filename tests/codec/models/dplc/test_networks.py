@@ -10,7 +10,7 @@ import torch
 
 from bitstream import UsageError
 from codec.models.dplc.networks import DplcConfig, DplcNetworks
-from tests.codec.models.dplc.tiny import COLOUR, GREY, PLAIN
+from tests.codec.models.dplc.tiny import COLOUR, FLOW, GREY, PLAIN
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,10 @@ from tests.codec.models.dplc.tiny import COLOUR, GREY, PLAIN
         ({"encoder": (4, 4, 5, 0)}, "channels"),
         ({"mixer": 4096}, "channels"),
         ({"noise": -1}, "noise -1"),
+        ({"couplings": -1}, "couplings"),
+        ({"couplings": 2.0}, "whole numbers"),
+        ({"flow_width": 5}, "flow_width 5"),
+        ({"couplings": 2, "flow_width": 5, "code": 5}, "even number"),
         ({"rates": ()}, "rates"),
         ({"rates": (2, 2)}, "ascending"),
         ({"rates": (-1, 2)}, "at most 4096"),
@@ -60,7 +64,9 @@ def test_the_rates_divide_the_qualities_evenly() -> None:
     assert counts[0] == 526  # there is no quality below 1
 
 
-@pytest.mark.parametrize("config", [COLOUR, GREY, PLAIN], ids=["colour", "grey", "plain"])
+@pytest.mark.parametrize(
+    "config", [COLOUR, GREY, PLAIN, FLOW], ids=["colour", "grey", "plain", "flow"]
+)
 def test_shapes(config: DplcConfig) -> None:
     networks, count = DplcNetworks(config).requires_grad_(False), 3
     images = torch.rand(count, config.channels, config.side, config.side)

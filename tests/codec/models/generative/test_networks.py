@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from bitstream.errors import ModelError, OutputError, UsageError, WeightsMismatchError
 from codec.models.generative.networks import (
@@ -28,6 +28,8 @@ from codec.priors import GaussianMixture, StandardNormal
 MLP = GenerativeConfig("vae", "mlp", (1, 4, 6), 3, (7, 5), "tanh", "gaussian")
 CONV = GenerativeConfig("gan", "conv", (3, 8, 12), 3, (4, 6), "relu")
 RAE = GenerativeConfig("rae", "mlp", (1, 4, 6), 3, (7, 5), "relu")
+FLOW = replace(CONV, family="flow", code=4, couplings=3, flow_width=5)
+FLOWING = {"family": "flow", "likelihood": None, "code": 4, "couplings": 3, "flow_width": 5}
 LABELLED = replace(MLP, classes=4)
 
 
@@ -41,12 +43,16 @@ def mixture(dim: int) -> GaussianMixture:
 
 def build(config: GenerativeConfig) -> GenerativeModel:
     torch.manual_seed(0)
+    decoder = Decoder(config)
+    if decoder.flow is not None:
+        for parameter in decoder.flow.parameters():
+            nn.init.normal_(parameter, 0, 0.3)  # untrained, it would be a permutation
     encoder = Encoder(config) if config.has_encoder else None
     variance = 0.0123456789 if config.likelihood == "gaussian" else None
     prior = mixture(config.code) if config.family == "rae" else StandardNormal(config.code)
     card = {"data": "größe", "licence": "CC0-1.0"}
     classifier = Classifier(config) if config.classes else None
-    return GenerativeModel(config, Decoder(config), encoder, prior, variance, card, classifier)
+    return GenerativeModel(config, decoder, encoder, prior, variance, card, classifier)
 
 
 @pytest.mark.parametrize("config", [MLP, CONV, RAE, replace(CONV, family="wae")])
@@ -120,6 +126,13 @@ def test_a_label_stands_beside_the_image_and_the_code() -> None:
         ({"classes": -1}, "classes"),
         ({"classes": 2, "family": "wae", "likelihood": None}, "conditional on a class"),
         ({"classes": 2, "architecture": "conv", "image_shape": (1, 8, 8)}, "conditional"),
+        ({"couplings": 2}, "couplings 2, flow_width 0 of a vae"),
+        ({"flow_width": 5}, "flow_width 5 of a vae"),
+        ({**FLOWING, "couplings": 0}, "couplings"),
+        ({**FLOWING, "couplings": 65}, "couplings"),
+        ({**FLOWING, "couplings": True}, "couplings"),
+        ({**FLOWING, "flow_width": 2**20}, "flow_width"),
+        ({**FLOWING, "code": 3}, "even number"),
         ({"code": True}, "code"),
         ({"hidden": ()}, "hidden"),
         ({"hidden": (2**20,)}, "hidden"),
@@ -133,7 +146,7 @@ def test_impossible_sizes_are_refused(changes: dict[str, Any], word: str) -> Non
 
 
 @pytest.mark.parametrize("half", [True, False])
-@pytest.mark.parametrize("config", [MLP, CONV, RAE, LABELLED])
+@pytest.mark.parametrize("config", [MLP, CONV, RAE, FLOW, LABELLED])
 def test_a_file_comes_back(tmp_path: Path, config: GenerativeConfig, half: bool) -> None:
     model, path = build(config), tmp_path / "model.safetensors"
     save_generative(path, model, half=half)
