@@ -50,6 +50,12 @@ def _digits(
     return DplcPreset(model, weights, pad=2)
 
 
+def _small_natural(noise: int, rates: tuple[int, ...], weights: tuple[float, ...]) -> DplcPreset:
+    sizes = (3, 32, 128, (64, 128, 256), (64, 128, 256, 256), 256)
+    model = DplcConfig(*sizes, noise, rates, couplings=12, flow_width=512)
+    return DplcPreset(model, weights, crop=0, validation=1000, batch=128)
+
+
 def _natural(noise: int, rates: tuple[int, ...], weights: tuple[float, ...]) -> DplcPreset:
     widths = (64, 128, 256, 512)
     model = DplcConfig(3, 64, 128, widths, widths, 512, noise, rates)
@@ -67,6 +73,8 @@ DPLC_PRESETS: dict[str, DplcPreset] = {
     "dplc-digits": _digits(8, _RATES, _DIGITS_WEIGHTS),
     "dplc-digits-wasserstein": _digits(8, _RATES, _DIGITS_WEIGHTS, flow=(0, 0)),
     **{f"dplc-digits-plain-{n}": _digits(0, (n,), ()) for n in PLAIN_RATES},
+    "dplc-32": _small_natural(8, _RATES, _DIGITS_WEIGHTS),
+    **{f"dplc-32-plain-{n}": _small_natural(0, (n,), ()) for n in PLAIN_RATES},
     "dplc-64": _natural(8, _RATES, _PUBLISHED_WEIGHTS),
     **{f"dplc-64-plain-{n}": _natural(0, (n,), ()) for n in PLAIN_RATES},
     # Small enough for a test: seconds on one core.

@@ -213,6 +213,12 @@ def _small_gan(**changes: Any) -> GenerativePreset:
     return replace(_gan(_small("gan"), critic=(32, 64, 128)), pad=2, **changes)
 
 
+# 32×32 pixels in colour, for which there are no published sizes.
+_SMALL_NATURAL = GenerativeConfig(
+    *("flow", "conv", (3, 32, 32), 128, (64, 128, 256), "relu"), couplings=12, flow_width=512
+)
+
+
 def _natural(family: str, **changes: Any) -> GenerativePreset:
     model = GenerativeConfig(family, "conv", NATURAL, 128, (64, 128, 256, 512), "relu")
     return GenerativePreset(model, crop=0, validation=1000, **changes)
@@ -272,6 +278,13 @@ GENERATIVE_PRESETS: dict[str, GenerativePreset] = {
         replace(_small("gan"), family="flow", couplings=12, flow_width=384),
         pad=2,
         batch=256,
+        gradient_clip=200.0,
+        error_weight=15.0,
+    ),
+    "dplc-32-flow": GenerativePreset(
+        _SMALL_NATURAL,
+        crop=0,
+        validation=1000,
         gradient_clip=200.0,
         error_weight=15.0,
     ),

@@ -89,7 +89,8 @@ def test_presets_fit_their_networks(name: str) -> None:
     config = preset.model
     assert len(preset.mmd_weights) == (0 if preset.is_plain else len(config.rates))
     assert preset.is_plain == ("plain" in name)
-    assert preset.image_shape[1] - 2 * preset.pad == (64 if name.startswith("dplc-64") else 28)
+    _, word, *_ = name.split("-")
+    assert preset.image_shape[1] - 2 * preset.pad == (int(word) if word.isdecimal() else 28)
     with torch.device("meta"):
         networks, x = DplcNetworks(config), torch.zeros(2, *preset.image_shape)
         for rate in range(len(config.rates)):

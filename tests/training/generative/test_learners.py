@@ -281,7 +281,8 @@ def test_presets_fit_their_images(name: str) -> None:
     with torch.device("meta"):
         image = Decoder(preset.model)(torch.zeros(2, preset.model.code + preset.model.classes))
     channels, *sides = image.shape[1:]
-    expected = (3, 64) if name.startswith("dplc-64") else (1, 28)
+    sizes = {"dplc-64": (3, 64), "dplc-32": (3, 32)}
+    expected = next((size for start, size in sizes.items() if name.startswith(start)), (1, 28))
     assert (channels, *{side - 2 * preset.pad for side in sides}) == expected
     assert (preset.crop is None) == (channels == 1)
     assert bool(preset.critic) == (preset.method in ("gan", "wpp"))
@@ -291,12 +292,13 @@ def test_presets_fit_their_images(name: str) -> None:
 
 
 def test_generators_of_the_codec_are_of_its_sizes() -> None:
-    for start, codecs in (
-        ("dplc-digits", ("dplc-digits", "dplc-digits-wasserstein")),
-        ("dplc-64", ("dplc-64",)),
+    for start, count, codecs in (
+        ("dplc-digits", 6, ("dplc-digits", "dplc-digits-wasserstein")),
+        ("dplc-32", 1, ("dplc-32",)),
+        ("dplc-64", 3, ("dplc-64",)),
     ):
         presets = [p for name, p in GENERATIVE_PRESETS.items() if name.startswith(start)]
-        assert len(presets) >= 3
+        assert len(presets) == count
         expected = [DPLC_PRESETS[name].model.generator for name in codecs]
         for preset in presets:
             flow = preset.model.family == "flow"
