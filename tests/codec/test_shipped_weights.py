@@ -151,7 +151,8 @@ def test_torch_draws_the_same_pixels(coder: PhotoCoder, photo: Pixels, quality: 
     pixels, position, tune = photo[:256, :320], coder.position(quality), coder.tune_number
     latents = coder.analyze(pixels, quality)
     other = coder.torch_transforms.analyze(pixels, position, tune)
-    assert np.abs(latents - other).max() < 1e-3 * np.abs(latents).max()
+    # Eight bits add less than 1 % to the error of a quantiser, which is 1/12 of a squared step.
+    assert np.square(latents - other).mean() < 0.01 / 12
     payloads = coder.encode_tile(latents, quality)
     decoded = coder.decode_tile(payloads, 16, 20, quality)
     np.testing.assert_array_equal(
