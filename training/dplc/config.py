@@ -46,13 +46,13 @@ def _digits(
     flow: tuple[int, int] = (12, 384),
 ) -> DplcPreset:
     sizes = (1, 32, 64, (32, 64, 128), (32, 64, 128, 128), 128)
-    model = DplcConfig(*sizes, noise, rates, *flow)
+    model = DplcConfig(*sizes, noise, rates, *(flow if noise else (0, 0)))
     return DplcPreset(model, weights, pad=2)
 
 
 def _small_natural(noise: int, rates: tuple[int, ...], weights: tuple[float, ...]) -> DplcPreset:
     sizes = (3, 32, 128, (64, 128, 256), (64, 128, 256, 256), 256)
-    model = DplcConfig(*sizes, noise, rates, couplings=12, flow_width=512)
+    model = DplcConfig(*sizes, noise, rates, *((12, 512) if noise else (0, 0)))
     return DplcPreset(model, weights, crop=0, validation=1000, batch=128)
 
 

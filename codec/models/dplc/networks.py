@@ -18,8 +18,8 @@ Networks, for an image (C, s, s) and m = s / 16 positions in either direction::
         two residual blocks; linear to z
     G   `codec.models.generative.networks.Decoder`, convolutional, with or without a flow before it
 
-The plain autoencoder that the method is compared with has the same networks, no noise, one rate,
-and a G that was trained together with E and B on the squared error alone.
+The plain autoencoder that the method is compared with has the same networks, no noise, no flow, one
+rate, and a G that was trained together with E and B on the squared error alone.
 """
 
 from __future__ import annotations
