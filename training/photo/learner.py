@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bitstream.errors import UsageError
 from codec.loading import hash_weights
 from codec.models.photo.config import TUNES, quality_position
 from codec.models.photo.network import Forward, PhotoModel, lagrange_multiplier
 from codec.models.photo.visual_error import VISUAL_SCALE, visual_error
 from training.data.crops import CropSampler, Pixels, load_photographs, to_tensor
-from training.features.alexnet import AlexNet
+from training.features.alexnet import SMALLEST_SIDE, AlexNet
 from training.loop.optimise import MovingAverage, build_optimizer, compiled
 from training.loop.process_group import ALONE, ProcessGroup
 from training.loop.trainer import Learner, TrainOptions
@@ -34,6 +35,8 @@ _REFERENCE_LAMBDA, _REFERENCE_BPP, _RATE_EXPONENT = 0.013, 0.5, 0.5
 LPIPS_SCALE = 1000.0
 """Brings LPIPS to the scale of 255²·MSE: at 0.5 bits per pixel, photographs have 16 to 86 of the
 latter and an LPIPS of 0.03 to 0.11."""
+
+_LPIPS_STRIDE = AlexNet.strides[0]
 
 _LEAST_COST = 0.02
 """Bits per pixel; crops that cost less do not get a larger weight."""
@@ -107,7 +110,7 @@ class PhotoLearner(Learner):
     group       the processes that train together; each takes its share of every batch
 
     Raises what `start_from_weights` and `AlexNet` raise, and `UsageError` if a batch cannot be
-    divided.
+    divided, or crops are too small for LPIPS.
     """
 
     family = "photo"
@@ -141,11 +144,22 @@ class PhotoLearner(Learner):
         if preset.compiled:
             error_of = compiled(visual_error)
             self.model.latent_bits = compiled(self.model.latent_bits)
+        self.shift = 0, 0
         self.features_sha256 = hash_weights(features).hex() if features is not None else None
         self.perceptual = [PerceptualError(preset.visual, VISUAL_SCALE, error_of)]
         if features is not None:
             rest = preset.visual - preset.features
-            lpips = AlexNet(features, self.device).distance
+            smallest = SMALLEST_SIDE + _LPIPS_STRIDE - 1
+            if preset.crop < smallest:
+                raise UsageError(f"crops of {preset.crop} pixels: LPIPS needs {smallest} or more")
+            distance = AlexNet(features, self.device).distance
+
+            def lpips(original: Tensor, decoded: Tensor) -> Tensor:
+                # AlexNet sees every fourth pixel. If these were always the same places of a block,
+                # the pixels between them could become a visible grid.
+                rows, columns = self.shift
+                return distance(original[..., rows:, columns:], decoded[..., rows:, columns:])
+
             self.perceptual = [
                 PerceptualError(rest, VISUAL_SCALE, error_of),
                 PerceptualError(preset.features, LPIPS_SCALE, lpips),
@@ -162,6 +176,7 @@ class PhotoLearner(Learner):
         The figures are for the whole batch, whatever the number of processes.
         """
         preset = self.preset
+        self.shift = divmod(step % _LPIPS_STRIDE**2, _LPIPS_STRIDE)
         position = sample_positions(preset.batch, self.noise_of(step))[self.share].to(self.device)
         tune = tunes(preset.batch)[self.share].to(self.device)
         pixels = to_tensor(self.sampler(step, self.share), self.device)

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from bitstream.errors import InputError
+from bitstream.errors import InputError, UsageError
 from codec.models.photo.config import TUNES
 from codec.models.photo.network import Forward, lagrange_multiplier
 from tests.codec.tiny import photographs
 from tests.training.features.alexnet_weights import write_alexnet
 from training.data.crops import CropSampler
 from training.features.alexnet import AlexNet
-from training.photo.config import PRESETS
+from training.photo.config import PRESETS, PhotoPreset
 from training.photo.learner import (
     PerceptualError,
     PhotoLearner,
@@ -24,12 +24,12 @@ from training.photo.learner import (
     tunes,
 )
 
-TINY = replace(PRESETS["photo-tiny"], batch=4)
+TINY = replace(PRESETS["photo-tiny"], batch=4, crop=128)
 
 
-def learner(features: Path | None) -> PhotoLearner:
-    sampler = CropSampler(photographs(2), crop=64, batch=4, seed=0)
-    return PhotoLearner(TINY, sampler, autocast=False, features=features)
+def learner(features: Path | None, preset: PhotoPreset = TINY) -> PhotoLearner:
+    sampler = CropSampler(photographs(2), crop=preset.crop, batch=4, seed=0)
+    return PhotoLearner(preset, sampler, autocast=False, features=features)
 
 
 def test_perceptual_errors_replace_their_shares_of_the_squared_error() -> None:
@@ -67,6 +67,17 @@ def test_lpips_is_a_part_of_the_loss_of_the_tune_visual_alone(tmp_path: Path) ->
     assert one["loss_psnr"] == pytest.approx(other["loss_psnr"], rel=1e-5)
     assert one["loss_visual"] != pytest.approx(other["loss_visual"], rel=1e-3)
     assert plain.fixed() != with_lpips.fixed()
+
+
+def test_lpips_sees_every_place_of_a_block_in_turn(tmp_path: Path) -> None:
+    made = learner(write_alexnet(tmp_path))
+    shifts = []
+    for step in range(16):
+        made.learn(step, 0.1)
+        shifts.append(made.shift)
+    assert sorted(shifts) == [(row, column) for row in range(4) for column in range(4)]
+    with pytest.raises(UsageError, match="LPIPS needs 66 or more"):
+        learner(write_alexnet(tmp_path), replace(TINY, crop=64))
 
 
 def test_lpips_has_a_gradient_for_the_decoded_picture_alone(tmp_path: Path) -> None:
