@@ -36,7 +36,10 @@ LPIPS_SCALE = 1000.0
 """Brings LPIPS to the scale of 255²·MSE: at 0.5 bits per pixel, photographs have 16 to 86 of the
 latter and an LPIPS of 0.03 to 0.11."""
 
-_LPIPS_STRIDE = AlexNet.strides[0]
+PLACES = 8
+"""Perceptual errors are computed in windows at as many places in either direction. They sample a
+picture more coarsely than its pixels: if these were always the same pixels of a block, the others
+could become a visible grid."""
 
 _LEAST_COST = 0.02
 """Bits per pixel; crops that cost less do not get a larger weight."""
@@ -74,11 +77,12 @@ def rate_distortion_loss(
     position: Tensor,
     tune: Tensor,
     perceptual: Sequence[PerceptualError],
+    window: tuple[slice, slice] = (slice(None), slice(None)),
 ) -> tuple[Tensor, Tensor, Tensor]:
     """λ·distortion + bits per pixel, weighted so that every quality counts alike.
 
     The distortion is 255²·MSE; for the tune "visual", `perceptual` errors replace their shares of
-    it, which are at most 1 in all.
+    it, which are at most 1 in all. They see the rows and columns of `window`.
 
     High qualities cost tens of times the bits of low ones, and textures tens of times the bits of
     skies. A Bjøntegaard difference, averaged over pictures, counts relative savings. So each
@@ -92,13 +96,21 @@ def rate_distortion_loss(
     distortion = 255**2 * mse
     seen = tune == VISUAL
     if seen.any():
-        squared, pair = distortion[seen], (pixels[seen], output.reconstruction[seen])
+        squared, place = distortion[seen], (..., *window)
+        pair = pixels[seen][place], output.reconstruction[seen][place]
         mixed = squared + sum(e.share * (e.scale * e.error_of(*pair) - squared) for e in perceptual)
         distortion = distortion.masked_scatter(seen, mixed)
     expected = _REFERENCE_BPP * (lagrange / _REFERENCE_LAMBDA) ** _RATE_EXPONENT
     cost = lagrange * distortion + bpp
     loss = cost / ((expected + 0.1) * (cost.detach() + _LEAST_COST)).sqrt()
     return loss, bpp.detach(), mse.detach()
+
+
+def window(step: int, crop: int) -> tuple[slice, slice]:
+    """The rows and columns of crops that perceptual errors see in a step: a square of one size."""
+    row, column = divmod(step % PLACES**2, PLACES)
+    side = crop - PLACES + 1
+    return slice(row, row + side), slice(column, column + side)
 
 
 class PhotoLearner(Learner):
@@ -144,22 +156,14 @@ class PhotoLearner(Learner):
         if preset.compiled:
             error_of = compiled(visual_error)
             self.model.latent_bits = compiled(self.model.latent_bits)
-        self.shift = 0, 0
         self.features_sha256 = hash_weights(features).hex() if features is not None else None
         self.perceptual = [PerceptualError(preset.visual, VISUAL_SCALE, error_of)]
         if features is not None:
             rest = preset.visual - preset.features
-            smallest = SMALLEST_SIDE + _LPIPS_STRIDE - 1
+            smallest = SMALLEST_SIDE + PLACES - 1
             if preset.crop < smallest:
                 raise UsageError(f"crops of {preset.crop} pixels: LPIPS needs {smallest} or more")
-            distance = AlexNet(features, self.device).distance
-
-            def lpips(original: Tensor, decoded: Tensor) -> Tensor:
-                # AlexNet sees every fourth pixel. If these were always the same places of a block,
-                # the pixels between them could become a visible grid.
-                rows, columns = self.shift
-                return distance(original[..., rows:, columns:], decoded[..., rows:, columns:])
-
+            lpips = AlexNet(features, self.device).distance
             self.perceptual = [
                 PerceptualError(rest, VISUAL_SCALE, error_of),
                 PerceptualError(preset.features, LPIPS_SCALE, lpips),
@@ -176,7 +180,6 @@ class PhotoLearner(Learner):
         The figures are for the whole batch, whatever the number of processes.
         """
         preset = self.preset
-        self.shift = divmod(step % _LPIPS_STRIDE**2, _LPIPS_STRIDE)
         position = sample_positions(preset.batch, self.noise_of(step))[self.share].to(self.device)
         tune = tunes(preset.batch)[self.share].to(self.device)
         pixels = to_tensor(self.sampler(step, self.share), self.device)
@@ -192,7 +195,9 @@ class PhotoLearner(Learner):
                 rounded=fraction > 1 - preset.rounded_tail,
                 noise=noise,
             )
-        losses, bpp, mse = rate_distortion_loss(output, pixels, position, tune, self.perceptual)
+        losses, bpp, mse = rate_distortion_loss(
+            output, pixels, position, tune, self.perceptual, window(step, preset.crop)
+        )
         loss = losses.mean()
         loss.backward()  # type: ignore[no-untyped-call]
         # A tune has its share of the whole batch, but perhaps no sample in this process.

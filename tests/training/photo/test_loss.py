@@ -22,6 +22,7 @@ from training.photo.learner import (
     PhotoLearner,
     rate_distortion_loss,
     tunes,
+    window,
 )
 
 TINY = replace(PRESETS["photo-tiny"], batch=4, crop=128)
@@ -69,14 +70,29 @@ def test_lpips_is_a_part_of_the_loss_of_the_tune_visual_alone(tmp_path: Path) ->
     assert plain.fixed() != with_lpips.fixed()
 
 
-def test_lpips_sees_every_place_of_a_block_in_turn(tmp_path: Path) -> None:
-    made = learner(write_alexnet(tmp_path))
-    shifts = []
-    for step in range(16):
-        made.learn(step, 0.1)
-        shifts.append(made.shift)
-    assert sorted(shifts) == [(row, column) for row in range(4) for column in range(4)]
-    with pytest.raises(UsageError, match="LPIPS needs 66 or more"):
+def test_perceptual_errors_see_every_place_of_a_block_in_turn() -> None:
+    windows = [window(step, 128) for step in range(64)]
+    assert len({(rows.start, columns.start) for rows, columns in windows}) == 64
+    assert {part.stop - part.start for each in windows for part in each} == {121}
+    assert max(part.stop for each in windows for part in each) == 128
+    assert window(64, 128) == windows[0]
+    pixels = torch.rand(4, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+    seen: list[Tensor] = []
+
+    def error_of(one: Tensor, other: Tensor) -> Tensor:
+        seen.extend([one, other])
+        return torch.zeros(len(one))
+
+    output = Forward(1 - pixels, torch.ones(4), torch.ones(4))
+    errors, conditions = [PerceptualError(1.0, 1.0, error_of)], (torch.zeros(4), tunes(4))
+    rate_distortion_loss(output, pixels, *conditions, errors, windows[11])
+    expected = pixels[tunes(4) == TUNES.index("visual")][..., 1:122, 3:124]
+    assert torch.equal(seen[0], expected)
+    assert torch.equal(seen[1], 1 - expected)
+
+
+def test_crops_must_be_large_enough_for_lpips(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="LPIPS needs 70 or more"):
         learner(write_alexnet(tmp_path), replace(TINY, crop=64))
 
 
