@@ -224,11 +224,8 @@ def equal_bytes_rows(found: Content) -> Iterator[Row]:
             f"{better['avif']} / {better['jxl']}",
             judged("better than AVIF", better["avif"]),
         )
-        yield (
-            "without LPIPS, towards which `photo` was trained, of 6",
-            "{} / {}".format(*others),
-            "",
-        )
+        what = "the same without LPIPS, towards which `photo` was trained, of 6"
+        yield f"{SETS.get(name, name)}: {what}", "{} / {}".format(*others), ""
 
 
 def large_image_rows(large: Content) -> Iterator[Row]:
