@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +16,7 @@ from codec.models.photo.config import COEFFICIENTS, PhotoConfig
 from codec.pictures.picture import Picture
 from codec.pipeline.decode import decompress_container
 from codec.pipeline.encode import compress_picture
+from tests.codec.models.photo.float_products import use_8_bit_products, use_float_products
 from tests.codec.models.photo.tiny import TINY, lively_model
 from tests.codec.tiny import photographs
 from training.photo.export import export_arrays
@@ -43,8 +44,11 @@ def deep_coder(more: float) -> PhotoCoder:
 
 
 @pytest.fixture(scope="module")
-def coder() -> PhotoCoder:
-    return deep_coder(0)
+def coder() -> Iterator[PhotoCoder]:
+    """A model without 8-bit products, whose scale depends faintly on the whole tile."""
+    with pytest.MonkeyPatch.context() as patch:
+        use_float_products(patch)
+        yield deep_coder(0)
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +155,19 @@ def test_latents_depend_on_few_pixels_around(
     own = slice(first, first + target)
     one, two = (coder.analyze(one, 75)[:, own, own] for one in (pixels, changed))
     assert bool((one == two).all()) is suffices
+
+
+def test_products_of_eight_bits_depend_little_on_the_rest_of_a_tile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    use_8_bit_products(monkeypatch)
+    made, pixels, margin = deep_coder(0), scene(400, 400), 6
+    first, last = 4 + margin, 14
+    near = slice(16 * (first - margin), 16 * (last + margin))
+    whole = made.analyze(pixels, 75)[:, first:last, first:last]
+    part = made.analyze(pixels[near, near], 75)[:, margin:-margin, margin:-margin]
+    assert np.abs(whole).max() > 5
+    assert 0 < np.abs(whole - part).max() < 0.02  # of a step of the quantiser
 
 
 def test_errors_are_no_rougher_across_the_borders_of_tiles(coder: PhotoCoder) -> None:

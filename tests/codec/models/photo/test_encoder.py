@@ -7,10 +7,9 @@ import pytest
 import torch
 
 from bitstream.arrays import Float32Array, Uint8Array, Uint16Array
-from codec.models.photo import onnx_encoder
 from codec.models.photo.onnx_encoder import OnnxEncoder
 from codec.models.photo.torch_network import read_model
-from codec.system.onnx_writer import Graph
+from tests.codec.models.photo.float_products import use_float_products
 from tests.codec.models.photo.tiny import TINY, tiny_arrays
 
 CONDITIONS = [(100, 0), (4321, 1), (10000, 1)]
@@ -37,12 +36,6 @@ def of_torch(pixels: Pixels, hundredths: int, tune: int) -> tuple[Float32Array, 
     return latents[0].numpy(), hyper[0].numpy()
 
 
-def in_float(encoder: OnnxEncoder, graph: Graph, name: str, features: str) -> str:
-    """A layer that is computed in 8 bits otherwise."""
-    channels_second = onnx_encoder._channels_second(graph, features)
-    return onnx_encoder._channels_last(graph, encoder._layer(graph, name, channels_second))
-
-
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16], ids=["uint8", "uint16"])
 @pytest.mark.parametrize(("hundredths", "tune"), CONDITIONS)
 def test_latents_and_hyper_latents_are_those_of_torch(
@@ -51,7 +44,7 @@ def test_latents_and_hyper_latents_are_those_of_torch(
     tune: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(OnnxEncoder, "_product", in_float)
+    use_float_products(monkeypatch)
     pixels, encoder = noise(dtype), OnnxEncoder(tiny_arrays(), TINY)
     latents, hyper = of_torch(pixels, hundredths, tune)
     found = encoder.analyze(pixels, hundredths, tune)
