@@ -236,8 +236,8 @@ def measure_rates(
         "conditional": f"variance of a pixel, 0..255, over {settings.decodes} decodings of one "
         f"file, mean over pixels and {settings.variance_columns**2} images",
         "bytes": "complete files, decoded again; payload: the coded symbols alone, of the sheets",
-        "plain": "same networks, no noise, one rate, trained for the squared error alone; at no "
-        "symbols the mean of the training images",
+        "plain": "same networks, no noise, no flow, one rate, trained for the squared error alone; "
+        "at no symbols the mean of the training images",
         "peers": "the finest setting whose whole file is not above that of the sheet, sheet by "
         f"sheet, on the first {len(known.pictures)}; null where no file is that small",
         "peer_encoders": known.encoders,

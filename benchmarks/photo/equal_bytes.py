@@ -45,6 +45,7 @@ JXL_DISTANCES = np.geomspace(25, 0.1, 101)
 
 Measure = Callable[[Uint8Array, Uint8Array], float | None]
 TRAINED_TOWARDS = ("ssimulacra2", "lpips")
+"""The measures in the training objective of the weights that ship; see their card."""
 LOWER_IS_BETTER = {"butteraugli", "lpips"}
 
 

@@ -15,12 +15,14 @@ import codec
 from codec import loading
 from codec.cli.demo import load_picture
 from codec.models.photo.coder import PhotoCoder
+from codec.models.photo.onnx_encoder import OnnxEncoder
 from codec.models.photo.realism import NAME as REALISM
 from codec.models.signal import SIGNAL
 from codec.models.weights_files import WEIGHTS_FOLDER, registered
 from codec.rate_distortion import ssimulacra2
 from codec.rate_distortion.user_code.adapters import SHIPPED, load_decoder
 from codec.signals import compress_signal, decompress_signal
+from tests.codec.models.photo.float_products import use_float_products
 
 Pixels = npt.NDArray[np.uint8]
 UNTRAINED = {"compressai"}
@@ -147,12 +149,17 @@ def test_beats_jpeg_at_equal_size(photo: Pixels) -> None:
 
 
 @pytest.mark.parametrize("quality", [10, 50, 90])
-def test_torch_draws_the_same_pixels(coder: PhotoCoder, photo: Pixels, quality: int) -> None:
+def test_torch_draws_the_same_pixels(
+    coder: PhotoCoder, photo: Pixels, quality: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pixels, position, tune = photo[:256, :320], coder.position(quality), coder.tune_number
     latents = coder.analyze(pixels, quality)
     other = coder.torch_transforms.analyze(pixels, position, tune)
     # Eight bits add less than 1 % to the error of a quantiser, which is 1/12 of a squared step.
     assert np.square(latents - other).mean() < 0.01 / 12
+    use_float_products(monkeypatch)
+    in_float = OnnxEncoder(coder.arrays, coder.config).analyze(pixels, position, tune)
+    assert np.abs(in_float - other).max() < 1e-3 * np.abs(in_float).max()
     payloads = coder.encode_tile(latents, quality)
     decoded = coder.decode_tile(payloads, 16, 20, quality)
     np.testing.assert_array_equal(

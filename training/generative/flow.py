@@ -6,8 +6,8 @@ prior of its codes is a flow (`codec.models.generative.flow`), trained together 
     β·‖x − f(c)‖² − log p(c) − H(N(0, I)),   c = E(x) + ε,   ε ~ N(0, I)
 
 This is the negative ELBO in nats up to a constant, for a Gaussian likelihood of variance 1/(2β).
-A Wasserstein autoencoder draws the codes' distribution towards N(0, I) and leaves holes between
-them, where its samples look like no image; here the prior goes to the codes.
+A Wasserstein autoencoder pulls the distribution of its codes towards N(0, I), but holes remain, and
+samples from a hole look like no image. Here the prior is fitted to the codes instead.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import math
 import torch
 from torch import Tensor
 
-from codec.models.generative.networks import Decoder, GenerativeModel
+from codec.models.generative.networks import Decoder, Encoder, GenerativeModel
 from codec.priors import StandardNormal
 from training.generative.learner import (
     Draw,
@@ -34,10 +34,12 @@ from training.loop.optimise import MovingAverage
 class FlowLearner(GenerativeLearner):
     """Trains encoder, flow and decoder; the moving average of the last two is exported."""
 
+    encoder: Encoder
+
     def build(self) -> None:
-        self.codes, self.decoder = new_encoder(self.preset), new_decoder(self.preset)
+        self.encoder, self.decoder = new_encoder(self.preset), new_decoder(self.preset)
         self.average = MovingAverage(self.decoder, self.preset.ema_decay)
-        self.optimizers = {"adam": self.adam(self.codes, self.decoder)}
+        self.optimizers = {"adam": self.adam(self.encoder, self.decoder)}
         self.entropy = self.config.code / 2 * math.log(2 * math.pi * math.e)
 
     def train_step(
@@ -46,7 +48,7 @@ class FlowLearner(GenerativeLearner):
         """One step on the negative ELBO."""
         x = draw().to(self.device)
         with self.mixed():
-            means = self.codes(x)[0]
+            means = self.encoder(x)[0]
         codes = means.float() + self.normal(len(x), generator)
         with self.mixed():
             decoded = self.decoder.decoded(codes)
@@ -66,7 +68,7 @@ class FlowLearner(GenerativeLearner):
     def measure(self, images: Tensor) -> dict[str, float]:
         """Squared error of a posterior sample, KL divergence, and nearest neighbours."""
         decoder: Decoder = self.average.module
-        means = in_batches(lambda x: self.codes(x)[0], images, self.device)
+        means = in_batches(lambda x: self.encoder(x)[0], images, self.device)
         noise = torch.randn(means.shape, generator=torch.Generator().manual_seed(0))
         codes = means + noise
         decoded = in_batches(lambda c: decoder.decoded(c).sigmoid(), codes, self.device)
@@ -77,6 +79,8 @@ class FlowLearner(GenerativeLearner):
         }
 
     def model(self) -> GenerativeModel:
-        """The model with the averaged decoder and flow, from normal vectors."""
+        """The model with the averaged flow and decoder; the encoder, which gives codes, not z, is
+        left out.
+        """
         prior = StandardNormal(self.config.code)
         return GenerativeModel(self.config, self.average.module, None, prior)

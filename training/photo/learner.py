@@ -32,14 +32,14 @@ FIT_BATCH = 10**9
 # Bits per pixel of photographs at λ = 0.013, and how they grow with λ (measured on a pilot).
 _REFERENCE_LAMBDA, _REFERENCE_BPP, _RATE_EXPONENT = 0.013, 0.5, 0.5
 
-LPIPS_SCALE = 1000.0
-"""Brings LPIPS to the scale of 255²·MSE: at 0.5 bits per pixel, photographs have 16 to 86 of the
-latter and an LPIPS of 0.03 to 0.11."""
+_LPIPS_SCALE = 1000.0
+"""Brings LPIPS to the scale of 255²·MSE: in a pilot, three photographs at 0.5 bits per pixel had 16
+to 86 of the latter, and an LPIPS of 0.03 to 0.11."""
 
 PLACES = 8
-"""Perceptual errors are computed in windows at as many places in either direction. They sample a
-picture more coarsely than its pixels: if these were always the same pixels of a block, the others
-could become a visible grid."""
+"""Perceptual errors see a window that moves over this many places in either direction. AlexNet
+sees only every fourth position, and SSIMULACRA2 halves the picture again and again. Without the
+moves these would always fall on the same pixels of a block, and training could leave a grid."""
 
 _LEAST_COST = 0.02
 """Bits per pixel; crops that cost less do not get a larger weight."""
@@ -106,7 +106,7 @@ def rate_distortion_loss(
     return loss, bpp.detach(), mse.detach()
 
 
-def window(step: int, crop: int) -> tuple[slice, slice]:
+def window_of(step: int, crop: int) -> tuple[slice, slice]:
     """The rows and columns of crops that perceptual errors see in a step: a square of one size."""
     row, column = divmod(step % PLACES**2, PLACES)
     side = crop - PLACES + 1
@@ -166,7 +166,7 @@ class PhotoLearner(Learner):
             lpips = AlexNet(features, self.device).distance
             self.perceptual = [
                 PerceptualError(rest, VISUAL_SCALE, error_of),
-                PerceptualError(preset.features, LPIPS_SCALE, lpips),
+                PerceptualError(preset.features, _LPIPS_SCALE, lpips),
             ]
         self.optimizers = {preset.optimizer: photo_optimizer(self.model, preset)}
 
@@ -196,7 +196,7 @@ class PhotoLearner(Learner):
                 noise=noise,
             )
         losses, bpp, mse = rate_distortion_loss(
-            output, pixels, position, tune, self.perceptual, window(step, preset.crop)
+            output, pixels, position, tune, self.perceptual, window_of(step, preset.crop)
         )
         loss = losses.mean()
         loss.backward()  # type: ignore[no-untyped-call]

@@ -22,7 +22,7 @@ from training.photo.learner import (
     PhotoLearner,
     rate_distortion_loss,
     tunes,
-    window,
+    window_of,
 )
 
 TINY = replace(PRESETS["photo-tiny"], batch=4, crop=128)
@@ -42,19 +42,19 @@ def test_perceptual_errors_replace_their_shares_of_the_squared_error() -> None:
     def brightness(one: Tensor, other: Tensor) -> Tensor:
         return (one - other).mean((1, 2, 3)).abs()
 
-    def range_(one: Tensor, other: Tensor) -> Tensor:
+    def largest(one: Tensor, other: Tensor) -> Tensor:
         return (one - other).amax((1, 2, 3))
 
-    errors = [PerceptualError(0.5, 10.0, brightness), PerceptualError(0.2, 3.0, range_)]
+    errors = [PerceptualError(0.5, 10.0, brightness), PerceptualError(0.2, 3.0, largest)]
     loss, bpp, mse = rate_distortion_loss(output, pixels, position, tune, errors)
     plain, _, _ = rate_distortion_loss(output, pixels, position, tune, [])
     assert torch.equal(bpp, torch.ones(4))
     assert torch.equal(loss[tune == TUNES.index("psnr")], plain[tune == TUNES.index("psnr")])
-    # Costs that are far above the constant have losses that are nearly their square roots.
+    # A loss is nearly the square root of its cost, if the cost is large.
     seen = tune == TUNES.index("visual")
     squared = 255**2 * mse
     mixed = (
-        0.3 * squared + 0.5 * 10 * brightness(pixels, decoded) + 0.2 * 3 * range_(pixels, decoded)
+        0.3 * squared + 0.5 * 10 * brightness(pixels, decoded) + 0.2 * 3 * largest(pixels, decoded)
     )
     lagrange = lagrange_multiplier(position)
     costs = [lagrange * distortion + bpp for distortion in (mixed, squared)]
@@ -71,11 +71,11 @@ def test_lpips_is_a_part_of_the_loss_of_the_tune_visual_alone(tmp_path: Path) ->
 
 
 def test_perceptual_errors_see_every_place_of_a_block_in_turn() -> None:
-    windows = [window(step, 128) for step in range(64)]
+    windows = [window_of(step, 128) for step in range(64)]
     assert len({(rows.start, columns.start) for rows, columns in windows}) == 64
     assert {part.stop - part.start for each in windows for part in each} == {121}
     assert max(part.stop for each in windows for part in each) == 128
-    assert window(64, 128) == windows[0]
+    assert window_of(64, 128) == windows[0]
     pixels = torch.rand(4, 3, 128, 128, generator=torch.Generator().manual_seed(0))
     seen: list[Tensor] = []
 
