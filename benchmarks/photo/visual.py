@@ -8,18 +8,21 @@ both codecs reach (BD-rate), and the result is averaged over pictures: negative 
 bytes.  Peers are set up as people use them: AVIF in 4:4:4 at speed 6 with its default tuning, JPEG
 XL at effort 7, WebP with its slowest method.
 
-Sets that are not measured again stay in the result file.  A whole run, 49 pictures of gb82 and
-Kodak, takes about half an hour on one core, mostly for the scores.
+Sets and curves that are not measured again stay in the result file: after a change of photo alone,
+`--codecs photo` is enough.  A whole run, 49 pictures of gb82 and Kodak, takes about half an hour on
+one core, mostly for the scores.
 """
 
 from __future__ import annotations
 
 import io
+import json
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -27,6 +30,7 @@ from PIL import Image
 from benchmarks.harness.command import named_path
 from benchmarks.harness.results import Measured, provenance
 from bitstream.arrays import Uint8Array
+from bitstream.errors import UsageError
 from codec.models.photo.config import TUNES
 from codec.rate_distortion import (
     OperationalCodec,
@@ -68,6 +72,17 @@ def visual_codec(name: str) -> OperationalCodec:
     return replace(known, encoder=encoder, encode=avif_encode)
 
 
+def kept_curves(path: Path, name: str, pictures: Sequence[str]) -> dict[str, OperationalCurve]:
+    """Curves of a set in an earlier result file, by codec; none if it was of other pictures."""
+    if not path.exists():
+        return {}
+    found = json.loads(path.read_text("utf-8"))["sets"].get(name, {})
+    if found.get("pictures") != list(pictures):
+        return {}
+    curves = (OperationalCurve.from_json(curve) for curve in found["curves"])
+    return {curve.codec: curve for curve in curves}
+
+
 def compare(
     ours: OperationalCurve,
     peers: Mapping[str, OperationalCurve],
@@ -100,6 +115,8 @@ def line(name: str, row: Mapping[str, Any], metrics: Sequence[str] = METRICS) ->
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--data", type=named_path, nargs="+", required=True, metavar="NAME=PATH",
                         help="sets of pictures: folders or tar files")  # fmt: skip
+    parser.add_argument("--codecs", nargs="+", choices=SETTINGS, default=list(SETTINGS),
+                        help="codecs to measure; others keep their curves")  # fmt: skip
     parser.add_argument("--tune", choices=TUNES, help="default: visual")
     parser.add_argument("--limit", type=int, help="only the first N pictures of each set")
     parser.add_argument("-j", "--jobs", type=int, default=1, help="pictures at a time")
@@ -108,9 +125,16 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> Iterator[Measured]:
     for name, path in options.data:
         images = find_images([path])[: options.limit]
-        curves: dict[str, OperationalCurve] = {}
+        pictures = [image.name for image in images]
+        curves = kept_curves(options.output, name, pictures)
+        missing = set(SETTINGS) - set(curves) - set(options.codecs)
+        if missing:
+            raise UsageError(
+                f"{name}: {options.output} has no curves of {', '.join(sorted(missing))} for these "
+                "pictures: measure them too"
+            )
         with ThreadPoolExecutor(options.jobs) as executor:
-            for codec, settings in SETTINGS.items():
+            for codec in options.codecs:
                 print(f"{name}, {codec}: {len(images)} pictures", file=sys.stderr, flush=True)
                 known = visual_codec(codec)
                 if codec == "photo":
@@ -119,19 +143,19 @@ def run(options: Namespace) -> Iterator[Measured]:
                     known,
                     images,
                     data_set=name,
-                    settings=settings,
+                    settings=SETTINGS[codec],
                     metrics=METRICS,
                     executor=executor if options.jobs > 1 else None,
                 )
         rows = compare(curves["photo"], {k: v for k, v in curves.items() if k != "photo"})
         content = {
             **provenance(),
-            "pictures": [image.name for image in images],
+            "pictures": pictures,
             "photo_weights": curves["photo"].weights,
             "rate": "bits of the whole file per pixel",
             "percent": "BD-rate of photo against a peer at equal scores, mean over pictures",
             "found": rows,
-            "curves": [curve.to_json() for curve in curves.values()],
+            "curves": [curves[codec].to_json() for codec in SETTINGS],
         }
         lines = [line(name, row) for row in rows]
         yield Measured({"sets": {name: content}}, lines, keep_others=True)

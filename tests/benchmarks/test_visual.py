@@ -11,6 +11,7 @@ from PIL import Image
 
 from benchmarks.photo import __main__ as photo
 from benchmarks.photo import visual
+from bitstream.errors import UsageError
 from codec.rate_distortion import find_codec
 from tests.codec.rate_distortion.made_up_pictures import curve
 from tests.codec.tiny import photographs
@@ -62,3 +63,15 @@ def test_sets_are_kept_beside_each_other(tmp_path: Path, monkeypatch: pytest.Mon
     assert (ours["codec"], theirs["codec"]) == ("photo", "jpeg")
     scores = [point["mean_ssimulacra2"] for point in theirs["points"]]
     assert scores == sorted(scores)
+
+    sets["one"]["curves"] = [{**ours, "points": []}, theirs]
+    output.write_text(json.dumps({"schema": visual.SCHEMA, "sets": sets}), "utf-8")
+    again = ["visual", "--codecs", "photo", "-o", str(output), "--data"]
+    assert photo.main([*again, f"one={tmp_path / 'one'}", "--limit", "1"]) == 0
+    new = json.loads(output.read_text("utf-8"))["sets"]["one"]
+    assert new["curves"][1] == theirs
+    for now, before in zip(new["curves"][0]["points"], ours["points"], strict=True):
+        assert now["bytes"] == before["bytes"]
+    assert new["found"] == [row]
+    # The curve in the file is of one picture of this set.
+    assert photo.main([*again, f"one={tmp_path / 'one'}"]) == UsageError.exit_code
