@@ -1,4 +1,4 @@
-"""Differentiable code lengths of quantised values, for training and refinement."""
+"""Differentiable code lengths of quantised values, for training."""
 
 from __future__ import annotations
 

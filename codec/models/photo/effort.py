@@ -5,17 +5,17 @@ The levels:
 1, 2  one pass, and rounding with a dead zone, which is wide where ±1 costs much more than 0
 3     rate-distortion optimised quantisation: takes the symbol closer to zero if the saved bits
       are worth more than the added error in quantiser steps. Needs no torch
-4–8   descent: latents follow the gradient of the distortion, and are quantised as in level 3
+4–9   descent: latents follow the gradient of the distortion, and are quantised as in level 3
       after every step
-9     also annealing of latents and hyper-latents (`codec.models.photo.refine`), and then
-      descent again
+
+Annealing of latents and hyper-latents (Yang, Bamler and Mandt 2020, "Improving inference for neural
+image compression") is not used: after descent it seldom lowered J, and its steps take as long.
 
 Gains are spent on bytes: if a level has less distortion than one pass, the next one gets
 fewer bits. From level 4 on, new symbols replace the old ones only if they increase neither the
 bits nor J = bits + λ · distortion of the tune, measured on the decoder's pixels. Each level
 continues from the one below. So for a tile, no level from 3 on has more bits than a lower one, and
-none from 4 on has a larger J. Random numbers are seeded, so the same machine writes the same file
-again.
+none from 4 on has a larger J.
 """
 
 from __future__ import annotations
@@ -47,25 +47,8 @@ _GIVEN_BACK = 0.8
 _FITTED_CURVATURES = (4.0, 150.0)
 _FITS = 5
 
-DESCENT = {4: 2, 5: 3, 6: 4, 7: 5, 8: 6}
+DESCENT = {4: 2, 5: 3, 6: 4, 7: 5, 8: 6, 9: 7}
 """Passes that each level adds to the level below."""
-
-
-@dataclass(frozen=True)
-class Annealed:
-    """What effort 9 does after level 8.
-
-    steps    steps of annealing
-    share    bits that its result may have, relative to level 8
-    descent  passes of descent after annealing
-    """
-
-    steps: int = 12
-    share: float = 0.99
-    descent: int = 3
-
-
-ANNEALED = {9: Annealed()}
 
 
 def needs_torch(effort: int) -> bool:
@@ -114,9 +97,8 @@ def search(
     latents    float32 (768, h, w), as `analyze` returns them
     progress   is called with the share of the work that is done, up to 1
     """
-    beyond = ANNEALED.get(effort)
     passes = [count for level, count in DESCENT.items() if level <= effort]
-    total = sum(passes) + 1 + (beyond.steps + beyond.descent if beyond else 0)
+    total = sum(passes) + 1
     done = 0
 
     def advance() -> None:
@@ -133,16 +115,6 @@ def search(
         surplus = max(0.0, aim - found.best.distortion_bits)
         ceiling = found.best.rate_bits - _GIVEN_BACK * surplus
         found = descend(coder, cost, found, quality, count, ceiling, advance)
-    if beyond:
-        from codec.models.photo.refine import anneal
-
-        refined, hyper = anneal(cost, found.target, beyond.steps, advance)
-        ceiling = beyond.share * found.best.rate_bits
-        annealed = cost(_fitted(coder, refined, hyper, quality, ceiling))
-        if annealed.rate_bits <= ceiling and annealed.cost_bits <= found.best.cost_bits:
-            found = Found(annealed, refined)
-        ceiling = found.best.rate_bits
-        found = descend(coder, cost, found, quality, beyond.descent, ceiling, advance)
     return found.best.tile
 
 

@@ -435,22 +435,6 @@ class PhotoModel(nn.Module):
         mix = self.mix(position, tune)
         latents = self.analyze(pixels, mix)
         hyper = self.hyper_analyze(latents, mix).float()
-        return self.code(latents, hyper, mix, hard=hard, rounded=rounded, noise=noise)
-
-    def code(
-        self,
-        latents: Tensor,
-        hyper: Tensor,
-        mix: Tensor,
-        *,
-        hard: bool = False,
-        rounded: bool = False,
-        noise: Noise = torch.rand_like,
-    ) -> Forward:
-        """The second half of `forward`, from float32 latents and hyper-latents.
-
-        It is differentiable in both, as an encoder that refines them needs.
-        """
         location = self.hyper_location(mix)
         hidden = self.hyper_synthesis.features(round_straight_through(hyper), mix)
         means, indexes = self.hyper_synthesis.predict(hidden, mix)

@@ -19,9 +19,8 @@ from codec.models.photo import effort_tiles
 from codec.models.photo.coder import PhotoCoder, TileSymbols
 from codec.models.photo.config import COEFFICIENTS, TUNES
 from codec.models.photo.cost import Surroundings, TileCost
-from codec.models.photo.effort import ANNEALED, DESCENT, optimised, search
+from codec.models.photo.effort import DESCENT, optimised, search
 from codec.models.photo.effort_tiles import EffortEncoder
-from codec.models.photo.refine import anneal
 from codec.pictures.picture import Picture
 from codec.pipeline.decode import decompress_container
 from codec.pipeline.encode import compress_picture
@@ -37,8 +36,6 @@ def coder(request: pytest.FixtureRequest) -> PhotoCoder:
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    levels = {number: replace(level, steps=2, descent=1) for number, level in ANNEALED.items()}
-    monkeypatch.setattr(photo_effort, "ANNEALED", levels)
     monkeypatch.setattr(photo_effort, "DESCENT", dict.fromkeys(DESCENT, 1))
 
 
@@ -216,23 +213,6 @@ def test_sixteen_bits_are_searched_at_their_depth() -> None:
     deep = file_at(coder, pixels, 4)
     assert deep.header.bit_depth == 16
     assert len(container_to_bytes(deep)) < len(container_to_bytes(file_at(coder, pixels, 1)))
-
-
-def test_annealing_lowers_the_cost(coder: PhotoCoder) -> None:
-    """Annealing starts from latents that are far from good: the result of one pass, plus noise."""
-    pixels = photographs(1, side=64)[0]
-    rng = np.random.default_rng(0)
-    latents = coder.analyze(pixels, 60)
-    latents += rng.normal(0, 1.5, latents.shape).astype(np.float32)
-    cost = cost_of(coder, pixels, 60)
-    calls = list[int]()
-    refined, hyper = anneal(cost, latents, 20, lambda: calls.append(1))
-    assert len(calls) == 20
-    assert refined.dtype == np.float32
-    assert hyper.dtype == np.int32
-    before = cost(coder.symbols(latents, 60)).cost_bits
-    after = cost(coder.symbols(refined, 60, hyper_latents=hyper)).cost_bits
-    assert after < before
 
 
 def test_the_gradient_is_that_of_the_distortion(
