@@ -58,6 +58,9 @@ def decode_dplc(file: File, weights: Weights, starts: Starts) -> Decoded:
         )
         values = [u - 0.5 if n else NormalDist().inv_cdf(u) for u in unit]
         noise = [values[at : at + k] for at in range(0, count * k, k)]
+    has_flow = config.get("couplings", 0) > 0
+    if 0 < config.get("codes_from", 0) <= config["rates"][r]:
+        has_flow = False
     blocks, codes, drawn = [], [], []
     for bits, own in zip(s, noise, strict=True):
         code = np.array(own)
@@ -65,10 +68,10 @@ def decode_dplc(file: File, weights: Weights, starts: Starts) -> Decoded:
             halves = np.array(bits).reshape(-1, m, m) - 0.5
             code = networks.dplc_code(arrays, r, halves, code.reshape(-1, m, m))
         codes.append(code.tolist())
-        drawn.append(networks.dplc_flow(arrays, config, code))
+        drawn.append(networks.dplc_flow(arrays, config, code) if has_flow else code)
         blocks.append(networks.dplc_block(arrays, config, drawn[-1]))
     found.numbers |= {"noise": noise[0], "code": codes[0], "bits": s[0]}
-    if config.get("couplings"):
+    if has_flow:
         found.numbers["flow"] = drawn[0].tolist()
     found.pixels = sheet_of(blocks, header.height, header.width)
     return found

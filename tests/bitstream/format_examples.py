@@ -52,6 +52,7 @@ WEIGHTS = {
     "dplc-v1": "dplc",
     "dplc-sample-v1": "dplc",
     "dplc-flow-v1": "dplc-flow",
+    "dplc-codes-v1": "dplc-codes",
     "vae-round-v1": "digits-vae",
     "vae-dither-v1": "digits-vae",
     "vae-rec-v1": "digits-vae",

@@ -123,12 +123,9 @@ def transposed(values: Reals, weight: Reals, bias: Reals) -> Reals:
 
 
 def dplc_flow(arrays: Arrays, config: dict[str, Any], code: Reals) -> Reals:
-    """The code after the flow of the generator; itself without a flow."""
-    couplings, half = config.get("couplings", 0), len(code) // 2
-    if not couplings:
-        return code
-    read, value = Reader(arrays), code
-    for number in range(couplings):
+    """The code after the flow of the generator."""
+    read, value, half = Reader(arrays), code, len(code) // 2
+    for number in range(config["couplings"]):
         name = f"generator.flow.couplings.{number}.layers"
         a, b = value[:half], value[half:]
         hidden = np.maximum(read.linear(f"{name}.0", a), 0)

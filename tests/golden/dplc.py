@@ -1,4 +1,5 @@
-"""The golden cases of the distribution-preserving codec: symbols and noise, noise alone, a flow.
+"""The golden cases of the distribution-preserving codec: symbols and noise, noise alone, a flow,
+and codes behind it.
 
 The JSON files have digests of the bits, the PNGs the pictures with the noise of the stored seed.
 The weights beside them are untrained.
@@ -21,18 +22,20 @@ from codec.models.dplc.coder import DplcCoder
 from codec.pictures.picture import Picture
 from codec.pipeline.decode import decompress_container
 from codec.pipeline.encode import compress_picture
-from tests.codec.models.dplc.tiny import COLOUR, FLOW, scene, write_tiny_dplc
+from tests.codec.models.dplc.tiny import CODES, COLOUR, FLOW, scene, write_tiny_dplc
 
-QUALITIES = {"dplc-v1": 87.65, "dplc-sample-v1": 12.34, "dplc-flow-v1": 87.65}
+QUALITIES = {
+    "dplc-v1": 87.65, "dplc-sample-v1": 12.34, "dplc-flow-v1": 87.65, "dplc-codes-v1": 87.65
+}  # fmt: skip
 CASES = tuple(QUALITIES)
-WEIGHTS = {"dplc": COLOUR, "dplc-flow": FLOW}
+WEIGHTS = {"dplc": COLOUR, "dplc-flow": FLOW, "dplc-codes": CODES}
 """The sizes of each weights file."""
 HEIGHT, WIDTH, NOISE_SEED = 83, 117, 2**40 + 3
 
 
 def weights_name(name: str) -> str:
     """The weights file of a case."""
-    return "dplc-flow" if name.startswith("dplc-flow") else "dplc"
+    return max((found for found in WEIGHTS if name.startswith(found)), key=len)
 
 
 def load_coder(name: str) -> DplcCoder:

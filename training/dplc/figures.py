@@ -32,7 +32,7 @@ def rate_figures(networks: DplcNetworks, images: Tensor) -> dict[str, float]:
 
     mse             mean squared error of pixels in [0, 1], one picture for each image
     mmd             squared maximum mean discrepancy of z = B(E(X)) and N(0, I); at 0 symbols
-                    z is a sample of N(0, I)
+                    z is a sample of N(0, I). If B gives codes, z is what the flow maps to them
     pixel_variance  variance of a pixel in [0, 1] over pictures of the same symbols, mean over
                     pixels and images: 0 if the symbols determine the picture
     """
@@ -40,29 +40,32 @@ def rate_figures(networks: DplcNetworks, images: Tensor) -> dict[str, float]:
     config = networks.config
     for rate, symbols in enumerate(config.rates):
         generator = torch.Generator().manual_seed(rate)
-        error, codes, variances = 0.0, [], []
+        error, found_z, variances = 0.0, [], []
         for number, batch in enumerate(torch.split(images, _AT_ONCE)):
             x = batch.to(next(networks.parameters()).device)
             signs = torch.where(networks.analyze(x, rate) >= 0, 0.5, -0.5)
-            z = _codes(networks, signs, rate, generator)
-            decoded = networks.generator(z)
+            mapped = _mapped(networks, signs, rate, generator)
+            decoded = networks.logits(mapped, rate).sigmoid()
             error += float((decoded - x).double().square().sum())
-            codes.append(z.cpu())
+            flow = networks.generator.flow
+            if flow is not None and config.gives_codes(rate):
+                mapped = flow.inverse(mapped)[0]
+            found_z.append(mapped.cpu())
             if number * _AT_ONCE < VARIANCE_IMAGES and config.noise:
                 again = [
-                    networks.generator(_codes(networks, signs, rate, generator))
+                    networks.logits(_mapped(networks, signs, rate, generator), rate).sigmoid()
                     for _ in range(DECODES)
                 ]
                 variances.append(torch.stack(again).var(0).flatten(1).mean(1).cpu())
         found[f"mse_s{symbols}"] = error / images.numel()
         if config.noise:
-            z = torch.cat(codes)[:MMD_IMAGES]
+            z = torch.cat(found_z)[:MMD_IMAGES]
             samples = torch.randn(z.shape, generator=torch.Generator().manual_seed(rate))
             found[f"mmd_s{symbols}"] = float(inverse_multiquadric_mmd(z, samples))
             found[f"pixel_variance_s{symbols}"] = float(torch.cat(variances).mean())
     return found
 
 
-def _codes(networks: DplcNetworks, signs: Tensor, rate: int, generator: torch.Generator) -> Tensor:
+def _mapped(networks: DplcNetworks, signs: Tensor, rate: int, generator: torch.Generator) -> Tensor:
     noise = draw_noise(networks, len(signs), rate, generator).to(signs.device)
-    return networks.maps[rate](signs, noise) if networks.config.rates[rate] else noise
+    return networks.mapped(signs, noise, rate)

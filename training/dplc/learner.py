@@ -7,6 +7,9 @@ The generator G is not changed. Each rate of n symbols has networks of its own::
 
     Σ_rates RMSE(x, x̂) + λ_n · MMD²(z, N(0, I)),   RMSE of pixels in [−1, 1]
 
+If B gives codes behind G's flow, the discrepancy is that of codes and the flow's samples, both with
+the mean 0 and variance 1 of the samples.
+
 A plain autoencoder has no noise and no MMD, and trains G as well.
 """
 
@@ -29,6 +32,8 @@ from training.generative.wae import inverse_multiquadric_mmd, reconstruction_err
 from training.loop.optimise import descend
 
 SIGN_LEVELS = (-0.5, 0.5)
+_FITTED = 10_000
+"""Number of the flow's samples whose mean and deviation are taken."""
 
 
 class DplcLearner(ImageLearner):
@@ -39,6 +44,8 @@ class DplcLearner(ImageLearner):
     """
 
     family = "dplc"
+    code_mean: Tensor
+    code_scale: Tensor
 
     def __init__(
         self,
@@ -56,10 +63,17 @@ class DplcLearner(ImageLearner):
         if generator is not None:
             self.networks.generator.load_state_dict(generator.state_dict())
         self.networks.generator.requires_grad_(preset.is_plain)
-        # They bring z to the mean 0 and variance 1 of its prior in every dimension.
+        # They bring z to the mean 0 and variance 1 of its prior in every dimension, and codes to
+        # those of the flow's samples.
         self.norms = nn.ModuleList(
             nn.BatchNorm1d(preset.model.code, affine=False) for _ in preset.model.rates
         )
+        if preset.model.codes_from:
+            samples = torch.zeros(1, preset.model.code)
+            if generator is not None:
+                samples = self._flow_samples(_FITTED, torch.Generator().manual_seed(preset.seed))
+            self.register_buffer("code_mean", samples.mean(0))
+            self.register_buffer("code_scale", samples.std(0, correction=0))
         self.to(self.device)
         parameters = [p for p in self.networks.parameters() if p.requires_grad]
         adam = torch.optim.Adam(parameters, lr=preset.learning_rate, fused=True)
@@ -78,18 +92,36 @@ class DplcLearner(ImageLearner):
             )
         super().load_state(state)
 
+    @torch.no_grad()
+    def _flow_samples(self, count: int, generator: torch.Generator) -> Tensor:
+        flow = self.networks.generator.flow
+        assert flow is not None
+        z = torch.randn(count, self.config.code, generator=generator)
+        samples: Tensor = flow(z.to(next(flow.parameters()).device))
+        return samples
+
+    def aim(self, rate: int, count: int, generator: torch.Generator) -> Tensor:
+        """Samples (n, code) of the distribution that B should have after its norm."""
+        if self.config.gives_codes(rate):
+            return (self._flow_samples(count, generator) - self.code_mean) / self.code_scale
+        return torch.randn(count, self.config.code, generator=generator).to(self.device)
+
     def forward(self, x: Tensor, rate: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Images, at a rate with symbols, to x̂ (n, C, s, s) in [0, 1] and z (n, code)."""
+        """Images, at a rate with symbols, to x̂ (n, C, s, s) in [0, 1], and what B gives after its
+        norm, (n, code).
+        """
         networks = self.networks
         noise = draw_noise(networks, len(x), rate, generator).to(self.device)
         with self.mixed():
             values = networks.encoders[rate](x)
             symbols = soft_to_hard(values.float(), softness=self.preset.softness)
-            z = networks.maps[rate](symbols, noise)
-        z = self.norms[rate](z.float())
+            mapped = networks.maps[rate](symbols, noise)
+        normal = mapped = self.norms[rate](mapped.float())
+        if self.config.gives_codes(rate):
+            mapped = normal * self.code_scale + self.code_mean
         with self.mixed():
-            logits = networks.generator.logits(z)
-        return logits.float().sigmoid(), z
+            logits = networks.logits(mapped, rate)
+        return logits.float().sigmoid(), normal
 
     def train_step(
         self, draw: Draw, generator: torch.Generator, fraction: float
@@ -102,13 +134,12 @@ class DplcLearner(ImageLearner):
         for rate, symbols in enumerate(self.config.rates):
             if not symbols:
                 continue
-            decoded, z = self(x, rate, generator)
+            decoded, normal = self(x, rate, generator)
             error = reconstruction_error(x, decoded, "rmse")
             figures[f"rmse_s{symbols}"] = error.detach()
             terms.append(error)
             if not preset.is_plain:
-                samples = torch.randn(z.shape, generator=generator).to(self.device)
-                mmd = inverse_multiquadric_mmd(z, samples)
+                mmd = inverse_multiquadric_mmd(normal, self.aim(rate, len(x), generator))
                 figures[f"mmd_s{symbols}"] = mmd.detach()
                 terms.append(preset.mmd_weights[rate] * mmd)
         loss = torch.stack(terms).sum()
@@ -125,10 +156,13 @@ class DplcLearner(ImageLearner):
     def folded(self) -> DplcNetworks:
         """The networks for export: each B with its batch norm folded into its last layer."""
         networks = copy.deepcopy(self.networks).requires_grad_(False).eval()
-        for found, norm in zip(networks.maps, self.norms, strict=True):
+        for rate, (found, norm) in enumerate(zip(networks.maps, self.norms, strict=True)):
             if isinstance(found, StochasticMap):
                 assert isinstance(norm, nn.BatchNorm1d)
                 fold_batch_norm(found.last, norm)
+                if self.config.gives_codes(rate):
+                    found.last.weight.mul_(self.code_scale[:, None])
+                    found.last.bias.mul_(self.code_scale).add_(self.code_mean)
         return networks
 
 

@@ -198,7 +198,7 @@ def load_dplc(
     `prior.{rate}.…` and `bit_tables.…`, integers, for `ExactBitPrior`. The metadata contain
     "config". Raises `WeightsMismatchError` or `TableError` for anything else.
     """
-    config = read_config(metadata, DplcConfig, couplings=0, flow_width=0)
+    config = read_config(metadata, DplcConfig, couplings=0, flow_width=0, codes_from=0)
     tables = TableSet.from_arrays(arrays, TABLE_PREFIX)
     priors = [
         ExactBitPrior.from_arrays(arrays, f"prior.{rate}.", tables) if symbols else None

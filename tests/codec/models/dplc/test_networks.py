@@ -10,7 +10,7 @@ import torch
 
 from bitstream import UsageError
 from codec.models.dplc.networks import DplcConfig, DplcNetworks
-from tests.codec.models.dplc.tiny import COLOUR, FLOW, GREY, PLAIN
+from tests.codec.models.dplc.tiny import CODES, COLOUR, FLOW, GREY, PLAIN, networks
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,9 @@ from tests.codec.models.dplc.tiny import COLOUR, FLOW, GREY, PLAIN
         ({"couplings": 2.0}, "whole numbers"),
         ({"flow_width": 5}, "flow_width 5"),
         ({"couplings": 2, "flow_width": 5, "code": 5}, "even number"),
+        ({"codes_from": 1}, "codes_from 1"),
+        ({"couplings": 2, "flow_width": 5, "codes_from": -1}, "codes_from -1"),
+        ({"couplings": 2, "flow_width": 5, "codes_from": 1.0}, "whole numbers"),
         ({"rates": ()}, "rates"),
         ({"rates": (2, 2)}, "ascending"),
         ({"rates": (-1, 2)}, "at most 4096"),
@@ -65,18 +68,20 @@ def test_the_rates_divide_the_qualities_evenly() -> None:
 
 
 @pytest.mark.parametrize(
-    "config", [COLOUR, GREY, PLAIN, FLOW], ids=["colour", "grey", "plain", "flow"]
+    "config",
+    [COLOUR, GREY, PLAIN, FLOW, CODES],
+    ids=["colour", "grey", "plain", "flow", "codes"],
 )
 def test_shapes(config: DplcConfig) -> None:
-    networks, count = DplcNetworks(config).requires_grad_(False), 3
+    found, count = DplcNetworks(config).requires_grad_(False), 3
     images = torch.rand(count, config.channels, config.side, config.side)
     for rate, symbols in enumerate(config.rates):
-        values = networks.analyze(images, rate)
+        values = found.analyze(images, rate)
         assert values.shape == (count, symbols, config.grid, config.grid)
         noise = torch.zeros(count, config.noise, config.grid, config.grid)
         if not symbols:
             noise = torch.randn(count, config.code)
-        drawn = networks.synthesize(torch.sign(values) / 2, noise, rate)
+        drawn = found.synthesize(torch.sign(values) / 2, noise, rate)
         assert drawn.shape == images.shape
         assert 0 <= float(drawn.min()) <= float(drawn.max()) <= 1
 
@@ -85,3 +90,14 @@ def test_the_rate_of_no_symbols_has_no_parameters() -> None:
     names = DplcNetworks(COLOUR).state_dict().keys()
     assert not [name for name in names if name.startswith(("encoders.0.", "maps.0."))]
     assert {name.split(".")[0] for name in names} == {"generator", "encoders", "maps"}
+
+
+def test_codes_of_the_higher_rates_do_not_go_through_the_flow() -> None:
+    found = networks(CODES)
+    assert [CODES.gives_codes(rate) for rate in range(3)] == [False, False, True]
+    assert not any(FLOW.gives_codes(rate) for rate in range(3))
+    mapped = torch.randn(2, CODES.code, generator=torch.Generator().manual_seed(0))
+    behind = found.generator.flow(mapped)  # type: ignore[misc]
+    torch.testing.assert_close(found.logits(behind, 2), found.logits(mapped, 1))
+    assert not torch.allclose(found.logits(mapped, 2), found.logits(mapped, 1))
+    torch.testing.assert_close(found.logits(mapped, 0), found.logits(mapped, 1))
