@@ -21,7 +21,23 @@ SUFFIXES = frozenset(
 )
 LONGEST_SIDE = 2048
 
+PLACES = 8
+"""Perceptual errors see a window of a crop that moves over this many places in either direction.
+
+AlexNet sees only every fourth position, and SSIMULACRA2 halves the picture again and again. Without
+the moves these would always fall on the same pixels of a block. Networks learn to hide errors
+between them: the score is better, but the picture has a grid, and the better score is lost when a
+row and a column of the picture are cut off.
+"""
+
 Pixels = NDArray[np.uint8]
+
+
+def window_of(step: int, crop: int) -> tuple[slice, slice]:
+    """The rows and columns of crops that perceptual errors see in a step: a square of one size."""
+    row, column = divmod(step % PLACES**2, PLACES)
+    side = crop - PLACES + 1
+    return slice(row, row + side), slice(column, column + side)
 
 
 def _decode(source: io.BytesIO | Path) -> Pixels:

@@ -16,7 +16,14 @@ from codec.loading import hash_weights
 from codec.models.photo.config import TUNES, quality_position
 from codec.models.photo.network import Forward, PhotoModel, lagrange_multiplier
 from codec.models.photo.visual_error import VISUAL_SCALE, visual_error
-from training.data.crops import CropSampler, Pixels, load_photographs, to_tensor
+from training.data.crops import (
+    PLACES,
+    CropSampler,
+    Pixels,
+    load_photographs,
+    to_tensor,
+    window_of,
+)
 from training.features.alexnet import SMALLEST_SIDE, AlexNet
 from training.loop.optimise import MovingAverage, build_optimizer, compiled
 from training.loop.process_group import ALONE, ProcessGroup
@@ -35,11 +42,6 @@ _REFERENCE_LAMBDA, _REFERENCE_BPP, _RATE_EXPONENT = 0.013, 0.5, 0.5
 _LPIPS_SCALE = 1000.0
 """Brings LPIPS to the scale of 255²·MSE: in a pilot, three photographs at 0.5 bits per pixel had 16
 to 86 of the latter, and an LPIPS of 0.03 to 0.11."""
-
-PLACES = 8
-"""Perceptual errors see a window that moves over this many places in either direction. AlexNet
-sees only every fourth position, and SSIMULACRA2 halves the picture again and again. Without the
-moves these would always fall on the same pixels of a block, and training could leave a grid."""
 
 _LEAST_COST = 0.02
 """Bits per pixel; crops that cost less do not get a larger weight."""
@@ -104,13 +106,6 @@ def rate_distortion_loss(
     cost = lagrange * distortion + bpp
     loss = cost / ((expected + 0.1) * (cost.detach() + _LEAST_COST)).sqrt()
     return loss, bpp.detach(), mse.detach()
-
-
-def window_of(step: int, crop: int) -> tuple[slice, slice]:
-    """The rows and columns of crops that perceptual errors see in a step: a square of one size."""
-    row, column = divmod(step % PLACES**2, PLACES)
-    side = crop - PLACES + 1
-    return slice(row, row + side), slice(column, column + side)
 
 
 class PhotoLearner(Learner):

@@ -35,6 +35,6 @@ REALISM_PRESETS: dict[str, RealismPreset] = {
     "photo-realism": RealismPreset(),
     # Small enough for a test: seconds on one core.
     "photo-realism-tiny": RealismPreset(
-        batch=2, crop=64, learning_rate=1e-3, final_learning_rate=1e-5, warmup_steps=5
+        batch=2, crop=80, learning_rate=1e-3, final_learning_rate=1e-5, warmup_steps=5
     ),
 }

@@ -22,7 +22,7 @@ from codec.models.photo.realism import (
 from codec.models.photo.synthesis import SynthesisWeights
 from codec.models.photo.synthesis_arrays import restore_synthesis, synthesis_arrays
 from codec.models.weights_files import hash_weights
-from training.data.crops import CropSampler, Pixels, load_photographs, to_tensor
+from training.data.crops import CropSampler, Pixels, load_photographs, to_tensor, window_of
 from training.loop.optimise import MovingAverage, descend
 from training.loop.start import read_start
 from training.loop.trainer import Learner, TrainOptions
@@ -143,7 +143,9 @@ class RealismLearner(Learner):
         crops = decode_crops(self.photo, self.sampler(step), qualities)
         drawn = self.synthesize(crops, generator)
         error = relative_error(crops.pixels, drawn, crops.photo).mean()
-        distortion = relative_distortion(self.features, crops.pixels, drawn, crops.photo).mean()
+        place = (..., *window_of(step, self.preset.crop))
+        seen = (pictures[place] for pictures in (crops.pixels, drawn, crops.photo))
+        distortion = relative_distortion(self.features, *seen).mean()
         loss = distortion + self.preset.error_weight * error
         if descend(loss, self.optimizers["decoder"]):
             self.average.update_parameters(self.decoder)

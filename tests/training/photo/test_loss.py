@@ -14,7 +14,7 @@ from codec.models.photo.config import TUNES
 from codec.models.photo.network import Forward, lagrange_multiplier
 from tests.codec.tiny import photographs
 from tests.training.features.alexnet_weights import write_alexnet
-from training.data.crops import CropSampler
+from training.data.crops import CropSampler, window_of
 from training.features.alexnet import AlexNet
 from training.photo.config import PRESETS, PhotoPreset
 from training.photo.learner import (
@@ -22,7 +22,6 @@ from training.photo.learner import (
     PhotoLearner,
     rate_distortion_loss,
     tunes,
-    window_of,
 )
 
 TINY = replace(PRESETS["photo-tiny"], batch=4, crop=128)
