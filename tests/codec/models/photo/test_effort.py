@@ -17,10 +17,11 @@ from codec.coding.tiling import TileGrid, Window
 from codec.models.photo import effort as photo_effort
 from codec.models.photo import effort_tiles
 from codec.models.photo.coder import PhotoCoder, TileSymbols
-from codec.models.photo.config import COEFFICIENTS, TUNES
-from codec.models.photo.cost import Surroundings, TileCost
+from codec.models.photo.config import COEFFICIENTS, TUNES, VISUAL_SHARE
+from codec.models.photo.cost import _PLACES, Surroundings, TileCost
 from codec.models.photo.effort import DESCENT, optimised, search
 from codec.models.photo.effort_tiles import EffortEncoder
+from codec.models.photo.visual_error import VISUAL_SCALE, visual_error
 from codec.pictures.picture import Picture
 from codec.pipeline.decode import decompress_container
 from codec.pipeline.encode import compress_picture
@@ -213,6 +214,24 @@ def test_sixteen_bits_are_searched_at_their_depth() -> None:
     deep = file_at(coder, pixels, 4)
     assert deep.header.bit_depth == 16
     assert len(container_to_bytes(deep)) < len(container_to_bytes(file_at(coder, pixels, 1)))
+
+
+def test_the_visual_error_is_taken_at_several_places() -> None:
+    """A search towards SSIMULACRA2 at one place hides errors where that does not look."""
+    pixels = photographs(1, side=64)[0]
+    cost = cost_of(tiny_coder(), pixels, 40)
+    original = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255
+    drawn = (original + 0.1 * torch.rand(original.shape, generator=torch.Generator())).clamp(0, 1)
+    errors = [
+        float(visual_error(original[:, :, row:, column:], drawn[:, :, row:, column:]))
+        for row, column in _PLACES
+    ]
+    assert errors[0] != pytest.approx(errors[1], rel=1e-3)
+    squared = 255**2 * float((drawn - original).square().mean())
+    mixed = (1 - VISUAL_SHARE) * squared + VISUAL_SHARE * VISUAL_SCALE * float(np.mean(errors))
+    psnr = cost_of(tiny_coder().with_tune("psnr"), pixels, 40)
+    weight = float(psnr.distortion_bits(drawn)) / squared
+    assert float(cost.distortion_bits(drawn)) == pytest.approx(weight * mixed, rel=1e-4)
 
 
 def test_the_gradient_is_that_of_the_distortion(
