@@ -115,29 +115,46 @@ def effort_rows(effort: Content, sets: Mapping[str, str] = SETS) -> Iterator[Row
         yield f"{what} times the encoding time)", *cells(rows, "bd_rate_percent"), ""
 
 
-def visual_rows(visual: Content) -> Iterator[Row]:
-    """BD-rates of photo on each set at equal SSIMULACRA2, and at equal PSNR."""
-    sets = visual.get("sets", {})
-    for peer, title in VISUAL_PEERS.items():
-        found = [row for part in sets.values() for row in part["found"] if row["against"] == peer]
-        if found:
-            yield (
-                title,
-                *(percent(row[f"{metric}_percent"]) for metric in VISUAL_METRICS for row in found),
-            )
+def visual_columns(visual: Content) -> list[tuple[str, str, Content]]:
+    """Title, metric and measurements of each comparison of photo at equal scores."""
+    sets = sorted(visual.get("sets", {}).values(), key=lambda part: part["shift"] > 0)
+    columns = []
+    for metric, title in VISUAL_METRICS.items():
+        for part in sets:
+            if metric == "ssimulacra2" or not part["shift"]:
+                where = f"{SETS.get(part['set'], part['set'])}, {len(part['pictures'])} pictures"
+                shifted = ", shifted" if part["shift"] else ""
+                columns.append((f"equal {title}, {where}{shifted}", f"{metric}_percent", part))
+    return columns
 
 
+def cells_against(peer: str, key: str, part: Content) -> list[str]:
+    """The cell of a peer, or none if it was not measured."""
+    return [percent(row[key]) for row in part["found"] if row["against"] == peer]
+
+
+SHIFTED_PICTURES = (
+    "Shifted pictures have three more rows and columns while they are coded: SSIMULACRA2 halves "
+    "pictures at fixed places, between which a network that was trained towards it can hide errors."
+)
 VISUAL_METRICS = {"ssimulacra2": "SSIMULACRA2", "psnr": "PSNR"}
 
 
 def visual_table(visual: Content) -> str:
-    sets = visual.get("sets", {})
-    columns = [
-        f"equal {title}, {SETS.get(name, name)}, {len(part['pictures'])} images"
-        for title in VISUAL_METRICS.values()
-        for name, part in sets.items()
-    ]
-    return table(["BD-rate against", *columns], visual_rows(visual))
+    """BD-rates of photo on each set at equal SSIMULACRA2, and at equal PSNR."""
+    columns = visual_columns(visual)
+    rows = []
+    for peer, title in VISUAL_PEERS.items():
+        cells = [cell for _, key, part in columns for cell in cells_against(peer, key, part)]
+        if cells:
+            rows.append((title, *cells))
+    titles = [title for title, _, _ in columns]
+    return section(
+        "BD-rate of `photo` with the default tune at equal scores. " + SHIFTED_PICTURES
+        if rows
+        else "",
+        table(["BD-rate against", *titles], rows),
+    )
 
 
 def speed_rows(speed: Content) -> Iterator[Row]:
@@ -226,6 +243,24 @@ def equal_bytes_rows(found: Content) -> Iterator[Row]:
         )
         what = "the same without LPIPS, towards which `photo` was trained, of 6"
         yield f"{SETS.get(name, name)}: {what}", "{} / {}".format(*others), ""
+        for measure, pictures in (
+            ("ssimulacra2", "whole pictures"),
+            ("ssimulacra2_shifted", "pictures without their first rows and columns"),
+        ):
+            scores = [
+                " / ".join(
+                    f"{row[measure]:.1f}"
+                    for codec in ("photo", "avif")
+                    for row in rows
+                    if row["codec"] == codec
+                )
+                for rows in part["rates"].values()
+            ]
+            yield (
+                f"{SETS.get(name, name)}: SSIMULACRA2 of photo / AVIF at these rates, {pictures}",
+                ", ".join(scores),
+                "",
+            )
 
 
 def large_image_rows(large: Content) -> Iterator[Row]:
@@ -507,32 +542,28 @@ def bd_rate_table(results: Mapping[str, Content], effort: Content) -> str:
 def headline_section(folder: Path) -> str:
     """The few figures of README.md."""
     results = measured_curves(folder)
-    visual = load(folder, "visual").get("sets", {})
+    visual = visual_columns(load(folder, "visual"))
+    visual = [found for found in visual if found[1] == "ssimulacra2_percent"]
+    # Where pictures were shifted, training towards the score helps less.
+    visual = [found for found in visual if found[2]["shift"]] or visual
     rows = []
     for peer, title in PEERS.items():
         cells = [percent(bd_rate_percent(result, peer)) for result in results.values()]
-        cells += [
-            percent(row["ssimulacra2_percent"])
-            for part in visual.values()
-            for row in part["found"]
-            if row["against"] == peer
-        ]
+        cells += [cell for _, key, part in visual for cell in cells_against(peer, key, part)]
         if len(cells) == len(results) + len(visual):
             rows.append((title.partition(" (")[0], *cells))
     columns = [
         f"equal PSNR (`--tune psnr`), {title}, {image_count(result)} pictures"
         for title, result in results.items()
     ]
-    columns += [
-        f"equal SSIMULACRA2, {SETS.get(name, name)}, {len(part['pictures'])} pictures"
-        for name, part in visual.items()
-    ]
+    columns += [title for title, _, _ in visual]
     claims = [*list(speed_rows(load(folder, "speed")))[:1], *install_rows(load(folder, "install"))]
     figures = table(["against", *columns], rows) if columns else ""
+    shifted = f" {SHIFTED_PICTURES}" if any(part["shift"] for _, _, part in visual) else ""
     return section(
         figures
         and "The bytes that `photo` needs, relative to other codecs at equal quality (BD-rate of "
-        "whole files; negative: fewer bytes):",
+        f"whole files; negative: fewer bytes).{shifted}",
         figures,
         table(CLAIMS, claims),
     )

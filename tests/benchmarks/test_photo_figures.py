@@ -55,15 +55,26 @@ def test_equal_bytes_counts_the_measures_in_which_photo_is_better() -> None:
                 "jxl": ["butteraugli at 1 bpp"] * 9,
             },
             "photo_was_trained_towards": ["ssimulacra2", "lpips"],
+            "rates": {
+                rate: [
+                    {"codec": "avif", "ssimulacra2": 50.04, "ssimulacra2_shifted": 48},
+                    {"codec": "photo", "ssimulacra2": 60, "ssimulacra2_shifted": 55.06},
+                ]
+                for rate in ("0.25", "0.5")
+            },
         }
         for name, count in (("gb82", 6), ("kodak", 7))
     }
-    gb82, of_gb82, kodak, of_kodak = photo.equal_bytes_rows({"sets": parts})
+    gb82, of_gb82, whole, shifted, kodak, of_kodak, *_ = photo.equal_bytes_rows({"sets": parts})
     assert gb82[0].startswith("gb82, 2 pictures: wins over AVIF / JPEG XL")
     assert gb82[1:] == ("6 / 9", "≥ 7 against AVIF: **missed**")
     assert kodak[1:] == ("7 / 9", "≥ 7 against AVIF: met")
     assert of_gb82[0].startswith("gb82: the same without LPIPS")
     assert (of_gb82[1], of_kodak[1]) == ("5 / 9", "6 / 9")
+    assert whole[0].endswith("at these rates, whole pictures")
+    assert whole[1] == "60.0 / 50.0, 60.0 / 50.0"
+    assert shifted[0].endswith("without their first rows and columns")
+    assert shifted[1] == "55.1 / 48.0, 55.1 / 48.0"
 
 
 def test_speed_is_a_row_for_each_comparison() -> None:
@@ -215,21 +226,25 @@ def test_the_gallery_says_what_was_measured(tmp_path: Path) -> None:
         assert 10_000 < (RESULTS / f"{picture}.png").stat().st_size < 1_000_000
 
 
-def visual_part(against_avif: float) -> dict[str, Any]:
+def visual_part(name: str, against_avif: float, shift: int = 0) -> dict[str, Any]:
     rows = [
         {"against": "avif", "ssimulacra2_percent": against_avif, "psnr_percent": 4.0},
         {"against": "jxl", "ssimulacra2_percent": None, "psnr_percent": -25.0},
     ]
-    return {"pictures": ["x.png"] * 25, "found": rows}
+    return {"set": name, "shift": shift, "pictures": ["x.png"] * 25, "found": rows}
 
 
 def test_the_comparison_at_equal_scores_is_a_column_for_each_set(tmp_path: Path) -> None:
     assert photo.visual_table({}) == ""
-    visual = {"sets": {"gb82": visual_part(-12.3), "kodak": visual_part(1.5)}}
-    lines = photo.visual_table(visual).splitlines()
-    assert lines[0].startswith("| BD-rate against | equal SSIMULACRA2, gb82, 25 images | equal SS")
+    visual = {"sets": {"gb82": visual_part("gb82", -12.3), "kodak": visual_part("kodak", 1.5)}}
+    _, _, *lines = photo.visual_table(visual).splitlines()
+    assert lines[0].startswith("| BD-rate against | equal SSIMULACRA2, gb82, 25 pictures | equal S")
     assert lines[2].endswith(" | not comparable | not comparable | -25.0 % | -25.0 % |")
     assert lines[3].endswith(" | -12.3 % | +1.5 % | +4.0 % | +4.0 % |")
+    shifted = {"gb82-shifted": visual_part("gb82", -7.7, 3), **visual["sets"]}
+    _, _, *lines = photo.visual_table({"sets": shifted}).splitlines()
+    assert "| equal SSIMULACRA2, gb82, 25 pictures, shifted | equal PSNR, gb82" in lines[0]
+    assert lines[3].endswith(" | -12.3 % | +1.5 % | -7.7 % | +4.0 % | +4.0 % |")
     assert photo.headline_section(tmp_path) == ""
     for name in ("gb82", "kodak"):
         rates = {"jpeg": -50.0, "avif": 3.0}
@@ -256,6 +271,10 @@ def test_the_comparison_at_equal_scores_is_a_column_for_each_set(tmp_path: Path)
     assert "| equal SSIMULACRA2, gb82, 25 pictures |" in text
     assert "| AVIF | +3.0 % | +3.0 % | -12.3 % | +1.5 % |" in text
     assert "| JPEG |" not in text, "it was not measured at equal SSIMULACRA2"
+    (tmp_path / "visual.json").write_text(json.dumps({"sets": shifted}), "utf-8")
+    text = photo.headline_section(tmp_path)
+    assert "| equal SSIMULACRA2, gb82, 25 pictures, shifted |" in text
+    assert "| AVIF | +3.0 % | +3.0 % | -7.7 % |" in text
 
 
 def test_targets_are_limits_from_above_or_below() -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from benchmarks.photo import __main__ as photo
 from benchmarks.photo import visual
+from bitstream.arrays import Uint8Array
 from bitstream.errors import UsageError
 from codec.rate_distortion import find_codec
 from tests.codec.rate_distortion.made_up_pictures import curve
@@ -37,6 +40,23 @@ def test_avif_is_tuned_as_by_default() -> None:
         assert image.format == "AVIF"
     assert data != find_codec("avif").encode(pixels, 60)
     assert visual.visual_codec("jxl") is find_codec("jxl")
+
+
+def test_shifted_pictures_have_more_rows_and_columns_while_they_are_coded() -> None:
+    sizes = []
+
+    def encode(pixels: Uint8Array, setting: float) -> bytes:
+        sizes.append(pixels.shape)
+        return find_codec("jpeg").encode(pixels, setting)
+
+    pixels = photographs(1, side=64)[0]
+    codec = visual.shifted(replace(find_codec("jpeg"), encode=encode), 3)
+    decoded = codec.decode(codec.encode(pixels, 95))
+    assert sizes == [(67, 67, 3)]
+    assert decoded.shape == pixels.shape
+    assert np.abs(decoded.astype(int) - pixels).mean() < 5
+    whole = find_codec("jpeg")
+    assert not np.array_equal(decoded, whole.decode(whole.encode(pixels, 95)))
 
 
 @pytest.mark.usefixtures("tiny_weights")
@@ -73,5 +93,12 @@ def test_sets_are_kept_beside_each_other(tmp_path: Path, monkeypatch: pytest.Mon
     for now, before in zip(new["curves"][0]["points"], ours["points"], strict=True):
         assert now["bytes"] == before["bytes"]
     assert new["found"] == [row]
+    shifted = ["visual", "--shift", "3", "--limit", "1", "-o", str(output), "--data"]
+    assert photo.main([*shifted, f"one={tmp_path / 'one'}"]) == 0
+    sets = json.loads(output.read_text("utf-8"))["sets"]
+    assert [(part["set"], part["shift"]) for part in sets.values()] == [
+        ("one", 0), ("two", 0), ("one", 3)
+    ]  # fmt: skip
+    assert sets["one-shifted"]["curves"] != sets["one"]["curves"]
     # The curve in the file is of one picture of this set.
     assert photo.main([*again, f"one={tmp_path / 'one'}"]) == UsageError.exit_code
