@@ -56,10 +56,10 @@ class PhotoPreset(CropPreset):
     learning_rate: float = 1.5e-3
     gradient_clip: float = 1.0
     ema_decay: float = 0.999
-    rounded_tail: float = 0.2
+    rounded_tail: float = 0.4
     hard_tail: float = 0.1
     visual: float = VISUAL_SHARE
-    features: float = 0.2
+    features: float = 0.08
     compiled: bool = True
 
 
