@@ -88,12 +88,14 @@ def shifted(codec: OperationalCodec, shift: int) -> OperationalCodec:
     )
 
 
-def kept_curves(path: Path, name: str, pictures: Sequence[str]) -> dict[str, OperationalCurve]:
+def kept_curves(
+    path: Path, name: str, pictures: Sequence[str], shift: int
+) -> dict[str, OperationalCurve]:
     """Curves of a set in an earlier result file, by codec; none if it was of other pictures."""
     if not path.exists():
         return {}
     found = json.loads(path.read_text("utf-8"))["sets"].get(name, {})
-    if found.get("pictures") != list(pictures):
+    if (found.get("pictures"), found.get("shift")) != (list(pictures), shift):
         return {}
     curves = (OperationalCurve.from_json(curve) for curve in found["curves"])
     return {curve.codec: curve for curve in curves}
@@ -141,11 +143,13 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> Iterator[Measured]:
+    if options.shift < 0:
+        raise UsageError(f"--shift {options.shift}: expected 0 or more")
     for data_set, path in options.data:
         name = f"{data_set}-shifted" if options.shift else data_set
         images = find_images([path])[: options.limit]
         pictures = [image.name for image in images]
-        curves = kept_curves(options.output, name, pictures)
+        curves = kept_curves(options.output, name, pictures, options.shift)
         missing = set(SETTINGS) - set(curves) - set(options.codecs)
         if missing:
             raise UsageError(

@@ -100,5 +100,8 @@ def test_sets_are_kept_beside_each_other(tmp_path: Path, monkeypatch: pytest.Mon
         ("one", 0), ("two", 0), ("one", 3)
     ]  # fmt: skip
     assert sets["one-shifted"]["curves"] != sets["one"]["curves"]
+    for shift in ("-1", "2"):  # the file has the curves of a shift by 3
+        wrong = [*again, f"one={tmp_path / 'one'}", "--limit", "1", "--shift", shift]
+        assert photo.main(wrong) == UsageError.exit_code
     # The curve in the file is of one picture of this set.
     assert photo.main([*again, f"one={tmp_path / 'one'}"]) == UsageError.exit_code
