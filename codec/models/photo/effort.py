@@ -47,7 +47,7 @@ _GIVEN_BACK = 0.8
 _FITTED_CURVATURES = (4.0, 150.0)
 _FITS = 5
 
-DESCENT = {4: 2, 5: 3, 6: 4, 7: 5, 8: 6, 9: 7}
+DESCENT = {4: 2, 5: 2, 6: 3, 7: 3, 8: 4, 9: 4}
 """Passes that each level adds to the level below."""
 
 
