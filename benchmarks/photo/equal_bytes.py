@@ -9,9 +9,9 @@ is better), and for comparison SSIMULACRA2.  The weights that ship were trained 
 and LPIPS.  A row says for how many pictures photo is better than AVIF; a measure is won at a rate
 if its mean over pictures is better.
 
-SSIMULACRA2 halves a picture again and again, always at the same places, and a network that was
-trained towards it can hide errors between them.  So it is measured on shifted pictures too, which
-lack their first rows and columns, so that other pixels are averaged.
+SSIMULACRA2 halves a picture repeatedly on a fixed grid, and a network that was trained towards it
+can hide errors from that grid.  So it is also measured without the first rows and columns of the
+pictures, which shifts the grid.
 
 A picture takes about two minutes on one core, mostly for the searches of a size.
 """

@@ -8,10 +8,10 @@ both codecs reach (BD-rate), and the result is averaged over pictures: negative 
 bytes.  Peers are set up as people use them: AVIF in 4:4:4 at speed 6 with its default tuning, JPEG
 XL at effort 7, WebP with its slowest method.
 
-SSIMULACRA2 halves a picture again and again, always at the same places, and a network that was
-trained towards it can hide errors between them.  With `--shift 3` every codec gets a picture with
-three more rows and columns, at the top and on the left, which are cut off again after decoding: so
-the score averages other pixels of a codec's blocks.
+SSIMULACRA2 halves a picture repeatedly on a fixed grid, and a network that was trained towards it
+can hide errors from that grid.  With `--shift 3` every codec gets a picture with three extra rows
+at the top and three extra columns on the left, which are cut off after decoding, so that the grid
+falls on other pixels of the codec's blocks.
 
 Sets and curves that are not measured again stay in the result file: after a change of photo alone,
 `--codecs photo` is enough.  A whole run, 49 pictures of gb82 and Kodak, takes about half an hour on

@@ -134,8 +134,9 @@ def cells_against(peer: str, key: str, part: Content) -> list[str]:
 
 
 SHIFTED_PICTURES = (
-    "Shifted pictures have three more rows and columns while they are coded: SSIMULACRA2 halves "
-    "pictures at fixed places, between which a network that was trained towards it can hide errors."
+    "SSIMULACRA2 halves a picture repeatedly on a fixed grid, and a network that was trained "
+    "towards it can hide errors from that grid. Shifted pictures are therefore coded with three "
+    "extra rows and columns, which are cut off before the score is measured."
 )
 VISUAL_METRICS = {"ssimulacra2": "SSIMULACRA2", "psnr": "PSNR"}
 

@@ -35,7 +35,7 @@ def test_the_direction_of_a_measure_decides_who_is_better() -> None:
     assert won({"0.5": rows}, ["ms_ssim", "lpips"], "avif") == ["ms_ssim at 0.5 bpp"]
 
 
-def test_shifted_pictures_do_not_show_errors_that_cancel_in_pairs() -> None:
+def test_shifted_pictures_show_errors_that_cancel_where_a_picture_is_halved() -> None:
     """Errors with a sum of 0 in each square of 2×2 pixels vanish where a picture is halved."""
     pytest.importorskip("ssimulacra2")
     original = photographs(1, side=128)[0].clip(20, 235)

@@ -24,10 +24,10 @@ LONGEST_SIDE = 2048
 PLACES = 8
 """Perceptual errors see a window of a crop that moves over this many places in either direction.
 
-AlexNet sees only every fourth position, and SSIMULACRA2 halves the picture again and again. Without
-the moves these would always fall on the same pixels of a block. Networks learn to hide errors
-between them: the score is better, but the picture has a grid, and the better score is lost when a
-row and a column of the picture are cut off.
+AlexNet samples every fourth position, and SSIMULACRA2 halves the picture repeatedly, both on a
+fixed grid. If the window did not move, networks would learn to hide errors from that grid: the
+score would improve, but it would fall again without the picture's first row and column, and flat
+areas would show the grid.
 """
 
 Pixels = NDArray[np.uint8]

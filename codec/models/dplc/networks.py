@@ -59,8 +59,8 @@ class DplcConfig:
     noise      channels of noise that B takes; 0 for a plain autoencoder
     rates      symbols per position of each rate, ascending; 0 for pure generation
     couplings, flow_width   of G's flow (`GenerativeConfig`); 0 without one
-    codes_from the fewest symbols per position with which B gives codes behind the flow instead of
-               z; 0 if it always gives z
+    codes_from   the fewest symbols per position with which B gives codes behind the flow instead of
+                 z; 0 if it always gives z
 
     Raises `UsageError` for anything else.
     """

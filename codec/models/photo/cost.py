@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from codec.models.photo.coder import PhotoCoder, TileSymbols
 
 _PLACES = ((0, 0), (3, 5))
-"""Where pictures begin for the visual error, of which the mean is taken. It halves a picture again
-and again, always at the same places; with one beginning alone, a search hides errors between
-these, and pictures get a better score without looking better."""
+"""Top left corners (row, column) of the windows over which the visual error is averaged.
+
+The error halves a picture repeatedly on a fixed grid. With a single window, a search hides errors
+from that grid, and pictures get a better score without looking better.
+"""
 
 _DRAWN_LATENTS = 2048
 """Latent positions that are synthesised at once for a gradient; each takes about 300 KB."""
@@ -93,7 +95,9 @@ class TileCost:
         self._original = self._tensor(around.pixels)
         height, width = self._original.shape[2:]
         self._weight = float(lagrange_multiplier(position)) * height * width
-        seen = coder.tune == "visual" and min(height, width) >= SMALLEST_SIDE + max(max(_PLACES))
+        seen = coder.tune == "visual" and min(height, width) >= SMALLEST_SIDE + max(
+            map(max, _PLACES)
+        )
         self._visual_share = VISUAL_SHARE if seen else 0.0
 
     def __call__(self, tile: TileSymbols) -> Candidate:

@@ -9,7 +9,8 @@ The levels:
       after every step
 
 Annealing of latents and hyper-latents (Yang, Bamler and Mandt 2020, "Improving inference for neural
-image compression") is not used: after descent it seldom lowered J, and its steps take as long.
+image compression") is not used: after descent it seldom lowered J, and each of its steps takes as
+long as a pass of descent.
 
 Gains are spent on bytes: if a level has less distortion than one pass, the next one gets
 fewer bits. From level 4 on, new symbols replace the old ones only if they increase neither the

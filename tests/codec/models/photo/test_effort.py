@@ -216,8 +216,8 @@ def test_sixteen_bits_are_searched_at_their_depth() -> None:
     assert len(container_to_bytes(deep)) < len(container_to_bytes(file_at(coder, pixels, 1)))
 
 
-def test_the_visual_error_is_taken_at_several_places() -> None:
-    """A search towards SSIMULACRA2 at one place hides errors where that does not look."""
+def test_the_visual_error_is_the_mean_over_windows() -> None:
+    """With a single window, a search hides errors from the grid of SSIMULACRA2."""
     pixels = photographs(1, side=64)[0]
     cost = cost_of(tiny_coder(), pixels, 40)
     original = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255
