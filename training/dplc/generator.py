@@ -5,29 +5,49 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from bitstream.errors import UsageError
+from bitstream.errors import UsageError, WeightsMismatchError
+from codec.models.dplc.coder import load_dplc
 from codec.models.dplc.networks import DplcConfig
-from codec.models.generative.networks import Decoder
-from codec.models.generative.weights_file import load_generative
+from codec.models.generative.networks import Decoder, GenerativeConfig
+from codec.models.generative.weights_file import FORMAT, load_generative
+from codec.models.weights_files import WeightsFile, cached_hash, read_metadata, read_weights
 from codec.priors import StandardNormal
 
 
 def load_generator(path: Path, config: DplcConfig) -> Decoder:
-    """G from a file that was written by the export of a generative model of any family.
+    """G from the export of a generative model of any family, or from weights of the codec itself.
 
     Raises `WeightsMismatchError` for another file, `UsageError` for a generator of other sizes, or
     with codes that are not distributed as N(0, I).
     """
-    model = load_generative(path)
-    family = "flow" if model.config.couplings else "gan"
-    found = replace(model.config, family=family, likelihood=None)
+    is_generative = read_metadata(path).get("format") == FORMAT
+    decoder, found = (_of_generative_model if is_generative else _of_codec)(path)
     if found != config.generator:
         raise UsageError(
             f"{path} holds a generator of {found}; expected {config.generator}: train one of these "
             "sizes, or take the preset that fits it"
         )
+    return decoder
+
+
+def _of_generative_model(path: Path) -> tuple[Decoder, GenerativeConfig]:
+    model = load_generative(path)
     if not isinstance(model.prior, StandardNormal):
         raise UsageError(
             f"{path} holds a generator with the prior {model.prior!r}, expected a standard normal"
         )
-    return model.decoder
+    family = "flow" if model.config.couplings else "gan"
+    return model.decoder, replace(model.config, family=family, likelihood=None)
+
+
+def _of_codec(path: Path) -> tuple[Decoder, GenerativeConfig]:
+    file = WeightsFile(path, cached_hash(path).hex())
+    try:
+        networks = load_dplc(*read_weights(file), b"", device="cpu").networks
+    except WeightsMismatchError as error:
+        raise WeightsMismatchError(
+            f"{path} has neither a generative model nor the codec dplc: {error}"
+        ) from error
+    if not networks.config.noise:
+        raise UsageError(f"{path} is a plain autoencoder, whose codes are not those of a generator")
+    return networks.generator, networks.config.generator

@@ -12,10 +12,11 @@ import torch
 from safetensors.numpy import load_file
 
 import codec
-from bitstream.errors import InputError, UsageError
+from bitstream.errors import InputError, UsageError, WeightsMismatchError
 from codec import loading
 from codec.models.dplc.coder import DplcCoder
 from codec.models.generative.weights_file import load_generative, save_generative
+from codec.models.weights_files import WEIGHTS_FOLDER
 from tests.training.draw.test_export import TOLD, cells
 from tests.training.generative.test_learners import save_idx, strokes
 from training.commands import main as train
@@ -28,6 +29,7 @@ from training.dplc.export import (
     trained_learner,
 )
 from training.dplc.figures import rate_figures
+from training.dplc.generator import load_generator
 from training.dplc.prior_fit import fit_prior
 from training.generative.config import GENERATIVE_PRESETS, GenerativePreset
 from training.presets import read_run
@@ -140,6 +142,8 @@ def test_a_plain_autoencoder_needs_no_generator(
     assert train(["export", str(run), "-o", str(output), "--data", str(data)]) == 0
     card = (output / "plain.md").read_text("utf-8")
     assert cells(card, "2 | ")[-2:] == ["–", "–"]  # neither noise nor MMD
+    with pytest.raises(UsageError, match="plain autoencoder"):
+        load_generator(output / "plain.safetensors", TINY.model)
     assert "maps.0.last.weight" in load_file(output / "plain.safetensors")
     monkeypatch.setenv(loading.ENVIRONMENT_VARIABLE, str(output))
     file = codec.compress(np.pad(strokes(1)[0, 0], 2), model="dplc")
@@ -182,6 +186,30 @@ def test_a_run_does_not_go_on_with_another_generator(
     assert train([*resume, str(other)]) == UsageError.exit_code
     assert "is not the generator of the run" in capsys.readouterr().err
     assert train([*resume, str(weights_file)]) == 0
+
+
+def test_a_codec_can_be_trained_around_the_generator_of_another(
+    tmp_path: Path, generator: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, weights_file = generator
+    output, run = tmp_path / "out", ["--run", str(tmp_path / "run"), "--data", str(data)]
+    assert train(["dplc-tiny", *run, "--steps", "3", "--weights", str(weights_file)]) == 0
+    export = ["export", str(tmp_path / "run"), "-o", str(output), "--data", str(data)]
+    assert train(export) == 0
+    of_codec = output / "dplc-tiny.safetensors"
+    found = load_generator(of_codec, TINY.model).state_dict()
+    for name, value in load_generative(weights_file).decoder.state_dict().items():
+        assert torch.equal(found[name], value)
+    again = ["dplc-tiny", "--run", str(tmp_path / "again"), "--data", str(data), "--steps", "3"]
+    assert train([*again, "--weights", str(of_codec)]) == 0
+
+    capsys.readouterr()
+    photo = WEIGHTS_FOLDER / "photo.safetensors"
+    assert train([*again, "--weights", str(photo)]) == WeightsMismatchError.exit_code
+    assert "neither a generative model nor the codec dplc" in capsys.readouterr().err
+    larger = dataclasses.replace(TINY.model, code=8)
+    with pytest.raises(UsageError, match="expected GenerativeConfig"):
+        load_generator(of_codec, larger)
 
 
 def test_an_export_needs_a_run_that_has_ended_and_its_data(
