@@ -27,9 +27,9 @@ import numpy as np
 import torch
 
 from benchmarks.harness.results import Measured, provenance
+from benchmarks.harness.small_images import images_of_size
 from bitstream.arrays import Int64Array
 from bitstream.errors import UsageError
-from codec.datasets.arrays import read_images
 from codec.models.generative.weights_file import load_generative
 from codec.rate_distortion.annealing.finished import clear_blocks
 from codec.rate_distortion.annealing.rd_curve import rd_samples
@@ -72,7 +72,8 @@ def run(options: Namespace) -> Iterator[Measured]:
     torch.set_num_threads(options.threads)
     model = load_generative(options.model)
     name = options.name or options.model.stem
-    images = evenly(read_images(options.data, part="test"), options.images)
+    channels, side, _ = model.config.image_shape
+    images = evenly(images_of_size(options.data, channels, side), options.images)
     if options.count is not None:
         images = images[some_of(len(images), options.start, options.count)]
         name = f"{name}{PART}{options.start}"

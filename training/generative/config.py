@@ -158,6 +158,12 @@ def _vae(code: int) -> GenerativePreset:
     return GenerativePreset(model, learning_rate=WIDE_RATE, xavier=True, kl_warmup=0.1)
 
 
+def _convolutional_vae(code: int) -> GenerativePreset:
+    """A model whose code has hundreds of dimensions, to find how far R_p(D) can be certified."""
+    model = GenerativeConfig("vae", "conv", PADDED_MNIST, code, (32, 64, 128), "relu", "gaussian")
+    return GenerativePreset(model, pad=2, kl_warmup=0.1)
+
+
 def _wae(code: int) -> GenerativePreset:
     # Larger batches, because the discrepancy is estimated within a batch.
     model = GenerativeConfig("wae", "mlp", MNIST, code, WIDE, "tanh")
@@ -257,6 +263,7 @@ GENERATIVE_PRESETS: dict[str, GenerativePreset] = {
     **{f"mnist-wae-{code}": _wae(code) for code in (2, 10, 100)},
     **{f"mnist-rae-{code}": _rae(code) for code in (2, 10, 100)},
     **{f"mnist-gan-{code}": _mlp_gan(code) for code in (2, 10, 100)},
+    "mnist-convvae-512": _convolutional_vae(512),
     "mnist-convgan": _convolutional_gan(0.0),
     "mnist-convgan-bre": _convolutional_gan(1.0),
     "dplc-digits-gan": _small_gan(),
