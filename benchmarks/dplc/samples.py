@@ -6,6 +6,7 @@ t over the runs, so it shows how much runs vary, not how much samples vary.
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
@@ -32,6 +33,7 @@ from training.features.train import FeatureNetwork, load_features
 
 SCHEMA, RESULT = subject.SCHEMA, subject.RESULT
 BATCH = 250
+PATTERN_ENTROPY = "pattern_entropy_bits"
 FEWEST_RUNS = 3
 """Number of runs needed for an interval."""
 
@@ -61,6 +63,12 @@ def sample_images(model: GenerativeModel, count: int, seed: int) -> Images:
     return torch.cat(parts).mul(255).round().to(torch.uint8).numpy()
 
 
+def training_figures(model: GenerativeModel) -> dict[str, float]:
+    """What only the run knows, from its validation: the entropy of the critic's patterns."""
+    figures: dict[str, float] = json.loads(model.card.get("validation", "{}"))
+    return {name: value for name, value in figures.items() if name == PATTERN_ENTROPY}
+
+
 def interval(values: Sequence[float]) -> dict[str, float | None]:
     """Mean over the runs and half of its 95 % interval, None for fewer than three."""
     found: Float64Array = np.asarray(values, dtype=np.float64)
@@ -78,7 +86,7 @@ def measure_samples(
     original = features_of(network, images)
     found = []
     for group in groups:
-        distances = []
+        distances, of_training = [], []
         for path in group.files:
             model = load_generative(path)
             if model.config.image_shape != images.shape[1:]:
@@ -88,6 +96,7 @@ def measure_samples(
                 )
             drawn = features_of(network, sample_images(model, samples, seed))
             distances.append(frechet_distance(original, drawn))
+            of_training.append(training_figures(model))
             print(f"{group.name}: {path.name} {distances[-1]:.3f}", file=sys.stderr)
         found.append(
             {
@@ -97,8 +106,11 @@ def measure_samples(
                         "file": path.name,
                         "weights_sha256": hash_weights(path).hex(),
                         "frechet_distance": distance,
+                        **training,
                     }
-                    for path, distance in zip(group.files, distances, strict=True)
+                    for path, distance, training in zip(
+                        group.files, distances, of_training, strict=True
+                    )
                 ],
                 **interval(distances),
             }

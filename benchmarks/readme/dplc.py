@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import mean
 
 from benchmarks.harness.targets import (
     DPLC_CLOSED_FORM_SHARE,
@@ -16,6 +17,7 @@ from benchmarks.harness.targets import (
 )
 from benchmarks.readme.tables import CLAIMS, Content, Row, load, quality, section, table, verdict
 
+PATTERNS = "pattern_entropy_bits"
 DECODERS = {"random": "sampling", "transport": "optimal transport"}
 
 
@@ -187,12 +189,21 @@ def rate_table(content: Content) -> str:
     return ""
 
 
-def sample_rows(content: Content) -> Iterator[Row]:
-    for part in content.get("samples", {}).values():
-        for row in part["found"]:
-            half = row["half_of_95_percent_interval"]
-            text = f"{row['mean']:.2f}" + ("" if half is None else f" ± {half:.2f}")
-            yield row["name"], str(len(row["runs"])), text
+def sample_table(content: Content) -> str:
+    """Samples of generators; with the entropy of critics' activation patterns, where measured."""
+    parts = content.get("samples", {}).values()
+    groups = [group for part in parts for group in part["found"]]
+    measured = any(PATTERNS in run for group in groups for run in group["runs"])
+    columns = ["generator", "runs", "Fréchet distance of samples, with 95 % interval over runs"]
+    columns += ["entropy of the signs of the critic's units, bits"] * measured
+    rows = []
+    for group in groups:
+        half = group["half_of_95_percent_interval"]
+        text = f"{group['mean']:.2f}" + ("" if half is None else f" ± {half:.2f}")
+        entropies = [run[PATTERNS] for run in group["runs"] if PATTERNS in run]
+        entropy = f"{mean(entropies):.2f}" if entropies else "–"
+        rows.append([group["name"], str(len(group["runs"])), text, *[entropy] * measured])
+    return table(columns, rows)
 
 
 CLAIM_ROWS = claim_rows, gaussian_rows, trellis_rows, probe_rows
@@ -201,10 +212,9 @@ CLAIM_ROWS = claim_rows, gaussian_rows, trellis_rows, probe_rows
 def dplc_section(folder: Path) -> str:
     content = load(folder, "dplc")
     rows = [row for rows in CLAIM_ROWS for row in rows(content)]
-    columns = "generator", "runs", "Fréchet distance of samples, with 95 % interval over runs"
     return section(
         table(CLAIMS, rows),
         trellis_table(content),
         rate_table(content),
-        table(columns, sample_rows(content)),
+        sample_table(content),
     )

@@ -64,6 +64,10 @@ def test_samples_of_generators(dplc_folder: Path, tmp_path: Path) -> None:
     assert three["mean"] == pytest.approx(np.mean(distances), rel=1e-4)
     assert three["half_of_95_percent_interval"] > 0
     assert (one["name"], one["half_of_95_percent_interval"]) == ("one", None)
+    assert one["runs"][0]["pattern_entropy_bits"] == 0.25
+    assert all(
+        run.keys().isdisjoint(["pattern_entropy_bits", "critic_estimate"]) for run in three["runs"]
+    )
     model = load_generative(files[0])
     images = sample_images(model, 3, 7)
     z = torch.randn(3, model.config.code, generator=torch.Generator().manual_seed(7))

@@ -36,6 +36,7 @@ UNITS = {
     "code_mean_square": "mean square of the codes",
     "code_nll_nats": "−log p(z) of the codes under the fitted prior, nats",
     "critic_estimate": "E D(x) − E D(f(z)), the critic's estimate of the Wasserstein distance",
+    "pattern_entropy_bits": "entropy of the sign of a unit of the critic, bits, mean over units",
     "nearest_sample_sse": "squared error of an image and the nearest of 5,000 samples",
     "nearest_data_sse": "squared error of a sample and the nearest image of the set",
 }

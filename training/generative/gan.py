@@ -25,6 +25,8 @@ from training.generative.learner import (
 )
 from training.loop.optimise import MovingAverage
 
+PATTERNS = 2000
+"""Number of images whose activation patterns are measured."""
 LEAK = 0.2
 RELATIVE_SOFTNESS = 1e-3
 """ε of the soft signs, relative to the mean size of a pre-activation."""
@@ -194,7 +196,22 @@ class GanLearner(AdversarialLearner):
     def measure(self, images: Tensor) -> dict[str, float]:
         """The critic's estimate of the distance, and the nearest-neighbour figures."""
         estimate = self.critic_estimate(images)
-        return {"critic_estimate": estimate, **nearest_figures(self.model(), images)}
+        return {
+            "critic_estimate": estimate,
+            "pattern_entropy_bits": self.pattern_entropy(images),
+            **nearest_figures(self.model(), images),
+        }
+
+    def pattern_entropy(self, images: Tensor) -> float:
+        """`pattern_entropy_bits` of the critic, for images and as many samples."""
+        images = images[:PATTERNS]
+        codes = torch.randn(
+            len(images), self.config.code, generator=torch.Generator().manual_seed(1)
+        )
+        samples = in_batches(self.average, codes, self.device)
+        return pattern_entropy_bits(
+            self.critic(self.seen(torch.cat([images, samples]).to(self.device)))[1]
+        )
 
 
 def soft_signs(h: Tensor) -> Tensor:
@@ -204,6 +221,16 @@ def soft_signs(h: Tensor) -> Tensor:
     """
     softness = RELATIVE_SOFTNESS * h.detach().abs().mean()
     return h / (h.abs() + softness.clamp(min=torch.finfo(h.dtype).tiny))
+
+
+def pattern_entropy_bits(pre_activations: Sequence[Tensor]) -> float:
+    """Entropy of the signs of a unit's pre-activations (n, …), in bits, mean over all units.
+
+    1 if every unit is active for half of the images, 0 if none ever changes. It is the entropy of
+    an activation pattern per unit, if units were independent, and otherwise an upper bound.
+    """
+    share = torch.cat([(h.flatten(1) > 0).float().mean(0) for h in pre_activations])
+    return float(torch.special.entr(torch.stack([share, 1 - share])).sum(0).mean() / math.log(2))
 
 
 def marginal_entropy_penalty(a: Tensor) -> Tensor:

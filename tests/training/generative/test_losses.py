@@ -17,6 +17,7 @@ from training.generative.gan import (
     correlation_penalty,
     gradient_penalty,
     marginal_entropy_penalty,
+    pattern_entropy_bits,
     soft_signs,
 )
 from training.generative.learner import nearest_figures, squared_error
@@ -193,6 +194,18 @@ def test_the_critic_shows_its_pre_activations(preset: str) -> None:
     assert len(hidden) == len(GENERATIVE_PRESETS[preset].critic)
     last = torch.nn.functional.leaky_relu(hidden[-1], 0.2).flatten(1)
     torch.testing.assert_close(critic.layers[-1](last)[:, 0], values)
+
+
+def test_entropy_of_activation_patterns() -> None:
+    h = torch.ones(8, 4)
+    h[::2, 0] = -1  # active for half of the images
+    h[0, 1] = 0  # for 7 of 8
+    h[:, 3] = -3  # never
+    of_seventh = -(7 / 8 * math.log2(7 / 8) + 1 / 8 * math.log2(1 / 8))
+    assert pattern_entropy_bits([h[:, :1]]) == 1
+    assert pattern_entropy_bits([h[:, :2].view(8, 2, 1), h[:, 2:]]) == pytest.approx(
+        (1 + of_seventh) / 4
+    )
 
 
 def test_bre_of_orthogonal_patterns_is_zero() -> None:
