@@ -98,7 +98,7 @@ def _dplc(preset: DplcPreset, options: TrainOptions) -> Learner:
     elif not preset.is_plain and not options.resumed:
         raise UsageError(
             "this preset is trained around a generator: name its file with --weights, "
-            "as python -m training export wrote it, or weights of dplc"
+            "as python -m training export wrote it, or a file of dplc, which contains one"
         )
     learner = DplcLearner(
         preset, autocast=options.autocast, device=options.device, generator=generator

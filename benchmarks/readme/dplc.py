@@ -17,7 +17,7 @@ from benchmarks.harness.targets import (
 )
 from benchmarks.readme.tables import CLAIMS, Content, Row, load, quality, section, table, verdict
 
-PATTERNS = "pattern_entropy_bits"
+PATTERN_ENTROPY = "pattern_entropy_bits"
 DECODERS = {"random": "sampling", "transport": "optimal transport"}
 
 
@@ -193,14 +193,14 @@ def sample_table(content: Content) -> str:
     """Samples of generators; with the entropy of critics' activation patterns, where measured."""
     parts = content.get("samples", {}).values()
     groups = [group for part in parts for group in part["found"]]
-    measured = any(PATTERNS in run for group in groups for run in group["runs"])
+    measured = any(PATTERN_ENTROPY in run for group in groups for run in group["runs"])
     columns = ["generator", "runs", "Fréchet distance of samples, with 95 % interval over runs"]
     columns += ["entropy of the signs of the critic's units, bits"] * measured
     rows = []
     for group in groups:
         half = group["half_of_95_percent_interval"]
         text = f"{group['mean']:.2f}" + ("" if half is None else f" ± {half:.2f}")
-        entropies = [run[PATTERNS] for run in group["runs"] if PATTERNS in run]
+        entropies = [run[PATTERN_ENTROPY] for run in group["runs"] if PATTERN_ENTROPY in run]
         entropy = f"{mean(entropies):.2f}" if entropies else "–"
         rows.append([group["name"], str(len(group["runs"])), text, *[entropy] * measured])
     return table(columns, rows)

@@ -319,7 +319,7 @@ def models_table(found: Content) -> str:
     listed = f"Not significantly different: {'; '.join(unsure)}. All others are"
     judgement = listed if unsure else "All differences are significant"
     points = [sure for curve in curves for sure in curve["certified"]]
-    worst = max(gap for curve in curves for gap in curve["bdmc_gap_nats"] if gap is not None)
+    worst = max(gap for curve in curves for gap in _gaps(curve))
     return section(
         "Squared error per image (sum, pixels 0..1) of 10-dimensional models of MNIST at equal "
         f"rate R_p, {curves[0]['images']:,} test images, with 95 % intervals:",
@@ -350,13 +350,15 @@ def sizes_table(found: Content) -> str:
         )
         for curve in curves
     ]
-    wide = [gap for curve in curves if family_and_size(curve)[1] == 100 for gap in _gaps(curve)]
+    largest = max(family_and_size(curve)[1] for curve in curves)
+    wide = [gap for curve in curves if family_and_size(curve)[1] == largest for gap in _gaps(curve)]
     share = 100 * sum(gap <= LARGEST_GAP_NATS for gap in wide) / len(wide)
     columns = [f"D at {row['rate_nats']:g} nats" for row in rates]
     return section(
-        f"Codes of 2, 10 and 100 dimensions, {curves[0]['images']} test "
-        "images; a curve may be too high by as much as its largest two-sided gap. With codes of "
-        f"100 dimensions, {share:.0f} % of the points have a gap of at most half a nat "
+        "Codes of several sizes (a name ends with the number of dimensions), "
+        f"{curves[0]['images']} test images; a curve may be too high by as much as its largest "
+        "two-sided gap. With codes of "
+        f"{largest} dimensions, {share:.0f} % of the points have a gap of at most half a nat "
         f"({judged('reach', share)}).",
         table(["model", *columns, "certified", "largest gap"], rows),
     )

@@ -171,8 +171,8 @@ def _table(rows: Sequence[MeasuredRate], figures: dict[str, float], part: str) -
         f"Measured on {part}. Bits per pixel are given in three ways: one bit per symbol; the",
         "estimated code length under the prior; whole files, each a sheet of up to",
         f"{SHEET}×{SHEET} images, to which the PSNR belongs. MSE and pixel variance (over pictures",
-        "of the same symbols) are of pixels in [0, 1], MMD is the squared discrepancy of B(E(X))",
-        "and N(0, I).",
+        "of the same symbols) are of pixels in [0, 1], MMD is the squared discrepancy of z and",
+        "N(0, I); where B gives codes, z is what the flow maps to them.",
         "",
         "| symbols | quality | bpp, fixed | bpp, prior | bpp, files | PSNR, dB | MSE | "
         "pixel variance | MMD |",

@@ -46,8 +46,11 @@ def _of_codec(path: Path) -> tuple[Decoder, GenerativeConfig]:
         networks = load_dplc(*read_weights(file), b"", device="cpu").networks
     except WeightsMismatchError as error:
         raise WeightsMismatchError(
-            f"{path} has neither a generative model nor the codec dplc: {error}"
+            f"{path} holds neither a generative model nor weights of dplc: {error}"
         ) from error
     if not networks.config.noise:
-        raise UsageError(f"{path} is a plain autoencoder, whose codes are not those of a generator")
+        raise UsageError(
+            f"{path} holds a plain autoencoder, whose decoder is not a generator; give weights of "
+            "dplc that were trained around one, or the generator's own file"
+        )
     return networks.generator, networks.config.generator

@@ -26,7 +26,7 @@ from training.generative.learner import (
 from training.loop.optimise import MovingAverage
 
 PATTERNS = 2000
-"""Number of images whose activation patterns are measured."""
+"""Activation patterns are measured for this many images, and as many samples."""
 LEAK = 0.2
 RELATIVE_SOFTNESS = 1e-3
 """ε of the soft signs, relative to the mean size of a pre-activation."""
@@ -149,12 +149,16 @@ class AdversarialLearner(GenerativeLearner):
 
     def critic_estimate(self, images: Tensor) -> float:
         """The critic's estimate of the distance, E D(x) − E D(f(z)), for the averaged generator."""
-        codes = torch.randn(
-            len(images), self.config.code, generator=torch.Generator().manual_seed(1)
+        real, fake = (
+            in_batches(lambda x: self.critic(self.seen(x))[0], part, self.device)
+            for part in (images, self.samples(len(images)))
         )
-        real = in_batches(lambda x: self.critic(self.seen(x))[0], images, self.device)
-        fake = in_batches(lambda z: self.critic(self.seen(self.average(z)))[0], codes, self.device)
         return float(real.mean() - fake.mean())
+
+    def samples(self, count: int) -> Tensor:
+        """Samples of the averaged generator, the same on every call."""
+        codes = torch.randn(count, self.config.code, generator=torch.Generator().manual_seed(1))
+        return in_batches(self.average, codes, self.device)
 
     def model(self) -> GenerativeModel:
         """The model with the averaged generator."""
@@ -194,7 +198,9 @@ class GanLearner(AdversarialLearner):
 
     @torch.no_grad()
     def measure(self, images: Tensor) -> dict[str, float]:
-        """The critic's estimate of the distance, and the nearest-neighbour figures."""
+        """The critic's estimate of the distance, the entropy of its patterns, and the
+        nearest-neighbour figures.
+        """
         estimate = self.critic_estimate(images)
         return {
             "critic_estimate": estimate,
@@ -205,13 +211,8 @@ class GanLearner(AdversarialLearner):
     def pattern_entropy(self, images: Tensor) -> float:
         """`pattern_entropy_bits` of the critic, for images and as many samples."""
         images = images[:PATTERNS]
-        codes = torch.randn(
-            len(images), self.config.code, generator=torch.Generator().manual_seed(1)
-        )
-        samples = in_batches(self.average, codes, self.device)
-        return pattern_entropy_bits(
-            self.critic(self.seen(torch.cat([images, samples]).to(self.device)))[1]
-        )
+        both = torch.cat([images, self.samples(len(images))]).to(self.device)
+        return pattern_entropy_bits(self.critic(self.seen(both))[1])
 
 
 def soft_signs(h: Tensor) -> Tensor:
@@ -226,8 +227,8 @@ def soft_signs(h: Tensor) -> Tensor:
 def pattern_entropy_bits(pre_activations: Sequence[Tensor]) -> float:
     """Entropy of the signs of a unit's pre-activations (n, …), in bits, mean over all units.
 
-    1 if every unit is active for half of the images, 0 if none ever changes. It is the entropy of
-    an activation pattern per unit, if units were independent, and otherwise an upper bound.
+    1 if every unit is active for half of the images, 0 if none ever changes. An upper bound on the
+    entropy of activation patterns per unit, which they reach if units are independent.
     """
     share = torch.cat([(h.flatten(1) > 0).float().mean(0) for h in pre_activations])
     return float(torch.special.entr(torch.stack([share, 1 - share])).sum(0).mean() / math.log(2))

@@ -204,7 +204,9 @@ def test_a_codec_can_be_trained_around_the_generator_of_another(
     assert train([*again, "--weights", str(of_codec)]) == 0
 
     photo = WEIGHTS_FOLDER / "photo.safetensors"
-    with pytest.raises(WeightsMismatchError, match="neither a generative model nor the codec"):
+    with pytest.raises(
+        WeightsMismatchError, match="neither a generative model nor weights of dplc"
+    ):
         load_generator(photo, TINY.model)
     larger = dataclasses.replace(TINY.model, code=8)
     with pytest.raises(UsageError, match="expected GenerativeConfig"):

@@ -201,10 +201,10 @@ def test_entropy_of_activation_patterns() -> None:
     h[::2, 0] = -1  # active for half of the images
     h[0, 1] = 0  # for 7 of 8
     h[:, 3] = -3  # never
-    of_seventh = -(7 / 8 * math.log2(7 / 8) + 1 / 8 * math.log2(1 / 8))
+    of_second = -(7 / 8 * math.log2(7 / 8) + 1 / 8 * math.log2(1 / 8))
     assert pattern_entropy_bits([h[:, :1]]) == 1
     assert pattern_entropy_bits([h[:, :2].view(8, 2, 1), h[:, 2:]]) == pytest.approx(
-        (1 + of_seventh) / 4
+        (1 + of_second) / 4
     )
 
 
