@@ -77,9 +77,9 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         "--weights",
         type=Path,
         metavar="FILE",
-        help="photo, pixel, draw: weights to start from; dplc: the generator; realism: a realistic "
-        "decoder to start from, or the photo weights that it is trained for (those that ship with "
-        "the codec)",
+        help="photo, pixel, draw: weights to start from; generative: for presets with a flow, a "
+        "generator whose decoder is kept; dplc: the generator; realism: a realistic decoder to "
+        "start from, or the photo weights that it is trained for (those that ship with the codec)",
     )
     parser.add_argument(
         "--features", type=Path, metavar="FILE",

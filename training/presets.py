@@ -15,13 +15,14 @@ from training.autoregressive.learner import AutoregressiveLearner
 from training.data.labels import labels_of
 from training.dplc.config import DPLC_PRESETS, DplcPreset
 from training.dplc.export import export_dplc
-from training.dplc.generator import load_generator
+from training.dplc.generator import load_decoder, load_generator
 from training.dplc.learner import DplcLearner
 from training.draw.config import DRAW_PRESETS, DrawPreset
 from training.draw.export import export_draw
 from training.draw.learner import DrawLearner
 from training.generative.config import GENERATIVE_PRESETS, GenerativePreset
 from training.generative.export import export_generative
+from training.generative.flow import FlowLearner
 from training.generative.learner import ImageLearner
 from training.generative.m2 import ClassVaeLearner
 from training.generative.methods import generative_learner
@@ -69,8 +70,14 @@ class Family:
 
 def _generative(preset: GenerativePreset, options: TrainOptions) -> Learner:
     learner = generative_learner(preset, autocast=options.autocast, device=options.device)
+    if options.weights is not None:
+        if not isinstance(learner, FlowLearner):
+            raise UsageError(
+                "--weights: only a preset with a flow can be trained for a decoder that is given"
+            )
+        learner.start_from(load_decoder(options.weights, preset.model))
     images = preset.read(options.data[0])
-    if isinstance(learner, ClassVaeLearner):
+    if isinstance(learner, ClassVaeLearner | FlowLearner) and preset.model.classes:
         learner.take_labels(labels_of(options.data[0], len(images), preset.model.classes))
     learner.take(images)
     return learner
@@ -94,7 +101,7 @@ def _autoregressive(preset: AutoregressivePreset, options: TrainOptions) -> Lear
 def _dplc(preset: DplcPreset, options: TrainOptions) -> Learner:
     generator = None
     if options.weights is not None:
-        generator = load_generator(options.weights, preset.model)
+        generator = load_generator(options.weights, preset.model.generator)
     elif not preset.is_plain and not options.resumed:
         raise UsageError(
             "this preset is trained around a generator: name its file with --weights, "
@@ -189,7 +196,7 @@ FAMILIES = {
         GenerativePreset,
         _generative,
         export_generative,
-        frozenset({"--seed", "--crop", "--full"}),
+        frozenset({"--seed", "--crop", "--full", "--weights"}),
     ),
 }  # fmt: skip
 

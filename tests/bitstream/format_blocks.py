@@ -49,7 +49,7 @@ def decode_dplc(file: File, weights: Weights, starts: Starts) -> Decoded:
             assert bit in (0, 1)
             block.append(bit)
     coder.finish()
-    k = m * m * config["noise"] if n else config["code"]
+    k = m * m * config["noise"] if n else config["code"] + config.get("classes", 0)
     noise: list[list[float]] = [[] for _ in range(count)]
     if k:
         assert header.noise_seed is not None

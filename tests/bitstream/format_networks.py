@@ -124,11 +124,13 @@ def transposed(values: Reals, weight: Reals, bias: Reals) -> Reals:
 
 def dplc_flow(arrays: Arrays, config: dict[str, Any], code: Reals) -> Reals:
     """The code after the flow of the generator."""
-    read, value, half = Reader(arrays), code, len(code) // 2
+    read, (value, scores) = Reader(arrays), np.split(code, [config["code"]])
+    half, code = len(value) // 2, value
+    share = np.exp(10 * scores) / np.exp(10 * scores).sum()
     for number in range(config["couplings"]):
         name = f"generator.flow.couplings.{number}.layers"
         a, b = value[:half], value[half:]
-        hidden = np.maximum(read.linear(f"{name}.0", a), 0)
+        hidden = np.maximum(read.linear(f"{name}.0", np.concatenate([a, share])), 0)
         both = read.linear(f"{name}.2", np.maximum(read.linear(f"{name}.1", hidden), 0))
         b = b * np.exp(2 * np.tanh(both[:half] / 2)) + both[half:]
         value = np.empty_like(code)

@@ -41,17 +41,17 @@ class DplcPreset(FramedPreset):
         return self.model.channels, self.model.side, self.model.side
 
 
-def _flow_sizes(noise: int, couplings: int, width: int) -> tuple[int, int, int]:
-    """`couplings`, `flow_width` and `codes_from` of a model."""
+def _flow_sizes(noise: int, couplings: int, width: int, classes: int = 0) -> tuple[int, ...]:
+    """`couplings`, `flow_width`, `codes_from` and `classes` of a model."""
     # Plain autoencoders have no flow: with one, the error stayed that of the mean image.
-    return (couplings, width, _CODES_FROM if couplings else 0) if noise else (0, 0, 0)
+    return (couplings, width, _CODES_FROM if couplings else 0, classes) if noise else (0,) * 4
 
 
 def _digits(
     noise: int,
     rates: tuple[int, ...],
     weights: tuple[float, ...],
-    flow: tuple[int, int] = (12, 384),
+    flow: tuple[int, ...] = (12, 384),
 ) -> DplcPreset:
     sizes = (1, 32, 64, (32, 64, 128), (32, 64, 128, 128), 128)
     model = DplcConfig(*sizes, noise, rates, *_flow_sizes(noise, *flow))
@@ -81,6 +81,7 @@ _PUBLISHED_WEIGHTS = (0.0, 300.0, 300.0, 300.0, 300.0)
 
 DPLC_PRESETS: dict[str, DplcPreset] = {
     "dplc-digits": _digits(8, _RATES, _FLOW_WEIGHTS),
+    "dplc-digits-classes": _digits(8, _RATES, _FLOW_WEIGHTS, flow=(12, 384, 10)),
     "dplc-digits-wasserstein": _digits(8, _RATES, _DIGITS_WEIGHTS, flow=(0, 0)),
     **{f"dplc-digits-plain-{n}": _digits(0, (n,), ()) for n in PLAIN_RATES},
     "dplc-32": _small_natural(8, _RATES, _FLOW_WEIGHTS),

@@ -172,7 +172,7 @@ def _table(rows: Sequence[MeasuredRate], figures: dict[str, float], part: str) -
         "estimated code length under the prior; whole files, each a sheet of up to",
         f"{SHEET}×{SHEET} images, to which the PSNR belongs. MSE and pixel variance (over pictures",
         "of the same symbols) are of pixels in [0, 1], MMD is the squared discrepancy of z and",
-        "N(0, I); where B gives codes, z is what the flow maps to them.",
+        "N(0, I), or, where B gives codes, of codes and the flow's samples.",
         "",
         "| symbols | quality | bpp, fixed | bpp, prior | bpp, files | PSNR, dB | MSE | "
         "pixel variance | MMD |",

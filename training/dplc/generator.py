@@ -7,27 +7,48 @@ from pathlib import Path
 
 from bitstream.errors import UsageError, WeightsMismatchError
 from codec.models.dplc.coder import load_dplc
-from codec.models.dplc.networks import DplcConfig
 from codec.models.generative.networks import Decoder, GenerativeConfig
 from codec.models.generative.weights_file import FORMAT, load_generative
 from codec.models.weights_files import WeightsFile, cached_hash, read_metadata, read_weights
 from codec.priors import StandardNormal
 
 
-def load_generator(path: Path, config: DplcConfig) -> Decoder:
+def load_generator(path: Path, config: GenerativeConfig) -> Decoder:
     """G from the export of a generative model of any family, or from weights of the codec itself.
 
     Raises `WeightsMismatchError` for another file, `UsageError` for a generator of other sizes, or
     with codes that are not distributed as N(0, I).
     """
-    is_generative = read_metadata(path).get("format") == FORMAT
-    decoder, found = (_of_generative_model if is_generative else _of_codec)(path)
-    if found != config.generator:
-        raise UsageError(
-            f"{path} holds a generator of {found}; expected {config.generator}: train one of these "
-            "sizes, or take the preset that fits it"
-        )
+    decoder, found = _generator(path)
+    _check_sizes(path, found, config)
     return decoder
+
+
+def load_decoder(path: Path, config: GenerativeConfig) -> Decoder:
+    """G of such a file as `load_generator` reads, whose flow may be of other sizes, or missing.
+
+    Raises as `load_generator` does.
+    """
+    decoder, found = _generator(path)
+    _check_sizes(path, _without_flow(found), _without_flow(config))
+    return decoder
+
+
+def _generator(path: Path) -> tuple[Decoder, GenerativeConfig]:
+    is_generative = read_metadata(path).get("format") == FORMAT
+    return (_of_generative_model if is_generative else _of_codec)(path)
+
+
+def _without_flow(config: GenerativeConfig) -> GenerativeConfig:
+    return replace(config, family="gan", classes=0, couplings=0, flow_width=0)
+
+
+def _check_sizes(path: Path, found: GenerativeConfig, expected: GenerativeConfig) -> None:
+    if found != expected:
+        raise UsageError(
+            f"{path} holds a generator of {found}; expected {expected}: train one of these sizes, "
+            "or take the preset that fits it"
+        )
 
 
 def _of_generative_model(path: Path) -> tuple[Decoder, GenerativeConfig]:

@@ -66,7 +66,8 @@ class DplcLearner(ImageLearner):
         # They bring z to the mean 0 and variance 1 of its prior in every dimension, and codes to
         # those of the flow's samples.
         self.norms = nn.ModuleList(
-            nn.BatchNorm1d(preset.model.code, affine=False) for _ in preset.model.rates
+            nn.BatchNorm1d(preset.model.map_outputs(rate), affine=False)
+            for rate in range(len(preset.model.rates))
         )
         if preset.model.codes_from:
             samples = torch.zeros(1, preset.model.code)
@@ -96,19 +97,19 @@ class DplcLearner(ImageLearner):
     def _flow_samples(self, count: int, generator: torch.Generator) -> Tensor:
         flow = self.networks.generator.flow
         assert flow is not None
-        z = torch.randn(count, self.config.code, generator=generator)
+        z = torch.randn(count, self.config.z_size, generator=generator)
         samples: Tensor = flow(z.to(next(flow.parameters()).device))
         return samples
 
     def aim(self, rate: int, count: int, generator: torch.Generator) -> Tensor:
-        """Samples (n, code) of the distribution that B should have after its norm."""
+        """Samples (n, `map_outputs`) of the distribution that B should have after its norm."""
         if self.config.gives_codes(rate):
             return (self._flow_samples(count, generator) - self.code_mean) / self.code_scale
-        return torch.randn(count, self.config.code, generator=generator).to(self.device)
+        return torch.randn(count, self.config.z_size, generator=generator).to(self.device)
 
     def forward(self, x: Tensor, rate: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Images, at a rate with symbols, to x̂ (n, C, s, s) in [0, 1], and what B gives after its
-        norm, (n, code).
+        norm, (n, `map_outputs`).
         """
         networks = self.networks
         noise = draw_noise(networks, len(x), rate, generator).to(self.device)

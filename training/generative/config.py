@@ -143,7 +143,7 @@ class GenerativePreset(FramedPreset):
         """How the model is trained: its family, except "wpp" for a wae with a critic, and for a vae
         with classes "class-vae", or "m2" if only some labels are known.
         """
-        if self.model.classes:
+        if self.model.family == "vae" and self.model.classes:
             return "m2" if self.known_labels else "class-vae"
         return "wpp" if self.model.family == "wae" and self.critic else self.model.family
 
@@ -219,6 +219,17 @@ def _small_gan(**changes: Any) -> GenerativePreset:
     return replace(_gan(_small("gan"), critic=(32, 64, 128)), pad=2, **changes)
 
 
+def _digits_flow(classes: int) -> GenerativePreset:
+    flow: dict[str, Any] = {"family": "flow", "couplings": 12, "flow_width": 384}
+    return GenerativePreset(
+        replace(_small("gan"), classes=classes, **flow),
+        pad=2,
+        batch=256,
+        gradient_clip=200.0,
+        error_weight=15.0,
+    )
+
+
 # 32×32 pixels in colour, for which there are no published sizes.
 _SMALL_NATURAL = GenerativeConfig(
     *("flow", "conv", (3, 32, 32), 128, (64, 128, 256), "relu"), couplings=12, flow_width=512
@@ -281,13 +292,8 @@ GENERATIVE_PRESETS: dict[str, GenerativePreset] = {
         critic_weight=5.5e-3,  # see training.generative.wpp
         **{**_RMSE, "batch": 128},
     ),
-    "dplc-digits-flow": GenerativePreset(
-        replace(_small("gan"), family="flow", couplings=12, flow_width=384),
-        pad=2,
-        batch=256,
-        gradient_clip=200.0,
-        error_weight=15.0,
-    ),
+    "dplc-digits-flow": _digits_flow(0),
+    "dplc-digits-class-flow": _digits_flow(10),
     "dplc-32-flow": GenerativePreset(
         _SMALL_NATURAL,
         crop=0,

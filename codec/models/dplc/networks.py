@@ -16,7 +16,8 @@ Networks, for an image (C, s, s) and m = s / 16 positions in either direction::
         3×3 convolution to n channels; its sign is the symbol
     B   symbols (n, m, m) and noise U(−½, ½) of (noise, m, m); 3×3 convolution to `mixer` channels;
         two residual blocks; linear to z
-    G   `codec.models.generative.networks.Decoder`, convolutional, with or without a flow before it
+    G   `codec.models.generative.networks.Decoder`, convolutional, with or without a flow before
+        it, whose z may have a score for each class besides
 
 With a flow, B of the higher rates may give the codes behind the flow instead of z. It then learns
 far faster, because the flow turns small differences of codes into large ones of z. At low rates
@@ -52,13 +53,14 @@ class DplcConfig:
 
     channels   channels of an image, 1 or 3
     side       side of a block in pixels: a multiple of 16, at most 256
-    code       dimensions of z
+    code       dimensions of z, or of the codes behind the flow
     hidden     channels of G's transposed convolutions, from the image to the code
     encoder    channels of E's four convolutions
     mixer      channels within B
     noise      channels of noise that B takes; 0 for a plain autoencoder
     rates      symbols per position of each rate, ascending; 0 for pure generation
     couplings, flow_width   of G's flow (`GenerativeConfig`); 0 without one
+    classes    for which z has a score besides, if there is a flow; 0 for none
     codes_from   the fewest symbols per position with which B gives codes behind the flow instead of
                  z; 0 if it always gives z
 
@@ -76,11 +78,12 @@ class DplcConfig:
     couplings: int = 0
     flow_width: int = 0
     codes_from: int = 0
+    classes: int = 0
 
     def __post_init__(self) -> None:
         sizes = (
             *(self.channels, self.side, self.mixer, self.noise),
-            *(self.couplings, self.flow_width, self.codes_from),
+            *(self.couplings, self.flow_width, self.codes_from, self.classes),
         )
         if not all(map(_is_whole, (self.hidden, self.encoder, self.rates, sizes))):
             raise UsageError(f"{self}: expected whole numbers")
@@ -112,9 +115,15 @@ class DplcConfig:
         shape = (self.channels, self.side, self.side)
         return GenerativeConfig(
             *("flow" if self.couplings else "gan", "conv", shape, self.code, self.hidden, "relu"),
+            classes=self.classes,
             couplings=self.couplings,
             flow_width=self.flow_width,
         )
+
+    @property
+    def z_size(self) -> int:
+        """Dimensions of z."""
+        return self.generator.prior_dimensions
 
     @property
     def grid(self) -> int:
@@ -133,6 +142,10 @@ class DplcConfig:
     def gives_codes(self, rate: int) -> bool:
         """Whether B of rate number `rate` gives codes behind the flow, instead of z."""
         return 0 < self.codes_from <= self.rates[rate]
+
+    def map_outputs(self, rate: int) -> int:
+        """Number of values that B of rate number `rate` gives."""
+        return self.code if self.gives_codes(rate) else self.z_size
 
     def rate_at(self, hundredths: int) -> int:
         """Number of the rate that a quality in hundredths, 100 .. 10000, selects.
@@ -180,13 +193,17 @@ class ResidualBlock(nn.Module):
 
 
 class StochasticMap(nn.Module):
-    """B: symbols (n, symbols per position, m, m) ±½ and noise (n, noise, m, m) to z (n, code)."""
+    """B: symbols (n, symbols per position, m, m) ±½ and noise (n, noise, m, m) to z, or
+    to codes behind the flow, (n, `map_outputs`).
+    """
 
-    def __init__(self, config: DplcConfig, symbols: int) -> None:
+    def __init__(self, config: DplcConfig, rate: int) -> None:
         super().__init__()
-        self.mix = nn.Conv2d(symbols + config.noise, config.mixer, kernel_size=3, padding=1)
+        self.mix = nn.Conv2d(
+            config.rates[rate] + config.noise, config.mixer, kernel_size=3, padding=1
+        )
         self.blocks = nn.Sequential(ResidualBlock(config.mixer), ResidualBlock(config.mixer))
-        self.last = nn.Linear(config.mixer * config.positions, config.code)
+        self.last = nn.Linear(config.mixer * config.positions, config.map_outputs(rate))
 
     def forward(self, symbols: Tensor, noise: Tensor) -> Tensor:
         """float32; z is meant to be distributed as N(0, I)."""
@@ -210,7 +227,8 @@ class DplcNetworks(nn.Module):
             SymbolEncoder(config, symbols) if symbols else nn.Identity() for symbols in config.rates
         )
         self.maps = nn.ModuleList(
-            StochasticMap(config, symbols) if symbols else nn.Identity() for symbols in config.rates
+            StochasticMap(config, rate) if symbols else nn.Identity()
+            for rate, symbols in enumerate(config.rates)
         )
 
     def analyze(self, x: Tensor, rate: int) -> Tensor:
@@ -222,12 +240,14 @@ class DplcNetworks(nn.Module):
     def synthesize(self, symbols: Tensor, noise: Tensor, rate: int) -> Tensor:
         """Symbols ±½ (n, symbols, m, m) and noise to images (n, C, s, s) in [0, 1].
 
-        noise   uniform (n, noise, m, m) in (−½, ½); at 0 symbols normal (n, code) instead
+        noise   uniform (n, noise, m, m) in (−½, ½); at 0 symbols z, normal (n, z_size), instead
         """
         return self.logits(self.mapped(symbols, noise, rate), rate).sigmoid()
 
     def mapped(self, symbols: Tensor, noise: Tensor, rate: int) -> Tensor:
-        """z or codes (n, code), see `DplcConfig.gives_codes`; z is the noise at 0 symbols."""
+        """z (n, z_size), which is the noise at 0 symbols, or codes (n, code), see
+        `DplcConfig.gives_codes`.
+        """
         return self.maps[rate](symbols, noise) if self.config.rates[rate] else noise
 
     def logits(self, mapped: Tensor, rate: int) -> Tensor:

@@ -61,12 +61,13 @@ class GenerativeConfig:
     family        one of `FAMILIES`
     architecture  one of `ARCHITECTURES`
     image_shape   channels, height, width
-    code          dimensions of z
+    code          dimensions of z, or of the codes behind a flow
     hidden        widths (mlp) or channels (conv) from the image to the code; the decoder
                   takes them reversed
     activation    one of `ACTIVATIONS`, after every layer but the last
     likelihood    "gaussian" or "bernoulli" for a vae, None for the other families
-    classes       number of classes whose label the networks of a vae see (mlp only); 0 for none
+    classes       number of classes whose label the networks of a vae see (mlp only), or for which
+                  z of a flow has scores; 0 for none
     couplings     coupling layers between z and the codes that are decoded; 0 without a flow
     flow_width    width of the networks within the couplings; 0 without a flow
 
@@ -102,10 +103,10 @@ class GenerativeConfig:
             )
         if self.classes != 0:
             _sizes("classes", (self.classes,), MAX_CLASSES)
-            if self.family != "vae" or self.architecture != "mlp":
+            if (self.family, self.architecture) != ("vae", "mlp") and self.family != "flow":
                 raise UsageError(
                     f"classes {self.classes} of a {self.family} ({self.architecture}): only a vae "
-                    "that is an mlp is conditional on a class"
+                    "that is an mlp and a flow are conditional on a class"
                 )
         if self.family == "flow":
             _sizes("couplings", (self.couplings,), MAX_COUPLINGS)
@@ -133,6 +134,16 @@ class GenerativeConfig:
         return math.prod(self.image_shape)
 
     @property
+    def prior_dimensions(self) -> int:
+        """Dimensions of p(z): those of the code, and for a flow a score for each class."""
+        return self.code + (self.classes if self.family == "flow" else 0)
+
+    @property
+    def label_inputs(self) -> int:
+        """Values of a label that encoder and decoder see."""
+        return self.classes if self.family == "vae" else 0
+
+    @property
     def has_encoder(self) -> bool:
         """Whether a model of the family has an encoder, from images to z."""
         return self.family not in ("gan", "flow")
@@ -158,7 +169,8 @@ def _sizes(name: str, values: object, largest: int) -> None:
 class Decoder(nn.Module):
     """f(z): from codes float (n, code) to images (n, C, H, W) in [0, 1].
 
-    With classes, a code is (z, y) of code + classes numbers, where y is the one-hot label.
+    With classes, the code of a vae is (z, y) of code + classes numbers, where y is the one-hot
+    label. z of a flow has `config.prior_dimensions`.
     """
 
     def __init__(self, config: GenerativeConfig) -> None:
@@ -166,11 +178,13 @@ class Decoder(nn.Module):
         self.config = config
         self.activation = ACTIVATIONS[config.activation]
         self.flow = (
-            Flow(config.code, config.couplings, config.flow_width) if config.couplings else None
+            Flow(config.code, config.couplings, config.flow_width, config.classes)
+            if config.couplings
+            else None
         )
         layers: list[nn.Module] = []
         if config.architecture == "mlp":
-            inputs = config.code + config.classes
+            inputs = config.code + config.label_inputs
             widths = (inputs, *reversed(config.hidden), config.pixels)
             layers += [nn.Linear(a, b) for a, b in itertools.pairwise(widths)]
         else:
@@ -198,7 +212,7 @@ class Decoder(nn.Module):
         return value  # type: ignore[no-any-return]
 
     def forward(self, z: Tensor) -> Tensor:
-        """float (n, code) to (n, C, H, W), pixels in [0, 1]."""
+        """z, float (n, prior_dimensions), or (z, y), to (n, C, H, W), pixels in [0, 1]."""
         return self.logits(z).sigmoid()
 
     def given(self, label: int) -> Decoder:
@@ -229,7 +243,7 @@ class Encoder(nn.Module):
         outputs = 2 * config.code if config.family == "vae" else config.code
         layers: list[nn.Module] = []
         if config.architecture == "mlp":
-            widths = (config.pixels + config.classes, *config.hidden, outputs)
+            widths = (config.pixels + config.label_inputs, *config.hidden, outputs)
             layers += [nn.Linear(a, b) for a, b in itertools.pairwise(widths)]
         else:
             channels = (config.image_shape[0], *config.hidden)
@@ -293,7 +307,7 @@ class GenerativeModel:
 
     decoder     f(z)
     encoder     None for a gan
-    prior       p(z) over `config.code` dimensions; all classes are equally likely
+    prior       p(z) over `config.prior_dimensions`; all classes are equally likely
     variance    of a pixel given z, for a vae with a Gaussian likelihood; else None
     card        facts about the weights: data, licence, command, figures
     classifier  q(y|x) of a vae that was trained with few labels

@@ -143,7 +143,7 @@ def _model(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> Generati
         if network is not None:
             fill(network, arrays, f"{name}.")
             network.requires_grad_(True)
-    prior = _prior(json.loads(metadata["prior"]), config.code, arrays)
+    prior = _prior(json.loads(metadata["prior"]), config.prior_dimensions, arrays)
     of_prior = _MIXTURE_ARRAYS if isinstance(prior, GaussianMixture) else ()
     others = (name for name in arrays if name.partition(".")[0] not in _NETWORKS)
     unknown = sorted(name for name in others if name not in of_prior)
@@ -152,15 +152,15 @@ def _model(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> Generati
     return GenerativeModel(config, decoder, encoder, prior, variance, card, classifier)
 
 
-def _prior(description: Any, code: int, arrays: Mapping[str, Array]) -> LatentPrior:
+def _prior(description: Any, dimensions: int, arrays: Mapping[str, Array]) -> LatentPrior:
     kind = description.get("kind") if isinstance(description, dict) else None
     if kind == "standard-normal":
-        return StandardNormal(code)
+        return StandardNormal(dimensions)
     if kind != "gaussian-mixture":
         raise ValueError(f"prior {kind!r} is unknown")
     prior = GaussianMixture(
         *(torch.from_numpy(arrays[name].astype(np.float64)) for name in _MIXTURE_ARRAYS)
     )
-    if prior.dim != code:
-        raise ValueError(f"a prior of {prior.dim} dimensions, expected {code}")
+    if prior.dim != dimensions:
+        raise ValueError(f"a prior of {prior.dim} dimensions, expected {dimensions}")
     return prior

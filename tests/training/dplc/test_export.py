@@ -143,7 +143,7 @@ def test_a_plain_autoencoder_needs_no_generator(
     card = (output / "plain.md").read_text("utf-8")
     assert cells(card, "2 | ")[-2:] == ["–", "–"]  # neither noise nor MMD
     with pytest.raises(UsageError, match="plain autoencoder"):
-        load_generator(output / "plain.safetensors", TINY.model)
+        load_generator(output / "plain.safetensors", TINY.model.generator)
     assert "maps.0.last.weight" in load_file(output / "plain.safetensors")
     monkeypatch.setenv(loading.ENVIRONMENT_VARIABLE, str(output))
     file = codec.compress(np.pad(strokes(1)[0, 0], 2), model="dplc")
@@ -197,7 +197,7 @@ def test_a_codec_can_be_trained_around_the_generator_of_another(
     export = ["export", str(tmp_path / "run"), "-o", str(output), "--data", str(data)]
     assert train(export) == 0
     of_codec = output / "dplc-tiny.safetensors"
-    found = load_generator(of_codec, TINY.model).state_dict()
+    found = load_generator(of_codec, TINY.model.generator).state_dict()
     for name, value in load_generative(weights_file).decoder.state_dict().items():
         assert torch.equal(found[name], value)
     again = ["dplc-tiny", "--run", str(tmp_path / "again"), "--data", str(data), "--steps", "3"]
@@ -207,10 +207,10 @@ def test_a_codec_can_be_trained_around_the_generator_of_another(
     with pytest.raises(
         WeightsMismatchError, match="neither a generative model nor weights of dplc"
     ):
-        load_generator(photo, TINY.model)
+        load_generator(photo, TINY.model.generator)
     larger = dataclasses.replace(TINY.model, code=8)
     with pytest.raises(UsageError, match="expected GenerativeConfig"):
-        load_generator(of_codec, larger)
+        load_generator(of_codec, larger.generator)
 
 
 def test_an_export_needs_a_run_that_has_ended_and_its_data(

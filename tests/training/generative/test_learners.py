@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import dataclasses
 import json
@@ -15,22 +16,26 @@ import torch
 
 from bitstream.errors import InputError, UsageError
 from codec.datasets.arrays import Images
+from codec.models.generative.flow import Flow
 from codec.models.generative.networks import Decoder
 from codec.models.generative.weights_file import load_generative
 from codec.priors import GaussianMixture, StandardNormal
+from tests.benchmarks.tiny_dplc_set import write_idx
 from training.commands import main as export
 from training.commands import main as train
 from training.data.small_images import BatchSampler, to_tensor
 from training.dplc.config import DPLC_PRESETS
 from training.generative.config import GENERATIVE_PRESETS, GenerativePreset
+from training.generative.flow import FlowLearner, scores_of
 from training.generative.gan import AdversarialLearner
-from training.generative.learner import GenerativeLearner, new_encoder
+from training.generative.learner import GenerativeLearner, new_decoder, new_encoder
 from training.generative.methods import generative_learner
 from training.generative.vae import VaeLearner
 from training.loop.checkpoint import load_checkpoint
 from training.loop.trainer import Budget, Trainer
 
 TINY = GENERATIVE_PRESETS["digits-tiny"]
+CLASSES = 3
 
 
 def strokes(count: int, *, seed: int = 0) -> Images:
@@ -45,7 +50,7 @@ def strokes(count: int, *, seed: int = 0) -> Images:
 
 
 def preset(family: str, **changes: Any) -> GenerativePreset:
-    """A tiny preset of each family; "binary", "conv", "rmse" and "wpp" are variants."""
+    """A tiny preset of each family; "binary", "conv", "rmse", "wpp", "classes" are variants."""
     model = TINY.model
     if family == "binary":
         model = dataclasses.replace(model, likelihood="bernoulli")
@@ -56,10 +61,15 @@ def preset(family: str, **changes: Any) -> GenerativePreset:
             model = dataclasses.replace(model, architecture="conv", hidden=(4, 8))
             changes = {**changes, "critic": (4, 8), "bre_weight": 1.0, "batch": 16}
     elif family != "vae":
-        kind = "wae" if family in ("rmse", "wpp") else family
-        couplings, width = (2, 8) if family == "flow" else (0, 0)
+        kind = {"rmse": "wae", "wpp": "wae", "classes": "flow"}.get(family, family)
+        couplings, width = (2, 8) if kind == "flow" else (0, 0)
         model = dataclasses.replace(
-            model, family=kind, likelihood=None, couplings=couplings, flow_width=width
+            model,
+            family=kind,
+            likelihood=None,
+            classes=CLASSES if family == "classes" else 0,
+            couplings=couplings,
+            flow_width=width,
         )
         rmse: dict[str, Any] = {"mmd_weight": 0.1, "reconstruction": "rmse"}
         critic = {"critic": (32, 16), "critic_steps": 2, "critic_weight": 0.01, "critic_rate": 0.5}
@@ -70,12 +80,15 @@ def preset(family: str, **changes: Any) -> GenerativePreset:
             "rae": {"code_penalty": 0.01, "components": 2},
             "flow": {"error_weight": 10.0, "gradient_clip": 200.0},
         }
+        weights["classes"] = weights["flow"]
         changes = {**weights[family], **changes}
     return dataclasses.replace(TINY, model=model, **changes)
 
 
 def trainer_of(folder: Path, preset: GenerativePreset, steps: int) -> Trainer:
     learner = generative_learner(preset)
+    if isinstance(learner, FlowLearner) and preset.model.classes:
+        learner.take_labels(np.arange(256) % CLASSES)
     learner.take(strokes(256))
     return Trainer(learner, folder, budget=Budget(steps=steps))
 
@@ -89,10 +102,10 @@ def validate(run: Trainer) -> dict[str, float]:
     return figures
 
 
-FAMILIES = ("vae", "binary", "wae", "rmse", "wpp", "rae", "flow", "gan", "conv")
+FAMILIES = ("vae", "binary", "wae", "rmse", "wpp", "rae", "flow", "classes", "gan", "conv")
 FIGURE = {
     **dict.fromkeys(("vae", "binary"), "nelbo_nats"),
-    **dict.fromkeys(("wae", "rmse", "wpp", "rae", "flow"), "sse"),
+    **dict.fromkeys(("wae", "rmse", "wpp", "rae", "flow", "classes"), "sse"),
 }
 
 
@@ -133,6 +146,61 @@ def test_a_resumed_run_goes_on_as_if_never_stopped(tmp_path: Path, family: str) 
     expected = losses(whole, 6)
     assert len(set(expected)) > 1
     np.testing.assert_allclose(losses(second, 6), expected, rtol=1e-5)
+
+
+def flow_learner(run: Trainer) -> FlowLearner:
+    assert isinstance(run.learner, FlowLearner)
+    return run.learner
+
+
+@pytest.mark.parametrize("given", ["classes", "gan"])
+def test_a_decoder_that_is_given_stays_as_it_is(tmp_path: Path, given: str) -> None:
+    decoder = new_decoder(preset(given))
+    run = trainer(tmp_path, "classes", 20)
+    learner = flow_learner(run)
+    learner.start_from(decoder)
+    before = copy.deepcopy(learner.state_dict())
+    run.train_step(0.1)
+    run.save()
+    second = trainer(tmp_path, "classes", 20)
+    second.resume()
+    second.train_step(0.5)
+    after = second.learner.state_dict()
+    for name, value in decoder.layers.state_dict().items():
+        assert torch.equal(after[f"decoder.layers.{name}"], value)
+        assert torch.equal(after[f"average.module.layers.{name}"], value)
+    for network in ("encoder.", "decoder.flow.", "average.module.flow."):
+        moved = [n for n, value in before.items() if not torch.equal(after[n], value)]
+        assert any(name.startswith(network) for name in moved)
+
+
+def test_scores_are_normal_and_the_label_has_the_largest() -> None:
+    labels = torch.arange(30_000) % CLASSES
+    scores = scores_of(labels, CLASSES, torch.Generator().manual_seed(0))
+    assert torch.equal(scores.argmax(1), labels)
+    assert scores.mean(0).abs().max() < 0.03
+    torch.testing.assert_close(torch.cov(scores.T), torch.eye(CLASSES), atol=0.03, rtol=0)
+    # The largest of three has the mean 3 / (2 √π).
+    assert float(scores.amax(1).mean()) == pytest.approx(1.5 / math.sqrt(math.pi), abs=0.02)
+
+
+def test_flows_learn_what_the_classes_are() -> None:
+    torch.manual_seed(0)
+    flow, generator = Flow(2, 4, 16, CLASSES), torch.Generator().manual_seed(0)
+    adam = torch.optim.Adam(flow.parameters(), lr=5e-3)
+    centres = 3 * torch.tensor([[0.0, 1.0], [1.0, -1.0], [-1.0, -1.0]])
+    for _ in range(300):
+        labels = torch.randint(CLASSES, (256,), generator=generator)
+        codes = centres[labels] + 0.3 * torch.randn(256, 2, generator=generator)
+        loss = -flow.log_density(codes, scores_of(labels, CLASSES, generator)).mean()
+        adam.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        adam.step()
+    z = torch.randn(1000, 2 + CLASSES, generator=generator)
+    with torch.no_grad():
+        near = torch.cdist(flow(z), centres)
+    assert (near.argmin(1) == z[:, 2:].argmax(1)).float().mean() > 0.95
+    assert (near.amin(1) < 1.5).float().mean() > 0.95  # few samples lie between classes
 
 
 def test_the_averaged_generator_is_what_a_gan_exports(tmp_path: Path) -> None:
@@ -287,13 +355,15 @@ def test_presets_fit_their_images(name: str) -> None:
     assert (preset.crop is None) == (channels == 1)
     assert bool(preset.critic) == (preset.method in ("gan", "wpp"))
     assert bool(preset.critic_weight) == (preset.method == "wpp")
-    of_classes = {0: "class-vae", 100: "m2"}[preset.known_labels] if preset.model.classes else None
+    of_classes = None
+    if preset.model.classes and preset.model.family == "vae":
+        of_classes = {0: "class-vae", 100: "m2"}[preset.known_labels]
     assert preset.method in ("wpp", of_classes or preset.model.family)
 
 
 def test_generators_of_the_codec_are_of_its_sizes() -> None:
     for start, count, codecs in (
-        ("dplc-digits", 6, ("dplc-digits", "dplc-digits-wasserstein")),
+        ("dplc-digits", 7, ("dplc-digits", "dplc-digits-classes", "dplc-digits-wasserstein")),
         ("dplc-32", 1, ("dplc-32",)),
         ("dplc-64", 3, ("dplc-64",)),
     ):
@@ -355,22 +425,44 @@ def test_command_trains_resumes_and_exports(tmp_path: Path) -> None:
     assert float(row.split("|")[-2]) == pytest.approx(float(kl), abs=2e-4)
 
 
-@pytest.mark.parametrize("family", ["rae", "gan", "wpp"])
+@pytest.mark.parametrize("family", ["rae", "gan", "wpp", "flow", "classes"])
 def test_export_of_other_families(
     tmp_path: Path, family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(GENERATIVE_PRESETS, "x", preset(family))
     data, run, output = save_idx(tmp_path / "data"), tmp_path / "run", tmp_path / "weights"
+    # Only the labels of the training part are needed.
+    write_idx(data / "train-labels-idx1-ubyte", (np.arange(200) % CLASSES).astype(np.uint8))
     steps = ["--steps", "5" if family == "wpp" else "30"]
     assert train(["x", "--data", str(data), "--run", str(run), *steps]) == 0
     arguments = ["export", str(run), "-o", str(output), "--data", str(data), "--full"]
     assert export(arguments) == 0
     model = load_generative(output / "x.safetensors")
     assert isinstance(model.prior, GaussianMixture) == (family == "rae")
-    assert (model.encoder is None) == (family == "gan")
+    assert (model.encoder is None) == (family in ("gan", "flow", "classes"))
+    scores = CLASSES if family == "classes" else 0
+    assert model.prior.sample(2, torch.Generator()).shape == (2, TINY.model.code + scores)
     first = (output / "x.safetensors").read_bytes()
     assert export(arguments) == 0
     assert (output / "x.safetensors").read_bytes() == first
+
+
+def test_a_flow_is_trained_for_a_given_decoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, weights = save_idx(tmp_path / "data"), tmp_path / "weights"
+    monkeypatch.setitem(GENERATIVE_PRESETS, "x", preset("gan"))
+    monkeypatch.setitem(GENERATIVE_PRESETS, "y", preset("flow"))
+    common = ["--data", str(data), "--steps", "2", "--run"]
+    assert train(["x", *common, str(tmp_path / "x")]) == 0
+    assert export(["export", str(tmp_path / "x"), "-o", str(weights)]) == 0
+    given = ["--weights", str(weights / "x.safetensors")]
+    assert train(["y", *common, str(tmp_path / "y"), *given]) == 0
+    state = torch.load(tmp_path / "y" / "checkpoint.pt", weights_only=True)["learner"]["networks"]
+    for name, value in load_generative(weights / "x.safetensors").decoder.state_dict().items():
+        assert torch.equal(state[f"decoder.{name}"], value)
+    assert train(["x", *common, str(tmp_path / "z"), *given]) == UsageError.exit_code
+    assert "only a preset with a flow" in capsys.readouterr().err
 
 
 def test_another_seed_is_another_run_of_the_preset(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ COLOUR = DplcConfig(3, 32, 6, (4, 5, 6), (4, 4, 5, 6), 6, noise=2, rates=(0, 1, 
 GREY = DplcConfig(1, 16, 4, (4, 5), (4, 4, 4, 5), 4, noise=1, rates=(0, 2, 5))
 FLOW = dataclasses.replace(COLOUR, couplings=3, flow_width=5)
 CODES = dataclasses.replace(FLOW, codes_from=3)
+CLASSES = dataclasses.replace(FLOW, classes=3)
 PLAIN = dataclasses.replace(COLOUR, noise=0, rates=(2,))
 
 Array = npt.NDArray[np.generic]

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from codec.models.generative.flow import Flow
 
-DIMENSIONS = 8
+DIMENSIONS, CLASSES = 8, 3
 
 
-def random_flow(couplings: int) -> Flow:
+def random_flow(couplings: int, classes: int = 0) -> Flow:
     torch.manual_seed(0)
-    flow = Flow(DIMENSIONS, couplings, 16)
+    flow = Flow(DIMENSIONS, couplings, 16, classes)
     with torch.no_grad():
         for parameter in flow.parameters():
             parameter.normal_(0, 0.3)
@@ -48,6 +48,39 @@ def test_the_density_is_that_of_the_change_of_variables() -> None:
         expected = -0.5 * (z.square().sum() + DIMENSIONS * math.log(2 * math.pi))
         expected = expected - torch.linalg.slogdet(matrix.double())[1].float()
         torch.testing.assert_close(flow.log_density(code)[0], expected, atol=1e-3, rtol=1e-4)
+
+
+def scores(count: int) -> Tensor:
+    return torch.randn(count, CLASSES, generator=torch.Generator().manual_seed(2))
+
+
+def test_given_the_scores_a_flow_with_classes_is_one_of_the_other_dimensions() -> None:
+    flow = random_flow(3, CLASSES)
+    z, given = normal(5), scores(5)
+    codes = flow(torch.cat([z, given], 1))
+    assert codes.shape == (5, DIMENSIONS)
+    torch.testing.assert_close(flow.inverse(codes, given)[0], z, atol=1e-4, rtol=1e-4)
+    for index in range(5):
+        whole = torch.cat([z[index], given[index]])
+        matrix = jacobian(flow, whole)[:, :DIMENSIONS]
+        expected = -0.5 * (z[index].square().sum() + DIMENSIONS * math.log(2 * math.pi))
+        expected = expected - torch.linalg.slogdet(matrix.double())[1].float()
+        found = flow.log_density(codes[index : index + 1], given[index : index + 1])[0]
+        torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-4)
+
+
+def test_the_largest_score_decides_the_class() -> None:
+    flow, z = random_flow(3, CLASSES), normal(1)
+
+    def codes(*values: float) -> Tensor:
+        found: Tensor = flow(torch.cat([z, torch.tensor([values])], 1))
+        return found
+
+    clear = codes(0.0, 2.0, -1.0)
+    torch.testing.assert_close(codes(0.3, 1.8, -2.0), clear, atol=1e-4, rtol=1e-4)
+    assert (codes(2.0, 0.0, -1.0) - clear).abs().max() > 0.1
+    between = codes(1.0, 1.01, -1.0)  # still smooth there
+    assert 0 < (codes(1.01, 1.0, -1.0) - between).abs().max() < 1
 
 
 @pytest.mark.parametrize(("couplings", "mixed"), [(2, False), (6, True)])
