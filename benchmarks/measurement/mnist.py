@@ -10,7 +10,7 @@ continues where it stopped.  If all images are too many for one run,
     python -m benchmarks.measurement mnist … --start 50 --count 50
 
 measure 50 of them each, in a random order that is always the same, and write NAME@0.npz and
-NAME@50.npz; `references` reads all parts of a model as one curve.
+NAME@50.npz; the other parts read all parts of a model as one curve.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ import hashlib
 import json
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,8 @@ SCALARS = ("no_certificate", "distortion_name", "convention", "chains", "tempera
            "gradients", "reference", "jacobian_products", "no_local_reference",
            "modes")  # fmt: skip
 PART = "@"
+ROWS = "log_partition", "distortion", "ess_fraction"
+"""Arrays with one row for each image."""
 ARRAYS = ("beta", "log_partition", "distortion", "ess_fraction", "acceptance", "gap", "missed")
 
 
@@ -138,3 +142,57 @@ def read_samples(path: Path) -> tuple[CurveSamples, dict[str, Any]]:
     # Samples from before there were local references do not have this field.
     scalars["reference"] = tuple(scalars.get("reference", ()))
     return CurveSamples(**{"gap": None, **arrays, **scalars}), said
+
+
+Curve = tuple[CurveSamples, dict[str, Any]]
+"""Samples, and the further fields about them."""
+
+
+def read_curves(folder: Path) -> dict[str, Curve]:
+    """The curves of a folder by name, with the parts of each joined.
+
+    Raises `UsageError` if there are none, or if parts do not fit together.
+    """
+    parts = defaultdict(list)
+    for path in sorted(folder.glob("*.npz")):
+        parts[path.stem.partition(PART)[0]].append(read_samples(path))
+    if not parts:
+        raise UsageError(f"{folder}: has no samples (*.npz); run the part mnist first")
+    return {name: joined_parts(several) for name, several in parts.items()}
+
+
+def joined_parts(parts: Sequence[Curve]) -> Curve:
+    """One curve from several parts of the images, each with a pilot and simulations of its own.
+
+    Raises `UsageError` if the parts have different β, or images in common.
+    """
+    (first, about), rest = parts[0], parts[1:]
+    if not rest:
+        return first, about
+    curves = [samples for samples, _ in parts]
+    if any(not np.array_equal(first.beta, curve.beta) for curve in curves):
+        raise UsageError("parts of one curve have other values of beta: measure them alike")
+    images = [image for _, said in parts for image in said["images"]]
+    if len(set(images)) < len(images):
+        raise UsageError("parts of one curve have images in common: give each its own --start")
+    rows: dict[str, Any] = {
+        name: np.concatenate([getattr(curve, name) for curve in curves]) for name in ROWS
+    }
+    gaps = [curve.gap for curve in curves if curve.gap is not None]
+    missed = [curve.missed for curve in curves if curve.missed is not None]
+    whole = replace(
+        first,
+        **rows,
+        gap=np.concatenate(gaps) if len(gaps) == len(curves) else None,
+        acceptance=np.mean([curve.acceptance for curve in curves], 0),
+        missed=np.max(missed, 0) if missed else None,
+        reference=tuple(
+            "/".join(sorted(set(names)))
+            for names in zip(*(curve.reference for curve in curves), strict=True)
+        ),
+        gradients=sum(curve.gradients for curve in curves),
+        jacobian_products=sum(curve.jacobian_products for curve in curves),
+        modes=max(curve.modes for curve in curves),
+    )
+    seconds = sum(said["seconds"] for _, said in parts)
+    return whole, {**about, "images": images, "seconds": seconds, "parts": len(parts)}

@@ -3,15 +3,17 @@
     python -m benchmarks.measurement mnist-comparison --work FOLDER
 
 Reads the files that the part `mnist` has written to the folder, writes the comparison and, with
-matplotlib, draws the curves.  Models are compared at equal rate: D at a rate R is
-sup_β (L(β) − R) / β.  Differences are tested by a paired bootstrap, which draws the same images for
-both models, with Bonferroni's correction for the number of comparisons.
+matplotlib, draws the curves, on the images that all models have in common.  Models are compared at
+equal rate: D at a rate R is sup_β (L(β) − R) / β.  Differences are tested by a paired bootstrap,
+which draws the same images for both models, with Bonferroni's correction for the number of
+comparisons.
 """
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -20,8 +22,8 @@ import numpy as np
 
 from benchmarks.harness.results import Measured, provenance
 from benchmarks.measurement.mnist import RESULT as RESULT
+from benchmarks.measurement.mnist import ROWS, Curve, read_curves
 from benchmarks.measurement.mnist import SCHEMA as SCHEMA
-from benchmarks.measurement.mnist import read_samples
 from bitstream.arrays import Float64Array
 from bitstream.errors import UsageError
 from codec.rate_distortion.annealing.summary import CurveSamples, summarize
@@ -39,11 +41,26 @@ def distortion_at(beta: Float64Array, log_partition: Float64Array, rate: float) 
     return distortion
 
 
+def on_common_images(found: dict[str, Curve]) -> dict[str, Curve]:
+    """The curves, each on the images that all have in common; the simulations are kept.
+
+    Raises `UsageError` if there are none.
+    """
+    lists = [about["images"] for _, about in found.values()]
+    common = [image for image in lists[0] if all(image in images for images in lists)]
+    if not common:
+        raise UsageError("the models were measured on different images")
+
+    def restricted(samples: CurveSamples, about: dict[str, Any]) -> Curve:
+        places = [about["images"].index(image) for image in common]
+        rows = {name: getattr(samples, name)[places] for name in ROWS}
+        return replace(samples, **rows), {**about, "images": common}
+
+    return {name: restricted(*curve) for name, curve in found.items()}
+
+
 def comparison(measured: dict[str, CurveSamples], seed: int) -> dict[str, Any]:
-    count = {len(samples.log_partition) for samples in measured.values()}
-    if len(count) != 1:
-        raise UsageError(f"the models were measured on different numbers of images: {count}")
-    (images,) = count
+    images = len(next(iter(measured.values())).log_partition)
     draws = np.random.default_rng(seed).multinomial(
         images, np.full(images, 1 / images), size=BOOTSTRAP
     )
@@ -103,11 +120,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> Iterator[Measured]:
-    found = {path.stem: read_samples(path) for path in sorted(options.work.glob("*.npz"))}
-    if not found:
-        raise UsageError(f"{options.work}: has no samples (*.npz); run the part mnist first")
+    found = read_curves(options.work)
     if options.models:
         found = {name: found[name] for name in options.models}
+    found = on_common_images(found)
     results = []
     for name, (samples, said) in found.items():
         extra = {key: said[key] for key in ("precision", "seconds", "provenance")}
@@ -115,7 +131,7 @@ def run(options: Namespace) -> Iterator[Measured]:
             summarize(samples),
             model=name,
             data_set="MNIST test",
-            selection=f"{len(samples.log_partition)} images, evenly spaced",
+            selection=f"{len(samples.log_partition)} images",
             extra=extra,
         )
         results.append(result)

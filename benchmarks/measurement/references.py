@@ -16,16 +16,14 @@ models are kept in the result file.
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.harness.results import Measured, provenance
-from benchmarks.measurement.mnist import PART, read_samples
+from benchmarks.measurement.mnist import read_curves
 from bitstream.arrays import Float64Array
 from bitstream.errors import UsageError
 from codec.rate_distortion.annealing.cost import PRODUCT
@@ -54,47 +52,6 @@ def shared(images: list[str], others: list[str]) -> tuple[list[int], list[int]]:
     """The places of the common images in either list."""
     both = [image for image in others if image in images]
     return [images.index(image) for image in both], [others.index(image) for image in both]
-
-
-Part = tuple[CurveSamples, dict[str, Any]]
-
-
-def joined_parts(parts: Sequence[Part]) -> Part:
-    """One curve from several parts of the images, each with a pilot and simulations of its own.
-
-    Raises `UsageError` if the parts have different β, or images in common.
-    """
-    (first, about), rest = parts[0], parts[1:]
-    if not rest:
-        return first, about
-    curves = [samples for samples, _ in parts]
-    if any(not np.array_equal(first.beta, curve.beta) for curve in curves):
-        raise UsageError("parts of one curve have other values of beta: measure them alike")
-    images = [image for _, said in parts for image in said["images"]]
-    if len(set(images)) < len(images):
-        raise UsageError("parts of one curve have images in common: give each its own --start")
-    rows: dict[str, Any] = {
-        name: np.concatenate([getattr(curve, name) for curve in curves])
-        for name in ("log_partition", "distortion", "ess_fraction")
-    }
-    gaps = [curve.gap for curve in curves if curve.gap is not None]
-    missed = [curve.missed for curve in curves if curve.missed is not None]
-    whole = replace(
-        first,
-        **rows,
-        gap=np.concatenate(gaps) if len(gaps) == len(curves) else None,
-        acceptance=np.mean([curve.acceptance for curve in curves], 0),
-        missed=np.max(missed, 0) if missed else None,
-        reference=tuple(
-            "/".join(sorted(set(names)))
-            for names in zip(*(curve.reference for curve in curves), strict=True)
-        ),
-        gradients=sum(curve.gradients for curve in curves),
-        jacobian_products=sum(curve.jacobian_products for curve in curves),
-        modes=max(curve.modes for curve in curves),
-    )
-    seconds = sum(said["seconds"] for _, said in parts)
-    return whole, {**about, "images": images, "seconds": seconds, "parts": len(parts)}
 
 
 def described(samples: CurveSamples, said: dict[str, Any]) -> dict[str, Any]:
@@ -175,13 +132,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> Iterator[Measured]:
-    parts = defaultdict(list)
-    for path in sorted(options.work.glob("*.npz")):
-        parts[path.stem.partition(PART)[0]].append(read_samples(path))
-    found = {name: joined_parts(several) for name, several in parts.items()}
+    found = read_curves(options.work)
     names = [name for name in found if not name.endswith(PRIOR)]
-    if not names:
-        raise UsageError(f"{options.work}: has no samples (*.npz); run the part mnist first")
     models, lines = {}, []
     for name in names:
         samples, said = found[name]

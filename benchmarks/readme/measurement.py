@@ -289,8 +289,9 @@ def ladder_table(found: Content, quality: int = 75) -> str:
     )
 
 
-def models_table(found: Content) -> str:
-    """Distortion of the measured models at equal rates, and which differences are significant."""
+def models_table(found: Content, dimensions: int) -> str:
+    """Distortion at equal rates of models whose codes have so many dimensions, and which
+    differences are significant."""
     if not found:
         return ""
     rates, curves = found["comparison"]["rows"], found["curves"]
@@ -321,8 +322,8 @@ def models_table(found: Content) -> str:
     points = [sure for curve in curves for sure in curve["certified"]]
     worst = max(gap for curve in curves for gap in _gaps(curve))
     return section(
-        "Squared error per image (sum, pixels 0..1) of 10-dimensional models of MNIST at equal "
-        f"rate R_p, {curves[0]['images']:,} test images, with 95 % intervals:",
+        f"Squared error per image (sum, pixels 0..1) of {dimensions}-dimensional models of MNIST "
+        f"at equal rate R_p, {curves[0]['images']:,} test images, with 95 % intervals:",
         table(["rate", *map(name, models)], rows),
         f"{judgement} (paired bootstrap, Bonferroni over {found['comparison']['tests']} tests). "
         f"{sum(points)} of the curves' {len(points)} points are certified. The largest two-sided "
@@ -550,9 +551,11 @@ def signal_rows(content: Content) -> Iterator[Row]:
 
 
 def measurement_section(folder: Path) -> str:
-    linear, sandwich, ladder, mnist, sizes, references = (
+    linear, sandwich, ladder, mnist, wide, sizes, references = (
         load(folder, f"rate_distortion_{name}")
-        for name in ("linear", "sandwich", "ladder", "mnist", "mnist_sizes", "references")
+        for name in (
+            *("linear", "sandwich", "ladder", "mnist", "mnist_100", "mnist_sizes", "references"),
+        )
     )
     rows = [
         *accuracy_rows(linear, sandwich),
@@ -568,6 +571,7 @@ def measurement_section(folder: Path) -> str:
         ladder_table(ladder),
         rae_table(load(folder, "rae_codec")),
         class_table(load(folder, "class_channel")),
-        models_table(mnist),
+        models_table(mnist, 10),
+        models_table(wide, 100),
         sizes_table(sizes),
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.measurement import bound_time, references
+from benchmarks.measurement import bound_time, mnist_comparison, references
 from benchmarks.measurement.mnist import some_of, write_samples
 from benchmarks.readme.measurement import (
     bridge_rows,
@@ -84,6 +84,39 @@ def test_parts_are_one_curve(tmp_path: Path) -> None:
     write_samples(tmp_path / "vae@4.npz", part, images=names, **about)
     with pytest.raises(UsageError, match="images in common"):
         next(references.run(Namespace(work=tmp_path)))
+
+
+def test_models_are_compared_on_the_images_that_all_have(tmp_path: Path) -> None:
+    def write(name: str, places: list[int], higher: float) -> None:
+        samples = replace(
+            whole,
+            log_partition=whole.log_partition[places] + higher,
+            distortion=whole.distortion[places],
+            ess_fraction=whole.ess_fraction[places],
+        )
+        names = [f"image {place}" for place in places]
+        write_samples(tmp_path / f"{name}.npz", samples, images=names, **about)
+
+    about = {"precision": "float32", "seconds": 2, "provenance": {}}
+    whole = replace(gaussian(8, noise=0.1), gap=np.full((10, 9), 0.1), reference=("local",) * 9)
+    write("vae@0", [5, 0], 0.0)
+    write("vae@2", [3, 7], 0.0)
+    write("rae", [7, 1, 5, 0], 2.0)
+    options = Namespace(work=tmp_path, models=None, output=tmp_path / "found.json")
+    (measured,) = mnist_comparison.run(options)
+    curves = {curve["model"]: curve for curve in measured.content["curves"]}
+    assert {curve["images"] for curve in curves.values()} == {3}
+    mean = whole.log_partition[[5, 0, 7]].mean(0)
+    assert curves["vae"]["log_partition_nats"] == pytest.approx(mean)
+    assert curves["rae"]["log_partition_nats"] == pytest.approx(mean + 2.0)
+    for row in measured.content["comparison"]["rows"]:
+        assert row["order_by_distortion"] == ["vae", "rae"]
+        (pair,) = row["differences"]
+        assert pair["significant"]
+        assert 0 < pair["interval"][0] <= pair["difference"] <= pair["interval"][1]
+    write("gan", [1, 2], 0.0)
+    with pytest.raises(UsageError, match="different images"):
+        next(mnist_comparison.run(options))
 
 
 def test_parts_make_up_all_images() -> None:
