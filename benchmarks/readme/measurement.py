@@ -21,12 +21,7 @@ from benchmarks.readme.tables import (
 from codec.rate_distortion.annealing.summary import LARGEST_GAP_NATS
 from codec.rate_distortion.ladder.gap_table import AGREEMENT_PERCENT
 
-NAMES = {
-    "mnist-vae-10": "VAE",
-    "mnist-gan-10": "WGAN-GP",
-    "mnist-wae-10": "WAE-MMD",
-    "mnist-rae-10": "RAE + mixture",
-}
+NAMES = {"vae": "VAE", "gan": "WGAN-GP", "wae": "WAE-MMD", "rae": "RAE + mixture"}
 
 
 def accuracy_rows(linear: Content, sandwich: Content) -> Iterator[Row]:
@@ -298,7 +293,8 @@ def models_table(found: Content, dimensions: int) -> str:
     models = rates[0]["order_by_distortion"]
 
     def name(model: str) -> str:
-        return NAMES.get(model, model)
+        family = model.removeprefix("mnist-").removesuffix(f"-{dimensions}")
+        return NAMES.get(family, model)
 
     def cell(entry: Content) -> str:
         low, high = entry["interval_95"]
@@ -554,9 +550,9 @@ def measurement_section(folder: Path) -> str:
     linear, sandwich, ladder, mnist, wide, sizes, references = (
         load(folder, f"rate_distortion_{name}")
         for name in (
-            *("linear", "sandwich", "ladder", "mnist", "mnist_100", "mnist_sizes", "references"),
+            "linear", "sandwich", "ladder", "mnist", "mnist_100", "mnist_sizes", "references"
         )
-    )
+    )  # fmt: skip
     rows = [
         *accuracy_rows(linear, sandwich),
         *time_rows(load(folder, "bound_time")),

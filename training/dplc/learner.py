@@ -22,12 +22,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bitstream.errors import UsageError
 from codec.models.dplc.networks import DplcNetworks, StochasticMap
 from codec.models.generative.networks import Decoder
 from training.dplc.config import DplcPreset
 from training.dplc.figures import draw_noise, rate_figures
-from training.generative.learner import Draw, ImageLearner
+from training.generative.learner import Draw, ImageLearner, check_given
 from training.generative.wae import inverse_multiquadric_mmd, reconstruction_error
 from training.loop.optimise import descend
 
@@ -82,15 +81,8 @@ class DplcLearner(ImageLearner):
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Continue from a state. Raises `UsageError` if its generator is not the given one."""
-        prefix = "networks.generator."
-        if self.generator_is_given and any(
-            not torch.equal(state["networks"][prefix + name].to(value.device), value)
-            for name, value in self.networks.generator.state_dict().items()
-        ):
-            raise UsageError(
-                "the file of --weights is not the generator of the run: go on without --weights, "
-                "or begin another run"
-            )
+        if self.generator_is_given:
+            check_given(state["networks"], "networks.generator.", self.networks.generator)
         super().load_state(state)
 
     @torch.no_grad()

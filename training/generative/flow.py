@@ -19,6 +19,8 @@ Around a decoder that is trained already, and stays as it is, only encoder and f
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,6 +32,7 @@ from training.data.small_images import to_tensor
 from training.generative.learner import (
     Draw,
     GenerativeLearner,
+    check_given,
     in_batches,
     nearest_figures,
     new_decoder,
@@ -73,6 +76,12 @@ class FlowLearner(GenerativeLearner):
         self.decoder.layers.load_state_dict(decoder.layers.state_dict())
         self.average.module.layers.load_state_dict(decoder.layers.state_dict())
         self.decoder_is_given.fill_(True)
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Continue from a state. Raises `UsageError` if its decoder is not the given one."""
+        if self.decoder_is_given:
+            check_given(state["networks"], "decoder.layers.", self.decoder.layers)
+        super().load_state(state)
 
     def take_labels(self, labels: Int64Array) -> None:
         """Set the labels 0 .. classes − 1 of all images for `take`, int64 (n,)."""
@@ -133,10 +142,10 @@ class FlowLearner(GenerativeLearner):
         generator = torch.Generator().manual_seed(0)
         codes = means + torch.randn(means.shape, generator=generator)
         decoded = in_batches(lambda c: decoder.decoded(c).sigmoid(), codes, self.device)
-        each = torch.arange(self.config.classes)
-        labels = [label.expand(len(codes)) for label in each] if self.config.classes else [None]
+        each = range(self.config.classes)
+        labels: list[Tensor | None] = [torch.full((len(codes),), label) for label in each]
         codes = codes.to(self.device)
-        found = [self.log_density(decoder, codes, label, generator) for label in labels]
+        found = [self.log_density(decoder, codes, y, generator) for y in labels or [None]]
         density = torch.logsumexp(torch.stack(found), 0)
         return {
             "sse": float(squared_error(images, decoded).mean()),

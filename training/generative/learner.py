@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bitstream.errors import UsageError
 from codec.datasets.arrays import Images
 from codec.models.generative.networks import Decoder, Encoder, GenerativeModel
 from codec.priors import StandardNormal
@@ -118,6 +119,23 @@ class GenerativeLearner(ImageLearner):
     def descend(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> bool:
         """One optimiser step on `loss`; if it is not finite, change nothing and return False."""
         return descend(loss, optimizer, clip=self.preset.gradient_clip)
+
+
+def check_given(state: Mapping[str, Tensor], prefix: str, given: nn.Module) -> None:
+    """Check that a run goes on with the weights that it was given when it began.
+
+    state   the checkpoint's networks, in which those of `given` have names that start with `prefix`
+
+    Raises `UsageError` for other weights.
+    """
+    if any(
+        not torch.equal(state[prefix + name].to(value.device), value)
+        for name, value in given.state_dict().items()
+    ):
+        raise UsageError(
+            "the file of --weights is not the generator of the run: go on without --weights, or "
+            "begin another run"
+        )
 
 
 def new_decoder(preset: GenerativePreset) -> Decoder:

@@ -10,8 +10,8 @@ divides them in another way and changes the other half. A scale and a shift for 
 follow the last layer.
 
 A normal distribution has one mode, and the codes of images of several classes have one or more for
-each. Without help a flow leaves bridges between them, and samples on a bridge are half-images. So
-z may have a score for each class besides: the networks of all layers also see
+each. A flow is continuous, so some samples lie between the classes, and look like none of them. To
+make these rarer, z may also have a score for each class, and the networks of all layers see
 
     softmax(κ · scores),   κ = 10
 

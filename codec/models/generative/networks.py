@@ -105,8 +105,8 @@ class GenerativeConfig:
             _sizes("classes", (self.classes,), MAX_CLASSES)
             if (self.family, self.architecture) != ("vae", "mlp") and self.family != "flow":
                 raise UsageError(
-                    f"classes {self.classes} of a {self.family} ({self.architecture}): only a vae "
-                    "that is an mlp and a flow are conditional on a class"
+                    f"classes {self.classes} of a {self.family} ({self.architecture}): only an "
+                    "mlp vae or a flow can be conditional on a class"
                 )
         if self.family == "flow":
             _sizes("couplings", (self.couplings,), MAX_COUPLINGS)

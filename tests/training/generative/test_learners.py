@@ -18,7 +18,7 @@ from bitstream.errors import InputError, UsageError
 from codec.datasets.arrays import Images
 from codec.models.generative.flow import Flow
 from codec.models.generative.networks import Decoder
-from codec.models.generative.weights_file import load_generative
+from codec.models.generative.weights_file import load_generative, save_generative
 from codec.priors import GaussianMixture, StandardNormal
 from tests.benchmarks.tiny_dplc_set import write_idx
 from training.commands import main as export
@@ -461,6 +461,14 @@ def test_a_flow_is_trained_for_a_given_decoder(
     state = torch.load(tmp_path / "y" / "checkpoint.pt", weights_only=True)["learner"]["networks"]
     for name, value in load_generative(weights / "x.safetensors").decoder.state_dict().items():
         assert torch.equal(state[f"decoder.{name}"], value)
+    again = ["y", *common, str(tmp_path / "y"), "--resume", "--weights"]
+    assert train([*again, *given[1:]]) == 0
+    other = load_generative(weights / "x.safetensors")
+    with torch.no_grad():
+        next(other.decoder.parameters()).add_(1)
+    save_generative(weights / "other.safetensors", other)
+    assert train([*again, str(weights / "other.safetensors")]) == UsageError.exit_code
+    assert "is not the generator of the run" in capsys.readouterr().err
     assert train(["x", *common, str(tmp_path / "z"), *given]) == UsageError.exit_code
     assert "only a preset with a flow" in capsys.readouterr().err
 
