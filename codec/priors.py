@@ -6,6 +6,7 @@ Two are built in; any other object with `dim`, `sample` and `log_prob` is a prio
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
@@ -39,9 +40,15 @@ class StandardNormal:
     """
 
     def __init__(self, shape: int | Sequence[int]) -> None:
-        self.shape = (shape,) if isinstance(shape, int) else tuple(shape)
-        if not self.shape or min(self.shape) < 1:
-            raise UsageError(f"a prior of {shape} dimensions: expected at least 1")
+        try:
+            self.shape = tuple(shape) if isinstance(shape, Sequence) else (operator.index(shape),)
+            fine = all(type(side) is not bool and operator.index(side) > 0 for side in self.shape)
+        except TypeError:
+            fine = False
+        if not fine or not self.shape or isinstance(shape, bool):
+            raise UsageError(
+                f"a prior of {shape!r} dimensions: expected at least 1, in whole numbers"
+            )
         self.dim = math.prod(self.shape)
 
     def sample(self, count: int, generator: torch.Generator | None = None) -> torch.Tensor:

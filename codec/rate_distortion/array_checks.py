@@ -6,7 +6,6 @@ what was expected: a NaN must never pass through a log-sum-exp and come out as a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
@@ -16,6 +15,9 @@ import numpy.typing as npt
 
 from bitstream.arrays import Float64Array
 from bitstream.errors import UsageError
+
+SMALLEST_BETA, LARGEST_BETA = 1e-15, 1e15
+"""Limits of β, far beyond any use. Their products and roots are numbers of float32."""
 
 
 def finite_array(name: str, values: npt.ArrayLike, ndim: int) -> Float64Array:
@@ -51,17 +53,22 @@ def positive_number(name: str, value: float) -> float:
 
 
 def rising_betas(betas: Iterable[float], *, above_zero: bool = False) -> tuple[float, ...]:
-    """The multipliers β: at least one, each finite and at least 0, strictly increasing.
+    """The multipliers β: at least one, strictly increasing, each 0 or between the limits.
 
     above_zero   the last one must be above 0
     """
-    values = tuple(float(beta) for beta in betas)
-    fine = all(math.isfinite(beta) and beta >= 0 for beta in values)
+    try:
+        values = tuple(float(beta) for beta in betas)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UsageError(f"betas: not a sequence of numbers ({error})") from error
+    fine = all(beta == 0 or SMALLEST_BETA <= beta <= LARGEST_BETA for beta in values)
     rising = all(low < high for low, high in pairwise(values))
     if not (values and fine and rising and (values[-1] > 0 or not above_zero)):
+        shown = f"{str(list(values[:10]))[:-1]}, …]" if len(values) > 10 else f"{list(values)}"
         raise UsageError(
-            f"betas {list(values)}: expected rising finite numbers from 0 on, at least one"
-            f"{' above 0' if above_zero else ''}"
+            f"betas {shown}: expected rising numbers from 0 on, at least one"
+            f"{' above 0' if above_zero else ''}, and none but 0 outside "
+            f"{SMALLEST_BETA:g} … {LARGEST_BETA:g}"
         )
     return values
 

@@ -22,6 +22,12 @@ from codec.rate_distortion.errors import ResultFileError, reading
 CURVE_SCHEMA = "calotype.model_curve/1"
 NATS_PER_BIT = math.log(2)
 
+NOT_ASKED = "no certificate was asked for"
+NOT_SIMULATED = "no certificate: exp(-beta d) of this distortion cannot be simulated"
+ONE_IMAGE = "no interval from one image"
+UNMEASURED = frozenset({NOT_ASKED, NOT_SIMULATED, ONE_IMAGE})
+"""Reasons why a point is not certified that say nothing against its value."""
+
 ROW_FIELDS = (
     "beta", "log_partition_nats", "distortion", "rate_nats", "rate_direct_nats", "rate_low_nats",
     "rate_high_nats", "bdmc_gap_nats", "ess_fraction", "acceptance", "certified",
@@ -36,7 +42,8 @@ class RDCurve:
     beta                β, inverse units of the distortion
     log_partition_nats  L(β) = mean over images of −log Ẑ_β, nats per image
     distortion          D(β) = mean over images of the expected distortion under the posterior
-    rate_nats           R_p at that distortion by the Legendre envelope sup_β' [L(β') − β' D]
+    rate_nats           R_p at that distortion by the Legendre envelope sup_β' [L(β') − β' D] over
+                        the point's own β and those that passed every gate that was measured
     rate_direct_nats    L(β) − β D(β), the estimate of the published method
     rate_low_nats, rate_high_nats   95 % bootstrap interval of the rate at the slope −β, over
                         images and the sampler's random numbers
@@ -99,11 +106,19 @@ class RDCurve:
     def rate_at(self, distortion: float) -> float:
         """R_p at a distortion, nats per image: sup over the measured β of L(β) − β D, at least 0.
 
-        Between measured β this is below the curve by a little, never above it.
+        Between measured β this is below the curve by a little, never above it. Values of β that
+        failed a gate are left out, unless all did: one whose L is too high would raise the rate
+        everywhere. Raises `UsageError` if the distortion is NaN.
         """
+        if math.isnan(distortion):
+            raise UsageError("the rate at a distortion of nan was asked for")
+        trusted = [set(reasons) <= UNMEASURED for reasons in self.failures]
         rates = (
             log_partition - beta * distortion
-            for beta, log_partition in zip(self.beta, self.log_partition_nats, strict=True)
+            for beta, log_partition, kept in zip(
+                self.beta, self.log_partition_nats, trusted, strict=True
+            )
+            if kept or not any(trusted)
         )
         return max(0.0, *rates)
 

@@ -6,6 +6,7 @@ Everything is checked before a long computation starts.  Errors are `UsageError`
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,19 +16,27 @@ import torch
 from torch import nn
 
 from bitstream.errors import InputError, UsageError
-from codec.priors import LatentPrior, StandardNormal
+from codec.priors import GaussianMixture, LatentPrior, StandardNormal
 from codec.rate_distortion.array_checks import finite_array, whole_number
 from codec.rate_distortion.distortions import Distortion
 from codec.rate_distortion.errors import MeasurementError
+
+STEIN_SAMPLES = 1000
+STEIN_ERRORS = 8.0
+"""In standard errors."""
 
 Decode = Callable[[torch.Tensor], torch.Tensor]
 """Codes (m, k) to images (m, …), differentiable; a torch module or a function."""
 
 PREPARED_AT_A_TIME = 256
 
+PROBES = 8
+TOLERANCE = 1e-3
+"""Largest difference between two decodings, relative to the largest value: allows rounding only."""
 
-class ShapedDecoder(nn.Module):
-    """Wraps a decoder of codes (m, *shape) as a decoder of codes (m, k)."""
+
+class FlatDecoder(nn.Module):
+    """A decoder of codes (m, *shape) as one of codes (m, k). It may change its input, a copy."""
 
     def __init__(self, decode: Decode, shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -35,13 +44,14 @@ class ShapedDecoder(nn.Module):
 
     def forward(self, codes: torch.Tensor) -> torch.Tensor:
         """Codes (m, k) to images (m, …)."""
-        return self.decode(codes.reshape(len(codes), *self.shape))
+        codes = codes.clone()
+        return self.decode(codes.reshape(len(codes), *self.shape) if self.shape else codes)
 
 
 def decoder_of_flat_codes(decode: Decode, prior: LatentPrior) -> Decode:
-    """The decoder itself, or a `ShapedDecoder` of it if the prior gives the shape of codes."""
+    """The decoder itself, or a `FlatDecoder` of it if the prior gives the shape of codes."""
     shape = prior.shape if isinstance(prior, StandardNormal) else ()
-    return ShapedDecoder(decode, shape) if len(shape) > 1 else decode
+    return FlatDecoder(decode, shape) if len(shape) > 1 else decode
 
 
 SampleSource = Callable[[int, int], Any]
@@ -50,6 +60,8 @@ SampleSource = Callable[[int, int], Any]
 
 def image_tensor(name: str, images: Any, device: torch.device | str | None = None) -> torch.Tensor:
     """`images` (n, …) with n ≥ 1 as float32 on the device; uint8 is divided by 255.
+
+    Other integers are refused, because nothing says what white is.
 
     Raises `UsageError` for other shapes or types, `InputError` if a pixel is NaN or infinite.
     """
@@ -62,7 +74,13 @@ def image_tensor(name: str, images: Any, device: torch.device | str | None = Non
         raise UsageError(f"{name} has shape {tuple(tensor.shape)}, expected (n, …) with n ≥ 1")
     if tensor.is_complex():
         raise UsageError(f"{name} is complex, expected real numbers")
-    scale = 255 if tensor.dtype == torch.uint8 else 1
+    whole = not tensor.is_floating_point() and tensor.dtype != torch.bool
+    if whole and tensor.dtype != torch.uint8:
+        raise UsageError(
+            f"{name} is {str(tensor.dtype).removeprefix('torch.')}: expected uint8, which is "
+            "divided by 255, or floats in the units of the decoder"
+        )
+    scale = 255 if whole else 1
     tensor = tensor.detach().to(device=device, dtype=torch.float32) / scale
     odd = int((~torch.isfinite(tensor.flatten(1)).all(1)).sum())
     if odd:
@@ -100,22 +118,69 @@ def row_blocks(tensor: torch.Tensor, rows: int) -> Iterator[torch.Tensor]:
 
 
 def check_decoder(decode: Decode, codes: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-    """Decode two codes, and return the result if it is finite and has the shape of `images`.
+    """Decode codes (2 or more, k), and return the result if it is finite and fits `images`.
 
-    Raises `UsageError` for another shape or type, `MeasurementError` for NaN and infinity.
+    Raises `UsageError` for another shape or type, and `MeasurementError` for NaN and infinity, or
+    if the images of a code differ between calls or depend on the rest of the batch.
     """
+    codes = codes.to(images)
+    count = len(codes)
     with torch.no_grad():
-        made: Any = decode(codes[:2].to(images))
+        made: Any = decode(codes)
     if not isinstance(made, torch.Tensor) or not made.is_floating_point():
         raise UsageError("the decoder did not return a tensor of floats")
-    if made.shape != (len(codes[:2]), *images.shape[1:]):
+    if made.shape != (count, *images.shape[1:]):
         raise UsageError(
-            f"the decoder made {tuple(made.shape)} of {len(codes[:2])} codes, "
+            f"the decoder made {tuple(made.shape)} of {count} codes, "
             f"but the images have the shape {tuple(images.shape[1:])}"
         )
     if not bool(torch.isfinite(made).all()):
         raise MeasurementError("the decoder gives NaN or infinity for codes of the prior")
+    with torch.no_grad():
+        again, half = decode(codes), decode(codes[: count // 2])
+    largest = TOLERANCE * max(1.0, float(made.abs().max()))
+    if float((again - made).abs().max()) > largest:
+        raise MeasurementError(
+            "the decoder gave two images for one code: it has to be deterministic "
+            "(call eval() on the module; draw no noise)"
+        )
+    if half.shape != made[: count // 2].shape or float((half - made[: count // 2]).abs().max()) > (
+        largest
+    ):
+        raise MeasurementError(
+            "the decoder's image of a code depends on the other codes of the batch "
+            "(call eval() on a module with batch normalisation)"
+        )
     return made
+
+
+def check_log_density(prior: LatentPrior, generator: torch.Generator) -> None:
+    """Compare the samples of a prior with its log_prob by Stein's identities.
+
+    E ∇log p(z) = 0 and E zᵀ∇log p(z) = −k for a density that is smooth and positive everywhere;
+    one that is zero somewhere is not checked. Raises `MeasurementError` if an average is further
+    away than chance explains.
+    """
+    codes = prior.sample(STEIN_SAMPLES, generator).detach()
+    with torch.no_grad():
+        far = prior.log_prob(4 * codes)
+    if not bool(torch.isfinite(far).all()):
+        return
+    codes = codes.clone().requires_grad_(True)
+    with torch.enable_grad():
+        density = prior.log_prob(codes)
+        if not density.requires_grad:
+            return  # the measurement says so
+        (gradient,) = torch.autograd.grad(density.sum(), codes)
+    gradient = gradient.double()
+    radial = (codes.detach().double() * gradient).sum(1) + codes.shape[1]
+    for values in (radial[:, None], gradient):
+        error = values.std(0) / math.sqrt(len(values)) + 1e-9
+        if float((values.mean(0).abs() / error).max()) > STEIN_ERRORS:
+            raise MeasurementError(
+                "the prior's log_prob is not the density of its samples: "
+                "the curve would belong to neither"
+            )
 
 
 def check_model(
@@ -125,7 +190,7 @@ def check_model(
     images: torch.Tensor,
     generator: torch.Generator,
 ) -> None:
-    """Decode two codes of the prior and compare them with an image.
+    """Decode codes of the prior and compare them with an image.
 
     Raises `UsageError` if the prior, the decoder or the distortion does not fit, and
     `MeasurementError` as `check_decoder` does.
@@ -134,17 +199,26 @@ def check_model(
         raise UsageError(
             f"a prior of type {type(prior).__name__} was given: expected dim, sample and log_prob"
         )
-    codes = prior.sample(2, generator)
-    if codes.shape != (2, prior.dim):
+    codes = prior.sample(PROBES, generator)
+    if codes.shape != (PROBES, prior.dim):
         raise UsageError(
-            f"two samples of the prior have the shape {tuple(codes.shape)}, "
-            f"expected (2, {prior.dim})"
+            f"{PROBES} samples of the prior have the shape {tuple(codes.shape)}, "
+            f"expected ({PROBES}, {prior.dim})"
         )
+    density = prior.log_prob(codes)
+    if density.shape != (PROBES,):
+        raise UsageError(
+            f"the prior's log_prob of {PROBES} codes has the shape {tuple(density.shape)}, "
+            f"expected ({PROBES},)"
+        )
+    if type(prior) not in (StandardNormal, GaussianMixture):
+        check_log_density(prior, generator)
     decoded = check_decoder(decode, codes, images)
     values = distortion(target_tensor(distortion, images[:1].expand_as(decoded)), decoded)
-    if values.shape != (2,):
+    if values.shape != (PROBES,):
         raise UsageError(
-            f"{distortion.name} of two images has the shape {tuple(values.shape)}, expected (2,)"
+            f"{distortion.name} of {PROBES} images has the shape {tuple(values.shape)}, "
+            f"expected ({PROBES},)"
         )
 
 

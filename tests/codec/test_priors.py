@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -63,3 +65,9 @@ def test_bad_mixtures(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         GaussianMixture(weights, means, covariances)
+
+
+@pytest.mark.parametrize("shape", [0, -1, 2.0, True, "ab", (), (3, 0), (3, 2.5), (3, True), None])
+def test_dimensions_that_are_no_whole_numbers(shape: Any) -> None:
+    with pytest.raises(UsageError, match="expected at least 1"):
+        StandardNormal(shape)

@@ -2,13 +2,14 @@
 
 The name of a block's file is a hash of all that its numbers depend on: the plan, the seed, the
 images, the model's output for a few codes, and this code.  So a block is found again only by a run
-that would compute the same numbers, and other files in the folder do no harm.
+that would compute the same numbers, and other files in the folder neither do nor come to harm.
 """
 
 from __future__ import annotations
 
 import hashlib
-import zipfile
+import re
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from bitstream.arrays import Array
 from codec.rate_distortion.annealing.bdmc import BdmcResult
 from codec.rate_distortion.annealing.sampler import AnnealingPlan, AnnealingResult
 from codec.rate_distortion.annealing.tasks import Task, generator_of
 from codec.system.write_file import make_folder, write_atomically
 
+_CHECKSUM = "checksum"
+_BLOCK = re.compile(r"[0-9a-f]{32}\.npz")
 PROBES = 8
 """Number of codes whose images tell one model from another."""
 
@@ -67,11 +71,17 @@ class FinishedBlocks:
     def find(self, task: Task) -> AnnealingResult | BdmcResult | None:
         """The stored result of the task; None if there is none or it cannot be read."""
         kind = BdmcResult if task.targets is None else AnnealingResult
+        names = [item.name for item in fields(kind)]
+        path = self.path(task)
         try:
             # Opened here, because NumPy leaves a file open that it cannot read.
-            with self.path(task).open("rb") as fo, np.load(fo, allow_pickle=False) as file:
-                values = {item.name: file[item.name] for item in fields(kind)}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            with path.open("rb") as fo, np.load(fo, allow_pickle=False) as file:
+                values = {name: file[name] for name in names}
+                written = str(file[_CHECKSUM])
+        # A damaged file can raise nearly anything.
+        except Exception:  # noqa: BLE001
+            return None
+        if written != _checksum(path, values):
             return None
         read: dict[str, Any] = {
             name: torch.from_numpy(value) if value.ndim else int(value)
@@ -86,15 +96,27 @@ class FinishedBlocks:
             name: value.cpu().numpy() if isinstance(value, torch.Tensor) else np.array(value)
             for name, value in values.items()
         }
-        write_atomically(self.path(task), lambda fo: np.savez(fo, **arrays), force=True)
+        path = self.path(task)
+        arrays[_CHECKSUM] = np.array(_checksum(path, arrays))
+        write_atomically(path, lambda fo: np.savez(fo, **arrays), force=True)
 
 
 def clear_blocks(folder: Path) -> None:
     """Remove the blocks of a folder, if it exists, and the folder if it is then empty."""
     for path in folder.glob("*.npz"):
-        path.unlink(missing_ok=True)
+        if _BLOCK.fullmatch(path.name):
+            path.unlink(missing_ok=True)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
+
+
+def _checksum(path: Path, arrays: Mapping[str, Array]) -> str:
+    """A hash of a block's name and values: a block that was altered is measured again."""
+    said = hashlib.sha256(path.name.encode())
+    for name, values in arrays.items():
+        said.update(f"{name} {values.dtype.str} {values.shape} ".encode())
+        said.update(np.ascontiguousarray(values).tobytes())
+    return said.hexdigest()
 
 
 def _bytes(tensor: torch.Tensor) -> bytes:

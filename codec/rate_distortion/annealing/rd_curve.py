@@ -69,8 +69,9 @@ from codec.rate_distortion.annealing.tasks import (
 from codec.rate_distortion.annealing.tempering import Decode
 from codec.rate_distortion.distortions import find_distortion
 from codec.rate_distortion.errors import MeasurementError
-from codec.rate_distortion.model_curve import RDCurve
+from codec.rate_distortion.model_curve import NOT_ASKED, NOT_SIMULATED, RDCurve
 from codec.rate_distortion.tensor_checks import (
+    FlatDecoder,
     check_model,
     decoder_of_flat_codes,
     image_tensor,
@@ -84,9 +85,6 @@ with extra_needed_by("codec.rate_distortion.annealing"):
 PILOT_IMAGES = 50
 LARGEST_LOCAL_DIM = 1024
 """With more dimensions, a precision matrix and its factors take over 32 MiB for each image."""
-
-NOT_ASKED = "no certificate was asked for"
-NOT_SIMULATED = "no certificate: exp(-beta d) of this distortion cannot be simulated"
 
 
 def rd_curve(
@@ -130,7 +128,9 @@ def rd_samples(
         # A copy: the caller's module keeps its device, its mode and its gradients.
         decode = copy.deepcopy(decode).to(settings.device).eval()
         decode = decode.requires_grad_(requires_grad=False)
-    run = _Run(decoder_of_flat_codes(decode, prior), prior, images, settings)
+    # The decoder may change its input.
+    flat = FlatDecoder(decoder_of_flat_codes(decode, prior), ())
+    run = _Run(flat, prior, images, settings)
     run.choose_references()
     return run.samples()
 

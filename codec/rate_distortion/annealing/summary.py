@@ -8,16 +8,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bitstream.arrays import Float64Array
+from bitstream.arrays import BoolArray, Float64Array
 from codec.rate_distortion.errors import MeasurementError
 from codec.rate_distortion.estimates import student_quantile_975
-from codec.rate_distortion.model_curve import RDCurve
+from codec.rate_distortion.model_curve import ONE_IMAGE, UNMEASURED, RDCurve
 
 LARGEST_GAP_NATS = 0.5
 SMALLEST_ESS = 0.2
 SMALLEST_ACCEPTANCE = 0.4
 LARGEST_SLOPE_ERROR_NATS = 0.5
-ONE_IMAGE = "no interval from one image"
+LARGEST_ROUNDING_NATS = 0.1
+SMALLEST_GAP_ERRORS = -6.0
+"""In standard errors. The upper bound lies above the lower one in expectation; if it does not, the
+prior's samples and its log_prob do not belong together, or the decoder changes."""
+_FEWEST_GAPS = 6
+_ROUNDED_GAP_NATS = 0.05
 BOOTSTRAP = 1000
 POOLED_NEIGHBOURS = 2
 """The gap at a β is averaged with those at this many neighbours on either side: their annealing
@@ -59,15 +64,30 @@ class CurveSamples:
 
 
 def envelope(
-    beta: Float64Array, log_partition: Float64Array, distortion: Float64Array
+    beta: Float64Array,
+    log_partition: Float64Array,
+    distortion: Float64Array,
+    trusted: BoolArray | None = None,
 ) -> Float64Array:
-    """sup_β [L(β) − β D], at least 0: L (…, B) and D (…, P) to (…, P)."""
-    tangents = log_partition[..., None, :] - distortion[..., :, None] * beta
-    rates: Float64Array = np.maximum(tangents.max(-1), 0.0)
-    return rates
+    """sup_β [L(β) − β D], at least 0: L (…, B) and D (…, P) to (…, P).
+
+    trusted   bool (B,): the other β count for their own D only, and P must be B. An L that is too
+              high would raise the rates of all others
+    """
+    rates = []
+    for at in range(distortion.shape[-1]):  # one at a time, because there may be many β
+        tangents = log_partition - distortion[..., at, None] * beta
+        if trusted is not None:
+            kept = trusted.copy()
+            kept[at] = True
+            tangents = tangents[..., kept]
+        rates.append(np.maximum(tangents.max(-1), 0.0))
+    return np.stack(rates, -1)
 
 
-def bootstrap_interval(samples: CurveSamples) -> tuple[Float64Array, Float64Array]:
+def bootstrap_interval(
+    samples: CurveSamples, trusted: BoolArray | None = None
+) -> tuple[Float64Array, Float64Array]:
     """95 % interval of the rate at each β, images drawn with replacement.
 
     L, D and the envelope are computed again for each draw, so a point moves along the curve as well
@@ -75,18 +95,21 @@ def bootstrap_interval(samples: CurveSamples) -> tuple[Float64Array, Float64Arra
     near the smallest that the model reaches, no finite interval is valid.)  Each image has its own
     chains with their own random numbers, so the interval includes the spread of the images and that
     of the sampler.  Percentiles (Efron) are widened to the Student's t interval for this number of
-    images.  NaN for fewer than two images.
+    images.  NaN for fewer than two images.  `trusted` is as in `envelope`.
     """
     images, points = samples.log_partition.shape
     if images < 2:
         return np.full(points, np.nan), np.full(points, np.nan)
     generator = np.random.default_rng(np.random.SeedSequence((samples.seed, 3)))
     counts = generator.multinomial(images, np.full(images, 1 / images), size=BOOTSTRAP)
-    centre = envelope(samples.beta, samples.log_partition.mean(0), samples.distortion.mean(0))
+    centre = envelope(
+        samples.beta, samples.log_partition.mean(0), samples.distortion.mean(0), trusted
+    )
     rates = envelope(
         samples.beta,
         counts @ samples.log_partition / images,
         counts @ samples.distortion / images,
+        trusted,
     )
     low, high = np.percentile(rates, [2.5, 97.5], axis=0)
     widen = student_quantile_975(images - 1) / 1.959964 * math.sqrt(images / (images - 1))
@@ -126,30 +149,51 @@ def slope_error(beta: Float64Array, log_partition: Float64Array, distortion: Flo
     return larger
 
 
-def _failures(
-    samples: CurveSamples, gap: Float64Array, low: Float64Array
-) -> tuple[tuple[str, ...], ...]:
+def _failures(samples: CurveSamples, gap: Float64Array) -> list[list[str]]:
+    """For each β the gates that it failed. A NaN fails every gate that it was measured for."""
     slopes = slope_error(samples.beta, samples.log_partition.mean(0), samples.distortion.mean(0))
+    # Half a unit in the last place of the largest β d, which is computed in float32.
+    rounding = samples.beta * np.abs(samples.distortion).max(0) * 2.0**-24
     ess = samples.ess_fraction.mean(0)
+    gap_in_errors = np.broadcast_to(_gap_in_errors(samples.gap), len(samples.beta))
     rows = []
     for i in range(len(samples.beta)):
         reasons = [samples.no_certificate] if samples.no_certificate else []
-        if gap[i] > LARGEST_GAP_NATS:
+        if samples.gap is not None and not gap[i] <= LARGEST_GAP_NATS:
             reasons.append(f"gap {gap[i]:.2f} nats > {LARGEST_GAP_NATS}")
-        if ess[i] < SMALLEST_ESS:
+        if not gap_in_errors[i] >= SMALLEST_GAP_ERRORS:
+            reasons.append(f"the upper bound lies below the lower one by {-gap[i]:.2f} nats")
+        if not ess[i] >= SMALLEST_ESS:
             reasons.append(f"effective sample size {ess[i]:.2f} < {SMALLEST_ESS}")
-        if samples.acceptance[i] < SMALLEST_ACCEPTANCE:
+        if not samples.acceptance[i] >= SMALLEST_ACCEPTANCE:
             reasons.append(f"acceptance {samples.acceptance[i]:.2f} < {SMALLEST_ACCEPTANCE}")
-        if slopes[i] > LARGEST_SLOPE_ERROR_NATS:
+        if not slopes[i] <= LARGEST_SLOPE_ERROR_NATS:
             reasons.append(f"D and dL/dbeta differ by {slopes[i]:.2f} nats")
+        if not rounding[i] <= LARGEST_ROUNDING_NATS:
+            reasons.append(f"float32 rounds beta d to {rounding[i]:.2g} nats")
         if samples.missed is not None and samples.missed[i] > 0:
             reasons.append(
                 f"annealing from the prior was {samples.missed[i]:.2f} nats lower on pilot images"
             )
-        if math.isnan(low[i]):
+        if len(samples.log_partition) < 2:
             reasons.append(ONE_IMAGE)
-        rows.append(tuple(reasons))
-    return tuple(rows)
+        rows.append(reasons)
+    return rows
+
+
+def _gap_in_errors(gap: Float64Array | None) -> Float64Array | float:
+    """The mean gap at each β in units of its standard error, (B,); 0 where that says nothing."""
+    if gap is None or len(gap) < _FEWEST_GAPS:
+        return 0.0
+    mean, error = gap.mean(0), gap.std(0, ddof=1) / math.sqrt(len(gap))
+    found: Float64Array = np.where(
+        np.abs(mean) < _ROUNDED_GAP_NATS, 0.0, mean / np.maximum(error, 1e-9)
+    )
+    return found
+
+
+def _trusted(failures: Sequence[Sequence[str]]) -> BoolArray:
+    return np.array([set(reasons) <= UNMEASURED for reasons in failures])
 
 
 def summarize(samples: CurveSamples) -> RDCurve:
@@ -161,30 +205,36 @@ def summarize(samples: CurveSamples) -> RDCurve:
             "the estimate is not finite: no chain kept a positive weight; raise temperatures"
         )
     gap = pooled_gap(samples.gap, points, samples.reference)
-    low, high = bootstrap_interval(samples)
-    failures = _failures(samples, gap, low)
-    unmeasured = {samples.no_certificate, ONE_IMAGE}
-    if all(set(reasons) - unmeasured for reasons in failures):
+    failures = _failures(samples, gap)
+    direct = log_partition - samples.beta * mean_distortion
+    # The slope of L shows only how neighbours fit together.
+    above = envelope(samples.beta, log_partition, mean_distortion, _trusted(failures)) - direct
+    for reasons, excess in zip(failures, above - np.maximum(-direct, 0), strict=True):
+        if not excess <= LARGEST_SLOPE_ERROR_NATS:
+            reasons.append(f"another beta gives {excess:.2f} nats more at this D")
+    trusted = _trusted(failures)
+    if not trusted.any():
         worst = max(failures, key=len)
         raise MeasurementError(
             "no point of the curve can be trusted "
-            f"({'; '.join(sorted(set(worst) - unmeasured, key=str))}): raise temperatures "
+            f"({'; '.join(sorted(set(worst) - UNMEASURED))}): raise temperatures "
             f"(now {samples.temperatures}), bridge_steps, modes or chains (now {samples.chains}), "
             f"or lower the largest beta (now {samples.beta[-1]:.4g})"
         )
+    low, high = bootstrap_interval(samples, trusted)
     return RDCurve(
         beta=_tuple(samples.beta),
         log_partition_nats=_tuple(log_partition),
         distortion=_tuple(mean_distortion),
-        rate_nats=_tuple(envelope(samples.beta, log_partition, mean_distortion)),
-        rate_direct_nats=_tuple(log_partition - samples.beta * mean_distortion),
+        rate_nats=_tuple(envelope(samples.beta, log_partition, mean_distortion, trusted)),
+        rate_direct_nats=_tuple(direct),
         rate_low_nats=_tuple(low),
         rate_high_nats=_tuple(high),
         bdmc_gap_nats=_tuple(gap),
         ess_fraction=_tuple(samples.ess_fraction.mean(0)),
         acceptance=_tuple(samples.acceptance),
         certified=tuple(not reasons for reasons in failures),
-        failures=failures,
+        failures=tuple(map(tuple, failures)),
         distortion_name=samples.distortion_name,
         convention=samples.convention,
         images=len(samples.log_partition),

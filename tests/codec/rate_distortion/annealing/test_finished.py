@@ -66,9 +66,10 @@ def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
     times = [path.stat().st_mtime_ns for path in sorted(folder.iterdir())]
     assert curve(folder) == resumed
     assert [path.stat().st_mtime_ns for path in sorted(folder.iterdir())] == times
-    (folder / "note.txt").touch()
+    for name in ("note.txt", "digits.npz"):
+        (folder / name).touch()
     clear_blocks(folder)
-    assert [path.name for path in folder.iterdir()] == ["note.txt"]
+    assert sorted(path.name for path in folder.iterdir()) == ["digits.npz", "note.txt"]
     clear_blocks(tmp_path / "none")
 
 
@@ -111,3 +112,22 @@ def test_a_damaged_block_is_computed_again(tmp_path: Path) -> None:
     for damage in (b"", whole[:50], b"\0" * len(whole), whole.replace(b"gradients", b"gradientz")):
         store.path(task).write_bytes(damage)
         assert store.find(task) is None
+
+
+@pytest.mark.parametrize("kind", ["array", "strings", "other shape", "other values"])
+def test_a_block_of_other_values_is_computed_again(kind: str, tmp_path: Path) -> None:
+    task = task_of()
+    store = FinishedBlocks(tmp_path, task)
+    row = torch.tensor([[1.5]], dtype=torch.float64)
+    store.keep(task, AnnealingResult(row, row, row, row[0], 7, 3))
+    path = store.path(task)
+    with np.load(path) as file:
+        values = dict(file)
+    if kind == "array":
+        with path.open("wb") as fo:
+            np.save(fo, np.zeros(3))
+    else:
+        changed = {"strings": np.array(["a"]), "other shape": np.ones((2, 2)),
+                   "other values": np.array([[np.nan]])}[kind]  # fmt: skip
+        np.savez(path, **{**values, "distortion": changed})
+    assert store.find(task) is None

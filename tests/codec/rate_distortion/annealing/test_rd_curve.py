@@ -276,6 +276,51 @@ def test_decoders_that_mean_nothing(decode: Decoder, message: str) -> None:
         rd_curve(decode, StandardNormal(3), np.zeros((20, 3)), temperatures=20)
 
 
+def noisy() -> Decoder:
+    generator = torch.Generator().manual_seed(0)
+    return lambda z: z + 0.1 * torch.randn(z.shape, generator=generator)
+
+
+@pytest.mark.parametrize(
+    ("decode", "message"),
+    [
+        (noisy(), "two images for one code"),
+        (lambda z: z - z.mean(0), "depends on the other codes"),
+    ],
+    ids=["noise", "mean over the batch"],
+)
+def test_decoders_that_are_no_function_of_one_code(decode: Decoder, message: str) -> None:
+    with pytest.raises(MeasurementError, match=message):
+        rd_curve(decode, StandardNormal(3), np.zeros((20, 3)), betas=[1.0], temperatures=20)
+
+
+def test_a_decoder_that_changes_its_input() -> None:
+    def changing(z: torch.Tensor) -> torch.Tensor:
+        images = torch.tanh(z)
+        z.data.clamp_(-0.1, 0.1)
+        return images
+
+    images = np.linspace(-1, 1, 24).reshape(8, 3)
+    plain, changed = (
+        rd_curve(one, StandardNormal(3), images, betas=[1.0, 4.0], temperatures=40, chains=10)
+        for one in (torch.tanh, changing)
+    )
+    assert changed == plain
+
+
+class WidePrior(StandardNormal):
+    """Samples N(0, I), and says that it is N(0, 9 I)."""
+
+    def log_prob(self, z: torch.Tensor) -> torch.Tensor:
+        return super().log_prob(z / 3) - self.dim * math.log(3)
+
+
+def test_a_prior_whose_density_is_not_that_of_its_samples() -> None:
+    prior = WidePrior(3)
+    with pytest.raises(MeasurementError, match="not the density of its samples"):
+        rd_curve(lambda z: 2 * z, prior, np.zeros((4, 3)), betas=[1.0])
+
+
 def test_a_prior_without_gradient() -> None:
     with pytest.raises(MeasurementError, match="log_prob has no gradient"):
         rd_curve(lambda z: 2 * z, RoughPrior(), np.zeros((4, 3)), betas=[1.0])
@@ -292,13 +337,19 @@ def test_a_distortion_without_gradient() -> None:
     ("images", "options", "error", "message"),
     [
         (np.full((2, 3), np.nan), {}, InputError, "NaN"),
-        (np.zeros((2, 4)), {}, UsageError, r"\(2, 3\).*\(4,\)"),
+        (np.zeros((2, 4)), {}, UsageError, r"\(8, 3\).*\(4,\)"),
+        (np.zeros((2, 3), np.int64), {}, UsageError, "int64: expected uint8"),
+        (np.zeros((2, 3), np.uint16), {}, UsageError, "uint16: expected uint8"),
         (np.zeros((0, 3)), {}, UsageError, "n ≥ 1"),
         (np.zeros(3), {}, UsageError, "shape"),
         (np.zeros((2, 3)), {"betas": []}, UsageError, "rising"),
         (np.zeros((2, 3)), {"betas": [2.0, 1.0]}, UsageError, "rising"),
         (np.zeros((2, 3)), {"betas": [-1.0, 1.0]}, UsageError, "rising"),
         (np.zeros((2, 3)), {"betas": [0.0]}, UsageError, "above 0"),
+        (np.zeros((2, 3)), {"betas": [1e-300, 1.0]}, UsageError, "outside"),
+        (np.zeros((2, 3)), {"betas": [1.0] * 99}, UsageError, "1.0, …]"),
+        (np.zeros((2, 3)), {"betas": ["a"]}, UsageError, "not a sequence of numbers"),
+        (np.zeros((2, 3)), {"betas": 3.0}, UsageError, "not a sequence of numbers"),
         (np.zeros((2, 3)), {"betas": [math.nan]}, UsageError, "rising"),
         (np.zeros((2, 3)), {"chains": 1}, UsageError, "chains is 1"),
         (np.zeros((2, 3)), {"temperatures": 0}, UsageError, "temperatures is 0"),

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks.measurement.reference_ais import sigmoid_schedule
+from bitstream.errors import UsageError
 from codec.rate_distortion.annealing.pilot import PilotTrace, automatic_betas, make_plan
 from codec.rate_distortion.annealing.settings import MoveSettings
 from codec.rate_distortion.annealing.summary import (
@@ -116,6 +117,10 @@ def test_slopes_of_the_exact_curve_agree() -> None:
         ({"ess_fraction": np.full((200, len(BETA)), 0.1)}, "effective sample size 0.10"),
         ({"acceptance": np.full(len(BETA), 0.3)}, "acceptance 0.30"),
         ({"log_partition": np.outer(np.ones(200), 9 * BETA)}, "D and dL/dbeta differ"),
+        ({"gap": np.full((4, len(BETA)), np.nan)}, "gap nan nats"),
+        ({"gap": np.full((6, len(BETA)), -0.3)}, "below the lower one by 0.30 nats"),
+        ({"acceptance": np.full(len(BETA), np.nan)}, "acceptance nan"),
+        ({"distortion": np.full((200, len(BETA)), 9e7)}, "float32 rounds beta d"),
     ],
 )
 def test_every_gate_can_close(change: dict[str, Any], reason: str) -> None:
@@ -129,6 +134,46 @@ def test_gates_close_point_by_point() -> None:
     curve = summarize(dataclasses.replace(gaussian(), acceptance=acceptance))
     assert curve.certified == tuple(index != 7 for index in range(len(BETA)))
     assert curve.failures[7] == ("acceptance 0.20 < 0.4",)
+
+
+def test_a_beta_that_failed_does_not_raise_the_rates_of_others() -> None:
+    plain = gaussian()
+    spoiled = plain.log_partition + np.where(np.arange(len(BETA)) == 6, 40.0, 0.0)
+    curve, exact = summarize(dataclasses.replace(plain, log_partition=spoiled)), summarize(plain)
+    assert curve.certified == tuple(index not in (5, 6, 7) for index in range(len(BETA)))
+    for index, certified in enumerate(curve.certified):
+        if certified:
+            assert curve.rate_nats[index] == pytest.approx(exact.rate_nats[index], abs=0.05)
+            assert curve.rate_high_nats[index] < exact.rate_high_nats[index] + 0.2
+    assert curve.rate_at(0.1) == pytest.approx(exact.rate_at(0.1), abs=0.2)
+    with pytest.raises(UsageError, match="nan"):
+        curve.rate_at(math.nan)
+
+
+def test_an_error_that_grows_from_beta_to_beta() -> None:
+    # D is four times too large. Between neighbours this makes a hundredth of a nat.
+    beta = np.geomspace(100, 1000, 200)
+    exact = 0.5 * np.log(2 * beta) + 0.5
+    shape = (20, len(beta))
+    samples = dataclasses.replace(
+        gaussian(),
+        beta=beta,
+        log_partition=np.broadcast_to(exact, shape),
+        distortion=np.broadcast_to(2 / beta, shape),
+        ess_fraction=np.full(shape, 0.6),
+        acceptance=np.full(len(beta), 0.9),
+        gap=np.full((4, len(beta)), 0.1),
+    )
+    assert slope_error(beta, exact, 2 / beta).max() < 0.1
+    curve = summarize(samples)
+    assert not any(curve.certified[130:])
+    assert "another beta gives" in curve.failures[150][0]
+
+
+def test_many_betas_take_little_memory() -> None:
+    beta = np.geomspace(1, 2, 1500)
+    shape = (1000, len(beta))
+    assert envelope(beta, np.ones(shape), np.ones(shape)).shape == shape
 
 
 def test_an_estimate_that_is_not_finite_is_refused() -> None:
