@@ -85,7 +85,7 @@ def described(samples: CurveSamples, said: dict[str, Any]) -> dict[str, Any]:
         "rate_high_nats": _rounded(high),
         "log_partition_nats": _rounded(log_partition),
         "gap_nats": _rounded(samples.gap.mean(0)),
-        "gap_pooled_nats": _rounded(pooled_gap(samples.gap, points, samples.reference)),
+        "gap_pooled_nats": _rounded(pooled_gap(samples.gap, samples.beta, samples.reference)),
         "gap_worst_simulation_nats": _rounded(samples.gap.max(0)),
         "ess_fraction": _rounded(samples.ess_fraction.mean(0)),
         "acceptance": _rounded(samples.acceptance),

@@ -47,7 +47,8 @@ class RDCurve:
     rate_direct_nats    L(β) − β D(β), the estimate of the published method
     rate_low_nats, rate_high_nats   95 % bootstrap interval of the rate at the slope −β, over
                         images and the sampler's random numbers
-    bdmc_gap_nats       upper minus lower bound on log Z_β on simulated data; NaN if not measured
+    bdmc_gap_nats       upper minus lower bound on log Z_β on simulated data; the mean with up to
+                        two β on either side, at most 6 times larger or smaller; NaN if not measured
     ess_fraction        smallest effective sample size up to this β, over the number of chains
     acceptance          mean acceptance of the moves at this β, 0..1
     certified           whether the point passed every gate
@@ -106,7 +107,8 @@ class RDCurve:
     def rate_at(self, distortion: float) -> float:
         """R_p at a distortion, nats per image: sup over the measured β of L(β) − β D, at least 0.
 
-        Between measured β this is below the curve by a little, never above it. Values of β that
+        Between measured β this is below the curve by a little, never above it; below the smallest
+        measured distortion, by any amount. Values of β that
         failed a gate are left out, unless all did: one whose L is too high would raise the rate
         everywhere. Raises `UsageError` if the distortion is NaN.
         """

@@ -9,8 +9,9 @@
 No pilot data enter the curve, so the choice cannot bias it: the smaller of two noisy estimates
 would be too small.  Simulated images have the modes that the model prefers, so a mode that local
 fits miss on real images need not be missed there.  Therefore the scout always runs, and a point is
-flagged if the scout's L is clearly below that of a local reference that is kept.  The annealing
-with all temperatures, planned on many images, is tried only at β where the bridges are in doubt.
+flagged if the scout's L is clearly below that of a local reference that is kept, because it was
+requested or is lower on average.  The annealing with all temperatures, planned on many images, is
+tried only at β where the bridges are in doubt.
 
 A wide gap, or a lower L from the scout, may mean that posteriors have several modes of which the
 references cover only one.  So before the prior is preferred, bridges with more modes are tried.
@@ -71,12 +72,14 @@ class Trial:
     """What pilot data say about the bridges with `modes` modes, at B values of β.
 
     plans   plans of the bridges
+    beta    (B,)
     local   L of the pilot images, (n, B)
     gap     upper − lower of the bridges on pilot simulations, (m, B); None if nothing was simulated
     """
 
     modes: int
     plans: tuple[BridgePlan, ...]
+    beta: Float64Array
     local: Float64Array
     gap: Float64Array | None
 
@@ -84,10 +87,10 @@ class Trial:
         """Sum over β of the evidence against these bridges: a wide gap, or an L above that of the
         scout from the prior, (n, B); 0 without evidence.
         """
-        higher, _ = _apart(self.local - prior)
-        doubt = np.where(higher, (self.local - prior).mean(0), 0.0)
+        difference = self.local - prior
+        doubt = np.where(_missed(difference) > 0, difference.mean(0).clip(0), 0.0)
         if self.gap is not None:
-            wide = ~(pooled_gap(self.gap, len(doubt)) <= LARGEST_GAP_NATS)
+            wide = ~(pooled_gap(self.gap, self.beta) <= LARGEST_GAP_NATS)
             gap = np.nan_to_num(self.gap, nan=LARGEST_DOUBT_NATS).clip(0, LARGEST_DOUBT_NATS)
             doubt = np.maximum(doubt, np.where(wide, gap.mean(0), 0.0))
         return float(doubt.sum())
@@ -129,22 +132,37 @@ def choose(trial: Trial, prior: Float64Array, rival: Rival, *, forced: bool = Fa
     forced   take the local reference everywhere, and only flag points
     """
     local, gap = trial.local, trial.gap
-    points = local.shape[1]
-    higher, _ = _apart(local - prior)
     difference = local - prior
-    missed = np.where(higher, difference.mean(0), 0.0)
-    furthest = difference.max(0)
-    missed = np.maximum(missed, np.where(furthest > MISSED_NATS, furthest, 0.0))
-    keep = np.ones(points, dtype=bool) if forced else ~higher
+    missed = _missed(difference)
+    keep = (missed == 0) | (difference.mean(0) <= 0) | forced
     if gap is not None and not forced:
-        pooled = pooled_gap(gap, points)
+        pooled = pooled_gap(gap, trial.beta)
         wide = np.flatnonzero(keep & ~(pooled <= LARGEST_GAP_NATS))
         if len(wide):
             other, other_gap = rival([int(index) for index in wide])
             higher, lower = _apart(local[:, wide] - other)
-            narrower = pooled[wide] <= pooled_gap(other_gap, len(wide))
+            narrower = pooled[wide] <= pooled_gap(other_gap, trial.beta[wide])
             keep[wide] = lower | (narrower & ~higher)
     return Choice(tuple(bool(one) for one in keep), np.where(keep, missed, 0.0))
+
+
+def _missed(difference: Float64Array) -> Float64Array:
+    """By how many nats the prior is clearly lower on images (n, B), (B,); 0 where it is not.
+
+    It is if the mean is clearly above 0, if a single image is by `MISSED_NATS`, or if several are
+    together. The product of the images' estimates of Z, too, is e⁷ times too large with probability
+    below 1/1000, and there are 2ⁿ sets of images to choose from. Student's t does not see what
+    happens on few images: they raise the deviation as much as the mean.
+    """
+    higher, _ = _apart(difference)
+    furthest, together = difference.max(0), difference.clip(0).sum(0)
+    limit = MISSED_NATS + len(difference) * np.log(2)
+    missed = np.where(higher, difference.mean(0), 0.0)
+    missed = np.maximum(missed, np.where(furthest > MISSED_NATS, furthest, 0.0))
+    found: Float64Array = np.maximum(
+        missed, np.where(together > limit, together / len(difference), 0.0)
+    )
+    return found
 
 
 def _apart(difference: Float64Array) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:

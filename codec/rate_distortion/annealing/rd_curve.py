@@ -299,7 +299,8 @@ class _Run:
             # Each β gets the gap of the next β at which images were simulated.
             gap = _gap(self._run([replace(task, simulations=simulations)]))
             gap = gap[:, np.searchsorted(at, range(len(above)))]
-        return Trial(modes, tuple(plans), joined([local]), gap)
+        beta = np.array([self.betas[index] for index in above])
+        return Trial(modes, tuple(plans), beta, joined([local]), gap)
 
     def samples(self) -> CurveSamples:
         """Measure all images afresh, and certify."""

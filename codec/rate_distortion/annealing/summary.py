@@ -25,8 +25,9 @@ _FEWEST_GAPS = 6
 _ROUNDED_GAP_NATS = 0.05
 BOOTSTRAP = 1000
 POOLED_NEIGHBOURS = 2
-"""The gap at a β is averaged with those at this many neighbours on either side: their annealing
-problems are nearly the same, and the mean is less noisy."""
+POOLED_RATIO = 6.0
+"""The gap at a β is averaged with those at this many neighbours on either side, if β differs by at
+most this factor: their annealing problems are nearly the same, and the mean is less noisy."""
 
 
 @dataclass(frozen=True)
@@ -120,19 +121,22 @@ def bootstrap_interval(
 
 
 def pooled_gap(
-    gap: Float64Array | None, points: int, reference: Sequence[str] = ()
+    gap: Float64Array | None, beta: Float64Array, reference: Sequence[str] = ()
 ) -> Float64Array:
-    """Mean gap at each β, (m, B) to (B,), pooled with its neighbours; NaN if not measured.
+    """Mean gap at each β, (m, B) to (B,), pooled with near ones; NaN if not measured.
 
     reference   the reference of each β: only neighbours with the same one count; all if empty
     """
+    points = len(beta)
     if gap is None:
         return np.full(points, np.nan)
     mean, alike = gap.mean(0), np.array(reference or [""] * points)
     pooled = np.empty(points)
     for i in range(points):
         near = slice(max(0, i - POOLED_NEIGHBOURS), i + POOLED_NEIGHBOURS + 1)
-        pooled[i] = mean[near][alike[near] == alike[i]].mean()
+        low, high = beta[i] / POOLED_RATIO, beta[i] * POOLED_RATIO
+        close = (beta[near] >= low) & (beta[near] <= high) & (alike[near] == alike[i])
+        pooled[i] = mean[near][close].mean()
     return pooled
 
 
@@ -198,13 +202,12 @@ def _trusted(failures: Sequence[Sequence[str]]) -> BoolArray:
 
 def summarize(samples: CurveSamples) -> RDCurve:
     """Build the curve; raises `MeasurementError` if every point fails a measured gate."""
-    points = len(samples.beta)
     log_partition, mean_distortion = samples.log_partition.mean(0), samples.distortion.mean(0)
     if not (np.isfinite(log_partition).all() and np.isfinite(mean_distortion).all()):
         raise MeasurementError(
             "the estimate is not finite: no chain kept a positive weight; raise temperatures"
         )
-    gap = pooled_gap(samples.gap, points, samples.reference)
+    gap = pooled_gap(samples.gap, samples.beta, samples.reference)
     failures = _failures(samples, gap)
     direct = log_partition - samples.beta * mean_distortion
     # The slope of L shows only how neighbours fit together.

@@ -98,8 +98,12 @@ def test_student_quantiles(freedom: int, expected: float) -> None:
 
 def test_gaps_are_pooled_with_neighbours() -> None:
     gap = np.array([[0.0, 0, 0, 5, 0, 0, 0], [0, 0, 0, 5, 0, 0, 0]])
-    assert np.allclose(pooled_gap(gap, 7), [0, 5 / 4, 1, 1, 1, 5 / 4, 0])
-    assert np.isnan(pooled_gap(None, 3)).all()
+    near = np.geomspace(1, 10, 7)
+    assert np.allclose(pooled_gap(gap, near), [0, 5 / 4, 1, 1, 1, 5 / 4, 0])
+    assert np.allclose(pooled_gap(gap, near**3), [0, 0, 5 / 3, 5 / 3, 5 / 3, 0, 0])
+    # Those of β that are far apart say nothing about each other.
+    assert np.allclose(pooled_gap(gap, near**6), gap[0])
+    assert np.isnan(pooled_gap(None, near)).all()
 
 
 def test_slopes_of_the_exact_curve_agree() -> None:
