@@ -40,14 +40,23 @@ from codec.rate_distortion.user_code.load_file import (
     is_object_spec,
     load_object,
     split_object_spec,
+    user_code_errors,
 )
-from codec.rate_distortion.user_code.probe import probe_decoder, probe_prior
+from codec.rate_distortion.user_code.probe import (
+    call_user_code,
+    probe_decoder,
+    probe_prior,
+    same_numbers,
+)
 
 Decode = Callable[[torch.Tensor], torch.Tensor]
 
 SCRIPT_SUFFIXES = (".pt", ".ts", ".pth")
 TRIED_BATCHES = (8, 1, 16, 20, 32, 64, 100, 128, 256, 512)
 """Batch sizes tried on a TorchScript file, which does not say which sizes it accepts."""
+
+COMPARED_CODES = 4
+"""Number of codes whose images tell whether a worker has loaded the same model."""
 
 FORMS = "FILE.py:FACTORY, a .safetensors of this project, a .pt2 of torch.export, or TorchScript"
 
@@ -100,9 +109,13 @@ def load_decoder(
     recipe = _Recipe(str(spec), usable_device(device), asked)
     opened = _open(recipe)
     adapter = _probed(opened.decode, opened.prior, opened.name, recipe.device)
+    # Kept in the recipe, because a user's prior may draw others in another process.
+    codes = probe_prior(adapter.prior, device=recipe.device)[:COMPARED_CODES]
+    recipe = replace(recipe, codes=codes.cpu().numpy().tobytes())
+    recipe = replace(recipe, answers=_answers(recipe, opened))
     prior = adapter.prior
     if not isinstance(prior, (StandardNormal, GaussianMixture)):
-        prior = _ReloadedPrior(recipe, prior)
+        prior = _ReloadedPrior(recipe, prior.dim, type(prior).__name__, prior)
     decode = _ReloadedDecode(recipe, adapter.decode)
     return replace(adapter, decode=decode, prior=prior, variance=opened.variance)
 
@@ -139,7 +152,8 @@ def usable_device(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(1, device=device)
+        # Some devices hold tensors but compute no values ("meta").
+        float(torch.randn(1, device=device, generator=torch.Generator(device=device)))
     except Exception as error:
         raise UsageError(
             f"device {device!r} cannot be used; give 'auto', 'cpu' or 'cuda' ({describe(error)})"
@@ -173,9 +187,17 @@ class BatchedDecode:
 
 @dataclass(frozen=True)
 class _Recipe:
+    """How to load a model again, and how to tell whether it is the same one.
+
+    codes     float32 (n, k) as bytes, in which they can be hashed and take little space
+    answers   what the model says about the codes, see `_answers`
+    """
+
     spec: str
     device: str
     prior_dim: tuple[int, ...] | None
+    codes: bytes = b""
+    answers: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -187,46 +209,78 @@ class _Opened:
 
 
 class _ReloadedDecode:
-    def __init__(self, recipe: _Recipe, decode: Decode) -> None:
+    """A decoder that another process loads when it first decodes.
+
+    It is not loaded while it is unpickled, because an error there would end a pool's worker
+    without a message.
+    """
+
+    def __init__(self, recipe: _Recipe, decode: Decode | None = None) -> None:
         self._recipe, self._decode = recipe, decode
 
     def __call__(self, z: torch.Tensor) -> torch.Tensor:
-        return self._decode(z)
+        if self._decode is None:
+            self._decode = _open_again(self._recipe).decode
+        return call_user_code("the decoder", self._decode, z)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reload_decode, (self._recipe,)
+        return _ReloadedDecode, (self._recipe,)
 
 
 class _ReloadedPrior:
-    def __init__(self, recipe: _Recipe, prior: LatentPrior) -> None:
-        self._recipe, self._prior = recipe, prior
-        self.dim = prior.dim
+    """A prior that another process loads when it first uses it."""
+
+    def __init__(
+        self, recipe: _Recipe, dim: int, kind: str, prior: LatentPrior | None = None
+    ) -> None:
+        self._recipe, self.dim, self._kind, self._prior = recipe, dim, kind, prior
 
     def sample(self, count: int, generator: torch.Generator | None = None) -> torch.Tensor:
-        return self._prior.sample(count, generator)
+        return call_user_code("the prior's sample", self._loaded().sample, count, generator)
 
     def log_prob(self, z: torch.Tensor) -> torch.Tensor:
-        return self._prior.log_prob(z)
+        return call_user_code("the prior's log_prob", self._loaded().log_prob, z)
+
+    def _loaded(self) -> LatentPrior:
+        if self._prior is None:
+            self._prior = _open_again(self._recipe).prior
+        return self._prior
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reload_prior, (self._recipe,)
+        return _ReloadedPrior, (self._recipe, self.dim, self._kind)
 
     def __repr__(self) -> str:
-        return f"{type(self._prior).__name__}({self.dim})"
+        return f"{self._kind}({self.dim})"
 
 
 @lru_cache(maxsize=8)
-def _open_once(recipe: _Recipe) -> _Opened:
-    # In a worker, one load serves all tasks.
-    return _open(recipe)
+def _open_again(recipe: _Recipe) -> _Opened:
+    """The model of a recipe; in a worker, one load serves all tasks.
+
+    Raises `UserCodeError` if it is not the model that the recipe was made for.
+    """
+    opened = _open(recipe)
+    if not all(map(same_numbers, recipe.answers, _answers(recipe, opened))):
+        raise UserCodeError(
+            f"{recipe.spec}: loading it again, as each worker does, gave another model. Either the "
+            "file has changed, or the factory draws random weights each time it is called: let it "
+            "seed every generator that it uses (torch.manual_seed and numpy.random.default_rng("
+            "seed)), or load weights from a file; or use one process"
+        )
+    return opened
 
 
-def _reload_decode(recipe: _Recipe) -> Decode:
-    return _ReloadedDecode(recipe, _open_once(recipe).decode)
-
-
-def _reload_prior(recipe: _Recipe) -> LatentPrior:
-    return _ReloadedPrior(recipe, _open_once(recipe).prior)
+def _answers(recipe: _Recipe, opened: _Opened) -> tuple[tuple[float, ...], ...]:
+    """The images of the recipe's codes, projected on a random direction, and their log p(z)."""
+    flat = torch.frombuffer(bytearray(recipe.codes), dtype=torch.float32)
+    codes = flat.view(COMPARED_CODES, -1).to(recipe.device)
+    with torch.no_grad():
+        images = call_user_code("the decoder", opened.decode, codes).flatten(1).double().cpu()
+        densities = call_user_code("the prior's log_prob", opened.prior.log_prob, codes)
+    direction = torch.randn(
+        images.shape[1], dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    )
+    return tuple((images @ direction).tolist()), tuple(densities.double().tolist())
 
 
 def _open(recipe: _Recipe) -> _Opened:
@@ -276,20 +330,23 @@ def _normal(recipe: _Recipe) -> StandardNormal:
 def _from_python(recipe: _Recipe) -> _Opened:
     path, name = split_object_spec(recipe.spec)
     found = load_object(path, name)
-    is_model = isinstance(found, nn.Module) or (
-        not isinstance(found, type) and _part(found, "decode", "decoder") is not None
-    )
-    made = found if is_model else call_factory(path, name, found)
-    decode, prior = _divide(made, f"{path}: {name}()")
-    if isinstance(decode, nn.Module):
-        decode.to(recipe.device)
-    elif isinstance(made, nn.Module):
-        made.to(recipe.device)
-    if isinstance(prior, nn.Module):
-        prior.to(recipe.device)
-    prior = _normal(recipe) if prior is None else prior
-    variance = getattr(made, "variance", None)
+    # Parts of a user's object may be properties, which run the user's code.
+    with user_code_errors(f"{path}: reading the parts of {name}"):
+        is_model = isinstance(found, nn.Module) or (
+            not isinstance(found, type) and _part(found, "decode", "decoder") is not None
+        )
+        made = found if is_model else call_factory(path, name, found)
+        decode, prior = _divide(made, f"{path}: {name}()")
+        variance = getattr(made, "variance", None)
     variance = variance if isinstance(variance, float) else None
+    with user_code_errors(f"{path}: moving {name} to {recipe.device}"):
+        if isinstance(decode, nn.Module):
+            decode.to(recipe.device)
+        elif isinstance(made, nn.Module):
+            made.to(recipe.device)
+        if isinstance(prior, nn.Module):
+            prior.to(recipe.device)
+    prior = _normal(recipe) if prior is None else prior
     return _flat(decode, prior, f"{path.stem}:{name}", variance)
 
 

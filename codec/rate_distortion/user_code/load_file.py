@@ -62,11 +62,11 @@ def load_object(path: Path, name: str) -> object:
     # Dataclasses and scripted modules look up their own module by its name.
     sys.modules[module_name] = module
     try:
-        with _neighbours_of(path.resolve().parent):
+        with user_code_errors(str(path)), _neighbours_of(path.resolve().parent):
             spec.loader.exec_module(module)
-    except Exception as error:
+    except BaseException:
         del sys.modules[module_name]
-        raise UserCodeError(f"{path}: {describe(error, path)}") from error
+        raise
     if not hasattr(module, name):
         known = ", ".join(key for key in vars(module) if not key.startswith("_")) or "nothing"
         raise UserCodeError(f"{path}: has no {name!r}; it defines {known}")
@@ -79,22 +79,37 @@ def call_factory(path: Path, name: str, factory: object) -> object:
         raise UserCodeError(
             f"{path}: {name} is {type(factory).__name__}, expected a function without arguments"
         )
-    try:
-        with _neighbours_of(path.resolve().parent):
-            value: object = factory()
-    except Exception as error:
-        raise UserCodeError(f"{path}: {name}() failed: {describe(error, path)}") from error
+    with user_code_errors(f"{path}: {name}()"), _neighbours_of(path.resolve().parent):
+        value: object = factory()
     return value
 
 
-def describe(error: BaseException, path: Path | None = None) -> str:
-    """Kind and message of an exception on one line, with the line of `path` where it arose."""
+@contextmanager
+def user_code_errors(what: str) -> Iterator[None]:
+    """Turn whatever a user's code raises into `UserCodeError`, with `what` in its message.
+
+    This includes `SystemExit`: a `sys.exit(0)` in a model would otherwise end the command as if it
+    had succeeded.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, UserCodeError):
+        raise
+    except BaseException as error:
+        raise UserCodeError(f"{what} failed: {describe(error)}") from error
+
+
+def describe(error: BaseException) -> str:
+    """Kind and message of an exception on one line, with the line of a user's file where it arose.
+
+    The line is the last one in a file that `load_object` ran.
+    """
     text = " ".join(str(error).split())
     text = f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
     lines = [
-        frame.lineno
-        for frame in traceback.extract_tb(error.__traceback__)
-        if path is not None and Path(frame.filename).resolve() == path.resolve()
+        line
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if str(frame.f_globals.get("__name__")).startswith(MODULE_PREFIX)
     ]
     return f"{text} (line {lines[-1]})" if lines else text
 

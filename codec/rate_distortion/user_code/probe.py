@@ -8,17 +8,23 @@ accuracy, so functions without gradients are refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
 from codec.priors import LatentPrior
-from codec.rate_distortion.user_code.load_file import UserCodeError, describe
+from codec.rate_distortion.user_code.load_file import (
+    UserCodeError,
+    user_code_errors,
+)
 
 PROBES = 8
 TOLERANCE = 1e-3
 """Largest difference between two decodings, relative to the largest value: allows rounding only."""
+
+WIDE = 4
+"""Factor of the codes on which a decoder's input is compared, so that limits on codes show."""
 
 RANGE_SLACK = 0.05
 """How far outside 0..1 the decoder's values may lie without a notice."""
@@ -30,23 +36,25 @@ def probe_prior(prior: LatentPrior, *, device: str = "cpu") -> torch.Tensor:
     Raises `UserCodeError` unless `dim` is a positive whole number, `sample(n, generator)` gives
     finite (n, dim), and `log_prob` gives finite (n,) with a finite gradient.
     """
-    if not isinstance(prior, LatentPrior):
+    with user_code_errors("the prior"):
+        usable = isinstance(prior, LatentPrior)
+        dim = prior.dim if usable else 0
+    if not usable:
         raise UserCodeError(
             f"the prior is {type(prior).__name__}, expected an object with dim, "
             "sample(count, generator) and log_prob(z)"
         )
-    dim = prior.dim
     if type(dim) is not int or dim < 1:
         raise UserCodeError(f"the prior's dim is {dim!r}, expected a positive whole number")
     generator = torch.Generator(device=device).manual_seed(0)
-    z = _call("the prior's sample", prior.sample, PROBES, generator)
+    z = call_user_code("the prior's sample", prior.sample, PROBES, generator)
     if z.shape != (PROBES, dim) or not bool(torch.isfinite(z).all()):
         raise UserCodeError(
             f"the prior's sample({PROBES}) gave {_about(z)}, expected finite ({PROBES}, {dim})"
         )
     z = z.detach().to(device=device, dtype=torch.float32)
     probe = z.clone().requires_grad_(True)
-    log_density = _call("the prior's log_prob", prior.log_prob, probe)
+    log_density = call_user_code("the prior's log_prob", prior.log_prob, probe)
     if log_density.shape != (PROBES,) or not bool(torch.isfinite(log_density).all()):
         raise UserCodeError(
             f"the prior's log_prob gave {_about(log_density)} for codes ({PROBES}, {dim}), "
@@ -64,10 +72,18 @@ def probe_decoder(
     z   float32 (n, k) with n ≥ 2, as `probe_prior` returns it
 
     Raises `UserCodeError` unless `decode` gives finite floating-point numbers with the batch
-    first, the same ones when called again and for a code in any batch, and a gradient in z.
+    first, the same ones when called again and for a code in any batch, and a gradient in z, and
+    leaves its codes as they were.
     """
-    probe = z.clone().requires_grad_(True)
-    images = _call("the decoder", decode, probe)
+    for codes in (WIDE * z, z):
+        probe = codes.clone().requires_grad_(True)
+        images = call_user_code("the decoder", decode, probe)
+        # The caller would take the image for that of another code.
+        if not torch.equal(probe, codes):
+            raise UserCodeError(
+                "the decoder changed the codes that it was given: it has to make a new tensor, "
+                "with z.clamp(-1, 1) for example instead of z.data.clamp_(-1, 1)"
+            )
     if not images.is_floating_point():
         raise UserCodeError(f"the decoder gave {images.dtype}, expected floating point in 0..1")
     if images.ndim < 2 or len(images) != len(z):
@@ -85,8 +101,8 @@ def probe_decoder(
     values = images.detach()
     scale = TOLERANCE * max(1.0, float(values.abs().max()))
     with torch.no_grad():
-        again = _call("the decoder", decode, z)
-        half = _call("the decoder", decode, z[: len(z) // 2])
+        again = call_user_code("the decoder", decode, z)
+        half = call_user_code("the decoder", decode, z[: len(z) // 2])
     if float((again - values).abs().max()) > scale:
         raise UserCodeError(
             "the decoder gave two images for one code: it has to be deterministic "
@@ -126,7 +142,7 @@ def probe_distortion(
     """
     name = f"the distortion {getattr(distortion, 'name', type(distortion).__name__)}"
     probe = reconstructions.detach().clone().requires_grad_(True)
-    values = _call(name, distortion, images, probe)
+    values = call_user_code(name, distortion, images, probe)
     if values.shape != (len(images),) or not bool(torch.isfinite(values).all()):
         raise UserCodeError(
             f"{name} gave {_about(values)} for {len(images)} images, expected finite "
@@ -139,16 +155,21 @@ def probe_distortion(
         )
 
 
-def _call(what: str, function: Callable[..., Any], *arguments: Any) -> torch.Tensor:
-    try:
+def call_user_code(what: str, function: Callable[..., Any], *arguments: Any) -> torch.Tensor:
+    """`function(*arguments)`; raises `UserCodeError` if it fails or gives no tensor."""
+    with user_code_errors(what):
         value: object = function(*arguments)
-    except UserCodeError:
-        raise
-    except Exception as error:
-        raise UserCodeError(f"{what} failed: {describe(error)}") from error
     if not isinstance(value, torch.Tensor):
         raise UserCodeError(f"{what} gave {type(value).__name__}, expected a torch.Tensor")
     return value
+
+
+def same_numbers(expected: Sequence[float], found: Sequence[float]) -> bool:
+    """Whether two rows of numbers differ by rounding only."""
+    largest = TOLERANCE * max(map(abs, expected))
+    return len(expected) == len(found) and all(
+        abs(a - b) <= largest for a, b in zip(expected, found, strict=True)
+    )
 
 
 def _gradient(what: str, value: torch.Tensor, probe: torch.Tensor) -> torch.Tensor:
@@ -158,10 +179,8 @@ def _gradient(what: str, value: torch.Tensor, probe: torch.Tensor) -> torch.Tens
     )
     if not value.requires_grad:
         raise UserCodeError(broken)
-    try:
+    with user_code_errors(f"the gradient of {what}"):
         (gradient,) = torch.autograd.grad(value, probe, allow_unused=True)
-    except Exception as error:
-        raise UserCodeError(f"{what} has no usable gradient: {describe(error)}") from error
     if gradient is None:
         raise UserCodeError(broken)
     if not bool(torch.isfinite(gradient).all()):

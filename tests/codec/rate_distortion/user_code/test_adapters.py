@@ -15,7 +15,13 @@ from torch import nn
 
 from bitstream.errors import CalotypeError, UsageError, WeightsMismatchError
 from codec.priors import GaussianMixture, StandardNormal
-from codec.rate_distortion.user_code.adapters import BatchedDecode, from_module, load_decoder
+from codec.rate_distortion.annealing.cost import seconds_per_gradient
+from codec.rate_distortion.user_code.adapters import (
+    BatchedDecode,
+    _open_again,
+    from_module,
+    load_decoder,
+)
 from codec.rate_distortion.user_code.load_file import MODULE_PREFIX, UserCodeError
 
 HEADER = """
@@ -219,9 +225,10 @@ def test_files_of_another_kind(tmp_path: Path, suffix: str, message: str) -> Non
         load_decoder(path, prior_dim=3)
 
 
-def test_devices_that_are_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="device 'abacus' cannot be used"):
-        load_decoder("x.pt2", device="abacus")
+@pytest.mark.parametrize("device", ["abacus", "meta"])
+def test_devices_that_cannot_compute(device: str) -> None:
+    with pytest.raises(UsageError, match=f"device '{device}' cannot be used"):
+        load_decoder("x.pt2", device=device)
 
 
 def traced(path: Path, module: nn.Module, batch: int, shape: tuple[int, ...] = (3,)) -> Path:
@@ -383,3 +390,123 @@ def test_modules_in_memory_are_not_changed() -> None:
     adapter = from_module(module.eval(), StandardNormal(3), name="mine")
     assert (adapter.image_shape, adapter.name) == ((4,), "mine")
     assert all(parameter.requires_grad for parameter in module.parameters())
+
+
+LEAVING = ["import sys; sys.exit(0)", "raise SystemExit", "raise GeneratorExit", "1 / 0"]
+
+
+@pytest.mark.parametrize("leave", LEAVING)
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("{}", r"model.py failed: \w+.* \(line 20\)"),
+        ("def make():\n    {}", r"make\(\) failed: \w+.* \(line 21\)"),
+        (
+            "def make():\n    def f(z):\n        {}\n    return f, Prior()",
+            r"the decoder failed: .*22",
+        ),
+        (
+            "class make:\n    decode = Net()\n    @property\n    def prior(self):\n        {}",
+            r"reading the parts of make failed: \w+.* \(line 24\)",
+        ),
+        (
+            "class Odd(Prior):\n    @property\n    def dim(self):\n        {}\n"
+            "def make(): return Net(), Odd()",
+            r"the prior failed: \w+.* \(line 23\)",
+        ),
+    ],
+)
+def test_whatever_user_code_raises_is_its_error(
+    tmp_path: Path, body: str, message: str, leave: str
+) -> None:
+    # A SystemExit would end the command as if it had succeeded.
+    path = script(tmp_path / "model.py", body.format(leave))
+    with pytest.raises(UserCodeError, match=message):
+        load_decoder(f"{path}:make")
+
+
+def test_an_interruption_is_no_error_of_user_code(tmp_path: Path) -> None:
+    path = script(tmp_path / "model.py", "def make(): raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        load_decoder(f"{path}:make")
+
+
+def test_failures_after_the_trial_are_errors_of_user_code(tmp_path: Path) -> None:
+    body = (
+        "def few(z):\n"
+        "    if len(z) > 100: raise ValueError('at most 100 codes')\n"
+        "    return Net()(z)\n"
+        "class Few(Prior):\n"
+        "    def log_prob(self, z):\n"
+        "        if len(z) > 100: raise SystemExit(0)\n"
+        "        return super().log_prob(z)\n"
+        "    def sample(self, count, generator=None):\n"
+        "        return None if count > 300 else super().sample(count, generator)\n"
+        "def make(): return few, Few()\n"
+    )
+    adapter = load_decoder(f"{script(tmp_path / 'model.py', body)}:make")
+    with pytest.raises(UserCodeError, match=r"decoder failed: ValueError: at most 100 .*line 21"):
+        seconds_per_gradient(adapter.decode, adapter.prior, "cpu")
+    with pytest.raises(
+        UserCodeError, match=r"the prior's log_prob failed: SystemExit: 0 .*line 25"
+    ):
+        adapter.prior.log_prob(torch.zeros(101, 3))
+    with pytest.raises(UserCodeError, match="the prior's sample gave NoneType"):
+        adapter.prior.sample(301)
+
+
+@pytest.mark.parametrize("change", ["z.data.clamp_(-2, 2)", "z.data.mul_(2)"])
+def test_a_decoder_may_not_change_its_codes(tmp_path: Path, change: str) -> None:
+    body = f"def f(z):\n    {change}\n    return Net()(z)\ndef make(): return f, Prior()"
+    with pytest.raises(UserCodeError, match="the decoder changed the codes"):
+        load_decoder(f"{script(tmp_path / 'model.py', body)}:make")
+
+
+def forget_loaded_models() -> None:
+    """Put this process in the state of a new worker."""
+    _open_again.cache_clear()
+    for name in [name for name in sys.modules if name.startswith(MODULE_PREFIX)]:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "def make():\n"
+        "    net = Net()\n"
+        "    weights = numpy.random.default_rng().normal(size=(4, 3))\n"
+        "    net.linear.weight.data = torch.tensor(weights).float()\n"
+        "    return net, Prior()",
+        "def make():\n"
+        "    prior = Prior()\n"
+        "    scale = 1 + numpy.random.default_rng().random()\n"
+        "    prior.log_prob = lambda z: -scale * z.square().sum(-1)\n"
+        "    return Net(), prior",
+    ],
+)
+def test_another_process_refuses_another_model(tmp_path: Path, body: str) -> None:
+    path = script(tmp_path / "model.py", f"import numpy\n{body}")
+    adapter = load_decoder(f"{path}:make")
+    data = pickle.dumps((adapter.decode, adapter.prior))
+    forget_loaded_models()
+    # An error while a task is unpickled would end the worker without a message.
+    decode, prior = pickle.loads(data)
+    assert (prior.dim, repr(prior)) == (3, "Prior(3)")
+    message = r"gave another model.*seed every generator.*or load weights from a file"
+    for use in (decode, prior.log_prob):
+        with pytest.raises(UserCodeError, match=message):
+            use(torch.zeros(2, 3))
+
+
+def test_another_process_accepts_a_prior_with_random_samples(tmp_path: Path) -> None:
+    body = (
+        "class Unseeded(Prior):\n"
+        "    def sample(self, count, generator=None): return torch.randn(count, 3)\n"
+        "def make(): return Net(), Unseeded()"
+    )
+    adapter = load_decoder(f"{script(tmp_path / 'model.py', body)}:make")
+    data = pickle.dumps((adapter.decode, adapter.prior))
+    forget_loaded_models()
+    decode, prior = pickle.loads(data)
+    codes = prior.sample(2)
+    assert torch.equal(decode(codes), adapter.decode(codes))
