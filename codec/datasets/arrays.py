@@ -29,16 +29,6 @@ PARTS = ("train", "test")
 MAX_BYTES = 2**31
 """Largest data set that is read, in bytes; headers are checked against it before allocation."""
 
-_UNREADABLE_ZIP = (
-    OSError,
-    EOFError,
-    ValueError,
-    NotImplementedError,  # a compression that is not in the standard library
-    RuntimeError,  # encrypted
-    SyntaxError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 _IDX_NAMES = {"train": "train-images", "test": "t10k-images"}
 _IDX_SUFFIXES = ("-idx3-ubyte", ".idx3-ubyte")
 _UNSIGNED_BYTE = 0x08  # the third byte of an IDX file: type of the values
@@ -198,7 +188,10 @@ def _read_arrays(
                     _check_npy(member, path, name.removesuffix(".npy"), floats=floats)
                 with archive.open(name) as member:
                     array = np.load(member, allow_pickle=False)
-    except _UNREADABLE_ZIP as error:
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:
+        # Damaged files make zipfile, its decompressors and NumPy raise errors of any class.
         raise InputError(f"{path}: cannot be read: {error}") from error
     if array.dtype != np.uint8 and array.size:
         low, high = float(array.min()), float(array.max())  # NaN if any value is

@@ -236,6 +236,64 @@ def test_odd_npz_files(tmp_path: Path) -> None:
     refused({"images.npy": bomb}, "announces")
 
 
+def npy_with_header(text: bytes) -> bytes:
+    return b"\x93NUMPY\x01\0" + len(text).to_bytes(2, "little") + text
+
+
+GOOD_HEADER = b"{'descr': '|u1', 'fortran_order': False, 'shape': (2, 4, 6)}\n"
+ODD_HEADERS = {
+    "empty": b"",
+    "zeros": bytes(9),
+    "open bracket": GOOD_HEADER.replace(b"}", b"("),
+    "open string": b"'a",
+    "odd indents": b"{\n  1\n 2}\n  3\n 4",
+    "mixed keys": GOOD_HEADER.replace(b"'shape'", b"3"),
+    "unhashable keys": GOOD_HEADER.replace(b"'shape'", b"[]"),
+    "list": b"[1, 2]",
+    "deep": b"(" * 9000 + b")" * 9000,
+    "negative shape": GOOD_HEADER.replace(b"(2,", b"(-2,"),
+    "shape of texts": GOOD_HEADER.replace(b"(2,", b"('2',"),
+    "long number": GOOD_HEADER.replace(b"(2,", b"(" + b"9" * 5000 + b","),
+    "dtype of numbers": GOOD_HEADER.replace(b"'|u1'", b"[(1, 2)]"),
+    "unknown dtype": GOOD_HEADER.replace(b"|u1", b"?,?!"),
+}
+
+
+@pytest.mark.parametrize("name", ODD_HEADERS)
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+@pytest.mark.filterwarnings("ignore")
+def test_odd_headers_of_arrays(tmp_path: Path, name: str, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    data = npy_with_header(ODD_HEADERS[name]) + bytes(48)
+    if suffix == ".npy":
+        path.write_bytes(data)
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("images.npy", data)
+    with pytest.raises(InputError, match=r"a\.np"):
+        read_images(path)
+
+
+@pytest.mark.parametrize(
+    "compression",
+    [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA],
+    ids=["stored", "deflate", "bzip2", "lzma"],
+)
+def test_damaged_archives(tmp_path: Path, compression: int) -> None:
+    path = tmp_path / "a.npz"
+    images = io.BytesIO()
+    np.save(images, digits(20))
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("images.npy", images.getvalue())
+    good = path.read_bytes()
+    assert read_images(path).shape == (20, *SHAPE)
+    start = 30 + len("images.npy") + 9  # after the member's header, and that of LZMA
+    for at in range(start, start + 60):
+        path.write_bytes(good[:at] + b"\xff\x5a" + good[at + 2 :])
+        with pytest.raises(InputError, match=r"a\.npz"):
+            read_images(path)
+
+
 def test_no_more_than_the_cap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_arrays, "MAX_BYTES", 100)
     for number, pixels in enumerate(digits(3)):
