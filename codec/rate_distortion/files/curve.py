@@ -21,7 +21,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +32,11 @@ from codec.rate_distortion.metrics import METRICS, psnr_from_mse_db
 DISTORTION = "mean squared error over the R, G and B samples of 8-bit pixels"
 RATE = "bits of the whole file per pixel; each file was decoded again"
 CHANNELS = 3
+NUMBER_LIMIT = 1e300
+"""Numbers of JSON files are smaller, so that their sums in other units are finite, too."""
+
+LONGEST_SIDE = 2**31
+LARGEST_COUNT = 2**63
 
 
 @dataclass(frozen=True)
@@ -162,8 +167,15 @@ class OperationalCurve:
     def from_json(cls, content: Mapping[str, Any]) -> OperationalCurve:
         """Rebuild a curve from `to_json`; raises `ResultFileError` for unusable fields."""
         with reading("a curve in the result file"):
-            images = tuple(MeasuredImage(str(n), int(w), int(h)) for n, w, h in content["images"])
+            images = tuple(
+                MeasuredImage(str(name), _side(width), _side(height))
+                for name, width, height in content["images"]
+            )
+            if not images:
+                raise ValueError("no images")
             low, high = content["pixel_range"]
+            if not is_number(low) or not is_number(high) or low >= high:
+                raise ValueError("pixel_range is not a range of numbers")
             return cls(
                 codec=str(content["codec"]),
                 encoder=str(content["encoder"]),
@@ -207,27 +219,48 @@ def _point_to_json(point: OperatingPoint) -> dict[str, Any]:
     return content
 
 
+def is_number(value: object) -> bool:
+    """Whether a value of parsed JSON is a number below `NUMBER_LIMIT`."""
+    return isinstance(value, (int, float)) and abs(value) < NUMBER_LIMIT
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < LARGEST_COUNT
+
+
+def _side(value: object) -> int:
+    if type(value) is not int or not 0 < value < LONGEST_SIDE:
+        raise ValueError("width or height of an image is not a number of pixels")
+    return value
+
+
 def _point_from_json(
     content: Mapping[str, Any], images: tuple[MeasuredImage, ...]
 ) -> OperatingPoint:
-    def column(name: str) -> tuple[Any, ...] | None:
+    def column(
+        name: str, is_usable: Callable[[object], bool] = is_number, *, gaps: bool = False
+    ) -> tuple[Any, ...] | None:
         values = content.get(name)
         if values is None:
             return None
         if len(values) != len(images):
             raise ValueError(f"{name} has {len(values)} entries for {len(images)} images")
+        if not all(is_usable(value) or (gaps and value is None) for value in values):
+            raise ValueError(f"{name} has an unusable entry")
         return tuple(values)
 
-    sizes, errors = column("bytes"), column("squared_error")
+    sizes, errors = column("bytes", _is_count), column("squared_error", _is_count)
     if sizes is None or errors is None:
         raise KeyError("bytes or squared_error")
+    if not is_number(content["setting"]):
+        raise ValueError("setting is not a number")
     return OperatingPoint(
         setting=float(content["setting"]),
         images=images,
-        coded_bytes=tuple(int(value) for value in sizes),
-        squared_error=tuple(int(value) for value in errors),
-        ms_ssim=column("ms_ssim"),
-        ssimulacra2=column("ssimulacra2"),
+        coded_bytes=sizes,
+        squared_error=errors,
+        ms_ssim=column("ms_ssim", gaps=True),
+        ssimulacra2=column("ssimulacra2", gaps=True),
         encode_seconds=column("encode_seconds"),
         decode_seconds=column("decode_seconds"),
     )

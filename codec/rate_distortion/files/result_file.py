@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from codec.rate_distortion.errors import ResultFileError
-from codec.rate_distortion.files.curve import OperationalCurve
+from codec.rate_distortion.files.curve import NUMBER_LIMIT, OperationalCurve
 from codec.system.write_file import write_atomically
 
 SCHEMA = "calotype.rate_distortion/1"
@@ -78,14 +78,27 @@ def write_bytes(path: Path, data: bytes) -> None:
     write_atomically(path, lambda fo: fo.write(data), force=True, make_folders=True)
 
 
+def _number(text: str) -> int | float:
+    # Python would read Infinity and NaN, which JSON lacks, and integers too large for a float.
+    value = int(text) if text.lstrip("-").isdecimal() else float(text)
+    if not abs(value) < NUMBER_LIMIT:
+        raise ValueError(f"a number is not finite, or not below {NUMBER_LIMIT:g}")
+    return value
+
+
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; raises `ResultFileError`."""
+    """A JSON object from a file; raises `ResultFileError`, also for numbers above 1e300."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(
+            path.read_text(encoding="utf-8"),
+            parse_int=_number,
+            parse_float=_number,
+            parse_constant=_number,
+        )
     except OSError as error:
         raise ResultFileError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
-        raise ResultFileError(f"{path}: not JSON: {error}") from error
+        raise ResultFileError(f"{path}: not JSON that can be used: {error}") from error
     if not isinstance(content, dict):
         raise ResultFileError(f"{path}: holds {type(content).__name__}, expected a JSON object")
     return content

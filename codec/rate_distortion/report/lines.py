@@ -8,7 +8,6 @@ A `Picture` has everything: figure.py draws it with matplotlib, page.py writes i
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -16,8 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from bitstream.errors import UsageError
-from codec.rate_distortion.errors import ResultFileError
-from codec.rate_distortion.files.curve import OperatingPoint, OperationalCurve
+from codec.rate_distortion.errors import reading
+from codec.rate_distortion.files.curve import (
+    LONGEST_SIDE,
+    OperatingPoint,
+    OperationalCurve,
+    is_number,
+)
+from codec.rate_distortion.files.result_file import read_json
 from codec.rate_distortion.ladder.gap_table import GapTable
 from codec.rate_distortion.ladder.ladder import Ladder
 from codec.rate_distortion.ladder.model_file import AnyModelResult, ModelResult
@@ -40,6 +45,9 @@ RATE_RANGE_BPP = (0.0, 2.0)
 
 SIZE_INCHES = (8.4, 5.4)
 UNITS = ("bits", "nats", "bpp")
+SMALLEST_NUMBER, LARGEST_NUMBER, SPAN = 1e-100, 1e100, 1e-9
+"""Axes end between these numbers, and their ends differ by more than this share of the larger."""
+
 LOG_DECADES = 4.0
 """Most decades of rate that a logarithmic axis shows, since rates fall to 0 at large distortion."""
 
@@ -90,6 +98,8 @@ class Ceiling:
 class Picture:
     """Everything that is drawn on one pair of axes.
 
+    Raises `UsageError` for limits of an axis between which no numbers can be told apart.
+
     names_inside    whether the lines separate at their first points, and have their names there,
                     inside the axes; otherwise the names are at the right, beside the last points
     columns         headings of the table, for `Point.cells`
@@ -108,6 +118,21 @@ class Picture:
     is_logarithmic_up: bool = False
     names_inside: bool = False
     size_inches: tuple[float, float] = SIZE_INCHES
+
+    def __post_init__(self) -> None:
+        for (low, high), is_logarithmic in (
+            (self.x_limits, self.is_logarithmic),
+            (self.y_limits, self.is_logarithmic_up),
+        ):
+            largest = max(abs(low), abs(high))
+            smallest = low if is_logarithmic else largest
+            # NaN fails every comparison.
+            if not (
+                smallest > SMALLEST_NUMBER
+                and largest < LARGEST_NUMBER
+                and high - low > SPAN * largest
+            ):
+                raise UsageError(f"numbers from {low:g} to {high:g} cannot be drawn on an axis")
 
     def dashes(self, rank: int) -> tuple[float, ...]:
         """Strokes and gaps of the line with that rank."""
@@ -208,6 +233,12 @@ def _measured_point(bpp: float, score: float | None, metric: Metric) -> Point:
     return Point(bpp, y, y, y, True, words, ())
 
 
+def _number(value: Any) -> float:
+    if not is_number(value):
+        raise ValueError("an entry is not a number")
+    return float(value)
+
+
 def lines_of_anchors(
     path: Path, names: Sequence[str] | None = None, *, metric: str = "psnr"
 ) -> list[Line]:
@@ -217,12 +248,7 @@ def lines_of_anchors(
     last `/`.  Raises `ResultFileError` for another kind of file, `UsageError` for an unknown name,
     or if no names are given and the file has more than 8 curves.
     """
-    try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ResultFileError(f"{path}: published curves cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise ResultFileError(f"{path}: expected a JSON object of published curves by name")
+    content = read_json(path)
     chosen_metric = METRICS[metric]
     key = chosen_metric.key
     usable = {
@@ -239,20 +265,18 @@ def lines_of_anchors(
     unknown = [name for name, _ in chosen if name not in usable]
     if unknown:
         raise UsageError(f"{path}: has no published curve named {', '.join(unknown)}")
-    try:
+    with reading(f"{path}: a published curve"):
         return [
             Line(
                 label or name.rpartition("/")[2],
                 tuple(
-                    _measured_point(float(bpp), float(score), chosen_metric)
+                    _measured_point(_number(bpp), _number(score), chosen_metric)
                     for bpp, score in zip(usable[name]["bpp"], usable[name][key], strict=True)
                 ),
                 published=True,
             )
             for name, label in chosen
         ]
-    except (TypeError, ValueError) as error:
-        raise ResultFileError(f"{path}: a published curve is malformed: {error}") from error
 
 
 def picture_of_results(
@@ -308,11 +332,14 @@ def picture_of_results(
         margin = (high / low) ** 0.03
         x_limits = (low / margin, high * margin)
     else:
-        margin = 0.04 * (high - low) or 0.05 * abs(high) or 1.0
+        # Numbers that differ only by rounding count as one.
+        margin = 0.04 * (high - low) if high - low > SPAN * abs(high) else 0.05 * abs(high) or 1.0
         x_limits = (low - margin, high + margin)
     # Above every point, and above those intervals and ceilings that would not flatten the points.
     highest = max(point.y for point in points)
-    tops = [min(point.high, 1.3 * highest) for point in points]
+    if highest < 0:
+        raise UsageError("all rates are negative: nothing to draw")
+    tops = [highest, *(min(point.high, 1.3 * highest) for point in points)]
     tops += [one.y for one in ceilings if one.y < 2 * highest]
     y_limits = (0.0, 1.1 * max(tops) or 1.0)
     if log_y:
@@ -347,8 +374,11 @@ def _pixels(results: Sequence[AnyModelResult]) -> int:
             shape = result.extra.get("image_shape")
         elif isinstance(result, Ladder):
             shape = result.image_shape
-        is_shape = isinstance(shape, (list, tuple)) and len(shape) > 1
-        sizes.add(math.prod(int(size) for size in shape[-2:]) if is_shape else 0)
+        sides = shape[-2:] if isinstance(shape, (list, tuple)) else ()
+        is_size = len(sides) == 2 and all(
+            type(side) is int and 0 < side < LONGEST_SIDE for side in sides
+        )
+        sizes.add(math.prod(sides) if is_size else 0)
     if len(sizes) != 1 or 0 in sizes:
         raise UsageError(
             "bits per pixel need one size of images in all files (image_shape, such as [1, 28, 28])"
