@@ -37,6 +37,7 @@ from codec.rate_distortion.user_code.load_file import (
     UserCodeError,
     call_factory,
     describe,
+    different_model,
     is_object_spec,
     load_object,
     split_object_spec,
@@ -261,12 +262,7 @@ def _open_again(recipe: _Recipe) -> _Opened:
     """
     opened = _open(recipe)
     if not all(map(same_numbers, recipe.answers, _answers(recipe, opened))):
-        raise UserCodeError(
-            f"{recipe.spec}: loading it again, as each worker does, gave another model. Either the "
-            "file has changed, or the factory draws random weights each time it is called: let it "
-            "seed every generator that it uses (torch.manual_seed and numpy.random.default_rng("
-            "seed)), or load weights from a file; or use one process"
-        )
+        raise UserCodeError(different_model(recipe.spec, "model"))
     return opened
 
 

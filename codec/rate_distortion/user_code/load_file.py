@@ -84,6 +84,16 @@ def call_factory(path: Path, name: str, factory: object) -> object:
     return value
 
 
+def different_model(spec: str, kind: str) -> str:
+    """What is told when `spec`, loaded again, gives another "model" or "distortion"."""
+    return (
+        f"{spec}: loading it again, as each worker does, gave another {kind}. Either the file has "
+        "changed, or the factory draws random weights each time it is called: let it seed every "
+        "generator that it uses (torch.manual_seed, numpy.random.default_rng(seed)), or load "
+        "weights from a file; or use one process"
+    )
+
+
 @contextmanager
 def user_code_errors(what: str) -> Iterator[None]:
     """Turn whatever a user's code raises into `UserCodeError`, with `what` in its message.
