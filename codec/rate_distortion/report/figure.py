@@ -127,7 +127,7 @@ def _set_axes(axes: Axes, picture: Picture) -> None:
 
 def _draw_ceilings(axes: Axes, picture: Picture) -> None:
     for ceiling in picture.ceilings:
-        if ceiling.y > picture.y_limits[1]:
+        if not picture.y_limits[0] <= ceiling.y <= picture.y_limits[1]:
             continue
         axes.axhline(ceiling.y, color=GREY, linestyle=(0, (5, 3)), linewidth=1.1)
         axes.annotate(

@@ -173,7 +173,7 @@ def svg_of(picture: Picture) -> str:
         f'text-anchor="middle">{escape(picture.y_label)}</text>'
     )
     for ceiling in picture.ceilings:
-        if ceiling.y <= picture.y_limits[1]:
+        if picture.y_limits[0] <= ceiling.y <= picture.y_limits[1]:
             y = axes.y(ceiling.y)
             parts.append(
                 f'<line class="ceiling" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>'
