@@ -6,6 +6,7 @@ what was expected: a NaN must never pass through a log-sum-exp and come out as a
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
@@ -64,9 +65,8 @@ def rising_betas(betas: Iterable[float], *, above_zero: bool = False) -> tuple[f
     fine = all(beta == 0 or SMALLEST_BETA <= beta <= LARGEST_BETA for beta in values)
     rising = all(low < high for low, high in pairwise(values))
     if not (values and fine and rising and (values[-1] > 0 or not above_zero)):
-        shown = f"{str(list(values[:10]))[:-1]}, …]" if len(values) > 10 else f"{list(values)}"
         raise UsageError(
-            f"betas {shown}: expected rising numbers from 0 on, at least one"
+            f"betas {reprlib.repr(list(values))}: expected rising numbers from 0 on, at least one"
             f"{' above 0' if above_zero else ''}, and none but 0 outside "
             f"{SMALLEST_BETA:g} … {LARGEST_BETA:g}"
         )

@@ -12,7 +12,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -25,8 +25,13 @@ NATS_PER_BIT = math.log(2)
 NOT_ASKED = "no certificate was asked for"
 NOT_SIMULATED = "no certificate: exp(-beta d) of this distortion cannot be simulated"
 ONE_IMAGE = "no interval from one image"
-UNMEASURED = frozenset({NOT_ASKED, NOT_SIMULATED, ONE_IMAGE})
-"""Reasons why a point is not certified that say nothing against its value."""
+_UNMEASURED = frozenset({NOT_ASKED, NOT_SIMULATED, ONE_IMAGE})
+
+
+def failed_gates(reasons: Iterable[str]) -> set[str]:
+    """Those of the reasons why a point is not certified that speak against its value."""
+    return set(reasons) - _UNMEASURED
+
 
 ROW_FIELDS = (
     "beta", "log_partition_nats", "distortion", "rate_nats", "rate_direct_nats", "rate_low_nats",
@@ -108,13 +113,13 @@ class RDCurve:
         """R_p at a distortion, nats per image: sup over the measured β of L(β) − β D, at least 0.
 
         Between measured β this is below the curve by a little, never above it; below the smallest
-        measured distortion, by any amount. Values of β that
-        failed a gate are left out, unless all did: one whose L is too high would raise the rate
-        everywhere. Raises `UsageError` if the distortion is NaN.
+        measured distortion, by any amount. Values of β that failed a gate are left out, unless all
+        did: one whose L is too high would raise the rate everywhere. Raises `UsageError` if the
+        distortion is NaN.
         """
         if math.isnan(distortion):
             raise UsageError("the rate at a distortion of nan was asked for")
-        trusted = [set(reasons) <= UNMEASURED for reasons in self.failures]
+        trusted = [not failed_gates(reasons) for reasons in self.failures]
         rates = (
             log_partition - beta * distortion
             for beta, log_partition, kept in zip(

@@ -136,22 +136,32 @@ def check_decoder(decode: Decode, codes: torch.Tensor, images: torch.Tensor) -> 
         )
     if not bool(torch.isfinite(made).all()):
         raise MeasurementError("the decoder gives NaN or infinity for codes of the prior")
+    inconsistent = why_no_function(decode, codes, made)
+    if inconsistent:
+        raise MeasurementError(inconsistent)
+    return made
+
+
+def why_no_function(decode: Decode, codes: torch.Tensor, images: torch.Tensor) -> str:
+    """Why the image of a code is not determined by the code alone; empty if it seems to be.
+
+    codes, images   (n, k) with n ≥ 2, and what `decode` made of them
+    """
+    half = len(codes) // 2
     with torch.no_grad():
-        again, half = decode(codes), decode(codes[: count // 2])
-    largest = TOLERANCE * max(1.0, float(made.abs().max()))
-    if float((again - made).abs().max()) > largest:
-        raise MeasurementError(
+        again, fewer = decode(codes), decode(codes[:half])
+    largest = TOLERANCE * max(1.0, float(images.abs().max()))
+    if float((again - images).abs().max()) > largest:
+        return (
             "the decoder gave two images for one code: it has to be deterministic "
             "(call eval() on the module; draw no noise)"
         )
-    if half.shape != made[: count // 2].shape or float((half - made[: count // 2]).abs().max()) > (
-        largest
-    ):
-        raise MeasurementError(
+    if fewer.shape != images[:half].shape or float((fewer - images[:half]).abs().max()) > largest:
+        return (
             "the decoder's image of a code depends on the other codes of the batch "
             "(call eval() on a module with batch normalisation)"
         )
-    return made
+    return ""
 
 
 def check_log_density(prior: LatentPrior, generator: torch.Generator) -> None:
@@ -159,7 +169,7 @@ def check_log_density(prior: LatentPrior, generator: torch.Generator) -> None:
 
     E ∇log p(z) = 0 and E zᵀ∇log p(z) = −k for a density that is smooth and positive everywhere;
     one that is zero somewhere is not checked. Raises `MeasurementError` if an average is further
-    away than chance explains.
+    away than chance explains, or if log_prob ignores the codes.
     """
     codes = prior.sample(STEIN_SAMPLES, generator).detach()
     with torch.no_grad():
@@ -171,7 +181,9 @@ def check_log_density(prior: LatentPrior, generator: torch.Generator) -> None:
         density = prior.log_prob(codes)
         if not density.requires_grad:
             return  # the measurement says so
-        (gradient,) = torch.autograd.grad(density.sum(), codes)
+        (gradient,) = torch.autograd.grad(density.sum(), codes, allow_unused=True)
+    if gradient is None:
+        raise MeasurementError("the prior's log_prob does not depend on the codes")
     gradient = gradient.double()
     radial = (codes.detach().double() * gradient).sum(1) + codes.shape[1]
     for values in (radial[:, None], gradient):

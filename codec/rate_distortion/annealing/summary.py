@@ -11,15 +11,15 @@ import numpy as np
 from bitstream.arrays import BoolArray, Float64Array
 from codec.rate_distortion.errors import MeasurementError
 from codec.rate_distortion.estimates import student_quantile_975
-from codec.rate_distortion.model_curve import ONE_IMAGE, UNMEASURED, RDCurve
+from codec.rate_distortion.model_curve import ONE_IMAGE, RDCurve, failed_gates
 
 LARGEST_GAP_NATS = 0.5
 SMALLEST_ESS = 0.2
 SMALLEST_ACCEPTANCE = 0.4
 LARGEST_SLOPE_ERROR_NATS = 0.5
 LARGEST_ROUNDING_NATS = 0.1
-SMALLEST_GAP_ERRORS = -6.0
-"""In standard errors. The upper bound lies above the lower one in expectation; if it does not, the
+CLEARLY_NEGATIVE = 6.0
+"""Standard errors. The upper bound lies above the lower one in expectation; if it does not, the
 prior's samples and its log_prob do not belong together, or the decoder changes."""
 _FEWEST_GAPS = 6
 _ROUNDED_GAP_NATS = 0.05
@@ -159,14 +159,14 @@ def _failures(samples: CurveSamples, gap: Float64Array) -> list[list[str]]:
     # Half a unit in the last place of the largest β d, which is computed in float32.
     rounding = samples.beta * np.abs(samples.distortion).max(0) * 2.0**-24
     ess = samples.ess_fraction.mean(0)
-    gap_in_errors = np.broadcast_to(_gap_in_errors(samples.gap), len(samples.beta))
+    negative = _negative_gap(samples.gap)
     rows = []
     for i in range(len(samples.beta)):
         reasons = [samples.no_certificate] if samples.no_certificate else []
         if samples.gap is not None and not gap[i] <= LARGEST_GAP_NATS:
             reasons.append(f"gap {gap[i]:.2f} nats > {LARGEST_GAP_NATS}")
-        if not gap_in_errors[i] >= SMALLEST_GAP_ERRORS:
-            reasons.append(f"the upper bound lies below the lower one by {-gap[i]:.2f} nats")
+        if negative is not None and negative[i] > 0:
+            reasons.append(f"the upper bound lies below the lower one by {negative[i]:.2f} nats")
         if not ess[i] >= SMALLEST_ESS:
             reasons.append(f"effective sample size {ess[i]:.2f} < {SMALLEST_ESS}")
         if not samples.acceptance[i] >= SMALLEST_ACCEPTANCE:
@@ -185,19 +185,21 @@ def _failures(samples: CurveSamples, gap: Float64Array) -> list[list[str]]:
     return rows
 
 
-def _gap_in_errors(gap: Float64Array | None) -> Float64Array | float:
-    """The mean gap at each β in units of its standard error, (B,); 0 where that says nothing."""
+def _negative_gap(gap: Float64Array | None) -> Float64Array | None:
+    """By how many nats the upper bound at each β is clearly below the lower one, (B,), else 0.
+
+    None if too few images were simulated.
+    """
     if gap is None or len(gap) < _FEWEST_GAPS:
-        return 0.0
-    mean, error = gap.mean(0), gap.std(0, ddof=1) / math.sqrt(len(gap))
-    found: Float64Array = np.where(
-        np.abs(mean) < _ROUNDED_GAP_NATS, 0.0, mean / np.maximum(error, 1e-9)
-    )
+        return None
+    below, error = -gap.mean(0), gap.std(0, ddof=1) / math.sqrt(len(gap))
+    clear = np.maximum(_ROUNDED_GAP_NATS, CLEARLY_NEGATIVE * error)
+    found: Float64Array = np.where(below > clear, below, 0.0)
     return found
 
 
 def _trusted(failures: Sequence[Sequence[str]]) -> BoolArray:
-    return np.array([set(reasons) <= UNMEASURED for reasons in failures])
+    return np.array([not failed_gates(reasons) for reasons in failures])
 
 
 def summarize(samples: CurveSamples) -> RDCurve:
@@ -220,7 +222,7 @@ def summarize(samples: CurveSamples) -> RDCurve:
         worst = max(failures, key=len)
         raise MeasurementError(
             "no point of the curve can be trusted "
-            f"({'; '.join(sorted(set(worst) - UNMEASURED))}): raise temperatures "
+            f"({'; '.join(sorted(failed_gates(worst)))}): raise temperatures "
             f"(now {samples.temperatures}), bridge_steps, modes or chains (now {samples.chains}), "
             f"or lower the largest beta (now {samples.beta[-1]:.4g})"
         )

@@ -9,19 +9,14 @@ accuracy, so functions without gradients are refused.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 
 from codec.priors import LatentPrior
-from codec.rate_distortion.user_code.load_file import (
-    UserCodeError,
-    user_code_errors,
-)
-
-PROBES = 8
-TOLERANCE = 1e-3
-"""Largest difference between two decodings, relative to the largest value: allows rounding only."""
+from codec.rate_distortion.tensor_checks import PROBES, TOLERANCE, why_no_function
+from codec.rate_distortion.user_code.load_file import UserCodeError, user_code_errors
 
 WIDE = 4
 """Factor of the codes on which a decoder's input is compared, so that limits on codes show."""
@@ -99,21 +94,9 @@ def probe_decoder(
             f"{_about(images)}"
         )
     values = images.detach()
-    scale = TOLERANCE * max(1.0, float(values.abs().max()))
-    with torch.no_grad():
-        again = call_user_code("the decoder", decode, z)
-        half = call_user_code("the decoder", decode, z[: len(z) // 2])
-    if float((again - values).abs().max()) > scale:
-        raise UserCodeError(
-            "the decoder gave two images for one code: it has to be deterministic "
-            "(call eval() on the module; draw no noise)"
-        )
-    expected = values[: len(half)]
-    if half.shape != expected.shape or float((half - expected).abs().max()) > scale:
-        raise UserCodeError(
-            "the decoder's image of a code depends on the other codes of the batch "
-            "(call eval() on a module with batch normalisation)"
-        )
+    inconsistent = why_no_function(partial(call_user_code, "the decoder", decode), z, values)
+    if inconsistent:
+        raise UserCodeError(inconsistent)
     # Unequal weights, because the sum over an image may be constant (as with a softmax).
     weights = torch.linspace(1, 2, values[0].numel(), device=values.device).reshape(values[0].shape)
     gradient = _gradient("the decoder", (images.float() * weights).sum(), probe)

@@ -347,7 +347,7 @@ def test_a_distortion_without_gradient() -> None:
         (np.zeros((2, 3)), {"betas": [-1.0, 1.0]}, UsageError, "rising"),
         (np.zeros((2, 3)), {"betas": [0.0]}, UsageError, "above 0"),
         (np.zeros((2, 3)), {"betas": [1e-300, 1.0]}, UsageError, "outside"),
-        (np.zeros((2, 3)), {"betas": [1.0] * 99}, UsageError, "1.0, …]"),
+        (np.zeros((2, 3)), {"betas": [1.0] * 99}, UsageError, r"1.0, \.\.\.\]"),
         (np.zeros((2, 3)), {"betas": ["a"]}, UsageError, "not a sequence of numbers"),
         (np.zeros((2, 3)), {"betas": 3.0}, UsageError, "not a sequence of numbers"),
         (np.zeros((2, 3)), {"betas": [math.nan]}, UsageError, "rising"),
