@@ -5,7 +5,6 @@ Squared errors are sums over an image's pixels in [0, 1].
 
 from __future__ import annotations
 
-import sys
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ from torch import nn
 from benchmarks.harness.results import Report
 from benchmarks.harness.small_images import rounded
 from bitstream.arrays import Float32Array, Float64Array
+from codec.cli.progress import PhaseLines
 from codec.priors import StandardNormal
 from codec.rate_distortion.annealing.rd_curve import rd_samples
 from codec.rate_distortion.annealing.settings import MoveSettings
@@ -60,7 +60,7 @@ def rung_of_images(rate_nats: Float64Array, error: Float64Array, name: str, kind
 
 
 def curve_rung(samples: CurveSamples) -> tuple[Rung, list[list[str]], str]:
-    """The curve as a rung, the gates that each point fails, and, if no point is certified, why.
+    """The curve as a rung, the checks that each point fails, and, if no point is certified, why.
 
     Elsewhere a curve without a certified point is an error; here it is a result.
     """
@@ -116,7 +116,7 @@ def measure_generative_rate(
         simulations=options.simulations,
         seed=options.seed,
         moves=MoveSettings(precondition="diagonal", leapfrog=options.leapfrog),
-        progress=lambda done, total: print(f"annealing: {done} of {total}", file=sys.stderr),
+        progress=PhaseLines(),
     )
     rung, failures, why_none = curve_rung(samples)
     ladder = Ladder(name, f"{options.data.name}, test", len(pixels), (rung, *others()))

@@ -24,6 +24,7 @@ from benchmarks.measurement.prior_mismatch import prior_mismatch
 from bitstream.arrays import Float32Array, Float64Array, Uint8Array
 from bitstream.errors import UsageError
 from codec import loading
+from codec.cli.progress import PhaseLines
 from codec.models.vae.coder import VaeCoder
 from codec.models.vae.sample_coders import inverse_temperature, tempered
 from codec.priors import StandardNormal
@@ -145,7 +146,7 @@ class Workshop:
             seed=settings.seed,
             simulations=settings.simulations,
             precision=settings.precision,
-            progress=lambda done, total: self.report(f"annealing: block {done} of {total}"),
+            progress=PhaseLines(),
         )
         write_samples(path, samples, about=about)
         return samples

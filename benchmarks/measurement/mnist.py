@@ -32,6 +32,7 @@ from benchmarks.harness.results import Measured, provenance
 from benchmarks.harness.small_images import images_of_size
 from bitstream.arrays import Int64Array
 from bitstream.errors import UsageError
+from codec.cli.progress import PhaseLines
 from codec.models.generative.weights_file import load_generative
 from codec.rate_distortion.annealing.finished import clear_blocks
 from codec.rate_distortion.annealing.rd_curve import rd_samples
@@ -99,10 +100,7 @@ def run(options: Namespace) -> Iterator[Measured]:
         simulations=options.simulations,
         certify=not options.no_certify,
         precision=options.precision,
-        progress=lambda done, total: print(
-            f"{name}: block {done} of {total}, {time.perf_counter() - begin:.0f} s",
-            flush=True,
-        ),
+        progress=PhaseLines(name),
     )
     write_samples(
         options.work / f"{name}.npz",

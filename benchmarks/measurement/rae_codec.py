@@ -20,6 +20,7 @@ import torch
 
 from benchmarks.harness.generative_rate import SSE
 from benchmarks.harness.results import Measured, provenance
+from codec.cli.progress import PhaseLines
 from codec.datasets.arrays import read_images
 from codec.rate_distortion.annealing.rd_curve import rd_curve
 from codec.rate_distortion.ladder.ladder import LADDER_SCHEMA, Ladder
@@ -63,9 +64,7 @@ def run(options: Namespace) -> Iterator[Measured]:
         chains=options.chains,
         simulations=options.simulations,
         precision="bfloat16",
-        progress=lambda done, total: print(
-            f"block {done} of {total}, {time.perf_counter() - begin:.0f} s", flush=True
-        ),
+        progress=PhaseLines(),
     )
     rungs = (Rung.of_curve(curve), rung_of_files(points, SSE))
     ladder = Ladder(MODEL, DATA_SET, curve.images, rungs, (1, 28, 28))

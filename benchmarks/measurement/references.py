@@ -26,7 +26,7 @@ from benchmarks.harness.results import Measured, provenance
 from benchmarks.measurement.mnist import read_curves
 from bitstream.arrays import Float64Array
 from bitstream.errors import UsageError
-from codec.rate_distortion.annealing.cost import PRODUCT
+from codec.rate_distortion.annealing.jacobian import PRODUCT
 from codec.rate_distortion.annealing.summary import (
     LARGEST_GAP_NATS,
     CurveSamples,

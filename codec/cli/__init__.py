@@ -86,7 +86,7 @@ def calotype(
     """Compress photographs with a neural codec, and measure such codecs.
 
     Exit codes: 0 ok, 1 some of the files failed, 2 usage, 3 unreadable input, 4 damaged .calo file,
-    5 model missing, 6 cannot write, 130 interrupted.
+    5 model missing or failing, 6 cannot write, 130 interrupted.
     """
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bitstream.errors import InputError, OutputError, UsageError
-from codec.cli.progress import progress
+from codec.cli.progress import duration, phases
 from codec.cli.terminal import print_notice
 from codec.rate_distortion.annealing.settings import Settings
 from codec.system.missing_extra import extra_needed_by
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     import torch
 
+    from codec.rate_distortion.annealing.executors import Progress
     from codec.rate_distortion.distortions import Distortion
     from codec.rate_distortion.ladder.model_file import ModelResult
     from codec.rate_distortion.ladder.model_files import FilePoint
@@ -174,9 +175,12 @@ def bound(
 
     with extra_needed_by("calotype bound"):
         import torch  # noqa: F401 - before anything is read
+    from codec.datasets.arrays import has_part
     from codec.rate_distortion.annealing.finished import clear_blocks
     from codec.rate_distortion.annealing.rd_curve import rd_curve
+    from codec.rate_distortion.errors import MeasurementError
     from codec.rate_distortion.ladder.model_file import ModelResult
+    from codec.rate_distortion.model_curve import UntrustedCurveError
     from codec.rate_distortion.report.figure import plot_available, plot_missing
     from codec.rate_distortion.user_code.adapters import usable_device
 
@@ -193,8 +197,6 @@ def bound(
     _refuse_output(output)
     for path in written:
         refuse_existing(path, force=force)
-    for notice in early:
-        print_notice(notice)
     if names:
         from codec.rate_distortion.ladder.model_files import check_decoders
 
@@ -203,6 +205,9 @@ def bound(
     adapter, chosen, x, selection, notices = _prepare(
         model, data, part, images or defaults.images, distortion, device, code
     )
+    notices = [*early, *notices]
+    for notice in notices:
+        print_notice(notice)
     points = _measure_files(names, x, chosen, wanted)
     blocks = output / BLOCKS
     if not resume:
@@ -222,35 +227,44 @@ def bound(
         certify=not no_certify,
         blocks=blocks,
     )
-    print_notice(_expected(adapter, settings, len(x), jobs))
-    with _executor(jobs) as executor, progress(None, "annealing") as advance:
-        settings = replace(settings, executor=executor, progress=advance)
-        curve = rd_curve(adapter.decode, adapter.prior, x, settings)
-    data_set = f"{data.resolve().stem} {part}" if data.is_dir() else data.resolve().stem
-    extra = {
+    print_notice(_expected(adapter, settings, x, jobs))
+    untrusted = False
+    with (
+        _resuming(blocks, asked=resume) as tell_reused,
+        _executor(jobs) as executor,
+        phases() as tell,
+    ):
+        settings = replace(settings, executor=executor, progress=tell_reused(tell))
+        try:
+            curve = rd_curve(adapter.decode, adapter.prior, x, settings)
+        except UntrustedCurveError as error:
+            curve, untrusted = error.curve, True
+    data_set = data.resolve().stem + (f" {part}" if has_part(data, part) else "")
+    extra: dict[str, Any] = {
         "prior": repr(adapter.prior),
         "code_dimensions": adapter.prior.dim,
         "image_shape": list(x.shape[1:]),
         "libraries": _libraries(),
+        "notices": notices,
     }
     result = ModelResult(curve, name or adapter.name, data_set, selection, extra)
     _write(result, output, drawings)
     gaps = _write_ladder(result, points, chosen, output, drawings) if points else []
     clear_blocks(blocks)
-    notices += early
+    later = []
     failed = sum(not one for one in curve.certified)
     if failed:
         reasons = sorted({reason for row in curve.failures for reason in row})
-        notices.append(
+        later.append(
             f"{failed} of {len(curve.beta)} points are not certified: {'; '.join(reasons)}"
         )
     if curve.no_local_reference and reference == "auto":
-        notices.append(f"annealed from the prior alone: {curve.no_local_reference}")
+        later.append(f"annealed from the prior alone: {curve.no_local_reference}")
     if as_json:
         summary = {
             "schema": "calotype.bound_summary/1",
             "written": [str(path) for path in written],
-            "notices": notices,
+            "notices": notices + later,
             "result": result.to_json(),
             **({"files": gaps} if gaps else {}),
         }
@@ -258,29 +272,73 @@ def bound(
     else:
         _print_table(result, written)
         _print_gaps(gaps)
-    for notice in notices:
+    for notice in later:
         print_notice(notice)
+    if untrusted:
+        raise MeasurementError(
+            f"no point passed its checks: the results in {output} may be far too high. Raise "
+            f"--temperatures (now {settings.temperatures}), --bridge-steps (now {bridge_steps}), "
+            f"--chains (now {settings.chains}) or --modes, or lower the largest beta of --betas "
+            f"(now {curve.beta[-1]:.4g})"
+        )
 
 
-def _expected(adapter: DecoderAdapter, settings: Settings, images: int, jobs: int) -> str:
+def _expected(adapter: DecoderAdapter, settings: Settings, images: torch.Tensor, jobs: int) -> str:
     """How long the run will take, in words."""
-    from codec.rate_distortion.annealing.cost import estimated_cost, seconds_per_gradient
+    from codec.rate_distortion.annealing.bridge_passes import LocalModel
+    from codec.rate_distortion.annealing.cost import estimated_seconds, measured_pace
+    from codec.rate_distortion.distortions import find_distortion
 
-    each = seconds_per_gradient(adapter.decode, adapter.prior, settings.device) / jobs
-    cost = estimated_cost(settings, images, adapter.prior.dim)
-    local, prior = (_duration(each * gradients) for gradients in (cost.local, cost.prior))
-    return {
-        "auto": f"this may take {local} if local references suffice, {prior} if they do not",
-        "local": f"this may take {local}",
-        "prior": f"this may take {prior}",
-    }[settings.reference]
+    distortion = find_distortion(settings.distortion)
+    model = LocalModel(adapter.decode, adapter.prior, distortion, (), 1)
+    pace = measured_pace(model, images.to(settings.device), settings.chains)
+    times = estimated_seconds(settings, len(images), adapter.prior.dim, pace)
+    least, most = (duration(seconds / jobs) for seconds in times)
+    return f"this may take {least}" if least == most else f"this may take {least} to {most}"
 
 
-def _duration(seconds: float) -> str:
-    for size, name in ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes")):
-        if seconds >= 1.5 * size:
-            return f"{seconds / size:.0f} {name}"
-    return f"{max(seconds, 1):.0f} seconds"
+@contextmanager
+def _resuming(blocks: Path, *, asked: bool) -> Iterator[Callable[[Progress], Progress]]:
+    """Say what of an interrupted run is reused, and how to continue this one if it ends early.
+
+    The function that it gives wraps a progress function.
+    """
+    from codec.rate_distortion.annealing.finished import count_blocks
+    from codec.rate_distortion.annealing.rd_curve import MEASURING
+
+    found = count_blocks(blocks)
+    if asked and not found:
+        print_notice(f"nothing to resume in {blocks}: starting from the beginning")
+    current, reused = "", False
+
+    def wrapped(tell: Progress) -> Progress:
+        def telling(done: float, total: float, phase: str) -> None:
+            nonlocal current, reused
+            if phase != current:
+                current = phase
+                # What is done when a phase begins was found on disk.
+                reused |= done > 0
+                if phase == MEASURING and asked and found:
+                    print_notice(
+                        f"resuming: {done / total:.0%} was measured before"
+                        if reused
+                        else f"the blocks in {blocks} are of another run (other options, images, "
+                        "model or version): starting from the beginning"
+                    )
+            tell(done, total, phase)
+
+        return telling
+
+    try:
+        yield wrapped
+    except (KeyboardInterrupt, SystemExit):
+        kept = count_blocks(blocks)
+        print_notice(
+            f"finished blocks are kept in {blocks}: run the same command with --resume to continue"
+            if kept
+            else "no block was finished: there is nothing to resume"
+        )
+        raise
 
 
 def parse_betas(text: str) -> tuple[float, ...]:
@@ -533,21 +591,29 @@ def _print_gaps(rows: list[dict[str, Any]]) -> None:
 def _print_table(result: ModelResult, written: list[Path]) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from codec.rate_distortion.model_curve import NATS_PER_BIT
 
     curve = result.curve
-    table = Table(
-        title=f"{result.model} on {result.data_set} ({result.selection}): R_p(D)",
-        caption=f"{curve.distortion_name} ({curve.convention})",
-    )
-    for heading in (
-        "distortion", "bits per image", "95 % interval", "nats per image", "gap in nats",
-        "certified",
-    ):  # fmt: skip
-        table.add_column(heading, justify="right")
     count = len(curve.beta)
     rows = min(count, TABLE_ROWS)
+    caption = f"{curve.distortion_name} ({curve.convention})"
+    if rows < count:
+        caption += f"; {rows} of {count} points, all are in bound.csv"
+    table = Table(
+        title=f"{result.model} on {result.data_set} ({result.selection}): R_p(D)", caption=caption
+    )
+    for heading in (
+        "distortion",
+        "bits per image",
+        "95 % interval",
+        "nats",
+        "gap in nats",
+        "certified",
+    ):
+        # Numbers are never cut; headings wrap.
+        table.add_column(heading, justify="right", min_width=4)
     for row in range(rows):
         index = round(row * (count - 1) / max(1, rows - 1))
         low, high = (
@@ -555,7 +621,7 @@ def _print_table(result: ModelResult, written: list[Path]) -> None:
             for bound_nats in (curve.rate_low_nats, curve.rate_high_nats)
         )
         gap = curve.bdmc_gap_nats[index]
-        table.add_row(
+        cells = (
             f"{curve.distortion[index]:.4g}",
             f"{curve.rate_bits[index]:.2f}",
             f"{low:.2f}–{high:.2f}" if math.isfinite(low + high) else "—",
@@ -563,6 +629,7 @@ def _print_table(result: ModelResult, written: list[Path]) -> None:
             f"{gap:.2f}" if math.isfinite(gap) else "—",
             "yes" if curve.certified[index] else "no",
         )
+        table.add_row(*(Text(cell, no_wrap=True) for cell in cells))
     console = Console()
     console.print(table)
     console.print("written: " + ", ".join(map(str, written)), highlight=False, soft_wrap=True)

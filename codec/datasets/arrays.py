@@ -89,6 +89,11 @@ def _read(
     return images
 
 
+def has_part(path: Path, part: str) -> bool:
+    """Whether a folder has files, or a folder of pictures, for this part of the data alone."""
+    return path.is_dir() and (_mnist_file(path, part) is not None or (path / part).is_dir())
+
+
 def _mnist_file(folder: Path, part: str) -> Path | None:
     for suffix in _IDX_SUFFIXES:
         for ending in ("", ".gz"):

@@ -91,6 +91,7 @@ if TYPE_CHECKING:
     from codec.rate_distortion.metrics import psnr_db as psnr_db
     from codec.rate_distortion.metrics import ssimulacra2 as ssimulacra2
     from codec.rate_distortion.model_curve import RDCurve as RDCurve
+    from codec.rate_distortion.model_curve import UntrustedCurveError as UntrustedCurveError
     from codec.rate_distortion.user_code.adapters import DecoderAdapter as DecoderAdapter
     from codec.rate_distortion.user_code.adapters import from_module as from_module
     from codec.rate_distortion.user_code.adapters import load_decoder as load_decoder
@@ -105,7 +106,7 @@ _HOMES = {
     "codec.rate_distortion.files.measure": "OperationalCodec measure_curve measure_image",
     "codec.rate_distortion.files.result_file": "ResultFile read_result write_result",
     "codec.rate_distortion.metrics": "METRICS ms_ssim psnr_db ssimulacra2",
-    "codec.rate_distortion.model_curve": "RDCurve",
+    "codec.rate_distortion.model_curve": "RDCurve UntrustedCurveError",
     "codec.priors": "GaussianMixture LatentPrior StandardNormal",
     "codec.datasets.arrays": "read_images",
     "codec.rate_distortion.annealing.settings": "MoveSettings Settings",
@@ -129,8 +130,11 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split
 _ERRORS = "MeasurementError MissingExtraError OverlapError ResultFileError"
 
 
+__all__ = sorted([*_HOME_OF, *_ERRORS.split()])  # noqa: PLE0605 - a list of strings
+
+
 def __dir__() -> list[str]:
-    return sorted([*_HOME_OF, *_ERRORS.split()])
+    return __all__
 
 
 def __getattr__(name: str) -> object:

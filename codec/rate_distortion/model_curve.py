@@ -17,7 +17,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from bitstream.errors import UsageError
-from codec.rate_distortion.errors import ResultFileError, reading
+from codec.rate_distortion.errors import MeasurementError, ResultFileError, reading
 
 CURVE_SCHEMA = "calotype.model_curve/1"
 NATS_PER_BIT = math.log(2)
@@ -28,7 +28,7 @@ ONE_IMAGE = "no interval from one image"
 _UNMEASURED = frozenset({NOT_ASKED, NOT_SIMULATED, ONE_IMAGE})
 
 
-def failed_gates(reasons: Iterable[str]) -> set[str]:
+def failed_checks(reasons: Iterable[str]) -> set[str]:
     """Those of the reasons why a point is not certified that speak against its value."""
     return set(reasons) - _UNMEASURED
 
@@ -48,7 +48,7 @@ class RDCurve:
     log_partition_nats  L(β) = mean over images of −log Ẑ_β, nats per image
     distortion          D(β) = mean over images of the expected distortion under the posterior
     rate_nats           R_p at that distortion by the Legendre envelope sup_β' [L(β') − β' D] over
-                        the point's own β and those that passed every gate that was measured
+                        the point's own β and those that passed every check that was made
     rate_direct_nats    L(β) − β D(β), the estimate of the published method
     rate_low_nats, rate_high_nats   95 % bootstrap interval of the rate at the slope −β, over
                         images and the sampler's random numbers
@@ -56,8 +56,8 @@ class RDCurve:
                         two β on either side, at most 6 times larger or smaller; NaN if not measured
     ess_fraction        smallest effective sample size up to this β, over the number of chains
     acceptance          mean acceptance of the moves at this β, 0..1
-    certified           whether the point passed every gate
-    failures            for each β the gates that it failed; empty if it is certified
+    certified           whether the point passed every check
+    failures            for each β the checks that it failed; empty if it is certified
     distortion_name     such as "sum of squared errors"
     convention          units and ranges in words: sum or mean, range of the pixels
     gradients           decoder gradients of all rounds, counted for each code
@@ -113,13 +113,13 @@ class RDCurve:
         """R_p at a distortion, nats per image: sup over the measured β of L(β) − β D, at least 0.
 
         Between measured β this is below the curve by a little, never above it; below the smallest
-        measured distortion, by any amount. Values of β that failed a gate are left out, unless all
+        measured distortion, by any amount. Values of β that failed a check are left out, unless all
         did: one whose L is too high would raise the rate everywhere. Raises `UsageError` if the
         distortion is NaN.
         """
         if math.isnan(distortion):
             raise UsageError("the rate at a distortion of nan was asked for")
-        trusted = [not failed_gates(reasons) for reasons in self.failures]
+        trusted = [not failed_checks(reasons) for reasons in self.failures]
         rates = (
             log_partition - beta * distortion
             for beta, log_partition, kept in zip(
@@ -176,6 +176,17 @@ class RDCurve:
             row += [_cell(getattr(self, name)[index] / NATS_PER_BIT) for name in in_bits]
             writer.writerow([*row, self.reference[index], "; ".join(self.failures[index])])
         return text.getvalue()
+
+
+class UntrustedCurveError(MeasurementError):
+    """Every point of a curve failed a check.
+
+    curve   the curve, whose rates may all be far too high
+    """
+
+    def __init__(self, message: str, curve: RDCurve) -> None:
+        super().__init__(message)
+        self.curve = curve
 
 
 def _plain(value: object) -> object:

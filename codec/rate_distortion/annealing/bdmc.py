@@ -23,6 +23,7 @@ from typing import Any
 import torch
 
 from codec.priors import LatentPrior
+from codec.rate_distortion.annealing.executors import Tick
 from codec.rate_distortion.annealing.sampler import (
     RESAMPLE_BELOW,
     AnnealingPlan,
@@ -83,6 +84,7 @@ def bidirectional_bounds(
     chains: int,
     generator: torch.Generator,
     gradient_dtype: torch.dtype = torch.float32,
+    tick: Tick | None = None,
 ) -> BdmcResult:
     """Bound log Z_β from both sides for `simulations` images at every reported β of the plan.
 
@@ -102,14 +104,19 @@ def bidirectional_bounds(
     options: dict[str, Any] = {"gradient_dtype": gradient_dtype}
     single = TemperedTarget(decode, prior, distortion, targets, **options)
     path = _backward_path(single, plan, ends, codes, generator)
+    tick = tick or _silent
     rows = targets.repeat_interleave(chains, 0)
     target = TemperedTarget(decode, prior, distortion, rows, **options)
-    lower = _forward(target, plan, ends, chains, generator, None)
-    upper = _forward(target, plan, ends, chains, generator, path)
+    lower = _forward(target, plan, ends, chains, generator, None, lambda at: tick(at / 2))
+    upper = _forward(target, plan, ends, chains, generator, path, lambda at: tick(0.5 + at / 2))
     rising = [
         torch.cat([zero, bound.view(len(points), simulations).flip(0)]) for bound in (lower, upper)
     ]
     return BdmcResult(rising[0], rising[1], single.gradients + target.gradients)
+
+
+def _silent(share: float) -> None:
+    """Tell nobody."""
 
 
 def _active(ends: list[int], t: int) -> int:
@@ -150,6 +157,7 @@ def _forward(
     chains: int,
     generator: torch.Generator,
     path: list[Particles] | None,
+    tick: Tick,
 ) -> torch.Tensor:
     """log Ẑ of each image at its own end; with a path, chain 0 of every image follows it."""
     rows = len(ends) * chains
@@ -176,4 +184,5 @@ def _forward(
             particles = moved
         else:
             particles.put(now, moved)
+        tick(t / plan.temperatures)
     return torch.logsumexp(weights.log, 1) - math.log(chains)

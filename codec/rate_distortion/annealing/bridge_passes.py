@@ -17,6 +17,7 @@ import torch
 from codec.priors import LatentPrior
 from codec.rate_distortion.annealing.bdmc import BdmcResult, simulate_images
 from codec.rate_distortion.annealing.bridge import Bridge, BridgePlan, cross, way_back
+from codec.rate_distortion.annealing.executors import Tick
 from codec.rate_distortion.annealing.jacobian import ResidualJacobian
 from codec.rate_distortion.annealing.local_reference import (
     LocalFits,
@@ -135,6 +136,7 @@ def measure_locally(
     *,
     chains: int,
     generator: torch.Generator,
+    tick: Tick | None = None,
 ) -> AnnealingResult:
     """L and D of images (n, …) at the β of the plans."""
     work = LocalWork(model, targets)
@@ -144,6 +146,8 @@ def measure_locally(
         bridge = work.bridge(images, reference, plan.beta, chains)
         columns.append(cross(bridge, plan, chains=chains, generator=generator))
         work.crossed(bridge)
+        if tick is not None:
+            tick(len(columns) / len(plans))
     return AnnealingResult(
         torch.stack([column.log_partition_nats for column in columns], 1),
         torch.stack([column.distortion for column in columns], 1),
@@ -161,6 +165,7 @@ def local_bounds(
     simulations: int,
     chains: int,
     generator: torch.Generator,
+    tick: Tick | None = None,
 ) -> BdmcResult:
     """Bound log Z_β from both sides for `simulations` images at the β of each plan."""
     betas = [plan.beta for plan in plans]
@@ -181,6 +186,8 @@ def local_bounds(
         upper = cross(many, plan, path=path, **options)
         bounds.append((-lower.log_partition_nats, -upper.log_partition_nats))
         work.crossed(single, many)
+        if tick is not None:
+            tick(len(bounds) / len(plans))
     return BdmcResult(
         torch.stack([lower for lower, _ in bounds]),
         torch.stack([upper for _, upper in bounds]),

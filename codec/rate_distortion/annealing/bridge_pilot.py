@@ -14,6 +14,7 @@ import torch
 
 from codec.rate_distortion.annealing.bridge import Bridge, BridgePlan, cross
 from codec.rate_distortion.annealing.bridge_passes import LocalModel, LocalWork
+from codec.rate_distortion.annealing.executors import Tick
 from codec.rate_distortion.annealing.pilot import leapfrog_steps, rise
 from codec.rate_distortion.annealing.sampler import ChainWeights
 from codec.rate_distortion.annealing.settings import MoveSettings
@@ -37,6 +38,7 @@ def plan_bridges(
     settings: MoveSettings,
     resample: bool,
     generator: torch.Generator,
+    tick: Tick | None = None,
 ) -> tuple[list[BridgePlan], torch.Tensor, LocalWork]:
     """Plan the bridges at each of B values of β on images (n, …).
 
@@ -61,6 +63,8 @@ def plan_bridges(
         found = cross(bridge, plan, chains=chains, generator=generator)
         columns.append(found.log_partition_nats)
         work.crossed(bridge)
+        if tick is not None:
+            tick(len(plans) / len(betas))
     return plans, torch.stack(columns, 1), work
 
 

@@ -13,27 +13,27 @@ from typing import TypeVar
 from codec.rate_distortion.errors import MeasurementError
 
 Result = TypeVar("Result")
-Progress = Callable[[int, int], None]
+Progress = Callable[[float, float, str], None]
+"""Work done, all of the work (0 if that is not known yet), and what is being done."""
+
+Tick = Callable[[float], None]
+"""The share of one piece of work that is done."""
 
 
 def run_tasks(
     tasks: Sequence[Callable[[], Result]],
     executor: Executor | None = None,
-    progress: Progress | None = None,
     keep: Callable[[int, Result], None] | None = None,
 ) -> list[Result]:
     """Call every task and return the results in their order.
 
-    progress   called with (tasks done, number of tasks), first with 0 done
-    keep       called with the index and the result of each finished task
+    keep   called with the index and the result of each finished task
 
     The first error of a task is raised, and the tasks not yet begun are cancelled.  Raises
     `MeasurementError` if the executor itself breaks (a process of a pool was killed).
     """
     results: list[Result] = []
     futures: list[Future[Result]] = []
-    if progress is not None:
-        progress(0, len(tasks))
     try:
         if executor is not None:
             futures = [executor.submit(call, task) for task in tasks]
@@ -41,8 +41,6 @@ def run_tasks(
             results.append(task() if executor is None else futures[index].result())
             if keep is not None:
                 keep(index, results[-1])
-            if progress is not None:
-                progress(index + 1, len(tasks))
     except BrokenExecutor as error:
         raise MeasurementError(
             f"a worker of the executor died after {len(results)} of {len(tasks)} blocks: {error}; "

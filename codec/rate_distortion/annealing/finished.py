@@ -101,6 +101,11 @@ class FinishedBlocks:
         write_atomically(path, lambda fo: np.savez(fo, **arrays), force=True)
 
 
+def count_blocks(folder: Path) -> int:
+    """How many blocks a folder has; 0 if there is no such folder."""
+    return sum(1 for path in folder.glob("*.npz") if _BLOCK.fullmatch(path.name))
+
+
 def clear_blocks(folder: Path) -> None:
     """Remove the blocks of a folder, if it exists, and the folder if it is then empty."""
     for path in folder.glob("*.npz"):

@@ -25,6 +25,9 @@ from codec.rate_distortion.annealing.tempering import Decode
 from codec.rate_distortion.distortions import Distortion
 from codec.rate_distortion.errors import MeasurementError
 
+PRODUCT = 0.5
+"""Cost of a product of the Jacobian and a vector in gradients: it needs only a forward pass."""
+
 LARGEST_JACOBIAN = 2**23
 """Entries of the Jacobians that are computed at a time."""
 

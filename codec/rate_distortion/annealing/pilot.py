@@ -12,7 +12,7 @@ the variance of the log weights depends (Gelman and Meng 1998; Grosse, Maddison 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -88,8 +88,11 @@ def run_pilot(
     settings: MoveSettings,
     generator: torch.Generator,
     largest_beta: float | None,
+    tick: Callable[[int], None] | None = None,
 ) -> PilotTrace:
     """Anneal the rows of `target` adaptively, up to `largest_beta` or until D is flat (None).
+
+    tick   called with the number of temperatures so far
 
     Raises `MeasurementError` when the distortion is the same for all codes.
     """
@@ -133,6 +136,8 @@ def run_pilot(
         covariance = (covariance + _covariance(particles, images, chains, settings)) / 2
         scale = _square_root(covariance, rows - images, settings)
         _record(trace, beta, particles, images, chains, step, scale)
+        if tick is not None:
+            tick(len(trace.beta))
         if largest_beta is None and _flat(trace):
             break
         if len(trace.beta) > LARGEST_STEPS:

@@ -6,7 +6,7 @@ for every point.
                images)      ├──► passes over images, block by block ──► L(β), D(β) per image
                             └──► bounds from both sides, simulated ──► gap at every β
                                                                     │
-                     Legendre envelope, bootstrap, gates  ◄─────────┘ ──► RDCurve
+                     Legendre envelope, bootstrap, checks ◄─────────┘ ──► RDCurve
 
 A pass goes from the prior through all β (`sampler`), or from a Gaussian that is fitted to the
 image's posterior at one β (`bridge`); `choice` decides which.  The quantity is that of Huang,
@@ -83,6 +83,9 @@ with extra_needed_by("codec.rate_distortion.annealing"):
     import torch
 
 PILOT_IMAGES = 50
+MEASURING = "measuring"
+"""The last phase that `Settings.progress` tells of."""
+
 LARGEST_LOCAL_DIM = 1024
 """With more dimensions, a precision matrix and its factors take over 32 MiB for each image."""
 
@@ -106,8 +109,9 @@ def rd_curve(
 
     With one image there is no interval over images: the bounds are NaN and no point is certified.
     Raises `InputError` for images that are not finite, `UsageError` for arguments that do not fit,
-    `MeasurementError` if the model gives NaN or no gradient, if every point fails, or if local
-    references were requested but are impossible.
+    `MeasurementError` if the model gives NaN or no gradient, or if local references were requested
+    but are impossible, and `UntrustedCurveError`, which has the curve, if every point fails a
+    check.
     """
     return summarize(rd_samples(decode, prior, images, settings, **options))
 
@@ -119,7 +123,7 @@ def rd_samples(
     settings: Settings | None = None,
     **options: Any,
 ) -> CurveSamples:
-    """As `rd_curve`, but return the values of each image, before averages and gates.
+    """As `rd_curve`, but return the values of each image, before averages and checks.
 
     They allow curves of several models on the same images to be compared image by image.
     """
@@ -183,15 +187,21 @@ class _Run:
         if settings.betas is not None:
             largest_beta = settings.betas[-1]
         target = self.model.target(self._images(images), settings.chains)
+        self._tell(0, 0, "pilot")
         trace = run_pilot(
             target,
             chains=settings.chains,
             settings=self.moves,
             generator=generator_of((settings.seed, PILOT, 0), settings.device),
             largest_beta=largest_beta,
+            tick=lambda done: self._tell(done, 0, "pilot"),
         )
         self.gradients += target.gradients
         return trace
+
+    def _tell(self, done: float, total: float, phase: str) -> None:
+        if self.settings.progress is not None:
+            self.settings.progress(done, total, phase)
 
     @cached_property
     def plan(self) -> AnnealingPlan:
@@ -262,7 +272,8 @@ class _Run:
                 [
                     replace(self._task(plan, (seed, PILOT, 2)), targets=targets),
                     replace(self._task(plan, (seed, PILOT, 3)), simulations=simulations),
-                ]
+                ],
+                "trying the prior as reference",
             )
             return joined([found.log_partition_nats]), _gap([bounds])
 
@@ -280,6 +291,8 @@ class _Run:
         """
         settings, seed = self.settings, self.settings.seed
         self.model = replace(self.model, modes=modes)
+        phase = "trying local references" + (f" of {modes} modes" if modes > 1 else "")
+        self._tell(0, 1, phase)
         plans, local, work = plan_bridges(
             self.model,
             targets,
@@ -289,6 +302,7 @@ class _Run:
             settings=self.moves,
             resample=settings.method == "smc",
             generator=generator_of((seed, LOCAL + PILOT, 0), settings.device),
+            tick=lambda share: self._tell(share, 1, phase),
         )
         self.gradients += work.gradients
         self.jacobian_products += work.jacobian_products
@@ -297,7 +311,7 @@ class _Run:
             simulations, at = pilot_simulations(len(above))
             task = self._task(tuple(plans[place] for place in at), (seed, LOCAL + PILOT, 1))
             # Each β gets the gap of the next β at which images were simulated.
-            gap = _gap(self._run([replace(task, simulations=simulations)]))
+            gap = _gap(self._run([replace(task, simulations=simulations)], "checking them"))
             gap = gap[:, np.searchsorted(at, range(len(above)))]
         beta = np.array([self.betas[index] for index in above])
         return Trial(modes, tuple(plans), beta, joined([local]), gap)
@@ -339,7 +353,7 @@ class _Run:
         tasks = [task for _, measure, _ in ways for task in measure]
         if certify:
             tasks += [task for _, _, bound in ways for task in bound]
-        results = iter(self._run(tasks, shown=True))
+        results = iter(self._run(tasks, MEASURING))
         columns = {
             name: np.empty((len(self.targets), len(self.betas)))
             for name in ("log_partition_nats", "distortion", "ess_fraction")
@@ -379,27 +393,34 @@ class _Run:
     def _task(self, plan: AnnealingPlan | tuple[BridgePlan, ...], seed: tuple[int, ...]) -> Task:
         return Task(self.model, plan, self.settings.chains, seed, self.settings.device)
 
-    def _run(self, tasks: Sequence[Task], *, shown: bool = False) -> list[Any]:
+    def _run(self, tasks: Sequence[Task], phase: str) -> list[Any]:
         """Results of the tasks; some may have been stored by an earlier run."""
         settings = self.settings
-        progress = settings.progress if shown else None
         kept: list[Any] = [None] * len(tasks)
         if settings.blocks is not None and tasks:
             store = FinishedBlocks(settings.blocks, tasks[0])
             kept = [store.find(task) for task in tasks]
         left = [index for index, result in enumerate(kept) if result is None]
-        before = len(tasks) - len(left)
-
-        def advance(done: int, _: int) -> None:
-            if progress is not None:
-                progress(before + done, len(tasks))
+        whole = sum(task.size for task in tasks)
+        done = float(whole - sum(tasks[index].size for index in left))
+        self._tell(done, whole, phase)
 
         def keep(number: int, result: Any) -> None:
+            nonlocal done
+            task = tasks[left[number]]
             kept[left[number]] = result
             if settings.blocks is not None:
-                store.keep(tasks[left[number]], result)
+                store.keep(task, result)
+            done += task.size
+            self._tell(done, whole, phase)
 
-        run_tasks([tasks[index] for index in left], settings.executor, advance, keep)
+        def ticking(task: Task) -> Task:
+            return replace(task, tick=lambda at: self._tell(done + at * task.size, whole, phase))
+
+        todo = [tasks[index] for index in left]
+        if settings.executor is None:  # functions cannot be sent to other processes
+            todo = [ticking(task) for task in todo]
+        run_tasks(todo, settings.executor, keep)
         self.gradients += sum(result.gradients for result in kept)
         self.jacobian_products += sum(result.jacobian_products for result in kept)
         return kept

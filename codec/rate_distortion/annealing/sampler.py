@@ -19,6 +19,7 @@ from typing import TypeVar
 
 import torch
 
+from codec.rate_distortion.annealing.executors import Tick
 from codec.rate_distortion.annealing.tempering import (
     Particles,
     Rows,
@@ -93,7 +94,12 @@ class AnnealingResult:
 
 
 def anneal(
-    target: TemperedTarget, plan: AnnealingPlan, *, chains: int, generator: torch.Generator
+    target: TemperedTarget,
+    plan: AnnealingPlan,
+    *,
+    chains: int,
+    generator: torch.Generator,
+    tick: Tick | None = None,
 ) -> AnnealingResult:
     """Run a pass on the rows of `target` (images × chains)."""
     rows = len(target.targets)
@@ -124,6 +130,8 @@ def anneal(
                     float(acceptance.mean()),
                 )
             )
+        if tick is not None:
+            tick(t / plan.temperatures)
     return AnnealingResult(
         torch.stack([column[0] for column in columns], 1),
         torch.stack([column[1] for column in columns], 1),

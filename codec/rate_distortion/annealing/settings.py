@@ -76,7 +76,8 @@ class Settings:
     moves         settings of the Hamiltonian moves; None takes the defaults
     precision     "float32", or "bfloat16" for the forces inside a trajectory and the Jacobians
                   that references are fitted with; energies and weights are exact in either case
-    progress      called with (blocks done, number of blocks), first with 0 done after the pilot
+    progress      called with (done, total, name of the phase) again and again, in any unit; total
+                  is 0 while it is not known.  A phase that begins above 0 had finished blocks
     blocks        folder in which finished blocks are stored, so that a run with the same arguments
                   can reuse them; the caller removes it
 

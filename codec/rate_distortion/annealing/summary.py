@@ -1,4 +1,4 @@
-"""From samples to a curve: envelope, intervals and gates."""
+"""From samples to a curve: envelope, intervals and checks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ import numpy as np
 from bitstream.arrays import BoolArray, Float64Array
 from codec.rate_distortion.errors import MeasurementError
 from codec.rate_distortion.estimates import student_quantile_975
-from codec.rate_distortion.model_curve import ONE_IMAGE, RDCurve, failed_gates
+from codec.rate_distortion.model_curve import (
+    ONE_IMAGE,
+    RDCurve,
+    UntrustedCurveError,
+    failed_checks,
+)
 
 LARGEST_GAP_NATS = 0.5
 SMALLEST_ESS = 0.2
@@ -154,7 +159,7 @@ def slope_error(beta: Float64Array, log_partition: Float64Array, distortion: Flo
 
 
 def _failures(samples: CurveSamples, gap: Float64Array) -> list[list[str]]:
-    """For each β the gates that it failed. A NaN fails every gate that it was measured for."""
+    """For each β the checks that it failed. A NaN fails every check that it was measured for."""
     slopes = slope_error(samples.beta, samples.log_partition.mean(0), samples.distortion.mean(0))
     # Half a unit in the last place of the largest β d, which is computed in float32.
     rounding = samples.beta * np.abs(samples.distortion).max(0) * 2.0**-24
@@ -199,11 +204,11 @@ def _negative_gap(gap: Float64Array | None) -> Float64Array | None:
 
 
 def _trusted(failures: Sequence[Sequence[str]]) -> BoolArray:
-    return np.array([not failed_gates(reasons) for reasons in failures])
+    return np.array([not failed_checks(reasons) for reasons in failures])
 
 
 def summarize(samples: CurveSamples) -> RDCurve:
-    """Build the curve; raises `MeasurementError` if every point fails a measured gate."""
+    """Build the curve; raises `UntrustedCurveError`, which has it, if no point can be trusted."""
     log_partition, mean_distortion = samples.log_partition.mean(0), samples.distortion.mean(0)
     if not (np.isfinite(log_partition).all() and np.isfinite(mean_distortion).all()):
         raise MeasurementError(
@@ -218,16 +223,8 @@ def summarize(samples: CurveSamples) -> RDCurve:
         if not excess <= LARGEST_SLOPE_ERROR_NATS:
             reasons.append(f"another beta gives {excess:.2f} nats more at this D")
     trusted = _trusted(failures)
-    if not trusted.any():
-        worst = max(failures, key=len)
-        raise MeasurementError(
-            "no point of the curve can be trusted "
-            f"({'; '.join(sorted(failed_gates(worst)))}): raise temperatures "
-            f"(now {samples.temperatures}), bridge_steps, modes or chains (now {samples.chains}), "
-            f"or lower the largest beta (now {samples.beta[-1]:.4g})"
-        )
     low, high = bootstrap_interval(samples, trusted)
-    return RDCurve(
+    curve = RDCurve(
         beta=_tuple(samples.beta),
         log_partition_nats=_tuple(log_partition),
         distortion=_tuple(mean_distortion),
@@ -252,6 +249,16 @@ def summarize(samples: CurveSamples) -> RDCurve:
         no_local_reference=samples.no_local_reference,
         modes=samples.modes,
     )
+    if not trusted.any():
+        worst = max(failures, key=len)
+        raise UntrustedCurveError(
+            "no point of the curve can be trusted "
+            f"({'; '.join(sorted(failed_checks(worst)))}): raise temperatures, bridge_steps, modes "
+            f"or chains (now {samples.chains}), or lower the largest beta "
+            f"(now {samples.beta[-1]:.4g})",
+            curve,
+        )
+    return curve
 
 
 def _tuple(values: Float64Array) -> tuple[float, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from codec.rate_distortion.annealing.bridge_passes import (
     local_bounds,
     measure_locally,
 )
+from codec.rate_distortion.annealing.executors import Tick
 from codec.rate_distortion.annealing.sampler import AnnealingPlan, anneal
 from codec.rate_distortion.annealing.settings import ROWS_PER_BLOCK
 
@@ -33,6 +34,7 @@ class Task:
 
     plan      plan of the annealing from the prior, or the plans of the bridges
     targets   images to measure; None computes a certificate on simulated images
+    tick      called with the share that is done, if the task runs in the caller's process
     """
 
     model: LocalModel
@@ -42,11 +44,24 @@ class Task:
     device: str
     targets: torch.Tensor | None = None
     simulations: int = 0
+    tick: Tick | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def size(self) -> int:
+        """Roughly how much work this is: one for each pass over an image, at each β if local."""
+        if not isinstance(self.plan, tuple):
+            passes = len(self.plan.reported)
+            return passes * self.simulations if self.targets is None else len(self.targets)
+        # For a simulated image, the bridge is crossed twice.
+        count = 2 * self.simulations if self.targets is None else len(self.targets)
+        return count * len(self.plan)
 
     def __call__(self) -> Any:
         """Return an `AnnealingResult`, or a `BdmcResult` for a certificate."""
         generator = generator_of(self.seed, self.device)
-        options: dict[str, Any] = {"chains": self.chains, "generator": generator}
+        options: dict[str, Any] = {
+            "chains": self.chains, "generator": generator, "tick": self.tick,
+        }  # fmt: skip
         if self.targets is None:
             options["simulations"] = self.simulations
         model = self.model

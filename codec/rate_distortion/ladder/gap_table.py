@@ -223,7 +223,7 @@ def rates_for_gap_bits(
 ) -> dict[str, float]:
     """The three entries of `GapMeasurements` that come from R_p(D), by name, in bits per image.
 
-    allow_uncertified   use points of the curve that failed a gate
+    allow_uncertified   use points of the curve that failed a check
 
     Raises `UsageError` as `rate_change_nats` does, and if the points around the two distortions
     are not certified.

@@ -83,11 +83,15 @@ class ModelResult:
 AnyModelResult = ModelResult | Ladder | GapTable
 
 
-def write_model_result(path: Path, result: AnyModelResult) -> None:
+def write_model_result(path: Path, result: AnyModelResult | RDCurve) -> None:
     """Write a checked result file, completely or not at all.
+
+    A bare curve gets the file's name as that of its model.
 
     Raises `UsageError` for a convention that does not give units, `OutputError`.
     """
+    if isinstance(result, RDCurve):
+        result = ModelResult(result, path.stem, "images", f"{result.images} images")
     content = result.to_json()
     check_content(content)
     write_text(path, format_json(content) + "\n")

@@ -144,11 +144,15 @@ def test_a_run_that_was_interrupted_goes_on(monkeypatch: pytest.MonkeyPatch) -> 
         return whole(task)
 
     monkeypatch.setattr(Task, "__call__", interrupted)
-    assert call(*command)[0] == 130
+    status, _, stderr = call(*command, "--resume")
+    assert (status, "nothing to resume in" in stderr) == (130, True)
+    assert "blocks are kept in out/unfinished: run the same command with --resume" in stderr
     assert [path.name for path in Path("out").iterdir()] == ["unfinished"]
     assert len(list(Path("out/unfinished").iterdir())) == 2
     left, calls = 100, 0
-    assert call(*command, "--resume")[0] == 0
+    status, _, stderr = call(*command, "--resume")
+    assert status == 0
+    assert re.search(r"resuming: [1-9]\d? ?% was measured before", stderr)
     resumed, made = read_model_result(Path("out/bound.json")), calls
     assert "unfinished" not in [path.name for path in Path("out").iterdir()]
     # Without the option everything is computed again, with the same result.
@@ -156,6 +160,55 @@ def test_a_run_that_was_interrupted_goes_on(monkeypatch: pytest.MonkeyPatch) -> 
     assert call(*command, "-f")[0] == 0
     assert calls == made + 2
     assert read_model_result(Path("out/bound.json")) == resumed
+
+
+@pytest.mark.usefixtures("folder")
+def test_blocks_of_another_run_are_not_reused(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = ("bound", "m.py:flat", "--data", "data.npz", "-o", "out", *FAST)
+    whole, calls = Task.__call__, 0
+
+    def interrupted(task: Task) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls > 2:
+            raise KeyboardInterrupt
+        return whole(task)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Task, "__call__", interrupted)
+        assert call(*command)[0] == 130
+    status, _, stderr = call(*command, "--resume", "--seed", "1")
+    assert (status, "out/unfinished are of another run" in stderr) == (0, True)
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_curve_of_which_no_point_passed_is_written_but_fails() -> None:
+    # Two chains and one temperature cannot cross a range of β as wide as this.
+    hopeless = ("--temperatures", "1", "--chains", "2", "--betas", "1e4:1e5:2", "--images", "6")
+    status, stdout, stderr = call(
+        "bound", "m.py:model", "--data", "data.npz", "-o", "out", "--reference", "prior", *hopeless
+    )
+    assert status == 1
+    assert "no point passed its checks: the results in out may be far too high" in stderr
+    assert "--temperatures (now 1)" in stderr
+    assert "bits per image" in stdout
+    result = read_model_result(Path("out/bound.json"))
+    assert isinstance(result, ModelResult)
+    assert result.curve.certified == (False, False)
+    assert all(result.curve.failures)
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_table_of_eighty_columns_cuts_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    data = ("--data", "data.npz", "-o", "out", *FAST, "--betas", "0.1:30:20")
+    status, stdout, _ = call("bound", "m.py:flat", *data, "--no-certify")
+    assert status == 0
+    assert "12 of 20 points, all are in bound.csv" in " ".join(stdout.split())
+    rows = [line for line in stdout.splitlines() if line.count("│") == 7]
+    assert len(rows) == 12
+    for row in rows:
+        assert re.fullmatch(r"│ +[\d.]+ │ +[\d.]+ │ +[\d.]+–[\d.]+ │ +[\d.]+ │ +— │ +no │", row)
 
 
 @pytest.mark.usefixtures("folder")
@@ -176,9 +229,10 @@ def test_flat_images_own_distortion_and_no_certificate() -> None:
     assert status == 0
     assert "data.npz has 12 images: all of them are measured" in stderr
     assert "5 of 5 points are not certified" in stderr
-    assert re.search(r"this may take \d+ \w+ if local references suffice, \d+ \w+ if", stderr)
+    assert re.search(r"this may take \d+ \w+( to \d+ \w+)?", stderr)
     assert "annealed from the prior alone: sum of absolute errors is not a sum of squares" in stderr
     content = json.loads(Path("out/bound.json").read_text())
+    assert content["notices"] == ["data.npz has 12 images: all of them are measured"]
     assert (content["model"], content["image_shape"]) == ("Flat", [8])
     assert content["distortion_name"] == "sum of absolute errors"
     assert content["selection"] == "all 12 images"

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from codec.cli.progress import progress
+from codec.cli.progress import duration, phases, progress
 
 
 class Terminal(io.StringIO):
@@ -37,6 +37,44 @@ def test_steps_and_places(monkeypatch: pytest.MonkeyPatch) -> None:
     with progress(None, "annealing") as advance:
         advance(30, 100)
     assert counts(terminal)[-1] == "30/100"
+
+
+def test_phases_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = terminal_of(monkeypatch)
+    with phases() as tell:
+        tell(3, 0, "pilot")
+        tell(4, 0, "pilot")
+        tell(20, 80, "measuring")
+        tell(40, 80, "measuring")
+    text = terminal.getvalue()
+    assert text.index("pilot") < text.index("measuring")
+    assert re.findall(r"\d+%", text)[-1] == "50%"
+
+
+def test_phases_elsewhere_print_a_line_every_minute(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("codec.cli.progress.time.monotonic", lambda: now[0])
+    with phases() as tell:
+        for second, *at in (
+            (10, 1, 0, "pilot"), (61, 2, 0, "pilot"), (70, 3, 0, "pilot"),
+            # A third was found on disk, so 10 of 60 took a minute.
+            (80, 30, 90, "measuring"), (140, 40, 90, "measuring"), (150, 41, 90, "measuring"),
+        ):  # fmt: skip
+            now[0] = second
+            tell(*at)  # type: ignore[arg-type]
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["calotype: pilot", "calotype: measuring: 44%, 5 minutes left"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.2, "1 second"), (1.6, "2 seconds"), (89, "89 seconds"), (91, "2 minutes"),
+     (6000, "2 hours"), (200_000, "2 days")],
+)  # fmt: skip
+def test_durations(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
 
 
 def test_one_step_quiet_and_pipes_show_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import csv
 import math
 import tracemalloc
 from collections.abc import Callable
+from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
@@ -200,10 +201,17 @@ def test_one_image_has_no_interval(model: LinearGaussianDecoder, images: Array) 
 
 
 def test_progress(model: LinearGaussianDecoder, images: Array) -> None:
-    seen: list[tuple[int, int]] = []
-    measure(model, images, chains=100, temperatures=3, betas=[0.01], certify=False,
-            progress=lambda done, total: seen.append((done, total)))  # fmt: skip
-    assert seen == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
+    seen: list[tuple[float, float, str]] = []
+    measure(model, images, chains=100, temperatures=3, betas=[0.01], reference="prior", certify=False,
+            progress=lambda *at: seen.append(at))  # fmt: skip
+    names = [name for name, _ in groupby(phase for _, _, phase in seen)]
+    assert (names[0], names[-1]) == ("pilot", "measuring")
+    pilot = [(done, total) for done, total, phase in seen if phase == "pilot"]
+    assert pilot == [(0, 0), (2, 0)]
+    # Of 30 images, those of a block together, at each of the temperatures.
+    shares = [done / total for done, total, phase in seen if phase == "measuring"]
+    assert (shares[0], shares[-1], len(set(shares))) == (0, 1, 13)
+    assert shares == sorted(shares)
 
 
 def test_json_and_csv(curve: RDCurve) -> None:

@@ -15,9 +15,8 @@ import torch
 from bitstream.errors import UsageError
 from codec.priors import GaussianMixture, StandardNormal
 from codec.rate_distortion.annealing.choice import Trial, check_images, choose, fewest_modes
-from codec.rate_distortion.annealing.cost import PRODUCT, estimated_cost
 from codec.rate_distortion.annealing.rd_curve import rd_curve, rd_samples
-from codec.rate_distortion.annealing.settings import MoveSettings, Settings
+from codec.rate_distortion.annealing.settings import MoveSettings
 from codec.rate_distortion.annealing.summary import CurveSamples, summarize
 from codec.rate_distortion.distortions import DeepFeatureDistance, GaussianNLL
 from codec.rate_distortion.errors import MeasurementError, ResultFileError
@@ -53,8 +52,6 @@ def test_forty_dimensions_in_closed_form() -> None:
     assert all(curve.certified)
     assert max(map(abs, curve.bdmc_gap_nats)) < 0.02
     assert curve.jacobian_products > 6 * 3 * 40 * 8
-    taken = curve.gradients + PRODUCT * curve.jacobian_products
-    assert 1 / 4 < estimated_cost(Settings(betas=betas, **CHEAP), 6, 40).local / taken < 4
     assert curve.no_local_reference == ""
 
 

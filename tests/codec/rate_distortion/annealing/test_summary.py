@@ -1,4 +1,4 @@
-"""From samples to a curve: the envelope, the intervals and the gates, on artificial samples."""
+"""From samples to a curve: the envelope, the intervals and the checks, on artificial samples."""
 
 from __future__ import annotations
 

@@ -15,7 +15,6 @@ from torch import nn
 
 from bitstream.errors import CalotypeError, UsageError, WeightsMismatchError
 from codec.priors import GaussianMixture, StandardNormal
-from codec.rate_distortion.annealing.cost import seconds_per_gradient
 from codec.rate_distortion.user_code.adapters import (
     BatchedDecode,
     _open_again,
@@ -446,7 +445,7 @@ def test_failures_after_the_trial_are_errors_of_user_code(tmp_path: Path) -> Non
     )
     adapter = load_decoder(f"{script(tmp_path / 'model.py', body)}:make")
     with pytest.raises(UserCodeError, match=r"decoder failed: ValueError: at most 100 .*line 21"):
-        seconds_per_gradient(adapter.decode, adapter.prior, "cpu")
+        adapter.decode(adapter.prior.sample(101))
     with pytest.raises(
         UserCodeError, match=r"the prior's log_prob failed: SystemExit: 0 .*line 25"
     ):
