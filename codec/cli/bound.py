@@ -294,7 +294,8 @@ def _expected(adapter: DecoderAdapter, settings: Settings, images: torch.Tensor,
     pace = measured_pace(model, images.to(settings.device), settings.chains)
     times = estimated_seconds(settings, len(images), adapter.prior.dim, pace)
     least, most = (duration(seconds / jobs) for seconds in times)
-    return f"this may take {least}" if least == most else f"this may take {least} to {most}"
+    likely = least if least == most else f"between {least} and {most}"
+    return f"this may take {likely}; the time left is shown after the pilot"
 
 
 @contextmanager

@@ -402,7 +402,7 @@ class _Run:
             kept = [store.find(task) for task in tasks]
         left = [index for index, result in enumerate(kept) if result is None]
         whole = sum(task.size for task in tasks)
-        done = float(whole - sum(tasks[index].size for index in left))
+        done = whole - sum(tasks[index].size for index in left)
         self._tell(done, whole, phase)
 
         def keep(number: int, result: Any) -> None:

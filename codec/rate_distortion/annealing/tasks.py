@@ -23,6 +23,9 @@ from codec.rate_distortion.annealing.settings import ROWS_PER_BLOCK
 LARGEST_BLOCK_ENTRIES = {"cpu": 2**22, "cuda": 2**26}
 """Most entries of all precision matrices of a block: images × components × k²."""
 
+FIT = 0.25
+"""Usual cost of a fit in bridges."""
+
 PILOT, MEASURE, CERTIFY = 0, 1, 2
 LOCAL = 10
 """Added to the kind of a block's random numbers if its path starts at local references."""
@@ -47,14 +50,16 @@ class Task:
     tick: Tick | None = field(default=None, compare=False, repr=False)
 
     @property
-    def size(self) -> int:
-        """Roughly how much work this is: one for each pass over an image, at each β if local."""
+    def size(self) -> float:
+        """How much work this is, roughly: in passes from the prior, or in bridges."""
         if not isinstance(self.plan, tuple):
-            passes = len(self.plan.reported)
-            return passes * self.simulations if self.targets is None else len(self.targets)
-        # For a simulated image, the bridge is crossed twice.
-        count = 2 * self.simulations if self.targets is None else len(self.targets)
-        return count * len(self.plan)
+            passes = self.simulations * len(self.plan.reported)
+            return passes if self.targets is None else len(self.targets)
+        points, fits = len(self.plan), FIT * len(self.model.ladder)
+        if self.targets is not None:
+            return len(self.targets) * (fits + points)
+        # A simulated image is fitted up to its own β alone, and its bridge is crossed twice.
+        return self.simulations * points * (fits / 2 + 2)
 
     def __call__(self) -> Any:
         """Return an `AnnealingResult`, or a `BdmcResult` for a certificate."""
