@@ -20,6 +20,10 @@ from codec.rate_distortion.model_curve import (
 
 LARGEST_GAP_NATS = 0.5
 SMALLEST_ESS = 0.2
+FEWEST_CHAINS, MOST_POOR_IMAGES = 2.0, 0.05
+"""Few images may have fewer effective chains than this, or than the share `SMALLEST_ESS` of few
+chains. The mean does not see some images that are many nats too high."""
+
 SMALLEST_ACCEPTANCE = 0.4
 LARGEST_SLOPE_ERROR_NATS = 0.5
 LARGEST_ROUNDING_NATS = 0.1
@@ -161,6 +165,8 @@ def slope_error(beta: Float64Array, log_partition: Float64Array, distortion: Flo
 def _failures(samples: CurveSamples, gap: Float64Array) -> list[list[str]]:
     """For each β the checks that it failed. A NaN fails every check that it was measured for."""
     slopes = slope_error(samples.beta, samples.log_partition.mean(0), samples.distortion.mean(0))
+    fewest = min(FEWEST_CHAINS / samples.chains, SMALLEST_ESS)
+    poor = (~(samples.ess_fraction >= fewest)).mean(0)
     # Half a unit in the last place of the largest β d, which is computed in float32.
     rounding = samples.beta * np.abs(samples.distortion).max(0) * 2.0**-24
     ess = samples.ess_fraction.mean(0)
@@ -174,6 +180,8 @@ def _failures(samples: CurveSamples, gap: Float64Array) -> list[list[str]]:
             reasons.append(f"the upper bound lies below the lower one by {negative[i]:.2f} nats")
         if not ess[i] >= SMALLEST_ESS:
             reasons.append(f"effective sample size {ess[i]:.2f} < {SMALLEST_ESS}")
+        if not poor[i] <= MOST_POOR_IMAGES:
+            reasons.append(f"{poor[i]:.0%} of images have too few effective chains")
         if not samples.acceptance[i] >= SMALLEST_ACCEPTANCE:
             reasons.append(f"acceptance {samples.acceptance[i]:.2f} < {SMALLEST_ACCEPTANCE}")
         if not slopes[i] <= LARGEST_SLOPE_ERROR_NATS:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from codec.cli import app
 from codec.cli.bound import bound
+from codec.rate_distortion.annealing import summary
 from tests.codec.rate_distortion.made_up_pictures import photo_like
 
 GUIDE = Path(__file__).parents[3] / "codec" / "rate_distortion" / "README.md"
@@ -32,6 +33,22 @@ def run(mark: str, *more: str) -> None:
         assert name == "calotype"
         result = CliRunner().invoke(app, [*arguments, *(more if number == 0 else ())])
         assert result.exit_code == 0, (line, result.output)
+
+
+def test_the_limits_of_the_checks_are_those_of_the_code() -> None:
+    table = TEXT.partition("### The checks\n")[2].partition("\n### ")[0]
+    for limit in (
+        f"at most {summary.LARGEST_GAP_NATS} nats",
+        f"more than {summary.CLEARLY_NEGATIVE:g} standard errors",
+        f"at least {summary.SMALLEST_ESS} |",
+        f"fewer than {summary.FEWEST_CHAINS:g} effective chains",
+        f"(or than {summary.SMALLEST_ESS:.0%} of",
+        f"at most {summary.MOST_POOR_IMAGES:.0%} of them",
+        f"at least {summary.SMALLEST_ACCEPTANCE} |",
+        f"neighbouring β | at most {summary.LARGEST_SLOPE_ERROR_NATS} nats",
+        f"at most {summary.LARGEST_ROUNDING_NATS} nats",
+    ):
+        assert limit.replace("%", " %") in table
 
 
 @pytest.fixture

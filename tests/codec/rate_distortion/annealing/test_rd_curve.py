@@ -202,8 +202,8 @@ def test_one_image_has_no_interval(model: LinearGaussianDecoder, images: Array) 
 
 def test_progress(model: LinearGaussianDecoder, images: Array) -> None:
     seen: list[tuple[float, float, str]] = []
-    measure(model, images, chains=100, temperatures=3, betas=[0.01], reference="prior", certify=False,
-            progress=lambda *at: seen.append(at))  # fmt: skip
+    measure(model, images, chains=100, temperatures=3, betas=[0.01], reference="prior",
+            certify=False, progress=lambda *at: seen.append(at))  # fmt: skip
     names = [name for name, _ in groupby(phase for _, _, phase in seen)]
     assert (names[0], names[-1]) == ("pilot", "measuring")
     pilot = [(done, total) for done, total, phase in seen if phase == "pilot"]

@@ -24,6 +24,7 @@ from codec.rate_distortion.annealing.summary import (
 )
 from codec.rate_distortion.errors import MeasurementError
 from codec.rate_distortion.estimates import student_quantile_975
+from codec.rate_distortion.model_curve import UntrustedCurveError
 
 BETA = np.geomspace(0.1, 10, 9)
 
@@ -128,12 +129,41 @@ def test_slopes_of_the_exact_curve_agree() -> None:
         ({"distortion": np.full((200, len(BETA)), 9e7)}, "float32 rounds beta d"),
     ],
 )
-def test_every_gate_can_close(change: dict[str, Any], reason: str) -> None:
+def test_every_check_can_fail(change: dict[str, Any], reason: str) -> None:
     with pytest.raises(MeasurementError, match=reason):
         summarize(dataclasses.replace(gaussian(), **change))
 
 
-def test_gates_close_point_by_point() -> None:
+def test_a_few_poor_images_fail_a_point_and_a_single_one_does_not() -> None:
+    def certified(poor: int, share: float, chains: int = 10) -> bool:
+        samples = gaussian()
+        shares = samples.ess_fraction.copy()
+        shares[:poor, 5] = share
+        return summarize(
+            dataclasses.replace(samples, ess_fraction=shares, chains=chains)
+        ).certified[5]
+
+    # Of 200 images, 10 may have fewer than two effective chains of ten.
+    assert certified(10, 0.1)
+    assert not certified(11, 0.19)
+    assert certified(11, 0.21)
+    assert certified(11, 0.11, chains=20)
+    assert not certified(11, 0.19, chains=4)
+    assert not certified(11, math.nan)
+
+
+def test_an_untrusted_curve_comes_with_the_error() -> None:
+    samples = dataclasses.replace(gaussian(), gap=np.full((4, len(BETA)), 0.7))
+    with pytest.raises(UntrustedCurveError) as caught:
+        summarize(samples)
+    curve = caught.value.curve
+    assert curve.beta == tuple(BETA)
+    assert not any(curve.certified)
+    # Each point has its own rate: no point may raise another's.
+    assert curve.rate_nats == pytest.approx([max(rate, 0) for rate in curve.rate_direct_nats])
+
+
+def test_checks_fail_point_by_point() -> None:
     acceptance = np.full(len(BETA), 0.9)
     acceptance[7] = 0.2
     curve = summarize(dataclasses.replace(gaussian(), acceptance=acceptance))
