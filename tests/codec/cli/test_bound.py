@@ -191,7 +191,7 @@ def test_a_curve_of_which_no_point_passed_is_written_but_fails() -> None:
     assert status == 1
     assert "no point passed its checks: the results in out may be far too high" in stderr
     assert "--temperatures (now 1)" in stderr
-    assert "bits per image" in stdout
+    assert "written: out/bound.json" in stdout
     result = read_model_result(Path("out/bound.json"))
     assert isinstance(result, ModelResult)
     assert result.curve.certified == (False, False)
