@@ -65,12 +65,18 @@ def check_content(content: object) -> str:
         ]
     if not problems and schema == LADDER_SCHEMA:
         for index, rung in enumerate(content["rungs"]):
-            problems += _problems(rung, _RUNG, f"rungs[{index}].")
+            problems += _problems(rung, _rung_fields(rung), f"rungs[{index}].")
     if not problems and schema == GAP_SCHEMA:
         problems = _problems(content["measured"], _MEASURED, "measured.")
     if problems:
         raise ResultFileError(f"{schema}: missing or unusable: {', '.join(problems[:5])}")
     return schema
+
+
+def _rung_fields(rung: object) -> _Kinds:
+    """The fields that a rung must have, and the kinds of the later ones if it has them."""
+    given = rung if isinstance(rung, Mapping) else {}
+    return {**_RUNG, **{name: kind for name, kind in _LATER_RUNG.items() if name in given}}
 
 
 def _problems(content: object, kinds: _Kinds, where: str = "") -> list[str]:
@@ -153,4 +159,5 @@ _RUNG: _Kinds = {
     "ceiling_nats": "number?",
     "ceiling_name": "text",
 }
+_LATER_RUNG: _Kinds = {"gap_nats": "number?*?", "reference": "text*?", "failures": "text**?"}
 _MEASURED: _Kinds = dict.fromkeys((item.name for item in fields(GapMeasurements)), "number")

@@ -31,6 +31,8 @@ KINDS: Mapping[str, str] = {
 }
 
 _ROWS = ("distortion", "rate_nats", "rate_low_nats", "rate_high_nats", "certified")
+_NUMBERS = ("beta", "distortion_high")
+_OF_ANNEALING = ("gap_nats", "reference", "failures")
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,9 @@ class Rung:
     distortion_high  upper end of the distortion's 95 % interval, if it is known
     ceiling_nats     largest rate that the method can report, such as log n for n images
     ceiling_name     its name, such as "log₂ n, n = 1000"
+    gap_nats, reference, failures   of a point of R_p by annealing, as in `RDCurve`: its gap (None
+                     if it was not measured), "prior" or "local", and why it is not certified; None
+                     for other rungs and those of older files
 
     Raises `UsageError` for an unknown kind, no points, columns of unequal length, numbers that
     are not finite, or an interval that does not hold its rate.
@@ -66,15 +71,20 @@ class Rung:
     ceiling_nats: float | None = None
     ceiling_name: str = ""
     distortion_high: tuple[float, ...] | None = None
+    gap_nats: tuple[float | None, ...] | None = None
+    reference: tuple[str, ...] | None = None
+    failures: tuple[tuple[str, ...], ...] | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise UsageError(f"rung kind {self.kind!r} is unknown; expected {', '.join(KINDS)}")
-        columns = [getattr(self, name) for name in _ROWS]
-        columns += [column for column in (self.beta, self.distortion_high) if column is not None]
-        if not self.distortion or any(len(column) != len(self.distortion) for column in columns):
+        numbers = [self._column(name) for name in (*_ROWS, *_NUMBERS)]
+        columns = [*numbers, *map(self._column, _OF_ANNEALING)]
+        count = len(self.distortion)
+        if not count or any(column is not None and len(column) != count for column in columns):
             raise UsageError(f"rung {self.name!r}: needs points, and columns of equal length")
-        if not all(math.isfinite(value) for column in columns for value in column):
+        gaps = [gap for gap in self.gap_nats or () if gap is not None]
+        if not all(math.isfinite(value) for column in (*numbers, gaps) for value in column or ()):
             raise UsageError(f"rung {self.name!r}: a number is not finite")
         for low, rate, high in zip(
             self.rate_low_nats, self.rate_nats, self.rate_high_nats, strict=True
@@ -83,6 +93,10 @@ class Rung:
             slack = 1e-9 * max(1.0, abs(rate))
             if not low - slack <= rate <= high + slack:
                 raise UsageError(f"rung {self.name!r}: rate {rate} outside its {low} to {high}")
+
+    def _column(self, name: str) -> tuple[Any, ...] | None:
+        column: tuple[Any, ...] | None = getattr(self, name)
+        return column
 
     @property
     def coder(self) -> str:
@@ -119,6 +133,10 @@ class Rung:
         return cls(
             name, "model", column(curve.distortion), rates, lows, highs, column(curve.certified),
             curve.distortion_name, curve.convention, beta=column(curve.beta),
+            gap_nats=tuple(
+                gap if math.isfinite(gap) else None for gap in column(curve.bdmc_gap_nats)
+            ),
+            reference=column(curve.reference), failures=column(curve.failures),
         )  # fmt: skip
 
     @classmethod
@@ -246,8 +264,7 @@ def rung_to_json(rung: Rung) -> dict[str, Any]:
     content: dict[str, Any] = {}
     for item in fields(rung):
         if item.name not in shared:
-            value = getattr(rung, item.name)
-            content[item.name] = list(value) if isinstance(value, tuple) else value
+            content[item.name] = _plain(getattr(rung, item.name))
     return content
 
 
@@ -255,8 +272,14 @@ def rung_from_json(content: Mapping[str, Any], distortion_name: str, convention:
     """Rebuild a rung; raises `TypeError` or `UsageError` for anything else."""
     names = {item.name for item in fields(Rung)}
     values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in content.items()
-        if name in names
+        name: _frozen(value) for name, value in content.items() if name in names
     }
     return Rung(**{**values, "distortion_name": distortion_name, "convention": convention})
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value

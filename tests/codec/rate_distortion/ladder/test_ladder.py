@@ -181,6 +181,8 @@ def test_conventions_are_not_mixed() -> None:
         ({"rate_nats": (30.0,)}, "outside its"),
         ({"rate_nats": ()}, "columns of equal length"),
         ({"beta": (1.0, 2.0)}, "columns of equal length"),
+        ({"reference": ("prior", "local")}, "columns of equal length"),
+        ({"gap_nats": (math.inf,)}, "not finite"),
     ],
 )
 def test_rungs_that_make_no_sense(changes: dict[str, Any], message: str) -> None:
@@ -316,6 +318,30 @@ def test_errors_inside_rungs_measurements_and_columns_are_named() -> None:
     content["acceptance"].pop()
     with pytest.raises(ResultFileError, match=r"acceptance .11 entries for 12 of beta"):
         check_content(content)
+
+
+def test_a_rung_of_annealing_keeps_gaps_references_and_failures() -> None:
+    result = ladder()
+    annealed = result.rungs[0]
+    assert annealed.gap_nats == (*(0.1,) * 11, None)
+    assert annealed.reference == ("prior",) * 12
+    assert annealed.failures == (*((),) * 11, ("gap above 0.5 nats",))
+    content = json.loads(json.dumps(result.to_json()))
+    check_content(content)
+    assert Ladder.from_json(content) == result
+    for name, wrong in (("gap_nats", ["0.1"]), ("reference", [1]), ("failures", ["gap"])):
+        odd = copy.deepcopy(content)
+        odd["rungs"][0][name] = wrong
+        with pytest.raises(ResultFileError, match=rf"rungs\[0\]\.{name}"):
+            check_content(odd)
+    # Older files do not have them.
+    for one in content["rungs"]:
+        for name in ("gap_nats", "reference", "failures"):
+            del one[name]
+    check_content(content)
+    older = Ladder.from_json(content).rungs[0]
+    assert (older.gap_nats, older.reference, older.failures) == (None, None, None)
+    assert older.certified == annealed.certified
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"schema": "calotype.rate_distortion/1"}', "3"])
