@@ -5,12 +5,15 @@
 Each line has its name beside it in its own colour, so no legend is needed.  Colours are those of
 Okabe and Ito (2008), which colour-blind readers can tell apart, and markers differ as well; once
 the colours repeat, lines are dashed.  Lines of models have their names inside, where they separate
-at low distortion.  Bands are 95 % intervals.  Points that failed a gate are hollow, and the line
-segments that join them are dotted.  Published curves and ceilings are dashed.
+at low distortion.  Bands are 95 % intervals.  Points that are not certified are hollow, and the
+line segments that join them are dotted; a key below the axes says so.  Published curves and
+ceilings are dashed.  In smaller pictures, text and strokes are smaller, but less so than the size.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,20 +21,28 @@ from typing import TYPE_CHECKING, Any
 from bitstream.errors import UsageError
 from codec.rate_distortion.errors import MissingExtraError
 from codec.rate_distortion.files.result_file import write_text
-from codec.rate_distortion.report.labels import place_labels
-from codec.rate_distortion.report.lines import COLOURS, Line, Picture
+from codec.rate_distortion.report.labels import (
+    CEILING_SIZE,
+    ceiling_heights,
+    place_labels,
+    shortened,
+    wrapped,
+)
+from codec.rate_distortion.report.lines import COLOURS, SIZE_INCHES, Line, Picture
 from codec.rate_distortion.report.page import page_of
 from codec.system.write_file import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 GREY = "#777777"
 SUFFIXES = (".svg", ".png", ".pdf", ".html")
-FONT_POINTS = 11
-NAMES_POINTS, NUMBERS_POINTS, BELOW_POINTS = 155.0, 60.0, 59.0
-"""Approximate room beside and below the axes; matplotlib decides in the end."""
+FONT_POINTS, SMALLEST_POINTS = 11.0, 6.0
+LONGEST_NAME = 0.35
+"""Longest name at the right of the axes, as a share of the picture's width."""
 
 MOST_MARKERS = 24
 
@@ -67,21 +78,19 @@ def draw_picture(picture: Picture, path: Path) -> None:
     import matplotlib
     from matplotlib.figure import Figure
 
-    # Text stays text in SVG, and ids do not depend on the time, so equal data gives equal files.
-    settings: Any = {"svg.fonttype": "none", "svg.hashsalt": "calotype", "font.size": FONT_POINTS}
-    with matplotlib.rc_context(settings):
+    font = font_points(picture.size_inches)
+    with matplotlib.rc_context(_settings(font)):
         figure = Figure(figsize=picture.size_inches, layout="constrained")
         axes = figure.add_subplot()
-        _set_axes(axes, picture)
-        _draw_ceilings(axes, picture)
+        _set_axes(axes, picture, font)
         colours = _colours(picture)
         for rank, (line, colour) in enumerate(zip(picture.lines, colours, strict=True)):
             # When the colours repeat, the markers change.
             marker = MARKERS[(rank + rank // len(COLOURS)) % len(MARKERS)]
-            _draw_line(axes, line, colour, marker, picture.dashes(rank))
-        _draw_labels(axes, picture, colours)
-        if picture.title:
-            figure.suptitle(picture.title, x=0.01, ha="left", fontweight="bold")
+            _draw_line(axes, line, colour, marker, picture.dashes(rank), font / FONT_POINTS)
+        width, height = _lay_out(figure, axes, picture, font)
+        _draw_ceilings(axes, picture, height, font)
+        _draw_labels(axes, picture, colours, (width, height, font))
         file_format = suffix.removeprefix(".")
         metadata: Any = {"Date": None} if file_format == "svg" else {}
         write_atomically(
@@ -92,6 +101,82 @@ def draw_picture(picture: Picture, path: Path) -> None:
         )
 
 
+def font_points(size_inches: tuple[float, float]) -> float:
+    """The font size for a picture of that size: by the root of its scale, and at least 6 points."""
+    scale = min(side / usual for side, usual in zip(size_inches, SIZE_INCHES, strict=True))
+    return max(FONT_POINTS * math.sqrt(scale), SMALLEST_POINTS)
+
+
+def _settings(font: float) -> Any:
+    scale = font / FONT_POINTS
+    scaled = {
+        "axes.labelpad": 4.0, "axes.linewidth": 0.8,
+        **{f"{axis}tick.{key}": value for axis in "xy" for key, value in (
+            ("major.size", 3.5), ("minor.size", 2.0), ("major.width", 0.8), ("minor.width", 0.6),
+            ("major.pad", 3.5),
+        )},
+    }  # fmt: skip
+    return {
+        # Text stays text in SVG, and ids do not depend on the time, so equal data gives equal
+        # files.  A name with dollar signs is not a formula.
+        "svg.fonttype": "none", "svg.hashsalt": "calotype", "text.parse_math": False,
+        "font.size": font, **{key: scale * value for key, value in scaled.items()},
+    }  # fmt: skip
+
+
+def _small(font: float) -> float:
+    return max(CEILING_SIZE * font, SMALLEST_POINTS)
+
+
+def _measure(font: float, weight: str = "normal") -> Callable[[str], float]:
+    """A function that gives the width of a text in points."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+
+    properties = FontProperties(size=font, weight=weight)
+
+    def width(text: str) -> float:
+        # An empty path has no extent.
+        if not text.strip():
+            return 0.0
+        return float(TextPath((0, 0), text, prop=properties).get_extents().width)
+
+    return width
+
+
+def _lay_out(figure: Figure, axes: Axes, picture: Picture, font: float) -> tuple[float, float]:
+    """Place the axes and the texts around them; returns the axes' width and height in points."""
+    whole = 72 * picture.size_inches[0]
+    title_font, bold = 1.2 * font, _measure(font, "bold")
+    if not picture.names_inside:
+        names = [shortened(one.label, LONGEST_NAME * whole, bold) for one in picture.lines]
+        room = (max(map(bold, names)) + 1.1 * font) / whole
+        engine: Any = figure.get_layout_engine()
+        engine.set(rect=(0, 0, 1 - room, 1))
+    if picture.title:
+        lines = wrapped(picture.title, 0.97 * whole, _measure(title_font, "bold"))
+        figure.suptitle("\n".join(lines), x=0.01, ha="left", weight="bold", size=title_font)
+    if picture.key:
+        small = _small(font)
+        lines = wrapped(picture.key, 0.97 * whole, _measure(small))
+        figure.supxlabel("\n".join(lines), x=0.99, ha="right", size=small, color=GREY)
+    measure = _measure(font)
+    for _ in range(2):  # a second line of text leaves less room
+        width, height = _size_of(figure, axes)
+        axes.set_xlabel("\n".join(wrapped(picture.x_label, width, measure)))
+        axes.set_ylabel("\n".join(wrapped(picture.y_label, height, measure)))
+    size = _size_of(figure, axes)
+    # Names have no influence on the place of the axes.
+    figure.set_layout_engine("none")
+    return size
+
+
+def _size_of(figure: Figure, axes: Axes) -> tuple[float, float]:
+    figure.draw_without_rendering()
+    box = axes.get_window_extent()
+    return 72 * box.width / figure.dpi, 72 * box.height / figure.dpi
+
+
 def _colours(picture: Picture) -> list[str]:
     return [
         GREY if line.published else COLOURS[rank % len(COLOURS)]
@@ -99,65 +184,74 @@ def _colours(picture: Picture) -> list[str]:
     ]
 
 
-def _set_axes(axes: Axes, picture: Picture) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+def _set_axes(axes: Axes, picture: Picture, font: float) -> None:
+    from matplotlib.ticker import MaxNLocator
 
+    across, up = (72 * side / font for side in picture.size_inches)
     if picture.is_logarithmic:
-        low, high = picture.x_limits
         axes.set_xscale("log")
         # Over one or two decades, powers of ten alone would leave the axis almost bare.
-        subs = (1.0, 2.0, 5.0) if high / low < 300 else (1.0,)
-        axes.xaxis.set_major_locator(LogLocator(subs=subs, numticks=12))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        low, high = picture.x_limits
+        fits = math.log10(high / low) * 3 * 3.5 < across - 8
+        _set_logarithmic(axes.xaxis, (1.0, 2.0, 5.0) if high / low < 300 and fits else (1.0,))
     axes.set_xlim(*picture.x_limits)
     if picture.is_logarithmic_up:
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        low, high = picture.y_limits
+        _set_logarithmic(axes.yaxis, (1.0, 2.0, 5.0) if high / low < 300 else (1.0,))
     else:
-        axes.yaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 5, 10]))
+        bins = max(2, min(7, int((up - 6) / 2.2)))
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=bins, steps=[1, 2, 5, 10]))
     axes.set_ylim(*picture.y_limits)
-    axes.set_xlabel(picture.x_label)
-    axes.set_ylabel(picture.y_label)
-    axes.grid(visible=True, color="#dddddd", linewidth=0.7)
+    axes.grid(visible=True, color="#dddddd", linewidth=0.7 * font / FONT_POINTS)
     axes.set_axisbelow(True)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
 
 
-def _draw_ceilings(axes: Axes, picture: Picture) -> None:
-    for ceiling in picture.ceilings:
-        if not picture.y_limits[0] <= ceiling.y <= picture.y_limits[1]:
-            continue
-        axes.axhline(ceiling.y, color=GREY, linestyle=(0, (5, 3)), linewidth=1.1)
+def _set_logarithmic(axis: Axis, factors: tuple[float, ...]) -> None:
+    """Numbers at these multiples of powers of ten, written in full."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=factors, numticks=12))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _draw_ceilings(axes: Axes, picture: Picture, height: float, font: float) -> None:
+    scale = font / FONT_POINTS
+    for ceiling, name_y in ceiling_heights(picture, height, font):
+        axes.axhline(ceiling.y, color=GREY, linestyle=(0, (5, 3)), linewidth=1.1 * scale)
         axes.annotate(
             ceiling.name,
-            xy=(1, ceiling.y),
-            xycoords=axes.get_yaxis_transform(),
-            xytext=(-4, 3),
+            xy=(1, name_y / height),
+            xycoords=axes.transAxes,
+            xytext=(-4 * scale, 0),
             textcoords="offset points",
             horizontalalignment="right",
             color=GREY,
-            fontsize=9,
+            fontsize=_small(font),
         )
 
 
-def _draw_line(axes: Axes, line: Line, colour: str, marker: str, dashes: tuple[float, ...]) -> None:
+def _draw_line(
+    axes: Axes, line: Line, colour: str, marker: str, dashes: tuple[float, ...], scale: float
+) -> None:
     x, y = [p.x for p in line.points], [p.y for p in line.points]
     low, high = [p.low for p in line.points], [p.high for p in line.points]
     if line.published:
-        axes.plot(x, y, color=colour, linestyle=(0, (5, 3)), linewidth=1.1)
+        axes.plot(x, y, color=colour, linestyle=(0, (5, 3)), linewidth=1.1 * scale)
         return
     if len(x) == 1:
-        axes.plot(x * 2, [*low, *high], color=colour, linewidth=1.2)
+        axes.plot(x * 2, [*low, *high], color=colour, linewidth=1.2 * scale)
     elif line.has_intervals:
         axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
-    for first, last, certified in _stretches(line):
+    for first, last, certified in line.stretches:
         axes.plot(
             x[first : last + 1],
             y[first : last + 1],
             color=colour,
-            linewidth=2.4 if line.bold else 1.5,
+            linewidth=scale * (2.4 if line.bold else 1.5),
             linestyle=(0, (1, 1.5)) if not certified else (0, dashes) if dashes else "solid",
             zorder=4 if line.bold else 3,
         )
@@ -168,23 +262,12 @@ def _draw_line(axes: Axes, line: Line, colour: str, marker: str, dashes: tuple[f
             [y[i] for i in chosen],
             color=colour,
             marker=marker,
-            markersize=4.5 if certified else 5.5,
+            markersize=scale * (4.5 if certified else 5.5),
+            markeredgewidth=scale,
             markerfacecolor=colour if certified else "white",
             linestyle="none",
             zorder=5,
         )
-
-
-def _stretches(line: Line) -> list[tuple[int, int, bool]]:
-    """First and last point of each run of segments with both ends certified, or of the others."""
-    found: list[tuple[int, int, bool]] = []
-    for index in range(len(line.points) - 1):
-        certified = line.points[index].certified and line.points[index + 1].certified
-        if found and found[-1][2] == certified:
-            found[-1] = (found[-1][0], index + 1, certified)
-        else:
-            found.append((index, index + 1, certified))
-    return found
 
 
 def _marked(line: Line) -> list[int]:
@@ -196,22 +279,23 @@ def _marked(line: Line) -> list[int]:
     return sorted(chosen)
 
 
-def _draw_labels(axes: Axes, picture: Picture, colours: list[str]) -> None:
-    beside = NUMBERS_POINTS + (0 if picture.names_inside else NAMES_POINTS)
-    width = 72 * picture.size_inches[0] - beside
-    height = 72 * picture.size_inches[1] - BELOW_POINTS
-    labels = place_labels(picture, width, height, FONT_POINTS)
+def _draw_labels(
+    axes: Axes, picture: Picture, colours: list[str], size: tuple[float, float, float]
+) -> None:
+    width, height, font = size
+    longest = None if picture.names_inside else LONGEST_NAME * 72 * picture.size_inches[0]
+    labels = place_labels(picture, width, height, font, _measure(font, "bold"), longest)
     for line, label, colour in zip(picture.lines, labels, colours, strict=True):
         leader = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "alpha": 0.6, "shrinkB": 3}
         axes.annotate(
-            line.label,
+            label.name,
             xy=(label.start[0] / width, label.start[1] / height),
             xytext=(label.x / width, label.y / height),
             xycoords=axes.transAxes,
             textcoords=axes.transAxes,
             annotation_clip=False,
             color=colour,
-            fontsize=9 if line.published else FONT_POINTS,
+            fontsize=_small(font) if line.published else font,
             fontweight="normal" if line.published else "bold",
             horizontalalignment=label.align,
             verticalalignment="center",

@@ -1,19 +1,24 @@
 """Places the names of lines in a picture so that they cover neither lines nor each other.
 
-The axes are a box of `width` × `height` units with y upwards; a character is assumed to be 0.68 of
-the font size wide.  Names are placed outside at the right, beside the last points, or inside, each
-where it covers least around its line, near the first point if there is room.
+The axes are a box of `width` × `height` units with y upwards; without a measure of text, a
+character is assumed to be 0.68 of the font size wide.  Names are placed outside at the right,
+beside the last points, or inside, each where it covers least, near the first point if there is
+room.  Names that are too long lose their middle.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from codec.rate_distortion.report.lines import Line, Picture
+from codec.rate_distortion.report.lines import Ceiling, Picture
 
 CHARACTER = 0.68
+CEILING_SIZE = 0.82
+"""Font size of the ceilings' names, as a share of that of the lines'."""
+
 SAMPLES = 60
 """Number of places along each line that are checked for being covered by a name."""
 
@@ -30,6 +35,10 @@ _PLACES = _NEAR + tuple(
     for right in (2, 6, 10, 14, -2, -6, -10)
     for step in range(-30, 31)
 )
+LONGEST_SHARE = 0.55
+"""Longest name inside the axes, as a share of their width."""
+
+ELLIPSIS = "…"
 FEWEST_POINTS, ALONG = 8, 4.0
 """Lines of at least `FEWEST_POINTS` points may also have their names further along; this costs as
 much as `ALONG` font sizes of distance from the first point."""
@@ -38,16 +47,20 @@ FAR = 3.0
 """From this distance on, in font sizes, a thin line joins a name inside the axes to its point."""
 
 Box = tuple[float, float, float, float]
+Measure = Callable[[str], float]
+"""The width of a text, in units."""
 
 
 @dataclass(frozen=True)
 class Label:
     """Place of a name: its vertical middle, and its left or right end (`align`), in units.
 
+    name      the name as it is shown, which may lack its middle
     start     the point of the line to which it belongs, in units
     leader    whether a thin line joins the two
     """
 
+    name: str
     x: float
     y: float
     align: str
@@ -55,36 +68,91 @@ class Label:
     start: tuple[float, float]
 
 
-def place_labels(picture: Picture, width: float, height: float, font: float) -> list[Label]:
-    """A place for the name of each line, in the order of `picture.lines`; all must have points."""
+def shortened(text: str, room: float, measure: Measure) -> str:
+    """The text if it is at most `room` units wide, else its two ends, which are.
+
+    At least four characters are left.
+    """
+    left = len(text)
+    shown = text
+    while measure(shown) > room and left > 4:
+        left -= 1
+        shown = text[: (left + 1) // 2] + ELLIPSIS + text[len(text) - left // 2 :]
+    return shown
+
+
+def wrapped(text: str, room: float, measure: Measure) -> list[str]:
+    """Lines of at most `room` units, broken before a bracket if possible, else between words."""
+    if measure(text) <= room:
+        return [text]
+    head, bracket, rest = text.partition(" (")
+    if bracket:
+        return [*wrapped(head, room, measure), *wrapped(f"({rest}", room, measure)]
+    lines: list[str] = []
+    for word in text.split():
+        if lines and measure(f"{lines[-1]} {word}") <= room:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return [shortened(line, room, measure) for line in lines]
+
+
+def place_labels(
+    picture: Picture,
+    width: float,
+    height: float,
+    font: float,
+    measure: Measure | None = None,
+    longest: float | None = None,
+) -> list[Label]:
+    """A place for the name of each line, in the order of `picture.lines`; all must have points.
+
+    measure   width of a name in units
+    longest   room for a name in units; by default, half of the axes' width inside, and any outside
+    """
+    measure = measure or (lambda text: CHARACTER * font * len(text))
     paths = [
         [(picture.across(p.x) * width, picture.up(p.y) * height) for p in line.points]
         for line in picture.lines
     ]
+    if longest is None:
+        longest = LONGEST_SHARE * width if picture.names_inside else math.inf
+    names = [shortened(line.label, longest, measure) for line in picture.lines]
     if not picture.names_inside:
         ends = [path[-1] for path in paths]
-        heights = spread([end[1] for end in ends], 1.25 * font)
+        gap = min(1.25 * font, height / len(ends))
+        heights = spread([end[1] for end in ends], gap, (0.0, height - 0.4 * font))
         return [
-            Label(width + 0.8 * font, y, "left", leader=True, start=end)
-            for y, end in zip(heights, ends, strict=True)
+            Label(name, width + 0.8 * font, y, "left", leader=True, start=end)
+            for name, y, end in zip(names, heights, ends, strict=True)
         ]
     found: dict[int, Label] = {}
     taken: list[tuple[Box, float]] = []
-    for ceiling in picture.ceilings:
-        y = picture.up(ceiling.y) * height
+    for ceiling, y in ceiling_heights(picture, height, font):
         # Covering a thin line is less bad than covering a name.
-        taken += [((0, y - 1, width, y + 1), 6.0)]
-        taken += [((width - 16 * font, y, width, y + 1.2 * font), 30.0)]
+        line = picture.up(ceiling.y) * height
+        taken += [((0, line - 1, width, line + 1), 4.0)]
+        length = CEILING_SIZE * measure(ceiling.name)
+        taken += [((width - length, y, width, y + CEILING_SIZE * font), 60.0)]
     covered = [place for path in paths for place in _along(path)]
     # From the top, because lines further down need the space above a line least.
     for i in sorted(range(len(paths)), key=lambda i: -paths[i][0][1]):
-        found[i] = _inside(picture.lines[i], paths[i], covered, taken, (width, height, font))
-        taken.append((_box(picture.lines[i], found[i], font), 30.0))
+        found[i] = _inside(names[i], measure, paths[i], covered, taken, (width, height, font))
+        taken.append((_box(found[i], measure(names[i]), font), 60.0))
     return [found[i] for i in range(len(paths))]
 
 
+def ceiling_heights(picture: Picture, height: float, font: float) -> list[tuple[Ceiling, float]]:
+    """The ceilings within the axes, and the lower ends of their names: above their lines."""
+    low, high = picture.y_limits
+    shown = [ceiling for ceiling in picture.ceilings if low <= ceiling.y <= high]
+    above = [picture.up(ceiling.y) * height + 0.27 * font for ceiling in shown]
+    return list(zip(shown, spread(above, CEILING_SIZE * font), strict=True))
+
+
 def _inside(
-    line: Line,
+    name: str,
+    measure: Measure,
     path: list[tuple[float, float]],
     covered: list[tuple[float, float]],
     taken: list[tuple[Box, float]],
@@ -92,30 +160,37 @@ def _inside(
 ) -> Label:
     width, height, font = size
     margin = 0.3 * font  # half a marker
+    length = measure(name)
     best, least = None, float("inf")
     last = len(path) - 1
     tried = [(place, path[0], 0.0) for place in _PLACES]
     for share in (0.25, 0.5, 0.75) if last >= FEWEST_POINTS else ():
         tried += [(place, path[round(share * last)], ALONG + share) for place in _NEAR]
+    # Anywhere, if there is no room near the line.
+    left, low = path[0]
+    tried += [
+        (((2.5 * font * i - left) / font, (0.75 * font * (k + 1) - low) / font, "left"), path[0], 0)
+        for i in range(int(width / (2.5 * font)))
+        for k in range(int(height / (0.75 * font)))
+    ]
     for (right, up, align), start, further in tried:
         far = abs(right) > FAR or abs(up) > FAR
-        label = Label(start[0] + right * font, start[1] + up * font, align, far, start)
-        box = _box(line, label, font)
+        label = Label(name, start[0] + right * font, start[1] + up * font, align, far, start)
+        box = _box(label, length, font)
         # Preferably near its point, above rather than below, and to the right.
         cost = further + abs(up - 0.4) + 0.5 * abs(right) + (0.3 if align == "right" else 0.0)
         cost += sum(covering for other, covering in taken if _meet(box, other))
         if box[0] < 0 or box[1] < 0 or box[2] > width or box[3] > height:
             cost += 100
         if cost < least:
-            cost += sum(3.0 for place in covered if _is_in(place, box, margin))
+            cost += sum(5.0 for place in covered if _is_in(place, box, margin))
         if cost < least:
             best, least = label, cost
     assert best is not None
     return best
 
 
-def _box(line: Line, label: Label, font: float) -> Box:
-    length = CHARACTER * font * len(line.label)
+def _box(label: Label, length: float, font: float) -> Box:
     left = label.x if label.align == "left" else label.x - length
     return left, label.y - 0.6 * font, left + length, label.y + 0.6 * font
 
@@ -140,15 +215,25 @@ def _meet(one: Box, other: Box) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
-def spread(positions: Sequence[float], gap: float) -> list[float]:
+def spread(
+    positions: Sequence[float],
+    gap: float,
+    within: tuple[float, float] = (-math.inf, math.inf),
+) -> list[float]:
     """Move positions apart until neighbours are at least `gap` apart, keeping their order.
 
-    Groups that would collide are centred on their common mean, so names stay near their lines.
+    Groups that would collide are centred on their common mean, so names stay near their lines, but
+    not beyond the limits, unless there is no room for all.
     """
+
+    def inside(centre: float, count: int) -> float:
+        half = gap * (count - 1) / 2
+        return max(min(centre, within[1] - half), within[0] + half)
+
     order = sorted(range(len(positions)), key=lambda index: positions[index])
     groups: list[tuple[float, list[int]]] = []
     for index in order:
-        centre, members = positions[index], [index]
+        centre, members = inside(positions[index], 1), [index]
         while groups and (
             groups[-1][0] + gap * (len(groups[-1][1]) - 1) / 2 + gap
             > centre - gap * (len(members) - 1) / 2
@@ -157,6 +242,7 @@ def spread(positions: Sequence[float], gap: float) -> list[float]:
             total = len(previous) + len(members)
             centre = (previous_centre * len(previous) + centre * len(members)) / total
             members = previous + members
+            centre = inside(centre, len(members))
         groups.append((centre, members))
     placed = [0.0] * len(positions)
     for centre, members in groups:

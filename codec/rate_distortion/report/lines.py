@@ -28,7 +28,7 @@ from codec.rate_distortion.ladder.ladder import Ladder
 from codec.rate_distortion.ladder.model_file import AnyModelResult, ModelResult
 from codec.rate_distortion.ladder.rung import Rung
 from codec.rate_distortion.metrics import METRICS, Metric
-from codec.rate_distortion.model_curve import NATS_PER_BIT
+from codec.rate_distortion.model_curve import NATS_PER_BIT, NOT_ASKED, NOT_SIMULATED
 
 LOG_SPAN = 8.0
 """The axis is logarithmic from this ratio of the largest to the smallest distortion."""
@@ -60,6 +60,7 @@ class Point:
     certified   whether the point is reliable
     words       a description to read out
     cells       a row of the table
+    failures    why it is not certified, if that is known
     """
 
     x: float
@@ -69,6 +70,7 @@ class Point:
     certified: bool
     words: str
     cells: tuple[str, ...]
+    failures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,18 @@ class Line:
     def has_intervals(self) -> bool:
         """Whether any point has an interval."""
         return any(point.low < point.high for point in self.points)
+
+    @property
+    def stretches(self) -> list[tuple[int, int, bool]]:
+        """First and last point of each run of segments with both ends certified, or of others."""
+        found: list[tuple[int, int, bool]] = []
+        for index in range(len(self.points) - 1):
+            certified = self.points[index].certified and self.points[index + 1].certified
+            if found and found[-1][2] == certified:
+                found[-1] = (found[-1][0], index + 1, certified)
+            else:
+                found.append((index, index + 1, certified))
+        return found
 
 
 @dataclass(frozen=True)
@@ -134,6 +148,36 @@ class Picture:
             ):
                 raise UsageError(f"numbers from {low:g} to {high:g} cannot be drawn on an axis")
 
+    @property
+    def unchecked(self) -> str:
+        """Why the accuracy of no point of R_p was checked; empty if some were."""
+        points = [point for line in self.lines if line.bold for point in line.points]
+        for reason in (NOT_ASKED, NOT_SIMULATED):
+            if points and all(reason in point.failures for point in points):
+                return reason
+        return ""
+
+    @property
+    def key(self) -> str:
+        """What hollow points, dotted lines, bands and bars mean; empty if there are none."""
+        signs = {
+            "hollow points": any(not p.certified for line in self.lines for p in line.points),
+            "dotted lines": any(not one[2] for line in self.lines for one in line.stretches),
+        }
+        spans = {
+            "bands": any(line.has_intervals and len(line.points) > 1 for line in self.lines),
+            "bars": any(line.has_intervals and len(line.points) == 1 for line in self.lines),
+        }
+        meanings = (
+            (signs, "accuracy not checked" if self.unchecked else "not certified"),
+            (spans, "95 % intervals"),
+        )
+        return " · ".join(
+            f"{', '.join(sign for sign, is_there in drawn.items() if is_there)}: {meaning}"
+            for drawn, meaning in meanings
+            if any(drawn.values())
+        )
+
     def dashes(self, rank: int) -> tuple[float, ...]:
         """Strokes and gaps of the line with that rank."""
         return DASHES[rank // len(COLOURS) % len(DASHES)]
@@ -170,7 +214,7 @@ def picture_of_curves(
     low, high = rate_range_bpp
     shown = [
         replace(line, points=tuple(p for p in line.points if low <= p.x <= high and p.y < math.inf))
-        for line in (*lines_of_curves(curves, metric), *anchors)
+        for line in _distinct([*lines_of_curves(curves, metric), *anchors])
     ]
     shown = [line for line in shown if line.points]
     levels = [point.y for line in shown for point in line.points] or [0.0]
@@ -193,7 +237,8 @@ def lines_of_curves(curves: Sequence[OperationalCurve], metric: str = "psnr") ->
     """All points of mean curves: mean bpp against the mean of the pictures' dB or scores.
 
     y is NaN for points that were not measured with the metric, and infinite for the PSNR of
-    unchanged pictures.  If there are several sets, the set's name is added to the codec's.
+    unchanged pictures.  If there are several sets, the set's name is added to the codec's; equal
+    names get a number.
     """
     several = len({curve.data_set for curve in curves}) > 1
     columns = _measured_with(curves)
@@ -202,7 +247,7 @@ def lines_of_curves(curves: Sequence[OperationalCurve], metric: str = "psnr") ->
         points = [_codec_point(curve, point, METRICS[metric], columns) for point in curve.points]
         label = f"{curve.codec} · {curve.data_set}" if several else curve.codec
         lines.append(Line(label, tuple(sorted(points, key=lambda p: p.x)), bold=not lines))
-    return lines
+    return _distinct(lines)
 
 
 def _measured_with(curves: Sequence[OperationalCurve]) -> list[Metric]:
@@ -322,6 +367,7 @@ def picture_of_results(
         nats *= _pixels(results)
     words = {"bits": "bits per image", "nats": "nats per image", "bpp": "bits per pixel"}[unit]
     lines = _distinct(_model_line(label, rung, nats, words) for label, rung in named)
+    lines, kept = _without_empty_columns(lines)
     points = [point for line in lines for point in line.points]
     ceilings = _ceilings((rung for _, rung in named), nats, unit)
     low, high = min(point.x for point in points), max(point.x for point in points)
@@ -353,10 +399,7 @@ def picture_of_results(
         y_label=f"rate in {words}{'' if unit == 'bpp' else f' (1 bit = {NATS_PER_BIT:.3f} nats)'}",
         x_limits=x_limits,
         y_limits=y_limits,
-        columns=(
-            "curve", f"{name} ({convention})", "bits per image", "95 % interval", "nats per image",
-            "certified",
-        ),
+        columns=("curve", f"{name} ({convention})", *(_COLUMNS[index] for index in kept)),
         ceilings=tuple(ceilings),
         is_logarithmic=is_logarithmic,
         is_logarithmic_up=log_y,
@@ -386,6 +429,12 @@ def _pixels(results: Sequence[AnyModelResult]) -> int:
     return sizes.pop()
 
 
+_COLUMNS = (
+    "bits per image", "95 % interval", "nats per image", "β", "gap, nats", "reference", "certified",
+    "why not certified",
+)  # fmt: skip
+
+
 def _model_line(label: str, rung: Rung, nats: float, unit: str) -> Line:
     """The line of a rung; one `unit` of rate is `nats` nats."""
     points = []
@@ -398,23 +447,41 @@ def _model_line(label: str, rung: Rung, nats: float, unit: str) -> Line:
             f"{'' if certified else ', not certified'}"
         )
         bits, low_bits, high_bits = (column[index] / NATS_PER_BIT for column in columns)
+        failures = rung.failures[index] if rung.failures else ()
+        gap = rung.gap_nats[index] if rung.gap_nats else None
         cells = (
             f"{x:.5g}", f"{bits:.3f}", f"{low_bits:.3f} to {high_bits:.3f}",
-            f"{bits * NATS_PER_BIT:.3f}", "yes" if certified else "no",
+            f"{bits * NATS_PER_BIT:.3f}",
+            f"{rung.beta[index]:.4g}" if rung.beta else "",
+            "" if gap is None else f"{gap:.3f}",
+            rung.reference[index] if rung.reference else "",
+            "yes" if certified else "no", "; ".join(failures),
         )  # fmt: skip
-        points.append(Point(x, y, low, high, certified, words, cells))
+        points.append(Point(x, y, low, high, certified, words, cells, failures))
     return Line(label, tuple(sorted(points, key=lambda p: p.x)), bold=rung.kind == "model")
 
 
+def _without_empty_columns(lines: Sequence[Line]) -> tuple[list[Line], list[int]]:
+    """The lines without cells, after the first, that all points leave empty, and which stay."""
+    rows = [point.cells[1:] for line in lines for point in line.points]
+    kept = [index for index in range(len(_COLUMNS)) if any(row[index] for row in rows)]
+
+    def shown(point: Point) -> Point:
+        cells = (point.cells[0], *(point.cells[1 + index] for index in kept))
+        return replace(point, cells=cells)
+
+    return [replace(line, points=tuple(map(shown, line.points))) for line in lines], kept
+
+
 def _distinct(lines: Iterable[Line]) -> list[Line]:
-    seen: dict[str, int] = {}
-    found = []
+    found: dict[str, Line] = {}
     for line in lines:
-        seen[line.label] = seen.get(line.label, 0) + 1
-        if seen[line.label] > 1:
-            line = replace(line, label=f"{line.label} ({seen[line.label]})")
-        found.append(line)
-    return found
+        label, count = line.label, 1
+        while label in found:
+            count += 1
+            label = f"{line.label} ({count})"
+        found[label] = replace(line, label=label)
+    return list(found.values())
 
 
 def _ceilings(rungs: Iterable[Rung], nats: float, unit: str) -> list[Ceiling]:

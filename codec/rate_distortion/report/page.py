@@ -17,7 +17,14 @@ from html import escape
 from codec.rate_distortion.files.bd_rate import BdRate
 from codec.rate_distortion.files.curve import OperationalCurve
 from codec.rate_distortion.metrics import METRICS
-from codec.rate_distortion.report.labels import Label, place_labels
+from codec.rate_distortion.report.labels import (
+    CHARACTER,
+    Label,
+    ceiling_heights,
+    place_labels,
+    shortened,
+    wrapped,
+)
 from codec.rate_distortion.report.lines import (
     COLOURS,
     Line,
@@ -27,13 +34,15 @@ from codec.rate_distortion.report.lines import (
 )
 from codec.rate_distortion.report.pictures import ShownFile, ShownPicture
 
-WIDTH = 900
+WIDTH, LEAST_HEIGHT = 900, 220
 TOP, BOTTOM = 16, 56
 NAMES_SIDE, NUMBERS_SIDE, BARE_SIDE = 170, 70, 20
-"""Margins around the axes, in units of the drawing."""
+"""Margins around the axes, in units of the drawing; long names and second lines need more."""
 
-FONT = 13
-LONGEST_LABEL = 24
+FONT, LINE = 13, 16
+LONGEST_NAME = 300
+"""Longest name at the right of the axes; it is wider in the labels' estimate than in most fonts."""
+
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
@@ -43,8 +52,9 @@ def page_of(picture: Picture) -> str:
         picture.title,
         [
             svg_of(picture),
+            f'<p class="key">{escape(picture.key)}</p>' if picture.key else "",
             _READOUT,
-            _GATES if picture.names_inside else "<p>Click a name to hide its line.</p>",
+            f"<p>{_explanation(picture)}Click a name to hide its line.</p>",
             _point_table(picture.columns, picture.lines),
         ],
     )
@@ -98,6 +108,23 @@ def _page(title: str, body: Iterable[str]) -> str:
     )
 
 
+def _explanation(picture: Picture) -> str:
+    """What a certified point of R_p is, and why others are not; empty without such points."""
+    points = [point for line in picture.lines if line.bold for point in line.points]
+    if not (picture.names_inside and points):
+        return ""
+    unchecked = picture.unchecked
+    failures = {failure for point in points for failure in point.failures} - {unchecked}
+    which = "; the table says which" if failures else ""
+    if unchecked:
+        reason = escape(unchecked.removeprefix("no certificate: "))
+        also = f"Some points failed other checks as well{which}. " if failures else ""
+        return f"{_UNCHECKED.format(reason=reason)} {also}"
+    if all(point.certified for point in points):
+        return f"{_CHECKS} "
+    return f"{_CHECKS} Points that failed a check are not certified{which}. "
+
+
 def line_colour(line: Line, rank: int) -> str:
     """The colour of the line with that rank, as CSS."""
     colour = COLOURS[rank % len(COLOURS)]
@@ -114,15 +141,27 @@ def round_numbers(low: float, high: float) -> list[float]:
     return [step * n for n in range(first, math.floor(high / step) + 1)]
 
 
+def _width(text: str) -> float:
+    """About the width of a name or a heading."""
+    return CHARACTER * FONT * len(text)
+
+
 class _Axes:
-    """Positions of a picture's axes and points in the drawing."""
+    """Positions of a picture's axes and points in the drawing, and the lines of the axes' names."""
 
     def __init__(self, picture: Picture) -> None:
         across, up = picture.size_inches
-        self.height = round(WIDTH * up / across)
-        self.picture, self.left = picture, NUMBERS_SIDE
-        self.right = WIDTH - (BARE_SIDE if picture.names_inside else NAMES_SIDE)
-        self.top, self.bottom = TOP, self.height - BOTTOM
+        self.picture = picture
+        self.height = max(LEAST_HEIGHT, round(WIDTH * up / across))
+        self.y_label = wrapped(picture.y_label, self.height - 2 * TOP, _width)
+        self.left = NUMBERS_SIDE + LINE * (len(self.y_label) - 1)
+        side = BARE_SIDE
+        if not picture.names_inside:
+            names = (_width(shortened(one.label, LONGEST_NAME, _width)) for one in picture.lines)
+            side = max(NAMES_SIDE, round(max(names) + FONT))
+        self.right = WIDTH - side
+        self.x_label = wrapped(picture.x_label, self.right - self.left, _width)
+        self.top, self.bottom = TOP, self.height - BOTTOM - LINE * (len(self.x_label) - 1)
 
     def x(self, x: float) -> float:
         return self.left + self.picture.across(x) * (self.right - self.left)
@@ -167,19 +206,22 @@ def svg_of(picture: Picture) -> str:
             f'<line class="grid" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>'
             + _text("tick", left - 6, y + 4, f"{value:g}", "end")
         )
-    parts.append(
-        _text("axis", (left + right) / 2, axes.height - 12, picture.x_label, "middle")
-        + f'<text class="axis" transform="translate(14 {(top + bottom) / 2}) rotate(-90)" '
-        f'text-anchor="middle">{escape(picture.y_label)}</text>'
-    )
-    for ceiling in picture.ceilings:
-        if picture.y_limits[0] <= ceiling.y <= picture.y_limits[1]:
-            y = axes.y(ceiling.y)
-            parts.append(
-                f'<line class="ceiling" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>'
-                + _text("tick", right - 4, y - 4, ceiling.name, "end")
-            )
-    labels = place_labels(picture, right - left, bottom - top, FONT)
+    middle = (left + right) / 2
+    for index, words in enumerate(reversed(axes.x_label)):
+        parts.append(_text("axis", middle, axes.height - 12 - LINE * index, words, "middle"))
+    for index, words in enumerate(axes.y_label):
+        parts.append(
+            f'<text class="axis" transform="translate({14 + LINE * index} {(top + bottom) / 2}) '
+            f'rotate(-90)" text-anchor="middle">{escape(words)}</text>'
+        )
+    for ceiling, name_up in ceiling_heights(picture, bottom - top, FONT):
+        y = axes.y(ceiling.y)
+        parts.append(
+            f'<line class="ceiling" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            + _text("tick small", right - 4, bottom - name_up, ceiling.name, "end")
+        )
+    longest = None if picture.names_inside else LONGEST_NAME
+    labels = place_labels(picture, right - left, bottom - top, FONT, longest=longest)
     for rank, (line, label) in enumerate(zip(picture.lines, labels, strict=True)):
         dashes = " ".join(f"{length:g}" for length in picture.dashes(rank))
         parts.append(_svg_line(line, line_colour(line, rank), dashes, axes, label))
@@ -193,7 +235,6 @@ def _text(kind: str, x: float, y: float, words: str, anchor: str) -> str:
 
 def _svg_line(line: Line, colour: str, dashes: str, axes: _Axes, label: Label) -> str:
     places = [(axes.x(p.x), axes.y(p.y)) for p in line.points]
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
     kind = "line published" if line.published else "line"
     parts = [f'<g class="{kind}" style="color:{colour}"><g class="drawn">']
     if line.has_intervals:
@@ -202,9 +243,12 @@ def _svg_line(line: Line, colour: str, dashes: str, axes: _Axes, label: Label) -
         # The band of a single point has no width, so its outline shows the interval.
         alone = " alone" if len(line.points) == 1 else ""
         parts.append(f'<polygon class="band{alone}" points="{" ".join(edge)}"/>')
-    dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
     width = 2.6 if line.bold else 1.7
-    parts.append(f'<polyline points="{path}" stroke-width="{width}"{dashed}/>')
+    for first, last, certified in line.stretches:
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places[first : last + 1])
+        strokes = dashes if certified else f"{width} {1.5 * width:g}"
+        dashed = f' stroke-dasharray="{strokes}"' if strokes else ""
+        parts.append(f'<polyline points="{path}" stroke-width="{width}"{dashed}/>')
     for (x, y), point in zip(places, line.points, strict=True):
         parts.append(
             f'<circle class="{"sure" if point.certified else "unsure"}" cx="{x:.1f}" '
@@ -218,11 +262,10 @@ def _svg_line(line: Line, colour: str, dashes: str, axes: _Axes, label: Label) -
             f'<line class="leader" x1="{x + 4 * side:.1f}" y1="{y:.1f}" '
             f'x2="{name_x - 3 * side:.1f}" y2="{name_y:.1f}"/>'
         )
-    name = line.label if len(line.label) <= LONGEST_LABEL else line.label[:23] + "…"
     anchor = "end" if label.align == "right" else "start"
     parts.append(
         f'</g><text class="name" tabindex="0" x="{name_x:.1f}" y="{name_y + 4:.1f}" '
-        f'text-anchor="{anchor}">{escape(name)}</text></g>'
+        f'text-anchor="{anchor}">{escape(label.name)}</text></g>'
     )
     return "\n".join(parts)
 
@@ -350,12 +393,15 @@ _FILES = (
     "file are decoded, and missing symbols are replaced by their means. Realism goes from the "
     "least error to the most natural look; it needs a realistic decoder.</p>"
 )
-_GATES = (
-    "<p>Bands are 95 % intervals over the images. A point of R_p is certified if it passed every "
-    "check: the gap is at most half a nat; enough chains are effective, and enough moves are "
-    "accepted; the slope agrees with the rates. The gap is the distance between an upper and a "
-    "lower bound on images that the model itself generates; the curve may be too high by as much. "
-    "Hollow points failed a check and are not certified. Click a name to hide its line.</p>"
+_CHECKS = (
+    "A point of R_p is certified if it passed every check: the gap is at most half a nat; enough "
+    "chains are effective, and enough moves are accepted; the slope agrees with the rates. The gap "
+    "is the distance between an upper and a lower bound on images that the model itself generates; "
+    "the curve may be too high by as much."
+)
+_UNCHECKED = (
+    "No accuracy check was made: {reason}. So no point of R_p is certified, and it is unknown by "
+    "how much the curve may be too high."
 )
 _READOUT = '<p id="readout" role="status">&nbsp;</p>'
 
@@ -366,6 +412,7 @@ body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper)
 max-width:960px;margin:2em auto;padding:0 1em}
 h1{font-size:1.25em}h2{font-size:1.1em}svg{width:100%;height:auto;font-size:13px}
 .grid{stroke:var(--grid)}.tick{fill:var(--soft)}.axis{fill:var(--ink)}
+.small{font-size:.82em}.key{color:var(--soft);font-size:.85em;text-align:right;margin:0}
 .ceiling{stroke:var(--soft);stroke-dasharray:6 4}
 .line polyline{fill:none;stroke:currentColor}.band{fill:currentColor;opacity:.18;stroke:none}
 .band.alone{stroke:currentColor;stroke-width:1.5;opacity:1}
