@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bitstream.errors import UsageError
 from codec.system.write_file import refuse_existing
 
+if TYPE_CHECKING:
+    from codec.rate_distortion.ladder.model_file import AnyModelResult
+
 DEFAULT_RATE_RANGE = "0,2"
 DEFAULT_SIZE = "8.4x5.4"
+BOUND_SUMMARY = "calotype.bound_summary/1"
+DRAWABLE = (
+    "give rd.json of `calotype rd`, bound.json or ladder.json of `calotype bound`, another ladder, "
+    "or what `calotype bound --json` printed"
+)
 
 
 def plot(
@@ -86,7 +94,7 @@ def plot(
         raise UsageError("--anchor chooses from a file of published curves: give --anchors FILE")
     refuse_existing(output, force=force)
     size_inches = parse_size(size)
-    of_models = [path for path in results if _is_of_model(path)]
+    of_models = [path for path in results if _is_of_model(path, _content(path))]
     if len(of_models) == len(results):
         codec_options = {
             "--anchors": anchors, "--codecs": codecs, "--rate-range": rate_range,
@@ -128,19 +136,52 @@ def parse_size(text: str) -> tuple[float, float]:
     return width, height
 
 
-def _is_of_model(path: Path) -> bool:
+def _content(path: Path) -> dict[str, Any]:
+    from codec.rate_distortion.errors import ResultFileError
     from codec.rate_distortion.files.result_file import read_json
+
+    try:
+        return read_json(path)
+    except ResultFileError as error:
+        if path.is_file():
+            raise ResultFileError(f"{error}; {DRAWABLE}") from error
+        raise
+
+
+def _is_of_model(path: Path, content: dict[str, Any]) -> bool:
+    """Whether a file is of a generative model; raises `ResultFileError` if it is not of codecs."""
+    from codec.rate_distortion.errors import ResultFileError
+    from codec.rate_distortion.files.result_file import SCHEMA
     from codec.rate_distortion.ladder.model_file import is_model_result
 
-    return is_model_result(read_json(path))
+    schema = content.get("schema")
+    if schema == BOUND_SUMMARY or is_model_result(content):
+        return True
+    if schema != SCHEMA:
+        kind = "a file without a schema" if schema is None else f"schema {schema!r}"
+        raise ResultFileError(f"{path}: {kind} cannot be drawn; {DRAWABLE}")
+    return False
+
+
+def _results_of(path: Path) -> list[AnyModelResult]:
+    from codec.rate_distortion.errors import ResultFileError
+    from codec.rate_distortion.files.result_file import read_json
+    from codec.rate_distortion.ladder.model_file import ModelResult, read_model_results
+
+    content = read_json(path)
+    if content.get("schema") != BOUND_SUMMARY:
+        return read_model_results(path)
+    try:
+        return [ModelResult.from_json(content.get("result"))]  # type: ignore[arg-type]
+    except ResultFileError as error:
+        raise ResultFileError(f"{path}: {error}") from error
 
 
 def _plot_models(results: list[Path], output: Path, **options: Any) -> int:
-    from codec.rate_distortion.ladder.model_file import read_model_results
     from codec.rate_distortion.report.figure import draw_picture
     from codec.rate_distortion.report.lines import picture_of_results
 
-    found = [result for path in results for result in read_model_results(path)]
+    found = [result for path in results for result in _results_of(path)]
     picture = picture_of_results(found, **options)
     draw_picture(picture, output)
     return len(picture.lines)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,9 @@ SUFFIXES = (".svg", ".png", ".pdf", ".html")
 FONT_POINTS, SMALLEST_POINTS = 11.0, 6.0
 LONGEST_NAME = 0.35
 """Longest name at the right of the axes, as a share of the picture's width."""
+
+WIDER = 1.05
+"""Text may be drawn wider than its outlines are, by whole pixels for each character."""
 
 MOST_MARKERS = 24
 
@@ -135,11 +139,12 @@ def _measure(font: float, weight: str = "normal") -> Callable[[str], float]:
 
     properties = FontProperties(size=font, weight=weight)
 
+    @cache
     def width(text: str) -> float:
         # An empty path has no extent.
         if not text.strip():
             return 0.0
-        return float(TextPath((0, 0), text, prop=properties).get_extents().width)
+        return WIDER * float(TextPath((0, 0), text, prop=properties).get_extents().width)
 
     return width
 
@@ -158,14 +163,24 @@ def _lay_out(figure: Figure, axes: Axes, picture: Picture, font: float) -> tuple
         figure.suptitle("\n".join(lines), x=0.01, ha="left", weight="bold", size=title_font)
     if picture.key:
         small = _small(font)
-        lines = wrapped(picture.key, 0.97 * whole, _measure(small))
+        fits = _measure(small)(picture.key) <= 0.97 * whole
+        parts = [picture.key] if fits else picture.key.split(" · ")
+        lines = [line for part in parts for line in wrapped(part, 0.97 * whole, _measure(small))]
         figure.supxlabel("\n".join(lines), x=0.99, ha="right", size=small, color=GREY)
     measure = _measure(font)
-    for _ in range(2):  # a second line of text leaves less room
-        width, height = _size_of(figure, axes)
-        axes.set_xlabel("\n".join(wrapped(picture.x_label, width, measure)))
-        axes.set_ylabel("\n".join(wrapped(picture.y_label, height, measure)))
-    size = _size_of(figure, axes)
+    # A text that is too long would take all the room, so its place is kept by an empty line.
+    x_label, y_label = [" "], [" "]
+    for _ in range(3):  # further lines leave less room
+        axes.set_xlabel("\n".join(x_label))
+        axes.set_ylabel("\n".join(y_label))
+        size = _size_of(figure, axes)
+        counts = len(x_label), len(y_label)
+        x_label = wrapped(picture.x_label, size[0], measure)
+        y_label = wrapped(picture.y_label, size[1], measure)
+        if (len(x_label), len(y_label)) == counts:
+            break
+    axes.set_xlabel("\n".join(x_label))
+    axes.set_ylabel("\n".join(y_label))
     # Names have no influence on the place of the axes.
     figure.set_layout_engine("none")
     return size

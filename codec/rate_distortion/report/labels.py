@@ -43,6 +43,9 @@ FEWEST_POINTS, ALONG = 8, 4.0
 """Lines of at least `FEWEST_POINTS` points may also have their names further along; this costs as
 much as `ALONG` font sizes of distance from the first point."""
 
+ON_A_LINE, ON_A_CEILING, ON_A_NAME, OUTSIDE = 5.0, 4.0, 100.0, 200.0
+"""How bad it is to cover a place of a line, a ceiling or a name, or to leave the axes."""
+
 FAR = 3.0
 """From this distance on, in font sizes, a thin line joins a name inside the axes to its point."""
 
@@ -120,8 +123,10 @@ def place_labels(
     names = [shortened(line.label, longest, measure) for line in picture.lines]
     if not picture.names_inside:
         ends = [path[-1] for path in paths]
-        gap = min(1.25 * font, height / len(ends))
-        heights = spread([end[1] for end in ends], gap, (0.0, height - 0.4 * font))
+        # Many names also take the room beside the numbers below the axes.
+        low, high = -2.5 * font, height - 0.4 * font
+        gap = min(1.25 * font, (high - low) / len(ends))
+        heights = spread([end[1] for end in ends], gap, (low, high))
         return [
             Label(name, width + 0.8 * font, y, "left", leader=True, start=end)
             for name, y, end in zip(names, heights, ends, strict=True)
@@ -129,16 +134,15 @@ def place_labels(
     found: dict[int, Label] = {}
     taken: list[tuple[Box, float]] = []
     for ceiling, y in ceiling_heights(picture, height, font):
-        # Covering a thin line is less bad than covering a name.
         line = picture.up(ceiling.y) * height
-        taken += [((0, line - 1, width, line + 1), 4.0)]
+        taken += [((0, line - 1, width, line + 1), ON_A_CEILING)]
         length = CEILING_SIZE * measure(ceiling.name)
-        taken += [((width - length, y, width, y + CEILING_SIZE * font), 60.0)]
+        taken += [((width - length, y, width, y + CEILING_SIZE * font), ON_A_NAME)]
     covered = [place for path in paths for place in _along(path)]
     # From the top, because lines further down need the space above a line least.
     for i in sorted(range(len(paths)), key=lambda i: -paths[i][0][1]):
         found[i] = _inside(names[i], measure, paths[i], covered, taken, (width, height, font))
-        taken.append((_box(found[i], measure(names[i]), font), 60.0))
+        taken.append((_box(found[i], measure(names[i]), font), ON_A_NAME))
     return [found[i] for i in range(len(paths))]
 
 
@@ -169,21 +173,28 @@ def _inside(
     # Anywhere, if there is no room near the line.
     left, low = path[0]
     tried += [
-        (((2.5 * font * i - left) / font, (0.75 * font * (k + 1) - low) / font, "left"), path[0], 0)
-        for i in range(int(width / (2.5 * font)))
-        for k in range(int(height / (0.75 * font)))
+        (((1.25 * font * i - left) / font, (0.4 * font * (k + 1) - low) / font, "left"), path[0], 0)
+        for i in range(int(width / (1.25 * font)))
+        for k in range(1, int(height / (0.4 * font)))
     ]
-    for (right, up, align), start, further in tried:
+    # Preferably near its point, above rather than below, and to the right.
+    costs = [
+        further + abs(up - 0.4) + 0.5 * abs(right) + (0.3 if align == "right" else 0.0)
+        for (right, up, align), _, further in tried
+    ]
+    for index in sorted(range(len(tried)), key=costs.__getitem__):
+        (right, up, align), start, _ = tried[index]
+        cost = costs[index]
+        if cost >= least:
+            break
         far = abs(right) > FAR or abs(up) > FAR
         label = Label(name, start[0] + right * font, start[1] + up * font, align, far, start)
         box = _box(label, length, font)
-        # Preferably near its point, above rather than below, and to the right.
-        cost = further + abs(up - 0.4) + 0.5 * abs(right) + (0.3 if align == "right" else 0.0)
         cost += sum(covering for other, covering in taken if _meet(box, other))
         if box[0] < 0 or box[1] < 0 or box[2] > width or box[3] > height:
-            cost += 100
+            cost += OUTSIDE
         if cost < least:
-            cost += sum(5.0 for place in covered if _is_in(place, box, margin))
+            cost += sum(ON_A_LINE for place in covered if _is_in(place, box, margin))
         if cost < least:
             best, least = label, cost
     assert best is not None

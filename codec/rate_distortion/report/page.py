@@ -142,8 +142,13 @@ def round_numbers(low: float, high: float) -> list[float]:
 
 
 def _width(text: str) -> float:
-    """About the width of a name or a heading."""
+    """About the width of a name."""
     return CHARACTER * FONT * len(text)
+
+
+def _axis_width(text: str) -> float:
+    """About the width of the text at an axis, which is not bold."""
+    return 0.88 * _width(text)
 
 
 class _Axes:
@@ -153,14 +158,14 @@ class _Axes:
         across, up = picture.size_inches
         self.picture = picture
         self.height = max(LEAST_HEIGHT, round(WIDTH * up / across))
-        self.y_label = wrapped(picture.y_label, self.height - 2 * TOP, _width)
+        self.y_label = wrapped(picture.y_label, self.height - TOP, _axis_width)
         self.left = NUMBERS_SIDE + LINE * (len(self.y_label) - 1)
         side = BARE_SIDE
         if not picture.names_inside:
             names = (_width(shortened(one.label, LONGEST_NAME, _width)) for one in picture.lines)
             side = max(NAMES_SIDE, round(max(names) + FONT))
         self.right = WIDTH - side
-        self.x_label = wrapped(picture.x_label, self.right - self.left, _width)
+        self.x_label = wrapped(picture.x_label, self.right - self.left, _axis_width)
         self.top, self.bottom = TOP, self.height - BOTTOM - LINE * (len(self.x_label) - 1)
 
     def x(self, x: float) -> float:

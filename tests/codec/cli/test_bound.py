@@ -370,6 +370,18 @@ def write(result: Any, name: str) -> str:
 
 
 @pytest.mark.usefixtures("folder")
+def test_plot_draws_what_bound_prints() -> None:
+    curve = write(model_result("GAN"), "gan.json")
+    summary = {"schema": "calotype.bound_summary/1", "result": json.loads(Path(curve).read_text())}
+    Path("summary.json").write_text(json.dumps(summary))
+    status, stdout, _ = call("plot", curve, "-o", "a.html")
+    assert (status, stdout) == (0, "a.html: 1 curve\n")
+    status, stdout, _ = call("plot", "summary.json", "-o", "b.html")
+    assert (status, stdout) == (0, "b.html: 1 curve\n")
+    assert Path("b.html").read_bytes() == Path("a.html").read_bytes()
+
+
+@pytest.mark.usefixtures("folder")
 def test_plot_of_ladders_and_its_limits() -> None:
     pytest.importorskip("matplotlib")
     steps, gaps = write(ladder(), "ladder.json"), write(gap_table(), "gaps.json")
@@ -386,6 +398,9 @@ def test_plot_of_ladders_and_its_limits() -> None:
     assert call("plot", steps, "-o", "a.svg")[0] == 6
     Path("rd.json").write_text('{"schema": "calotype.rate_distortion/1", "curves": []}')
     Path("other.json").write_text('{"schema": "mine/1"}')
+    Path("models.json").write_text('{"models": []}')
+    Path("list.json").write_text("[]")
+    Path("summary.json").write_text('{"schema": "calotype.bound_summary/1"}')
     cases: list[tuple[tuple[str, ...], int, str]] = [
         ((gaps,), 2, "a gap table has no curve"),
         ((steps, "rd.json"), 2, "draw them separately"),
@@ -397,7 +412,10 @@ def test_plot_of_ladders_and_its_limits() -> None:
         ((steps, "--size", "8x500"), 2, "2 to 40"),
         (("rd.json", "--unit", "nats"), 2, "--unit is for curves of generative models"),
         (("rd.json", "--log-y"), 2, "--log-y is for curves of generative models"),
-        (("other.json",), 3, "schema 'mine/1'"),
+        (("other.json",), 3, "other.json: schema 'mine/1' cannot be drawn; give rd.json"),
+        (("models.json",), 3, "a file without a schema cannot be drawn; give rd.json"),
+        (("list.json",), 3, "holds list, expected a JSON object; give rd.json"),
+        (("summary.json",), 3, "summary.json: holds NoneType, expected a JSON object"),
         (("gone.json",), 3, "gone.json: cannot be read"),
     ]
     for arguments, wanted, message in cases:
