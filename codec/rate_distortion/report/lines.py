@@ -118,6 +118,7 @@ class Picture:
                     inside the axes; otherwise the names are at the right, beside the last points
     columns         headings of the table, for `Point.cells`
     size_inches     size of the whole drawing
+    notes           sentences about what was measured, for a page
     """
 
     lines: tuple[Line, ...]
@@ -132,6 +133,7 @@ class Picture:
     is_logarithmic_up: bool = False
     names_inside: bool = False
     size_inches: tuple[float, float] = SIZE_INCHES
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for (low, high), is_logarithmic in (
@@ -405,7 +407,18 @@ def picture_of_results(
         is_logarithmic_up=log_y,
         names_inside=True,
         size_inches=size_inches,
+        notes=_notes(results),
     )  # fmt: skip
+
+
+def _notes(results: Sequence[AnyModelResult]) -> tuple[str, ...]:
+    """What `calotype bound` noticed about each model."""
+    notes = []
+    for result in results:
+        notices = result.extra.get("notices") if isinstance(result, ModelResult) else None
+        for notice in notices if isinstance(notices, list) else []:
+            notes.append(f"{result.model}: {notice}")
+    return tuple(notes)
 
 
 def _pixels(results: Sequence[AnyModelResult]) -> int:

@@ -55,6 +55,7 @@ def page_of(picture: Picture) -> str:
             f'<p class="key">{escape(picture.key)}</p>' if picture.key else "",
             _READOUT,
             f"<p>{_explanation(picture)}Click a name to hide its line.</p>",
+            *(f"<p>{escape(note)}</p>" for note in picture.notes),
             _point_table(picture.columns, picture.lines),
         ],
     )

@@ -233,6 +233,8 @@ def test_flat_images_own_distortion_and_no_certificate() -> None:
     assert "annealed from the prior alone: sum of absolute errors is not a sum of squares" in stderr
     content = json.loads(Path("out/bound.json").read_text())
     assert content["notices"] == ["data.npz has 12 images: all of them are measured"]
+    page = Path("out/bound.html").read_text("utf-8")
+    assert "<p>Flat: data.npz has 12 images: all of them are measured</p>" in page
     assert (content["model"], content["image_shape"]) == ("Flat", [8])
     assert content["distortion_name"] == "sum of absolute errors"
     assert content["selection"] == "all 12 images"
