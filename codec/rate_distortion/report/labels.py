@@ -111,7 +111,7 @@ def place_labels(
     """A place for the name of each line, in the order of `picture.lines`; all must have points.
 
     measure   width of a name in units
-    longest   room for a name in units; by default, half of the axes' width inside, and any outside
+    longest   room for a name in units; by default, `LONGEST_SHARE` inside, and any outside
     """
     measure = measure or (lambda text: CHARACTER * font * len(text))
     paths = [

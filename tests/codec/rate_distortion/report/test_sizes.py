@@ -39,7 +39,20 @@ def alone() -> Picture:
     return picture_of_results([Ladder("m", "d", 9, rungs)])
 
 
+def crowded() -> Picture:
+    rungs = (
+        rung(
+            f"coder-{n}: code length",
+            "code_length",
+            [(9 + 0.1 * n, 60.0 - 3 * n), (12, 35.0 - n), (25, 14 - n / 2), (60, 1.0)],
+        )
+        for n in range(9)
+    )
+    return picture_of_results([Ladder("m", "d", 9, tuple(rungs))])
+
+
 PICTURES = {
+    "crowded": crowded(),
     "models": picture_of_results(
         [model_result(LONG), model_result("GAN", floor=9.0, uncertified=range(12))]
     ),
