@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bitstream.errors import InputError, OutputError, UsageError
+from codec.cli.plot import BOUND_SUMMARY
 from codec.cli.progress import duration, phases
 from codec.cli.terminal import print_notice
 from codec.rate_distortion.annealing.settings import Settings
@@ -262,7 +263,7 @@ def bound(
         later.append(f"annealed from the prior alone: {curve.no_local_reference}")
     if as_json:
         summary = {
-            "schema": "calotype.bound_summary/1",
+            "schema": BOUND_SUMMARY,
             "written": [str(path) for path in written],
             "notices": notices + later,
             "result": result.to_json(),
