@@ -46,8 +46,9 @@ much as `ALONG` font sizes of distance from the first point."""
 ON_A_LINE, ON_A_CEILING, ON_A_NAME, OUTSIDE = 5.0, 4.0, 100.0, 200.0
 """How bad it is to cover a place of a line, a ceiling or a name, or to leave the axes."""
 
-FAR = 3.0
-"""From this distance on, in font sizes, a thin line joins a name inside the axes to its point."""
+FAR, LEADER = 3.0, 3.0
+"""From this distance on, in font sizes, a thin line joins a name inside the axes to its point; this
+costs as much as `LEADER` font sizes of distance, because it may cross others."""
 
 Box = tuple[float, float, float, float]
 Measure = Callable[[str], float]
@@ -179,7 +180,11 @@ def _inside(
     ]
     # Preferably near its point, above rather than below, and to the right.
     costs = [
-        further + abs(up - 0.4) + 0.5 * abs(right) + (0.3 if align == "right" else 0.0)
+        further
+        + abs(up - 0.4)
+        + 0.5 * abs(right)
+        + (0.3 if align == "right" else 0.0)
+        + (LEADER if _is_far(right, up) else 0.0)
         for (right, up, align), _, further in tried
     ]
     for index in sorted(range(len(tried)), key=costs.__getitem__):
@@ -187,7 +192,7 @@ def _inside(
         cost = costs[index]
         if cost >= least:
             break
-        far = abs(right) > FAR or abs(up) > FAR
+        far = _is_far(right, up)
         label = Label(name, start[0] + right * font, start[1] + up * font, align, far, start)
         box = _box(label, length, font)
         cost += sum(covering for other, covering in taken if _meet(box, other))
@@ -199,6 +204,10 @@ def _inside(
             best, least = label, cost
     assert best is not None
     return best
+
+
+def _is_far(right: float, up: float) -> bool:
+    return abs(right) > FAR or abs(up) > FAR
 
 
 def _box(label: Label, length: float, font: float) -> Box:
