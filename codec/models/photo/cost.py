@@ -12,8 +12,9 @@ from torch.utils.checkpoint import checkpoint
 
 from bitstream.arrays import Float32Array, Int32Array, SampleArray
 from codec.coding.exact_layers import ACTIVATION_BITS
+from codec.models.photo.code_length import gaussian_bits
 from codec.models.photo.config import COEFFICIENTS, VISUAL_SHARE
-from codec.models.photo.network import PhotoModel, lagrange_multiplier
+from codec.models.photo.network import PhotoModel, lagrange_multiplier, predicted_scales
 from codec.models.photo.visual_error import SMALLEST_SIDE, VISUAL_SCALE, visual_error
 
 if TYPE_CHECKING:
@@ -115,13 +116,26 @@ class TileCost:
         return Candidate(tile, self._coder.rate_bits(tile, self._quality), distortion)
 
     def gradient(self, candidate: Candidate) -> Float32Array:
-        """Gradient of the distortion in bits by the dequantised latents: float32 (768, h, w)."""
+        """Gradient of J by the dequantised latents: float32 (768, h, w).
+
+        A latent's own bits are not part of it, because quantisation weighs them exactly; those of
+        the latents that are predicted from it are.
+        """
         latents = torch.from_numpy(candidate.latents).to(self.device).requires_grad_()
         hidden = torch.from_numpy(_steps(candidate.tile.decoded[COEFFICIENTS:])).to(self.device)
         loss = self.distortion_bits(self.draw(latents, hidden))
+        loss = loss + self._bits_of_others(latents, hidden, candidate.tile.channels)
         (slope,) = torch.autograd.grad(loss, latents)
         gradient: Float32Array = slope.nan_to_num_(0, 0, 0).cpu().numpy()
         return gradient
+
+    def _bits_of_others(self, latents: Tensor, hidden: Tensor, channels: int) -> Tensor:
+        """Bits of the symbols of the first channels, as far as the context predicts them."""
+        with torch.no_grad():
+            means, indexes = self.model.hyper_synthesis.predict(hidden[None], self.mix)
+        means, indexes = self.model.context(latents[None], means, indexes, hidden[None], self.mix)
+        residual, scales = latents.detach() - means, predicted_scales(indexes)
+        return gaussian_bits(residual[:, :channels], scales[:, :channels]).sum()
 
     def draw(self, latents: Tensor, hidden: Tensor) -> Tensor:
         """Differentiable pixels (1, 1 or 3, H, W) of the window, in [0, 1], from a tile.

@@ -5,8 +5,7 @@ The levels:
 1, 2  one pass, and rounding with a dead zone, which is wide where ±1 costs much more than 0
 3     rate-distortion optimised quantisation: takes the symbol closer to zero if the saved bits
       are worth more than the added error in quantiser steps. Needs no torch
-4–9   descent: latents follow the gradient of the distortion, and are quantised as in level 3
-      after every step
+4–9   descent: latents follow the gradient of J, and are quantised as in level 3 after every step
 
 Annealing of latents and hyper-latents (Yang, Bamler and Mandt 2020, "Improving inference for neural
 image compression") is not used: after descent it seldom lowered J, and each of its steps takes as
@@ -42,13 +41,13 @@ for independent errors; but errors towards zero add up, and predictions of other
 
 _CURVATURES = {"psnr": 8.0, "visual": 10.0}
 """The same in descent: less, because its gradients account for how errors add up."""
-_SHARE = 0.2  # step size of the first pass of descent
+_FIRST_SHARE, _SHRINKING, _LAST_SHARE = 0.4, 0.95, 0.1
+"""Step sizes of descent."""
+_WORTH_LESS = 0.95
 _GIVEN_BACK = 0.8
 """The share of a level's gain in distortion over one pass that the next level must save in bits."""
-_FITTED_CURVATURES = (4.0, 150.0)
-_FITS = 5
 
-DESCENT = {4: 2, 5: 2, 6: 3, 7: 3, 8: 4, 9: 4}
+DESCENT = {4: 2, 5: 2, 6: 4, 7: 4, 8: 6, 9: 8}
 """Passes that each level adds to the level below."""
 
 
@@ -108,7 +107,8 @@ def search(
         progress(done / total)
 
     start = optimised(coder, latents, quality)
-    found = Found(cost(start), latents)
+    first = cost(start)
+    found = Found(first, first, latents, 0, _CURVATURES[coder.tune])
     advance()
     one_pass = coder.symbols(latents, quality, hyper_latents=start.hyper_latents)
     aim = cost(one_pass.first(coder.useful_channels(one_pass, latents))).distortion_bits
@@ -121,10 +121,20 @@ def search(
 
 @dataclass(frozen=True)
 class Found:
-    """The best symbols so far, and the latents float32 (768, h, w) that were quantised to them."""
+    """Where the descent of a tile is.
+
+    best        the best symbols so far
+    last        those of the last pass
+    target      latents float32 (768, h, w) that were quantised to `last`
+    passes      number of passes so far
+    curvature   that of the quantisation to `last`
+    """
 
     best: Candidate
+    last: Candidate
     target: Float32Array
+    passes: int
+    curvature: float
 
 
 def descend(
@@ -138,54 +148,31 @@ def descend(
 ) -> Found:
     """Improve `start` in a number of passes: J never grows, and new symbols respect the ceiling.
 
-    A pass approximates the distortion by D(ŷ) + g·δ + c·δ² with the same curvature c for all
-    latents, with its minimum at ŷ − g/2c. The target latents move a fraction of the way there, by
-    at most one step, and are quantised to as many bits as the ceiling allows. The true D has other
-    curvatures, and errors of neighbours add up: a pass that raises J is undone, and the next
-    one moves the latents half as far.
+    A pass approximates J by J(ŷ) + g·δ + c·δ² with the same curvature c for all latents, with its
+    minimum at ŷ − g/2c. The target latents move a share of the way there, by at most one step, and
+    are quantised again. The true J has other curvatures, and quantisation is not smooth, so J may
+    rise in a pass; the best symbols are kept, and the shares shrink. While there are more bits than
+    the ceiling allows, errors are worth less and less.
 
     advance   called after every pass
     """
-    best, target = start.best, start.target
-    share, curvature = _SHARE, _CURVATURES[coder.tune]
-    gradient: Float32Array | None = None
-    for _ in range(passes):
-        if gradient is None:
-            gradient = cost.gradient(best)
-        step = np.clip(best.latents - gradient / (2 * curvature) - target, -1, 1)
-        moved = target + share * step
-        hyper_latents = best.tile.hyper_latents
-        found = cost(_fitted(coder, moved, hyper_latents, quality, ceiling_bits))
-        if found.rate_bits <= ceiling_bits and found.cost_bits <= best.cost_bits:
-            best, target, gradient = found, moved, None
-        else:
-            share /= 2
+    best, last, target, curvature = start.best, start.last, start.target, start.curvature
+    for number in range(start.passes, start.passes + passes):
+        share = max(_FIRST_SHARE * _SHRINKING**number, _LAST_SHARE)
+        minimum = last.latents - cost.gradient(last) / (2 * _CURVATURES[coder.tune])
+        target = target + share * np.clip(minimum - target, -1, 1)
+        last = cost(
+            optimised(
+                coder,
+                target,
+                quality,
+                hyper_latents=best.tile.hyper_latents,
+                curvature=curvature,
+            )
+        )
+        if last.rate_bits > ceiling_bits:
+            curvature *= _WORTH_LESS
+        elif last.cost_bits <= best.cost_bits:
+            best = last
         advance()
-    return Found(best, target)
-
-
-def _fitted(
-    coder: PhotoCoder,
-    latents: Float32Array,
-    hyper_latents: Int32Array,
-    quality: float,
-    ceiling_bits: float,
-) -> TileSymbols:
-    """Symbols of refined latents with as many bits as a ceiling allows.
-
-    If even the coarsest symbols have more bits, returns those.
-    """
-    low, high = _FITTED_CURVATURES
-
-    def at(curvature: float) -> TileSymbols:
-        return optimised(coder, latents, quality, hyper_latents=hyper_latents, curvature=curvature)
-
-    fitting: TileSymbols | None = None
-    for _ in range(_FITS):
-        middle = float(np.sqrt(low * high))
-        tile = at(middle)
-        if coder.rate_bits(tile, quality) <= ceiling_bits:
-            fitting, low = tile, middle
-        else:
-            high = middle
-    return at(low) if fitting is None else fitting
+    return Found(best, last, target, start.passes + passes, curvature)

@@ -329,6 +329,12 @@ class HyperSynthesis(nn.Module):
         return torch.cat([means, none], dim=1), indexes
 
 
+def predicted_scales(indexes: Tensor) -> Tensor:
+    """Standard deviations in quantiser steps from real table indexes, which are clamped."""
+    indexes = lower_bound(indexes, 0).clamp(max=SCALE_COUNT - 1)
+    return SCALE_MIN * torch.exp(LOG_SCALE_STEP * indexes)
+
+
 class PhotoModel(nn.Module):
     """The trainable photo model. Pixels are float (batch, 3, height, width) in [0, 1].
 
@@ -440,8 +446,7 @@ class PhotoModel(nn.Module):
         means, indexes = self.hyper_synthesis.predict(hidden, mix)
         means, indexes = self.context(latents, means, indexes, hidden, mix)
         residual = latents - means
-        indexes = lower_bound(indexes, 0).clamp(max=SCALE_COUNT - 1)
-        scales = SCALE_MIN * torch.exp(LOG_SCALE_STEP * indexes)
+        scales = predicted_scales(indexes)
         symbols = round_straight_through(residual)
         reconstruction = self.synthesize(symbols + means, hidden, mix, rounded=rounded)
         noisy = symbols if hard else residual + noise(residual) - 0.5
