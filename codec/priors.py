@@ -125,3 +125,10 @@ class GaussianMixture:
 
     def __repr__(self) -> str:
         return f"GaussianMixture(components={len(self.weights)}, dim={self.dim})"
+
+
+def is_normal_or_mixture(prior: LatentPrior) -> bool:
+    """Whether a prior is a `StandardNormal` or `GaussianMixture` itself: a subclass may have
+    another density.
+    """
+    return type(prior) in (StandardNormal, GaussianMixture)

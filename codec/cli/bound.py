@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bitstream.errors import InputError, OutputError, UsageError
+from codec.cli.bound_tables import print_curve, print_gaps
 from codec.cli.plot import BOUND_SUMMARY
 from codec.cli.progress import duration, phases
 from codec.cli.terminal import print_notice
+from codec.cli.unfinished import UnfinishedRun
 from codec.rate_distortion.annealing.settings import Settings
 from codec.system.missing_extra import extra_needed_by
 from codec.system.write_file import refuse_existing
@@ -26,10 +28,10 @@ if TYPE_CHECKING:
 
     import torch
 
-    from codec.rate_distortion.annealing.executors import Progress
     from codec.rate_distortion.distortions import Distortion
     from codec.rate_distortion.ladder.model_file import ModelResult
     from codec.rate_distortion.ladder.model_files import FilePoint
+    from codec.rate_distortion.model_curve import RDCurve
     from codec.rate_distortion.user_code.adapters import DecoderAdapter
 
 
@@ -47,12 +49,13 @@ class _Size:
 FULL = _Size(1000, Settings.points, Settings.temperatures, Settings.chains, Settings.simulations)
 QUICK = _Size(images=100, points=12, temperatures=250, chains=10, simulations=4)
 
-BLOCKS = "unfinished"
-"""Folder beside the results, for the finished blocks of a run that has not ended."""
+_COMPARED = (
+    "betas", "points", "reference", "temperatures", "bridge_steps", "modes", "chains",
+    "simulations", "seed", "device", "certify",
+)  # fmt: skip
+"""Settings that have to be the same if a run is resumed."""
 
 MOST_BETAS = 10_000
-TABLE_ROWS = 12
-"""Rows of the printed table; the files have all points."""
 
 
 def bound(
@@ -177,11 +180,8 @@ def bound(
     with extra_needed_by("calotype bound"):
         import torch  # noqa: F401 - before anything is read
     from codec.datasets.arrays import has_part
-    from codec.rate_distortion.annealing.finished import clear_blocks
-    from codec.rate_distortion.annealing.rd_curve import rd_curve
     from codec.rate_distortion.errors import MeasurementError
     from codec.rate_distortion.ladder.model_file import ModelResult
-    from codec.rate_distortion.model_curve import UntrustedCurveError
     from codec.rate_distortion.report.figure import plot_available, plot_missing
     from codec.rate_distortion.user_code.adapters import usable_device
 
@@ -196,25 +196,9 @@ def bound(
         written += [output / "ladder.json", *(path.with_stem("ladder") for path in drawings)]
     wanted = parse_qualities(qualities)
     _refuse_output(output)
-    for path in written:
-        refuse_existing(path, force=force)
-    if names:
-        from codec.rate_distortion.ladder.model_files import check_decoders
-
-        check_decoders(names, model)
     defaults = QUICK if quick else FULL
-    adapter, chosen, x, selection, notices = _prepare(
-        model, data, part, images or defaults.images, distortion, device, code
-    )
-    notices = [*early, *notices]
-    for notice in notices:
-        print_notice(notice)
-    points = _measure_files(names, x, chosen, wanted)
-    blocks = output / BLOCKS
-    if not resume:
-        clear_blocks(blocks)
     settings = Settings(
-        distortion=chosen,
+        distortion="sse",
         betas=values,
         points=defaults.points,
         reference=reference,
@@ -226,38 +210,57 @@ def bound(
         seed=seed,
         device=usable_device(device),
         certify=not no_certify,
-        blocks=blocks,
     )
-    print_notice(_expected(adapter, settings, x, jobs))
-    untrusted = False
-    with (
-        _resuming(blocks, asked=resume) as tell_reused,
-        _executor(jobs) as executor,
-        phases() as tell,
-    ):
-        settings = replace(settings, executor=executor, progress=tell_reused(tell))
-        try:
-            curve = rd_curve(adapter.decode, adapter.prior, x, settings)
-        except UntrustedCurveError as error:
-            curve, untrusted = error.curve, True
-    data_set = data.resolve().stem + (f" {part}" if has_part(data, part) else "")
-    extra: dict[str, Any] = {
-        "prior": repr(adapter.prior),
-        "code_dimensions": adapter.prior.dim,
-        "image_shape": list(x.shape[1:]),
-        "libraries": _libraries(),
-        "notices": notices,
+    same = {
+        "model": model,
+        "data": str(data),
+        "part": part,
+        "images": images or defaults.images,
+        "distortion": distortion,
+        "prior-dim": prior_dim,
+        **{name: getattr(settings, name) for name in _COMPARED},
     }
-    result = ModelResult(curve, name or adapter.name, data_set, selection, extra)
-    _write(result, output, drawings)
-    gaps = _write_ladder(result, points, chosen, output, drawings) if points else []
-    clear_blocks(blocks)
+    unfinished = UnfinishedRun(output, same, resume=resume, force=force)
+    for path in written:
+        # An interrupted run may have written some of them.
+        refuse_existing(path, force=force or unfinished.found)
+    if names:
+        from codec.rate_distortion.ladder.model_files import check_decoders
+
+        check_decoders(names, model)
+    adapter, chosen, x, selection, notices = _prepare(
+        model, data, part, images or defaults.images, distortion, device, code
+    )
+    notices = [*early, *notices]
+    for notice in notices:
+        print_notice(notice)
+    points = _measure_files(names, x, chosen, wanted)
+    settings = replace(settings, distortion=chosen, blocks=unfinished.folder)
+    data_set = data.resolve().stem + (f" {part}" if has_part(data, part) else "")
+    title = name or adapter.name
+    _check_names(title, data_set, chosen)
+    print_notice(_expected(adapter, settings, x, jobs))
+    unfinished.begin()
+    with unfinished.told():
+        curve, untrusted = _measure(adapter, x, settings, jobs, unfinished)
+        extra: dict[str, Any] = {
+            "prior": repr(adapter.prior),
+            "code_dimensions": adapter.prior.dim,
+            "image_shape": list(x.shape[1:]),
+            "libraries": _libraries(),
+            "notices": notices,
+        }
+        result = ModelResult(curve, title, data_set, selection, extra)
+        _write(result, output, drawings)
+        gaps = _write_ladder(result, points, chosen, output, drawings) if points else []
+        unfinished.remove()
     later = []
     failed = sum(not one for one in curve.certified)
     if failed:
         reasons = sorted({reason for row in curve.failures for reason in row})
         later.append(
             f"{failed} of {len(curve.beta)} points are not certified: {'; '.join(reasons)}"
+            + (f". {_advice(curve, settings)}" if _failed(curve) and not untrusted else "")
         )
     if curve.no_local_reference and reference == "auto":
         later.append(f"annealed from the prior alone: {curve.no_local_reference}")
@@ -271,17 +274,53 @@ def bound(
         }
         print(json.dumps(summary, indent=2, allow_nan=False))
     else:
-        _print_table(result, written)
-        _print_gaps(gaps)
+        print_curve(result, written)
+        print_gaps(gaps)
     for notice in later:
         print_notice(notice)
     if untrusted:
         raise MeasurementError(
-            f"no point passed its checks: the results in {output} may be far too high. Raise "
-            f"--temperatures (now {settings.temperatures}), --bridge-steps (now {bridge_steps}), "
-            f"--chains (now {settings.chains}) or --modes, or lower the largest beta of --betas "
-            f"(now {curve.beta[-1]:.4g})"
+            f"no point passed its checks: the results in {output} may be far too high. "
+            f"{_advice(curve, settings)}, or lower the largest beta of --betas (now "
+            f"{curve.beta[-1]:.4g})"
         )
+
+
+def _measure(
+    adapter: DecoderAdapter,
+    images: torch.Tensor,
+    settings: Settings,
+    jobs: int,
+    unfinished: UnfinishedRun,
+) -> tuple[RDCurve, bool]:
+    """The curve, and whether no point of it can be trusted."""
+    from codec.rate_distortion.annealing.rd_curve import rd_curve
+    from codec.rate_distortion.model_curve import UntrustedCurveError
+
+    with _executor(jobs) as executor, phases() as tell:
+        settings = replace(settings, executor=executor, progress=unfinished.telling(tell))
+        try:
+            return rd_curve(adapter.decode, adapter.prior, images, settings), False
+        except UntrustedCurveError as error:
+            return error.curve, True
+
+
+def _failed(curve: RDCurve) -> list[int]:
+    """The points that failed a check that was made."""
+    from codec.rate_distortion.model_curve import failed_checks
+
+    return [index for index, reasons in enumerate(curve.failures) if failed_checks(reasons)]
+
+
+def _advice(curve: RDCurve, settings: Settings) -> str:
+    """What may help the points that failed."""
+    starts = {curve.reference[index] for index in _failed(curve)}
+    options = [f"--chains (now {settings.chains})"]
+    if "local" in starts:
+        options = [f"--bridge-steps (now {settings.bridge_steps})", "--modes", *options]
+    if "prior" in starts:
+        options = [f"--temperatures (now {settings.temperatures})", *options]
+    return f"Raise {', '.join(options[:-1])} or {options[-1]}"
 
 
 def _expected(adapter: DecoderAdapter, settings: Settings, images: torch.Tensor, jobs: int) -> str:
@@ -296,51 +335,9 @@ def _expected(adapter: DecoderAdapter, settings: Settings, images: torch.Tensor,
     times = estimated_seconds(settings, len(images), adapter.prior.dim, pace)
     least, most = (duration(seconds / jobs) for seconds in times)
     likely = least if least == most else f"between {least} and {most}"
-    return f"this may take {likely}; the time left is shown after the pilot"
-
-
-@contextmanager
-def _resuming(blocks: Path, *, asked: bool) -> Iterator[Callable[[Progress], Progress]]:
-    """Say what of an interrupted run is reused, and how to continue this one if it ends early.
-
-    The function that it gives wraps a progress function.
-    """
-    from codec.rate_distortion.annealing.finished import count_blocks
-    from codec.rate_distortion.annealing.rd_curve import MEASURING
-
-    found = count_blocks(blocks)
-    if asked and not found:
-        print_notice(f"nothing to resume in {blocks}: starting from the beginning")
-    current, reused = "", False
-
-    def wrapped(tell: Progress) -> Progress:
-        def telling(done: float, total: float, phase: str) -> None:
-            nonlocal current, reused
-            if phase != current:
-                current = phase
-                # What is done when a phase begins was found on disk.
-                reused |= done > 0
-                if phase == MEASURING and asked and found:
-                    print_notice(
-                        f"resuming: {done / total:.0%} was measured before"
-                        if reused
-                        else f"the blocks in {blocks} are of another run (other options, images, "
-                        "model or version): starting from the beginning"
-                    )
-            tell(done, total, phase)
-
-        return telling
-
-    try:
-        yield wrapped
-    except (KeyboardInterrupt, SystemExit):
-        kept = count_blocks(blocks)
-        print_notice(
-            f"finished blocks are kept in {blocks}: run the same command with --resume to continue"
-            if kept
-            else "no block was finished: there is nothing to resume"
-        )
-        raise
+    longer = settings.reference == "auto" and pace.fit is not None
+    also = ", longer if the chains have to start at the prior" if longer else ""
+    return f"this may take {likely}{also}; the measurement itself shows the time left"
 
 
 def parse_betas(text: str) -> tuple[float, ...]:
@@ -489,6 +486,31 @@ def _refuse_output(folder: Path) -> None:
         raise OutputError(f"cannot write to {folder}: no permission to write in {nearest}")
 
 
+def _check_names(model: str, data_set: str, distortion: Distortion) -> None:
+    """Raise `UsageError` for names with which no result file can be written."""
+    from codec.rate_distortion.errors import ResultFileError
+    from codec.rate_distortion.ladder.model_file import ModelResult
+    from codec.rate_distortion.ladder.result_schema import check_content
+    from codec.rate_distortion.model_curve import RDCurve
+
+    zero = (0.0,)
+    curve = RDCurve(
+        zero, zero, zero, zero, zero, zero, zero, zero, zero, zero, (False,), ((),),
+        distortion.name, str(distortion.convention), images=1, chains=1, temperatures=1, seed=0,
+        gradients=1,
+    )  # fmt: skip
+    try:
+        content = ModelResult(curve, model, data_set).to_json()
+        check_content(content)
+        json.dumps(content, ensure_ascii=False).encode()
+    except (ResultFileError, UnicodeEncodeError) as error:
+        raise UsageError(
+            f"the names of the model ({model!r}), of the data ({data_set!r}) and of the distortion "
+            f"({distortion.name!r}, {distortion.convention!r}) cannot be written: {error}; --name "
+            "gives the model another one"
+        ) from error
+
+
 def _check_convention(distortion: Distortion) -> None:
     from codec.rate_distortion.ladder.result_schema import pixel_range_of, reduction_of
 
@@ -567,71 +589,3 @@ def _write_ladder(
     for path in drawings:
         draw_picture(picture, path.with_stem("ladder"))
     return gaps
-
-
-def _print_gaps(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    if not rows:
-        return
-    table = Table(title="Files compared with R_p at their distortion, bits per image")
-    headings = ("model", "quality", "distortion", "file", "header", "payload", "R_p", "file − R_p")
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading == "model" else "right")
-    for row in rows:
-        bits = [row[f"{name}_bits"] for name in ("file", "header", "payload", "rate", "gap")]
-        table.add_row(
-            row["model"],
-            f"{row['quality']:g}",
-            f"{row['distortion']:.4g}",
-            *("—" if value is None else f"{value:.2f}" for value in bits),
-        )
-    Console().print(table)
-
-
-def _print_table(result: ModelResult, written: list[Path]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    from codec.rate_distortion.model_curve import NATS_PER_BIT
-
-    curve = result.curve
-    count = len(curve.beta)
-    rows = min(count, TABLE_ROWS)
-    caption = f"{curve.distortion_name} ({curve.convention})"
-    if rows < count:
-        caption += f"; {rows} of {count} points, all are in bound.csv"
-    table = Table(
-        title=f"{result.model} on {result.data_set} ({result.selection}): R_p(D)", caption=caption
-    )
-    for heading in (
-        "distortion",
-        "bits per image",
-        "95 % interval",
-        "nats",
-        "gap in nats",
-        "certified",
-    ):
-        # Numbers are never cut; headings wrap.
-        table.add_column(heading, justify="right", min_width=4)
-    for row in range(rows):
-        index = round(row * (count - 1) / max(1, rows - 1))
-        low, high = (
-            bound_nats[index] / NATS_PER_BIT
-            for bound_nats in (curve.rate_low_nats, curve.rate_high_nats)
-        )
-        gap = curve.bdmc_gap_nats[index]
-        cells = (
-            f"{curve.distortion[index]:.4g}",
-            f"{curve.rate_bits[index]:.2f}",
-            f"{low:.2f}–{high:.2f}" if math.isfinite(low + high) else "—",
-            f"{curve.rate_nats[index]:.2f}",
-            f"{gap:.2f}" if math.isfinite(gap) else "—",
-            "yes" if curve.certified[index] else "no",
-        )
-        table.add_row(*(Text(cell, no_wrap=True) for cell in cells))
-    console = Console()
-    console.print(table)
-    console.print("written: " + ", ".join(map(str, written)), highlight=False, soft_wrap=True)

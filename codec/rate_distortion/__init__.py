@@ -48,6 +48,9 @@ if TYPE_CHECKING:
     from codec.rate_distortion.annealing.rd_curve import rd_samples as rd_samples
     from codec.rate_distortion.annealing.settings import MoveSettings as MoveSettings
     from codec.rate_distortion.annealing.settings import Settings as Settings
+    from codec.rate_distortion.annealing.summary import CurveSamples as CurveSamples
+    from codec.rate_distortion.annealing.summary import rate_interval_at as rate_interval_at
+    from codec.rate_distortion.annealing.summary import summarize as summarize
     from codec.rate_distortion.bounds import amortized_bound as amortized_bound
     from codec.rate_distortion.bounds import nerd_bound as nerd_bound
     from codec.rate_distortion.bounds import particle_descent as particle_descent
@@ -111,6 +114,7 @@ _HOMES = {
     "codec.datasets.arrays": "read_images",
     "codec.rate_distortion.annealing.settings": "MoveSettings Settings",
     "codec.rate_distortion.annealing.rd_curve": "rd_curve rd_samples",
+    "codec.rate_distortion.annealing.summary": "CurveSamples rate_interval_at summarize",
     "codec.rate_distortion.bounds": (
         "amortized_bound nerd_bound particle_descent source_lower_bound"
     ),

@@ -25,7 +25,8 @@ NATS_PER_BIT = math.log(2)
 NOT_ASKED = "no certificate was asked for"
 NOT_SIMULATED = "no certificate: exp(-beta d) of this distortion cannot be simulated"
 ONE_IMAGE = "no interval from one image"
-_UNMEASURED = frozenset({NOT_ASKED, NOT_SIMULATED, ONE_IMAGE})
+FEW_CHAINS = "too few chains for an effective sample size to mean anything"
+_UNMEASURED = frozenset({NOT_ASKED, NOT_SIMULATED, ONE_IMAGE, FEW_CHAINS})
 
 
 def failed_checks(reasons: Iterable[str]) -> set[str]:
@@ -187,6 +188,9 @@ class UntrustedCurveError(MeasurementError):
     def __init__(self, message: str, curve: RDCurve) -> None:
         super().__init__(message)
         self.curve = curve
+
+    def __reduce__(self) -> tuple[type[UntrustedCurveError], tuple[str, RDCurve]]:
+        return type(self), (str(self), self.curve)
 
 
 def _plain(value: object) -> object:

@@ -35,7 +35,11 @@ if TYPE_CHECKING:
 
 Progress = Callable[[float], None]
 
-FIRST_CURVATURES = {"psnr": 22.0, "visual": 30.0}
+FIRST_CURVATURE = 30.0
+"""Bits that a squared error of one quantiser step is worth in level 3. Theory gives 9 for
+independent errors; but errors towards zero add up, and predictions of other latents suffer."""
+
+_CURVATURES = {"psnr": 22.0, "visual": 30.0}
 """Bits that a squared error of one quantiser step is worth in level 3, by the tune. Theory gives 9
 for independent errors; but errors towards zero add up, and predictions of other latents suffer."""
 
@@ -43,11 +47,11 @@ _CURVATURES = {"psnr": 8.0, "visual": 10.0}
 """The same in descent: less, because its gradients account for how errors add up."""
 _FIRST_SHARE, _SHRINKING, _LAST_SHARE = 0.4, 0.95, 0.1
 """Step sizes of descent."""
-_WORTH_LESS = 0.95
+_CORRECTION, _SMALLEST_CURVATURE, _LARGEST_CURVATURE = 4.0, 5.0, 13.0
 _GIVEN_BACK = 0.8
 """The share of a level's gain in distortion over one pass that the next level must save in bits."""
 
-DESCENT = {4: 2, 5: 2, 6: 4, 7: 4, 8: 6, 9: 8}
+DESCENT = {4: 3, 5: 3, 6: 5, 7: 5, 8: 8, 9: 10}
 """Passes that each level adds to the level below."""
 
 
@@ -67,10 +71,10 @@ def optimised(
     """Rate-distortion optimised symbols for latents (768, h, w), without channels not worth coding.
 
     hyper_latents  int32 (Z, ⌈h/4⌉, ⌈w/4⌉) instead of those of the network
-    curvature      bits that a squared error of one step is worth; None for `FIRST_CURVATURES`
+    curvature      bits that a squared error of one step is worth; None for `FIRST_CURVATURE`
     """
 
-    worth = FIRST_CURVATURES[coder.tune] if curvature is None else curvature
+    worth = FIRST_CURVATURE if curvature is None else curvature
 
     def choose(residuals: Float32Array, indexes: Int32Array, channels: slice) -> Int32Array:
         return cheaper_symbols(residuals, indexes, coder.latent_tables, worth)
@@ -151,8 +155,8 @@ def descend(
     A pass approximates J by J(ŷ) + g·δ + c·δ² with the same curvature c for all latents, with its
     minimum at ŷ − g/2c. The target latents move a share of the way there, by at most one step, and
     are quantised again. The true J has other curvatures, and quantisation is not smooth, so J may
-    rise in a pass; the best symbols are kept, and the shares shrink. While there are more bits than
-    the ceiling allows, errors are worth less and less.
+    rise in a pass; the best symbols are kept, and the shares shrink. With more bits than the
+    ceiling allows, errors are worth less in the next pass, with fewer more.
 
     advance   called after every pass
     """
@@ -170,9 +174,10 @@ def descend(
                 curvature=curvature,
             )
         )
-        if last.rate_bits > ceiling_bits:
-            curvature *= _WORTH_LESS
-        elif last.cost_bits <= best.cost_bits:
+        if last.rate_bits <= ceiling_bits and last.cost_bits <= best.cost_bits:
             best = last
+        # Bits change far less than the curvature does.
+        curvature *= (ceiling_bits / last.rate_bits) ** _CORRECTION if last.rate_bits else 1
+        curvature = min(max(curvature, _SMALLEST_CURVATURE), _LARGEST_CURVATURE)
         advance()
     return Found(best, last, target, start.passes + passes, curvature)

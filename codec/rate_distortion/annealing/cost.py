@@ -53,7 +53,8 @@ class Pace:
 
 def estimated_seconds(settings: Settings, images: int, dim: int, pace: Pace) -> tuple[float, float]:
     """The least and the most time that measuring `images` images with codes of `dim` dimensions is
-    likely to take: how many steps are needed is not known before the pilot."""
+    likely to take, from local references if they are possible: how many steps are needed is not
+    known before the pilot."""
     points = len(settings.betas) if settings.betas is not None else settings.points
     chains, check = settings.chains, check_images(images)
     both_sides = settings.simulations * points if settings.certify else 0
@@ -73,8 +74,6 @@ def estimated_seconds(settings: Settings, images: int, dim: int, pace: Pace) -> 
         of_simulation = 0.5 * rise + to_end + bridge
         local = images * (rise + points * to_end) + both_sides * of_simulation
         trial = check * (rise + points * (to_end + bridge)) + simulations * len(at) * of_simulation
-        if trials > 1:
-            local = max(local, prior)
         return check * pilot + trials * trial + local
 
     several = settings.reference == "auto" and settings.modes is None

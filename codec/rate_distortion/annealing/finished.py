@@ -97,6 +97,7 @@ class FinishedBlocks:
             for name, value in values.items()
         }
         path = self.path(task)
+        make_folder(self._folder)  # another run may have removed it
         arrays[_CHECKSUM] = np.array(_checksum(path, arrays))
         write_atomically(path, lambda fo: np.savez(fo, **arrays), force=True)
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from codec.priors import GaussianMixture, LatentPrior, StandardNormal
+from codec.priors import GaussianMixture, LatentPrior, StandardNormal, is_normal_or_mixture
 from codec.rate_distortion.annealing.jacobian import ResidualJacobian
 from codec.rate_distortion.annealing.tempering import TemperedTarget
 
@@ -64,6 +64,8 @@ class PriorComponents:
     @classmethod
     def of(cls, prior: LatentPrior, device: torch.device | str) -> PriorComponents | None:
         """The components of a standard normal or a Gaussian mixture; None for other priors."""
+        if not is_normal_or_mixture(prior):
+            return None
         if isinstance(prior, StandardNormal):
             one = torch.zeros(1, dtype=torch.float64, device=device)
             eye = torch.eye(prior.dim, dtype=torch.float64, device=device)

@@ -311,7 +311,8 @@ class _Run:
             simulations, at = pilot_simulations(len(above))
             task = self._task(tuple(plans[place] for place in at), (seed, LOCAL + PILOT, 1))
             # Each β gets the gap of the next β at which images were simulated.
-            gap = _gap(self._run([replace(task, simulations=simulations)], "checking them"))
+            task = replace(task, simulations=simulations)
+            gap = _gap(self._run([task], "checking local references"))
             gap = gap[:, np.searchsorted(at, range(len(above)))]
         beta = np.array([self.betas[index] for index in above])
         return Trial(modes, tuple(plans), beta, joined([local]), gap)

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from bitstream.arrays import BoolArray, Float64Array
+from bitstream.errors import UsageError
 from codec.rate_distortion.errors import MeasurementError
 from codec.rate_distortion.estimates import student_quantile_975
 from codec.rate_distortion.model_curve import (
+    FEW_CHAINS,
     ONE_IMAGE,
     RDCurve,
     UntrustedCurveError,
@@ -20,6 +22,10 @@ from codec.rate_distortion.model_curve import (
 
 LARGEST_GAP_NATS = 0.5
 SMALLEST_ESS = 0.2
+JUDGED_CHAINS = 8
+"""With fewer chains no point is certified: the effective sample size of m chains is at least 1/m of
+them, so it hardly falls below `SMALLEST_ESS`."""
+
 FEWEST_CHAINS, MOST_POOR_IMAGES = 2.0, 0.05
 """Few images may have fewer effective chains than this, or than the share `SMALLEST_ESS` of few
 chains. The mean does not see some images that are many nats too high."""
@@ -95,6 +101,43 @@ def envelope(
     return np.stack(rates, -1)
 
 
+def rate_interval_at(samples: CurveSamples, distortion: float) -> tuple[float, float]:
+    """95 % interval of R_p at a fixed distortion, images drawn with replacement, in nats.
+
+    Unlike the interval at a slope it includes that D, too, differs from image to image, so it says
+    how far apart two curves have to be at the same D. β that failed a check are left out. The upper
+    end is infinite if the distortion is below what the largest β reached in over 2.5 % of the
+    draws.
+
+    Raises `UsageError` for a distortion that is not finite, or fewer than two images.
+    """
+    if not math.isfinite(distortion):
+        raise UsageError(f"the interval at a distortion of {distortion} was asked for")
+    images = len(samples.log_partition)
+    if images < 2:
+        raise UsageError("an interval over images needs at least 2")
+    gap = pooled_gap(samples.gap, samples.beta, samples.reference)
+    trusted = _trusted(_failures(samples, gap))
+    kept = trusted if trusted.any() else np.ones(len(trusted), bool)
+    counts = _draws(samples)
+    log_partition = counts @ samples.log_partition[:, kept] / images
+    reached = (counts @ samples.distortion[:, kept] / images).min(1)
+    tangents = log_partition - distortion * samples.beta[kept]
+    rates = np.where(reached <= distortion, np.maximum(tangents.max(1), 0.0), np.inf)
+    low, high = np.percentile(np.sort(rates), [2.5, 97.5], method="nearest")
+    return float(low), float(high)
+
+
+def _draws(samples: CurveSamples) -> Float64Array:
+    """How often each image is in each of the bootstrap's draws, (`BOOTSTRAP`, n)."""
+    images = len(samples.log_partition)
+    generator = np.random.default_rng(np.random.SeedSequence((samples.seed, 3)))
+    drawn: Float64Array = generator.multinomial(
+        images, np.full(images, 1 / images), size=BOOTSTRAP
+    ).astype(np.float64)
+    return drawn
+
+
 def bootstrap_interval(
     samples: CurveSamples, trusted: BoolArray | None = None
 ) -> tuple[Float64Array, Float64Array]:
@@ -110,8 +153,7 @@ def bootstrap_interval(
     images, points = samples.log_partition.shape
     if images < 2:
         return np.full(points, np.nan), np.full(points, np.nan)
-    generator = np.random.default_rng(np.random.SeedSequence((samples.seed, 3)))
-    counts = generator.multinomial(images, np.full(images, 1 / images), size=BOOTSTRAP)
+    counts = _draws(samples)
     centre = envelope(
         samples.beta, samples.log_partition.mean(0), samples.distortion.mean(0), trusted
     )
@@ -194,6 +236,8 @@ def _failures(samples: CurveSamples, gap: Float64Array) -> list[list[str]]:
             )
         if len(samples.log_partition) < 2:
             reasons.append(ONE_IMAGE)
+        if samples.chains < JUDGED_CHAINS:
+            reasons.append(FEW_CHAINS)
         rows.append(reasons)
     return rows
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bitstream.errors import UsageError
 from codec.rate_distortion.errors import ResultFileError
 from codec.rate_distortion.files.curve import NUMBER_LIMIT, OperationalCurve
 from codec.system.write_file import write_atomically
@@ -66,8 +67,12 @@ def write_result(
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text as UTF-8, as `write_bytes` does."""
-    write_bytes(path, text.encode())
+    """Write text as UTF-8, as `write_bytes` does; raises `UsageError` for a lone surrogate."""
+    try:
+        data = text.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{path}: a name in it is not Unicode text: {error}") from error
+    write_bytes(path, data)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

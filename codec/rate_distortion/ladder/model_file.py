@@ -35,7 +35,7 @@ class ModelResult:
     curve: RDCurve
     model: str
     data_set: str
-    selection: str
+    selection: str = "as given"
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def write_model_result(path: Path, result: AnyModelResult | RDCurve) -> None:
     Raises `UsageError` for a convention that does not give units, `OutputError`.
     """
     if isinstance(result, RDCurve):
-        result = ModelResult(result, path.stem, "images", f"{result.images} images")
+        result = ModelResult(result, path.stem.strip() or "model", "unnamed images")
     content = result.to_json()
     check_content(content)
     write_text(path, format_json(content) + "\n")

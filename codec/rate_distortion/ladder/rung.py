@@ -111,25 +111,28 @@ class Rung:
 
     @classmethod
     def of_curve(cls, curve: RDCurve, *, name: str = "R_p by annealing") -> Rung:
-        """The rung of a measured R_p(D); rows without a finite rate and interval are left out."""
+        """The rung of a measured R_p(D); rows without a finite rate are left out.
+
+        If there is no interval, both its ends are the rate.
+        """
         kept = [
             index
             for index in range(len(curve.beta))
-            if all(
-                math.isfinite(column[index])
-                for column in (
-                    curve.distortion, curve.rate_nats, curve.rate_low_nats, curve.rate_high_nats,
-                )
-            )
-        ]  # fmt: skip
+            if math.isfinite(curve.distortion[index]) and math.isfinite(curve.rate_nats[index])
+        ]
 
         def column(values: tuple[Any, ...]) -> tuple[Any, ...]:
             return tuple(values[index] for index in kept)
 
         rates = column(curve.rate_nats)
         # A bootstrap interval need not contain the estimate itself.
-        lows = tuple(map(min, column(curve.rate_low_nats), rates))
-        highs = tuple(map(max, column(curve.rate_high_nats), rates))
+        lows, highs = (
+            tuple(
+                further(end, rate) if math.isfinite(end) else rate
+                for end, rate in zip(column(ends), rates, strict=True)
+            )
+            for further, ends in ((min, curve.rate_low_nats), (max, curve.rate_high_nats))
+        )
         return cls(
             name, "model", column(curve.distortion), rates, lows, highs, column(curve.certified),
             curve.distortion_name, curve.convention, beta=column(curve.beta),

@@ -13,6 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
+
+from bitstream.arrays import Float64Array
 from codec.rate_distortion.report.lines import Ceiling, Picture
 
 CHARACTER = 0.68
@@ -39,6 +42,9 @@ LONGEST_SHARE = 0.55
 """Longest name inside the axes, as a share of their width."""
 
 ELLIPSIS = "…"
+LONGEST_TEXT = 200
+"""Longer texts lose their middle before they are measured."""
+
 FEWEST_POINTS, ALONG = 8, 4.0
 """Lines of at least `FEWEST_POINTS` points may also have their names further along; this costs as
 much as `ALONG` font sizes of distance from the first point."""
@@ -77,16 +83,25 @@ def shortened(text: str, room: float, measure: Measure) -> str:
 
     At least four characters are left.
     """
-    left = len(text)
-    shown = text
-    while measure(shown) > room and left > 4:
-        left -= 1
-        shown = text[: (left + 1) // 2] + ELLIPSIS + text[len(text) - left // 2 :]
-    return shown
+
+    def ends(left: int) -> str:
+        return text[: (left + 1) // 2] + ELLIPSIS + text[len(text) - left // 2 :]
+
+    if len(text) <= LONGEST_TEXT and measure(text) <= room:
+        return text
+    low, high = 4, min(len(text), LONGEST_TEXT)
+    if len(text) <= low:
+        return text
+    while high - low > 1:  # `low` characters fit, or are the fewest
+        middle = (low + high) // 2
+        low, high = (middle, high) if measure(ends(middle)) <= room else (low, middle)
+    return ends(low)
 
 
 def wrapped(text: str, room: float, measure: Measure) -> list[str]:
     """Lines of at most `room` units, broken before a bracket if possible, else between words."""
+    if len(text) > LONGEST_TEXT:
+        return wrapped(shortened(text, LONGEST_TEXT, len), room, measure)
     if measure(text) <= room:
         return [text]
     head, bracket, rest = text.partition(" (")
@@ -139,7 +154,7 @@ def place_labels(
         taken += [((0, line - 1, width, line + 1), ON_A_CEILING)]
         length = CEILING_SIZE * measure(ceiling.name)
         taken += [((width - length, y, width, y + CEILING_SIZE * font), ON_A_NAME)]
-    covered = [place for path in paths for place in _along(path)]
+    covered = np.array([place for path in paths for place in _along(path)])
     # From the top, because lines further down need the space above a line least.
     for i in sorted(range(len(paths)), key=lambda i: -paths[i][0][1]):
         found[i] = _inside(names[i], measure, paths[i], covered, taken, (width, height, font))
@@ -159,7 +174,7 @@ def _inside(
     name: str,
     measure: Measure,
     path: list[tuple[float, float]],
-    covered: list[tuple[float, float]],
+    covered: Float64Array,
     taken: list[tuple[Box, float]],
     size: tuple[float, float, float],
 ) -> Label:
@@ -199,7 +214,7 @@ def _inside(
         if box[0] < 0 or box[1] < 0 or box[2] > width or box[3] > height:
             cost += OUTSIDE
         if cost < least:
-            cost += sum(ON_A_LINE for place in covered if _is_in(place, box, margin))
+            cost += ON_A_LINE * _places_in(covered, box, margin)
         if cost < least:
             best, least = label, cost
     assert best is not None
@@ -226,9 +241,11 @@ def _along(path: list[tuple[float, float]]) -> list[tuple[float, float]]:
     ] + [path[-1]]
 
 
-def _is_in(place: tuple[float, float], box: Box, margin: float) -> bool:
-    inside = box[0] - margin <= place[0] <= box[2] + margin
-    return inside and box[1] - margin <= place[1] <= box[3] + margin
+def _places_in(places: Float64Array, box: Box, margin: float) -> int:
+    """How many of the places (n, 2) a box covers."""
+    x, y = places.T
+    inside = (box[0] - margin <= x) & (x <= box[2] + margin)
+    return int(np.count_nonzero(inside & (box[1] - margin <= y) & (y <= box[3] + margin)))
 
 
 def _meet(one: Box, other: Box) -> bool:

@@ -119,6 +119,7 @@ class Picture:
     columns         headings of the table, for `Point.cells`
     size_inches     size of the whole drawing
     notes           sentences about what was measured, for a page
+    interval_words  what the intervals are, for the key
     """
 
     lines: tuple[Line, ...]
@@ -134,6 +135,7 @@ class Picture:
     names_inside: bool = False
     size_inches: tuple[float, float] = SIZE_INCHES
     notes: tuple[str, ...] = ()
+    interval_words: str = "95 % intervals"
 
     def __post_init__(self) -> None:
         for (low, high), is_logarithmic in (
@@ -172,7 +174,7 @@ class Picture:
         }
         meanings = (
             (signs, "accuracy not checked" if self.unchecked else "not certified"),
-            (spans, "95 % intervals"),
+            (spans, self.interval_words),
         )
         return " · ".join(
             f"{', '.join(sign for sign, is_there in drawn.items() if is_there)}: {meaning}"
@@ -349,11 +351,16 @@ def picture_of_results(
         raise UsageError(f"unit {unit!r} is unknown; expected {', '.join(UNITS)}")
     named: list[tuple[str, Rung]] = []
     several = len({result.model for result in results}) > 1
+    sets: dict[str, set[str]] = {}
+    for result in results:
+        sets.setdefault(result.model, set()).add(result.data_set)
     for result in results:
         if isinstance(result, GapTable):
             raise UsageError("a gap table has no curve to draw; give curves and ladders")
         if isinstance(result, ModelResult):
-            named.append((result.model, Rung.of_curve(result.curve)))
+            alone = len(sets[result.model]) == 1
+            label = result.model if alone else f"{result.model} · {result.data_set}"
+            named.append((label, Rung.of_curve(result.curve)))
         else:
             prefix = f"{result.model}: " if several else ""
             named += [(prefix + rung.name, rung) for rung in result.rungs]
@@ -408,6 +415,7 @@ def picture_of_results(
         names_inside=True,
         size_inches=size_inches,
         notes=_notes(results),
+        interval_words="95 % intervals at a slope",
     )  # fmt: skip
 
 
@@ -443,8 +451,8 @@ def _pixels(results: Sequence[AnyModelResult]) -> int:
 
 
 _COLUMNS = (
-    "bits per image", "95 % interval", "nats per image", "β", "gap, nats", "reference", "certified",
-    "why not certified",
+    "bits per image", "95 % interval at this slope", "nats per image", "β", "gap, nats",
+    "reference", "certified", "why not certified",
 )  # fmt: skip
 
 

@@ -31,7 +31,7 @@ from codec import loading
 from codec.models.base import GenerativeCodec
 from codec.models.catalog import all_models, split_name
 from codec.models.weights_files import WEIGHTS_FOLDER
-from codec.priors import GaussianMixture, LatentPrior, StandardNormal
+from codec.priors import LatentPrior, StandardNormal, is_normal_or_mixture
 from codec.rate_distortion.tensor_checks import decoder_of_flat_codes
 from codec.rate_distortion.user_code.load_file import (
     UserCodeError,
@@ -115,7 +115,7 @@ def load_decoder(
     recipe = replace(recipe, codes=codes.cpu().numpy().tobytes())
     recipe = replace(recipe, answers=_answers(recipe, opened))
     prior = adapter.prior
-    if not isinstance(prior, (StandardNormal, GaussianMixture)):
+    if not is_normal_or_mixture(prior):
         prior = _ReloadedPrior(recipe, prior.dim, type(prior).__name__, prior)
     decode = _ReloadedDecode(recipe, adapter.decode)
     return replace(adapter, decode=decode, prior=prior, variance=opened.variance)

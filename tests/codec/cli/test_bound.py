@@ -55,6 +55,10 @@ def large(): return Net((1, 4, 2)), StandardNormal(2)
 def broken(): return (lambda z: Net()(z) * float("nan")), StandardNormal(2)
 def failing(): raise FileNotFoundError("weights.pt")
 
+class Loud(StandardNormal):
+    def log_prob(self, z): return -z.square().sum(-1) / 2
+def loud(): return Net(), Loud(2)
+
 class StiffPrior(Prior):
     def log_prob(self, z): return super().log_prob(z).detach()
 def stiff(): return Net(), StiffPrior()
@@ -68,6 +72,10 @@ class Detached(Absolute):
     def __call__(self, x, y): return super().__call__(x, y.detach())
 class Silent(Absolute):
     convention = "absolute errors"
+class Named(Absolute):
+    name = "[/b] of absolute errors"
+class Backwards(Absolute):
+    convention = "sum over all samples, pixels 1..0"
 nothing = None
 """
 FAST = ("--images", "6", "--temperatures", "30", "--chains", "4", "--betas", "0.1:30:5")
@@ -148,11 +156,11 @@ def test_a_run_that_was_interrupted_goes_on(monkeypatch: pytest.MonkeyPatch) -> 
     assert (status, "nothing to resume in" in stderr) == (130, True)
     assert "blocks are kept in out/unfinished: run the same command with --resume" in stderr
     assert [path.name for path in Path("out").iterdir()] == ["unfinished"]
-    assert len(list(Path("out/unfinished").iterdir())) == 2
+    assert len(list(Path("out/unfinished").glob("*.npz"))) == 2
     left, calls = 100, 0
     status, _, stderr = call(*command, "--resume")
     assert status == 0
-    assert re.search(r"resuming: [1-9]\d? ?% was measured before", stderr)
+    assert re.search(r"resuming: [1-9]\d? ?% of the measurement was done before", stderr)
     resumed, made = read_model_result(Path("out/bound.json")), calls
     assert "unfinished" not in [path.name for path in Path("out").iterdir()]
     # Without the option everything is computed again, with the same result.
@@ -178,7 +186,70 @@ def test_blocks_of_another_run_are_not_reused(monkeypatch: pytest.MonkeyPatch) -
         patch.setattr(Task, "__call__", interrupted)
         assert call(*command)[0] == 130
     status, _, stderr = call(*command, "--resume", "--seed", "1")
-    assert (status, "out/unfinished are of another run" in stderr) == (0, True)
+    assert (status, "run with other options (seed 0, now 1)" in stderr) == (2, True)
+    status, _, stderr = call(*command)
+    assert (status, "--resume continues it, and -f discards" in stderr) == (6, True)
+    assert len(list(Path("out/unfinished").glob("*.npz"))) == 2
+    Path("m.py").write_text(MODEL.replace("manual_seed(0)", "manual_seed(1)"))
+    status, _, stderr = call(*command, "--resume")
+    assert (status, "of another model" in stderr) == (0, True)
+    assert not Path("out/unfinished").exists()
+
+
+@pytest.mark.usefixtures("folder")
+def test_names_are_not_taken_for_markup() -> None:
+    status, stdout, _ = call(
+        "bound", "m.py:flat", "--data", "data.npz", "-o", "out[bold]", *FAST, "--no-certify",
+        "--distortion", "m.py:Named", "--name", "[/x]",
+    )  # fmt: skip
+    assert status == 0
+    for words in ("[/x] on data", "[/b] of absolute errors", "written: out[bold]/bound.json"):
+        assert words in stdout
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_prior_of_a_changed_density_gets_no_local_reference() -> None:
+    run = ("--data", "data.npz", *FAST)
+    assert call("bound", "m.py:loud", *run, "-o", "loud")[0] == 0
+    assert call("bound", "m.py:model", *run, "-o", "model")[0] == 0
+    loud, model = (json.loads(Path(f"{name}/bound.json").read_text()) for name in ("loud", "model"))
+    # Its log_prob lacks a constant, which only local references would need.
+    assert set(loud["reference"]) == {"prior"}
+    assert loud["rate_nats"] == pytest.approx(model["rate_nats"], abs=0.3)
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_second_run_in_the_same_folder_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = ("bound", "m.py:flat", "--data", "data.npz", "-o", "out", *FAST)
+    whole = Task.__call__
+    answers: list[tuple[int, str, str]] = []
+
+    def another_begins(task: Task) -> Any:
+        if not answers:
+            answers.append(call(*command))
+        return whole(task)
+
+    monkeypatch.setattr(Task, "__call__", another_begins)
+    assert call(*command)[0] == 0
+    status, _, stderr = answers[0]
+    assert (status, "is of a run that has not ended" in stderr) == (6, True)
+
+
+@pytest.mark.usefixtures("folder")
+def test_an_interruption_while_results_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = ("bound", "m.py:flat", "--data", "data.npz", "-o", "out", *FAST)
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("codec.rate_distortion.report.figure.draw_picture", interrupted)
+        status, _, stderr = call(*command)
+    assert (status, "run the same command with --resume to continue" in stderr) == (130, True)
+    assert Path("out/bound.json").exists()
+    status, _, stderr = call(*command, "--resume")
+    assert (status, "resuming: 100% of the measurement was done before" in stderr) == (0, True)
+    assert Path("out/bound.html").exists()
 
 
 @pytest.mark.usefixtures("folder")
@@ -190,7 +261,7 @@ def test_a_curve_of_which_no_point_passed_is_written_but_fails() -> None:
     )
     assert status == 1
     assert "no point passed its checks: the results in out may be far too high" in stderr
-    assert "--temperatures (now 1)" in stderr
+    assert "Raise --temperatures (now 1) or --chains (now 2), or lower the largest beta" in stderr
     assert "written: out/bound.json" in stdout
     result = read_model_result(Path("out/bound.json"))
     assert isinstance(result, ModelResult)
@@ -229,7 +300,7 @@ def test_flat_images_own_distortion_and_no_certificate() -> None:
     assert status == 0
     assert "data.npz has 12 images: all of them are measured" in stderr
     assert "5 of 5 points are not certified" in stderr
-    assert re.search(r"this may take (between \d+ \w+ and )?\d+ \w+; the time left", stderr)
+    assert re.search(r"this may take (between \d+ \w+ and )?\d+ \w+; the measurement", stderr)
     assert "annealed from the prior alone: sum of absolute errors is not a sum of squares" in stderr
     content = json.loads(Path("out/bound.json").read_text())
     assert content["notices"] == ["data.npz has 12 images: all of them are measured"]
@@ -271,6 +342,9 @@ BAD = {
     ("m.py:model", "--distortion", "m.py:Silent"): (2, 'it has to say "sum" or "mean"'),
     ("m.py:model", "--distortion", "m.py:nothing"): (5, "nothing is NoneType"),
     ("m.py:model", "--distortion", "m.py:bare"): (5, "expected a distortion"),
+    ("m.py:model", "--name", " "): (2, "missing or unusable: model; --name gives"),
+    ("m.py:model", "--name", "\udcff"): (2, "cannot be written: 'utf-8' codec"),
+    ("m.py:model", "--distortion", "m.py:Backwards"): (2, "missing or unusable: pixel_range"),
     ("m.py:model", "--device", "abacus"): (2, "device 'abacus' cannot be used"),
 }
 

@@ -51,6 +51,15 @@ def curve(blocks: Path | None, executor: Executor | None = None, **options: Any)
     return found.to_json()
 
 
+def test_blocks_are_kept_if_the_folder_vanishes(tmp_path: Path) -> None:
+    folder = tmp_path / "blocks"
+
+    def removed(done: float, total: float, phase: str) -> None:
+        clear_blocks(folder)
+
+    assert curve(folder, progress=removed) == curve(None)
+
+
 def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
     folder = tmp_path / "blocks"
     with pytest.raises(KeyboardInterrupt):
@@ -61,7 +70,7 @@ def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
     resumed = curve(folder, progress=lambda *at: calls.append(at))
     found = {phase: done / total for done, total, phase in reversed(calls) if total}
     # 1 task was the pilot's; of the 6 blocks of images and 3 certificates 4 are done.
-    assert found["checking them"] == 1
+    assert found["checking local references"] == 1
     assert 0.3 < found["measuring"] < 0.7
     done, total, phase = calls[-1]
     assert (done, phase) == (total, "measuring")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import pickle
 import tracemalloc
 from typing import Any
 
@@ -19,6 +20,7 @@ from codec.rate_distortion.annealing.summary import (
     bootstrap_interval,
     envelope,
     pooled_gap,
+    rate_interval_at,
     slope_error,
     summarize,
 )
@@ -148,8 +150,45 @@ def test_a_few_poor_images_fail_a_point_and_a_single_one_does_not() -> None:
     assert not certified(11, 0.19)
     assert certified(11, 0.21)
     assert certified(11, 0.11, chains=20)
-    assert not certified(11, 0.19, chains=4)
+    assert not certified(11, 0.19, chains=8)
     assert not certified(11, math.nan)
+
+
+def test_the_interval_at_a_distortion_holds_the_curves_of_other_images() -> None:
+    # Images of several scales: their D and L differ, so points also move along the curve.
+    def samples(seed: int) -> CurveSamples:
+        scale = np.random.default_rng(seed).uniform(0.2, 1.8, (200, 1))
+        wide = BETA * scale >= 0.5
+        return dataclasses.replace(
+            gaussian(),
+            log_partition=np.where(
+                wide, 0.5 * np.log(2 * np.maximum(BETA * scale, 0.5)) + 0.5, BETA * scale
+            ),
+            distortion=np.minimum(scale, 0.5 / BETA),
+            seed=seed,
+        )
+
+    # The rate of infinitely many images, at the same D.
+    many = dataclasses.replace(samples(0), log_partition=np.concatenate(
+        [samples(seed).log_partition for seed in range(100, 200)]))  # fmt: skip
+    exact = max((many.log_partition.mean(0) - 0.1 * BETA).max(), 0)
+    inside = 0
+    for seed in range(100):
+        low, high = rate_interval_at(samples(seed), 0.1)
+        assert low < high
+        inside += low <= exact <= high
+    assert inside >= 88
+
+
+def test_the_interval_at_a_distortion_that_is_hardly_reached_is_open() -> None:
+    smallest = float(gaussian().distortion[0, -1])
+    assert rate_interval_at(gaussian(), smallest / 2)[1] == math.inf
+    assert rate_interval_at(gaussian(), 2 * smallest)[1] < math.inf
+    for wrong in (math.nan, math.inf):
+        with pytest.raises(UsageError, match="interval at a distortion of"):
+            rate_interval_at(gaussian(), wrong)
+    with pytest.raises(UsageError, match="at least 2"):
+        rate_interval_at(gaussian(images=1), 0.5)
 
 
 def test_an_untrusted_curve_comes_with_the_error() -> None:
@@ -159,8 +198,15 @@ def test_an_untrusted_curve_comes_with_the_error() -> None:
     curve = caught.value.curve
     assert curve.beta == tuple(BETA)
     assert not any(curve.certified)
+    # Processes send it to each other.
+    assert pickle.loads(pickle.dumps(caught.value)).curve == curve
     # Each point has its own rate: no point may raise another's.
     assert curve.rate_nats == pytest.approx([max(rate, 0) for rate in curve.rate_direct_nats])
+
+
+def test_few_chains_certify_nothing() -> None:
+    assert not any(summarize(dataclasses.replace(gaussian(), chains=7)).certified)
+    assert all(summarize(dataclasses.replace(gaussian(), chains=8)).certified)
 
 
 def test_checks_fail_point_by_point() -> None:

@@ -19,7 +19,7 @@ from codec.rate_distortion.report.page import page_of
 from tests.codec.rate_distortion.made_up_models import ladder, model_result, rung
 from tests.codec.rate_distortion.made_up_pictures import curve
 
-BANDS = "bands: 95 % intervals"
+BANDS = "bands: 95 % intervals at a slope"
 
 
 def with_failures(result: ModelResult, failures: Sequence[tuple[str, ...]]) -> ModelResult:
@@ -58,7 +58,7 @@ CASES = {
         picture_of_results([all_failed(NOT_ASKED), model_result("GAN")]),
         f"hollow points, dotted lines: not certified · {BANDS}",
     ),
-    "one point": (picture_of_results([one_point(1.0)]), "bars: 95 % intervals"),
+    "one point": (picture_of_results([one_point(1.0)]), "bars: 95 % intervals at a slope"),
     "one exact point": (picture_of_results([one_point(0.0)]), ""),
     "dashes for colours that repeat": (
         picture_of_results([exact(f"model {index}") for index in range(9)]),
@@ -81,7 +81,7 @@ def test_the_key_explains_what_is_in_the_picture_and_nothing_else(
     if plot_available():
         draw_picture(picture, tmp_path / "a.svg")
         text = (tmp_path / "a.svg").read_text("utf-8")
-        for sign in ("hollow", "95 % intervals"):
+        for sign in ("hollow", "95 % intervals at a slope"):
             assert (sign in text) == (sign in key)
         assert not key or f">{key}</text>" in text
 
