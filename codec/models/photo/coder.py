@@ -58,7 +58,7 @@ DEFAULT_TUNE = "visual"
 
 ONE_PASS_CURVATURE = 36.0
 """Bits that a squared error of one quantiser step is worth if only the dead zone is optimised; see
-`codec.models.photo.effort.FIRST_CURVATURES`."""
+`codec.models.photo.effort.FIRST_CURVATURE`."""
 ONE_PASS_EFFORT = 2
 """The highest effort that makes only one pass through the networks."""
 

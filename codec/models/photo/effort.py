@@ -39,10 +39,6 @@ FIRST_CURVATURE = 30.0
 """Bits that a squared error of one quantiser step is worth in level 3. Theory gives 9 for
 independent errors; but errors towards zero add up, and predictions of other latents suffer."""
 
-_CURVATURES = {"psnr": 22.0, "visual": 30.0}
-"""Bits that a squared error of one quantiser step is worth in level 3, by the tune. Theory gives 9
-for independent errors; but errors towards zero add up, and predictions of other latents suffer."""
-
 _CURVATURES = {"psnr": 8.0, "visual": 10.0}
 """The same in descent: less, because its gradients account for how errors add up."""
 _FIRST_SHARE, _SHRINKING, _LAST_SHARE = 0.4, 0.95, 0.1
