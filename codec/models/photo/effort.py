@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[float], None]
 
-FIRST_CURVATURE = 30.0
+FIRST_CURVATURE = 27.0
 """Bits that a squared error of one quantiser step is worth in level 3. Theory gives 9 for
 independent errors; but errors towards zero add up, and predictions of other latents suffer."""
 
