@@ -82,7 +82,7 @@ def estimated_seconds(settings: Settings, images: int, dim: int, pace: Pace) -> 
 
 
 def measured_pace(model: LocalModel, images: torch.Tensor, chains: int) -> Pace:
-    """Time the steps on a few of the images (n, …), for about a second in all."""
+    """Time the steps on a few of the images (n, …), for a second, or longer if they are slow."""
     targets = target_tensor(model.distortion, images[: check_images(len(images))])
     count, device = len(targets), targets.device
     generator = seeded_generator(0, device)
