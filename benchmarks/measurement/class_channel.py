@@ -24,7 +24,6 @@ import math
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -273,13 +272,7 @@ def measure_any_label(
     ]
 
     def true_ones(label: int, _: Array) -> CurveSamples:
-        own, rows = labels == label, of_each[label]
-        return replace(
-            rows,
-            log_partition=rows.log_partition[own],
-            distortion=rows.distortion[own],
-            ess_fraction=rows.ess_fraction[own],
-        )
+        return of_each[label].of(labels == label)
 
     curves = {
         "without labels": annealed(options, plain.decoder, images, 0, 0),

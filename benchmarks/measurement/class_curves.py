@@ -22,7 +22,7 @@ from codec.models.vae.coder import ClassVaeCoder, VaeCoder
 from codec.pictures.picture import Picture
 from codec.pipeline.decode import decompress_container
 from codec.pipeline.encode import compress_picture
-from codec.rate_distortion.annealing.summary import CurveSamples, envelope
+from codec.rate_distortion.annealing.summary import CurveSamples, envelope, joined_rows
 
 BOOTSTRAP = 2000
 Curves = Mapping[str, Callable[[Float64Array, Float64Array], Float64Array]]
@@ -47,8 +47,7 @@ def curve_given_labels(
     missed = [part.missed for part in parts if part.missed is not None]
     gaps = [part.gap for part in parts if part.gap is not None]
     rows: dict[str, Any] = {
-        name: np.concatenate([getattr(part, name) for part in parts])[back]
-        for name in ("log_partition", "distortion", "ess_fraction")
+        name: rows if rows is None else rows[back] for name, rows in joined_rows(parts).items()
     }
     rows["log_partition"] = rows["log_partition"] + math.log(classes)
     ways = zip(*(part.reference for part in parts), strict=True)
@@ -76,7 +75,7 @@ def curve_of_any_label(of_each: Sequence[CurveSamples]) -> CurveSamples:
     total = math.log(len(of_each)) - np.logaddexp.reduce(-costs, axis=0)
     weights = np.exp(total - costs) / len(of_each)
     distortion = (weights * np.stack([samples.distortion for samples in of_each])).sum(0)
-    return replace(of_each[0], log_partition=total, distortion=distortion)
+    return replace(of_each[0], log_partition=total, distortion=distortion, excess=None)
 
 
 def rate_at(samples: CurveSamples, distortions: Float64Array, draws: Float64Array) -> Float64Array:

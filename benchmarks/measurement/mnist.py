@@ -36,7 +36,7 @@ from codec.cli.progress import PhaseLines
 from codec.models.generative.weights_file import load_generative
 from codec.rate_distortion.annealing.finished import clear_blocks
 from codec.rate_distortion.annealing.rd_curve import rd_samples
-from codec.rate_distortion.annealing.summary import CurveSamples
+from codec.rate_distortion.annealing.summary import ROWS, CurveSamples, joined_rows
 from training.data.small_images import evenly
 
 SCHEMA, RESULT = "calotype.rate_distortion_mnist/1", "rate_distortion_mnist.json"
@@ -45,9 +45,7 @@ SCALARS = ("no_certificate", "distortion_name", "convention", "chains", "tempera
            "gradients", "reference", "jacobian_products", "no_local_reference",
            "modes")  # fmt: skip
 PART = "@"
-ROWS = "log_partition", "distortion", "ess_fraction"
-"""Arrays with one row for each image."""
-ARRAYS = ("beta", "log_partition", "distortion", "ess_fraction", "acceptance", "gap", "missed")
+ARRAYS = "beta", *ROWS, "acceptance", "gap", "missed"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -173,9 +171,7 @@ def joined_parts(parts: Sequence[Curve]) -> Curve:
     images = [image for _, said in parts for image in said["images"]]
     if len(set(images)) < len(images):
         raise UsageError("parts of one curve have images in common: give each its own --start")
-    rows: dict[str, Any] = {
-        name: np.concatenate([getattr(curve, name) for curve in curves]) for name in ROWS
-    }
+    rows: dict[str, Any] = joined_rows(curves)
     gaps = [curve.gap for curve in curves if curve.gap is not None]
     missed = [curve.missed for curve in curves if curve.missed is not None]
     whole = replace(

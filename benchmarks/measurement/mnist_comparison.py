@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,8 @@ import numpy as np
 
 from benchmarks.harness.results import Measured, provenance
 from benchmarks.measurement.mnist import RESULT as RESULT
-from benchmarks.measurement.mnist import ROWS, Curve, read_curves
 from benchmarks.measurement.mnist import SCHEMA as SCHEMA
+from benchmarks.measurement.mnist import Curve, read_curves
 from bitstream.arrays import Float64Array
 from bitstream.errors import UsageError
 from codec.rate_distortion.annealing.summary import CurveSamples, summarize
@@ -53,8 +52,7 @@ def on_common_images(found: dict[str, Curve]) -> dict[str, Curve]:
 
     def restricted(samples: CurveSamples, about: dict[str, Any]) -> Curve:
         places = [about["images"].index(image) for image in common]
-        rows = {name: getattr(samples, name)[places] for name in ROWS}
-        return replace(samples, **rows), {**about, "images": common}
+        return samples.of(places), {**about, "images": common}
 
     return {name: restricted(*curve) for name, curve in found.items()}
 

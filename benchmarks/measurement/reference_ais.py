@@ -49,7 +49,8 @@ def reference_ais(
         torch.stack([column[0] for column in columns], 1),
         torch.stack([column[1] for column in columns], 1),
         torch.stack([column[2] for column in columns], 1),
-        torch.tensor([column[3] for column in columns], dtype=torch.float64),
+        torch.stack([column[3] for column in columns], 1),
+        torch.tensor([column[4] for column in columns], dtype=torch.float64),
         target.gradients - before,
     )
 
@@ -63,7 +64,7 @@ def _round(
     seed: int,
     *,
     tune: bool,
-) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor, float]]:
+) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, float]]:
     """One round; with `tune` it writes the step sizes, else it reads them."""
     device = target.targets.device
     generator = torch.Generator(device).manual_seed(seed)
@@ -100,6 +101,7 @@ def _round(
                     -weights.log_mean(),
                     weights.mean_of(particles.distortion),
                     weights.ess_fraction(),
+                    weights.excess(),
                     float(acceptance.mean()),
                 )
             )

@@ -53,6 +53,10 @@ def plot(
         str | None,
         typer.Option(help="What to draw, for codecs: psnr, ssimulacra2 or ms-ssim."),
     ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Names of the curves, in their order; once for each."),
+    ] = None,
     title: Annotated[str, typer.Option(help="Title above the plot.")] = "",
     size: Annotated[
         str, typer.Option(metavar="WIDTHxHEIGHT", help="Size of the picture in inches.")
@@ -104,8 +108,8 @@ def plot(
             if value is not None:
                 raise UsageError(f"{option} is for curves of codecs, not of generative models")
         count = _plot_models(
-            results, output, title=title, unit=unit or "bits", log_x=log_x, log_y=bool(log_y),
-            size_inches=size_inches,
+            results, output, labels=label or [], title=title, unit=unit or "bits", log_x=log_x,
+            log_y=bool(log_y), size_inches=size_inches,
         )  # fmt: skip
     elif of_models:
         others = ", ".join(str(path) for path in results if path not in of_models)
@@ -120,7 +124,7 @@ def plot(
                 raise UsageError(f"{option} is for curves of generative models, not of codecs")
         count = _plot_codecs(
             results, output, anchors, anchor, codecs, rate_range or DEFAULT_RATE_RANGE,
-            metric or "psnr", title, size_inches,
+            metric or "psnr", title, size_inches, label or [],
         )  # fmt: skip
     typer.echo(f"{output}: {count} curve{'s' if count > 1 else ''}")
 
@@ -197,6 +201,7 @@ def _plot_codecs(
     metric: str,
     title: str,
     size_inches: tuple[float, float],
+    labels: list[str],
 ) -> int:
     from codec.cli.rate_distortion import parse_rate_range
     from codec.rate_distortion import read_result
@@ -223,6 +228,7 @@ def _plot_codecs(
         curves,
         metric=metric,
         anchors=published,
+        labels=labels,
         title=title,
         rate_range_bpp=parse_rate_range(rate_range),
         size_inches=size_inches,

@@ -136,9 +136,7 @@ def test_any_label_is_the_mixture_over_labels() -> None:
 
 def exact_of(samples: CurveSamples, model: LinearClasses, label: int) -> CurveSamples:
     """The samples of the images with a label."""
-    own = model.labels == label
-    names = ("log_partition", "distortion", "ess_fraction")
-    return replace(samples, **{name: getattr(samples, name)[own] for name in names})
+    return samples.of(model.labels == label)
 
 
 def test_joined_samples_keep_the_order_of_the_images() -> None:

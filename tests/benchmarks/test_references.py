@@ -32,9 +32,8 @@ def write_pair(folder: Path, *, shared: bool = True) -> None:
     )
     places = [5, 0, 3]
     prior = replace(
-        local, log_partition=local.log_partition[places] + 2.0, gap=None, gradients=90_000,
-        no_certificate="not asked for", jacobian_products=0,
-        distortion=local.distortion[places], ess_fraction=local.ess_fraction[places],
+        local.of(places), log_partition=local.log_partition[places] + 2.0, gap=None,
+        gradients=90_000, no_certificate="not asked for", jacobian_products=0,
     )  # fmt: skip
     about = {"precision": "float32", "seconds": 1, "provenance": {}}
     names = [f"image {i}" for i in range(6)]
@@ -66,12 +65,7 @@ def test_parts_are_one_curve(tmp_path: Path) -> None:
     for start in (0, 2):
         rows = slice(start, start + (2 if start == 0 else 4))
         part = replace(
-            whole,
-            gradients=10,
-            gap=np.full((4, 9), 0.1 if start == 0 else 0.3),
-            log_partition=whole.log_partition[rows],
-            distortion=whole.distortion[rows],
-            ess_fraction=whole.ess_fraction[rows],
+            whole.of(rows), gradients=10, gap=np.full((4, 9), 0.1 if start == 0 else 0.3)
         )
         names = [f"image {i}" for i in range(6)][rows]
         write_samples(tmp_path / f"vae@{start}.npz", part, images=names, **about)
@@ -88,12 +82,8 @@ def test_parts_are_one_curve(tmp_path: Path) -> None:
 
 def test_models_are_compared_on_the_images_that_all_have(tmp_path: Path) -> None:
     def write(name: str, places: list[int], higher: float) -> None:
-        samples = replace(
-            whole,
-            log_partition=whole.log_partition[places] + higher,
-            distortion=whole.distortion[places],
-            ess_fraction=whole.ess_fraction[places],
-        )
+        samples = whole.of(places)
+        samples = replace(samples, log_partition=samples.log_partition + higher)
         names = [f"image {place}" for place in places]
         write_samples(tmp_path / f"{name}.npz", samples, images=names, **about)
 

@@ -57,13 +57,14 @@ class BridgePlan:
 class BridgeResult:
     """The result of one pass for n images.
 
-    log_partition_nats, distortion, ess_fraction   float64 (n,), as in `AnnealingResult`
+    log_partition_nats, distortion, ess_fraction, excess   float64 (n,), as in `AnnealingResult`
     acceptance   mean over all moves; 1 if there were none
     """
 
     log_partition_nats: torch.Tensor
     distortion: torch.Tensor
     ess_fraction: torch.Tensor
+    excess: torch.Tensor
     acceptance: float
 
 
@@ -214,6 +215,7 @@ def cross(
         -weights.log_mean(),
         weights.mean_of(particles.distortion),
         smallest,
+        weights.excess(),
         sum(accepted) / len(accepted) if accepted else 1.0,
     )
 

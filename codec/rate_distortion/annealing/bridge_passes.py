@@ -152,6 +152,7 @@ def measure_locally(
         torch.stack([column.log_partition_nats for column in columns], 1),
         torch.stack([column.distortion for column in columns], 1),
         torch.stack([column.ess_fraction for column in columns], 1),
+        torch.stack([column.excess for column in columns], 1),
         torch.tensor([column.acceptance for column in columns], dtype=torch.float64),
         work.gradients,
         work.jacobian_products,

@@ -357,7 +357,7 @@ class _Run:
         results = iter(self._run(tasks, MEASURING))
         columns = {
             name: np.empty((len(self.targets), len(self.betas)))
-            for name in ("log_partition_nats", "distortion", "ess_fraction")
+            for name in ("log_partition_nats", "distortion", "ess_fraction", "excess")
         }
         acceptance = np.empty(len(self.betas))
         for indexes, measure, _ in ways:
@@ -375,6 +375,7 @@ class _Run:
             log_partition=columns["log_partition_nats"],
             distortion=columns["distortion"],
             ess_fraction=columns["ess_fraction"],
+            excess=columns["excess"],
             acceptance=acceptance,
             gap=gap,
             no_certificate=None if certify else NOT_SIMULATED if settings.certify else NOT_ASKED,

@@ -80,6 +80,7 @@ class AnnealingResult:
     log_partition_nats   float64 (n, B), −log Ẑ_β
     distortion           float64 (n, B), mean under the self-normalised weights
     ess_fraction         float64 (n, B), smallest effective sample size up to this β / chains
+    excess               float64 (n, B), as `ChainWeights.excess`
     acceptance           float64 (B,)
     gradients            number of decoder gradients taken
     jacobian_products    number of products of a Jacobian and a vector
@@ -88,6 +89,7 @@ class AnnealingResult:
     log_partition_nats: torch.Tensor
     distortion: torch.Tensor
     ess_fraction: torch.Tensor
+    excess: torch.Tensor
     acceptance: torch.Tensor
     gradients: int
     jacobian_products: int = 0
@@ -109,11 +111,11 @@ def anneal(
     particles = target.evaluate(codes)
     weights = ChainWeights(images, chains, codes.device)
     smallest = torch.ones(images, dtype=torch.float64, device=codes.device)
-    columns: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor, float]] = []
+    columns: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, float]] = []
     reported = set(plan.reported)
     if 0 in reported:
         start = torch.zeros(images, dtype=torch.float64, device=codes.device)
-        columns.append((start, weights.mean_of(particles.distortion), smallest, 1.0))
+        columns.append((start, weights.mean_of(particles.distortion), smallest, start, 1.0))
     for t in range(1, plan.temperatures + 1):
         weights.add(-(plan.betas[t] - plan.betas[t - 1]) * particles.distortion)
         share = weights.ess_fraction()
@@ -127,6 +129,7 @@ def anneal(
                     -weights.log_mean(),
                     weights.mean_of(particles.distortion),
                     smallest,
+                    weights.excess(),
                     float(acceptance.mean()),
                 )
             )
@@ -136,7 +139,8 @@ def anneal(
         torch.stack([column[0] for column in columns], 1),
         torch.stack([column[1] for column in columns], 1),
         torch.stack([column[2] for column in columns], 1),
-        torch.tensor([column[3] for column in columns], dtype=torch.float64),
+        torch.stack([column[3] for column in columns], 1),
+        torch.tensor([column[4] for column in columns], dtype=torch.float64),
         target.gradients - before,
     )
 
@@ -166,6 +170,7 @@ class ChainWeights:
 
     def __init__(self, images: int, chains: int, device: torch.device) -> None:
         self.log = torch.zeros(images, chains, dtype=torch.float64, device=device)
+        self._variance = self.log.new_zeros(images)
 
     def add(self, increments: torch.Tensor) -> None:
         """Multiply the weights of the first images by exp(increments), (r,)."""
@@ -180,6 +185,19 @@ class ChainWeights:
         """Effective sample size (Σw)² / Σw² over the number of chains, (n,)."""
         sums = 2 * torch.logsumexp(self.log, 1) - torch.logsumexp(2 * self.log, 1)
         return torch.nan_to_num(sums.exp() / self.log.shape[1], nan=0.0)
+
+    def excess(self) -> torch.Tensor:
+        """By how many nats −log Ẑ is too high in expectation, as far as the weights say, (n,).
+
+        Ẑ is unbiased and nearly log-normal, so this is half the variance of log Ẑ (Pitt et al.
+        2012, On some properties of Markov chain Monte Carlo simulation methods based on the
+        particle filter), to which every resampling, like the end, adds 1/ESS − 1/m.
+        """
+        return 0.5 * (self._variance + self._new_variance())
+
+    def _new_variance(self) -> torch.Tensor:
+        """1/ESS − 1/m of the present weights, (n,)."""
+        return (1 / self.ess_fraction() - 1) / self.log.shape[1]
 
     def mean_of(self, values: torch.Tensor) -> torch.Tensor:
         """Mean of values (r,) under the normalised weights, (n,)."""
@@ -220,6 +238,7 @@ class ChainWeights:
         own = torch.arange(chains, device=ancestors.device)
         ancestors = torch.where(chosen[:, None], ancestors, own)
         first = torch.arange(images, device=ancestors.device)[:, None] * chains
+        self._variance = torch.where(chosen, self._variance + self._new_variance(), self._variance)
         mean = self.log_mean()[:, None].expand_as(self.log)
         self.log = torch.where(chosen[:, None], mean, self.log)
         return particles.select((first + ancestors).reshape(-1))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bitstream.arrays import BoolArray, Float64Array
+from bitstream.arrays import Array, BoolArray, Float64Array
 from bitstream.errors import UsageError
 from codec.rate_distortion.errors import MeasurementError
 from codec.rate_distortion.estimates import student_quantile_975
@@ -32,6 +32,9 @@ chains. The mean does not see some images that are many nats too high."""
 
 SMALLEST_ACCEPTANCE = 0.4
 LARGEST_SLOPE_ERROR_NATS = 0.5
+LARGEST_EXCESS_NATS = 0.25
+"""Chains of common descent are alike, so L is up to twice as far off as their weights say."""
+
 LARGEST_ROUNDING_NATS = 0.1
 CLEARLY_NEGATIVE = 6.0
 """Standard errors. The upper bound lies above the lower one in expectation; if it does not, the
@@ -39,6 +42,9 @@ prior's samples and its log_prob do not belong together, or the decoder changes.
 _FEWEST_GAPS = 6
 _ROUNDED_GAP_NATS = 0.05
 BOOTSTRAP = 1000
+ROWS = "log_partition", "distortion", "ess_fraction", "excess"
+"""The fields of `CurveSamples` that have a row for each image."""
+
 POOLED_NEIGHBOURS = 2
 POOLED_RATIO = 6.0
 """The gap at a β is averaged with those at this many neighbours on either side, if β differs by at
@@ -55,6 +61,8 @@ class CurveSamples:
     no_certificate                           why `gap` is None
     missed                                   (B,), by how many nats annealing from the prior was
                                              clearly lower on pilot images, else 0; or None
+    excess                                   (n, B), by how many nats L is too high, judged by the
+                                             weights of the chains; or None
 
     The other fields are as in `RDCurve`.
     """
@@ -77,6 +85,23 @@ class CurveSamples:
     no_local_reference: str = ""
     missed: Float64Array | None = None
     modes: int = 1
+    excess: Float64Array | None = None
+
+    def of(self, images: slice | Sequence[int] | Array) -> CurveSamples:
+        """The samples of some of the images: a slice, indexes, or bool (n,)."""
+        rows = {
+            name: values[images] for name in ROWS if (values := getattr(self, name)) is not None
+        }
+        return replace(self, **rows)
+
+
+def joined_rows(parts: Sequence[CurveSamples]) -> dict[str, Float64Array | None]:
+    """The fields `ROWS` of several parts with images of their own; None if a part lacks one."""
+    columns = {name: [getattr(part, name) for part in parts] for name in ROWS}
+    return {
+        name: None if any(one is None for one in values) else np.concatenate(values)
+        for name, values in columns.items()
+    }
 
 
 def envelope(
@@ -213,6 +238,7 @@ def _failures(samples: CurveSamples, gap: Float64Array) -> list[list[str]]:
     rounding = samples.beta * np.abs(samples.distortion).max(0) * 2.0**-24
     ess = samples.ess_fraction.mean(0)
     negative = _negative_gap(samples.gap)
+    excess = None if samples.excess is None else samples.excess.mean(0)
     rows = []
     for i in range(len(samples.beta)):
         reasons = [samples.no_certificate] if samples.no_certificate else []
@@ -224,6 +250,8 @@ def _failures(samples: CurveSamples, gap: Float64Array) -> list[list[str]]:
             reasons.append(f"effective sample size {ess[i]:.2f} < {SMALLEST_ESS}")
         if not poor[i] <= MOST_POOR_IMAGES:
             reasons.append(f"{poor[i]:.0%} of images have too few effective chains")
+        if excess is not None and not excess[i] <= LARGEST_EXCESS_NATS:
+            reasons.append(f"the weights say that L is {excess[i]:.2f} nats too high")
         if not samples.acceptance[i] >= SMALLEST_ACCEPTANCE:
             reasons.append(f"acceptance {samples.acceptance[i]:.2f} < {SMALLEST_ACCEPTANCE}")
         if not slopes[i] <= LARGEST_SLOPE_ERROR_NATS:

@@ -206,6 +206,7 @@ def picture_of_curves(
     *,
     metric: str = "psnr",
     anchors: Sequence[Line] = (),
+    labels: Sequence[str] = (),
     title: str = "",
     rate_range_bpp: tuple[float, float] = RATE_RANGE_BPP,
     size_inches: tuple[float, float] = SIZE_INCHES,
@@ -214,11 +215,14 @@ def picture_of_curves(
 
     metric    one of `METRICS`; points that were not measured with it are left out
     anchors   published curves, see `lines_of_anchors`
+    labels    names of all curves, in their order; by default those of the codecs
+
+    Raises `UsageError` for another number of labels than curves.
     """
     low, high = rate_range_bpp
     shown = [
         replace(line, points=tuple(p for p in line.points if low <= p.x <= high and p.y < math.inf))
-        for line in _distinct([*lines_of_curves(curves, metric), *anchors])
+        for line in _labelled([*lines_of_curves(curves, metric), *anchors], labels)
     ]
     shown = [line for line in shown if line.points]
     levels = [point.y for line in shown for point in line.points] or [0.0]
@@ -331,6 +335,7 @@ def lines_of_anchors(
 def picture_of_results(
     results: Sequence[AnyModelResult],
     *,
+    labels: Sequence[str] = (),
     title: str = "",
     unit: str = "bits",
     log_x: bool | None = None,
@@ -339,13 +344,14 @@ def picture_of_results(
 ) -> Picture:
     """The picture of curves and ladders of generative models together.
 
+    labels        names of all curves, in their order; by default those of the models and rungs
     unit          unit of rates: "bits" or "nats" per image, or "bpp", bits per pixel
     log_x, log_y  logarithmic axes; None takes one if distortions have a large range
 
     If there are several models, their names are added to those of rungs; equal names get a number.
     Raises `UsageError` for no curve, a gap table, results of several conventions, an unknown unit,
-    a logarithmic axis with distortions of 0, and bits per pixel if no file gives the size of the
-    images.
+    a logarithmic axis with distortions of 0, bits per pixel if no file gives the size of the
+    images, and another number of labels than curves.
     """
     if unit not in UNITS:
         raise UsageError(f"unit {unit!r} is unknown; expected {', '.join(UNITS)}")
@@ -375,7 +381,7 @@ def picture_of_results(
     if unit == "bpp":
         nats *= _pixels(results)
     words = {"bits": "bits per image", "nats": "nats per image", "bpp": "bits per pixel"}[unit]
-    lines = _distinct(_model_line(label, rung, nats, words) for label, rung in named)
+    lines = _labelled([_model_line(label, rung, nats, words) for label, rung in named], labels)
     lines, kept = _without_empty_columns(lines)
     points = [point for line in lines for point in line.points]
     ceilings = _ceilings((rung for _, rung in named), nats, unit)
@@ -492,6 +498,17 @@ def _without_empty_columns(lines: Sequence[Line]) -> tuple[list[Line], list[int]
         return replace(point, cells=cells)
 
     return [replace(line, points=tuple(map(shown, line.points))) for line in lines], kept
+
+
+def _labelled(lines: Sequence[Line], labels: Sequence[str]) -> list[Line]:
+    if labels and len(labels) != len(lines):
+        names = ", ".join(line.label for line in lines)
+        raise UsageError(
+            f"labels for {len(labels)} of {len(lines)} curves: give one for each, in the order of "
+            f"{names}"
+        )
+    named = zip(lines, labels or [line.label for line in lines], strict=True)
+    return _distinct(replace(line, label=label) for line, label in named)
 
 
 def _distinct(lines: Iterable[Line]) -> list[Line]:

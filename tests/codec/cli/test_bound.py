@@ -471,6 +471,11 @@ def test_plot_of_ladders_and_its_limits() -> None:
     status, stdout, _ = call("plot", "several.json", "-o", "c.svg", *look)
     assert (status, stdout) == (0, "c.svg: 2 curves\n")
     assert "nats per image" in Path("c.svg").read_text("utf-8")
+    names = ("--label", "fine", "--label", "coarse")
+    assert call("plot", "several.json", "-o", "d.svg", *names)[0] == 0
+    assert ">coarse" in Path("d.svg").read_text("utf-8")
+    status, _, stderr = call("plot", steps, curve, "-o", "e.svg", *names)
+    assert (status, "labels for 2 of 7 curves" in stderr) == (2, True)
     assert call("plot", steps, "-o", "a.svg")[0] == 6
     Path("rd.json").write_text('{"schema": "calotype.rate_distortion/1", "curves": []}')
     Path("other.json").write_text('{"schema": "mine/1"}')

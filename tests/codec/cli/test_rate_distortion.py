@@ -46,7 +46,9 @@ def test_rd_writes_all_outputs_and_plot_reads_them(picture_folder: Path, tmp_pat
     assert str(tmp_path) not in (out / "rd.json").read_text()
     assert "BD-rate against jpeg" in stdout
     picture = tmp_path / "curve.svg"
-    status, stdout, _ = call("plot", out / "rd.json", "-o", picture, "--codecs", "photo,jpeg")
+    chosen = "--codecs", "photo,jpeg", "--label", "ours", "--label", "theirs"
+    status, stdout, _ = call("plot", out / "rd.json", "-o", picture, *chosen)
+    assert ">theirs" in picture.read_text("utf-8")
     assert (status, "2 curves" in stdout) == (0, True)
     assert "<svg" in picture.read_text()
     with pytest.raises(OutputError, match="-f"):

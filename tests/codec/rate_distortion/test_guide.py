@@ -44,6 +44,7 @@ def test_the_limits_of_the_checks_are_those_of_the_code() -> None:
         f"fewer than {summary.FEWEST_CHAINS:g} effective chains",
         f"(or than {summary.SMALLEST_ESS:.0%} of",
         f"at most {summary.MOST_POOR_IMAGES:.0%} of them",
+        f"on your images | at most {summary.LARGEST_EXCESS_NATS} nats",
         f"at least {summary.SMALLEST_ACCEPTANCE} |",
         f"neighbouring β | at most {summary.LARGEST_SLOPE_ERROR_NATS} nats",
         f"at most {summary.LARGEST_ROUNDING_NATS} nats",

@@ -115,7 +115,7 @@ def test_a_damaged_block_is_computed_again(tmp_path: Path) -> None:
     store = FinishedBlocks(tmp_path, task)
     assert store.find(task) is None
     row = torch.tensor([[1.5]], dtype=torch.float64)
-    store.keep(task, AnnealingResult(row, row, row, row[0], 7, 3))
+    store.keep(task, AnnealingResult(row, row, row, row, row[0], 7, 3))
     found = store.find(task)
     assert isinstance(found, AnnealingResult)
     assert torch.equal(found.log_partition_nats, row)
@@ -131,7 +131,7 @@ def test_a_block_of_other_values_is_computed_again(kind: str, tmp_path: Path) ->
     task = task_of()
     store = FinishedBlocks(tmp_path, task)
     row = torch.tensor([[1.5]], dtype=torch.float64)
-    store.keep(task, AnnealingResult(row, row, row, row[0], 7, 3))
+    store.keep(task, AnnealingResult(row, row, row, row, row[0], 7, 3))
     path = store.path(task)
     with np.load(path) as file:
         values = dict(file)

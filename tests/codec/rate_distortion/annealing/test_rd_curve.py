@@ -20,7 +20,7 @@ from codec.rate_distortion.annealing.settings import MoveSettings
 from codec.rate_distortion.distortions import DeepFeatureDistance, GaussianNLL, SumSquaredError
 from codec.rate_distortion.errors import MeasurementError, ResultFileError
 from codec.rate_distortion.known.linear_decoder import LinearGaussianDecoder
-from codec.rate_distortion.model_curve import RDCurve
+from codec.rate_distortion.model_curve import RDCurve, UntrustedCurveError
 from tests.codec.rate_distortion.known.exact_references import MixtureLinearDecoder
 
 BETAS = tuple(float(beta) for beta in np.geomspace(0.05, 50, 8))
@@ -392,6 +392,22 @@ def test_points_that_fail_are_marked(model: LinearGaussianDecoder, images: Array
     assert curve.certified[0]
     assert not curve.certified[-1]
     assert any("gap" in reason for reason in curve.failures[-1])
+
+
+def test_images_far_from_the_model_need_more_temperatures(model: LinearGaussianDecoder) -> None:
+    """No other check sees that their L is a nat too high: simulated images are not far away."""
+    codes = np.random.default_rng(1).standard_normal((40, 3))
+    far = 7 * math.sqrt(3) * codes / np.linalg.norm(codes, axis=1, keepdims=True) @ model.weight.T
+    betas = [0.5, 2.0, 8.0, 30.0]
+    exact = np.array([model.lagrangian(far, beta) for beta in betas])
+    with pytest.raises(UntrustedCurveError, match="the weights say that L is") as error:
+        measure(model, far, betas=betas, temperatures=40)
+    curve = error.value.curve
+    assert (np.array(curve.log_partition_nats) > exact + 0.5).all()
+    assert {len(reasons) for reasons in curve.failures} == {1}
+    curve = measure(model, far, betas=betas, temperatures=400)
+    assert all(curve.certified)
+    assert np.abs(np.array(curve.log_partition_nats) - exact).max() < 0.3
 
 
 def test_squared_errors_by_name_and_as_an_object(

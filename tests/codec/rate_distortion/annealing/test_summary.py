@@ -19,6 +19,7 @@ from codec.rate_distortion.annealing.summary import (
     CurveSamples,
     bootstrap_interval,
     envelope,
+    joined_rows,
     pooled_gap,
     rate_interval_at,
     slope_error,
@@ -128,12 +129,25 @@ def test_slopes_of_the_exact_curve_agree() -> None:
         ({"gap": np.full((4, len(BETA)), np.nan)}, "gap nan nats"),
         ({"gap": np.full((6, len(BETA)), -0.3)}, "below the lower one by 0.30 nats"),
         ({"acceptance": np.full(len(BETA), np.nan)}, "acceptance nan"),
+        ({"excess": np.full((200, len(BETA)), 0.3)}, "L is 0.30 nats too high"),
+        ({"excess": np.full((200, len(BETA)), np.nan)}, "L is nan nats too high"),
         ({"distortion": np.full((200, len(BETA)), 9e7)}, "float32 rounds beta d"),
     ],
 )
 def test_every_check_can_fail(change: dict[str, Any], reason: str) -> None:
     with pytest.raises(MeasurementError, match=reason):
         summarize(dataclasses.replace(gaussian(), **change))
+
+
+def test_some_images_of_a_curve_and_several_parts_together() -> None:
+    whole = dataclasses.replace(gaussian(), excess=np.random.default_rng(1).random((200, 9)))
+    first, rest = whole.of(slice(0, 50)), whole.of(np.arange(200) >= 50)
+    for name, rows in joined_rows([rest, first]).items():
+        assert rows is not None
+        assert np.array_equal(np.roll(rows, 50, 0), getattr(whole, name))
+    older = dataclasses.replace(first, excess=None)
+    assert joined_rows([rest, older])["excess"] is None
+    assert older.of([3]).excess is None
 
 
 def test_a_few_poor_images_fail_a_point_and_a_single_one_does_not() -> None:

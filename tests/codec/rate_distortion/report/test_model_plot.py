@@ -113,6 +113,15 @@ def test_lines_rise_in_distortion_and_names_are_distinct() -> None:
     assert [ceiling.y for ceiling in picture.ceilings] == pytest.approx([9.97, 15.29], 1e-3)
 
 
+def test_curves_have_the_names_that_were_given() -> None:
+    results = [model_result("VAE"), model_result("GAN", floor=9.0), model_result("VAE")]
+    assert [line.label for line in picture_of_results(results).lines] == ["VAE", "GAN", "VAE (2)"]
+    renamed = picture_of_results(results, labels=["mine", "yours", "mine"])
+    assert [line.label for line in renamed.lines] == ["mine", "yours", "mine (2)"]
+    with pytest.raises(UsageError, match=r"labels for 1 of 3 curves.* order of VAE, GAN, VAE"):
+        picture_of_results(results, labels=["mine"])
+
+
 def test_units_and_axes(tmp_path: Path) -> None:
     results: list[AnyModelResult] = [ladder(), model_result("GAN")]
     bits, nats = picture_of_results(results), picture_of_results(results, unit="nats")
