@@ -46,6 +46,7 @@ class PhotoPreset(CropPreset):
     visual         share of perceptual errors in the distortion for the tune "visual"
     features       share of LPIPS in it, if the weights of LPIPS are given; the visual error has
                    the rest of `visual`
+    pattern        weight of the error that all blocks of a crop have in common
     compiled       whether to compile functions that make many passes over memory, which shortens
                    every step but takes time once at the start
     """
@@ -60,6 +61,7 @@ class PhotoPreset(CropPreset):
     hard_tail: float = 0.1
     visual: float = VISUAL_SHARE
     features: float = 0.08
+    pattern: float = 4.0
     compiled: bool = True
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bitstream.errors import UsageError
 from codec.loading import hash_weights
-from codec.models.photo.config import TUNES, quality_position
+from codec.models.photo.config import LATENT_STRIDE, TUNES, quality_position
 from codec.models.photo.network import Forward, PhotoModel, lagrange_multiplier
 from codec.models.photo.visual_error import VISUAL_SCALE, visual_error
 from training.data.crops import (
@@ -73,6 +73,19 @@ def tunes(batch: int) -> Tensor:
     return torch.arange(batch) % len(TUNES)
 
 
+def common_pattern(original: Tensor, decoded: Tensor) -> Tensor:
+    """Mean square of the error that all blocks of a latent have in common, of (n, c, h, w): (n,).
+
+    The error is averaged over the blocks of a picture, which must have one at least; its mean over
+    the places of a block does not count.
+    """
+    side = LATENT_STRIDE
+    rows, columns = (length // side for length in original.shape[2:])
+    error = (decoded - original)[..., : rows * side, : columns * side]
+    mean = error.reshape(*error.shape[:2], rows, side, columns, side).mean((2, 4))
+    return (mean - mean.mean((2, 3), keepdim=True)).square().flatten(1).mean(1)
+
+
 def rate_distortion_loss(
     output: Forward,
     pixels: Tensor,
@@ -80,11 +93,14 @@ def rate_distortion_loss(
     tune: Tensor,
     perceptual: Sequence[PerceptualError],
     window: tuple[slice, slice] = (slice(None), slice(None)),
+    pattern: float = 0.0,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """λ·distortion + bits per pixel, weighted so that every quality counts alike.
 
     The distortion is 255²·MSE; for the tune "visual", `perceptual` errors replace their shares of
-    it, which are at most 1 in all. They see the rows and columns of `window`.
+    it, which are at most 1 in all. They see the rows and columns of `window`. For both tunes,
+    255² times the `common_pattern` is added, `pattern` times: a pattern that repeats from block to
+    block shows where a picture is smooth, though it is only a small part of the squared error.
 
     High qualities cost tens of times the bits of low ones, and textures tens of times the bits of
     skies. A Bjøntegaard difference, averaged over pictures, counts relative savings. So each
@@ -102,6 +118,8 @@ def rate_distortion_loss(
         pair = pixels[seen][place], output.reconstruction[seen][place]
         mixed = squared + sum(e.share * (e.scale * e.error_of(*pair) - squared) for e in perceptual)
         distortion = distortion.masked_scatter(seen, mixed)
+    if pattern:
+        distortion = distortion + pattern * 255**2 * common_pattern(pixels, output.reconstruction)
     expected = _REFERENCE_BPP * (lagrange / _REFERENCE_LAMBDA) ** _RATE_EXPONENT
     cost = lagrange * distortion + bpp
     loss = cost / ((expected + 0.1) * (cost.detach() + _LEAST_COST)).sqrt()
@@ -191,8 +209,9 @@ class PhotoLearner(Learner):
                 noise=noise,
             )
         losses, bpp, mse = rate_distortion_loss(
-            output, pixels, position, tune, self.perceptual, window_of(step, preset.crop)
-        )
+            output, pixels, position, tune, self.perceptual, window_of(step, preset.crop),
+            preset.pattern,
+        )  # fmt: skip
         loss = losses.mean()
         loss.backward()  # type: ignore[no-untyped-call]
         # A tune has its share of the whole batch, but perhaps no sample in this process.

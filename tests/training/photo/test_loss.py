@@ -20,6 +20,7 @@ from training.photo.config import PRESETS, PhotoPreset
 from training.photo.learner import (
     PerceptualError,
     PhotoLearner,
+    common_pattern,
     rate_distortion_loss,
     tunes,
 )
@@ -59,6 +60,31 @@ def test_perceptual_errors_replace_their_shares_of_the_squared_error() -> None:
     costs = [lagrange * distortion + bpp for distortion in (mixed, squared)]
     ratio = (costs[0] / costs[1]).sqrt()
     torch.testing.assert_close((loss / plain)[seen], ratio[seen], rtol=1e-3, atol=0)
+
+
+def test_an_error_that_blocks_have_in_common_counts_more() -> None:
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.rand(2, 3, 70, 80, generator=generator)
+    tile = torch.rand(2, 3, 16, 16, generator=generator) / 20
+    brighter = tile.mean((2, 3), keepdim=True)
+    power = (tile - brighter).square().mean((1, 2, 3))
+    everywhere = tile.repeat(1, 1, 5, 5)[:, :, :70, :80]
+    torch.testing.assert_close(common_pattern(pixels, pixels + everywhere), power)
+    zero = torch.zeros(2)
+    torch.testing.assert_close(common_pattern(pixels, pixels + 0.1), zero, atol=1e-9, rtol=0)
+    # Of noise, only its mean over the 4 × 5 blocks is left.
+    noise = torch.randn(pixels.shape, generator=generator)
+    found = common_pattern(pixels, pixels + noise)
+    torch.testing.assert_close(found, torch.full((2,), 1 / 20), rtol=0.2, atol=0)
+
+    position, tune = torch.full((2,), 0.5), tunes(2)
+    output = Forward(pixels + everywhere, torch.full((2,), 64.0), zero)
+    loss, bpp, mse = rate_distortion_loss(output, pixels, position, tune, [], pattern=3.0)
+    plain, _, _ = rate_distortion_loss(output, pixels, position, tune, [])
+    lagrange = lagrange_multiplier(position)
+    costs = [lagrange * 255**2 * (mse + more) + bpp for more in (3 * power, 0 * power)]
+    ratio = (costs[0] / costs[1]).sqrt()
+    torch.testing.assert_close(loss / plain, ratio, rtol=0.01, atol=0)
 
 
 def test_lpips_is_a_part_of_the_loss_of_the_tune_visual_alone(tmp_path: Path) -> None:
