@@ -264,6 +264,24 @@ def equal_bytes_rows(found: Content) -> Iterator[Row]:
             )
 
 
+def pattern_rows(found: Content) -> Iterator[Row]:
+    """The error that all blocks have in common, of each codec at each rate."""
+    for name, title in SETS.items():
+        if name in found:
+            part = found[name]
+            levels = [
+                " / ".join(f"{of_rate[codec]:.2f}" for codec in ("photo", "avif", "jxl"))
+                for of_rate in part["rates"].values()
+            ]
+            yield (
+                f"{title}, {part['pictures']} pictures: error that all blocks of 16×16 pixels have "
+                f"in common, photo / AVIF / JPEG XL at {', '.join(part['rates'])} bits per pixel, "
+                "levels of 0..255 (RMS)",
+                ", ".join(levels),
+                "",
+            )
+
+
 def large_image_rows(large: Content) -> Iterator[Row]:
     """Memory for a large picture, its seams, and the bytes that are read for a part of it."""
     if not large:
@@ -503,6 +521,7 @@ def photo_section(folder: Path) -> str:
     results = measured_curves(folder)
     claims = [
         *equal_bytes_rows(load(folder, "equal-bytes")),
+        *pattern_rows(load(folder, "pattern")),
         *speed_rows(load(folder, "speed")),
         *coding_rows(load(folder, "entropy_coding")),
         *start_up_rows(load(folder, "start_up")),

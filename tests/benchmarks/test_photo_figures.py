@@ -77,6 +77,17 @@ def test_equal_bytes_counts_the_measures_in_which_photo_is_better() -> None:
     assert shifted[1] == "55.1 / 48.0, 55.1 / 48.0"
 
 
+def test_the_common_pattern_is_a_row_for_each_set() -> None:
+    assert not list(photo.pattern_rows({}))
+    rates = {"0.25": {"photo": 1.0, "avif": 0.104, "jxl": 0.2}, "1": dict.fromkeys(
+        ("photo", "avif", "jxl"), 0.0
+    )}  # fmt: skip
+    ((text, value, target),) = photo.pattern_rows({"kodak": {"pictures": 3, "rates": rates}})
+    assert text.startswith("Kodak, 3 pictures: error that all blocks")
+    assert "at 0.25, 1 bits per pixel" in text
+    assert (value, target) == ("1.00 / 0.10 / 0.20, 0.00 / 0.00 / 0.00", "")
+
+
 def test_speed_is_a_row_for_each_comparison() -> None:
     def picture(width: int, measured: float) -> dict[str, Any]:
         row = {"measured": measured, "at_most": 12.0, "met": measured <= 12}
