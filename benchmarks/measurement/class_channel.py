@@ -272,7 +272,7 @@ def measure_any_label(
     ]
 
     def true_ones(label: int, _: Array) -> CurveSamples:
-        return of_each[label].of(labels == label)
+        return of_each[label].of_images(labels == label)
 
     curves = {
         "without labels": annealed(options, plain.decoder, images, 0, 0),

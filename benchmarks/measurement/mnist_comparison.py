@@ -52,7 +52,7 @@ def on_common_images(found: dict[str, Curve]) -> dict[str, Curve]:
 
     def restricted(samples: CurveSamples, about: dict[str, Any]) -> Curve:
         places = [about["images"].index(image) for image in common]
-        return samples.of(places), {**about, "images": common}
+        return samples.of_images(places), {**about, "images": common}
 
     return {name: restricted(*curve) for name, curve in found.items()}
 

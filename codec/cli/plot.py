@@ -55,7 +55,7 @@ def plot(
     ] = None,
     label: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Names of the curves, in their order; once for each."),
+        typer.Option(metavar="NAME", help="Name of a curve; give one for each, in order."),
     ] = None,
     title: Annotated[str, typer.Option(help="Title above the plot.")] = "",
     size: Annotated[

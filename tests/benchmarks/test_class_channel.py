@@ -136,7 +136,7 @@ def test_any_label_is_the_mixture_over_labels() -> None:
 
 def exact_of(samples: CurveSamples, model: LinearClasses, label: int) -> CurveSamples:
     """The samples of the images with a label."""
-    return samples.of(model.labels == label)
+    return samples.of_images(model.labels == label)
 
 
 def test_joined_samples_keep_the_order_of_the_images() -> None:

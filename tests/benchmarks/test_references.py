@@ -32,7 +32,7 @@ def write_pair(folder: Path, *, shared: bool = True) -> None:
     )
     places = [5, 0, 3]
     prior = replace(
-        local.of(places), log_partition=local.log_partition[places] + 2.0, gap=None,
+        local.of_images(places), log_partition=local.log_partition[places] + 2.0, gap=None,
         gradients=90_000, no_certificate="not asked for", jacobian_products=0,
     )  # fmt: skip
     about = {"precision": "float32", "seconds": 1, "provenance": {}}
@@ -65,7 +65,7 @@ def test_parts_are_one_curve(tmp_path: Path) -> None:
     for start in (0, 2):
         rows = slice(start, start + (2 if start == 0 else 4))
         part = replace(
-            whole.of(rows), gradients=10, gap=np.full((4, 9), 0.1 if start == 0 else 0.3)
+            whole.of_images(rows), gradients=10, gap=np.full((4, 9), 0.1 if start == 0 else 0.3)
         )
         names = [f"image {i}" for i in range(6)][rows]
         write_samples(tmp_path / f"vae@{start}.npz", part, images=names, **about)
@@ -82,7 +82,7 @@ def test_parts_are_one_curve(tmp_path: Path) -> None:
 
 def test_models_are_compared_on_the_images_that_all_have(tmp_path: Path) -> None:
     def write(name: str, places: list[int], higher: float) -> None:
-        samples = whole.of(places)
+        samples = whole.of_images(places)
         samples = replace(samples, log_partition=samples.log_partition + higher)
         names = [f"image {place}" for place in places]
         write_samples(tmp_path / f"{name}.npz", samples, images=names, **about)

@@ -74,10 +74,12 @@ def tunes(batch: int) -> Tensor:
 
 
 def common_pattern(original: Tensor, decoded: Tensor) -> Tensor:
-    """Mean square of the error that all blocks of a latent have in common, of (n, c, h, w): (n,).
+    """Mean square of the error that all blocks of 16×16 pixels have in common, (n,).
 
-    The error is averaged over the blocks of a picture, which must have one at least; its mean over
-    the places of a block does not count.
+    The error is averaged over the blocks of each picture; the mean of this average in each channel
+    does not count.
+
+    original, decoded   (n, c, h, w), of at least one block
     """
     side = LATENT_STRIDE
     rows, columns = (length // side for length in original.shape[2:])
@@ -99,8 +101,8 @@ def rate_distortion_loss(
 
     The distortion is 255²·MSE; for the tune "visual", `perceptual` errors replace their shares of
     it, which are at most 1 in all. They see the rows and columns of `window`. For both tunes,
-    255² times the `common_pattern` is added, `pattern` times: a pattern that repeats from block to
-    block shows where a picture is smooth, though it is only a small part of the squared error.
+    `pattern` · 255² · `common_pattern` is added, because a pattern that repeats from block to block
+    is visible where a picture is smooth, though it is only a small part of the squared error.
 
     High qualities cost tens of times the bits of low ones, and textures tens of times the bits of
     skies. A Bjøntegaard difference, averaged over pictures, counts relative savings. So each

@@ -33,7 +33,8 @@ chains. The mean does not see some images that are many nats too high."""
 SMALLEST_ACCEPTANCE = 0.4
 LARGEST_SLOPE_ERROR_NATS = 0.5
 LARGEST_EXCESS_NATS = 0.25
-"""Chains of common descent are alike, so L is up to twice as far off as their weights say."""
+"""L is about twice as far off as the weights of the chains show, and further off with a dozen
+temperatures, because chains of common descent are alike."""
 
 LARGEST_ROUNDING_NATS = 0.1
 CLEARLY_NEGATIVE = 6.0
@@ -61,8 +62,8 @@ class CurveSamples:
     no_certificate                           why `gap` is None
     missed                                   (B,), by how many nats annealing from the prior was
                                              clearly lower on pilot images, else 0; or None
-    excess                                   (n, B), by how many nats L is too high, judged by the
-                                             weights of the chains; or None
+    excess                                   (n, B), by how many nats L is too high, by the weights
+                                             of the chains; or None
 
     The other fields are as in `RDCurve`.
     """
@@ -87,7 +88,7 @@ class CurveSamples:
     modes: int = 1
     excess: Float64Array | None = None
 
-    def of(self, images: slice | Sequence[int] | Array) -> CurveSamples:
+    def of_images(self, images: slice | Sequence[int] | Array) -> CurveSamples:
         """The samples of some of the images: a slice, indexes, or bool (n,)."""
         rows = {
             name: values[images] for name in ROWS if (values := getattr(self, name)) is not None
@@ -251,7 +252,7 @@ def _failures(samples: CurveSamples, gap: Float64Array) -> list[list[str]]:
         if not poor[i] <= MOST_POOR_IMAGES:
             reasons.append(f"{poor[i]:.0%} of images have too few effective chains")
         if excess is not None and not excess[i] <= LARGEST_EXCESS_NATS:
-            reasons.append(f"the weights say that L is {excess[i]:.2f} nats too high")
+            reasons.append(f"by the weights of the chains, L is {excess[i]:.2f} nats too high")
         if not samples.acceptance[i] >= SMALLEST_ACCEPTANCE:
             reasons.append(f"acceptance {samples.acceptance[i]:.2f} < {SMALLEST_ACCEPTANCE}")
         if not slopes[i] <= LARGEST_SLOPE_ERROR_NATS:

@@ -141,13 +141,13 @@ def test_every_check_can_fail(change: dict[str, Any], reason: str) -> None:
 
 def test_some_images_of_a_curve_and_several_parts_together() -> None:
     whole = dataclasses.replace(gaussian(), excess=np.random.default_rng(1).random((200, 9)))
-    first, rest = whole.of(slice(0, 50)), whole.of(np.arange(200) >= 50)
+    first, rest = whole.of_images(slice(0, 50)), whole.of_images(np.arange(200) >= 50)
     for name, rows in joined_rows([rest, first]).items():
         assert rows is not None
         assert np.array_equal(np.roll(rows, 50, 0), getattr(whole, name))
     older = dataclasses.replace(first, excess=None)
     assert joined_rows([rest, older])["excess"] is None
-    assert older.of([3]).excess is None
+    assert older.of_images([3]).excess is None
 
 
 def test_a_few_poor_images_fail_a_point_and_a_single_one_does_not() -> None:
