@@ -26,6 +26,18 @@ _COMMANDS = (
 _MODULES = {"rd": "rate_distortion"}
 
 
+class Terminated(KeyboardInterrupt):
+    """The command was asked to end by a signal other than Ctrl-C's.
+
+    It is an exception, so that temporary files are removed, and of this kind, so that everything
+    that lets Ctrl-C pass does the same for it.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.exit_code = 128 + number
+
+
 class _Commands(TyperGroup):
     """Imports each sub-command on demand, and turns errors into exit codes."""
 
@@ -46,6 +58,8 @@ class _Commands(TyperGroup):
         try:
             with extra_needed_by("this command"):
                 return super().invoke(ctx)
+        except Terminated as error:
+            raise typer.Exit(error.exit_code) from error
         except CalotypeError as error:
             print_error(str(error))
             raise typer.Exit(error.exit_code) from error
@@ -110,5 +124,4 @@ def _cannot_write(error: OSError) -> int:
 
 
 def _terminated(number: int, frame: object) -> NoReturn:
-    # Exit by an exception instead of at once, so that temporary files are removed.
-    sys.exit(128 + number)
+    raise Terminated(number)

@@ -19,7 +19,7 @@ from codec.cli.plot import BOUND_SUMMARY
 from codec.cli.progress import duration, phases
 from codec.cli.terminal import print_notice
 from codec.cli.unfinished import UnfinishedRun
-from codec.rate_distortion.annealing.settings import Settings
+from codec.rate_distortion.annealing.settings import LARGEST_BETA, SMALLEST_BETA, Settings
 from codec.system.missing_extra import extra_needed_by
 from codec.system.write_file import refuse_existing
 
@@ -239,7 +239,8 @@ def bound(
     data_set = data.resolve().stem + (f" {part}" if has_part(data, part) else "")
     title = name or adapter.name
     _check_names(title, data_set, chosen)
-    print_notice(_expected(adapter, settings, x, jobs))
+    what = "the whole measurement" if unfinished.found else "this"
+    print_notice(f"{what} may take {_expected(adapter, settings, x, jobs)}")
     unfinished.begin()
     with unfinished.told():
         curve, untrusted = _measure(adapter, x, settings, jobs, unfinished)
@@ -337,7 +338,7 @@ def _expected(adapter: DecoderAdapter, settings: Settings, images: torch.Tensor,
     likely = least if least == most else f"between {least} and {most}"
     longer = settings.reference == "auto" and pace.fit is not None
     also = ", longer if the chains have to start at the prior" if longer else ""
-    return f"this may take {likely}{also}; the measurement itself shows the time left"
+    return f"{likely}{also}; the measurement itself shows the time left"
 
 
 def parse_betas(text: str) -> tuple[float, ...]:
@@ -355,10 +356,10 @@ def parse_betas(text: str) -> tuple[float, ...]:
             f"betas {text!r}: geometric steps cannot start at 0; there the rate is 0 by "
             "definition. Give a small LOW such as 0.01"
         )
-    if not (0 < low < high < math.inf and 2 <= count <= MOST_BETAS):
+    if not (SMALLEST_BETA <= low < high <= LARGEST_BETA and 2 <= count <= MOST_BETAS):
         raise UsageError(
-            f"betas {text!r}: expected LOW:HIGH:COUNT with 0 < LOW < HIGH and a COUNT from 2 to "
-            f"{MOST_BETAS}, such as 0.1:1000:40"
+            f"betas {text!r}: expected LOW:HIGH:COUNT with {SMALLEST_BETA:g} ≤ LOW < HIGH ≤ "
+            f"{LARGEST_BETA:g} and a COUNT from 2 to {MOST_BETAS}, such as 0.1:1000:40"
         )
     ratio = math.log(high / low) / (count - 1)
     return (*(low * math.exp(ratio * index) for index in range(count - 1)), high)
@@ -464,8 +465,7 @@ def read_data(
     found = read_samples(path, shape=wanted, part=part)
     if shape is not None and math.prod(found.shape[1:]) != math.prod(shape):
         raise InputError(
-            f"{path}: its images have the shape {found.shape[1:]} (channels, height, width), but "
-            f"the decoder's have {shape}"
+            f"{path}: its images have the shape {found.shape[1:]}, but the decoder's have {shape}"
         )
     if len(found) < 2:
         raise UsageError(f"{path}: one image; an interval over images needs at least 2")

@@ -83,8 +83,8 @@ def _read(
         raise InputError(f"{path}: holds no images")
     if shape is not None and images.shape[1:] != shape:
         raise InputError(
-            f"{path}: its images have the shape {images.shape[1:]} (channels, height, width), "
-            f"expected {shape}"
+            f"{path}: its images have the shape {images.shape[1:]}, expected {shape} "
+            "(channels, height, width)"
         )
     return images
 

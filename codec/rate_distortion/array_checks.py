@@ -16,9 +16,7 @@ import numpy.typing as npt
 
 from bitstream.arrays import Float64Array
 from bitstream.errors import UsageError
-
-SMALLEST_BETA, LARGEST_BETA = 1e-15, 1e15
-"""Limits of β, far beyond any use. Their products and roots are numbers of float32."""
+from codec.rate_distortion.annealing.settings import LARGEST_BETA, SMALLEST_BETA
 
 
 def finite_array(name: str, values: npt.ArrayLike, ndim: int) -> Float64Array:
@@ -73,8 +71,12 @@ def rising_betas(betas: Iterable[float], *, above_zero: bool = False) -> tuple[f
     return values
 
 
-def whole_number(name: str, value: Any, *, at_least: int) -> int:
-    """`value` as an int, not below `at_least`."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < at_least:
-        raise UsageError(f"{name} is {value!r}, expected a whole number of at least {at_least}")
+def whole_number(name: str, value: Any, *, at_least: int, at_most: int | None = None) -> int:
+    """`value` as an int within the limits."""
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not whole or value < at_least or (at_most is not None and value > at_most):
+        limit = "" if at_most is None else f" and at most {at_most:,}"
+        raise UsageError(
+            f"{name} is {value!r}, expected a whole number of at least {at_least}{limit}"
+        )
     return int(value)

@@ -13,6 +13,7 @@ A certificate needs `simulate`, and a local reference, which is fitted by Gauss-
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
@@ -117,13 +118,16 @@ class GaussianNLL:
 class DeepFeatureDistance:
     """Squared distance ‖φ(x) − φ(x̂)‖² between the features of a frozen network.
 
-    features   any torch module or function, images (n, …) to features (n, …)
+    features   any torch module or function, images (n, …) to features (n, …); a module is copied
+               and put in evaluation mode
     label      name of the network, for the result file
     """
 
     name = "squared distance of deep features"
 
     def __init__(self, features: nn.Module, label: str) -> None:
+        if isinstance(features, nn.Module):
+            features = copy.deepcopy(features).eval().requires_grad_(requires_grad=False)
         self.features = features
         self.convention = f"sum over all features of {label}, pixels 0..1"
 

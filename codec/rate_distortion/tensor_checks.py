@@ -31,8 +31,9 @@ Decode = Callable[[torch.Tensor], torch.Tensor]
 PREPARED_AT_A_TIME = 256
 
 PROBES = 8
-TOLERANCE = 1e-3
-"""Largest difference between two decodings, relative to the largest value: allows rounding only."""
+TOLERANCE, ROUNDING = 1e-3, 1e-5
+"""Largest difference between two calls, as a share of the spread of values over codes, and of the
+largest value. Rounding stays below their sum, since other batches may take other kernels."""
 
 
 class FlatDecoder(nn.Module):
@@ -136,32 +137,51 @@ def check_decoder(decode: Decode, codes: torch.Tensor, images: torch.Tensor) -> 
         )
     if not bool(torch.isfinite(made).all()):
         raise MeasurementError("the decoder gives NaN or infinity for codes of the prior")
-    inconsistent = why_no_function(decode, codes, made)
+    inconsistent = why_no_function("the decoder's image of a code", decode, codes, made)
     if inconsistent:
         raise MeasurementError(inconsistent)
     return made
 
 
-def why_no_function(decode: Decode, codes: torch.Tensor, images: torch.Tensor) -> str:
-    """Why the image of a code is not determined by the code alone; empty if it seems to be.
+def why_no_function(
+    what: str, function: Decode, inputs: torch.Tensor, outputs: torch.Tensor
+) -> str:
+    """Why each output is not determined by its input alone; empty if it seems to be.
 
-    codes, images   (n, k) with n ≥ 2, and what `decode` made of them
+    inputs, outputs   (n, …) with n ≥ 2, and what `function` made of them
     """
-    half = len(codes) // 2
+    half = len(inputs) // 2
     with torch.no_grad():
-        again, fewer = decode(codes), decode(codes[:half])
-    largest = TOLERANCE * max(1.0, float(images.abs().max()))
-    if float((again - images).abs().max()) > largest:
+        again, fewer = function(inputs), function(inputs[:half])
+    spread = float((outputs - outputs.mean(0)).abs().max())
+    largest = TOLERANCE * spread + ROUNDING * float(outputs.abs().max())
+    if again.shape != outputs.shape or not float((again - outputs).abs().max()) <= largest:
         return (
-            "the decoder gave two images for one code: it has to be deterministic "
-            "(call eval() on the module; draw no noise)"
+            f"{what} changes from call to call: it has to be deterministic "
+            "(call eval() on a module; draw no noise)"
         )
-    if fewer.shape != images[:half].shape or float((fewer - images[:half]).abs().max()) > largest:
+    if fewer.shape != outputs[:half].shape or not (
+        float((fewer - outputs[:half]).abs().max()) <= largest
+    ):
         return (
-            "the decoder's image of a code depends on the other codes of the batch "
+            f"{what} depends on the rest of the batch "
             "(call eval() on a module with batch normalisation)"
         )
     return ""
+
+
+def is_flat(decode: Decode, codes: torch.Tensor) -> bool:
+    """Whether the gradient of a decoder is zero for all codes (n, k); not if it has none at all."""
+    probe = codes.detach().clone().requires_grad_(True)
+    with torch.enable_grad():
+        images = decode(probe)
+        if not images.requires_grad:
+            return False
+        # Unequal weights, because the sum over an image may be constant (as with a softmax).
+        weights = torch.linspace(1, 2, images[0].numel(), device=images.device)
+        value = (images.float().flatten(1) * weights).sum()
+        (gradient,) = torch.autograd.grad(value, probe, allow_unused=True)
+    return gradient is not None and not bool((gradient != 0).any())
 
 
 def check_log_density(prior: LatentPrior, generator: torch.Generator) -> None:
@@ -205,7 +225,8 @@ def check_model(
     """Decode codes of the prior and compare them with an image.
 
     Raises `UsageError` if the prior, the decoder or the distortion does not fit, and
-    `MeasurementError` as `check_decoder` does.
+    `MeasurementError` as `check_decoder` does, also for the distortion, or if the decoder has the
+    gradient 0.
     """
     if not (hasattr(prior, "sample") and hasattr(prior, "log_prob") and hasattr(prior, "dim")):
         raise UsageError(
@@ -226,12 +247,24 @@ def check_model(
     if type(prior) not in (StandardNormal, GaussianMixture):
         check_log_density(prior, generator)
     decoded = check_decoder(decode, codes, images)
-    values = distortion(target_tensor(distortion, images[:1].expand_as(decoded)), decoded)
+    if is_flat(decode, codes.to(images)):
+        raise MeasurementError(
+            "the decoder's gradient is zero for every code: does it round, or ignore its code?"
+        )
+
+    def compare(images_of_codes: torch.Tensor) -> torch.Tensor:
+        one = images[:1].expand_as(images_of_codes)
+        return distortion(target_tensor(distortion, one), images_of_codes)
+
+    values = compare(decoded)
     if values.shape != (PROBES,):
         raise UsageError(
             f"{distortion.name} of {PROBES} images has the shape {tuple(values.shape)}, "
             f"expected ({PROBES},)"
         )
+    inconsistent = why_no_function(f"the {distortion.name}", compare, decoded, values)
+    if inconsistent:
+        raise MeasurementError(inconsistent)
 
 
 @contextmanager

@@ -105,6 +105,11 @@ def run_pilot(
     covariance = _covariance(particles, images, chains, settings)
     scale = _square_root(covariance, rows - images, settings)
     _record(trace, beta, particles, images, chains, step, scale)
+    if not math.isfinite(trace.variance[0]):
+        raise MeasurementError(
+            "the distortion is NaN or infinite for some codes that the prior gives: "
+            "the decoder, or the distortion, has to be finite for all of them"
+        )
     if not trace.variance[0] > 0:
         raise MeasurementError(
             "the distortion is the same for every code that the prior gives: "

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 ROWS_PER_BLOCK = {"cpu": 1000, "cuda": 40_000}
 """Images × chains of one block: enough to fill the caches of a CPU, or a GPU."""
 
+SMALLEST_BETA, LARGEST_BETA = 1e-15, 1e15
+"""Limits of β, far beyond any use. Their products and roots are numbers of float32."""
+
 
 @dataclass(frozen=True)
 class MoveSettings:
@@ -112,13 +115,14 @@ class Settings:
         object.__setattr__(self, "distortion", find_distortion(self.distortion))
         if self.betas is not None:
             object.__setattr__(self, "betas", rising_betas(self.betas, above_zero=True))
-        for name, least in (
-            ("chains", 2), ("temperatures", 1), ("simulations", 1), ("seed", 0),
-            ("bridge_steps", 1), ("points", 2),
+        # Far beyond any use, these upper limits keep memory bounded.
+        for name, least, most in (
+            ("chains", 2, 10**5), ("temperatures", 1, 10**6), ("simulations", 1, 10**5),
+            ("seed", 0, None), ("bridge_steps", 1, 10**5), ("points", 2, 10**4),
         ):  # fmt: skip
-            whole_number(name, getattr(self, name), at_least=least)
+            whole_number(name, getattr(self, name), at_least=least, at_most=most)
         if self.modes is not None:
-            whole_number("modes", self.modes, at_least=1)
+            whole_number("modes", self.modes, at_least=1, at_most=1000)
         for name, known in (
             ("method", ("smc", "ais")),
             ("precision", ("float32", "bfloat16")),

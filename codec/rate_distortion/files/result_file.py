@@ -91,11 +91,19 @@ def _number(text: str) -> int | float:
     return value
 
 
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name occurs twice in one object")
+    return found
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file; raises `ResultFileError`, also for numbers above 1e300."""
     try:
         content = json.loads(
-            path.read_text(encoding="utf-8"),
+            path.read_text(encoding="utf-8-sig"),
+            object_pairs_hook=_object,
             parse_int=_number,
             parse_float=_number,
             parse_constant=_number,

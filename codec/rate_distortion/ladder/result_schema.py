@@ -17,6 +17,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import fields
+from itertools import pairwise
 from typing import Any
 
 from codec.rate_distortion.errors import ResultFileError
@@ -63,6 +64,7 @@ def check_content(content: object) -> str:
             for name in (*ROW_FIELDS, "failures")
             if len(content[name]) != count
         ]
+        problems = problems or _contradictions(content)
     if not problems and schema == LADDER_SCHEMA:
         for index, rung in enumerate(content["rungs"]):
             problems += _problems(rung, _rung_fields(rung), f"rungs[{index}].")
@@ -71,6 +73,26 @@ def check_content(content: object) -> str:
     if problems:
         raise ResultFileError(f"{schema}: missing or unusable: {', '.join(problems[:5])}")
     return schema
+
+
+def _contradictions(curve: Mapping[str, Any]) -> list[str]:
+    """What cannot be true together in the fields of a curve."""
+    convention, beta = curve["convention"], curve["beta"]
+    intervals = zip(curve["rate_low_nats"], curve["rate_high_nats"], strict=True)
+    wrong = {
+        "beta (expected rising numbers from 0 on)": beta[0] < 0
+        or any(low >= high for low, high in pairwise(beta)),
+        "distortion (negative)": curve["distortion_reduction"] != "nats"
+        and any(value is not None and value < 0 for value in curve["distortion"]),
+        "rate_low_nats (above rate_high_nats)": any(
+            None not in ends and ends[0] > ends[1] for ends in intervals
+        ),
+        "distortion_reduction (not that of the convention)": curve["distortion_reduction"]
+        != reduction_of(convention),
+        "pixel_range (not that of the convention)": tuple(curve["pixel_range"])
+        != pixel_range_of(convention),
+    }
+    return [name for name, is_wrong in wrong.items() if is_wrong]
 
 
 def _rung_fields(rung: object) -> _Kinds:

@@ -13,7 +13,9 @@ ceilings are dashed.  In smaller pictures, text and strokes are smaller, but les
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -68,7 +70,7 @@ def draw_picture(picture: Picture, path: Path) -> None:
     `UsageError` for another suffix or a picture without lines, `MissingExtraError` without
     matplotlib (which HTML does not need), `OutputError` if the file cannot be written.
     """
-    suffix = path.suffix.lower()
+    picture, suffix = _drawable(picture), path.suffix.lower()
     if suffix not in SUFFIXES:
         raise UsageError(f"{path}: cannot draw this kind of file; use {', '.join(SUFFIXES)}")
     if not picture.lines:
@@ -103,6 +105,22 @@ def draw_picture(picture: Picture, path: Path) -> None:
             force=True,
             make_folders=True,
         )
+
+
+_UNDRAWABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+"""Characters that XML lacks, and controls; all could come from a name in a result file."""
+
+
+def _drawable(value: Any) -> Any:
+    """The same with such characters written out in all texts: a text, tuple, record or other."""
+    if isinstance(value, str):
+        return _UNDRAWABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), value)
+    if isinstance(value, tuple):
+        return tuple(map(_drawable, value))
+    if is_dataclass(value) and not isinstance(value, type):
+        parts = {part.name: _drawable(getattr(value, part.name)) for part in fields(value)}
+        return replace(value, **parts)
+    return value
 
 
 def font_points(size_inches: tuple[float, float]) -> float:

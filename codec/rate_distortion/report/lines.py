@@ -366,6 +366,8 @@ def picture_of_results(
         if isinstance(result, ModelResult):
             alone = len(sets[result.model]) == 1
             label = result.model if alone else f"{result.model} · {result.data_set}"
+            if not any(map(math.isfinite, result.curve.rate_nats)):
+                raise UsageError(f"{label}: no point of the curve has a rate")
             named.append((label, Rung.of_curve(result.curve)))
         else:
             prefix = f"{result.model}: " if several else ""

@@ -16,6 +16,7 @@ recipe and loads the model again, so an executor's workers need no importable mo
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -109,6 +110,11 @@ def load_decoder(
     asked = None if prior_dim is None else StandardNormal(prior_dim).shape
     recipe = _Recipe(str(spec), usable_device(device), asked)
     opened = _open(recipe)
+    if asked is not None and math.prod(asked) != opened.prior.dim:
+        raise UsageError(
+            f"{recipe.spec}: its prior has {opened.prior.dim} dimensions, --prior-dim "
+            f"{_sizes(asked)}"
+        )
     adapter = _probed(opened.decode, opened.prior, opened.name, recipe.device)
     # Kept in the recipe, because a user's prior may draw others in another process.
     codes = probe_prior(adapter.prior, device=recipe.device)[:COMPARED_CODES]
@@ -395,11 +401,6 @@ def _from_weights(recipe: _Recipe, path: Path) -> _Opened:
             "write a factory that returns the decoder of one, load_generative(path)"
             ".decoder.given(label)"
         )
-    if recipe.prior_dim not in (None, (model.prior.dim,)):
-        raise UsageError(
-            f"{path}: its prior has {model.prior.dim} dimensions, --prior-dim "
-            f"{_sizes(recipe.prior_dim)}"
-        )
     decoder = model.decoder.eval().requires_grad_(False).to(recipe.device)
     return _Opened(decoder, model.prior, path.stem, model.variance)
 
@@ -414,8 +415,8 @@ def _from_script(recipe: _Recipe, path: Path) -> _Opened:
             module = load(path, map_location=recipe.device)
     except Exception as error:
         raise UserCodeError(
-            f"{path}: is not TorchScript ({describe(error)}); a checkpoint of torch.save holds "
-            "weights without their network: write a factory, FILE.py:FACTORY"
+            f"{path}: is not TorchScript; a checkpoint of torch.save holds weights without their "
+            f"network: write a factory, FILE.py:FACTORY ({describe(error)})"
         ) from error
     module = module.eval()
     failure = ""

@@ -325,7 +325,7 @@ BAD = {
     ("m.py:model", "--files", "vae-round"): (2, "'m.py:model' writes no files"),
     ("vae-round", "--files", "dplc"): (2, "another decoder than 'vae-round'"),
     ("m.py:model", "--qualities", "0,50"): (2, "qualities '0,50': expected numbers in 1..100"),
-    ("m.py:large",): (3, "have the shape (1, 2, 4) (channels, height, width), expected (1, 4, 2)"),
+    ("m.py:large",): (3, "have the shape (1, 2, 4), expected (1, 4, 2) (channels, height, width)"),
     ("m.py:bare", "--prior-dim", "2x"): (2, "such as 4x7x7"),
     ("m.py:bare", "--prior-dim", "3"): (5, "the decoder failed: RuntimeError"),
     ("m.py:model", "--data", "one.npz"): (2, "an interval over images needs at least 2"),
@@ -379,7 +379,21 @@ def test_shapes_of_codes() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "1", "1:2", "1:2:1", "2:1:5", "-1:1:5", "1:inf:5", "nan:1:5", "1:2:3.5", "0:1:9"]
+    "text",
+    [
+        "",
+        "1",
+        "1:2",
+        "1:2:1",
+        "2:1:5",
+        "-1:1:5",
+        "1:inf:5",
+        "nan:1:5",
+        "1:2:3.5",
+        "0:1:9",
+        "1e-300:1:5",
+        "1:1e300:5",
+    ],
 )
 def test_betas_that_make_no_sense(text: str) -> None:
     with pytest.raises(UsageError, match="betas '"):

@@ -135,6 +135,30 @@ def test_a_signal_leaves_nothing(tmp_path: Path, number: signal.Signals, code: i
     assert [p.name for p in tmp_path.iterdir()] == ["x.png"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_a_signal_ends_a_models_code_as_well(tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text(
+        "import time\n"
+        "def model():\n"
+        "    print('loading', flush=True)\n"
+        "    time.sleep(60)\n"
+    )  # fmt: skip
+    process = subprocess.Popen(
+        [*COMMAND, "bound", "model.py:model", "--data", "x.npy"],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "loading\n"
+    time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (143, "")
+
+
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs /dev/zero")
 @pytest.mark.parametrize(
     "arguments",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -44,6 +45,20 @@ def test_deep_features() -> None:
     expected = (features(IMAGES) - features(OTHERS)).square().sum(1)
     assert torch.allclose(distance(targets, OTHERS), expected)
     assert "a layer" in distance.convention
+
+
+def test_a_network_of_features_is_evaluated_and_the_callers_stays_as_it_is() -> None:
+    features = torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.BatchNorm1d(24), torch.nn.Dropout(0.5)
+    )
+    before = copy.deepcopy(features.state_dict())
+    distance = DeepFeatureDistance(features, "a layer")
+    targets = distance.prepare(IMAGES)
+    found = distance(targets, OTHERS)
+    assert torch.equal(found, distance(targets, OTHERS))
+    assert torch.allclose(found[:1], distance(targets[:1], OTHERS[:1]))
+    assert features.training
+    assert all(torch.equal(before[name], now) for name, now in features.state_dict().items())
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import math
 import tracemalloc
 from collections.abc import Callable
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ import torch
 from codec import CalotypeError, InputError, UsageError
 from codec.priors import GaussianMixture, StandardNormal
 from codec.rate_distortion.annealing.rd_curve import rd_curve
-from codec.rate_distortion.annealing.settings import MoveSettings
+from codec.rate_distortion.annealing.settings import MoveSettings, Settings
 from codec.rate_distortion.distortions import DeepFeatureDistance, GaussianNLL, SumSquaredError
 from codec.rate_distortion.errors import MeasurementError, ResultFileError
 from codec.rate_distortion.known.linear_decoder import LinearGaussianDecoder
@@ -276,8 +277,10 @@ Decoder = Callable[[torch.Tensor], torch.Tensor]
         (nan_decoder, "NaN"),
         (sometimes_nan, "NaN"),
         (without_gradient, "no gradient"),
-        (constant, "ignores its input"),
+        (constant, "ignore its code"),
+        (lambda z: (4 * z).round() / 4 + 0 * z, "does it round"),
     ],
+    ids=["nan", "sometimes nan", "without a gradient", "constant", "rounded"],
 )
 def test_decoders_that_mean_nothing(decode: Decoder, message: str) -> None:
     with pytest.raises(MeasurementError, match=message):
@@ -292,14 +295,48 @@ def noisy() -> Decoder:
 @pytest.mark.parametrize(
     ("decode", "message"),
     [
-        (noisy(), "two images for one code"),
-        (lambda z: z - z.mean(0), "depends on the other codes"),
+        (noisy(), "changes from call to call"),
+        (lambda z: z - z.mean(0), "depends on the rest of the batch"),
+        (lambda z: 1e-4 * (z - z.mean(0)), "depends on the rest of the batch"),
     ],
-    ids=["noise", "mean over the batch"],
+    ids=["noise", "mean over the batch", "small values"],
 )
 def test_decoders_that_are_no_function_of_one_code(decode: Decoder, message: str) -> None:
     with pytest.raises(MeasurementError, match=message):
         rd_curve(decode, StandardNormal(3), np.zeros((20, 3)), betas=[1.0], temperatures=20)
+
+
+def relative_to_the_batch(targets: torch.Tensor, reconstructions: torch.Tensor) -> torch.Tensor:
+    squared = (targets - reconstructions).square().sum(1)
+    return squared / squared.mean()
+
+
+@pytest.mark.parametrize(
+    ("compare", "message"),
+    [
+        (lambda x, y: (x - y).square().sum(1) * torch.rand(len(x)).exp(), "call to call"),
+        (relative_to_the_batch, "the rest of the batch"),
+    ],
+    ids=["noise", "mean over the batch"],
+)
+def test_distortions_that_are_no_function_of_one_image(
+    compare: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], message: str
+) -> None:
+    class Odd:
+        name, convention = "odd distance", "sum, pixels 0..1"
+
+        def __call__(self, targets: torch.Tensor, reconstructions: torch.Tensor) -> torch.Tensor:
+            return compare(targets, reconstructions)
+
+    with pytest.raises(MeasurementError, match=f"the odd distance .*{message}"):
+        rd_curve(lambda z: z, StandardNormal(3), np.zeros((20, 3)), betas=[1.0], distortion=Odd())
+
+
+@pytest.mark.parametrize("name", ["chains", "temperatures", "simulations", "points", "modes"])
+def test_settings_have_upper_limits(name: str) -> None:
+    options: dict[str, Any] = {name: 10**9}
+    with pytest.raises(UsageError, match=f"{name} is 1000000000, expected .* at most"):
+        Settings(**options)
 
 
 def test_a_decoder_that_changes_its_input() -> None:

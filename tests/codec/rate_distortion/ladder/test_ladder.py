@@ -320,6 +320,34 @@ def test_errors_inside_rungs_measurements_and_columns_are_named() -> None:
         check_content(content)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("beta", list(range(-1, 11))),
+        ("beta", [*range(1, 12), 1]),
+        ("distortion", [*range(11), -1.0]),
+        ("rate_low_nats", [1e6] * 12),
+        ("pixel_range", [0.0, 255.0]),
+        ("distortion_reduction", "mean"),
+    ],
+    ids=["negative", "falling", "distance", "interval", "range", "reduction"],
+)
+def test_fields_that_contradict_each_other_are_named(field: str, value: Any) -> None:
+    content = model_result().to_json()
+    with pytest.raises(ResultFileError, match=f"unusable: {field} "):
+        check_content({**content, field: value})
+
+
+def test_a_file_may_begin_with_a_mark_but_not_say_a_thing_twice(tmp_path: Path) -> None:
+    path = tmp_path / "curve.json"
+    text = json.dumps(model_result().to_json())
+    path.write_text(text, encoding="utf-8-sig")
+    assert read_model_result(path) == model_result()
+    path.write_text(text.replace("{", '{"beta": [1], ', 1))
+    with pytest.raises(ResultFileError, match="a name occurs twice"):
+        read_model_result(path)
+
+
 def test_a_rung_of_annealing_keeps_gaps_references_and_failures() -> None:
     result = ladder()
     annealed = result.rungs[0]

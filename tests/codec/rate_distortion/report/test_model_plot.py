@@ -90,6 +90,21 @@ def test_names_cannot_break_out_of_the_page(tmp_path: Path) -> None:
     assert text.count("<script>") == 1
 
 
+@pytest.mark.parametrize("suffix", [".svg", ".html", ".png", ".pdf"])
+def test_characters_that_cannot_be_drawn_are_written_out(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    odd = model_result("a\0b\x1bc\ud800d\uffff")
+    draw_picture(picture_of_results([odd], title="\ud800"), path)
+    data = path.read_bytes()
+    assert len(data) > 1000
+    if suffix == ".svg":
+        texts = "".join(ElementTree.fromstring(data).itertext())
+        assert r"a\x00b\x1bc\ud800d\uffff" in texts
+    elif suffix == ".html":
+        assert rb"a\x00b\x1bc\ud800d\uffff" in data
+        assert b"\0" not in data
+
+
 def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"use \.svg, \.png, \.pdf, \.html"):
         draw_picture(models(), tmp_path / "a.gif")

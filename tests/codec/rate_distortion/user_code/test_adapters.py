@@ -92,6 +92,13 @@ def test_without_a_prior_its_dimensions_are_asked_for(tmp_path: Path, body: str)
         load_decoder(spec, prior_dim=0)
 
 
+def test_dimensions_that_are_not_those_of_the_models_prior_are_refused(tmp_path: Path) -> None:
+    spec = f"{script(tmp_path / 'model.py', 'def make(): return Net(), StandardNormal(3)')}:make"
+    assert load_decoder(spec, prior_dim=3).prior.dim == 3
+    with pytest.raises(UsageError, match="its prior has 3 dimensions, --prior-dim 5"):
+        load_decoder(spec, prior_dim=5)
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -121,8 +128,8 @@ DECODERS = {
     "lambda z: (net(z) * 255).round()": "gradient is zero for every code: does it round",
     "lambda z: net(z).long()": "gave torch.int64, expected floating point",
     "lambda z: net(z).sum(0)": r"gave \(1, 2, 2\) for 8 codes \(8, 3\)",
-    "lambda z: net(z) + torch.rand(1)": "gave two images for one code: .*eval",
-    "lambda z: net(z) - net(z).mean(0)": "depends on the other codes of the batch",
+    "lambda z: net(z) + torch.rand(1)": "changes from call to call: .*eval",
+    "lambda z: net(z) - net(z).mean(0)": "depends on the rest of the batch",
     "lambda z: z.sign().sqrt().unsqueeze(1)": "NaN or infinite",
     "lambda z: (z - z).abs().sqrt() + net(z).flatten(1)[:, :3]": "gradient with NaN",
 }
