@@ -19,7 +19,7 @@ from codec.cli.plot import BOUND_SUMMARY
 from codec.cli.progress import duration, phases
 from codec.cli.terminal import print_notice
 from codec.cli.unfinished import UnfinishedRun
-from codec.rate_distortion.annealing.settings import LARGEST_BETA, SMALLEST_BETA, Settings
+from codec.rate_distortion.annealing.settings import Settings
 from codec.system.missing_extra import extra_needed_by
 from codec.system.write_file import refuse_existing
 
@@ -346,6 +346,8 @@ def parse_betas(text: str) -> tuple[float, ...]:
 
     Raises `UsageError` unless 0 < LOW < HIGH and 2 ≤ COUNT ≤ 10,000.
     """
+    from codec.rate_distortion.array_checks import LARGEST_BETA, SMALLEST_BETA  # needs NumPy
+
     try:
         low_text, high_text, count_text = text.split(":")
         low, high, count = float(low_text), float(high_text), int(count_text)

@@ -16,7 +16,9 @@ import numpy.typing as npt
 
 from bitstream.arrays import Float64Array
 from bitstream.errors import UsageError
-from codec.rate_distortion.annealing.settings import LARGEST_BETA, SMALLEST_BETA
+
+SMALLEST_BETA, LARGEST_BETA = 1e-15, 1e15
+"""Limits of β, far beyond any use. Their products and roots are numbers of float32."""
 
 
 def finite_array(name: str, values: npt.ArrayLike, ndim: int) -> Float64Array:

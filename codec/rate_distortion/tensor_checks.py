@@ -180,8 +180,10 @@ def is_flat(decode: Decode, codes: torch.Tensor) -> bool:
         # Unequal weights, because the sum over an image may be constant (as with a softmax).
         weights = torch.linspace(1, 2, images[0].numel(), device=images.device)
         value = (images.float().flatten(1) * weights).sum()
-        (gradient,) = torch.autograd.grad(value, probe, allow_unused=True)
-    return gradient is not None and not bool((gradient != 0).any())
+        found: tuple[torch.Tensor | None, ...] = torch.autograd.grad(
+            value, probe, allow_unused=True
+        )
+    return found[0] is not None and not bool((found[0] != 0).any())
 
 
 def check_log_density(prior: LatentPrior, generator: torch.Generator) -> None:

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 ROWS_PER_BLOCK = {"cpu": 1000, "cuda": 40_000}
 """Images × chains of one block: enough to fill the caches of a CPU, or a GPU."""
 
-SMALLEST_BETA, LARGEST_BETA = 1e-15, 1e15
-"""Limits of β, far beyond any use. Their products and roots are numbers of float32."""
-
 
 @dataclass(frozen=True)
 class MoveSettings:
