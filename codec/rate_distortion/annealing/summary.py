@@ -252,7 +252,7 @@ def _failures(samples: CurveSamples, gap: Float64Array) -> list[list[str]]:
         if not poor[i] <= MOST_POOR_IMAGES:
             reasons.append(f"{poor[i]:.0%} of images have too few effective chains")
         if excess is not None and not excess[i] <= LARGEST_EXCESS_NATS:
-            reasons.append(f"by the weights of the chains, L is {excess[i]:.2f} nats too high")
+            reasons.append(f"excess {excess[i]:.2f} nats > {LARGEST_EXCESS_NATS}")
         if not samples.acceptance[i] >= SMALLEST_ACCEPTANCE:
             reasons.append(f"acceptance {samples.acceptance[i]:.2f} < {SMALLEST_ACCEPTANCE}")
         if not slopes[i] <= LARGEST_SLOPE_ERROR_NATS:
