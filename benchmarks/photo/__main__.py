@@ -16,6 +16,7 @@ PARTS = {
     "compressai": "CompressAI checkpoints: .calo files beside CompressAI's own files",
     "layers": "what a file shows after each layer, beside progressive JPEG XL and JPEG",
     "previews": "previews of --reduce compared with the whole picture: PSNR and time",
+    "training-time": "how much longer training helps",
     "roi": "how much a region of interest gains at equal bytes",
     "pattern": "the error that all blocks have in common, beside AVIF and JPEG XL",
     "side-by-side": "a picture of the original, AVIF, JPEG XL and photo at equal bytes",

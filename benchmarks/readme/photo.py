@@ -282,6 +282,29 @@ def pattern_rows(found: Content) -> Iterator[Row]:
             )
 
 
+def training_time_table(found: Content) -> str:
+    """Bits that weights with less training take; empty if none were measured."""
+    if not found:
+        return ""
+    (part,) = found["sets"].values()
+    rows = [
+        (
+            f"{row['core_hours']:g}",
+            percent(row["psnr_percent"]),
+            percent(row["ssimulacra2_percent"]),
+        )
+        for row in part["found"]
+    ]
+    return section(
+        f"Bits of `photo` after some core-hours of training, relative to the last row, "
+        f"{len(part['pictures'])} pictures of gb82:",
+        table(
+            ["core-hours", "equal PSNR, tune `psnr`", "equal SSIMULACRA2, shifted, tune `visual`"],
+            rows,
+        ),
+    )
+
+
 def large_image_rows(large: Content) -> Iterator[Row]:
     """Memory for a large picture, its seams, and the bytes that are read for a part of it."""
     if not large:
@@ -532,6 +555,7 @@ def photo_section(folder: Path) -> str:
     return section(
         bd_rate_table(results, load(folder, "effort")),
         visual_table(load(folder, "visual")),
+        training_time_table(load(folder, "training_time")),
         table(CLAIMS, claims),
         ablation_table(load(folder, "ablations")),
     )

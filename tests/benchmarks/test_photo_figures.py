@@ -77,6 +77,18 @@ def test_equal_bytes_counts_the_measures_in_which_photo_is_better() -> None:
     assert shifted[1] == "55.1 / 48.0, 55.1 / 48.0"
 
 
+def test_training_time_is_a_row_for_each_set_of_weights() -> None:
+    assert not photo.training_time_table({})
+    rows = [
+        {"core_hours": 2.5, "psnr_percent": 7.04, "ssimulacra2_percent": None},
+        {"core_hours": 9.0, "psnr_percent": 0.0, "ssimulacra2_percent": 0.0},
+    ]
+    text = photo.training_time_table({"sets": {"gb82": {"pictures": ["a", "b"], "found": rows}}})
+    assert "2 pictures of gb82" in text
+    assert "| 2.5 | +7.0 % |" in text
+    assert text.count("\n| ") == 4
+
+
 def test_the_common_pattern_is_a_row_for_each_set() -> None:
     assert not list(photo.pattern_rows({}))
     rates = {"0.25": {"photo": 1.0, "avif": 0.104, "jxl": 0.2}, "1": dict.fromkeys(
