@@ -37,10 +37,9 @@ DRIFTS = (0.5, 0.4, 0.33, 0.25, 0.2, 0.2)
 """Lengths of the steps that move only μ, to polish the reference at a reported β."""
 
 LARGEST_DRIFT = 3.0
-DROP_NATS = 20.0
-"""Components whose evidence bound is this far below the image's best are dropped. In the end, one 10
-nats below would add less than a thousandth to Z. But while fits are still on their way, the bound
-of a component that matters may be more than 10 nats too low."""
+DROP_NATS = 10.0
+"""Components whose evidence bound is this far below the image's best are dropped: they would add
+less than a thousandth to Z, and the bound's noise is a nat or two."""
 
 LADDER_RATIO = 1.6
 """Largest ratio of two neighbouring β of the fits."""
