@@ -168,6 +168,20 @@ def test_more_modes_are_found_to_be_needed() -> None:
     assert RDCurve.from_json(curve.to_json()).modes == more.modes
 
 
+def test_most_of_eight_modes_are_found() -> None:
+    """A fit that starts again needs several iterations: with none, a fifth of the posteriors lack
+    a mode, and the gap is that of the mode's weight or more.
+    """
+    generator = torch.Generator().manual_seed(5)
+    images = torch.randn(4, 3, generator=generator).square()
+    samples = rd_samples(
+        torch.square, StandardNormal(3), images, betas=[20.0, 60.0], temperatures=30, chains=20,
+        seed=3, reference="local", modes=16, simulations=24,
+    )  # fmt: skip
+    assert samples.gap is not None
+    assert (np.asarray(samples.gap) > 1.5).mean(0).max() < 0.15
+
+
 def curve_of(decode: Any, prior: Any, **options: Any) -> RDCurve:
     images = np.random.default_rng(0).random((4, 1, 12, 12))
     return rd_curve(decode, prior, images, betas=[1.0], **{**CHEAP, "certify": False, **options})
