@@ -77,7 +77,7 @@ def _generative(preset: GenerativePreset, options: TrainOptions) -> Learner:
             )
         learner.start_from(load_decoder(options.weights, preset.model))
     images = preset.read(options.data[0])
-    if isinstance(learner, ClassVaeLearner | FlowLearner) and preset.model.classes:
+    if isinstance(learner, ClassVaeLearner):
         learner.take_labels(labels_of(options.data[0], len(images), preset.model.classes))
     learner.take(images)
     return learner

@@ -91,10 +91,10 @@ def run(options: Namespace) -> Iterator[Measured]:
         images = evenly(subject.images_for(options, model), options.count)
         options.picture = options.picture or options.output.with_name(f"dplc_rate_{model.name}")
         found = measure_generative_rate(
-            options, model.name, model.coder.networks.generator, model.config.z_size,
+            options, model.name, model.coder.networks.generator, model.config.code,
             images.astype(np.float32) / np.float32(255),
             lambda: file_rungs(model, images, options.seed),
         )  # fmt: skip
-        return {"code_dimensions": model.config.z_size, **found}
+        return {"code_dimensions": model.config.code, **found}
 
     return subject.measured_model(options, "rate", measure)

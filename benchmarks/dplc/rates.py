@@ -8,11 +8,13 @@ files of single images are counted as well.
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -143,9 +145,23 @@ def check_plain(model: DplcModel, plain: Sequence[DplcModel]) -> dict[int, DplcM
     return found
 
 
+def kept_plain(path: Path, name: str, images: int) -> dict[int, dict[str, Any]]:
+    """Figures of plain autoencoders in a result file, for as many images, by symbols per position.
+
+    They do not depend on the weights of the codec.
+    """
+    if not path.exists():
+        return {}
+    report = json.loads(path.read_text("utf-8")).get("rates", {}).get(name, {})
+    if report.get("images") != images:
+        return {}
+    rows = {row["symbols_per_position"]: row["plain"] for row in report["found"]["rates"]}
+    return {symbols: plain for symbols, plain in rows.items() if symbols and plain}
+
+
 def add_arguments(parser: ArgumentParser) -> None:
     subject.add_common(parser)
-    subject.add_weights(parser, plain=True)
+    subject.add_weights(parser, plain="without them their figures in the result file are kept")
     subject.add_data(parser)
     subject.add_features(parser)
     parser.add_argument("--columns", type=int, default=25, help="images in a row of a sheet")
@@ -164,7 +180,9 @@ def run(options: Namespace) -> Iterator[Measured]:
             subject.images_for(options, model, part=part) for part in ("test", "train")
         )
         network = load_features(options.features)
-        found = measure_rates(model, plain, images, training, network, options)
+        on_sheets = len(images) - len(images) % options.columns**2
+        kept = {} if plain else kept_plain(options.output, model.name, on_sheets)
+        found = measure_rates(model, plain, images, training, network, options, kept)
         return {**found, "features": options.features.name}
 
     return subject.measured_model(options, "rates", measure)
@@ -177,8 +195,12 @@ def measure_rates(
     training: Images,
     network: FeatureNetwork,
     settings: Namespace,
+    kept: Mapping[int, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """Measure test images uint8 (n, C, side, side); training images have the same form."""
+    """Measure test images uint8 (n, C, side, side); training images have the same form.
+
+    kept   figures of plain autoencoders that are not measured, by symbols per position
+    """
     others, seed = check_plain(model, plain), settings.seed
     pictures = sheets(images, settings.columns)
     used = images[: len(pictures) * settings.columns**2]
@@ -197,7 +219,7 @@ def measure_rates(
             **sheets_row(decoded, payload_bytes, original),
             "single_images": single_files(model, rate, few, seed),
             "conditional": conditional_variance(model, rate, noisy, settings.decodes, seed),
-            "plain": None,
+            "plain": (kept or {}).get(symbols),
             "peers": {
                 name: peer and {"sheet_bytes": float(np.mean(peer.file_bytes)),
                                 **peer.row(original)}

@@ -44,7 +44,7 @@ def in_colour(pixels: Uint8Array) -> Uint8Array:
 
 def add_arguments(parser: ArgumentParser) -> None:
     subject.add_common(parser)
-    subject.add_weights(parser, plain=True)
+    subject.add_weights(parser, plain="without them they are not in the picture")
     subject.add_data(parser)
     parser.add_argument("--picture", type=Path, required=True, help="FILE.png")
     parser.add_argument("--rows", type=int, default=8, help="images, evenly spaced")

@@ -26,11 +26,12 @@ def add_data(parser: ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, help="test images, the first ones")
 
 
-def add_weights(parser: ArgumentParser, *, plain: bool = False) -> None:
+def add_weights(parser: ArgumentParser, *, plain: str | None = None) -> None:
+    """Add the option for the weights and, if it says what happens without, for the plain ones."""
     parser.add_argument("--weights", type=Path, required=True, help="of the model dplc")
-    if plain:
+    if plain is not None:
         parser.add_argument("--plain", type=Path, nargs="*", default=[],
-                            help="weights of plain autoencoders, one a rate")  # fmt: skip
+                            help=f"weights of plain autoencoders, one a rate; {plain}")  # fmt: skip
 
 
 def add_features(parser: ArgumentParser) -> None:

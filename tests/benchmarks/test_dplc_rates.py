@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -62,13 +63,17 @@ def test_qualities_select_the_rates(dplc_folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def rates(dplc_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    plain = (str(dplc_folder / f"{name}.safetensors") for name in ("plain1", "plain3"))
+    return measure(dplc_folder, tmp_path_factory.mktemp("rates") / "dplc.json", "--plain", *plain)
+
+
+def measure(dplc_folder: Path, output: Path, *others: str, columns: int = 3) -> dict[str, Any]:
     kept = run(
-        dplc_folder, tmp_path_factory.mktemp("rates") / "dplc.json", "rates",
+        dplc_folder, output, "rates",
         "--weights", str(dplc_folder / "grey.safetensors"),
-        "--plain", *(str(dplc_folder / f"{name}.safetensors") for name in ("plain1", "plain3")),
         "--features", str(dplc_folder / "features.safetensors"),
-        "--columns", "3", "--singles", "2", "--decodes", "3", "--variance-columns", "2",
-        "--peers", "jpeg", "jpeg2000", "--peer-sheets", "1",
+        "--columns", str(columns), "--singles", "2", "--decodes", "3", "--variance-columns", "2",
+        "--peers", "jpeg", "jpeg2000", "--peer-sheets", "1", *others,
     )  # fmt: skip
     found: dict[str, Any] = kept["grey"]
     return found
@@ -136,6 +141,19 @@ def test_plain_ones_stand_at_their_rates(dplc_folder: Path, rates: dict[str, Any
     assert found["frechet_over_plain"][1] == pytest.approx(
         rows[1]["frechet_distance"] / rows[1]["plain"]["frechet_distance"], rel=1e-3
     )
+
+
+def test_plain_ones_that_are_not_measured_keep_their_figures(
+    dplc_folder: Path, rates: dict[str, Any], tmp_path: Path
+) -> None:
+    output = tmp_path / "dplc.json"
+    report = {"schema": "calotype.dplc/1", "rates": {"grey": rates}}
+    output.write_text(json.dumps(report), "utf-8")
+    again = measure(dplc_folder, output)
+    assert again["found"] == rates["found"]
+    for columns, known in ((4, False), (3, False)):  # the last file is one of other images
+        rows = measure(dplc_folder, output, columns=columns)["found"]["rates"]
+        assert [bool(row["plain"]) for row in rows] == [True, known, known]
 
 
 def test_another_plain_autoencoder_is_refused(dplc_folder: Path, tmp_path: Path) -> None:

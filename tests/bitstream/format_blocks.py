@@ -49,7 +49,7 @@ def decode_dplc(file: File, weights: Weights, starts: Starts) -> Decoded:
             assert bit in (0, 1)
             block.append(bit)
     coder.finish()
-    k = m * m * config["noise"] if n else config["code"] + config.get("classes", 0)
+    k = m * m * config["noise"] if n else config["code"]
     noise: list[list[float]] = [[] for _ in range(count)]
     if k:
         assert header.noise_seed is not None
@@ -58,7 +58,7 @@ def decode_dplc(file: File, weights: Weights, starts: Starts) -> Decoded:
         )
         values = [u - 0.5 if n else NormalDist().inv_cdf(u) for u in unit]
         noise = [values[at : at + k] for at in range(0, count * k, k)]
-    has_flow = config.get("couplings", 0) > 0
+    has_flow = config.get("flow_blocks", 0) > 0
     if 0 < config.get("codes_from", 0) <= config["rates"][r]:
         has_flow = False
     blocks, codes, drawn = [], [], []

@@ -53,7 +53,6 @@ WEIGHTS = {
     "dplc-sample-v1": "dplc",
     "dplc-flow-v1": "dplc-flow",
     "dplc-codes-v1": "dplc-codes",
-    "dplc-classes-v1": "dplc-classes",
     "vae-round-v1": "digits-vae",
     "vae-dither-v1": "digits-vae",
     "vae-rec-v1": "digits-vae",

@@ -124,18 +124,28 @@ def transposed(values: Reals, weight: Reals, bias: Reals) -> Reals:
 
 def dplc_flow(arrays: Arrays, config: dict[str, Any], code: Reals) -> Reals:
     """The code after the flow of the generator."""
-    read, (value, scores) = Reader(arrays), np.split(code, [config["code"]])
-    half, code = len(value) // 2, value
-    share = np.exp(10 * scores) / np.exp(10 * scores).sum()
-    for number in range(config["couplings"]):
-        name = f"generator.flow.couplings.{number}.layers"
-        a, b = value[:half], value[half:]
-        hidden = np.maximum(read.linear(f"{name}.0", np.concatenate([a, share])), 0)
-        both = read.linear(f"{name}.2", np.maximum(read.linear(f"{name}.1", hidden), 0))
-        b = b * np.exp(2 * np.tanh(both[:half] / 2)) + both[half:]
-        value = np.empty_like(code)
-        value[-1::-2], value[-2::-2] = a, b
-    return value * np.exp(read("generator.flow.log_scale")) + read("generator.flow.shift")
+    read, steps, name = Reader(arrays), config["flow_steps"], "generator.flow.velocity"
+
+    def normal(values: Reals) -> Reals:
+        found: Reals = (values - values.mean()) / np.sqrt(values.var() + 1e-5)
+        return found
+
+    def velocity(x: Reals, t: float) -> Reals:
+        features = np.cos(np.pi * t * np.arange(16))
+        h = read.linear(f"{name}.first", x)
+        for number in range(config["flow_blocks"]):
+            block = f"{name}.blocks.{number}"
+            u = read.linear(f"{block}.first", normal(h))
+            u = u + read(f"{block}.time.weight") @ features
+            h = h + read.linear(f"{block}.second", u / (1 + np.exp(-u)))
+        return read.linear(f"{name}.last", normal(h))
+
+    x = code
+    for number in range(steps):
+        a = velocity(x, number / steps)
+        b = velocity(x + a / steps, (number + 1) / steps)
+        x = x + (a + b) / (2 * steps)
+    return x * np.exp(read("generator.flow.log_scale")) + read("generator.flow.shift")
 
 
 def dplc_block(arrays: Arrays, config: dict[str, Any], code: Reals) -> npt.NDArray[np.uint8]:

@@ -1,5 +1,5 @@
 """The golden cases of the distribution-preserving codec: symbols and noise, noise alone, a flow,
-codes behind it, and a flow with classes.
+and codes behind it.
 
 The JSON files have digests of the bits, the PNGs the pictures with the noise of the stored seed.
 The weights beside them are untrained.
@@ -22,14 +22,13 @@ from codec.models.dplc.coder import DplcCoder
 from codec.pictures.picture import Picture
 from codec.pipeline.decode import decompress_container
 from codec.pipeline.encode import compress_picture
-from tests.codec.models.dplc.tiny import CLASSES, CODES, COLOUR, FLOW, scene, write_tiny_dplc
+from tests.codec.models.dplc.tiny import CODES, COLOUR, FLOW, scene, write_tiny_dplc
 
 QUALITIES = {
     "dplc-v1": 87.65, "dplc-sample-v1": 12.34, "dplc-flow-v1": 87.65, "dplc-codes-v1": 87.65,
-    "dplc-classes-v1": 87.65,
 }  # fmt: skip
 CASES = tuple(QUALITIES)
-WEIGHTS = {"dplc": COLOUR, "dplc-flow": FLOW, "dplc-codes": CODES, "dplc-classes": CLASSES}
+WEIGHTS = {"dplc": COLOUR, "dplc-flow": FLOW, "dplc-codes": CODES}
 """The sizes of each weights file."""
 HEIGHT, WIDTH, NOISE_SEED = 83, 117, 2**40 + 3
 

@@ -19,7 +19,7 @@ def draw_noise(networks: DplcNetworks, count: int, rate: int, generator: torch.G
     """Noise of `count` blocks, on the CPU: uniform (count, noise, m, m), or z without symbols."""
     config = networks.config
     if not config.rates[rate]:
-        return torch.randn(count, config.z_size, generator=generator)
+        return torch.randn(count, config.code, generator=generator)
     shape = (count, config.noise, config.grid, config.grid)
     return torch.rand(shape, generator=generator) - 0.5
 
@@ -65,7 +65,7 @@ def rate_figures(networks: DplcNetworks, images: Tensor) -> dict[str, float]:
 
 def _discrepancy(networks: DplcNetworks, values: Tensor, rate: int) -> float:
     """MMD² of what B gives and what it should give."""
-    size, flow = networks.config.z_size, networks.generator.flow
+    size, flow = networks.config.code, networks.generator.flow
     aim = torch.randn(len(values), size, generator=torch.Generator().manual_seed(rate))
     if networks.config.gives_codes(rate):
         assert flow is not None

@@ -40,7 +40,7 @@ def _generator(path: Path) -> tuple[Decoder, GenerativeConfig]:
 
 
 def _without_flow(config: GenerativeConfig) -> GenerativeConfig:
-    return replace(config, family="gan", classes=0, couplings=0, flow_width=0)
+    return replace(config, family="gan", flow_blocks=0, flow_width=0, flow_steps=0)
 
 
 def _check_sizes(path: Path, found: GenerativeConfig, expected: GenerativeConfig) -> None:
@@ -57,7 +57,7 @@ def _of_generative_model(path: Path) -> tuple[Decoder, GenerativeConfig]:
         raise UsageError(
             f"{path} holds a generator with the prior {model.prior!r}, expected a standard normal"
         )
-    family = "flow" if model.config.couplings else "gan"
+    family = "flow" if model.config.flow_blocks else "gan"
     return model.decoder, replace(model.config, family=family, likelihood=None)
 
 

@@ -16,8 +16,9 @@ A plain autoencoder has no noise and no MMD, and trains G as well.
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,13 +27,21 @@ from codec.models.dplc.networks import DplcNetworks, StochasticMap
 from codec.models.generative.networks import Decoder
 from training.dplc.config import DplcPreset
 from training.dplc.figures import draw_noise, rate_figures
-from training.generative.learner import Draw, ImageLearner, check_given
+from training.generative.learner import Draw, ImageLearner, check_given, in_batches
 from training.generative.wae import inverse_multiquadric_mmd, reconstruction_error
 from training.loop.optimise import descend
 
 SIGN_LEVELS = (-0.5, 0.5)
-_FITTED = 10_000
-"""Number of the flow's samples whose mean and deviation are taken."""
+_FLOW_SAMPLES = 50_000
+"""Samples of the flow that are drawn once, because each costs more than a step's other networks."""
+
+
+class FlowSamples(NamedTuple):
+    """Mean and deviation (code,) of the flow's samples, and the samples (n, code) without them."""
+
+    mean: Tensor
+    scale: Tensor
+    normalised: Tensor
 
 
 class DplcLearner(ImageLearner):
@@ -43,8 +52,6 @@ class DplcLearner(ImageLearner):
     """
 
     family = "dplc"
-    code_mean: Tensor
-    code_scale: Tensor
 
     def __init__(
         self,
@@ -65,15 +72,9 @@ class DplcLearner(ImageLearner):
         # They bring z to the mean 0 and variance 1 of its prior in every dimension, and codes to
         # those of the flow's samples.
         self.norms = nn.ModuleList(
-            nn.BatchNorm1d(preset.model.map_outputs(rate), affine=False)
+            nn.BatchNorm1d(preset.model.code, affine=False)
             for rate in range(len(preset.model.rates))
         )
-        if preset.model.codes_from:
-            samples = torch.zeros(1, preset.model.code)
-            if generator is not None:
-                samples = self._flow_samples(_FITTED, torch.Generator().manual_seed(preset.seed))
-            self.register_buffer("code_mean", samples.mean(0))
-            self.register_buffer("code_scale", samples.std(0, correction=0))
         self.to(self.device)
         parameters = [p for p in self.networks.parameters() if p.requires_grad]
         adam = torch.optim.Adam(parameters, lr=preset.learning_rate, fused=True)
@@ -85,23 +86,30 @@ class DplcLearner(ImageLearner):
             check_given(state["networks"], "networks.generator.", self.networks.generator)
         super().load_state(state)
 
-    @torch.no_grad()
-    def _flow_samples(self, count: int, generator: torch.Generator) -> Tensor:
+    @functools.cached_property
+    def codes(self) -> FlowSamples:
+        """Samples of the generator's flow, taken when they are first needed: a run that goes on, or
+        is exported, has its generator only after its state.
+        """
         flow = self.networks.generator.flow
         assert flow is not None
-        z = torch.randn(count, self.config.z_size, generator=generator)
-        samples: Tensor = flow(z.to(next(flow.parameters()).device))
-        return samples
+        seeded = torch.Generator().manual_seed(self.preset.seed)
+        z = torch.randn(_FLOW_SAMPLES, self.config.code, generator=seeded)
+        with torch.no_grad(), self.mixed():
+            samples = in_batches(flow, z, self.device).to(self.device)
+        mean, scale = samples.mean(0), samples.std(0, correction=0)
+        return FlowSamples(mean, scale, (samples - mean) / scale)
 
     def aim(self, rate: int, count: int, generator: torch.Generator) -> Tensor:
-        """Samples (n, `map_outputs`) of the distribution that B should have after its norm."""
+        """Samples (n, code) of the distribution that B should have after its norm."""
         if self.config.gives_codes(rate):
-            return (self._flow_samples(count, generator) - self.code_mean) / self.code_scale
-        return torch.randn(count, self.config.z_size, generator=generator).to(self.device)
+            places = torch.randint(_FLOW_SAMPLES, (count,), generator=generator)
+            return self.codes.normalised[places.to(self.device)]
+        return torch.randn(count, self.config.code, generator=generator).to(self.device)
 
     def forward(self, x: Tensor, rate: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Images, at a rate with symbols, to x̂ (n, C, s, s) in [0, 1], and what B gives after its
-        norm, (n, `map_outputs`).
+        norm, (n, code).
         """
         networks = self.networks
         noise = draw_noise(networks, len(x), rate, generator).to(self.device)
@@ -111,7 +119,7 @@ class DplcLearner(ImageLearner):
             mapped = networks.maps[rate](symbols, noise)
         normal = mapped = self.norms[rate](mapped.float())
         if self.config.gives_codes(rate):
-            mapped = normal * self.code_scale + self.code_mean
+            mapped = normal * self.codes.scale + self.codes.mean
         with self.mixed():
             logits = networks.logits(mapped, rate)
         return logits.float().sigmoid(), normal
@@ -154,8 +162,8 @@ class DplcLearner(ImageLearner):
                 assert isinstance(norm, nn.BatchNorm1d)
                 fold_batch_norm(found.last, norm)
                 if self.config.gives_codes(rate):
-                    found.last.weight.mul_(self.code_scale[:, None])
-                    found.last.bias.mul_(self.code_scale).add_(self.code_mean)
+                    found.last.weight.mul_(self.codes.scale[:, None])
+                    found.last.bias.mul_(self.codes.scale).add_(self.codes.mean)
         return networks
 
 

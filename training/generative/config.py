@@ -100,7 +100,7 @@ class GenerativePreset(FramedPreset):
     mmd_weight        wae: λ of the maximum mean discrepancy
     reconstruction    wae: the error that is minimised, "sse", or "rmse" for the root of a batch's
                       mean squared error, pixels in [−1, 1] (Tschannen et al. 2018)
-    code_penalty      rae: β of β/2·‖z‖²
+    code_penalty      rae: β of β/2·‖z‖²; flow: γ of the divergence of codes from a normal prior
     decoder_penalty   rae: λ of λ·‖θ‖² over the decoder's weights
     components        rae: number of Gaussians of the mixture fitted after training
     error_weight      flow: β of the squared error, whose likelihood has the variance 1/(2β)
@@ -143,7 +143,7 @@ class GenerativePreset(FramedPreset):
         """How the model is trained: its family, except "wpp" for a wae with a critic, and for a vae
         with classes "class-vae", or "m2" if only some labels are known.
         """
-        if self.model.family == "vae" and self.model.classes:
+        if self.model.classes:
             return "m2" if self.known_labels else "class-vae"
         return "wpp" if self.model.family == "wae" and self.critic else self.model.family
 
@@ -219,20 +219,11 @@ def _small_gan(**changes: Any) -> GenerativePreset:
     return replace(_gan(_small("gan"), critic=(32, 64, 128)), pad=2, **changes)
 
 
-def _digits_flow(classes: int) -> GenerativePreset:
-    flow: dict[str, Any] = {"family": "flow", "couplings": 12, "flow_width": 384}
-    return GenerativePreset(
-        replace(_small("gan"), classes=classes, **flow),
-        pad=2,
-        batch=256,
-        gradient_clip=200.0,
-        error_weight=15.0,
-    )
-
+_FLOW: dict[str, Any] = {"flow_blocks": 4, "flow_width": 512, "flow_steps": 8}
 
 # 32×32 pixels in colour, for which there are no published sizes.
 _SMALL_NATURAL = GenerativeConfig(
-    *("flow", "conv", (3, 32, 32), 128, (64, 128, 256), "relu"), couplings=12, flow_width=512
+    *("flow", "conv", (3, 32, 32), 128, (64, 128, 256), "relu"), **_FLOW
 )
 
 
@@ -292,14 +283,21 @@ GENERATIVE_PRESETS: dict[str, GenerativePreset] = {
         critic_weight=5.5e-3,  # see training.generative.wpp
         **{**_RMSE, "batch": 128},
     ),
-    "dplc-digits-flow": _digits_flow(0),
-    "dplc-digits-class-flow": _digits_flow(10),
+    "dplc-digits-flow": GenerativePreset(
+        replace(_small("gan"), family="flow", **_FLOW),
+        pad=2,
+        batch=256,
+        gradient_clip=200.0,
+        error_weight=15.0,
+        code_penalty=0.1,
+    ),
     "dplc-32-flow": GenerativePreset(
         _SMALL_NATURAL,
         crop=0,
         validation=1000,
         gradient_clip=200.0,
         error_weight=15.0,
+        code_penalty=0.1,
     ),
     "dplc-64-gan": _natural("gan", batch=64, learning_rate=1e-4, **_NATURAL_CRITIC),
     "dplc-64-wae": _natural("wae", **_RMSE),

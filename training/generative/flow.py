@@ -1,17 +1,15 @@
-"""An autoencoder whose prior is a normalising flow.
+"""An autoencoder whose prior is a continuous flow.
 
-The encoder's posterior has the same variance everywhere (the CV-VAE of Ghosh et al. 2020), and the
-prior of its codes is a flow (`codec.models.generative.flow`), trained together with it ::
+The encoder's posterior has the same variance everywhere, and its prior is a normal distribution
+with a learned mean and variance of each dimension (the CV-VAE of Ghosh et al. 2020) ::
 
-    β·‖x − f(c)‖² − log p(c) − H(N(0, I)),   c = E(x) + ε,   ε ~ N(0, I)
+    β·‖x − f(c)‖² + γ·KL(N(E(x), I) ‖ N(m, diag s²)),   c = E(x) + ε,   ε ~ N(0, I)
 
-This is the negative ELBO in nats up to a constant, for a Gaussian likelihood of variance 1/(2β).
-A Wasserstein autoencoder pulls the distribution of its codes towards N(0, I), but holes remain, and
-samples from a hole look like no image. Here the prior is fitted to the codes instead.
-
-If z has scores of classes, they are drawn as N(0, I) under the condition that the image's label has
-the largest, and log p(c) is the flow's density given the scores, less ln(classes): a bound on the
-density of the codes, since the scores say more than the label.
+With γ = 1 this is the negative ELBO in nats up to a constant, for a Gaussian likelihood of variance
+1/(2β). The codes of all images together are not normal: samples of that prior fall between them,
+and look like no image. So afterwards a flow (`codec.models.generative.flow`) learns to map N(0, I)
+to the codes, while encoder and decoder stay as they are. A normal prior only has to keep the codes
+from spreading, so γ may be small: it costs detail.
 
 Around a decoder that is trained already, and stays as it is, only encoder and flow are trained.
 """
@@ -25,10 +23,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bitstream.arrays import Int64Array
+from codec.models.generative.flow import Flow
 from codec.models.generative.networks import Decoder, Encoder, GenerativeModel
 from codec.priors import StandardNormal
-from training.data.small_images import to_tensor
 from training.generative.learner import (
     Draw,
     GenerativeLearner,
@@ -41,33 +38,26 @@ from training.generative.learner import (
 )
 from training.loop.optimise import MovingAverage
 
-
-def scores_of(labels: Tensor, classes: int, generator: torch.Generator) -> Tensor:
-    """Scores (n, classes) on the CPU, N(0, I) given that the label has the largest; labels int64
-    (n,) in 0 .. classes − 1.
-    """
-    scores = torch.randn(len(labels), classes, generator=generator)
-    largest, place = scores.max(1)
-    # All places are equally likely, so the largest may change its place with the label's score.
-    scores.scatter_(1, place[:, None], scores.gather(1, labels[:, None]))
-    return scores.scatter_(1, labels[:, None], largest[:, None])
+AUTOENCODER_SHARE = 0.3
+"""Share of the budget in which the autoencoder learns; in the rest the flow does."""
+LINES = 4
+"""Lines from normal samples to the codes of each image in a step."""
 
 
 class FlowLearner(GenerativeLearner):
-    """Trains encoder, flow and decoder; the moving average of the last two is exported.
-
-    Call `take_labels` before `take` if there are classes.
-    """
+    """Trains encoder, flow and decoder; the moving average of the last two is exported."""
 
     encoder: Encoder
-    labels: Int64Array | None = None
     decoder_is_given: Tensor
 
     def build(self) -> None:
         self.encoder, self.decoder = new_encoder(self.preset), new_decoder(self.preset)
         self.average = MovingAverage(self.decoder, self.preset.ema_decay)
-        self.optimizers = {"adam": self.adam(self.encoder, self.decoder)}
-        self.entropy = self.config.code / 2 * math.log(2 * math.pi * math.e)
+        flow = _flow_of(self.decoder)
+        adam = self.adam(flow.velocity)
+        autoencoder = [*self.encoder.parameters(), *self.decoder.layers.parameters()]
+        adam.add_param_group({"params": [*autoencoder, flow.log_scale, flow.shift]})
+        self.optimizers = {"adam": adam}
         # Part of the state, because a run that goes on is not given the decoder again.
         self.register_buffer("decoder_is_given", torch.tensor(False, device=self.device))
 
@@ -83,73 +73,61 @@ class FlowLearner(GenerativeLearner):
             check_given(state["networks"], "decoder.layers.", self.decoder.layers)
         super().load_state(state)
 
-    def take_labels(self, labels: Int64Array) -> None:
-        """Set the labels 0 .. classes − 1 of all images for `take`, int64 (n,)."""
-        self.labels = labels
-
-    def learn(self, step: int, fraction: float) -> dict[str, float]:
-        """One step on the next batch, and its labels."""
-        places = self.sampler.places(step)
-        labels = None if self.labels is None else torch.from_numpy(self.labels[places])
-        return self.elbo_step(to_tensor(self.images[places]), labels, self.noise_of(step))
-
     def train_step(
         self, draw: Draw, generator: torch.Generator, fraction: float
     ) -> dict[str, float]:
-        """One step on the negative ELBO of images without labels."""
-        return self.elbo_step(draw(), None, generator)
-
-    def elbo_step(
-        self, images: Tensor, labels: Tensor | None, generator: torch.Generator
-    ) -> dict[str, float]:
-        """One step on the negative ELBO."""
-        self.decoder.layers.requires_grad_(not self.decoder_is_given)
-        x = images.to(self.device)
-        with self.mixed():
+        """One step of the autoencoder or, in the later part of the budget, of the flow."""
+        x, flow = draw().to(self.device), _flow_of(self.decoder)
+        learns = fraction < AUTOENCODER_SHARE
+        with torch.set_grad_enabled(learns), self.mixed():
             means = self.encoder(x)[0]
-        codes = means.float() + self.normal(len(x), generator)
+        means = means.float()
+        if not learns:
+            matching = self.matching_loss(flow, means, generator)
+            return self._step(matching, matching=matching)
+        # The rate reaches 0 when the flow begins, so that the codes are those of a trained encoder.
+        self.optimizers["adam"].param_groups[1]["rate_factor"] = 1 - fraction / AUTOENCODER_SHARE
+        self.decoder.layers.requires_grad_(not self.decoder_is_given)
         with self.mixed():
-            decoded = self.decoder.decoded(codes)
+            decoded = self.decoder.decoded(means + self.normal(len(x), generator))
         error = squared_error(x, decoded.float().sigmoid()).mean()
-        rate = -self.log_density(self.decoder, codes, labels, generator).mean() - self.entropy
-        loss = self.preset.error_weight * error + rate
+        rate = _divergence(means, flow).mean()
+        loss = self.preset.error_weight * error + self.preset.code_penalty * rate
+        return self._step(loss, sse=error, rate_nats=rate)
+
+    def _step(self, loss: Tensor, **figures: Tensor) -> dict[str, float]:
         if self.descend(loss, self.optimizers["adam"]):
             self.average.update_parameters(self.decoder)
-        return {"loss": loss.item(), "sse": error.item(), "rate_nats": rate.item()}
+        unknown = dict.fromkeys(("sse", "rate_nats", "matching"), math.nan)
+        return {"loss": loss.item(), **unknown, **{k: v.item() for k, v in figures.items()}}
 
-    def log_density(
-        self,
-        decoder: Decoder,
-        codes: Tensor,
-        labels: Tensor | None,
-        generator: torch.Generator,
-    ) -> Tensor:
-        """log p(c, y) of codes (n, code) and their labels int64 (n,), or log p(c) without classes;
-        in nats, (n,)."""
-        assert decoder.flow is not None
-        scores, classes = None, self.config.classes
-        if labels is not None:
-            scores = scores_of(labels, classes, generator).to(self.device)
-        return decoder.flow.log_density(codes, scores) - math.log(max(1, classes))
+    def matching_loss(self, flow: Flow, means: Tensor, generator: torch.Generator) -> Tensor:
+        """`Flow.matching_loss` of `LINES` samples of each posterior, (n, code)."""
+        means = means.repeat(LINES, 1)
+        count = len(means)
+        noise, z = self.normal(count, generator), self.normal(count, generator)
+        # Evenly spread times have less variance than independent ones.
+        places = torch.randperm(count, generator=generator) + torch.rand(1, generator=generator)
+        times = (places / count)[:, None].to(self.device)
+        with self.mixed():
+            return flow.matching_loss(means + noise, z, times)
 
     @torch.no_grad()
     def measure(self, images: Tensor) -> dict[str, float]:
-        """Squared error of a posterior sample, KL divergence by one sample, with the sum over all
-        labels, and nearest neighbours.
+        """Squared error of a posterior sample, KL divergence from the normal prior, the flow's
+        error, and nearest neighbours.
         """
         decoder: Decoder = self.average.module
+        flow = _flow_of(decoder)
         means = in_batches(lambda x: self.encoder(x)[0], images, self.device)
         generator = torch.Generator().manual_seed(0)
         codes = means + torch.randn(means.shape, generator=generator)
         decoded = in_batches(lambda c: decoder.decoded(c).sigmoid(), codes, self.device)
-        each = range(self.config.classes)
-        labels: list[Tensor | None] = [torch.full((len(codes),), label) for label in each]
-        codes = codes.to(self.device)
-        found = [self.log_density(decoder, codes, y, generator) for y in labels or [None]]
-        density = torch.logsumexp(torch.stack(found), 0)
+        means = means.to(self.device)
         return {
             "sse": float(squared_error(images, decoded).mean()),
-            "rate_nats": float(-density.mean() - self.entropy),
+            "rate_nats": float(_divergence(means, flow).mean()),
+            "matching": float(self.matching_loss(flow, means, generator)),
             **nearest_figures(self.model(), images),
         }
 
@@ -157,5 +135,17 @@ class FlowLearner(GenerativeLearner):
         """The model with the averaged flow and decoder; the encoder, which gives codes, not z, is
         left out.
         """
-        prior = StandardNormal(self.config.prior_dimensions)
+        prior = StandardNormal(self.config.code)
         return GenerativeModel(self.config, self.average.module, None, prior)
+
+
+def _flow_of(decoder: Decoder) -> Flow:
+    assert decoder.flow is not None
+    return decoder.flow
+
+
+def _divergence(means: Tensor, flow: Flow) -> Tensor:
+    """KL(N(mean, I) ‖ N(shift, diag scale²)) of means (n, code), in nats, (n,)."""
+    inverse = (-2 * flow.log_scale).exp()
+    each = ((means - flow.shift).square() + 1) * inverse - 1 + 2 * flow.log_scale
+    return each.sum(-1) / 2

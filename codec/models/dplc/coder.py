@@ -102,7 +102,7 @@ class DplcCoder:
 
     def decoder_of_codes(self) -> tuple[Decoder, StandardNormal]:
         """The generator, z (n, k) to images (n, C, side, side), and the prior of z."""
-        return self.networks.generator, StandardNormal(self.config.z_size)
+        return self.networks.generator, StandardNormal(self.config.code)
 
     def draws_noise(self, quality: float) -> bool:
         """Whether pictures of this quality depend on noise; those of a plain autoencoder do not."""
@@ -178,7 +178,7 @@ class DplcCoder:
     def _noise_size(self, rate: int) -> int:
         """The number of random numbers per block."""
         config = self.config
-        return config.noise * config.positions if config.rates[rate] else config.z_size
+        return config.noise * config.positions if config.rates[rate] else config.code
 
     def _parts(self, count: int) -> Iterator[slice]:
         size = max(1, _PIXELS_AT_ONCE // self.stride**2)
@@ -198,7 +198,9 @@ def load_dplc(
     `prior.{rate}.…` and `bit_tables.…`, integers, for `ExactBitPrior`. The metadata contain
     "config". Raises `WeightsMismatchError` or `TableError` for anything else.
     """
-    config = read_config(metadata, DplcConfig, couplings=0, flow_width=0, codes_from=0, classes=0)
+    config = read_config(
+        metadata, DplcConfig, flow_blocks=0, flow_width=0, flow_steps=0, codes_from=0
+    )
     tables = TableSet.from_arrays(arrays, TABLE_PREFIX)
     priors = [
         ExactBitPrior.from_arrays(arrays, f"prior.{rate}.", tables) if symbols else None

@@ -16,8 +16,7 @@ Networks, for an image (C, s, s) and m = s / 16 positions in either direction::
         3×3 convolution to n channels; its sign is the symbol
     B   symbols (n, m, m) and noise U(−½, ½) of (noise, m, m); 3×3 convolution to `mixer` channels;
         two residual blocks; linear to z
-    G   `codec.models.generative.networks.Decoder`, convolutional, with or without a flow before
-        it, whose z may have a score for each class besides
+    G   `codec.models.generative.networks.Decoder`, convolutional, with or without a flow before it
 
 With a flow, B of the higher rates may give the codes behind the flow instead of z. It then learns
 far faster, because the flow turns small differences of codes into large ones of z. At low rates
@@ -59,8 +58,7 @@ class DplcConfig:
     mixer      channels within B
     noise      channels of noise that B takes; 0 for a plain autoencoder
     rates      symbols per position of each rate, ascending; 0 for pure generation
-    couplings, flow_width   of G's flow (`GenerativeConfig`); 0 without one
-    classes    for which z has a score besides, if there is a flow; 0 for none
+    flow_blocks, flow_width, flow_steps   of G's flow (`GenerativeConfig`); 0 without one
     codes_from   the fewest symbols per position with which B gives codes behind the flow instead of
                  z; 0 if it always gives z
 
@@ -75,15 +73,15 @@ class DplcConfig:
     mixer: int
     noise: int
     rates: tuple[int, ...] = (0, 2, 8, 32, 128)
-    couplings: int = 0
+    flow_blocks: int = 0
     flow_width: int = 0
+    flow_steps: int = 0
     codes_from: int = 0
-    classes: int = 0
 
     def __post_init__(self) -> None:
         sizes = (
             *(self.channels, self.side, self.mixer, self.noise),
-            *(self.couplings, self.flow_width, self.codes_from, self.classes),
+            *(self.flow_blocks, self.flow_width, self.flow_steps, self.codes_from),
         )
         if not all(map(_is_whole, (self.hidden, self.encoder, self.rates, sizes))):
             raise UsageError(f"{self}: expected whole numbers")
@@ -101,10 +99,10 @@ class DplcConfig:
             raise UsageError(f"rates {self.rates}: expected 1 .. {MAX_RATES} ascending numbers")
         if self.rates[0] < 0 or self.rates[-1] * self.positions > MAX_SYMBOLS:
             raise UsageError(f"rates {self.rates}: expected at most {MAX_SYMBOLS} symbols a block")
-        if self.codes_from < 0 or (self.codes_from and not self.couplings):
+        if self.codes_from < 0 or (self.codes_from and not self.flow_blocks):
             raise UsageError(
-                f"codes_from {self.codes_from} with {self.couplings} couplings: expected 0, or a "
-                "number of symbols if the generator has a flow"
+                f"codes_from {self.codes_from} with {self.flow_blocks} flow_blocks: expected 0, or "
+                "a number of symbols if the generator has a flow"
             )
         # Constructing the generator's configuration checks its sizes.
         _ = self.generator
@@ -114,16 +112,11 @@ class DplcConfig:
         """Sizes of G."""
         shape = (self.channels, self.side, self.side)
         return GenerativeConfig(
-            *("flow" if self.couplings else "gan", "conv", shape, self.code, self.hidden, "relu"),
-            classes=self.classes,
-            couplings=self.couplings,
+            *("flow" if self.flow_blocks else "gan", "conv", shape, self.code, self.hidden, "relu"),
+            flow_blocks=self.flow_blocks,
             flow_width=self.flow_width,
+            flow_steps=self.flow_steps,
         )
-
-    @property
-    def z_size(self) -> int:
-        """Dimensions of z."""
-        return self.generator.prior_dimensions
 
     @property
     def grid(self) -> int:
@@ -142,10 +135,6 @@ class DplcConfig:
     def gives_codes(self, rate: int) -> bool:
         """Whether B of rate number `rate` gives codes behind the flow, instead of z."""
         return 0 < self.codes_from <= self.rates[rate]
-
-    def map_outputs(self, rate: int) -> int:
-        """Number of values that B of rate number `rate` gives."""
-        return self.code if self.gives_codes(rate) else self.z_size
 
     def rate_at(self, hundredths: int) -> int:
         """Number of the rate that a quality in hundredths, 100 .. 10000, selects.
@@ -194,7 +183,7 @@ class ResidualBlock(nn.Module):
 
 class StochasticMap(nn.Module):
     """B: symbols (n, symbols per position, m, m) ±½ and noise (n, noise, m, m) to z, or
-    to codes behind the flow, (n, `map_outputs`).
+    to codes behind the flow, (n, code).
     """
 
     def __init__(self, config: DplcConfig, rate: int) -> None:
@@ -203,7 +192,7 @@ class StochasticMap(nn.Module):
             config.rates[rate] + config.noise, config.mixer, kernel_size=3, padding=1
         )
         self.blocks = nn.Sequential(ResidualBlock(config.mixer), ResidualBlock(config.mixer))
-        self.last = nn.Linear(config.mixer * config.positions, config.map_outputs(rate))
+        self.last = nn.Linear(config.mixer * config.positions, config.code)
 
     def forward(self, symbols: Tensor, noise: Tensor) -> Tensor:
         """float32; z is meant to be distributed as N(0, I)."""
@@ -240,12 +229,12 @@ class DplcNetworks(nn.Module):
     def synthesize(self, symbols: Tensor, noise: Tensor, rate: int) -> Tensor:
         """Symbols ±½ (n, symbols, m, m) and noise to images (n, C, s, s) in [0, 1].
 
-        noise   uniform (n, noise, m, m) in (−½, ½); at 0 symbols z, normal (n, z_size), instead
+        noise   uniform (n, noise, m, m) in (−½, ½); at 0 symbols z, normal (n, code), instead
         """
         return self.logits(self.mapped(symbols, noise, rate), rate).sigmoid()
 
     def mapped(self, symbols: Tensor, noise: Tensor, rate: int) -> Tensor:
-        """z (n, z_size), which is the noise at 0 symbols, or codes (n, code), see
+        """z (n, code), which is the noise at 0 symbols, or codes (n, code), see
         `DplcConfig.gives_codes`.
         """
         return self.maps[rate](symbols, noise) if self.config.rates[rate] else noise

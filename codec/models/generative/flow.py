@@ -1,138 +1,101 @@
-"""A normalising flow: an invertible network between codes and a standard normal distribution.
+"""A continuous flow: it moves samples of a standard normal distribution to codes.
 
-Affine coupling layers of Dinh et al. 2017, "Density estimation using Real NVP", equations 4 to 8.
-One layer maps halves (a, b) of its input to ::
+Lipman et al. 2023, "Flow matching for generative modeling". Samples z ~ N(0, I) move along ::
 
-    (a, b · exp s(a) + t(a)),   s in (−2, 2)
+    dx/dt = v(x, t),   x(0) = z,   from t = 0 to 1
 
-and the next layer takes the values shuffled like a deck of cards and in reverse order, so that it
-divides them in another way and changes the other half. A scale and a shift for each dimension
-follow the last layer.
+and the code is x(1), scaled and shifted in each dimension. v is a network, trained as the direction
+of straight lines from normal samples to codes. Unlike a flow of coupling layers, which is trained
+for its density and spreads samples over the gaps between the modes of the codes, this one is not
+restricted in its form, and separates the modes.
 
-A normal distribution has one mode, and the codes of images of several classes have one or more for
-each. A flow is continuous, so some samples lie between the classes, and look like none of them. To
-make these rarer, z may also have a score for each class, and the networks of all layers see
-
-    softmax(κ · scores),   κ = 10
-
-which is nearly the one-hot label of the largest score. The scores are N(0, I) as the rest of z, so
-all classes are equally likely.
+Heun's method solves the equation in a fixed number of steps, so a sample is the same each time up
+to rounding.
 """
 
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager, nullcontext
-from typing import cast
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-_LARGEST_LOG_SCALE = 2.0
-_SHARPNESS = 10.0
+TIME_FEATURES = 16
+"""The network sees cos(kπt), k from 0: a complete basis of functions of t from 0 to 1."""
 
 
-class Coupling(nn.Module):
-    """One affine coupling of vectors (n, dimensions); an untrained one is the identity.
-
-    Its methods take the classes (n, classes) as well, which have no columns without classes.
+class VelocityBlock(nn.Module):
+    """h + second(silu(first(norm(h)) + time(cos kπt))), with the mean 0 and the variance 1 of each
+    vector as its norm.
     """
 
-    def __init__(self, dimensions: int, width: int, classes: int) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        last = nn.Linear(width, dimensions)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
-        first = nn.Linear(dimensions // 2 + classes, width)
-        self.layers = nn.ModuleList([first, nn.Linear(width, width), last])
+        self.first = nn.Linear(width, width)
+        self.time = nn.Linear(TIME_FEATURES, width, bias=False)
+        self.second = nn.Linear(width, width)
 
-    def scale_and_shift(self, first: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-        """The first half of a vector to log scale and shift of the second, (n, dimensions / 2)."""
-        value = self.layers[0](torch.cat([first, classes], -1))
-        for layer in self.layers[1:]:
-            value = layer(value.relu())
-        log_scale, shift = value.chunk(2, -1)
-        return _LARGEST_LOG_SCALE * (log_scale / _LARGEST_LOG_SCALE).tanh(), shift
+    def forward(self, value: Tensor, features: Tensor) -> Tensor:
+        """Vectors (n, width), and the features of the time, (`TIME_FEATURES`,) or one row each."""
+        normal = F.layer_norm(value, value.shape[-1:])
+        inner = F.silu(self.first(normal) + self.time(features))
+        return value + self.second(inner)  # type: ignore[no-any-return]
 
-    def forward(self, values: Tensor, classes: Tensor) -> Tensor:
-        """One step from the normal distribution to the codes."""
-        first, second = values.chunk(2, -1)
-        log_scale, shift = self.scale_and_shift(first, classes)
-        return torch.cat([first, second * log_scale.exp() + shift], -1)
 
-    def inverse(self, values: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-        """The inverse, and the logarithm of its Jacobian determinant, (n,)."""
-        first, second = values.chunk(2, -1)
-        log_scale, shift = self.scale_and_shift(first, classes)
-        return torch.cat([first, (second - shift) * (-log_scale).exp()], -1), -log_scale.sum(-1)
+class Velocity(nn.Module):
+    """v(x, t), a residual network; an untrained one is 0."""
+
+    def __init__(self, dimensions: int, blocks: int, width: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(dimensions, width)
+        self.blocks = nn.ModuleList(VelocityBlock(width) for _ in range(blocks))
+        self.last = nn.Linear(width, dimensions)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        """Velocities float32 (n, dimensions) at x of the same shape and times () or (n, 1)."""
+        orders = torch.arange(TIME_FEATURES, device=time.device, dtype=time.dtype)
+        features = (math.pi * orders * time).cos()
+        value = self.first(x)
+        for block in self.blocks:
+            value = block(value, features)
+        return self.last(F.layer_norm(value, value.shape[-1:])).float()  # type: ignore[no-any-return]
 
 
 class Flow(nn.Module):
-    """Maps z ~ N(0, I), (n, dimensions + classes), to the distribution of codes (n, dimensions).
+    """Maps z ~ N(0, I), (n, dimensions), to the distribution of codes of the same shape; float32.
 
-    Both are float32. The scores of the classes are the last columns of z.
-
-    dimensions   an even number
+    blocks, width   of the velocity's network
+    steps           of Heun's method; each evaluates the network twice
     """
 
-    def __init__(self, dimensions: int, couplings: int, width: int, classes: int = 0) -> None:
+    def __init__(self, dimensions: int, blocks: int, width: int, steps: int) -> None:
         super().__init__()
-        self.couplings = nn.ModuleList(
-            Coupling(dimensions, width, classes) for _ in range(couplings)
-        )
+        self.steps = steps
+        self.velocity = Velocity(dimensions, blocks, width)
         self.log_scale = nn.Parameter(torch.zeros(dimensions))
         self.shift = nn.Parameter(torch.zeros(dimensions))
 
     def forward(self, z: Tensor) -> Tensor:
         """Normal vectors to codes."""
-        with _full_precision(z.device):
-            values, classes = self._parts(z)
-            for coupling in self.couplings:
-                values = _shuffled(coupling(values, classes))
-            return values * self.log_scale.exp() + self.shift
+        x = z.float()
+        step = 1 / self.steps
+        times = torch.linspace(0, 1, self.steps + 1, device=z.device)
+        for start, end in pairwise(times):
+            first = self.velocity(x, start)
+            x = x + step / 2 * (first + self.velocity(x + step * first, end))
+        return x * self.log_scale.exp() + self.shift
 
-    def inverse(self, codes: Tensor, scores: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Codes, given the scores of the classes (n, classes), to the other columns of z
-        (n, dimensions), and the logarithm of the Jacobian determinant, (n,).
+    def matching_loss(self, codes: Tensor, z: Tensor, times: Tensor) -> Tensor:
+        """How far the velocity is from the direction of lines from z to codes, equation 23 with
+        σ_min = 0: the mean squared error, a scalar.
+
+        Codes and z are float32 (n, dimensions), times float32 (n, 1) in [0, 1]. The scale and the
+        shift get no gradient, because one that maps all codes to a point would lower the error.
         """
-        with _full_precision(codes.device):
-            if scores is None:
-                scores = codes[..., :0]
-            values, classes = self._parts(torch.cat([codes, scores], -1))
-            values = (values - self.shift) * (-self.log_scale).exp()
-            log_determinant = -self.log_scale.sum()
-            for number in reversed(range(len(self.couplings))):
-                coupling = cast(Coupling, self.couplings[number])
-                values, term = coupling.inverse(_unshuffled(values), classes)
-                log_determinant = log_determinant + term
-            return values, log_determinant
-
-    def log_density(self, codes: Tensor, scores: Tensor | None = None) -> Tensor:
-        """log p of codes (n, dimensions) given the scores (n, classes), in nats, (n,)."""
-        z, log_determinant = self.inverse(codes, scores)
-        normal = -0.5 * (z.square().sum(-1) + z.shape[-1] * math.log(2 * math.pi))
-        return normal + log_determinant
-
-    def _parts(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """Values (n, dimensions), and what the couplings see of the classes, (n, classes)."""
-        place = len(self.shift)
-        values, scores = vectors.float()[..., :place], vectors.float()[..., place:]
-        return values, (_SHARPNESS * scores).softmax(-1)
-
-
-def _full_precision(device: torch.device) -> AbstractContextManager[object]:
-    """No autocast: bfloat16 is too coarse for a density. The device "meta" has none."""
-    if device.type == "meta":
-        return nullcontext()
-    return torch.autocast(device.type, enabled=False)
-
-
-def _shuffled(values: Tensor) -> Tensor:
-    """Put the values of both halves in turn, then all in reverse order."""
-    halves = values.reshape(*values.shape[:-1], 2, -1)
-    return halves.mT.reshape(values.shape).flip(-1)
-
-
-def _unshuffled(values: Tensor) -> Tensor:
-    pairs = values.flip(-1).reshape(*values.shape[:-1], -1, 2)
-    return pairs.mT.reshape(values.shape)
+        normal = (codes - self.shift.detach()) * (-self.log_scale.detach()).exp()
+        found = self.velocity(torch.lerp(z, normal, times), times)
+        return F.mse_loss(found, normal - z)

@@ -10,8 +10,8 @@ their sources::
     rae   Ghosh et al. 2020, "From variational to deterministic autoencoders"; the prior is a
           Gaussian mixture fitted to the codes after training
     flow  a vae whose posterior has a constant variance (CV-VAE of the same paper), and whose prior
-          is a normalising flow (`codec.models.generative.flow`). The flow is the first part of
-          the decoder, so z is standard normal here as well; no encoder to z is kept
+          is a continuous flow (`codec.models.generative.flow`). The flow is the first part of the
+          decoder, so z is standard normal here as well; no encoder to z is kept
 
 Architectures, for an image (C, H, W), `hidden` = (h₁, …, h_n) and a code of k dimensions::
 
@@ -51,7 +51,8 @@ MAX_CODE = 2**14
 MAX_WIDTH = 2**14
 MAX_DEPTH = 32
 MAX_CLASSES = 2**10
-MAX_COUPLINGS = 64
+MAX_FLOW_BLOCKS = 64
+MAX_FLOW_STEPS = 2**10
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,10 @@ class GenerativeConfig:
                   takes them reversed
     activation    one of `ACTIVATIONS`, after every layer but the last
     likelihood    "gaussian" or "bernoulli" for a vae, None for the other families
-    classes       number of classes whose label the networks of a vae see (mlp only), or for which
-                  z of a flow has scores; 0 for none
-    couplings     coupling layers between z and the codes that are decoded; 0 without a flow
-    flow_width    width of the networks within the couplings; 0 without a flow
+    classes       number of classes whose label the networks of a vae see (mlp only); 0 for none
+    flow_blocks   residual blocks of the flow's velocity; 0 without a flow
+    flow_width    width of these blocks; 0 without a flow
+    flow_steps    steps in which the flow maps z to the codes that are decoded; 0 without a flow
 
     Raises `UsageError` for anything else.
     """
@@ -82,8 +83,9 @@ class GenerativeConfig:
     activation: str = "tanh"
     likelihood: str | None = None
     classes: int = 0
-    couplings: int = 0
+    flow_blocks: int = 0
     flow_width: int = 0
+    flow_steps: int = 0
 
     def __post_init__(self) -> None:
         _choice("family", self.family, FAMILIES)
@@ -103,20 +105,19 @@ class GenerativeConfig:
             )
         if self.classes != 0:
             _sizes("classes", (self.classes,), MAX_CLASSES)
-            if (self.family, self.architecture) != ("vae", "mlp") and self.family != "flow":
+            if (self.family, self.architecture) != ("vae", "mlp"):
                 raise UsageError(
                     f"classes {self.classes} of a {self.family} ({self.architecture}): only an "
-                    "mlp vae or a flow can be conditional on a class"
+                    "mlp vae can be conditional on a class"
                 )
         if self.family == "flow":
-            _sizes("couplings", (self.couplings,), MAX_COUPLINGS)
+            _sizes("flow_blocks", (self.flow_blocks,), MAX_FLOW_BLOCKS)
             _sizes("flow_width", (self.flow_width,), MAX_WIDTH)
-            if self.code % 2:
-                raise UsageError(f"code {self.code}: a flow needs an even number of dimensions")
-        elif (self.couplings, self.flow_width) != (0, 0):
+            _sizes("flow_steps", (self.flow_steps,), MAX_FLOW_STEPS)
+        elif (self.flow_blocks, self.flow_width, self.flow_steps) != (0, 0, 0):
             raise UsageError(
-                f"couplings {self.couplings}, flow_width {self.flow_width} of a {self.family}: "
-                "expected 0"
+                f"flow_blocks {self.flow_blocks}, flow_width {self.flow_width}, flow_steps "
+                f"{self.flow_steps} of a {self.family}: expected 0"
             )
         if not 1 <= len(self.hidden) <= MAX_DEPTH:
             raise UsageError(f"hidden {self.hidden}: expected 1 to {MAX_DEPTH} widths")
@@ -132,16 +133,6 @@ class GenerativeConfig:
     def pixels(self) -> int:
         """Number of values in one image: channels × height × width."""
         return math.prod(self.image_shape)
-
-    @property
-    def prior_dimensions(self) -> int:
-        """Dimensions of p(z): those of the code, and for a flow a score for each class."""
-        return self.code + (self.classes if self.family == "flow" else 0)
-
-    @property
-    def label_inputs(self) -> int:
-        """Values of a label that encoder and decoder see."""
-        return self.classes if self.family == "vae" else 0
 
     @property
     def has_encoder(self) -> bool:
@@ -169,8 +160,7 @@ def _sizes(name: str, values: object, largest: int) -> None:
 class Decoder(nn.Module):
     """f(z): from codes float (n, code) to images (n, C, H, W) in [0, 1].
 
-    With classes, the code of a vae is (z, y) of code + classes numbers, where y is the one-hot
-    label. z of a flow has `config.prior_dimensions`.
+    With classes, a code is (z, y) of code + classes numbers, where y is the one-hot label.
     """
 
     def __init__(self, config: GenerativeConfig) -> None:
@@ -178,13 +168,13 @@ class Decoder(nn.Module):
         self.config = config
         self.activation = ACTIVATIONS[config.activation]
         self.flow = (
-            Flow(config.code, config.couplings, config.flow_width, config.classes)
-            if config.couplings
+            Flow(config.code, config.flow_blocks, config.flow_width, config.flow_steps)
+            if config.flow_blocks
             else None
         )
         layers: list[nn.Module] = []
         if config.architecture == "mlp":
-            inputs = config.code + config.label_inputs
+            inputs = config.code + config.classes
             widths = (inputs, *reversed(config.hidden), config.pixels)
             layers += [nn.Linear(a, b) for a, b in itertools.pairwise(widths)]
         else:
@@ -212,7 +202,7 @@ class Decoder(nn.Module):
         return value  # type: ignore[no-any-return]
 
     def forward(self, z: Tensor) -> Tensor:
-        """z, float (n, prior_dimensions), or (z, y), to (n, C, H, W), pixels in [0, 1]."""
+        """z, float (n, code), or (z, y), to (n, C, H, W), pixels in [0, 1]."""
         return self.logits(z).sigmoid()
 
     def given(self, label: int) -> Decoder:
@@ -243,7 +233,7 @@ class Encoder(nn.Module):
         outputs = 2 * config.code if config.family == "vae" else config.code
         layers: list[nn.Module] = []
         if config.architecture == "mlp":
-            widths = (config.pixels + config.label_inputs, *config.hidden, outputs)
+            widths = (config.pixels + config.classes, *config.hidden, outputs)
             layers += [nn.Linear(a, b) for a, b in itertools.pairwise(widths)]
         else:
             channels = (config.image_shape[0], *config.hidden)
@@ -307,7 +297,7 @@ class GenerativeModel:
 
     decoder     f(z)
     encoder     None for a gan
-    prior       p(z) over `config.prior_dimensions`; all classes are equally likely
+    prior       p(z); all classes are equally likely
     variance    of a pixel given z, for a vae with a Gaussian likelihood; else None
     card        facts about the weights: data, licence, command, figures
     classifier  q(y|x) of a vae that was trained with few labels

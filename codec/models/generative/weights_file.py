@@ -42,7 +42,7 @@ from codec.priors import GaussianMixture, LatentPrior, StandardNormal
 from codec.system.write_file import write_atomically
 
 FORMAT = "calotype-generative-1"
-LATER_FIELDS = {"classes": 0, "couplings": 0, "flow_width": 0}
+LATER_FIELDS = {"classes": 0, "flow_blocks": 0, "flow_width": 0, "flow_steps": 0}
 """Fields of the configuration that older files do not have."""
 _NETWORKS = ("decoder", "encoder", "classifier")
 _MIXTURE_ARRAYS = ("prior.weights", "prior.means", "prior.covariances")
@@ -143,7 +143,7 @@ def _model(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> Generati
         if network is not None:
             fill(network, arrays, f"{name}.")
             network.requires_grad_(True)
-    prior = _prior(json.loads(metadata["prior"]), config.prior_dimensions, arrays)
+    prior = _prior(json.loads(metadata["prior"]), config.code, arrays)
     of_prior = _MIXTURE_ARRAYS if isinstance(prior, GaussianMixture) else ()
     others = (name for name in arrays if name.partition(".")[0] not in _NETWORKS)
     unknown = sorted(name for name in others if name not in of_prior)

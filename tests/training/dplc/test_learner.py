@@ -29,9 +29,9 @@ from training.loop.trainer import Budget, Trainer
 
 TINY = DPLC_PRESETS["dplc-tiny"]
 CODES = dataclasses.replace(
-    TINY, model=dataclasses.replace(TINY.model, couplings=2, flow_width=8, codes_from=4)
+    TINY,
+    model=dataclasses.replace(TINY.model, flow_blocks=2, flow_width=8, flow_steps=2, codes_from=4),
 )
-CLASSES = dataclasses.replace(CODES, model=dataclasses.replace(CODES.model, classes=3))
 PLAIN = dataclasses.replace(
     TINY, model=dataclasses.replace(TINY.model, noise=0, rates=(4,)), mmd_weights=()
 )
@@ -54,14 +54,14 @@ def generator(preset: DplcPreset = TINY) -> Decoder:
             parameter.mul_(3)
         if found.flow is not None:
             for parameter in found.flow.parameters():
-                parameter.normal_(0, 0.3)  # untrained, it would be a permutation
+                parameter.normal_(0, 0.3)  # untrained, it would be the identity
     return found
 
 
 def save_generator(path: Path, config: GenerativeConfig, decoder: Decoder | None = None) -> Path:
     torch.manual_seed(5)
     encoder = Encoder(config) if config.has_encoder else None
-    prior = StandardNormal(config.prior_dimensions)
+    prior = StandardNormal(config.code)
     save_generative(path, GenerativeModel(config, decoder or Decoder(config), encoder, prior))
     return path
 
@@ -75,7 +75,7 @@ def learner_of(preset: DplcPreset = TINY, **changes: Any) -> DplcLearner:
 @torch.no_grad()
 def generated(count: int, preset: DplcPreset = TINY) -> Images:
     """Images that G makes from N(0, I)."""
-    codes = torch.randn(count, preset.model.z_size, generator=seeded(8))
+    codes = torch.randn(count, preset.model.code, generator=seeded(8))
     found: Images = (generator(preset)(codes) * 255).round().to(torch.uint8).numpy()
     return found
 
@@ -113,7 +113,7 @@ def test_plain_autoencoders_have_the_same_sizes_but_no_flow() -> None:
             whole = DPLC_PRESETS[start].model
             assert int(symbols) in whole.rates
             plain = dataclasses.replace(
-                whole, noise=0, couplings=0, flow_width=0, codes_from=0, classes=0
+                whole, noise=0, flow_blocks=0, flow_width=0, flow_steps=0, codes_from=0
             )
             assert preset.model == dataclasses.replace(plain, rates=(int(symbols),))
 
@@ -173,7 +173,7 @@ def test_folded_networks_are_those_that_were_trained(tmp_path: Path, preset: Dpl
         noise = draw_noise(folded, 9, rate, seeded(rate))
         mapped = folded.mapped(signs, noise, rate)
         if preset.model.gives_codes(rate):
-            mapped = (mapped - found.code_mean) / found.code_scale
+            mapped = (mapped - found.codes.mean) / found.codes.scale
         torch.testing.assert_close(mapped, normal, atol=1e-5, rtol=1e-4)
         again = folded.synthesize(signs, noise, rate)
         torch.testing.assert_close(again, decoded, atol=1e-5, rtol=1e-4)
@@ -235,13 +235,11 @@ def test_a_loss_that_is_not_finite_changes_nothing() -> None:
     assert not changed(found, before)
 
 
-@pytest.mark.parametrize(
-    "preset", [TINY, CODES, CLASSES, PLAIN], ids=["codec", "codes", "classes", "plain"]
-)
+@pytest.mark.parametrize("preset", [TINY, CODES, PLAIN], ids=["codec", "codes", "plain"])
 def test_it_learns(tmp_path: Path, preset: DplcPreset) -> None:
     # After 80 steps four symbols are hardly better than one; which is better depends on the CPU.
     steps = 40 if preset.is_plain else 120
-    run = trainer(tmp_path, preset, 3 * steps if preset.model.classes else steps)
+    run = trainer(tmp_path, preset, steps)
     (before,) = run.learner.validate()
     (after,) = run.run()
     assert all(math.isfinite(value) for value in after.values())
@@ -259,9 +257,7 @@ def test_it_learns(tmp_path: Path, preset: DplcPreset) -> None:
     assert after["pixel_variance_s4"] < after["pixel_variance_s0"]
 
 
-@pytest.mark.parametrize(
-    "preset", [TINY, CODES, CLASSES, PLAIN], ids=["codec", "codes", "classes", "plain"]
-)
+@pytest.mark.parametrize("preset", [TINY, CODES, PLAIN], ids=["codec", "codes", "plain"])
 def test_a_resumed_run_goes_on_as_if_never_stopped(tmp_path: Path, preset: DplcPreset) -> None:
     def losses(run: Trainer, count: int) -> list[float]:
         return [run.train_step(0.5)["loss"] for _ in range(count)]
@@ -343,18 +339,19 @@ def test_wrong_generators_are_refused(tmp_path: Path) -> None:
 def test_a_decoder_is_taken_whatever_flow_is_before_it(tmp_path: Path) -> None:
     decoder, config = generator(CODES), CODES.model.generator
     path = save_generator(tmp_path / "flow.safetensors", config, decoder)
-    for wanted in (TINY, CODES, CLASSES):
+    wider = dataclasses.replace(CODES, model=dataclasses.replace(CODES.model, flow_width=9))
+    for wanted in (TINY, CODES, wider):
         found = load_decoder(path, wanted.model.generator)
         for key, value in decoder.layers.state_dict().items():
             torch.testing.assert_close(found.layers.state_dict()[key], value, atol=1e-3, rtol=1e-3)
     with pytest.raises(UsageError, match="expected GenerativeConfig"):
         load_decoder(path, dataclasses.replace(config, code=6))
     with pytest.raises(UsageError, match="expected GenerativeConfig"):
-        load_generator(path, CLASSES.model.generator)
+        load_generator(path, wider.model.generator)
 
 
 def test_discrepancies_of_codes_are_those_from_the_flow() -> None:
-    found = DplcLearner(CLASSES, generator=generator(CLASSES)).folded()
+    found = DplcLearner(CODES, generator=generator(CODES)).folded()
     held_out = to_tensor(images(400))
 
     def discrepancy() -> float:
@@ -370,7 +367,7 @@ def test_discrepancies_of_codes_are_those_from_the_flow() -> None:
     flow = found.generator.flow
     assert flow is not None
     with torch.no_grad():
-        samples = flow(torch.randn(400, CLASSES.model.z_size, generator=seeded(9)))
+        samples = flow(torch.randn(400, CODES.model.code, generator=seeded(9)))
         before = discrepancy()
         found.maps[2] = Flowing()
         assert abs(discrepancy()) < 0.02 < before

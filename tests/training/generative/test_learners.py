@@ -16,7 +16,6 @@ import torch
 
 from bitstream.errors import InputError, UsageError
 from codec.datasets.arrays import Images
-from codec.models.generative.flow import Flow
 from codec.models.generative.networks import Decoder
 from codec.models.generative.weights_file import load_generative, save_generative
 from codec.priors import GaussianMixture, StandardNormal
@@ -26,7 +25,7 @@ from training.commands import main as train
 from training.data.small_images import BatchSampler, to_tensor
 from training.dplc.config import DPLC_PRESETS
 from training.generative.config import GENERATIVE_PRESETS, GenerativePreset
-from training.generative.flow import FlowLearner, scores_of
+from training.generative.flow import FlowLearner
 from training.generative.gan import AdversarialLearner
 from training.generative.learner import GenerativeLearner, new_decoder, new_encoder
 from training.generative.methods import generative_learner
@@ -35,7 +34,6 @@ from training.loop.checkpoint import load_checkpoint
 from training.loop.trainer import Budget, Trainer
 
 TINY = GENERATIVE_PRESETS["digits-tiny"]
-CLASSES = 3
 
 
 def strokes(count: int, *, seed: int = 0) -> Images:
@@ -50,7 +48,7 @@ def strokes(count: int, *, seed: int = 0) -> Images:
 
 
 def preset(family: str, **changes: Any) -> GenerativePreset:
-    """A tiny preset of each family; "binary", "conv", "rmse", "wpp", "classes" are variants."""
+    """A tiny preset of each family; "binary", "conv", "rmse", "wpp" are variants."""
     model = TINY.model
     if family == "binary":
         model = dataclasses.replace(model, likelihood="bernoulli")
@@ -61,16 +59,10 @@ def preset(family: str, **changes: Any) -> GenerativePreset:
             model = dataclasses.replace(model, architecture="conv", hidden=(4, 8))
             changes = {**changes, "critic": (4, 8), "bre_weight": 1.0, "batch": 16}
     elif family != "vae":
-        kind = {"rmse": "wae", "wpp": "wae", "classes": "flow"}.get(family, family)
-        couplings, width = (2, 8) if kind == "flow" else (0, 0)
-        model = dataclasses.replace(
-            model,
-            family=kind,
-            likelihood=None,
-            classes=CLASSES if family == "classes" else 0,
-            couplings=couplings,
-            flow_width=width,
-        )
+        kind = {"rmse": "wae", "wpp": "wae"}.get(family, family)
+        sizes: dict[str, Any] = {"flow_blocks": 2, "flow_width": 8, "flow_steps": 2}
+        flow = sizes if kind == "flow" else {}
+        model = dataclasses.replace(model, family=kind, likelihood=None, **flow)
         rmse: dict[str, Any] = {"mmd_weight": 0.1, "reconstruction": "rmse"}
         critic = {"critic": (32, 16), "critic_steps": 2, "critic_weight": 0.01, "critic_rate": 0.5}
         weights: dict[str, dict[str, Any]] = {
@@ -78,17 +70,14 @@ def preset(family: str, **changes: Any) -> GenerativePreset:
             "rmse": rmse,
             "wpp": {**rmse, **critic, "bre_weight": 1.0, "penalty_norm": "channels"},
             "rae": {"code_penalty": 0.01, "components": 2},
-            "flow": {"error_weight": 10.0, "gradient_clip": 200.0},
+            "flow": {"error_weight": 10.0, "code_penalty": 0.1, "gradient_clip": 200.0},
         }
-        weights["classes"] = weights["flow"]
         changes = {**weights[family], **changes}
     return dataclasses.replace(TINY, model=model, **changes)
 
 
 def trainer_of(folder: Path, preset: GenerativePreset, steps: int) -> Trainer:
     learner = generative_learner(preset)
-    if isinstance(learner, FlowLearner) and preset.model.classes:
-        learner.take_labels(np.arange(256) % CLASSES)
     learner.take(strokes(256))
     return Trainer(learner, folder, budget=Budget(steps=steps))
 
@@ -102,10 +91,10 @@ def validate(run: Trainer) -> dict[str, float]:
     return figures
 
 
-FAMILIES = ("vae", "binary", "wae", "rmse", "wpp", "rae", "flow", "classes", "gan", "conv")
+FAMILIES = ("vae", "binary", "wae", "rmse", "wpp", "rae", "flow", "gan", "conv")
 FIGURE = {
     **dict.fromkeys(("vae", "binary"), "nelbo_nats"),
-    **dict.fromkeys(("wae", "rmse", "wpp", "rae", "flow", "classes"), "sse"),
+    **dict.fromkeys(("wae", "rmse", "wpp", "rae", "flow"), "sse"),
 }
 
 
@@ -153,16 +142,16 @@ def flow_learner(run: Trainer) -> FlowLearner:
     return run.learner
 
 
-@pytest.mark.parametrize("given", ["classes", "gan"])
+@pytest.mark.parametrize("given", ["flow", "gan"])
 def test_a_decoder_that_is_given_stays_as_it_is(tmp_path: Path, given: str) -> None:
     decoder = new_decoder(preset(given))
-    run = trainer(tmp_path, "classes", 20)
+    run = trainer(tmp_path, "flow", 20)
     learner = flow_learner(run)
     learner.start_from(decoder)
     before = copy.deepcopy(learner.state_dict())
     run.train_step(0.1)
     run.save()
-    second = trainer(tmp_path, "classes", 20)
+    second = trainer(tmp_path, "flow", 20)
     second.resume()
     second.train_step(0.5)
     after = second.learner.state_dict()
@@ -174,33 +163,35 @@ def test_a_decoder_that_is_given_stays_as_it_is(tmp_path: Path, given: str) -> N
         assert any(name.startswith(network) for name in moved)
 
 
-def test_scores_are_normal_and_the_label_has_the_largest() -> None:
-    labels = torch.arange(30_000) % CLASSES
-    scores = scores_of(labels, CLASSES, torch.Generator().manual_seed(0))
-    assert torch.equal(scores.argmax(1), labels)
-    assert scores.mean(0).abs().max() < 0.03
-    torch.testing.assert_close(torch.cov(scores.T), torch.eye(CLASSES), atol=0.03, rtol=0)
-    # The largest of three has the mean 3 / (2 √π).
-    assert float(scores.amax(1).mean()) == pytest.approx(1.5 / math.sqrt(math.pi), abs=0.02)
+def test_the_autoencoder_learns_first_and_then_the_flow(tmp_path: Path) -> None:
+    run = trainer(tmp_path, "flow", 20)
+    parameters = dict(run.learner.named_parameters())
+    velocity = {name for name in parameters if name.startswith("decoder.flow.velocity.")}
+    others = {name for name in parameters if not name.startswith("average.")} - velocity
+    assert velocity
+    for fraction, learned, kept in ((0.1, others, velocity), (0.5, velocity, others)):
+        before = copy.deepcopy(parameters)
+        figures = run.train_step(fraction)
+        assert math.isnan(figures["sse"]) == (fraction == 0.5)
+        assert math.isnan(figures["matching"]) == (fraction == 0.1)
+        moved = {n for n, value in parameters.items() if not torch.equal(value, before[n])}
+        assert moved & learned
+        assert not moved & kept
 
 
-def test_flows_learn_what_the_classes_are() -> None:
-    torch.manual_seed(0)
-    flow, generator = Flow(2, 4, 16, CLASSES), torch.Generator().manual_seed(0)
-    adam = torch.optim.Adam(flow.parameters(), lr=5e-3)
-    centres = 3 * torch.tensor([[0.0, 1.0], [1.0, -1.0], [-1.0, -1.0]])
-    for _ in range(300):
-        labels = torch.randint(CLASSES, (256,), generator=generator)
-        codes = centres[labels] + 0.3 * torch.randn(256, 2, generator=generator)
-        loss = -flow.log_density(codes, scores_of(labels, CLASSES, generator)).mean()
-        adam.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        adam.step()
-    z = torch.randn(1000, 2 + CLASSES, generator=generator)
+def test_the_rate_of_a_flow_is_the_divergence_of_the_normal_prior() -> None:
+    learner = generative_learner(preset("flow"))
+    assert isinstance(learner, FlowLearner)
+    flow, images = learner.average.module.flow, to_tensor(strokes(100))
+    assert flow is not None
     with torch.no_grad():
-        near = torch.cdist(flow(z), centres)
-    assert (near.argmin(1) == z[:, 2:].argmax(1)).float().mean() > 0.95
-    assert (near.amin(1) < 1.5).float().mean() > 0.95  # few samples lie between classes
+        for parameter in (flow.shift, flow.log_scale):
+            parameter.normal_(0, 0.5, generator=torch.Generator().manual_seed(0))
+        means = learner.encoder(images)[0]
+    posterior = torch.distributions.Normal(means, 1)
+    prior = torch.distributions.Normal(flow.shift, flow.log_scale.exp())
+    expected = torch.distributions.kl_divergence(posterior, prior).sum(1).mean()
+    assert learner.measure(images)["rate_nats"] == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_the_averaged_generator_is_what_a_gan_exports(tmp_path: Path) -> None:
@@ -356,14 +347,14 @@ def test_presets_fit_their_images(name: str) -> None:
     assert bool(preset.critic) == (preset.method in ("gan", "wpp"))
     assert bool(preset.critic_weight) == (preset.method == "wpp")
     of_classes = None
-    if preset.model.classes and preset.model.family == "vae":
+    if preset.model.classes:
         of_classes = {0: "class-vae", 100: "m2"}[preset.known_labels]
     assert preset.method in ("wpp", of_classes or preset.model.family)
 
 
 def test_generators_of_the_codec_are_of_its_sizes() -> None:
     for start, count, codecs in (
-        ("dplc-digits", 7, ("dplc-digits", "dplc-digits-classes", "dplc-digits-wasserstein")),
+        ("dplc-digits", 6, ("dplc-digits", "dplc-digits-wasserstein")),
         ("dplc-32", 1, ("dplc-32",)),
         ("dplc-64", 3, ("dplc-64",)),
     ):
@@ -425,23 +416,22 @@ def test_command_trains_resumes_and_exports(tmp_path: Path) -> None:
     assert float(row.split("|")[-2]) == pytest.approx(float(kl), abs=2e-4)
 
 
-@pytest.mark.parametrize("family", ["rae", "gan", "wpp", "flow", "classes"])
+@pytest.mark.parametrize("family", ["rae", "gan", "wpp", "flow"])
 def test_export_of_other_families(
     tmp_path: Path, family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(GENERATIVE_PRESETS, "x", preset(family))
     data, run, output = save_idx(tmp_path / "data"), tmp_path / "run", tmp_path / "weights"
     # Only the labels of the training part are needed.
-    write_idx(data / "train-labels-idx1-ubyte", (np.arange(200) % CLASSES).astype(np.uint8))
+    write_idx(data / "train-labels-idx1-ubyte", (np.arange(200) % 3).astype(np.uint8))
     steps = ["--steps", "5" if family == "wpp" else "30"]
     assert train(["x", "--data", str(data), "--run", str(run), *steps]) == 0
     arguments = ["export", str(run), "-o", str(output), "--data", str(data), "--full"]
     assert export(arguments) == 0
     model = load_generative(output / "x.safetensors")
     assert isinstance(model.prior, GaussianMixture) == (family == "rae")
-    assert (model.encoder is None) == (family in ("gan", "flow", "classes"))
-    scores = CLASSES if family == "classes" else 0
-    assert model.prior.sample(2, torch.Generator()).shape == (2, TINY.model.code + scores)
+    assert (model.encoder is None) == (family in ("gan", "flow"))
+    assert model.prior.sample(2, torch.Generator()).shape == (2, TINY.model.code)
     first = (output / "x.safetensors").read_bytes()
     assert export(arguments) == 0
     assert (output / "x.safetensors").read_bytes() == first

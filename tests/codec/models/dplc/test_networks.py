@@ -10,7 +10,7 @@ import torch
 
 from bitstream import UsageError
 from codec.models.dplc.networks import DplcConfig, DplcNetworks
-from tests.codec.models.dplc.tiny import CLASSES, CODES, COLOUR, FLOW, GREY, PLAIN, networks
+from tests.codec.models.dplc.tiny import CODES, COLOUR, FLOW, FLOW_SIZES, GREY, PLAIN, networks
 
 
 @pytest.mark.parametrize(
@@ -29,16 +29,13 @@ from tests.codec.models.dplc.tiny import CLASSES, CODES, COLOUR, FLOW, GREY, PLA
         ({"encoder": (4, 4, 5, 0)}, "channels"),
         ({"mixer": 4096}, "channels"),
         ({"noise": -1}, "noise -1"),
-        ({"couplings": -1}, "couplings"),
-        ({"couplings": 2.0}, "whole numbers"),
+        ({"flow_blocks": -1}, "flow_blocks"),
+        ({"flow_blocks": 2.0}, "whole numbers"),
         ({"flow_width": 5}, "flow_width 5"),
-        ({"couplings": 2, "flow_width": 5, "code": 5}, "even number"),
+        ({"flow_steps": 5}, "flow_steps 5"),
         ({"codes_from": 1}, "codes_from 1"),
-        ({"couplings": 2, "flow_width": 5, "codes_from": -1}, "codes_from -1"),
-        ({"couplings": 2, "flow_width": 5, "codes_from": 1.0}, "whole numbers"),
-        ({"classes": 3}, "classes 3 of a gan"),
-        ({"couplings": 2, "flow_width": 5, "classes": -1}, "classes"),
-        ({"couplings": 2, "flow_width": 5, "classes": 2.0}, "whole numbers"),
+        ({**FLOW_SIZES, "codes_from": -1}, "codes_from -1"),
+        ({**FLOW_SIZES, "codes_from": 1.0}, "whole numbers"),
         ({"rates": ()}, "rates"),
         ({"rates": (2, 2)}, "ascending"),
         ({"rates": (-1, 2)}, "at most 4096"),
@@ -104,15 +101,3 @@ def test_codes_of_the_higher_rates_do_not_go_through_the_flow() -> None:
     torch.testing.assert_close(found.logits(behind, 2), found.logits(mapped, 1))
     assert not torch.allclose(found.logits(mapped, 2), found.logits(mapped, 1))
     torch.testing.assert_close(found.logits(mapped, 0), found.logits(mapped, 1))
-
-
-def test_z_has_a_score_for_each_class_besides() -> None:
-    both = dataclasses.replace(CLASSES, codes_from=CODES.codes_from)
-    assert (FLOW.z_size, CLASSES.z_size, both.z_size) == (6, 9, 9)
-    assert [CLASSES.map_outputs(rate) for rate in range(3)] == [9, 9, 9]
-    assert [both.map_outputs(rate) for rate in range(3)] == [9, 9, 6]
-    found = networks(both)
-    z = torch.randn(2, both.z_size, generator=torch.Generator().manual_seed(0))
-    behind = found.generator.flow(z)  # type: ignore[misc]
-    assert behind.shape == (2, both.code)
-    torch.testing.assert_close(found.logits(behind, 2), found.logits(z, 1))

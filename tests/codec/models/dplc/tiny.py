@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +23,9 @@ from training.loop.export import register
 
 COLOUR = DplcConfig(3, 32, 6, (4, 5, 6), (4, 4, 5, 6), 6, noise=2, rates=(0, 1, 3))
 GREY = DplcConfig(1, 16, 4, (4, 5), (4, 4, 4, 5), 4, noise=1, rates=(0, 2, 5))
-FLOW = dataclasses.replace(COLOUR, couplings=3, flow_width=5)
+FLOW_SIZES: dict[str, Any] = {"flow_blocks": 2, "flow_width": 5, "flow_steps": 3}
+FLOW = dataclasses.replace(COLOUR, **FLOW_SIZES)
 CODES = dataclasses.replace(FLOW, codes_from=3)
-CLASSES = dataclasses.replace(FLOW, classes=3)
 PLAIN = dataclasses.replace(COLOUR, noise=0, rates=(2,))
 
 Array = npt.NDArray[np.generic]
@@ -48,7 +49,7 @@ def networks(config: DplcConfig) -> DplcNetworks:
                 parameter.mul_(3)
     if found.generator.flow is not None:
         for parameter in found.generator.flow.parameters():
-            parameter.normal_(0, 0.6)  # untrained, it would be a permutation
+            parameter.normal_(0, 0.6)  # untrained, it would be the identity
     pixels = blocks_of(scene(8 * config.side, 8 * config.side), config.side, config.channels)
     for rate, symbols in enumerate(config.rates):
         if symbols:

@@ -28,8 +28,9 @@ from codec.priors import GaussianMixture, StandardNormal
 MLP = GenerativeConfig("vae", "mlp", (1, 4, 6), 3, (7, 5), "tanh", "gaussian")
 CONV = GenerativeConfig("gan", "conv", (3, 8, 12), 3, (4, 6), "relu")
 RAE = GenerativeConfig("rae", "mlp", (1, 4, 6), 3, (7, 5), "relu")
-FLOW = replace(CONV, family="flow", code=4, couplings=3, flow_width=5)
-FLOWING = {"family": "flow", "likelihood": None, "code": 4, "couplings": 3, "flow_width": 5}
+SIZES: dict[str, Any] = {"flow_blocks": 3, "flow_width": 5, "flow_steps": 2}
+FLOW = replace(CONV, family="flow", code=4, **SIZES)
+FLOWING = {"family": "flow", "likelihood": None, "code": 4, **SIZES}
 LABELLED = replace(MLP, classes=4)
 
 
@@ -46,7 +47,7 @@ def build(config: GenerativeConfig) -> GenerativeModel:
     decoder = Decoder(config)
     if decoder.flow is not None:
         for parameter in decoder.flow.parameters():
-            nn.init.normal_(parameter, 0, 0.3)  # untrained, it would be a permutation
+            nn.init.normal_(parameter, 0, 0.3)  # untrained, it would be the identity
     encoder = Encoder(config) if config.has_encoder else None
     variance = 0.0123456789 if config.likelihood == "gaussian" else None
     prior = mixture(config.code) if config.family == "rae" else StandardNormal(config.code)
@@ -126,13 +127,16 @@ def test_a_label_stands_beside_the_image_and_the_code() -> None:
         ({"classes": -1}, "classes"),
         ({"classes": 2, "family": "wae", "likelihood": None}, "conditional on a class"),
         ({"classes": 2, "architecture": "conv", "image_shape": (1, 8, 8)}, "conditional"),
-        ({"couplings": 2}, "couplings 2, flow_width 0 of a vae"),
-        ({"flow_width": 5}, "flow_width 5 of a vae"),
-        ({**FLOWING, "couplings": 0}, "couplings"),
-        ({**FLOWING, "couplings": 65}, "couplings"),
-        ({**FLOWING, "couplings": True}, "couplings"),
+        ({"flow_blocks": 2}, "flow_blocks 2, flow_width 0, flow_steps 0 of a vae"),
+        ({"flow_width": 5}, "flow_width 5, flow_steps 0 of a vae"),
+        ({"flow_steps": 5}, "flow_width 0, flow_steps 5 of a vae"),
+        ({**FLOWING, "flow_blocks": 0}, "flow_blocks"),
+        ({**FLOWING, "flow_blocks": 65}, "flow_blocks"),
+        ({**FLOWING, "flow_blocks": True}, "flow_blocks"),
+        ({**FLOWING, "flow_steps": 0}, "flow_steps"),
+        ({**FLOWING, "flow_steps": 2000}, "flow_steps"),
+        ({**FLOWING, "classes": 2}, "conditional on a class"),
         ({**FLOWING, "flow_width": 2**20}, "flow_width"),
-        ({**FLOWING, "code": 3}, "even number"),
         ({"code": True}, "code"),
         ({"hidden": ()}, "hidden"),
         ({"hidden": (2**20,)}, "hidden"),
