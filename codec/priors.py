@@ -8,13 +8,17 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
+
+import numpy.typing as npt
 
 from bitstream.errors import UsageError
 from codec.system.missing_extra import extra_needed_by
 
 with extra_needed_by("codec.priors"):
     import torch
+
+Numbers: TypeAlias = "torch.Tensor | npt.ArrayLike"
 
 
 @runtime_checkable
@@ -67,16 +71,15 @@ class StandardNormal:
 class GaussianMixture:
     """Σ_m w_m N(μ_m, Σ_m) with full covariances.
 
-    weights      (m,) positive, normalised here
+    weights      (m,) positive, normalised here: a tensor, array or list, as the others
     means        (m, k)
     covariances  (m, k, k) symmetric and positive definite
     Raises `UsageError` for shapes that do not fit, values that are not finite, or a covariance
-    that is not positive definite.
+    that is not symmetric or not positive definite.
     """
 
-    def __init__(
-        self, weights: torch.Tensor, means: torch.Tensor, covariances: torch.Tensor
-    ) -> None:
+    def __init__(self, weights: Numbers, means: Numbers, covariances: Numbers) -> None:
+        weights, means, covariances = map(_tensor_of, (weights, means, covariances))
         count, dim = means.shape if means.ndim == 2 else (0, 0)
         if count < 1 or weights.shape != (count,) or covariances.shape != (count, dim, dim):
             raise UsageError(
@@ -86,6 +89,9 @@ class GaussianMixture:
         finite = all(bool(torch.isfinite(t).all()) for t in (weights, means, covariances))
         if not finite or bool((weights <= 0).any()):
             raise UsageError("a mixture needs finite parameters and positive weights")
+        apart = (covariances - covariances.mT).abs().flatten(1).amax(1)
+        if bool((apart > 1e-3 * covariances.abs().flatten(1).amax(1)).any()):
+            raise UsageError("a covariance of the mixture is not symmetric")
         # Factored once, in float64, because a covariance may be nearly singular.
         factors, odd = torch.linalg.cholesky_ex(covariances.double())
         if bool((odd != 0).any()):
@@ -125,6 +131,13 @@ class GaussianMixture:
 
     def __repr__(self) -> str:
         return f"GaussianMixture(components={len(self.weights)}, dim={self.dim})"
+
+
+def _tensor_of(numbers: Numbers) -> torch.Tensor:
+    try:
+        return torch.as_tensor(numbers)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UsageError(f"the parameters of a mixture are not numbers: {error}") from error
 
 
 def is_normal_or_mixture(prior: LatentPrior) -> bool:

@@ -15,6 +15,7 @@ PARTS = {
     "prefix": "files cut after each layer, compared with other codecs at equal bytes",
     "sheet": "contact sheets of images after each layer",
     "rate": "R_p(D) beside the encoder and the files",
+    "reference": "how far Gaussians of several structures are from the posterior of a code",
     "archive": "size of a lossless archive compared with its bound",
     "collapse": "remedies against posterior collapse: nats and active units",
     "exactness": "whether threads, order of summation and integers give the same symbols",

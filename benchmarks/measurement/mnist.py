@@ -45,7 +45,7 @@ SCALARS = ("no_certificate", "distortion_name", "convention", "chains", "tempera
            "gradients", "reference", "jacobian_products", "no_local_reference",
            "modes")  # fmt: skip
 PART = "@"
-ARRAYS = "beta", *ROWS, "acceptance", "gap", "missed"
+ARRAYS = "beta", *ROWS, "acceptance", "gap", "missed", "unseen"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -174,12 +174,14 @@ def joined_parts(parts: Sequence[Curve]) -> Curve:
     rows: dict[str, Any] = joined_rows(curves)
     gaps = [curve.gap for curve in curves if curve.gap is not None]
     missed = [curve.missed for curve in curves if curve.missed is not None]
+    unseen = [curve.unseen for curve in curves if curve.unseen is not None]
     whole = replace(
         first,
         **rows,
         gap=np.concatenate(gaps) if len(gaps) == len(curves) else None,
         acceptance=np.mean([curve.acceptance for curve in curves], 0),
         missed=np.max(missed, 0) if missed else None,
+        unseen=np.max(unseen, 0) if unseen else None,
         reference=tuple(
             "/".join(sorted(set(names)))
             for names in zip(*(curve.reference for curve in curves), strict=True)

@@ -18,6 +18,8 @@ from benchmarks.readme.tables import (
     table,
     verdict,
 )
+from codec.rate_distortion.annealing.rd_curve import LARGEST_LOCAL_DIM
+from codec.rate_distortion.annealing.summary import LARGEST_GAP_NATS
 
 
 def likelihood_rows(content: Content) -> Iterator[Row]:
@@ -158,6 +160,31 @@ def collapse_table(content: Content) -> str:
     )
 
 
+def reference_table(content: Content) -> str:
+    """References of R_p(D), by the steps that a bridge from each would need."""
+    parts = []
+    for name, part in content.get("reference", {}).items():
+        betas = sorted({row["beta"] for row in part["found"]})
+        steps: dict[str, list[str]] = {}
+        for row in part["found"]:
+            steps.setdefault(row["reference"], []).append(f"{row['steps']:,.0f}")
+        parts.append(
+            section(
+                f"References for R_p(D) of `{name}`, whose codes have {part['code_dimensions']:,} "
+                "numbers: how many steps from each Gaussian to the posterior would leave a gap of "
+                f"{LARGEST_GAP_NATS:g} nats if the sampler were perfect, for {part['images']} test "
+                "images. The posterior is taken as a Gaussian, by linearising the decoder at its "
+                "mode, so these are lower limits. Only the prior can be used so far, since local "
+                f"references have full matrices, of at most {LARGEST_LOCAL_DIM:,} numbers:",
+                table(
+                    ["reference", *(f"β = {beta:g}" for beta in betas)],
+                    ([reference, *counts] for reference, counts in steps.items()),
+                ),
+            )
+        )
+    return section(*parts)
+
+
 def draw_section(folder: Path) -> str:
     content = load(folder, "draw")
     rows = [
@@ -165,4 +192,9 @@ def draw_section(folder: Path) -> str:
         for rows in (likelihood_rows, file_rows, prefix_rows, exactness_rows)
         for row in rows(content)
     ]
-    return section(table(CLAIMS, rows), prefix_table(content), collapse_table(content))
+    return section(
+        table(CLAIMS, rows),
+        reference_table(content),
+        prefix_table(content),
+        collapse_table(content),
+    )

@@ -316,14 +316,21 @@ def models_table(found: Content, dimensions: int) -> str:
     listed = f"Not significantly different: {'; '.join(unsure)}. All others are"
     judgement = listed if unsure else "All differences are significant"
     points = [sure for curve in curves for sure in curve["certified"]]
+    partly = [
+        f"{name(curve['model'])}: {sum(curve['certified'])} of {len(curve['certified'])}"
+        for curve in curves
+        if not all(curve["certified"])
+    ]
+    missing = f" ({', '.join(partly)})" if partly else ""
     worst = max(gap for curve in curves for gap in _gaps(curve))
     return section(
         f"Squared error per image (sum, pixels 0..1) of {dimensions}-dimensional models of MNIST "
         f"at equal rate R_p, {curves[0]['images']:,} test images, with 95 % intervals:",
         table(["rate", *map(name, models)], rows),
         f"{judgement} (paired bootstrap, Bonferroni over {found['comparison']['tests']} tests). "
-        f"{sum(points)} of the curves' {len(points)} points are certified. The largest two-sided "
-        f"gap is {worst:.2f} nats: a curve may be too high by that much, beyond its intervals.",
+        f"{sum(points)} of the curves' {len(points)} points are certified{missing}. The largest "
+        f"two-sided gap is {worst:.2f} nats: a curve may be too high by that much, beyond its "
+        "intervals.",
     )
 
 

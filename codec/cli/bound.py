@@ -338,7 +338,7 @@ def _expected(adapter: DecoderAdapter, settings: Settings, images: torch.Tensor,
     likely = least if least == most else f"between {least} and {most}"
     longer = settings.reference == "auto" and pace.fit is not None
     also = ", longer if the chains have to start at the prior" if longer else ""
-    return f"{likely}{also}; the measurement itself shows the time left"
+    return f"{likely}{also}; each phase shows how much of it is left"
 
 
 def parse_betas(text: str) -> tuple[float, ...]:

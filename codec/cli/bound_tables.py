@@ -36,16 +36,18 @@ def print_curve(result: ModelResult, written: Sequence[Path]) -> None:
         gap = curve.bdmc_gap_nats[index]
         rows.append(
             (
+                f"{curve.beta[index]:.3g}",
                 f"{curve.distortion[index]:.4g}",
                 f"{curve.rate_bits[index]:.2f}",
                 f"{low:.2f}–{high:.2f}" if math.isfinite(low + high) else "—",
                 f"{curve.rate_nats[index]:.2f}",
-                f"{gap:.2f}" if math.isfinite(gap) else "—",
+                # So that -0.001 is not printed as -0.00.
+                f"{round(gap, 2) + 0.0:.2f}" if math.isfinite(gap) else "—",
                 "yes" if curve.certified[index] else "no",
             )
         )
     headings = (
-        "distortion", "bits per image", "95 % interval at this slope", "nats", "gap in nats",
+        "β", "distortion", "bits per image", "95 % interval at this slope", "nats", "gap in nats",
         "certified",
     )  # fmt: skip
     title = f"{result.model} on {result.data_set} ({result.selection}): R_p(D)"

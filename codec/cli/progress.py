@@ -105,7 +105,7 @@ class PhaseLines:
             line += f": {done / total:.0%}"
             if done > self._first:
                 left = (now - self._began) * (total - done) / (done - self._first)
-                line += f", {duration(left)} left"
+                line += f", {duration(left)} left of this phase"
         print_remark(line)
 
 

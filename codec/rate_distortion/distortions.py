@@ -27,6 +27,10 @@ with extra_needed_by("codec.rate_distortion.distortions"):
     from torch import nn
 
 
+BLOCK_VALUES = 2**22
+"""Values in a block of decoded images, or of pairs of images and codes."""
+
+
 @runtime_checkable
 class Distortion(Protocol):
     """What `rd_curve` requires of a distortion; the other parts are optional."""
@@ -190,6 +194,30 @@ class OneMinusMsSsim:
                 targets = F.avg_pool2d(targets, 2)
                 reconstructions = F.avg_pool2d(reconstructions, 2)
         return 1 - similarity.mean(1)
+
+
+def pairwise_distortions(
+    distortion: Distortion, targets: torch.Tensor, reconstructions: torch.Tensor
+) -> torch.Tensor:
+    """d of every target with every reconstruction: (n, …) and (m, …) to float64 (n, m).
+
+    Squared errors use a matrix product in float64; any other distortion is computed for the pairs
+    in blocks.
+    """
+    if type(distortion) in (SumSquaredError, MeanSquaredError):
+        left, right = targets.flatten(1).double(), reconstructions.flatten(1).double()
+        centre = left.mean(dim=0)
+        left, right = left - centre, right - centre
+        squares = left.square().sum(1)[:, None] + right.square().sum(1) - 2 * left @ right.T
+        scale = 1.0 if type(distortion) is SumSquaredError else 1 / left.shape[1]
+        return scale * squares.clamp_min(0)
+    rows = max(1, BLOCK_VALUES // max(1, reconstructions.numel()))
+    blocks = []
+    for part in torch.split(targets, rows):
+        made = reconstructions.repeat(len(part), *([1] * (reconstructions.ndim - 1)))
+        pairs = distortion(part.repeat_interleave(len(reconstructions), dim=0), made)
+        blocks.append(pairs.double().reshape(len(part), -1))
+    return torch.cat(blocks)
 
 
 def _gaussian_window(size: int, like: torch.Tensor) -> torch.Tensor:

@@ -56,6 +56,8 @@ class RDCurve:
     bdmc_gap_nats       upper minus lower bound on log Z_β on simulated data; the mean with up to
                         two β on either side, at most 6 times larger or smaller; NaN if not measured
     ess_fraction        smallest effective sample size up to this β, over the number of chains
+    excess_nats         by how much L is too high on these images, by the weights of the chains; NaN
+                        if not measured
     acceptance          mean acceptance of the moves at this β, 0..1
     certified           whether the point passed every check
     failures            for each β the checks that it failed; empty if it is certified
@@ -94,11 +96,14 @@ class RDCurve:
     jacobian_products: int = 0
     no_local_reference: str = ""
     modes: int = 1
+    excess_nats: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.reference:  # an older file: all passes started at the prior
             object.__setattr__(self, "reference", ("prior",) * len(self.beta))
-        for name in (*ROW_FIELDS, "failures", "reference"):
+        if not self.excess_nats:
+            object.__setattr__(self, "excess_nats", (math.nan,) * len(self.beta))
+        for name in (*ROW_FIELDS, "failures", "reference", "excess_nats"):
             if len(getattr(self, name)) != len(self.beta):
                 raise UsageError(
                     f"a curve with {len(self.beta)} values of beta has "
@@ -160,6 +165,8 @@ class RDCurve:
             values["jacobian_products"] = int(content.get("jacobian_products", 0))
             values["no_local_reference"] = str(content.get("no_local_reference", ""))
             values["modes"] = int(content.get("modes", 1))
+            excess = content.get("excess_nats", ())
+            values["excess_nats"] = tuple(math.nan if v is None else float(v) for v in excess)
             return cls(**values)
 
     def to_csv(self) -> str:
@@ -171,10 +178,11 @@ class RDCurve:
         writer = csv.writer(text, lineterminator="\n")
         in_bits = [name for name in ROW_FIELDS if name.startswith("rate_")]
         bits = [name.replace("_nats", "_bits") for name in in_bits]
-        writer.writerow((*ROW_FIELDS, *bits, "reference", "failures"))
+        writer.writerow((*ROW_FIELDS, *bits, "excess_nats", "reference", "failures"))
         for index in range(len(self.beta)):
             row = [_cell(getattr(self, name)[index]) for name in ROW_FIELDS]
             row += [_cell(getattr(self, name)[index] / NATS_PER_BIT) for name in in_bits]
+            row.append(_cell(self.excess_nats[index]))
             writer.writerow([*row, self.reference[index], "; ".join(self.failures[index])])
         return text.getvalue()
 

@@ -19,6 +19,14 @@ import codec
 from benchmarks.draw.archive import ARCHIVE
 from benchmarks.draw.decoder import DrawDecoder, picture
 from benchmarks.draw.likelihood import importance_bound, posterior_pass, targets
+from benchmarks.draw.reference import (
+    block_factor,
+    neighbour_factor,
+    path_length,
+    places,
+    posterior_mode,
+    precision_at,
+)
 from benchmarks.harness.small_images import write_file
 from bitstream.arrays import Uint8Array
 from bitstream.errors import UsageError
@@ -192,3 +200,79 @@ def test_an_archive_is_judged_by_its_bound(
     done = posterior_pass(one.network, x, torch.Generator().manual_seed(9))
     kl_bits = float(done.kl.sum(1).mean()) / math.log(2)
     assert found["bound_bits_per_image"] > kl_bits
+
+
+def test_lengths_of_paths_with_closed_forms() -> None:
+    unit = torch.eye(2).double()
+    wider = torch.diag(torch.tensor([9.0, 1.0])).double()
+    assert path_length(wider, unit) == pytest.approx(math.log(9) / math.sqrt(2), rel=1e-6)
+    shifted = path_length(unit, unit, torch.tensor([3.0, 4.0]))
+    assert shifted == pytest.approx(5, rel=1e-6)
+    factor = torch.linalg.cholesky(wider, upper=True)
+    assert path_length(wider, factor) == pytest.approx(0, abs=1e-9)
+    # The length does not depend on the coordinates.
+    turn = torch.tensor([[1.0, 2.0], [0.5, 3.0]]).double()
+    turned = path_length(turn.T @ wider @ turn, turn, torch.tensor([1.0, 0.0]))
+    assert turned == pytest.approx(path_length(wider, unit, turn[:, 0]), rel=1e-6)
+
+
+def test_factors_of_references() -> None:
+    generator = torch.Generator().manual_seed(0)
+    root = torch.randn(6, 6, generator=generator).double()
+    precision = torch.eye(6).double() + root.T @ root
+    whole = block_factor(precision, torch.zeros(6, dtype=torch.int64))
+    assert torch.allclose(whole.T @ whole, precision)
+    halves = block_factor(precision, torch.tensor([0, 1, 0, 1, 0, 1]))
+    found = halves.T @ halves
+    assert torch.allclose(found[::2, ::2], precision[::2, ::2])
+    assert not found[::2, 1::2].any()
+    row, column = torch.tensor([0, 0, 0, 0, 0, 0]), torch.tensor([0, 0, 1, 1, 2, 2])
+    near = neighbour_factor(precision, row, column)
+    covariance, true = torch.linalg.inv(near.T @ near), torch.linalg.inv(precision)
+    assert torch.allclose(covariance[:4, :4], true[:4, :4])
+    assert torch.allclose(covariance[2:, 2:], true[2:, 2:])
+    assert not torch.allclose(covariance, true)
+    # With two positions, both are neighbours.
+    both = neighbour_factor(precision, row, column.clamp(max=1))
+    assert torch.allclose(both.T @ both, precision)
+
+
+def test_references_of_codes(folder: Path, tmp_path: Path) -> None:
+    one = model(folder, "files")
+    decoder = DrawDecoder(one.network, 32).requires_grad_(False)
+    step, row, column = places(decoder)
+    assert len(step) == decoder.dim
+    assert torch.bincount(step).tolist() == [8 * 8 * 2 + 4 * 4 * 3] * 3
+    assert (int(row.max()), int(column.max())) == (3, 3)
+    assert ((row == 2) & (column == 1)).sum() == 3 * (2 * 2 * 2 + 3)
+    # A number of noise changes pixels in its own quarter of the image most.
+    for corner in ((0, 3), (3, 0)):
+        noise = torch.zeros(2, decoder.dim)
+        noise[1, (row == corner[0]) & (column == corner[1])] = 1
+        changed = torch.diff(decoder(noise), dim=0).square()[0].sum(0)
+        quarters = changed.reshape(2, 16, 2, 16).sum((1, 3))
+        assert divmod(int(quarters.argmax()), 2) == (corner[0] // 2, corner[1] // 2)
+
+    image = decoder(torch.ones(1, decoder.dim))[0]
+    code = posterior_mode(decoder, image, 0.01, torch.zeros(decoder.dim)).requires_grad_(True)
+    energy = 0.01 * (decoder(code[None])[0] - image).square().sum() + 0.5 * code.square().sum()
+    (gradient,) = torch.autograd.grad(energy, code)
+    assert float(gradient.norm()) < 0.05 * math.sqrt(decoder.dim)
+    precision = precision_at(decoder, code.detach(), 0.01)
+    along = torch.randn(decoder.dim, generator=torch.Generator().manual_seed(0))
+    _, moved = torch.autograd.functional.jvp(  # type: ignore[no-untyped-call]
+        decoder, code.detach()[None], along[None]
+    )
+    expected = along.square().sum() + 0.02 * moved.square().sum()
+    assert float(along.double() @ precision @ along.double()) == pytest.approx(
+        float(expected), rel=1e-3
+    )
+
+    found = run(
+        folder, tmp_path / "draw.json", "reference", "files", "--count", "1", "--betas", "0.01"
+    )
+    assert (found["code_dimensions"], found["images"]) == (decoder.dim, 1)
+    prior, single, _, position, neighbours = (row["length"] for row in found["found"])
+    assert prior > single > position > neighbours > 0
+    for row in found["found"]:
+        assert row["steps"] == pytest.approx(2 * row["length"] ** 2, rel=1e-3)

@@ -38,6 +38,15 @@ def test_gaussian_mixture_density() -> None:
     assert isinstance(prior, LatentPrior)
 
 
+def test_gaussian_mixture_of_arrays_and_lists() -> None:
+    tensors = GaussianMixture(WEIGHTS, MEANS, COVARIANCES)
+    codes = tensors.sample(5)
+    arrays = GaussianMixture(WEIGHTS.numpy(), MEANS.double().numpy(), COVARIANCES.numpy())
+    lists = GaussianMixture([1, 3], MEANS.tolist(), COVARIANCES.tolist())
+    for other in (arrays, lists):
+        assert torch.allclose(other.log_prob(codes), tensors.log_prob(codes))
+
+
 def test_gaussian_mixture_samples() -> None:
     prior = GaussianMixture(WEIGHTS, MEANS, COVARIANCES)
     codes = prior.sample(20_000, torch.Generator().manual_seed(2))
@@ -58,6 +67,9 @@ def test_gaussian_mixture_samples() -> None:
         (-WEIGHTS, MEANS, COVARIANCES, "positive weights"),
         (WEIGHTS, MEANS * torch.nan, COVARIANCES, "finite"),
         (WEIGHTS, MEANS, -COVARIANCES, "not positive definite"),
+        # Such as a Cholesky factor by mistake.
+        (WEIGHTS, MEANS, torch.linalg.cholesky(COVARIANCES), "not symmetric"),
+        ("weights", MEANS, COVARIANCES, "not numbers"),
     ],
 )
 def test_bad_mixtures(

@@ -18,7 +18,7 @@ from codec.priors import LatentPrior
 from codec.rate_distortion.annealing.bdmc import BdmcResult, simulate_images
 from codec.rate_distortion.annealing.bridge import Bridge, BridgePlan, cross, way_back
 from codec.rate_distortion.annealing.executors import Tick
-from codec.rate_distortion.annealing.jacobian import ResidualJacobian
+from codec.rate_distortion.annealing.jacobian import Columns, ResidualJacobian
 from codec.rate_distortion.annealing.local_reference import (
     LocalFits,
     LocalReference,
@@ -29,7 +29,7 @@ from codec.rate_distortion.annealing.tempering import Decode, TemperedTarget
 from codec.rate_distortion.distortions import Distortion
 from codec.rate_distortion.errors import MeasurementError
 
-TRIED_CODES = 4
+TRIED_CODES = 2
 """Number of codes on which the Jacobian is tried out."""
 
 
@@ -37,8 +37,9 @@ TRIED_CODES = 4
 class LocalModel:
     """What a local reference needs of a model; rebuilt in every process.
 
-    ladder   the β of the fits, ascending
-    modes    fits for each component of the prior
+    ladder    the β of the fits, ascending
+    modes     fits for each component of the prior
+    columns   how Jacobians are computed; None to find out, see `ResidualJacobian`
     """
 
     decode: Decode
@@ -47,6 +48,7 @@ class LocalModel:
     ladder: tuple[float, ...]
     modes: int
     gradient_dtype: torch.dtype = torch.float32
+    columns: Columns | None = None
 
     def target(self, targets: torch.Tensor, chains: int = 1) -> TemperedTarget:
         """Rows of images × chains."""
@@ -64,7 +66,12 @@ class LocalModel:
         codes = self.prior.sample(TRIED_CODES, generator).to(targets)
         rows = targets[:1].expand(len(codes), *targets.shape[1:])
         return ResidualJacobian(
-            self.decode, self.distortion, rows, codes, dtype=self.gradient_dtype
+            self.decode,
+            self.distortion,
+            rows,
+            codes,
+            dtype=self.gradient_dtype,
+            columns=self.columns,
         )
 
 

@@ -15,7 +15,8 @@ reference gives correct results.
 from __future__ import annotations
 
 import threading
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import torch
 from torch.func import jvp, vmap
@@ -31,6 +32,12 @@ PRODUCT = 0.5
 LARGEST_JACOBIAN = 2**23
 """Entries of the Jacobians that are computed at a time."""
 
+LARGEST_OF_A_CODE = 2**27
+"""Most entries of the Jacobian of one code, half a gigabyte in float32."""
+
+Columns: TypeAlias = "Callable[[ResidualJacobian, torch.Tensor, torch.Tensor], Any]"
+"""A way to compute r(z) and J; a function of this module, which can be sent to processes."""
+
 _FORWARD_LEVEL = threading.Lock()
 """Held during forward differentiation, of which torch has one level for all threads."""
 
@@ -42,9 +49,13 @@ Jacobian and the gradient."""
 class ResidualJacobian:
     """r(z) and J at codes z, and a count of the Jacobian-vector products that this took.
 
+    columns   how the Jacobian is computed
+
     The constructor raises `MeasurementError` for a distortion without `residual` or if no Jacobian
     can be computed, and `UsageError` if `residual` does not match the distortion.
     """
+
+    columns: Columns
 
     def __init__(
         self,
@@ -54,20 +65,26 @@ class ResidualJacobian:
         codes: torch.Tensor,
         *,
         dtype: torch.dtype = torch.float32,
+        columns: Columns | None = None,
     ) -> None:
         """Try both ways on `codes` (r, k), r ≥ 2, with `targets` (r, …), in float32.
 
-        dtype   the decoder's arithmetic afterwards
+        dtype     the decoder's arithmetic afterwards
+        columns   the way that was found before, which is not tried again: on other codes rounding
+                  may be larger, and any Jacobian gives correct results
         """
         self.decode, self.distortion = decode, distortion
         self._dtype = torch.float32
         self.products = 0
         """Jacobian-vector products so far, counted for each row."""
+        if columns is not None:
+            self.columns, self._dtype = columns, dtype
+            return
         if not hasattr(distortion, "residual"):
             raise MeasurementError(f"{distortion.name} is not a sum of squares (no residual)")
         value, gradient = self._checked(targets, codes)
         failures = []
-        for self._columns in (_forward, _twice_backward):
+        for self.columns in (_forward, _twice_backward):
             try:
                 residual, jacobian = self(targets, codes)
             # Whatever a user's decoder raises, it has no Jacobian this way.
@@ -89,7 +106,7 @@ class ResidualJacobian:
         self.products += codes.numel()
         reduced = self._dtype != torch.float32
         with torch.autocast(codes.device.type, self._dtype, enabled=reduced):
-            residual, jacobian = self._columns(self, targets, codes.detach())
+            residual, jacobian = self.columns(self, targets, codes.detach())
         return residual.detach(), jacobian.detach()
 
     def rows_at_a_time(self, targets: torch.Tensor, dim: int) -> int:
@@ -118,6 +135,11 @@ class ResidualJacobian:
             (gradient,) = torch.autograd.grad(value.sum(), codes)
         with torch.no_grad():
             residual = self.residual(targets, codes)
+        if residual.ndim == 2 and residual.shape[1] * codes.shape[1] > LARGEST_OF_A_CODE:
+            raise MeasurementError(
+                f"the Jacobian of one code has {residual.shape[1]:,} × {codes.shape[1]:,} entries, "
+                f"more than {LARGEST_OF_A_CODE:,}"
+            )
         if residual.ndim != 2 or len(residual) != len(codes):
             raise UsageError(
                 f"the residual of {name} has the shape {tuple(residual.shape)}, "

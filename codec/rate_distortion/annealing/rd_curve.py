@@ -50,11 +50,13 @@ from codec.rate_distortion.annealing.pilot import (
     make_plan,
     run_pilot,
 )
+from codec.rate_distortion.annealing.prior_codes import prior_estimates, too_high
 from codec.rate_distortion.annealing.sampler import AnnealingPlan, AnnealingResult
 from codec.rate_distortion.annealing.settings import MoveSettings, Settings
 from codec.rate_distortion.annealing.summary import CurveSamples, summarize
 from codec.rate_distortion.annealing.tasks import (
     CERTIFY,
+    CODES,
     LOCAL,
     MEASURE,
     PILOT,
@@ -239,7 +241,8 @@ class _Run:
             reason = f"the moves are preconditioned {self.moves.precondition!r}, not 'dense'"
         else:
             try:
-                self.model.jacobian(self.targets)
+                columns = self.model.jacobian(self.targets).columns
+                self.model = replace(self.model, columns=columns)
             except MeasurementError as error:
                 reason = str(error)
         if reason and settings.reference == "local":
@@ -365,6 +368,14 @@ class _Run:
             for name, column in columns.items():
                 column[:, indexes] = joined([getattr(one, name) for one in passes])
             acceptance[indexes] = joined([one.acceptance[None] for one in passes]).mean(0)
+        estimates = prior_estimates(
+            self.model.decode,
+            self.model.prior,
+            self.model.distortion,
+            self.targets,
+            self.betas,
+            generator_of((seed, CODES), device),
+        )
         gap = None
         if certify:
             gap = np.empty((settings.simulations, len(self.betas)))
@@ -389,6 +400,7 @@ class _Run:
             jacobian_products=self.jacobian_products,
             no_local_reference=self.no_local,
             missed=self.missed,
+            unseen=too_high(columns["log_partition_nats"], estimates),
             modes=self.model.modes if local else 0,
         )
 

@@ -62,6 +62,8 @@ class CurveSamples:
     no_certificate                           why `gap` is None
     missed                                   (B,), by how many nats annealing from the prior was
                                              clearly lower on pilot images, else 0; or None
+    unseen                                   (B,), by how many nats codes of the prior show that L
+                                             is too high, else 0; or None
     excess                                   (n, B), by how many nats L is too high, by the weights
                                              of the chains; or None
 
@@ -87,6 +89,7 @@ class CurveSamples:
     missed: Float64Array | None = None
     modes: int = 1
     excess: Float64Array | None = None
+    unseen: Float64Array | None = None
 
     def of_images(self, images: slice | Sequence[int] | Array) -> CurveSamples:
         """The samples of some of the images: a slice, indexes, or bool (n,)."""
@@ -133,7 +136,7 @@ def rate_interval_at(samples: CurveSamples, distortion: float) -> tuple[float, f
     Unlike the interval at a slope it includes that D, too, differs from image to image, so it says
     how far apart two curves have to be at the same D. β that failed a check are left out. The upper
     end is infinite if the distortion is below what the largest β reached in over 2.5 % of the
-    draws.
+    draws: the tangents then say only how large the rate is at least.
 
     Raises `UsageError` for a distortion that is not finite, or fewer than two images.
     """
@@ -149,8 +152,10 @@ def rate_interval_at(samples: CurveSamples, distortion: float) -> tuple[float, f
     log_partition = counts @ samples.log_partition[:, kept] / images
     reached = (counts @ samples.distortion[:, kept] / images).min(1)
     tangents = log_partition - distortion * samples.beta[kept]
-    rates = np.where(reached <= distortion, np.maximum(tangents.max(1), 0.0), np.inf)
-    low, high = np.percentile(np.sort(rates), [2.5, 97.5], method="nearest")
+    rates = np.maximum(tangents.max(1), 0.0)
+    low = np.percentile(rates, 2.5, method="nearest")
+    at_most = np.where(reached <= distortion, rates, np.inf)
+    high = np.percentile(np.sort(at_most), 97.5, method="nearest")
     return float(low), float(high)
 
 
@@ -263,6 +268,11 @@ def _failures(samples: CurveSamples, gap: Float64Array) -> list[list[str]]:
             reasons.append(
                 f"annealing from the prior was {samples.missed[i]:.2f} nats lower on pilot images"
             )
+        if samples.unseen is not None and samples.unseen[i] > 0:
+            reasons.append(
+                f"codes of the prior show that the chains missed a mode: {samples.unseen[i]:.2f} "
+                "nats too high"
+            )
         if len(samples.log_partition) < 2:
             reasons.append(ONE_IMAGE)
         if samples.chains < JUDGED_CHAINS:
@@ -315,6 +325,7 @@ def summarize(samples: CurveSamples) -> RDCurve:
         rate_high_nats=_tuple(high),
         bdmc_gap_nats=_tuple(gap),
         ess_fraction=_tuple(samples.ess_fraction.mean(0)),
+        excess_nats=() if samples.excess is None else _tuple(samples.excess.mean(0)),
         acceptance=_tuple(samples.acceptance),
         certified=tuple(not reasons for reasons in failures),
         failures=tuple(map(tuple, failures)),

@@ -26,7 +26,7 @@ LARGEST_BLOCK_ENTRIES = {"cpu": 2**22, "cuda": 2**26}
 FIT = 0.25
 """Usual cost of a fit in bridges."""
 
-PILOT, MEASURE, CERTIFY = 0, 1, 2
+PILOT, MEASURE, CERTIFY, CODES = 0, 1, 2, 3
 LOCAL = 10
 """Added to the kind of a block's random numbers if its path starts at local references."""
 

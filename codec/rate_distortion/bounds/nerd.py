@@ -32,7 +32,7 @@ from codec.rate_distortion.array_checks import (
     rising_betas,
     whole_number,
 )
-from codec.rate_distortion.distortions import Distortion, MeanSquaredError, SumSquaredError
+from codec.rate_distortion.distortions import BLOCK_VALUES, Distortion, pairwise_distortions
 from codec.rate_distortion.errors import MeasurementError
 from codec.rate_distortion.estimates import BoundPoint, PlainResult, bound_point
 from codec.rate_distortion.tensor_checks import (
@@ -41,13 +41,9 @@ from codec.rate_distortion.tensor_checks import (
     decoder_of_flat_codes,
     evaluation_mode,
     image_tensor,
-    row_blocks,
     seeded_generator,
     target_tensor,
 )
-
-BLOCK_VALUES = 2**22
-"""Values in a block of decoded images, or of pairs of images and codes."""
 
 Generator = TypeVar("Generator", bound=nn.Module)
 
@@ -71,30 +67,6 @@ class NerdCurve(PlainResult):
     convention: str
     prior: str
     seed: int
-
-
-def pairwise_distortions(
-    distortion: Distortion, targets: torch.Tensor, reconstructions: torch.Tensor
-) -> torch.Tensor:
-    """d of every target with every reconstruction: (n, …) and (m, …) to float64 (n, m).
-
-    Squared errors use a matrix product in float64; any other distortion is computed for the pairs
-    in blocks.
-    """
-    if type(distortion) in (SumSquaredError, MeanSquaredError):
-        left, right = targets.flatten(1).double(), reconstructions.flatten(1).double()
-        centre = left.mean(dim=0)
-        left, right = left - centre, right - centre
-        squares = left.square().sum(1)[:, None] + right.square().sum(1) - 2 * left @ right.T
-        scale = 1.0 if type(distortion) is SumSquaredError else 1 / left.shape[1]
-        return scale * squares.clamp_min(0)
-    rows = max(1, BLOCK_VALUES // max(1, reconstructions.numel()))
-    blocks = []
-    for part in row_blocks(targets, rows):
-        made = reconstructions.repeat(len(part), *([1] * (reconstructions.ndim - 1)))
-        pairs = distortion(part.repeat_interleave(len(reconstructions), dim=0), made)
-        blocks.append(pairs.double().reshape(len(part), -1))
-    return torch.cat(blocks)
 
 
 class _WeightedSums:

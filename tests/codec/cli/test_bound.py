@@ -276,10 +276,12 @@ def test_a_table_of_eighty_columns_cuts_no_number(monkeypatch: pytest.MonkeyPatc
     status, stdout, _ = call("bound", "m.py:flat", *data, "--no-certify")
     assert status == 0
     assert "12 of 20 points, all are in bound.csv" in " ".join(stdout.split())
-    rows = [line for line in stdout.splitlines() if line.count("│") == 7]
+    rows = [line for line in stdout.splitlines() if line.count("│") == 8]
     assert len(rows) == 12
     for row in rows:
-        assert re.fullmatch(r"│ +[\d.]+ │ +[\d.]+ │ +[\d.]+–[\d.]+ │ +[\d.]+ │ +— │ +no │", row)
+        assert re.fullmatch(
+            r"│ +[\d.]+ │ +[\d.]+ │ +[\d.]+ │ +[\d.]+–[\d.]+ │ +[\d.]+ │ +— │ +no │", row
+        )
 
 
 @pytest.mark.usefixtures("folder")
@@ -300,7 +302,7 @@ def test_flat_images_own_distortion_and_no_certificate() -> None:
     assert status == 0
     assert "data.npz has 12 images: all of them are measured" in stderr
     assert "5 of 5 points are not certified" in stderr
-    assert re.search(r"this may take (between \d+ \w+ and )?\d+ \w+; the measurement", stderr)
+    assert re.search(r"this may take (between \d+ \w+ and )?\d+ \w+; each phase", stderr)
     assert "annealed from the prior alone: sum of absolute errors is not a sum of squares" in stderr
     content = json.loads(Path("out/bound.json").read_text())
     assert content["notices"] == ["data.npz has 12 images: all of them are measured"]

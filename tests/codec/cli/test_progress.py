@@ -65,7 +65,7 @@ def test_phases_elsewhere_print_a_line_every_minute(
             now[0] = second
             tell(*at)  # type: ignore[arg-type]
     lines = capsys.readouterr().err.splitlines()
-    assert lines == ["calotype: pilot", "calotype: measuring: 44%, 5 minutes left"]
+    assert lines == ["calotype: pilot", "calotype: measuring: 44%, 5 minutes left of this phase"]
 
 
 @pytest.mark.parametrize(

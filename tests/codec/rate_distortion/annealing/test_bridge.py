@@ -261,6 +261,28 @@ def test_a_decoder_without_forward_derivatives_is_differentiated_backwards() -> 
         ResidualJacobian(once_only, SumSquaredError(), targets, codes)
 
 
+def test_a_way_that_was_found_before_is_not_tried_again() -> None:
+    codes = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    targets = torch.zeros(4, 3)
+    first = ResidualJacobian(twice_only, SumSquaredError(), targets, codes)
+
+    def rounding(z: torch.Tensor) -> torch.Tensor:
+        return twice_only(z.bfloat16()).float()
+
+    with pytest.raises(MeasurementError, match="disagrees with the gradient"):
+        ResidualJacobian(rounding, SumSquaredError(), targets, codes)
+    second = ResidualJacobian(rounding, SumSquaredError(), targets, codes, columns=first.columns)
+    assert second.products == 0
+    for left, right in zip(first(targets, codes), second(targets, codes), strict=True):
+        assert torch.allclose(left, right, atol=0.02)
+
+
+def test_a_jacobian_that_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("codec.rate_distortion.annealing.jacobian.LARGEST_OF_A_CODE", 8)
+    with pytest.raises(MeasurementError, match="3 × 3 entries, more than 8"):
+        ResidualJacobian(torch.tanh, SumSquaredError(), torch.zeros(2, 3), torch.zeros(2, 3))
+
+
 def test_a_residual_that_is_no_root_is_refused() -> None:
     class TwiceError(SumSquaredError):
         def residual(self, targets: torch.Tensor, reconstructions: torch.Tensor) -> torch.Tensor:

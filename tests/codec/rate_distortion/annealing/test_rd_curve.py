@@ -360,10 +360,36 @@ class WidePrior(StandardNormal):
         return super().log_prob(z / 3) - self.dim * math.log(3)
 
 
-def test_a_prior_whose_density_is_not_that_of_its_samples() -> None:
-    prior = WidePrior(3)
+class TwoHumps(StandardNormal):
+    """Samples have two humps, and the mean and variance of the normal density that it states."""
+
+    def sample(self, count: int, generator: torch.Generator | None = None) -> torch.Tensor:
+        sign = 2.0 * torch.randint(0, 2, (count, self.dim), generator=generator) - 1
+        return 0.95 * sign + math.sqrt(1 - 0.95**2) * super().sample(count, generator)
+
+
+@pytest.mark.parametrize("prior", [WidePrior(3), TwoHumps(3)])
+def test_a_prior_whose_density_is_not_that_of_its_samples(prior: StandardNormal) -> None:
     with pytest.raises(MeasurementError, match="not the density of its samples"):
         rd_curve(lambda z: 2 * z, prior, np.zeros((4, 3)), betas=[1.0])
+
+
+def test_a_decoder_in_16_bits() -> None:
+    images = np.linspace(-1, 1, 24).reshape(8, 3)
+    options: dict[str, Any] = {"betas": [1.0, 4.0], "temperatures": 100, "chains": 100}
+    plain = rd_curve(torch.tanh, StandardNormal(3), images, **options)
+    for dtype in (torch.float16, torch.bfloat16):
+
+        def shorter(codes: torch.Tensor, dtype: torch.dtype = dtype) -> torch.Tensor:
+            return torch.tanh(codes).to(dtype)
+
+        short = rd_curve(shorter, StandardNormal(3), images, **options)
+        assert short.log_partition_nats == pytest.approx(plain.log_partition_nats, abs=0.05)
+
+
+def test_a_decoder_that_makes_too_few_images() -> None:
+    with pytest.raises(MeasurementError, match=r"made 16 images of \d+ codes"):
+        rd_curve(lambda z: 2 * z[:16], StandardNormal(3), np.zeros((9, 3)), betas=[1.0])
 
 
 def test_a_prior_without_gradient() -> None:

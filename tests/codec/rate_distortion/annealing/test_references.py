@@ -184,7 +184,8 @@ def test_most_of_eight_modes_are_found() -> None:
 
 def curve_of(decode: Any, prior: Any, **options: Any) -> RDCurve:
     images = np.random.default_rng(0).random((4, 1, 12, 12))
-    return rd_curve(decode, prior, images, betas=[1.0], **{**CHEAP, "certify": False, **options})
+    settings = {**CHEAP, "temperatures": 200, "certify": False, **options}
+    return rd_curve(decode, prior, images, betas=[1.0], **settings)
 
 
 class Grid(torch.nn.Module):
@@ -288,9 +289,10 @@ def test_the_first_beta_may_be_zero_or_large() -> None:
 
 def test_old_results_are_of_the_prior() -> None:
     old = curve_of(Grid(), StandardNormal(2), reference="prior").to_json()
-    for name in ("reference", "jacobian_products", "no_local_reference", "modes"):
+    for name in ("reference", "jacobian_products", "no_local_reference", "modes", "excess_nats"):
         del old[name]
     curve = RDCurve.from_json(old)
+    assert math.isnan(curve.excess_nats[0])
     assert (curve.reference, curve.jacobian_products, curve.modes) == (("prior",), 0, 1)
     assert "prior" in curve.to_csv().splitlines()[1]
     with pytest.raises(ResultFileError, match="1 values of beta has 2 of reference"):

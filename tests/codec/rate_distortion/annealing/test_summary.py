@@ -132,6 +132,7 @@ def test_slopes_of_the_exact_curve_agree() -> None:
         ({"excess": np.full((200, len(BETA)), 0.3)}, r"excess 0\.30 nats > 0\.25"),
         ({"excess": np.full((200, len(BETA)), np.nan)}, r"excess nan nats > 0\.25"),
         ({"distortion": np.full((200, len(BETA)), 9e7)}, "float32 rounds beta d"),
+        ({"unseen": np.full(len(BETA), 0.4)}, r"missed a mode: 0\.40 nats too high"),
     ],
 )
 def test_every_check_can_fail(change: dict[str, Any], reason: str) -> None:
@@ -196,7 +197,11 @@ def test_the_interval_at_a_distortion_holds_the_curves_of_other_images() -> None
 
 def test_the_interval_at_a_distortion_that_is_hardly_reached_is_open() -> None:
     smallest = float(gaussian().distortion[0, -1])
-    assert rate_interval_at(gaussian(), smallest / 2)[1] == math.inf
+    low, high = rate_interval_at(gaussian(), smallest / 2)
+    # The last tangent says how large the rate is at least.
+    tangent = 0.5 * math.log(2 * BETA[-1]) + 0.5 - BETA[-1] * smallest / 2
+    assert low == pytest.approx(tangent, abs=0.15)
+    assert high == math.inf
     assert rate_interval_at(gaussian(), 2 * smallest)[1] < math.inf
     for wrong in (math.nan, math.inf):
         with pytest.raises(UsageError, match="interval at a distortion of"):
@@ -206,7 +211,9 @@ def test_the_interval_at_a_distortion_that_is_hardly_reached_is_open() -> None:
 
 
 def test_an_untrusted_curve_comes_with_the_error() -> None:
-    samples = dataclasses.replace(gaussian(), gap=np.full((4, len(BETA)), 0.7))
+    samples = dataclasses.replace(
+        gaussian(), gap=np.full((4, len(BETA)), 0.7), excess=np.zeros((200, len(BETA)))
+    )
     with pytest.raises(UntrustedCurveError) as caught:
         summarize(samples)
     curve = caught.value.curve
