@@ -25,10 +25,10 @@ from codec.options import (
     DecompressOptions,
     PathName,
     check_writable,
-    takes_options,
 )
 from codec.pipeline.decode_file import read_bands
 from codec.results import Compression, Decompression, FileInfo, Verification, file_info
+from codec.system.keyword_options import takes_options
 from codec.system.source import Source, opened, opened_seekable, path_of
 from codec.system.write_file import write_atomically
 

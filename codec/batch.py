@@ -36,9 +36,9 @@ from codec.options import (
     check_integer,
     check_path,
     check_switch,
-    takes_options,
 )
 from codec.results import Compression, Decompression
+from codec.system.keyword_options import takes_options
 from codec.system.processors import compute_threads
 from codec.system.source import path_of
 from codec.system.workers import Outcome, run_each

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-import functools
-import inspect
 import io
 import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar, TypedDict, TypeVar, cast
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypedDict
 
 from bitstream import OutputError, UsageError, limits
 from bitstream.foreign import attribute_of, has, shown
@@ -20,8 +17,6 @@ from codec.system.source import path_of
 
 PathName = str | os.PathLike[str]
 Region = tuple[int, int, int, int]
-T = TypeVar("T")
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 DEFAULT_MODEL = "photo"
 LOSSLESS_MODEL = "pixel"
@@ -295,60 +290,6 @@ class DecompressArguments(TypedDict, total=False):
     reduce_depth: bool
     device: str
     checkpoint: PathName | None
-
-
-def takes_options(options: type) -> Callable[[Function], Function]:
-    """Show the fields of an options class in the signature of a function that takes ``**options``.
-
-    ``help``, notebooks and documentation then list every option with its default, and an unknown
-    name raises a TypeError that suggests the nearest one.
-    """
-
-    def decorate(function: Function) -> Function:
-        own = inspect.signature(function)
-        shown = [one for one in own.parameters.values() if one.kind is not one.VAR_KEYWORD]
-        for field in fields(options):
-            shown.append(
-                inspect.Parameter(
-                    field.name,
-                    inspect.Parameter.KEYWORD_ONLY,
-                    default=field.default,
-                    annotation=field.type,
-                )
-            )
-        keywords = [one.name for one in shown if one.kind is not one.POSITIONAL_ONLY]
-
-        @functools.wraps(function)
-        def checked(*arguments: Any, **given: Any) -> Any:
-            _check_names(function.__name__, given, keywords)
-            return function(*arguments, **given)
-
-        checked.__signature__ = own.replace(parameters=shown)  # type: ignore[attr-defined]
-        return cast(Function, checked)
-
-    return decorate
-
-
-def names_options(cls: type[T]) -> type[T]:
-    """Let a class raise a TypeError that suggests the nearest name for a misspelt option."""
-    owner: Any = cls
-    initialize, known = owner.__init__, list(inspect.signature(cls).parameters)
-
-    @functools.wraps(initialize)
-    def checked(self: T, *arguments: Any, **given: Any) -> None:
-        _check_names(cls.__name__, given, known)
-        initialize(self, *arguments, **given)
-
-    owner.__init__ = checked
-    return cls
-
-
-def _check_names(caller: str, given: Iterable[str], known: Sequence[str]) -> None:
-    for name in given:
-        if name not in known:
-            nearest = difflib.get_close_matches(name, known, 1)
-            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-            raise TypeError(f"{caller}() has no option {name!r}{hint}")
 
 
 def check_number(name: str, value: object) -> int | float:

@@ -27,9 +27,10 @@ import numpy as np
 
 from bitstream import UsageError
 from bitstream.arrays import SampleArray
-from codec.options import CompressOptions, names_options
+from codec.options import CompressOptions
 from codec.pictures.from_arrays import plain_array
 from codec.plugins.images import image_of_chunk
+from codec.system.keyword_options import names_options
 from codec.system.missing_extra import extra_needed_by
 
 with extra_needed_by("codec.plugins.numcodecs"):

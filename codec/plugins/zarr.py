@@ -28,8 +28,9 @@ import numpy as np
 
 from bitstream import UsageError
 from bitstream.foreign import shown
-from codec.options import CompressOptions, names_options
+from codec.options import CompressOptions
 from codec.plugins.images import image_of_chunk
+from codec.system.keyword_options import names_options
 from codec.system.missing_extra import extra_needed_by
 
 with extra_needed_by("codec.plugins.zarr"):

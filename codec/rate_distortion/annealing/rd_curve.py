@@ -79,6 +79,7 @@ from codec.rate_distortion.tensor_checks import (
     image_tensor,
     target_tensor,
 )
+from codec.system.keyword_options import takes_options
 from codec.system.missing_extra import extra_needed_by
 
 with extra_needed_by("codec.rate_distortion.annealing"):
@@ -92,6 +93,7 @@ LARGEST_LOCAL_DIM = 1024
 """With more dimensions, a precision matrix and its factors take over 32 MiB for each image."""
 
 
+@takes_options(Settings)
 def rd_curve(
     decode: Decode,
     prior: LatentPrior,
@@ -118,6 +120,7 @@ def rd_curve(
     return summarize(rd_samples(decode, prior, images, settings, **options))
 
 
+@takes_options(Settings)
 def rd_samples(
     decode: Decode,
     prior: LatentPrior,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
+import inspect
 import math
 import tracemalloc
 from collections.abc import Callable
@@ -527,3 +529,11 @@ def test_dense_preconditioning_pays_where_dimensions_are_tied() -> None:
 def test_unknown_preconditioning() -> None:
     with pytest.raises(UsageError, match="'full'"):
         MoveSettings(precondition="full")
+
+
+def test_options_are_shown_and_a_misspelt_one_is_named() -> None:
+    shown = inspect.signature(rd_curve).parameters
+    assert {field.name for field in dataclasses.fields(Settings)} < set(shown)
+    assert shown["chains"].default == Settings.chains
+    with pytest.raises(TypeError, match=r"rd_curve\(\) has no option 'chain'; .* 'chains'"):
+        rd_curve(torch.tanh, StandardNormal(3), np.zeros((4, 3)), chain=8)
