@@ -3,8 +3,8 @@
     python -m tests.golden.releases
 
 writes the folder of the current version, which must not exist. Beside each file is a record with
-the SHA-256 of its weights, and that of what it decodes to: the same on every machine, because
-these models compute in integers.
+the SHA-256 of what it decodes to, which is the same on every machine, because these models compute
+in integers. The header of a file names its weights.
 """
 
 from __future__ import annotations

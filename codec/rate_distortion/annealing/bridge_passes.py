@@ -29,7 +29,7 @@ from codec.rate_distortion.annealing.tempering import Decode, TemperedTarget
 from codec.rate_distortion.distortions import Distortion
 from codec.rate_distortion.errors import MeasurementError
 
-TRIED_CODES = 2
+TRIED_CODES = 4
 """Number of codes on which the Jacobian is tried out."""
 
 

@@ -32,8 +32,8 @@ PRODUCT = 0.5
 LARGEST_JACOBIAN = 2**23
 """Entries of the Jacobians that are computed at a time."""
 
-LARGEST_OF_A_CODE = 2**27
-"""Most entries of the Jacobian of one code, half a gigabyte in float32."""
+LARGEST_OF_A_CODE = 2**26
+"""Most entries of the Jacobian of one code, a quarter of a gigabyte in float32."""
 
 Columns: TypeAlias = "Callable[[ResidualJacobian, torch.Tensor, torch.Tensor], Any]"
 """A way to compute r(z) and J; a function of this module, which can be sent to processes."""

@@ -270,8 +270,7 @@ def _failures(samples: CurveSamples, gap: Float64Array) -> list[list[str]]:
             )
         if samples.unseen is not None and samples.unseen[i] > 0:
             reasons.append(
-                f"codes of the prior show that the chains missed a mode: {samples.unseen[i]:.2f} "
-                "nats too high"
+                f"codes of the prior show that L is {samples.unseen[i]:.2f} nats too high"
             )
         if len(samples.log_partition) < 2:
             reasons.append(ONE_IMAGE)

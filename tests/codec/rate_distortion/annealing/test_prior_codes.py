@@ -123,6 +123,6 @@ def test_a_mode_that_a_single_image_has_is_seen() -> None:
     assert local.unseen[1:] == pytest.approx(error[1:], rel=0.2)
     assert prior.unseen is not None
     assert not prior.unseen.any()
-    with pytest.raises(UntrustedCurveError, match="codes of the prior show that the chains missed"):
+    with pytest.raises(UntrustedCurveError, match="codes of the prior show that L is"):
         summarize(local)
     assert any(summarize(prior).certified)
