@@ -35,9 +35,10 @@ EXIF_PREFIX = b"Exif\x00\x00"
 
 def without_prefix(exif: bytes) -> bytes | None:
     """EXIF as a TIFF stream; None if it is empty.  Some programs write the prefix twice."""
-    while exif.startswith(EXIF_PREFIX):
-        exif = exif.removeprefix(EXIF_PREFIX)
-    return exif or None
+    start = 0
+    while exif.startswith(EXIF_PREFIX, start):
+        start += len(EXIF_PREFIX)
+    return exif[start:] or None
 
 
 @dataclass(frozen=True)

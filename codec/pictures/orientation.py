@@ -20,6 +20,15 @@ from codec.pictures.exif import ORIENTATION, byte_order, first_directory
 _FORMS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}
 # A namespace declaration with its prefix, or the default namespace.
 _NAMESPACE = re.compile(r"xmlns(?::([\w.-]{1,64}))?\s{0,99}=\s{0,99}[\"']([^\"'<>]{0,99})[\"']")
+# A prefix at the end of what precedes the name, and how far back it may reach.
+_PREFIX = re.compile(r"(?<![\w.:-])([\w.-]{1,64}):\Z")
+_PREFIX_REACH = 66
+_NAME = re.compile("Orientation")
+_VALUE = re.compile(
+    r"(?:\s{0,99}=\s{0,99}[\"']|(?:\s[^<>]{0,400})?>)\s{0,99}0{0,2}"
+    r"(?P<value>[1-8])(?=\s{0,99}[\"'<])"
+)
+_MENTIONS = 4096
 _TIFF = "http://ns.adobe.com/tiff/1.0/"
 _STARTS = tuple(
     (character.encode(wide), wide)
@@ -38,8 +47,8 @@ def read_orientation(exif: bytes | None, xmp: bytes | None) -> int:
             return value
         break
     text, _ = _text(xmp)
-    match = _in_xmp(text).search(text)
-    return int(match["value"]) if match else 1
+    place = next(_values_in(text), None)
+    return 1 if place is None else int(text[place])
 
 
 def reset_orientation(exif: bytes | None, xmp: bytes | None) -> tuple[bytes | None, bytes | None]:
@@ -50,9 +59,12 @@ def reset_orientation(exif: bytes | None, xmp: bytes | None) -> tuple[bytes | No
             struct.pack_into(form, changed, place, 1)
     if xmp:
         text, encoding = _text(xmp)
-        upright = _in_xmp(text).sub(r"\g<before>1", text)
-        if upright != text:
-            xmp = upright.encode(encoding)
+        parts, last = [], 0
+        for place in _values_in(text):
+            parts += [text[last:place], "1"]
+            last = place + 1
+        if parts:
+            xmp = "".join([*parts, text[last:]]).encode(encoding)
     return None if exif is None else bytes(changed), xmp
 
 
@@ -97,20 +109,22 @@ def _text(xmp: bytes | None) -> tuple[str, str]:
         return "", encoding
 
 
-def _in_xmp(text: str) -> re.Pattern[str]:
-    """A pattern for the tag as an attribute or an element, with any prefix of its namespace.
+def _values_in(text: str) -> Iterator[int]:
+    """Positions of the tag's values in an XMP packet, of which each is one digit, 1 .. 8.
 
-    All repetitions are bounded, so no packet can make the search slow.
+    The tag is an attribute or an element, with any prefix of its namespace. The numbers of
+    declarations and of mentions, and all repetitions, are bounded, so no packet can make the search
+    slow.
     """
     stated = {match[1]: match[2] for match in islice(_NAMESPACE.finditer(text), 256)}
     stated.setdefault("tiff", _TIFF)
-    prefixes = [prefix for prefix, namespace in stated.items() if namespace == _TIFF]
-    # An attribute without a prefix is in no namespace.
-    names = "|".join(
-        rf"(?<![\w.:-]){re.escape(prefix)}:" if prefix else "(?<=<)" for prefix in prefixes
-    )
-    return re.compile(
-        rf"(?P<before>(?:{names or '(?!)'})Orientation"
-        r"(?:\s{0,99}=\s{0,99}[\"']|(?:\s[^<>]{0,400})?>)\s{0,99}0{0,2})"
-        r"(?P<value>[1-8])(?=\s{0,99}[\"'<])"
-    )
+    prefixes = {prefix for prefix, namespace in stated.items() if namespace == _TIFF}
+    for mention in islice(_NAME.finditer(text), _MENTIONS):
+        start, end = mention.span()
+        found = _PREFIX.search(text[max(0, start - _PREFIX_REACH) : start])
+        # An attribute without a prefix is in no namespace.
+        is_tag = (
+            found[1] in prefixes if found else None in prefixes and text[start - 1 : start] == "<"
+        )
+        if is_tag and (value := _VALUE.match(text, end)):
+            yield value.start("value")

@@ -1,6 +1,7 @@
 """Damaged image files give an error of this library, whatever Pillow does with them."""
 
 import io
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from PIL import Image
 
 from bitstream import CalotypeError
 from codec.pictures.bands import bands_of
+from codec.pictures.exif import EXIF_PREFIX, without_prefix
+from codec.pictures.orientation import read_orientation, reset_orientation
 from codec.pictures.picture import Picture
 from codec.pictures.read import picture_from
 from codec.pictures.save import save_bands
@@ -109,3 +112,29 @@ def test_the_message_names_the_file(tmp_path: Path) -> None:
     path.write_bytes(FILES["PNG"][:-40])
     with pytest.raises(CalotypeError, match=r"cut\.png cannot be decoded"):
         picture_from(path)
+
+
+@pytest.mark.parametrize("name", ["prefixes", "mentions", "elements", "declarations"])
+def test_no_xmp_packet_makes_the_search_for_the_orientation_slow(name: str) -> None:
+    declared = b" ".join(
+        b'xmlns:p%03d%s="http://ns.adobe.com/tiff/1.0/"' % (number, b"x" * 60)
+        for number in range(256)
+    )
+    parts = {
+        "prefixes": b"p1" + b"x" * 62 + b" ",
+        "mentions": b"tiff:Orientation ",
+        "elements": b"<tiff:Orientation " + b"a" * 400,
+        "declarations": b"xmlns:" + b"a" * 64 + b" " * 99,
+    }
+    packet = b"<x " + declared + b" " + parts[name] * (2**22 // len(parts[name]))
+    started = time.process_time()
+    assert read_orientation(None, packet) == 1
+    assert reset_orientation(None, packet) == (None, packet)
+    assert time.process_time() - started < 3
+
+
+def test_the_prefix_of_exif_may_be_repeated_a_million_times() -> None:
+    started = time.process_time()
+    assert without_prefix(EXIF_PREFIX * 2**20 + b"II*\0") == b"II*\0"
+    assert without_prefix(EXIF_PREFIX * 2**20) is None
+    assert time.process_time() - started < 3
