@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
 import torch
@@ -17,7 +18,7 @@ from bitstream.errors import CalotypeError, InputError, UsageError
 from codec.options import MAX_SEED, check_integer, check_number
 from training.features import train as features
 from training.generative.digits_export import export_digits
-from training.loop.export import ExportOptions
+from training.loop.export import ExportOptions, add_weights
 from training.loop.origin import Origin, add_origin_options
 from training.loop.process_group import ProcessGroup, joined, named_device, require_alone
 from training.loop.trainer import Budget, Trainer, TrainOptions, check_folder, show
@@ -137,6 +138,10 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--unfinished", action="store_true", help="also export a run that has not ended"
     )
+    parser.add_argument(
+        "--replace", action="store_true",
+        help="replace other weights of the same name; otherwise the new name gets a number",
+    )  # fmt: skip
     _add_device(parser)
     add_origin_options(parser)
 
@@ -247,19 +252,20 @@ def export(options: argparse.Namespace) -> None:
         note = "" if run.state["finished"] else ", the run had not ended"
         data = run.state.get("data", [])
         origin = origin.after(run.state["step"], run.state["seconds"], data=data, note=note)
-    chosen = ExportOptions(
-        options.output,
-        origin,
-        data=options.data,
-        test=options.test,
-        validation=options.validation,
-        weights=options.weights,
-        images=options.images,
-        half=not options.full,
-        device=named_device(options.device),
-    )
-    path = family.export(run, chosen) if family else export_digits(options.source, chosen)
-    print(path)
+    with TemporaryDirectory() as folder:
+        chosen = ExportOptions(
+            Path(folder),
+            origin,
+            data=options.data,
+            test=options.test,
+            validation=options.validation,
+            weights=options.weights,
+            images=options.images,
+            half=not options.full,
+            device=named_device(options.device),
+        )
+        path = family.export(run, chosen) if family else export_digits(options.source, chosen)
+        print(add_weights(path, options.output, replace=options.replace))
 
 
 def _check_numbers(options: argparse.Namespace) -> None:

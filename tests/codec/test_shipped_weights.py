@@ -56,8 +56,9 @@ def test_files_are_registered_small_and_described() -> None:
             assert loading.hash_weights(path).hex() == entry.sha256
             assert path.stat().st_size <= 16 * 2**20
             assert entry.sha256 in path.with_suffix(".md").read_text("utf-8")
-    others = [f for name in (SIGNAL.name, REALISM) for f in registered(WEIGHTS_FOLDER, name)]
-    assert len(others) == 2
+    by_model = [registered(WEIGHTS_FOLDER, name) for name in (SIGNAL.name, REALISM)]
+    assert all(by_model)
+    others = [file for files in by_model for file in files]
     for file in others:
         assert loading.hash_weights(file.path).hex() == file.sha256
         assert file.path.stat().st_size <= 2 * 2**20

@@ -132,6 +132,28 @@ def register(path: Path, models: Sequence[str]) -> str:
     return digest
 
 
+def add_weights(path: Path, folder: Path, *, replace: bool = False) -> Path:
+    """Copy an exported weights file and its card to a folder, and register it there.
+
+    If the folder has other weights of this name, a file may need them: unless `replace` is given,
+    the new ones get the first free number, such as `photo-2.safetensors`. Returns the new path.
+
+    Raises `OutputError`.
+    """
+    target, number = folder / path.name, 1
+    while not replace and target.exists() and hash_weights(target) != hash_weights(path):
+        number += 1
+        target = folder / f"{path.stem}-{number}{path.suffix}"
+    card, registry = path.with_suffix(".md"), path.with_name("registry.json")
+    text = card.read_text("utf-8").replace(f"`{path.name}`", f"`{target.name}`")
+    data = path.read_bytes()
+    write_atomically(target, lambda file: file.write(data), force=True, make_folders=True)
+    target.with_suffix(".md").write_text(text, "utf-8")
+    if registry.exists():
+        register(target, list(json.loads(registry.read_text("utf-8"))))
+    return target
+
+
 @dataclass(frozen=True)
 class Measured:
     """Means over a set of images at one quality: real bytes, and PSNR as the mean of dB."""
