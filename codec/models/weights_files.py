@@ -102,6 +102,8 @@ def _place(folder: Path, name: str) -> Path:
 def fetch_weights(source: PathName) -> list[Path]:
     """Copy the weights that are in the installation's registry but missing to `user_folder`.
 
+    Copies of another version there are replaced.
+
     source   a checkout of the repository, or a folder of weights
 
     Returns the new copies only. Raises `WeightsMissingError` if the source has none of the
@@ -113,7 +115,7 @@ def fetch_weights(source: PathName) -> list[Path]:
     with _readable(folder):
         if (folder / "codec" / "weights").is_dir():
             folder = folder / "codec" / "weights"
-        missing = [file for path, file in listed.items() if not path.exists()]
+        missing = [file for path, file in listed.items() if not _is_fetched(file)]
         found = [(folder / file.path.name, file) for file in missing]
         found = [(path, file) for path, file in found if path.is_file()]
     if missing and not found:
@@ -123,6 +125,13 @@ def fetch_weights(source: PathName) -> list[Path]:
             "of calotype's repository"
         )
     return [_copied(path, file.sha256) for path, file in found]
+
+
+def _is_fetched(file: WeightsFile) -> bool:
+    """Whether a file of the installation exists, and, in the user's folder, is the one listed."""
+    if file.path.parent == user_folder():
+        return cached_hash(file.path).hex() == file.sha256
+    return file.path.exists()
 
 
 def _copied(path: Path, sha256: str) -> Path:
@@ -318,8 +327,11 @@ def read_weights(file: WeightsFile) -> tuple[dict[str, Any], dict[str, str]]:
     """Arrays and metadata of a weights file; raises `WeightsMismatchError` for other bytes."""
     digest = cached_hash(file.path).hex()
     if digest != file.sha256:
+        remedy = "install it again"
+        if file.path.parent == user_folder():
+            remedy = "it belongs to another version: calotype models --fetch CHECKOUT replaces it"
         raise WeightsMismatchError(
-            f"{file.path} has the SHA-256 {digest}, expected {file.sha256}; install it again"
+            f"{file.path} has the SHA-256 {digest}, expected {file.sha256}; {remedy}"
         )
     with _opened(file.path) as content:
         arrays = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118
