@@ -23,12 +23,12 @@ import numpy.typing as npt
 from bitstream.arrays import Int32Array
 from bitstream.chunks import SIGNATURE, VERSION, ChunkReader, shown_type, write_chunk
 from bitstream.errors import (
+    DuplicateChunkError,
     HeaderError,
     LimitError,
     MissingChunkError,
     PayloadError,
     TableError,
-    TrailingDataError,
     TruncatedError,
     UsageError,
     WeightsMismatchError,
@@ -115,15 +115,7 @@ def decompress_signal(data: bytes) -> SignalArray:
         raise UsageError(
             f"data of type {type(data).__name__}, expected the bytes of a signal"
         ) from error
-    reader = ChunkReader(io.BytesIO(data))
-    info, payload = reader.read()
-    if info.type != SIGNAL_CHUNK:
-        raise MissingChunkError(
-            f"the bytes begin with a chunk {shown_type(info.type)}, expected "
-            f"{shown_type(SIGNAL_CHUNK)}: they are not of a signal"
-        )
-    if not reader.at_end():
-        raise TrailingDataError("bytes follow after the chunk of a signal, expected none")
+    payload = _signal_chunk(data)
     start = 2 + HASH_BYTES
     if len(payload) < start:
         raise TruncatedError(f"the header of a signal has {len(payload)} bytes, expected {start}")
@@ -148,6 +140,25 @@ def decompress_signal(data: bytes) -> SignalArray:
         values = coder.decode(coded, count, lanes, _limits(kind, unused))
     samples: SignalArray = ((values << unused) + _middle(kind)).astype(_KINDS[kind])
     return samples
+
+
+def _signal_chunk(data: bytes) -> bytes:
+    """The payload of the only critical chunk. Ancillary ones are for later versions to add."""
+    found, fo = None, io.BytesIO(data)
+    reader = ChunkReader(fo)
+    while found is None or fo.tell() < fo.getbuffer().nbytes:
+        info, payload = reader.read()
+        if not info.critical:
+            continue
+        if info.type != SIGNAL_CHUNK:
+            raise MissingChunkError(
+                f"the bytes have a chunk {shown_type(info.type)}, expected only "
+                f"{shown_type(SIGNAL_CHUNK)}: they are not of a signal, or of a later version"
+            )
+        if found is not None:
+            raise DuplicateChunkError("a second signal follows the first, expected one")
+        found = payload
+    return found
 
 
 def default_lanes(count: int) -> int:

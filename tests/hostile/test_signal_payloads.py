@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from bitstream.chunks import SIGNATURE, VERSION, write_chunk
 from bitstream.errors import (
     ChecksumError,
+    DuplicateChunkError,
     EmptyFileError,
     HeaderError,
     LimitError,
+    MissingChunkError,
     NotACaloFileError,
     PayloadError,
     StreamError,
-    TrailingDataError,
     TruncatedError,
 )
 from bitstream.grammar import SIGNAL_CHUNK
@@ -115,7 +116,7 @@ def test_bytes_that_are_no_signal_are_refused() -> None:
         (b"RIFF" + bytes(40), NotACaloFileError),
         (data[:-1], TruncatedError),
         (data[:20], TruncatedError),
-        (data + b"\0", TrailingDataError),
+        (data + b"\0", TruncatedError),
         (data[:-9] + bytes([data[-9] ^ 1]) + data[-8:], ChecksumError),
     ):
         with pytest.raises(error):
@@ -125,6 +126,29 @@ def test_bytes_that_are_no_signal_are_refused() -> None:
     write_chunk(fo, SIGNAL_CHUNK, bytes(9))
     with pytest.raises(TruncatedError):
         decompress_signal(fo.getvalue())
+
+
+def test_ancillary_chunks_are_ignored_and_others_refused() -> None:
+    samples = tone(COUNT)
+    start = SIGNATURE + bytes([VERSION])
+    signal = compress_signal(samples).removeprefix(start)
+
+    def chunk(kind: bytes) -> bytes:
+        fo = io.BytesIO()
+        write_chunk(fo, kind, b"some bytes")
+        return fo.getvalue()
+
+    data = start + chunk(b"rate") + chunk(b"rate") + signal + chunk(b"name")
+    np.testing.assert_array_equal(decompress_signal(data), samples)
+    for content, error in (
+        (chunk(b"RATE") + signal, MissingChunkError),
+        (signal + chunk(b"RATE"), MissingChunkError),
+        (signal + signal, DuplicateChunkError),
+        (chunk(b"rate"), TruncatedError),
+        (signal + chunk(b"rate")[:-1], TruncatedError),
+    ):
+        with pytest.raises(error):
+            decompress_signal(start + content)
 
 
 @settings(
