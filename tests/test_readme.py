@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,17 @@ def test_the_two_commands_are_where_they_are_looked_for(name: str) -> None:
 def test_figures_are_those_of_the_results() -> None:
     assert figures.main(["--check"]) == 0
     assert "BD-rate" in README
+
+
+def test_the_platforms_are_those_of_the_distribution() -> None:
+    (platforms,) = re.findall(r"^- \*\*Platforms\.\*\* (.*)$", README, re.MULTILINE)
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        classifiers = tomllib.load(file)["project"]["classifiers"]
+    versions = {one.removeprefix("Programming Language :: Python :: ") for one in classifiers}
+    assert set(re.findall(r"\b3\.\d+", platforms)) == {v for v in versions if v[:2] == "3."}
+    systems = [one for one in classifiers if one.startswith("Operating System")]
+    assert systems == ["Operating System :: POSIX :: Linux"]
+    assert "tested on Linux" in platforms
 
 
 def test_it_is_short() -> None:
