@@ -41,9 +41,11 @@ if TYPE_CHECKING:
         verify,
     )
     from codec.batch import FileResult, compress_files, decompress_files
-    from codec.models.catalog import ModelEntry, list_models
+    from codec.models.catalog import ModelEntry, WeightsEntry, list_models
     from codec.progressive import decompress_progressive
-    from codec.results import Compression, FileInfo, Verification
+    from codec.results import Compression, Decompression, FileInfo, Verification
+    from codec.system.missing_extra import MissingExtraError
+    from codec.system.workers import WorkerError
 
 __version__ = "0.2.0.dev0"
 
@@ -54,19 +56,23 @@ _HOMES = {
     ),
     "codec.api": "compress compress_to_file decompress decompress_file inspect verify",
     "codec.batch": "FileResult compress_files decompress_files",
-    "codec.models.catalog": "ModelEntry list_models",
+    "codec.models.catalog": "ModelEntry WeightsEntry list_models",
     "codec.progressive": "decompress_progressive",
-    "codec.results": "Compression FileInfo Verification",
+    "codec.results": "Compression Decompression FileInfo Verification",
+    "codec.system.missing_extra": "MissingExtraError",
+    "codec.system.workers": "WorkerError",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
     "CalotypeError",
     "Compression",
+    "Decompression",
     "FileInfo",
     "FileResult",
     "InputError",
     "LimitError",
+    "MissingExtraError",
     "ModelEntry",
     "ModelError",
     "OutputError",
@@ -74,8 +80,10 @@ __all__ = [
     "UnknownModelError",
     "UsageError",
     "Verification",
+    "WeightsEntry",
     "WeightsMismatchError",
     "WeightsMissingError",
+    "WorkerError",
     "__version__",
     "compress",
     "compress_files",

@@ -110,10 +110,10 @@ def compress_files(
 
     Work begins when the first result is requested; closing the iterator cancels the files that
     have not begun.  An error in one file is put in its result and does not stop the others: what
-    `codec.compress` raises, OutputError, `codec.system.workers.WorkerError` if a worker died,
-    and CalotypeError for other failures of the machine.  An output appears when it is complete.
-    An executor may repeat a file, as dask does after it lost a worker: it is no error if the
-    output already exists with the same bytes.
+    `codec.compress` raises, OutputError, WorkerError if a worker died, and CalotypeError for
+    other failures of the machine.  An output appears when it is complete.  An executor may
+    repeat a file, as dask does after it lost a worker: it is no error if the output already
+    exists with the same bytes.
 
     Raises UsageError for options and paths that cannot be used, UnknownModelError.
     """

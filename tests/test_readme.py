@@ -1,7 +1,9 @@
 """Runs the commands and code that the README shows."""
 
+import json
 import re
 import shlex
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from benchmarks.harness.results import RESULTS
 from benchmarks.readme import __main__ as figures
 from codec.cli import app
 
@@ -85,6 +88,32 @@ def test_the_two_commands_are_where_they_are_looked_for(name: str) -> None:
 def test_figures_are_those_of_the_results() -> None:
     assert figures.main(["--check"]) == 0
     assert "BD-rate" in README
+
+
+def test_the_platforms_are_those_of_the_distribution() -> None:
+    (platforms,) = re.findall(r"^- \*\*Platforms\.\*\* (.*)$", README, re.MULTILINE)
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        classifiers = tomllib.load(file)["project"]["classifiers"]
+    versions = {one.removeprefix("Programming Language :: Python :: ") for one in classifiers}
+    assert set(re.findall(r"\b3\.\d+", platforms)) == {v for v in versions if v[:2] == "3."}
+    systems = [one for one in classifiers if one.startswith("Operating System")]
+    assert systems == ["Operating System :: POSIX :: Linux"]
+    assert "tested on Linux" in platforms
+
+
+def test_what_efforts_give_and_cost_is_what_was_measured() -> None:
+    measured = json.loads((RESULTS / "effort.json").read_text("utf-8"))["effort"].values()
+    third, ninth = zip(*(part["found"][1:] for part in measured), strict=True)
+    assert (third[0]["effort"], ninth[0]["effort"]) == (3, 9)
+    assert all(row["bd_rate_percent"] > -0.1 for row in third)  # saved nothing
+
+    def low_to_high(rows: Any, key: str, digits: int) -> str:
+        return " to ".join(f"{value:.{digits}f}" for value in sorted(abs(row[key]) for row in rows))
+
+    times = "encode_seconds_over_effort_1"
+    assert f"took {low_to_high(third, times, 1)} times as long as `-e 1`" in README
+    assert f"`-e 9` saved {low_to_high(ninth, 'bd_rate_percent', 1)} % of the bytes" in README
+    assert f"and took {low_to_high(ninth, times, 0)} times as long" in README
 
 
 def test_it_is_short() -> None:

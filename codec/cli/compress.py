@@ -123,7 +123,13 @@ def compress(
     ] = None,
     effort: Annotated[
         int,
-        typer.Option("--effort", "-e", help="1 .. 9: how long photo searches for a smaller file."),
+        typer.Option(
+            "--effort",
+            "-e",
+            help="1 .. 9: how long photo searches for smaller files. 3 takes almost twice as long "
+            "as 1, the default, and at equal PSNR saves nothing; 9 saves a few per cent, and takes "
+            "more than 100 times as long (measured with --tune psnr).",
+        ),
     ] = 1,
     noise_seed: Annotated[
         str,

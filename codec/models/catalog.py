@@ -107,8 +107,8 @@ def find_model(name_or_id: str | int) -> ModelSpec:
             return spec
     if str(name_or_id) == RETIRED:
         raise UnknownModelError(
-            "model 1 was that of photographs before the first release, and no version reads its "
-            "files any more: compress the picture again"
+            "model 1 was that of photographs before 0.2.0, the first release, and no version reads "
+            "its files any more: compress the picture again"
         )
     known = ", ".join(f"{spec.name} ({spec.model_id})" for spec in all_models())
     raise UnknownModelError(

@@ -106,47 +106,37 @@ def _advice(extra: str) -> str:
 def install_command(extra: str) -> str:
     """The command that adds an extra to this installation, wherever it came from.
 
-    For a checkout, the text names only the folder in which to run the command.
+    It works in any folder, so it names this interpreter and the source by absolute paths; if the
+    source is no longer there, the text says in which folder to run the command.
     """
+    # Imported here because only commands that end with the error need them.
+    import shlex
     from urllib.parse import unquote, urlsplit
 
     origin = _origin()
     url = origin.get("url", "")
-    path = Path(unquote(urlsplit(url).path))
-    if "dir_info" in origin:
-        editable = "-e " if origin["dir_info"].get("editable") else ""
-        command = f'{_pip(path)} install {editable}".[{extra}]"'
-        return f"{command} (in the checkout, the folder {path.name})"
-    if "vcs_info" in origin:
-        return f'{_pip()} install "{DISTRIBUTION}[{extra}] @ {origin["vcs_info"]["vcs"]}+{url}"'
-    if url.startswith("file:"):
-        pip = _pip(path.parent)
-        return f'{pip} install "./{path.name}[{extra}]" (in the folder that holds this file)'
-    if "archive_info" in origin:
-        return f'{_pip()} install "{DISTRIBUTION}[{extra}] @ {url}"'
-    return f'{_pip()} install "{DISTRIBUTION}[{extra}]"'
-
-
-def _pip(folder: Path | None = None) -> str:
-    """How to call this Python's pip from a folder, by default the current one.
-
-    The path of the interpreter is used only if it is in a virtual environment inside the folder,
-    because messages must not name other folders.
-    """
-    # A virtual environment's interpreter is a symbolic link, which must not be followed.
-    executable = Path(sys.executable)
-    executable = executable.parent.resolve() / executable.name
-    folder = (folder or Path()).resolve()
-    if sys.prefix == sys.base_prefix or not executable.is_relative_to(folder):
-        return "python -m pip"
-    python = str(executable.relative_to(folder))
-    return f'"{python}" -m pip' if " " in python else f"{python} -m pip"
+    options, note = [], ""
+    if url.startswith("file:") and "vcs_info" not in origin:
+        path = Path(unquote(urlsplit(url).path))
+        if origin.get("dir_info", {}).get("editable"):
+            options = ["-e"]
+        source = f"{path}[{extra}]"
+        if not path.exists():
+            source = f"./{path.name}[{extra}]"
+            note = f" (in the folder where {path.name} is now; it was in {path.parent})"
+    elif "vcs_info" in origin:
+        source = f"{DISTRIBUTION}[{extra}] @ {origin['vcs_info']['vcs']}+{url}"
+    elif url:
+        source = f"{DISTRIBUTION}[{extra}] @ {url}"
+    else:
+        source = f"{DISTRIBUTION}[{extra}]"
+    words = [sys.executable or "python", "-m", "pip", "install", *options, source]
+    return shlex.join(words) + note
 
 
 def _origin() -> dict[str, Any]:
     """The PEP 610 record of how this package was installed; empty if it came from an index."""
-    # Imported here because only commands that end with the error need them.
-    import json
+    import json  # as above
     from importlib import metadata
 
     try:

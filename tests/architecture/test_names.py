@@ -1,15 +1,17 @@
 """The public names: to add or remove one is a deliberate decision, made in this list."""
 
+import re
 from pathlib import Path
 
 import bitstream
 import codec
 
 CODEC = {
-    "CalotypeError", "Compression", "FileInfo", "FileResult", "InputError", "LimitError",
-    "ModelEntry", "ModelError", "OutputError", "StreamError", "UnknownModelError", "UsageError",
-    "Verification", "WeightsMismatchError", "WeightsMissingError", "__version__", "compress",
-    "compress_files", "compress_to_file", "decompress", "decompress_file", "decompress_files",
+    "CalotypeError", "Compression", "Decompression", "FileInfo", "FileResult", "InputError",
+    "LimitError", "MissingExtraError", "ModelEntry", "ModelError", "OutputError", "StreamError",
+    "UnknownModelError", "UsageError", "Verification", "WeightsEntry", "WeightsMismatchError",
+    "WeightsMissingError", "WorkerError", "__version__", "compress", "compress_files",
+    "compress_to_file", "decompress", "decompress_file", "decompress_files",
     "decompress_progressive", "inspect", "list_models", "verify",
 }  # fmt: skip
 
@@ -33,6 +35,13 @@ def test_codec() -> None:
     assert set(dir(codec)) == CODEC
     for name in CODEC:
         assert getattr(codec, name) is not None
+
+
+def test_errors_that_docstrings_name_are_public() -> None:
+    texts = [getattr(codec, name).__doc__ or "" for name in CODEC if name != "__version__"]
+    named = set(re.findall(r"\b[A-Z]\w*Error\b", " ".join(texts)))
+    assert {"MissingExtraError", "UsageError", "WorkerError"} <= named
+    assert named <= CODEC
 
 
 def test_bitstream() -> None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 from PIL import Image
@@ -249,67 +251,67 @@ class Origin:
 
 
 @pytest.mark.parametrize(
-    ("record", "command"),
+    ("record", "source"),
     [
-        (None, 'python -m pip install "calotype[torch]"'),
-        (
-            {"url": "file:///home/me/cal%20otype", "dir_info": {"editable": True}},
-            'python -m pip install -e ".[torch]" (in the checkout, the folder cal otype)',
-        ),
-        (
-            {"url": "file:///home/me/calotype", "dir_info": {}},
-            'python -m pip install ".[torch]" (in the checkout, the folder calotype)',
-        ),
+        (None, "'calotype[torch]'"),
         (
             {"url": "https://x.org/c", "vcs_info": {"vcs": "git", "commit_id": "1"}},
-            'python -m pip install "calotype[torch] @ git+https://x.org/c"',
+            "'calotype[torch] @ git+https://x.org/c'",
         ),
         (
             {"url": "https://x.org/c.whl", "archive_info": {}},
-            'python -m pip install "calotype[torch] @ https://x.org/c.whl"',
+            "'calotype[torch] @ https://x.org/c.whl'",
         ),
         (
-            {"url": "file:///tmp/calotype-1-py3-none-any.whl", "archive_info": {}},
-            'python -m pip install "./calotype-1-py3-none-any.whl[torch]" (in the folder that '
-            "holds this file)",
+            {"url": "file:///gone/c-1.whl", "archive_info": {}},
+            "'./c-1.whl[torch]' (in the folder where c-1.whl is now; it was in /gone)",
+        ),
+        (
+            {"url": "file:///gone/cal%20otype", "dir_info": {"editable": True}},
+            "-e './cal otype[torch]' (in the folder where cal otype is now; it was in /gone)",
         ),
     ],
 )
 def test_the_command_fits_where_the_package_came_from(
-    monkeypatch: pytest.MonkeyPatch, record: object, command: str
+    monkeypatch: pytest.MonkeyPatch, record: object, source: str
 ) -> None:
-    monkeypatch.setattr(sys, "prefix", sys.base_prefix)
+    monkeypatch.setattr(sys, "executable", "/my env/bin/python")
     monkeypatch.setattr(metadata, "distribution", lambda name: Origin(record))
-    assert install_command("torch") == command
+    assert install_command("torch") == f"'/my env/bin/python' -m pip install {source}"
 
 
-@pytest.mark.parametrize(
-    ("environment", "command"),
-    [
-        ("checkout/.venv", '.venv/bin/python -m pip install ".[torch]"'),
-        ("checkout/my env", '"my env/bin/python" -m pip install ".[torch]"'),
-        ("elsewhere/.venv", 'python -m pip install ".[torch]"'),
-    ],
-)
-def test_the_command_names_a_virtual_environment_of_the_checkout(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: str, command: str
+@pytest.mark.parametrize("editable", [False, True])
+def test_the_command_names_a_source_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, editable: bool
 ) -> None:
-    checkout, prefix = tmp_path / "checkout", tmp_path / environment
-    record = {"url": checkout.as_uri(), "dir_info": {}}
+    folder = tmp_path / "cal otype"
+    folder.mkdir()
+    record = {"url": folder.as_uri(), "dir_info": {"editable": True} if editable else {}}
     monkeypatch.setattr(metadata, "distribution", lambda name: Origin(record))
-    monkeypatch.setattr(sys, "prefix", str(prefix))
-    monkeypatch.setattr(sys, "executable", str(prefix / "bin" / "python"))
-    assert install_command("torch") == f"{command} (in the checkout, the folder checkout)"
+    words = ["install", *(["-e"] if editable else []), f"{folder}[torch]"]
+    assert shlex.split(install_command("torch")) == [sys.executable, "-m", "pip", *words]
 
 
-def test_the_command_names_a_virtual_environment_below_the_current_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(metadata, "distribution", lambda name: Origin(None))
-    monkeypatch.setattr(sys, "prefix", str(tmp_path / "env"))
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "env" / "bin" / "python"))
-    assert install_command("torch") == 'env/bin/python -m pip install "calotype[torch]"'
+def test_the_command_works_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pip")
+    wheel = tmp_path / "small wheels" / "small-1-py3-none-any.whl"
+    wheel.parent.mkdir()
+    with ZipFile(wheel, "w") as file:
+        about = "Metadata-Version: 2.1\nName: small\nVersion: 1\nProvides-Extra: torch\n"
+        file.writestr("small-1.dist-info/METADATA", about)
+        file.writestr("small-1.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        file.writestr("small-1.dist-info/RECORD", "")
+    record = {"url": wheel.as_uri(), "archive_info": {}}
+    monkeypatch.setattr(metadata, "distribution", lambda name: Origin(record))
+    done = subprocess.run(
+        f"{install_command('torch')} --dry-run --no-index",
+        shell=True,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Would install small-1" in done.stdout
 
 
 def test_the_command_where_nothing_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -317,9 +319,8 @@ def test_the_command_where_nothing_is_installed(monkeypatch: pytest.MonkeyPatch)
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, "distribution", missing)
-    monkeypatch.setattr(sys, "prefix", sys.base_prefix)
-    expected = f'python -m pip install -e ".[torch]" (in the checkout, the folder {ROOT.name})'
-    assert install_command("torch") == expected
+    words = [sys.executable, "-m", "pip", "install", "-e", f"{ROOT}[torch]"]
+    assert shlex.split(install_command("torch")) == words
 
 
 def test_other_modules_that_are_missing_are_defects() -> None:
