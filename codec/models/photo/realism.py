@@ -170,14 +170,22 @@ def _renderer(coder: PhotoCoder, file: WeightsFile, digest: bytes) -> Renderer:
 def find_realism(photo_hash: bytes) -> WeightsFile:
     """The realistic decoder's weights for photo weights with these first 8 bytes of the hash.
 
-    Raises `WeightsMissingError` if there are none, `WeightsMismatchError` for a damaged file.
+    Raises `WeightsMissingError` if there are none, `WeightsMismatchError` if a damaged file may be
+    the one.
     """
     wanted, found = photo_hash.hex(), []
+    damaged: WeightsMismatchError | None = None
     for file in weights_of(NAME):
-        made_for = read_metadata(file.path).get(PHOTO_HASH_KEY, "")
+        try:
+            made_for = read_metadata(file.path).get(PHOTO_HASH_KEY, "")
+        except WeightsMismatchError as error:
+            damaged = damaged or error
+            continue
         found.append(f"one for {made_for[: 2 * HASH_BYTES]}")
         if made_for.startswith(wanted):
             return file
+    if damaged is not None:
+        raise damaged
     raise WeightsMissingError(
         f"no realistic decoder for the photo weights {wanted} is installed (found: "
         f"{', '.join(found) or 'none'}); train one: "

@@ -396,6 +396,9 @@ def test_damaged_weights_are_refused(
     (tmp_path / f"{NAME}.safetensors").write_bytes(b"nothing")
     with pytest.raises(WeightsMismatchError, match="not a safetensors file"):
         decode(coded, 1)
+    with monkeypatch.context() as both:  # the weights of other pictures may be damaged
+        both.setenv(loading.ENVIRONMENT_VARIABLE, f"{tmp_path}:{folder}")
+        decode(coded, 1)
     (tmp_path / f"{NAME}.safetensors").unlink()
     with pytest.raises(WeightsMismatchError, match=NAME):
         decode(coded, 1)
