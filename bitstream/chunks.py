@@ -97,6 +97,7 @@ class ChunkReader:
         """
         self._fo = fo
         self.offset = 0
+        self._has_header = False  # nothing can be decoded before the first chunk, the header
         self._read_signature()
 
     def read(self) -> tuple[ChunkInfo, bytes]:
@@ -116,9 +117,10 @@ class ChunkReader:
         if stored != computed:
             raise ChecksumError(
                 f"chunk {shown_type(kind)} at byte {offset}: CRC-32 {stored:08x} read, "
-                f"{computed:08x} computed; the file is damaged: get it again from its source, or "
-                "decode the tiles that are whole (--partial, partial=True)"
+                f"{computed:08x} computed; the file is damaged: get it again from its source"
+                f"{self._or('decode the tiles that are whole')}"
             )
+        self._has_header = True
         return ChunkInfo(kind, offset, length, is_critical(kind)), payload
 
     def skip_to(self, offset: int) -> None:
@@ -170,12 +172,17 @@ class ChunkReader:
     def _read_exactly(self, count: int, what: str) -> bytes:
         data = self._read_up_to(count)
         if len(data) != count:
+            missing = count - len(data)
             raise TruncatedError(
                 f"the file ends at byte {self.offset}, inside or before {what}: expected "
-                f"{count - len(data)} bytes more; get the file again, or decode what arrived "
-                "whole (--partial, partial=True)"
+                f"{missing} more {'byte' if missing == 1 else 'bytes'}; get the file again"
+                f"{self._or('decode what arrived whole')}"
             )
         return data
+
+    def _or(self, advice: str) -> str:
+        """Advice to decode a part of the file, if its header is intact."""
+        return f", or {advice} (--partial, partial=True)" if self._has_header else ""
 
     def _read_up_to(self, count: int) -> bytes:
         # A read may return less than it was asked for: pipes and sockets do.

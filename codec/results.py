@@ -60,7 +60,8 @@ class Decompression:
 class FileInfo:
     """What a file says about itself.
 
-    quality        1 .. 100, that of the region of interest if the file has one
+    quality        1 .. 100; if there is a region of interest, which the file does not tell, that of
+                   the region, and it is lower outside
     model_name     such as "photo" or "compressai:ARCHITECTURE"; None if this version does not
                    know the model's number
     weights_hash   first 8 bytes of the weights' SHA-256, in hexadecimal

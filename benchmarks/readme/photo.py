@@ -590,19 +590,20 @@ def headline_section(folder: Path) -> str:
     visual = [found for found in visual if found[1] == "ssimulacra2_percent"]
     # Where pictures were shifted, training towards the score helps less.
     visual = [found for found in visual if found[2]["shift"]] or visual
+    measured = {row["reference"] for one in results.values() for row in one["bd_rates"]}
     rows = []
-    for peer, title in PEERS.items():
-        cells = [percent(bd_rate_percent(result, peer)) for result in results.values()]
-        cells += [cell for _, key, part in visual for cell in cells_against(peer, key, part)]
-        if len(cells) == len(results) + len(visual):
-            rows.append((title.partition(" (")[0], *cells))
+    for peer, (title, *cells, wanted) in zip(PEERS, bd_rate_rows(results), strict=True):
+        if peer in measured:
+            for _, key, part in visual:
+                cells += cells_against(peer, key, part) or ["not measured"]
+            rows.append((title.partition(" (")[0], *cells, wanted))
     columns = [
         f"equal PSNR (`--tune psnr`), {title}, {image_count(result)} pictures"
         for title, result in results.items()
     ]
-    columns += [title for title, _, _ in visual]
-    claims = [*list(speed_rows(load(folder, "speed")))[:1], *install_rows(load(folder, "install"))]
-    figures = table(["against", *columns], rows) if columns else ""
+    columns += [*(title for title, _, _ in visual), "target at equal PSNR"]
+    claims = [*list(speed_rows(load(folder, "speed")))[:2], *install_rows(load(folder, "install"))]
+    figures = table(["against", *columns], rows)
     shifted = f" {SHIFTED_PICTURES}" if any(part["shift"] for _, _, part in visual) else ""
     return section(
         figures

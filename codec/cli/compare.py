@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bitstream import SIGNATURE, StreamError, UsageError
-from codec.cli.arguments import Device, Force, ReduceDepth
+from codec.cli.arguments import Device, Force, Quiet, ReduceDepth
 from codec.cli.files import (
     PIPE,
     Job,
@@ -42,6 +42,7 @@ class ComparedFile:
     size_bytes: int
     rate_bpp: float
     channels: int
+    bit_depth: int
     has_alpha: bool
     notices: tuple[str, ...]
 
@@ -70,6 +71,7 @@ def compare(
     force: Force = False,
     reduce_depth: ReduceDepth = False,
     device: Device = "auto",
+    quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Measure how much two images differ.
@@ -107,6 +109,7 @@ def compare(
                 size_bytes,
                 8 * size_bytes / (picture.width * picture.height),
                 picture.channels,
+                picture.bit_depth,
                 picture.alpha is not None,
                 picture.notices,
             )
@@ -117,8 +120,13 @@ def compare(
         write_output(jobs[0], lambda fo: save_bands(drawn, fo, drawn_format), force=force)
     if as_json:
         print_json(_record(files, found))
-    else:
-        typer.echo("\n".join(one_line(line) for line in _lines(files, found)))
+    elif not quiet:
+        lines = _lines(files, found)
+        if difference is not None:
+            lines.append(f"difference   written to {difference}")
+        typer.echo("\n".join(map(one_line, lines)))
+    if quiet:
+        return
     for file in files:
         notice(file.file, file.notices)
     for reason in missing:
@@ -185,6 +193,8 @@ def _record(files: list[ComparedFile], found: Comparison) -> dict[str, object]:
 
 
 def _lines(files: list[ComparedFile], found: Comparison) -> list[str]:
+    from codec.pictures.depth import peak_of
+
     width = max(len(file.file) for file in files)
     lines = [
         f"{file.file:<{width}}  {file.format:<5}{found.width}×{found.height}  "
@@ -192,7 +202,8 @@ def _lines(files: list[ComparedFile], found: Comparison) -> list[str]:
         for file in files
     ]
     lines.append(f"PSNR         {_decibels(found.psnr_db)}")
-    lines.append(f"max error    {found.max_error}")
+    white = peak_of(max(file.bit_depth for file in files))
+    lines.append(f"max error    {found.max_error} of {white}")
     if found.ms_ssim is not None:
         lines.append(f"MS-SSIM      {found.ms_ssim:.5f}")
     if found.ssimulacra2 is not None:

@@ -242,7 +242,7 @@ def _expand(
     if kind_of(path) != "folder":
         return [_Found(path, Path(path.name))]
     if not recursive:
-        problem = UsageError(f"{path} is a folder: give -r to work on the files in it")
+        problem = UsageError("it is a folder; give -r to work on the files in it")
         return [_Found(path, Path(path.name), problem)]
     found: list[_Found] = []
     unread: Counter[str] = Counter()

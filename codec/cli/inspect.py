@@ -58,6 +58,8 @@ def _lines(file: str, info: "FileInfo", *, is_whole: bool) -> list[str]:
         quality = "lossless"
     elif info.max_error is not None:
         quality = f"no pixel value changed by more than {info.max_error}"
+    elif spec is None or spec.has_quality:
+        quality += "; if --roi was used, lower outside the region"  # which the file does not tell
     rows = {
         "file": f"{file}, {info.size_bytes:,} bytes, format version {info.format_version}",
         "image": f"{info.width}×{info.height}, {kind}, {info.bit_depth} bits",

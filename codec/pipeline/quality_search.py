@@ -256,7 +256,8 @@ def smallest_reaching(
     def complaint(trial: Trial) -> str:
         return (
             f"at quality 100 the {score.title} is {trial.score:.2f}{score.unit}, but the target "
-            f"is {goal:g}{score.unit}: give a smaller target"
+            f"is {goal:g}{score.unit}: give a smaller target, or instead --max-error N "
+            "(max_error=N) or --lossless (lossless=True)"
         )
 
     return _search(compress, compress_best, gap, complaint, side=-1, tolerance=score.close)

@@ -273,7 +273,7 @@ def test_the_comparison_at_equal_scores_is_a_column_for_each_set(tmp_path: Path)
         rates = {"jpeg": -50.0, "avif": 3.0}
         found = {
             "rate_range_bpp": [0.1, 2.0],
-            "targets": [],
+            "targets": [{"reference": "jpeg", "target_percent": -60.0, "met": name == "kodak"}],
             "bd_rates": [
                 {
                     "reference": peer,
@@ -287,13 +287,14 @@ def test_the_comparison_at_equal_scores_is_a_column_for_each_set(tmp_path: Path)
         (tmp_path / f"rate_distortion_{name}.json").write_text(json.dumps(found), "utf-8")
     without = photo.headline_section(tmp_path)
     assert "SSIMULACRA2" not in without
-    assert "| JPEG | -50.0 % | -50.0 % |" in without
+    assert "| JPEG | -50.0 % | -50.0 % | ≤ -60 %: **missed on gb82** |" in without
     (tmp_path / "visual.json").write_text(json.dumps(visual), "utf-8")
     text = photo.headline_section(tmp_path)
     assert "| equal PSNR (`--tune psnr`), gb82, 7 pictures | equal PSNR (`--tune psnr`), K" in text
     assert "| equal SSIMULACRA2, gb82, 25 pictures |" in text
-    assert "| AVIF | +3.0 % | +3.0 % | -12.3 % | +1.5 % |" in text
-    assert "| JPEG |" not in text, "it was not measured at equal SSIMULACRA2"
+    assert "| AVIF | +3.0 % | +3.0 % | -12.3 % | +1.5 % |  |" in text
+    assert "| JPEG | -50.0 % | -50.0 % | not measured | not measured | ≤ -60 %" in text
+    assert "| WebP |" not in text, "nothing was measured against it"
     (tmp_path / "visual.json").write_text(json.dumps({"sets": shifted}), "utf-8")
     text = photo.headline_section(tmp_path)
     assert "| equal SSIMULACRA2, gb82, 25 pictures, shifted |" in text

@@ -45,7 +45,7 @@ def test_an_image_and_its_file(folder: Path, photograph: Any) -> None:
     decoded = codec.decompress("a.calo", as_="numpy")
     db = metrics.psnr_db(photograph, decoded)
     most = int(np.abs(photograph.astype(int) - decoded).max())
-    plain = {"channels": 3, "has_alpha": False, "notices": []}
+    plain = {"channels": 3, "bit_depth": 8, "has_alpha": False, "notices": []}
     assert found == {
         "schema": "calotype.compare/1",
         "a": {
@@ -65,7 +65,7 @@ def test_an_image_and_its_file(folder: Path, photograph: Any) -> None:
         == f"a.png   PNG  64×48  {sizes['a.png']:,} bytes  {found['a']['rate_bpp']:.3f} bpp"
     )
     assert lines[1].startswith("a.calo  CALO ")
-    assert lines[2:4] == [f"PSNR         {db:.2f} dB", f"max error    {most}"]
+    assert lines[2:4] == [f"PSNR         {db:.2f} dB", f"max error    {most} of 255"]
 
 
 def test_equal_images(folder: Path) -> None:
@@ -171,6 +171,18 @@ def test_exit_codes(folder: Path) -> None:
         assert result.stdout == ""
     result = run("a.png", "deep.png", "--reduce-depth")
     assert "notice: deep.png: mode I;16 was reduced to 8 bits" in result.stderr
+    assert run("a.png", "deep.png", "--reduce-depth", "--quiet").output == ""
+
+
+def test_the_largest_difference_has_its_scale(folder: Path) -> None:
+    for name, value in (("low", 1000), ("high", 4000)):
+        Image.new("I;16", (64, 48), value).save(f"{name}.png")
+    Image.new("L", (64, 48), 0).save("black.png")
+    lines = run("low.png", "high.png", "--metrics", "psnr").stdout.splitlines()
+    assert "max error    3000 of 65535" in lines
+    assert "max error    4000 of 65535" in run("black.png", "high.png").stdout
+    found = record("black.png", "high.png", "--metrics", "psnr")
+    assert (found["a"]["bit_depth"], found["b"]["bit_depth"]) == (8, 16)
 
 
 def test_a_picture_of_the_differences(folder: Path, photograph: Any) -> None:
@@ -180,14 +192,15 @@ def test_a_picture_of_the_differences(folder: Path, photograph: Any) -> None:
     changed[20:25] += 100
     changed = np.clip(changed, 0, 255).astype(np.uint8)
     Image.fromarray(changed).save("b.png")
-    run("a.png", "b.png", "--metrics", "psnr", "--difference", "d.png")
+    shown = run("a.png", "b.png", "--metrics", "psnr", "--difference", "d.png").stdout
+    assert shown.endswith("difference   written to d.png\n")
     expected = np.clip(128 + 4 * (changed.astype(int) - photograph), 0, 255)
     found = np.asarray(Image.open("d.png"))
     np.testing.assert_array_equal(found, expected)
     assert (found[30:] == 128).all()
     # Gray is compared with colour, and 16 bits with 8.
     Image.fromarray(photograph).convert("L").save("gray.png")
-    run("gray.png", "gray.png", "--metrics", "psnr", "--difference", "gray.tif")
+    assert run("gray.png", "gray.png", "--difference", "gray.tif", "--quiet").output == ""
     assert np.unique(np.asarray(Image.open("gray.tif"))).tolist() == [128]
     gray = np.asarray(Image.open("gray.png")).astype(np.uint16)
     Image.fromarray(257 * gray).save("deep.png")

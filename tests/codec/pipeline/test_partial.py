@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -90,13 +91,25 @@ def test_pixels_beside_a_lost_tile_are_close(data: bytes) -> None:
 def test_a_cut_file_keeps_the_tiles_that_arrived(data: bytes) -> None:
     payload = read_container(io.BytesIO(data)).payloads[0][9]
     cut = data[: data.index(payload)]
-    with pytest.raises(TruncatedError, match=r"--partial, partial=True"):
+    with pytest.raises(TruncatedError, match=r"more bytes; .* \(--partial, partial=True\)"):
         codec.decompress(cut)
     found = decompress_to_picture(cut, partial=True)
     assert (found.pixels[2 * TILE + 8 :, TILE + 8 :] == 128).all()
     assert "7 of 16 tiles" in found.notices[1]
     with pytest.raises(StreamError):
         codec.decompress(data[: data.index(b"DATA")], partial=True)
+
+
+def test_a_file_whose_header_is_cut_or_damaged_is_not_sent_to_the_same_option(data: bytes) -> None:
+    bad = bytearray(data)
+    bad[20] ^= 1
+    files = [data[:8], data[:9], data[:10], data[:20], data[:33], bytes(bad)]
+    for file, partial in product(files, (False, True)):
+        with pytest.raises((TruncatedError, ChecksumError), match=" again") as caught:
+            codec.decompress(file, partial=partial)
+        assert "--partial" not in str(caught.value)
+    with pytest.raises(TruncatedError, match=r"expected 1 more byte; get the file again$"):
+        codec.decompress(data[:8])
 
 
 def test_a_file_without_an_intact_tile_is_not_sent_to_the_same_option() -> None:

@@ -108,7 +108,7 @@ def test_options_are_those_of_the_library(photo: Image.Image) -> None:
 def test_a_score_is_a_target_as_well(photo: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ssimulacra2")
     assert saved(photo, ssimulacra2=5) == codec.compress(photo, ssimulacra2=5)
-    with pytest.raises(ValueError, match="give a smaller target"):
+    with pytest.raises(ValueError, match=r"give a smaller target, or instead --max-error N"):
         saved(photo, ssimulacra2=99)
     monkeypatch.setattr("codec.system.missing_extra.find_spec", lambda name: None)
     with pytest.raises(ValueError, match="install the extra 'metrics'"):
